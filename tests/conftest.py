@@ -1,0 +1,27 @@
+"""A PostgreSQL for the tests, and a database for each that asks."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from cli.postgres import DATABASE, EmbeddedPostgres
+
+FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""A test's database may lie about durability, except in tests of durability."""
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running server of this test run's own."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data", options=FAST) as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a fresh, empty database, dropped afterwards."""
+    name = f"test_{secrets.token_hex(8)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    yield postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
