@@ -11,6 +11,7 @@ IDENTITY is `self`, `user:UID:GID` (give up root for that user), or `namespace:U
 the same user outside, be UID in a user namespace of one's own).
 """
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from typing import NoReturn
 REFUSED = 97
 """The exit code that says: not started, and the reason is the last line on stderr."""
 
+# Opened at once: another identity may not be able to read Python's own files.
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
 
@@ -79,10 +82,7 @@ def _die_with_parent(parent_pid: int, death_signal: int) -> None:
 
 
 def _call(name: str, *arguments: int) -> None:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*(ctypes.c_ulong(argument) for argument in arguments)) != 0:
+    if getattr(_LIBC, name)(*(ctypes.c_ulong(argument) for argument in arguments)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
 

@@ -86,7 +86,7 @@ def run(
     subprocess.CalledProcessError when it failed.
     """
     done = subprocess.run(
-        launching(command, directory, 0, identity or Identity.own()),
+        launching(command, directory, int(signal.SIGKILL), identity or Identity.own()),
         env=dict(environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
