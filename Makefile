@@ -1,0 +1,84 @@
+# Every command a person needs. `make` alone lists them.
+
+# The newest Python of the supported versions that this machine has.
+PYTHON ?= $(shell for v in 3.13 3.12 3.11 3; do command -v python$$v >/dev/null 2>&1 && \
+	python$$v -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && \
+	{ echo python$$v; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes
+
+.PHONY: help up test check generate fmt bench chaos lock released clean
+.DEFAULT_GOAL := help
+
+help: ## List the commands.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: $(VENV)/.up ## Start everything on this machine; Ctrl-C stops it.
+	@exec $(BIN)/girih up
+
+test: $(VENV)/.dev ## Run all tests. They start what they need.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev generate build/googleapis ## Check style, types, import rules and the contract.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy services gateway cli girih tests bench
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/buf breaking protos --against protos/released.binpb
+
+generate: $(VENV)/.dev ## Make the stubs from protos/ now (importing them does it anyway).
+	@$(BIN)/python -m girih
+
+fmt: $(VENV)/.dev build/googleapis ## Let the machine argue about commas.
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+	$(BIN)/buf format -w protos
+
+bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.
+	$(BIN)/python -m bench
+
+chaos: $(VENV)/.dev ## Kill, stop and race things for some minutes. CONTRIBUTING.md says what.
+	$(BIN)/python -m tests.chaos
+
+lock: ## Resolve the requirements anew (needs uv on the PATH).
+	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --extra dev --extra bench pyproject.toml -o requirements-bench.txt
+
+released: $(VENV)/.dev build/googleapis ## Take the contract as released: later changes must not break it.
+	$(BIN)/buf build protos --exclude-source-info -o protos/released.binpb
+
+clean: ## Remove what was built. Data in .girih/ stays.
+	rm -rf $(VENV) build girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "girih needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One environment, three sizes: to run, to develop, to measure against others.
+$(VENV)/.up: requirements.txt | $(BIN)/python
+	$(PIP) -r $<
+	@$(MAKE) --no-print-directory $(VENV)/.girih && touch $@
+
+$(VENV)/.dev: requirements-dev.txt | $(BIN)/python
+	$(PIP) -r $<
+	@$(MAKE) --no-print-directory $(VENV)/.girih && touch $@ $(VENV)/.up
+
+$(VENV)/.bench: requirements-bench.txt | $(BIN)/python
+	$(PIP) -r $<
+	@$(MAKE) --no-print-directory $(VENV)/.girih && touch $@ $(VENV)/.dev $(VENV)/.up
+
+# The `girih` command, from this folder.
+$(VENV)/.girih: pyproject.toml
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# buf resolves imports only inside its workspace, so the annotations are laid there.
+build/googleapis: $(VENV)/.dev
+	@mkdir -p $@/google/api
+	@$(BIN)/python -c 'import shutil; from pathlib import Path; from google.api import http_pb2; \
+	  [shutil.copy(Path(http_pb2.__file__).parent / name, "$@/google/api") for name in ("annotations.proto", "http.proto")]'
+	@touch $@

@@ -1,0 +1,20 @@
+"""A whole girih for the tests of this folder: three processes on a PostgreSQL of their own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cli.postgres import EmbeddedPostgres
+from tests.processes import System, own_postgres, running_system
+
+
+@pytest.fixture(scope="package")
+def postgres_and_system() -> Iterator[tuple[EmbeddedPostgres, System]]:
+    """Both, for tests that take the database away."""
+    with own_postgres() as (postgres, folder), running_system(postgres.url, folder) as running:
+        yield postgres, running
+
+
+@pytest.fixture(scope="package")
+def system(postgres_and_system: tuple[EmbeddedPostgres, System]) -> System:
+    return postgres_and_system[1]

@@ -1,0 +1,79 @@
+"""PostgreSQL goes and comes back: everything says so, nothing hangs, nothing is restarted."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from cli.postgres import EmbeddedPostgres
+from tests.processes import System, is_serving
+
+pytestmark = pytest.mark.e2e
+
+NOTICED_WITHIN_S = 10.0
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + NOTICED_WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def outage(
+    postgres_and_system: tuple[EmbeddedPostgres, System],
+) -> Iterator[tuple[System, EmbeddedPostgres]]:
+    """The system while its PostgreSQL is stopped. It runs again afterwards."""
+    postgres, system = postgres_and_system
+    postgres.stop()
+    try:
+        yield system, postgres
+    finally:
+        postgres.start()
+        eventually(lambda: is_serving(system.lattice_address), "lattice serves again")
+
+
+def test_health_follows_the_database_without_a_restart(
+    outage: tuple[System, EmbeddedPostgres],
+) -> None:
+    system, postgres = outage
+    pids = [process.pid for process in system.processes]
+
+    def ready() -> int:
+        return httpx.get(f"{system.url}/health/ready", timeout=5).status_code
+
+    eventually(lambda: not is_serving(system.events_address), "events says NOT_SERVING")
+    eventually(lambda: not is_serving(system.lattice_address), "lattice says NOT_SERVING")
+    eventually(lambda: ready() == 503, "the gateway is not ready")
+    assert httpx.get(f"{system.url}/health/live", timeout=5).status_code == 200
+
+    postgres.start()
+
+    eventually(lambda: is_serving(system.events_address), "events serves again")
+    eventually(lambda: is_serving(system.lattice_address), "lattice serves again")
+    eventually(lambda: ready() == 200, "the gateway is ready again")
+    assert [process.pid for process in system.processes] == pids
+    assert all(process.is_running for process in system.processes)
+
+
+def test_no_call_hangs_while_the_database_is_gone(
+    outage: tuple[System, EmbeddedPostgres],
+) -> None:
+    system, _ = outage
+    event = {"stream": "outage", "type": "tried", "id": "01890000-0000-7000-8000-000000000001"}
+
+    for method, path, body in (
+        ("POST", "/v1/events:append", {"events": [event]}),
+        ("GET", "/v1/events", None),
+        ("GET", "/v1/streams/outage", None),
+        ("POST", "/v1/lattices", {"shape": [3, 3]}),
+    ):
+        begun = time.monotonic()
+        reply = httpx.request(method, f"{system.url}{path}", json=body, timeout=30)
+
+        assert reply.status_code == 503, (path, reply.text)
+        assert reply.json()["error"]["code"] == "UNAVAILABLE"
+        assert "Retry-After" in reply.headers
+        assert time.monotonic() - begun < NOTICED_WITHIN_S, path

@@ -1,0 +1,137 @@
+"""The whole road: REST in, both services, the log, and back."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.processes import Process, System
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"tenant-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def client(system: System, tenant: str) -> httpx.Client:
+    return httpx.Client(base_url=system.url, headers={"X-Tenant-ID": tenant}, timeout=30)
+
+
+def log_lines(process: Process) -> list[dict[str, Any]]:
+    lines = process.log.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def read_events(client: httpx.Client) -> list[dict[str, Any]]:
+    reply = client.get("/v1/events")
+    assert reply.status_code == 200
+    return [json.loads(line) for line in reply.text.splitlines()]
+
+
+def test_a_lattice_is_created_searched_listed_and_deleted(client: httpx.Client) -> None:
+    created = client.post("/v1/lattices", json={"dimensions": 3, "size": 10})
+    assert created.status_code == 201, created.text
+    lattice = created.json()["lattice"]
+    assert (lattice["vertices"], lattice["edges"]) == ("1000", "2700")
+    lattice_id = lattice["latticeId"]
+
+    found = client.post(
+        f"/v1/lattices/{lattice_id}:findPath",
+        json={"start": {"coordinates": [0, 0, 0]}, "goal": {"coordinates": [9, 9, 9]}},
+    ).json()
+    assert (found["path"]["length"], found["path"]["steps"]) == (27.0, "27")
+    assert found["computation"]["method"] == "METHOD_CLOSED_FORM"
+
+    listed = client.get("/v1/lattices").json()["lattices"]
+    assert [item["latticeId"] for item in listed] == [lattice_id]
+
+    assert client.delete(f"/v1/lattices/{lattice_id}").status_code == 200
+    assert client.get(f"/v1/lattices/{lattice_id}").status_code == 404
+    assert [event["event"]["type"] for event in read_events(client)] == [
+        *("lattice.created", "lattice.created"),
+        *("lattice.deleted", "lattice.deleted"),
+    ]
+
+
+def test_one_correlation_id_is_in_every_hop_and_in_the_events(
+    client: httpx.Client, system: System
+) -> None:
+    correlation_id = f"trace-{uuid4().hex}"
+
+    created = client.post(
+        "/v1/lattices",
+        json={"shape": [4, 4]},
+        headers={"X-Correlation-ID": correlation_id},
+    )
+
+    assert created.headers["X-Correlation-ID"] == correlation_id
+    for process in system.processes:
+        seen = {line.get("correlation_id") for line in log_lines(process)}
+        assert correlation_id in seen, f"not in {process.log.name}"
+    contexts = {event["context"]["correlationId"] for event in read_events(client)}
+    assert contexts == {correlation_id}
+
+
+def test_an_error_carries_the_correlation_id_in_header_and_body(client: httpx.Client) -> None:
+    correlation_id = f"trace-{uuid4().hex}"
+
+    reply = client.get(f"/v1/lattices/{uuid4()}", headers={"X-Correlation-ID": correlation_id})
+
+    assert reply.status_code == 404
+    assert reply.headers["X-Correlation-ID"] == correlation_id
+    assert reply.json()["error"]["correlation_id"] == correlation_id
+    assert reply.json()["error"]["code"] == "NOT_FOUND"
+
+
+def test_an_ill_formed_correlation_id_is_replaced_and_the_log_says_so(
+    client: httpx.Client, system: System
+) -> None:
+    reply = client.get("/v1/log", headers={"X-Correlation-ID": "not well formed!"})
+
+    fresh = reply.headers["X-Correlation-ID"]
+    assert fresh != "not well formed!"
+    about = [line for line in log_lines(system.gateway) if line.get("correlation_id") == fresh]
+    assert any("correlation" in str(line.get("event", "")) for line in about), about
+
+
+def test_tenants_do_not_see_each_other(client: httpx.Client, system: System) -> None:
+    created = client.post("/v1/lattices", json={"shape": [4, 4]}).json()["lattice"]
+
+    stranger = httpx.Client(base_url=system.url, headers={"X-Tenant-ID": "stranger"})
+
+    assert stranger.get(f"/v1/lattices/{created['latticeId']}").status_code == 404
+    assert stranger.get("/v1/lattices").json()["lattices"] == []
+    assert read_events(stranger) == []
+
+
+EVENT = {"stream": "s", "type": "t"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/events:append", {"events": []}, "events"),
+        ("/v1/events:append", {"events": [EVENT | {"id": "x"}]}, "events[0].id"),
+        ("/v1/events:append", {"events": [EVENT | {"stream": "s" * 10**6}]}, "events[0].stream"),
+        ("/v1/events:append", {"events": [EVENT | {"json": {"a": "\0"}}]}, "events[0].json"),
+        ("/v1/lattices", {"shape": [0]}, "shape"),
+        ("/v1/lattices", {"shape": [2] * 11}, "shape"),
+        ("/v1/lattices", {"shape": [2**32, 2**32]}, "shape"),
+        ("/v1/lattices", {"shape": [3, 3], "blocked": "AA=="}, "blocked"),
+    ],
+)
+def test_a_bad_value_is_400_and_names_its_field(
+    client: httpx.Client, path: str, body: dict[str, Any], field: str
+) -> None:
+    reply = client.post(path, json=body)
+
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["code"] == "INVALID_ARGUMENT"
+    fields = [violation["field"] for violation in reply.json()["error"]["details"]["violations"]]
+    assert any(named.startswith(field) for named in fields), fields
+    assert read_events(client) == []

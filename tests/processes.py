@@ -1,0 +1,213 @@
+"""Starts whole processes of girih on free ports of the loopback, and ends them by pid."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import httpx
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from cli.postgres import EmbeddedPostgres
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Process:
+    """One process of girih, its log in a file."""
+
+    command: list[str]
+    environ: Mapping[str, str]
+    log: Path
+    is_ready: Callable[[], bool]
+    child: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int:
+        assert self.child is not None, "not started"
+        return self.child.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.child is not None and self.child.poll() is None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.child = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env={**os.environ, **self.environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_ready(self, within_s: float = 90.0) -> None:
+        """Wait until the process serves; a process that ends instead is an error."""
+        deadline = time.monotonic() + within_s
+        while not self.is_ready():
+            if not self.is_running or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.command} is not ready:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a crash would: at once, with nothing said."""
+        assert self.child is not None, "not started"
+        self.child.kill()
+        self.child.wait(timeout=30)
+
+    def stop(self, within_s: float = 30.0) -> int:
+        """Ask it to end, and answer its exit code."""
+        assert self.child is not None, "not started"
+        self.child.send_signal(signal.SIGTERM)
+        return self.child.wait(timeout=within_s)
+
+
+def is_serving(address: str) -> bool:
+    """Whether grpc.health.v1 says SERVING for the whole process."""
+    with grpc.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        try:
+            reply = health.Check(health_pb2.HealthCheckRequest(), timeout=2)
+        except grpc.RpcError:
+            return False
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def is_http_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+_DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}
+
+
+def events_process(
+    database_url: str, folder: Path, *, module: str = "services.events", **environ: str
+) -> tuple[Process, str]:
+    """The events service on a port of its own, not started; and its address."""
+    address = f"127.0.0.1:{free_port()}"
+    process = Process(
+        [sys.executable, "-m", module],
+        _DEVELOPMENT
+        | {
+            "DATABASE_URL": database_url,
+            "EVENTS_ADDRESS": address,
+            "EVENTS_METRICS_PORT": str(free_port()),
+        }
+        | environ,
+        folder / f"events-{address.rpartition(':')[2]}.log",
+        lambda: is_serving(address),
+    )
+    return process, address
+
+
+def lattice_process(events_address: str, folder: Path, **environ: str) -> tuple[Process, str]:
+    """The lattice service on a port of its own, not started; and its address."""
+    address = f"127.0.0.1:{free_port()}"
+    process = Process(
+        [sys.executable, "-m", "services.lattice"],
+        _DEVELOPMENT
+        | {
+            "LATTICE_ADDRESS": address,
+            "LATTICE_EVENTS_ADDRESS": events_address,
+            "LATTICE_METRICS_PORT": str(free_port()),
+        }
+        | environ,
+        folder / f"lattice-{address.rpartition(':')[2]}.log",
+        lambda: is_serving(address),
+    )
+    return process, address
+
+
+def gateway_process(
+    events_address: str, lattice_address: str, folder: Path, **environ: str
+) -> tuple[Process, str]:
+    """The gateway on a port of its own, not started; and its URL."""
+    address = f"127.0.0.1:{free_port()}"
+    url = f"http://{address}"
+    process = Process(
+        [sys.executable, "-m", "gateway"],
+        _DEVELOPMENT
+        | {
+            "GATEWAY_ADDRESS": address,
+            "GATEWAY_EVENTS_ADDRESS": events_address,
+            "GATEWAY_LATTICE_ADDRESS": lattice_address,
+            "GATEWAY_METRICS_PORT": str(free_port()),
+        }
+        | environ,
+        folder / f"gateway-{address.rpartition(':')[2]}.log",
+        lambda: is_http_ready(url),
+    )
+    return process, url
+
+
+@contextlib.contextmanager
+def own_postgres() -> Iterator[tuple[EmbeddedPostgres, Path]]:
+    """A PostgreSQL of its own, durable as in production, and a folder for logs beside it."""
+    with tempfile.TemporaryDirectory(prefix="girih-") as name:
+        folder = Path(name)
+        # The server may run as another user, who must reach its data.
+        folder.chmod(0o755)
+        with EmbeddedPostgres(folder / "pg") as postgres:
+            yield postgres, folder
+
+
+@dataclass(frozen=True)
+class System:
+    """A whole girih: both services and the gateway, ready."""
+
+    events: Process
+    events_address: str
+    lattice: Process
+    lattice_address: str
+    gateway: Process
+    url: str
+
+    @property
+    def processes(self) -> tuple[Process, Process, Process]:
+        return self.events, self.lattice, self.gateway
+
+
+@contextlib.contextmanager
+def running_system(database_url: str, folder: Path) -> Iterator[System]:
+    """A whole girih on one database, ended when the block ends."""
+    events, events_address = events_process(database_url, folder)
+    lattice, lattice_address = lattice_process(events_address, folder)
+    gateway, url = gateway_process(events_address, lattice_address, folder)
+    system = System(events, events_address, lattice, lattice_address, gateway, url)
+    with ending(*system.processes):
+        for process in system.processes:
+            process.start()
+        for process in system.processes:
+            process.wait_ready()
+        yield system
+
+
+@contextlib.contextmanager
+def ending(*processes: Process) -> Iterator[None]:
+    """End the processes with the block, last first, whatever happened in it."""
+    try:
+        yield
+    finally:
+        for process in reversed(processes):
+            if process.is_running:
+                process.kill()
