@@ -1,0 +1,101 @@
+"""The call that is being served: whose it is, what caused it, until when. Knows no transport.
+
+The context travels in a `ContextVar`, so everything that runs on behalf of a call, and
+every log line and outgoing call it makes, carries the same correlation id.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+CORRELATION_KEY = "x-correlation-id"
+CAUSATION_KEY = "x-causation-id"
+TENANT_KEY = "x-tenant-id"
+TRACEPARENT_KEY = "traceparent"
+
+DEFAULT_TENANT = "default"
+
+_well_formed = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII).fullmatch
+_well_formed_tenant = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII).fullmatch
+_well_formed_traceparent = re.compile(
+    r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII
+).fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call's context. Empty text means that nobody said."""
+
+    correlation_id: str
+    causation_id: str = ""
+    tenant: str = ""
+    traceparent: str = ""
+    deadline_s: float | None = None
+    """On the clock of `time.monotonic()`; None when the call may take any time."""
+
+    def remaining_s(self) -> float | None:
+        """How long the call may still take, never below zero."""
+        return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
+
+
+_call: ContextVar[Call | None] = ContextVar("girih_call", default=None)
+
+
+def well_formed(text: str) -> bool:
+    """Whether a correlation or causation id may travel on: 1 to 64 of A-Z a-z 0-9 . _ -"""
+    return _well_formed(text) is not None
+
+
+def well_formed_tenant(text: str) -> bool:
+    """1 to 63 of a-z 0-9 -, the first not a hyphen."""
+    return _well_formed_tenant(text) is not None
+
+
+def well_formed_traceparent(text: str) -> bool:
+    return _well_formed_traceparent(text) is not None
+
+
+def fresh() -> str:
+    """A new correlation id: 32 hexadecimal digits, unpredictable."""
+    return os.urandom(16).hex()
+
+
+def bound() -> Call | None:
+    """The call being served, or None outside of any."""
+    return _call.get()
+
+
+def current() -> Call:
+    """The call being served. Outside of any, one with a fresh id that nothing else shares."""
+    return _call.get() or Call(correlation_id=fresh())
+
+
+def enter(call: Call) -> None:
+    """Make `call` the current one for the rest of this task. Others use `bind`."""
+    _call.set(call)
+
+
+@contextmanager
+def bind(call: Call) -> Iterator[Call]:
+    """Make `call` the current one inside the block."""
+    token = _call.set(call)
+    try:
+        yield call
+    finally:
+        _call.reset(token)
+
+
+def outgoing_metadata() -> tuple[tuple[str, str], ...]:
+    """What a call made on behalf of the current one carries in its metadata."""
+    call = current()
+    pairs = (
+        (CORRELATION_KEY, call.correlation_id),
+        (CAUSATION_KEY, call.causation_id),
+        (TENANT_KEY, call.tenant),
+        (TRACEPARENT_KEY, call.traceparent),
+    )
+    return tuple(pair for pair in pairs if pair[1])

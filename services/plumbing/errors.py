@@ -1,0 +1,135 @@
+"""What can go wrong, by name. Knows no transport: `grpc_errors` and the gateway choose codes.
+
+A service subclasses one of the kinds below, gives it a `reason`, and raises it with the
+numbers its caller needs. Whatever is not a `ServiceError` is a bug: it is logged in full
+and reaches nobody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+Scalar = str | int | float | bool
+
+
+class ServiceError(Exception):
+    """Something that callers are told, with a `reason` programs may match on for ever."""
+
+    reason: ClassVar[str] = "UNKNOWN"
+
+    def __init__(self, message: str, **metadata: Scalar) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = metadata
+
+
+class Unauthenticated(ServiceError):
+    """The call does not say, or cannot prove, who makes it."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(ServiceError):
+    """The caller is known and may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class NotFound(ServiceError):
+    """What the call names does not exist, or not for this caller."""
+
+    reason = "NOT_FOUND"
+
+
+class AlreadyExists(ServiceError):
+    """What the call would make exists with other content."""
+
+    reason = "ALREADY_EXISTS"
+
+
+class Conflict(ServiceError):
+    """A race was lost: read again, decide again, then retry."""
+
+    reason = "CONFLICT"
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's time, or the server's longest, has passed. The outcome is unknown."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Unimplemented(ServiceError):
+    """No such rpc in this process."""
+
+    reason = "UNIMPLEMENTED"
+
+
+class _RetryLater(ServiceError):
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, **metadata: Scalar) -> None:
+        super().__init__(message, **metadata)
+        self.retry_after_s = retry_after_s
+
+
+class ResourceExhausted(_RetryLater):
+    """A limit is reached: retry after `retry_after_s`, or ask for less."""
+
+    reason = "RESOURCE_EXHAUSTED"
+
+
+class Unavailable(_RetryLater):
+    """Something this process depends on is away: retry the same call after `retry_after_s`."""
+
+    reason = "UNAVAILABLE"
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One bad field, by its path in proto names: `events[3].id`."""
+
+    field: str
+    description: str
+
+
+class InvalidInput(ServiceError):
+    """Fields are out of their bounds. Never retry unchanged."""
+
+    reason = "INVALID_INPUT"
+
+    def __init__(
+        self,
+        message: str = "",
+        violations: Sequence[FieldViolation] = (),
+        **metadata: Scalar,
+    ) -> None:
+        super().__init__(message or _summary(violations), **metadata)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, field: str, description: str) -> Self:
+        return cls(violations=[FieldViolation(field, description)])
+
+
+class Violations:
+    """Collects bad fields, so that a caller learns of all of them at once."""
+
+    def __init__(self) -> None:
+        self._found: list[FieldViolation] = []
+
+    def add(self, field: str, description: str) -> None:
+        self._found.append(FieldViolation(field, description))
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise InvalidInput(violations=self._found)
+
+
+def _summary(violations: Sequence[FieldViolation]) -> str:
+    if not violations:
+        return "the request is not valid"
+    first = f"{violations[0].field}: {violations[0].description}"
+    more = len(violations) - 1
+    return f"{first} (and {more} more)" if more else first

@@ -1,0 +1,196 @@
+"""The one table from named errors to gRPC statuses, and back for clients.
+
+Knows every kind of error and no service: a service's own details come from the callback
+that it gives when its server is built.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.plumbing.errors import (
+    AlreadyExists,
+    Conflict,
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Scalar,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+
+STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,  # never retry unchanged
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    Conflict: grpc.StatusCode.ABORTED,  # read again, decide again, retry
+    ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,  # retry later, or ask for less
+    Unavailable: grpc.StatusCode.UNAVAILABLE,  # retry the same call
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+}
+
+INTERNAL_MESSAGE = "internal error"
+INTERNAL_REASON = "INTERNAL"
+
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+# Statuses travel in HTTP/2 trailers, of which peers accept 8 KiB by default and lose the
+# whole status beyond that. Base64 adds a third, and the message is sent twice.
+_MESSAGE_CHARS_MAX = 1_000
+_VIOLATIONS_BYTES_MAX = 3_000
+_DESCRIPTION_CHARS_MAX = 300
+
+M = TypeVar("M", bound=Message)
+DetailsOf = Callable[[ServiceError], Sequence[Message]]
+
+
+def no_details(_error: ServiceError) -> Sequence[Message]:
+    """For services whose errors need nothing beyond reason and metadata."""
+    return ()
+
+
+def status_code(error: ServiceError) -> grpc.StatusCode:
+    """The code of the nearest kind that the error is one of."""
+    for kind in type(error).__mro__:
+        if kind in STATUS_CODES:
+            return STATUS_CODES[kind]
+    return grpc.StatusCode.UNKNOWN
+
+
+def to_status(error: ServiceError, domain: str, details: Sequence[Message] = ()) -> grpc.Status:
+    """Everything callers are told about `error`; `details` are the service's own."""
+    found: list[Message] = [_error_info(error.reason, domain, error.metadata)]
+    if isinstance(error, InvalidInput) and error.violations:
+        found.append(_bad_request(error.violations))
+    if isinstance(error, ResourceExhausted | Unavailable):
+        found.append(_retry_info(error.retry_after_s))
+    return _status(status_code(error), error.message, [*found, *details])
+
+
+def internal_status(domain: str) -> grpc.Status:
+    """What callers are told about a bug: that there is one."""
+    info = _error_info(INTERNAL_REASON, domain, {})
+    return _status(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, [info])
+
+
+@dataclass(frozen=True)
+class RemoteError:
+    """What another process said when it refused a call."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str = ""
+    """Empty when the answer did not come from one of our processes."""
+    domain: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: tuple[FieldViolation, ...] = ()
+    retry_after_s: float | None = None
+    details: tuple[Any, ...] = ()
+    """All details as they came, the ones above included."""
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> RemoteError:
+    """Read an error back into its parts. Details that do not parse are left out."""
+    details = tuple(_details(error))
+    info = _first(details, error_details_pb2.ErrorInfo())
+    request = _first(details, error_details_pb2.BadRequest())
+    retry = _first(details, error_details_pb2.RetryInfo())
+    return RemoteError(
+        code=error.code(),
+        message=error.details() or "",
+        reason=info.reason if info else "",
+        domain=info.domain if info else "",
+        metadata=dict(info.metadata) if info else {},
+        violations=tuple(
+            FieldViolation(violation.field, violation.description)
+            for violation in (request.field_violations if request else ())
+        ),
+        retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
+        details=details,
+    )
+
+
+def _status(code: grpc.StatusCode, message: str, details: Iterable[Message]) -> grpc.Status:
+    number: int = code.value[0]
+    proto = status_pb2.Status(code=number, message=_shortened(message, _MESSAGE_CHARS_MAX))
+    for detail in details:
+        proto.details.add().Pack(detail)
+    status: grpc.Status = rpc_status.to_status(proto)
+    return status
+
+
+def _error_info(
+    reason: str, domain: str, metadata: Mapping[str, Scalar]
+) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(
+        reason=reason,
+        domain=domain,
+        metadata={
+            name: _shortened(_text(value), _DESCRIPTION_CHARS_MAX)
+            for name, value in metadata.items()
+        },
+    )
+
+
+def _bad_request(violations: Sequence[FieldViolation]) -> error_details_pb2.BadRequest:
+    request = error_details_pb2.BadRequest()
+    for count, violation in enumerate(violations):
+        if request.ByteSize() > _VIOLATIONS_BYTES_MAX:
+            left = len(violations) - count
+            request.field_violations.add(description=f"{left} more fields are not valid")
+            break
+        request.field_violations.add(
+            field=_shortened(violation.field, _DESCRIPTION_CHARS_MAX),
+            description=_shortened(violation.description, _DESCRIPTION_CHARS_MAX),
+        )
+    return request
+
+
+def _retry_info(retry_after_s: float) -> error_details_pb2.RetryInfo:
+    delay = Duration()
+    delay.FromNanoseconds(round(retry_after_s * 1e9))
+    return error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shortened(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+
+
+def _details(error: grpc.aio.AioRpcError) -> Iterable[Any]:
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
+            try:
+                yield from status_pb2.Status.FromString(value).details
+            except DecodeError:
+                return
+
+
+def _first(details: Iterable[Any], empty: M) -> M | None:
+    """Unpack into `empty` the first detail of its type that parses."""
+    for detail in details:
+        try:
+            if detail.Unpack(empty):
+                return empty
+        except DecodeError:
+            continue
+    return None
