@@ -1,0 +1,175 @@
+"""What is known of a free lattice without looking at a site; knows nothing of blocked ones.
+
+Everything here is closed form over Python's integers, so that a lattice of 2^63 - 1 sites
+costs what one of ten does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Coordinates = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The same step, taken `count` times, `count` >= 1."""
+
+    step: Coordinates
+    count: int
+
+
+@dataclass(frozen=True)
+class FreePath:
+    """A shortest path on a free lattice. `length` is rounded once, whatever the path's size."""
+
+    length: float
+    steps: int
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A lattice's shape and what a step on it is.
+
+    A von Neumann step leads one site along one axis and costs 1. A Moore step leads at most
+    one site along every axis and costs sqrt(k), k being the number of axes it moves on.
+    `no_cutting` matters where sites are blocked: a step then needs every site of the box it
+    spans free, and not only the one it leads to. Whoever makes one has checked that `shape`
+    has 1 to 10 lengths of 1 or more and `periodic` as many entries.
+    """
+
+    shape: Coordinates
+    periodic: tuple[bool, ...]
+    moore: bool
+    no_cutting: bool
+
+    @property
+    def sites(self) -> int:
+        """The number of sites."""
+        return math.prod(self.shape)
+
+    @property
+    def edges(self) -> int:
+        """The number of unordered pairs of sites that a step joins, on the free lattice."""
+        if self.moore:
+            return (self._ordered_pairs_within_a_step() - self.sites) // 2
+        return sum(
+            self.sites // length * _edges_of_axis(length, wraps) for length, wraps in self._axes()
+        )
+
+    def contains(self, site: Sequence[int]) -> bool:
+        """Whether `site` has one coordinate per axis and each lies on its axis."""
+        return len(site) == len(self.shape) and all(
+            0 <= at < length for at, length in zip(site, self.shape, strict=True)
+        )
+
+    def index(self, site: Sequence[int]) -> int:
+        """The C-order index of a site: the last axis varies fastest."""
+        index = 0
+        for at, length in zip(site, self.shape, strict=True):
+            index = index * length + at
+        return index
+
+    def site(self, index: int) -> Coordinates:
+        """The site of a C-order index."""
+        coordinates = []
+        for length in reversed(self.shape):
+            index, at = divmod(index, length)
+            coordinates.append(at)
+        return tuple(reversed(coordinates))
+
+    def distance(self, start: Sequence[int], goal: Sequence[int]) -> float:
+        """The length of a shortest path on the free lattice, rounded once."""
+        return self.path(start, goal).length
+
+    def path(self, start: Sequence[int], goal: Sequence[int]) -> FreePath:
+        """A shortest path on the free lattice, in as many runs as axes at most.
+
+        Where two ways around a ring are as long, the upward one is taken. On Moore
+        neighbourhoods all axes that still differ are moved on at once, which is shortest
+        because sqrt(k) grows by less with every k (the octile distance, in any dimension).
+        """
+        displacement = self._displacement(start, goal)
+        runs = _moore_runs(displacement) if self.moore else _von_neumann_runs(displacement)
+        return FreePath(
+            length=length_of(runs), steps=sum(run.count for run in runs), runs=tuple(runs)
+        )
+
+    def expand(self, runs: Iterable[Run], start: Sequence[int], limit: int) -> list[Coordinates]:
+        """The first sites of a path from `start` on, `start` included, at most `limit`."""
+        sites: list[Coordinates] = []
+        at = tuple(start)
+        if limit > 0:
+            sites.append(at)
+        for run in runs:
+            for _ in range(min(run.count, limit - len(sites))):
+                at = self.moved(at, run.step, 1)
+                sites.append(at)
+        return sites
+
+    def moved(self, site: Sequence[int], step: Sequence[int], count: int) -> Coordinates:
+        """Where `count` steps lead; over the edge of a periodic axis to its other side."""
+        return tuple(
+            (at + count * by) % length if wraps else at + count * by
+            for at, by, (length, wraps) in zip(site, step, self._axes(), strict=True)
+        )
+
+    def _displacement(self, start: Sequence[int], goal: Sequence[int]) -> Coordinates:
+        return tuple(
+            _shortest_way(length, wraps, to - at)
+            for at, to, (length, wraps) in zip(start, goal, self._axes(), strict=True)
+        )
+
+    def _ordered_pairs_within_a_step(self) -> int:
+        return math.prod(_pairs_of_axis(length, wraps) for length, wraps in self._axes())
+
+    def _axes(self) -> list[tuple[int, bool]]:
+        return list(zip(self.shape, self.periodic, strict=True))
+
+
+def length_of(runs: Iterable[Run]) -> float:
+    """The sum of the steps' costs: as many square roots as kinds of steps, no drift."""
+    counts: dict[int, int] = {}
+    for run in runs:
+        kind = sum(by != 0 for by in run.step)
+        counts[kind] = counts.get(kind, 0) + run.count
+    return math.fsum(count * math.sqrt(kind) for kind, count in counts.items())
+
+
+def _edges_of_axis(length: int, wraps: bool) -> int:
+    # A ring of two joins its sites once, and a ring of one joins nothing.
+    return length if wraps and length > 2 else length - 1
+
+
+def _pairs_of_axis(length: int, wraps: bool) -> int:
+    return length + 2 * _edges_of_axis(length, wraps)
+
+
+def _shortest_way(length: int, wraps: bool, by: int) -> int:
+    if not wraps:
+        return by
+    up = by % length
+    return up if 2 * up <= length else up - length
+
+
+def _von_neumann_runs(displacement: Coordinates) -> list[Run]:
+    runs = []
+    for axis, by in enumerate(displacement):
+        if by:
+            step = [0] * len(displacement)
+            step[axis] = 1 if by > 0 else -1
+            runs.append(Run(tuple(step), abs(by)))
+    return runs
+
+
+def _moore_runs(displacement: Coordinates) -> list[Run]:
+    runs = []
+    taken = 0
+    for reach in sorted({abs(by) for by in displacement} - {0}):
+        step = tuple((by > 0) - (by < 0) if abs(by) >= reach else 0 for by in displacement)
+        runs.append(Run(step, reach - taken))
+        taken = reach
+    return runs
