@@ -1,0 +1,51 @@
+"""Promises about the repository itself."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = sorted(ROOT.glob("requirements*.txt"))
+
+
+def test_locks_exist_for_running_developing_and_measuring() -> None:
+    assert [lock.name for lock in LOCKS] == [
+        "requirements-bench.txt",
+        "requirements-dev.txt",
+        "requirements.txt",
+    ]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_names_no_address_and_hashes_everything(lock: Path) -> None:
+    text = lock.read_text()
+
+    assert "://" not in text
+    assert "--index" not in text
+    assert "--find-links" not in text
+    pins = re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE | re.IGNORECASE)
+    hashed = re.findall(r"^[a-z0-9._-]+==[^\n]*\\\n +--hash=", text, re.MULTILINE | re.IGNORECASE)
+    assert pins
+    assert len(pins) == len(hashed)
+
+
+def test_every_dependency_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = (ROOT / "requirements.txt").read_text().lower()
+
+    for dependency in project["dependencies"]:
+        name = re.split(r"[><=; ]", dependency, maxsplit=1)[0].lower()
+        assert f"\n{name}==" in f"\n{locked}", name
+
+
+def test_generated_stubs_are_not_committed() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "girih"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if tracked.returncode != 0:
+        pytest.skip("not a git checkout")
+
+    assert [name for name in tracked.stdout.split() if "_pb2" in name or "binpb" in name] == []
