@@ -1,0 +1,193 @@
+"""Between the contract's messages and the domain's values. Decides nothing."""
+
+import zlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice import domain
+from services.lattice.domain import (
+    Computation,
+    DistanceQuery,
+    Lattice,
+    LatticeSpec,
+    Method,
+    NewLattice,
+    Path,
+    PathQuery,
+    Site,
+    bitmap_bytes,
+)
+from services.lattice.geometry import Geometry
+from services.lattice.journal import DamagedRecord, LatticeCreated
+
+# What is not told means open, von Neumann, and no cutting: the contract says so.
+_PERIODIC = {
+    pb.BOUNDARY_UNSPECIFIED: False,
+    pb.BOUNDARY_OPEN: False,
+    pb.BOUNDARY_PERIODIC: True,
+}
+_MOORE = {
+    pb.NEIGHBOURHOOD_UNSPECIFIED: False,
+    pb.NEIGHBOURHOOD_VON_NEUMANN: False,
+    pb.NEIGHBOURHOOD_MOORE: True,
+}
+_NO_CUTTING = {
+    pb.CORNER_RULE_UNSPECIFIED: True,
+    pb.CORNER_RULE_NO_CUTTING: True,
+    pb.CORNER_RULE_CUTTING: False,
+}
+_METHODS = {
+    Method.CLOSED_FORM: pb.METHOD_CLOSED_FORM,
+    Method.A_STAR: pb.METHOD_A_STAR,
+    Method.BREADTH_FIRST: pb.METHOD_BREADTH_FIRST,
+    Method.DIJKSTRA: pb.METHOD_DIJKSTRA,
+    Method.JUMP_POINT: pb.METHOD_JUMP_POINT,
+}
+
+
+def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
+    return domain.new_lattice(
+        shape=request.shape,
+        dimensions=request.dimensions,
+        size=request.size,
+        periodic=[_PERIODIC.get(boundary) for boundary in request.boundaries],
+        moore=_MOORE.get(request.neighbourhood),
+        no_cutting=_NO_CUTTING.get(request.corner_rule),
+        blocked=request.blocked,
+        request_id=request.request_id,
+    )
+
+
+def listed_sites(request: pb.FindPathRequest | pb.FindPathsRequest, default: int) -> int:
+    return request.sites_max if request.HasField("sites_max") else default
+
+
+def path_query(request: pb.FindPathRequest, spec: LatticeSpec, sites_max: int) -> PathQuery:
+    return domain.path_query(spec, request.start.coordinates, request.goal.coordinates, sites_max)
+
+
+def path_queries(
+    request: pb.FindPathsRequest, spec: LatticeSpec, sites_max: int
+) -> list[PathQuery]:
+    pairs = [(query.start.coordinates, query.goal.coordinates) for query in request.queries]
+    return domain.path_queries(spec, pairs, sites_max)
+
+
+def distance_query(request: pb.DistancesRequest, spec: LatticeSpec) -> DistanceQuery:
+    region = None
+    if request.HasField("region"):
+        region = (request.region.origin.coordinates, request.region.shape)
+    return domain.distance_query(
+        spec,
+        [source.coordinates for source in request.sources],
+        [target.coordinates for target in request.targets],
+        region,
+    )
+
+
+def lattice_to_proto(lattice: Lattice, bytes_held: int) -> pb.Lattice:
+    geometry = lattice.geometry
+    return pb.Lattice(
+        lattice_id=lattice.lattice_id,
+        shape=geometry.shape,
+        boundaries=_boundaries(geometry),
+        neighbourhood=_neighbourhood(geometry),
+        corner_rule=_corner_rule(geometry),
+        vertices=lattice.vertices,
+        edges=str(lattice.edges),
+        blocked_sites=lattice.blocked_sites,
+        bytes_held=bytes_held,
+        bytes_as_graph=str(lattice.bytes_as_graph),
+        bytes_as_matrix=str(lattice.bytes_as_matrix),
+        created_at=_timestamp(lattice.created_at),
+    )
+
+
+def path_to_proto(path: Path) -> pb.Path:
+    return pb.Path(
+        found=path.found,
+        length=path.length,
+        steps=path.steps,
+        runs=[pb.Run(step=run.step, count=run.count) for run in path.runs],
+        sites=[_site_to_proto(site) for site in path.sites],
+    )
+
+
+def computation_to_proto(computation: Computation) -> pb.Computation:
+    return pb.Computation(
+        method=_METHODS[computation.method],
+        exact=computation.exact,
+        elapsed_ns=computation.elapsed_ns,
+        sites_expanded=computation.sites_expanded,
+        memory_bytes=computation.memory_bytes,
+    )
+
+
+def created_to_proto(created: LatticeCreated, blocked_zlib: bytes) -> pb.LatticeCreated:
+    """The payload that is recorded; the bitmap comes compressed, or empty to leave it out."""
+    return pb.LatticeCreated(
+        lattice_id=created.lattice_id,
+        shape=created.geometry.shape,
+        boundaries=_boundaries(created.geometry),
+        neighbourhood=_neighbourhood(created.geometry),
+        corner_rule=_corner_rule(created.geometry),
+        blocked_zlib=blocked_zlib,
+        blocked_digest=created.blocked_digest,
+        vertices=created.vertices,
+        edges=str(created.edges),
+    )
+
+
+def created_from_proto(payload: pb.LatticeCreated, blocked_zlib: bytes) -> LatticeCreated:
+    """What was recorded; raises DamagedRecord when it cannot have been written by us."""
+    geometry = Geometry(
+        shape=tuple(payload.shape),
+        periodic=tuple(_PERIODIC[boundary] for boundary in payload.boundaries),
+        moore=_MOORE[payload.neighbourhood],
+        no_cutting=_NO_CUTTING[payload.corner_rule],
+    )
+    return LatticeCreated(
+        lattice_id=payload.lattice_id,
+        geometry=geometry,
+        vertices=payload.vertices,
+        edges=int(payload.edges),
+        blocked_digest=payload.blocked_digest,
+        blocked=_decompressed(blocked_zlib, geometry) if blocked_zlib else b"",
+    )
+
+
+def _decompressed(blocked_zlib: bytes, geometry: Geometry) -> bytes:
+    # Never more than the sites need, whatever the compressed bytes claim.
+    decompressor = zlib.decompressobj()
+    try:
+        bitmap = decompressor.decompress(blocked_zlib, bitmap_bytes(geometry))
+    except zlib.error as error:
+        raise DamagedRecord("a recorded bitmap cannot be decompressed") from error
+    if len(bitmap) != bitmap_bytes(geometry) or decompressor.unconsumed_tail:
+        raise DamagedRecord("a recorded bitmap has not the length of its lattice")
+    return bitmap
+
+
+def _boundaries(geometry: Geometry) -> Sequence[pb.Boundary]:
+    return [pb.BOUNDARY_PERIODIC if ring else pb.BOUNDARY_OPEN for ring in geometry.periodic]
+
+
+def _neighbourhood(geometry: Geometry) -> pb.Neighbourhood:
+    return pb.NEIGHBOURHOOD_MOORE if geometry.moore else pb.NEIGHBOURHOOD_VON_NEUMANN
+
+
+def _corner_rule(geometry: Geometry) -> pb.CornerRule:
+    return pb.CORNER_RULE_NO_CUTTING if geometry.no_cutting else pb.CORNER_RULE_CUTTING
+
+
+def _site_to_proto(site: Site) -> pb.Site:
+    return pb.Site(coordinates=site)
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

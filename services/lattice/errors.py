@@ -1,0 +1,47 @@
+"""What can go wrong with lattices, by name. Knows nothing of how errors are told."""
+
+from typing import ClassVar
+
+from services.plumbing.errors import (
+    AlreadyExists,
+    Conflict,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+
+class LatticeNotFound(NotFound):
+    """There is no lattice of this id, or it was deleted."""
+
+    reason: ClassVar[str] = "LATTICE_NOT_FOUND"
+
+
+class RequestIdReused(AlreadyExists):
+    """The request id was used for another lattice."""
+
+    reason: ClassVar[str] = "REQUEST_ID_REUSED"
+
+
+class LatticeChanged(Conflict):
+    """The lattice kept changing while it was to be changed."""
+
+    reason: ClassVar[str] = "LATTICE_CHANGED"
+
+
+class ComputeBusy(ResourceExhausted):
+    """As much is computed, and waits to be computed, as the process admits."""
+
+    reason: ClassVar[str] = "COMPUTE_BUSY"
+
+
+class AnswerTooLarge(ResourceExhausted):
+    """The answer does not fit into one message. Repeating the call changes nothing."""
+
+    reason: ClassVar[str] = "ANSWER_TOO_LARGE"
+
+
+class EventsUnavailable(Unavailable):
+    """The event store cannot be reached, or did not answer in time."""
+
+    reason: ClassVar[str] = "EVENTS_UNAVAILABLE"

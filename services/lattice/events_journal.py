@@ -1,0 +1,238 @@
+"""The journal of lattices on the event store. Knows its rpcs, and no rule of lattices.
+
+The stream `lattice-<id>` holds everything of one lattice, the stream `lattices` the
+creations and deletions of all. A bitmap that is small when compressed travels inside
+`lattice.created`. A larger one follows it, cut into events `lattice.blocked` that hold
+its compressed bytes in order, since an event has an upper size.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID, uuid5
+
+import grpc
+import grpc.aio
+from google.protobuf import json_format
+
+from girih.events.v1 import events_pb2 as events
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice import convert
+from services.lattice.errors import EventsUnavailable
+from services.lattice.journal import (
+    Happening,
+    LatticeCreated,
+    LatticeDeleted,
+    Reading,
+    Recorded,
+    SomethingElse,
+    StreamChanged,
+)
+from services.plumbing import correlation
+from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+CATALOGUE_STREAM = "lattices"
+CREATED = "lattice.created"
+BLOCKED = "lattice.blocked"
+DELETED = "lattice.deleted"
+
+_SCHEMA_VERSION = 1
+_INLINE_BYTES_MAX = 1 << 20
+"""Beyond this a compressed bitmap becomes events of its own: JSON adds a third to it."""
+_PART_BYTES = 2 << 20
+
+_OFF_THE_LOOP_BYTES = 1 << 16
+"""From this size on a bitmap is compressed and checked in a thread."""
+
+_LOST_RACES = {"PRECONDITION_FAILED", "EVENT_ID_REUSED"}
+_AWAY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+}
+
+
+class EventsJournal:
+    """A `Journal` through the stubs of the event store. Owns nothing but its channel's use."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+        self._stub = EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        self._timeout_s = timeout_s
+
+    async def append_created(
+        self, tenant: str, created: LatticeCreated, command_id: UUID
+    ) -> datetime:
+        own = await _off_the_loop(len(created.blocked), _creation_events, created)
+        stream = own[0].stream
+        summary = _json_event(CATALOGUE_STREAM, CREATED, convert.created_to_proto(created, b""))
+        absent = events.Precondition(stream=stream, state=events.Precondition.STATE_ABSENT)
+        await self._append(tenant, command_id, [*own, summary], [absent])
+        # The answer to an append tells places, not times.
+        first = [event async for event in self._read(tenant, stream, from_revision=0, limit=1)]
+        return _recorded_at(first[0])
+
+    async def append_deleted(
+        self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
+    ) -> None:
+        payload = pb.LatticeDeleted(lattice_id=lattice_id)
+        streams = (_stream(lattice_id), CATALOGUE_STREAM)
+        unchanged = events.Precondition(stream=streams[0], revision=expected_revision)
+        deletions = [_json_event(stream, DELETED, payload) for stream in streams]
+        await self._append(tenant, command_id, deletions, [unchanged])
+
+    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
+        reading = self._read(tenant, _stream(lattice_id), from_revision=after_revision + 1)
+        found = [event async for event in reading]
+        size = sum(event.ByteSize() for event in found)
+        recorded = await _off_the_loop(size, _recorded, found)
+        return Reading(revision=found[-1].revision if found else after_revision, recorded=recorded)
+
+    async def catalogue(
+        self, tenant: str, *, after_revision: int
+    ) -> AsyncIterator[Sequence[Recorded]]:
+        request = events.ReadRequest(stream=CATALOGUE_STREAM, from_revision=after_revision + 1)
+        async for batch in self._read_batches(tenant, request):
+            yield _recorded(batch)
+
+    async def _append(
+        self,
+        tenant: str,
+        command_id: UUID,
+        happened: Sequence[events.Event],
+        preconditions: Sequence[events.Precondition],
+    ) -> None:
+        for ordinal, event in enumerate(happened):
+            event.id = str(uuid5(command_id, str(ordinal)))
+        request = events.AppendRequest(events=happened, preconditions=preconditions)
+        with _refusals_named(), _on_behalf_of(tenant, command_id):
+            await self._stub.Append(request, timeout=self._remaining_s())
+
+    async def _read(
+        self, tenant: str, stream: str, *, from_revision: int, limit: int = 0
+    ) -> AsyncIterator[events.RecordedEvent]:
+        request = events.ReadRequest(stream=stream, from_revision=from_revision, limit=limit)
+        async for batch in self._read_batches(tenant, request):
+            for event in batch:
+                yield event
+
+    async def _read_batches(
+        self, tenant: str, request: events.ReadRequest
+    ) -> AsyncIterator[Sequence[events.RecordedEvent]]:
+        with _on_behalf_of(tenant):
+            call = self._stub.Read(request, timeout=self._remaining_s())
+        try:
+            with _refusals_named():
+                async for response in call:
+                    yield response.events
+        finally:
+            call.cancel()
+
+    def _remaining_s(self) -> float:
+        """As long as this process waits for the event store, or the caller if that is less."""
+        remaining_s = correlation.current().remaining_s()
+        return self._timeout_s if remaining_s is None else min(self._timeout_s, remaining_s)
+
+
+def _creation_events(created: LatticeCreated) -> list[events.Event]:
+    stream = _stream(created.lattice_id)
+    compressed = zlib.compress(created.blocked) if created.blocked else b""
+    inline = compressed if len(compressed) <= _INLINE_BYTES_MAX else b""
+    first = _json_event(stream, CREATED, convert.created_to_proto(created, inline))
+    return [first] if inline == compressed else [first, *_blocked_events(stream, compressed)]
+
+
+def _blocked_events(stream: str, compressed: bytes) -> Iterator[events.Event]:
+    for start in range(0, len(compressed), _PART_BYTES):
+        yield events.Event(
+            stream=stream,
+            type=BLOCKED,
+            schema_version=_SCHEMA_VERSION,
+            binary=compressed[start : start + _PART_BYTES],
+            content_type="application/zlib",
+        )
+
+
+def _recorded(found: Sequence[events.RecordedEvent]) -> list[Recorded]:
+    """What the events say; the parts of a bitmap go to the creation before them."""
+    parts = b"".join(event.event.binary for event in found if event.event.type == BLOCKED)
+    return [
+        Recorded(
+            revision=event.revision,
+            recorded_at=_recorded_at(event),
+            happening=_happening(event.event, parts),
+        )
+        for event in found
+        if event.event.type != BLOCKED
+    ]
+
+
+def _happening(event: events.Event, parts: bytes) -> Happening:
+    if event.type == CREATED:
+        created = json_format.Parse(event.json, pb.LatticeCreated(), ignore_unknown_fields=True)
+        return convert.created_from_proto(created, created.blocked_zlib or parts)
+    if event.type == DELETED:
+        deleted = json_format.Parse(event.json, pb.LatticeDeleted(), ignore_unknown_fields=True)
+        return LatticeDeleted(lattice_id=deleted.lattice_id)
+    return SomethingElse(event_type=event.type)
+
+
+def _json_event(
+    stream: str, event_type: str, payload: pb.LatticeCreated | pb.LatticeDeleted
+) -> events.Event:
+    return events.Event(
+        stream=stream,
+        type=event_type,
+        schema_version=_SCHEMA_VERSION,
+        json=json_format.MessageToJson(payload, indent=None),
+    )
+
+
+def _recorded_at(event: events.RecordedEvent) -> datetime:
+    return event.recorded_at.ToDatetime(tzinfo=UTC)
+
+
+def _stream(lattice_id: str) -> str:
+    return f"lattice-{lattice_id}"
+
+
+async def _off_the_loop(size_bytes: int, work: Callable[[A], R], argument: A) -> R:
+    if size_bytes < _OFF_THE_LOOP_BYTES:
+        return work(argument)
+    return await asyncio.to_thread(work, argument)
+
+
+@contextmanager
+def _on_behalf_of(tenant: str, command_id: UUID | None = None) -> Iterator[None]:
+    """Calls begun inside carry this tenant, and what caused them unless the caller said."""
+    call = correlation.current()
+    cause = call.causation_id or str(command_id or "")
+    with correlation.bind(replace(call, tenant=tenant, causation_id=cause)):
+        yield
+
+
+@contextmanager
+def _refusals_named() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise _named(from_rpc_error(error)) from error
+
+
+def _named(refusal: RemoteError) -> Exception:
+    """What a refusal means to us. One that means nothing is a bug, ours or the store's."""
+    if refusal.reason in _LOST_RACES:
+        return StreamChanged(refusal.message)
+    if refusal.code in _AWAY:
+        return EventsUnavailable(
+            "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0
+        )
+    return RuntimeError(f"the event store refused a call: {refusal.code} {refusal.message}")

@@ -1,0 +1,137 @@
+"""What happens to lattices, and what is promised by whoever keeps it. Knows no wire."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, Self
+from uuid import UUID
+
+from services.lattice.domain import Lattice, LatticeSpec
+from services.lattice.geometry import Geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeCreated:
+    """A lattice was created.
+
+    `blocked` is the bitmap as in `LatticeSpec`. The catalogue leaves it out, and keeps
+    `blocked_digest`, its SHA-256, which is empty when no site is blocked.
+    """
+
+    lattice_id: str
+    geometry: Geometry
+    vertices: int
+    edges: int
+    blocked_digest: bytes = b""
+    blocked: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.blocked and hashlib.sha256(self.blocked).digest() != self.blocked_digest:
+            raise DamagedRecord(f"the bitmap of lattice {self.lattice_id} is not what was created")
+
+    @classmethod
+    def of(cls, lattice_id: str, spec: LatticeSpec, *, vertices: int, edges: int) -> Self:
+        return cls(
+            lattice_id=lattice_id,
+            geometry=spec.geometry,
+            vertices=vertices,
+            edges=edges,
+            blocked_digest=digest_of(spec),
+            blocked=spec.blocked,
+        )
+
+    def creates(self, spec: LatticeSpec) -> bool:
+        """This is the creation of the lattice specified, and of no other."""
+        return self.geometry == spec.geometry and self.blocked_digest == digest_of(spec)
+
+    def lattice(self, created_at: datetime) -> Lattice:
+        return Lattice(
+            lattice_id=self.lattice_id,
+            geometry=self.geometry,
+            vertices=self.vertices,
+            edges=self.edges,
+            created_at=created_at,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeDeleted:
+    """A lattice was deleted. Nothing happens to it any more."""
+
+    lattice_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SomethingElse:
+    """Something that this version of the service does not know yet."""
+
+    event_type: str
+
+
+Happening = LatticeCreated | LatticeDeleted | SomethingElse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A happening with its place in the stream it was read from."""
+
+    revision: int
+    recorded_at: datetime
+    happening: Happening
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What was read of one lattice, oldest first.
+
+    `revision` is that of the last event read, or where reading began when there was none.
+    """
+
+    revision: int
+    recorded: Sequence[Recorded]
+
+
+class StreamChanged(Exception):
+    """The lattice is not as the append expected it, or was created before."""
+
+
+class DamagedRecord(Exception):
+    """What was read is not what can have been written."""
+
+
+class Journal(Protocol):
+    """Keeps what happens to the lattices of each tenant, for ever and in order.
+
+    A lattice has a stream of its own; the catalogue is one more stream per tenant, with
+    the creations and deletions of all its lattices. Each append writes both or neither,
+    and is durable when it returns. Appending again with the same `command_id` and the
+    same content changes nothing.
+
+    Everything raises EventsUnavailable when the outcome is unknown or nothing could be
+    read; the same call may then be repeated.
+    """
+
+    async def append_created(
+        self, tenant: str, created: LatticeCreated, command_id: UUID
+    ) -> datetime:
+        """Record a creation; answer when it was recorded first.
+
+        Raises StreamChanged when the lattice was created before by another command or
+        with other content.
+        """
+
+    async def append_deleted(
+        self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
+    ) -> None:
+        """Record a deletion; raises StreamChanged unless the lattice is at that revision."""
+
+    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
+        """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
+
+    def catalogue(self, tenant: str, *, after_revision: int) -> AsyncIterator[Sequence[Recorded]]:
+        """Yield the catalogue after a revision in batches, up to where it ends now."""
+
+
+def digest_of(spec: LatticeSpec) -> bytes:
+    return hashlib.sha256(spec.blocked).digest() if spec.blocked else b""

@@ -1,0 +1,111 @@
+"""A journal in memory. It passes the same contract tests as the one on the event store."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.lattice.errors import EventsUnavailable
+from services.lattice.journal import (
+    Happening,
+    LatticeCreated,
+    LatticeDeleted,
+    Reading,
+    Recorded,
+    SomethingElse,
+    StreamChanged,
+)
+
+CATALOGUE = "lattices"
+
+
+class MemoryJournal:
+    """Keeps streams in lists. `is_away` makes it answer as an event store that is down."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.reads = 0
+        self._streams: dict[tuple[str, str], list[Recorded]] = defaultdict(list)
+        self._commands: dict[tuple[str, UUID], tuple[bytes, datetime]] = {}
+
+    async def append_created(
+        self, tenant: str, created: LatticeCreated, command_id: UUID
+    ) -> datetime:
+        self._answer()
+        known = self._repeated(tenant, command_id, created)
+        if known is not None:
+            return known
+        if self._streams[tenant, created.lattice_id]:
+            raise StreamChanged("the stream exists")
+        summary = replace(created, blocked=b"")
+        return self._append(tenant, command_id, created, summary)
+
+    async def append_deleted(
+        self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
+    ) -> None:
+        self._answer()
+        deleted = LatticeDeleted(lattice_id=lattice_id)
+        if self._repeated(tenant, command_id, deleted) is not None:
+            return
+        if len(self._streams[tenant, lattice_id]) - 1 != expected_revision:
+            raise StreamChanged("the stream is at another revision")
+        self._append(tenant, command_id, deleted, deleted)
+
+    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
+        self._answer()
+        self.reads += 1
+        stream = self._streams[tenant, lattice_id]
+        recorded = tuple(stream[after_revision + 1 :])
+        revision = recorded[-1].revision if recorded else after_revision
+        return Reading(revision=revision, recorded=recorded)
+
+    async def catalogue(
+        self, tenant: str, *, after_revision: int
+    ) -> AsyncIterator[Sequence[Recorded]]:
+        self._answer()
+        stream = self._streams[tenant, CATALOGUE]
+        for start in range(after_revision + 1, len(stream), 100):
+            self._answer()
+            yield tuple(stream[start : start + 100])
+
+    def append_something_else(self, tenant: str, lattice_id: str) -> None:
+        """What a newer version of the service would write."""
+        self._place(tenant, lattice_id, SomethingElse(event_type="lattice.painted"))
+
+    def _answer(self) -> None:
+        if self.is_away:
+            raise EventsUnavailable("the event store cannot be reached")
+
+    def _repeated(self, tenant: str, command_id: UUID, happening: Happening) -> datetime | None:
+        known = self._commands.get((tenant, command_id))
+        if known is None:
+            return None
+        if known[0] != _content(happening):
+            raise StreamChanged("the command was used for something else")
+        return known[1]
+
+    def _append(
+        self,
+        tenant: str,
+        command_id: UUID,
+        own: LatticeCreated | LatticeDeleted,
+        summary: Happening,
+    ) -> datetime:
+        recorded = self._place(tenant, own.lattice_id, own)
+        self._place(tenant, CATALOGUE, summary)
+        self._commands[tenant, command_id] = (_content(own), recorded.recorded_at)
+        return recorded.recorded_at
+
+    def _place(self, tenant: str, stream: str, happening: Happening) -> Recorded:
+        places = self._streams[tenant, stream]
+        recorded = Recorded(
+            revision=len(places), recorded_at=datetime.now(UTC), happening=happening
+        )
+        places.append(recorded)
+        return recorded
+
+
+def _content(happening: Happening) -> bytes:
+    return hashlib.sha256(repr(happening).encode()).digest()

@@ -1,0 +1,181 @@
+"""How much runs and waits at once, and that nothing goes on for a caller that left."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from services.lattice.compute import Compute, Stop
+from services.lattice.errors import ComputeBusy
+
+
+class Gate:
+    """Work that runs until it is let through or told to stop."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def __call__(self, stop: Stop) -> str:
+        self.begun.release()
+        while not self.open.wait(0.005):
+            stop.check()
+        return "done"
+
+    async def until_begun(self) -> None:
+        assert await asyncio.to_thread(self.begun.acquire, timeout=10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - nothing tells when a thread has ended
+            await asyncio.sleep(0.001)
+
+
+async def test_work_is_refused_with_a_delay_when_too_much_waits() -> None:
+    compute, gate = Compute(threads=1, bytes_max=10, waiting_max=2), Gate()
+    running = [asyncio.create_task(compute.run(4, gate)) for _ in range(3)]
+    await until(lambda: compute.waiting == 2)
+
+    with pytest.raises(ComputeBusy) as busy:
+        await compute.run(1, gate)
+    gate.open.set()
+
+    assert busy.value.retry_after_s > 0
+    assert await asyncio.gather(*running) == ["done"] * 3
+    await compute.close()
+
+
+async def test_no_more_bytes_are_lent_than_there_are() -> None:
+    compute = Compute(threads=8, bytes_max=100, waiting_max=1_000)
+    held = [0]
+    most = [0]
+    lock = threading.Lock()
+
+    def work(_: Stop) -> None:
+        with lock:
+            held[0] += 30
+            most[0] = max(most[0], held[0])
+        time.sleep(0.001)
+        with lock:
+            held[0] -= 30
+
+    await asyncio.gather(*(compute.run(30, work) for _ in range(60)))
+
+    assert most[0] == 90
+    assert compute.budget.bytes_lent == 0
+    await compute.close()
+
+
+async def test_a_large_reservation_is_not_overtaken_for_ever_by_small_ones() -> None:
+    compute, gate = Compute(threads=4, bytes_max=10, waiting_max=100), Gate()
+    order: list[str] = []
+
+    async def run(name: str, size_bytes: int) -> None:
+        async with compute.reserve(size_bytes):
+            order.append(name)
+
+    first = asyncio.create_task(compute.run(5, gate))
+    await gate.until_begun()
+    rest = [asyncio.create_task(run("large", 8)), asyncio.create_task(run("small", 1))]
+    await until(lambda: compute.budget.waiting == 2)
+    gate.open.set()
+    await asyncio.gather(first, *rest)
+
+    assert order == ["large", "small"]
+    await compute.close()
+
+
+async def test_a_cancelled_call_frees_its_thread_and_its_bytes_within_a_second() -> None:
+    compute, gate = Compute(threads=1, bytes_max=10, waiting_max=10), Gate()
+    task = asyncio.create_task(compute.run(10, gate))
+    await gate.until_begun()
+    began_s = time.monotonic()
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await compute.run(10, lambda _: "next") == "next"
+    assert time.monotonic() - began_s < 1
+    await compute.close()
+
+
+async def test_bytes_stay_lent_until_the_thread_has_let_go_of_them() -> None:
+    compute = Compute(threads=1, bytes_max=10, waiting_max=10)
+    begun, release = threading.Event(), threading.Event()
+
+    def deaf(_: Stop) -> None:
+        begun.set()
+        release.wait(5)
+
+    task = asyncio.create_task(compute.run(10, deaf))
+    await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert compute.budget.bytes_lent == 10
+    release.set()
+    await until(lambda: compute.budget.bytes_lent == 0)
+    await compute.close()
+
+
+async def test_a_caller_that_leaves_the_line_takes_no_bytes() -> None:
+    compute, gate = Compute(threads=1, bytes_max=10, waiting_max=10), Gate()
+    running = asyncio.create_task(compute.run(10, gate))
+    await gate.until_begun()
+    waiting = asyncio.create_task(compute.run(10, gate))
+    await until(lambda: compute.budget.waiting == 1)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.open.set()
+    await running
+
+    await until(lambda: compute.budget.bytes_lent == 0)
+    assert compute.waiting == 0
+    await compute.close()
+
+
+async def test_closing_stops_what_runs() -> None:
+    compute, gate = Compute(threads=2, bytes_max=10, waiting_max=10), Gate()
+    tasks = [asyncio.create_task(compute.run(1, gate)) for _ in range(2)]
+    await gate.until_begun()
+    await gate.until_begun()
+
+    async with asyncio.timeout(1):
+        await compute.close()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, Exception) for result in results)
+
+
+async def test_a_failure_of_work_is_that_of_its_call() -> None:
+    compute = Compute(threads=1, bytes_max=10, waiting_max=10)
+
+    def fail(_: Stop) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await compute.run(10, fail)
+
+    await until(lambda: compute.budget.bytes_lent == 0)
+    await compute.close()
+
+
+async def test_the_loop_goes_on_while_work_runs() -> None:
+    compute, gate = Compute(threads=1, bytes_max=10, waiting_max=10), Gate()
+    task = asyncio.create_task(compute.run(1, gate))
+    await gate.until_begun()
+
+    began_s = time.monotonic()
+    await asyncio.sleep(0)
+
+    assert time.monotonic() - began_s < 0.05
+    gate.open.set()
+    await task
+    await compute.close()
