@@ -1,0 +1,310 @@
+"""What happens around every rpc: correlation, tenant, deadline, errors, metrics, log.
+
+One wrapper serves all four kinds of rpc and both styles of streaming handlers. It is put
+around a handler once, when the service is added, so a call pays for no lookups and no
+layers. It knows gRPC and no service.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import grpc
+import grpc.aio
+
+from services.plumbing import correlation, grpc_errors
+from services.plumbing.correlation import (
+    CAUSATION_KEY,
+    CORRELATION_KEY,
+    DEFAULT_TENANT,
+    TENANT_KEY,
+    TRACEPARENT_KEY,
+    Call,
+    well_formed,
+    well_formed_tenant,
+    well_formed_traceparent,
+)
+from services.plumbing.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+)
+from services.plumbing.logging import get_logger, write_line
+from services.plumbing.metrics import MethodMetrics
+
+Context = grpc.aio.ServicerContext[Any, Any]
+RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the type checker only
+Handler = Callable[[Any, Context], Any]
+Serialize = Callable[[Any], bytes]
+Deserialize = Callable[[bytes], Any]
+GrpcType = Literal["unary", "client_stream", "server_stream", "bidi_stream"]
+
+SLOW_CALL_S = 2.0
+
+_log = get_logger("server")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rpc:
+    """One rpc of one service: its place in the contract, its handler, and its rules."""
+
+    path: str
+    handler: Handler
+    takes_stream: bool
+    gives_stream: bool
+    serialize: Serialize
+    deserialize: Deserialize
+    metrics: MethodMetrics
+    timeout_s: float
+    needs_tenant: bool
+    quiet: bool
+    """Calls that go well are logged at debug level only."""
+
+
+class TenantRequired(Unauthenticated):
+    """The call does not say whose data it means."""
+
+    reason = "TENANT_REQUIRED"
+
+
+class ShuttingDown(Unavailable):
+    """This process is going away; another one, or the next one, will answer."""
+
+    reason = "SHUTTING_DOWN"
+
+
+def grpc_type(*, takes_stream: bool, gives_stream: bool) -> GrpcType:
+    if takes_stream:
+        return "bidi_stream" if gives_stream else "client_stream"
+    return "server_stream" if gives_stream else "unary"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a call ended. Without a `status` there is nobody left to tell, or they were told."""
+
+    code: grpc.StatusCode
+    reason: str = ""
+    status: grpc.Status | None = None
+
+
+_OK = _Outcome(grpc.StatusCode.OK)
+
+
+class Chain:
+    """Puts around handlers what every rpc needs."""
+
+    def __init__(
+        self,
+        domain: str,
+        *,
+        trusts_tenant_metadata: bool,
+        details_of: grpc_errors.DetailsOf,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._domain = domain
+        self._trusts_tenant_metadata = trusts_tenant_metadata
+        self._details_of = details_of
+        self._stopping = stopping
+
+    def wrap(self, rpc: Rpc) -> RpcHandler:
+        """The handler as gRPC wants it, with everything around it."""
+        run = _runner(rpc)
+
+        async def serve(request: Any, context: Context) -> Any:  # noqa: ANN401 - any message
+            started_s = time.monotonic()
+            rpc.metrics.started.inc()
+            call = self._enter(rpc, context, started_s)
+            try:
+                # Sent first, so that the caller learns it whatever comes after.
+                await context.send_initial_metadata(((CORRELATION_KEY, call.correlation_id),))
+                self._admit(rpc, call)
+                response = await _in_time(run(request, context), call)
+            except BaseException as error:
+                outcome = self._outcome(error, context)
+                _finish(rpc, call, started_s, outcome)
+                if outcome.status is None:
+                    raise
+                await context.abort_with_status(outcome.status)
+            _finish(rpc, call, started_s, _OK)
+            return response
+
+        return _method_handler(rpc, serve)
+
+    def _enter(self, rpc: Rpc, context: Context, started_s: float) -> Call:
+        """Make the call's context from what it carries; never refuses."""
+        metadata = dict(context.invocation_metadata() or ())
+        left_s = context.time_remaining()
+        call = Call(
+            correlation_id=_id(metadata.get(CORRELATION_KEY)) or correlation.fresh(),
+            causation_id=_id(metadata.get(CAUSATION_KEY)),
+            tenant=self._tenant(rpc, metadata),
+            traceparent=_traceparent(metadata.get(TRACEPARENT_KEY)),
+            deadline_s=started_s
+            + (rpc.timeout_s if left_s is None else min(left_s, rpc.timeout_s)),
+        )
+        correlation.enter(call)
+        _log_replaced(metadata, call)
+        return call
+
+    def _tenant(self, rpc: Rpc, metadata: Mapping[str, str | bytes]) -> str:
+        """The tenant the call may speak for, or nothing."""
+        if not (rpc.needs_tenant and self._trusts_tenant_metadata):
+            return ""
+        tenant = metadata.get(TENANT_KEY, DEFAULT_TENANT)
+        return tenant if isinstance(tenant, str) and well_formed_tenant(tenant) else ""
+
+    def _admit(self, rpc: Rpc, call: Call) -> None:
+        if call.tenant or not rpc.needs_tenant:
+            return
+        if self._trusts_tenant_metadata:
+            raise InvalidInput.of(TENANT_KEY, "must be 1 to 63 of a-z 0-9 -, not - first")
+        raise TenantRequired("the call does not say whose data it means")
+
+    def _outcome(self, error: BaseException, context: Context) -> _Outcome:
+        """What the call ended in. Logs bugs in full, and keeps them from the caller."""
+        if isinstance(error, ServiceError):
+            return self._refusal(error)
+        if isinstance(error, grpc.aio.AbortError):
+            return _Outcome(context.code())
+        if isinstance(error, asyncio.CancelledError):
+            return self._cancellation(error, context)
+        if isinstance(error, grpc.aio.BaseError) and context.done():
+            return _Outcome(grpc.StatusCode.CANCELLED)  # the caller left while we were writing
+        return self._bug(error)
+
+    def _refusal(self, error: ServiceError) -> _Outcome:
+        status = grpc_errors.to_status(error, self._domain, self._details_of(error))
+        return _Outcome(status.code, error.reason, status)
+
+    def _cancellation(self, error: asyncio.CancelledError, context: Context) -> _Outcome:
+        """Tell a caller that left from a CancelledError that our own code let out.
+
+        gRPC takes any for the former: it would send no status, and a caller that is still
+        there would wait until its deadline.
+        """
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            late = context.time_remaining() == 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            return _Outcome(code)
+        if self._stopping.is_set():
+            return self._refusal(ShuttingDown("this process is shutting down"))
+        return self._bug(error)
+
+    def _bug(self, error: BaseException) -> _Outcome:
+        _log.error("a call failed unexpectedly", exc_info=error)
+        status = grpc_errors.internal_status(self._domain)
+        return _Outcome(status.code, grpc_errors.INTERNAL_REASON, status)
+
+
+def _runner(rpc: Rpc) -> Callable[[Any, Context], Awaitable[Any]]:
+    """The handler as a coroutine from what was received to what is sent, for any kind of rpc."""
+    receive = _same if rpc.takes_stream else rpc.deserialize
+    if not rpc.gives_stream:
+
+        async def answer(request: Any, context: Context) -> bytes:  # noqa: ANN401
+            return rpc.serialize(await rpc.handler(receive(request), context))
+
+        return answer
+    if not inspect.isasyncgenfunction(rpc.handler):
+
+        async def write(request: Any, context: Context) -> None:  # noqa: ANN401
+            await rpc.handler(receive(request), context)
+
+        return write
+
+    async def pump(request: Any, context: Context) -> None:  # noqa: ANN401
+        # Closed here and now: a generator left to the collector would hold what it holds.
+        async with aclosing(rpc.handler(receive(request), context)) as responses:
+            async for response in responses:
+                await context.write(response)
+
+    return pump
+
+
+def _method_handler(rpc: Rpc, serve: Any) -> RpcHandler:  # noqa: ANN401
+    """Single messages pass gRPC as bytes: (de)serialized inside, their errors are handled too."""
+    make = {
+        "unary": grpc.unary_unary_rpc_method_handler,
+        "client_stream": grpc.stream_unary_rpc_method_handler,
+        "server_stream": grpc.unary_stream_rpc_method_handler,
+        "bidi_stream": grpc.stream_stream_rpc_method_handler,
+    }[grpc_type(takes_stream=rpc.takes_stream, gives_stream=rpc.gives_stream)]
+    return make(
+        serve,
+        request_deserializer=rpc.deserialize if rpc.takes_stream else None,
+        response_serializer=rpc.serialize if rpc.gives_stream else None,
+    )
+
+
+async def _in_time(work: Awaitable[Any], call: Call) -> Any:  # noqa: ANN401
+    timeout = asyncio.timeout(call.remaining_s())
+    try:
+        async with timeout:
+            return await work
+    except TimeoutError:
+        if timeout.expired():
+            raise DeadlineExceeded("the call took longer than it may") from None
+        raise
+
+
+def _finish(rpc: Rpc, call: Call, started_s: float, outcome: _Outcome) -> None:
+    duration_s = time.monotonic() - started_s
+    rpc.metrics.handled[outcome.code].inc()
+    rpc.metrics.handling.observe(duration_s)
+    fields: dict[str, Any] = {
+        "event": "call",
+        "method": rpc.path,
+        "status": outcome.code.name,
+        "duration_ms": round(duration_s * 1e3, 3),
+        "correlation_id": call.correlation_id,
+    }
+    if call.tenant:
+        fields["tenant"] = call.tenant
+    if outcome.reason:
+        fields["reason"] = outcome.reason
+    write_line(_level(rpc, outcome.code, duration_s), fields)
+
+
+def _level(rpc: Rpc, code: grpc.StatusCode, duration_s: float) -> str:
+    if code in _ERRORS:
+        return _ERRORS[code]
+    if duration_s > SLOW_CALL_S and not (rpc.takes_stream or rpc.gives_stream):
+        return "warning"
+    return "debug" if rpc.quiet else "info"
+
+
+_ERRORS: Mapping[grpc.StatusCode, str] = {
+    grpc.StatusCode.INTERNAL: "error",
+    grpc.StatusCode.UNKNOWN: "error",
+    grpc.StatusCode.UNAVAILABLE: "warning",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "warning",
+}
+
+
+def _id(text: str | bytes | None) -> str:
+    return text if isinstance(text, str) and well_formed(text) else ""
+
+
+def _traceparent(text: str | bytes | None) -> str:
+    return text if isinstance(text, str) and well_formed_traceparent(text) else ""
+
+
+def _log_replaced(metadata: Mapping[str, str | bytes], call: Call) -> None:
+    """Say which ids were not taken, so that whoever sent them can be found."""
+    taken = {CORRELATION_KEY: call.correlation_id, CAUSATION_KEY: call.causation_id}
+    for key, id_taken in taken.items():
+        sent = metadata.get(key, id_taken)
+        if sent != id_taken:
+            _log.warning("an ill-formed id was replaced", key=key, sent=repr(sent)[:100])
+
+
+def _same(request: Any) -> Any:  # noqa: ANN401
+    return request

@@ -1,0 +1,118 @@
+"""What a process counts about itself, as Prometheus reads it.
+
+Every process has one registry, made by `new_registry` and passed on. All children of the
+gRPC metrics exist from the start: labels come from descriptors, never from callers.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from services.plumbing import logging
+
+_LABELS = ("grpc_type", "grpc_service", "grpc_method")
+_LATENCY_BUCKETS_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry with what is known of the process itself: memory, CPU, files, collections."""
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    registry.register(_LogLines())
+    return registry
+
+
+class MethodMetrics:
+    """The numbers of one rpc, with every child made."""
+
+    def __init__(self, metrics: "GrpcMetrics", labels: tuple[str, str, str]) -> None:
+        self.started = metrics.started.labels(*labels)
+        self.received = metrics.received.labels(*labels)
+        self.sent = metrics.sent.labels(*labels)
+        self.handling = metrics.handling.labels(*labels)
+        self.handled = {
+            code: metrics.handled.labels(*labels, code_name(code)) for code in grpc.StatusCode
+        }
+
+
+class GrpcMetrics:
+    """The metrics of a gRPC server, named and labelled as go-grpc-middleware does."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.started = Counter(
+            "grpc_server_started", "RPCs started on the server.", _LABELS, registry=registry
+        )
+        self.handled = Counter(
+            "grpc_server_handled",
+            "RPCs completed on the server, regardless of success or failure.",
+            (*_LABELS, "grpc_code"),
+            registry=registry,
+        )
+        self.received = Counter(
+            "grpc_server_msg_received", "Messages received.", _LABELS, registry=registry
+        )
+        self.sent = Counter("grpc_server_msg_sent", "Messages sent.", _LABELS, registry=registry)
+        self.handling = Histogram(
+            "grpc_server_handling_seconds",
+            "How long RPCs took on the server, until their last message.",
+            _LABELS,
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+    def of(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
+        return MethodMetrics(self, (grpc_type, service, method))
+
+
+def code_name(code: grpc.StatusCode) -> str:
+    """A code as Go spells it, which is what dashboards know: OK, NotFound."""
+    if code in _GO_SPELLINGS:
+        return _GO_SPELLINGS[code]
+    return "".join(word.capitalize() for word in code.name.split("_"))
+
+
+_GO_SPELLINGS = {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
+
+
+class MetricsPortTaken(Exception):
+    """Nothing else may listen where Prometheus is told to look."""
+
+
+@contextmanager
+def metrics_server(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
+    """Serve the metrics from a thread, off the event loop; gives the port."""
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise MetricsPortTaken(f"cannot serve metrics on {host}:{port}: {error}") from error
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _LogLines(Collector):
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "girih_log_lines_dropped",
+            "Log lines lost because nobody read them.",
+            value=logging.dropped_count(),
+        )

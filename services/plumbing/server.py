@@ -1,0 +1,337 @@
+"""A gRPC server as every process of ours runs one, from the first port to the last call.
+
+Handlers are registered from descriptors, every one behind the same chain. The server brings
+health, reflection and graceful shutdown, and knows no service of its own.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import signal
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from prometheus_client import CollectorRegistry
+
+from services.plumbing.chain import (
+    Chain,
+    Context,
+    Deserialize,
+    Rpc,
+    RpcHandler,
+    Serialize,
+    grpc_type,
+)
+from services.plumbing.errors import InvalidInput, Unimplemented
+from services.plumbing.grpc_errors import DetailsOf, no_details
+from services.plumbing.health import Health, HealthServicer
+from services.plumbing.logging import get_logger
+from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
+from services.plumbing.settings import ServerSettings
+from services.plumbing.tasks import OwnedTasks
+
+_log = get_logger("server")
+
+
+class PortTaken(Exception):
+    """The address cannot be listened on, most likely because another process does."""
+
+
+class MissingRpc(Exception):
+    """A servicer does not implement an rpc of its contract as a coroutine or async generator."""
+
+
+class Server:
+    """What `build_server` makes: a server with its health, its tasks and its numbers."""
+
+    def __init__(
+        self,
+        domain: str,
+        settings: ServerSettings,
+        details_of: DetailsOf,
+        registry: CollectorRegistry,
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.tasks = OwnedTasks()
+        self.health = Health(self.tasks)
+        self.stopping = asyncio.Event()
+        """Set when the process drains: streams that would go on for ever end then."""
+        self.port = 0
+        """Where it listens, once started."""
+        self._metrics = GrpcMetrics(registry)
+        self._chain = Chain(
+            domain,
+            trusts_tenant_metadata=settings.environment == "development",
+            details_of=details_of,
+            stopping=self.stopping,
+        )
+        self._handlers: dict[str, RpcHandler] = {}
+        self._services: list[str] = []
+        self._grpc = grpc.aio.server(
+            options=_options(settings),
+            maximum_concurrent_rpcs=settings.concurrent_rpc_count_max,
+        )
+
+    def add_service(
+        self,
+        service: ServiceDescriptor,
+        servicer: object,
+        *,
+        raw_responses: Collection[str] = (),
+        without_tenant: Collection[str] = (),
+        quiet: bool = False,
+    ) -> None:
+        """Serve every rpc of `service` by the method of its name; see `add_service`."""
+        for method in service.methods:
+            path = f"/{service.full_name}/{method.name}"
+            metrics = self._metrics.of(_type(method), service.full_name, method.name)
+            rpc = Rpc(
+                path=path,
+                handler=_handler(servicer, method),
+                takes_stream=method.client_streaming,
+                gives_stream=method.server_streaming,
+                serialize=_serializer(metrics, raw=method.name in raw_responses),
+                deserialize=_deserializer(metrics, GetMessageClass(method.input_type)),
+                metrics=metrics,
+                timeout_s=self._timeout_s(method),
+                needs_tenant=method.name not in without_tenant,
+                quiet=quiet,
+            )
+            self._handlers[path] = self._chain.wrap(rpc)
+        self._services.append(service.full_name)
+        self.health.add_service(service.full_name)
+
+    async def start(self, address: str | None = None) -> int:
+        """Listen on `address` (or the one in the settings) and give the port."""
+        self._add_own_services()
+        handlers = _Handlers(self._handlers, self._chain.wrap(_unknown_rpc(self._metrics)))
+        self._grpc.add_generic_rpc_handlers([handlers])
+        address = address or self.settings.address
+        try:
+            self.port = self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise PortTaken(f"cannot listen on {address}") from error
+        await self._grpc.start()
+        _log.info("serving", address=address, port=self.port)
+        return self.port
+
+    async def drain(self) -> None:
+        """Say that this process goes away, give callers time to notice, and end the streams."""
+        self.health.enter_drain()
+        await asyncio.sleep(self.settings.drain_duration_s)
+        self.stopping.set()
+
+    async def stop(self) -> None:
+        """Take no more calls, let running ones end within the grace, stop the tasks."""
+        self.health.enter_drain()
+        self.stopping.set()
+        await self._grpc.stop(self.settings.shutdown_grace_s)
+        await self.tasks.stop()
+
+    def _add_own_services(self) -> None:
+        servicer = HealthServicer(self.health, self.settings.health_watch_count_max)
+        _add_tenantless(self, health_pb2.DESCRIPTOR.services_by_name["Health"], servicer)
+        reflected = self.settings.reflection
+        if reflected is None:
+            reflected = self.settings.environment == "development"
+        if reflected:
+            service = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+            names = [*self._services, service.full_name]
+            _add_tenantless(self, service, reflection.aio.ReflectionServicer(names))
+
+    def _timeout_s(self, method: MethodDescriptor) -> float:
+        if method.client_streaming or method.server_streaming:
+            return self.settings.stream_timeout_s
+        return self.settings.call_timeout_s
+
+
+def build_server(
+    domain: str,
+    settings: ServerSettings,
+    *,
+    details_of: DetailsOf = no_details,
+    registry: CollectorRegistry | None = None,
+) -> Server:
+    """A server that does not listen yet.
+
+    `domain` stands in every error, for example "events.girih"; `details_of` gives the
+    service's own details of an error, and is called for every `ServiceError`.
+    """
+    return Server(domain, settings, details_of, registry or new_registry())
+
+
+def add_service(
+    server: Server,
+    service: ServiceDescriptor,
+    servicer: object,
+    *,
+    raw_responses: Collection[str] = (),
+    without_tenant: Collection[str] = (),
+) -> None:
+    """Serve every rpc of `service` by the method of `servicer` that has its name.
+
+    Raises `MissingRpc` when one is not implemented. Rpcs named in `raw_responses` give bytes
+    that are sent as they are; those in `without_tenant` belong to nobody, and `tenant` is
+    empty while they run.
+    """
+    server.add_service(
+        service, servicer, raw_responses=raw_responses, without_tenant=without_tenant
+    )
+
+
+async def serve(server: Server, address: str | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain, stop and return.
+
+    Raises `PortTaken` at once, and `TaskDied` (after the same orderly stop) when a task that
+    the server owns has ended by itself: the process must not go on without it.
+    """
+    asked_to_stop = asyncio.Event()
+    with _signals(asked_to_stop.set):
+        try:
+            await server.start(address)
+            await _first_of(asked_to_stop, server.tasks.failed)
+            _log.info("stopping", drain_s=server.settings.drain_duration_s)
+            await server.drain()
+        finally:
+            await server.stop()
+    _log.info("stopped")
+    if server.tasks.failure is not None:
+        raise server.tasks.failure
+
+
+@contextlib.asynccontextmanager
+async def running(server: Server, address: str | None = None) -> AsyncIterator[int]:
+    """Serve inside the block and stop after it; gives the port. For tests and embedding."""
+    try:
+        yield await server.start(address)
+    finally:
+        await server.stop()
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds handlers by path. What nobody serves is refused by the same chain."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, RpcHandler],
+        unknown: RpcHandler,
+    ) -> None:
+        self._handlers = handlers
+        self._unknown = unknown
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> RpcHandler:
+        return self._handlers.get(handler_call_details.method, self._unknown)
+
+
+def _add_tenantless(server: Server, service: ServiceDescriptor, servicer: object) -> None:
+    every_rpc = [method.name for method in service.methods]
+    server.add_service(service, servicer, without_tenant=every_rpc, quiet=True)
+
+
+def _type(method: MethodDescriptor) -> str:
+    return grpc_type(takes_stream=method.client_streaming, gives_stream=method.server_streaming)
+
+
+def _handler(servicer: object, method: MethodDescriptor) -> Callable[..., Any]:
+    handler: Callable[..., Any] | None = getattr(servicer, method.name, None)
+    may_generate = method.server_streaming and inspect.isasyncgenfunction(handler)
+    if handler is None or not (may_generate or inspect.iscoroutinefunction(handler)):
+        raise MissingRpc(f"{type(servicer).__name__} does not implement {method.full_name}")
+    return handler
+
+
+def _serializer(metrics: MethodMetrics, *, raw: bool) -> Serialize:
+    sent = metrics.sent
+
+    def serialize(message: Message) -> bytes:
+        sent.inc()
+        return message.SerializeToString()
+
+    def pass_on(data: bytes) -> bytes:
+        sent.inc()
+        return data
+
+    return pass_on if raw else serialize
+
+
+def _deserializer(metrics: MethodMetrics, message_class: type[Message]) -> Deserialize:
+    parse = message_class.FromString
+    received = metrics.received
+
+    def deserialize(data: bytes) -> Message:
+        received.inc()
+        try:
+            return parse(data)
+        except DecodeError as error:
+            raise InvalidInput("the message is not of the type this rpc takes") from error
+
+    return deserialize
+
+
+def _unknown_rpc(metrics: GrpcMetrics) -> Rpc:
+    """Stands for every rpc there is not, under one label: callers choose no labels."""
+
+    async def refuse(_requests: object, _context: Context) -> None:
+        raise Unimplemented("no such rpc")
+
+    return Rpc(
+        path="unknown",
+        handler=refuse,
+        takes_stream=True,
+        gives_stream=True,
+        serialize=bytes,
+        deserialize=bytes,
+        metrics=metrics.of("bidi_stream", "unknown", "unknown"),
+        timeout_s=1.0,
+        needs_tenant=False,
+        quiet=True,
+    )
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    return [
+        # A second process on the same port is a mistake, and must not be a silent one.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.message_bytes_max),
+        ("grpc.max_send_message_length", settings.message_bytes_max),
+        ("grpc.max_concurrent_streams", settings.concurrent_rpc_count_max),
+        # Connections end now and then, so that long-lived callers find new replicas.
+        ("grpc.max_connection_age_ms", round(settings.connection_age_max_s * 1e3)),
+        ("grpc.max_connection_age_grace_ms", round(settings.stream_timeout_s * 1e3)),
+        # Notices callers that vanished without a word, and lets ours ping while idle: their
+        # interval (see channel.py) must stay above the least one allowed here.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

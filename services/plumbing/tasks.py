@@ -1,0 +1,50 @@
+"""Background tasks that somebody owns: none dies unnoticed, none outlives its owner."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from services.plumbing.logging import get_logger
+
+_log = get_logger("tasks")
+
+
+class TaskDied(Exception):
+    """A background task that must run for ever has ended. The process must not go on without."""
+
+
+class OwnedTasks:
+    """Tasks that run until their owner stops them. The first that ends by itself is a failure."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.failed = asyncio.Event()
+        """Set when a task has ended by itself; `failure` tells which."""
+        self.failure: TaskDied | None = None
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` in the background; it is expected to end only when cancelled."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def stop(self) -> None:
+        """Cancel all tasks and wait until they have ended."""
+        self._stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._stopping:
+            return
+        error = None if task.cancelled() else task.exception()
+        _log.error("a background task died", task=task.get_name(), exc_info=error)
+        if self.failure is None:
+            self.failure = TaskDied(f"the background task {task.get_name()!r} died")
+            self.failure.__cause__ = error
+        self.failed.set()
