@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 def launch(arguments: list[str]) -> NoReturn:
     parent_pid, death_signal, identity, directory, *command = arguments
     _step(f"becoming {identity}", lambda: _become(identity))
-    _step(f"working in {directory}", lambda: _enter(directory))
+    _step(f"working in {directory}", lambda: _enter(directory, identity))
     # After the change of identity, which clears it.
     _step("tying to the parent", lambda: _die_with_parent(int(parent_pid), int(death_signal)))
     _step(f"running {command[0]}", lambda: os.execv(command[0], command))  # noqa: S606 - no shell is the point
@@ -66,9 +66,10 @@ def _enter_user_namespace(uid: int, gid: int) -> None:
     _write("/proc/self/gid_map", f"{gid} {outer_gid} 1")
 
 
-def _enter(directory: str) -> None:
+def _enter(directory: str, identity: str) -> None:
     os.chdir(directory)
-    if not os.access(".", os.R_OK | os.W_OK | os.X_OK):
+    # Another identity is for a directory of its own.
+    if identity != "self" and not os.access(".", os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(f"uid {os.getuid()} may not write there")
 
 

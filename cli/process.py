@@ -8,11 +8,14 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from cli.launch import REFUSED
+
+Child = subprocess.Popen[bytes]
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 
@@ -50,7 +53,7 @@ def spawn(
     environ: Mapping[str, str],
     death_signal: int = signal.SIGTERM,
     identity: Identity | None = None,
-) -> "subprocess.Popen[bytes]":
+) -> Child:
     """Start `command` in a session of its own, out of reach of the terminal's Ctrl-C.
 
     Where the system can (Linux), it gets `death_signal` when this process ends, even by
@@ -58,6 +61,16 @@ def spawn(
     """
     arguments = launching(command, directory, int(death_signal), identity or Identity.own())
     return _SPAWNER.run(arguments, output, environ)
+
+
+def end(child: Child, signals: Sequence[signal.Signals], *, patience_s: float) -> None:
+    """Send the signals, each only if the one before was not enough, until the child is gone."""
+    for number in signals:
+        if child.poll() is not None:
+            return
+        child.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(patience_s)
 
 
 def launching(
@@ -106,7 +119,7 @@ class _Order:
     arguments: list[str]
     output: IO[bytes] | int
     environ: Mapping[str, str]
-    outcome: "Future[subprocess.Popen[bytes]]"
+    outcome: "Future[Child]"
 
 
 class _Spawner:
@@ -123,7 +136,7 @@ class _Spawner:
 
     def run(
         self, arguments: list[str], output: IO[bytes] | int, environ: Mapping[str, str]
-    ) -> "subprocess.Popen[bytes]":
+    ) -> Child:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="spawner", daemon=True)
@@ -141,7 +154,7 @@ class _Spawner:
                 order.outcome.set_exception(error)
 
 
-def _popen(order: _Order) -> "subprocess.Popen[bytes]":
+def _popen(order: _Order) -> Child:
     return subprocess.Popen(
         order.arguments,
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,46 @@
+"""Whether a process of girih is healthy, asked from outside. An answer is None or a problem."""
+
+import http.client
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+_TIMEOUT_S = 2.0
+_BODY_BYTES_MAX = 2_000
+
+
+def grpc_problem(address: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
+    """What grpc.health.v1 says of the whole process; None when it says SERVING."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    # A channel of its own: one that has failed waits before it tries again.
+    with grpc.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        try:
+            status = check(health_pb2.HealthCheckRequest(), timeout=timeout_s).status
+        except grpc.RpcError as error:
+            return _reason(error)
+    if status == health_pb2.HealthCheckResponse.SERVING:
+        return None
+    return f"says {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}"
+
+
+def _reason(error: object) -> str:
+    import grpc
+
+    if isinstance(error, grpc.Call) and error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return f"answers {error.code().name}: {error.details()}"
+    return "does not answer"
+
+
+def http_problem(url: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
+    """Why a GET does not answer 200; None when it does."""
+    try:
+        with urlopen(url, timeout=timeout_s):  # noqa: S310 - the caller says http
+            return None
+    except HTTPError as error:
+        with error:
+            body = error.read(_BODY_BYTES_MAX).decode(errors="replace")
+        return f"answers {error.code}: {body}"
+    except (URLError, OSError, http.client.HTTPException) as error:
+        return f"does not answer ({getattr(error, 'reason', error)})"

@@ -1,0 +1,240 @@
+"""The `girih` command. Knows words and exit codes; what they do is elsewhere, imported late.
+
+Exit codes: 0 well, 1 failed, 2 wrong usage, 65 bad data, 69 a server is not there, 78 wrong
+settings, 130 interrupted.
+"""
+
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+EX_FAILED = 1
+EX_USAGE = 2
+EX_DATAERR = 65
+EX_UNAVAILABLE = 69
+EX_CONFIG = 78
+EX_INTERRUPTED = 130
+
+DATA_DIR = Path(".girih")
+
+app = typer.Typer(
+    name="girih",
+    help="An event store and a lattice service, from one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+DataDir = Annotated[
+    Path,
+    typer.Option("--data", envvar="GIRIH_DATA", help="Where the database, logs and state are."),
+]
+EventsAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--events-address",
+        envvar="EVENTS_ADDRESS",
+        help="Where the events service listens, as host:port. Unset means the one that"
+        " `girih up` started, or else 127.0.0.1:50051.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    app()
+
+
+@app.command()
+def up(
+    data_dir: DataDir = DATA_DIR,
+    gateway_address: Annotated[
+        str, typer.Option(envvar="GATEWAY_ADDRESS", help="Where REST is served, as host:port.")
+    ] = "127.0.0.1:8000",
+    events_address: Annotated[
+        str, typer.Option(envvar="EVENTS_ADDRESS", help="Where events serves gRPC.")
+    ] = "127.0.0.1:50051",
+    lattice_address: Annotated[
+        str, typer.Option(envvar="LATTICE_ADDRESS", help="Where lattice serves gRPC.")
+    ] = "127.0.0.1:50052",
+    gateway_metrics_port: Annotated[
+        int, typer.Option(envvar="GATEWAY_METRICS_PORT", min=0, max=65_535)
+    ] = 9100,
+    events_metrics_port: Annotated[
+        int, typer.Option(envvar="EVENTS_METRICS_PORT", min=0, max=65_535)
+    ] = 9101,
+    lattice_metrics_port: Annotated[
+        int, typer.Option(envvar="LATTICE_METRICS_PORT", min=0, max=65_535)
+    ] = 9102,
+    start_timeout_s: Annotated[
+        float, typer.Option(min=1, help="How long everything may take to be ready, in seconds.")
+    ] = 120.0,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the logs of all processes here, too.")
+    ] = False,
+    exit_when_ready: Annotated[
+        bool, typer.Option(help="Print how long the start took, and stop.")
+    ] = False,
+) -> None:
+    """Start everything on this machine, and keep it running until Ctrl-C.
+
+    PostgreSQL comes along unless DATABASE_URL names another. A process that dies is started
+    again. Runs as `development` unless GIRIH_ENVIRONMENT says otherwise.
+    """
+    from rich.console import Console
+
+    from cli.state import InUse
+    from cli.supervisor import GaveUp
+    from cli.up import Obstructed, Plan
+    from cli.up import up as run
+
+    plan = Plan(
+        data_dir=data_dir.absolute(),
+        gateway_address=_address(gateway_address),
+        events_address=_address(events_address),
+        lattice_address=_address(lattice_address),
+        gateway_metrics_port=gateway_metrics_port,
+        events_metrics_port=events_metrics_port,
+        lattice_metrics_port=lattice_metrics_port,
+        start_timeout_s=start_timeout_s,
+    )
+    try:
+        run(
+            plan,
+            os.environ,
+            Console(highlight=False),
+            is_verbose=verbose,
+            ends_when_ready=exit_when_ready,
+        )
+    except (InUse, Obstructed) as error:
+        _fail(str(error), EX_FAILED)
+    except GaveUp as error:
+        _fail(str(error), error.exit_code)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            allow_dash=True,
+            help="JSON lines; - is stdin.",
+        ),
+    ],
+    stream_field: Annotated[str, typer.Option(help="The member that names the stream.")] = "stream",
+    type_field: Annotated[
+        str, typer.Option(help="The member that names the event's type.")
+    ] = "type",
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="What the file is called in the events' ids. Unset means its own name without"
+            " the folder. The same source and line give the same event."
+        ),
+    ] = None,
+    namespace: Annotated[
+        uuid.UUID | None, typer.Option(help="A UUID that sets these ids apart from other imports.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=5_000, help="Events per call.")] = 500,
+    retry_for: Annotated[
+        float, typer.Option(min=0, help="How long the service may be away, in seconds.")
+    ] = 60.0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Pass over lines that are no event.")
+    ] = False,
+    tenant: Annotated[str, typer.Option(help="Whose log. Unset means `default`.")] = "",
+    events_address: EventsAddress = None,
+    data_dir: DataDir = DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Append the lines of FILE as events, in the file's order.
+
+    Each line is a JSON object: one member names the stream, one the type, the rest is the
+    payload, kept as it was sent. Importing again appends only what is not stored yet, so an
+    import that was interrupted is simply repeated.
+
+    Ends with 65 at a bad line (and says which), with 69 when the service stayed away.
+    """
+    from cli.importing import Request, run
+
+    if str(file) == "-" and source is None:
+        raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")
+    exit_code = run(
+        file,
+        Request(
+            address=events_address or _events_address(data_dir),
+            source=source or file.name,
+            stream_field=stream_field,
+            type_field=type_field,
+            namespace=namespace,
+            batch_count_max=batch,
+            retry_for_s=retry_for,
+            skips_bad=skip_bad,
+            tenant=tenant,
+            is_json=as_json,
+        ),
+    )
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def doctor(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
+    """Look at settings, database and processes; say what is wrong and how to mend it.
+
+    Ends with 0 when all is well and with 1 otherwise.
+    """
+    from cli.doctor import run
+
+    raise typer.Exit(run(data_dir.absolute(), os.environ, is_json=as_json))
+
+
+@app.command()
+def migrate(data_dir: DataDir = DATA_DIR) -> None:
+    """Bring the database of DATABASE_URL, or the embedded one, up to this version's schema."""
+    from cli.migrating import Failed, run
+
+    try:
+        run(data_dir.absolute(), os.environ)
+    except Failed as error:
+        _fail(str(error), error.exit_code)
+
+
+@app.command()
+def version(as_json: AsJson = False) -> None:
+    """Say which girih this is, and what it stands on."""
+    from cli.versions import show
+
+    show(is_json=as_json)
+
+
+def _events_address(data_dir: Path) -> str:
+    from cli import state
+
+    running = state.read(data_dir)
+    if running is not None and running.is_running():
+        return running.environ["EVENTS_ADDRESS"]
+    return "127.0.0.1:50051"
+
+
+def _address(text: str) -> str:
+    from cli import ports
+
+    try:
+        ports.split(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(exit_code)

@@ -1,0 +1,106 @@
+"""Calls made again while a server is away. Only for calls that are safe to repeat."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast
+
+import grpc
+import grpc.aio
+
+from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+
+_BACKOFF_MIN_S = 0.05
+_BACKOFF_MAX_S = 2.0
+
+# CANCELLED is how a server that is being stopped ends the calls it cannot finish.
+_RETRIED = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+
+# Says why, where RESOURCE_EXHAUSTED is about the request itself: gRPC's own words.
+_TOO_LARGE = "larger than max"
+
+Response_co = TypeVar("Response_co", covariant=True)
+
+
+class Refused(Exception):
+    """The server will not take it, and repeating changes nothing."""
+
+    def __init__(self, error: RemoteError) -> None:
+        super().__init__(" ".join(filter(None, (error.code.name, error.reason, error.message))))
+        self.error = error
+
+
+class Unavailable(Exception):
+    """The server was away, or too busy, for longer than we were told to try."""
+
+
+class UnderWay(Protocol[Response_co]):
+    """A call that has been sent."""
+
+    def result(self) -> Response_co: ...
+
+
+class Patience:
+    """Repeats calls for up to `retry_for_s` each, with growing, jittered pauses.
+
+    `on_trouble` gets a line when a call fails for the first time.
+    """
+
+    def __init__(self, retry_for_s: float, on_trouble: Callable[[str], None]) -> None:
+        self._retry_for_s = retry_for_s
+        self._on_trouble = on_trouble
+        self.retry_count = 0
+
+    def result(
+        self,
+        begin: Callable[[], UnderWay[Response_co]],
+        first: UnderWay[Response_co] | None = None,
+    ) -> Response_co:
+        """The answer to `first`, a call under way, or to those that `begin` makes after it.
+
+        Raises Refused, and Unavailable when time has run out.
+        """
+        deadline: float | None = None
+        attempt = 0
+        call = first or begin()
+        while True:
+            try:
+                return call.result()
+            except grpc.RpcError as raised:
+                error = _read(raised)
+            if not _may_pass(error):
+                raise Refused(error)
+            now = time.monotonic()
+            if deadline is None:
+                deadline = now + self._retry_for_s
+                self._on_trouble(f"{error.code.name}: {error.message}; trying again")
+            pause_s = _pause_s(error, attempt)
+            if now + pause_s > deadline:
+                raise Unavailable(f"{error.code.name} for {self._retry_for_s:g} s: {error.message}")
+            time.sleep(pause_s)
+            attempt += 1
+            self.retry_count += 1
+            call = begin()
+
+
+def _read(error: grpc.RpcError) -> RemoteError:
+    # The errors of both kinds of gRPC client offer what is read here.
+    return from_rpc_error(cast("grpc.aio.AioRpcError", error))
+
+
+def _may_pass(error: RemoteError) -> bool:
+    return error.code in _RETRIED and _TOO_LARGE not in error.message
+
+
+def _pause_s(error: RemoteError, attempt: int) -> float:
+    """What the server asks for, or twice as long each time; with jitter, so that many callers
+    do not come back as one."""
+    growing_s = min(_BACKOFF_MAX_S, _BACKOFF_MIN_S * 2.0**attempt)
+    return max(error.retry_after_s or 0.0, growing_s) * random.uniform(0.75, 1.25)  # noqa: S311

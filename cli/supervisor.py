@@ -1,0 +1,359 @@
+"""Keeps a handful of processes alive: starts them in order, watches, restarts, stops.
+
+Knows what a member must be able to do and nothing of girih.
+"""
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from cli import process
+from cli.logs import tail
+from cli.postgres import EmbeddedPostgres, PostgresError
+
+EX_CONFIG = 78
+"""A member that ends with this would end with it again: its settings are wrong."""
+
+_POLL_S = 0.05
+
+
+class Member(Protocol):
+    """A process that is kept alive."""
+
+    name: str
+
+    def start(self, is_cancelled: Callable[[], bool]) -> None:
+        """Start it. Raises StartError when it can be told at once that this failed, which
+        is final unless it was healthy before."""
+
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+
+    def ended(self) -> str | None:
+        """How it ended, in words; None while it runs."""
+
+    def is_hopeless(self) -> bool:
+        """Whether it ended in a way that starting it again cannot mend."""
+
+    def problem(self) -> str | None:
+        """Why it is not healthy, in words; None when it is."""
+
+    def last_words(self) -> str:
+        """The end of its log."""
+
+    def stop(self) -> None:
+        """Ask it to end and wait until it has."""
+
+    def hasten(self) -> None:
+        """Make a `stop` that is under way, or the next one, take no time."""
+
+
+class StartError(Exception):
+    """A member could not be started."""
+
+
+class GaveUp(Exception):
+    """The members could not be kept alive. The message says why."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When to lose patience."""
+
+    start_timeout_s: float = 120.0
+    restart_count_max: int = 5
+    """Restarts of one member within the window; the next death ends everything."""
+    restart_window_s: float = 60.0
+    backoff_min_s: float = 0.2
+    backoff_max_s: float = 5.0
+
+
+@dataclass
+class _Watch:
+    """What the supervisor remembers of one member."""
+
+    member: Member
+    restarts: deque[float] = field(default_factory=deque)
+    start_at: float | None = 0.0
+    """When to start it; None while it is started."""
+    is_healthy: bool = False
+    first_healthy_after_s: float | None = None
+
+
+class Supervisor:
+    """Runs members until told to stop, in one thread and without locks.
+
+    `say` gets a line for people whenever something happens. `on_change` is called after
+    every start of a member, when process ids have changed, and `on_tick` all the time.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        *,
+        say: Callable[[str], None],
+        on_change: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._watches = [_Watch(member) for member in members]
+        self._say = say
+        self._on_change = on_change
+        self._on_tick = on_tick
+        self._limits = limits or Limits()
+        self._stop_requests = 0
+        self._began = time.monotonic()
+        self._wake = threading.Event()
+
+    @property
+    def healthy_after_s(self) -> dict[str, float]:
+        """How long each member took until it was healthy for the first time."""
+        return {
+            watch.member.name: watch.first_healthy_after_s
+            for watch in self._watches
+            if watch.first_healthy_after_s is not None
+        }
+
+    def request_stop(self) -> None:
+        """End `run`. A second request hastens. For signal handlers, too."""
+        self._stop_requests += 1
+        self._wake.set()
+        if self._stop_requests > 1:
+            for watch in self._watches:
+                watch.member.hasten()
+
+    def run(self, on_ready: Callable[[], bool]) -> None:
+        """Start the members, call `on_ready` once all are healthy, and keep them alive.
+
+        Returns after a request to stop, or when `on_ready` answers False, with every member
+        stopped in reverse order. Raises GaveUp, likewise after stopping all.
+        """
+        try:
+            if self._become_ready() and on_ready():
+                while not self._stop_requests:
+                    self._tend()
+                    self._wake.wait(_POLL_S)
+        finally:
+            self._stop_all()
+
+    def _become_ready(self) -> bool:
+        """Answers False when asked to stop before all were healthy."""
+        deadline = time.monotonic() + self._limits.start_timeout_s
+        while not self._stop_requests:
+            self._tend()
+            if all(watch.is_healthy for watch in self._watches):
+                return True
+            if time.monotonic() > deadline:
+                raise GaveUp(self._what_is_missing())
+            self._wake.wait(_POLL_S)
+        return False
+
+    def _tend(self) -> None:
+        """One look at every member."""
+        self._on_tick()
+        for watch in self._watches:
+            if watch.start_at is None and (how := watch.member.ended()) is not None:
+                self._schedule(watch, how)
+            if watch.start_at is not None and time.monotonic() >= watch.start_at:
+                self._start(watch)
+            if watch.start_at is None and not watch.is_healthy:
+                self._look_after_health(watch)
+            if self._stop_requests:
+                return
+
+    def _start(self, watch: _Watch) -> None:
+        watch.start_at = None
+        watch.is_healthy = False
+        try:
+            watch.member.start(lambda: self._stop_requests > 0)
+        except StartError as error:
+            if self._stop_requests:
+                return
+            if watch.first_healthy_after_s is None:
+                raise GaveUp(f"{watch.member.name}: {error}") from error
+            self._schedule(watch, str(error))
+        else:
+            self._on_change()
+
+    def _look_after_health(self, watch: _Watch) -> None:
+        if watch.member.problem() is None:
+            watch.is_healthy = True
+            if watch.first_healthy_after_s is None:
+                watch.first_healthy_after_s = time.monotonic() - self._began
+            if watch.restarts:
+                self._say(f"{watch.member.name} is back")
+
+    def _schedule(self, watch: _Watch, how: str) -> None:
+        """Decide about a member that has ended."""
+        watch.is_healthy = False
+        name, now = watch.member.name, time.monotonic()
+        if watch.member.is_hopeless():
+            raise GaveUp(f"{name} {how}:\n{watch.member.last_words()}", EX_CONFIG)
+        while watch.restarts and watch.restarts[0] < now - self._limits.restart_window_s:
+            watch.restarts.popleft()
+        if len(watch.restarts) >= self._limits.restart_count_max:
+            raise GaveUp(
+                f"{name} {how}, after {len(watch.restarts)} restarts within"
+                f" {self._limits.restart_window_s:g} s:\n{watch.member.last_words()}"
+            )
+        delay_s = self._backoff_s(len(watch.restarts))
+        watch.restarts.append(now)
+        watch.start_at = now + delay_s
+        self._say(f"{name} {how}; starting it again in {delay_s:g} s")
+
+    def _backoff_s(self, restart_count: int) -> float:
+        limits = self._limits
+        return min(limits.backoff_max_s, limits.backoff_min_s * 2.0**restart_count)
+
+    def _what_is_missing(self) -> str:
+        missing = [watch.member for watch in self._watches if not watch.is_healthy]
+        return f"not ready after {self._limits.start_timeout_s:g} s:\n" + "\n".join(
+            f"{member.name}: {member.ended() or member.problem()}\n{member.last_words()}"
+            for member in missing
+        )
+
+    def _stop_all(self) -> None:
+        for watch in reversed(self._watches):
+            if self._stop_requests > 1:
+                watch.member.hasten()
+            watch.member.stop()
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Let SIGINT, SIGTERM and SIGHUP request a stop. Only in the main thread."""
+
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            self.request_stop()
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        former = [signal.signal(number, handle) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, former, strict=True):
+                signal.signal(number, handler)
+
+
+class Program:
+    """A member that is a command of its own, its output appended to a log."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        directory: Path,
+        environ: Mapping[str, str],
+        log_path: Path,
+        problem: Callable[[], str | None] = lambda: None,
+        grace_s: float = 20.0,
+    ) -> None:
+        self.name = name
+        self.log_path = log_path
+        self._command = list(command)
+        self._directory = directory
+        self._environ = environ
+        self._problem = problem
+        self._grace_s = grace_s
+        self._is_hasty = False
+        self._log_start = 0
+        self._child: process.Child | None = None
+
+    def start(self, is_cancelled: Callable[[], bool]) -> None:
+        if is_cancelled():
+            return
+        with self.log_path.open("ab") as log:
+            self._log_start = log.tell()
+            try:
+                self._child = process.spawn(
+                    self._command, directory=self._directory, output=log, environ=self._environ
+                )
+            except OSError as error:
+                raise StartError(f"could not be started: {error}") from error
+
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None and self._child.poll() is None else None
+
+    def ended(self) -> str | None:
+        code = None if self._child is None else self._child.poll()
+        if code is None:
+            return None
+        return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+
+    def is_hopeless(self) -> bool:
+        return self._child is not None and self._child.poll() == EX_CONFIG
+
+    def problem(self) -> str | None:
+        return self._problem()
+
+    def last_words(self) -> str:
+        return tail(self.log_path, self._log_start)
+
+    def stop(self) -> None:
+        if self._child is None:
+            return
+        signals = (signal.SIGKILL,) if self._is_hasty else (signal.SIGTERM, signal.SIGKILL)
+        process.end(self._child, signals, patience_s=self._grace_s)
+
+    def hasten(self) -> None:
+        self._is_hasty = True
+        if self._child is not None:
+            self._child.kill()
+
+
+class Database:
+    """The embedded PostgreSQL as a member."""
+
+    name = "postgres"
+
+    def __init__(self, postgres: EmbeddedPostgres) -> None:
+        self._postgres = postgres
+        self._was_started = False
+
+    def start(self, is_cancelled: Callable[[], bool]) -> None:
+        self._was_started = True
+        try:
+            self._postgres.start(is_cancelled=is_cancelled)
+        except PostgresError as error:
+            raise StartError(str(error)) from error
+
+    def pid(self) -> int | None:
+        return self._postgres.pid
+
+    def ended(self) -> str | None:
+        if not self._was_started or self._postgres.is_running():
+            return None
+        return "ended"
+
+    def is_hopeless(self) -> bool:
+        return False
+
+    def problem(self) -> str | None:
+        return None if self._postgres.is_running() else "not running"
+
+    def last_words(self) -> str:
+        return tail(self._postgres.log_path, 0)
+
+    def stop(self) -> None:
+        self._postgres.stop()
+
+    def hasten(self) -> None:
+        self._postgres.hasten()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,27 @@
+"""Which girih this is, and what it stands on."""
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = ("girih", "grpcio", "protobuf", "asyncpg", "numba", "numpy", "starlette", "uvicorn")
+
+
+def found() -> dict[str, str]:
+    """Versions by name; "missing" for what is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+
+
+def show(*, is_json: bool) -> None:
+    if is_json:
+        print(json.dumps(found()))
+    else:
+        for name, value in found().items():
+            print(f"{name:<10} {value}")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
