@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from services.plumbing.errors import ResourceExhausted, Unavailable
+from services.plumbing.errors import CannotRun, ResourceExhausted, Unavailable
 from services.plumbing.logging import get_logger
 from services.plumbing.settings import PoolSettings
 
@@ -36,7 +36,7 @@ class DatabaseBusy(ResourceExhausted):
     reason = "DATABASE_BUSY"
 
 
-class UnsafeDatabase(Exception):
+class UnsafeDatabase(CannotRun):
     """The database would lose what it acknowledged."""
 
 

@@ -83,6 +83,10 @@ class Unavailable(_RetryLater):
     reason = "UNAVAILABLE"
 
 
+class CannotRun(Exception):
+    """This process cannot start or go on. Told to whoever runs it, never to callers."""
+
+
 @dataclass(frozen=True)
 class FieldViolation:
     """One bad field, by its path in proto names: `events[3].id`."""

@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from services.plumbing import logging
+from services.plumbing.errors import CannotRun
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _LATENCY_BUCKETS_S = (
@@ -90,7 +91,7 @@ def code_name(code: grpc.StatusCode) -> str:
 _GO_SPELLINGS = {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
 
 
-class MetricsPortTaken(Exception):
+class MetricsPortTaken(CannotRun):
     """Nothing else may listen where Prometheus is told to look."""
 
 

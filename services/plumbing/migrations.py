@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from services.plumbing.database import translate, wait_for_database
+from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -35,11 +36,11 @@ _RETRY_DELAY_S = 0.2
 _log = get_logger("migrations")
 
 
-class WrongMigrations(Exception):
+class WrongMigrations(CannotRun):
     """The files do not form one line of revisions."""
 
 
-class MigrationTimeout(Exception):
+class MigrationTimeout(CannotRun):
     """Another process migrates, or calls hold what a revision must lock, for too long."""
 
 

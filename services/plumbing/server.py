@@ -29,7 +29,7 @@ from services.plumbing.chain import (
     Serialize,
     grpc_type,
 )
-from services.plumbing.errors import InvalidInput, Unimplemented
+from services.plumbing.errors import CannotRun, InvalidInput, Unimplemented
 from services.plumbing.grpc_errors import DetailsOf, no_details
 from services.plumbing.health import Health, HealthServicer
 from services.plumbing.logging import get_logger
@@ -40,11 +40,11 @@ from services.plumbing.tasks import OwnedTasks
 _log = get_logger("server")
 
 
-class PortTaken(Exception):
+class PortTaken(CannotRun):
     """The address cannot be listened on, most likely because another process does."""
 
 
-class MissingRpc(Exception):
+class MissingRpc(CannotRun):
     """A servicer does not implement an rpc of its contract as a coroutine or async generator."""
 
 

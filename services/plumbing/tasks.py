@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
 
 _log = get_logger("tasks")
 
 
-class TaskDied(Exception):
+class TaskDied(CannotRun):
     """A background task that must run for ever has ended. The process must not go on without."""
 
 

@@ -1,0 +1,70 @@
+"""`girih.ops.v1.MetricsService`: the numbers of Prometheus for callers that speak gRPC."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import grpc.aio
+from prometheus_client import CollectorRegistry, Metric
+
+from girih.ops.v1 import ops_pb2 as pb
+from services.plumbing.errors import InvalidInput
+from services.plumbing.server import Server, add_service
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE = pb.DESCRIPTOR.services_by_name["MetricsService"]
+
+_PREFIX_CHARS_MAX = 200
+_TYPES = {
+    "counter": pb.MetricFamily.TYPE_COUNTER,
+    "gauge": pb.MetricFamily.TYPE_GAUGE,
+    "histogram": pb.MetricFamily.TYPE_HISTOGRAM,
+    "summary": pb.MetricFamily.TYPE_SUMMARY,
+    "info": pb.MetricFamily.TYPE_INFO,
+}
+
+
+class MetricsServicer:
+    """Answers what the registry holds at the moment."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def GetMetrics(
+        self, request: pb.GetMetricsRequest, _context: Context
+    ) -> pb.GetMetricsResponse:
+        if len(request.name_prefix) > _PREFIX_CHARS_MAX:
+            raise InvalidInput.of(
+                "name_prefix", f"must have at most {_PREFIX_CHARS_MAX} characters"
+            )
+        # A thread: collecting takes milliseconds, in which other calls should go on.
+        families = await asyncio.to_thread(self._families, request.name_prefix)
+        return pb.GetMetricsResponse(families=families)
+
+    def _families(self, prefix: str) -> list[pb.MetricFamily]:
+        found = sorted(_named(self._registry.collect(), prefix), key=lambda metric: metric.name)
+        return [_family(metric) for metric in found]
+
+
+def add_metrics_service(server: Server) -> None:
+    """Serve the numbers of the server's registry; they belong to no tenant."""
+    add_service(server, SERVICE, MetricsServicer(server.registry), without_tenant={"GetMetrics"})
+
+
+def _named(metrics: Iterable[Metric], prefix: str) -> Iterator[Metric]:
+    return (metric for metric in metrics if metric.name.startswith(prefix))
+
+
+def _family(metric: Metric) -> pb.MetricFamily:
+    return pb.MetricFamily(
+        name=metric.name,
+        help=metric.documentation,
+        type=_TYPES.get(metric.type, pb.MetricFamily.TYPE_UNSPECIFIED),
+        samples=[
+            pb.Sample(name=sample.name, labels=sample.labels, value=sample.value)
+            for sample in metric.samples
+            # When a child was made is a sample of its own for Prometheus, and no measurement.
+            if not sample.name.endswith("_created")
+        ],
+    )

@@ -1,0 +1,64 @@
+"""A process from its settings to its exit code. Knows no service."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from services.plumbing import logging
+from services.plumbing.errors import CannotRun, ServiceError
+from services.plumbing.settings import ProcessSettings
+
+S = TypeVar("S", bound=ProcessSettings)
+
+_EXIT_OK = 0
+_EXIT_FAILED = 1
+_EXIT_INTERRUPTED = 130
+
+_log = logging.get_logger("process")
+
+
+def run_process(
+    settings_class: type[S],
+    environ: Mapping[str, str],
+    main: Callable[[S], Coroutine[Any, Any, None]],
+) -> NoReturn:
+    """Read the settings, start the log, run `main`, write the last lines, and exit.
+
+    The code is 0 after an orderly end, 78 for wrong settings, and 1 when the process could
+    not start or go on; then the last line of the log says why.
+    """
+    settings = settings_class.load(environ)
+    logging.configure(settings)
+    for warning in settings.warnings():
+        _log.warning(warning)
+    code = _exit_code(lambda: _run(main(settings)))
+    logging.flush()
+    raise SystemExit(code)
+
+
+def _exit_code(run: Callable[[], None]) -> int:
+    try:
+        run()
+    except (CannotRun, ServiceError) as error:
+        _log.error("cannot run", problem=str(error), exc_info=error.__cause__)
+        return _EXIT_FAILED
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last place that can tell
+        _log.error("died unexpectedly", exc_info=error)
+        return _EXIT_FAILED
+    return _EXIT_OK
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
