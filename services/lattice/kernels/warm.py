@@ -1,0 +1,45 @@
+"""Compiles every kernel, or loads what was compiled before, ahead of the first call."""
+
+import fcntl
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from services.lattice.kernels.counting import count_edges
+from services.lattice.kernels.distances import measure
+from services.lattice.kernels.grid import prepare
+from services.lattice.kernels.searches import search_on
+
+
+def compile_all() -> None:
+    """Run every kernel once, with every type it is called with.
+
+    Takes tens of seconds at first, then less than one. What is compiled is kept in
+    NUMBA_CACHE_DIR, which must have been set before the compiler was imported; one process
+    at a time compiles there, and others wait and load what it wrote.
+    """
+    cancel = np.zeros(1, np.uint8)
+    with _sole_writer():
+        for moore, ring in itertools.product((False, True), repeat=2):
+            grid = prepare(
+                (3, 3), (ring, ring), moore=moore, no_cutting=True, blocked=bytes([0b10000, 0])
+            )
+            count_edges(grid, cancel)
+            search_on(grid).find((0, 0), (2, 2), cancel)
+            measure(grid, [(0, 0)], cancel)
+
+
+@contextmanager
+def _sole_writer() -> Iterator[None]:
+    if not numba.config.CACHE_DIR:
+        yield
+        return
+    directory = Path(numba.config.CACHE_DIR)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "compiling.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,87 @@
+"""The plainest correct answers, one dictionary and one heap: what the kernels must agree with."""
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Site = tuple[int, ...]
+
+
+class Plain:
+    """A lattice as a boolean array of blocked sites, and its steps by definition."""
+
+    def __init__(
+        self, blocked: NDArray[np.bool_], periodic: Sequence[bool], moore: bool, no_cutting: bool
+    ) -> None:
+        self.blocked = blocked
+        self.shape: Site = blocked.shape
+        self.periodic = tuple(periodic)
+        self.no_cutting = no_cutting
+        self.directions = [
+            step
+            for step in itertools.product((-1, 0, 1), repeat=len(self.shape))
+            if any(step) and (moore or sum(map(abs, step)) == 1)
+        ]
+
+    def sites(self) -> Iterator[Site]:
+        return itertools.product(*map(range, self.shape))
+
+    def is_free(self, site: Site | None) -> bool:
+        return site is not None and not self.blocked[site]
+
+    def moved(self, site: Site, step: Site) -> Site | None:
+        """Where a step leads; None beyond an open edge."""
+        moved = []
+        for at, by, length, wraps in zip(site, step, self.shape, self.periodic, strict=True):
+            if not wraps and not 0 <= at + by < length:
+                return None
+            moved.append((at + by) % length)
+        return tuple(moved)
+
+    def allows(self, site: Site, step: Site) -> bool:
+        if not self.no_cutting:
+            return self.is_free(self.moved(site, step))
+        box = itertools.product(*({0, by} for by in step))
+        return all(self.is_free(self.moved(site, part)) for part in box)
+
+    def neighbours(self, site: Site) -> dict[Site, float]:
+        """Each neighbour and the cheapest step to it; a site is not its own neighbour."""
+        found: dict[Site, float] = {}
+        for step in self.directions:
+            near = self.moved(site, step)
+            if near is not None and near != site and self.allows(site, step):
+                found[near] = min(found.get(near, math.inf), math.sqrt(sum(map(abs, step))))
+        return found
+
+    def edges(self) -> int:
+        return sum(len(self.neighbours(site)) for site in self.sites() if self.is_free(site)) // 2
+
+    def distances(self, sources: Sequence[Site]) -> dict[Site, float]:
+        """Dijkstra's algorithm as in a textbook."""
+        lengths = dict.fromkeys(sources, 0.0)
+        heap = [(0.0, source) for source in sources]
+        while heap:
+            length, site = heapq.heappop(heap)
+            if length > lengths[site]:
+                continue
+            for near, cost in self.neighbours(site).items():
+                if length + cost < lengths.get(near, math.inf):
+                    lengths[near] = length + cost
+                    heapq.heappush(heap, (length + cost, near))
+        return lengths
+
+
+def random_lattice(rng: np.random.Generator, axis_count: int, sites_max: int) -> Plain:
+    """A lattice of any kind, about `sites_max` sites at most, with any share of them blocked."""
+    longest = max(2, round(sites_max ** (1 / axis_count)))
+    shape = rng.integers(1, longest + 1, axis_count)
+    return Plain(
+        blocked=rng.random(shape) < rng.choice([0.0, 0.1, 0.3, 0.45, 0.6]),
+        periodic=rng.random(axis_count) < rng.choice([0.0, 0.5, 1.0]),
+        moore=bool(rng.random() < 0.7),
+        no_cutting=bool(rng.random() < 0.5),
+    )
