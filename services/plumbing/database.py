@@ -44,20 +44,21 @@ class UnsafeDatabase(CannotRun):
 async def open_pool(settings: PoolSettings, application_name: str) -> AsyncIterator[Pool]:
     """A pool that is open inside the block, and closed after it even if connections hang.
 
-    Connects when somebody needs it, so that a process can start while its database is away.
+    Raises `DatabaseUnavailable` when the database cannot be reached at first; see
+    `wait_for_database`.
     """
-    pool = await asyncpg.create_pool(
-        settings.database_url.get_secret_value(),
-        init_size=0,
-        min_size=settings.pool_size_min,
-        max_size=settings.pool_size_max,
-        max_queries=50_000,
-        max_inactive_connection_lifetime=300.0,
-        timeout=settings.database_connect_timeout_s,
-        command_timeout=settings.command_timeout_s,
-        server_settings=_server_settings(settings, application_name),
-        reset=_keep_session,
-    )
+    with translate():
+        pool = await asyncpg.create_pool(
+            settings.database_url.get_secret_value(),
+            min_size=settings.pool_size_min,
+            max_size=settings.pool_size_max,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300.0,
+            timeout=settings.database_connect_timeout_s,
+            command_timeout=settings.command_timeout_s,
+            server_settings=_server_settings(settings, application_name),
+            reset=_keep_session,
+        )
     try:
         yield pool
     finally:
