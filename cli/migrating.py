@@ -11,7 +11,7 @@ from services.plumbing.errors import ServiceError
 from services.plumbing.migrations import MigrationTimeout, WrongMigrations, migrate
 
 PACKAGE = "services.events.sql.migrations"
-SCHEMA = "girih"
+SCHEMA = "events"
 
 EX_FAILED = 1
 EX_UNAVAILABLE = 69

@@ -1,0 +1,342 @@
+"""`girih doctor`: looks at everything from outside, and says what is wrong and how to mend it.
+
+Changes nothing and starts nothing. Every look is short and fails alone.
+"""
+
+import asyncio
+import json
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli import health, ports, state, versions
+from cli.migrating import PACKAGE, SCHEMA
+from cli.postgres import PostgresError, find_binaries
+from services.plumbing import database, logging
+from services.plumbing.errors import ServiceError
+from services.plumbing.settings import (
+    PoolSettings,
+    ProcessSettings,
+    WrongSettings,
+    variable_name,
+)
+
+# By name: the command knows the processes as programs, and imports none of them.
+PROCESSES = {
+    "events": "services.events",
+    "lattice": "services.lattice",
+    "gateway": "gateway",
+}
+
+_DEFAULTS = {
+    "EVENTS_ADDRESS": "127.0.0.1:50051",
+    "LATTICE_ADDRESS": "127.0.0.1:50052",
+    "GATEWAY_ADDRESS": "127.0.0.1:8000",
+    "EVENTS_METRICS_PORT": "9101",
+    "LATTICE_METRICS_PORT": "9102",
+    "GATEWAY_METRICS_PORT": "9100",
+}
+
+_DISK_BYTES_MIN = 2**30
+_CLOCK_OFFSET_MAX_S = 1.0
+_ROUND_TRIP_SLOW_S = 0.1
+_TIMEOUT_S = 3.0
+
+Grade = Literal["well", "note", "wrong"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `mend` says what to do, when something is to be done."""
+
+    part: str
+    grade: Grade
+    told: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is looked at: the environment as the running girih, if any, completed it."""
+
+    data_dir: Path
+    environ: Mapping[str, str]
+    running: state.State | None
+
+    @classmethod
+    def of(cls, data_dir: Path, environ: Mapping[str, str]) -> "Surroundings":
+        found = state.read(data_dir)
+        running = found if found is not None and found.is_running() else None
+        told = running.environ if running else {}
+        # What runs now was told so; the environment of this shell came after it.
+        return cls(data_dir, {**_DEFAULTS, **environ, **told}, running)
+
+    def source(self, variable: str) -> str:
+        return "girih up" if self.running and variable in self.running.environ else "environment"
+
+
+def run(data_dir: Path, environ: Mapping[str, str], *, is_json: bool) -> int:
+    """Look, tell on stdout, and give the exit code: 1 when something is wrong."""
+    settings = ProcessSettings.from_environ(
+        {"GIRIH_LOG_LEVEL": "error", "GIRIH_LOG_FORMAT": "console"}
+    )
+    logging.configure(settings, descriptor=sys.stderr.fileno())
+    findings = list(examine(Surroundings.of(data_dir, environ)))
+    is_well = all(finding.grade != "wrong" for finding in findings)
+    if is_json:
+        print(
+            json.dumps({"well": is_well, "findings": [asdict(one) for one in findings]}, indent=2)
+        )
+    else:
+        _show(findings, is_well=is_well)
+    return 0 if is_well else 1
+
+
+def examine(around: Surroundings) -> Iterator[Finding]:
+    """Everything there is to say, in the order in which one would ask."""
+    yield from _versions()
+    yield _running(around)
+    for process, package in PROCESSES.items():
+        yield from _settings(around, process, package)
+    yield from _embedded(around)
+    yield _disk(around.data_dir)
+    yield from _database(around)
+    yield from _processes(around)
+
+
+def _versions() -> Iterator[Finding]:
+    found = versions.found()
+    told = ", ".join(f"{name} {found[name]}" for name in ("girih", "grpcio", "protobuf"))
+    yield Finding("versions", "well", f"Python {platform.python_version()}, {told}")
+    try:
+        stubs = import_module("girih")
+    except Exception as error:  # noqa: BLE001 - whatever keeps the stubs from being made
+        yield Finding("contract", "wrong", f"no stubs: {error}", "run `make generate`")
+    else:
+        yield Finding("contract", "well", f"the stubs fit; {Path(stubs.DESCRIPTOR_SET).name}")
+
+
+def _running(around: Surroundings) -> Finding:
+    if around.running is None:
+        return Finding(
+            "girih up", "note", f"does not run on {around.data_dir}", "start it with `girih up`"
+        )
+    children = around.running.children
+    dead = [child.name for child in children if not child.is_running()]
+    names = ", ".join(f"{child.name} {child.pid}" for child in children)
+    told = f"process {around.running.supervisor.pid} keeps {names}"
+    if dead:
+        return Finding(
+            "girih up", "wrong", f"{told}; not running: {', '.join(dead)}", "read its log"
+        )
+    return Finding("girih up", "well", told)
+
+
+def _settings(around: Surroundings, process: str, package: str) -> Iterator[Finding]:
+    part = f"settings of {process}"
+    try:
+        cls: type[ProcessSettings] = import_module(f"{package}.settings").Settings
+        settings = cls.from_environ(around.environ)
+    except WrongSettings as wrong:
+        for problem in wrong.problems:
+            yield _wrong_setting(around, part, problem)
+    except ImportError as error:
+        yield Finding(part, "wrong", f"cannot be read: {error}", "install girih anew: `make up`")
+    else:
+        yield Finding(part, "well", _told_settings(around, settings))
+        for warning in settings.warnings():
+            yield Finding(part, "note", warning)
+
+
+def _wrong_setting(around: Surroundings, part: str, problem: str) -> Finding:
+    if around.running is None and problem == "DATABASE_URL: is required":
+        return Finding(part, "note", "DATABASE_URL is not set; `girih up` brings a PostgreSQL")
+    return Finding(part, "wrong", problem, "set it in the environment, see the table in docs/")
+
+
+def _told_settings(around: Surroundings, settings: ProcessSettings) -> str:
+    """What is set, from where, and how many are left at their defaults. No secrets."""
+    cls = type(settings)
+    told = []
+    for name in sorted(cls.model_fields):
+        variable = variable_name(cls, name)
+        if variable in around.environ and around.environ.get(variable) != _DEFAULTS.get(variable):
+            told.append(f"{variable}={getattr(settings, name)} ({around.source(variable)})")
+    rest = len(cls.model_fields) - len(told)
+    return "; ".join([*told, f"{rest} by default"])
+
+
+def _embedded(around: Surroundings) -> Iterator[Finding]:
+    """The PostgreSQL that would be, or is, run on the data directory."""
+    if around.environ.get("DATABASE_URL") and around.running is None:
+        return
+    data = around.data_dir / "postgres" / "PG_VERSION"
+    major = int(data.read_text()) if data.exists() else None
+    try:
+        found = find_binaries(around.environ, major)
+    except PostgresError as error:
+        yield Finding("embedded PostgreSQL", "wrong", str(error), "install it, or set DATABASE_URL")
+    else:
+        state_of_data = "data is there" if major else "no data yet"
+        yield Finding(
+            "embedded PostgreSQL", "well", f"{found.major}, {found.directory}; {state_of_data}"
+        )
+
+
+def _disk(data_dir: Path) -> Finding:
+    existing = next(path for path in (data_dir, *data_dir.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    told = f"{free / 2**30:,.1f} GiB free where {data_dir} is"
+    if free < _DISK_BYTES_MIN:
+        return Finding("disk", "wrong", told, "make room: a full disk stops PostgreSQL")
+    return Finding("disk", "well", told)
+
+
+def _database(around: Surroundings) -> Iterator[Finding]:
+    if not around.environ.get("DATABASE_URL"):
+        yield Finding("database", "note", "not looked at: nothing runs and DATABASE_URL is not set")
+        return
+    try:
+        look = PoolSettings.from_environ(
+            {"DATABASE_URL": around.environ["DATABASE_URL"], **_IMPATIENT}
+        )
+        row = asyncio.run(_ask_database(look))
+    except WrongSettings as wrong:
+        yield Finding("database", "wrong", "; ".join(wrong.problems), "correct DATABASE_URL")
+    except (ServiceError, TimeoutError) as error:
+        yield Finding("database", "wrong", f"{error}", "start it, or correct DATABASE_URL")
+    else:
+        yield from _judge_database(row)
+
+
+_IMPATIENT = {
+    "POOL_ACQUIRE_TIMEOUT_S": f"{_TIMEOUT_S}",
+    "DATABASE_CONNECT_TIMEOUT_S": f"{_TIMEOUT_S}",
+}
+
+_SERVER = """
+SELECT current_setting('server_version') AS version,
+       current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes,
+       current_setting('synchronous_commit') AS synchronous_commit,
+       extract(epoch FROM clock_timestamp())::float8 AS clock_s,
+       to_regclass($1) IS NOT NULL AS is_migrated
+"""
+
+_REVISIONS = f"{SCHEMA}.schema_revision"
+_REVISION = f"SELECT max(version_num) FROM {_REVISIONS}"  # noqa: S608 - our own words
+
+
+async def _ask_database(look: PoolSettings) -> dict[str, Any]:
+    revision = None
+    async with (
+        asyncio.timeout(2 * _TIMEOUT_S),
+        database.open_pool(look, "girih-doctor") as pool,
+        database.acquire(pool, _TIMEOUT_S) as connection,
+    ):
+        before_s, began = time.time(), time.perf_counter()
+        found = dict(await connection.fetchrow(_SERVER, _REVISIONS) or {})
+        round_trip_s = time.perf_counter() - began
+        if found["is_migrated"]:
+            revision = await connection.fetchval(_REVISION)
+    offset_s = found["clock_s"] - before_s - round_trip_s / 2
+    return {**found, "revision": revision, "round_trip_s": round_trip_s, "offset_s": offset_s}
+
+
+def _judge_database(row: Mapping[str, Any]) -> Iterator[Finding]:
+    yield _slow("database", f"PostgreSQL {row['version']} answers", row["round_trip_s"])
+    names = ("fsync", "full_page_writes", "synchronous_commit")
+    off = [name for name in names if row[name] == "off"]
+    told = ", ".join(f"{name} {row[name]}" for name in names)
+    mend = "turn them on: what is acknowledged could be lost" if off else ""
+    yield Finding("durability", "wrong" if off else "well", told, mend)
+    yield _judge_revision(row["revision"])
+    offset_ms = row["offset_s"] * 1e3
+    is_off = abs(row["offset_s"]) > _CLOCK_OFFSET_MAX_S
+    yield Finding(
+        "clock",
+        "wrong" if is_off else "well",
+        f"the database's is {abs(offset_ms):,.0f} ms {'ahead' if offset_ms > 0 else 'behind'}",
+        "synchronise the clocks (NTP)" if is_off else "",
+    )
+
+
+def _judge_revision(applied: str | None) -> Finding:
+    newest = max(file.name[:4] for file in files(PACKAGE).iterdir() if file.name.endswith(".sql"))
+    if applied is None or applied < newest:
+        told = f"at {applied or 'none'}, this version wants {newest}"
+        return Finding("migrations", "wrong", told, "run `girih migrate`, or start events")
+    ahead = "; the database is ahead of this version" if applied > newest else ""
+    return Finding("migrations", "well", f"at {applied}{ahead}")
+
+
+def _processes(around: Surroundings) -> Iterator[Finding]:
+    environ = around.environ
+    for process in ("events", "lattice"):
+        address = environ[f"{process.upper()}_ADDRESS"]
+        yield _probe(process, address, partial(health.grpc_problem, address))
+    gateway = f"http://{environ['GATEWAY_ADDRESS']}"
+    yield _probe("gateway", gateway, partial(health.http_problem, f"{gateway}/health/ready"))
+    for process in PROCESSES:
+        url = f"http://127.0.0.1:{environ[f'{process.upper()}_METRICS_PORT']}/metrics"
+        yield _probe(f"metrics of {process}", url, partial(health.http_problem, url))
+
+
+def _probe(part: str, where: str, problem_of: Callable[[], str | None]) -> Finding:
+    problem_of_first = problem_of()  # the first connects, and is not timed
+    if problem_of_first is None:
+        began = time.perf_counter()
+        problem_of()
+        return _slow(part, f"{where} is healthy", time.perf_counter() - began)
+    told = f"{where} {problem_of_first}"
+    if "does not answer" not in problem_of_first:
+        return Finding(part, "wrong", told, "read its log; it says which part it misses")
+    port = ports.split(where.removeprefix("http://").removesuffix("/metrics"))[1]
+    holder = ports.holder(port)
+    mend = f"port {port} is held by {holder}" if holder else "start it: `girih up`"
+    return Finding(part, "wrong", told, mend)
+
+
+def _slow(part: str, told: str, round_trip_s: float) -> Finding:
+    told = f"{told} in {round_trip_s * 1e3:.1f} ms"
+    if round_trip_s > _ROUND_TRIP_SLOW_S:
+        return Finding(part, "note", told, "slow; is the machine or the network busy?")
+    return Finding(part, "well", told)
+
+
+_MARKS = {"well": ("ok", "green"), "note": ("-", "yellow"), "wrong": ("WRONG", "bold red")}
+
+
+def _show(findings: list[Finding], *, is_well: bool) -> None:
+    console = Console(highlight=False)
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        mark, style = _MARKS[finding.grade]
+        told = Text(finding.told)
+        if finding.mend:
+            told.append(f"\n{finding.mend}", style="italic")
+        table.add_row(Text(mark, style=style), finding.part, told)
+    console.print(table)
+    console.print(f"\n{_conclusion(findings, is_well=is_well)}")
+
+
+def _conclusion(findings: list[Finding], *, is_well: bool) -> str:
+    if is_well:
+        return "All is well."
+    wrong = {finding.part: finding for finding in findings if finding.grade == "wrong"}
+    is_off = all("does not answer" in finding.told for finding in wrong.values())
+    if is_off and not any(one.part == "girih up" and one.grade == "well" for one in findings):
+        return "Nothing is broken: girih just does not run here. Start it with `girih up`."
+    return f"{len(wrong)} things are wrong: {', '.join(wrong)}."
