@@ -1,0 +1,72 @@
+"""Wires the events process together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from girih.events.v1 import events_pb2 as pb
+from services.events import convert
+from services.events.committer import Committer, CommitterLimits
+from services.events.database import Database
+from services.events.metrics import SequencerMetrics, count_pool
+from services.events.postgres_store import PostgresEventStore
+from services.events.sequencer import SequencerLimits, Sequencers
+from services.events.servicer import EventStoreServicer
+from services.events.settings import Settings
+from services.plumbing.metrics import metrics_server
+from services.plumbing.ops import add_metrics_service
+from services.plumbing.server import Server, add_service, build_server, serve
+
+DOMAIN = "events.girih"
+SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
+
+
+async def run(settings: Settings) -> None:
+    """Serve until the process is asked to stop."""
+    async with built(settings) as server:
+        with metrics_server(server.registry, settings.metrics_host, settings.metrics_port):
+            await serve(server)
+
+
+@asynccontextmanager
+async def built(settings: Settings) -> AsyncIterator[Server]:
+    """The server, ready to be started inside the block.
+
+    Appends that its calls have begun are settled before the block has ended.
+    """
+    server = build_server(DOMAIN, settings, details_of=convert.details_of)
+    database = Database(settings)
+    store = PostgresEventStore(database)
+    sequencers = _sequencers(store, settings, SequencerMetrics(server.registry))
+    count_pool(database, server.registry)
+    add_service(
+        server,
+        SERVICE,
+        EventStoreServicer(sequencers, store, database),
+        raw_responses={"Read"},
+        without_tenant={"GetDatabaseStatus"},
+    )
+    add_metrics_service(server)
+    server.tasks.start("database", database.keep_open())
+    server.health.watch("database", database.probe)
+    try:
+        yield server
+    finally:
+        await sequencers.close()
+
+
+def _sequencers(
+    store: PostgresEventStore, settings: Settings, metrics: SequencerMetrics
+) -> Sequencers:
+    committer_limits = CommitterLimits(retry_budget_s=settings.append_retry_s)
+
+    def committer_of(tenant: str) -> Committer:
+        return Committer(store.log(tenant), convert.encoder_at, metrics, committer_limits)
+
+    return Sequencers(
+        committer_of,
+        metrics,
+        SequencerLimits(
+            queue_bytes=settings.append_queue_mib * 2**20,
+            total_bytes=settings.append_queues_mib * 2**20,
+        ),
+    )

@@ -1,0 +1,235 @@
+"""Settles batches of appends to one log, one batch at a time. Knows no queue and no callers.
+
+A batch is decided in memory and written with one statement, so that one commit pays for
+all of it. Replicas need no leader: a write names the head of the log that it was decided
+on and does nothing when another process has moved it; then the batch is decided again.
+
+That is fast and safe but not fair: whoever won has the newest state and can write again
+at once, while the others must first read what they missed, and a busy replica could win
+for ever. So a batch that has lost `LOST_RACES_MAX` times takes the log's lock, and reads,
+decides and writes while it holds it. Locks are granted in the order of asking: it gets
+its turn, and everybody who writes meanwhile waits behind it. The database ends the lock
+of a process that stops in the middle (`idle_in_transaction_session_timeout`) and the
+wait of one that waits too long (`lock_timeout`).
+
+Ids are not looked up before writing: the log's unique index refuses a repeated id, and
+then the batch is decided again with the ids looked up. A connection that is lost while
+a batch is written leaves open whether it was; looking the ids up tells.
+
+A refusal is told only when the state it was decided on is known to have been true during
+the call: because the batch was written on it, or because it was read for it.
+"""
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.events.domain import (
+    Decision,
+    LogState,
+    Outcome,
+    PlacedEvent,
+    Proposal,
+    StoredEvent,
+    decide,
+)
+from services.events.errors import DatabaseUnavailable, PreconditionFailed
+from services.events.store import Log, LogView, WriteResult
+from services.plumbing.errors import ResourceExhausted, Unavailable
+
+LOST_RACES_MAX = 3
+
+_AWAY = (Unavailable, ResourceExhausted)
+
+Encode = Callable[[PlacedEvent], bytes]
+EncoderAt = Callable[[int], Encode]
+"""Makes the encoder of records for a moment, in nanoseconds since 1970."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitterLimits:
+    """How long a committer tries, and how much it remembers."""
+
+    retry_budget_s: float = 5.0
+    """How long a batch is tried while the database is away."""
+    retry_delay_min_s: float = 0.05
+    retry_delay_max_s: float = 1.0
+    stream_count: int = 50_000
+    """Streams whose revisions are remembered."""
+
+
+class CommitInstruments(Protocol):
+    """Who counts what committers meet."""
+
+    def race_lost(self) -> None:
+        """Another process moved the head first."""
+
+    def database_away(self) -> None:
+        """The database was away while a batch was settled."""
+
+
+class Committer:
+    """Settles batches of one log. It must settle one at a time."""
+
+    def __init__(
+        self,
+        log: Log,
+        encoder_at: EncoderAt,
+        instruments: CommitInstruments,
+        limits: CommitterLimits,
+    ) -> None:
+        self._log = log
+        self._encoder_at = encoder_at
+        self._instruments = instruments
+        self._limits = limits
+        self._remembered = _RememberedState(limits.stream_count)
+        self._expects_repeats = False
+        self._unsure: Decision | None = None
+
+    async def settle(
+        self, proposals: Sequence[Proposal], is_wanted: Callable[[], bool]
+    ) -> Sequence[Outcome]:
+        """One outcome per proposal; returns once what is placed is durable.
+
+        Raises `DatabaseUnavailable` when the database stays away for the retry budget, or
+        is away once nobody wants the outcome. Then it is not known what is stored.
+        """
+        self._unsure = None
+        delays_s = self._delays_s()
+        looks_up, lost_races = self._expects_repeats, 0
+        while True:
+            try:
+                result, outcomes = await self._attempt(proposals, looks_up, lost_races)
+            except _AWAY as error:
+                delay_s = next(delays_s, None)
+                if delay_s is None or not is_wanted():
+                    raise DatabaseUnavailable("the database does not answer") from error
+                await asyncio.sleep(delay_s)
+                looks_up = True
+                continue
+            if result is WriteResult.WRITTEN:
+                return outcomes
+            looks_up = looks_up or result is WriteResult.ID_STORED
+            lost_races += result is WriteResult.HEAD_MOVED
+
+    def _delays_s(self) -> Iterator[float]:
+        """How long to wait before each further attempt, until the budget is spent."""
+        give_up_s = time.monotonic() + self._limits.retry_budget_s
+        delay_s = self._limits.retry_delay_min_s
+        while time.monotonic() < give_up_s:
+            self._instruments.database_away()
+            yield delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads replicas, no secret
+            delay_s = min(2 * delay_s, self._limits.retry_delay_max_s)
+
+    async def _attempt(
+        self, proposals: Sequence[Proposal], looks_up: bool, lost_races: int
+    ) -> tuple[WriteResult, Sequence[Outcome]]:
+        try:
+            if lost_races < LOST_RACES_MAX:
+                result, decision = await self._try(self._log, proposals, looks_up)
+            else:
+                self._remembered.forget()
+                async with self._log.locked() as log:
+                    result, decision = await self._try(log, proposals, looks_up=True)
+        except BaseException:
+            self._remembered.forget()
+            raise
+        self._unsure = None
+        if result is WriteResult.WRITTEN:
+            self._remembered.move(decision)
+        elif result is WriteResult.HEAD_MOVED:
+            self._remembered.forget()
+            self._instruments.race_lost()
+        return result, decision.outcomes
+
+    async def _try(
+        self, log: LogView, proposals: Sequence[Proposal], looks_up: bool
+    ) -> tuple[WriteResult, Decision]:
+        state, is_read = await self._state(log, proposals)
+        known = await self._find(log, proposals) if looks_up else {}
+        if self._unsure is not None and _is_stored(self._unsure, known):
+            return WriteResult.WRITTEN, self._unsure
+        decision = decide(state, proposals, known)
+        if decision.placed:
+            return await self._write(log, decision), decision
+        if is_read or not _refuses(decision):
+            return WriteResult.WRITTEN, decision
+        self._remembered.forget()
+        return await self._try(log, proposals, looks_up)
+
+    async def _state(self, log: LogView, proposals: Sequence[Proposal]) -> tuple[LogState, bool]:
+        """The state to decide on, and whether it was read just now."""
+        streams = set[str]().union(*[proposal.streams() for proposal in proposals])
+        unknown = self._remembered.unknown(streams)
+        if not unknown and self._remembered.head is not None:
+            return self._remembered.state(streams), False
+        read = await log.state(unknown)
+        if not self._remembered.learn(read):
+            read = await log.state(list(streams))
+            self._remembered.learn(read)
+        return self._remembered.state(streams), True
+
+    async def _find(self, log: LogView, proposals: Sequence[Proposal]) -> Mapping[str, StoredEvent]:
+        ids = {event.event_id for proposal in proposals for event in proposal.events}
+        known = await log.find(list(ids))
+        # Who repeats one call is likely to repeat the next, and a refused write is waste.
+        self._expects_repeats = bool(known)
+        return known
+
+    async def _write(self, log: LogView, decision: Decision) -> WriteResult:
+        encode = self._encoder_at(time.time_ns())
+        records = [encode(placed) for placed in decision.placed]
+        self._unsure = decision
+        return await log.write(decision.state.head, decision.placed, records)
+
+
+def _is_stored(decision: Decision, known: Mapping[str, StoredEvent]) -> bool:
+    """Whether what the decision placed is where it was to be. It is all there, or nothing."""
+    event, position, revision, _ = decision.placed[0]
+    return known.get(event.event_id) == StoredEvent(position, revision, event.digest)
+
+
+def _refuses(decision: Decision) -> bool:
+    return any(isinstance(outcome, PreconditionFailed) for outcome in decision.outcomes)
+
+
+class _RememberedState:
+    """A log's head and the revisions of streams lately written, as of the last commit here."""
+
+    def __init__(self, stream_count_max: int) -> None:
+        self._stream_count_max = stream_count_max
+        self._revisions: OrderedDict[str, int] = OrderedDict()
+        self.head: int | None = None
+
+    def forget(self) -> None:
+        self.head = None
+        self._revisions.clear()
+
+    def unknown(self, streams: Iterable[str]) -> list[str]:
+        return [stream for stream in streams if stream not in self._revisions]
+
+    def state(self, streams: Iterable[str]) -> LogState:
+        assert self.head is not None
+        return LogState(self.head, {stream: self._revisions[stream] for stream in streams})
+
+    def learn(self, read: LogState) -> bool:
+        """Add what was read. False when the log has moved on, and all else was forgotten."""
+        is_same = self.head in (None, read.head)
+        if not is_same:
+            self.forget()
+        self.head = read.head
+        self._revisions.update(read.revisions)
+        return is_same
+
+    def move(self, decision: Decision) -> None:
+        """Take over what was committed, and forget the streams longest unused."""
+        self.head = decision.state.head + len(decision.placed)
+        self._revisions.update(decision.revisions)
+        for stream in decision.state.revisions:
+            self._revisions.move_to_end(stream)
+        while len(self._revisions) > self._stream_count_max:
+            self._revisions.popitem(last=False)

@@ -1,0 +1,131 @@
+"""The database behind this process: its connections, and whether its schema is there yet."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from services.events.settings import Settings
+from services.events.store import DatabaseStatus
+from services.plumbing import database
+from services.plumbing.database import Connection, DatabaseUnavailable, Pool
+from services.plumbing.errors import ServiceError
+from services.plumbing.logging import get_logger
+from services.plumbing.migrations import MigrationTimeout, migrate
+from services.plumbing.sql import load
+
+APPLICATION_NAME = "girih-events"
+SCHEMA = "events"
+MIGRATIONS = "services.events.sql.migrations"
+
+_STATUS_TIMEOUT_S = 2.0
+_RETRY_S = 1.0
+
+_log = get_logger("database")
+
+
+class Database:
+    """The connections of this process, lent once the schema is there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool: Pool | None = None
+        self._user_count = 0
+
+    async def keep_open(self) -> None:
+        """Migrate and connect as soon as the database answers; then runs for ever.
+
+        The process serves meanwhile, saying that it cannot, so that it needs no restart
+        when the database comes up after it. Raises `UnsafeDatabase` in production when the
+        database would lose what it acknowledged.
+        """
+        while True:
+            try:
+                await self._migrate()
+                async with database.open_pool(self._settings, APPLICATION_NAME) as pool:
+                    await self._lend(pool)
+            except (ServiceError, MigrationTimeout) as error:
+                _log.warning("the database is not ready", problem=str(error))
+                await asyncio.sleep(_RETRY_S)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for the block.
+
+        Raises `DatabaseUnavailable` while the database or the schema is not there, and
+        `DatabaseBusy` when no connection comes free in time; also for what goes wrong
+        inside the block.
+        """
+        if self._pool is None:
+            raise DatabaseUnavailable("the database has not answered yet")
+        self._user_count += 1
+        try:
+            async with database.acquire(
+                self._pool, self._settings.pool_acquire_timeout_s
+            ) as connection:
+                yield connection
+        finally:
+            self._user_count -= 1
+
+    async def probe(self) -> None:
+        """Raises unless the store could work now."""
+        await self._server_version()
+
+    async def status(self) -> DatabaseStatus:
+        """How the database is. Answers also when it is down, within two seconds."""
+        latency_ms, server_version = await self._measure()
+        return DatabaseStatus(
+            latency_ms=latency_ms,
+            server_version=server_version,
+            pool_size=self.pool_size,
+            pool_idle=self.pool_idle,
+            pool_waiting=self.pool_waiting,
+            pool_size_min=self._settings.pool_size_min,
+            pool_size_max=self._settings.pool_size_max,
+        )
+
+    @property
+    def pool_size(self) -> int:
+        """Connections open now."""
+        return 0 if self._pool is None else self._pool.get_size()
+
+    @property
+    def pool_idle(self) -> int:
+        """Of those, connections doing nothing."""
+        return 0 if self._pool is None else self._pool.get_idle_size()
+
+    @property
+    def pool_waiting(self) -> int:
+        """Calls that wait for a connection."""
+        return max(0, self._user_count - self._settings.pool_size_max)
+
+    async def _migrate(self) -> None:
+        dsn = self._settings.database_url.get_secret_value()
+        timeout_s = self._settings.database_start_timeout_s
+        await migrate(dsn, MIGRATIONS, schema=SCHEMA, timeout_s=timeout_s)
+
+    async def _lend(self, pool: Pool) -> None:
+        is_production = self._settings.environment == "production"
+        await database.check_durability(pool, required=is_production)
+        self._pool = pool
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._pool = None
+
+    async def _measure(self) -> tuple[float | None, str]:
+        started_s = time.perf_counter()
+        try:
+            async with asyncio.timeout(_STATUS_TIMEOUT_S):
+                version = await self._server_version()
+        except (ServiceError, TimeoutError):
+            return None, ""
+        return 1e3 * (time.perf_counter() - started_s), version
+
+    async def _server_version(self) -> str:
+        async with self.connection() as connection:
+            version = await connection.fetchval(
+                load("services.events.sql", "select_server_version")
+            )
+            return cast("str", version)

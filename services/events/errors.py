@@ -1,0 +1,80 @@
+"""What can go wrong in the event store, by name. Knows no transport and no storage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.plumbing.errors import (
+    AlreadyExists,
+    Conflict,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+_IDS_TOLD_MAX = 20
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One precondition that does not hold. `actual_revision` is None for an absent stream."""
+
+    index: int
+    stream: str
+    actual_revision: int | None
+
+
+class PreconditionFailed(Conflict):
+    """A stream is not in the state that the append expects. Nothing was appended."""
+
+    reason = "PRECONDITION_FAILED"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        first = violations[0]
+        state = "has no events"
+        if first.actual_revision is not None:
+            state = f"is at revision {first.actual_revision}"
+        super().__init__(
+            f"{len(violations)} of the preconditions do not hold;"
+            f" the first: {first.stream} {state}",
+            violation_count=len(violations),
+            index=first.index,
+            stream=first.stream,
+            actual_revision=-1 if first.actual_revision is None else first.actual_revision,
+        )
+        self.violations = tuple(violations)
+
+
+class EventIdReused(AlreadyExists):
+    """Ids are stored with other content. Nothing was appended, and a retry will not help."""
+
+    reason = "EVENT_ID_REUSED"
+
+    def __init__(self, event_ids: Sequence[str]) -> None:
+        told = ",".join(event_ids[:_IDS_TOLD_MAX])
+        super().__init__(
+            f"{len(event_ids)} of the event ids are stored with other content",
+            event_id_count=len(event_ids),
+            event_ids=told,
+        )
+        self.event_ids = tuple(event_ids)
+
+
+class AppendQueueFull(ResourceExhausted):
+    """More waits to be appended than this process keeps. Nothing was appended."""
+
+    reason = "APPEND_QUEUE_FULL"
+
+
+class StreamNotFound(NotFound):
+    """No event was ever appended to the stream."""
+
+    reason = "STREAM_NOT_FOUND"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, or did not answer in time.
+
+    An append that ends so may have been stored. To repeat it with the same ids is safe.
+    """
+
+    reason = "DATABASE_UNAVAILABLE"

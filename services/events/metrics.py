@@ -1,0 +1,68 @@
+"""What the event store counts about itself, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.events.database import Database
+
+_BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+_DURATION_BUCKETS_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+
+
+class SequencerMetrics:
+    """Counts what the sequencers of all logs do. An `Instruments`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._queued = Gauge(
+            "events_sequencer_queued_events",
+            "Events that wait to be appended.",
+            registry=registry,
+        )
+        self._batch = Histogram(
+            "events_sequencer_batch_events",
+            "Events settled together.",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._settle = Histogram(
+            "events_sequencer_settle_seconds",
+            "How long a batch took from leaving the queue to its commit.",
+            buckets=_DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self._races_lost = Counter(
+            "events_sequencer_races_lost",
+            "Batches decided again because another process appended first.",
+            registry=registry,
+        )
+        self._database_away = Counter(
+            "events_sequencer_database_away",
+            "Attempts at a batch that failed because the database was away or busy.",
+            registry=registry,
+        )
+
+    def queued(self, event_count: int) -> None:
+        self._queued.inc(event_count)
+
+    def settled(self, event_count: int, duration_s: float) -> None:
+        self._batch.observe(event_count)
+        self._settle.observe(duration_s)
+
+    def race_lost(self) -> None:
+        self._races_lost.inc()
+
+    def database_away(self) -> None:
+        self._database_away.inc()
+
+
+def count_pool(database: Database, registry: CollectorRegistry) -> None:
+    """Tell how the pool of connections is used whenever somebody asks."""
+    size = Gauge("events_pool_connections", "Connections open.", registry=registry)
+    size.set_function(lambda: database.pool_size)
+    idle = Gauge("events_pool_idle_connections", "Connections doing nothing.", registry=registry)
+    idle.set_function(lambda: database.pool_idle)
+    waiting = Gauge(
+        "events_pool_waiting_calls", "Calls that wait for a connection.", registry=registry
+    )
+    waiting.set_function(lambda: database.pool_waiting)

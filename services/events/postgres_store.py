@@ -1,0 +1,153 @@
+"""The logs in PostgreSQL. The one place that knows how records lie in tables."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, cast
+
+import asyncpg
+
+from services.events.domain import NO_REVISION, LogState, PlacedEvent, StoredEvent
+from services.events.store import LogView, Page, PageRequest, StreamEnds, WriteResult
+from services.plumbing.database import Connection
+from services.plumbing.sql import load
+
+_EVENT_IDS = "records_event_id"
+
+
+class Connections(Protocol):
+    """Who lends connections, and names what goes wrong with them."""
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """A connection for the block."""
+
+
+class PostgresEventStore:
+    """The logs of all tenants, in one database. An `EventStore`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def log(self, tenant: str) -> "PostgresLog":
+        return PostgresLog(self._connections, tenant)
+
+    async def head(self, tenant: str) -> int:
+        async with self._connections.connection() as connection:
+            return await connection.fetchval(_sql("select_head"), tenant) or 0
+
+    async def revision_at(self, tenant: str, stream: str, position: int) -> int:
+        async with self._connections.connection() as connection:
+            revision = await connection.fetchval(
+                _sql("select_revision_at"), tenant, stream, position
+            )
+            return cast("int", revision)
+
+    async def stream_ends(self, tenant: str, stream: str) -> StreamEnds | None:
+        async with self._connections.connection() as connection:
+            rows = await connection.fetch(_sql("select_stream_ends"), tenant, stream)
+        if not rows:
+            return None
+        first, last = rows
+        return StreamEnds(
+            first_position=first["position"],
+            first_record=first["record"],
+            last_position=last["position"],
+            last_revision=last["revision"],
+            last_record=last["record"],
+        )
+
+    async def page(self, tenant: str, request: PageRequest) -> Page:
+        arguments = [tenant, request.start, request.row_count_max, request.record_bytes_max]
+        if request.stream:
+            arguments.append(request.stream)
+        statement = _PAGES[bool(request.stream), request.is_backwards]
+        async with self._connections.connection() as connection:
+            return cast("Page", await connection.fetch(_sql(statement), *arguments))
+
+
+class PostgresLog:
+    """One log, each call on a connection of its own. A `Log`."""
+
+    def __init__(self, connections: Connections, tenant: str) -> None:
+        self._connections = connections
+        self._tenant = tenant
+
+    async def state(self, streams: Sequence[str]) -> LogState:
+        async with self._connections.connection() as connection:
+            return await _View(connection, self._tenant).state(streams)
+
+    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+        async with self._connections.connection() as connection:
+            return await _View(connection, self._tenant).find(event_ids)
+
+    async def write(
+        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
+    ) -> WriteResult:
+        async with self._connections.connection() as connection:
+            return await _View(connection, self._tenant).write(head, placed, records)
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[LogView]:
+        async with self._connections.connection() as connection, connection.transaction():
+            await connection.execute(_sql("lock_log"), self._tenant)
+            yield _View(connection, self._tenant)
+
+
+class _View:
+    """One log on one connection. A `LogView`."""
+
+    def __init__(self, connection: Connection, tenant: str) -> None:
+        self._connection = connection
+        self._tenant = tenant
+
+    async def state(self, streams: Sequence[str]) -> LogState:
+        rows = await self._connection.fetch(_sql("select_log_state"), self._tenant, streams)
+        if not rows:
+            await self._connection.execute(_sql("insert_log"), self._tenant)
+            return LogState(0, dict.fromkeys(streams, NO_REVISION))
+        revisions = {
+            stream: NO_REVISION if revision is None else revision
+            for _, stream, revision in rows
+            if stream is not None
+        }
+        return LogState(rows[0]["head"], revisions)
+
+    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+        rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)
+        return {
+            str(event_id): StoredEvent(position, revision, digest)
+            for event_id, position, revision, digest in rows
+        }
+
+    async def write(
+        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
+    ) -> WriteResult:
+        events = [event for event, _, _, _ in placed]
+        try:
+            status = await self._connection.execute(
+                _sql("append_records"),
+                self._tenant,
+                head,
+                [event.stream for event in events],
+                [revision for _, _, revision, _ in placed],
+                [event.event_id for event in events],
+                [event.digest for event in events],
+                records,
+            )
+        except asyncpg.UniqueViolationError as error:
+            # The other indexes are only violated when the head lies, which is a bug.
+            if error.constraint_name != _EVENT_IDS:
+                raise
+            return WriteResult.ID_STORED
+        return WriteResult.HEAD_MOVED if status == "INSERT 0 0" else WriteResult.WRITTEN
+
+
+_PAGES = {
+    (False, False): "select_log_forwards",
+    (False, True): "select_log_backwards",
+    (True, False): "select_stream_forwards",
+    (True, True): "select_stream_backwards",
+}
+
+
+def _sql(name: str) -> str:
+    return load("services.events.sql", name)

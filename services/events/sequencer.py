@@ -1,0 +1,276 @@
+"""Puts the appends to a log in order: a queue, and one task that drains it in batches.
+
+Each log has one sequencer per process. While one batch is being written the next gathers
+in the queue, so the busier a log is, the more appends share one commit. What a batch
+comes to is the committer's part.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.events.committer import CommitInstruments, Committer
+from services.events.domain import Outcome, Placement, Proposal
+from services.events.errors import AppendQueueFull, DatabaseUnavailable
+from services.plumbing.errors import ServiceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencerLimits:
+    """What sequencers take on at most. An event counts 1, and so does a precondition."""
+
+    batch_weight: int = 5_000
+    """Decided and written together. More make the caller behind them wait longer."""
+    batch_bytes: int = 8 * 2**20
+    queue_weight: int = 50_000
+    """May wait for one log."""
+    queue_bytes: int = 64 * 2**20
+    """May wait for one log."""
+    total_bytes: int = 512 * 2**20
+    """May wait for all logs of the process together."""
+    log_count: int = 1_000
+    """Logs remembered while nobody appends to them."""
+
+
+class Instruments(CommitInstruments, Protocol):
+    """Who counts what sequencers do."""
+
+    def queued(self, event_count: int) -> None:
+        """So many more events wait; fewer when negative."""
+
+    def settled(self, event_count: int, duration_s: float) -> None:
+        """A batch of so many events was settled after so long."""
+
+
+class Backlog:
+    """The bytes that wait for any log of this process."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._byte_count = 0
+
+    def has_room(self, byte_count: int) -> bool:
+        return self._byte_count + byte_count <= self._bytes_max
+
+    def add(self, byte_count: int) -> None:
+        self._byte_count += byte_count
+
+
+class Sequencers:
+    """The sequencers of a process, one per log, each made when first needed."""
+
+    def __init__(
+        self,
+        committer_of: Callable[[str], Committer],
+        instruments: Instruments,
+        limits: SequencerLimits,
+    ) -> None:
+        self._committer_of = committer_of
+        self._instruments = instruments
+        self._limits = limits
+        self._backlog = Backlog(limits.total_bytes)
+        self._sequencers: OrderedDict[str, Sequencer] = OrderedDict()
+        self._closed = False
+
+    async def append(self, tenant: str, proposal: Proposal) -> Sequence[Placement]:
+        """Append to the log of `tenant`; see `Sequencer.append`."""
+        if self._closed:
+            raise _shutting_down()
+        return await self._sequencer(tenant).append(proposal)
+
+    async def close(self) -> None:
+        """Let running batches end, and refuse what waits behind them."""
+        self._closed = True
+        await asyncio.gather(*[sequencer.close() for sequencer in self._sequencers.values()])
+
+    def _sequencer(self, tenant: str) -> "Sequencer":
+        sequencer = self._sequencers.get(tenant)
+        if sequencer is None:
+            self._forget_one_idle()
+            sequencer = Sequencer(
+                self._committer_of(tenant), self._instruments, self._limits, self._backlog
+            )
+            self._sequencers[tenant] = sequencer
+        self._sequencers.move_to_end(tenant)
+        return sequencer
+
+    def _forget_one_idle(self) -> None:
+        if len(self._sequencers) < self._limits.log_count:
+            return
+        idle = next((t for t, s in self._sequencers.items() if s.is_idle), None)
+        if idle is not None:
+            del self._sequencers[idle]
+
+
+class Sequencer:
+    """Appends to one log, batch after batch."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        instruments: Instruments,
+        limits: SequencerLimits,
+        backlog: Backlog,
+    ) -> None:
+        self._committer = committer
+        self._instruments = instruments
+        self._limits = limits
+        self._backlog = backlog
+        self._queue: deque[_Waiting] = deque()
+        self._weight = 0
+        self._byte_count = 0
+        self._draining: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing is being written."""
+        return self._draining is None
+
+    async def append(self, proposal: Proposal) -> Sequence[Placement]:
+        """Append all of `proposal` or nothing; returns once it is durable.
+
+        Raises `PreconditionFailed`, `EventIdReused`, `AppendQueueFull`, or
+        `DatabaseUnavailable`, after which it is not known whether the events are stored.
+        A caller that is cancelled takes its proposal out of the queue; what is already
+        being written is written all the same.
+        """
+        waiting = _Waiting(proposal)
+        self._admit(waiting)
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain(), name="sequencer")
+        return await waiting.placements
+
+    async def close(self) -> None:
+        """Let the running batch end, and refuse what waits behind it."""
+        for waiting in self._take_all():
+            waiting.fail(_shutting_down())
+        if self._draining is not None:
+            await asyncio.wait([self._draining])
+
+    def _admit(self, waiting: "_Waiting") -> None:
+        # An empty queue takes anything: one proposal is bounded by itself.
+        is_full = self._queue and (
+            self._weight + waiting.weight > self._limits.queue_weight
+            or self._byte_count + waiting.byte_count > self._limits.queue_bytes
+        )
+        if is_full or not self._backlog.has_room(waiting.byte_count):
+            raise AppendQueueFull("too much waits to be appended", retry_after_s=0.5)
+        self._queue.append(waiting)
+        self._count(waiting, 1)
+
+    def _count(self, waiting: "_Waiting", sign: int) -> None:
+        self._weight += sign * waiting.weight
+        self._byte_count += sign * waiting.byte_count
+        self._backlog.add(sign * waiting.byte_count)
+        self._instruments.queued(sign * waiting.event_count)
+
+    async def _drain(self) -> None:
+        """Settle batch after batch until nothing waits."""
+        batch: list[_Waiting] = []
+        try:
+            while batch := self._take_batch():
+                await self._settle(batch)
+        except BaseException as error:
+            for waiting in [*batch, *self._take_all()]:
+                waiting.fail(error)
+            raise
+        finally:
+            self._draining = None
+
+    def _take_batch(self) -> list["_Waiting"]:
+        """What is settled together next. Whose caller has gone is left out."""
+        batch: list[_Waiting] = []
+        weight = byte_count = 0
+        while self._queue:
+            weight += self._queue[0].weight
+            byte_count += self._queue[0].byte_count
+            if batch and (
+                weight > self._limits.batch_weight or byte_count > self._limits.batch_bytes
+            ):
+                break
+            waiting = self._take()
+            if waiting.is_wanted:
+                batch.append(waiting)
+        return batch
+
+    def _take(self) -> "_Waiting":
+        waiting = self._queue.popleft()
+        self._count(waiting, -1)
+        return waiting
+
+    def _take_all(self) -> Iterable["_Waiting"]:
+        while self._queue:
+            yield self._take()
+
+    async def _settle(self, batch: Sequence["_Waiting"]) -> None:
+        """Give every caller of the batch its outcome, and disturb none with another's."""
+        started_s = time.monotonic()
+        try:
+            outcomes = await self._committer.settle(
+                [waiting.proposal for waiting in batch],
+                is_wanted=lambda: any(waiting.is_wanted for waiting in batch),
+            )
+        except ServiceError as error:
+            _fail_all(batch, error)
+        except Exception as error:  # noqa: BLE001 - a bug, told to the one who met it
+            await self._settle_apart(batch, error)
+        else:
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                waiting.resolve(outcome)
+            event_count = sum([waiting.event_count for waiting in batch])
+            self._instruments.settled(event_count, time.monotonic() - started_s)
+
+    async def _settle_apart(self, batch: Sequence["_Waiting"], error: Exception) -> None:
+        """Whose append it is that cannot be settled shows when each is tried alone."""
+        if len(batch) == 1:
+            batch[0].fail(error)
+            return
+        for waiting in batch:
+            await self._settle([waiting])
+
+
+class _Waiting:
+    """A proposal, and the caller that waits for its placements."""
+
+    __slots__ = ("byte_count", "event_count", "placements", "proposal", "weight")
+
+    def __init__(self, proposal: Proposal) -> None:
+        self.proposal = proposal
+        self.event_count = len(proposal.events)
+        self.weight = self.event_count + len(proposal.preconditions)
+        self.byte_count = proposal.byte_count
+        self.placements: asyncio.Future[Sequence[Placement]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    @property
+    def is_wanted(self) -> bool:
+        """False once the caller has gone: cancelling it cancels the future it awaits."""
+        return not self.placements.done()
+
+    def resolve(self, outcome: Outcome) -> None:
+        if not self.is_wanted:
+            return
+        if isinstance(outcome, ServiceError):
+            self.placements.set_exception(outcome)
+        else:
+            self.placements.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.is_wanted:
+            return
+        # A caller must not take the end of the drain for its own cancellation.
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        self.placements.set_exception(_shutting_down() if is_cancelled else error)
+
+
+def _fail_all(batch: Sequence[_Waiting], error: ServiceError) -> None:
+    for waiting in batch:
+        waiting.fail(error)
+
+
+def _shutting_down() -> DatabaseUnavailable:
+    return DatabaseUnavailable("the server is shutting down")

@@ -1,0 +1,26 @@
+"""What the events process is told by its environment."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.plumbing.settings import PoolSettings, ServerSettings
+
+
+class Settings(ServerSettings, PoolSettings):
+    """Every field is an environment variable: EVENTS_ plus its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="EVENTS_")
+
+    address: str = Field(
+        default="127.0.0.1:50051", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"
+    )
+    """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
+    metrics_port: int = Field(default=9101, ge=0, le=65_535)
+    """The port of the metrics; 0 lets the system choose one, which the log tells."""
+    append_retry_s: float = Field(default=5.0, ge=0, le=60)
+    """How long an append is tried again while the database is away, in seconds, before its
+    caller is told to."""
+    append_queue_mib: int = Field(default=64, ge=8, le=4_096)
+    """What may wait to be appended to one log, in MiB, before callers are told to retry."""
+    append_queues_mib: int = Field(default=512, ge=8, le=65_536)
+    """What may wait to be appended to all logs together, in MiB."""

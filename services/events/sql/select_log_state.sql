@@ -1,0 +1,17 @@
+-- The head of a log and the last revisions of some streams, all as of one instant.
+-- One row per stream, NULL where the stream has no records; one row when none is asked
+-- for; no row when nobody has appended to the log.
+--
+--   $1 tenant   text
+--   $2 streams  text[]
+SELECT logs.head, asked.stream, last.revision
+FROM events.logs
+LEFT JOIN unnest($2::text[]) AS asked (stream) ON true
+LEFT JOIN LATERAL (
+    SELECT records.revision
+    FROM events.records
+    WHERE records.log = logs.log AND records.stream = asked.stream
+    ORDER BY records.revision DESC
+    LIMIT 1
+) AS last ON true
+WHERE logs.tenant = $1;

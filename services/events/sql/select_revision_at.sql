@@ -1,0 +1,35 @@
+-- How many records of a stream lie before a position, which is the revision of the first
+-- that does not. 0 when the stream does not exist.
+--
+-- Revisions are dense and grow with positions, so a binary search over them takes one
+-- index probe per step, however long the stream: an index on (log, stream, position)
+-- would cost every append more than this costs the few reads that need it.
+--
+--   $1 tenant    text
+--   $2 stream    text
+--   $3 position  bigint
+WITH RECURSIVE this AS (
+    SELECT log FROM events.logs WHERE tenant = $1
+),
+search (low, high) AS (
+    SELECT 0::bigint, (
+        SELECT revision + 1
+        FROM events.records
+        WHERE log = (SELECT log FROM this) AND stream = $2
+        ORDER BY revision DESC
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT
+        CASE WHEN middle.is_before THEN (low + high) / 2 + 1 ELSE low END,
+        CASE WHEN middle.is_before THEN high ELSE (low + high) / 2 END
+    FROM search
+    CROSS JOIN LATERAL (
+        SELECT position < $3 AS is_before
+        FROM events.records
+        WHERE log = (SELECT log FROM this) AND stream = $2 AND revision = (low + high) / 2
+    ) AS middle
+    WHERE low < high
+)
+SELECT coalesce(max(low), 0) AS revision
+FROM search;

@@ -1,0 +1,114 @@
+"""What the event store needs of a database. Knows none.
+
+Whatever is asked of a store raises `Unavailable` when the database cannot be reached,
+and `ResourceExhausted` when it is too busy to answer in time.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from services.events.domain import LogState, PlacedEvent, StoredEvent
+
+
+class WriteResult(Enum):
+    """What came of writing a batch. All of it is written, or nothing."""
+
+    WRITTEN = "written"
+    HEAD_MOVED = "head moved"
+    """The log does not end where the batch begins: decide again on the state as it is now."""
+    ID_STORED = "id stored"
+    """The log holds the id of an event of the batch: find which, and decide again."""
+
+
+class LogView(Protocol):
+    """One log, as its sequencer reads and writes it."""
+
+    async def state(self, streams: Sequence[str]) -> LogState:
+        """The head and the last revisions of `streams`, all as of one instant."""
+
+    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+        """Where these events are. Ids that are not stored are left out."""
+
+    async def write(
+        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
+    ) -> WriteResult:
+        """Write `records` right behind `head`, in one transaction.
+
+        Whether it has been written is not known when this raises.
+        """
+
+
+class Log(LogView, Protocol):
+    """A log that can also be locked."""
+
+    def locked(self) -> AbstractAsyncContextManager[LogView]:
+        """The log in one transaction that no other append can come between.
+
+        Waits its turn for the lock. What is written counts once the block has ended; when
+        the block raises, nothing was written.
+        """
+
+
+Page = Sequence[tuple[int, bytes | None]]
+"""Records next to each other in reading order, each with its position, or its revision
+when a stream is read. None stands for a record that is larger than was asked for."""
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """One page of a stream by revision, or of the log by position when `stream` is empty."""
+
+    stream: str
+    is_backwards: bool
+    start: int
+    """The position or revision of the first record that may be returned."""
+    row_count_max: int
+    record_bytes_max: int
+    """Larger records come as None, so that a page never exceeds the product of both."""
+
+
+@dataclass(frozen=True)
+class StreamEnds:
+    """The first and the last record of a stream, and where they are."""
+
+    first_position: int
+    first_record: bytes
+    last_position: int
+    last_revision: int
+    last_record: bytes
+
+
+@dataclass(frozen=True)
+class DatabaseStatus:
+    """How the database and the pool of connections to it are, now."""
+
+    latency_ms: float | None
+    """How long the database took to answer; None when it did not."""
+    server_version: str
+    pool_size: int
+    pool_idle: int
+    pool_waiting: int
+    pool_size_min: int
+    pool_size_max: int
+
+
+class EventStore(Protocol):
+    """The logs of all tenants."""
+
+    def log(self, tenant: str) -> Log:
+        """The log of `tenant`. It comes into being with its first event."""
+
+    async def head(self, tenant: str) -> int:
+        """The position of the log's last event, 0 when it has none."""
+
+    async def revision_at(self, tenant: str, stream: str, position: int) -> int:
+        """How many events of `stream` lie before `position`: the revision of the next."""
+
+    async def stream_ends(self, tenant: str, stream: str) -> StreamEnds | None:
+        """Where a stream begins and ends, None when it does not exist."""
+
+    async def page(self, tenant: str, request: PageRequest) -> Page:
+        """The records of one page. Fewer than asked for means that the end is reached."""
