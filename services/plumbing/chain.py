@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -122,8 +122,7 @@ class Chain:
             rpc.metrics.started.inc()
             call = self._enter(rpc, context, started_s)
             try:
-                # Sent first, so that the caller learns it whatever comes after.
-                await context.send_initial_metadata(((CORRELATION_KEY, call.correlation_id),))
+                await _tell_correlation(rpc, context, call)
                 self._admit(rpc, call)
                 response = await _in_time(run(request, context), call)
             except BaseException as error:
@@ -131,7 +130,7 @@ class Chain:
                 _finish(rpc, call, started_s, outcome)
                 if outcome.status is None:
                     raise
-                await context.abort_with_status(outcome.status)
+                await _abort(context, outcome.status, call)
             _finish(rpc, call, started_s, _OK)
             return response
 
@@ -202,6 +201,24 @@ class Chain:
         _log.error("a call failed unexpectedly", exc_info=error)
         status = grpc_errors.internal_status(self._domain)
         return _Outcome(status.code, grpc_errors.INTERNAL_REASON, status)
+
+
+async def _tell_correlation(rpc: Rpc, context: Context, call: Call) -> None:
+    """Callers of streams learn the id, and that the call was accepted, before any message.
+
+    For the others it goes behind the answer: sending it ahead costs a message of its own,
+    which is a sixth of what an empty call costs.
+    """
+    pair = ((CORRELATION_KEY, call.correlation_id),)
+    if rpc.gives_stream:
+        await context.send_initial_metadata(pair)
+    else:
+        context.set_trailing_metadata(pair)
+
+
+async def _abort(context: Context, status: grpc.Status, call: Call) -> NoReturn:
+    pair = (CORRELATION_KEY, call.correlation_id)
+    await context.abort(status.code, status.details, (*(status.trailing_metadata or ()), pair))
 
 
 def _runner(rpc: Rpc) -> Callable[[Any, Context], Awaitable[Any]]:
