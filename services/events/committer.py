@@ -154,6 +154,11 @@ class Committer:
         if self._unsure is not None and _is_stored(self._unsure, known):
             return WriteResult.WRITTEN, self._unsure
         decision = decide(state, proposals, known)
+        if _refuses(decision) and not looks_up:
+            # What a precondition forbids now may be stored already, by an earlier try of
+            # the same call. The ids are looked up after the state: an id that is not
+            # there then was not there when the state was.
+            return await self._try(log, proposals, looks_up=True)
         if decision.placed:
             return await self._write(log, decision), decision
         if is_read or not _refuses(decision):

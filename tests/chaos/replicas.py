@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc
+from tests.chaos import unprotected
 from tests.chaos.history import Attempt, History, Operation, Outcome, Place, Recorded
 from tests.processes import Process, ending, events_process, own_postgres
 
@@ -43,12 +44,13 @@ class Run:
 
 
 async def race(
-    *, duration_s: float, writers: int, kill_every_s: float, seed: int, module: str
+    *, duration_s: float, writers: int, kill_every_s: float, seed: int, is_protected: bool
 ) -> tuple[History, int]:
     """Run it, and answer the history and the number of kills.
 
-    `module` is the events service to start: the real one, or one with its protection removed.
+    Without protection the replicas are those of `tests.chaos.unprotected`.
     """
+    module = "services.events" if is_protected else unprotected.MODULE
     with own_postgres() as (postgres, folder):
         made = [events_process(postgres.url, folder, module=module) for _ in range(2)]
         replicas = [process for process, _ in made]
@@ -57,6 +59,8 @@ async def race(
                 replica.start()
             for replica in replicas:
                 await asyncio.to_thread(replica.wait_ready)
+            if not is_protected:
+                await unprotected.drop_constraints(postgres.url)
             async with _stubs([address for _, address in made]) as stubs:
                 run = Run(stubs, random.Random(seed))
                 history = await _observe(run, replicas, writers, duration_s, kill_every_s)

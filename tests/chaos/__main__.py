@@ -1,0 +1,100 @@
+"""Slow proofs: what must hold while processes die and databases go.
+
+    python -m tests.chaos replicas [--seconds 60] [--writers 16] [--kill-every 5] [--unprotected]
+    python -m tests.chaos import [--file FILE] [--rounds 20]
+
+Without a name both run, with their defaults. Prints what happened and every broken promise;
+exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.chaos.imports import Disagreement, kill_during_imports
+from tests.chaos.replicas import race
+
+ANOMALIES_SHOWN = 5
+
+
+def main() -> int:
+    arguments = _arguments()
+    proofs = {"replicas": prove_replicas, "import": prove_import}
+    names = [arguments.proof] if arguments.proof else list(proofs)
+    return max([proofs[name](arguments) for name in names])
+
+
+def prove_replicas(arguments: argparse.Namespace) -> int:
+    """Two replicas race; the history must hold what the log promises."""
+    print(f"== two replicas, seed {arguments.seed}", flush=True)
+    history, kills = asyncio.run(
+        race(
+            duration_s=arguments.seconds,
+            writers=arguments.writers,
+            kill_every_s=arguments.kill_every,
+            seed=arguments.seed,
+            is_protected=not arguments.unprotected,
+        )
+    )
+    _print({"kills": kills, **history.summary()})
+    anomalies = history.anomalies()
+    for name, count in Counter(line.partition(":")[0] for line in anomalies).items():
+        print(f"BROKEN {name}: {count}")
+    for line in anomalies[:ANOMALIES_SHOWN]:
+        print(f"    {line}")
+    return 1 if anomalies else 0
+
+
+def prove_import(arguments: argparse.Namespace) -> int:
+    """Kills in the middle of imports; the log must be the undisturbed one."""
+    print(f"== kills during imports, seed {arguments.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="girih-") as name:
+        file = arguments.file or _made_up(Path(name) / "cases.jsonl", arguments.seed)
+        try:
+            told = asyncio.run(kill_during_imports(file, arguments.rounds, arguments.seed))
+        except Disagreement as disagreement:
+            print(f"BROKEN import: {disagreement}")
+            return 1
+    _print(told)
+    return 0
+
+
+def _made_up(file: Path, seed: int) -> Path:
+    """A file of 8,000 events of 1,400 cases, in which lines repeat each other."""
+    dice = random.Random(seed)
+    with file.open("w") as lines:
+        for number in range(8_000):
+            case = dice.randrange(1_400)
+            event = {"stream": f"case-{case}", "type": "step", "by": f"clerk {number % 7}"}
+            lines.write(json.dumps(event) + "\n")
+    return file
+
+
+def _print(figures: "dict[str, int] | dict[str, float | str]") -> None:
+    for name, value in figures.items():
+        print(f"{name:28} {value:,}" if isinstance(value, int) else f"{name:28} {value}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("proof", nargs="?", choices=["replicas", "import"])
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
+    parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
+    parser.add_argument("--unprotected", action="store_true")
+    parser.add_argument("--file", type=Path, help="JSON lines; made up when unset")
+    parser.add_argument("--rounds", type=int, default=20)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The slow proofs in short, and the proof that they can fail."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.history import Attempt, History, Operation, Place, Recorded
+from tests.chaos.imports import kill_during_imports
+from tests.chaos.replicas import race
+
+pytestmark = pytest.mark.e2e
+
+
+async def test_two_replicas_keep_every_promise_while_one_is_killed() -> None:
+    history, kills = await race(duration_s=8, writers=8, kill_every_s=2, seed=1, is_protected=True)
+
+    assert history.anomalies() == []
+    told = history.summary()
+    assert kills >= 2
+    assert told["fail"] > 0, "nobody lost a race, so nothing was tested"
+    assert told["unknown that had committed"] > 0, "no reply was lost, so nothing was tested"
+
+
+async def test_the_checker_sees_replicas_without_protection() -> None:
+    history, _ = await race(duration_s=4, writers=8, kill_every_s=60, seed=1, is_protected=False)
+
+    assert history.anomalies() != []
+
+
+async def test_a_kill_in_the_middle_of_an_import_leaves_the_same_log(tmp_path: Path) -> None:
+    file = tmp_path / "cases.jsonl"
+    lines = [{"stream": f"case-{n % 300}", "type": "step", "n": n // 900} for n in range(3_000)]
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+
+    told = await kill_during_imports(file, rounds=2, seed=1)
+
+    assert told["events"] == 3_000
+    assert told["killed in the middle"] == 2
+
+
+def appended(
+    *ids: str, at: int, revision: int, stream: str = "s", expected: int | None = None
+) -> Operation:
+    places = tuple(Place(at + index, revision + index) for index in range(len(ids)))
+    attempt = Attempt(float(at), at + 0.5, "ok", places)
+    return Operation("w", stream, ids, expected, [attempt])
+
+
+def log(*ids: str) -> list[Recorded]:
+    return [Recorded(index + 1, "s", index, event_id) for index, event_id in enumerate(ids)]
+
+
+FAITHFUL = History(
+    [appended("a", at=1, revision=0, expected=-1), appended("b", "c", at=2, revision=1)],
+    log("a", "b", "c"),
+    log("a", "b", "c"),
+)
+
+
+def names(history: History) -> set[str]:
+    return {line.partition(":")[0] for line in history.anomalies()}
+
+
+def test_a_faithful_history_has_no_anomaly() -> None:
+    assert names(FAITHFUL) == set()
+
+
+def test_a_lost_acknowledgement_is_named() -> None:
+    lost = History(FAITHFUL.operations, log("a", "b"), log("a", "b"))
+    assert {"lost-ack", "torn-batch"} <= names(lost)
+
+
+def test_an_event_stored_twice_is_named() -> None:
+    final = log("a", "b", "c", "c")
+    assert "duplicate-event" in names(History(FAITHFUL.operations, final, final))
+
+
+def test_a_gap_in_the_positions_is_named() -> None:
+    final = [*log("a", "b"), Recorded(4, "s", 2, "c")]
+    assert "position-gap-or-duplicate" in names(History(FAITHFUL.operations, final, final))
+
+
+def test_two_winners_of_one_revision_are_named() -> None:
+    both = [
+        appended("a", at=1, revision=0, expected=-1),
+        appended("b", at=2, revision=0, expected=-1),
+    ]
+    assert "two-winners" in names(History(both, log("a", "b"), log("a", "b")))
+
+
+def test_a_refused_event_that_is_there_is_named() -> None:
+    refused = Operation("w", "s", ("a",), None, [Attempt(0, 1, "fail")])
+    assert names(History([refused], log("a"), log("a"))) == {"failed-but-visible"}
+
+
+def test_an_event_nobody_sent_is_named() -> None:
+    assert names(History([], log("a"), log("a"))) == {"phantom-event"}
+
+
+def test_a_skipped_event_is_named() -> None:
+    skipped = History(FAITHFUL.operations, FAITHFUL.final, [log("a")[0], log("a", "b", "c")[2]])
+    assert "skipped-or-reordered" in names(skipped)
+
+
+def test_a_tail_that_ends_early_is_named() -> None:
+    assert names(History(FAITHFUL.operations, FAITHFUL.final, log("a", "b"))) == {"lost-tail"}
+
+
+def test_an_order_against_time_is_named() -> None:
+    late = appended("b", at=1, revision=0)
+    late.attempts[0].started_s, late.attempts[0].ended_s = 5.0, 6.0
+    early = appended("a", at=2, revision=1)
+    assert "real-time-order" in names(History([early, late], log("b", "a"), log("b", "a")))
