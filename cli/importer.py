@@ -48,7 +48,7 @@ class Job:
     correlation_id: str
     form: Format = field(default_factory=Format)
     namespace: uuid.UUID = NAMESPACE
-    batch_count_max: int = 500
+    batch_count_max: int = 1_000
     retry_for_s: float = 60.0
     """How long the server may be away before the import gives up."""
     skips_bad: bool = False
