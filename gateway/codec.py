@@ -1,0 +1,265 @@
+"""JSON to protobuf messages and back, compiled once per message type.
+
+Follows protobuf's JSON mapping with three decisions of ours. What comes in is strict:
+unknown fields, repeated keys and two members of a oneof are refused, with their paths.
+What goes out is complete: every field without presence is printed, also when it holds
+its default; unset messages, `optional` fields and oneof members are left out. A
+`json_text` field is any JSON value, in both directions.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from gateway import scalars
+from gateway.contract import entry_fields, is_json_text, is_map, message_class, oneofs
+from gateway.refusal import VIOLATIONS_MAX, Refused, Violation, refused
+from gateway.scalars import Decode
+
+Encode = Callable[[Any], Any]
+"""From a message to what `orjson.dumps` takes."""
+
+WELL_KNOWN = "google.protobuf."
+
+_VALUE = "google.protobuf.Value"
+
+
+class Decoder:
+    """Decoders of messages: from JSON objects to keyword arguments of their constructors."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, Decode] = {}
+
+    def message(self, descriptor: Descriptor) -> Decode:
+        """Answers a dict by proto field name; its messages are such dicts too."""
+        known = self._messages.get(descriptor.full_name)
+        if known is None:
+            fields: dict[str, tuple[str, bool, Decode]] = {}
+            known = _object_decoder(descriptor, fields)
+            # Before its fields, which may hold messages of the same type.
+            self._messages[descriptor.full_name] = known
+            fields.update(self._fields(descriptor))
+        return known
+
+    def field(self, field: FieldDescriptor) -> Decode:
+        """For the value of one field, repeated and map fields included."""
+        if is_map(field):
+            return self._map(field)
+        single = self._single(field)
+        return _list_decoder(single) if field.is_repeated else single
+
+    def _fields(self, descriptor: Descriptor) -> Iterable[tuple[str, tuple[str, bool, Decode]]]:
+        for field in descriptor.fields:
+            known = (field.name, _takes_null(field), self.field(field))
+            yield field.json_name, known
+            yield field.name, known
+
+    def _single(self, field: FieldDescriptor) -> Decode:
+        if field.message_type is None:
+            return scalars.json_text if is_json_text(field) else scalars.scalar_decoder(field)
+        if field.message_type.full_name.startswith(WELL_KNOWN):
+            return scalars.well_known_decoder(field.message_type)
+        return self.message(field.message_type)
+
+    def _map(self, field: FieldDescriptor) -> Decode:
+        entry = entry_fields(field)
+        value = self._single(entry["value"])
+        if entry["value"].message_type is not None:
+            value = _constructed(entry["value"].message_type, value)
+        return _map_decoder(scalars.query_decoder(entry["key"]), value)
+
+
+def _object_decoder(descriptor: Descriptor, fields: dict[str, tuple[str, bool, Decode]]) -> Decode:
+    rivals = [{field.name: field.json_name for field in members} for members in oneofs(descriptor)]
+    unknown = ("", True, _refuses(f"{descriptor.name} has no such field"))
+
+    def decode(value: object) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise refused("must be an object")
+        values: dict[str, Any] = {}
+        violations: list[Violation] = []
+        for key, item in value.items():
+            try:
+                name, takes_null, convert = fields.get(key, unknown)
+                if name in values:
+                    raise refused("is given twice, in both of its spellings")
+                if item is not None or takes_null:
+                    values[name] = convert(item)
+            except Refused as error:
+                violations += error.under(key)
+        for names in rivals:
+            if sum(name in values for name in names) > 1:
+                violations.append(("", f"only one of {', '.join(names.values())} may be set"))
+        if violations:
+            raise Refused(violations[:VIOLATIONS_MAX])
+        return values
+
+    return decode
+
+
+def _refuses(description: str) -> Decode:
+    def decode(_value: object) -> None:
+        raise refused(description)
+
+    return decode
+
+
+def _list_decoder(convert: Decode) -> Decode:
+    def decode(value: object) -> list[Any]:
+        if type(value) is not list:
+            raise refused("must be an array")
+        try:
+            return [convert(item) for item in value]
+        except Refused:
+            raise Refused(_bad_items(convert, enumerate(value))) from None
+
+    return decode
+
+
+def _map_decoder(key_of: Decode, value_of: Decode) -> Decode:
+    def decode(value: object) -> dict[Any, Any]:
+        if type(value) is not dict:
+            raise refused("must be an object")
+        try:
+            return {key_of(key): value_of(item) for key, item in value.items()}
+        except Refused:
+            keys = _bad_items(key_of, ((key, key) for key in value))
+            raise Refused(keys + _bad_items(value_of, value.items())) from None
+
+    return decode
+
+
+def _bad_items(convert: Decode, items: Iterable[tuple[object, object]]) -> list[Violation]:
+    """What is wrong with each item, the first ones only. The slow way, once it is known."""
+    violations: list[Violation] = []
+    for place, item in items:
+        try:
+            convert(item)
+        except Refused as error:
+            violations += error.under(f"[{place}]")
+            if len(violations) >= VIOLATIONS_MAX:
+                break
+    return violations
+
+
+def _constructed(descriptor: Descriptor, convert: Decode) -> Decode:
+    """Maps take messages where fields take the arguments to make one."""
+    if descriptor.full_name.startswith(WELL_KNOWN):
+        return convert
+    made = message_class(descriptor)
+    return lambda value: made(**convert(value))
+
+
+def _takes_null(field: FieldDescriptor) -> bool:
+    """For most fields null means unset; these can hold it."""
+    if field.is_repeated:
+        return False
+    is_value = field.message_type is not None and field.message_type.full_name == _VALUE
+    return is_value or is_json_text(field)
+
+
+class Encoder:
+    """Encoders of messages, each one function generated from the message's fields.
+
+    Generated code reads each field by its attribute, without a loop or a lookup: measured,
+    six times as fast as `json_format.MessageToDict`, twice as fast as a table of fields.
+    The text it is made from holds names of protobuf fields alone, which are identifiers.
+    """
+
+    def __init__(self) -> None:
+        self._messages: dict[str, Encode] = {}
+
+    def message(self, descriptor: Descriptor) -> Encode:
+        """Answers a dict by JSON name, in the order of the proto."""
+        if descriptor.full_name.startswith(WELL_KNOWN):
+            return _well_known_encoder(descriptor)
+        known = self._messages.get(descriptor.full_name)
+        if known is None:
+            known = self._compiled(descriptor)
+        return known
+
+    def _compiled(self, descriptor: Descriptor) -> Encode:
+        names: dict[str, Any] = {}
+        # Looked up when called, since a message may hold messages of its own type.
+        self._messages[descriptor.full_name] = _late(names)
+        lines = [line for field in descriptor.fields for line in self._lines(field, names)]
+        source = "\n    ".join(["def encode(m):", "d = {}", *lines, "return d"])
+        exec(compile(source, descriptor.full_name, "exec"), names)  # noqa: S102 - see above
+        encode: Encode = names["encode"]
+        self._messages[descriptor.full_name] = encode
+        return encode
+
+    def _lines(self, field: FieldDescriptor, names: dict[str, Any]) -> list[str]:
+        attribute = f"m.{field.name}"
+        set_it = f"d[{field.json_name!r}] = {self._value(field, attribute, names)}"
+        if field.is_repeated or not (field.has_presence or is_json_text(field)):
+            return [set_it]
+        is_set = f"m.HasField({field.name!r})" if field.has_presence else attribute
+        return [f"if {is_set}:", f"    {set_it}"]
+
+    def _value(self, field: FieldDescriptor, value: str, names: dict[str, Any]) -> str:
+        if is_map(field):
+            entry = entry_fields(field)
+            key = _map_key(entry["key"])
+            return (
+                f"{{{key}: {self._single(entry['value'], 'v', names)} for k, v in {value}.items()}}"
+            )
+        if not field.is_repeated:
+            return self._single(field, value, names)
+        if field.type == FieldDescriptor.TYPE_DOUBLE:
+            names["double_values"] = scalars.double_values
+            return f"double_values({value})"
+        item = self._single(field, "v", names)
+        return f"list({value})" if item == "v" else f"[{item} for v in {value}]"
+
+    def _single(self, field: FieldDescriptor, value: str, names: dict[str, Any]) -> str:
+        if field.type in scalars.WIDE_TYPES:
+            return f"str({value})"
+        if field.enum_type is not None:
+            table = f"enum_{field.number}"
+            names[table] = {entry.number: entry.name for entry in reversed(field.enum_type.values)}
+            return f"{table}.get(x := {value}, x)"
+        function = self._function(field)
+        if function is None:
+            return value
+        name = f"encode_{field.number}"
+        names[name] = function
+        return f"{name}({value})"
+
+    def _function(self, field: FieldDescriptor) -> Encode | None:
+        if field.message_type is not None:
+            return self.message(field.message_type)
+        return scalars.json_fragment if is_json_text(field) else _FUNCTIONS.get(field.type)
+
+
+_FUNCTIONS: dict[int, Encode] = {
+    FieldDescriptor.TYPE_DOUBLE: scalars.double_value,
+    FieldDescriptor.TYPE_FLOAT: scalars.float_value,
+    FieldDescriptor.TYPE_BYTES: scalars.base64_text,
+}
+
+
+def _late(names: dict[str, Any]) -> Encode:
+    def encode(message: Message) -> Any:  # noqa: ANN401 - what `encode` answers
+        return names["encode"](message)
+
+    return encode
+
+
+def _map_key(field: FieldDescriptor) -> str:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return "k"
+    return "str(k).lower()" if field.type == FieldDescriptor.TYPE_BOOL else "str(k)"
+
+
+def _well_known_encoder(descriptor: Descriptor) -> Encode:
+    if descriptor.full_name == "google.protobuf.Timestamp":
+        return scalars.timestamp_text
+    return _json_format_value
+
+
+def _json_format_value(message: Message) -> Any:  # noqa: ANN401 - a string, number, list or object
+    return json_format.MessageToDict(message)

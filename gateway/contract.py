@@ -1,0 +1,157 @@
+"""The contract as the gateway reads it: services, methods, options and comments, from descriptors.
+
+Knows nothing of HTTP and imports no service's stubs: a new proto needs no change here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import (
+    Descriptor,
+    FieldDescriptor,
+    MethodDescriptor,
+    OneofDescriptor,
+    ServiceDescriptor,
+)
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from girih.options.v1 import options_pb2
+
+SUCCESS_STATUS_DEFAULT = 200
+
+
+class ContractError(Exception):
+    """The contract says something that the gateway cannot serve. Found at start."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Every service of a descriptor set, and what its authors wrote about each name."""
+
+    pool: DescriptorPool
+    services: tuple[ServiceDescriptor, ...]
+    comments: dict[str, str]
+    """By full name of a service, method, message, field, enum, enum value or package."""
+
+    @classmethod
+    def from_descriptor_set(cls, serialized: bytes) -> "Contract":
+        """Read a FileDescriptorSet that holds its imports, and comments if there are any."""
+        files = descriptor_pb2.FileDescriptorSet.FromString(serialized).file
+        pool = DescriptorPool()
+        for file in files:
+            pool.Add(file)
+        services = [
+            pool.FindServiceByName(f"{file.package}.{service.name}")
+            for file in files
+            for service in file.service
+        ]
+        comments = {name: text for file in files for name, text in _comments(file)}
+        return cls(pool, tuple(services), comments)
+
+    def comment(self, full_name: str) -> str:
+        return self.comments.get(full_name, "")
+
+
+def message_class(descriptor: Descriptor) -> type[Message]:
+    return GetMessageClass(descriptor)
+
+
+def http_rules(method: MethodDescriptor) -> list[http_pb2.HttpRule]:
+    """The method's http rule and its additional bindings; empty when it has none."""
+    options = _options(method)
+    if not options.HasExtension(annotations_pb2.http):
+        return []
+    rule = options.Extensions[annotations_pb2.http]
+    return [rule, *rule.additional_bindings]
+
+
+def success_status(method: MethodDescriptor) -> int:
+    """The HTTP status of a call that succeeds."""
+    status: int = _options(method).Extensions[options_pb2.success_status]
+    return status or SUCCESS_STATUS_DEFAULT
+
+
+def is_json_text(field: FieldDescriptor) -> bool:
+    """Whether the string holds a JSON text that REST shows as JSON."""
+    if field.type != FieldDescriptor.TYPE_STRING:
+        return False
+    json_text: bool = _options(field).Extensions[options_pb2.json_text]
+    return json_text
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def entry_fields(field: FieldDescriptor) -> Mapping[str, FieldDescriptor]:
+    """The fields `key` and `value` of a map field's entries."""
+    assert field.message_type is not None, "not a map"
+    return field.message_type.fields_by_name
+
+
+def oneofs(message: Descriptor) -> list[list[FieldDescriptor]]:
+    """The members of each oneof that somebody wrote, without those `optional` stands for."""
+    return [list(oneof.fields) for oneof in message.oneofs if not _is_synthetic(oneof)]
+
+
+def oneof_members(field: FieldDescriptor) -> list[str]:
+    """The fields of which only one may be set, if this is one of them."""
+    oneof = field.containing_oneof
+    if oneof is None or _is_synthetic(oneof):
+        return []
+    return [member.name for member in oneof.fields]
+
+
+def _is_synthetic(oneof: OneofDescriptor) -> bool:
+    return len(oneof.fields) == 1 and oneof.name == f"_{oneof.fields[0].name}"
+
+
+def flattened_field(message: Descriptor) -> FieldDescriptor | None:
+    """The field whose elements a stream of this message is told by, one by one.
+
+    A streamed message that has nothing but one repeated message field is a batch made
+    for transport. REST shows its elements, not the batches.
+    """
+    if len(message.fields) != 1:
+        return None
+    field = message.fields[0]
+    is_batch = field.is_repeated and field.message_type is not None and not is_map(field)
+    return field if is_batch else None
+
+
+def _options(descriptor: MethodDescriptor | FieldDescriptor) -> Any:  # noqa: ANN401 - typed per kind
+    return descriptor.GetOptions()
+
+
+def _comments(file: descriptor_pb2.FileDescriptorProto) -> Iterator[tuple[str, str]]:
+    for location in file.source_code_info.location:
+        text = location.leading_comments or location.trailing_comments
+        name = _name(file, location.path) if text else None
+        if name is not None:
+            yield name, _unindented(text)
+
+
+def _name(file: descriptor_pb2.FileDescriptorProto, path: Sequence[int]) -> str | None:
+    """The full name of what a SourceCodeInfo path points at; None for what has no name."""
+    numbers = descriptor_pb2.FileDescriptorProto
+    if list(path) == [numbers.PACKAGE_FIELD_NUMBER]:
+        return file.package
+    here: Any = file
+    names = [file.package]
+    for kind, index in zip(path[::2], path[1::2], strict=False):
+        field = here.DESCRIPTOR.fields_by_number.get(kind)
+        if field is None or not field.is_repeated or field.message_type is None:
+            return None
+        here = getattr(here, field.name)[index]
+        names.append(getattr(here, "name", ""))
+    return ".".join(names) if len(path) >= 2 and len(path) % 2 == 0 else None
+
+
+def _unindented(text: str) -> str:
+    """The comment without the one space that follows each `//`."""
+    return "\n".join(line.removeprefix(" ").rstrip() for line in text.splitlines()).strip()

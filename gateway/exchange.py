@@ -1,0 +1,232 @@
+"""One HTTP request and its answer. Knows headers and bytes, and nothing of gRPC."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from gateway import errors
+from gateway.errors import HttpError
+from services.plumbing.correlation import Call
+
+Scope = dict[str, Any]
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+JSON: Final = b"application/json"
+
+ABORT_EXTENSION: Final = "girih.abort"
+"""Where the server puts a function that drops the connection with all it has not sent."""
+
+COMMON_HEADERS: Final[Headers] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+API_HEADERS: Final[Headers] = (
+    *COMMON_HEADERS,
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+_WATCH_DELAY_S = 0.05
+"""Calls shorter than this are not worth a task that watches whether the client is still there."""
+
+
+class ClientGone(Exception):
+    """The client went away before its answer was complete."""
+
+
+class SlowReader(Exception):
+    """The client leaves its answer unread for too long."""
+
+
+class Exchange:
+    """A request, and the only way by which its answer is sent."""
+
+    __slots__ = (
+        "_send",
+        "_write_timeout_s",
+        "call",
+        "error_code",
+        "headers",
+        "is_streamed",
+        "method",
+        "raw_path",
+        "receive",
+        "route",
+        "scope",
+        "status",
+    )
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]
+    ) -> None:
+        self.scope = scope
+        self.headers = headers
+        """By lower-case name; of several with one name the last."""
+        self.method: str = scope["method"]
+        self.raw_path: str = (scope.get("raw_path") or scope["path"].encode()).decode("ascii")
+        self.route = "(none)"
+        """The path template, for logs and metrics: a closed set."""
+        self.call: Call = Call(correlation_id="")
+        self.status = 0
+        """Of the answer; 0 before it has started."""
+        self.error_code = ""
+        """What ended a stream that had begun well."""
+        self.is_streamed = False
+        """The answer may take as long as it likes."""
+        self.receive = receive
+        self._send = send
+        self._write_timeout_s: float | None = None
+
+    @property
+    def query_string(self) -> bytes:
+        query: bytes = self.scope["query_string"]
+        return query
+
+    @property
+    def announces_body(self) -> bool:
+        length = self.headers.get(b"content-length")
+        return length not in (None, b"0") or b"transfer-encoding" in self.headers
+
+    async def body(self, bytes_max: int, timeout_s: float) -> bytes:
+        """The whole body; raises HttpError when it is too large or too slow, ClientGone."""
+        if not self.announces_body:
+            return b""
+        if int(self.headers.get(b"content-length", b"0")) > bytes_max:
+            raise errors.body_too_large(bytes_max)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._body(bytes_max)
+        except TimeoutError:
+            raise errors.body_too_slow(timeout_s) from None
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the status line and headers; the correlation id is added."""
+        self.status = status
+        answered = (b"x-correlation-id", self.call.correlation_id.encode())
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, answered]}
+        )
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a part of the body; raises SlowReader when the client takes it too slowly."""
+        await self._send_body(chunk, more=True)
+
+    async def end(self, chunk: bytes = b"") -> None:
+        """Send the last part of the body; raises as `write` does."""
+        await self._send_body(chunk, more=False)
+
+    async def respond(
+        self, status: int, body: bytes, media_type: bytes = JSON, headers: Headers = ()
+    ) -> None:
+        """Send a whole answer."""
+        length = (b"content-length", str(len(body)).encode())
+        media = (b"content-type", media_type)
+        await self.start(status, [*API_HEADERS, media, length, *headers])
+        await self.end(body)
+
+    async def fail(self, error: HttpError) -> None:
+        """Send an error as the whole answer, unless something was sent already."""
+        self.error_code = error.code
+        if not self.status:
+            body = error.body(self.call.correlation_id)
+            await self.respond(error.status, body, headers=error.headers)
+
+    async def send_event(self, event: Event) -> None:
+        """Pass on an answer that other ASGI code makes, with what all answers carry."""
+        if event["type"] == "http.response.start":
+            given = event.get("headers", [])
+            named = {name for name, _ in given}
+            added = [pair for pair in COMMON_HEADERS if pair[0] not in named]
+            await self.start(event["status"], [*given, *added])
+        else:
+            await self._send(event)
+
+    def stream(self, write_timeout_s: float) -> None:
+        """From now on a part of the body that is not taken within this time is too slow."""
+        self._write_timeout_s = write_timeout_s
+        self.is_streamed = True
+
+    async def until_gone(self) -> None:
+        """Return when the client has gone away, or has its whole answer."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    @contextmanager
+    def watching(self, on_gone: Callable[[], object]) -> Iterator[None]:
+        """Call `on_gone` if the client goes away inside the block, when that takes a while.
+
+        The block is expected to be cancelled by it, which becomes ClientGone.
+        """
+        watch = _Watch(self, on_gone)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if watch.saw_it_go:
+                raise ClientGone from None
+            raise
+        finally:
+            watch.stop()
+
+    async def abort(self) -> None:
+        """Drop the connection with everything that was not taken from it."""
+        drop = self.scope.get("extensions", {}).get(ABORT_EXTENSION)
+        if drop is not None:
+            drop()
+            await self.until_gone()
+
+    async def _send_body(self, chunk: bytes, *, more: bool) -> None:
+        event = {"type": "http.response.body", "body": chunk, "more_body": more}
+        if self._write_timeout_s is None:
+            await self._send(event)
+            return
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                await self._send(event)
+        except TimeoutError:
+            raise SlowReader from None
+
+    async def _body(self, bytes_max: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = event.get("body", b"")
+            size += len(chunk)
+            if size > bytes_max:
+                raise errors.body_too_large(bytes_max)
+            chunks.append(chunk)
+            if not event.get("more_body", False):
+                return b"".join(chunks)
+
+
+class _Watch:
+    """Waits for a client to go away, from a while after it was made."""
+
+    __slots__ = ("_exchange", "_on_gone", "_task", "_timer", "saw_it_go")
+
+    def __init__(self, exchange: Exchange, on_gone: Callable[[], object]) -> None:
+        self._exchange = exchange
+        self._on_gone = on_gone
+        self._task: asyncio.Task[None] | None = None
+        self.saw_it_go = False
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_DELAY_S, self._start)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        await self._exchange.until_gone()
+        self.saw_it_go = True
+        self._on_gone()

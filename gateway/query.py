@@ -1,0 +1,117 @@
+"""The query part of a URL as fields of a request."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from gateway.codec import WELL_KNOWN
+from gateway.contract import is_map, oneof_members
+from gateway.refusal import VIOLATIONS_MAX, Refused, Violation, refused
+from gateway.scalars import Decode, query_decoder, well_known_decoder
+
+Fields = tuple[FieldDescriptor, ...]
+"""The way from a request message to one of its values."""
+
+_PARAMETERS_MAX = 1_000
+_DEPTH_MAX = 4
+"""Values deeper in a request than this cannot be given in a URL. Bounds recursive messages."""
+
+
+class Query:
+    """The parameters that a request message takes in a URL, as `a.b` in either spelling."""
+
+    def __init__(self, message: Descriptor, given_elsewhere: set[str]) -> None:
+        """`given_elsewhere` are field paths that are in the path or the body."""
+        self.parameters: dict[str, Fields] = {
+            json_path(fields): fields
+            for fields in _values(message, ())
+            if proto_path(fields) not in given_elsewhere
+        }
+        """By their documented names."""
+        self._setters: dict[str, Callable[[dict[str, Any], str], None]] = {}
+        for fields in self.parameters.values():
+            setter = _setter(fields)
+            self._setters[json_path(fields)] = setter
+            self._setters[proto_path(fields)] = setter
+
+    def put_into(self, values: dict[str, Any], query_string: bytes) -> None:
+        """Set what the query says in `values`; raises Refused for what it should not say."""
+        violations: list[Violation] = []
+        for name, text in _pairs(query_string):
+            setter = self._setters.get(name)
+            try:
+                if setter is None:
+                    raise refused("there is no such query parameter")
+                setter(values, text)
+            except Refused as error:
+                violations += error.under(name)
+        if violations:
+            raise Refused(violations[:VIOLATIONS_MAX])
+
+
+def json_path(fields: Fields) -> str:
+    return ".".join(field.json_name for field in fields)
+
+
+def proto_path(fields: Fields) -> str:
+    return ".".join(field.name for field in fields)
+
+
+def put(values: dict[str, Any], fields: Fields, value: object) -> None:
+    """Set a value that may already be there, if it is the same; raises Refused."""
+    holder, name = _holder(values, fields), fields[-1].name
+    if holder.setdefault(name, value) != value:
+        raise Refused([(json_path(fields), "is given differently in the path")])
+
+
+def _values(message: Descriptor, above: Fields) -> Iterator[Fields]:
+    for field in message.fields:
+        fields = (*above, field)
+        inner = field.message_type
+        if inner is None or (inner.full_name.startswith(WELL_KNOWN) and not field.is_repeated):
+            yield fields
+        elif not field.is_repeated and not is_map(field) and len(fields) < _DEPTH_MAX:
+            yield from _values(inner, fields)
+
+
+def _setter(fields: Fields) -> Callable[[dict[str, Any], str], None]:
+    field = fields[-1]
+    decode = _decoder(field)
+    rivals = oneof_members(field)
+
+    def set_single(values: dict[str, Any], text: str) -> None:
+        holder = _holder(values, fields)
+        if field.name in holder:
+            raise refused("is given more than once")
+        if any(rival in holder for rival in rivals):
+            raise refused("is given beside another of which only one may be")
+        holder[field.name] = decode(text)
+
+    def add(values: dict[str, Any], text: str) -> None:
+        _holder(values, fields).setdefault(field.name, []).append(decode(text))
+
+    return add if field.is_repeated else set_single
+
+
+def _holder(values: dict[str, Any], fields: Fields) -> dict[str, Any]:
+    for field in fields[:-1]:
+        values = values.setdefault(field.name, {})
+    return values
+
+
+def _decoder(field: FieldDescriptor) -> Decode:
+    return well_known_decoder(field.message_type) if field.message_type else query_decoder(field)
+
+
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_PARAMETERS_MAX,
+        )
+    except ValueError as error:
+        raise refused(f"the query is not well-formed: {error}") from None

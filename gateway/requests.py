@@ -1,0 +1,70 @@
+"""From the parts of an HTTP request to the message that a method takes."""
+
+from typing import Any
+
+from google.protobuf.message import Message
+
+from gateway import json_body
+from gateway.codec import Decoder
+from gateway.contract import message_class
+from gateway.query import Query, json_path, put
+from gateway.refusal import Refused, refused
+from gateway.rules import WHOLE_BODY, Rule, resolve
+from gateway.scalars import query_decoder
+
+
+class RequestBuilder:
+    """Builds the requests of one http rule from path, query and body."""
+
+    def __init__(self, rule: Rule, decoder: Decoder) -> None:
+        message = rule.method.input_type
+        self._make = message_class(message)
+        self._path = [
+            (fields, query_decoder(fields[-1]))
+            for variable in rule.template.variables
+            for fields in [resolve(message, variable.field_path)]
+        ]
+        self._decode_body = None
+        self._body_field = ""
+        if rule.body == WHOLE_BODY:
+            self._decode_body = decoder.message(message)
+        elif rule.body:
+            self._body_field = rule.body
+            self._decode_body = decoder.field(resolve(message, rule.body)[-1])
+        self.query = _query(rule)
+        """None when the whole request is in path and body."""
+
+    @property
+    def takes_body(self) -> bool:
+        return self._decode_body is not None
+
+    def build(self, captured: tuple[str, ...], query_string: bytes, body: bytes) -> Message:
+        """Raises Refused for everything that does not fit the contract."""
+        values = self._from_body(body)
+        if query_string:
+            self._put_query(values, query_string)
+        for (fields, decode), text in zip(self._path, captured, strict=True):
+            try:
+                value = decode(text)
+            except Refused as error:
+                raise Refused(error.under(json_path(fields))) from None
+            put(values, fields, value)
+        return self._make(**values)
+
+    def _from_body(self, body: bytes) -> dict[str, Any]:
+        if self._decode_body is None or not body:
+            return {}
+        value = self._decode_body(json_body.parse(body))
+        return {self._body_field: value} if self._body_field else value
+
+    def _put_query(self, values: dict[str, Any], query_string: bytes) -> None:
+        if self.query is None:
+            raise refused("this route takes no query parameters")
+        self.query.put_into(values, query_string)
+
+
+def _query(rule: Rule) -> Query | None:
+    if rule.body == WHOLE_BODY:
+        return None
+    given = {variable.field_path for variable in rule.template.variables}
+    return Query(rule.method.input_type, given | {rule.body})

@@ -1,0 +1,206 @@
+"""From `google.api.http` rules to a table of routes. Knows paths, and not how a call is made.
+
+A template's literals match as they are, `{field}` one segment, `{field=a/*}` what it says,
+and `**` the rest. Where several templates match a path, the most literal one that has the
+method wins.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from urllib.parse import unquote
+
+from google.api import http_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+
+from gateway.contract import Contract, ContractError, http_rules
+
+_PATTERNS = ("get", "put", "post", "delete", "patch")
+_BODILESS = frozenset({"GET", "DELETE"})
+
+_variable = re.compile(r"\{([a-z0-9_.]+)(?:=([^{}]+))?\}")
+_literal = re.compile(r"[A-Za-z0-9._~$-]+")
+
+WHOLE_BODY = "*"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A part of the path that is the value of a field."""
+
+    field_path: str
+    """In proto names, such as `lattice_id` or `start.name`."""
+    pattern: str
+    """A regular expression for the part, still percent-encoded."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A path with variables."""
+
+    text: str
+    variables: tuple[Variable, ...]
+    pattern: str
+    """A regular expression with one group per variable."""
+    specificity: tuple[int, ...]
+    """Of two templates that match a path, the one with the lesser value is meant."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Template":
+        """Raises ContractError for what is no template."""
+        found = list(_variable.finditer(text))
+        variables = tuple(
+            Variable(match[1], _segments_pattern(match[2] or "*", text)) for match in found
+        )
+        literals = _variable.split(text)[::3]
+        _check_literals(literals, text)
+        pattern = re.escape(literals[0]) + "".join(
+            f"({variable.pattern}){re.escape(literal)}"
+            for variable, literal in zip(variables, literals[1:], strict=True)
+        )
+        return cls(text, variables, pattern, _specificity(text))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to call a method through HTTP."""
+
+    method: MethodDescriptor
+    http_method: str
+    template: Template
+    body: str
+    """`*`, the name of the field that the body is, or empty when there is no body."""
+    binding_index: int
+    """0 for the rule itself, 1 and more for its additional bindings."""
+
+
+def rules_of(contract: Contract) -> Iterator[Rule]:
+    """Every http rule of the contract; raises ContractError for one that cannot be served."""
+    for service in contract.services:
+        for method in service.methods:
+            for index, http in enumerate(http_rules(method)):
+                yield _rule(method, http, index)
+
+
+def resolve(message: Descriptor, field_path: str) -> tuple[FieldDescriptor, ...]:
+    """The fields that lead from `message` to `a.b.c`; raises ContractError."""
+    fields: list[FieldDescriptor] = []
+    here: Descriptor | None = message
+    for name in field_path.split("."):
+        field = here.fields_by_name.get(name) if here is not None else None
+        if field is None:
+            raise ContractError(f"{message.full_name} has no field {field_path}")
+        fields.append(field)
+        here = None if field.is_repeated else field.message_type
+    return tuple(fields)
+
+
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True)
+class Match(Generic[Target]):
+    """What a path leads to."""
+
+    target: Target
+    captured: tuple[str, ...]
+    """The template's variables, decoded."""
+
+
+class Routes(Generic[Target]):
+    """Finds what a method and a path lead to, in one regular expression per method."""
+
+    def __init__(self, entries: Iterable[tuple[str, Template, Target]]) -> None:
+        ordered = sorted(entries, key=lambda entry: entry[1].specificity)
+        self._methods = {
+            name: _Alternatives([entry[1:] for entry in ordered if entry[0] == name])
+            for name in sorted({entry[0] for entry in ordered})
+        }
+
+    def find(self, http_method: str, raw_path: str) -> Match[Target] | None:
+        """`raw_path` is percent-encoded; raises UnicodeDecodeError when it is not UTF-8."""
+        alternatives = self._methods.get(http_method)
+        return alternatives.find(raw_path) if alternatives else None
+
+    def methods_of(self, raw_path: str) -> list[str]:
+        """The methods that this path has. Empty when it leads nowhere."""
+        return [name for name, table in self._methods.items() if table.find(raw_path)]
+
+
+class _Alternatives(Generic[Target]):
+    def __init__(self, entries: Sequence[tuple[Template, Target]]) -> None:
+        # An empty group ends each alternative: the last group that matched tells which.
+        self._match = re.compile("|".join(f"{entry[0].pattern}()" for entry in entries)).fullmatch
+        self._by_last_group: dict[int, tuple[Target, int]] = {}
+        group = 0
+        for template, target in entries:
+            first = group + 1
+            group = first + len(template.variables)
+            self._by_last_group[group] = (target, first)
+
+    def find(self, raw_path: str) -> Match[Target] | None:
+        match = self._match(raw_path)
+        if match is None or match.lastindex is None:
+            return None
+        target, first = self._by_last_group[match.lastindex]
+        captured = match.groups()[first - 1 : match.lastindex - 1]
+        return Match(target, tuple(unquote(part, errors="strict") for part in captured))
+
+
+def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule:
+    where = f"{method.full_name}, http rule {index}"
+    pattern = http.WhichOneof("pattern")
+    if pattern not in _PATTERNS:
+        raise ContractError(f"{where}: {pattern or 'no'} pattern is served by this gateway")
+    if http.response_body:
+        raise ContractError(f"{where}: response_body is not served by this gateway")
+    if method.client_streaming:
+        raise ContractError(f"{where}: a client that streams cannot come through HTTP")
+    rule = Rule(method, pattern.upper(), Template.parse(getattr(http, pattern)), http.body, index)
+    _check(rule, where)
+    return rule
+
+
+def _check(rule: Rule, where: str) -> None:
+    if rule.body and rule.http_method in _BODILESS:
+        raise ContractError(f"{where}: {rule.http_method} has no body")
+    if rule.body not in ("", WHOLE_BODY):
+        resolve(rule.method.input_type, rule.body)
+    for variable in rule.template.variables:
+        field = resolve(rule.method.input_type, variable.field_path)[-1]
+        if field.is_repeated or field.message_type is not None:
+            raise ContractError(f"{where}: {variable.field_path} is no single value")
+
+
+def _segments_pattern(segments: str, template: str) -> str:
+    return "/".join(_segment_pattern(segment, template) for segment in segments.split("/"))
+
+
+def _segment_pattern(segment: str, template: str) -> str:
+    if segment == "*":
+        return "[^/]+"
+    if segment == "**":
+        return ".+"
+    if not _literal.fullmatch(segment):
+        raise ContractError(f"{template}: {segment!r} is no path segment")
+    return re.escape(segment)
+
+
+def _check_literals(literals: Sequence[str], template: str) -> None:
+    if not template.startswith("/"):
+        raise ContractError(f"{template}: a path begins with /")
+    for literal in literals:
+        path, _, verb = literal.partition(":")
+        segments = [segment for segment in path.split("/") if segment]
+        for segment in [*segments, *([verb] if ":" in literal else [])]:
+            if not _literal.fullmatch(segment):
+                raise ContractError(f"{template}: {segment!r} is no path segment")
+
+
+def _specificity(template: str) -> tuple[int, ...]:
+    """Literal before variable before rest, segment by segment; with a verb before without."""
+    shape = _variable.sub(lambda match: match[2] or "*", template)
+    verbless, _, verb = shape.rpartition(":") if ":" in shape else (shape, "", "")
+    kinds = {"*": 1, "**": 2}
+    return (*(kinds.get(segment, 0) for segment in verbless.split("/")), 0 if verb else 1)

@@ -1,0 +1,204 @@
+"""uvicorn, told in full how to serve, bounded where it is not, and stopped in order."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import socket
+from collections.abc import Generator, Iterator
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway import errors
+from gateway.exchange import ABORT_EXTENSION
+from gateway.front import App
+from gateway.lifecycle import Lifecycle
+from gateway.settings import Settings
+from services.plumbing import correlation
+from services.plumbing.errors import CannotRun
+from services.plumbing.logging import get_logger
+
+_log = get_logger("gateway")
+
+_BACKLOG = 2_048
+
+
+class PortTaken(CannotRun):
+    """The address cannot be listened on, most likely because another process does."""
+
+
+def listen(address: str) -> socket.socket:
+    """A socket that listens on host:port; raises PortTaken."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise PortTaken(f"cannot listen on {address}: {error}") from error
+
+
+async def serve(
+    app: App, settings: Settings, lifecycle: Lifecycle, listener: socket.socket
+) -> None:
+    """Serve until SIGTERM or SIGINT; then drain, end the streams, and let requests finish.
+
+    Readiness fails first, so that nobody sends more; new requests are served until the
+    drain time is over.
+    """
+    # Its lines of start and stop would only repeat ours.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = _Server(_config(app, settings))
+    asked_to_stop = asyncio.Event()
+    with _signals(asked_to_stop):
+        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        asked = asyncio.ensure_future(asked_to_stop.wait())
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        _log.info("stopping", drain_s=settings.drain_duration_s)
+        lifecycle.is_draining = True
+        await asyncio.sleep(settings.drain_duration_s)
+        lifecycle.stopping.set()
+        server.should_exit = True
+        await serving
+    _log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals are ours: uvicorn would stop listening at the first one."""
+        yield
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _config(app: App, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast("Any", app),
+        http=guarded_protocol(settings),
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_s),
+        backlog=_BACKLOG,
+    )
+
+
+def guarded_protocol(settings: Settings) -> type[asyncio.Protocol]:
+    """uvicorn's protocol with the bounds that it lacks, for one gateway's settings."""
+
+    class Guarded(_GuardedProtocol):
+        connection_count_max = settings.connection_count_max
+        header_bytes_max = settings.header_bytes_max
+        header_timeout_s = settings.header_timeout_s
+
+    return Guarded
+
+
+class _GuardedProtocol(HttpToolsProtocol):
+    """Bounds connections, the size of headers and the time they take; errors look like ours.
+
+    uvicorn keeps a connection open for as long as its headers take and collects as many as
+    come; a slow or endless sender would cost a file and memory for ever.
+    """
+
+    connection_count_max: int
+    header_bytes_max: int
+    header_timeout_s: float
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _header_bytes: int = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
+        if len(self.connections) > self.connection_count_max:
+            self.transport.abort()
+            return
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._header_timer is not None:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        # Only while headers are incomplete: what comes with them may be a body.
+        if self._header_timer is not None and self._header_bytes > self.header_bytes_max:
+            self._refuse(errors.headers_too_large(self.header_bytes_max))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._header_timer is None:
+            self._await_headers()
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        self.scope["extensions"] = {ABORT_EXTENSION: cast("Any", self.transport.abort)}
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
+        self._refuse(errors.malformed_request())
+
+    def timeout_keep_alive_handler(self) -> None:
+        """An answer that nobody has read by now is not waited for any longer."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _await_headers(self) -> None:
+        self._header_bytes = 0
+        self._header_timer = self.loop.call_later(self.header_timeout_s, self._headers_too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _headers_too_slow(self) -> None:
+        self._header_timer = None
+        self.transport.abort()
+
+    def _refuse(self, error: errors.HttpError) -> None:
+        """Answer what never became a request, and hang up."""
+        self._stop_timer()
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_raw_answer(error))
+        self.transport.close()
+
+
+def _raw_answer(error: errors.HttpError) -> bytes:
+    correlation_id = correlation.fresh()
+    body = error.body(correlation_id)
+    lines = [
+        f"HTTP/1.1 {error.status} ",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        f"x-correlation-id: {correlation_id}",
+        "cache-control: no-store",
+        "connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body

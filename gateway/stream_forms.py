@@ -1,0 +1,140 @@
+"""The two forms in which a stream is told: lines of JSON, and server-sent events.
+
+A streamed message with nothing but one repeated message field is a batch made for
+transport: its elements are told one by one. Any other message is told as it is.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import orjson
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from gateway.codec import Encode, Encoder
+from gateway.contract import flattened_field
+from gateway.exchange import Headers
+
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
+
+EVENT_ID_FIELD = "position"
+"""The integer field of an element that is a server-sent event's id, where there is one."""
+
+_ELEMENTS_PER_CHUNK = 100
+
+
+class StreamForm(Protocol):
+    """How a stream is told."""
+
+    headers: Headers
+    heartbeat: bytes
+    """What says that a quiet stream is alive; empty when the form has nothing for it."""
+    end: bytes
+    """What says that the stream is complete; empty when its end says so."""
+
+    def chunks(self, message: Any) -> Iterator[bytes]:  # noqa: ANN401 - of the streamed type
+        """One message of the stream, in parts of bounded size."""
+
+    def failure(self, error: bytes) -> bytes:
+        """What ends a stream that has failed; `error` is the body of an error."""
+
+
+class StreamForms:
+    """Both forms of one type of message."""
+
+    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
+        self._ndjson = _Ndjson(message, encoder)
+        self._sse = _ServerSentEvents(message, encoder)
+
+    def accepted(self, accept: bytes) -> StreamForm:
+        """Events for who names them before lines; lines for everybody else."""
+        named = [part.partition(b";")[0].strip().lower() for part in accept.split(b",")]
+        for name in named:
+            if name == SSE.encode():
+                return self._sse
+            if name == NDJSON.encode():
+                break
+        return self._ndjson
+
+
+def streamed_type(message: Descriptor) -> Descriptor:
+    """What a stream of these messages is told as."""
+    field = flattened_field(message)
+    return message if field is None or field.message_type is None else field.message_type
+
+
+def event_id_field(element: Descriptor) -> FieldDescriptor | None:
+    field = element.fields_by_name.get(EVENT_ID_FIELD)
+    is_integer = field is not None and field.cpp_type in _INTEGERS and not field.is_repeated
+    return field if is_integer else None
+
+
+_INTEGERS = (
+    FieldDescriptor.CPPTYPE_INT32,
+    FieldDescriptor.CPPTYPE_INT64,
+    FieldDescriptor.CPPTYPE_UINT32,
+    FieldDescriptor.CPPTYPE_UINT64,
+)
+
+
+class _Elements:
+    """Takes messages apart into what is told one by one."""
+
+    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
+        field = flattened_field(message)
+        self._name = field.name if field is not None else None
+        self.encode: Encode = encoder.message(streamed_type(message))
+
+    def chunks(self, message: Message) -> Iterator[Any]:
+        if self._name is None:
+            yield (message,)
+            return
+        elements = getattr(message, self._name)
+        for first in range(0, len(elements), _ELEMENTS_PER_CHUNK):
+            yield elements[first : first + _ELEMENTS_PER_CHUNK]
+
+
+def _stream_headers(media_type: str) -> Headers:
+    # A proxy that collects a stream before it passes it on makes it no stream.
+    return ((b"content-type", media_type.encode()), (b"x-accel-buffering", b"no"))
+
+
+class _Ndjson:
+    headers = _stream_headers(NDJSON)
+    heartbeat = b""
+    end = b""
+
+    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
+        self._elements = _Elements(message, encoder)
+
+    def chunks(self, message: Message) -> Iterator[bytes]:
+        encode, dumps, option = self._elements.encode, orjson.dumps, orjson.OPT_APPEND_NEWLINE
+        for elements in self._elements.chunks(message):
+            yield b"".join([dumps(encode(element), None, option) for element in elements])
+
+    def failure(self, error: bytes) -> bytes:
+        return error + b"\n"
+
+
+class _ServerSentEvents:
+    headers = _stream_headers(SSE)
+    heartbeat = b": alive\n\n"
+    end = b"event: end\ndata: {}\n\n"
+
+    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
+        self._elements = _Elements(message, encoder)
+        self._has_id = event_id_field(streamed_type(message)) is not None
+
+    def chunks(self, message: Message) -> Iterator[bytes]:
+        for elements in self._elements.chunks(message):
+            yield b"".join([self._event(element) for element in elements])
+
+    def failure(self, error: bytes) -> bytes:
+        return b"event: error\ndata: %b\n\n" % error
+
+    def _event(self, element: Any) -> bytes:  # noqa: ANN401 - of the streamed type
+        data = orjson.dumps(self._elements.encode(element))
+        if self._has_id:
+            return b"id: %d\ndata: %b\n\n" % (element.position, data)
+        return b"data: %b\n\n" % data
