@@ -6,6 +6,7 @@ import hashlib
 import sys
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -75,18 +76,22 @@ class Catalogue:
 
     async def _read_on(self, tenant: str, shelf: "_Shelf", *, may_be_old: bool) -> None:
         try:
-            async for batch in self._journal.catalogue(tenant, after_revision=shelf.revision):
-                shelf.add(batch)
-                if not self._has_room_for(shelf):
-                    return
+            reading = self._journal.catalogue(tenant, after_revision=shelf.revision)
+            async with aclosing(reading) as batches:
+                async for batch in batches:
+                    shelf.add(batch)
+                    if not self._has_room_for(shelf):
+                        return
         except EventsUnavailable:
             if not may_be_old:
                 raise
 
     async def _read_page(self, tenant: str, page_size: int, first_revision: int) -> "_Shelf":
         shelf = _Shelf(taken_max=page_size)
-        async for batch in self._journal.catalogue(tenant, after_revision=first_revision - 1):
-            shelf.add(batch)
+        reading = self._journal.catalogue(tenant, after_revision=first_revision - 1)
+        async with aclosing(reading) as batches:
+            async for batch in batches:
+                shelf.add(batch)
         return shelf
 
 

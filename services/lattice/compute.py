@@ -117,12 +117,15 @@ class Compute:
         return self.budget.waiting + len(self._stops) - self.running
 
     @asynccontextmanager
-    async def reserve(self, size_bytes: int) -> AsyncIterator["Reservation"]:
+    async def reserve(
+        self, size_bytes: int, *, admitted: bool = False
+    ) -> AsyncIterator["Reservation"]:
         """Hold that many bytes inside the block; raises ComputeBusy when too much waits.
 
-        The bytes return when the block ends and no thread works on them any more.
+        The bytes return when the block ends and no thread works on them any more. A call
+        that has begun to answer is `admitted` already: it waits for as long as it takes.
         """
-        if self.waiting >= self._waiting_max:
+        if not admitted and self.waiting >= self._waiting_max:
             raise ComputeBusy(
                 "as much is computed as this process admits",
                 retry_after_s=self._retry_after_s(),
@@ -135,9 +138,9 @@ class Compute:
         finally:
             reservation.when_idle(lambda: self.budget.give_back(size_bytes))
 
-    async def run(self, size_bytes: int, work: Callable[[Stop], T]) -> T:
+    async def run(self, size_bytes: int, work: Callable[[Stop], T], *, admitted: bool = False) -> T:
         """Reserve the bytes for one piece of work and run it."""
-        async with self.reserve(size_bytes) as reservation:
+        async with self.reserve(size_bytes, admitted=admitted) as reservation:
             return await reservation.run(work)
 
     def submit(self, work: Callable[[Stop], T], stop: Stop) -> Future[T]:

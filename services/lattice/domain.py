@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
-from services.lattice.geometry import Coordinates, Geometry, Run
+from services.lattice.geometry import Coordinates, Geometry
 from services.plumbing.errors import Violations
 
 AXES_MAX = 10
@@ -144,17 +144,6 @@ class DistanceQuery:
             return len(self.targets)
         assert self.region is not None
         return self.region.sites
-
-
-@dataclass(frozen=True, kw_only=True)
-class Path:
-    """A shortest path, or that there is none: then everything else is empty."""
-
-    found: bool
-    length: float = 0.0
-    steps: int = 0
-    runs: tuple[Run, ...] = ()
-    sites: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

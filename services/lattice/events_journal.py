@@ -8,8 +8,8 @@ its compressed bytes in order, since an event has an upper size.
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -25,6 +25,7 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert
 from services.lattice.errors import EventsUnavailable
 from services.lattice.journal import (
+    Appended,
     Happening,
     LatticeCreated,
     LatticeDeleted,
@@ -70,15 +71,19 @@ class EventsJournal:
 
     async def append_created(
         self, tenant: str, created: LatticeCreated, command_id: UUID
-    ) -> datetime:
+    ) -> Appended:
         own = await _off_the_loop(len(created.blocked), _creation_events, created)
-        stream = own[0].stream
         summary = _json_event(CATALOGUE_STREAM, CREATED, convert.created_to_proto(created, b""))
-        absent = events.Precondition(stream=stream, state=events.Precondition.STATE_ABSENT)
-        await self._append(tenant, command_id, [*own, summary], [absent])
-        # The answer to an append tells places, not times.
-        first = [event async for event in self._read(tenant, stream, from_revision=0, limit=1)]
-        return _recorded_at(first[0])
+        absent = events.Precondition(stream=own[0].stream, state=events.Precondition.STATE_ABSENT)
+        placements = await self._append(tenant, command_id, [*own, summary], [absent])
+        # The answer to an append tells places, not times: the summary is small enough to
+        # be read for its time, which is that of the whole append.
+        catalogued = await self._read_one(tenant, CATALOGUE_STREAM, placements[-1].revision)
+        return Appended(
+            revision=placements[-2].revision,
+            recorded_at=_recorded_at(catalogued),
+            is_new=not placements[0].already_stored,
+        )
 
     async def append_deleted(
         self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
@@ -90,18 +95,19 @@ class EventsJournal:
         await self._append(tenant, command_id, deletions, [unchanged])
 
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
-        reading = self._read(tenant, _stream(lattice_id), from_revision=after_revision + 1)
-        found = [event async for event in reading]
+        request = events.ReadRequest(stream=_stream(lattice_id), from_revision=after_revision + 1)
+        found = await self._read(tenant, request)
         size = sum(event.ByteSize() for event in found)
         recorded = await _off_the_loop(size, _recorded, found)
         return Reading(revision=found[-1].revision if found else after_revision, recorded=recorded)
 
     async def catalogue(
         self, tenant: str, *, after_revision: int
-    ) -> AsyncIterator[Sequence[Recorded]]:
+    ) -> AsyncGenerator[Sequence[Recorded]]:
         request = events.ReadRequest(stream=CATALOGUE_STREAM, from_revision=after_revision + 1)
-        async for batch in self._read_batches(tenant, request):
-            yield _recorded(batch)
+        async with aclosing(self._read_batches(tenant, request)) as batches:
+            async for batch in batches:
+                yield _recorded(batch)
 
     async def _append(
         self,
@@ -109,24 +115,26 @@ class EventsJournal:
         command_id: UUID,
         happened: Sequence[events.Event],
         preconditions: Sequence[events.Precondition],
-    ) -> None:
+    ) -> Sequence[events.Placement]:
         for ordinal, event in enumerate(happened):
             event.id = str(uuid5(command_id, str(ordinal)))
         request = events.AppendRequest(events=happened, preconditions=preconditions)
         with _refusals_named(), _on_behalf_of(tenant, command_id):
-            await self._stub.Append(request, timeout=self._remaining_s())
+            response = await self._stub.Append(request, timeout=self._remaining_s())
+        placements: Sequence[events.Placement] = response.placements
+        return placements
 
-    async def _read(
-        self, tenant: str, stream: str, *, from_revision: int, limit: int = 0
-    ) -> AsyncIterator[events.RecordedEvent]:
-        request = events.ReadRequest(stream=stream, from_revision=from_revision, limit=limit)
-        async for batch in self._read_batches(tenant, request):
-            for event in batch:
-                yield event
+    async def _read_one(self, tenant: str, stream: str, revision: int) -> events.RecordedEvent:
+        request = events.ReadRequest(stream=stream, from_revision=revision, limit=1)
+        return (await self._read(tenant, request))[0]
+
+    async def _read(self, tenant: str, request: events.ReadRequest) -> list[events.RecordedEvent]:
+        async with aclosing(self._read_batches(tenant, request)) as batches:
+            return [event async for batch in batches for event in batch]
 
     async def _read_batches(
         self, tenant: str, request: events.ReadRequest
-    ) -> AsyncIterator[Sequence[events.RecordedEvent]]:
+    ) -> AsyncGenerator[Sequence[events.RecordedEvent]]:
         with _on_behalf_of(tenant):
             call = self._stub.Read(request, timeout=self._remaining_s())
         try:

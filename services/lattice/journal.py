@@ -1,7 +1,7 @@
 """What happens to lattices, and what is promised by whoever keeps it. Knows no wire."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, Self
@@ -92,6 +92,18 @@ class Reading:
     recorded: Sequence[Recorded]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Appended:
+    """Where a creation is recorded: the revision the lattice is at then, and since when.
+
+    It is not new when the same command had recorded it before.
+    """
+
+    revision: int
+    recorded_at: datetime
+    is_new: bool
+
+
 class StreamChanged(Exception):
     """The lattice is not as the append expected it, or was created before."""
 
@@ -114,8 +126,8 @@ class Journal(Protocol):
 
     async def append_created(
         self, tenant: str, created: LatticeCreated, command_id: UUID
-    ) -> datetime:
-        """Record a creation; answer when it was recorded first.
+    ) -> Appended:
+        """Record a creation.
 
         Raises StreamChanged when the lattice was created before by another command or
         with other content.
@@ -129,7 +141,7 @@ class Journal(Protocol):
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
         """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
 
-    def catalogue(self, tenant: str, *, after_revision: int) -> AsyncIterator[Sequence[Recorded]]:
+    def catalogue(self, tenant: str, *, after_revision: int) -> AsyncGenerator[Sequence[Recorded]]:
         """Yield the catalogue after a revision in batches, up to where it ends now."""
 
 

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 from services.lattice.errors import EventsUnavailable
 from services.lattice.journal import (
+    Appended,
     Happening,
     LatticeCreated,
     LatticeDeleted,
@@ -32,15 +33,16 @@ class MemoryJournal:
 
     async def append_created(
         self, tenant: str, created: LatticeCreated, command_id: UUID
-    ) -> datetime:
+    ) -> Appended:
         self._answer()
         known = self._repeated(tenant, command_id, created)
         if known is not None:
-            return known
+            return Appended(revision=0, recorded_at=known, is_new=False)
         if self._streams[tenant, created.lattice_id]:
             raise StreamChanged("the stream exists")
         summary = replace(created, blocked=b"")
-        return self._append(tenant, command_id, created, summary)
+        recorded_at = self._append(tenant, command_id, created, summary)
+        return Appended(revision=0, recorded_at=recorded_at, is_new=True)
 
     async def append_deleted(
         self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
@@ -63,7 +65,7 @@ class MemoryJournal:
 
     async def catalogue(
         self, tenant: str, *, after_revision: int
-    ) -> AsyncIterator[Sequence[Recorded]]:
+    ) -> AsyncGenerator[Sequence[Recorded]]:
         self._answer()
         stream = self._streams[tenant, CATALOGUE]
         for start in range(after_revision + 1, len(stream), 100):

@@ -1,0 +1,144 @@
+"""Wires the lattice process together. Importing it imports the compiler."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.compute import Compute
+from services.lattice.engine import Engine
+from services.lattice.events_journal import EventsJournal
+from services.lattice.kernels.warm import compile_all
+from services.lattice.lattices import Lattices
+from services.lattice.metrics import ComputationMetrics, StateMetrics
+from services.lattice.searches import Searches
+from services.lattice.servicer import LatticeServicer
+from services.lattice.settings import Settings
+from services.plumbing.channel import open_channel
+from services.plumbing.health import Probe
+from services.plumbing.logging import get_logger
+from services.plumbing.metrics import metrics_server
+from services.plumbing.ops import add_metrics_service
+from services.plumbing.server import Server, add_service, build_server, serve
+
+DOMAIN = "lattice.girih"
+SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
+
+_EVENTS_SERVICE = "girih.events.v1.EventStoreService"
+_STATUS_BYTES = 1 << 10
+"""What an answer takes beside the path it tells."""
+
+_log = get_logger("lattice")
+
+
+async def run(settings: Settings) -> None:
+    """Serve until the process is asked to stop."""
+    async with built(settings) as server:
+        with metrics_server(server.registry, settings.metrics_host, settings.metrics_port):
+            await serve(server)
+
+
+@asynccontextmanager
+async def built(settings: Settings) -> AsyncIterator[Server]:
+    """The server, ready to be started inside the block.
+
+    It serves once the kernels are compiled, and while the event store does.
+    """
+    server = build_server(DOMAIN, settings)
+    channel = open_channel(settings.events_address)
+    compute = Compute(
+        threads=settings.threads or _core_count(),
+        bytes_max=settings.compute_bytes,
+        waiting_max=settings.waiting_calls_max,
+    )
+    add_service(server, SERVICE, _servicer(settings, server, channel, compute))
+    add_metrics_service(server)
+    _watch_kernels(server)
+    server.health.watch(
+        "events", _probe_of_events(channel), interval_s=settings.events_health_interval_s
+    )
+    try:
+        yield server
+    finally:
+        await compute.close()
+        await channel.close()
+
+
+def _servicer(
+    settings: Settings, server: Server, channel: grpc.aio.Channel, compute: Compute
+) -> LatticeServicer:
+    searches = Searches(settings.searches_bytes)
+    engine = Engine(
+        compute,
+        searches,
+        ComputationMetrics(server.registry),
+        answer_bytes_max=settings.message_bytes_max - _STATUS_BYTES,
+    )
+    lattices = Lattices(
+        EventsJournal(channel, timeout_s=settings.events_timeout_s),
+        engine,
+        cache_bytes=settings.cache_bytes,
+        catalogue_bytes=settings.catalogue_bytes,
+        freshness_s=settings.freshness_s,
+        confirm_timeout_s=settings.confirm_timeout_s,
+    )
+    server.registry.register(StateMetrics(compute, searches, lattices))
+    return LatticeServicer(lattices, engine)
+
+
+def _watch_kernels(server: Server) -> None:
+    """Compile the kernels in the background; the process does not go on without them."""
+    compiled = asyncio.Event()
+
+    async def compile_kernels() -> None:
+        await _in_a_daemon_thread()
+        compiled.set()
+        _log.info("kernels are compiled")
+        await asyncio.Event().wait()
+
+    server.health.watch("kernels", compiled.wait)
+    server.tasks.start("compiler", compile_kernels())
+
+
+async def _in_a_daemon_thread() -> None:
+    """Compile in a thread that nobody waits for when the process ends meanwhile."""
+    compiling: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            compile_all()
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+            compiling.set_exception(error)
+        else:
+            compiling.set_result(None)
+
+    threading.Thread(target=work, name="compiler", daemon=True).start()
+    await asyncio.wrap_future(compiling)
+
+
+class EventsNotServing(Exception):
+    """The event store answers, and says that it does not serve."""
+
+
+def _probe_of_events(channel: grpc.aio.Channel) -> Probe:
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    async def probe() -> None:
+        response = await stub.Check(health_pb2.HealthCheckRequest(service=_EVENTS_SERVICE))
+        if response.status != health_pb2.HealthCheckResponse.SERVING:
+            raise EventsNotServing("the event store does not serve")
+
+    return probe
+
+
+def _core_count() -> int:
+    """The cores that this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

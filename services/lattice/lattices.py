@@ -1,0 +1,299 @@
+"""The lattices of all tenants: what the journal holds, cached in bounded memory.
+
+Memory may be lost at any time and is made anew from the journal. What is cached is
+believed for a moment only, since another process may have deleted it meanwhile.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from uuid import UUID, uuid4, uuid5
+
+from services.lattice.cache import ByteCache
+from services.lattice.catalogue import Catalogue
+from services.lattice.domain import Lattice, LatticeSpec, NewLattice
+from services.lattice.engine import Engine, HeldLattice
+from services.lattice.errors import (
+    EventsUnavailable,
+    LatticeChanged,
+    LatticeNotFound,
+    RequestIdReused,
+)
+from services.lattice.journal import (
+    Journal,
+    LatticeCreated,
+    LatticeDeleted,
+    Reading,
+    Recorded,
+    StreamChanged,
+)
+from services.plumbing import correlation
+
+Key = tuple[str, str]
+"""A tenant and the id of one of its lattices."""
+
+_LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
+_LOADS_AT_ONCE = 8
+_REQUESTS = UUID("7d0cb0ae-0ac3-5a86-9f2b-6f0d26ad6a2e")
+"""The namespace of lattice ids that are derived from request ids."""
+
+_OVERHEAD_BYTES = 3_500
+"""What a lattice takes in memory beside its bitmap and the tables of its shape."""
+_AXIS_BYTES = 100
+_DELETED_BYTES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A lattice as a list tells it."""
+
+    lattice: Lattice
+    bytes_held: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedPage:
+    """A page of a list, and the token of the next one, empty on the last."""
+
+    listed: Sequence[Listed]
+    next_page_token: str
+
+
+@dataclass(kw_only=True)
+class _Known:
+    """What this process knows of a lattice. None held means that it was deleted."""
+
+    held: HeldLattice | None
+    revision: int
+    confirmed_s: float
+    size_bytes: int
+
+
+class CacheState(Protocol):
+    """What there is to know of a cache from outside."""
+
+    bytes_held: int
+    hits: int
+    misses: int
+
+
+class Lattices:
+    """Creates, finds, lists and deletes lattices.
+
+    Reading goes on from memory while the journal is away; everything else raises
+    EventsUnavailable then.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        engine: Engine,
+        *,
+        cache_bytes: int,
+        catalogue_bytes: int,
+        freshness_s: float,
+        confirm_timeout_s: float,
+    ) -> None:
+        self._journal = journal
+        self._engine = engine
+        self._cache: ByteCache[Key, _Known] = ByteCache(cache_bytes)
+        self._catalogue = Catalogue(journal, bytes_max=catalogue_bytes)
+        self._freshness_s = freshness_s
+        self._confirm_timeout_s = confirm_timeout_s
+        self._reading: dict[Key, asyncio.Task[_Known]] = {}
+        self._loads = asyncio.Semaphore(_LOADS_AT_ONCE)
+
+    @property
+    def cache(self) -> CacheState:
+        """How the memory of lattices is used."""
+        return self._cache
+
+    async def create(self, tenant: str, new: NewLattice) -> HeldLattice:
+        """Create a lattice, or answer the one that the same request created before."""
+        lattice_id = _lattice_id(tenant, new.request_id)
+        size = await self._engine.size(new.spec)
+        created = await asyncio.to_thread(
+            LatticeCreated.of, str(lattice_id), new.spec, vertices=size.vertices, edges=size.edges
+        )
+        try:
+            appended = await self._journal.append_created(tenant, created, lattice_id)
+        except StreamChanged:
+            return await self._created_before(tenant, str(lattice_id), new.spec)
+        if not appended.is_new:
+            return await self._created_before(tenant, str(lattice_id), new.spec)
+        held = HeldLattice.of(created.lattice(appended.recorded_at), new.spec)
+        self._keep((tenant, str(lattice_id)), held, appended.revision)
+        return held
+
+    async def open(self, tenant: str, lattice_id: str) -> HeldLattice:
+        """The lattice of that id; raises LatticeNotFound."""
+        key = (tenant, lattice_id)
+        known = self._cache.get(key)
+        if known is None:
+            known = await self._once(key, self._load(key))
+        elif known.held and time.monotonic() - known.confirmed_s > self._freshness_s:
+            known = await self._once(key, self._confirm_if_possible(key, known))
+        return _existing(known, lattice_id)
+
+    async def page(self, tenant: str, page_size: int, page_token: str) -> ListedPage:
+        """A page of the tenant's lattices in the order of their creation."""
+        page = await self._catalogue.page(tenant, page_size, page_token)
+        listed = [
+            Listed(lattice=lattice, bytes_held=self.bytes_held(tenant, lattice.lattice_id))
+            for lattice in page.lattices
+        ]
+        return ListedPage(listed=listed, next_page_token=page.next_page_token)
+
+    async def delete(self, tenant: str, lattice_id: str) -> None:
+        """Delete a lattice; raises LatticeNotFound, or LatticeChanged when it never rests."""
+        command_id = uuid4()
+        for delay_s in (*_LOST_RACE_DELAYS_S, None):
+            known = await self._latest((tenant, lattice_id))
+            _existing(known, lattice_id)
+            try:
+                await self._journal.append_deleted(
+                    tenant, lattice_id, expected_revision=known.revision, command_id=command_id
+                )
+            except StreamChanged:
+                if delay_s is None:
+                    break
+                await asyncio.sleep(delay_s)
+            else:
+                self._keep((tenant, lattice_id), None, known.revision + 1)
+                return
+        raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
+
+    def bytes_held(self, tenant: str, lattice_id: str) -> int:
+        """The bytes that this process holds for a lattice now."""
+        known = self._cache.peek((tenant, lattice_id))
+        return known.size_bytes if known and known.held else 0
+
+    async def _created_before(self, tenant: str, lattice_id: str, spec: LatticeSpec) -> HeldLattice:
+        """The lattice that the request created first, even when it was deleted since."""
+        reading = await self._journal.read(tenant, lattice_id)
+        for recorded in reading.recorded:
+            created = recorded.happening
+            if isinstance(created, LatticeCreated) and created.creates(spec):
+                held = HeldLattice.of(created.lattice(recorded.recorded_at), spec)
+                is_there = _held(reading) is not None
+                self._keep((tenant, lattice_id), held if is_there else None, reading.revision)
+                return held
+        raise RequestIdReused("the request id was used for another lattice", lattice_id=lattice_id)
+
+    async def _latest(self, key: Key) -> _Known:
+        """What is known of a lattice once the journal was asked."""
+        known = self._cache.get(key)
+        if known is None:
+            return await self._once(key, self._load(key))
+        return await self._confirm(key, known) if known.held else known
+
+    async def _once(self, key: Key, work: Coroutine[Any, Any, _Known]) -> _Known:
+        """Let one task read a lattice for all who ask for it meanwhile."""
+        task = self._reading.get(key)
+        if task is None:
+            task = asyncio.create_task(_without_deadline(work))
+            self._reading[key] = task
+            task.add_done_callback(lambda done: self._read(key, done))
+        else:
+            work.close()
+        return await asyncio.shield(task)
+
+    def _read(self, key: Key, done: asyncio.Task[_Known]) -> None:
+        del self._reading[key]
+        if not done.cancelled():
+            # Whoever asked may have gone, and then nobody else looks at it.
+            done.exception()
+
+    async def _load(self, key: Key) -> _Known:
+        async with self._loads:
+            reading = await self._journal.read(*key)
+            held = await asyncio.to_thread(_held, reading)
+            return self._keep(key, held, reading.revision) if reading.recorded else _NOTHING
+
+    async def _confirm_if_possible(self, key: Key, known: _Known) -> _Known:
+        try:
+            async with asyncio.timeout(self._confirm_timeout_s):
+                return await self._confirm(key, known)
+        except (EventsUnavailable, TimeoutError):
+            # Asked again after a while, not by every call.
+            known.confirmed_s = time.monotonic()
+            return known
+
+    async def _confirm(self, key: Key, known: _Known) -> _Known:
+        reading = await self._journal.read(*key, after_revision=known.revision)
+        if any(isinstance(recorded.happening, LatticeDeleted) for recorded in reading.recorded):
+            return self._keep(key, None, reading.revision)
+        known.revision = reading.revision
+        known.confirmed_s = time.monotonic()
+        return known
+
+    def _keep(self, key: Key, held: HeldLattice | None, revision: int) -> _Known:
+        before = self._cache.peek(key)
+        if before and before.revision > revision:
+            return before
+        if before and before.held:
+            self._engine.forget(before.held)
+        known = _Known(
+            held=held,
+            revision=revision,
+            confirmed_s=time.monotonic(),
+            size_bytes=size_of(held) if held else _DELETED_BYTES,
+        )
+        self._cache.put(key, known, known.size_bytes)
+        return known
+
+
+_NOTHING = _Known(held=None, revision=-1, confirmed_s=0.0, size_bytes=0)
+
+
+def size_of(held: HeldLattice) -> int:
+    """The bytes that a lattice takes in memory."""
+    axes = len(held.spec.geometry.shape)
+    tables = held.grid.bytes_held if held.grid else 0
+    return _OVERHEAD_BYTES + _AXIS_BYTES * axes + tables
+
+
+def _existing(known: _Known, lattice_id: str) -> HeldLattice:
+    if known.held is None:
+        raise LatticeNotFound("there is no such lattice", lattice_id=lattice_id)
+    return known.held
+
+
+def _held(reading: Reading) -> HeldLattice | None:
+    """The lattice that its history leaves, if any."""
+    held = None
+    for recorded in reading.recorded:
+        if isinstance(recorded.happening, LatticeCreated):
+            held = _held_from(recorded, recorded.happening)
+        elif isinstance(recorded.happening, LatticeDeleted):
+            held = None
+    return held
+
+
+def _held_from(recorded: Recorded, created: LatticeCreated) -> HeldLattice:
+    spec = LatticeSpec(geometry=created.geometry, blocked=created.blocked)
+    return HeldLattice.of(created.lattice(recorded.recorded_at), spec)
+
+
+async def _without_deadline(work: Coroutine[Any, Any, _Known]) -> _Known:
+    """Others may wait for this: the time of the call that came first does not bind it."""
+    call = correlation.current()
+    with correlation.bind(replace(call, deadline_s=None)):
+        return await work
+
+
+def _lattice_id(tenant: str, request_id: UUID | None) -> UUID:
+    """The id that a request always leads to, or a fresh one that sorts by time."""
+    if request_id is not None:
+        return uuid5(_REQUESTS, f"{tenant}/{request_id}")
+    return _uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def _uuid7(unix_ms: int, random: bytes) -> UUID:
+    """A UUID of version 7 (RFC 9562): 48 bits of time, then chance."""
+    number = unix_ms << 80 | int.from_bytes(random)
+    number = number & ~(0xF << 76) | 7 << 76
+    return UUID(int=number & ~(3 << 62) | 2 << 62)

@@ -1,0 +1,81 @@
+"""What the lattice service counts about itself. Every label comes from a closed set."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.lattice.compute import Compute
+from services.lattice.domain import Computation, Method
+from services.lattice.lattices import Lattices
+from services.lattice.searches import Searches
+
+
+class ComputationMetrics:
+    """Counts computations by their method."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        computations = Counter(
+            "lattice_computations",
+            "Answers, or parts of them, that were computed.",
+            ["method"],
+            registry=registry,
+        )
+        sites = Counter(
+            "lattice_sites_expanded",
+            "Sites whose neighbours were looked at.",
+            ["method"],
+            registry=registry,
+        )
+        seconds = Counter(
+            "lattice_computation_seconds",
+            "Time spent on computing, without queueing and transport.",
+            ["method"],
+            registry=registry,
+        )
+        self._of = {
+            method: tuple(
+                counter.labels(method.value) for counter in (computations, sites, seconds)
+            )
+            for method in Method
+        }
+
+    def computed(self, computation: Computation) -> None:
+        computations, sites, seconds = self._of[computation.method]
+        computations.inc()
+        sites.inc(computation.sites_expanded)
+        seconds.inc(computation.elapsed_ns / 1e9)
+
+
+class StateMetrics(Collector):
+    """Tells how much is held, running and waiting at the moment of asking."""
+
+    def __init__(self, compute: Compute, searches: Searches, lattices: Lattices) -> None:
+        self._compute = compute
+        self._searches = searches
+        self._lattices = lattices
+
+    def collect(self) -> Iterator[Metric]:
+        compute, cache = self._compute, self._lattices.cache
+        yield _gauge("lattice_compute_running", "Threads at work.", compute.running)
+        yield _gauge("lattice_compute_waiting", "Calls that wait for them.", compute.waiting)
+        yield _gauge(
+            "lattice_compute_bytes", "Memory lent to calls, in bytes.", compute.budget.bytes_lent
+        )
+        yield _gauge(
+            "lattice_searches_bytes",
+            "Memory kept for searches, in bytes.",
+            self._searches.bytes_held,
+        )
+        yield _gauge("lattice_cache_bytes", "Memory of lattices, in bytes.", cache.bytes_held)
+        yield CounterMetricFamily(
+            "lattice_cache_hits", "Lattices that were in memory.", value=cache.hits
+        )
+        yield CounterMetricFamily(
+            "lattice_cache_misses", "Lattices that had to be read.", value=cache.misses
+        )
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)

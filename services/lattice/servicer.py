@@ -1,0 +1,101 @@
+"""The rpcs of LatticeService: convert, call, convert back."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import grpc.aio
+
+from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice import convert, domain
+from services.lattice.domain import LISTED_SITES_DEFAULT
+from services.lattice.engine import Engine, HeldLattice
+from services.lattice.lattices import Lattices
+from services.plumbing import correlation
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_LARGE_BYTES = 1 << 15
+"""From this size on a message is checked or made in a thread: the loop goes on meanwhile."""
+
+
+class LatticeServicer:
+    """Serves lattices to whoever calls, each tenant its own."""
+
+    def __init__(self, lattices: Lattices, engine: Engine) -> None:
+        self._lattices = lattices
+        self._engine = engine
+
+    async def CreateLattice(
+        self, request: pb.CreateLatticeRequest, _context: Context
+    ) -> pb.CreateLatticeResponse:
+        held = await self._lattices.create(_tenant(), convert.new_lattice(request))
+        return pb.CreateLatticeResponse(lattice=self._told(held))
+
+    async def GetLattice(
+        self, request: pb.GetLatticeRequest, _context: Context
+    ) -> pb.GetLatticeResponse:
+        held = await self._open(request.lattice_id)
+        return pb.GetLatticeResponse(lattice=self._told(held))
+
+    async def ListLattices(
+        self, request: pb.ListLatticesRequest, _context: Context
+    ) -> pb.ListLatticesResponse:
+        page = await self._lattices.page(
+            _tenant(), domain.page_size(request.page_size), request.page_token
+        )
+        return pb.ListLatticesResponse(
+            lattices=[
+                convert.lattice_to_proto(listed.lattice, listed.bytes_held)
+                for listed in page.listed
+            ],
+            next_page_token=page.next_page_token,
+        )
+
+    async def DeleteLattice(
+        self, request: pb.DeleteLatticeRequest, _context: Context
+    ) -> pb.DeleteLatticeResponse:
+        await self._lattices.delete(_tenant(), domain.lattice_id(request.lattice_id))
+        return pb.DeleteLatticeResponse()
+
+    async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> pb.FindPathResponse:
+        held = await self._open(request.lattice_id)
+        listed_max = convert.listed_sites(request, LISTED_SITES_DEFAULT)
+        query = convert.path_query(request, held.spec, listed_max)
+        answer = await self._engine.find_path(held, query, listed_max)
+        if answer.path.message_bytes < _LARGE_BYTES:
+            return convert.path_answer_to_proto(answer)
+        return await asyncio.to_thread(convert.path_answer_to_proto, answer)
+
+    async def FindPaths(
+        self, request: pb.FindPathsRequest, _context: Context
+    ) -> AsyncGenerator[pb.FindPathsResponse]:
+        held = await self._open(request.lattice_id)
+        listed_max = convert.listed_sites(request, 0)
+        queries = await asyncio.to_thread(convert.path_queries, request, held.spec, listed_max)
+        async with aclosing(self._engine.find_paths(held, queries, listed_max)) as answers:
+            async for answer in answers:
+                yield await asyncio.to_thread(convert.paths_answer_to_proto, answer)
+
+    async def Distances(
+        self, request: pb.DistancesRequest, _context: Context
+    ) -> AsyncGenerator[pb.DistancesResponse]:
+        held = await self._open(request.lattice_id)
+        query = await asyncio.to_thread(convert.distance_query, request, held.spec)
+        async with aclosing(self._engine.distances(held, query)) as answers:
+            async for answer in answers:
+                yield await asyncio.to_thread(convert.distances_answer_to_proto, answer)
+
+    async def _open(self, lattice_id: str) -> HeldLattice:
+        return await self._lattices.open(_tenant(), domain.lattice_id(lattice_id))
+
+    def _told(self, held: HeldLattice) -> pb.Lattice:
+        lattice_id = held.lattice.lattice_id
+        return convert.lattice_to_proto(
+            held.lattice, self._lattices.bytes_held(_tenant(), lattice_id)
+        )
+
+
+def _tenant() -> str:
+    return correlation.current().tenant

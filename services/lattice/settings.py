@@ -1,0 +1,52 @@
+"""What the lattice service is told by its environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.plumbing.settings import ServerSettings
+
+_MIB = 2**20
+_GIB = 2**30
+
+
+class Settings(ServerSettings):
+    """Every field is an environment variable: LATTICE_ plus its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="LATTICE_")
+
+    address: str = Field(
+        default="127.0.0.1:50052", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"
+    )
+    """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
+    metrics_port: int = Field(default=9102, ge=0, le=65_535)
+    """The port of the metrics; 0 lets the system choose one, which the log tells."""
+    events_address: str = Field(default="127.0.0.1:50051", min_length=1)
+    """Where the event store listens, as host:port or dns:///name:port."""
+    events_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """How long one answer of the event store is waited for, in seconds."""
+    events_health_interval_s: float = Field(default=1.0, gt=0, le=60)
+    """How often the event store is asked whether it serves, in seconds."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads that compute. 0 means one per core that the process may use."""
+    compute_bytes: int = Field(default=2 * _GIB, ge=_GIB + _GIB // 4, le=2**40)
+    """The memory that calls may compute in, all together, in bytes. The largest call alone
+    takes 1 GiB."""
+    waiting_calls_max: int = Field(default=256, ge=0, le=100_000)
+    """Calls that wait to be computed; the next one is refused with COMPUTE_BUSY."""
+    searches_bytes: int = Field(default=512 * _MIB, ge=0, le=2**40)
+    """The memory that is kept from one search to the next on the same lattice, in bytes."""
+    cache_bytes: int = Field(default=256 * _MIB, ge=16 * _MIB, le=2**40)
+    """The memory that lattices are kept in, in bytes. Those used longest ago leave first."""
+    catalogue_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)
+    """The memory that lists of lattices are kept in, in bytes. Longer lists are read anew for
+    every page."""
+    freshness_s: float = Field(default=1.0, ge=0, le=3_600)
+    """How long a lattice in memory is believed before the event store is asked whether it was
+    deleted, in seconds."""
+    confirm_timeout_s: float = Field(default=0.5, gt=0, le=60)
+    """How long that question is waited for, in seconds, before memory is believed again."""
+    kernel_cache_dir: Path | None = None
+    """Where compiled kernels are kept. Unset means the user's cache directory. A directory
+    that cannot be written is replaced by a temporary one."""

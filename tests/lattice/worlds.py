@@ -1,0 +1,65 @@
+"""Lattices to test with, and what answers questions about them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from services.lattice.compute import Compute
+from services.lattice.domain import Computation, LatticeSpec, NewLattice
+from services.lattice.engine import Engine
+from services.lattice.geometry import Geometry
+from services.lattice.journal import Journal
+from services.lattice.lattices import Lattices
+from services.lattice.searches import Searches
+
+TENANT = "tenant-a"
+_MIB = 2**20
+
+
+class NobodyCounts:
+    """Takes what is counted and forgets it."""
+
+    def computed(self, computation: Computation) -> None: ...
+
+
+def engine_on(compute: Compute, *, answer_bytes_max: int = 8 * _MIB) -> Engine:
+    return Engine(compute, Searches(64 * _MIB), NobodyCounts(), answer_bytes_max=answer_bytes_max)
+
+
+def lattices_on(
+    journal: Journal,
+    engine: Engine,
+    *,
+    freshness_s: float = 0.0,
+    cache_bytes: int = 64 * _MIB,
+    catalogue_bytes: int = 8 * _MIB,
+) -> Lattices:
+    return Lattices(
+        journal,
+        engine,
+        cache_bytes=cache_bytes,
+        catalogue_bytes=catalogue_bytes,
+        freshness_s=freshness_s,
+        confirm_timeout_s=0.5,
+    )
+
+
+def geometry(*shape: int, periodic: bool = False, moore: bool = False) -> Geometry:
+    return Geometry(shape, (periodic,) * len(shape), moore=moore, no_cutting=True)
+
+
+def spec(*shape: int, periodic: bool = False, moore: bool = False) -> LatticeSpec:
+    return LatticeSpec(geometry=geometry(*shape, periodic=periodic, moore=moore))
+
+
+def blocked_spec(frame: Geometry, share: float, seed: int, free: Sequence[int] = ()) -> LatticeSpec:
+    """A lattice with about that share of its sites blocked, but none of the indices `free`."""
+    random = np.random.default_rng(seed)
+    blocked = random.random(frame.sites) < share
+    blocked[list(free)] = False
+    bitmap = np.packbits(blocked, bitorder="little").tobytes()
+    return LatticeSpec(geometry=frame, blocked=bitmap)
+
+
+def new(wanted: LatticeSpec) -> NewLattice:
+    return NewLattice(spec=wanted)
