@@ -57,10 +57,15 @@ class ByteBudget:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def has_room_for(self, size_bytes: int) -> bool:
+        """Whether that many bytes could be had without waiting."""
+        return not self._waiting and self._fits(self._lendable(size_bytes))
+
     async def take(self, size_bytes: int) -> None:
         """Wait for that many bytes. More than there are at all counts as all there are."""
+        has_room = self.has_room_for(size_bytes)
         size_bytes = self._lendable(size_bytes)
-        if not self._waiting and self._fits(size_bytes):
+        if has_room:
             self.bytes_lent += size_bytes
             return
         turn = (size_bytes, asyncio.get_running_loop().create_future())
@@ -125,7 +130,7 @@ class Compute:
         The bytes return when the block ends and no thread works on them any more. A call
         that has begun to answer is `admitted` already: it waits for as long as it takes.
         """
-        if not admitted and self.waiting >= self._waiting_max:
+        if not (admitted or self._has_room_for(size_bytes)) and self.waiting >= self._waiting_max:
             raise ComputeBusy(
                 "as much is computed as this process admits",
                 retry_after_s=self._retry_after_s(),
@@ -158,6 +163,9 @@ class Compute:
         for stop in list(self._stops):
             stop.set()
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
+
+    def _has_room_for(self, size_bytes: int) -> bool:
+        return len(self._stops) < self.threads and self.budget.has_room_for(size_bytes)
 
     def _timed(self, work: Callable[[Stop], T], stop: Stop) -> T:
         stop.check()

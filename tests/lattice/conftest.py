@@ -1,8 +1,50 @@
-"""What the tests of the lattice service share."""
+"""What the tests of the lattice service share: compiled kernels, and an event store."""
 
 import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
 
+import grpc.aio
+import pytest
+
+from cli.postgres import DATABASE, EmbeddedPostgres
 from services.lattice.compiler import configure_compiler
+from services.plumbing.channel import open_channel
+from tests.processes import Process, ending, events_process
 
 # Before any test imports the compiler: kernels compiled by one run serve the next.
 configure_compiler(None, os.environ)
+
+
+@pytest.fixture(scope="session")
+def _event_store(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Process, str]]:
+    name = f"lattice_{secrets.token_hex(8)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
+    process, address = events_process(url, tmp_path_factory.mktemp("events"))
+    with ending(process):
+        yield process, address
+
+
+@pytest.fixture
+def event_store(_event_store: tuple[Process, str]) -> tuple[Process, str]:
+    """An event store that serves, and its address. Tests may end it: the next starts it again."""
+    process, _ = _event_store
+    if not process.is_running:
+        process.start()
+        process.wait_ready()
+    return _event_store
+
+
+@pytest.fixture
+async def events_channel(event_store: tuple[Process, str]) -> AsyncIterator[grpc.aio.Channel]:
+    async with open_channel(event_store[1]) as channel:
+        yield channel
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that nobody else uses: its log is empty."""
+    return f"test-{secrets.token_hex(8)}"

@@ -74,7 +74,8 @@ class MemoryJournal:
 
     def append_something_else(self, tenant: str, lattice_id: str) -> None:
         """What a newer version of the service would write."""
-        self._place(tenant, lattice_id, SomethingElse(event_type="lattice.painted"))
+        painted = SomethingElse(event_type="lattice.painted")
+        self._place(tenant, lattice_id, painted, datetime.now(UTC))
 
     def _answer(self) -> None:
         if self.is_away:
@@ -95,18 +96,15 @@ class MemoryJournal:
         own: LatticeCreated | LatticeDeleted,
         summary: Happening,
     ) -> datetime:
-        recorded = self._place(tenant, own.lattice_id, own)
-        self._place(tenant, CATALOGUE, summary)
-        self._commands[tenant, command_id] = (_content(own), recorded.recorded_at)
-        return recorded.recorded_at
+        now = datetime.now(UTC)
+        self._place(tenant, own.lattice_id, own, now)
+        self._place(tenant, CATALOGUE, summary, now)
+        self._commands[tenant, command_id] = (_content(own), now)
+        return now
 
-    def _place(self, tenant: str, stream: str, happening: Happening) -> Recorded:
+    def _place(self, tenant: str, stream: str, happening: Happening, now: datetime) -> None:
         places = self._streams[tenant, stream]
-        recorded = Recorded(
-            revision=len(places), recorded_at=datetime.now(UTC), happening=happening
-        )
-        places.append(recorded)
-        return recorded
+        places.append(Recorded(revision=len(places), recorded_at=now, happening=happening))
 
 
 def _content(happening: Happening) -> bytes:

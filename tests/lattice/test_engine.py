@@ -1,0 +1,356 @@
+"""Paths and distances: that they are what they claim, and that they stop when told."""
+
+import asyncio
+import heapq
+import itertools
+import math
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.lattice.answers import Path
+from services.lattice.compute import Compute
+from services.lattice.domain import (
+    DistanceQuery,
+    Lattice,
+    LatticeSpec,
+    Method,
+    PathQuery,
+    Region,
+    Site,
+)
+from services.lattice.engine import Engine, HeldLattice
+from services.lattice.errors import AnswerTooLarge, ComputeBusy
+from services.lattice.geometry import Geometry
+from services.lattice.journal import LatticeCreated
+from tests.lattice.worlds import blocked_spec, engine_on, geometry, spec
+
+
+@pytest.fixture
+async def compute() -> AsyncIterator[Compute]:
+    compute = Compute(threads=2, bytes_max=2 << 30, waiting_max=100)
+    yield compute
+    await compute.close()
+
+
+@pytest.fixture
+def engine(compute: Compute) -> Engine:
+    return engine_on(compute)
+
+
+def held(wanted: LatticeSpec) -> HeldLattice:
+    return HeldLattice.of(_lattice(wanted), wanted)
+
+
+def _lattice(wanted: LatticeSpec) -> Lattice:
+    import datetime as dt
+
+    created = LatticeCreated.of("x", wanted, vertices=0, edges=0)
+    return created.lattice(dt.datetime.now(dt.UTC))
+
+
+def neighbours(wanted: LatticeSpec, site: Site) -> Iterator[tuple[Site, float]]:
+    """The plainest telling of where one step leads, and what it costs."""
+    frame = wanted.geometry
+    for step in itertools.product((-1, 0, 1), repeat=len(site)):
+        moves = sum(map(abs, step))
+        if moves == 0 or (moves > 1 and not frame.moore):
+            continue
+        boxes = list(itertools.product(*({0, by} for by in step)))
+        passed = [_moved(frame, site, part) for part in (boxes if frame.no_cutting else [step])]
+        if all(place is not None and not wanted.blocks(place) for place in passed):
+            goal = _moved(frame, site, step)
+            assert goal is not None
+            yield goal, math.sqrt(moves)
+
+
+def _moved(frame: Geometry, site: Site, step: Site) -> Site | None:
+    moved = []
+    for at, by, length, ring in zip(site, step, frame.shape, frame.periodic, strict=True):
+        if not ring and not 0 <= at + by < length:
+            return None
+        moved.append((at + by) % length)
+    return tuple(moved)
+
+
+def all_distances(wanted: LatticeSpec, sources: list[Site]) -> dict[Site, float]:
+    """Dijkstra's algorithm as in a textbook."""
+    found: dict[Site, float] = {}
+    waiting = [(0.0, source) for source in sources]
+    while waiting:
+        length, site = heapq.heappop(waiting)
+        if site in found:
+            continue
+        found[site] = length
+        for near, cost in neighbours(wanted, site):
+            if near not in found:
+                heapq.heappush(waiting, (length + cost, near))
+    return found
+
+
+def walk(wanted: LatticeSpec, start: Site, path: Path) -> list[Site]:
+    """Take every step of a path's runs, and see that each is a step of the lattice."""
+    sites = [start]
+    for step, count in zip(path.run_steps.tolist(), path.run_counts.tolist(), strict=True):
+        assert count >= 1
+        for _ in range(count):
+            near = _moved(wanted.geometry, sites[-1], tuple(step))
+            assert near is not None
+            assert near in dict(neighbours(wanted, sites[-1]))
+            sites.append(near)
+    return sites
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[LatticeSpec, Site, Site]:
+    """A small lattice of any kind, and two of its free sites."""
+    shape = tuple(draw(st.lists(st.integers(1, 6), min_size=1, max_size=4)))
+    frame = Geometry(
+        shape,
+        tuple(draw(st.lists(st.booleans(), min_size=len(shape), max_size=len(shape)))),
+        moore=draw(st.booleans()),
+        no_cutting=draw(st.booleans()),
+    )
+    ends = draw(st.lists(st.integers(0, frame.sites - 1), min_size=2, max_size=2))
+    share = draw(st.sampled_from([0.0, 0.1, 0.3, 0.5]))
+    wanted = blocked_spec(frame, share, draw(st.integers(0, 1000)), free=ends)
+    return wanted, frame.site(ends[0]), frame.site(ends[1])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(world=worlds(), listed_max=st.integers(0, 20))
+async def test_a_path_leads_from_start_to_goal_over_free_sites_at_the_least_length(
+    world: tuple[LatticeSpec, Site, Site], listed_max: int
+) -> None:
+    wanted, start, goal = world
+    compute = Compute(threads=1, bytes_max=1 << 30, waiting_max=10)
+
+    answer = await engine_on(compute).find_path(
+        held(wanted), PathQuery(start=start, goal=goal), listed_max
+    )
+
+    path, least = answer.path, all_distances(wanted, [start]).get(goal)
+    await compute.close()
+    assert path.found == (least is not None)
+    if least is not None:
+        sites = walk(wanted, start, path)
+        assert (sites[-1], len(sites) - 1) == (goal, path.steps)
+        assert path.length == pytest.approx(least, rel=1e-12)
+        assert [tuple(site) for site in path.sites.tolist()] == sites[:listed_max]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(world=worlds())
+async def test_distances_are_those_of_the_plainest_search(
+    world: tuple[LatticeSpec, Site, Site],
+) -> None:
+    wanted, *sources = world
+    frame = wanted.geometry
+    compute = Compute(threads=1, bytes_max=1 << 30, waiting_max=10)
+    query = DistanceQuery(
+        sources=tuple(sources), region=Region(origin=(0,) * len(frame.shape), shape=frame.shape)
+    )
+
+    parts = [part async for part in engine_on(compute).distances(held(wanted), query)]
+
+    told = np.concatenate([part.distances for part in parts])
+    least = all_distances(wanted, sources)
+    await compute.close()
+    expected = [least.get(frame.site(index), -1.0) for index in range(frame.sites)]
+    np.testing.assert_allclose(told, expected, rtol=1e-12)
+
+
+async def test_a_path_over_a_quintillion_sites_is_found_in_closed_form(engine: Engine) -> None:
+    huge = held(spec(10**9, 10**9, moore=True))
+    query = PathQuery(start=(0, 0), goal=(10**9 - 1, 10**8))
+    began_s = time.perf_counter()
+
+    answer = await engine.find_path(huge, query, 1_000)
+
+    assert time.perf_counter() - began_s < 0.1
+    assert answer.path.length == pytest.approx(10**8 * math.sqrt(2) + 9 * 10**8 - 1, rel=1e-15)
+    assert answer.path.steps == 10**9 - 1
+    assert answer.path.sites.shape == (1_000, 2)
+    assert answer.computation.method == Method.CLOSED_FORM
+    assert answer.computation.sites_expanded == 0
+
+
+async def test_sites_are_listed_across_the_edge_of_the_longest_ring(engine: Engine) -> None:
+    ring = held(spec(2**63 - 1, periodic=True))
+    query = PathQuery(start=(2**63 - 3,), goal=(2,))
+
+    answer = await engine.find_path(ring, query, 10)
+
+    listed = answer.path.sites[:, 0].tolist()
+    assert listed == [2**63 - 3, 2**63 - 2, 0, 1, 2]
+
+
+async def test_that_there_is_no_path_is_an_answer(engine: Engine) -> None:
+    wall = LatticeSpec(geometry=geometry(3), blocked=bytes([0b010]))
+
+    answer = await engine.find_path(held(wall), PathQuery(start=(0,), goal=(2,)), 10)
+
+    assert not answer.path.found
+    assert (answer.path.length, answer.path.steps) == (0, 0)
+    assert len(answer.path.sites) == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+async def test_a_batch_is_answered_whole_and_in_order(engine: Engine, share: float) -> None:
+    frame = geometry(40, 40)
+    wanted = blocked_spec(frame, share, seed=3, free=range(40))
+    queries = [PathQuery(start=(0, n % 40), goal=(0, 39 - n % 40)) for n in range(1_000)]
+
+    answered = [part async for part in engine.find_paths(held(wanted), queries, 3)]
+
+    paths = [path for part in answered for path in part.paths]
+    firsts = np.cumsum([0, *(len(part.paths) for part in answered)])[:-1]
+    assert [part.first_query for part in answered] == firsts.tolist()
+    assert len(paths) == 1_000
+    for query, path in zip(queries, paths, strict=True):
+        assert walk(wanted, query.start, path)[-1] == query.goal
+
+
+async def test_a_batch_with_long_answers_comes_in_parts_of_bounded_size(engine: Engine) -> None:
+    queries = [PathQuery(start=(0,), goal=(10**9,))] * 20
+
+    parts = [part async for part in engine.find_paths(held(spec(2**40)), queries, 100_000)]
+
+    largest = max(path.message_bytes for part in parts for path in part.paths)
+    assert len(parts) > 5
+    for part in parts:
+        assert sum(path.message_bytes for path in part.paths) <= (1 << 20) + largest
+
+
+async def test_an_answer_that_no_message_can_hold_is_refused(compute: Compute) -> None:
+    engine = engine_on(compute, answer_bytes_max=10_000)
+
+    with pytest.raises(AnswerTooLarge):
+        await engine.find_path(held(spec(10**6)), PathQuery(start=(0,), goal=(10**5,)), 10_000)
+
+
+async def test_what_is_told_of_a_search_is_what_it_took(engine: Engine) -> None:
+    wanted = blocked_spec(geometry(50, 50), 0.2, seed=1, free=[0, 2_499])
+    query = PathQuery(start=(0, 0), goal=(49, 49))
+
+    computation = (await engine.find_path(held(wanted), query, 0)).computation
+
+    assert computation.method == Method.A_STAR
+    assert computation.exact
+    assert 98 <= computation.sites_expanded <= 2_500
+    assert computation.elapsed_ns > 0
+    assert computation.memory_bytes >= 2 * 2_500
+
+
+async def test_the_whole_computation_of_distances_is_told_first(engine: Engine) -> None:
+    wanted = blocked_spec(geometry(300, 300), 0.3, seed=2, free=[0])
+    query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(300, 300)))
+
+    parts = [part async for part in engine.distances(held(wanted), query)]
+
+    assert [part.first_index for part in parts] == [0, 65_536]
+    assert parts[0].computation is not None
+    assert parts[0].computation.sites_expanded > 50_000
+    assert parts[1].computation is None
+
+
+async def test_distances_of_targets_come_in_the_order_asked(engine: Engine) -> None:
+    wanted = blocked_spec(geometry(20, 20), 0.3, seed=2, free=[0])
+    targets = tuple((r, c) for c in range(20) for r in range(19, -1, -1))
+    query = DistanceQuery(sources=((0, 0),), targets=targets)
+
+    (part,) = [part async for part in engine.distances(held(wanted), query)]
+
+    least = all_distances(wanted, [(0, 0)])
+    assert part.distances.tolist() == [least.get(target, -1.0) for target in targets]
+
+
+async def test_distances_on_a_huge_free_lattice_never_take_more_than_a_part(
+    engine: Engine,
+) -> None:
+    huge = held(spec(10**9, 10**9))
+    region = Region(origin=(10**8, 10**8), shape=(1_000, 1_000))
+    query = DistanceQuery(sources=((0, 0), (10**9 - 1, 0)), region=region)
+
+    parts = [part async for part in engine.distances(huge, query)]
+
+    told = np.concatenate([part.distances for part in parts])
+    assert max(len(part.distances) for part in parts) == 65_536
+    assert told.tolist() == [2 * 10**8 + r + c for r in range(1_000) for c in range(1_000)]
+    assert all(part.computation is not None for part in parts)
+
+
+def maze() -> HeldLattice:
+    """A lattice on which a search takes seconds: the goal is walled in, far away."""
+    frame = geometry(200, 200, 200, moore=True)
+    blocked = np.zeros((200, 200, 200), bool)
+    blocked[-3:, -3:, -3:] = True
+    blocked[-1, -1, -1] = False
+    bitmap = np.packbits(blocked.ravel(), bitorder="little").tobytes()
+    return held(LatticeSpec(geometry=frame, blocked=bitmap))
+
+
+async def test_a_search_that_nobody_waits_for_ends_within_a_second(
+    compute: Compute, engine: Engine
+) -> None:
+    query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
+    task = asyncio.create_task(engine.find_path(maze(), query, 0))
+    await asyncio.sleep(0.3)
+    assert compute.running == 1
+    began_s = time.monotonic()
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    while compute.running or compute.budget.bytes_lent:  # noqa: ASYNC110 - a thread ends
+        await asyncio.sleep(0.01)
+
+    assert time.monotonic() - began_s < 1
+
+
+async def test_the_loop_goes_on_while_kernels_search(engine: Engine) -> None:
+    query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
+    task = asyncio.create_task(engine.find_path(maze(), query, 0))
+    await asyncio.sleep(0.3)
+    longest_s = 0.0
+    for _ in range(100):
+        began_s = time.perf_counter()
+        await asyncio.sleep(0.001)
+        longest_s = max(longest_s, time.perf_counter() - began_s)
+
+    assert not task.done()
+    assert longest_s < 0.1
+    task.cancel()
+
+
+async def test_a_batch_that_is_not_read_on_holds_nothing(compute: Compute, engine: Engine) -> None:
+    wanted = held(blocked_spec(geometry(500, 500), 0.1, seed=1, free=[0, 249_999]))
+    queries = [PathQuery(start=(0, 0), goal=(499, 499))] * 1_000
+
+    answers = engine.find_paths(wanted, queries, 100)
+    await anext(answers)
+    await asyncio.sleep(0.05)
+
+    assert (compute.budget.bytes_lent, compute.running) == (0, 0)
+    await answers.aclose()
+
+
+async def test_a_call_beyond_what_waits_is_refused() -> None:
+    compute = Compute(threads=1, bytes_max=2 << 30, waiting_max=0)
+    engine = engine_on(compute)
+    wanted = maze()
+    query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
+    task = asyncio.create_task(engine.find_path(wanted, query, 0))
+    await asyncio.sleep(0.3)
+    assert compute.running == 1
+
+    with pytest.raises(ComputeBusy):
+        await engine.find_path(wanted, query, 0)
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await compute.close()

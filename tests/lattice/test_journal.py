@@ -1,0 +1,257 @@
+"""What every journal promises, on the one in memory and on the event store."""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+
+import grpc.aio
+import pytest
+
+from girih.events.v1 import events_pb2 as events
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.lattice.domain import LatticeSpec
+from services.lattice.events_journal import EventsJournal
+from services.lattice.geometry import Geometry
+from services.lattice.journal import (
+    DamagedRecord,
+    Journal,
+    LatticeCreated,
+    LatticeDeleted,
+    Recorded,
+    SomethingElse,
+    StreamChanged,
+)
+from services.plumbing import correlation
+from services.plumbing.correlation import Call
+from tests.lattice.memory_journal import MemoryJournal
+from tests.lattice.worlds import blocked_spec, geometry, spec
+
+ABSENT = str(uuid4())
+
+
+@dataclass(frozen=True)
+class World:
+    """A journal, and a way to write into it what only a newer version would."""
+
+    journal: Journal
+    append_something_else: Callable[[str, str], Awaitable[None]]
+
+
+@pytest.fixture(params=["memory", "events"])
+def world(request: pytest.FixtureRequest) -> World:
+    if request.param == "memory":
+        return _in_memory()
+    return _on_events(request.getfixturevalue("events_channel"))
+
+
+@pytest.fixture
+def journal(world: World) -> Journal:
+    return world.journal
+
+
+def _in_memory() -> World:
+    journal = MemoryJournal()
+
+    async def append_something_else(tenant: str, lattice_id: str) -> None:
+        journal.append_something_else(tenant, lattice_id)
+
+    return World(journal, append_something_else)
+
+
+def _on_events(channel: grpc.aio.Channel) -> World:
+    stub = EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+    async def append_something_else(tenant: str, lattice_id: str) -> None:
+        event = events.Event(
+            id=str(uuid4()), stream=f"lattice-{lattice_id}", type="lattice.painted", json="{}"
+        )
+        with correlation.bind(Call(correlation_id="test", tenant=tenant)):
+            await stub.Append(events.AppendRequest(events=[event]))
+
+    return World(EventsJournal(channel, timeout_s=10), append_something_else)
+
+
+def creation(wanted: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:
+    return LatticeCreated.of(str(lattice_id or uuid4()), wanted, vertices=5, edges=2**70)
+
+
+async def create(journal: Journal, tenant: str, wanted: LatticeSpec | None = None) -> str:
+    created = creation(wanted or spec(3))
+    await journal.append_created(tenant, created, UUID(created.lattice_id))
+    return created.lattice_id
+
+
+async def whole_catalogue(
+    journal: Journal, tenant: str, after_revision: int = -1
+) -> list[Recorded]:
+    batches = journal.catalogue(tenant, after_revision=after_revision)
+    return [recorded async for batch in batches for recorded in batch]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        spec(10**9, 10**9),
+        spec(1),
+        LatticeSpec(geometry=Geometry((2, 3, 4), (True, False, True), True, False)),
+        blocked_spec(geometry(31, 33, moore=True), 0.3, seed=5),
+    ],
+    ids=["huge", "one site", "mixed", "blocked"],
+)
+async def test_a_creation_is_read_as_it_was_written(
+    journal: Journal, tenant: str, wanted: LatticeSpec
+) -> None:
+    created = creation(wanted)
+
+    appended = await journal.append_created(tenant, created, uuid4())
+    reading = await journal.read(tenant, created.lattice_id)
+
+    assert [recorded.happening for recorded in reading.recorded] == [created]
+    assert reading.recorded[0].recorded_at == appended.recorded_at
+    assert reading.revision == appended.revision
+
+
+async def test_the_largest_bitmap_is_read_as_it_was_written(journal: Journal, tenant: str) -> None:
+    # Chance cannot be compressed: this is the most that a creation can take.
+    bitmap = os.urandom(4 << 20)
+    created = creation(LatticeSpec(geometry=geometry(33_554_432), blocked=bitmap))
+
+    appended = await journal.append_created(tenant, created, uuid4())
+    reading = await journal.read(tenant, created.lattice_id)
+
+    assert [recorded.happening for recorded in reading.recorded] == [created]
+    assert reading.revision == appended.revision
+
+
+async def test_the_catalogue_has_every_creation_without_its_bitmap(
+    journal: Journal, tenant: str
+) -> None:
+    created = creation(blocked_spec(geometry(9, 9), 0.3, seed=6))
+
+    appended = await journal.append_created(tenant, created, uuid4())
+
+    (recorded,) = await whole_catalogue(journal, tenant)
+    assert recorded.happening == replace(created, blocked=b"")
+    assert (recorded.revision, recorded.recorded_at) == (0, appended.recorded_at)
+
+
+async def test_a_lattice_is_created_once(journal: Journal, tenant: str) -> None:
+    created = creation(spec(3))
+    await journal.append_created(tenant, created, uuid4())
+
+    with pytest.raises(StreamChanged):
+        await journal.append_created(tenant, created, uuid4())
+
+    assert len(await whole_catalogue(journal, tenant)) == 1
+
+
+async def test_the_same_command_is_recorded_once(journal: Journal, tenant: str) -> None:
+    created, command_id = creation(blocked_spec(geometry(9, 9), 0.3, seed=7)), uuid4()
+
+    first = await journal.append_created(tenant, created, command_id)
+    again = await journal.append_created(tenant, created, command_id)
+
+    assert (first.is_new, again.is_new) == (True, False)
+    assert (first.recorded_at, first.revision) == (again.recorded_at, again.revision)
+    assert len(await whole_catalogue(journal, tenant)) == 1
+
+
+async def test_a_command_with_other_content_is_refused(journal: Journal, tenant: str) -> None:
+    command_id = uuid4()
+    await journal.append_created(tenant, creation(spec(3), command_id), command_id)
+
+    with pytest.raises(StreamChanged):
+        await journal.append_created(tenant, creation(spec(4), command_id), command_id)
+
+
+async def test_a_deletion_is_read_in_both_streams(journal: Journal, tenant: str) -> None:
+    lattice_id = await create(journal, tenant)
+
+    await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=uuid4())
+
+    deleted = LatticeDeleted(lattice_id=lattice_id)
+    assert (await journal.read(tenant, lattice_id)).recorded[-1].happening == deleted
+    assert (await whole_catalogue(journal, tenant))[-1].happening == deleted
+
+
+@pytest.mark.parametrize("revision", [1, 7])
+async def test_nothing_is_deleted_at_another_revision(
+    journal: Journal, tenant: str, revision: int
+) -> None:
+    lattice_id = await create(journal, tenant)
+
+    with pytest.raises(StreamChanged):
+        await journal.append_deleted(
+            tenant, lattice_id, expected_revision=revision, command_id=uuid4()
+        )
+
+    assert len((await journal.read(tenant, lattice_id)).recorded) == 1
+    assert len(await whole_catalogue(journal, tenant)) == 1
+
+
+async def test_a_deletion_by_the_same_command_is_recorded_once(
+    journal: Journal, tenant: str
+) -> None:
+    lattice_id, command_id = await create(journal, tenant), uuid4()
+
+    for _ in range(3):
+        await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=command_id)
+
+    assert len((await journal.read(tenant, lattice_id)).recorded) == 2
+
+
+async def test_only_what_came_after_a_revision_is_read(journal: Journal, tenant: str) -> None:
+    lattice_id = await create(journal, tenant)
+    await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=uuid4())
+
+    (recorded,) = (await journal.read(tenant, lattice_id, after_revision=0)).recorded
+    nothing = await journal.read(tenant, lattice_id, after_revision=1)
+
+    assert isinstance(recorded.happening, LatticeDeleted)
+    assert (nothing.revision, len(nothing.recorded)) == (1, 0)
+
+
+async def test_a_lattice_that_never_was_reads_as_nothing(journal: Journal, tenant: str) -> None:
+    reading = await journal.read(tenant, ABSENT)
+
+    assert (reading.revision, len(reading.recorded)) == (-1, 0)
+
+
+async def test_the_catalogue_is_read_on_from_where_it_was_left(
+    journal: Journal, tenant: str
+) -> None:
+    ids = [await create(journal, tenant) for _ in range(5)]
+
+    tail = await whole_catalogue(journal, tenant, after_revision=2)
+
+    told = [recorded.happening for recorded in tail]
+    assert [one.lattice_id for one in told if isinstance(one, LatticeCreated)] == ids[3:]
+    assert [recorded.revision for recorded in tail] == [3, 4]
+
+
+async def test_what_a_newer_version_wrote_is_told_as_something_else(
+    world: World, tenant: str
+) -> None:
+    lattice_id = await create(world.journal, tenant)
+
+    await world.append_something_else(tenant, lattice_id)
+
+    reading = await world.journal.read(tenant, lattice_id)
+    assert reading.recorded[-1].happening == SomethingElse(event_type="lattice.painted")
+    assert reading.revision == 1
+
+
+async def test_tenants_see_only_their_own(journal: Journal, tenant: str) -> None:
+    lattice_id = await create(journal, tenant)
+
+    assert not (await journal.read(f"{tenant}-other", lattice_id)).recorded
+    assert not await whole_catalogue(journal, f"{tenant}-other")
+
+
+def test_a_bitmap_that_is_not_the_one_created_is_noticed() -> None:
+    created = creation(blocked_spec(geometry(9, 9), 0.3, seed=8))
+    damaged = bytes([created.blocked[0] ^ 1]) + created.blocked[1:]
+
+    with pytest.raises(DamagedRecord):
+        replace(created, blocked=damaged)
