@@ -1,0 +1,49 @@
+"""A migrated database, the store on it, and the whole service in this process."""
+
+from collections.abc import AsyncIterator
+
+import grpc.aio
+import pytest
+
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.events.app import built
+from services.events.database import Database
+from services.events.postgres_store import PostgresEventStore
+from services.events.settings import Settings
+from services.plumbing.server import running
+from tests.events.serving import opened, until_serving
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """The settings of a process in development, on an empty database."""
+    return Settings.from_environ({"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url})
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, migrated and connected to."""
+    async with opened(settings) as database:
+        yield database
+
+
+@pytest.fixture
+def store(database: Database) -> PostgresEventStore:
+    return PostgresEventStore(database)
+
+
+@pytest.fixture
+async def channel(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the whole service, which serves in this process."""
+    async with (
+        built(settings) as server,
+        running(server, "127.0.0.1:0") as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        await until_serving(channel)
+        yield channel
+
+
+@pytest.fixture
+def events(channel: grpc.aio.Channel) -> EventStoreServiceStub:
+    return EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated

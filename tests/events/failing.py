@@ -1,0 +1,56 @@
+"""A real log whose connection breaks, or whose head moves, at moments that tests choose."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from services.events.domain import LogState, PlacedEvent, StoredEvent
+from services.events.store import Log, LogView, WriteResult
+from services.plumbing.errors import Unavailable
+
+Moment = Callable[[], Awaitable[None]]
+
+
+async def nothing() -> None:
+    """Let it be."""
+
+
+async def connection_lost() -> None:
+    raise Unavailable("the connection was lost")
+
+
+class FailingLog:
+    """Passes everything to `log`; what happens before and after writes is set by the test."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.before_write: list[Moment] = []
+        self.after_write: list[Moment] = []
+        self.calls: list[str] = []
+
+    async def state(self, streams: Sequence[str]) -> LogState:
+        self.calls.append("state")
+        return await self._log.state(streams)
+
+    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+        self.calls.append("find")
+        return await self._log.find(event_ids)
+
+    async def write(
+        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
+    ) -> WriteResult:
+        self.calls.append("write")
+        await _next(self.before_write)
+        result = await self._log.write(head, placed, records)
+        await _next(self.after_write)
+        return result
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[LogView]:
+        self.calls.append("lock")
+        async with self._log.locked() as view:
+            yield view
+
+
+async def _next(moments: list[Moment]) -> None:
+    if moments:
+        await moments.pop(0)()

@@ -1,0 +1,47 @@
+"""Waits for databases and services to be there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.events.database import Database
+from services.events.settings import Settings
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """A database, migrated and connected to inside the block."""
+    database = Database(settings)
+    keeping = asyncio.create_task(database.keep_open())
+
+    async def is_open() -> bool:
+        if keeping.done():
+            await keeping
+        return (await database.status()).latency_ms is not None
+
+    try:
+        await eventually(is_open)
+        yield database
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+
+async def until_serving(channel: grpc.aio.Channel, service: str = "") -> None:
+    await eventually(lambda: is_serving(channel, service))
+
+
+async def is_serving(channel: grpc.aio.Channel, service: str = "") -> bool:
+    health = health_pb2_grpc.HealthStub(channel)
+    answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+    """Return once `holds` answers True."""
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110 - what is waited for is in other processes
+            await asyncio.sleep(0.02)

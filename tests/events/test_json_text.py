@@ -1,0 +1,71 @@
+"""JSON that every reader can take is let in, everything else is not."""
+
+import time
+
+import pytest
+
+from services.events.json_text import DEPTH_MAX, problem
+
+
+def nested(depth: int, opening: str = "[", closing: str = "]") -> str:
+    return opening * depth + closing * depth
+
+
+GOOD = {
+    "null": "null",
+    "a number": "-0.5e-300",
+    "a large integer": "9" * 300,
+    "text": '"\\ud83d\\ude00 \\n é"',
+    "spaces around": " \t\r\n{} ",
+    "an escaped backslash before u0000": '"\\\\u0000"',
+    "deep enough": nested(DEPTH_MAX),
+    "broad": "[" + ",".join(["[]"] * 1_000) + "]",
+    "the same key twice": '{"a":1,"a":2}',
+}
+BAD = {
+    "nothing": "",
+    "only spaces": "  ",
+    "NaN": "NaN",
+    "Infinity": "[Infinity]",
+    "minus Infinity": "-Infinity",
+    "beyond a double": "1e400",
+    "an integer beyond a double": "1" * 400,
+    "\\u0000 in a text": '"a\\u0000"',
+    "\\u0000 in a key": '{"a":[{"\\u0000":1}]}',
+    "a raw NUL": '"\x00"',
+    "a raw newline in a text": '"\n"',
+    "a high surrogate alone": '"\\ud800"',
+    "a low surrogate alone": '"\\udc00"',
+    "too deep": nested(DEPTH_MAX + 1),
+    "too deep in objects": '{"a":' * 65 + "1" + "}" * 65,
+    "10,000 levels": nested(10_000),
+    "1,000,000 levels": nested(1_000_000),
+    "1,000,000 levels, never closed": "[" * 1_000_000,
+    "two texts": "{} {}",
+    "a trailing comma": "[1,]",
+    "a comment": "/* */1",
+    "single quotes": "'a'",
+    "a leading zero": "01",
+    "a hexadecimal number": "0x10",
+    "a byte order mark": "\ufeff{}",
+    "half a text": '{"a":',
+}
+
+
+@pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
+def test_lets_in(text: str) -> None:
+    assert problem(text) is None
+
+
+@pytest.mark.parametrize("text", BAD.values(), ids=BAD)
+def test_refuses(text: str) -> None:
+    assert problem(text) is not None
+
+
+def test_a_text_made_to_be_slow_takes_no_longer_than_its_size_excuses() -> None:
+    text = '["\\u0000' + '","' * 300_000 + '"]'
+    began = time.perf_counter()
+
+    assert problem(text) is not None
+
+    assert time.perf_counter() - began < 2.0

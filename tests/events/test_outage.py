@@ -1,0 +1,145 @@
+"""PostgreSQL goes and comes back. Nothing acknowledged is lost, and nothing is restarted."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from cli.postgres import EmbeddedPostgres
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.events.app import built
+from services.events.settings import Settings
+from services.plumbing.server import running
+from tests.events.making import append_of
+from tests.events.serving import eventually, is_serving, until_serving
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A durable server that a test may kill."""
+    with EmbeddedPostgres(tmp_path / "data") as server:
+        yield server
+
+
+@pytest.fixture
+async def channel(own_postgres: EmbeddedPostgres) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a service on that server."""
+    settings = Settings.from_environ(
+        {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": own_postgres.url}
+    )
+    async with (
+        built(settings) as server,
+        running(server, "127.0.0.1:0") as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield channel
+
+
+@pytest.fixture
+def events(channel: grpc.aio.Channel) -> EventStoreServiceStub:
+    return EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+
+async def stored_ids(events: EventStoreServiceStub) -> list[str]:
+    responses = [response async for response in events.Read(pb.ReadRequest())]
+    return [recorded.event.id for response in responses for recorded in response.events]
+
+
+async def append_until_answered(events: EventStoreServiceStub, request: pb.AppendRequest) -> int:
+    """Repeat one call until it is answered; gives the position it was told."""
+    while True:
+        try:
+            response = await events.Append(request, timeout=5)
+        except grpc.aio.AioRpcError as error:
+            assert error.code() in {  # noqa: PT017 - what it may be while the database is away
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+            }
+            await asyncio.sleep(0.05)
+        else:
+            return int(response.placements[0].position)
+
+
+async def test_a_killed_database_loses_and_doubles_nothing(
+    own_postgres: EmbeddedPostgres, channel: grpc.aio.Channel, events: EventStoreServiceStub
+) -> None:
+    await until_serving(channel)
+    told: dict[str, int] = {}
+    is_over = asyncio.Event()
+
+    async def writer(number: int) -> None:
+        while not is_over.is_set():
+            request = append_of(f"s-{number}")
+            told[request.events[0].id] = await append_until_answered(events, request)
+
+    async def kill_again_and_again() -> None:
+        for _ in range(4):
+            await asyncio.sleep(0.4)
+            await asyncio.to_thread(own_postgres.kill)
+            await asyncio.to_thread(own_postgres.start)
+        await asyncio.sleep(0.4)
+        is_over.set()
+
+    await asyncio.gather(kill_again_and_again(), *[writer(number) for number in range(8)])
+
+    stored = await stored_ids(events)
+    assert len(told) > 50
+    assert {stored[position - 1]: position for position in told.values()} == told
+    assert len(set(stored)) == len(stored)
+
+
+async def test_calls_fail_soon_and_health_follows_while_the_database_is_away(
+    own_postgres: EmbeddedPostgres, channel: grpc.aio.Channel, events: EventStoreServiceStub
+) -> None:
+    await until_serving(channel)
+    await events.Append(append_of("s"))
+    await asyncio.to_thread(own_postgres.stop)
+
+    async def is_away() -> bool:
+        return not await is_serving(channel, "girih.events.v1.EventStoreService")
+
+    await eventually(is_away, within_s=10)
+    async with asyncio.timeout(15):
+        for call in (
+            events.Append(append_of("s")),
+            events.GetLog(pb.GetLogRequest()),
+            events.Read(pb.ReadRequest()).read(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    status = await events.GetDatabaseStatus(pb.GetDatabaseStatusRequest())
+    assert not status.reachable
+
+    await asyncio.to_thread(own_postgres.start)
+
+    await until_serving(channel, "girih.events.v1.EventStoreService")
+    await events.Append(append_of("s"))
+    assert len(await stored_ids(events)) in {2, 3}
+
+
+async def test_serves_by_itself_when_the_database_comes_up_after_it(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "data")
+    settings = Settings.from_environ(
+        {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": postgres.url}
+    )
+    async with (
+        built(settings) as server,
+        running(server, "127.0.0.1:0") as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        events = EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        assert not await is_serving(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await events.GetLog(pb.GetLogRequest())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+        await asyncio.to_thread(postgres.start)
+        try:
+            await until_serving(channel)
+            assert (await events.GetLog(pb.GetLogRequest())).head_position == 0
+        finally:
+            await asyncio.to_thread(postgres.stop)

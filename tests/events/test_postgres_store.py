@@ -1,0 +1,223 @@
+"""The store keeps its promises on a real PostgreSQL."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from services.events.database import Database
+from services.events.domain import NO_REVISION, LogState, PlacedEvent, StoredEvent
+from services.events.postgres_store import PostgresEventStore
+from services.events.settings import Settings
+from services.events.store import Log, WriteResult
+from services.plumbing.database import UnsafeDatabase
+from tests.events.making import event_id, new_event
+from tests.events.serving import eventually
+
+
+def placed(head: int, *streams: str, first_id: int = 0) -> tuple[list[PlacedEvent], list[bytes]]:
+    """The next events behind `head`, the first of each stream at revision 0."""
+    revisions = dict.fromkeys(streams, -1)
+    result = []
+    for number, stream in enumerate(streams, 1):
+        revisions[stream] += 1
+        event = new_event(stream, with_id=event_id((first_id or head) + number))
+        result.append(PlacedEvent(event, head + number, revisions[stream], b""))
+    return result, [f"record {one.position}".encode() for one in result]
+
+
+async def write(log: Log, head: int, *streams: str, first_id: int = 0) -> WriteResult:
+    return await log.write(head, *placed(head, *streams, first_id=first_id))
+
+
+async def test_a_log_is_empty_before_its_first_event(store: PostgresEventStore) -> None:
+    assert await store.head("acme") == 0
+    assert await store.log("acme").state(["a"]) == LogState(0, {"a": NO_REVISION})
+
+
+async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) -> None:
+    log = store.log("acme")
+    await log.state([])
+    await write(log, 0, "a", "b", "a")
+
+    assert await log.state(["a", "b", "c"]) == LogState(3, {"a": 1, "b": 0, "c": NO_REVISION})
+    assert await log.state([]) == LogState(3, {})
+    assert await store.head("acme") == 3
+
+
+async def test_writes_nothing_when_the_head_has_moved(store: PostgresEventStore) -> None:
+    log = store.log("acme")
+    await log.state([])
+    await write(log, 0, "a", "a")
+
+    assert await write(log, 1, "b", first_id=50) is WriteResult.HEAD_MOVED
+    assert await log.state(["b"]) == LogState(2, {"b": NO_REVISION})
+
+
+async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEventStore) -> None:
+    log = store.log("acme")
+    await log.state([])
+    await write(log, 0, "a", "b")
+
+    assert await write(log, 2, "d", "e", first_id=1) is WriteResult.ID_STORED
+    assert await log.state(["d", "e"]) == LogState(2, {"d": NO_REVISION, "e": NO_REVISION})
+
+
+async def test_finds_where_ids_are_and_leaves_out_the_rest(store: PostgresEventStore) -> None:
+    log = store.log("acme")
+    await log.state([])
+    events, records = placed(0, "a", "a")
+    await log.write(0, events, records)
+
+    assert await log.find([event_id(2), event_id(9)]) == {
+        event_id(2): StoredEvent(2, 1, events[1].event.digest)
+    }
+
+
+async def test_tenants_share_neither_positions_nor_streams_nor_ids(
+    store: PostgresEventStore,
+) -> None:
+    ours, theirs = store.log("acme"), store.log("globex")
+    await ours.state([])
+    await theirs.state([])
+    await write(ours, 0, "a", "a")
+
+    assert await theirs.state(["a"]) == LogState(0, {"a": NO_REVISION})
+    assert await theirs.find([event_id(1)]) == {}
+    assert await write(theirs, 0, "a") is WriteResult.WRITTEN
+    assert await store.head("acme") == 2
+
+
+async def test_what_is_written_under_the_lock_is_gone_when_the_block_fails(
+    store: PostgresEventStore,
+) -> None:
+    log = store.log("acme")
+    await log.state([])
+
+    async def fail_after_writing() -> None:
+        async with log.locked() as view:
+            assert await view.write(0, *placed(0, "a")) is WriteResult.WRITTEN
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail_after_writing()
+
+    assert await store.head("acme") == 0
+
+
+async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -> None:
+    log = store.log("acme")
+    await log.state([])
+
+    async with log.locked() as view:
+        late = asyncio.create_task(write(log, 0, "b", first_id=50))
+        await asyncio.sleep(0.1)
+        assert not late.done()
+        await view.write(0, *placed(0, "a"))
+
+    assert await late is WriteResult.HEAD_MOVED
+
+
+async def test_an_append_that_commits_late_never_appears_below_a_later_one(
+    store: PostgresEventStore, settings: Settings
+) -> None:
+    log = store.log("acme")
+    await log.state([])
+    await write(log, 0, "a")
+    other = await asyncpg.connect(settings.database_url.get_secret_value())
+    late = other.transaction()
+    await late.start()
+    await other.execute("UPDATE events.logs SET head = head + 1 WHERE tenant = 'acme'")
+    await other.execute(
+        "INSERT INTO events.records (log, position, revision, event_id, stream, digest, record)"
+        " SELECT log, 2, 0, gen_random_uuid(), 'late', digest, record FROM events.records"
+    )
+
+    meanwhile = asyncio.create_task(write(log, 1, "b", first_id=50))
+    await asyncio.sleep(0.1)
+    seen_before = await store.head("acme"), (await log.state(["b"])).revisions["b"]
+    await late.commit()
+    await other.close()
+
+    assert seen_before == (1, NO_REVISION)
+    assert await meanwhile is WriteResult.HEAD_MOVED
+    assert await write(log, 2, "b", first_id=50) is WriteResult.WRITTEN
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events.records SET record = ''",
+        "DELETE FROM events.records",
+        "TRUNCATE events.records",
+    ],
+)
+async def test_history_cannot_be_rewritten(
+    store: PostgresEventStore, settings: Settings, statement: str
+) -> None:
+    log = store.log("acme")
+    await log.state([])
+    await write(log, 0, "a")
+    owner = await asyncpg.connect(settings.database_url.get_secret_value())
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        await owner.execute(statement)
+
+    await owner.close()
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 40])
+async def test_finds_the_revision_at_any_position(store: PostgresEventStore, length: int) -> None:
+    log = store.log("acme")
+    await log.state([])
+    streams = ["a" if number % 3 == 2 else "other" for number in range(3 * length)]
+    positions = [number + 1 for number, stream in enumerate(streams) if stream == "a"]
+    if streams:
+        await write(log, 0, *streams)
+
+    found = [
+        await store.revision_at("acme", "a", position) for position in range(1, 3 * length + 3)
+    ]
+
+    assert found == [
+        sum(before < position for before in positions) for position in range(1, 3 * length + 3)
+    ]
+
+
+async def test_a_database_that_lies_about_durability_is_refused_in_production(
+    database_url: str,
+) -> None:
+    settings = Settings.from_environ(
+        {"GIRIH_ENVIRONMENT": "production", "DATABASE_URL": database_url}
+    )
+
+    with pytest.raises(UnsafeDatabase, match="fsync"):
+        await Database(settings).keep_open()
+
+
+async def test_status_tells_how_the_pool_is_used(database: Database) -> None:
+    async with database.connection():
+        status = await database.status()
+
+    assert status.latency_ms is not None
+    assert status.latency_ms > 0
+    assert status.server_version[0].isdigit()
+    assert (status.pool_size, status.pool_idle, status.pool_waiting) == (2, 1, 0)
+
+
+async def test_status_counts_who_waits_for_a_connection(database: Database) -> None:
+    release = asyncio.Event()
+
+    async def use() -> None:
+        async with database.connection():
+            await release.wait()
+
+    users = [asyncio.create_task(use()) for _ in range(13)]
+
+    async def three_wait() -> bool:
+        return database.pool_waiting == 3
+
+    await eventually(three_wait)
+    release.set()
+    await asyncio.gather(*users)
+    assert database.pool_waiting == 0

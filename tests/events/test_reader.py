@@ -1,0 +1,181 @@
+"""Reading gives every record once and in order, in pages that stay small."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import pytest
+
+from services.events.domain import PlacedEvent
+from services.events.postgres_store import PostgresEventStore
+from services.events.reader import PAGE_BYTES_MAX, Reader, Span
+from services.events.store import Page, PageRequest
+from tests.events.making import new_event
+
+TENANT = "acme"
+
+
+async def fill(store: PostgresEventStore, records: Sequence[bytes], *streams: str) -> None:
+    """Append `records` to the streams in turn."""
+    log = store.log(TENANT)
+    await log.state([])
+    names = streams or ("s",)
+    placed = [
+        PlacedEvent(new_event(names[index % len(names)]), index + 1, index // len(names), b"")
+        for index in range(len(records))
+    ]
+    for start in range(0, len(records), 1_000):
+        part = slice(start, start + 1_000)
+        await log.write(start, placed[part], records[part])
+
+
+async def read(store: PostgresEventStore, span: Span) -> list[bytes]:
+    return [record async for group in Reader(store).read(TENANT, span) for record in group]
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(1, count + 1)]
+
+
+SPANS = {
+    "everything": (Span(), range(1, 31)),
+    "backwards": (Span(is_backwards=True), range(30, 0, -1)),
+    "from a position": (Span(from_position=28), range(28, 31)),
+    "backwards from a position": (Span(is_backwards=True, from_position=3), range(3, 0, -1)),
+    "from beyond the end": (Span(from_position=31), ()),
+    "backwards from beyond the end": (
+        Span(is_backwards=True, from_position=2**63 - 1),
+        range(30, 0, -1),
+    ),
+    "some": (Span(limit=2), (1, 2)),
+    "some backwards": (Span(is_backwards=True, limit=2), (30, 29)),
+    "a stream": (Span("b"), range(2, 31, 3)),
+    "a stream backwards": (Span("b", is_backwards=True), range(29, 0, -3)),
+    "a stream from a revision": (Span("b", from_revision=8), (26, 29)),
+    "a stream backwards from a revision": (
+        Span("b", is_backwards=True, from_revision=1),
+        (5, 2),
+    ),
+    "a stream from beyond its end": (Span("b", from_revision=10), ()),
+    "a stream from a position of another": (Span("b", from_position=24), (26, 29)),
+    "a stream backwards from a position of its own": (
+        Span("b", is_backwards=True, from_position=5),
+        (5, 2),
+    ),
+    "a stream backwards from a position before it": (
+        Span("b", is_backwards=True, from_position=1),
+        (),
+    ),
+    "a stream backwards from beyond the end": (
+        Span("b", is_backwards=True, from_position=2**63 - 1),
+        range(29, 0, -3),
+    ),
+    "a stream that does not exist": (Span("z"), ()),
+    "one of a stream": (Span("c", limit=1), (3,)),
+}
+
+
+@pytest.mark.parametrize(("span", "expected"), SPANS.values(), ids=SPANS)
+async def test_reads(store: PostgresEventStore, span: Span, expected: Sequence[int]) -> None:
+    await fill(store, numbered(30), "a", "b", "c")
+
+    assert await read(store, span) == [b"%d" % number for number in expected]
+
+
+async def test_reads_nothing_from_a_log_that_nobody_appended_to(
+    store: PostgresEventStore,
+) -> None:
+    assert await read(store, Span()) == []
+    assert await read(store, Span("s", from_position=7)) == []
+
+
+@pytest.mark.parametrize("count", [1_023, 1_024, 1_025, 2_500])
+@pytest.mark.parametrize("is_backwards", [False, True])
+async def test_pages_join_without_gap_or_repetition(
+    store: PostgresEventStore, count: int, is_backwards: bool
+) -> None:
+    await fill(store, numbered(count))
+
+    expected = numbered(count)[:: -1 if is_backwards else 1]
+    assert await read(store, Span(is_backwards=is_backwards)) == expected
+    assert await read(store, Span("s", is_backwards=is_backwards)) == expected
+
+
+@pytest.mark.parametrize("is_backwards", [False, True])
+async def test_records_of_any_size_come_whole_and_in_order(
+    store: PostgresEventStore, is_backwards: bool
+) -> None:
+    sizes = [1, 512, 513, 2_000_000, 3, 60_000, 0, *[700] * 1_500, 1, 1, 300_000, 300_000, 9]
+    records = [bytes(size) + b"%d" % index for index, size in enumerate(sizes)]
+    await fill(store, records)
+
+    assert (
+        await read(store, Span(is_backwards=is_backwards))
+        == (records[:: -1 if is_backwards else 1])
+    )
+    assert (
+        await read(store, Span(limit=3, is_backwards=is_backwards))
+        == (records[:: -1 if is_backwards else 1][:3])
+    )
+
+
+async def test_no_group_exceeds_a_page_unless_it_is_a_single_record(
+    store: PostgresEventStore,
+) -> None:
+    await fill(
+        store, [bytes(size) for size in [10] * 100 + [200_000] * 20 + [900_000] + [5_000] * 300]
+    )
+
+    groups = [group async for group in Reader(store).read(TENANT, Span())]
+
+    assert all(len(group) == 1 or sum(map(len, group)) <= PAGE_BYTES_MAX for group in groups)
+    assert sum(map(len, groups)) == 421
+
+
+async def test_goes_on_to_what_is_appended_while_it_reads(store: PostgresEventStore) -> None:
+    await fill(store, numbered(1_024))
+    log = store.log(TENANT)
+    late = PlacedEvent(new_event(), 1_025, 1_024, b"")
+
+    seen: list[bytes] = []
+    async with aclosing(Reader(store).read(TENANT, Span(from_position=1))) as groups:
+        async for group in groups:
+            seen += group
+            if len(seen) == 1_024:
+                await log.write(1_024, [late], [b"late"])
+
+    assert seen[:1_024] == numbered(1_024)
+    assert seen[1_024:] in ([], [b"late"])
+
+
+class CountingStore(PostgresEventStore):
+    """Counts the pages asked for."""
+
+    def __init__(self, store: PostgresEventStore) -> None:
+        super().__init__(store._connections)
+        self.page_count = 0
+
+    async def page(self, tenant: str, request: PageRequest) -> Page:
+        self.page_count += 1
+        return await super().page(tenant, request)
+
+
+async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
+    store: PostgresEventStore,
+) -> None:
+    await fill(store, numbered(5_000))
+    counting = CountingStore(store)
+
+    async with aclosing(Reader(counting).read(TENANT, Span())) as groups:
+        await anext(groups)
+        await asyncio.sleep(0.1)
+
+        assert counting.page_count == 2
+
+
+async def test_a_limit_within_a_page_costs_one_page(store: PostgresEventStore) -> None:
+    await fill(store, numbered(50))
+    counting = CountingStore(store)
+
+    assert len([group async for group in Reader(counting).read(TENANT, Span(limit=50))]) == 1
+    assert counting.page_count == 1

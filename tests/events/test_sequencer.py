@@ -1,0 +1,321 @@
+"""Callers get their own outcome, only after the commit, and nobody else's trouble."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from services.events import convert
+from services.events.committer import Committer, CommitterLimits
+from services.events.domain import Placement, Proposal
+from services.events.errors import (
+    AppendQueueFull,
+    DatabaseUnavailable,
+    EventIdReused,
+    PreconditionFailed,
+)
+from services.events.postgres_store import PostgresEventStore
+from services.events.reader import Reader, Span
+from services.events.sequencer import SequencerLimits, Sequencers
+from tests.events.counting import Counts
+from tests.events.failing import FailingLog, Moment
+from tests.events.making import ABSENT, new_event, parsed, proposal
+from tests.events.serving import eventually
+
+TENANT = "acme"
+
+
+class Gate:
+    """Holds writes back until it opens."""
+
+    def __init__(self) -> None:
+        self.is_reached = asyncio.Event()
+        self.opens = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.is_reached.set()
+        await self.opens.wait()
+
+
+class Bench:
+    """Sequencers on real logs whose writes can be made to fail or wait."""
+
+    def __init__(self, store: PostgresEventStore, limits: SequencerLimits) -> None:
+        self.store = store
+        self.counts = Counts()
+        self.logs: dict[str, FailingLog] = {}
+        self.before_write: list[Moment] = []
+        self.sequencers = Sequencers(self._committer, self.counts, limits)
+
+    def _committer(self, tenant: str) -> Committer:
+        log = self.logs[tenant] = FailingLog(self.store.log(tenant))
+        log.before_write = self.before_write
+        return Committer(log, convert.encoder_at, self.counts, CommitterLimits())
+
+    def start(self, *proposals: Proposal) -> list["asyncio.Task[Sequence[Placement]]"]:
+        return [
+            asyncio.create_task(_append(self.sequencers, TENANT, appended))
+            for appended in proposals
+        ]
+
+    async def stored_ids(self, tenant: str = TENANT) -> list[str]:
+        reader = Reader(self.store)
+        groups = [group async for group in reader.read(tenant, Span())]
+        return [recorded.event.id for group in groups for recorded in parsed(group)]
+
+
+async def _append(sequencers: Sequencers, tenant: str, appended: Proposal) -> Sequence[Placement]:
+    return await sequencers.append(tenant, appended)
+
+
+@pytest.fixture
+def limits() -> SequencerLimits:
+    return SequencerLimits()
+
+
+@pytest.fixture
+async def bench(store: PostgresEventStore, limits: SequencerLimits) -> AsyncIterator[Bench]:
+    bench = Bench(store, limits)
+    yield bench
+    await bench.sequencers.close()
+
+
+async def test_what_gathers_while_a_batch_is_written_is_written_together(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    first = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+
+    rest = bench.start(*[proposal(new_event("a")) for _ in range(50)])
+    await asyncio.sleep(0)
+    gate.opens.set()
+    await asyncio.gather(*first, *rest)
+
+    assert bench.counts.batches == [1, 50]
+    assert bench.counts.queued_now == 0
+
+
+async def test_answers_nobody_before_the_commit(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    (append,) = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+
+    await asyncio.sleep(0.05)
+    assert not append.done()
+    assert await bench.store.head(TENANT) == 0
+
+    gate.opens.set()
+    await append
+    assert await bench.store.head(TENANT) == 1
+
+
+async def test_a_batch_is_bounded_in_events(store: PostgresEventStore) -> None:
+    bench = Bench(store, SequencerLimits(batch_weight=10))
+    two = [proposal(new_event("a"), new_event("a")) for _ in range(12)]
+
+    await asyncio.gather(*bench.start(*two, proposal(*[new_event("b") for _ in range(15)])))
+
+    assert bench.counts.batches == [10, 10, 4, 15]
+
+
+async def test_a_batch_is_bounded_in_bytes(store: PostgresEventStore) -> None:
+    bench = Bench(store, SequencerLimits(batch_bytes=25_000))
+    large = [proposal(new_event("a", content="x" * 10_000)) for _ in range(5)]
+
+    await asyncio.gather(*bench.start(*large))
+
+    assert bench.counts.batches == [2, 2, 1]
+
+
+async def test_preconditions_count_for_a_batch(store: PostgresEventStore) -> None:
+    bench = Bench(store, SequencerLimits(batch_weight=10))
+    wide = [
+        proposal(new_event("a"), expecting={f"s-{number}": ABSENT for number in range(7)})
+        for _ in range(2)
+    ]
+
+    await asyncio.gather(*bench.start(*wide))
+
+    assert bench.counts.batches == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        SequencerLimits(queue_weight=3),
+        SequencerLimits(queue_bytes=500),
+        SequencerLimits(total_bytes=700),
+    ],
+    ids=["events", "bytes", "bytes of all logs"],
+)
+async def test_refuses_what_would_make_the_queue_too_long(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    started = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+
+    crowd = bench.start(*[proposal(new_event("a", content="x" * 50)) for _ in range(20)])
+    await asyncio.sleep(0)
+    gate.opens.set()
+    outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+
+    refused = [one for one in outcomes if isinstance(one, AppendQueueFull)]
+    assert 0 < len(refused) < 20
+    assert all(one.retry_after_s > 0 for one in refused)
+    await asyncio.gather(*started)
+    assert await bench.store.head(TENANT) == 21 - len(refused)
+
+
+async def test_a_caller_that_leaves_while_it_waits_is_not_appended(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    started = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+    leaving, staying = bench.start(proposal(new_event("a")), proposal(new_event("a")))
+    await asyncio.sleep(0)
+
+    leaving.cancel()
+    gate.opens.set()
+    await asyncio.gather(*started, staying)
+
+    assert bench.counts.batches == [1, 1]
+    assert bench.counts.queued_now == 0
+
+
+async def test_a_caller_that_leaves_does_not_end_the_batch_it_is_in(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    leaving, staying = bench.start(proposal(new_event("a")), proposal(new_event("a")))
+    await gate.is_reached.wait()
+
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    gate.opens.set()
+
+    (place,) = await staying
+    assert (place.position, place.revision) == (2, 1)
+    assert await bench.store.head(TENANT) == 2
+
+
+async def test_a_storm_of_leaving_callers_loses_nothing_that_was_acknowledged(
+    bench: Bench,
+) -> None:
+    dice = random.Random(7)
+    acknowledged: dict[str, int] = {}
+
+    async def caller(number: int) -> None:
+        for _ in range(15):
+            event = new_event(f"s-{number % 7}")
+            try:
+                async with asyncio.timeout(dice.choice([0.0005, 0.002, 0.005, 1.0])):
+                    (place,) = await bench.sequencers.append(TENANT, proposal(event))
+            except TimeoutError:
+                continue
+            acknowledged[event.event_id] = place.position
+
+    await asyncio.gather(*[caller(number) for number in range(40)])
+    await bench.sequencers.close()
+
+    stored = await bench.stored_ids()
+    assert len(acknowledged) > 100
+    assert len(set(stored)) == len(stored)
+    assert {stored[position - 1] for position in acknowledged.values()} == set(acknowledged)
+
+
+async def test_one_bad_append_in_many_disturbs_no_other(bench: Bench) -> None:
+    first = new_event("a", content="one")
+    await bench.sequencers.append(TENANT, proposal(first))
+    good = [proposal(new_event(f"s-{number}")) for number in range(30)]
+    reused = proposal(new_event("a", content="two", with_id=first.event_id))
+    failing = proposal(new_event("b"), expecting={"a": ABSENT})
+
+    outcomes = await asyncio.gather(
+        *bench.start(*good[:15], reused, *good[15:], failing), return_exceptions=True
+    )
+
+    assert isinstance(outcomes.pop(15), EventIdReused)
+    assert isinstance(outcomes.pop(), PreconditionFailed)
+    positions = [places[0].position for places in outcomes if not isinstance(places, BaseException)]
+    assert positions == list(range(2, 32))
+
+
+async def test_what_the_database_refuses_harms_only_the_one_who_sent_it(bench: Bench) -> None:
+    poison = new_event("a")._replace(digest=b"too short")
+
+    outcomes = await asyncio.gather(
+        *bench.start(proposal(new_event("a")), proposal(poison), proposal(new_event("a"))),
+        return_exceptions=True,
+    )
+
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "list",
+        "CheckViolationError",
+        "list",
+    ]
+    assert await bench.store.head(TENANT) == 2
+
+
+async def test_logs_of_two_tenants_do_not_wait_for_each_other(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    (held,) = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+
+    (place,) = await bench.sequencers.append("globex", proposal(new_event("a")))
+
+    assert (place.position, place.revision) == (1, 0)
+    assert not held.done()
+    gate.opens.set()
+    await held
+
+
+async def test_forgets_logs_that_nobody_appends_to(store: PostgresEventStore) -> None:
+    bench = Bench(store, SequencerLimits(log_count=2))
+
+    for tenant in ("one", "two", "three", "one"):
+        await bench.sequencers.append(tenant, proposal(new_event("a")))
+
+    assert await bench.store.head("one") == 2
+    assert len(bench.sequencers._sequencers) == 2
+
+
+async def test_closing_lets_the_running_batch_end_and_refuses_the_rest(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    (running,) = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+    (waiting,) = bench.start(proposal(new_event("a")))
+    await asyncio.sleep(0)
+
+    closing = asyncio.create_task(bench.sequencers.close())
+    with pytest.raises(DatabaseUnavailable):
+        await waiting
+    gate.opens.set()
+    await closing
+
+    assert (await running)[0].position == 1
+    with pytest.raises(DatabaseUnavailable):
+        await bench.sequencers.append(TENANT, proposal(new_event("a")))
+
+
+async def test_a_drain_that_is_cancelled_tells_its_callers(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    callers = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+    callers += bench.start(proposal(new_event("a")))
+    await asyncio.sleep(0)
+
+    (drain,) = [task for task in asyncio.all_tasks() if task.get_name() == "sequencer"]
+    drain.cancel()
+
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
+
+    async def is_idle() -> bool:
+        return bench.sequencers._sequencers[TENANT].is_idle
+
+    await eventually(is_idle)
+    assert (await bench.sequencers.append(TENANT, proposal(new_event("a"))))[0].position == 1

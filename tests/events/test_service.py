@@ -1,0 +1,303 @@
+"""The service over gRPC, from the request to the table and back."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from tests.events.making import append_of, message
+from tests.events.serving import is_serving
+
+
+def tenant(name: str) -> tuple[tuple[str, str], ...]:
+    return (("x-tenant-id", name),)
+
+
+async def read(
+    events: EventStoreServiceStub, request: pb.ReadRequest, of: str = "default"
+) -> list[pb.RecordedEvent]:
+    call = events.Read(request, metadata=tenant(of))
+    return [recorded async for response in call for recorded in response.events]
+
+
+async def refused(call: "grpc.aio.UnaryUnaryCall") -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+def details(error: grpc.aio.AioRpcError) -> dict[str, object]:
+    """The error's details by the name of their message."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # has what it needs
+    assert status is not None
+    found: dict[str, object] = {}
+    for packed in status.details:
+        name = packed.TypeName().rpartition(".")[2]
+        kind = pb.PreconditionFailure if name == "PreconditionFailure" else None
+        unpacked = (kind or getattr(error_details_pb2, name))()
+        packed.Unpack(unpacked)
+        found[name] = unpacked
+    return found
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    info = details(error)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert info.domain == "events.girih"
+    return str(info.reason)
+
+
+async def test_what_is_appended_is_read_as_it_was_sent(events: EventStoreServiceStub) -> None:
+    sent = [
+        pb.Event(
+            id=str(uuid4()),
+            stream="orders",
+            type="placed",
+            schema_version=3,
+            json='{ "n" : 1.50, "ü" : [ ] }',
+            metadata={"b": "2", "a": "1"},
+            tags=["x", "y"],
+        ),
+        pb.Event(id=str(uuid4()), stream="s", type="t", binary=b"\x00\xff", content_type="a/b"),
+        pb.Event(id=str(uuid4()), stream="orders", type="bare"),
+    ]
+
+    response = await events.Append(pb.AppendRequest(events=sent))
+
+    assert [(p.position, p.revision, p.event_id) for p in response.placements] == [
+        (1, 0, sent[0].id),
+        (2, 0, sent[1].id),
+        (3, 1, sent[2].id),
+    ]
+    recorded = await read(events, pb.ReadRequest())
+    assert [one.event for one in recorded] == sent
+    assert [(one.position, one.revision) for one in recorded] == [(1, 0), (2, 0), (3, 1)]
+    age = datetime.now(UTC) - recorded[0].recorded_at.ToDatetime(tzinfo=UTC)
+    assert timedelta(0) <= age < timedelta(minutes=1)
+
+
+async def test_the_ids_of_the_call_are_recorded(events: EventStoreServiceStub) -> None:
+    ids = (("x-correlation-id", "corr-1"), ("x-causation-id", "cause-1"))
+
+    await events.Append(append_of("s"), metadata=ids)
+    await events.Append(append_of("s"))
+
+    told, made = [one.context for one in await read(events, pb.ReadRequest())]
+    assert (told.correlation_id, told.causation_id) == ("corr-1", "cause-1")
+    assert len(made.correlation_id) == 32
+    assert made.causation_id == ""
+
+
+async def test_a_repeated_call_answers_the_first_places(events: EventStoreServiceStub) -> None:
+    request = append_of("s", "s")
+    request.preconditions.add(stream="s", state=pb.Precondition.STATE_ABSENT)
+    first = await events.Append(request)
+
+    again = await events.Append(request)
+
+    assert [place.already_stored for place in first.placements] == [False, False]
+    assert [place.already_stored for place in again.placements] == [True, True]
+    for place in again.placements:
+        place.already_stored = False
+    assert again == first
+    assert len(await read(events, pb.ReadRequest())) == 2
+
+
+async def test_ids_are_made_and_told_where_none_are_sent(events: EventStoreServiceStub) -> None:
+    event = pb.Event(stream="s", type="t")
+
+    response = await events.Append(pb.AppendRequest(events=[event, event]))
+
+    recorded = await read(events, pb.ReadRequest())
+    assert [place.event_id for place in response.placements] == [r.event.id for r in recorded]
+    assert len({r.event.id for r in recorded}) == 2
+
+
+async def test_tenants_do_not_see_each_other(events: EventStoreServiceStub) -> None:
+    request = append_of("s")
+
+    ours = await events.Append(request, metadata=tenant("acme"))
+    theirs = await events.Append(request, metadata=tenant("globex"))
+
+    assert ours == theirs
+    assert not theirs.placements[0].already_stored
+    await events.Append(append_of("ours"), metadata=tenant("acme"))
+    assert len(await read(events, pb.ReadRequest(), "globex")) == 1
+    stream = pb.GetStreamRequest(stream="ours")
+    error = await refused(events.GetStream(stream, metadata=tenant("globex")))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    log = await events.GetLog(pb.GetLogRequest(), metadata=tenant("globex"))
+    assert log.head_position == 1
+
+
+async def test_a_violated_precondition_is_aborted_with_every_violation(
+    events: EventStoreServiceStub,
+) -> None:
+    await events.Append(append_of("a", "a"))
+    request = append_of("new")
+    request.preconditions.add(stream="a", revision=0)
+    request.preconditions.add(stream="a", revision=1)
+    request.preconditions.add(stream="b", state=pb.Precondition.STATE_EXISTS)
+
+    error = await refused(events.Append(request))
+
+    assert error.code() is grpc.StatusCode.ABORTED
+    assert reason(error) == "PRECONDITION_FAILED"
+    assert details(error)["PreconditionFailure"] == pb.PreconditionFailure(
+        violations=[
+            pb.PreconditionFailure.Violation(index=0, stream="a", actual_revision=1),
+            pb.PreconditionFailure.Violation(index=2, stream="b"),
+        ]
+    )
+    assert (await events.GetLog(pb.GetLogRequest())).head_position == 2
+
+
+async def test_an_id_with_other_content_already_exists(events: EventStoreServiceStub) -> None:
+    event = message()
+    await events.Append(pb.AppendRequest(events=[event]))
+    event.json = "[]"
+
+    error = await refused(events.Append(pb.AppendRequest(events=[event])))
+
+    assert error.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert reason(error) == "EVENT_ID_REUSED"
+    assert event.id in str(details(error)["ErrorInfo"])
+
+
+async def test_bad_fields_are_named_and_nothing_is_stored(events: EventStoreServiceStub) -> None:
+    request = append_of("good", "bad stream")
+    request.events[1].json = "NaN"
+
+    error = await refused(events.Append(request))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    bad = details(error)["BadRequest"]
+    assert isinstance(bad, error_details_pb2.BadRequest)
+    assert [violation.field for violation in bad.field_violations] == [
+        "events[1].stream",
+        "events[1].json",
+    ]
+    assert (await events.GetLog(pb.GetLogRequest())).head_position == 0
+
+
+async def test_many_bad_fields_still_reach_the_caller(events: EventStoreServiceStub) -> None:
+    request = pb.AppendRequest(events=[pb.Event()] * 5_000)
+
+    error = await refused(events.Append(request))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "BadRequest" in details(error)
+
+
+async def test_many_violated_preconditions_still_reach_the_caller(
+    events: EventStoreServiceStub,
+) -> None:
+    request = append_of("s")
+    for number in range(1_000):
+        request.preconditions.add(stream=f"{number}".rjust(255, "s"), revision=0)
+
+    error = await refused(events.Append(request))
+
+    assert error.code() is grpc.StatusCode.ABORTED
+    assert "PreconditionFailure" in details(error)
+    assert '"1000"' in str(details(error)["ErrorInfo"])
+
+
+async def test_an_append_of_8_mib_is_stored(events: EventStoreServiceStub) -> None:
+    half = bytes(4 * 2**20 - 200)
+    parts = [pb.Event(id=str(uuid4()), stream="s", type="t", binary=half) for _ in range(2)]
+
+    await events.Append(pb.AppendRequest(events=parts))
+
+    responses = [response async for response in events.Read(pb.ReadRequest(limit=1))]
+    assert [len(one.event.binary) for response in responses for one in response.events] == [
+        len(half)
+    ]
+
+
+async def test_reads_backwards_from_a_revision(events: EventStoreServiceStub) -> None:
+    await events.Append(append_of(*["s"] * 10))
+
+    recorded = await read(
+        events,
+        pb.ReadRequest(stream="s", direction=pb.DIRECTION_BACKWARDS, from_revision=8, limit=3),
+    )
+
+    assert [one.revision for one in recorded] == [8, 7, 6]
+
+
+async def test_a_stream_tells_where_it_begins_and_ends(events: EventStoreServiceStub) -> None:
+    await events.Append(append_of("other", "s", "other", "s", "s"))
+    recorded = await read(events, pb.ReadRequest(stream="s"))
+
+    stream = await events.GetStream(pb.GetStreamRequest(stream="s"))
+
+    assert stream == pb.GetStreamResponse(
+        stream="s",
+        last_revision=2,
+        first_position=2,
+        last_position=5,
+        created_at=recorded[0].recorded_at,
+        updated_at=recorded[-1].recorded_at,
+    )
+
+
+async def test_a_stream_that_does_not_exist_is_not_found(events: EventStoreServiceStub) -> None:
+    error = await refused(events.GetStream(pb.GetStreamRequest(stream="s")))
+
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert reason(error) == "STREAM_NOT_FOUND"
+    assert await read(events, pb.ReadRequest(stream="s")) == []
+
+
+async def test_an_ill_formed_stream_cannot_be_asked_about(events: EventStoreServiceStub) -> None:
+    error = await refused(events.GetStream(pb.GetStreamRequest(stream="a b")))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_the_database_status_is_told(events: EventStoreServiceStub) -> None:
+    status = await events.GetDatabaseStatus(pb.GetDatabaseStatusRequest())
+
+    assert status.reachable
+    assert status.latency_ms > 0
+    assert (status.pool_size_min, status.pool_size_max) == (1, 10)
+    assert 1 <= status.pool_size <= 10
+
+
+async def test_serves_under_its_name(channel: grpc.aio.Channel) -> None:
+    assert await is_serving(channel, "girih.events.v1.EventStoreService")
+
+
+async def test_callers_who_leave_early_leave_nothing_broken(
+    events: EventStoreServiceStub,
+) -> None:
+    await events.Append(append_of(*["s"] * 5_000))
+
+    async def glance() -> None:
+        call = events.Read(pb.ReadRequest())
+        await call.read()
+        call.cancel()
+
+    await asyncio.gather(*[glance() for _ in range(30)])
+
+    assert len(await read(events, pb.ReadRequest())) == 5_000
+    status = await events.GetDatabaseStatus(pb.GetDatabaseStatusRequest())
+    assert status.pool_waiting == 0
+
+
+async def test_two_hundred_callers_at_once_get_two_hundred_places(
+    events: EventStoreServiceStub,
+) -> None:
+    responses = await asyncio.gather(*[events.Append(append_of("s")) for _ in range(200)])
+
+    positions = [response.placements[0].position for response in responses]
+    assert sorted(positions) == list(range(1, 201))
+    assert sorted(r.placements[0].revision for r in responses) == list(range(200))
