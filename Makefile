@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes
 
-.PHONY: help up test check generate fmt bench chaos lock released clean
+.PHONY: help up test check generate fmt docs bench chaos lock released clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -23,7 +23,7 @@ test: $(VENV)/.dev ## Run all tests. They start what they need.
 check: $(VENV)/.dev generate build/googleapis ## Check style, types, import rules and the contract.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services gateway cli girih tests bench
+	$(BIN)/mypy services gateway cli girih tests bench docs
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
@@ -36,6 +36,9 @@ fmt: $(VENV)/.dev build/googleapis ## Let the machine argue about commas.
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 	$(BIN)/buf format -w protos
+
+docs: $(VENV)/.dev ## Write docs/settings.md from the settings classes.
+	$(BIN)/python -m docs.settings_table
 
 bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.
 	$(BIN)/python -m bench

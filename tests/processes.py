@@ -97,7 +97,7 @@ def is_http_ready(url: str) -> bool:
         return False
 
 
-_DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}
+_DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development", "GIRIH_LOG_FORMAT": "json"}
 
 
 def events_process(

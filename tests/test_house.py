@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from docs import settings_table
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 
@@ -39,6 +41,10 @@ def test_every_dependency_is_locked() -> None:
     for dependency in project["dependencies"]:
         name = re.split(r"[><=; ]", dependency, maxsplit=1)[0].lower()
         assert f"\n{name}==" in f"\n{locked}", name
+
+
+def test_the_page_of_settings_fits_the_classes() -> None:
+    assert settings_table.PAGE.read_text() == settings_table.page(), "run `make docs`"
 
 
 def test_generated_stubs_are_not_committed() -> None:

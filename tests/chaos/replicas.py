@@ -101,9 +101,11 @@ async def _observe(
 
 async def _kill(run: Run, replicas: list[Process], every_s: float) -> None:
     """Kill a replica at every turn and start it again, until the run is over."""
+    turn_s = time.monotonic()
     while not run.is_over.is_set():
+        turn_s += every_s * run.dice.uniform(0.8, 1.2)
         try:
-            await asyncio.wait_for(run.is_over.wait(), every_s * run.dice.uniform(0.8, 1.2))
+            await asyncio.wait_for(run.is_over.wait(), turn_s - time.monotonic())
         except TimeoutError:
             replica = run.dice.choice(replicas)
             await asyncio.to_thread(replica.kill)

@@ -1,0 +1,79 @@
+"""Writes docs/settings.md from the settings classes: `python -m docs.settings_table`."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from annotated_types import BaseMetadata
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gateway.settings import Settings as GatewaySettings
+from services.events.settings import Settings as EventsSettings
+from services.lattice.settings import Settings as LatticeSettings
+
+PAGE = Path(__file__).with_name("settings.md")
+PROCESSES = {"events": EventsSettings, "lattice": LatticeSettings, "gateway": GatewaySettings}
+
+_HEAD = """\
+# Settings
+
+Every setting is an environment variable. A process reads them once, lists everything that is wrong
+with them at once, and exits with 78 before it opens a port. `make docs` writes this page from the
+classes, so it cannot be out of date.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    shared = [name for name, _ in _rows(EventsSettings) if name.startswith("GIRIH_")]
+    parts = [_HEAD, "## All processes\n", *_table(EventsSettings, lambda name: name in shared)]
+    for process, settings in PROCESSES.items():
+        parts += [
+            f"\n## {process}\n",
+            *_table(settings, lambda name: name not in shared),
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _table(settings: type[BaseModel], wanted: Callable[[str], bool]) -> Iterator[str]:
+    yield "| Variable | Default | Bounds | Meaning |"
+    yield "|---|---|---|---|"
+    for name, field in _rows(settings):
+        if wanted(name):
+            meaning = " ".join((field.description or "").split())
+            yield f"| `{name}` | {_default(field)} | {_bounds(field)} | {meaning} |"
+
+
+def _rows(settings: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias
+        yield (alias if isinstance(alias, str) else f"{prefix}{name}".upper()), field
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    return "unset" if field.default is None else f"`{field.default}`"
+
+
+def _bounds(field: FieldInfo) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(
+        f"{sign} {getattr(bound, name):,}"
+        for bound in field.metadata
+        if isinstance(bound, BaseMetadata)
+        for name, sign in signs.items()
+        if hasattr(bound, name)
+    )
+
+
+def main() -> int:
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
