@@ -31,6 +31,7 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool: Pool | None = None
+        self._opened = asyncio.Event()
         self._user_count = 0
 
     async def keep_open(self) -> None:
@@ -69,7 +70,8 @@ class Database:
             self._user_count -= 1
 
     async def probe(self) -> None:
-        """Raises unless the store could work now."""
+        """Raises unless the store could work now; waits for the database to be opened."""
+        await self._opened.wait()
         await self._server_version()
 
     async def status(self) -> DatabaseStatus:
@@ -109,10 +111,12 @@ class Database:
         is_production = self._settings.environment == "production"
         await database.check_durability(pool, required=is_production)
         self._pool = pool
+        self._opened.set()
         try:
             await asyncio.Event().wait()
         finally:
             self._pool = None
+            self._opened.clear()
 
     async def _measure(self) -> tuple[float | None, str]:
         started_s = time.perf_counter()

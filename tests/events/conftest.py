@@ -46,4 +46,4 @@ async def channel(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
 
 @pytest.fixture
 def events(channel: grpc.aio.Channel) -> EventStoreServiceStub:
-    return EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    return EventStoreServiceStub(channel)

@@ -40,7 +40,7 @@ async def channel(own_postgres: EmbeddedPostgres) -> AsyncIterator[grpc.aio.Chan
 
 @pytest.fixture
 def events(channel: grpc.aio.Channel) -> EventStoreServiceStub:
-    return EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    return EventStoreServiceStub(channel)
 
 
 async def stored_ids(events: EventStoreServiceStub) -> list[str]:
@@ -131,7 +131,7 @@ async def test_serves_by_itself_when_the_database_comes_up_after_it(tmp_path: Pa
         running(server, "127.0.0.1:0") as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        events = EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        events = EventStoreServiceStub(channel)
         assert not await is_serving(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await events.GetLog(pb.GetLogRequest())

@@ -1,6 +1,7 @@
 """The service over gRPC, from the request to the table and back."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -27,7 +28,7 @@ async def read(
     return [recorded async for response in call for recorded in response.events]
 
 
-async def refused(call: "grpc.aio.UnaryUnaryCall") -> grpc.aio.AioRpcError:
+async def refused(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
@@ -35,7 +36,7 @@ async def refused(call: "grpc.aio.UnaryUnaryCall") -> grpc.aio.AioRpcError:
 
 def details(error: grpc.aio.AioRpcError) -> dict[str, object]:
     """The error's details by the name of their message."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # has what it needs
+    status = rpc_status.from_call(error)
     assert status is not None
     found: dict[str, object] = {}
     for packed in status.details:
