@@ -36,6 +36,8 @@ class Health:
         self._down: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.draining = False
+        self.watch_count = 0
+        """Streams of `Watch` that are open."""
 
     def add_service(self, service: str) -> None:
         """Answer for `service` from now on. It needs what the whole process needs."""
@@ -120,7 +122,6 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
     def __init__(self, health: Health, watch_count_max: int) -> None:
         self._health = health
         self._watch_count_max = watch_count_max
-        self._watch_count = 0
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, _context: Context
@@ -143,14 +144,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, _context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        if self._watch_count >= self._watch_count_max:
+        if self._health.watch_count >= self._watch_count_max:
             raise ResourceExhausted("too many callers watch the health of this process")
-        self._watch_count += 1
+        self._health.watch_count += 1
         try:
             async for status in self._health.changes(request.service):
                 yield Status(status=status)
         finally:
-            self._watch_count -= 1
+            self._health.watch_count -= 1
 
 
 async def _problem(probe: Probe, timeout_s: float) -> str | None:

@@ -48,6 +48,7 @@ class LineWriter:
         self._lines: deque[bytes] = deque()
         self._wake = threading.Event()
         self._unwritten = 0
+        self._closed = False
         self.dropped_count = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -70,8 +71,15 @@ class LineWriter:
             time.sleep(0.001)
         return True
 
+    def close(self, timeout_s: float = _EXIT_FLUSH_S) -> None:
+        """Write what is queued, as far as the reader takes it in time, and end the thread."""
+        self.flush(timeout_s)
+        self._closed = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.wait()
             self._wake.clear()
             self._write_queued()
@@ -109,6 +117,7 @@ _log: _Log | None = None
 def configure(settings: ProcessSettings, descriptor: int | None = None) -> None:
     """Send all logs of this process, the libraries' included, to `descriptor` (or stdout)."""
     global _log  # noqa: PLW0603 - a process has one log
+    close()
     level = LEVELS[settings.log_level]
     writer = LineWriter(sys.stdout.fileno() if descriptor is None else descriptor)
     log = _log = _Log(writer, _renderer(settings.log_renderer), level)
@@ -126,7 +135,15 @@ def configure(settings: ProcessSettings, descriptor: int | None = None) -> None:
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=max(level, logging.INFO), force=True)
     logging.captureWarnings(capture=True)
-    atexit.register(writer.flush, _EXIT_FLUSH_S)
+    atexit.register(flush)
+
+
+def close() -> None:
+    """Write the last lines and stop; what is logged after that goes nowhere of ours."""
+    global _log  # noqa: PLW0603
+    if _log is not None:
+        _log.writer.close()
+        _log = None
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -161,10 +178,17 @@ def _renderer(log_format: LogFormat) -> Render:
 
 
 def _render_json(event: EventDict) -> bytes:
-    line = orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        line = orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # numbers beyond 64 bits, halves of surrogate pairs, keys of any kind
+        line = orjson.dumps({ascii(name)[1:-1]: _safe(value) for name, value in event.items()})
     if len(line) > _LINE_BYTES_MAX:
         return _render_json(_abridged(event))
     return line + b"\n"
+
+
+def _safe(value: object) -> object:
+    return value if isinstance(value, datetime) else ascii(value).strip("'")
 
 
 def _abridged(event: EventDict) -> EventDict:

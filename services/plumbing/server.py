@@ -160,7 +160,7 @@ def build_server(
     details_of: DetailsOf = no_details,
     registry: CollectorRegistry | None = None,
 ) -> Server:
-    """A server that does not listen yet.
+    """A server that does not listen yet. Needs the running event loop that will serve.
 
     `domain` stands in every error, for example "events.girih"; `details_of` gives the
     service's own details of an error, and is called for every `ServiceError`.
@@ -302,7 +302,9 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.message_bytes_max),
         ("grpc.max_send_message_length", settings.message_bytes_max),
-        ("grpc.max_concurrent_streams", settings.concurrent_rpc_count_max),
+        # Above the number of calls served at once: those beyond it are to be refused, not to
+        # wait in their caller until their deadline.
+        ("grpc.max_concurrent_streams", 2 * settings.concurrent_rpc_count_max),
         # Connections end now and then, so that long-lived callers find new replicas.
         ("grpc.max_connection_age_ms", round(settings.connection_age_max_s * 1e3)),
         ("grpc.max_connection_age_grace_ms", round(settings.stream_timeout_s * 1e3)),

@@ -1,0 +1,177 @@
+"""A small contract of every kind of rpc, made at run time, and servicers that do as asked.
+
+The text of a request says what happens: "ok", "refuse", "crash" and so on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+
+from services.plumbing import correlation
+from services.plumbing.errors import Conflict
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+KINDS = ("Unary", "ServerStream", "ClientStream", "BidiStream")
+
+
+def _file() -> FileDescriptorProto:
+    file = FileDescriptorProto(name="knots.proto", package="girih.test.v1", syntax="proto3")
+    text = file.message_type.add(name="Text")
+    text.field.add(name="value", number=1, type="TYPE_STRING", label="LABEL_OPTIONAL")
+    service = file.service.add(name="KnotService")
+    for kind in KINDS:
+        service.method.add(
+            name=kind,
+            input_type=".girih.test.v1.Text",
+            output_type=".girih.test.v1.Text",
+            client_streaming=kind in {"ClientStream", "BidiStream"},
+            server_streaming=kind in {"ServerStream", "BidiStream"},
+        )
+    return file
+
+
+_pool = DescriptorPool()
+_pool.Add(_file())
+
+SERVICE = _pool.FindServiceByName("girih.test.v1.KnotService")
+Text: Any = GetMessageClass(_pool.FindMessageTypeByName("girih.test.v1.Text"))
+
+
+class KnotsUntied(Conflict):
+    """The refusal of the tests."""
+
+    reason = "KNOTS_UNTIED"
+
+
+@dataclass
+class Seen:
+    """What happened inside the servicer."""
+
+    calls: list[correlation.Call] = field(default_factory=list)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Knots:
+    """Streams as async generators."""
+
+    def __init__(self) -> None:
+        self.seen = Seen()
+
+    async def Unary(self, request: Any, context: Context) -> Any:
+        return Text(value=await self._do(request.value, context))
+
+    async def ClientStream(self, requests: AsyncIterator[Any], context: Context) -> Any:
+        values = [await self._do(request.value, context) async for request in requests]
+        return Text(value=",".join(values))
+
+    async def ServerStream(self, request: Any, context: Context) -> AsyncIterator[Any]:
+        yield Text(value="first")
+        yield Text(value=await self._do(request.value, context))
+
+    async def BidiStream(
+        self, requests: AsyncIterator[Any], context: Context
+    ) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield Text(value=await self._do(request.value, context))
+
+    async def _do(self, what: str, context: Context) -> str:
+        self.seen.calls.append(correlation.current())
+        match what:
+            case "refuse":
+                raise KnotsUntied("two ends are loose", end_count=2)
+            case "crash":
+                raise ZeroDivisionError("secret: the password is swordfish")
+            case "abort":
+                await context.abort(grpc.StatusCode.DATA_LOSS, "by hand")
+            case "let a cancellation out":
+                raise asyncio.CancelledError
+            case "wait":
+                await self._wait()
+        return what
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.seen.cancelled.set()
+            raise
+
+
+class WritingKnots(Knots):
+    """Streams as coroutines that write, as some libraries' servicers do."""
+
+    async def ServerStream(  # type: ignore[override]
+        self, request: Any, context: Context
+    ) -> None:
+        await context.write(Text(value="first"))
+        await context.write(Text(value=await self._do(request.value, context)))
+
+    async def BidiStream(  # type: ignore[override]
+        self, requests: AsyncIterator[Any], context: Context
+    ) -> None:
+        while (request := await context.read()) is not grpc.aio.EOF:
+            await context.write(Text(value=await self._do(request.value, context)))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller got."""
+
+    values: list[str]
+    initial: dict[str, str | bytes]
+    trailing: dict[str, str | bytes]
+
+    @property
+    def correlation_id(self) -> str | bytes | None:
+        found = self.trailing.get("x-correlation-id")
+        return self.initial.get("x-correlation-id", found)
+
+
+class KnotClient:
+    """Calls any kind of rpc in the same way."""
+
+    def __init__(self, channel: grpc.aio.Channel, service: str = SERVICE.full_name) -> None:
+        self._channel = channel
+        self._service = service
+
+    def start(self, kind: str, *values: str, raw: bytes | None = None, **options: Any) -> Any:
+        """The call as gRPC gives it; `raw` is sent in place of a message.
+
+        Without values, a call that streams up sends nothing: a client of grpc.aio that writes
+        while it is refused reports an error of its own instead of the refusal.
+        """
+        make = {
+            "Unary": self._channel.unary_unary,
+            "ServerStream": self._channel.unary_stream,
+            "ClientStream": self._channel.stream_unary,
+            "BidiStream": self._channel.stream_stream,
+        }[kind]
+        messages = [Text(value=value).SerializeToString() for value in values]
+        if raw is not None:
+            messages = [raw]
+        call: Any = make(f"/{self._service}/{kind}", response_deserializer=Text.FromString)
+        streams_up = kind in {"ClientStream", "BidiStream"}
+        if streams_up:
+            return call(_each(messages) if messages else None, **options)
+        return call(messages[0] if messages else b"", **options)
+
+    async def ask(self, kind: str, *values: str, **options: Any) -> Answer:
+        call = self.start(kind, *values, **options)
+        if kind in {"ServerStream", "BidiStream"}:
+            found = [message.value async for message in call]
+        else:
+            found = [(await call).value]
+        initial = await call.initial_metadata()
+        return Answer(found, dict(initial), dict(await call.trailing_metadata()))
+
+
+async def _each(messages: list[bytes]) -> AsyncIterator[bytes]:
+    for message in messages:
+        yield message

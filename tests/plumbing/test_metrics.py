@@ -1,0 +1,150 @@
+"""The numbers, as Prometheus and as gRPC callers read them."""
+
+import urllib.request
+
+import grpc
+import grpc.aio
+import pytest
+from prometheus_client import Gauge
+
+from girih.ops.v1 import ops_pb2 as pb
+from girih.ops.v1 import ops_pb2_grpc
+from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.metrics import (
+    GrpcMetrics,
+    MetricsPortTaken,
+    code_name,
+    metrics_server,
+    new_registry,
+)
+from services.plumbing.ops import add_metrics_service
+from services.plumbing.server import build_server, running
+from services.plumbing.settings import ServerSettings
+from tests.plumbing.conftest import Log
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (grpc.StatusCode.OK, "OK"),
+        (grpc.StatusCode.CANCELLED, "Canceled"),
+        (grpc.StatusCode.NOT_FOUND, "NotFound"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "DeadlineExceeded"),
+        (grpc.StatusCode.DATA_LOSS, "DataLoss"),
+    ],
+)
+def test_codes_are_spelled_as_dashboards_know_them(code: grpc.StatusCode, name: str) -> None:
+    assert code_name(code) == name
+
+
+def test_every_number_exists_before_the_first_call() -> None:
+    registry = new_registry()
+    GrpcMetrics(registry).of("unary", "a.v1.Service", "Do")
+
+    labels = {"grpc_type": "unary", "grpc_service": "a.v1.Service", "grpc_method": "Do"}
+    for name in ("started_total", "msg_received_total", "msg_sent_total", "handling_seconds_sum"):
+        assert registry.get_sample_value(f"grpc_server_{name}", labels) == 0
+    for code in grpc.StatusCode:
+        with_code = labels | {"grpc_code": code_name(code)}
+        assert registry.get_sample_value("grpc_server_handled_total", with_code) == 0
+
+
+def test_registries_share_nothing() -> None:
+    first, second = new_registry(), new_registry()
+    Gauge("knots", "Knots.", registry=first).set(3)
+
+    assert second.get_sample_value("knots") is None
+
+
+def test_the_process_itself_is_measured() -> None:
+    with metrics_server(new_registry(), "127.0.0.1", 0) as port:
+        text = _get(port)
+
+    for name in ("process_resident_memory_bytes", "python_info", "python_gc_collections_total"):
+        assert f"\n{name}" in text
+
+
+def test_prometheus_reads_them_from_a_port_of_their_own() -> None:
+    registry = new_registry()
+    GrpcMetrics(registry).of("unary", "a.v1.Service", "Do").started.inc()
+
+    with metrics_server(registry, "127.0.0.1", 0) as port:
+        text = _get(port)
+
+    line = (
+        'grpc_server_started_total{grpc_method="Do",grpc_service="a.v1.Service",grpc_type="unary"}'
+    )
+    assert f"{line} 1.0" in text
+
+
+def test_a_taken_metrics_port_is_told_clearly() -> None:
+    with (
+        metrics_server(new_registry(), "127.0.0.1", 0) as port,
+        pytest.raises(MetricsPortTaken, match=str(port)),
+        metrics_server(new_registry(), "127.0.0.1", port),
+    ):
+        pass
+
+
+def _get(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+        return str(response.read().decode())
+
+
+async def get_metrics(prefix: str, settings: ServerSettings) -> pb.GetMetricsResponse:
+    server = build_server("knots.girih", settings)
+    add_metrics_service(server)
+    async with (
+        running(server, "127.0.0.1:0") as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        stub = ops_pb2_grpc.MetricsServiceStub(channel)
+        response: pb.GetMetricsResponse = await stub.GetMetrics(
+            pb.GetMetricsRequest(name_prefix=prefix)
+        )
+        return response
+
+
+async def test_callers_without_a_tenant_get_the_numbers(log: Log) -> None:
+    production = ServerSettings(environment="production", shutdown_grace_s=0)
+
+    response = await get_metrics("grpc_server_", production)
+
+    names = [family.name for family in response.families]
+    assert names == sorted(names)
+    assert "grpc_server_started" in names
+    assert all(name.startswith("grpc_server_") for name in names)
+
+
+async def test_a_family_has_type_help_labels_and_values(settings: ServerSettings, log: Log) -> None:
+    response = await get_metrics("grpc_server_started", settings)
+
+    (family,) = response.families
+    assert family.type == pb.MetricFamily.TYPE_COUNTER
+    assert family.help == "RPCs started on the server."
+    (own,) = (sample for sample in family.samples if sample.labels["grpc_method"] == "GetMetrics")
+    assert (own.name, own.value) == ("grpc_server_started_total", 1.0)
+
+
+async def test_a_histogram_comes_with_its_buckets(settings: ServerSettings, log: Log) -> None:
+    (family,) = (await get_metrics("grpc_server_handling", settings)).families
+
+    assert family.type == pb.MetricFamily.TYPE_HISTOGRAM
+    assert {sample.name.rpartition("_")[2] for sample in family.samples} == {
+        "bucket",
+        "sum",
+        "count",
+    }
+
+
+async def test_an_unknown_prefix_answers_nothing(settings: ServerSettings, log: Log) -> None:
+    assert not (await get_metrics("nothing_", settings)).families
+
+
+async def test_an_endless_prefix_is_refused(settings: ServerSettings, log: Log) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await get_metrics("x" * 201, settings)
+
+    error = from_rpc_error(caught.value)
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.violations[0].field == "name_prefix"

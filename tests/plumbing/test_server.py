@@ -1,0 +1,264 @@
+"""A server's life: what it refuses to start with, and how it goes."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.server import (
+    MissingRpc,
+    PortTaken,
+    Server,
+    add_service,
+    build_server,
+    running,
+    serve,
+)
+from services.plumbing.settings import ServerSettings
+from services.plumbing.tasks import TaskDied
+from tests.plumbing.conftest import Log, Served, serving, until
+from tests.plumbing.knots import SERVICE, Context, KnotClient, Knots, Text
+
+
+@pytest.fixture
+async def server(settings: ServerSettings, log: Log) -> Server:
+    return build_server("knots.girih", settings)
+
+
+class Unfinished(Knots):
+    ServerStream = None  # type: ignore[assignment]
+
+
+class Blocking(Knots):
+    def Unary(self, request: Any, context: Context) -> Any:
+        return Text()
+
+
+@pytest.mark.parametrize("servicer", [object(), Unfinished(), Blocking()], ids=repr)
+async def test_an_rpc_that_nobody_implements_stops_the_start(
+    server: Server, servicer: object
+) -> None:
+    with pytest.raises(MissingRpc, match=r"does not implement girih\.test\.v1\.KnotService"):
+        add_service(server, SERVICE, servicer)
+
+
+async def test_raw_responses_are_sent_as_they_are(settings: ServerSettings, log: Log) -> None:
+    class Raw(Knots):
+        async def Unary(self, request: Any, context: Context) -> bytes:
+            return bytes(Text(value="raw").SerializeToString())
+
+        async def ServerStream(self, request: Any, context: Context) -> AsyncIterator[bytes]:
+            yield Text(value="raw").SerializeToString()
+
+    raw = {"Unary", "ServerStream"}
+    async with serving(settings, Raw(), raw_responses=raw) as served:
+        assert (await served.client.ask("Unary", "ok")).values == ["raw"]
+        assert (await served.client.ask("ServerStream", "ok")).values == ["raw"]
+
+
+async def test_a_port_that_is_taken_is_told_clearly(server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        with pytest.raises(PortTaken, match=address):
+            await serve(server, address)
+
+
+async def test_two_servers_never_share_a_port(server: Server, settings: ServerSettings) -> None:
+    async with running(server, "127.0.0.1:0") as port:
+        second = build_server("knots.girih", settings)
+
+        with pytest.raises(PortTaken):
+            await second.start(f"127.0.0.1:{port}")
+        await second.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_server_in_order(
+    server: Server, number: signal.Signals, log: Log
+) -> None:
+    add_service(server, SERVICE, Knots())
+    serving = asyncio.create_task(serve(server, "127.0.0.1:0"))
+    await until(lambda: bool(log.lines("serving")))
+
+    os.kill(os.getpid(), number)
+    await asyncio.wait_for(serving, 5)
+
+    assert server.health.draining
+    assert server.stopping.is_set()
+    assert [line["event"] for line in log.lines()][-2:] == ["stopping", "stopped"]
+
+
+async def test_running_calls_may_end_within_the_grace(log: Log) -> None:
+    settings = ServerSettings(environment="development", shutdown_grace_s=10)
+    released = asyncio.Event()
+
+    class Patient(Knots):
+        async def Unary(self, request: Any, context: Context) -> Any:
+            self.seen.cancelled.set()
+            await released.wait()
+            return request
+
+    async with serving(settings, Patient()) as served:
+        answer = asyncio.create_task(served.client.ask("Unary", "ok"))
+        await asyncio.wait_for(served.knots.seen.cancelled.wait(), 5)
+        stopping = asyncio.create_task(served.server.stop())
+        await until(served.server.stopping.is_set)
+
+        released.set()
+
+        assert (await answer).values == ["ok"]
+        await asyncio.wait_for(stopping, 5)
+
+
+async def test_calls_that_outlast_the_grace_are_ended(served: Served) -> None:
+    waiting = asyncio.create_task(served.client.ask("Unary", "wait"))
+    await until(lambda: bool(served.knots.seen.calls))
+
+    await asyncio.wait_for(served.server.stop(), 5)
+
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        await asyncio.wait_for(waiting, 5)
+    assert served.knots.seen.cancelled.is_set()
+
+
+async def test_streams_learn_that_the_server_drains(settings: ServerSettings, log: Log) -> None:
+    class Tail(Knots):
+        stopping: asyncio.Event
+
+        async def ServerStream(self, request: Any, context: Context) -> AsyncIterator[Any]:
+            yield request
+            await self.stopping.wait()
+
+    tail = Tail()
+    async with serving(settings, tail) as served:
+        tail.stopping = served.server.stopping
+        call = served.client.start("ServerStream", "ok")
+        await call.read()
+
+        await served.server.drain()
+
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_the_server_says_that_it_drains_before_it_stops_serving(log: Log) -> None:
+    settings = ServerSettings(environment="production", drain_s=30, shutdown_grace_s=0)
+    async with serving(settings, Knots(), without_tenant={"Unary"}) as served:
+        draining = asyncio.create_task(served.server.drain())
+        await until(lambda: served.server.health.draining)
+
+        assert (await served.client.ask("Unary", "ok")).values == ["ok"]
+        assert not served.server.stopping.is_set()
+        draining.cancel()
+
+
+async def test_the_server_does_not_go_on_when_a_task_it_owns_dies(server: Server, log: Log) -> None:
+    async def work() -> None:
+        raise ZeroDivisionError("the sequencer fell over")
+
+    server.tasks.start("sequencer", work())
+
+    with pytest.raises(TaskDied, match="sequencer"):
+        await asyncio.wait_for(serve(server, "127.0.0.1:0"), 5)
+
+    (line,) = log.lines("a background task died")
+    assert "the sequencer fell over" in line["exception"]
+
+
+async def test_more_calls_than_allowed_at_once_are_refused(log: Log) -> None:
+    settings = ServerSettings(
+        environment="development", concurrent_rpc_count_max=1, shutdown_grace_s=0
+    )
+    async with serving(settings, Knots()) as served:
+        waiting = served.client.start("Unary", "wait")
+        await until(lambda: bool(served.knots.seen.calls))
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.client.ask("Unary", "ok")
+
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        waiting.cancel()
+
+
+@pytest.mark.parametrize(("bytes_sent", "fits"), [(2**16 - 100, True), (2**16 + 100, False)])
+async def test_messages_over_the_limit_are_refused(bytes_sent: int, fits: bool, log: Log) -> None:
+    settings = ServerSettings(
+        environment="development", message_bytes_max=2**16, shutdown_grace_s=0
+    )
+    async with serving(settings, Knots()) as served:
+        call = served.client.start("ClientStream", "x" * bytes_sent)
+        code = await call.code()
+
+    assert (code is grpc.StatusCode.OK) is fits
+    assert fits or code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def reflected(served: Served) -> list[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    call: Any = stub.ServerReflectionInfo(iter([request]))
+    response = await call.read()
+    if response is grpc.aio.EOF:
+        raise await _failure(call)
+    return [service.name for service in response.list_services_response.service]
+
+
+async def _failure(call: Any) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        await call.code(), await call.initial_metadata(), await call.trailing_metadata()
+    )
+
+
+async def test_a_development_server_tells_its_contract(served: Served) -> None:
+    assert SERVICE.full_name in await reflected(served)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ServerSettings(environment="production", shutdown_grace_s=0),
+        ServerSettings(environment="development", reflection=False, shutdown_grace_s=0),
+    ],
+    ids=["production", "switched off"],
+)
+async def test_a_server_tells_its_contract_only_where_allowed(
+    settings: ServerSettings, log: Log
+) -> None:
+    async with serving(settings, Knots()) as served:
+        call: Any = served.channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        )()
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+
+    assert from_rpc_error(caught.value).code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_server_outlives_those_who_only_hold_its_port(
+    settings: ServerSettings, log: Log
+) -> None:
+    """Garbage is collected while it serves, and calls go on."""
+    import gc
+
+    server = build_server("knots.girih", settings)
+    add_service(server, SERVICE, Knots())
+    serving = asyncio.create_task(serve(server, "127.0.0.1:0"))
+    await until(lambda: bool(log.lines("serving")))
+    port = server.port
+    del server
+    gc.collect()
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert (await KnotClient(channel).ask("Unary", "ok")).values == ["ok"]
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 5)
