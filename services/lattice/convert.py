@@ -106,15 +106,12 @@ def lattice_to_proto(lattice: Lattice, bytes_held: int) -> pb.Lattice:
 
 
 def path_to_proto(path: Path) -> pb.Path:
-    """Takes about a microsecond per run and site."""
-    runs = zip(path.run_steps.tolist(), path.run_counts.tolist(), strict=True)
-    return pb.Path(
-        found=path.found,
-        length=path.length,
-        steps=path.steps,
-        runs=[pb.Run(step=step, count=count) for step, count in runs],
-        sites=[pb.Site(coordinates=site) for site in path.sites.tolist()],
-    )
+    """Takes about half a microsecond per run and one per site."""
+    told = pb.Path(found=path.found, length=path.length, steps=path.steps, runs=_runs(path))
+    add_site = told.sites.add
+    for site in path.sites.tolist():
+        add_site().coordinates.extend(site)
+    return told
 
 
 def path_answer_to_proto(answer: PathAnswer) -> pb.FindPathResponse:
@@ -193,6 +190,18 @@ def _decompressed(blocked_zlib: bytes, geometry: Geometry) -> bytes:
     if len(bitmap) != bitmap_bytes(geometry) or decompressor.unconsumed_tail:
         raise DamagedRecord("a recorded bitmap has not the length of its lattice")
     return bitmap
+
+
+def _runs(path: Path) -> list[pb.Run]:
+    """Runs are many and rarely differ: each kind is made once, and copied where it goes."""
+    kinds: dict[tuple[bytes, int], pb.Run] = {}
+    runs = []
+    for step, count in zip(path.run_steps, path.run_counts.tolist(), strict=True):
+        kind = (step.tobytes(), count)
+        if kind not in kinds:
+            kinds[kind] = pb.Run(step=step.tolist(), count=count)
+        runs.append(kinds[kind])
+    return runs
 
 
 def _boundaries(geometry: Geometry) -> Sequence[pb.Boundary]:

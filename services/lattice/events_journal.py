@@ -66,7 +66,7 @@ class EventsJournal:
     """A `Journal` through the stubs of the event store. Owns nothing but its channel's use."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
-        self._stub = EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        self._stub = EventStoreServiceStub(channel)
         self._timeout_s = timeout_s
 
     async def append_created(

@@ -60,7 +60,7 @@ def _in_memory() -> World:
 
 
 def _on_events(channel: grpc.aio.Channel) -> World:
-    stub = EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    stub = EventStoreServiceStub(channel)
 
     async def append_something_else(tenant: str, lattice_id: str) -> None:
         event = events.Event(

@@ -29,7 +29,7 @@ class Client:
     """A caller of one replica, of one tenant."""
 
     def __init__(self, channel: grpc.aio.Channel, tenant: str) -> None:
-        self.lattices = LatticeServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        self.lattices = LatticeServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
         self.metadata = (("x-tenant-id", tenant), ("x-correlation-id", f"corr-{tenant}"))
 
@@ -337,7 +337,7 @@ async def test_every_event_tells_the_request_that_caused_it(
 ) -> None:
     await client.delete((await client.create(shape=[4])).lattice_id)
 
-    stub = EventStoreServiceStub(events_channel)  # type: ignore[no-untyped-call]  # generated
+    stub = EventStoreServiceStub(events_channel)
     call = stub.Read(events.ReadRequest(), metadata=(("x-tenant-id", tenant),))
     found = [event async for response in call for event in response.events]
 

@@ -1,0 +1,92 @@
+"""The lattice service as a process: how it refuses to start, counts, and ends."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc.aio
+import httpx
+import pytest
+
+from girih.lattice.v1 import lattice_pb2 as pb
+from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
+from girih.ops.v1 import ops_pb2
+from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
+from tests.processes import ROOT, Process, ending, lattice_process
+
+
+def test_everything_wrong_with_the_settings_is_told_at_once() -> None:
+    wrong = {
+        "LATTICE_THREADS": "-1",
+        "LATTICE_CACHE_BYTES": "lots",
+        "LATTICE_ADDRESS": "nowhere",
+        "LATTICE_COMPUTE_BYTES": "1",
+        "LATTICE_TYPO": "1",
+    }
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.lattice"],
+        cwd=ROOT,
+        env=os.environ | wrong,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 78
+    for name in wrong:
+        assert name in ended.stderr
+
+
+@pytest.mark.e2e
+async def test_a_process_serves_counts_and_ends_when_asked(
+    event_store: tuple[Process, str], tmp_path: Path
+) -> None:
+    process, address = lattice_process(event_store[1], tmp_path)
+    with ending(process):
+        process.start()
+        process.wait_ready()
+        async with grpc.aio.insecure_channel(address) as channel:
+            names = await use(channel)
+        url = f"http://127.0.0.1:{process.environ['LATTICE_METRICS_PORT']}/metrics"
+        metrics = await asyncio.to_thread(httpx.get, url)
+
+        assert {"lattice_cache_bytes", "lattice_computations"} <= names
+        assert 'lattice_computations_total{method="closed_form"} 1.0' in metrics.text
+        assert 'lattice_sites_expanded_total{method="a_star"} 0.0' in metrics.text
+        assert "lattice_compute_waiting 0.0" in metrics.text
+        assert process.stop(within_s=10) == 0
+
+
+async def use(channel: grpc.aio.Channel) -> set[str]:
+    """Create a lattice, find a path on it, and answer the names of what is counted."""
+    lattices = LatticeServiceStub(channel)
+    created = await lattices.CreateLattice(pb.CreateLatticeRequest(shape=[10]))
+    await lattices.FindPath(
+        pb.FindPathRequest(
+            lattice_id=created.lattice.lattice_id,
+            start=pb.Site(coordinates=[0]),
+            goal=pb.Site(coordinates=[9]),
+        )
+    )
+    request = ops_pb2.GetMetricsRequest(name_prefix="lattice_")
+    response = await MetricsServiceStub(channel).GetMetrics(request)
+    return {family.name for family in response.families}
+
+
+@pytest.mark.e2e
+def test_a_process_that_still_compiles_ends_when_asked(tmp_path: Path) -> None:
+    process, _ = lattice_process(
+        "127.0.0.1:1", tmp_path, LATTICE_KERNEL_CACHE_DIR=str(tmp_path / "empty")
+    )
+    with ending(process):
+        process.start()
+        while "serving" not in process.log.read_text():
+            assert process.is_running
+            time.sleep(0.05)
+
+        assert process.stop(within_s=10) == 0
