@@ -299,7 +299,7 @@ def _probe(part: str, where: str, problem_of: Callable[[], str | None]) -> Findi
     if problem_of_first is None:
         began = time.perf_counter()
         problem_of()
-        return _slow(part, f"{where} is healthy", time.perf_counter() - began)
+        return _slow(part, f"{where} answers well", time.perf_counter() - began)
     told = f"{where} {problem_of_first}"
     if "does not answer" not in problem_of_first:
         return Finding(part, "wrong", told, "read its log; it says which part it misses")
@@ -322,6 +322,9 @@ _MARKS = {"well": ("ok", "green"), "note": ("-", "yellow"), "wrong": ("WRONG", "
 def _show(findings: list[Finding], *, is_well: bool) -> None:
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for finding in findings:
         mark, style = _MARKS[finding.grade]
         told = Text(finding.told)

@@ -122,7 +122,7 @@ class _Import:
         on_bad: Callable[[BadLine], None],
         on_trouble: Callable[[str], None],
     ) -> None:
-        self._stub: Any = rpc.EventStoreServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        self._stub: Any = rpc.EventStoreServiceStub(channel)
         self._job = job
         self._on_bad = on_bad
         self._patience = Patience(job.retry_for_s, on_trouble)

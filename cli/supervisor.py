@@ -4,7 +4,6 @@ Knows what a member must be able to do and nothing of girih.
 """
 
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,6 +71,8 @@ class Limits:
     """When to lose patience."""
 
     start_timeout_s: float = 120.0
+    tell_interval_s: float = 10.0
+    """How often to say what a long start is waiting for."""
     restart_count_max: int = 5
     """Restarts of one member within the window; the next death ends everything."""
     restart_window_s: float = 60.0
@@ -114,7 +115,6 @@ class Supervisor:
         self._limits = limits or Limits()
         self._stop_requests = 0
         self._began = time.monotonic()
-        self._wake = threading.Event()
 
     @property
     def healthy_after_s(self) -> dict[str, float]:
@@ -126,9 +126,12 @@ class Supervisor:
         }
 
     def request_stop(self) -> None:
-        """End `run`. A second request hastens. For signal handlers, too."""
+        """End `run`. A second request hastens.
+
+        Signal handlers call this, in the middle of anything: it must take no lock that the
+        interrupted code may hold, so not even that of an Event.
+        """
         self._stop_requests += 1
-        self._wake.set()
         if self._stop_requests > 1:
             for watch in self._watches:
                 watch.member.hasten()
@@ -143,20 +146,25 @@ class Supervisor:
             if self._become_ready() and on_ready():
                 while not self._stop_requests:
                     self._tend()
-                    self._wake.wait(_POLL_S)
+                    time.sleep(_POLL_S)
         finally:
             self._stop_all()
 
     def _become_ready(self) -> bool:
         """Answers False when asked to stop before all were healthy."""
         deadline = time.monotonic() + self._limits.start_timeout_s
+        told_at = time.monotonic()
         while not self._stop_requests:
             self._tend()
-            if all(watch.is_healthy for watch in self._watches):
+            missing = [watch.member for watch in self._watches if not watch.is_healthy]
+            if not missing:
                 return True
             if time.monotonic() > deadline:
-                raise GaveUp(self._what_is_missing())
-            self._wake.wait(_POLL_S)
+                raise GaveUp(self._what_is_missing(missing))
+            if time.monotonic() > told_at + self._limits.tell_interval_s:
+                told_at = time.monotonic()
+                self._say(f"waiting for {', '.join(member.name for member in missing)}")
+            time.sleep(_POLL_S)
         return False
 
     def _tend(self) -> None:
@@ -216,8 +224,7 @@ class Supervisor:
         limits = self._limits
         return min(limits.backoff_max_s, limits.backoff_min_s * 2.0**restart_count)
 
-    def _what_is_missing(self) -> str:
-        missing = [watch.member for watch in self._watches if not watch.is_healthy]
+    def _what_is_missing(self, missing: Sequence[Member]) -> str:
         return f"not ready after {self._limits.start_timeout_s:g} s:\n" + "\n".join(
             f"{member.name}: {member.ended() or member.problem()}\n{member.last_words()}"
             for member in missing
@@ -287,9 +294,7 @@ class Program:
 
     def ended(self) -> str | None:
         code = None if self._child is None else self._child.poll()
-        if code is None:
-            return None
-        return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        return None if code is None else _how(code)
 
     def is_hopeless(self) -> bool:
         return self._child is not None and self._child.poll() == EX_CONFIG
@@ -332,9 +337,8 @@ class Database:
         return self._postgres.pid
 
     def ended(self) -> str | None:
-        if not self._was_started or self._postgres.is_running():
-            return None
-        return "ended"
+        code = self._postgres.exit_code
+        return _how(code) if self._was_started and code is not None else None
 
     def is_hopeless(self) -> bool:
         return False
@@ -352,8 +356,10 @@ class Database:
         self._postgres.hasten()
 
 
-def _signal_name(number: int) -> str:
+def _how(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
     try:
-        return signal.Signals(number).name
+        return f"was ended by {signal.Signals(-exit_code).name}"
     except ValueError:
-        return f"signal {number}"
+        return f"was ended by signal {-exit_code}"

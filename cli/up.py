@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ import cli
 from cli import health, logs, ports, state
 from cli.postgres import EmbeddedPostgres
 from cli.supervisor import Database, GaveUp, Limits, Member, Program, Supervisor
+
+# A process that has ended may hold its ports until its last thread has.
+_LEAVING_S = 5.0
 
 SERVICES = ("events", "lattice", "gateway")
 
@@ -79,23 +82,29 @@ def up(
     Raises InUse, Obstructed and GaveUp, with nothing left running.
     """
     with state.claimed(plan.data_dir):
-        for name in state.end_orphans(plan.data_dir):
+        orphans = state.end_orphans(plan.data_dir)
+        for name in orphans:
             console.print(f"Ended {name}, left over from a run that was killed.")
-        _refuse_taken_ports(plan)
+        _refuse_taken_ports(plan, patience_s=_LEAVING_S if orphans else 0.0)
         try:
             _Up(plan, environ, console, is_verbose, ends_when_ready).run()
         finally:
             state.forget(plan.data_dir)
 
 
-def _refuse_taken_ports(plan: Plan) -> None:
-    obstacles = [
-        f"{obstacle}; choose another with {setting}"
-        for address, setting in plan.listening()
-        if (obstacle := ports.obstacle(address)) is not None
-    ]
-    if obstacles:
-        raise Obstructed("\n".join(obstacles))
+def _refuse_taken_ports(plan: Plan, patience_s: float) -> None:
+    """Raise Obstructed for addresses that are taken, and stay so for `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    while obstacles := list(_obstacles(plan)):
+        if time.monotonic() > deadline:
+            raise Obstructed("\n".join(obstacles))
+        time.sleep(0.05)
+
+
+def _obstacles(plan: Plan) -> Iterator[str]:
+    for address, setting in plan.listening():
+        if (obstacle := ports.obstacle(address)) is not None:
+            yield f"{obstacle}; choose another with {setting}"
 
 
 class _Up:
