@@ -1,0 +1,34 @@
+"""Serves the knots as a process of its own; the tests start and stop it."""
+
+import asyncio
+import os
+
+from pydantic_settings import SettingsConfigDict
+
+from services.plumbing.process import run_process
+from services.plumbing.server import add_service, build_server, serve
+from services.plumbing.settings import ServerSettings
+from tests.plumbing.knots import SERVICE, Knots
+
+
+class Settings(ServerSettings):
+    model_config = SettingsConfigDict(env_prefix="KNOTS_")
+
+    dies: bool = False
+    """Whether a task that must go on dies."""
+    breaks: bool = False
+    """Whether the process has a bug."""
+
+
+async def main(settings: Settings) -> None:
+    if settings.breaks:
+        raise ZeroDivisionError("a bug")
+    server = build_server("knots.girih", settings)
+    add_service(server, SERVICE, Knots())
+    if settings.dies:
+        server.tasks.start("sequencer", asyncio.sleep(0))
+    await serve(server)
+
+
+if __name__ == "__main__":
+    run_process(Settings, os.environ, main)

@@ -1,0 +1,226 @@
+"""The pool and the names of what goes wrong with it, on a real server."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from cli.postgres import DURABLE, EmbeddedPostgres
+from services.plumbing.database import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    Pool,
+    UnsafeDatabase,
+    acquire,
+    check_durability,
+    open_pool,
+    translate,
+    wait_for_database,
+)
+from services.plumbing.settings import PoolSettings
+from tests.plumbing.conftest import Log, until
+
+
+def settings(database_url: str, **changes: float) -> PoolSettings:
+    return PoolSettings.model_validate(
+        {
+            "environment": "development",
+            "database_url": SecretStr(database_url),
+            "pool_size_max": 2,
+            "pool_acquire_timeout_s": 0.05,
+            "database_start_timeout_s": 5,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with open_pool(settings(database_url), "girih-tests") as pool:
+        yield pool
+
+
+async def test_a_connection_is_lent_and_taken_back(pool: Pool) -> None:
+    for _ in range(10):
+        async with acquire(pool, 1) as connection:
+            assert await connection.fetchval("SELECT 42") == 42
+
+    assert pool.get_idle_size() == pool.get_size()
+
+
+async def test_a_call_that_finds_all_connections_in_use_is_told_to_come_back(pool: Pool) -> None:
+    async with acquire(pool, 1), acquire(pool, 1):
+        with pytest.raises(DatabaseBusy) as caught:
+            async with acquire(pool, 0.05):
+                pass
+
+    assert caught.value.retry_after_s > 0
+    async with acquire(pool, 1):
+        pass
+
+
+async def test_a_cancelled_caller_gives_its_connection_back(pool: Pool) -> None:
+    async def query_for_ever() -> None:
+        async with acquire(pool, 1) as connection:
+            await connection.execute("SELECT pg_sleep(60)")
+
+    queries = [asyncio.create_task(query_for_ever()) for _ in range(2)]
+    await until(lambda: pool.get_size() == 2 and pool.get_idle_size() == 0)
+    for query in queries:
+        query.cancel()
+    await asyncio.gather(*queries, return_exceptions=True)
+
+    async with acquire(pool, 1) as first, acquire(pool, 1) as second:
+        assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET statement_timeout = '10ms'; SELECT pg_sleep(60)",
+        "DO $$ BEGIN RAISE lock_not_available; END $$",
+        "DO $$ BEGIN RAISE deadlock_detected; END $$",
+        "DO $$ BEGIN RAISE serialization_failure; END $$",
+        "DO $$ BEGIN RAISE too_many_connections; END $$",
+    ],
+)
+async def test_a_database_that_is_too_slow_is_busy(pool: Pool, statement: str) -> None:
+    with pytest.raises(DatabaseBusy):
+        async with acquire(pool, 1) as connection:
+            await connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+        "DO $$ BEGIN RAISE cannot_connect_now; END $$",
+        "DO $$ BEGIN RAISE disk_full; END $$",
+        "DO $$ BEGIN RAISE io_error; END $$",
+        "BEGIN READ ONLY; CREATE TABLE knots ()",
+    ],
+)
+async def test_a_database_that_cannot_work_is_unavailable(pool: Pool, statement: str) -> None:
+    with pytest.raises(DatabaseUnavailable) as caught:
+        async with acquire(pool, 1) as connection:
+            await connection.execute(statement)
+
+    assert "SELECT" not in str(caught.value)
+    async with acquire(pool, 1) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("SELECT 1 / 0", asyncpg.DivisionByZeroError),
+        ("SELEC", asyncpg.PostgresSyntaxError),
+        ("DO $$ BEGIN RAISE unique_violation; END $$", asyncpg.UniqueViolationError),
+    ],
+)
+async def test_what_a_statement_does_wrong_is_left_to_the_store(
+    pool: Pool, statement: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        async with acquire(pool, 1) as connection:
+            await connection.execute(statement)
+
+
+async def test_using_one_connection_for_two_things_is_a_bug_and_stays_one(pool: Pool) -> None:
+    with pytest.raises(asyncpg.InterfaceError, match="another operation"):
+        async with acquire(pool, 1) as connection:
+            await asyncio.gather(*(connection.execute("SELECT 1") for _ in range(2)))
+
+
+async def test_an_answer_that_does_not_come_counts_as_unreachable(database_url: str) -> None:
+    impatient = settings(database_url, command_timeout_s=0.05)
+
+    async with open_pool(impatient, "girih-tests") as pool:
+        with pytest.raises(DatabaseUnavailable):
+            async with acquire(pool, 1) as connection:
+                await connection.execute("SELECT pg_sleep(60)")
+
+
+async def test_the_database_itself_keeps_the_bounds(database_url: str) -> None:
+    bounds = settings(
+        database_url, statement_timeout_s=7, lock_timeout_s=3, idle_transaction_timeout_s=4
+    )
+
+    async with open_pool(bounds, "girih-tests") as pool, acquire(pool, 1) as connection:
+        kept = {
+            name: await connection.fetchval("SELECT current_setting($1)", name)
+            for name in (
+                "application_name",
+                "statement_timeout",
+                "lock_timeout",
+                "idle_in_transaction_session_timeout",
+            )
+        }
+
+    assert list(kept.values()) == ["girih-tests", "7s", "3s", "4s"]
+
+
+async def test_waiting_for_a_database_ends(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"within 0\.3 s"):
+        await wait_for_database(f"postgresql://girih@/girih?host={tmp_path}", 0.3)
+
+
+async def test_a_pool_survives_its_server_and_comes_back(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "data")
+    with server:
+        pool_settings = settings(server.url)
+        async with open_pool(pool_settings, "girih-tests") as pool:
+            await _ask(pool)
+            server.stop()
+            with pytest.raises(DatabaseUnavailable):
+                await asyncio.wait_for(_ask(pool), 10)
+
+            server.start()
+            await wait_for_database(server.url, 10)
+
+            await _ask(pool)
+
+
+async def _ask(pool: Pool) -> None:
+    async with acquire(pool, 1) as connection:
+        await connection.fetchval("SELECT 1")
+
+
+async def test_a_database_that_forgets_is_refused_where_it_matters(pool: Pool) -> None:
+    with pytest.raises(UnsafeDatabase, match="fsync, full_page_writes, synchronous_commit is off"):
+        await check_durability(pool, required=True)
+
+
+async def test_a_database_that_forgets_is_warned_about_elsewhere(pool: Pool, log: Log) -> None:
+    await check_durability(pool, required=False)
+
+    (line,) = log.lines("the database loses acknowledged events in a power cut")
+    assert line["off"] == "fsync, full_page_writes, synchronous_commit"
+
+
+async def test_one_role_that_forgets_is_enough(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "data", options=DURABLE) as server:
+        async with open_pool(settings(server.url), "girih-tests") as pool:
+            await check_durability(pool, required=True)
+        server.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+
+        async with open_pool(settings(server.url), "girih-tests") as pool:
+            with pytest.raises(UnsafeDatabase, match="synchronous_commit is off"):
+                await check_durability(pool, required=True)
+
+
+async def test_passwords_stay_out_of_the_log(log: Log, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await wait_for_database(f"postgresql://girih:canary@/girih?host={tmp_path}", 0.2)
+
+    assert log.lines("waiting for the database")
+    assert "canary" not in log.text()
+
+
+def test_a_missing_socket_is_an_unavailable_database() -> None:
+    with pytest.raises(DatabaseUnavailable), translate():
+        os.stat("/nonexistent")  # noqa: PTH116 - any OSError will do

@@ -1,0 +1,130 @@
+"""Whole processes: their exit codes and last words."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from tests.plumbing.knots import KnotClient
+
+Process = asyncio.subprocess.Process
+Start = Callable[..., Awaitable[Process]]
+
+DEVELOPMENT = {
+    "GIRIH_ENVIRONMENT": "development",
+    "GIRIH_LOG_FORMAT": "json",
+    "KNOTS_ADDRESS": "127.0.0.1:0",
+}
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts the process with these variables; ends it after the test, whatever happened."""
+    started: list[Process] = []
+
+    async def start(**variables: str) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.plumbing.serving",
+            env={**os.environ, **DEVELOPMENT, **variables},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line(process: Process, event: str) -> dict[str, Any]:
+    """The next line of that event."""
+    assert process.stdout is not None
+    async for text in process.stdout:
+        found: dict[str, Any] = json.loads(text)
+        if found["event"] == event:
+            return found
+    pytest.fail(f"the process ended without {event!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_process_that_is_asked_to_end_exits_with_0(
+    start: Start, number: signal.Signals
+) -> None:
+    process = await start()
+    await line(process, "serving")
+
+    process.send_signal(number)
+
+    await line(process, "stopped")
+    assert await process.wait() == 0
+
+
+async def test_a_process_with_wrong_settings_exits_with_78_before_it_opens_a_port(
+    start: Start,
+) -> None:
+    process = await start(KNOTS_ADDRESS="nowhere", KNOTS_TYPO="1", GIRIH_LOG_LEVEL="loud")
+
+    output, told = await process.communicate()
+
+    assert process.returncode == 78
+    assert output == b""
+    for variable in (b"KNOTS_ADDRESS", b"KNOTS_TYPO", b"GIRIH_LOG_LEVEL"):
+        assert told.count(variable) == 1
+
+
+async def test_a_process_whose_port_is_taken_says_so_and_exits_with_1(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = await start(KNOTS_ADDRESS=address)
+
+        found = await line(process, "cannot run")
+
+    assert found["problem"] == f"cannot listen on {address}"
+    assert await process.wait() == 1
+
+
+async def test_a_process_whose_task_died_exits_with_1(start: Start) -> None:
+    process = await start(KNOTS_DIES="true")
+
+    found = await line(process, "cannot run")
+
+    assert found["problem"] == "the background task 'sequencer' died"
+    assert await process.wait() == 1
+
+
+async def test_a_bug_at_the_start_is_told_in_full(start: Start) -> None:
+    process = await start(KNOTS_BREAKS="true")
+
+    found = await line(process, "died unexpectedly")
+
+    assert "ZeroDivisionError: a bug" in found["exception"]
+    assert await process.wait() == 1
+
+
+async def test_a_process_whose_log_nobody_reads_serves_on_and_ends() -> None:
+    command = [sys.executable, "-m", "tests.plumbing.serving"]
+    environ = {**os.environ, **DEVELOPMENT}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["port"]
+
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            client = KnotClient(channel)
+            for _ in range(30):
+                await asyncio.gather(*(client.ask("Unary", "ok", timeout=10) for _ in range(64)))
+
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 10) == 0
