@@ -198,12 +198,17 @@ def doctor(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def migrate(data_dir: DataDir = DATA_DIR) -> None:
+def migrate(
+    data_dir: DataDir = DATA_DIR,
+    timeout_s: Annotated[
+        float, typer.Option(min=0, help="How long the database may take to answer, in seconds.")
+    ] = 60.0,
+) -> None:
     """Bring the database of DATABASE_URL, or the embedded one, up to this version's schema."""
     from cli.migrating import Failed, run
 
     try:
-        run(data_dir.absolute(), os.environ)
+        run(data_dir.absolute(), os.environ, timeout_s=timeout_s)
     except Failed as error:
         _fail(str(error), error.exit_code)
 

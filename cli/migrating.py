@@ -1,14 +1,17 @@
 """`girih migrate`: the database moved forward to this version's schema, and nothing else."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from cli import state
 from cli.postgres import EmbeddedPostgres, PostgresError
+from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.migrations import MigrationTimeout, WrongMigrations, migrate
+from services.plumbing.settings import ProcessSettings
 
 PACKAGE = "services.events.sql.migrations"
 SCHEMA = "events"
@@ -25,17 +28,26 @@ class Failed(Exception):
         self.exit_code = exit_code
 
 
-def run(data_dir: Path, environ: Mapping[str, str]) -> None:
+def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None:
     """Apply what is missing, starting the embedded server for it if need be."""
+    _quiet_logs()
     with ExitStack() as stack:
         try:
             url = environ.get("DATABASE_URL") or _embedded_url(data_dir, environ, stack)
-            applied = asyncio.run(migrate(url, PACKAGE, schema=SCHEMA))
+            applied = asyncio.run(migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s))
         except (ServiceError, PostgresError) as error:
             raise Failed(str(error), EX_UNAVAILABLE) from error
         except (MigrationTimeout, WrongMigrations) as error:
             raise Failed(str(error), EX_FAILED) from error
     print(f"applied {', '.join(applied)}" if applied else "nothing to apply")
+
+
+def _quiet_logs() -> None:
+    """Warnings belong to stderr; the outcome alone to stdout."""
+    settings = ProcessSettings.from_environ(
+        {"GIRIH_LOG_LEVEL": "warning", "GIRIH_LOG_FORMAT": "console"}
+    )
+    logging.configure(settings, descriptor=sys.stderr.fileno())
 
 
 def _embedded_url(data_dir: Path, environ: Mapping[str, str], stack: ExitStack) -> str:

@@ -1,0 +1,122 @@
+"""The `girih` command's words: help, exit codes, and what goes to which stream."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.processes import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def girih(*words: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "120", **environ},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "cases.jsonl"
+    path.write_text('{"stream":"s","type":"T"}\n')
+    return path
+
+
+def test_help_names_the_commands_and_is_quick() -> None:
+    began = time.monotonic()
+    done = girih("--help")
+    took_s = time.monotonic() - began
+
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("up", "import", "doctor", "migrate", "version"))
+    # Half a second on an idle machine is the promise; a busy one may take some more.
+    assert took_s < 2.0
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, cli.main; "
+        "print([name for name in ('grpc', 'asyncpg', 'pydantic', 'sqlalchemy', 'numba', 'girih')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "[]\n"
+
+
+def test_version_can_be_read_by_programs() -> None:
+    found = json.loads(girih("version", "--json").stdout)
+
+    assert {"girih", "python", "grpcio"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dance",),
+        ("import",),
+        ("import", "/no/such/file"),
+        ("import", "-"),
+        ("import", "--batch", "0", "pyproject.toml"),
+        ("up", "--gateway-address", "nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
+    done = girih(*words)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_a_service_that_is_away_is_69_and_says_how_to_go_on(file: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    done = girih("import", str(file), "--retry-for", "0.2", "--events-address", address)
+
+    assert done.returncode == 69
+    assert f"events at {address} is away" in done.stderr
+    assert "Import again to go on" in done.stderr
+
+
+def test_the_outcome_of_an_import_can_be_read_by_programs(file: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    done = girih("import", str(file), "--retry-for", "0", "--events-address", address, "--json")
+
+    told = json.loads(done.stdout)
+    assert told["source"] == "cases.jsonl"
+    assert told["appended"] == 0
+    assert "UNAVAILABLE" in told["error"]
+
+
+def test_a_port_that_is_taken_is_explained_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        address = f"127.0.0.1:{squatter.getsockname()[1]}"
+        done = girih("up", "--data", str(tmp_path), "--gateway-address", address)
+
+    assert done.returncode == 1
+    assert f"{address} is taken by " in done.stderr
+    assert "--gateway-address" in done.stderr
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_migrating_a_database_that_is_away_is_69(tmp_path: Path) -> None:
+    url = f"postgresql://x@127.0.0.1:{free_port()}/x"
+    done = girih("migrate", "--data", str(tmp_path), "--timeout-s", "1", DATABASE_URL=url)
+
+    assert done.returncode == 69
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,176 @@
+"""The doctor, with nothing to look at and with something wrong to find."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import doctor
+from cli.doctor import Finding, Surroundings, examine
+from cli.postgres import EmbeddedPostgres
+from tests.conftest import FAST
+from tests.processes import ending, events_process, free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def nowhere() -> dict[str, str]:
+    """An environment in which nothing runs."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        **{
+            f"{name}_ADDRESS": f"127.0.0.1:{free_port()}"
+            for name in ("EVENTS", "LATTICE", "GATEWAY")
+        },
+        **{f"{name}_METRICS_PORT": str(free_port()) for name in ("EVENTS", "LATTICE", "GATEWAY")},
+    }
+
+
+def look(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, list[Finding]]:
+    """The findings, by part."""
+    found: dict[str, list[Finding]] = {}
+    for finding in examine(Surroundings.of(tmp_path, environ)):
+        found.setdefault(finding.part, []).append(finding)
+    return found
+
+
+def run_doctor(
+    tmp_path: Path, environ: Mapping[str, str], *options: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "cli", "doctor", "--data", str(tmp_path), *options],
+        cwd=ROOT,
+        env={**environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_says_kindly_that_nothing_runs(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    done = run_doctor(tmp_path, nowhere)
+
+    assert done.returncode == 1
+    assert "Nothing is broken: girih just does not run here." in done.stdout
+    assert done.stderr == ""
+
+
+def test_tells_programs_the_same(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    done = run_doctor(tmp_path, nowhere, "--json")
+
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["well"] is False
+    grades = {finding["part"]: finding["grade"] for finding in told["findings"]}
+    assert grades["girih up"] == "note"
+    assert grades["events"] == "wrong"
+    assert grades["settings of gateway"] == "well"
+
+
+def test_names_every_wrong_setting_and_no_secret(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    environ = {
+        **nowhere,
+        "DATABASE_URL": "postgresql://who:s3cr3t@127.0.0.1:1/x",
+        "EVENTS_POOL_SIZE_MAX": "0",
+        "EVENTS_NO_SUCH_THING": "1",
+    }
+
+    found = look(tmp_path, environ)
+
+    told = [finding.told for finding in found["settings of events"]]
+    assert any(line.startswith("EVENTS_POOL_SIZE_MAX: ") for line in told)
+    assert "EVENTS_NO_SUCH_THING: no such setting" in told
+    assert "s3cr3t" not in str(found)
+
+
+def test_says_which_settings_are_set_and_where(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    told = look(tmp_path, nowhere)["settings of gateway"][0].told
+
+    assert f"GATEWAY_ADDRESS={nowhere['GATEWAY_ADDRESS']} (environment)" in told
+    assert told.endswith("by default")
+
+
+def test_a_database_that_is_away_is_wrong(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    environ = {**nowhere, "DATABASE_URL": f"postgresql://x@127.0.0.1:{free_port()}/x"}
+
+    finding = look(tmp_path, environ)["database"][0]
+
+    assert finding.grade == "wrong"
+    assert "DATABASE_URL" in finding.mend
+
+
+def test_a_database_that_is_not_migrated_is_wrong(
+    tmp_path: Path, nowhere: dict[str, str], database_url: str
+) -> None:
+    found = look(tmp_path, {**nowhere, "DATABASE_URL": database_url})
+
+    assert found["database"][0].grade == "well"
+    assert found["clock"][0].grade == "well"
+    assert found["migrations"][0].grade == "wrong"
+    assert "girih migrate" in found["migrations"][0].mend
+
+
+def test_a_database_that_forgets_in_a_power_cut_is_wrong(
+    tmp_path: Path, nowhere: dict[str, str], postgres: EmbeddedPostgres
+) -> None:
+    finding = look(tmp_path, {**nowhere, "DATABASE_URL": postgres.url})["durability"][0]
+
+    assert finding.grade == "wrong"
+    assert finding.told == ", ".join(f"{name} off" for name in FAST)
+
+
+def test_migrate_mends_what_doctor_finds(
+    tmp_path: Path, nowhere: dict[str, str], database_url: str
+) -> None:
+    environ = {**nowhere, "DATABASE_URL": database_url}
+    migrate = [sys.executable, "-m", "cli", "migrate", "--data", str(tmp_path)]
+
+    first, second = (
+        subprocess.run(
+            migrate, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
+        )
+        for _ in range(2)
+    )
+
+    assert first.stdout.startswith("applied 0001")
+    assert second.stdout == "nothing to apply\n"
+    assert look(tmp_path, environ)["migrations"][0].grade == "well"
+
+
+def test_a_service_that_runs_is_well(
+    tmp_path: Path, nowhere: dict[str, str], database_url: str
+) -> None:
+    process, address = events_process(database_url, tmp_path)
+    with ending(process):
+        process.start()
+        process.wait_ready()
+
+        found = look(tmp_path, {**nowhere, "DATABASE_URL": database_url, "EVENTS_ADDRESS": address})
+
+    assert found["events"][0].grade == "well"
+    assert found["migrations"][0].grade == "well"
+    assert found["lattice"][0].grade == "wrong"
+
+
+def test_a_port_held_by_another_program_is_told(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        port = squatter.getsockname()[1]
+        finding = look(tmp_path, {**nowhere, "GATEWAY_ADDRESS": f"127.0.0.1:{port}"})["gateway"][0]
+
+    assert finding.grade == "wrong"
+    assert f"port {port} is held by " in finding.mend
+
+
+def test_a_full_disk_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_DISK_BYTES_MIN", 2**80)
+
+    assert doctor._disk(tmp_path / "not" / "there").grade == "wrong"
