@@ -219,13 +219,13 @@ class Encoder:
         if field.type in scalars.WIDE_TYPES:
             return f"str({value})"
         if field.enum_type is not None:
-            table = f"enum_{field.number}"
+            table = f"enum_{len(names)}"
             names[table] = {entry.number: entry.name for entry in reversed(field.enum_type.values)}
             return f"{table}.get(x := {value}, x)"
         function = self._function(field)
         if function is None:
             return value
-        name = f"encode_{field.number}"
+        name = f"encode_{len(names)}"
         names[name] = function
         return f"{name}({value})"
 

@@ -219,9 +219,12 @@ def _from_transport(remote: RemoteError, label: str) -> HttpError:
     return _retryable(error, remote.retry_after_s)
 
 
+_REQUEST_TOO_LARGE = ("CLIENT: Sent message", "SERVER: Received message")
+
+
 def _too_large(remote: RemoteError, label: str) -> HttpError:
-    if remote.message.startswith("CLIENT"):
-        # The answer was too large, which is no fault of the request's form.
+    if not remote.message.startswith(_REQUEST_TOO_LARGE):
+        # It was the answer, which nobody could know from the request.
         return internal()
     message = f"the request is larger than the {label} service takes"
     return HttpError(

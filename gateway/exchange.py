@@ -1,7 +1,7 @@
 """One HTTP request and its answer. Knows headers and bytes, and nothing of gRPC."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -9,8 +9,8 @@ from gateway import errors
 from gateway.errors import HttpError
 from services.plumbing.correlation import Call
 
-Scope = dict[str, Any]
-Event = dict[str, Any]
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]

@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from gateway import errors
 from gateway.errors import CLIENT_CLOSED_REQUEST, HttpError
-from gateway.exchange import ClientGone, Event, Exchange, Receive, Scope, Send
+from gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.http_metrics import HttpMetrics
 from gateway.lifecycle import Lifecycle
 from gateway.refusal import Refused
@@ -151,7 +151,7 @@ class Front:
     def _finish(self, exchange: Exchange, duration_s: float) -> None:
         method, route, status = exchange.method, exchange.route, exchange.status
         self.metrics.finished(method, route, status, duration_s)
-        fields: Event = {
+        fields: dict[str, Any] = {
             "event": "request",
             "method": method[:20],
             "route": route,

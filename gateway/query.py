@@ -25,9 +25,7 @@ class Query:
     def __init__(self, message: Descriptor, given_elsewhere: set[str]) -> None:
         """`given_elsewhere` are field paths that are in the path or the body."""
         self.parameters: dict[str, Fields] = {
-            json_path(fields): fields
-            for fields in _values(message, ())
-            if proto_path(fields) not in given_elsewhere
+            json_path(fields): fields for fields in _values(message, (), given_elsewhere)
         }
         """By their documented names."""
         self._setters: dict[str, Callable[[dict[str, Any], str], None]] = {}
@@ -66,14 +64,16 @@ def put(values: dict[str, Any], fields: Fields, value: object) -> None:
         raise Refused([(json_path(fields), "is given differently in the path")])
 
 
-def _values(message: Descriptor, above: Fields) -> Iterator[Fields]:
+def _values(message: Descriptor, above: Fields, left_out: set[str]) -> Iterator[Fields]:
     for field in message.fields:
         fields = (*above, field)
         inner = field.message_type
+        if proto_path(fields) in left_out:
+            continue
         if inner is None or (inner.full_name.startswith(WELL_KNOWN) and not field.is_repeated):
             yield fields
         elif not field.is_repeated and not is_map(field) and len(fields) < _DEPTH_MAX:
-            yield from _values(inner, fields)
+            yield from _values(inner, fields, left_out)
 
 
 def _setter(fields: Fields) -> Callable[[dict[str, Any], str], None]:

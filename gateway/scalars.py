@@ -43,7 +43,6 @@ WIDE_TYPES = frozenset(kind for kind, bounds in _BOUNDS.items() if bounds in (_I
 """Integers that JSON carries as strings, because a double does not hold them all."""
 
 _NONFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_FLOAT_MAX = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 _EXACT_IN_A_DOUBLE = 2**53
 
 _is_integer = re.compile(r"-?(0|[1-9][0-9]{0,19})", re.ASCII).fullmatch
@@ -113,10 +112,16 @@ def well_known_decoder(message: Descriptor) -> Decode:
     def decode(value: object) -> Message:
         try:
             return json_format.ParseDict(_plain(value), made(), max_recursion_depth=100)
-        except json_format.ParseError as error:
+        except _PARSE_ERRORS as error:
             raise refused(_shortened(f"is not a {message.full_name}: {error}")) from None
 
     return decode
+
+
+# What `json_format` raises for bad values: its own error, and some that it lets through.
+_PARSE_ERRORS = (
+    json_format.ParseError, AttributeError, OverflowError, RecursionError, TypeError, ValueError
+)  # fmt: skip
 
 
 def _integer(value: object) -> int:
@@ -162,7 +167,7 @@ def _double(value: object) -> float:
 
 def _float(value: object) -> float:
     number = _double(value)
-    if math.isfinite(number) and abs(number) > _FLOAT_MAX:
+    if math.isfinite(number) and _rounded(number) is None:
         raise refused("is beyond the range of a 32-bit float")
     return number
 
@@ -233,9 +238,18 @@ def float_value(value: float) -> float | str:
         return double_value(value)
     for digits in (6, 7, 8):
         short = float(f"{value:.{digits}g}")
-        if abs(short) <= _FLOAT_MAX and struct.unpack("<f", struct.pack("<f", short))[0] == value:
+        if _rounded(short) == value:
             return short
     return float(f"{value:.9g}")
+
+
+def _rounded(number: float) -> float | None:
+    """The nearest 32-bit float; None when that is infinite."""
+    try:
+        rounded: float = struct.unpack("<f", struct.pack("<f", number))[0]
+    except OverflowError:
+        return None
+    return rounded
 
 
 def json_fragment(text: str) -> orjson.Fragment:

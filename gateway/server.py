@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any, cast
 
 import uvicorn
@@ -45,25 +45,35 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; then drain, end the streams, and let requests finish.
 
-    Readiness fails first, so that nobody sends more; new requests are served until the
-    drain time is over.
+    Readiness fails first, so that nobody sends more; requests that come are served until
+    the drain time is over.
     """
+    asked_to_stop = asyncio.Event()
+    with _signals(asked_to_stop):
+        async with running(app, settings, lifecycle, listener):
+            await asked_to_stop.wait()
+            _log.info("stopping", drain_s=settings.drain_duration_s)
+            lifecycle.is_draining = True
+            await asyncio.sleep(settings.drain_duration_s)
+    _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    app: App, settings: Settings, lifecycle: Lifecycle, listener: socket.socket
+) -> AsyncIterator[None]:
+    """Serve inside the block; after it end the streams, and let requests finish."""
     # Its lines of start and stop would only repeat ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(_config(app, settings))
-    asked_to_stop = asyncio.Event()
-    with _signals(asked_to_stop):
-        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        asked = asyncio.ensure_future(asked_to_stop.wait())
-        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        _log.info("stopping", drain_s=settings.drain_duration_s)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
         lifecycle.is_draining = True
-        await asyncio.sleep(settings.drain_duration_s)
         lifecycle.stopping.set()
         server.should_exit = True
         await serving
-    _log.info("stopped")
 
 
 class _Server(uvicorn.Server):
@@ -185,7 +195,8 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._stop_timer()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_raw_answer(error))
         self.transport.close()
 

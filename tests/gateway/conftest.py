@@ -1,0 +1,34 @@
+"""Fixtures: a service for the sample contract, and a gateway in front of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.gateway.sample import Gateway, SampleService, gateway_before
+
+
+@pytest.fixture
+async def service() -> SampleService:
+    return SampleService(cancelled=asyncio.Event(), calls=[])
+
+
+@pytest.fixture
+async def gateway(service: SampleService) -> AsyncIterator[Gateway]:
+    """A development gateway with the service behind it."""
+    async with gateway_before(service) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(gateway: Gateway) -> httpx.AsyncClient:
+    """Calls the gateway in this process."""
+    return gateway.client
+
+
+@pytest.fixture
+async def online(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the gateway through a real socket and server."""
+    async with gateway.listening() as client:
+        yield client

@@ -1,0 +1,274 @@
+"""Every way to fail, and the one body that tells it."""
+
+import re
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.exchange import Exchange
+from tests.gateway.sample import Gateway, SampleService, gateway_before
+
+_LEAKS = re.compile(r"Traceback|asyncpg|/usr/|SELECT|127\.0\.0\.1|ZeroDivision|File \"")
+
+
+def error(answer: httpx.Response) -> dict[str, Any]:
+    """The error of an answer, once its form is checked."""
+    body = answer.json()
+    assert set(body) == {"error", "timestamp"}
+    assert set(body["error"]) == {"code", "message", "details", "correlation_id"}
+    assert body["error"]["correlation_id"] == answer.headers["x-correlation-id"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", body["timestamp"])
+    assert answer.headers["content-type"] == "application/json"
+    assert not _LEAKS.search(answer.text)
+    found: dict[str, Any] = body["error"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "reason"),
+    [
+        ("invalid", 400, "INVALID_ARGUMENT", "INVALID_INPUT"),
+        ("unauthenticated", 401, "UNAUTHENTICATED", "UNAUTHENTICATED"),
+        ("denied", 403, "PERMISSION_DENIED", "PERMISSION_DENIED"),
+        ("missing", 404, "NOT_FOUND", "THING_NOT_FOUND"),
+        ("exists", 409, "ALREADY_EXISTS", "ALREADY_EXISTS"),
+        ("changed", 409, "ABORTED", "THING_CHANGED"),
+        ("busy", 429, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),
+        ("down", 503, "UNAVAILABLE", "UNAVAILABLE"),
+        ("bug", 500, "INTERNAL", "INTERNAL"),
+    ],
+)
+async def test_a_services_error_has_its_status_and_reason(
+    kind: str, status: int, code: str, reason: str, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post("/v1/fail", json={"kind": kind})
+
+    assert answer.status_code == status
+    assert error(answer)["code"] == code
+    assert error(answer)["details"]["reason"] == reason
+
+
+async def test_bad_fields_are_told_in_json_names(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/fail", json={"kind": "invalid"})
+
+    assert error(answer)["details"]["violations"] == [
+        {"field": "children[3].longNumber", "description": "is too long"},
+        {"field": "x-tenant-id", "description": "is odd"},
+    ]
+    assert error(answer)["message"] == "children[3].longNumber: is too long (and 1 more)"
+
+
+async def test_a_services_own_details_are_told(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/fail", json={"kind": "changed"})
+
+    assert error(answer)["details"]["explanation"] == {"times": "9007199254740993"}
+
+
+async def test_the_numbers_of_an_error_are_told(client: httpx.AsyncClient) -> None:
+    details = error(await client.post("/v1/fail", json={"kind": "missing"}))["details"]
+
+    assert details == {
+        "reason": "THING_NOT_FOUND",
+        "domain": "sample.girih",
+        "metadata": {"thing_id": "7"},
+    }
+
+
+@pytest.mark.parametrize(("kind", "seconds", "exact"), [("busy", "3", 2.5), ("down", "1", 0.2)])
+async def test_when_to_retry_is_told(
+    kind: str, seconds: str, exact: float, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post("/v1/fail", json={"kind": kind})
+
+    assert answer.headers["retry-after"] == seconds
+    assert error(answer)["details"]["retry_after_s"] == exact
+
+
+async def test_nothing_of_a_bug_is_told(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/fail", json={"kind": "bug"})
+
+    assert error(answer)["message"] == "internal error"
+
+
+async def test_nothing_of_the_gateways_own_bugs_is_told(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError("secret /usr/lib")
+
+    monkeypatch.setattr(Exchange, "body", fail)
+
+    answer = await client.post("/v1/echo", json={})
+
+    assert answer.status_code == 500
+    assert error(answer)["message"] == "internal error"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nope", "/v1", "/v1/echo/", "/v1/echo/a/b", "/docs/x", "/v2/echo"]
+)
+async def test_an_unknown_route_is_404(path: str, service: SampleService) -> None:
+    async with gateway_before(service, {"GATEWAY_DOCS": "false"}) as gateway:
+        answer = await gateway.client.get(path)
+
+    assert answer.status_code == 404
+    assert error(answer)["details"]["reason"] == "ROUTE_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/echo", "GET, HEAD, OPTIONS, POST"),
+        ("GET", "/v1/fail", "OPTIONS, POST"),
+        ("TRACE", "/v1/fail", "OPTIONS, POST"),
+        ("BREW", "/v1/fail", "OPTIONS, POST"),
+        ("POST", "/health", "GET, HEAD"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+    ],
+)
+async def test_a_wrong_method_is_405_and_told_the_right_ones(
+    method: str, path: str, allowed: str, client: httpx.AsyncClient
+) -> None:
+    answer = await client.request(method, path)
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed
+    assert error(answer)["code"] == "METHOD_NOT_ALLOWED"
+
+
+_BAD_BODIES: list[bytes] = [
+    b"{", b"[]", b"null", b"1", b'"a"', b"nope", b"\xff\xfe", b"\x00", b"{" * 100_000,
+    b"[" * 100_000 + b"]" * 100_000, b'{"child":' * 10_000 + b"{}" + b"}" * 10_000,
+    b'{"child":' * 200 + b'{"nope":1}' + b"}" * 200, b'{"number":1e400}', b'{"number":NaN}',
+    b'{"json":' + b"[" * 10_000 + b"]" * 10_000 + b"}", b'{"text":"\\ud800"}',
+    b'{"a":1,"a":2}', b'{"number":' + b"1" * 100_000 + b"}", b'{"moment":"9999999999"}',
+    b'{"duration":"1e99s"}', b'{"structure":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"}",
+    b'{"value":' + b"[" * 900 + b"]" * 900 + b"}", b'{"mask":5}',
+    b'{"wrapped":{}}', b'{"' + b"x" * 100_000 + b'":1}', b'{"data":"====="}', b'{"":1}',
+    b'{"childrenByNumber":{"1":{"childrenByNumber":{"x":{}}}}}', b'{"text":"\n"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", _BAD_BODIES, ids=lambda body: repr(body[:24]))
+async def test_a_bad_body_is_400_and_never_a_crash(body: bytes, client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "application/json"}
+
+    answer = await client.post("/v1/echo", content=body, headers=headers)
+
+    assert answer.status_code == 400
+    assert error(answer)["code"] == "INVALID_ARGUMENT"
+    assert error(answer)["details"]["violations"]
+    assert len(answer.content) < 50_000
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["nope=1", "number=x", "number=1&number=2", "%ff=1", "texts=%ff", "a" * 5000, "=", "&x"],
+)
+async def test_a_bad_query_is_400(query: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"/v1/echo?{query}")
+
+    assert answer.status_code == 400
+    assert error(answer)["code"] == "INVALID_ARGUMENT"
+
+
+async def test_a_route_without_query_refuses_one(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/echo?text=a", json={})).status_code == 400
+
+
+async def test_a_route_without_body_refuses_one(client: httpx.AsyncClient) -> None:
+    answer = await client.request("GET", "/v1/echo", json={})
+
+    assert error(answer)["details"]["reason"] == "UNEXPECTED_BODY"
+
+
+@pytest.mark.parametrize("header", ["0", "-1", "inf", "nan", "1e3", "1s", "", "٣"])
+async def test_a_bad_timeout_is_400(header: str, client: httpx.AsyncClient) -> None:
+    headers = {b"X-Request-Timeout": header.encode()}
+
+    answer = await client.post("/v1/echo", headers=headers)
+
+    assert error(answer)["details"]["violations"][0]["field"] == "X-Request-Timeout"
+
+
+@pytest.mark.parametrize("tenant", ["UPPER", "-a", "a b", "a" * 64, "ä", "../x"])
+async def test_a_bad_tenant_is_400(tenant: str, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/echo", headers={b"X-Tenant-ID": tenant.encode()})
+
+    assert error(answer)["details"]["violations"][0]["field"] == "X-Tenant-ID"
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "multipart/form-data; boundary=x",
+    ],
+)
+async def test_another_media_type_is_415(media_type: str, client: httpx.AsyncClient) -> None:
+    headers = {"content-type": media_type}
+
+    answer = await client.post("/v1/echo", content=b"{}", headers=headers)
+
+    assert answer.status_code == 415
+    assert error(answer)["code"] == "UNSUPPORTED_MEDIA_TYPE"
+
+
+async def test_a_charset_beside_the_media_type_is_taken(client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+
+    assert (await client.post("/v1/echo", content=b"{}", headers=headers)).status_code == 201
+
+
+async def test_a_compressed_body_is_415(client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+
+    answer = await client.post("/v1/echo", content=b"\x1f\x8b", headers=headers)
+
+    assert answer.status_code == 415
+
+
+async def test_a_service_that_is_away_is_503_without_its_address(service: SampleService) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        async with gateway_before(service, {"GATEWAY_EVENTS_ADDRESS": address}) as gateway:
+            answers = [
+                await gateway.client.post("/v1/echo", json={}),
+                await gateway.client.get("/v1/count?to=3"),
+            ]
+
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert error(answer)["code"] == "UNAVAILABLE"
+        assert error(answer)["details"]["reason"] == "SERVICE_UNAVAILABLE"
+
+
+async def test_a_message_larger_than_the_service_takes_is_413(service: SampleService) -> None:
+    async with gateway_before(service, {"GATEWAY_BODY_BYTES_MAX": str(2**25)}) as gateway:
+        answer = await gateway.client.post("/v1/echo", json={"text": "x" * (2**23 + 2**17)})
+
+    assert answer.status_code == 413
+    assert error(answer)["details"]["reason"] == "MESSAGE_TOO_LARGE"
+
+
+async def test_more_requests_than_allowed_are_503(service: SampleService) -> None:
+    async with gateway_before(service) as gateway:
+        gateway.front.metrics.in_flight_count = gateway.settings.request_count_max
+
+        answer = await gateway.client.post("/v1/echo", json={})
+
+    assert answer.status_code == 503
+    assert error(answer)["details"]["reason"] == "GATEWAY_BUSY"
+
+
+async def test_a_failing_stream_has_a_status_of_its_own(gateway: Gateway) -> None:
+    answer = await gateway.client.get("/v1/count?to=3&failAfter=0")
+
+    assert answer.status_code == 409
+    assert error(answer)["details"]["reason"] == "THING_CHANGED"

@@ -1,0 +1,177 @@
+"""Http rules, path templates and queries."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.contract import ContractError
+from gateway.query import Query
+from gateway.refusal import Refused
+from gateway.rules import Routes, Template, rules_of
+from tests.gateway.sample import contract_from, descriptor
+
+
+def found(templates: list[str], path: str) -> tuple[str, tuple[str, ...]] | None:
+    routes = Routes([("GET", Template.parse(text), text) for text in templates])
+    match = routes.find("GET", path)
+    return (match.target, match.captured) if match else None
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "captured"),
+    [
+        ("/v1/a", "/v1/a", ()),
+        ("/v1/a/{b}", "/v1/a/x", ("x",)),
+        ("/v1/a/{b}", "/v1/a/x%2Fy%20z", ("x/y z",)),
+        ("/v1/a/{b}", "/v1/a/x:y@z", ("x:y@z",)),
+        ("/v1/a/{b}:go", "/v1/a/x:y:go", ("x:y",)),
+        ("/v1/a/{b}/c/{d.e}", "/v1/a/1/c/2", ("1", "2")),
+        ("/v1/{b=a/*}", "/v1/a/1", ("a/1",)),
+        ("/v1/{b=a/*}:go", "/v1/a/1:go", ("a/1",)),
+        ("/v1/{b=**}", "/v1/a/1/2", ("a/1/2",)),
+        ("/v1/a:go", "/v1/a:go", ()),
+    ],
+)
+def test_a_template_takes_a_path_apart(template: str, path: str, captured: tuple[str, ...]) -> None:
+    assert found([template], path) == (template, captured)
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("/v1/a", "/v1/a/"),
+        ("/v1/a", "/v1/A"),
+        ("/v1/a", "//v1/a"),
+        ("/v1/a/{b}", "/v1/a/"),
+        ("/v1/a/{b}", "/v1/a/x/y"),
+        ("/v1/a/{b}:go", "/v1/a/x"),
+        ("/v1/a/{b}:go", "/v1/a/:go"),
+        ("/v1/a.b", "/v1/axb"),
+        ("/v1/{b=a/*}", "/v1/b/1"),
+        ("/v1/a", "/v1/a%00"),
+    ],
+)
+def test_a_template_leaves_other_paths_alone(template: str, path: str) -> None:
+    assert found([template], path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/a/b", "/v1/a/b"),
+        ("/v1/a/c", "/v1/a/{x}"),
+        ("/v1/a/c:go", "/v1/a/{x}:go"),
+        ("/v1/c/c", "/v1/{x=**}"),
+    ],
+)
+def test_the_most_literal_template_wins(path: str, meant: str) -> None:
+    templates = ["/v1/{x=**}", "/v1/a/{x}", "/v1/a/b", "/v1/a/{x}:go"]
+
+    match = found(templates, path)
+
+    assert match is not None
+    assert match[0] == meant
+
+
+def test_a_path_that_is_no_utf8_is_an_error_of_its_own() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        found(["/v1/a/{b}"], "/v1/a/%ff")
+
+
+@pytest.mark.parametrize("text", ["v1/a", "/v1/{A}", "/v1/a b", "/v1/{a", "/v1/*a", "/v1/{a=b c}"])
+def test_what_is_no_template_is_refused(text: str) -> None:
+    with pytest.raises(ContractError):
+        Template.parse(text)
+
+
+_FILE = """
+syntax = "proto3";
+package sample.events.v1;
+import "google/api/annotations.proto";
+service Service {{
+  rpc Call({request}) returns (Message) {{ option (google.api.http) = {{ {rule} }}; }}
+}}
+message Message {{ string text = 1; repeated string texts = 2; Message child = 3; }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_type", "rule"),
+    [
+        ("Message", 'get: "/v1/{nope}"'),
+        ("Message", 'get: "/v1/{texts}"'),
+        ("Message", 'get: "/v1/{child}"'),
+        ("Message", 'get: "/v1/a" body: "*"'),
+        ("Message", 'post: "/v1/a" body: "nope"'),
+        ("Message", 'post: "/v1/a" response_body: "text"'),
+        ("Message", 'custom: {kind: "FETCH" path: "/v1/a"}'),
+        ("stream Message", 'post: "/v1/a" body: "*"'),
+    ],
+)
+def test_a_rule_that_cannot_be_served_is_refused_at_start(
+    request_type: str, rule: str, tmp_path: Path
+) -> None:
+    proto = tmp_path / "bad.proto"
+    proto.write_text(_FILE.format(request=request_type, rule=rule))
+    contract = contract_from(proto)
+
+    with pytest.raises(ContractError):
+        list(rules_of(contract))
+
+
+def queried(text: str) -> dict[str, object]:
+    values: dict[str, object] = {}
+    Query(descriptor("Everything"), {"text"}).put_into(values, text.encode())
+    return values
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("number=5", {"number": 5}),
+        ("longNumber=9007199254740993", {"long_number": 2**53 + 1}),
+        ("long_number=-1", {"long_number": -1}),
+        ("flag=true", {"flag": True}),
+        ("colour=COLOUR_RED&colours=2&colours=COLOUR_BLUE", {"colour": 1, "colours": [2, 2]}),
+        ("texts=a&texts=b%26c", {"texts": ["a", "b&c"]}),
+        ("child.longNumbers=1&child.long_numbers=2", {"child": {"long_numbers": [1, 2]}}),
+        ("child.child.flag=false", {"child": {"child": {"flag": False}}}),
+        ("data=-_8", {"data": b"\xfb\xff"}),
+        ("doubleNumber=1e3", {"double_number": 1000.0}),
+        ("maybeText=", {"maybe_text": ""}),
+    ],
+)
+def test_a_query_sets_fields(text: str, values: dict[str, object]) -> None:
+    assert queried(text) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("nope=1", "nope"),
+        ("text=is-in-the-path", "text"),
+        ("number=5&number=5", "number"),
+        ("longNumber=1&long_number=1", "long_number"),
+        ("number=", "number"),
+        ("flag=1", "flag"),
+        ("colour=RED", "colour"),
+        ("child=x", "child"),
+        ("children.text=x", "children.text"),
+        ("notes=x", "notes"),
+        ("chosenNumber=1&chosenText=a", "chosenText"),
+        ("child.child.child.child.child.flag=true", "child.child.child.child.child.flag"),
+        ("maybeText=%ff", ""),
+        ("&".join(f"texts={n}" for n in range(1001)), ""),
+    ],
+)  # fmt: skip
+def test_a_query_is_refused_by_its_parameter(text: str, path: str) -> None:
+    with pytest.raises(Refused) as caught:
+        queried(text)
+
+    assert [field for field, _ in caught.value.violations] == [path]
+
+
+def test_a_moment_can_stand_in_a_query() -> None:
+    moment = queried("moment=2026-01-02T03:04:05.5Z")["moment"]
+
+    assert str(moment) == "seconds: 1767323045\nnanos: 500000000\n"

@@ -1,0 +1,232 @@
+"""The server itself: bounds on what comes in, and an orderly end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.server import PortTaken, listen, serve
+from tests.gateway.sample import Gateway, SampleService, gateway_before, until
+
+
+@asynccontextmanager
+async def raw(service: SampleService, **environ: str) -> AsyncIterator["Connection"]:
+    """A connection to a gateway, byte by byte."""
+    told = {f"GATEWAY_{name.upper()}": value for name, value in environ.items()}
+    async with gateway_before(service, told) as gateway, gateway.listening() as client:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        try:
+            yield Connection(reader, writer)
+        finally:
+            writer.close()
+
+
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def answer(self, *parts: bytes) -> bytes:
+        """Everything that comes until the server hangs up."""
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+        async with asyncio.timeout(15):
+            return await self.reader.read()
+
+
+def error_of(answer: bytes) -> dict[str, object]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"x-correlation-id: " in head.lower()
+    found: dict[str, object] = json.loads(body)["error"]
+    return found
+
+
+_POST = b"POST /v1/echo HTTP/1.1\r\nhost: x\r\n"
+
+
+async def test_a_body_that_says_it_is_too_large_is_413_before_it_is_sent(
+    service: SampleService,
+) -> None:
+    async with raw(service, body_bytes_max="1024") as connection:
+        answer = await connection.answer(_POST + b"content-length: 1025\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert error_of(answer)["code"] == "PAYLOAD_TOO_LARGE"
+
+
+async def test_a_body_that_turns_out_too_large_is_413(service: SampleService) -> None:
+    chunk = b"200\r\n" + b" " * 512 + b"\r\n"
+    async with raw(service, body_bytes_max="1024") as connection:
+        answer = await connection.answer(
+            _POST + b"transfer-encoding: chunked\r\n\r\n", chunk, chunk, chunk
+        )
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_body_of_exactly_the_limit_is_taken(service: SampleService) -> None:
+    body = b'{"text": "' + b"x" * 1012 + b'"}'
+    assert len(body) == 1024
+    async with raw(service, body_bytes_max="1024") as connection:
+        answer = await connection.answer(
+            _POST + b"connection: close\r\ncontent-length: 1024\r\n\r\n" + body
+        )
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+
+
+async def test_a_body_that_comes_too_slowly_is_408(service: SampleService) -> None:
+    async with raw(service, body_timeout_s="0.2") as connection:
+        answer = await connection.answer(_POST + b"content-length: 10\r\n\r\n{")
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert error_of(answer)["code"] == "REQUEST_TIMEOUT"
+
+
+async def test_headers_that_come_too_slowly_end_the_connection(service: SampleService) -> None:
+    async with raw(service, header_timeout_s="0.2") as connection:
+        assert await connection.answer(b"GET / HTTP/1.1\r\nx: ") == b""
+
+
+async def test_a_connection_that_says_nothing_is_ended(service: SampleService) -> None:
+    async with raw(service, header_timeout_s="0.2") as connection:
+        assert await connection.answer() == b""
+
+
+async def test_the_next_request_of_a_connection_must_come_in_time_too(
+    service: SampleService,
+) -> None:
+    async with raw(service, header_timeout_s="0.2") as connection:
+        answer = await connection.answer(
+            b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", b"GET /health/live HTTP/1.1\r\nx: "
+        )
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v1/numbers/5 HTTP/1.1\r\n" + b"x: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET /v1/numbers/5 HTTP/1.1\r\n" + b"x: y\r\n" * 10_000,
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+    ],
+    ids=["one long header", "endless headers", "long path"],
+)
+async def test_headers_that_are_too_large_are_431(head: bytes, service: SampleService) -> None:
+    async with raw(service) as connection:
+        answer = await connection.answer(head)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert error_of(answer)["code"] == "HEADERS_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        _POST + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        _POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        _POST + b"content-length: -1\r\n\r\n",
+        _POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+async def test_what_is_no_http_is_400_with_the_one_body(
+    request_bytes: bytes, service: SampleService
+) -> None:
+    async with raw(service) as connection:
+        answer = await connection.answer(request_bytes)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert error_of(answer)["code"] == "INVALID_ARGUMENT"
+
+
+async def test_more_connections_than_allowed_are_closed(service: SampleService) -> None:
+    async with raw(service, connection_count_max="1") as connection:
+        host, port = connection.writer.get_extra_info("peername")[:2]
+        reader, writer = await asyncio.open_connection(host, port)
+
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_an_answer_that_nobody_reads_is_dropped_in_the_end(service: SampleService) -> None:
+    environ = {"GATEWAY_KEEP_ALIVE_S": "0.2"}
+    body = json.dumps({"text": "x" * 7 * 2**20}).encode()
+    async with gateway_before(service, environ) as gateway, gateway.listening() as client:
+        with socket.socket() as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sender.connect((client.base_url.host, client.base_url.port or 80))
+            sending = _POST + b"content-length: %d\r\n\r\n" % len(body) + body
+            await asyncio.to_thread(sender.sendall, sending)
+            await until(lambda: service.calls and gateway.front.metrics.in_flight_count == 0)
+            open_now = _open_file_count()
+            await until(lambda: _open_file_count() < open_now)
+
+            taken = await asyncio.to_thread(_read_all, sender)
+
+    assert 0 < taken < len(body)
+
+
+def _open_file_count() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _read_all(sender: socket.socket) -> int:
+    return sum(iter(lambda: len(sender.recv(2**20)), 0))
+
+
+@pytest.mark.parametrize("path", ["*", "/v1/%zz", "/v1//numbers/5", "/v1/numbers/5;x=1/.."])
+async def test_odd_paths_lead_nowhere(path: str, service: SampleService) -> None:
+    head = f"OPTIONS {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    async with raw(service) as connection:
+        answer = await connection.answer(head.encode())
+
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_a_port_that_is_taken_is_told() -> None:
+    with listen("127.0.0.1:0") as listener, pytest.raises(PortTaken):
+        listen(f"127.0.0.1:{listener.getsockname()[1]}")
+
+
+async def test_sigterm_drains_and_then_ends(service: SampleService) -> None:
+    environ = {"GATEWAY_DRAIN_S": "0.3"}
+    async with gateway_before(service, environ) as gateway:
+        with listen("127.0.0.1:0") as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            serving = asyncio.ensure_future(
+                serve(gateway.front, gateway.settings, gateway.lifecycle, listener)
+            )
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+                await _drained(gateway, client)
+            await asyncio.wait_for(serving, 15)
+
+    assert service.cancelled.is_set()
+
+
+async def _drained(gateway: Gateway, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/health/ready")).status_code == 200
+    async with client.stream("GET", "/v1/count?to=1&hang=true") as stream:
+        arriving = stream.aiter_lines()
+        await anext(arriving)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: gateway.lifecycle.is_draining)
+
+        # Not ready, and yet it serves: those who send requests take a while to notice.
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.post("/v1/echo", json={})).status_code == 201
+        last = json.loads(await anext(arriving))
+        assert last["error"]["details"]["reason"] == "GATEWAY_STOPPING"

@@ -1,0 +1,190 @@
+"""Streams as lines and as events: their form, their failures and their end."""
+
+import contextlib
+import json
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.sample import Gateway, SampleService, gateway_before, until
+
+_EVENTS = {"accept": "text/event-stream"}
+
+
+def lines(answer: httpx.Response) -> list[Any]:
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def events(text: str) -> list[dict[str, str]]:
+    """Server-sent events as a browser reads them, comments left out."""
+    found = []
+    for block in text.split("\n\n"):
+        pairs = (line.partition(": ")[::2] for line in block.splitlines())
+        event = {name: value for name, value in pairs if name}
+        if event:
+            found.append(event)
+    return found
+
+
+async def test_a_batch_is_told_element_by_element(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/count?to=250&batchSize=120")
+
+    assert answer.status_code == 200
+    assert [line["position"] for line in lines(answer)] == [str(n) for n in range(1, 251)]
+    assert lines(answer)[6] == {"position": "7", "text": "", "json": {"n": 7}}
+
+
+async def test_other_messages_are_told_as_they_are(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/count-plainly?to=2")
+
+    assert [line["counted"]["position"] for line in lines(answer)] == ["1", "2"]
+    assert lines(answer)[0]["more"] == []
+
+
+async def test_an_empty_stream_is_an_empty_answer(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/count")
+
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_events_have_the_position_as_their_id(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/count?to=2", headers=_EVENTS)
+
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["x-accel-buffering"] == "no"
+    found = events(answer.text)
+    assert [event.get("id") for event in found] == ["1", "2", None]
+    assert json.loads(found[0]["data"]) == {"position": "1", "text": "", "json": {"n": 1}}
+    assert found[-1] == {"event": "end", "data": "{}"}
+
+
+async def test_events_of_elements_without_position_have_no_id(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/count-plainly?to=1", headers=_EVENTS)
+
+    assert "id" not in events(answer.text)[0]
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("", "application/x-ndjson"),
+        ("*/*", "application/x-ndjson"),
+        ("text/html, */*;q=0.1", "application/x-ndjson"),
+        ("application/x-ndjson, text/event-stream", "application/x-ndjson"),
+        ("Text/Event-Stream;q=0.9, application/x-ndjson", "text/event-stream"),
+    ],
+)
+async def test_the_client_chooses_the_form(
+    accept: str, media_type: str, client: httpx.AsyncClient
+) -> None:
+    answer = await client.get("/v1/count?to=1", headers={"accept": accept})
+
+    assert answer.headers["content-type"] == media_type
+
+
+async def test_a_stream_that_fails_midway_ends_with_the_error(client: httpx.AsyncClient) -> None:
+    query = "/v1/count?to=5&batchSize=1&failAfter=2"
+
+    as_lines = lines(await client.get(query))
+    as_events = events((await client.get(query, headers=_EVENTS)).text)
+
+    assert [line.get("position") for line in as_lines] == ["1", "2", None]
+    assert as_lines[-1]["error"]["code"] == "ABORTED"
+    assert as_lines[-1]["error"]["details"]["explanation"] == {"times": "9007199254740993"}
+    assert [event.get("event") for event in as_events] == [None, None, "error"]
+    assert json.loads(as_events[-1]["data"])["error"]["details"]["reason"] == "THING_CHANGED"
+
+
+async def test_a_stream_arrives_while_it_goes_on(online: httpx.AsyncClient) -> None:
+    async with online.stream("GET", "/v1/count?to=2&batchSize=1&hang=true") as answer:
+        arriving = answer.aiter_lines()
+        found = [json.loads(await anext(arriving)) for _ in range(2)]
+
+    assert [line["position"] for line in found] == ["1", "2"]
+
+
+async def test_a_client_that_leaves_cancels_its_stream(
+    gateway: Gateway, online: httpx.AsyncClient
+) -> None:
+    async with online.stream("GET", "/v1/count?to=1&hang=true") as answer:
+        await anext(answer.aiter_lines())
+
+    await gateway.service.cancelled.wait()
+
+
+async def test_a_client_that_leaves_before_the_first_message_cancels_too(
+    gateway: Gateway, online: httpx.AsyncClient
+) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        await online.get("/v1/count?hang=true", timeout=httpx.Timeout(20, read=0.3))
+
+    await gateway.service.cancelled.wait()
+
+
+async def test_a_quiet_event_stream_says_that_it_is_alive(service: SampleService) -> None:
+    environ = {"GATEWAY_STREAM_HEARTBEAT_S": "0.05"}
+    async with gateway_before(service, environ) as gateway, gateway.listening() as client:
+        query = "/v1/count?to=1&hang=true"
+        async with client.stream("GET", query, headers=_EVENTS) as answer:
+            arriving = answer.aiter_lines()
+            while await anext(arriving) != ": alive":
+                pass
+
+
+async def test_a_stopping_gateway_ends_its_streams_with_an_error(
+    gateway: Gateway, online: httpx.AsyncClient
+) -> None:
+    async with online.stream("GET", "/v1/count?to=1&hang=true") as answer:
+        arriving = answer.aiter_lines()
+        await anext(arriving)
+        gateway.lifecycle.stopping.set()
+        last = json.loads(await anext(arriving))
+
+    assert last["error"]["details"]["reason"] == "GATEWAY_STOPPING"
+    await gateway.service.cancelled.wait()
+
+
+async def test_more_streams_than_allowed_are_503(service: SampleService) -> None:
+    environ = {"GATEWAY_STREAM_COUNT_MAX": "1"}
+    async with gateway_before(service, environ) as gateway, gateway.listening() as client:
+        async with client.stream("GET", "/v1/count?to=1&hang=true") as answer:
+            await anext(answer.aiter_lines())
+            refused = await client.get("/v1/count?to=1")
+            served = await client.post("/v1/echo", json={})
+        await gateway.service.cancelled.wait()
+
+        assert refused.status_code == 503
+        assert served.status_code == 201
+        assert (await client.get("/v1/count?to=1")).status_code == 200
+
+
+async def test_head_of_a_stream_is_its_headers_alone(online: httpx.AsyncClient) -> None:
+    answer = await online.head("/v1/count?to=3")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.content == b""
+
+
+async def test_a_client_that_never_reads_is_cut_off(service: SampleService) -> None:
+    environ = {"GATEWAY_STREAM_WRITE_TIMEOUT_S": "0.3"}
+    query = "/v1/count?to=100000&batchSize=1&textLength=50000&hang=true"
+    async with gateway_before(service, environ) as gateway, gateway.listening() as client:
+        with _unread(client.base_url, query):
+            await until(lambda: gateway.front.metrics.in_flight_count == 0 and service.calls)
+
+            # Far from all: what nobody reads is not collected anywhere.
+            assert 0 < service.yielded < 2_000
+
+
+@contextlib.contextmanager
+def _unread(url: httpx.URL, query: str) -> Any:
+    """Ask for an answer and never read it."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((url.host, url.port or 80))
+        client.sendall(f"GET {query} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        yield client
