@@ -1,17 +1,14 @@
-"""Steps along one axis and reading a bitmap: what every kernel does innermost.
+"""A lattice as the kernels are told it, and steps along one axis: what they do innermost."""
 
-A lattice is told to the kernels as
-
-blocked : uint8 array of shape (bitmap bytes,)
-    One bit per site in C order, the least significant bit first. A set bit blocks.
-axes : int64 array of shape (d, 3), 0 <= d <= 10
-    Per axis its length, its stride in sites, and 1 where it is a ring. An axis of one site
-    is left out, and a ring of two sites is told as open, since it joins them once.
-"""
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from services.lattice.kernels.compiled import inlined
+
+Int: TypeAlias = Any
+"""A whole number. The compiler takes int64, whatever Python and numpy call it."""
 
 LENGTH = 0
 STRIDE = 1
@@ -24,13 +21,27 @@ SLICE_ENDED = 3  # the budget of expansions is used up: call again to go on
 MORE_ROOM = 4  # the next expansion might not fit the open list: enlarge it, call again
 
 
-@njit(nogil=True, cache=True)
-def is_blocked(blocked: NDArray[np.uint8], site: int) -> int:
-    return (blocked[site >> 3] >> (site & 7)) & 1
+class Lattice(NamedTuple):
+    """At most 2^25 sites in C order, some of them blocked."""
+
+    blocked: NDArray[np.uint8]
+    """One bit per site, the least significant bit of a byte first. A set bit blocks."""
+    axes: NDArray[np.int64]
+    """Of shape (d, 3), d <= 10: each axis's length, its stride in sites, and 1 for a ring.
+
+    An axis of one site is left out, and a ring of two is told as open: it joins them once.
+    """
+    inverse_strides: NDArray[np.float64]
+    """Of shape (d,)."""
 
 
-@njit(nogil=True, cache=True)
-def after_step(at: int, upward: int, length: int, wraps: int) -> int:
+@inlined
+def is_blocked(lattice: Lattice, site: Int) -> bool:
+    return bool(lattice.blocked[site >> 3] >> (site & 7) & 1)
+
+
+@inlined
+def after_step(at: Int, upward: Int, length: Int, wraps: Int) -> Int:
     """The coordinate a step along an axis leads to, or -1 where none leads."""
     if upward:
         if at + 1 < length:
@@ -41,29 +52,29 @@ def after_step(at: int, upward: int, length: int, wraps: int) -> int:
     return length - 1 if wraps else -1
 
 
-@njit(nogil=True, cache=True)
-def axis_distance(a: int, b: int, length: int, wraps: int) -> int:
-    """How many steps along the axis lead from one coordinate to another, at least."""
+@inlined
+def axis_distance(a: Int, b: Int, length: Int, wraps: Int) -> Int:
+    """How many steps along an axis lead from one coordinate to another, at least."""
     straight = abs(a - b)
     if wraps and straight > length - straight:
         return length - straight
     return straight
 
 
-@njit(nogil=True, cache=True)
-def reciprocals(axes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """1 / stride per axis, for `coordinate`."""
-    inverse = np.empty(axes.shape[0])
-    for axis in range(axes.shape[0]):
-        inverse[axis] = 1.0 / axes[axis, STRIDE]
-    return inverse
-
-
-@njit(nogil=True, cache=True)
-def coordinate(rest: int, inverse_stride: float) -> int:
+@inlined
+def coordinate(rest: Int, inverse_stride: float) -> int:
     """`rest // stride` by one multiplication.
 
     Exact below 2^51 sites: the half keeps the product away from whole numbers by more than
     its rounding.
     """
     return int((rest + 0.5) * inverse_stride)
+
+
+@inlined
+def index_of(axes: NDArray[np.int64], at: NDArray[np.int64]) -> Int:
+    """The C-order index of a site."""
+    site = np.int64(0)
+    for axis in range(axes.shape[0]):
+        site += at[axis] * axes[axis, STRIDE]
+    return site

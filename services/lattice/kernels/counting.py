@@ -1,10 +1,10 @@
 """Counts the free sites of a grid and the pairs of them that a step joins."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import LENGTH, STRIDE, WRAPS
+from services.lattice.kernels.axes import LENGTH, STRIDE, WRAPS, Int
+from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import Cancel, Cancelled
 
@@ -94,7 +94,7 @@ def _sum_of_three(counts: NDArray[np.uint16], axis: int, wraps: bool) -> NDArray
     return np.moveaxis(total, 0, axis)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def widen_boxes(
     boxes: NDArray[np.uint64],
     axis: NDArray[np.int64],
@@ -123,7 +123,7 @@ def widen_boxes(
         wider[word] = boxes[word] & above
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mark_inside(axis: NDArray[np.int64], sites: int, inside: NDArray[np.uint64]) -> None:
     """Set the bits of the sites that are not the last of an axis. `inside` begins as zeros."""
     length, stride = axis[LENGTH], axis[STRIDE]
@@ -137,8 +137,8 @@ def mark_inside(axis: NDArray[np.int64], sites: int, inside: NDArray[np.uint64])
             at += taken
 
 
-@njit(nogil=True, cache=True)
-def read_bits(words: NDArray[np.uint64], at: int) -> np.uint64:
+@inlined
+def read_bits(words: NDArray[np.uint64], at: Int) -> np.uint64:
     """The 64 bits from bit `at` on; zeros outside the array."""
     word = at >> 6
     shift = np.uint64(at & 63)

@@ -1,7 +1,8 @@
 """Searches with steps along several axes at once (Moore), costing sqrt(axes moved on)."""
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import (
@@ -10,216 +11,94 @@ from services.lattice.kernels.axes import (
     LENGTH,
     MORE_ROOM,
     SLICE_ENDED,
-    STRIDE,
     WRAPS,
+    Int,
+    Lattice,
     after_step,
     axis_distance,
-    coordinate,
     is_blocked,
-    reciprocals,
 )
+from services.lattice.kernels.buckets import BUCKET, NONE, WAITING, Buckets, pop, push
+from services.lattice.kernels.compiled import inlined, kernel
+from services.lattice.kernels.steps import (
+    DOWN,
+    UP,
+    Steps,
+    list_steps,
+    locate,
+    opposite,
+)
+from services.lattice.kernels.straight import add_to_runs
 
-# A step's code has one ternary digit per axis: 0 stays, 1 moves down, 2 moves up.
-DOWN = 1
-UP = 2
-
-WAITING = 0
-POOL_TOP = 1
-FREE = 2
-BUCKET = 3
-BEST = 4
-REGISTERS = 5
-NONE = -1
 NEVER = np.iinfo(np.int64).max
+EXPANDED = 1
 
 
-@njit(nogil=True, cache=True)
-def list_steps(
-    blocked: NDArray[np.uint8],
-    axes: NDArray[np.int64],
-    cutting: bool,
-    site: int,
-    at: NDArray[np.int64],
-    allowed: NDArray[np.uint8],
-    near_sites: NDArray[np.int64],
-    near_codes: NDArray[np.int64],
-    near_kinds: NDArray[np.int64],
-) -> int:
-    """List where the steps from a site lead, and answer how many; entry 0 is the site itself.
+class Moves(NamedTuple):
+    """What steps cost and need."""
 
-    The steps along axes 0..j are those along 0..j-1, each as it is, moved down and moved up.
-    Without cutting a step is allowed when its site is free and every step with one of its
-    axes left out is allowed: by induction the whole box is free. So nothing is built on a
-    step that is not allowed. With cutting, blocked sites are listed too, being built on.
+    costs: NDArray[np.int64]
+    """Of shape (d + 1,): the cost by the number of axes moved on, in units."""
+    cutting: bool
+    """A step needs only the site it leads to free, instead of the box it spans."""
 
-    Parameters
-    ----------
-    at : int64 array of shape (d,)
-        The coordinates of `site`.
-    allowed : uint8 array of shape (3^d,)
-        Scratch, by code.
-    near_sites, near_codes, near_kinds : int64 arrays of shape (3^d,)
-        Filled with each step's site, its code, and on how many axes it moves.
+
+class Labels(NamedTuple):
+    """What is known of each site: from the top a stamp, what its length falls short of
+    `longest`, and a bit that tells whether it was expanded. Greater is better, and an older
+    stamp is worse than any.
     """
-    near_sites[0] = site
-    near_codes[0] = 0
-    near_kinds[0] = 0
-    allowed[0] = 1
-    count = 1
-    power = 1
-    for axis in range(axes.shape[0]):
-        base_count = count
-        for digit in range(DOWN, UP + 1):
-            near_at = after_step(at[axis], digit - DOWN, axes[axis, LENGTH], axes[axis, WRAPS])
-            if near_at < 0:
-                continue
-            offset = (near_at - at[axis]) * axes[axis, STRIDE]
-            for base in range(base_count):
-                near = near_sites[base] + offset
-                code = near_codes[base] + digit * power
-                if not cutting:
-                    free = not is_blocked(blocked, near) and box_is_free(
-                        near_codes[base], digit * power, near_kinds[base], allowed
-                    )
-                    allowed[code] = free
-                    if not free:
-                        continue
-                near_sites[count] = near
-                near_codes[count] = code
-                near_kinds[count] = near_kinds[base] + 1
-                count += 1
-        power *= 3
-    return count
+
+    values: NDArray[np.int64]
+    """Of shape (sites,)."""
+    seal: int
+    """The stamp, in its place."""
+    longest: int
 
 
-@njit(nogil=True, cache=True)
-def box_is_free(base: int, move: int, kind: int, allowed: NDArray[np.uint8]) -> bool:
-    """Whether `base` with each of its `kind` moves left out in turn, plus `move`, is allowed."""
-    left = base
-    power = 1
-    while kind > 0:
-        digit = left % 3
-        if digit:
-            if not allowed[base - digit * power + move]:
-                return False
-            kind -= 1
-        left //= 3
-        power *= 3
-    return True
+class Target(NamedTuple):
+    """The goal, and the best way to it."""
+
+    at: NDArray[np.int64]
+    """Of shape (d,): its coordinates."""
+    site: int
+    best: NDArray[np.int64]
+    """Of shape (1,): the length of the shortest path known, in units, or NEVER."""
 
 
-@njit(nogil=True, cache=True)
-def spread(
-    axes: NDArray[np.int64],
-    inverse: NDArray[np.float64],
-    goal: NDArray[np.int64],
-    site: int,
-    at: NDArray[np.int64],
-    reach: NDArray[np.int64],
-) -> None:
-    """Fill in a site's coordinates, and its axis distances to the goal after each digit."""
-    rest = site
-    for axis in range(axes.shape[0]):
-        length = axes[axis, LENGTH]
-        wraps = axes[axis, WRAPS]
-        at[axis] = coordinate(rest, inverse[axis])
-        rest -= at[axis] * axes[axis, STRIDE]
-        reach[axis, 0] = axis_distance(at[axis], goal[axis], length, wraps)
-        for digit in range(DOWN, UP + 1):
-            near_at = after_step(at[axis], digit - DOWN, length, wraps)
-            reach[axis, digit] = axis_distance(near_at, goal[axis], length, wraps)
+class Reach(NamedTuple):
+    """How far it is from around a site to the goal."""
+
+    at: NDArray[np.int64]
+    """Of shape (d,): the site's coordinates."""
+    distances: NDArray[np.int64]
+    """Of shape (d, 3): the distance along each axis, after each digit of a step's code."""
+    falling: NDArray[np.int64]
+    """Of shape (d,): scratch."""
 
 
-@njit(nogil=True, cache=True)
-def octile(
-    reach: NDArray[np.int64],
-    code: int,
-    costs: NDArray[np.int64],
-    falling: NDArray[np.int64],
-) -> int:
-    """The free lattice's distance to the goal, from where the step `code` leads.
-
-    With the axis distances falling, a_1 >= a_2 >= ..., it is the sum of
-    a_r * (cost(r) - cost(r - 1)): a_d steps along all axes, then a_(d-1) - a_d along all but
-    one, and so on.
-    """
-    axis_count = reach.shape[0]
-    for axis in range(axis_count):
-        distance = reach[axis, code % 3]
-        code //= 3
-        place = axis
-        while place > 0 and falling[place - 1] < distance:
-            falling[place] = falling[place - 1]
-            place -= 1
-        falling[place] = distance
-    bound = 0
-    for rank in range(axis_count):
-        bound += falling[rank] * (costs[rank + 1] - costs[rank])
-    return bound
+def room_for_reach(axis_count: int) -> Reach:
+    return Reach(
+        at=np.empty(axis_count, np.int64),
+        distances=np.empty((axis_count, 3), np.int64),
+        falling=np.empty(axis_count, np.int64),
+    )
 
 
-@njit(nogil=True, cache=True)
-def push(
-    heads: NDArray[np.int64],
-    pool_sites: NDArray[np.uint32],
-    pool_next: NDArray[np.int32],
-    registers: NDArray[np.int64],
-    bucket: int,
-    site: int,
-) -> None:
-    """Add a site to a bucket; the buckets in use are never more than `heads` has."""
-    slot = registers[FREE]
-    if slot == NONE:
-        slot = registers[POOL_TOP]
-        registers[POOL_TOP] += 1
-    else:
-        registers[FREE] = pool_next[slot]
-    ring = bucket & (heads.shape[0] - 1)
-    pool_sites[slot] = site
-    pool_next[slot] = heads[ring]
-    heads[ring] = slot
-    registers[WAITING] += 1
-
-
-@njit(nogil=True, cache=True)
-def pop(
-    heads: NDArray[np.int64],
-    pool_sites: NDArray[np.uint32],
-    pool_next: NDArray[np.int32],
-    registers: NDArray[np.int64],
-) -> int:
-    """Take the latest site from the lowest bucket that has one. There must be one."""
-    mask = heads.shape[0] - 1
-    while heads[registers[BUCKET] & mask] == NONE:
-        registers[BUCKET] += 1
-    ring = registers[BUCKET] & mask
-    slot = heads[ring]
-    heads[ring] = pool_next[slot]
-    pool_next[slot] = registers[FREE]
-    registers[FREE] = slot
-    registers[WAITING] -= 1
-    return np.int64(pool_sites[slot])
-
-
-@njit(nogil=True, cache=True)
+@kernel
 def search_diagonal(
-    blocked: NDArray[np.uint8],
-    axes: NDArray[np.int64],
-    costs: NDArray[np.int64],
-    cutting: bool,
+    lattice: Lattice,
+    moves: Moves,
     start_site: int,
-    goal: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    stamp: int,
-    length_bits: int,
-    heads: NDArray[np.int64],
-    pool_sites: NDArray[np.uint32],
-    pool_next: NDArray[np.int32],
+    target: Target,
+    labels: Labels,
+    buckets: Buckets,
     bucket_shift: int,
-    registers: NDArray[np.int64],
+    steps: Steps,
+    reach: Reach,
     budget: int,
 ) -> tuple[int, int]:
-    """Search a shortest path by A*, going on from where `registers` says it stands.
+    """Search a shortest path by A*, going on from where `buckets` says it stands.
 
     Lengths are whole numbers of a small unit, so that equal sums are equal in whatever order
     they were added. The bound is the free lattice's distance, which is consistent, so f never
@@ -229,25 +108,12 @@ def search_diagonal(
 
     Parameters
     ----------
-    blocked, axes
-        See `services.lattice.kernels.axes`. At most 2^25 sites.
-    costs : int64 array of shape (d + 1,)
-        The cost of a step by the number of axes it moves on, in units.
-    cutting : bool
-        A step needs only the site it leads to free, instead of the box it spans.
     start_site : int
-        Its index. It begins the search where `registers` has a bucket of NONE.
-    goal : int64 array of shape (d,)
-        Its coordinates. Free.
-    labels : int64 array of shape (sites,)
-        From the top: stamp, what the length falls short of 2^length_bits - 1, and whether the
-        site was expanded. Greater is better, and any older stamp is worst.
-    heads : int64 array of shape (2^b,), pool_sites, pool_next : of shape (capacity,)
-        The buckets, as lists in a shared pool.
+        Where the search begins when the bucket of `buckets` is NONE.
     bucket_shift : int
-        Buckets are 2^bucket_shift units wide. 2^b of them cover twice the dearest step.
-    registers : int64 array of shape (5,)
-        See the constants above. At the end registers[BEST] is the length found, in units.
+        Buckets are 2^bucket_shift units of f wide. They cover twice the dearest step.
+    steps, reach
+        Scratch.
     budget : int
         How many sites to expand before returning SLICE_ENDED, >= 1.
 
@@ -259,137 +125,178 @@ def search_diagonal(
     -----
     Work is O(3^d d) per expansion.
     """
-    axis_count = axes.shape[0]
-    code_count = 3**axis_count
-    inverse = reciprocals(axes)
-    at = np.empty(axis_count, np.int64)
-    falling = np.empty(axis_count, np.int64)
-    reach = np.empty((axis_count, 3), np.int64)
-    allowed = np.empty(code_count, np.uint8)
-    near_sites = np.empty(code_count, np.int64)
-    near_codes = np.empty(code_count, np.int64)
-    near_kinds = np.empty(code_count, np.int64)
-    goal_site = np.int64(0)
-    for axis in range(axis_count):
-        goal_site += goal[axis] * axes[axis, STRIDE]
-    longest = (np.int64(1) << length_bits) - 1
-    seal = np.int64(stamp) << (length_bits + 1)
+    registers = buckets.registers
     expanded = 0
     if registers[BUCKET] == NONE:
-        spread(axes, inverse, goal, start_site, at, reach)
-        registers[BUCKET] = octile(reach, 0, costs, falling) >> bucket_shift
-        registers[BEST] = 0 if start_site == goal_site else NEVER
-        labels[start_site] = seal | longest << 1
-        push(heads, pool_sites, pool_next, registers, registers[BUCKET], start_site)
+        registers[BUCKET] = 0
+        labels.values[start_site] = labels.seal | labels.longest << 1
+        target.best[0] = 0 if start_site == target.site else NEVER
+        look_around(lattice, target.at, start_site, reach)
+        registers[BUCKET] = octile(reach, 0, moves.costs) >> bucket_shift
+        push(buckets, registers[BUCKET], start_site)
     while registers[WAITING] > 0:
-        if registers[WAITING] + code_count > pool_sites.shape[0]:
+        if registers[WAITING] + steps.sites.shape[0] > buckets.sites.shape[0]:
             return MORE_ROOM, expanded
         if expanded == budget:
             return SLICE_ENDED, expanded
-        site = pop(heads, pool_sites, pool_next, registers)
-        if registers[BUCKET] > registers[BEST] >> bucket_shift:
-            return FOUND, expanded
-        if labels[site] & 1:
+        site = pop(buckets)
+        if registers[BUCKET] > target.best[0] >> bucket_shift:
+            break
+        if labels.values[site] & EXPANDED:
             continue
-        labels[site] |= 1
-        length = longest - ((labels[site] ^ seal) >> 1)
-        spread(axes, inverse, goal, site, at, reach)
-        if length + octile(reach, 0, costs, falling) >= registers[BEST]:
-            continue
-        expanded += 1
-        count = list_steps(
-            blocked, axes, cutting, site, at, allowed, near_sites, near_codes, near_kinds
-        )
-        for entry in range(1, count):
-            near = near_sites[entry]
-            near_length = length + costs[near_kinds[entry]]
-            label = seal | (longest - near_length) << 1
-            if label <= labels[near] or (cutting and is_blocked(blocked, near)):
-                continue
-            labels[near] = label
-            if near == goal_site:
-                registers[BEST] = near_length
-                continue
-            total = near_length + octile(reach, near_codes[entry], costs, falling)
-            if total < registers[BEST]:
-                push(heads, pool_sites, pool_next, registers, total >> bucket_shift, near)
-    return (EXHAUSTED if registers[BEST] == NEVER else FOUND), expanded
+        labels.values[site] |= EXPANDED
+        look_around(lattice, target.at, site, reach)
+        length = labels.longest - ((labels.values[site] ^ labels.seal) >> 1)
+        if length + octile(reach, 0, moves.costs) < target.best[0]:
+            expanded += 1
+            count = list_steps(lattice, moves.cutting, site, reach.at, steps)
+            for entry in range(1, count):
+                take_step(
+                    lattice,
+                    moves,
+                    target,
+                    labels,
+                    buckets,
+                    bucket_shift,
+                    steps,
+                    entry,
+                    reach,
+                    length,
+                )
+    return (EXHAUSTED if target.best[0] == NEVER else FOUND), expanded
 
 
-@njit(nogil=True, cache=True)
+@inlined
+def take_step(
+    lattice: Lattice,
+    moves: Moves,
+    target: Target,
+    labels: Labels,
+    buckets: Buckets,
+    bucket_shift: int,
+    steps: Steps,
+    entry: Int,
+    reach: Reach,
+    length: Int,
+) -> None:
+    """Go from a site of some length along one of its steps, if that is a shorter way there."""
+    near = steps.sites[entry]
+    near_length = length + moves.costs[steps.kinds[entry]]
+    label = labels.seal | (labels.longest - near_length) << 1
+    if label <= labels.values[near] or (moves.cutting and is_blocked(lattice, near)):
+        return
+    labels.values[near] = label
+    if near == target.site:
+        target.best[0] = near_length
+        return
+    total = near_length + octile(reach, steps.codes[entry], moves.costs)
+    if total < target.best[0]:
+        push(buckets, total >> bucket_shift, near)
+
+
+@inlined
+def look_around(
+    lattice: Lattice,
+    goal: NDArray[np.int64],
+    site: Int,
+    reach: Reach,
+) -> None:
+    """Fill in how far it is from around a site."""
+    locate(lattice, site, reach.at)
+    for axis in range(lattice.axes.shape[0]):
+        at = reach.at[axis]
+        length = lattice.axes[axis, LENGTH]
+        wraps = lattice.axes[axis, WRAPS]
+        reach.distances[axis, 0] = axis_distance(at, goal[axis], length, wraps)
+        for digit in range(DOWN, UP + 1):
+            near_at = after_step(at, digit - DOWN, length, wraps)
+            reach.distances[axis, digit] = axis_distance(near_at, goal[axis], length, wraps)
+
+
+@inlined
+def octile(reach: Reach, code: Int, costs: NDArray[np.int64]) -> Int:
+    """The free lattice's distance to the goal from where the step `code` leads, in units.
+
+    With the axis distances falling, a_1 >= a_2 >= ..., it is the sum of
+    a_r * (cost(r) - cost(r - 1)): a_d steps along all axes, then a_(d-1) - a_d along all but
+    one, and so on.
+    """
+    falling = reach.falling
+    for axis in range(falling.shape[0]):
+        distance = reach.distances[axis, code % 3]
+        code //= 3
+        place = axis
+        while place > 0 and falling[place - 1] < distance:
+            falling[place] = falling[place - 1]
+            place -= 1
+        falling[place] = distance
+    bound = np.int64(0)
+    for rank in range(falling.shape[0]):
+        bound += falling[rank] * (costs[rank + 1] - costs[rank])
+    return bound
+
+
+@kernel
 def trace_diagonal(
-    blocked: NDArray[np.uint8],
-    axes: NDArray[np.int64],
-    costs: NDArray[np.int64],
-    cutting: bool,
+    lattice: Lattice,
+    moves: Moves,
     start_site: int,
     goal_site: int,
-    labels: NDArray[np.int64],
+    values: NDArray[np.int64],
+    steps: Steps,
+    at: NDArray[np.int64],
     run_steps: NDArray[np.int64],
     run_counts: NDArray[np.int64],
 ) -> int:
     """Follow falling lengths back from the goal and tell the path as runs, the last first.
 
-    A site's predecessor is any neighbour whose length and the step's cost give the site's;
-    the one that goes on straight is preferred, so that runs are few.
-
     Parameters
     ----------
+    values : int64 array of shape (sites,)
+        `Labels.values` as the search left them.
+    steps, at
+        Scratch; `at` has shape (d,).
     run_steps, run_counts : int64 arrays of the same shape (capacity,)
         Filled with each run's code and how often it is taken. Runs beyond the capacity are
-        counted and not written: call once with none to learn how many.
+        counted and not written.
 
     Returns
     -------
     int
         The number of runs.
     """
-    axis_count = axes.shape[0]
-    code_count = 3**axis_count
-    inverse = reciprocals(axes)
-    at = np.empty(axis_count, np.int64)
-    allowed = np.empty(code_count, np.uint8)
-    near_sites = np.empty(code_count, np.int64)
-    near_codes = np.empty(code_count, np.int64)
-    near_kinds = np.empty(code_count, np.int64)
     site = goal_site
     run_count = 0
-    last = -1
+    last = 0
     while site != start_site:
-        rest = site
-        for axis in range(axis_count):
-            at[axis] = coordinate(rest, inverse[axis])
-            rest -= at[axis] * axes[axis, STRIDE]
-        count = list_steps(
-            blocked, axes, cutting, site, at, allowed, near_sites, near_codes, near_kinds
-        )
-        chosen = 0
-        for entry in range(1, count):
-            label = labels[near_sites[entry]] | 1
-            if label - 2 * costs[near_kinds[entry]] != labels[site] | 1:
-                continue
-            if chosen == 0 or near_codes[entry] == last:
-                chosen = entry
-        if near_codes[chosen] != last:
-            run_count += 1
-            last = near_codes[chosen]
-            if run_count <= run_steps.shape[0]:
-                run_steps[run_count - 1] = reverse(last)
-                run_counts[run_count - 1] = 0
-        if run_count <= run_steps.shape[0]:
-            run_counts[run_count - 1] += 1
-        site = near_sites[chosen]
+        locate(lattice, site, at)
+        count = list_steps(lattice, moves.cutting, site, at, steps)
+        chosen = step_back(moves.costs, values, site, steps, count, opposite(last))
+        code = opposite(steps.codes[chosen])
+        run_count = add_to_runs(run_steps, run_counts, run_count, last, code, 1)
+        last = code
+        site = steps.sites[chosen]
     return run_count
 
 
-@njit(nogil=True, cache=True)
-def reverse(code: int) -> int:
-    """The code of the opposite step."""
-    opposite = 0
-    power = 1
-    while code:
-        digit = code % 3
-        opposite += (3 - digit) % 3 * power
-        code //= 3
-        power *= 3
-    return opposite
+@inlined
+def step_back(
+    costs: NDArray[np.int64],
+    values: NDArray[np.int64],
+    site: Int,
+    steps: Steps,
+    count: Int,
+    preferred: Int,
+) -> Int:
+    """Which of a site's steps leads back: where the length and the step give the site's.
+
+    The preferred code is chosen where it is one of them, so that runs are few.
+    """
+    chosen = 0
+    for entry in range(1, count):
+        label = values[steps.sites[entry]] | EXPANDED
+        if label - 2 * costs[steps.kinds[entry]] != values[site] | EXPANDED:
+            continue
+        if chosen == 0 or steps.codes[entry] == preferred:
+            chosen = entry
+    return chosen

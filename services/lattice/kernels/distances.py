@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from services.lattice.kernels import axes, flood
 from services.lattice.kernels.grid import Grid
-from services.lattice.kernels.slices import Buckets, Cancel, run_slices
+from services.lattice.kernels.slices import BucketRoom, Cancel, run_slices
+from services.lattice.kernels.steps import room_for_steps
 
 Method = Literal["breadth_first", "dijkstra"]
 
@@ -61,15 +62,12 @@ def _measure_straight(
     values[origins] = 0
     queue = np.empty(grid.sites, np.uint32)
     queue[: len(origins)] = origins
-    registers = np.array([0, len(origins)], np.int64)
+    ends = np.array([0, len(origins)], np.int64)
 
     def go_on(budget: int) -> tuple[int, int]:
         if wanted is not None and bool((values[wanted] >= 0).all()):
             return axes.EXHAUSTED, 0
-        answer: tuple[int, int] = flood.flood_straight(
-            grid.blocked, grid.axes, values, queue, registers, budget
-        )
-        return answer
+        return flood.flood_straight(grid.lattice, values, queue, ends, budget)
 
     _, expanded = run_slices(go_on, 2 * len(grid.kept), cancel)
     return Distances(values, expanded, values.nbytes + queue.nbytes, "breadth_first")
@@ -81,29 +79,19 @@ def _measure_diagonal(
     values = np.full(grid.sites, -np.inf)
     values[origins] = -0.0
     costs = np.sqrt(np.arange(len(grid.kept) + 1))
-    buckets = Buckets(grid)
-    buckets.clear()
-    buckets.put_first(origins)
+    room = BucketRoom(grid)
+    room.begin_with(origins)
+    steps, at = room_for_steps(len(grid.kept)), np.empty(len(grid.kept), np.int64)
 
     def go_on(budget: int) -> tuple[int, int]:
         if wanted is not None and not bool(np.signbit(values[wanted]).any()):
             return axes.EXHAUSTED, 0
-        answer: tuple[int, int] = flood.flood_diagonal(
-            grid.blocked,
-            grid.axes,
-            costs,
-            not grid.no_cutting,
-            values,
-            buckets.heads,
-            buckets.pool_sites,
-            buckets.pool_next,
-            buckets.registers,
-            budget,
+        return flood.flood_diagonal(
+            grid.lattice, costs, not grid.no_cutting, values, room.buckets, steps, at, budget
         )
-        return answer
 
-    _, expanded = run_slices(go_on, 3 ** len(grid.kept), cancel, buckets.enlarge)
-    return Distances(values, expanded, values.nbytes + buckets.bytes_held, "dijkstra")
+    _, expanded = run_slices(go_on, 3 ** len(grid.kept), cancel, room.enlarge)
+    return Distances(values, expanded, values.nbytes + room.bytes_held, "dijkstra")
 
 
 def _indices(grid: Grid, sites: Sequence[Sequence[int]]) -> NDArray[np.int64]:
@@ -111,4 +99,6 @@ def _indices(grid: Grid, sites: Sequence[Sequence[int]]) -> NDArray[np.int64]:
 
 
 def _free(grid: Grid, sites: NDArray[np.int64]) -> NDArray[np.int64]:
-    return sites[(grid.blocked[sites >> 3] >> (sites & 7) & 1) == 0]
+    blocked = np.bitwise_and(grid.blocked[sites >> 3] >> (sites & 7), 1)
+    free: NDArray[np.int64] = sites[blocked == 0]
+    return free

@@ -1,7 +1,6 @@
 """Distances from the nearest of some sources to every site. Knows no goal and no bound."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import (
@@ -11,37 +10,37 @@ from services.lattice.kernels.axes import (
     SLICE_ENDED,
     STRIDE,
     WRAPS,
+    Int,
+    Lattice,
     after_step,
     coordinate,
     is_blocked,
-    reciprocals,
 )
-from services.lattice.kernels.diagonal import BUCKET, WAITING, list_steps, pop, push
+from services.lattice.kernels.buckets import WAITING, Buckets, pop, push
+from services.lattice.kernels.compiled import inlined, kernel
+from services.lattice.kernels.steps import Steps, list_steps, locate
 
 HEAD = 0
 TAIL = 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def flood_straight(
-    blocked: NDArray[np.uint8],
-    axes: NDArray[np.int64],
+    lattice: Lattice,
     distances: NDArray[np.int32],
     queue: NDArray[np.uint32],
-    registers: NDArray[np.int64],
+    ends: NDArray[np.int64],
     budget: int,
 ) -> tuple[int, int]:
     """Go on with a breadth-first search along single axes.
 
     Parameters
     ----------
-    blocked, axes
-        See `services.lattice.kernels.axes`.
     distances : int32 array of shape (sites,)
         In steps, -1 where not reached. To begin, 0 at the sources and -1 elsewhere.
     queue : uint32 array of shape (sites,)
         To begin, the sources.
-    registers : int64 array of shape (2,)
+    ends : int64 array of shape (2,)
         How many of the queue were expanded, and how many are in it.
     budget : int
         How many sites to expand before returning SLICE_ENDED, >= 1.
@@ -49,45 +48,44 @@ def flood_straight(
     Returns
     -------
     (status, sites expanded in this call)
-        When the status is not EXHAUSTED, distances up to that of the queue's next are final.
+        What is reached is final, whatever the status.
+
+    Notes
+    -----
+    Work is O(d) per expanded site.
     """
-    axis_count = axes.shape[0]
-    inverse = reciprocals(axes)
-    head = registers[HEAD]
-    tail = registers[TAIL]
-    first = head
-    while head < tail and head - first < budget:
-        site = np.int64(queue[head])
-        head += 1
-        near_distance = distances[site] + 1
+    first = ends[HEAD]
+    while ends[HEAD] < ends[TAIL] and ends[HEAD] - first < budget:
+        site = np.int64(queue[ends[HEAD]])
+        ends[HEAD] += 1
+        tail = ends[TAIL]
         rest = site
-        for axis in range(axis_count):
-            at = coordinate(rest, inverse[axis])
-            rest -= at * axes[axis, STRIDE]
+        for axis in range(lattice.axes.shape[0]):
+            stride = lattice.axes[axis, STRIDE]
+            at = coordinate(rest, lattice.inverse_strides[axis])
+            rest -= at * stride
             for upward in range(2):
-                near_at = after_step(at, upward, axes[axis, LENGTH], axes[axis, WRAPS])
-                near = site + (near_at - at) * axes[axis, STRIDE]
-                if near_at < 0 or distances[near] >= 0 or is_blocked(blocked, near):
-                    continue
-                distances[near] = near_distance
-                queue[tail] = near
-                tail += 1
-    registers[HEAD] = head
-    registers[TAIL] = tail
-    return (EXHAUSTED if head == tail else SLICE_ENDED), head - first
+                near_at = after_step(
+                    at, upward, lattice.axes[axis, LENGTH], lattice.axes[axis, WRAPS]
+                )
+                near = site + (near_at - at) * stride
+                if near_at >= 0 and distances[near] < 0 and not is_blocked(lattice, near):
+                    distances[near] = distances[site] + 1
+                    queue[tail] = near
+                    tail += 1
+        ends[TAIL] = tail
+    return (EXHAUSTED if ends[HEAD] == ends[TAIL] else SLICE_ENDED), ends[HEAD] - first
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def flood_diagonal(
-    blocked: NDArray[np.uint8],
-    axes: NDArray[np.int64],
+    lattice: Lattice,
     costs: NDArray[np.float64],
     cutting: bool,
     lengths: NDArray[np.float64],
-    heads: NDArray[np.int64],
-    pool_sites: NDArray[np.uint32],
-    pool_next: NDArray[np.int32],
-    registers: NDArray[np.int64],
+    buckets: Buckets,
+    steps: Steps,
+    at: NDArray[np.int64],
     budget: int,
 ) -> tuple[int, int]:
     """Go on with Dijkstra's algorithm on steps along several axes.
@@ -98,13 +96,19 @@ def flood_diagonal(
 
     Parameters
     ----------
-    blocked, axes, cutting, heads, pool_sites, pool_next, registers, budget
-        As in `search_diagonal`; `heads` has 8 entries. To begin, the sources are in bucket 0.
     costs : float64 array of shape (d + 1,)
         The cost of a step by the number of axes it moves on.
+    cutting : bool
+        A step needs only the site it leads to free, instead of the box it spans.
     lengths : float64 array of shape (sites,)
-        Final where >= 0, otherwise the shortest so far, negated; -inf where not reached. To
-        begin, -0.0 at the sources and -inf elsewhere.
+        Final where the sign is plus, otherwise the shortest so far, negated; -inf where not
+        reached. To begin, -0.0 at the sources and -inf elsewhere.
+    buckets : Buckets
+        To begin, the sources in bucket 0.
+    steps, at
+        Scratch; `at` has shape (d,).
+    budget : int
+        How many sites to expand before returning SLICE_ENDED, >= 1.
 
     Returns
     -------
@@ -112,41 +116,41 @@ def flood_diagonal(
 
     Notes
     -----
-    A length is rounded once per step: its relative error is below steps * 2^-53.
+    Work is O(3^d d) per site. A length is rounded once per step: its relative error is below
+    steps * 2^-53.
     """
-    axis_count = axes.shape[0]
-    code_count = 3**axis_count
-    inverse = reciprocals(axes)
-    at = np.empty(axis_count, np.int64)
-    allowed = np.empty(code_count, np.uint8)
-    near_sites = np.empty(code_count, np.int64)
-    near_codes = np.empty(code_count, np.int64)
-    near_kinds = np.empty(code_count, np.int64)
     expanded = 0
-    while registers[WAITING] > 0:
-        if registers[WAITING] + code_count > pool_sites.shape[0]:
+    while buckets.registers[WAITING] > 0:
+        if buckets.registers[WAITING] + steps.sites.shape[0] > buckets.sites.shape[0]:
             return MORE_ROOM, expanded
         if expanded == budget:
             return SLICE_ENDED, expanded
-        site = pop(heads, pool_sites, pool_next, registers)
-        length = -lengths[site]
-        # A positive zero tells a settled source from one that waits.
-        if np.signbit(length):
+        site = pop(buckets)
+        if not np.signbit(lengths[site]):
             continue
-        lengths[site] = length
+        lengths[site] = -lengths[site]
         expanded += 1
-        rest = site
-        for axis in range(axis_count):
-            at[axis] = coordinate(rest, inverse[axis])
-            rest -= at[axis] * axes[axis, STRIDE]
-        count = list_steps(
-            blocked, axes, cutting, site, at, allowed, near_sites, near_codes, near_kinds
-        )
+        locate(lattice, site, at)
+        count = list_steps(lattice, cutting, site, at, steps)
         for entry in range(1, count):
-            near = near_sites[entry]
-            near_length = length + costs[near_kinds[entry]]
-            if lengths[near] >= -near_length or (cutting and is_blocked(blocked, near)):
-                continue
-            lengths[near] = -near_length
-            push(heads, pool_sites, pool_next, registers, np.int64(near_length), near)
+            length = lengths[site] + costs[steps.kinds[entry]]
+            shorten(lattice, cutting, lengths, buckets, steps, entry, length)
     return EXHAUSTED, expanded
+
+
+@inlined
+def shorten(
+    lattice: Lattice,
+    cutting: bool,
+    lengths: NDArray[np.float64],
+    buckets: Buckets,
+    steps: Steps,
+    entry: Int,
+    length: float,
+) -> None:
+    """Note that a step leads to its site in a length, if no shorter way is known."""
+    near = steps.sites[entry]
+    if lengths[near] >= -length or (cutting and is_blocked(lattice, near)):
+        return
+    lengths[near] = -length
+    push(buckets, int(length), near)

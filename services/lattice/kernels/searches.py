@@ -2,19 +2,22 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels import axes, diagonal, straight
+from services.lattice.kernels import axes, diagonal, jump, straight
 from services.lattice.kernels.grid import Grid
-from services.lattice.kernels.slices import Buckets, Cancel, run_slices
+from services.lattice.kernels.slices import BucketRoom, Cancel, doubled, run_slices
+from services.lattice.kernels.steps import room_for_steps
 
 Method = Literal["a_star", "jump_point"]
-Trace = Callable[[NDArray[np.int64], NDArray[np.int64]], int]
+Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+_RUNS_AT_FIRST = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,35 +45,84 @@ class Search(ABC):
 
     method: Method = "a_star"
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, stamp_max: int) -> None:
         self.grid = grid
+        self._lattice = grid.lattice
+        self._stamp_max = stamp_max
+        self._stamp = 0
 
     @property
     @abstractmethod
     def bytes_held(self) -> int:
         """The bytes reserved. Pages no search has looked at take no memory of the machine."""
 
-    @abstractmethod
     def find(self, start: Sequence[int], goal: Sequence[int], cancel: Cancel) -> Path:
         """Find a shortest path between two free sites.
 
         Raises `Cancelled`; the search can be used again.
         """
+        self._begin(start, goal)
+        status, expanded = run_slices(self._go_on, self._looks_per_site, cancel, self._enlarge)
+        if status == axes.EXHAUSTED:
+            return self._no_path(expanded)
+        steps, counts = self._trace()
+        vectors = np.zeros((len(counts), len(self.grid.shape)), np.int8)
+        vectors[:, self.grid.kept] = self._vectors(steps)
+        return self._path(vectors, counts, expanded)
+
+    @abstractmethod
+    def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None: ...
+
+    @abstractmethod
+    def _go_on(self, budget: int) -> tuple[int, int]: ...
+
+    @abstractmethod
+    def _enlarge(self) -> None: ...
+
+    @abstractmethod
+    def _write_runs(self, steps: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+        """Write the runs found, the last first, and answer how many there are."""
+
+    @abstractmethod
+    def _vectors(self, steps: NDArray[np.int64]) -> NDArray[np.int8]:
+        """The steps that `_write_runs` wrote, along the kept axes."""
+
+    @abstractmethod
+    def _clear(self) -> None:
+        """Forget all stamps."""
+
+    @property
+    @abstractmethod
+    def _looks_per_site(self) -> int:
+        """The neighbours looked at to expand a site, at most."""
+
+    def _next_stamp(self) -> int:
+        if self._stamp == self._stamp_max:
+            self._clear()
+            self._stamp = 0
+        self._stamp += 1
+        return self._stamp
+
+    def _trace(self) -> Runs:
+        steps, counts = np.empty(_RUNS_AT_FIRST, np.int64), np.empty(_RUNS_AT_FIRST, np.int64)
+        count = self._write_runs(steps, counts)
+        if count > _RUNS_AT_FIRST:
+            steps, counts = np.empty(count, np.int64), np.empty(count, np.int64)
+            self._write_runs(steps, counts)
+        return steps[:count], counts[:count]
 
     def _no_path(self, expanded: int) -> Path:
         vectors = np.zeros((0, len(self.grid.shape)), np.int8)
         return Path(False, 0.0, 0, vectors, np.zeros(0, np.int64), expanded, self.method)
 
     def _path(self, vectors: NDArray[np.int8], counts: NDArray[np.int64], expanded: int) -> Path:
-        """Make a path from its runs along the kept axes, the last run first."""
-        run_steps = np.zeros((len(counts), len(self.grid.shape)), np.int8)
-        run_steps[:, self.grid.kept] = vectors[::-1]
-        taken = np.bincount(np.count_nonzero(vectors, axis=1), counts).astype(np.int64)
+        kinds = np.abs(vectors).sum(axis=1)
+        taken = [int(count) for count in np.bincount(kinds, counts)]
         return Path(
             found=True,
-            length=math.fsum(count * math.sqrt(kind) for kind, count in enumerate(taken.tolist())),
-            steps=int(counts.sum()),
-            run_steps=run_steps,
+            length=math.fsum(count * math.sqrt(kind) for kind, count in enumerate(taken)),
+            steps=sum(taken),
+            run_steps=vectors[::-1],
             run_counts=counts[::-1],
             sites_expanded=expanded,
             method=self.method,
@@ -79,148 +131,209 @@ class Search(ABC):
 
 def search_on(grid: Grid) -> Search:
     """Make the search that is fastest on this grid."""
-    return DiagonalSearch(grid) if grid.diagonal else StraightSearch(grid)
+    if not grid.diagonal:
+        return StraightSearch(grid)
+    if len(grid.kept) == 2 and not grid.axes[:, axes.WRAPS].any():
+        return JumpSearch(grid)
+    return DiagonalSearch(grid)
 
 
 class StraightSearch(Search):
     """A* on steps along one axis: 2 bytes per site, and 12 per site waiting."""
 
     def __init__(self, grid: Grid) -> None:
-        super().__init__(grid)
+        super().__init__(grid, straight.STAMP_MAX)
         self._marks = np.zeros(grid.sites, np.uint16)
-        self._stacks = np.empty((3, 1024), np.uint32)
-        self._stamp = 0
+        self._waiting = straight.Open(np.empty((3, 1024), np.uint32), np.empty(4, np.int64))
+        self._goal_site = 0
+        self._goal = np.empty(0, np.int64)
 
     @property
     def bytes_held(self) -> int:
-        return self._marks.nbytes + self._stacks.nbytes
+        return self._marks.nbytes + self._waiting.stacks.nbytes
 
-    def find(self, start: Sequence[int], goal: Sequence[int], cancel: Cancel) -> Path:
-        grid, stamp = self.grid, self._next_stamp()
-        self._begin(grid.index(start), stamp)
-        registers = np.array([1, 0, 0, 0], np.int64)
-        target = grid.coordinates(goal)
+    @property
+    def _looks_per_site(self) -> int:
+        return 2 * len(self.grid.kept)
 
-        def go_on(budget: int) -> tuple[int, int]:
-            answer: tuple[int, int] = straight.search_straight(
-                grid.blocked, grid.axes, target, self._marks, stamp, self._stacks, registers, budget
-            )
-            return answer
-
-        status, expanded = run_slices(go_on, 2 * len(grid.kept), cancel, self._enlarge)
-        if status == axes.EXHAUSTED:
-            return self._no_path(expanded)
-        vectors, counts = self._runs(grid.index(goal))
-        return self._path(vectors, counts, expanded)
-
-    def _begin(self, start_site: int, stamp: int) -> None:
+    def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
+        stamp, start_site = self._next_stamp(), self.grid.index(start)
         self._marks[start_site] = stamp << straight.STAMP_SHIFT | straight.SOURCE
-        self._stacks[0, 0] = start_site << straight.ENTRY_SHIFT | straight.SETTLED
+        self._waiting.stacks[0, 0] = start_site << straight.ENTRY_SHIFT | straight.SETTLED
+        self._waiting.registers[:] = (1, 0, 0, 0)
+        self._goal_site, self._goal = self.grid.index(goal), self.grid.coordinates(goal)
 
-    def _runs(self, goal_site: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        grid = self.grid
-
-        def trace(run_steps: NDArray[np.int64], run_counts: NDArray[np.int64]) -> int:
-            count: int = straight.trace_straight(
-                grid.axes, goal_site, self._marks, run_steps, run_counts
-            )
-            return count
-
-        steps, counts = _trace(trace)
-        vectors = np.zeros((len(steps), len(grid.kept)), np.int8)
-        vectors[np.arange(len(steps)), steps >> 1] = 2 * (steps & 1) - 1
-        return vectors, counts
-
-    def _next_stamp(self) -> int:
-        if self._stamp == straight.STAMP_MAX:
-            self._marks.fill(0)
-            self._stamp = 0
-        self._stamp += 1
-        return self._stamp
+    def _go_on(self, budget: int) -> tuple[int, int]:
+        return straight.search_straight(
+            self._lattice, self._goal, self._marks, self._stamp, self._waiting, budget
+        )
 
     def _enlarge(self) -> None:
-        self._stacks = np.concatenate((self._stacks, np.empty_like(self._stacks)), axis=1)
+        stacks = self._waiting.stacks
+        stacks = np.concatenate((stacks, np.empty_like(stacks)), axis=1)
+        self._waiting = self._waiting._replace(stacks=stacks)
+
+    def _write_runs(self, steps: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+        return straight.trace_straight(self._lattice, self._goal_site, self._marks, steps, counts)
+
+    def _vectors(self, steps: NDArray[np.int64]) -> NDArray[np.int8]:
+        vectors = np.zeros((len(steps), len(self.grid.kept)), np.int8)
+        vectors[np.arange(len(steps)), steps >> 1] = 2 * (steps & 1) - 1
+        return vectors
+
+    def _clear(self) -> None:
+        self._marks.fill(0)
 
 
-class DiagonalSearch(Search):
+class LabelledSearch(Search):
+    """A search that keeps a length per site, 8 bytes."""
+
+    def __init__(self, grid: Grid, bits_below_length: int) -> None:
+        # What the sign, the length and the bits below it leave is for stamps.
+        self._length_bits = grid.length_bits
+        self._seal_shift = self._length_bits + bits_below_length
+        super().__init__(grid, (1 << (63 - self._seal_shift)) - 1)
+        self._values = np.zeros(grid.sites, np.int64)
+        self._moves = diagonal.Moves(grid.costs, not grid.no_cutting)
+        self._start_site = 0
+        self._goal_site = 0
+
+    def _labels(self) -> diagonal.Labels:
+        longest = (1 << self._length_bits) - 1
+        return diagonal.Labels(self._values, self._stamp << self._seal_shift, longest)
+
+    def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
+        self._next_stamp()
+        self._start_site, self._goal_site = self.grid.index(start), self.grid.index(goal)
+
+    def _clear(self) -> None:
+        self._values.fill(0)
+
+
+class DiagonalSearch(LabelledSearch):
     """A* on steps along several axes: 8 bytes per site, and 8 per site waiting."""
 
     def __init__(self, grid: Grid) -> None:
-        super().__init__(grid)
-        self._labels = np.zeros(grid.sites, np.int64)
-        self._buckets = Buckets(grid)
-        self._stamp = 0
+        super().__init__(grid, 1)
+        self._room = BucketRoom(grid)
+        self._steps = room_for_steps(len(grid.kept))
+        self._reach = diagonal.room_for_reach(len(grid.kept))
+        self._goal = np.empty(0, np.int64)
+        self._best = np.empty(1, np.int64)
 
     @property
     def bytes_held(self) -> int:
-        return self._labels.nbytes + self._buckets.bytes_held
+        return self._values.nbytes + self._room.bytes_held
 
-    def find(self, start: Sequence[int], goal: Sequence[int], cancel: Cancel) -> Path:
-        grid, stamp, buckets = self.grid, self._next_stamp(), self._buckets
-        start_site, target, cutting = grid.index(start), grid.coordinates(goal), not grid.no_cutting
-        buckets.clear()
+    @property
+    def _looks_per_site(self) -> int:
+        return int(3 ** len(self.grid.kept))
 
-        def go_on(budget: int) -> tuple[int, int]:
-            answer: tuple[int, int] = diagonal.search_diagonal(
-                grid.blocked,
-                grid.axes,
-                grid.costs,
-                cutting,
-                start_site,
-                target,
-                self._labels,
-                stamp,
-                grid.length_bits,
-                buckets.heads,
-                buckets.pool_sites,
-                buckets.pool_next,
-                buckets.shift,
-                buckets.registers,
-                budget,
-            )
-            return answer
+    def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
+        super()._begin(start, goal)
+        self._room.clear()
+        self._goal = self.grid.coordinates(goal)
 
-        status, expanded = run_slices(go_on, 3 ** len(grid.kept), cancel, buckets.enlarge)
-        if status == axes.EXHAUSTED:
-            return self._no_path(expanded)
-        vectors, counts = self._runs(start_site, grid.index(goal))
-        return self._path(vectors, counts, expanded)
+    def _go_on(self, budget: int) -> tuple[int, int]:
+        return diagonal.search_diagonal(
+            self._lattice,
+            self._moves,
+            self._start_site,
+            diagonal.Target(self._goal, self._goal_site, self._best),
+            self._labels(),
+            self._room.buckets,
+            self._room.shift,
+            self._steps,
+            self._reach,
+            budget,
+        )
 
-    def _runs(self, start_site: int, goal_site: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        grid = self.grid
+    def _enlarge(self) -> None:
+        self._room.enlarge()
 
-        def trace(run_steps: NDArray[np.int64], run_counts: NDArray[np.int64]) -> int:
-            count: int = diagonal.trace_diagonal(
-                grid.blocked,
-                grid.axes,
-                grid.costs,
-                not grid.no_cutting,
-                start_site,
-                goal_site,
-                self._labels,
-                run_steps,
-                run_counts,
-            )
-            return count
+    def _write_runs(self, steps: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+        return diagonal.trace_diagonal(
+            self._lattice,
+            self._moves,
+            self._start_site,
+            self._goal_site,
+            self._values,
+            self._steps,
+            self._reach.at,
+            steps,
+            counts,
+        )
 
-        codes, counts = _trace(trace)
-        digits = codes[:, None] // 3 ** np.arange(len(grid.kept)) % 3
-        return np.array([0, -1, 1], np.int8)[digits], counts
-
-    def _next_stamp(self) -> int:
-        # One bit beside the length tells what was expanded, and the sign stays clear.
-        if self._stamp == (1 << (62 - self.grid.length_bits)) - 1:
-            self._labels.fill(0)
-            self._stamp = 0
-        self._stamp += 1
-        return self._stamp
+    def _vectors(self, steps: NDArray[np.int64]) -> NDArray[np.int8]:
+        digits = steps[:, None] // 3 ** np.arange(len(self.grid.kept)) % 3
+        vectors: NDArray[np.int8] = np.array([0, -1, 1], np.int8)[digits]
+        return vectors
 
 
-def _trace(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Let a kernel count the runs of a path, then write them, unless they are few."""
-    run_steps, run_counts = np.empty(64, np.int64), np.empty(64, np.int64)
-    count = trace(run_steps, run_counts)
-    if count > len(run_steps):
-        run_steps, run_counts = np.empty(count, np.int64), np.empty(count, np.int64)
-        trace(run_steps, run_counts)
-    return run_steps[:count], run_counts[:count]
+class JumpSearch(LabelledSearch):
+    """Jump point search on two open axes: 8.25 bytes per site, and 16 per site waiting."""
+
+    method: Method = "jump_point"
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__(grid, jump.LENGTH_SHIFT)
+        row_count, column_count = (int(length) for length in grid.axes[:, axes.LENGTH])
+        blocked = np.unpackbits(grid.blocked, count=grid.sites, bitorder="little")
+        free = 1 - blocked.reshape(row_count, column_count)
+        self._plane = jump.Plane(_lines(free), _lines(free.T), column_count)
+        self._heap = jump.Heap(np.empty((1024, 2), np.int64), np.empty(1, np.int64))
+
+    @property
+    def bytes_held(self) -> int:
+        lines = self._plane.rows.bits.nbytes + self._plane.columns.bits.nbytes
+        return lines + self._values.nbytes + self._heap.entries.nbytes
+
+    @property
+    def _looks_per_site(self) -> int:
+        # An expansion may read a quarter of the lattice's words, if hardly one does.
+        return self._plane.rows.bits.size // 4
+
+    def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
+        super()._begin(start, goal)
+        self._heap.size[0] = jump.FRESH
+
+    def _go_on(self, budget: int) -> tuple[int, int]:
+        return jump.search_jumping(
+            self._plane,
+            self._moves,
+            self._start_site,
+            self._goal_site,
+            self._labels(),
+            self._heap,
+            budget,
+        )
+
+    def _enlarge(self) -> None:
+        self._heap = self._heap._replace(entries=doubled(self._heap.entries))
+
+    def _write_runs(self, steps: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+        return jump.trace_jumps(
+            self._plane.column_count,
+            self._moves.costs,
+            self._start_site,
+            self._goal_site,
+            self._values,
+            steps,
+            counts,
+        )
+
+    def _vectors(self, steps: NDArray[np.int64]) -> NDArray[np.int8]:
+        return np.array([jump.ROW_STEPS, jump.COLUMN_STEPS], np.int8)[:, steps].T
+
+
+def _lines(free: NDArray[np.uint8]) -> jump.Lines:
+    """Lay out lines of sites, 1 where free, as `jump.Lines` has them."""
+    line_count, length = free.shape
+    words = (length + 2 + 63) // 64
+    bits = np.zeros(1 + (line_count + 2) * words + 1, np.uint64)
+    inner = bits[1:-1].reshape(line_count + 2, words)[1:-1]
+    padded = np.zeros((line_count, length + 1), np.uint8)
+    padded[:, 1:] = free
+    packed = np.packbits(padded, axis=1, bitorder="little")
+    inner.view(np.uint8)[:, : packed.shape[1]] = packed
+    return jump.Lines(bits, words)

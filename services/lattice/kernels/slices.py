@@ -1,12 +1,13 @@
 """Runs a kernel slice by slice, so that it can be stopped and its open list can grow."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import MORE_ROOM, SLICE_ENDED
-from services.lattice.kernels.diagonal import BUCKET, FREE, NONE, REGISTERS, push
+from services.lattice.kernels.buckets import BUCKET, NONE, REGISTERS, Buckets, push
 from services.lattice.kernels.grid import Grid
 
 Cancel = NDArray[np.uint8]
@@ -18,7 +19,10 @@ LOOKS_PER_SLICE = 1 << 20
 BUCKETS_PER_STEP = 4
 
 
-class Cancelled(Exception):  # noqa: N818 - nothing went wrong: it was asked for
+T = TypeVar("T", bound=np.generic)
+
+
+class Cancelled(Exception):
     """The computation was told to stop and has no answer."""
 
 
@@ -42,38 +46,45 @@ def run_slices(
             return status, expanded
 
 
-class Buckets:
-    """An open list for steps of different costs: a ring of buckets sharing a pool."""
+class BucketRoom:
+    """The memory of an open list for steps of different costs."""
 
     def __init__(self, grid: Grid) -> None:
         unit = int(grid.costs[1])
         self.shift = max(0, (unit // BUCKETS_PER_STEP).bit_length() - 1)
         # A step raises the total by no more than twice its cost.
         needed = (2 * int(grid.costs[-1]) >> self.shift) + 2
-        self._room_min = 3 ** len(grid.kept) + 4096
-        self.heads = np.empty(1 << (needed - 1).bit_length(), np.int64)
-        self.registers = np.empty(REGISTERS, np.int64)
-        self.pool_sites = np.empty(self._room_min, np.uint32)
-        self.pool_next = np.empty(self._room_min, np.int32)
+        capacity = 3 ** len(grid.kept) + 4096
+        self.buckets = Buckets(
+            heads=np.empty(1 << (needed - 1).bit_length(), np.int64),
+            sites=np.empty(capacity, np.uint32),
+            follows=np.empty(capacity, np.int32),
+            registers=np.empty(REGISTERS, np.int64),
+        )
 
     @property
     def bytes_held(self) -> int:
-        return self.heads.nbytes + self.pool_sites.nbytes + self.pool_next.nbytes
+        return sum(array.nbytes for array in self.buckets)
 
     def clear(self) -> None:
-        self.heads.fill(NONE)
-        self.registers.fill(0)
-        self.registers[FREE] = NONE
-        self.registers[BUCKET] = NONE
+        self.buckets.heads.fill(NONE)
+        self.buckets.registers[:] = (0, 0, NONE, NONE)
 
-    def put_first(self, sites: NDArray[np.int64]) -> None:
-        """Begin with these sites, in bucket 0."""
-        self.registers[BUCKET] = 0
-        while self.pool_sites.shape[0] < len(sites):
+    def begin_with(self, sites: NDArray[np.int64]) -> None:
+        """Put sites into bucket 0."""
+        self.clear()
+        self.buckets.registers[BUCKET] = 0
+        while len(self.buckets.sites) < len(sites):
             self.enlarge()
         for site in sites:
-            push(self.heads, self.pool_sites, self.pool_next, self.registers, 0, site)
+            push(self.buckets, 0, site)
 
     def enlarge(self) -> None:
-        self.pool_sites = np.concatenate((self.pool_sites, np.empty_like(self.pool_sites)))
-        self.pool_next = np.concatenate((self.pool_next, np.empty_like(self.pool_next)))
+        self.buckets = self.buckets._replace(
+            sites=doubled(self.buckets.sites), follows=doubled(self.buckets.follows)
+        )
+
+
+def doubled(array: NDArray[T]) -> NDArray[T]:
+    """A copy with as much room again behind its first axis's last entry."""
+    return np.concatenate((array, np.empty_like(array)))

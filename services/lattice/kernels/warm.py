@@ -2,11 +2,11 @@
 
 import fcntl
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numba
 import numpy as np
 
 from services.lattice.kernels.counting import count_edges
@@ -35,10 +35,11 @@ def compile_all() -> None:
 
 @contextmanager
 def _sole_writer() -> Iterator[None]:
-    if not numba.config.CACHE_DIR:
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    if not named:
         yield
         return
-    directory = Path(numba.config.CACHE_DIR)
+    directory = Path(named)
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "compiling.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

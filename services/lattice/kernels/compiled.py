@@ -1,0 +1,31 @@
+"""How every kernel is compiled."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Untyped: TypeAlias = Any
+
+# A private option of the compiler is unknown to its types.
+_njit: Untyped = numba.njit
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile on the first call, or load what was compiled before; runs without the GIL.
+
+    A kernel allocates nothing: its callers bring all arrays. So the compiler need not count
+    references to them (`_nrt`), which made searches up to nine times as slow, because each
+    read of an array out of a tuple counts one more and one less.
+    """
+    compiled: Callable[P, R] = _njit(nogil=True, cache=True, _nrt=False)(function)
+    return compiled
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile as a part of the kernels that call it."""
+    compiled: Callable[P, R] = _njit(nogil=True, cache=True, _nrt=False, forceinline=True)(function)
+    return compiled
