@@ -14,7 +14,11 @@ from services.events.settings import Settings as EventsSettings
 from services.lattice.settings import Settings as LatticeSettings
 
 PAGE = Path(__file__).with_name("settings.md")
-PROCESSES = {"events": EventsSettings, "lattice": LatticeSettings, "gateway": GatewaySettings}
+PROCESSES: dict[str, type[BaseModel]] = {
+    "events": EventsSettings,
+    "lattice": LatticeSettings,
+    "gateway": GatewaySettings,
+}
 
 _HEAD = """\
 # Settings

@@ -1,4 +1,4 @@
-"""Makes the stubs and the descriptor set from `protos/`. Knows protoc and nothing of the services."""
+"""Makes the stubs and the descriptor set from `protos/`. Knows protoc, and no service."""
 
 import fcntl
 import hashlib
