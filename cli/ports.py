@@ -42,7 +42,7 @@ def holder(port: int) -> str | None:
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for pid in _pids() if sockets else ():
         if sockets & set(_open_files(pid)):
-            return f"{_command(pid)} (process {pid})"
+            return f"{_shortened(process.command_line(pid))} (process {pid})"
     return None
 
 
@@ -74,9 +74,5 @@ def _open_files(pid: int) -> Iterator[str]:
             continue
 
 
-def _command(pid: int) -> str:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        words = []
-    return " ".join(words[:3]).strip() or process.program(pid) or "a process"
+def _shortened(command: str) -> str:
+    return " ".join(command.split()[:4]) or "another process"

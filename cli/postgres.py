@@ -430,13 +430,13 @@ class EmbeddedPostgres:
             (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
     def _is_our_server(self, pid: int) -> bool:
+        """A server works in its data directory; where that cannot be seen, it was told so."""
         where = process.working_directory(pid)
-        return (
-            where is not None
-            and process.program(pid).startswith("postgres")
-            and where.exists()
-            and where.samefile(self.data_dir)
-        )
+        if where is None:
+            words = process.command_line(pid)
+            return "postgres" in words and str(self.data_dir) in words
+        is_here = where.exists() and where.samefile(self.data_dir)
+        return is_here and process.program(pid).startswith("postgres")
 
     def _forget_socket_dir(self, lines: Sequence[str]) -> None:
         """Remove the socket directory that a former run left behind."""

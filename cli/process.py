@@ -188,9 +188,28 @@ def _state(pid: int) -> str:
 
 
 def start_time(pid: int) -> str:
-    """What tells this process from a later one with the same id. Empty when unknown."""
+    """What tells this process from a later one with the same id. Empty when it is gone."""
     fields = _stat(pid)
-    return fields[19] if fields else ""
+    return fields[19] if fields else _ask_ps(pid, "lstart")
+
+
+def command_line(pid: int) -> str:
+    """The words a process was started with; empty when that cannot be learned."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return _ask_ps(pid, "command")
+    return os.fsdecode(b" ".join(words)).strip()
+
+
+def _ask_ps(pid: int, column: str) -> str:
+    """For systems without /proc."""
+    if Path("/proc/self").exists():
+        return ""
+    asked = subprocess.run(
+        ["ps", "-o", f"{column}=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip()
 
 
 def _stat(pid: int) -> list[str]:
