@@ -1,1 +1,497 @@
+"use strict";
+// Draws the page from openapi.json, and makes calls. Needs nothing from anywhere else.
 
+const METHODS = ["get", "put", "post", "patch", "delete"];
+const STREAMS = ["application/x-ndjson", "text/event-stream"];
+const SHOWN_LINES_MAX = 500;
+let api;
+
+main();
+
+async function main() {
+  setUpTheme();
+  setUpKeys();
+  try {
+    api = await (await fetch("/openapi.json")).json();
+  } catch (error) {
+    return replace(byId("content"), element("p", { class: "loading" }, `The contract cannot be read: ${error.message}`));
+  }
+  byId("version").textContent = api.info.version;
+  const tags = api.tags.map((tag) => ({ ...tag, routes: routesOf(tag.name) }));
+  drawMenu(tags);
+  drawContent(tags);
+  setUpSearch();
+  openFromAddress();
+  addEventListener("hashchange", openFromAddress);
+  showHealth();
+  setInterval(showHealth, 10000);
+}
+
+function routesOf(tag) {
+  return Object.entries(api.paths).flatMap(([path, item]) =>
+    METHODS.filter((method) => item[method]?.tags.includes(tag)).map((method) => ({
+      path,
+      method,
+      ...item[method],
+      parameters: [...(item[method].parameters ?? []), ...(item.parameters ?? [])].map(resolve),
+    })),
+  );
+}
+
+// ---- drawing
+
+function drawMenu(tags) {
+  const parts = tags.flatMap((tag) => [
+    element("h2", {}, tag.name),
+    ...tag.routes.map((route) =>
+      element("a", { href: `#${route.operationId}`, "data-route": route.operationId, title: route.path }, [
+        element("span", { class: `verb ${route.method}` }, route.method.toUpperCase()),
+        element("span", {}, shortName(route)),
+      ]),
+    ),
+  ]);
+  replace(byId("menu"), parts);
+}
+
+function shortName(route) {
+  return route.operationId.replace(/^[^_]*_/, "").replace(/([a-z])([A-Z])/g, "$1 $2").replace(/_\d+$/, " (other path)").toLowerCase();
+}
+
+function drawContent(tags) {
+  const sections = tags.map((tag) =>
+    element("section", { id: tag.name }, [
+      element("h2", {}, tag.name),
+      element("div", { class: "prose" }, prose(tag.description)),
+      ...tag.routes.map(drawRoute),
+    ]),
+  );
+  replace(byId("content"), [element("div", { class: "prose" }, prose(api.info.description)), ...sections]);
+}
+
+function drawRoute(route) {
+  const details = element("details", { class: "route", id: route.operationId }, [
+    element("summary", {}, [
+      element("span", { class: `verb ${route.method}` }, route.method.toUpperCase()),
+      element("span", { class: "path" }, pathParts(route.path)),
+      element("span", { class: "said" }, route.summary ?? ""),
+    ]),
+  ]);
+  // Drawn when opened: a contract may have hundreds of routes.
+  details.addEventListener("toggle", () => {
+    if (!details.open) return;
+    if (details.children.length === 1) details.append(element("div", {}, drawRouteBody(route)));
+    markCurrent(route.operationId);
+  });
+  return details;
+}
+
+function pathParts(path) {
+  return path.split(/(\{[^}]+\})/).map((part) => (part.startsWith("{") ? element("em", {}, part) : part));
+}
+
+function drawRouteBody(route) {
+  const own = route.parameters.filter((parameter) => parameter.in !== "header");
+  const body = bodySchema(route);
+  return [
+    element("div", { class: "prose" }, prose(route.description ?? route.summary)),
+    ...(own.length ? [element("h3", {}, "Parameters"), drawParameters(own)] : []),
+    ...(body ? [element("h3", {}, "Body"), drawFields(body)] : []),
+    element("h3", {}, "Answers"),
+    element("div", { class: "answers" }, Object.entries(route.responses).map(drawAnswer)),
+    drawTry(route, body),
+  ];
+}
+
+function bodySchema(route) {
+  return route.requestBody && resolve(route.requestBody.content["application/json"].schema);
+}
+
+function drawParameters(parameters) {
+  const rows = parameters.map((parameter) =>
+    drawField(parameter.name, { ...parameter.schema, description: parameter.description }, parameter.required, parameter.in),
+  );
+  return element("dl", { class: "fields" }, rows);
+}
+
+function drawFields(schema) {
+  const rows = Object.entries(schema.properties ?? {}).map(([name, field]) =>
+    drawField(name, field, schema.required?.includes(name) && schema.additionalProperties === false),
+  );
+  if (!rows.length) return element("p", {}, "Nothing.");
+  return element("dl", { class: "fields" }, rows);
+}
+
+function drawField(name, schema, required, place) {
+  const inner = innerSchema(schema);
+  const kind = [kindOf(schema), place && `in ${place}`].filter(Boolean).join(", ");
+  const term = element("dt", {}, [
+    name,
+    required ? element("span", { class: "must", title: "required" }, " *") : "",
+    element("span", { class: "kind" }, kind),
+  ]);
+  const said = element("dd", {}, prose(schema.description ?? ""));
+  if (inner) said.append(drawInner(inner));
+  return element("div", { class: "field" }, [term, said]);
+}
+
+function drawInner(schema) {
+  const isEnum = Boolean(schema.enum);
+  const details = element("details", { class: "inner" }, element("summary", {}, isEnum ? "values" : "fields"));
+  // Drawn when opened: types may hold themselves.
+  details.addEventListener("toggle", () => {
+    if (!details.open || details.children.length > 1) return;
+    details.append(...prose(schema.description ?? ""));
+    if (!isEnum) details.append(drawFields(schema));
+  });
+  return details;
+}
+
+function innerSchema(schema) {
+  const found = resolve(schema.items ?? (schema.additionalProperties || null) ?? schema);
+  return found && (found.properties || found.enum) ? found : null;
+}
+
+function kindOf(schema) {
+  if (schema.$ref) return schema.$ref.split(".").pop().split("/").pop();
+  if (schema.type === "array") return `list of ${kindOf(schema.items)}`;
+  if (schema.type === "object" && schema.additionalProperties) return `map to ${kindOf(schema.additionalProperties)}`;
+  if (schema.contentEncoding) return "base64";
+  return schema.format ?? schema.type ?? "any JSON";
+}
+
+function drawAnswer([status, response]) {
+  const found = resolve(response);
+  const isGood = status.startsWith("2");
+  const details = element("details", { class: `answer ${isGood ? "good" : "bad"}` }, [
+    element("summary", {}, [
+      element("b", {}, status),
+      element("span", {}, found.description.replace(/^- /gm, "").replace(/`/g, "").replace(/\s+/g, " ")),
+    ]),
+  ]);
+  details.addEventListener("toggle", () => {
+    if (!details.open || details.children.length > 1) return;
+    details.append(element("div", {}, [...prose(found.description), ...drawContentTypes(found.content)]));
+  });
+  return details;
+}
+
+function drawContentTypes(content) {
+  const shown = Object.entries(content ?? {}).filter(([type]) => type !== "text/event-stream");
+  return shown.flatMap(([type, { schema }]) => [
+    element("p", {}, element("code", {}, type)),
+    drawFields(resolve(schema)),
+  ]);
+}
+
+// Paragraphs, lists and `code`, which is all that the contract's comments use.
+function prose(text) {
+  return text.split(/\n\s*\n/).filter(Boolean).map((block) => {
+    const items = block.split(/\n(?=- )/);
+    if (block.startsWith("- ")) return element("ul", {}, items.map((item) => element("li", {}, inline(item.slice(2)))));
+    return element("p", {}, inline(block));
+  });
+}
+
+function inline(text) {
+  return text.split(/(`[^`]+`)/).map((part) =>
+    part.startsWith("`") && part.length > 1 ? element("code", {}, part.slice(1, -1)) : part,
+  );
+}
+
+// ---- trying a call
+
+function drawTry(route, body) {
+  const inputs = route.parameters.map((parameter) => [parameter, drawInput(parameter)]);
+  const accept = isStream(route) && drawChoice("Accept", STREAMS);
+  const text = body && element("textarea", { rows: 10, spellcheck: "false", "aria-label": "Body" });
+  if (text) text.value = JSON.stringify(example(body), null, 2);
+  const send = element("button", { type: "submit" }, "Send");
+  const stop = element("button", { type: "button", class: "quiet", hidden: "" }, "Stop");
+  const copy = element("button", { type: "button", class: "quiet" }, "Copy as curl");
+  const result = element("div", { class: "result", "aria-live": "polite" });
+  const form = element("form", { class: "try" }, [
+    element("h3", {}, "Try it"),
+    element("div", { class: "inputs" }, [...inputs.map(([, input]) => input.label), ...(accept ? [accept.label] : [])]),
+    ...(text ? [text] : []),
+    element("div", { class: "actions" }, [send, stop, copy, element("span", { class: "hint" }, "Ctrl + Enter sends")]),
+    result,
+  ]);
+  const request = () => requestOf(route, inputs, text, accept);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    call(request(), { send, stop, result });
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
+  copy.addEventListener("click", async () => {
+    const line = curl(request());
+    try {
+      await navigator.clipboard.writeText(line);
+      copy.textContent = "Copied";
+      setTimeout(() => (copy.textContent = "Copy as curl"), 1500);
+    } catch {
+      replace(result, element("pre", {}, line));
+    }
+  });
+  return form;
+}
+
+function drawInput(parameter) {
+  const { name, schema } = parameter;
+  const values = resolve(schema.items ?? schema)?.enum ?? (schema.type === "boolean" ? ["true", "false"] : null);
+  if (values) return drawChoice(name, ["", ...values], parameter.required);
+  const hint = schema.type === "array" ? "a, b, c" : (schema.format ?? "");
+  const input = element("input", { placeholder: hint, autocomplete: "off", spellcheck: "false" });
+  input.required = Boolean(parameter.required);
+  return labelled(name, input, parameter.required);
+}
+
+function drawChoice(name, values, required) {
+  return labelled(name, element("select", {}, values.map((value) => element("option", { value }, value))), required);
+}
+
+function labelled(name, input, required) {
+  return { input, label: element("label", {}, [element("span", {}, required ? `${name} *` : name), input]) };
+}
+
+function isStream(route) {
+  return Object.values(route.responses).some((response) => response.content?.["text/event-stream"]);
+}
+
+function requestOf(route, inputs, text, accept) {
+  let path = route.path;
+  const query = new URLSearchParams();
+  const headers = {};
+  for (const [parameter, { input }] of inputs) {
+    const value = input.value.trim();
+    if (parameter.in === "path") path = path.replace(`{${parameter.name}}`, encodeURIComponent(value));
+    else if (!value) continue;
+    else if (parameter.in === "header") headers[parameter.name] = value;
+    else for (const one of parameter.schema.type === "array" ? value.split(",") : [value]) query.append(parameter.name, one.trim());
+  }
+  if (text) headers["Content-Type"] = "application/json";
+  if (accept) headers.Accept = accept.input.value;
+  const asked = query.toString();
+  return { method: route.method.toUpperCase(), url: path + (asked ? `?${asked}` : ""), headers, body: text?.value };
+}
+
+async function call(request, { send, stop, result }) {
+  const stopper = new AbortController();
+  const started = performance.now();
+  stop.onclick = () => stopper.abort();
+  send.disabled = true;
+  stop.hidden = false;
+  const view = element("pre", {});
+  try {
+    const answer = await fetch(request.url, { ...request, signal: stopper.signal });
+    replace(result, [statusLine(answer, performance.now() - started), view]);
+    await show(answer, view);
+  } catch (error) {
+    const words = error.name === "AbortError" ? "Stopped." : `No answer: ${error.message}`;
+    if (view.isConnected) view.append(`\n${words}`);
+    else replace(result, element("p", {}, words));
+  } finally {
+    send.disabled = false;
+    stop.hidden = true;
+  }
+}
+
+function statusLine(answer, duration) {
+  return element("div", { class: "line" }, [
+    element("b", { class: answer.ok ? "good" : "bad" }, `${answer.status} ${answer.statusText}`),
+    element("span", {}, `${Math.round(duration)} ms`),
+    element("span", {}, `X-Correlation-ID ${answer.headers.get("X-Correlation-ID")}`),
+  ]);
+}
+
+async function show(answer, view) {
+  const type = answer.headers.get("Content-Type") ?? "";
+  if (!STREAMS.some((stream) => type.startsWith(stream))) return showWhole(await answer.text(), view);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let count = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (++count <= SHOWN_LINES_MAX) view.append(...coloured(line), "\n");
+    }
+  }
+  if (count > SHOWN_LINES_MAX) view.append(`… ${count - SHOWN_LINES_MAX} more lines`);
+  if (!count) view.append("(nothing)");
+}
+
+function showWhole(text, view) {
+  // Printed from the text, since parsing would round its large numbers.
+  replace(view, coloured(indented(text)));
+}
+
+function indented(text) {
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  return text.replace(/"(?:[^"\\]|\\.)*"|[[{]\s*[\]}]|[{}[\],:]|\s+/g, (token) => {
+    if (token === "{" || token === "[") return depth++, token + line();
+    if (token === "}" || token === "]") return depth--, line() + token;
+    if (token === ",") return token + line();
+    if (token === ":") return ": ";
+    return /^\s+$/.test(token) ? "" : token;
+  });
+}
+
+function coloured(text) {
+  const parts = [];
+  let end = 0;
+  for (const match of text.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
+    parts.push(text.slice(end, match.index));
+    const kind = match[2] ? "key" : match[1] ? "string" : "other";
+    parts.push(element("span", { class: kind }, match[1] ?? match[0]), match[2] ?? "");
+    end = match.index + match[0].length;
+  }
+  return [...parts, text.slice(end)];
+}
+
+function curl({ method, url, headers, body }) {
+  const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const parts = ["curl", "-X", method, quote(location.origin + url)];
+  for (const [name, value] of Object.entries(headers)) parts.push("-H", quote(`${name}: ${value}`));
+  if (body !== undefined) parts.push("-d", quote(body));
+  return parts.join(" ");
+}
+
+// A body to begin with: one of each list, and of a choice the first.
+function example(schema, seen = []) {
+  const found = resolve(schema) ?? {};
+  const name = schema.$ref;
+  if (name && seen.includes(name)) return undefined;
+  if (found.enum) return found.enum[Math.min(1, found.enum.length - 1)];
+  if (found.type === "array") return [example(found.items, seen)].filter((item) => item !== undefined);
+  if (found.properties) {
+    const others = (found.allOf ?? []).flatMap((choice) => choice.oneOf.slice(2).flatMap((one) => one.required));
+    const inner = name ? [...seen, name] : seen;
+    const pairs = Object.entries(found.properties).filter(([key]) => !others.includes(key));
+    return Object.fromEntries(pairs.map(([key, value]) => [key, example(value, inner)]));
+  }
+  if (found.type === "object") return {};
+  if (found.type === "boolean") return false;
+  if (found.type === "integer" || found.type === "number") return 0;
+  if (found.type === "string") return /int64/.test(found.format ?? "") ? "0" : "";
+  return {};
+}
+
+// ---- the rest
+
+async function showHealth() {
+  const shown = byId("health");
+  try {
+    const { status, parts } = await (await fetch("/health")).json();
+    shown.className = `health ${status === "SERVING" ? "good" : "bad"}`;
+    const bad = Object.entries(parts).filter(([, part]) => part.status !== "SERVING").map(([name]) => name);
+    shown.textContent = bad.length ? `${bad.join(", ")} away` : status.toLowerCase();
+  } catch {
+    shown.className = "health bad";
+    shown.textContent = "gateway away";
+  }
+}
+
+function setUpSearch() {
+  byId("search").addEventListener("input", (event) => {
+    const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const route of document.querySelectorAll(".route")) {
+      const text = `${route.id} ${route.querySelector("summary").textContent}`.toLowerCase();
+      const hidden = !words.every((word) => text.includes(word));
+      route.hidden = hidden;
+      document.querySelector(`nav [data-route="${route.id}"]`).hidden = hidden;
+    }
+    for (const section of document.querySelectorAll("main > section")) {
+      section.hidden = ![...section.querySelectorAll(".route")].some((route) => !route.hidden);
+    }
+  });
+}
+
+function setUpKeys() {
+  addEventListener("keydown", (event) => {
+    const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
+    if (event.key === "/" && !isTyping) {
+      event.preventDefault();
+      byId("search").focus();
+    }
+    if (event.key === "Escape" && document.activeElement === byId("search")) {
+      byId("search").value = "";
+      byId("search").dispatchEvent(new Event("input"));
+      byId("search").blur();
+    }
+    if ((event.key === "j" || event.key === "k") && !isTyping && !event.ctrlKey && !event.metaKey) step(event.key === "j" ? 1 : -1);
+  });
+}
+
+function step(by) {
+  const all = [...document.querySelectorAll(".route:not([hidden]) > summary")];
+  const at = all.indexOf(document.activeElement);
+  all[Math.max(0, Math.min(all.length - 1, at + by))]?.focus();
+}
+
+function setUpTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const set = (theme) => (document.documentElement.dataset.theme = theme);
+  let chosen = stored();
+  set(chosen ?? (dark.matches ? "dark" : "light"));
+  dark.addEventListener("change", () => chosen || set(dark.matches ? "dark" : "light"));
+  byId("theme").addEventListener("click", () => {
+    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    set(chosen);
+    try {
+      localStorage.setItem("theme", chosen);
+    } catch {
+      // Kept for this visit only.
+    }
+  });
+}
+
+function stored() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+}
+
+function openFromAddress() {
+  const route = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!route) return;
+  if (route.matches("details")) {
+    route.open = true;
+    route.querySelector("summary").focus({ preventScroll: true });
+  }
+  route.scrollIntoView();
+}
+
+function markCurrent(id) {
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.dataset.route === id) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function resolve(schema) {
+  let found = schema;
+  while (found?.$ref) found = found.$ref.slice(2).split("/").reduce((here, key) => here[key], api);
+  return found;
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+function replace(parent, children) {
+  parent.replaceChildren(...[children].flat());
+}
+
+function element(name, attributes, children = []) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...[children].flat());
+  return made;
+}
