@@ -14,6 +14,7 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.compute import Compute
 from services.lattice.engine import Engine
 from services.lattice.events_journal import EventsJournal
+from services.lattice.journal import Journal
 from services.lattice.kernels.warm import compile_all
 from services.lattice.lattices import Lattices
 from services.lattice.metrics import ComputationMetrics, StateMetrics
@@ -21,7 +22,6 @@ from services.lattice.searches import Searches
 from services.lattice.servicer import LatticeServicer
 from services.lattice.settings import Settings
 from services.plumbing.channel import open_channel
-from services.plumbing.health import Probe
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server
 from services.plumbing.ops import add_metrics_service
@@ -57,12 +57,12 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         bytes_max=settings.compute_bytes,
         waiting_max=settings.waiting_calls_max,
     )
-    add_service(server, SERVICE, _servicer(settings, server, channel, compute))
+    events = EventStoreHealth(channel, settings)
+    journal = EventsJournal(channel, events.patience_s)
+    add_service(server, SERVICE, _servicer(settings, server, journal, compute))
     add_metrics_service(server)
     _watch_kernels(server)
-    server.health.watch(
-        "events", _probe_of_events(channel), interval_s=settings.events_health_interval_s
-    )
+    server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
     try:
         yield server
     finally:
@@ -71,7 +71,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
 
 def _servicer(
-    settings: Settings, server: Server, channel: grpc.aio.Channel, compute: Compute
+    settings: Settings, server: Server, journal: Journal, compute: Compute
 ) -> LatticeServicer:
     searches = Searches(settings.searches_bytes)
     engine = Engine(
@@ -81,7 +81,7 @@ def _servicer(
         answer_bytes_max=settings.message_bytes_max - _STATUS_BYTES,
     )
     lattices = Lattices(
-        EventsJournal(channel, timeout_s=settings.events_timeout_s),
+        journal,
         engine,
         cache_bytes=settings.cache_bytes,
         catalogue_bytes=settings.catalogue_bytes,
@@ -126,15 +126,31 @@ class EventsNotServing(Exception):
     """The event store answers, and says that it does not serve."""
 
 
-def _probe_of_events(channel: grpc.aio.Channel) -> Probe:
-    stub = health_pb2_grpc.HealthStub(channel)
+class EventStoreHealth:
+    """Whether the event store serves, as it said when it was asked last."""
 
-    async def probe() -> None:
-        response = await stub.Check(health_pb2.HealthCheckRequest(service=_EVENTS_SERVICE))
-        if response.status != health_pb2.HealthCheckResponse.SERVING:
+    def __init__(self, channel: grpc.aio.Channel, settings: Settings) -> None:
+        self._stub = health_pb2_grpc.HealthStub(channel)
+        self._settings = settings
+        self._serves = False
+
+    async def probe(self) -> None:
+        """Ask; raises unless it serves."""
+        request = health_pb2.HealthCheckRequest(service=_EVENTS_SERVICE)
+        serves = False
+        try:
+            response = await self._stub.Check(request)
+            serves = response.status == health_pb2.HealthCheckResponse.SERVING
+        finally:
+            # Also when nobody waits for the answer any longer: it took too long.
+            self._serves = serves
+        if not serves:
             raise EventsNotServing("the event store does not serve")
 
-    return probe
+    def patience_s(self) -> float:
+        """How long an answer is worth waiting for: not for long while none is expected."""
+        settings = self._settings
+        return settings.events_timeout_s if self._serves else settings.events_down_timeout_s
 
 
 def _core_count() -> int:

@@ -63,11 +63,14 @@ _AWAY = {
 
 
 class EventsJournal:
-    """A `Journal` through the stubs of the event store. Owns nothing but its channel's use."""
+    """A `Journal` through the stubs of the event store.
 
-    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+    `patience_s` tells how long an answer is waited for at the moment.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, patience_s: Callable[[], float]) -> None:
         self._stub = EventStoreServiceStub(channel)
-        self._timeout_s = timeout_s
+        self._patience_s = patience_s
 
     async def append_created(
         self, tenant: str, created: LatticeCreated, command_id: UUID
@@ -147,7 +150,8 @@ class EventsJournal:
     def _remaining_s(self) -> float:
         """As long as this process waits for the event store, or the caller if that is less."""
         remaining_s = correlation.current().remaining_s()
-        return self._timeout_s if remaining_s is None else min(self._timeout_s, remaining_s)
+        patience_s = self._patience_s()
+        return patience_s if remaining_s is None else min(patience_s, remaining_s)
 
 
 def _creation_events(created: LatticeCreated) -> list[events.Event]:

@@ -26,6 +26,8 @@ class Settings(ServerSettings):
     """Where the event store listens, as host:port or dns:///name:port."""
     events_timeout_s: float = Field(default=5.0, gt=0, le=60)
     """How long one answer of the event store is waited for, in seconds."""
+    events_down_timeout_s: float = Field(default=0.5, gt=0, le=60)
+    """How long it is waited for while the event store is known not to serve, in seconds."""
     events_health_interval_s: float = Field(default=1.0, gt=0, le=60)
     """How often the event store is asked whether it serves, in seconds."""
     threads: int = Field(default=0, ge=0, le=256)

@@ -12,7 +12,7 @@ from services.lattice.errors import ComputeBusy
 
 
 class Gate:
-    """Work that runs until it is let through or told to stop."""
+    """Work that runs until it is let through or told to stop, or for ten seconds at most."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
@@ -20,8 +20,10 @@ class Gate:
 
     def __call__(self, stop: Stop) -> str:
         self.begun.release()
+        deadline_s = time.monotonic() + 10
         while not self.open.wait(0.005):
             stop.check()
+            assert time.monotonic() < deadline_s, "nobody told it to stop"
         return "done"
 
     async def until_begun(self) -> None:

@@ -339,6 +339,27 @@ async def test_a_batch_that_is_not_read_on_holds_nothing(compute: Compute, engin
     await answers.aclose()
 
 
+async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() -> None:
+    compute = Compute(threads=1, bytes_max=2 << 30, waiting_max=0)
+    engine = engine_on(compute)
+    queries = [PathQuery(start=(0,), goal=(10**9,))] * 10
+    answers = engine.find_paths(held(spec(2**40)), queries, 100_000)
+    await anext(answers)
+    query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
+    other = asyncio.create_task(engine.find_path(maze(), query, 0))
+    await asyncio.sleep(0.3)
+    assert compute.running == 1
+
+    going_on = asyncio.ensure_future(anext(answers))
+    await asyncio.sleep(0.05)
+    assert not going_on.done()
+    other.cancel()
+
+    assert (await going_on).paths
+    await answers.aclose()
+    await compute.close()
+
+
 async def test_a_call_beyond_what_waits_is_refused() -> None:
     compute = Compute(threads=1, bytes_max=2 << 30, waiting_max=0)
     engine = engine_on(compute)

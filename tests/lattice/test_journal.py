@@ -69,7 +69,7 @@ def _on_events(channel: grpc.aio.Channel) -> World:
         with correlation.bind(Call(correlation_id="test", tenant=tenant)):
             await stub.Append(events.AppendRequest(events=[event]))
 
-    return World(EventsJournal(channel, timeout_s=10), append_something_else)
+    return World(EventsJournal(channel, lambda: 10), append_something_else)
 
 
 def creation(wanted: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:

@@ -1,6 +1,8 @@
 """The whole service over gRPC, on an event store of its own."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -394,6 +396,25 @@ async def test_reading_goes_on_while_the_event_store_is_down_and_writing_comes_b
     await until(client.is_serving, within_s=10)
     await client.create(shape=[2])
     assert len((await client.page()).lattices) == 2
+
+
+async def test_an_event_store_that_hangs_holds_nobody_up(
+    event_store: tuple[Process, str], client: Client
+) -> None:
+    lattice = await client.create(shape=[4, 4])
+    os.kill(event_store[0].pid, signal.SIGSTOP)
+    try:
+        await until(lambda: _not(client.is_serving()), within_s=10)
+        began_s = time.monotonic()
+
+        assert await client.get(lattice.lattice_id) == lattice
+        error = await refusal(client.create(shape=[2]))
+
+        assert error.reason == "EVENTS_UNAVAILABLE"
+        assert time.monotonic() - began_s < 2
+    finally:
+        os.kill(event_store[0].pid, signal.SIGCONT)
+    await until(client.is_serving, within_s=10)
 
 
 async def _not(answer: Awaitable[bool]) -> bool:
