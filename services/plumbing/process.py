@@ -1,6 +1,7 @@
 """A process from its settings to its exit code. Knows no service."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn, TypeVar
@@ -32,6 +33,7 @@ def run_process(
     logging.configure(settings)
     for warning in settings.warnings():
         _log.warning(warning)
+    _spare_collector()
     code = _exit_code(lambda: _run(main(settings)))
     logging.flush()
     raise SystemExit(code)
@@ -49,6 +51,17 @@ def _exit_code(run: Callable[[], None]) -> int:
         _log.error("died unexpectedly", exc_info=error)
         return _EXIT_FAILED
     return _EXIT_OK
+
+
+def _spare_collector() -> None:
+    """Look for cycles less often, and never among what the imports made.
+
+    Calls make many objects that live until they are answered and next to no cycles. With
+    Python's own thresholds a third of the time of a large append went into looking.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
