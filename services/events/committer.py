@@ -233,8 +233,8 @@ class _RememberedState:
     def move(self, decision: Decision) -> None:
         """Take over what was committed, and forget the streams longest unused."""
         self.head = decision.state.head + len(decision.placed)
-        self._revisions.update(decision.revisions)
-        for stream in decision.state.revisions:
+        for stream, revision in decision.revisions.items():
+            self._revisions[stream] = revision
             self._revisions.move_to_end(stream)
         while len(self._revisions) > self._stream_count_max:
             self._revisions.popitem(last=False)

@@ -6,7 +6,7 @@ memory, without touching anything.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -49,7 +49,10 @@ def is_stream_name(text: str) -> bool:
 
 def is_line(text: str, chars_max: int) -> bool:
     """At most `chars_max` characters, none a control character. May be empty."""
-    return len(text) <= chars_max and _control_character(text) is None
+    if len(text) > chars_max:
+        return False
+    # What is printable holds none, and that is quick to tell; not all else does.
+    return text.isprintable() or _control_character(text) is None
 
 
 class StreamState(Enum):
@@ -92,11 +95,6 @@ class Proposal:
     preconditions: Sequence[Precondition] = ()
     context: bytes = b""
     """The call's context as it will be stored beside each event."""
-    byte_count: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        byte_count = sum([len(event.content) for event in self.events])
-        object.__setattr__(self, "byte_count", byte_count)
 
     def streams(self) -> set[str]:
         """Every stream whose revision it takes to decide."""
@@ -143,18 +141,18 @@ class LogState:
     revisions: Mapping[str, int]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Decision:
     """What becomes of a batch: one outcome per proposal, and what to write for them.
 
-    `state.head + i + 1` is the position of `placed[i]`. `revisions` are those of the
-    streams written to, after the write.
+    The events of `placed` are to lie right behind `state.head`. `revisions` are those of
+    the streams named in the batch, once that is done.
     """
 
     state: LogState
-    outcomes: list[Outcome] = field(default_factory=list)
-    placed: list[PlacedEvent] = field(default_factory=list)
-    revisions: dict[str, int] = field(default_factory=dict)
+    outcomes: Sequence[Outcome]
+    placed: Sequence[PlacedEvent]
+    revisions: Mapping[str, int]
 
 
 def decide(
@@ -169,61 +167,52 @@ def decide(
     Ids come before preconditions, so that whoever repeats an append that succeeded is
     told so, whatever happened to the streams since.
     """
-    decision = Decision(state)
-    seen = dict(known)
-    for proposal in proposals:
-        decision.outcomes.append(_outcome(decision, seen, proposal))
-    return decision
+    placing = _Placing(state, known)
+    outcomes = [placing.outcome(proposal) for proposal in proposals]
+    return Decision(state, outcomes, placing.placed, placing.revisions)
 
 
-def _outcome(decision: Decision, seen: dict[str, StoredEvent], proposal: Proposal) -> Outcome:
-    stored = {e.event_id for e in proposal.events if e.event_id in seen}
-    if stored and (reused := _reused(seen, stored, proposal)):
-        return EventIdReused(reused)
-    if len(stored) < len(proposal.events) and (violations := _violations(decision, proposal)):
-        return PreconditionFailed(violations)
-    return [
-        _stored_already(seen, event) if event.event_id in stored
-        else _place(decision, seen, event, proposal.context)
-        for event in proposal.events
-    ]  # fmt: skip
+class _Placing:
+    """A batch as far as it is decided."""
 
+    def __init__(self, state: LogState, known: Mapping[str, StoredEvent]) -> None:
+        self.placed: list[PlacedEvent] = []
+        self.revisions = dict(state.revisions)
+        self._position = state.head
+        self._seen: dict[str, tuple[int, int, bytes]] = dict(known)
 
-def _reused(seen: Mapping[str, StoredEvent], stored: set[str], proposal: Proposal) -> list[str]:
-    return [
-        event.event_id
-        for event in proposal.events
-        if event.event_id in stored and seen[event.event_id].digest != event.digest
-    ]
+    def outcome(self, proposal: Proposal) -> Outcome:
+        """What becomes of `proposal`, which is placed unless it is refused."""
+        seen = self._seen
+        stored = [event for event in proposal.events if event.event_id in seen]
+        if reused := [e.event_id for e in stored if seen[e.event_id][2] != e.digest]:
+            return EventIdReused(reused)
+        if len(stored) < len(proposal.events) and (violations := self._violations(proposal)):
+            return PreconditionFailed(violations)
+        return self._place(proposal)
 
+    def _violations(self, proposal: Proposal) -> list[Violation]:
+        violations = []
+        for index, precondition in enumerate(proposal.preconditions):
+            revision = self.revisions[precondition.stream]
+            if not precondition.holds(revision):
+                actual = None if revision == NO_REVISION else revision
+                violations.append(Violation(index, precondition.stream, actual))
+        return violations
 
-def _violations(decision: Decision, proposal: Proposal) -> list[Violation]:
-    violations = []
-    for index, precondition in enumerate(proposal.preconditions):
-        revision = _revision(decision, precondition.stream)
-        if not precondition.holds(revision):
-            actual = None if revision == NO_REVISION else revision
-            violations.append(Violation(index, precondition.stream, actual))
-    return violations
-
-
-def _revision(decision: Decision, stream: str) -> int:
-    revision = decision.revisions.get(stream)
-    return decision.state.revisions[stream] if revision is None else revision
-
-
-def _stored_already(seen: Mapping[str, StoredEvent], event: NewEvent) -> Placement:
-    place = seen[event.event_id]
-    return Placement(event.event_id, place.position, place.revision, already_stored=True)
-
-
-def _place(
-    decision: Decision, seen: dict[str, StoredEvent], event: NewEvent, context: bytes
-) -> Placement:
-    event_id, stream, digest, _ = event
-    revision = _revision(decision, stream) + 1
-    position = decision.state.head + len(decision.placed) + 1
-    decision.revisions[stream] = revision
-    decision.placed.append(PlacedEvent(event, position, revision, context))
-    seen[event_id] = StoredEvent(position, revision, digest)
-    return Placement(event_id, position, revision, already_stored=False)
+    def _place(self, proposal: Proposal) -> list[Placement]:
+        """Give each event that is not stored the next place. Runs once per event appended."""
+        seen, revisions, context = self._seen, self.revisions, proposal.context
+        placements = []
+        for event in proposal.events:
+            event_id, stream, digest, _ = event
+            if event_id in seen:
+                position, revision, _ = seen[event_id]
+                placements.append(Placement(event_id, position, revision, True))
+                continue
+            self._position = position = self._position + 1
+            revisions[stream] = revision = revisions[stream] + 1
+            seen[event_id] = (position, revision, digest)
+            self.placed.append(PlacedEvent(event, position, revision, context))
+            placements.append(Placement(event_id, position, revision, False))
+        return placements
