@@ -21,11 +21,15 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     references to them (`_nrt`), which made searches up to nine times as slow, because each
     read of an array out of a tuple counts one more and one less.
     """
-    compiled: Callable[P, R] = _njit(nogil=True, cache=True, _nrt=False)(function)
+    compiled: Callable[P, R] = _njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(
+        function
+    )
     return compiled
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile as a part of the kernels that call it."""
-    compiled: Callable[P, R] = _njit(nogil=True, cache=True, _nrt=False, forceinline=True)(function)
+    compiled: Callable[P, R] = _njit(
+        nogil=True, cache=True, error_model="numpy", _nrt=False, forceinline=True
+    )(function)
     return compiled

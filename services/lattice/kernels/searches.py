@@ -17,7 +17,7 @@ from services.lattice.kernels.steps import room_for_steps
 Method = Literal["a_star", "jump_point"]
 Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-_RUNS_AT_FIRST = 256
+_ROOM_AT_FIRST = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +104,9 @@ class Search(ABC):
         return self._stamp
 
     def _trace(self) -> Runs:
-        steps, counts = np.empty(_RUNS_AT_FIRST, np.int64), np.empty(_RUNS_AT_FIRST, np.int64)
+        steps, counts = np.empty(_ROOM_AT_FIRST, np.int64), np.empty(_ROOM_AT_FIRST, np.int64)
         count = self._write_runs(steps, counts)
-        if count > _RUNS_AT_FIRST:
+        if count > _ROOM_AT_FIRST:
             steps, counts = np.empty(count, np.int64), np.empty(count, np.int64)
             self._write_runs(steps, counts)
         return steps[:count], counts[:count]
@@ -144,7 +144,9 @@ class StraightSearch(Search):
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid, straight.STAMP_MAX)
         self._marks = np.zeros(grid.sites, np.uint16)
-        self._waiting = straight.Open(np.empty((3, 1024), np.uint32), np.empty(4, np.int64))
+        self._waiting = straight.Open(
+            np.empty((3, _ROOM_AT_FIRST), np.uint32), np.empty(4, np.int64)
+        )
         self._goal_site = 0
         self._goal = np.empty(0, np.int64)
 
@@ -281,7 +283,7 @@ class JumpSearch(LabelledSearch):
         blocked = np.unpackbits(grid.blocked, count=grid.sites, bitorder="little")
         free = 1 - blocked.reshape(row_count, column_count)
         self._plane = jump.Plane(_lines(free), _lines(free.T), column_count)
-        self._heap = jump.Heap(np.empty((1024, 2), np.int64), np.empty(1, np.int64))
+        self._heap = jump.Heap(np.empty((_ROOM_AT_FIRST, 2), np.int64), np.empty(1, np.int64))
 
     @property
     def bytes_held(self) -> int:

@@ -54,7 +54,7 @@ class BucketRoom:
         self.shift = max(0, (unit // BUCKETS_PER_STEP).bit_length() - 1)
         # A step raises the total by no more than twice its cost.
         needed = (2 * int(grid.costs[-1]) >> self.shift) + 2
-        capacity = 3 ** len(grid.kept) + 4096
+        capacity = 3 ** len(grid.kept) + 256
         self.buckets = Buckets(
             heads=np.empty(1 << (needed - 1).bit_length(), np.int64),
             sites=np.empty(capacity, np.uint32),

@@ -135,9 +135,10 @@ def expand(
     Going along that axis keeps all axes open the longest, so fewer paths end before a wall.
     """
     slot = waiting.registers[LAYER] % 3
+    top = waiting.registers[slot]
     rest = site
     farthest = 0
-    first = np.int64(0)
+    first = top
     for axis in range(lattice.axes.shape[0]):
         length = lattice.axes[axis, LENGTH]
         stride = lattice.axes[axis, STRIDE]
@@ -150,37 +151,44 @@ def expand(
             near = site + (near_at - at) * stride
             if near_at < 0 or is_blocked(lattice, near):
                 continue
+            known = np.int64(marks[near]) ^ seal
+            if known < WAITING:
+                continue
+            step = 2 * axis + upward
             rise = 1 + axis_distance(near_at, goal[axis], length, wraps) - here
-            if reach(marks, seal, waiting, near, 2 * axis + upward, rise) and here > farthest:
+            if rise > 0:
+                put_off(marks, seal, waiting, near, step, rise, known)
+                continue
+            marks[near] = seal | step
+            waiting.stacks[slot, top] = near << ENTRY_SHIFT | SETTLED
+            if here > farthest:
                 farthest = here
-                first = waiting.registers[slot] - 1
+                first = top
+            top += 1
+    waiting.registers[slot] = top
     if farthest:
         stack = waiting.stacks[slot]
-        top = waiting.registers[slot] - 1
-        stack[first], stack[top] = stack[top], stack[first]
+        stack[first], stack[top - 1] = stack[top - 1], stack[first]
 
 
 @inlined
-def reach(
-    marks: NDArray[np.uint16], seal: Int, waiting: Open, site: Int, step: Int, rise: Int
-) -> bool:
-    """Note that a step leads to a site and raises f; whether it settles the site."""
-    known = np.int64(marks[site]) ^ seal
+def put_off(
+    marks: NDArray[np.uint16],
+    seal: Int,
+    waiting: Open,
+    site: Int,
+    step: Int,
+    rise: Int,
+    known: Int,
+) -> None:
+    """Let a site wait for the layer `rise` above, unless it waits for one as low."""
     slot = waiting.registers[LAYER] % 3
-    if rise == 0:
-        if known < WAITING:
-            return False
-        marks[site] = seal | step
-        entry = site << ENTRY_SHIFT | SETTLED
-    else:
-        if known < WAITING or (known <= KNOWN and (known - WAITING - slot) % 3 <= rise):
-            return False
-        slot = (slot + rise) % 3
-        marks[site] = seal | WAITING | slot
-        entry = site << ENTRY_SHIFT | step
-    waiting.stacks[slot, waiting.registers[slot]] = entry
+    if known <= KNOWN and (known - WAITING - slot) % 3 <= rise:
+        return
+    slot = (slot + rise) % 3
+    marks[site] = seal | WAITING | slot
+    waiting.stacks[slot, waiting.registers[slot]] = site << ENTRY_SHIFT | step
     waiting.registers[slot] += 1
-    return bool(rise == 0)
 
 
 @inlined

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.kernels.grid import Grid, prepare
+
 Site = tuple[int, ...]
 
 
@@ -20,6 +22,7 @@ class Plain:
         self.blocked = blocked
         self.shape: Site = blocked.shape
         self.periodic = tuple(periodic)
+        self.moore = moore
         self.no_cutting = no_cutting
         self.directions = [
             step
@@ -57,8 +60,11 @@ class Plain:
                 found[near] = min(found.get(near, math.inf), math.sqrt(sum(map(abs, step))))
         return found
 
+    def free_sites(self) -> list[Site]:
+        return [site for site in self.sites() if self.is_free(site)]
+
     def edges(self) -> int:
-        return sum(len(self.neighbours(site)) for site in self.sites() if self.is_free(site)) // 2
+        return sum(len(self.neighbours(site)) for site in self.free_sites()) // 2
 
     def distances(self, sources: Sequence[Site]) -> dict[Site, float]:
         """Dijkstra's algorithm as in a textbook."""
@@ -85,3 +91,19 @@ def random_lattice(rng: np.random.Generator, axis_count: int, sites_max: int) ->
         moore=bool(rng.random() < 0.7),
         no_cutting=bool(rng.random() < 0.5),
     )
+
+
+def grid_of(lattice: Plain) -> Grid:
+    """The same lattice as the kernels want it."""
+    return prepare(
+        lattice.shape,
+        lattice.periodic,
+        moore=lattice.moore,
+        no_cutting=lattice.no_cutting,
+        blocked=np.packbits(lattice.blocked, axis=None, bitorder="little"),
+    )
+
+
+def drawn(*rows: str) -> NDArray[np.bool_]:
+    """Blocked sites from a drawing: `#` blocks."""
+    return np.array([[site == "#" for site in row] for row in rows])

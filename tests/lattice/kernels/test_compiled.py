@@ -1,0 +1,61 @@
+"""What compiling promises: all of it ahead of the first call, and a cache that is never stale."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.lattice.kernels import buckets, counting, diagonal, flood, jump, sources, straight
+from services.lattice.kernels.counting import count_edges
+from services.lattice.kernels.distances import measure
+from services.lattice.kernels.grid import prepare
+from services.lattice.kernels.searches import search_on
+from services.lattice.kernels.warm import compile_all
+
+MODULES: Sequence[ModuleType] = (buckets, counting, diagonal, flood, jump, straight)
+
+
+def compiled_so_far() -> dict[str, Sequence[Any]]:
+    """The kernels and the kinds of arguments that each is compiled for."""
+    return {
+        f"{module.__name__}.{name}": tuple(value.signatures)
+        for module in MODULES
+        for name, value in vars(module).items()
+        if hasattr(value, "signatures") and value.signatures
+    }
+
+
+def test_nothing_is_compiled_but_ahead() -> None:
+    compile_all()
+    ahead = compiled_so_far()
+    go = np.zeros(1, np.uint8)
+
+    for blocked in (b"", bytes([2, 0]), np.array([2, 0], np.uint8)):
+        for periodic in ((False, False), (True, True), (True, False)):
+            for moore, no_cutting in ((False, True), (True, True), (True, False)):
+                grid = prepare(
+                    (3, 4), periodic, moore=moore, no_cutting=no_cutting, blocked=blocked
+                )
+                count_edges(grid, go)
+                search_on(grid).find((0, 0), (2, 3), go)
+                measure(grid, [(0, 0)], go, targets=[(2, 3)])
+
+    assert compiled_so_far() == ahead
+
+
+def test_the_digest_changes_with_any_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in Path(sources.__file__).parent.glob("*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = sources.digest()
+    monkeypatch.setattr(sources, "__file__", str(tmp_path / "sources.py"))
+    same = sources.digest()
+
+    (tmp_path / "axes.py").write_text("changed")
+
+    assert same == before
+    assert sources.digest() != before

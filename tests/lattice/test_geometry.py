@@ -1,0 +1,107 @@
+"""Closed forms on free lattices, against search and against values known elsewhere."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.lattice.geometry import Geometry, Run, length_of
+from tests.lattice.kernels.reference import Plain
+
+lengths = st.integers(1, 6)
+axes = st.lists(st.tuples(lengths, st.booleans()), min_size=1, max_size=3)
+huge_axes = st.lists(st.tuples(st.integers(1, 2**20), st.booleans()), min_size=1, max_size=10)
+
+
+def geometry(axes: list[tuple[int, bool]], moore: bool) -> Geometry:
+    shape, periodic = zip(*axes, strict=True)
+    return Geometry(shape, periodic, moore=moore, no_cutting=True)
+
+
+def plain(lattice: Geometry) -> Plain:
+    blocked = np.zeros(lattice.shape, bool)
+    return Plain(blocked, lattice.periodic, lattice.moore, lattice.no_cutting)
+
+
+@given(axes, st.booleans())
+def test_edges_are_those_that_counting_finds(axes: list[tuple[int, bool]], moore: bool) -> None:
+    lattice = geometry(axes, moore)
+
+    assert lattice.edges == plain(lattice).edges()
+
+
+@given(axes, st.booleans(), st.data())
+def test_distances_are_those_that_a_search_finds(
+    axes: list[tuple[int, bool]], moore: bool, data: st.DataObject
+) -> None:
+    lattice = geometry(axes, moore)
+    start = data.draw(st.tuples(*(st.integers(0, length - 1) for length in lattice.shape)))
+
+    found = plain(lattice).distances([start])
+
+    for goal, length in found.items():
+        assert lattice.distance(start, goal) == pytest.approx(length, rel=1e-12)
+
+
+@given(huge_axes, st.booleans(), st.data())
+def test_a_path_ends_at_its_goal_with_its_length_in_few_runs(
+    axes: list[tuple[int, bool]], moore: bool, data: st.DataObject
+) -> None:
+    lattice = geometry(axes, moore)
+    site = st.tuples(*(st.integers(0, length - 1) for length in lattice.shape))
+    start, goal = data.draw(site), data.draw(site)
+
+    path = lattice.path(start, goal)
+
+    at = start
+    for run in path.runs:
+        at = lattice.moved(at, run.step, run.count)
+    assert at == goal
+    assert path.length == length_of(path.runs)
+    assert path.steps == sum(run.count for run in path.runs)
+    assert len(path.runs) <= len(axes)
+
+
+def test_a_lattice_of_as_many_sites_as_64_bits_count_is_measured() -> None:
+    lattice = Geometry((2**31, 2**32 - 1), (False, False), moore=True, no_cutting=True)
+
+    path = lattice.path((0, 0), (2**31 - 1, 2**32 - 2))
+
+    assert lattice.sites == 2**63 - 2**31
+    assert lattice.edges == ((3 * 2**31 - 2) * (3 * (2**32 - 1) - 2) - lattice.sites) // 2
+    assert path.runs == (Run((1, 1), 2**31 - 1), Run((0, 1), 2**31 - 1))
+    assert path.length == math.fsum([(2**31 - 1) * math.sqrt(2), 2**31 - 1])
+
+
+def test_half_way_around_a_ring_goes_upwards() -> None:
+    lattice = Geometry((6,), (True,), moore=False, no_cutting=True)
+
+    assert lattice.path((4,), (1,)).runs == (Run((1,), 3),)
+    assert lattice.path((1,), (5,)).runs == (Run((-1,), 2),)
+
+
+@pytest.mark.parametrize(("limit", "count"), [(0, 0), (1, 1), (4, 4), (9, 7)])
+def test_as_many_sites_of_a_path_are_listed_as_asked_for(limit: int, count: int) -> None:
+    lattice = Geometry((5, 9), (True, False), moore=True, no_cutting=True)
+    path = lattice.path((3, 0), (0, 6))
+
+    sites = lattice.expand(path.runs, (3, 0), limit)
+
+    assert sites == [(3, 0), (4, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6)][:count]
+
+
+@pytest.mark.parametrize(("site", "inside"), [((0, 4), True), ((3, 0), False), ((0,), False)])
+def test_a_site_lies_inside_when_all_its_coordinates_do(
+    site: tuple[int, ...], inside: bool
+) -> None:
+    assert Geometry((3, 5), (True, False), False, True).contains(site) is inside
+
+
+@given(axes, st.data())
+def test_an_index_leads_back_to_its_site(axes: list[tuple[int, bool]], data: st.DataObject) -> None:
+    lattice = geometry(axes, False)
+    index = data.draw(st.integers(0, lattice.sites - 1))
+
+    assert lattice.index(lattice.site(index)) == index
