@@ -181,13 +181,14 @@ def created_from_proto(payload: pb.LatticeCreated, blocked_zlib: bytes) -> Latti
 
 
 def _decompressed(blocked_zlib: bytes, geometry: Geometry) -> bytes:
-    # Never more than the sites need, whatever the compressed bytes claim.
+    # At most a byte more than the sites need, whatever the compressed bytes claim.
+    expected_bytes = bitmap_bytes(geometry)
     decompressor = zlib.decompressobj()
     try:
-        bitmap = decompressor.decompress(blocked_zlib, bitmap_bytes(geometry))
+        bitmap = decompressor.decompress(blocked_zlib, expected_bytes + 1)
     except zlib.error as error:
         raise DamagedRecord("a recorded bitmap cannot be decompressed") from error
-    if len(bitmap) != bitmap_bytes(geometry) or decompressor.unconsumed_tail:
+    if len(bitmap) != expected_bytes or not decompressor.eof:
         raise DamagedRecord("a recorded bitmap has not the length of its lattice")
     return bitmap
 

@@ -40,6 +40,8 @@ from services.plumbing.grpc_errors import RemoteError, from_rpc_error
 A = TypeVar("A")
 R = TypeVar("R")
 
+ReadCall = grpc.aio.UnaryStreamCall[events.ReadRequest, events.ReadResponse]
+
 CATALOGUE_STREAM = "lattices"
 CREATED = "lattice.created"
 BLOCKED = "lattice.blocked"
@@ -50,8 +52,9 @@ _INLINE_BYTES_MAX = 1 << 20
 """Beyond this a compressed bitmap becomes events of its own: JSON adds a third to it."""
 _PART_BYTES = 2 << 20
 
-_OFF_THE_LOOP_BYTES = 1 << 16
-"""From this size on a bitmap is compressed and checked in a thread."""
+# What is larger, or more, is made and checked in a thread.
+_LARGE_BYTES = 1 << 16
+_MANY_EVENTS = 20
 
 _LOST_RACES = {"PRECONDITION_FAILED", "EVENT_ID_REUSED"}
 _AWAY = {
@@ -75,7 +78,8 @@ class EventsJournal:
     async def append_created(
         self, tenant: str, created: LatticeCreated, command_id: UUID
     ) -> Appended:
-        own = await _off_the_loop(len(created.blocked), _creation_events, created)
+        is_large = len(created.blocked) > _LARGE_BYTES
+        own = await _off_the_loop(is_large, _creation_events, created)
         summary = _json_event(CATALOGUE_STREAM, CREATED, convert.created_to_proto(created, b""))
         absent = events.Precondition(stream=own[0].stream, state=events.Precondition.STATE_ABSENT)
         placements = await self._append(tenant, command_id, [*own, summary], [absent])
@@ -100,8 +104,8 @@ class EventsJournal:
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
         request = events.ReadRequest(stream=_stream(lattice_id), from_revision=after_revision + 1)
         found = await self._read(tenant, request)
-        size = sum(event.ByteSize() for event in found)
-        recorded = await _off_the_loop(size, _recorded, found)
+        is_large = sum(event.ByteSize() for event in found) > _LARGE_BYTES
+        recorded = await _off_the_loop(is_large, _recorded, found)
         return Reading(revision=found[-1].revision if found else after_revision, recorded=recorded)
 
     async def catalogue(
@@ -110,7 +114,7 @@ class EventsJournal:
         request = events.ReadRequest(stream=CATALOGUE_STREAM, from_revision=after_revision + 1)
         async with aclosing(self._read_batches(tenant, request)) as batches:
             async for batch in batches:
-                yield _recorded(batch)
+                yield await _off_the_loop(len(batch) > _MANY_EVENTS, _recorded, batch)
 
     async def _append(
         self,
@@ -139,13 +143,19 @@ class EventsJournal:
         self, tenant: str, request: events.ReadRequest
     ) -> AsyncGenerator[Sequence[events.RecordedEvent]]:
         with _on_behalf_of(tenant):
-            call = self._stub.Read(request, timeout=self._remaining_s())
+            call = self._stub.Read(request)
         try:
-            with _refusals_named():
-                async for response in call:
-                    yield response.events
+            while response := await self._next(call):
+                yield response.events
         finally:
             call.cancel()
+
+    async def _next(self, call: ReadCall) -> events.ReadResponse | None:
+        """The next answer of a stream, None at its end. Each is waited for anew."""
+        with _refusals_named():
+            async with asyncio.timeout(self._patience_s()):
+                response = await call.read()
+        return response if isinstance(response, events.ReadResponse) else None
 
     def _remaining_s(self) -> float:
         """As long as this process waits for the event store, or the caller if that is less."""
@@ -216,10 +226,8 @@ def _stream(lattice_id: str) -> str:
     return f"lattice-{lattice_id}"
 
 
-async def _off_the_loop(size_bytes: int, work: Callable[[A], R], argument: A) -> R:
-    if size_bytes < _OFF_THE_LOOP_BYTES:
-        return work(argument)
-    return await asyncio.to_thread(work, argument)
+async def _off_the_loop(is_long: bool, work: Callable[[A], R], argument: A) -> R:
+    return await asyncio.to_thread(work, argument) if is_long else work(argument)
 
 
 @contextmanager
@@ -237,6 +245,8 @@ def _refusals_named() -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise _named(from_rpc_error(error)) from error
+    except TimeoutError as error:
+        raise EventsUnavailable("the event store did not answer in time") from error
 
 
 def _named(refusal: RemoteError) -> Exception:
