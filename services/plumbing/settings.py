@@ -43,7 +43,6 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        validate_default=True,
         populate_by_name=True,
         env_ignore_empty=True,
         use_attribute_docstrings=True,

@@ -13,7 +13,7 @@ from services.plumbing import grpc_errors
 from services.plumbing.grpc_errors import from_rpc_error
 from services.plumbing.settings import ServerSettings
 from tests.plumbing.conftest import Log, Served, serving, until
-from tests.plumbing.knots import KINDS, Knots, WritingKnots
+from tests.plumbing.knots import KINDS, Context, Knots, WritingKnots
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -177,6 +177,27 @@ async def test_every_call_is_counted_once_under_its_code(
     labels = _labels(kind) | {"grpc_code": codes[what]}
     assert metrics(served, "grpc_server_handled_total", **labels) == 1
     assert metrics(served, "grpc_server_msg_received_total", **_labels(kind)) == 1
+
+
+async def test_a_stream_that_ends_early_gives_back_what_it_holds(
+    settings: ServerSettings, log: Log
+) -> None:
+    tasks: list[asyncio.Task[Any] | None] = []
+
+    class Holding(Knots):
+        async def ServerStream(self, request: Any, context: Context) -> AsyncIterator[Any]:
+            tasks.append(asyncio.current_task())
+            try:
+                yield b"not a message, which ends the call"
+            finally:
+                tasks.append(asyncio.current_task())
+
+    async with serving(settings, Holding()) as served:
+        await refused(served, "ServerStream", "ok")
+
+    # Left to the collector, the generator is closed outside of its call, some time.
+    opened_by, closed_by = tasks
+    assert closed_by is opened_by
 
 
 async def test_streamed_messages_are_counted(served: Served) -> None:

@@ -78,10 +78,29 @@ async def test_a_cancelled_caller_gives_its_connection_back(pool: Pool) -> None:
         assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1") == 1
 
 
+async def test_a_transaction_left_open_is_rolled_back_before_the_next_borrower(
+    database_url: str,
+) -> None:
+    async with open_pool(settings(database_url, pool_size_max=1), "girih-tests") as pool:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await _leave_a_transaction_open(pool)
+
+        async with acquire(pool, 1) as connection:
+            assert await connection.fetchval("SHOW application_name") == "girih-tests"
+            assert not connection.is_in_transaction()
+
+
+async def _leave_a_transaction_open(pool: Pool) -> None:
+    async with acquire(pool, 1) as connection:
+        await connection.execute("BEGIN")
+        await connection.execute("SET LOCAL application_name = 'leaked'")
+        await connection.execute("SELECT 1 / 0")
+
+
 @pytest.mark.parametrize(
     "statement",
     [
-        "SET statement_timeout = '10ms'; SELECT pg_sleep(60)",
+        "SET LOCAL statement_timeout = '10ms'; SELECT pg_sleep(60)",
         "DO $$ BEGIN RAISE lock_not_available; END $$",
         "DO $$ BEGIN RAISE deadlock_detected; END $$",
         "DO $$ BEGIN RAISE serialization_failure; END $$",

@@ -56,14 +56,19 @@ async def schema(connection: Connection) -> list[str]:
 
 
 async def start_process(database_url: str, package: str = SAMPLE) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+    """A process that has imported everything and waits for a line to begin."""
+    process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tests.plumbing.migrating",
         database_url,
         package,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
+    return process
 
 
 async def test_brings_an_empty_database_to_the_newest_revision(
@@ -94,12 +99,12 @@ async def test_applies_only_what_is_new(
 async def test_eight_processes_at_once_migrate_an_empty_database_once(
     database_url: str, connection: Connection
 ) -> None:
-    processes = [await start_process(database_url) for _ in range(8)]
+    processes = await asyncio.gather(*(start_process(database_url) for _ in range(8)))
 
-    outputs = [(await process.communicate())[0] for process in processes]
+    outputs = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
 
     assert [process.returncode for process in processes] == [0] * 8
-    applied = [output.decode().splitlines()[-1] for output in outputs]
+    applied = [output.decode().splitlines()[-1] for output, _ in outputs]
     assert sorted(applied) == sorted(["['0001', '0002']", *["[]"] * 7])
     assert await connection.fetchval("SELECT count(*) FROM sample.knots") == 1
 
@@ -136,6 +141,8 @@ async def test_a_process_killed_half_way_leaves_what_the_next_one_finishes(
     await blocking.start()
     await blocker.execute("CREATE TABLE sample.knots_by_name ()")
     process = await start_process(database_url)
+    assert process.stdin is not None
+    process.stdin.write(b"go\n")
     await _until_waiting(connection)
 
     process.kill()

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc.aio
@@ -114,17 +114,26 @@ async def test_a_bug_at_the_start_is_told_in_full(start: Start) -> None:
     assert await process.wait() == 1
 
 
-async def test_a_process_whose_log_nobody_reads_serves_on_and_ends() -> None:
+@pytest.fixture
+def unread() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """A process of whose log nothing is read but the first line, and its port."""
     command = [sys.executable, "-m", "tests.plumbing.serving"]
     environ = {**os.environ, **DEVELOPMENT}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        port = json.loads(process.stdout.readline())["port"]
+        yield process, json.loads(process.stdout.readline())["port"]
+        process.kill()
 
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            client = KnotClient(channel)
-            for _ in range(30):
-                await asyncio.gather(*(client.ask("Unary", "ok", timeout=10) for _ in range(64)))
 
-        process.terminate()
-        assert await asyncio.to_thread(process.wait, 10) == 0
+async def test_a_process_whose_log_nobody_reads_serves_on_and_ends(
+    unread: tuple["subprocess.Popen[bytes]", int],
+) -> None:
+    process, port = unread
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        client = KnotClient(channel)
+        for _ in range(30):
+            await asyncio.gather(*(client.ask("Unary", "ok", timeout=10) for _ in range(64)))
+
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 10) == 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from services.plumbing.settings import PoolSettings, ServerSettings, WrongSettings, variable_name
@@ -176,6 +176,13 @@ def test_secrets_show_nowhere() -> None:
 )
 def test_problems_do_not_repeat_secrets(environ: dict[str, str]) -> None:
     assert "canary" not in " ".join(problems(GOOD | environ))
+
+
+def test_a_value_given_by_name_is_not_repeated_either() -> None:
+    with pytest.raises(ValidationError) as caught:
+        PoolSettings(database_url="mysql://girih:canary@db/girih")
+
+    assert "canary" not in str(caught.value)
 
 
 def test_says_what_is_wrong_on_stderr_and_exits_with_78(
