@@ -21,7 +21,6 @@ COLUMN_STEPS = (0, 0, -1, 1, -1, 1, -1, 1)
 ALONG_ROWS = 2
 DIAGONALS = 4
 DIRECTIONS = 8
-ALL_DIRECTIONS = 255
 
 # Below the length, a label tells whether the site was expanded and how it was reached.
 LENGTH_SHIFT = 4
@@ -56,6 +55,8 @@ class Plane(NamedTuple):
     rows: Lines
     columns: Lines
     column_count: int
+    moore: bool
+    """Diagonal steps are allowed."""
 
 
 class Heap(NamedTuple):
@@ -80,7 +81,8 @@ def search_jumping(
     """Search a shortest path, going on from where `heap` says it stands.
 
     Of all paths of the same length only one is followed, the one whose diagonal steps come
-    first; so only sites where that one may turn enter the heap.
+    first (without diagonals, its steps along columns); so only sites where that one may
+    turn enter the heap.
 
     Parameters
     ----------
@@ -117,12 +119,12 @@ def search_jumping(
         if labels.values[site] & EXPANDED:
             continue
         expanded += 1
-        onward = ALL_DIRECTIONS
+        onward = (1 << (DIRECTIONS if plane.moore else DIAGONALS)) - 1
         if site != start_site:
             onward = directions_onward(plane, moves.cutting, site, labels.values[site] & DIRECTION)
         labels.values[site] |= EXPANDED
         for direction in range(DIRECTIONS):
-            if onward >> direction & 1:
+            if onward >> direction & 1 and (plane.moore or direction < DIAGONALS):
                 go(plane, moves, site, direction, goal_row, goal_column, labels, heap)
     return EXHAUSTED, expanded
 
@@ -172,6 +174,8 @@ def jump(
     """How many steps in a direction lead to where a jump ends; 0 for nowhere."""
     if direction >= DIAGONALS:
         return jump_diagonally(plane, cutting, row, column, direction, goal_row, goal_column)
+    if not plane.moore and direction < ALONG_ROWS:
+        return jump_over_rows(plane, row, column, direction, goal_row, goal_column)
     if direction >= ALONG_ROWS:
         goal_at = goal_column if row == goal_row else 0
         end = jump_straight(plane.rows, cutting, row, column, direction == 3, goal_at)
@@ -261,6 +265,29 @@ def jump_diagonally(
 
 
 @inlined
+def jump_over_rows(
+    plane: Plane, row: Int, column: Int, direction: Int, goal_row: Int, goal_column: Int
+) -> Int:
+    """How many steps along a column lead to where a jump ends; 0 for nowhere.
+
+    Without diagonals. It ends at the goal, and where a jump along a row ends somewhere.
+    """
+    row_step = ROW_STEPS[direction]
+    count = 1
+    while is_free(plane.rows, row + count * row_step, column):
+        line = row + count * row_step
+        goal_at = goal_column if line == goal_row else 0
+        if (
+            goal_at == column
+            or jump_straight(plane.rows, False, line, column, False, goal_at)
+            or jump_straight(plane.rows, False, line, column, True, goal_at)
+        ):
+            return count
+        count += 1
+    return 0
+
+
+@inlined
 def is_free(lines: Lines, line: Int, at: Int) -> bool:
     word = lines.bits[1 + line * lines.words + (at >> 6)]
     return bool(word >> np.uint64(at & 63) & ONE)
@@ -298,6 +325,8 @@ def directions_onward(plane: Plane, cutting: bool, site: Int, direction: Int) ->
     column = site % plane.column_count + 1
     row_step = ROW_STEPS[direction]
     column_step = COLUMN_STEPS[direction]
+    if not plane.moore and direction < ALONG_ROWS:
+        return 1 << direction | 3 << ALONG_ROWS
     if direction < DIAGONALS:
         onward = 1 << direction
         for sign in (-1, 1):
@@ -345,13 +374,13 @@ def octile(rows_apart: Int, columns_apart: Int, costs: NDArray[np.int64]) -> Int
 
 @inlined
 def sift_in(heap: Heap, bound: Int, site: Int) -> None:
-    """Put a site on the heap, least bound first. There must be room."""
+    """Put a site on the heap, least bound first, the latest first. There must be room."""
     entries = heap.entries
     place = heap.size[0]
     heap.size[0] += 1
     while place > 0:
         parent = (place - 1) >> 1
-        if entries[parent, 0] <= bound:
+        if entries[parent, 0] < bound:
             break
         move(entries, parent, place)
         place = parent

@@ -58,26 +58,26 @@ def test_paths_agree_with_the_plainest_search(axis_count: int, seed: int) -> Non
             check(lattice, search, start, lattice.distances([start]))
 
 
-@pytest.mark.parametrize("no_cutting", [True, False])
+@pytest.mark.parametrize(("moore", "no_cutting"), [(False, True), (True, True), (True, False)])
 @pytest.mark.parametrize("seed", range(20))
-def test_jumping_agrees_with_the_plainest_search(no_cutting: bool, seed: int) -> None:
+def test_jumping_agrees_with_the_plainest_search(moore: bool, no_cutting: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for density in (0.05, 0.2, 0.4):
         blocked = rng.random(rng.integers(2, 16, 2)) < density
-        lattice = Plain(blocked, (False, False), moore=True, no_cutting=no_cutting)
-        search = search_on(grid_of(lattice))
-        assert isinstance(search, JumpSearch)
+        lattice = Plain(blocked, (False, False), moore, no_cutting)
+        search = JumpSearch(grid_of(lattice))
         for start in lattice.free_sites()[::31]:
             check(lattice, search, start, lattice.distances([start]))
 
 
-@pytest.mark.parametrize("no_cutting", [True, False])
-def test_jumps_cross_words_of_64_sites(no_cutting: bool) -> None:
+@pytest.mark.parametrize(("moore", "no_cutting"), [(False, True), (True, True), (True, False)])
+def test_jumps_cross_words_of_64_sites(moore: bool, no_cutting: bool) -> None:
     rng = np.random.default_rng(5)
     blocked = rng.random((150, 200)) < 0.04
-    lattice = Plain(blocked, (False, False), moore=True, no_cutting=no_cutting)
+    lattice = Plain(blocked, (False, False), moore, no_cutting)
     grid, free = grid_of(lattice), lattice.free_sites()
-    jumping, plain = JumpSearch(grid), DiagonalSearch(grid)
+    jumping = JumpSearch(grid)
+    plain = DiagonalSearch(grid) if moore else StraightSearch(grid)
 
     for _ in range(300):
         start, goal = (free[place] for place in rng.integers(len(free), size=2))
@@ -87,18 +87,20 @@ def test_jumps_cross_words_of_64_sites(no_cutting: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("periodic", "moore", "kind"),
+    ("density", "periodic", "moore", "kind"),
     [
-        (False, False, StraightSearch),
-        (True, False, StraightSearch),
-        (False, True, JumpSearch),
-        (True, True, DiagonalSearch),
+        (0.0, False, False, JumpSearch),
+        (0.3, False, False, StraightSearch),
+        (0.3, False, True, JumpSearch),
+        (0.0, True, False, StraightSearch),
+        (0.0, True, True, DiagonalSearch),
     ],
 )
-def test_each_lattice_gets_the_search_made_for_it(
-    periodic: bool, moore: bool, kind: type[Search]
+def test_each_plane_gets_the_search_made_for_it(
+    density: float, periodic: bool, moore: bool, kind: type[Search]
 ) -> None:
-    lattice = Plain(np.zeros((5, 5), bool), (periodic, False), moore, no_cutting=True)
+    blocked = np.random.default_rng(1).random((50, 50)) < density
+    lattice = Plain(blocked, (periodic, False), moore, no_cutting=True)
 
     assert type(search_on(grid_of(lattice))) is kind
 
