@@ -1,13 +1,17 @@
 """The importer against the real events service, which is killed, stopped and fed nonsense."""
 
 import io
+import itertools
 import json
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -137,10 +141,17 @@ def test_another_source_is_another_import(service: Service, job: Job) -> None:
 def test_a_bad_line_ends_it_with_everything_before_stored(service: Service, job: Job) -> None:
     lines = [case(number) for number in range(15)]
     lines.insert(13, '{"stream": 5}')
+    last_lines: list[int] = []
 
     with pytest.raises(BadLine, match="line 14: the member 'stream'"):
-        import_lines(service.address, file_of(*lines), job)
+        import_lines(
+            service.address,
+            file_of(*lines),
+            job,
+            on_progress=lambda report: last_lines.append(report.last_line),
+        )
 
+    assert last_lines == [10, 13]
     assert numbers(service.read(job.tenant)) == list(range(13))
 
 
@@ -226,9 +237,53 @@ def test_a_service_that_stays_away_is_told_in_time(job: Job) -> None:
     assert time.monotonic() - began < 10
 
 
+@contextmanager
+def losing_answers(address: str, every: int) -> Iterator[str]:
+    """A way to `address` on which every so-manieth answer is lost, after the call was done."""
+    calls = itertools.count(1)
+
+    def forward(method: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        call: Any = channel.unary_unary(method)
+
+        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+            metadata = [pair for pair in context.invocation_metadata() if pair[0].startswith("x-")]
+            answer: bytes = call(request, metadata=metadata, timeout=30)
+            if next(calls) % every == 0:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was lost")
+            return answer
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    class Forwarding(grpc.GenericRpcHandler):
+        def service(
+            self, details: grpc.HandlerCallDetails
+        ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+            return forward(str(details.method))
+
+    with grpc.insecure_channel(address) as channel, ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers([Forwarding()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(grace=None).wait()
+
+
+def test_events_whose_answer_was_lost_count_as_appended_by_this_import(
+    service: Service, job: Job
+) -> None:
+    import_lines(service.address, cases(12), job)
+
+    with losing_answers(service.address, every=2) as lossy:
+        report = import_lines(lossy, cases(60), job)
+
+    assert report.retry_count > 3
+    assert (report.appended, report.already_stored) == (48, 12)
+    assert numbers(service.read(job.tenant)) == list(range(60))
+
+
 @pytest.mark.timeout(120)
 def test_it_rides_through_a_service_that_is_killed(service: Service, job: Job) -> None:
-    """Some batches are stored without an answer; all are counted once as appended."""
     kills = 2
     started_again: list[threading.Thread] = []
 

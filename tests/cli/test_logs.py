@@ -1,0 +1,59 @@
+"""Logs stay readable and small while somebody writes them."""
+
+from pathlib import Path
+
+from cli.logs import Follower, bound, tail
+
+
+def test_a_log_that_has_grown_is_moved_aside_and_its_writer_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.log"
+    with path.open("ab", buffering=0) as writer:
+        writer.write(b"old\n" * 100)
+        bound(path, bytes_max=100)
+        writer.write(b"new\n")
+
+    assert path.read_bytes() == b"new\n"
+    assert (tmp_path / "events.log.1").read_bytes() == b"old\n" * 100
+
+
+def test_a_small_log_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "events.log"
+    path.write_bytes(b"line\n")
+
+    bound(path, bytes_max=5)
+    bound(tmp_path / "missing.log")
+
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_tail_is_the_end_and_only_what_was_said_since(tmp_path: Path) -> None:
+    path = tmp_path / "events.log"
+    path.write_bytes(b"before\n" + b"x" * 50 + b"\nlast\n")
+
+    assert tail(path, bytes_max=5) == "last"
+    assert tail(path, len(b"before\n"), bytes_max=1_000).startswith("xxx")
+    assert tail(tmp_path / "missing.log") == "(it has no log)"
+
+
+def test_a_follower_gives_whole_lines_once_and_from_now_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.log"
+    path.write_bytes(b"before\n")
+    follower = Follower(path)
+
+    with path.open("ab", buffering=0) as writer:
+        writer.write(b"one\ntw")
+        first = list(follower.new_lines())
+        writer.write(b"o\n")
+        second = list(follower.new_lines())
+
+    assert (first, second, list(follower.new_lines())) == (["one"], ["two"], [])
+
+
+def test_a_follower_starts_over_in_a_log_that_was_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "events.log"
+    path.write_bytes(b"before\n" * 10)
+    follower = Follower(path)
+
+    path.write_bytes(b"after\n")
+
+    assert list(follower.new_lines()) == ["after"]
