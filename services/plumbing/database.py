@@ -12,7 +12,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from services.plumbing.errors import CannotRun, ResourceExhausted, Unavailable
 from services.plumbing.logging import get_logger
-from services.plumbing.settings import PoolSettings
+from services.plumbing.settings import EX_CONFIG, PoolSettings
 
 Pool = asyncpg.Pool
 Connection = PoolConnectionProxy
@@ -38,6 +38,8 @@ class DatabaseBusy(ResourceExhausted):
 
 class UnsafeDatabase(CannotRun):
     """The database would lose what it acknowledged."""
+
+    exit_code = EX_CONFIG
 
 
 @asynccontextmanager

@@ -86,6 +86,9 @@ class Unavailable(_RetryLater):
 class CannotRun(Exception):
     """This process cannot start or go on. Told to whoever runs it, never to callers."""
 
+    exit_code = 1
+    """What the process ends with. 78 says that starting it again will not help."""
+
 
 @dataclass(frozen=True)
 class FieldViolation:

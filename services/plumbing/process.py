@@ -26,8 +26,8 @@ def run_process(
 ) -> NoReturn:
     """Read the settings, start the log, run `main`, write the last lines, and exit.
 
-    The code is 0 after an orderly end, 78 for wrong settings, and 1 when the process could
-    not start or go on; then the last line of the log says why.
+    The code is 0 after an orderly end, 78 for wrong settings or a setup that no retry will
+    mend, and 1 when the process could not start or go on; the last line of the log says why.
     """
     settings = settings_class.load(environ)
     logging.configure(settings)
@@ -44,7 +44,7 @@ def _exit_code(run: Callable[[], None]) -> int:
         run()
     except (CannotRun, ServiceError) as error:
         _log.error("cannot run", problem=str(error), exc_info=error.__cause__)
-        return _EXIT_FAILED
+        return error.exit_code if isinstance(error, CannotRun) else _EXIT_FAILED
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last place that can tell

@@ -48,4 +48,6 @@ class OwnedTasks:
         if self.failure is None:
             self.failure = TaskDied(f"the background task {task.get_name()!r} died")
             self.failure.__cause__ = error
+            if isinstance(error, CannotRun):
+                self.failure.exit_code = error.exit_code
         self.failed.set()

@@ -319,3 +319,14 @@ async def test_a_drain_that_is_cancelled_tells_its_callers(bench: Bench) -> None
 
     await eventually(is_idle)
     assert (await bench.sequencers.append(TENANT, proposal(new_event("a"))))[0].position == 1
+
+
+async def test_callers_that_arrive_right_after_each_other_share_a_batch(bench: Bench) -> None:
+    async def arrive_after(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await bench.sequencers.append(TENANT, proposal(new_event("a")))
+
+    await asyncio.gather(*[arrive_after(turns) for turns in range(8)])
+
+    assert bench.counts.batches == [8]
