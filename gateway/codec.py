@@ -37,7 +37,7 @@ class Decoder:
         """Answers a dict by proto field name; its messages are such dicts too."""
         known = self._messages.get(descriptor.full_name)
         if known is None:
-            fields: dict[str, tuple[str, bool, Decode]] = {}
+            fields: _Fields = {}
             known = _object_decoder(descriptor, fields)
             # Before its fields, which may hold messages of the same type.
             self._messages[descriptor.full_name] = known
@@ -51,9 +51,9 @@ class Decoder:
         single = self._single(field)
         return _list_decoder(single) if field.is_repeated else single
 
-    def _fields(self, descriptor: Descriptor) -> Iterable[tuple[str, tuple[str, bool, Decode]]]:
+    def _fields(self, descriptor: Descriptor) -> Iterable[tuple[str, "_Field"]]:
         for field in descriptor.fields:
-            known = (field.name, _takes_null(field), self.field(field))
+            known = (field.name, _plain_type(field), self.field(field))
             yield field.json_name, known
             yield field.name, known
 
@@ -72,9 +72,17 @@ class Decoder:
         return _map_decoder(scalars.query_decoder(entry["key"]), value)
 
 
-def _object_decoder(descriptor: Descriptor, fields: dict[str, tuple[str, bool, Decode]]) -> Decode:
+_Field = tuple[str, type, Decode]
+"""A field's proto name, the type of values that are taken as they are, and what converts others."""
+
+_Fields = dict[str, _Field]
+"""By both spellings."""
+
+
+def _object_decoder(descriptor: Descriptor, fields: _Fields) -> Decode:
     rivals = [{field.name: field.json_name for field in members} for members in oneofs(descriptor)]
-    unknown = ("", True, _refuses(f"{descriptor.name} has no such field"))
+    unknown = ("", _Nothing, _refuses(f"{descriptor.name} has no such field"))
+    takes_null = {"", *(field.name for field in descriptor.fields if _takes_null(field))}
 
     def decode(value: object) -> dict[str, Any]:
         if type(value) is not dict:
@@ -82,22 +90,51 @@ def _object_decoder(descriptor: Descriptor, fields: dict[str, tuple[str, bool, D
         values: dict[str, Any] = {}
         violations: list[Violation] = []
         for key, item in value.items():
-            try:
-                name, takes_null, convert = fields.get(key, unknown)
-                if name in values:
-                    raise refused("is given twice, in both of its spellings")
-                if item is not None or takes_null:
+            name, plain, convert = fields.get(key, unknown)
+            if type(item) is plain:
+                values[name] = item
+            elif item is not None or name in takes_null:
+                try:
                     values[name] = convert(item)
-            except Refused as error:
-                violations += error.under(key)
-        for names in rivals:
-            if sum(name in values for name in names) > 1:
-                violations.append(("", f"only one of {', '.join(names.values())} may be set"))
+                except Refused as error:
+                    violations += error.under(key)
+        if len(values) < len(value):
+            violations += _given_twice(value, descriptor)
+        if rivals:
+            violations += _beside_each_other(values, rivals)
         if violations:
             raise Refused(violations[:VIOLATIONS_MAX])
         return values
 
     return decode
+
+
+class _Nothing:
+    """The type of no value."""
+
+
+def _plain_type(field: FieldDescriptor) -> type:
+    if field.is_repeated or is_json_text(field):
+        return _Nothing
+    return {FieldDescriptor.TYPE_STRING: str, FieldDescriptor.TYPE_BOOL: bool}.get(
+        field.type, _Nothing
+    )
+
+
+def _given_twice(value: dict[str, Any], descriptor: Descriptor) -> list[Violation]:
+    return [
+        (field.name, "is given twice, in both of its spellings")
+        for field in descriptor.fields
+        if field.name != field.json_name and field.name in value and field.json_name in value
+    ]
+
+
+def _beside_each_other(values: dict[str, Any], rivals: list[dict[str, str]]) -> list[Violation]:
+    return [
+        ("", f"only one of {', '.join(names.values())} may be set")
+        for names in rivals
+        if len(names.keys() & values.keys()) > 1
+    ]
 
 
 def _refuses(description: str) -> Decode:

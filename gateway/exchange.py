@@ -1,13 +1,11 @@
 """One HTTP request and its answer. Knows headers and bytes, and nothing of gRPC."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 from gateway import errors
 from gateway.errors import HttpError
-from services.plumbing.correlation import Call
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -20,18 +18,17 @@ JSON: Final = b"application/json"
 ABORT_EXTENSION: Final = "girih.abort"
 """Where the server puts a function that drops the connection with all it has not sent."""
 
-COMMON_HEADERS: Final[Headers] = (
+API_HEADERS: Final[Headers] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+)
+PAGE_HEADERS: Final[Headers] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-API_HEADERS: Final[Headers] = (
-    *COMMON_HEADERS,
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
 
-_WATCH_DELAY_S = 0.05
+_WATCH_DELAY_S = 0.2
 """Calls shorter than this are not worth a task that watches whether the client is still there."""
 
 
@@ -49,9 +46,10 @@ class Exchange:
     __slots__ = (
         "_send",
         "_write_timeout_s",
-        "call",
+        "correlation_id",
         "error_code",
         "headers",
+        "is_quiet",
         "is_streamed",
         "method",
         "raw_path",
@@ -59,6 +57,7 @@ class Exchange:
         "route",
         "scope",
         "status",
+        "tenant",
     )
 
     def __init__(
@@ -71,11 +70,15 @@ class Exchange:
         self.raw_path: str = (scope.get("raw_path") or scope["path"].encode()).decode("ascii")
         self.route = "(none)"
         """The path template, for logs and metrics: a closed set."""
-        self.call: Call = Call(correlation_id="")
+        self.correlation_id = ""
+        self.tenant = ""
+        """Whose data is meant, where that may be said; empty when nobody did."""
         self.status = 0
         """Of the answer; 0 before it has started."""
         self.error_code = ""
         """What ended a stream that had begun well."""
+        self.is_quiet = False
+        """Asked for too often to be told of each time."""
         self.is_streamed = False
         """The answer may take as long as it likes."""
         self.receive = receive
@@ -107,7 +110,7 @@ class Exchange:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the status line and headers; the correlation id is added."""
         self.status = status
-        answered = (b"x-correlation-id", self.call.correlation_id.encode())
+        answered = (b"x-correlation-id", self.correlation_id.encode())
         await self._send(
             {"type": "http.response.start", "status": status, "headers": [*headers, answered]}
         )
@@ -133,7 +136,7 @@ class Exchange:
         """Send an error as the whole answer, unless something was sent already."""
         self.error_code = error.code
         if not self.status:
-            body = error.body(self.call.correlation_id)
+            body = error.body(self.correlation_id)
             await self.respond(error.status, body, headers=error.headers)
 
     async def send_event(self, event: Event) -> None:
@@ -141,7 +144,7 @@ class Exchange:
         if event["type"] == "http.response.start":
             given = event.get("headers", [])
             named = {name for name, _ in given}
-            added = [pair for pair in COMMON_HEADERS if pair[0] not in named]
+            added = [pair for pair in PAGE_HEADERS if pair[0] not in named]
             await self.start(event["status"], [*given, *added])
         else:
             await self._send(event)
@@ -156,21 +159,12 @@ class Exchange:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
-    @contextmanager
-    def watching(self, on_gone: Callable[[], object]) -> Iterator[None]:
-        """Call `on_gone` if the client goes away inside the block, when that takes a while.
+    def watching(self, on_gone: Callable[[], object]) -> "_Watch":
+        """A block in which `on_gone` is called if the client goes away, when it takes a while.
 
         The block is expected to be cancelled by it, which becomes ClientGone.
         """
-        watch = _Watch(self, on_gone)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if watch.saw_it_go:
-                raise ClientGone from None
-            raise
-        finally:
-            watch.stop()
+        return _Watch(self, on_gone)
 
     async def abort(self) -> None:
         """Drop the connection with everything that was not taken from it."""
@@ -207,26 +201,31 @@ class Exchange:
 
 
 class _Watch:
-    """Waits for a client to go away, from a while after it was made."""
+    """Waits for a client to go away, from a while after the block began."""
 
-    __slots__ = ("_exchange", "_on_gone", "_task", "_timer", "saw_it_go")
+    __slots__ = ("_exchange", "_on_gone", "_saw_it_go", "_task", "_timer")
 
     def __init__(self, exchange: Exchange, on_gone: Callable[[], object]) -> None:
         self._exchange = exchange
         self._on_gone = on_gone
+        self._saw_it_go = False
         self._task: asyncio.Task[None] | None = None
-        self.saw_it_go = False
         self._timer = asyncio.get_running_loop().call_later(_WATCH_DELAY_S, self._start)
 
-    def stop(self) -> None:
+    def __enter__(self) -> None:
+        """The clock runs already."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+        if kind is asyncio.CancelledError and self._saw_it_go:
+            raise ClientGone
 
     def _start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         await self._exchange.until_gone()
-        self.saw_it_go = True
+        self._saw_it_go = True
         self._on_gone()

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from gateway import errors
@@ -17,7 +18,7 @@ from gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.http_metrics import HttpMetrics
 from gateway.lifecycle import Lifecycle
 from gateway.refusal import Refused
-from gateway.rules import Match, Routes
+from gateway.rules import Captured, Routes
 from gateway.settings import Settings
 from gateway.transcode import Endpoint
 from services.plumbing import correlation
@@ -62,8 +63,7 @@ class Front:
             raise RuntimeError(f"no {scope['type']} here")
         started_s = time.monotonic()
         exchange = Exchange(scope, receive, send, dict(scope["headers"]))
-        exchange.call = _call(exchange, trusts_tenant=self.settings.environment == "development")
-        correlation.enter(exchange.call)
+        self._identify(exchange)
         self.metrics.in_flight_count += 1
         try:
             await self._answer(exchange, started_s)
@@ -95,30 +95,29 @@ class Front:
 
     async def _serve(self, exchange: Exchange, started_s: float) -> None:
         self._check_limits(exchange)
-        match = self._find(exchange)
-        if match is not None:
-            endpoint = match.target
+        found = self._find(exchange)
+        if found is not None:
+            endpoint, captured = found
             exchange.route = endpoint.rule.template.text
-            _check_tenant(exchange.call)
-            self._set_deadline(exchange, started_s, endpoint.timeout_s)
-            await endpoint(exchange, match.captured)
+            self._enter(exchange, started_s, endpoint.timeout_s)
+            await endpoint(exchange, captured)
         elif exchange.scope["path"] in self.site.paths:
             exchange.route = exchange.scope["path"]
+            exchange.is_quiet = True
+            correlation.enter(Call(exchange.correlation_id))
             await self.site(exchange.scope, exchange.receive, exchange.send_event)
         else:
             await self._no_endpoint(exchange)
 
     def _check_limits(self, exchange: Exchange) -> None:
         bytes_max = self.settings.header_bytes_max
-        size = len(exchange.raw_path) + len(exchange.query_string)
-        if size + sum(len(name) + len(value) for name, value in exchange.scope["headers"]) > (
-            bytes_max
-        ):
+        size = sum(map(len, chain.from_iterable(exchange.scope["headers"])))
+        if size + len(exchange.raw_path) + len(exchange.query_string) > bytes_max:
             raise errors.headers_too_large(bytes_max)
         if self.metrics.in_flight_count > self.settings.request_count_max:
             raise errors.too_busy()
 
-    def _find(self, exchange: Exchange) -> Match[Endpoint] | None:
+    def _find(self, exchange: Exchange) -> tuple[Endpoint, Captured] | None:
         method = "GET" if exchange.method == "HEAD" else exchange.method
         try:
             return self.routes.find(method, exchange.raw_path)
@@ -134,19 +133,28 @@ class Front:
             raise errors.method_not_allowed(allowed)
         await exchange.respond(204, b"", headers=[(b"allow", ", ".join(allowed).encode())])
 
-    def _set_deadline(self, exchange: Exchange, started_s: float, timeout_s: float) -> None:
-        """Every call made for this request ends by then."""
-        text = exchange.headers.get(TIMEOUT_HEADER)
-        if text is not None:
-            timeout_s = min(timeout_s, _seconds(text))
-        call = exchange.call
-        exchange.call = Call(
-            correlation_id=call.correlation_id,
-            tenant=call.tenant,
-            traceparent=call.traceparent,
-            deadline_s=started_s + timeout_s,
-        )
-        correlation.enter(exchange.call)
+    def _identify(self, exchange: Exchange) -> None:
+        """Whose request this is. No other header of a client ever becomes metadata."""
+        given = exchange.headers.get(CORRELATION_HEADER, b"").decode("latin-1")
+        is_taken = correlation.well_formed(given)
+        exchange.correlation_id = given if is_taken else correlation.fresh()
+        if self.settings.environment == "development":
+            exchange.tenant = exchange.headers.get(TENANT_HEADER, b"").decode("latin-1")
+
+    def _enter(self, exchange: Exchange, started_s: float, timeout_s: float) -> None:
+        """Every call made for this request is made in its name, and ends by its deadline."""
+        tenant = exchange.tenant
+        if tenant and not correlation.well_formed_tenant(tenant):
+            exchange.tenant = ""
+            raise Refused([("X-Tenant-ID", "must be 1 to 63 of a-z 0-9 -, the first not a hyphen")])
+        timeout = exchange.headers.get(TIMEOUT_HEADER)
+        if timeout is not None:
+            timeout_s = min(timeout_s, _seconds(timeout))
+        traceparent = exchange.headers.get(b"traceparent", b"").decode("latin-1")
+        if not correlation.well_formed_traceparent(traceparent):
+            traceparent = ""
+        call = Call(exchange.correlation_id, "", tenant, traceparent, started_s + timeout_s)
+        correlation.enter(call)
 
     def _finish(self, exchange: Exchange, duration_s: float) -> None:
         method, route, status = exchange.method, exchange.route, exchange.status
@@ -157,42 +165,26 @@ class Front:
             "route": route,
             "status": status,
             "duration_ms": round(duration_s * 1e3, 3),
-            "correlation_id": exchange.call.correlation_id,
+            "correlation_id": exchange.correlation_id,
         }
-        if exchange.call.tenant:
-            fields["tenant"] = exchange.call.tenant
+        if exchange.tenant:
+            fields["tenant"] = exchange.tenant
         if exchange.error_code:
             fields["code"] = exchange.error_code
         replaced = exchange.headers.get(CORRELATION_HEADER)
-        if replaced is not None and replaced != exchange.call.correlation_id.encode():
+        if replaced is not None and replaced != exchange.correlation_id.encode():
             fields["replaced_correlation_id"] = repr(replaced[:_LOGGED_CHARS_MAX])[2:-1]
         write_line(self._level(exchange, duration_s), fields)
 
-    def _level(self, exchange: Exchange, duration_s: float) -> str:
+    @staticmethod
+    def _level(exchange: Exchange, duration_s: float) -> str:
         if exchange.status == errors.INTERNAL_STATUS or exchange.error_code == "INTERNAL":
             return "error"
-        if exchange.route in self.site.paths:
+        if exchange.is_quiet:
             return "debug"
         is_outage = exchange.status > errors.INTERNAL_STATUS
         is_slow = duration_s > SLOW_REQUEST_S and not exchange.is_streamed
         return "warning" if is_outage or is_slow else "info"
-
-
-def _call(exchange: Exchange, *, trusts_tenant: bool) -> Call:
-    """Whose request this is. No other header of a client ever becomes metadata."""
-    headers = exchange.headers
-    given = headers.get(CORRELATION_HEADER, b"").decode("latin-1")
-    traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-    return Call(
-        correlation_id=given if correlation.well_formed(given) else correlation.fresh(),
-        tenant=headers.get(TENANT_HEADER, b"").decode("latin-1") if trusts_tenant else "",
-        traceparent=traceparent if correlation.well_formed_traceparent(traceparent) else "",
-    )
-
-
-def _check_tenant(call: Call) -> None:
-    if call.tenant and not correlation.well_formed_tenant(call.tenant):
-        raise Refused([("X-Tenant-ID", "must be 1 to 63 of a-z 0-9 -, the first not a hyphen")])
 
 
 def _seconds(text: bytes) -> float:

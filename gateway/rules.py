@@ -97,15 +97,7 @@ def resolve(message: Descriptor, field_path: str) -> tuple[FieldDescriptor, ...]
 
 
 Target = TypeVar("Target")
-
-
-@dataclass(frozen=True)
-class Match(Generic[Target]):
-    """What a path leads to."""
-
-    target: Target
-    captured: tuple[str, ...]
-    """The template's variables, decoded."""
+Captured = tuple[str, ...]
 
 
 class Routes(Generic[Target]):
@@ -118,8 +110,11 @@ class Routes(Generic[Target]):
             for name in sorted({entry[0] for entry in ordered})
         }
 
-    def find(self, http_method: str, raw_path: str) -> Match[Target] | None:
-        """`raw_path` is percent-encoded; raises UnicodeDecodeError when it is not UTF-8."""
+    def find(self, http_method: str, raw_path: str) -> tuple[Target, Captured] | None:
+        """What the path leads to, and the template's variables, decoded.
+
+        `raw_path` is percent-encoded; raises UnicodeDecodeError when it is not UTF-8.
+        """
         alternatives = self._methods.get(http_method)
         return alternatives.find(raw_path) if alternatives else None
 
@@ -139,13 +134,13 @@ class _Alternatives(Generic[Target]):
             group = first + len(template.variables)
             self._by_last_group[group] = (target, first)
 
-    def find(self, raw_path: str) -> Match[Target] | None:
+    def find(self, raw_path: str) -> tuple[Target, Captured] | None:
         match = self._match(raw_path)
         if match is None or match.lastindex is None:
             return None
         target, first = self._by_last_group[match.lastindex]
         captured = match.groups()[first - 1 : match.lastindex - 1]
-        return Match(target, tuple(unquote(part, errors="strict") for part in captured))
+        return target, tuple([unquote(part, errors="strict") for part in captured])
 
 
 def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule:

@@ -220,7 +220,7 @@ async def _pump(call: Any, message: Any, form: StreamForm, exchange: Exchange) -
 
 def _failed(error: HttpError, form: StreamForm, exchange: Exchange) -> bytes:
     exchange.error_code = error.code
-    return form.failure(error.body(exchange.call.correlation_id))
+    return form.failure(error.body(exchange.correlation_id))
 
 
 def _check_body_headers(exchange: Exchange, *, takes_body: bool) -> None:

@@ -13,8 +13,7 @@ from tests.gateway.sample import contract_from, descriptor
 
 def found(templates: list[str], path: str) -> tuple[str, tuple[str, ...]] | None:
     routes = Routes([("GET", Template.parse(text), text) for text in templates])
-    match = routes.find("GET", path)
-    return (match.target, match.captured) if match else None
+    return routes.find("GET", path)
 
 
 @pytest.mark.parametrize(
