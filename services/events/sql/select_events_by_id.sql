@@ -1,8 +1,16 @@
 -- Where the events with these ids are; no row for an id that is not stored.
 --
+-- One probe of the index per id, said so that no plan can say otherwise: one made while the
+-- table is small would read all of the log once it has grown, until it is analysed.
+--
 --   $1 tenant     text
 --   $2 event_ids  uuid[]
-SELECT event_id, position, revision, digest
-FROM events.records
-WHERE log = (SELECT log FROM events.logs WHERE tenant = $1)
-  AND event_id = ANY ($2::uuid[]);
+SELECT stored.event_id, stored.position, stored.revision, stored.digest
+FROM unnest($2::uuid[]) AS asked (event_id)
+CROSS JOIN LATERAL (
+    SELECT records.event_id, records.position, records.revision, records.digest
+    FROM events.records
+    WHERE records.log = (SELECT log FROM events.logs WHERE tenant = $1)
+      AND records.event_id = asked.event_id
+    LIMIT 1
+) AS stored;

@@ -25,9 +25,12 @@ search (low, high) AS (
         CASE WHEN middle.is_before THEN high ELSE (low + high) / 2 END
     FROM search
     CROSS JOIN LATERAL (
+        -- In order and one only, so that no plan reads the rest of the stream.
         SELECT position < $3 AS is_before
         FROM events.records
-        WHERE log = (SELECT log FROM this) AND stream = $2 AND revision = (low + high) / 2
+        WHERE log = (SELECT log FROM this) AND stream = $2 AND revision >= (low + high) / 2
+        ORDER BY revision
+        LIMIT 1
     ) AS middle
     WHERE low < high
 )

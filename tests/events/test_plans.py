@@ -1,0 +1,71 @@
+"""No statement reads more of the log than it needs, even if it was planned on an empty one."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.events.domain import PlacedEvent
+from services.events.postgres_store import PostgresEventStore
+from services.events.settings import Settings
+from services.plumbing.sql import load
+from tests.events.making import event_id, new_event
+
+TENANT = "acme"
+ROWS = 3_000
+_READ = """
+    SELECT seq_tup_read + coalesce(idx_tup_fetch, 0)
+    FROM pg_stat_xact_user_tables
+    WHERE schemaname = 'events' AND relname = 'records'
+"""
+LOOKUPS: dict[str, list[Any]] = {
+    "select_log_state": [["s-1", "s-7", "nowhere"]],
+    "select_events_by_id": [[event_id(number) for number in (1, 2, 2_000, 9_999)]],
+    "select_log_forwards": [ROWS // 2, 10, 512],
+    "select_log_backwards": [ROWS // 2, 10, 512],
+    "select_stream_forwards": [0, 10, 512, "s-7"],
+    "select_stream_backwards": [2**62, 10, 512, "s-7"],
+    "select_revision_at": ["s-7", ROWS // 2],
+    "select_stream_ends": ["s-7"],
+}
+
+
+async def fill(store: PostgresEventStore, start: int, end: int) -> None:
+    """Records behind `start`, ten to a stream."""
+    placed = [
+        PlacedEvent(
+            new_event(f"s-{number // 10}", with_id=event_id(number)), number, number % 10, b""
+        )
+        for number in range(start + 1, end + 1)
+    ]
+    await store.log(TENANT).state([])
+    await store.log(TENANT).write(start, placed, [b"record"] * len(placed))
+
+
+@pytest.fixture
+async def connection(
+    store: PostgresEventStore, settings: Settings
+) -> AsyncIterator[asyncpg.Connection]:
+    """A connection whose statements were planned while the log was nearly empty."""
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    await connection.execute("ALTER TABLE events.records SET (autovacuum_enabled = off)")
+    await fill(store, 0, 3)
+    for name, arguments in LOOKUPS.items():
+        for _ in range(10):
+            await connection.fetch(load("services.events.sql", name), TENANT, *arguments)
+    await fill(store, 3, ROWS)
+    yield connection
+    await connection.close()
+
+
+async def test_every_lookup_reads_few_rows(connection: asyncpg.Connection) -> None:
+    read = {}
+    for name, arguments in LOOKUPS.items():
+        async with connection.transaction():
+            before = await connection.fetchval(_READ) or 0
+            await connection.fetch(load("services.events.sql", name), TENANT, *arguments)
+            read[name] = await connection.fetchval(_READ) - before
+
+    assert {name: count for name, count in read.items() if count > 20} == {}, json.dumps(read)
