@@ -15,7 +15,6 @@ from services.lattice.kernels.slices import BucketRoom, Cancel, doubled, run_sli
 from services.lattice.kernels.steps import room_for_steps
 
 Method = Literal["a_star", "jump_point"]
-Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 _ROOM_AT_FIRST = 256
 _TURN_SHARE_MAX = 0.12
@@ -51,6 +50,7 @@ class Search(ABC):
         self._lattice = grid.lattice
         self._stamp_max = stamp_max
         self._stamp = 0
+        self._runs = np.empty((2, _ROOM_AT_FIRST), np.int64)
 
     @property
     @abstractmethod
@@ -67,9 +67,7 @@ class Search(ABC):
         if status == axes.EXHAUSTED:
             return self._no_path(expanded)
         steps, counts = self._trace()
-        vectors = np.zeros((len(counts), len(self.grid.shape)), np.int8)
-        vectors[:, self.grid.kept] = self._vectors(steps)
-        return self._path(vectors, counts, expanded)
+        return self._path(self._on_all_axes(self._vectors(steps)), counts, expanded)
 
     @abstractmethod
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None: ...
@@ -104,13 +102,20 @@ class Search(ABC):
         self._stamp += 1
         return self._stamp
 
-    def _trace(self) -> Runs:
-        steps, counts = np.empty(_ROOM_AT_FIRST, np.int64), np.empty(_ROOM_AT_FIRST, np.int64)
+    def _trace(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        steps, counts = self._runs
         count = self._write_runs(steps, counts)
-        if count > _ROOM_AT_FIRST:
-            steps, counts = np.empty(count, np.int64), np.empty(count, np.int64)
+        if count > len(steps):
+            self._runs = steps, counts = np.empty((2, 2 * count), np.int64)
             self._write_runs(steps, counts)
-        return steps[:count], counts[:count]
+        return steps[:count], counts[:count].copy()
+
+    def _on_all_axes(self, vectors: NDArray[np.int8]) -> NDArray[np.int8]:
+        if len(self.grid.kept) == len(self.grid.shape):
+            return vectors
+        widened = np.zeros((len(vectors), len(self.grid.shape)), np.int8)
+        widened[:, self.grid.kept] = vectors
+        return widened
 
     def _no_path(self, expanded: int) -> Path:
         vectors = np.zeros((0, len(self.grid.shape)), np.int8)
