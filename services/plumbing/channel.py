@@ -108,6 +108,9 @@ def _options(message_bytes_max: int) -> list[tuple[str, int | str]]:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 5_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
+        # A connection per channel. Else channels to one address share one, and calls wait
+        # behind the streams that another channel was opened for.
+        ("grpc.use_local_subchannel_pool", 1),
         # Every address behind a name gets its share; a single one costs nothing more.
         ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     ]

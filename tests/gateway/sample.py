@@ -5,7 +5,7 @@ import functools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -113,9 +113,11 @@ class SampleService:
     remaining_s: float | None = None
     is_database_reachable: bool = True
     yielded: int = 0
+    peers: list[str] = field(default_factory=list)
+    """The connections that calls came by, latest last."""
 
-    async def Echo(self, request: Any, _context: Any) -> Any:
-        self._note()
+    async def Echo(self, request: Any, context: Any) -> Any:
+        self._note(context)
         if request.text == "hang":
             await self._hang()
         return request
@@ -129,8 +131,8 @@ class SampleService:
     async def Fail(self, request: Any, _context: Any) -> Any:
         raise _failures()[request.kind]
 
-    async def Count(self, request: Any, _context: Any) -> AsyncIterator[Any]:
-        self._note()
+    async def Count(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self._note(context)
         size = request.batch_size or request.to or 1
         for first in range(0, request.to, size):
             last = min(first + size, request.to)
@@ -147,7 +149,8 @@ class SampleService:
     async def GetDatabaseStatus(self, _request: Any, _context: Any) -> Any:
         return message("GetDatabaseStatusResponse", reachable=self.is_database_reachable)
 
-    def _note(self) -> None:
+    def _note(self, context: Any) -> None:
+        self.peers.append(context.peer())
         call = correlation.current()
         self.calls.append(call)
         self.remaining_s = call.remaining_s()

@@ -161,6 +161,32 @@ async def test_more_streams_than_allowed_are_503(service: SampleService) -> None
         assert (await client.get("/v1/count?to=1")).status_code == 200
 
 
+async def test_streams_have_a_connection_of_their_own(
+    client: httpx.AsyncClient, service: SampleService
+) -> None:
+    await client.post("/v1/echo", json={})
+    await client.get("/v1/count?to=1")
+    await client.post("/v1/echo", json={})
+
+    call, stream, other_call = service.peers
+    assert call == other_call
+    assert call != stream
+
+
+async def test_calls_are_answered_however_many_streams_are_open(
+    gateway: Gateway, online: httpx.AsyncClient
+) -> None:
+    limits = httpx.Limits(max_connections=None)
+    streaming = httpx.AsyncClient(base_url=online.base_url, limits=limits, timeout=20)
+    async with streaming, contextlib.AsyncExitStack() as stack:
+        for _ in range(100):
+            stream = streaming.stream("GET", "/v1/count?to=1&hang=true")
+            await stack.enter_async_context(stream)
+        statuses = [(await online.post("/v1/echo", json={})).status_code for _ in range(100)]
+
+    assert statuses == [201] * 100
+
+
 async def test_head_of_a_stream_is_its_headers_alone(online: httpx.AsyncClient) -> None:
     answer = await online.head("/v1/count?to=3")
 
