@@ -29,6 +29,9 @@ DIRECTION = 7
 
 FRESH = -1
 
+# The heap and the labels take as long as reading so many words.
+WORDS_PER_SITE = 32
+
 ALL = ~np.uint64(0)
 ONE = np.uint64(1)
 
@@ -47,10 +50,12 @@ class Lines(NamedTuple):
     scan needs to look where it is; it ends there.
     """
     words: int
+    words_read: NDArray[np.int64]
+    """Of shape (1,): how many were read so far, which tells the work done."""
 
 
 class Plane(NamedTuple):
-    """A lattice of two open axes."""
+    """A lattice of two open axes. Its rows and columns count the words read together."""
 
     rows: Lines
     columns: Lines
@@ -91,7 +96,7 @@ def search_jumping(
     heap : Heap
         To begin, its size is FRESH.
     budget : int
-        How many sites to expand before returning SLICE_ENDED, >= 1.
+        How many words to read before returning SLICE_ENDED, >= 1.
 
     Returns
     -------
@@ -104,6 +109,7 @@ def search_jumping(
     goal_row = goal_site // plane.column_count
     goal_column = goal_site - goal_row * plane.column_count
     expanded = 0
+    enough = plane.rows.words_read[0] + budget
     if heap.size[0] == FRESH:
         heap.size[0] = 0
         labels.values[start_site] = labels.seal | labels.longest << LENGTH_SHIFT
@@ -111,7 +117,7 @@ def search_jumping(
     while heap.size[0] > 0:
         if heap.size[0] + DIRECTIONS > heap.entries.shape[0]:
             return MORE_ROOM, expanded
-        if expanded == budget:
+        if plane.rows.words_read[0] >= enough:
             return SLICE_ENDED, expanded
         site = sift_out(heap)
         if site == goal_site:
@@ -119,6 +125,7 @@ def search_jumping(
         if labels.values[site] & EXPANDED:
             continue
         expanded += 1
+        plane.rows.words_read[0] += WORDS_PER_SITE
         onward = (1 << (DIRECTIONS if plane.moore else DIAGONALS)) - 1
         if site != start_site:
             onward = directions_onward(plane, moves.cutting, site, labels.values[site] & DIRECTION)
@@ -206,6 +213,7 @@ def jump_straight(
             ends |= ONE << np.uint64(goal_at & 63)
         ends &= window
         if ends:
+            lines.words_read[0] += abs(word - (first >> 6)) + 1
             bit = lowest_bit(ends) if rising else highest_bit(ends)
             return word << 6 | bit if here >> np.uint64(bit) & ONE else 0
         word += 1 if rising else -1

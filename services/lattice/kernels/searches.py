@@ -315,7 +315,9 @@ class JumpSearch(LabelledSearch):
         row_count, column_count = (int(length) for length in grid.axes[:, axes.LENGTH])
         blocked = np.unpackbits(grid.blocked, count=grid.sites, bitorder="little")
         free = 1 - blocked.reshape(row_count, column_count)
-        self._plane = jump.Plane(_lines(free), _lines(free.T), column_count, grid.moore)
+        read = np.zeros(1, np.int64)
+        rows, columns = _lines(free, read), _lines(free.T, read)
+        self._plane = jump.Plane(rows, columns, column_count, grid.moore)
         if not grid.moore:
             # With this cost of a diagonal the octile distance is that of straight steps.
             self._moves = diagonal.Moves(np.array([0, 1, 2]), cutting=False)
@@ -328,8 +330,8 @@ class JumpSearch(LabelledSearch):
 
     @property
     def _looks_per_site(self) -> int:
-        # An expansion may read a quarter of the lattice's words, if hardly one does.
-        return self._plane.rows.bits.size // 4
+        # Its kernel counts what it looks at, since that differs from site to site.
+        return 1
 
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
         super()._begin(start, goal)
@@ -364,7 +366,7 @@ class JumpSearch(LabelledSearch):
         return np.array([jump.ROW_STEPS, jump.COLUMN_STEPS], np.int8)[:, steps].T
 
 
-def _lines(free: NDArray[np.uint8]) -> jump.Lines:
+def _lines(free: NDArray[np.uint8], words_read: NDArray[np.int64]) -> jump.Lines:
     """Lay out lines of sites, 1 where free, as `jump.Lines` has them."""
     line_count, length = free.shape
     words = (length + 2 + 63) // 64
@@ -374,4 +376,4 @@ def _lines(free: NDArray[np.uint8]) -> jump.Lines:
     padded[:, 1:] = free
     packed = np.packbits(padded, axis=1, bitorder="little")
     inner.view(np.uint8)[:, : packed.shape[1]] = packed
-    return jump.Lines(bits, words)
+    return jump.Lines(bits, words, words_read)
