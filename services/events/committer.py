@@ -193,9 +193,15 @@ class Committer:
 
 
 def _is_stored(decision: Decision, known: Mapping[str, StoredEvent]) -> bool:
-    """Whether what the decision placed is where it was to be. It is all there, or nothing."""
-    event, position, revision, _ = decision.placed[0]
-    return known.get(event.event_id) == StoredEvent(position, revision, event.digest)
+    """Whether all that the decision placed is where it was to be.
+
+    A part of it proves nothing: a caller that repeated its append through another process
+    may have been given the very place it was to have here.
+    """
+    return all(
+        known.get(event.event_id) == StoredEvent(position, revision, event.digest)
+        for event, position, revision, _ in decision.placed
+    )
 
 
 def _refuses(decision: Decision) -> bool:

@@ -192,6 +192,23 @@ async def test_a_write_that_never_arrived_is_repeated(bench: Bench) -> None:
     assert bench.counts.away == 2
 
 
+async def test_a_batch_that_never_arrived_is_not_taken_for_written_when_a_part_of_it_is(
+    bench: Bench,
+) -> None:
+    repeated, lost = proposal(new_event("a")), proposal(new_event("b"))
+
+    async def repeated_elsewhere() -> None:
+        await bench.other_appends(repeated)
+        await connection_lost()
+
+    bench.log.before_write = [repeated_elsewhere]
+
+    outcomes = await bench.settle(repeated, lost)
+
+    assert [places(outcome) for outcome in outcomes] == [[(1, 0, True)], [(2, 0, False)]]
+    assert await bench.store.head(TENANT) == 2
+
+
 async def test_a_refusal_beside_a_write_whose_answer_was_lost_stays_a_refusal(
     bench: Bench,
 ) -> None:
