@@ -129,6 +129,8 @@ def _add(violations: Violations, prefix: str, found: Found) -> None:
 def _check_together(events: Sequence[NewEvent], violations: Violations) -> None:
     if sum([len(event.content) for event in events]) > domain.APPEND_BYTES_MAX:
         violations.add("events", f"must be at most {domain.APPEND_BYTES_MAX} bytes together")
+    if len({event.event_id for event in events}) == len(events):
+        return
     first: dict[str, int] = {}
     for index, event in enumerate(events):
         if first.setdefault(event.event_id, index) != index:

@@ -17,6 +17,16 @@ class Settings(ServerSettings, PoolSettings):
     """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
     metrics_port: int = Field(default=9101, ge=0, le=65_535)
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
+    command_timeout_s: float = Field(default=10.0, gt=0, le=3_600)
+    """How long the process waits for an answer to one statement, in seconds. Longer than the
+    database works on one, so that a slow statement ends with a known outcome."""
+    statement_timeout_s: float = Field(default=8.0, gt=0, le=3_600)
+    """How long the database works on one statement, in seconds. All of ours are short."""
+    lock_timeout_s: float = Field(default=3.0, gt=0, le=3_600)
+    """How long an append waits for its turn at the log, in seconds, before it asks again."""
+    idle_transaction_timeout_s: float = Field(default=3.0, gt=0, le=3_600)
+    """How long a process that stopped in the middle of an append can hold up the others, in
+    seconds."""
     append_retry_s: float = Field(default=5.0, ge=0, le=60)
     """How long an append is tried again while the database is away, in seconds, before its
     caller is told to."""

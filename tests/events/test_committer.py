@@ -10,9 +10,12 @@ from services.events.committer import LOST_RACES_MAX, Committer, CommitterLimits
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import DatabaseUnavailable, EventIdReused, PreconditionFailed
 from services.events.postgres_store import PostgresEventStore
+from services.events.settings import Settings
+from services.plumbing.errors import ResourceExhausted, Unavailable
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, connection_lost
 from tests.events.making import ABSENT, new_event, proposal
+from tests.events.serving import opened
 
 TENANT = "acme"
 
@@ -289,3 +292,24 @@ async def test_many_replicas_fill_the_log_without_gaps(store: PostgresEventStore
     shared = [place for places_ in placed for place in places_[::2]]
     assert sorted(place.revision for place in shared) == list(range(100))
     assert await store.head(TENANT) == 200
+
+
+async def test_a_process_that_stops_while_it_has_the_lock_is_not_waited_for(
+    settings: Settings,
+) -> None:
+    impatient = settings.model_copy(update={"idle_transaction_timeout_s": 0.3})
+    async with opened(impatient) as database:
+        bench = Bench(PostgresEventStore(database))
+        await bench.settle(proposal(new_event("a")))
+
+        outcomes: list[Outcome] = []
+
+        async def stop_with_the_lock() -> None:
+            async with bench.store.log(TENANT).locked() as stopped:
+                outcomes.extend(await bench.settle(proposal(new_event("a"))))
+                await stopped.state([])
+
+        with pytest.raises((Unavailable, ResourceExhausted)):
+            await stop_with_the_lock()
+
+    assert [places(outcome) for outcome in outcomes] == [[(2, 1, False)]]
