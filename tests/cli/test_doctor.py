@@ -22,14 +22,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture
 def nowhere() -> dict[str, str]:
     """An environment in which nothing runs."""
+    names = ("EVENTS", "LATTICE", "GATEWAY")
+    ours = ("DATABASE_URL", "GIRIH_", *(f"{name}_" for name in names))
     return {
-        "PATH": os.environ["PATH"],
-        "HOME": os.environ.get("HOME", "/"),
-        **{
-            f"{name}_ADDRESS": f"127.0.0.1:{free_port()}"
-            for name in ("EVENTS", "LATTICE", "GATEWAY")
-        },
-        **{f"{name}_METRICS_PORT": str(free_port()) for name in ("EVENTS", "LATTICE", "GATEWAY")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+        **{f"{name}_ADDRESS": f"127.0.0.1:{free_port()}" for name in names},
+        **{f"{name}_METRICS_PORT": str(free_port()) for name in names},
     }
 
 
