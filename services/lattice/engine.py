@@ -30,7 +30,7 @@ from services.lattice.kernels import distances
 from services.lattice.kernels.counting import bytes_to_count, count_edges, count_vertices
 from services.lattice.kernels.grid import Grid, prepare
 from services.lattice.kernels.searches import Path as FoundPath
-from services.lattice.kernels.searches import Search
+from services.lattice.kernels.searches import Search, bytes_to_search
 from services.lattice.searches import Searches
 
 _PART_NS = 50_000_000
@@ -39,10 +39,6 @@ _PART_BYTES = 1 << 20
 
 _ARRAYS = 3
 """Arrays of a number per site and axis that distances are computed in, in closed form."""
-
-# What is reserved: the memory of a search, and as much again for an open list that grows.
-_STRAIGHT_BYTES_PER_SITE = 4
-_DIAGONAL_BYTES_PER_SITE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +101,7 @@ class Engine:
         if held.grid is None:
             found = find(Stop())
         else:
-            found = await self._compute.run(_bytes_to_search(held.grid), find)
+            found = await self._compute.run(bytes_to_search(held.grid), find)
         self._instruments.computed(found.computation)
         return PathAnswer(found.paths[0], found.computation)
 
@@ -117,7 +113,7 @@ class Engine:
         No more than one part of the answer is in memory at a time, and nothing is
         reserved while the caller looks at it.
         """
-        size_bytes = _PART_BYTES + (_bytes_to_search(held.grid) if held.grid else 0)
+        size_bytes = _PART_BYTES + (bytes_to_search(held.grid) if held.grid else 0)
         first = 0
         while first < len(queries):
             find = partial(self._find_some, held, queries, first, listed_max)
@@ -288,10 +284,6 @@ def grid_of(spec: LatticeSpec) -> Grid:
 
 def _count(grid: Grid, stop: Stop) -> Size:
     return Size(vertices=count_vertices(grid), edges=count_edges(grid, stop.flag))
-
-
-def _bytes_to_search(grid: Grid) -> int:
-    return grid.sites * (_DIAGONAL_BYTES_PER_SITE if grid.diagonal else _STRAIGHT_BYTES_PER_SITE)
 
 
 def _measure(
