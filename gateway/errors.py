@@ -177,9 +177,9 @@ def from_call(
         shown = [(_json_path(bad.field), bad.description) for bad in remote.violations]
         return _invalid(remote.reason, shown, {**_told(remote), **_own(remote, detail_encoder)})
     details = {**_told(remote), **_own(remote, detail_encoder)}
-    return _retryable(
-        HttpError(status, remote.code.name, remote.message, details), remote.retry_after_s
-    )
+    told = HttpError(status, remote.code.name, remote.message, details)
+    # A service that says nothing of a retry means that the same call fails again.
+    return told if remote.retry_after_s is None else _retryable(told, remote.retry_after_s)
 
 
 def _invalid(

@@ -7,6 +7,7 @@ from services.plumbing.errors import (
     Conflict,
     NotFound,
     ResourceExhausted,
+    Scalar,
     Unavailable,
 )
 
@@ -39,6 +40,9 @@ class AnswerTooLarge(ResourceExhausted):
     """The answer does not fit into one message. Repeating the call changes nothing."""
 
     reason: ClassVar[str] = "ANSWER_TOO_LARGE"
+
+    def __init__(self, message: str, **metadata: Scalar) -> None:
+        super().__init__(message, retry_after_s=None, **metadata)
 
 
 class EventsUnavailable(Unavailable):

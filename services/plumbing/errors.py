@@ -66,13 +66,15 @@ class Unimplemented(ServiceError):
 
 
 class _RetryLater(ServiceError):
-    def __init__(self, message: str, *, retry_after_s: float = 1.0, **metadata: Scalar) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = 1.0, **metadata: Scalar
+    ) -> None:
         super().__init__(message, **metadata)
         self.retry_after_s = retry_after_s
 
 
 class ResourceExhausted(_RetryLater):
-    """A limit is reached: retry after `retry_after_s`, or ask for less."""
+    """A limit is reached: retry after `retry_after_s`, or ask for less when it is None."""
 
     reason = "RESOURCE_EXHAUSTED"
 

@@ -78,7 +78,7 @@ def to_status(error: ServiceError, domain: str, details: Sequence[Message] = ())
     found: list[Message] = [_error_info(error.reason, domain, error.metadata)]
     if isinstance(error, InvalidInput) and error.violations:
         found.append(_bad_request(error.violations))
-    if isinstance(error, ResourceExhausted | Unavailable):
+    if isinstance(error, ResourceExhausted | Unavailable) and error.retry_after_s is not None:
         found.append(_retry_info(error.retry_after_s))
     return _status(status_code(error), error.message, [*found, *details])
 

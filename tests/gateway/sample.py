@@ -97,6 +97,7 @@ def _failures() -> dict[str, Exception]:
         "exists": AlreadyExists("it is there"),
         "changed": ThingChanged("it changed"),
         "busy": ResourceExhausted("too much", retry_after_s=2.5),
+        "too large": ResourceExhausted("too much at once", retry_after_s=None),
         "down": Unavailable("away", retry_after_s=0.2),
         "bug": ZeroDivisionError("secret /usr/lib"),
     }

@@ -86,6 +86,16 @@ async def test_when_to_retry_is_told(
     assert error(answer)["details"]["retry_after_s"] == exact
 
 
+async def test_no_time_to_retry_is_told_where_a_retry_does_not_help(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/v1/fail", json={"kind": "too large"})
+
+    assert answer.status_code == 429
+    assert "retry-after" not in answer.headers
+    assert "retry_after_s" not in error(answer)["details"]
+
+
 async def test_nothing_of_a_bug_is_told(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/fail", json={"kind": "bug"})
 

@@ -229,8 +229,10 @@ async def test_a_batch_with_long_answers_comes_in_parts_of_bounded_size(engine: 
 async def test_an_answer_that_no_message_can_hold_is_refused(compute: Compute) -> None:
     engine = engine_on(compute, answer_bytes_max=10_000)
 
-    with pytest.raises(AnswerTooLarge):
+    with pytest.raises(AnswerTooLarge) as refusal:
         await engine.find_path(held(spec(10**6)), PathQuery(start=(0,), goal=(10**5,)), 10_000)
+
+    assert refusal.value.retry_after_s is None
 
 
 async def test_what_is_told_of_a_search_is_what_it_took(engine: Engine) -> None:

@@ -55,6 +55,12 @@ def test_errors_that_pass_say_when_to_come_back(
     assert error.metadata == {}
 
 
+def test_a_limit_that_a_retry_meets_again_names_no_time_to_come_back() -> None:
+    limit = errors.ResourceExhausted("too large", retry_after_s=None)
+
+    assert from_rpc_error(received(to_status(limit, "a.girih"))).retry_after_s is None
+
+
 def test_all_bad_fields_are_told_at_once() -> None:
     violations = Violations()
     violations.add("events[3].id", "must be a UUID")
