@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -251,13 +251,23 @@ class EmbeddedPostgres:
         if self._lock_file is not None:
             return
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
-        lock_file = self.data_dir.with_name(f"{self.data_dir.name}.lock").open("w")
+        lock_file = self.data_dir.with_name(f"{self.data_dir.name}.lock").open("a+")
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock_file.close()
             raise PostgresError(f"{self.data_dir} is in use by another girih") from error
         self._lock_file = lock_file
+        self._note_socket_dir(lock_file)
+
+    def _note_socket_dir(self, lock_file: IO[str]) -> None:
+        """Keep the directory's name in the lock, and remove what a killed holder left behind."""
+        lock_file.seek(0)
+        left_over = Path(lock_file.read().strip())
+        lock_file.truncate(0)
+        print(self._socket_dir, file=lock_file, flush=True)
+        if left_over.name.startswith(_SOCKET_PREFIX) and left_over != self._socket_dir:
+            shutil.rmtree(left_over, ignore_errors=True)
 
     def _release(self) -> None:
         shutil.rmtree(self._socket_dir, ignore_errors=True)
@@ -421,7 +431,6 @@ class EmbeddedPostgres:
         if not lines or not lines[0].lstrip("-").isdigit():
             return
         pid = abs(int(lines[0]))
-        self._forget_socket_dir(lines)
         if not process.is_alive(pid):
             return
         if self._is_our_server(pid):
@@ -437,11 +446,6 @@ class EmbeddedPostgres:
             return "postgres" in words and str(self.data_dir) in words
         is_here = where.exists() and where.samefile(self.data_dir)
         return is_here and process.program(pid).startswith("postgres")
-
-    def _forget_socket_dir(self, lines: Sequence[str]) -> None:
-        """Remove the socket directory that a former run left behind."""
-        if len(lines) >= 5 and Path(lines[4]).name.startswith(_SOCKET_PREFIX):
-            shutil.rmtree(lines[4], ignore_errors=True)
 
 
 def _clean_environ(environ: Mapping[str, str]) -> dict[str, str]:

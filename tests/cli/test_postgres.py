@@ -184,6 +184,22 @@ def start_in_a_parent(
 
 
 @needs_proc
+def test_a_killed_parents_socket_directory_goes_with_the_next_start(
+    tmp_path: Path, server: EmbeddedPostgres
+) -> None:
+    parent, pid = start_in_a_parent(tmp_path / "data")
+    left_over = Path((tmp_path / "data.lock").read_text().strip())
+    parent.kill()
+    parent.wait()
+    assert wait_until(lambda: not process.is_alive(pid))
+    assert left_over.exists()
+
+    server.start()
+
+    assert not left_over.exists()
+
+
+@needs_proc
 def test_the_id_of_a_server_long_gone_may_belong_to_another_program(
     server: EmbeddedPostgres,
 ) -> None:
