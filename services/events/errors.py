@@ -11,7 +11,8 @@ from services.plumbing.errors import (
     Unavailable,
 )
 
-_IDS_TOLD_MAX = 20
+_IDS_TOLD_MAX = 8
+"""As many as fit whole into what is told of one value, see `grpc_errors`."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import grpc.aio
 
 from services.plumbing import correlation
 
-_MESSAGE_BYTES_MAX = 8 * 2**20 + 2**16
+_MESSAGE_BYTES_MAX = 8 * 2**20 + 2**19
 _METADATA_BYTES_MAX = 64 * 2**10
 
 _Call = Callable[..., Any]

@@ -141,7 +141,7 @@ class ServerSettings(ProcessSettings):
     """The longest a unary call may take, in seconds. A caller's shorter deadline wins."""
     stream_timeout_s: float = Field(default=3_600.0, gt=0, le=86_400)
     """The longest a streaming call may take, in seconds. A caller's shorter deadline wins."""
-    message_bytes_max: int = Field(default=8 * 2**20 + 2**16, ge=2**16, le=2**30)
+    message_bytes_max: int = Field(default=8 * 2**20 + 2**19, ge=2**16, le=2**30)
     """The largest message taken or sent, in bytes."""
     concurrent_rpc_count_max: int = Field(default=10_000, ge=1, le=1_000_000)
     """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED."""

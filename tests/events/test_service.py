@@ -13,6 +13,8 @@ from grpc_status import rpc_status
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.events import domain
+from services.plumbing.grpc_errors import from_rpc_error
 from tests.events.making import append_of, message
 from tests.events.serving import is_serving
 
@@ -221,6 +223,34 @@ async def test_an_append_of_8_mib_is_stored(events: EventStoreServiceStub) -> No
     assert [len(one.event.binary) for response in responses for one in response.events] == [
         len(half)
     ]
+
+
+async def test_as_much_as_the_contract_allows_fits_into_a_message(
+    events: EventStoreServiceStub,
+) -> None:
+    request = append_of(*["s"] * domain.EVENTS_MAX)
+    for event in request.events:
+        event.ClearField("json")
+        event.binary = bytes(domain.APPEND_BYTES_MAX // domain.EVENTS_MAX - event.ByteSize() - 3)
+    for number in range(domain.PRECONDITIONS_MAX):
+        request.preconditions.add(stream=f"{number}".rjust(255, "s"), revision=2**63 - 1)
+
+    error = await refused(events.Append(request))
+
+    assert error.code() is grpc.StatusCode.ABORTED
+
+
+async def test_reused_ids_are_told_whole(events: EventStoreServiceStub) -> None:
+    request = append_of(*["s"] * 30)
+    ids = [event.id for event in request.events]
+    await events.Append(request)
+    for event in request.events:
+        event.type = "changed"
+
+    error = from_rpc_error(await refused(events.Append(request)))
+
+    assert error.metadata["event_ids"].split(",") == ids[:8]
+    assert error.metadata["event_id_count"] == "30"
 
 
 async def test_reads_backwards_from_a_revision(events: EventStoreServiceStub) -> None:
