@@ -1,0 +1,27 @@
+"""gRPC ignores options it does not know, without a word; so their names are checked here."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from services.plumbing import channel, server
+from services.plumbing.settings import ServerSettings
+
+CORE_SPEC = find_spec("grpc._cython.cygrpc")
+assert CORE_SPEC is not None
+assert CORE_SPEC.origin is not None
+CORE = Path(CORE_SPEC.origin).read_bytes()
+SERVER_OPTIONS = server._options(ServerSettings())
+CHANNEL_OPTIONS = channel._options(2**20)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in [*SERVER_OPTIONS, *CHANNEL_OPTIONS]])
+def test_grpc_knows_the_option(name: str) -> None:
+    assert name.encode() in CORE
+
+
+def test_channels_ping_less_often_than_servers_allow() -> None:
+    least_ms = dict(SERVER_OPTIONS)["grpc.http2.min_ping_interval_without_data_ms"]
+
+    assert int(dict(CHANNEL_OPTIONS)["grpc.keepalive_time_ms"]) > least_ms
