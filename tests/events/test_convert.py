@@ -214,7 +214,16 @@ async def test_any_other_content_has_another_digest(
     assert before.events[0].digest != after.events[0].digest
 
 
-async def test_a_large_request_lets_others_run() -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        append_of(*["s"] * 2_000),
+        pb.AppendRequest(events=[message(json=f"[{'[],' * 10_000}[]]") for _ in range(40)]),
+        pb.AppendRequest(events=[message(json=f"[{'[],' * 300_000}[]]")]),
+    ],
+    ids=["many", "long", "huge"],
+)
+async def test_a_large_request_lets_others_run(request_: pb.AppendRequest) -> None:
     turns = 0
 
     async def other() -> None:
@@ -224,7 +233,7 @@ async def test_a_large_request_lets_others_run() -> None:
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(other())
-    await convert.proposal(append_of(*["s"] * 2_000), CALL)
+    await convert.proposal(request_, CALL)
     beside.cancel()
 
     assert turns >= 9
