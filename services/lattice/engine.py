@@ -159,6 +159,9 @@ class Engine:
                 stop.check()
                 path = finder.find(queries[first + len(paths)])
                 self._check_size(path)
+                if size_bytes + path.message_bytes > self._answer_bytes_max:
+                    # It is rare enough to be found anew: it begins the next part.
+                    break
                 paths.append(path)
                 size_bytes += path.message_bytes
                 elapsed_ns = time.perf_counter_ns() - began_ns

@@ -226,6 +226,19 @@ async def test_a_batch_with_long_answers_comes_in_parts_of_bounded_size(engine: 
         assert sum(path.message_bytes for path in part.paths) <= (1 << 20) + largest
 
 
+async def test_answers_that_fit_one_by_one_never_share_a_message_too_small(
+    compute: Compute,
+) -> None:
+    engine = engine_on(compute, answer_bytes_max=100_000)
+    queries = [PathQuery(start=(0,), goal=(goal,)) for goal in (9_000, 9_000, 10, 10, 9_000)]
+
+    parts = [part async for part in engine.find_paths(held(spec(10**6)), queries, 9_000)]
+
+    assert sum(len(part.paths) for part in parts) == 5
+    for part in parts:
+        assert sum(path.message_bytes for path in part.paths) <= 100_000
+
+
 async def test_an_answer_that_no_message_can_hold_is_refused(compute: Compute) -> None:
     engine = engine_on(compute, answer_bytes_max=10_000)
 
