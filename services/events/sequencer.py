@@ -21,13 +21,17 @@ _QUIET_TURNS = 4
 """Turns of the event loop without a newcomer, after which nobody else is about to arrive:
 a call takes about as many from its bytes to the queue."""
 
+_WORTH_WRITING = 200
+"""So many events waste no commit, and nobody waits for them to become more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SequencerLimits:
     """What sequencers take on at most. An event counts 1, and so does a precondition."""
 
-    batch_weight: int = 5_000
-    """Decided and written together. More make the caller behind them wait longer."""
+    batch_weight: int = 1_000
+    """Decided and written together, unless one append alone is larger. More save little, and
+    while they are written fewer are left to be prepared for the next write."""
     batch_bytes: int = 8 * 2**20
     queue_weight: int = 50_000
     """May wait for one log."""
@@ -193,7 +197,7 @@ class Sequencer:
         have a batch to itself, and the others would wait until that is durable.
         """
         quiet_turns = 0
-        while quiet_turns < _QUIET_TURNS:
+        while quiet_turns < _QUIET_TURNS and self._weight < _WORTH_WRITING:
             count = len(self._queue)
             await asyncio.sleep(0)
             quiet_turns = 0 if len(self._queue) > count else quiet_turns + 1
