@@ -128,9 +128,7 @@ def _integer(value: object) -> int:
     if type(value) is str and _is_integer(value):
         return int(value)
     if type(value) is float and value.is_integer():
-        if abs(value) <= _EXACT_IN_A_DOUBLE:
-            return int(value)
-        raise refused("must be written as a string: a JSON number of this size is not exact")
+        return int(value)  # of few digits: more of them came as a Number
     if type(value) is Number:
         return _spelled_integer(value.text)
     if type(value) is int:

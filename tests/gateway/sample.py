@@ -173,6 +173,10 @@ def explain(error: ServiceError) -> Sequence[Message]:
     return [message("Explanation", times=2**53 + 1)] if isinstance(error, ThingChanged) else []
 
 
+# The service allows more time than the gateway asks for.
+_SERVICE_ENVIRON = {"GIRIH_ENVIRONMENT": "development", "SAMPLE_CALL_TIMEOUT_S": "300"}
+
+
 class SampleServerSettings(ServerSettings):
     model_config: ClassVar[Any] = {"env_prefix": "SAMPLE_"}
 
@@ -208,7 +212,7 @@ async def gateway_before(
 ) -> AsyncIterator[Gateway]:
     """A gateway for the sample contract; `environ` is put over a development's."""
     contract = sample_contract()
-    server_settings = SampleServerSettings.from_environ({"GIRIH_ENVIRONMENT": "development"})
+    server_settings = SampleServerSettings.from_environ(_SERVICE_ENVIRON)
     backend = plumbing_server.build_server("sample.girih", server_settings, details_of=explain)
     plumbing_server.add_service(
         backend, contract.services[0], service, without_tenant=["GetDatabaseStatus"]

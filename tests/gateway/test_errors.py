@@ -261,7 +261,7 @@ async def test_a_service_that_is_away_is_503_without_its_address(service: Sample
 
 async def test_a_message_larger_than_the_service_takes_is_413(service: SampleService) -> None:
     async with gateway_before(service, {"GATEWAY_BODY_BYTES_MAX": str(2**25)}) as gateway:
-        answer = await gateway.client.post("/v1/echo", json={"text": "x" * (2**23 + 2**17)})
+        answer = await gateway.client.post("/v1/echo", json={"text": "x" * (2**23 + 2**20)})
 
     assert answer.status_code == 413
     assert error(answer)["details"]["reason"] == "MESSAGE_TOO_LARGE"
