@@ -60,30 +60,12 @@ class Geometry:
             self.sites // length * _edges_of_axis(length, wraps) for length, wraps in self._axes()
         )
 
-    def contains(self, site: Sequence[int]) -> bool:
-        """Whether `site` has one coordinate per axis and each lies on its axis."""
-        return len(site) == len(self.shape) and all(
-            0 <= at < length for at, length in zip(site, self.shape, strict=True)
-        )
-
     def index(self, site: Sequence[int]) -> int:
         """The C-order index of a site: the last axis varies fastest."""
         index = 0
         for at, length in zip(site, self.shape, strict=True):
             index = index * length + at
         return index
-
-    def site(self, index: int) -> Coordinates:
-        """The site of a C-order index."""
-        coordinates = []
-        for length in reversed(self.shape):
-            index, at = divmod(index, length)
-            coordinates.append(at)
-        return tuple(reversed(coordinates))
-
-    def distance(self, start: Sequence[int], goal: Sequence[int]) -> float:
-        """The length of a shortest path on the free lattice, rounded once."""
-        return self.path(start, goal).length
 
     def path(self, start: Sequence[int], goal: Sequence[int]) -> FreePath:
         """A shortest path on the free lattice, in as many runs as axes at most.
@@ -96,25 +78,6 @@ class Geometry:
         runs = _moore_runs(displacement) if self.moore else _von_neumann_runs(displacement)
         return FreePath(
             length=length_of(runs), steps=sum(run.count for run in runs), runs=tuple(runs)
-        )
-
-    def expand(self, runs: Iterable[Run], start: Sequence[int], limit: int) -> list[Coordinates]:
-        """The first sites of a path from `start` on, `start` included, at most `limit`."""
-        sites: list[Coordinates] = []
-        at = tuple(start)
-        if limit > 0:
-            sites.append(at)
-        for run in runs:
-            for _ in range(min(run.count, limit - len(sites))):
-                at = self.moved(at, run.step, 1)
-                sites.append(at)
-        return sites
-
-    def moved(self, site: Sequence[int], step: Sequence[int], count: int) -> Coordinates:
-        """Where `count` steps lead; over the edge of a periodic axis to its other side."""
-        return tuple(
-            (at + count * by) % length if wraps else at + count * by
-            for at, by, (length, wraps) in zip(site, step, self._axes(), strict=True)
         )
 
     def _displacement(self, start: Sequence[int], goal: Sequence[int]) -> Coordinates:

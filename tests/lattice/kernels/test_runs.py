@@ -1,5 +1,9 @@
 """Sites from runs."""
 
+import itertools
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +11,13 @@ from hypothesis import strategies as st
 
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import expand
+
+
+def moved(lattice: Geometry, site: Sequence[int], step: Sequence[int]) -> tuple[int, ...]:
+    return tuple(
+        (at + by) % length if wraps else at + by
+        for at, by, length, wraps in zip(site, step, lattice.shape, lattice.periodic, strict=True)
+    )
 
 
 @given(
@@ -27,7 +38,11 @@ def test_runs_expand_to_the_same_sites_as_step_by_step(
 
     sites = expand(shape, periodic, start, steps, counts, limit)
 
-    assert [tuple(site) for site in sites.tolist()] == lattice.expand(runs, start, limit)
+    every_step = (run.step for run in runs for _ in range(run.count))
+    walk = itertools.accumulate(
+        itertools.islice(every_step, limit), partial(moved, lattice), initial=start
+    )
+    assert [tuple(site) for site in sites.tolist()] == list(walk)[:limit]
 
 
 @pytest.mark.parametrize("step", [-1, 1])
