@@ -58,7 +58,7 @@ async def test_a_call_that_finds_all_connections_in_use_is_told_to_come_back(poo
             async with acquire(pool, 0.05):
                 pass
 
-    assert caught.value.retry_after_s > 0
+    assert caught.value.retry_after_s
     async with acquire(pool, 1):
         pass
 
