@@ -58,6 +58,17 @@ def test_paths_agree_with_the_plainest_search(axis_count: int, seed: int) -> Non
             check(lattice, search, start, lattice.distances([start]))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_detours_across_odd_rings_are_no_longer_than_needed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for shape in ((5, 7), (9, 9), (3, 5, 5)):
+        blocked = rng.random(shape) < 0.35
+        lattice = Plain(blocked, (True,) * len(shape), moore=False, no_cutting=True)
+        search = search_on(grid_of(lattice))
+        for start in lattice.free_sites()[::5]:
+            check(lattice, search, start, lattice.distances([start]))
+
+
 @pytest.mark.parametrize(("moore", "no_cutting"), [(False, True), (True, True), (True, False)])
 @pytest.mark.parametrize("seed", range(20))
 def test_jumping_agrees_with_the_plainest_search(moore: bool, no_cutting: bool, seed: int) -> None:
