@@ -1,6 +1,6 @@
 """Paths on obstructed lattices, beside the fastest Python packages that give the same answers.
 
-python -m bench.paths [--rounds 3] [--queries 40] [--maps DIR] [--seed 1] [--no-service]
+python -m bench.paths [--rounds 3] [--queries 12] [--maps DIR] [--seed 1] [--no-service]
 
 DIR has `orz900d.map` and its scenario file, of the public grid pathfinding benchmarks. Without
 it a map of rooms of the same size is made. Every answer is compared with ours. What a package
@@ -364,7 +364,7 @@ def lattice_service() -> Iterator[str]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--queries", type=int, default=40)
+    parser.add_argument("--queries", type=int, default=12)
     parser.add_argument("--maps", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-service", action="store_true")
