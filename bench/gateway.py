@@ -166,7 +166,7 @@ async def made_scenarios(url: str) -> list[Scenario]:
     reader, writer = await asyncio.open_connection(host, int(port))
     create = Scenario("create", "POST", "/v1/lattices", {"shape": [100, 100, 100]})
     writer.write(create.payload(host))
-    lattice_id = orjson.loads(await _answer(reader))["lattice"]["latticeId"]
+    lattice_id = orjson.loads(await _answer(reader))["latticeId"]
     writer.close()
     start, goal = {"coordinates": [0, 0, 0]}, {"coordinates": [99, 98, 97]}
     return [

@@ -142,7 +142,7 @@ class _Operation:
 
     def _success(self) -> Json:
         method = self.rule.method
-        output = method.output_type
+        output = self.rule.answer
         if method.server_streaming:
             return _streamed(self.contract, self.schemas, output)
         description = self.schemas.words(self.contract.comment(output.full_name))

@@ -71,8 +71,19 @@ class Rule:
     template: Template
     body: str
     """`*`, the name of the field that the body is, or empty when there is no body."""
+    response_body: str
+    """The name of the field that the answer's body is, or empty when it is all of them."""
     binding_index: int
     """0 for the rule itself, 1 and more for its additional bindings."""
+
+    @property
+    def answer(self) -> Descriptor:
+        """The message that an answer shows."""
+        if not self.response_body:
+            return self.method.output_type
+        answer = resolve(self.method.output_type, self.response_body)[-1].message_type
+        assert answer is not None, "checked when the rule was read"
+        return answer
 
 
 def rules_of(contract: Contract) -> Iterator[Rule]:
@@ -148,11 +159,10 @@ def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule
     pattern = http.WhichOneof("pattern")
     if pattern not in _PATTERNS:
         raise ContractError(f"{where}: {pattern or 'no'} pattern is served by this gateway")
-    if http.response_body:
-        raise ContractError(f"{where}: response_body is not served by this gateway")
     if method.client_streaming:
         raise ContractError(f"{where}: a client that streams cannot come through HTTP")
-    rule = Rule(method, pattern.upper(), Template.parse(getattr(http, pattern)), http.body, index)
+    template = Template.parse(getattr(http, pattern))
+    rule = Rule(method, pattern.upper(), template, http.body, http.response_body, index)
     _check(rule, where)
     return rule
 
@@ -162,6 +172,10 @@ def _check(rule: Rule, where: str) -> None:
         raise ContractError(f"{where}: {rule.http_method} has no body")
     if rule.body not in ("", WHOLE_BODY):
         resolve(rule.method.input_type, rule.body)
+    if rule.response_body:
+        field = resolve(rule.method.output_type, rule.response_body)[-1]
+        if field.is_repeated or field.message_type is None or rule.method.server_streaming:
+            raise ContractError(f"{where}: {rule.response_body} is no single message")
     for variable in rule.template.variables:
         field = resolve(rule.method.input_type, variable.field_path)[-1]
         if field.is_repeated or field.message_type is not None:

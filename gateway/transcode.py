@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, Protocol
 
 import grpc
@@ -84,7 +85,6 @@ class _MethodEndpoint:
         self._transcoder = transcoder
         self._backend = backend
         self._status = success_status(rule.method)
-        self._encode = transcoder.encoder.message(rule.method.output_type)
 
     async def request(self, exchange: Exchange, captured: tuple[str, ...]) -> Message:
         _check_body_headers(exchange, takes_body=self.builder.takes_body)
@@ -102,6 +102,8 @@ class UnaryEndpoint(_MethodEndpoint):
     def __init__(self, transcoder: Transcoder, rule: Rule, backend: Backend) -> None:
         super().__init__(transcoder, rule, backend)
         self.timeout_s = transcoder.settings.call_timeout_s
+        self._encode = transcoder.encoder.message(rule.answer)
+        self._shown = attrgetter(rule.response_body) if rule.response_body else None
         self._start: Any = backend.calls.unary_unary(
             _path(rule),
             request_serializer=message_class(rule.method.input_type).SerializeToString,
@@ -115,7 +117,8 @@ class UnaryEndpoint(_MethodEndpoint):
                 response = await call
         except grpc.aio.AioRpcError as error:
             raise self.error(error) from None
-        await exchange.respond(self._status, orjson.dumps(self._encode(response)))
+        shown = response if self._shown is None else self._shown(response)
+        await exchange.respond(self._status, orjson.dumps(self._encode(shown)))
 
 
 class StreamEndpoint(_MethodEndpoint):

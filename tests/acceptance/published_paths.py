@@ -105,7 +105,7 @@ def _create(client: httpx.Client, benchmark: BenchmarkMap) -> str:
         },
     )
     reply.raise_for_status()
-    return str(reply.json()["lattice"]["latticeId"])
+    return str(reply.json()["latticeId"])
 
 
 def _fault(benchmark: BenchmarkMap, query: Query, answer: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ def read_events(client: httpx.Client) -> list[dict[str, Any]]:
 def test_a_lattice_is_created_searched_listed_and_deleted(client: httpx.Client) -> None:
     created = client.post("/v1/lattices", json={"dimensions": 3, "size": 10})
     assert created.status_code == 201, created.text
-    lattice = created.json()["lattice"]
+    lattice = created.json()
     assert (lattice["vertices"], lattice["edges"]) == ("1000", "2700")
     lattice_id = lattice["latticeId"]
 
@@ -103,7 +103,7 @@ def test_an_ill_formed_correlation_id_is_replaced_and_the_log_says_so(
 
 
 def test_tenants_do_not_see_each_other(client: httpx.Client, system: System) -> None:
-    created = client.post("/v1/lattices", json={"shape": [4, 4]}).json()["lattice"]
+    created = client.post("/v1/lattices", json={"shape": [4, 4]}).json()
 
     client.headers["X-Tenant-ID"] = "stranger"
 

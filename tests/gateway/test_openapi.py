@@ -79,6 +79,13 @@ def test_success_has_the_status_that_the_contract_says(real: dict[str, Any]) -> 
     assert "200" in real["paths"]["/v1/lattices"]["get"]["responses"]
 
 
+def test_an_answer_that_is_one_field_is_described_as_that(real: dict[str, Any]) -> None:
+    created = real["paths"]["/v1/lattices"]["post"]["responses"]["201"]
+
+    schema = created["content"]["application/json"]["schema"]
+    assert schema["$ref"].endswith("girih.lattice.v1.Lattice")
+
+
 def test_errors_that_the_comments_promise_are_told_by_status(sample: dict[str, Any]) -> None:
     responses = sample["paths"]["/v1/fail"]["post"]["responses"]
 

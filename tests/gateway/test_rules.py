@@ -103,6 +103,7 @@ message Message {{ string text = 1; repeated string texts = 2; Message child = 3
         ("Message", 'get: "/v1/a" body: "*"'),
         ("Message", 'post: "/v1/a" body: "nope"'),
         ("Message", 'post: "/v1/a" response_body: "text"'),
+        ("Message", 'post: "/v1/a" response_body: "nope"'),
         ("Message", 'custom: {kind: "FETCH" path: "/v1/a"}'),
         ("stream Message", 'post: "/v1/a" body: "*"'),
     ],

@@ -33,6 +33,17 @@ async def test_a_body_can_be_one_field(client: httpx.AsyncClient) -> None:
     assert answer.json()["child"]["text"] == "inner"
 
 
+async def test_an_answer_can_be_one_field(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/children", json={"text": "inner"})
+
+    assert answer.status_code == 201
+    assert answer.json()["text"] == "inner"
+
+
+async def test_an_answer_of_one_field_that_is_unset_is_empty(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/children", json={})).json()["text"] == ""
+
+
 async def test_a_bodys_field_is_not_taken_from_the_query(client: httpx.AsyncClient) -> None:
     answer = await client.put("/v1/echo/a?child.text=x", json={})
 
