@@ -37,7 +37,7 @@ class SequencerLimits:
     """May wait for one log."""
     queue_bytes: int = 64 * 2**20
     """May wait for one log."""
-    total_bytes: int = 512 * 2**20
+    total_bytes: int = 192 * 2**20
     """May wait for all logs of the process together."""
     log_count: int = 1_000
     """Logs remembered while nobody appends to them."""

@@ -8,8 +8,8 @@ layers. It knows gRPC and no service.
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -31,6 +31,7 @@ from services.plumbing.correlation import (
 from services.plumbing.errors import (
     DeadlineExceeded,
     InvalidInput,
+    ResourceExhausted,
     ServiceError,
     Unauthenticated,
     Unavailable,
@@ -79,6 +80,12 @@ class ShuttingDown(Unavailable):
     reason = "SHUTTING_DOWN"
 
 
+class ServerFull(ResourceExhausted):
+    """The requests that are being served hold as many bytes as this process gives them."""
+
+    reason = "SERVER_FULL"
+
+
 def grpc_type(*, takes_stream: bool, gives_stream: bool) -> GrpcType:
     if takes_stream:
         return "bidi_stream" if gives_stream else "client_stream"
@@ -107,11 +114,13 @@ class Chain:
         trusts_tenant_metadata: bool,
         details_of: grpc_errors.DetailsOf,
         stopping: asyncio.Event,
+        request_bytes_max: int,
     ) -> None:
         self._domain = domain
         self._trusts_tenant_metadata = trusts_tenant_metadata
         self._details_of = details_of
         self._stopping = stopping
+        self._requests = _Requests(request_bytes_max)
 
     def wrap(self, rpc: Rpc) -> RpcHandler:
         """The handler as gRPC wants it, with everything around it."""
@@ -124,7 +133,8 @@ class Chain:
             try:
                 await _tell_correlation(rpc, context, call)
                 self._admit(rpc, call)
-                response = await _in_time(run(request, context), call)
+                with self._requests.held(0 if rpc.takes_stream else len(request)):
+                    response = await _in_time(run(request, context), call)
             except BaseException as error:
                 outcome = self._outcome(error, context)
                 _finish(rpc, call, started_s, outcome)
@@ -201,6 +211,30 @@ class Chain:
         _log.error("a call failed unexpectedly", exc_info=error)
         status = grpc_errors.internal_status(self._domain)
         return _Outcome(status.code, grpc_errors.INTERNAL_REASON, status)
+
+
+class _Requests:
+    """The single messages that calls hold while they are served, in bytes.
+
+    Counted before a message is parsed, which makes several times as much of it. Messages of
+    client streams are not: they come one after the other, and gRPC reads them.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._byte_count = 0
+
+    @contextmanager
+    def held(self, byte_count: int) -> Iterator[None]:
+        """Hold a message inside the block; raises `ServerFull` when there is no room for it."""
+        # While nothing is held anything is taken: one message is bounded by itself.
+        if self._byte_count and self._byte_count + byte_count > self._bytes_max:
+            raise ServerFull("the requests being served are too large together")
+        self._byte_count += byte_count
+        try:
+            yield
+        finally:
+            self._byte_count -= byte_count
 
 
 async def _tell_correlation(rpc: Rpc, context: Context, call: Call) -> None:

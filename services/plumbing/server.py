@@ -72,6 +72,7 @@ class Server:
             trusts_tenant_metadata=settings.environment == "development",
             details_of=details_of,
             stopping=self.stopping,
+            request_bytes_max=settings.requests_mib * 2**20,
         )
         self._handlers: dict[str, RpcHandler] = {}
         self._services: list[str] = []

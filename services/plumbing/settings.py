@@ -143,8 +143,12 @@ class ServerSettings(ProcessSettings):
     """The longest a streaming call may take, in seconds. A caller's shorter deadline wins."""
     message_bytes_max: int = Field(default=8 * 2**20 + 2**19, ge=2**16, le=2**30)
     """The largest message taken or sent, in bytes."""
-    concurrent_rpc_count_max: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED."""
+    concurrent_rpc_count_max: int = Field(default=1_000, ge=1, le=1_000_000)
+    """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. Each may hold a
+    message of the largest size before it is looked at."""
+    requests_mib: int = Field(default=256, ge=1, le=65_536)
+    """What the requests being served may hold together, in MiB, before callers are told to
+    retry."""
     connection_age_max_s: float = Field(default=3_600.0, ge=1, le=86_400)
     """How long a connection is used before callers are asked to open another, in seconds, so
     that they find new replicas."""

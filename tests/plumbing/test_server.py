@@ -189,6 +189,29 @@ async def test_more_calls_than_allowed_at_once_are_refused(log: Log) -> None:
         waiting.cancel()
 
 
+async def test_requests_that_are_too_large_together_are_refused(log: Log) -> None:
+    settings = ServerSettings(environment="development", requests_mib=1, shutdown_grace_s=0)
+    async with serving(settings, Knots()) as served:
+        waiting = served.client.start("Unary", "wait")
+        await until(lambda: bool(served.knots.seen.calls))
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.client.ask("Unary", "x" * 2**20)
+        assert (await served.client.ask("Unary", "ok")).values == ["ok"]
+        waiting.cancel()
+
+        error = from_rpc_error(caught.value)
+        assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_FULL")
+        assert error.retry_after_s
+
+
+async def test_a_served_request_makes_room_for_the_next(log: Log) -> None:
+    settings = ServerSettings(environment="development", requests_mib=1, shutdown_grace_s=0)
+    async with serving(settings, Knots()) as served:
+        for _ in range(3):
+            assert await served.client.ask("Unary", "x" * 700_000)
+
+
 @pytest.mark.parametrize(("bytes_sent", "fits"), [(2**16 - 100, True), (2**16 + 100, False)])
 async def test_messages_over_the_limit_are_refused(bytes_sent: int, fits: bool, log: Log) -> None:
     settings = ServerSettings(
