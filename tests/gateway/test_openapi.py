@@ -83,7 +83,7 @@ def test_an_answer_that_is_one_field_is_described_as_that(real: dict[str, Any]) 
     created = real["paths"]["/v1/lattices"]["post"]["responses"]["201"]
 
     schema = created["content"]["application/json"]["schema"]
-    assert schema["$ref"].endswith("girih.lattice.v1.Lattice")
+    assert schema["$ref"].endswith("/lattice.v1.Lattice")
 
 
 def test_errors_that_the_comments_promise_are_told_by_status(sample: dict[str, Any]) -> None:
