@@ -265,7 +265,9 @@ class _Waiting:
         self.proposal = proposal
         self.event_count = len(proposal.events)
         self.weight = self.event_count + len(proposal.preconditions)
-        self.byte_count = sum([len(event.content) for event in proposal.events])
+        self.byte_count = sum([len(event.content) for event in proposal.events]) + sum(
+            [len(precondition.stream) for precondition in proposal.preconditions]
+        )
         self.placements: asyncio.Future[Sequence[Placement]] = (
             asyncio.get_running_loop().create_future()
         )

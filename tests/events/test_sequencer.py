@@ -168,6 +168,22 @@ async def test_refuses_what_would_make_the_queue_too_long(bench: Bench) -> None:
     assert await bench.store.head(TENANT) == 21 - len(refused)
 
 
+@pytest.mark.parametrize("limits", [SequencerLimits(queue_bytes=1_000)])
+async def test_the_streams_of_preconditions_count_for_the_queue(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    started = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+
+    wide = [proposal(new_event("a"), expecting={"s" * 255: ABSENT}) for _ in range(5)]
+    crowd = bench.start(*wide)
+    await asyncio.sleep(0)
+    gate.opens.set()
+    outcomes = await asyncio.gather(*started, *crowd, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes[-2:]] == [AppendQueueFull] * 2
+
+
 async def test_a_caller_that_leaves_while_it_waits_is_not_appended(bench: Bench) -> None:
     gate = Gate()
     bench.before_write.append(gate)
