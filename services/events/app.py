@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from girih.events.v1 import events_pb2 as pb
 from services.events import convert
-from services.events.committer import Committer, CommitterLimits
+from services.events.committer import Committer, CommitterLimits, Memory
 from services.events.database import Database
 from services.events.metrics import SequencerMetrics, count_pool
 from services.events.postgres_store import PostgresEventStore
@@ -58,9 +58,11 @@ def _sequencers(
     store: PostgresEventStore, settings: Settings, metrics: SequencerMetrics
 ) -> Sequencers:
     committer_limits = CommitterLimits(retry_budget_s=settings.append_retry_s)
+    memory = Memory()
 
     def committer_of(tenant: str) -> Committer:
-        return Committer(store.log(tenant), convert.encoder_at, metrics, committer_limits)
+        log = store.log(tenant)
+        return Committer(log, convert.encoder_at, metrics, committer_limits, memory)
 
     return Sequencers(
         committer_of,

@@ -52,14 +52,12 @@ EncoderAt = Callable[[int], Encode]
 
 @dataclass(frozen=True, kw_only=True)
 class CommitterLimits:
-    """How long a committer tries, and how much it remembers."""
+    """How long a committer tries, and how often."""
 
     retry_budget_s: float = 5.0
     """How long a batch is tried while the database is away."""
     retry_delay_min_s: float = 0.05
     retry_delay_max_s: float = 1.0
-    stream_count: int = 50_000
-    """Streams whose revisions are remembered."""
 
 
 class CommitInstruments(Protocol):
@@ -72,6 +70,39 @@ class CommitInstruments(Protocol):
         """The database was away while a batch was settled."""
 
 
+class Memory:
+    """How much the committers of a process remember together.
+
+    A stream costs up to half a KiB, most of it a name of 255 characters: those of the
+    default cost 100 MiB at most, whether one log has them or a thousand.
+    """
+
+    def __init__(self, stream_count_max: int = 200_000) -> None:
+        self._stream_count_max = stream_count_max
+        self._stream_count = 0
+        self._states: OrderedDict[_RememberedState, None] = OrderedDict()
+
+    def count(self, state: "_RememberedState", stream_count: int) -> None:
+        """`state` remembers so many more streams; fewer when negative."""
+        self._stream_count += stream_count
+        self._states[state] = None
+        self._states.move_to_end(state)
+
+    def drop(self, state: "_RememberedState", stream_count: int) -> None:
+        """`state` remembers nothing any more, after so many streams."""
+        self._stream_count -= stream_count
+        self._states.pop(state, None)
+
+    def make_room(self, state: "_RememberedState") -> None:
+        """Let the logs longest unused forget, and then `state` what is too much by itself."""
+        while self._stream_count > self._stream_count_max:
+            longest_unused = next(iter(self._states))
+            if longest_unused is state:
+                state.forget_oldest(self._stream_count - self._stream_count_max)
+            else:
+                longest_unused.forget()
+
+
 class Committer:
     """Settles batches of one log. It must settle one at a time."""
 
@@ -81,12 +112,13 @@ class Committer:
         encoder_at: EncoderAt,
         instruments: CommitInstruments,
         limits: CommitterLimits,
+        memory: Memory,
     ) -> None:
         self._log = log
         self._encoder_at = encoder_at
         self._instruments = instruments
         self._limits = limits
-        self._remembered = _RememberedState(limits.stream_count)
+        self._remembered = _RememberedState(memory)
         self._expects_repeats = False
         self._unsure: Decision | None = None
 
@@ -115,6 +147,10 @@ class Committer:
                 return outcomes
             looks_up = looks_up or result is WriteResult.ID_STORED
             lost_races += result is WriteResult.HEAD_MOVED
+
+    def forget(self) -> None:
+        """Give back what it remembers, before it is itself forgotten."""
+        self._remembered.forget()
 
     def _delays_s(self) -> Iterator[float]:
         """How long to wait before each further attempt, until the budget is spent."""
@@ -172,10 +208,10 @@ class Committer:
         unknown = self._remembered.unknown(streams)
         if not unknown and self._remembered.head is not None:
             return self._remembered.state(streams), False
-        read = await log.state(unknown)
-        if not self._remembered.learn(read):
-            read = await log.state(list(streams))
-            self._remembered.learn(read)
+        self._remembered.learn(await log.state(unknown))
+        if self._remembered.unknown(streams):
+            # The others were forgotten: the log had moved on, or another log needed the room.
+            self._remembered.learn(await log.state(list(streams)))
         return self._remembered.state(streams), True
 
     async def _find(self, log: LogView, proposals: Sequence[Proposal]) -> Mapping[str, StoredEvent]:
@@ -211,14 +247,20 @@ def _refuses(decision: Decision) -> bool:
 class _RememberedState:
     """A log's head and the revisions of streams lately written, as of the last commit here."""
 
-    def __init__(self, stream_count_max: int) -> None:
-        self._stream_count_max = stream_count_max
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self._revisions: OrderedDict[str, int] = OrderedDict()
         self.head: int | None = None
 
     def forget(self) -> None:
+        self._memory.drop(self, len(self._revisions))
         self.head = None
         self._revisions.clear()
+
+    def forget_oldest(self, stream_count: int) -> None:
+        for _ in range(stream_count):
+            self._revisions.popitem(last=False)
+        self._memory.count(self, -stream_count)
 
     def unknown(self, streams: Iterable[str]) -> list[str]:
         return [stream for stream in streams if stream not in self._revisions]
@@ -227,20 +269,22 @@ class _RememberedState:
         assert self.head is not None
         return LogState(self.head, {stream: self._revisions[stream] for stream in streams})
 
-    def learn(self, read: LogState) -> bool:
-        """Add what was read. False when the log has moved on, and all else was forgotten."""
-        is_same = self.head in (None, read.head)
-        if not is_same:
+    def learn(self, read: LogState) -> None:
+        """Add what was read, and forget all else when the log has moved on."""
+        if self.head not in (None, read.head):
             self.forget()
         self.head = read.head
-        self._revisions.update(read.revisions)
-        return is_same
+        self._take(read.revisions)
 
     def move(self, decision: Decision) -> None:
         """Take over what was committed, and forget the streams longest unused."""
         self.head = decision.state.head + len(decision.placed)
-        for stream, revision in decision.revisions.items():
+        self._take(decision.revisions)
+        self._memory.make_room(self)
+
+    def _take(self, revisions: Mapping[str, int]) -> None:
+        known_count = len(self._revisions)
+        for stream, revision in revisions.items():
             self._revisions[stream] = revision
             self._revisions.move_to_end(stream)
-        while len(self._revisions) > self._stream_count_max:
-            self._revisions.popitem(last=False)
+        self._memory.count(self, len(self._revisions) - known_count)

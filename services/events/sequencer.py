@@ -110,7 +110,7 @@ class Sequencers:
             return
         idle = next((t for t, s in self._sequencers.items() if s.is_idle), None)
         if idle is not None:
-            del self._sequencers[idle]
+            self._sequencers.pop(idle).forget()
 
 
 class Sequencer:
@@ -136,6 +136,10 @@ class Sequencer:
     def is_idle(self) -> bool:
         """Nothing waits and nothing is being written."""
         return self._draining is None
+
+    def forget(self) -> None:
+        """Give back what is remembered of the log, before the sequencer is itself forgotten."""
+        self._committer.forget()
 
     async def append(self, proposal: Proposal) -> Sequence[Placement]:
         """Append all of `proposal` or nothing; returns once it is durable.

@@ -23,12 +23,14 @@ class FailingLog:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self.before_state: list[Moment] = []
         self.before_write: list[Moment] = []
         self.after_write: list[Moment] = []
         self.calls: list[str] = []
 
     async def state(self, streams: Sequence[str]) -> LogState:
         self.calls.append("state")
+        await _next(self.before_state)
         return await self._log.state(streams)
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.events import convert
-from services.events.committer import LOST_RACES_MAX, Committer, CommitterLimits
+from services.events.committer import LOST_RACES_MAX, Committer, CommitterLimits, Memory
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import DatabaseUnavailable, EventIdReused, PreconditionFailed
 from services.events.postgres_store import PostgresEventStore
@@ -23,13 +23,16 @@ TENANT = "acme"
 class Bench:
     """A committer on a log that can be made to fail, and a second one as another replica."""
 
-    def __init__(self, store: PostgresEventStore, **limits: float) -> None:
+    def __init__(
+        self, store: PostgresEventStore, memory: Memory | None = None, **limits: float
+    ) -> None:
         self.store = store
+        self.memory = memory or Memory()
         self.counts = Counts()
         self.log = FailingLog(store.log(TENANT))
-        settled = CommitterLimits(retry_delay_min_s=0.001, **limits)  # type: ignore[arg-type]  # of floats only
-        self.committer = Committer(self.log, convert.encoder_at, self.counts, settled)
-        self.other = Committer(store.log(TENANT), convert.encoder_at, Counts(), settled)
+        settled = CommitterLimits(retry_delay_min_s=0.001, **limits)
+        self.committer = Committer(self.log, convert.encoder_at, self.counts, settled, self.memory)
+        self.other = Committer(store.log(TENANT), convert.encoder_at, Counts(), settled, Memory())
 
     async def settle(self, *proposals: Proposal) -> Sequence[Outcome]:
         self.log.calls.clear()
@@ -68,7 +71,7 @@ async def test_reads_only_the_state_of_streams_it_does_not_remember(bench: Bench
 
 
 async def test_forgets_the_streams_longest_unused(store: PostgresEventStore) -> None:
-    bench = Bench(store, stream_count=2)
+    bench = Bench(store, Memory(stream_count_max=2))
     for stream in ("a", "b", "a", "c"):
         await bench.settle(proposal(new_event(stream)))
 
@@ -76,6 +79,34 @@ async def test_forgets_the_streams_longest_unused(store: PostgresEventStore) -> 
     assert bench.log.calls == ["write"]
     assert places((await bench.settle(proposal(new_event("b"))))[0]) == [(6, 1, False)]
     assert bench.log.calls == ["state", "write"]
+
+
+async def test_logs_share_what_is_remembered_and_the_longest_unused_forgets_first(
+    store: PostgresEventStore,
+) -> None:
+    memory = Memory(stream_count_max=3)
+    idle, busy = Bench(store, memory), Bench(store, memory)
+    busy.log = FailingLog(store.log("globex"))
+    busy.committer = Committer(busy.log, convert.encoder_at, busy.counts, CommitterLimits(), memory)
+    await idle.settle(proposal(new_event("a"), new_event("b")))
+    await busy.settle(proposal(new_event("a"), new_event("b")))
+
+    await busy.settle(proposal(new_event("a"), new_event("b")))
+    assert busy.log.calls == ["write"]
+    assert places((await idle.settle(proposal(new_event("a"))))[0]) == [(3, 1, False)]
+    assert idle.log.calls == ["state", "write"]
+
+
+async def test_what_is_forgotten_while_it_reads_is_read_again(bench: Bench) -> None:
+    await bench.settle(proposal(new_event("a")))
+
+    async def another_log_needs_the_room() -> None:
+        bench.committer.forget()
+
+    bench.log.before_state = [another_log_needs_the_room]
+    (outcome,) = await bench.settle(proposal(new_event("a"), new_event("b")))
+
+    assert places(outcome) == [(2, 1, False), (3, 0, False)]
 
 
 async def test_decides_again_when_another_process_appended_first(bench: Bench) -> None:
@@ -248,7 +279,7 @@ async def test_gives_up_at_once_when_nobody_waits_for_the_outcome(bench: Bench) 
 async def test_many_replicas_give_out_each_revision_once(store: PostgresEventStore) -> None:
     """Five writers, each a replica, want the same revision, forty times over."""
     replicas = [
-        Committer(store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits())
+        Committer(store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits(), Memory())
         for _ in range(5)
     ]
     for revision in range(40):
@@ -270,7 +301,7 @@ async def test_many_replicas_give_out_each_revision_once(store: PostgresEventSto
 
 async def test_many_replicas_fill_the_log_without_gaps(store: PostgresEventStore) -> None:
     replicas = [
-        Committer(store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits())
+        Committer(store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits(), Memory())
         for _ in range(5)
     ]
 

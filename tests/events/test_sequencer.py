@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from services.events import convert
-from services.events.committer import Committer, CommitterLimits
+from services.events.committer import Committer, CommitterLimits, Memory
 from services.events.domain import Placement, Proposal
 from services.events.errors import (
     AppendQueueFull,
@@ -43,6 +43,7 @@ class Bench:
 
     def __init__(self, store: PostgresEventStore, limits: SequencerLimits) -> None:
         self.store = store
+        self.memory = Memory()
         self.counts = Counts()
         self.logs: dict[str, FailingLog] = {}
         self.before_write: list[Moment] = []
@@ -51,7 +52,7 @@ class Bench:
     def _committer(self, tenant: str) -> Committer:
         log = self.logs[tenant] = FailingLog(self.store.log(tenant))
         log.before_write = self.before_write
-        return Committer(log, convert.encoder_at, self.counts, CommitterLimits())
+        return Committer(log, convert.encoder_at, self.counts, CommitterLimits(), self.memory)
 
     def start(self, *proposals: Proposal) -> list["asyncio.Task[Sequence[Placement]]"]:
         return [
@@ -295,6 +296,7 @@ async def test_forgets_logs_that_nobody_appends_to(store: PostgresEventStore) ->
 
     assert await bench.store.head("one") == 2
     assert len(bench.sequencers._sequencers) == 2
+    assert bench.memory._stream_count == 2
 
 
 async def test_closing_lets_the_running_batch_end_and_refuses_the_rest(bench: Bench) -> None:
