@@ -79,6 +79,7 @@ def _servicer(
         searches,
         ComputationMetrics(server.registry),
         answer_bytes_max=settings.message_bytes_max - _STATUS_BYTES,
+        part_timeout_s=settings.part_timeout_s,
     )
     lattices = Lattices(
         journal,

@@ -61,13 +61,13 @@ class ByteBudget:
         """Whether that many bytes could be had without waiting."""
         return not self._waiting and self._fits(self._lendable(size_bytes))
 
-    async def take(self, size_bytes: int) -> None:
-        """Wait for that many bytes. More than there are at all counts as all there are."""
+    async def take(self, size_bytes: int) -> int:
+        """Wait for that many bytes, or for all there are when that is less, and tell which."""
         has_room = self.has_room_for(size_bytes)
         size_bytes = self._lendable(size_bytes)
         if has_room:
             self.bytes_lent += size_bytes
-            return
+            return size_bytes
         turn = (size_bytes, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
         try:
@@ -79,9 +79,11 @@ class ByteBudget:
             else:
                 self.give_back(size_bytes)
             raise
+        return size_bytes
 
     def give_back(self, size_bytes: int) -> None:
-        self.bytes_lent -= self._lendable(size_bytes)
+        """Return bytes that `take` told of, all or some of them."""
+        self.bytes_lent -= size_bytes
         self._lend()
 
     def _lend(self) -> None:
@@ -136,12 +138,11 @@ class Compute:
                 retry_after_s=self._retry_after_s(),
                 waiting=self.waiting,
             )
-        await self.budget.take(size_bytes)
-        reservation = Reservation(self)
+        reservation = Reservation(self, await self.budget.take(size_bytes))
         try:
             yield reservation
         finally:
-            reservation.when_idle(lambda: self.budget.give_back(size_bytes))
+            reservation.when_idle(lambda: reservation.keep(0))
 
     async def run(self, size_bytes: int, work: Callable[[Stop], T], *, admitted: bool = False) -> T:
         """Reserve the bytes for one piece of work and run it."""
@@ -185,8 +186,9 @@ class Compute:
 class Reservation:
     """Bytes that are held, and the work done on them, one piece after the other."""
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, bytes_held: int) -> None:
         self._compute = compute
+        self._bytes_held = bytes_held
         self._loop = asyncio.get_running_loop()
         self._working = 0
         self._when_idle: Callable[[], None] | None = None
@@ -202,6 +204,12 @@ class Reservation:
         except asyncio.CancelledError:
             stop.set()
             raise
+
+    def keep(self, size_bytes: int) -> None:
+        """Give back all but that many bytes: work that took more must have ended."""
+        spare_bytes = max(0, self._bytes_held - size_bytes)
+        self._bytes_held -= spare_bytes
+        self._compute.budget.give_back(spare_bytes)
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call `then` once no thread works for this reservation."""

@@ -3,9 +3,11 @@
 Knows neither where lattices come from nor how answers are told.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -24,7 +26,7 @@ from services.lattice.domain import (
     Method,
     PathQuery,
 )
-from services.lattice.errors import AnswerTooLarge
+from services.lattice.errors import AnswerTooLarge, PartNotTaken
 from services.lattice.geometry import Geometry
 from services.lattice.kernels import distances
 from services.lattice.kernels.counting import bytes_to_count, count_edges, count_vertices
@@ -72,7 +74,9 @@ class Size:
 class Engine:
     """Computes on lattices, so much at once as `compute` admits.
 
-    Everything raises ComputeBusy when as much waits as may wait, before it has begun.
+    Everything raises ComputeBusy when as much waits as may wait, before it has begun. What
+    comes in parts is read by one task, which lets the generator be closed in it when it is
+    cancelled: a part that it does not take in time ends its reading with PartNotTaken.
     """
 
     def __init__(
@@ -82,11 +86,13 @@ class Engine:
         instruments: Instruments,
         *,
         answer_bytes_max: int,
+        part_timeout_s: float,
     ) -> None:
         self._compute = compute
         self._searches = searches
         self._instruments = instruments
         self._answer_bytes_max = answer_bytes_max
+        self._part_timeout_s = part_timeout_s
 
     async def size(self, spec: LatticeSpec) -> Size:
         """Count what a lattice has, whatever its number of sites when none is blocked."""
@@ -119,7 +125,8 @@ class Engine:
             find = partial(self._find_some, held, queries, first, listed_max)
             found = await self._compute.run(size_bytes, find, admitted=first > 0)
             self._instruments.computed(found.computation)
-            yield found
+            async with self._taken_in_time():
+                yield found
             first += len(found.paths)
 
     async def distances(
@@ -128,14 +135,16 @@ class Engine:
         """Tell distances in the order asked for, so many at a time.
 
         On a lattice without blocked sites each part is computed when it is asked for, and
-        tells its own computation. Otherwise the first tells that of the whole.
+        tells its own computation. Otherwise the first tells that of the whole, and while
+        the caller looks at a part no more is reserved than the values that follow it.
         """
         answer = self._free_distances if held.grid is None else self._searched_distances
         async with aclosing(answer(held, query)) as parts:
             async for part in parts:
                 if part.computation is not None:
                     self._instruments.computed(part.computation)
-                yield part
+                async with self._taken_in_time():
+                    yield part
 
     def forget(self, held: HeldLattice) -> None:
         """Let go of what is kept for a lattice that will not be asked about again."""
@@ -201,12 +210,45 @@ class Engine:
     ) -> AsyncGenerator[DistancesAnswer]:
         assert held.grid is not None
         async with self._compute.reserve(distances.bytes_to_measure(held.grid)) as reservation:
-            field, computation = await reservation.run(partial(_measure, held.grid, query))
-            for place in answers.places(query):
-                read = partial(_read_part, held.spec.geometry, field, query, place)
-                told = await reservation.run(read)
-                first = place.start == 0
-                yield DistancesAnswer(place.start, told, computation if first else None)
+            measured = await reservation.run(
+                partial(_measure, held.spec.geometry, held.grid, query)
+            )
+            computation: Computation | None = measured.computation
+            left = measured.parts
+            first = 0
+            while left:
+                told = left.popleft().astype(np.float64)
+                reservation.keep(sum(part.nbytes for part in left))
+                yield DistancesAnswer(first, told, computation)
+                first += len(told)
+                computation = None
+
+    @asynccontextmanager
+    async def _taken_in_time(self) -> AsyncIterator[None]:
+        """Around a yield: end the reading of a caller that does not come back in time.
+
+        The timeout cancels the caller's task wherever it lingers with the part. On its way
+        out the caller closes the generator, so what comes here is GeneratorExit, and what
+        leaves here is what ends the caller, in place of the cancellation.
+        """
+        try:
+            async with asyncio.timeout(self._part_timeout_s) as taken:
+                yield
+        except (GeneratorExit, TimeoutError):
+            if taken.expired():
+                raise PartNotTaken(
+                    "a part of the answer was not taken in time",
+                    timeout_s=self._part_timeout_s,
+                ) from None
+            raise
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """All the distances asked for, as narrow as they were computed, cut into answers."""
+
+    parts: deque[NDArray[np.int32] | NDArray[np.float64]]
+    computation: Computation
 
 
 class _Finder(Protocol):
@@ -289,9 +331,8 @@ def _count(grid: Grid, stop: Stop) -> Size:
     return Size(vertices=count_vertices(grid), edges=count_edges(grid, stop.flag))
 
 
-def _measure(
-    grid: Grid, query: DistanceQuery, stop: Stop
-) -> tuple[distances.Distances, Computation]:
+def _measure(geometry: Geometry, grid: Grid, query: DistanceQuery, stop: Stop) -> _Measured:
+    """Measure everywhere, and keep what was asked for: the rest is let go of here."""
     began_ns = time.perf_counter_ns()
     field = distances.measure(grid, query.sources, stop.flag, query.targets)
     computation = Computation(
@@ -300,14 +341,18 @@ def _measure(
         sites_expanded=field.sites_expanded,
         memory_bytes=field.bytes_worked,
     )
-    return field, computation
+    parts = deque(
+        _read_part(geometry, field, query, place, stop) for place in answers.places(query)
+    )
+    return _Measured(parts, computation)
 
 
 def _read_part(
     geometry: Geometry, field: distances.Distances, query: DistanceQuery, place: slice, stop: Stop
-) -> NDArray[np.float64]:
+) -> NDArray[np.int32] | NDArray[np.float64]:
     stop.check()
-    return field.at(answers.indices_of(geometry, answers.sites_at(query, place)))
+    told = field.at(answers.indices_of(geometry, answers.sites_at(query, place)))
+    return told.astype(np.int32) if field.values.dtype == np.int32 else told
 
 
 def _free_part(

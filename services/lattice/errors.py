@@ -5,6 +5,7 @@ from typing import ClassVar
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
+    DeadlineExceeded,
     NotFound,
     ResourceExhausted,
     Scalar,
@@ -43,6 +44,12 @@ class AnswerTooLarge(ResourceExhausted):
 
     def __init__(self, message: str, **metadata: Scalar) -> None:
         super().__init__(message, retry_after_s=None, **metadata)
+
+
+class PartNotTaken(DeadlineExceeded):
+    """The caller of a stream did not take a part of its answer in time."""
+
+    reason: ClassVar[str] = "PART_NOT_TAKEN"
 
 
 class EventsUnavailable(Unavailable):

@@ -5,7 +5,8 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from services.lattice.domain import (
     Site,
 )
 from services.lattice.engine import Engine, HeldLattice
-from services.lattice.errors import AnswerTooLarge, ComputeBusy
+from services.lattice.errors import AnswerTooLarge, ComputeBusy, PartNotTaken
 from services.lattice.geometry import Geometry
 from services.lattice.journal import LatticeCreated
 from tests.lattice.worlds import blocked_spec, engine_on, geometry, spec
@@ -356,6 +357,88 @@ async def test_a_batch_that_is_not_read_on_holds_nothing(compute: Compute, engin
 
     assert (compute.budget.bytes_lent, compute.running) == (0, 0)
     await answers.aclose()
+
+
+async def linger(parts: AsyncGenerator[object]) -> None:
+    """Take the first part, and never come back for the next."""
+    async with aclosing(parts):
+        async for _ in parts:
+            await asyncio.Event().wait()
+
+
+async def test_distances_that_are_not_read_on_hold_no_more_than_what_is_left(
+    compute: Compute, engine: Engine
+) -> None:
+    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
+
+    async with aclosing(engine.distances(wanted, query)) as parts:
+        left = [compute.budget.bytes_lent async for _ in parts]
+
+    assert left == [3 * 65_536 * 4, 2 * 65_536 * 4, 65_536 * 4, 0]
+
+
+async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
+    compute: Compute, engine: Engine
+) -> None:
+    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    query = DistanceQuery(sources=((0, 0),), targets=((5, 5),))
+
+    async with aclosing(engine.distances(wanted, query)) as parts:
+        await anext(parts)
+
+        assert compute.budget.bytes_lent == 0
+
+
+async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> None:
+    compute = Compute(threads=1, bytes_max=1, waiting_max=10)
+    engine = engine_on(compute, part_timeout_s=0.1)
+    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
+    stopped = asyncio.create_task(linger(engine.distances(wanted, query)))
+
+    async with asyncio.timeout(10):
+        parts = [part async for part in engine.distances(wanted, query)]
+
+    assert len(parts) == 4
+    with pytest.raises(PartNotTaken):
+        await stopped
+    assert compute.budget.bytes_lent == 0
+    await compute.close()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share: float) -> None:
+    engine = engine_on(compute, part_timeout_s=0.05)
+    wanted = held(blocked_spec(geometry(512, 512), share, seed=1, free=[0]))
+    region = Region(origin=(0, 0), shape=(512, 512))
+    batch = [PathQuery(start=(0, 0), goal=(0, 0))] * 10
+
+    for parts in (
+        engine.find_paths(wanted, batch, 0),
+        engine.distances(wanted, DistanceQuery(sources=((0, 0),), region=region)),
+    ):
+        with pytest.raises(PartNotTaken):
+            await linger(parts)
+
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_reader_that_is_cancelled_is_cancelled(compute: Compute, engine: Engine) -> None:
+    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    region = Region(origin=(0, 0), shape=(512, 512))
+    query = DistanceQuery(sources=((0, 0),), region=region)
+    reader = asyncio.create_task(linger(engine.distances(wanted, query)))
+    while not compute.budget.bytes_lent or compute.running:  # noqa: ASYNC110 - a thread ends
+        await asyncio.sleep(0.001)
+
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+
+    assert compute.budget.bytes_lent == 0
 
 
 async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() -> None:

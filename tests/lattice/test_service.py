@@ -18,6 +18,8 @@ from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
+from girih.ops.v1 import ops_pb2 as ops
+from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
 from services.lattice.app import built
 from services.lattice.settings import Settings
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
@@ -32,6 +34,7 @@ class Client:
 
     def __init__(self, channel: grpc.aio.Channel, tenant: str) -> None:
         self.lattices = LatticeServiceStub(channel)
+        self.metrics = MetricsServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
         self.metadata = (("x-tenant-id", tenant), ("x-correlation-id", f"corr-{tenant}"))
 
@@ -88,6 +91,12 @@ class Client:
     async def is_serving(self, service: str = "girih.lattice.v1.LatticeService") -> bool:
         answer = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def computes_nothing(self) -> bool:
+        """Whether no memory is lent to any call."""
+        request = ops.GetMetricsRequest(name_prefix="lattice_compute_bytes")
+        answer = await self.metrics.GetMetrics(request)
+        return [sample.value for sample in answer.families[0].samples] == [0]
 
 
 def site(coordinates: list[int]) -> pb.Site:
@@ -303,6 +312,30 @@ async def test_distances_are_streamed_in_parts(client: Client) -> None:
     assert [part.first_index for part in parts] == [0, 65_536]
     told = [distance for part in parts for distance in part.distances]
     assert told == [r + c for r in range(300) for c in range(300)]
+
+
+async def test_a_stream_that_its_caller_does_not_read_ends_and_says_so(
+    event_store: tuple[Process, str], tenant: str
+) -> None:
+    async with replica(event_store[1], tenant, LATTICE_PART_TIMEOUT_S="0.2") as client:
+        await until(client.is_serving)
+        lattice = await client.create(shape=[2_000, 2_000], blocked=bytes([2]) + bytes(499_999))
+        request = pb.DistancesRequest(lattice_id=lattice.lattice_id, sources=[site([0, 0])])
+        stream = client.lattices.Distances(request, metadata=client.metadata)
+        await stream.read()
+        assert not await client.computes_nothing()
+
+        await until(client.computes_nothing, within_s=10)
+
+        async def read_on() -> None:
+            while await stream.read() is not grpc.aio.EOF:
+                pass
+
+        error = await refusal(read_on())
+        assert (error.code, error.reason) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "PART_NOT_TAKEN",
+        )
 
 
 async def test_a_restarted_service_knows_its_lattices(

@@ -22,8 +22,16 @@ class NobodyCounts:
     def computed(self, computation: Computation) -> None: ...
 
 
-def engine_on(compute: Compute, *, answer_bytes_max: int = 8 * _MIB) -> Engine:
-    return Engine(compute, Searches(64 * _MIB), NobodyCounts(), answer_bytes_max=answer_bytes_max)
+def engine_on(
+    compute: Compute, *, answer_bytes_max: int = 8 * _MIB, part_timeout_s: float = 30.0
+) -> Engine:
+    return Engine(
+        compute,
+        Searches(64 * _MIB),
+        NobodyCounts(),
+        answer_bytes_max=answer_bytes_max,
+        part_timeout_s=part_timeout_s,
+    )
 
 
 def lattices_on(
