@@ -67,6 +67,8 @@ class History:
     """The log after quiet has returned, by position."""
     tailed: list[Recorded]
     """What the tailing reader saw, in the order it saw it."""
+    elsewhere: list[Recorded] | None = None
+    """The final log as another replica tells it, where it was asked."""
 
     def summary(self) -> dict[str, int]:
         """The counts that tell whether the run could have found anything."""
@@ -91,6 +93,7 @@ class History:
             *_winners(self.operations),
             *_real_time(self.operations),
             *_tail(self.tailed, self.final),
+            *_divergence(self.final, self.elsewhere),
         ]
 
 
@@ -188,3 +191,9 @@ def _tail(tailed: Sequence[Recorded], final: Sequence[Recorded]) -> Iterator[str
             return
     if len(tailed) != len(final):
         yield f"lost-tail: saw {len(tailed)} of {len(final)} events"
+
+
+def _divergence(final: Sequence[Recorded], elsewhere: Sequence[Recorded] | None) -> Iterator[str]:
+    """Every replica tells the same log."""
+    if elsewhere is not None and final != elsewhere:
+        yield f"divergence: {len(final)} events here, {len(elsewhere)} there, or in another order"

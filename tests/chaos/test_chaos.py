@@ -107,6 +107,11 @@ def test_a_tail_that_ends_early_is_named() -> None:
     assert names(History(FAITHFUL.operations, FAITHFUL.final, log("a", "b"))) == {"lost-tail"}
 
 
+def test_replicas_that_tell_different_logs_are_named() -> None:
+    told = History(FAITHFUL.operations, FAITHFUL.final, FAITHFUL.tailed, log("a", "c", "b"))
+    assert names(told) == {"divergence"}
+
+
 def test_an_order_against_time_is_named() -> None:
     late = appended("b", at=1, revision=0)
     late.attempts[0].started_s, late.attempts[0].ended_s = 5.0, 6.0
