@@ -56,9 +56,16 @@ class PostgresEventStore:
         )
 
     async def page(self, tenant: str, request: PageRequest) -> Page:
-        arguments = [tenant, request.start, request.row_count_max, request.record_bytes_max]
+        arguments: list[object] = [
+            tenant,
+            request.start,
+            request.row_count_max,
+            request.record_bytes_max,
+        ]
         if request.stream:
             arguments.append(request.stream)
+        if request.stream and not request.is_backwards:
+            arguments.append(request.position_min)
         statement = _PAGES[bool(request.stream), request.is_backwards]
         async with self._connections.connection() as connection:
             return cast("Page", await connection.fetch(_sql(statement), *arguments))

@@ -83,7 +83,14 @@ class Reader:
         page = await self._store.page(
             tenant,
             PageRequest(
-                span.stream, span.is_backwards, at.start, at.row_count, at.record_bytes_max
+                span.stream,
+                span.is_backwards,
+                at.start,
+                at.row_count,
+                at.record_bytes_max,
+                # Beyond the head the revision is that of the stream's next event, which may
+                # be appended below the position before the page is read.
+                position_min=span.from_position or 0,
             ),
         )
         records = [row[1] for row in page]

@@ -68,6 +68,8 @@ class PageRequest:
     row_count_max: int
     record_bytes_max: int
     """Larger records come as None, so that a page never exceeds the product of both."""
+    position_min: int = 0
+    """Records before it are left out of a stream that is read forwards."""
 
 
 @dataclass(frozen=True)

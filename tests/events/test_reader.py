@@ -173,6 +173,25 @@ async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
         assert counting.page_count == 2
 
 
+class LateStore(PostgresEventStore):
+    """Another process appends to the stream right after its revision was looked up."""
+
+    async def revision_at(self, tenant: str, stream: str, position: int) -> int:
+        revision = await super().revision_at(tenant, stream, position)
+        head = await self.head(tenant)
+        late = [PlacedEvent(new_event(stream), head + n, revision + n - 1, b"") for n in (1, 2)]
+        await self.log(tenant).write(head, late, [b"%d" % place.position for place in late])
+        return revision
+
+
+async def test_nothing_below_the_position_is_read_though_it_is_appended_meanwhile(
+    store: PostgresEventStore,
+) -> None:
+    await fill(store, numbered(3))
+
+    assert await read(LateStore(store._connections), Span("s", from_position=5)) == [b"5"]
+
+
 async def test_a_limit_within_a_page_costs_one_page(store: PostgresEventStore) -> None:
     await fill(store, numbered(50))
     counting = CountingStore(store)

@@ -6,10 +6,13 @@
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
 --   $5 stream            text
+--   $6 position_min      bigint  of records that may be returned
 SELECT revision, CASE WHEN octet_length(record) <= $4 THEN record END
 FROM events.records
 WHERE log = (SELECT log FROM events.logs WHERE tenant = $1)
   AND stream = $5
   AND revision >= $2
+  -- Plus 0, so that no plan searches by position: what is left out is next to nothing.
+  AND position + 0 >= $6
 ORDER BY revision
 LIMIT $3;
