@@ -184,6 +184,26 @@ async def test_finds_the_revision_at_any_position(store: PostgresEventStore, len
     ]
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+async def test_tells_the_first_record_of_a_stream_and_the_last(
+    store: PostgresEventStore, length: int
+) -> None:
+    log = store.log("acme")
+    await log.state([])
+    await write(log, 0, *["a"] * length)
+
+    ends = await store.stream_ends("acme", "a")
+
+    assert ends is not None
+    assert (ends.first_position, ends.first_record) == (1, b"record 1")
+    assert (ends.last_position, ends.last_revision) == (length, length - 1)
+    assert ends.last_record == f"record {length}".encode()
+
+
+async def test_a_stream_without_events_has_no_ends(store: PostgresEventStore) -> None:
+    assert await store.stream_ends("acme", "a") is None
+
+
 async def test_a_database_that_lies_about_durability_is_refused_in_production(
     database_url: str,
 ) -> None:

@@ -1,5 +1,5 @@
--- The first and the last record of a stream, which may be the same one; no row when the
--- stream does not exist.
+-- The first record of a stream and then the last, two rows also when they are the same one;
+-- no row when the stream does not exist.
 --
 --   $1 tenant  text
 --   $2 stream  text
@@ -20,4 +20,6 @@ UNION ALL
     WHERE log = (SELECT log FROM this) AND stream = $2
     ORDER BY revision DESC
     LIMIT 1
-);
+)
+-- Without it the order of the two is the planner's choice.
+ORDER BY revision;
