@@ -37,9 +37,9 @@ from services.events.domain import (
     StoredEvent,
     decide,
 )
-from services.events.errors import DatabaseUnavailable, PreconditionFailed
+from services.events.errors import PreconditionFailed
 from services.events.store import Log, LogView, WriteResult
-from services.plumbing.errors import ResourceExhausted, Unavailable
+from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 
 LOST_RACES_MAX = 3
 

@@ -9,8 +9,8 @@ from typing import cast
 from services.events.settings import Settings
 from services.events.store import DatabaseStatus
 from services.plumbing import database
-from services.plumbing.database import Connection, DatabaseUnavailable, Pool
-from services.plumbing.errors import ServiceError
+from services.plumbing.database import Connection, Pool
+from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.logging import get_logger
 from services.plumbing.migrations import MigrationTimeout, migrate
 from services.plumbing.sql import load

@@ -8,7 +8,6 @@ from services.plumbing.errors import (
     Conflict,
     NotFound,
     ResourceExhausted,
-    Unavailable,
 )
 
 _IDS_TOLD_MAX = 8
@@ -70,12 +69,3 @@ class StreamNotFound(NotFound):
     """No event was ever appended to the stream."""
 
     reason = "STREAM_NOT_FOUND"
-
-
-class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached, or did not answer in time.
-
-    An append that ends so may have been stored. To repeat it with the same ids is safe.
-    """
-
-    reason = "DATABASE_UNAVAILABLE"

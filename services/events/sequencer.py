@@ -14,8 +14,8 @@ from typing import Protocol
 
 from services.events.committer import CommitInstruments, Committer
 from services.events.domain import Outcome, Placement, Proposal
-from services.events.errors import AppendQueueFull, DatabaseUnavailable
-from services.plumbing.errors import ServiceError
+from services.events.errors import AppendQueueFull
+from services.plumbing.errors import ServiceError, ShuttingDown
 
 _QUIET_TURNS = 4
 """Turns of the event loop without a newcomer, after which nobody else is about to arrive:
@@ -145,7 +145,8 @@ class Sequencer:
         """Append all of `proposal` or nothing; returns once it is durable.
 
         Raises `PreconditionFailed`, `EventIdReused`, `AppendQueueFull`, or
-        `DatabaseUnavailable`, after which it is not known whether the events are stored.
+        `DatabaseUnavailable` or `ShuttingDown`, after which it is not known whether the
+        events are stored.
         A caller that is cancelled takes its proposal out of the queue; what is already
         being written is written all the same.
         """
@@ -302,5 +303,5 @@ def _fail_all(batch: Sequence[_Waiting], error: ServiceError) -> None:
         waiting.fail(error)
 
 
-def _shutting_down() -> DatabaseUnavailable:
-    return DatabaseUnavailable("the server is shutting down")
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("the server is shutting down")

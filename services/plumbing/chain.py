@@ -33,8 +33,8 @@ from services.plumbing.errors import (
     InvalidInput,
     ResourceExhausted,
     ServiceError,
+    ShuttingDown,
     Unauthenticated,
-    Unavailable,
 )
 from services.plumbing.logging import get_logger, write_line
 from services.plumbing.metrics import MethodMetrics
@@ -72,12 +72,6 @@ class TenantRequired(Unauthenticated):
     """The call does not say whose data it means."""
 
     reason = "TENANT_REQUIRED"
-
-
-class ShuttingDown(Unavailable):
-    """This process is going away; another one, or the next one, will answer."""
-
-    reason = "SHUTTING_DOWN"
 
 
 class ServerFull(ResourceExhausted):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from services.plumbing.errors import CannotRun, ResourceExhausted, Unavailable
+from services.plumbing.errors import CannotRun, DatabaseUnavailable, ResourceExhausted
 from services.plumbing.logging import get_logger
 from services.plumbing.settings import EX_CONFIG, PoolSettings
 
@@ -22,12 +22,6 @@ _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 2.0
 
 _log = get_logger("database")
-
-
-class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached, or went away during a statement: the outcome is unknown."""
-
-    reason = "DATABASE_UNAVAILABLE"
 
 
 class DatabaseBusy(ResourceExhausted):

@@ -85,6 +85,21 @@ class Unavailable(_RetryLater):
     reason = "UNAVAILABLE"
 
 
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, or went away during a statement.
+
+    A write that ends so may have been stored.
+    """
+
+    reason = "DATABASE_UNAVAILABLE"
+
+
+class ShuttingDown(Unavailable):
+    """This process is going away; another one, or the next one, will answer."""
+
+    reason = "SHUTTING_DOWN"
+
+
 class CannotRun(Exception):
     """This process cannot start or go on. Told to whoever runs it, never to callers."""
 

@@ -8,10 +8,10 @@ import pytest
 from services.events import convert
 from services.events.committer import LOST_RACES_MAX, Committer, CommitterLimits, Memory
 from services.events.domain import Outcome, Placement, Proposal
-from services.events.errors import DatabaseUnavailable, EventIdReused, PreconditionFailed
+from services.events.errors import EventIdReused, PreconditionFailed
 from services.events.postgres_store import PostgresEventStore
 from services.events.settings import Settings
-from services.plumbing.errors import ResourceExhausted, Unavailable
+from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, connection_lost
 from tests.events.making import ABSENT, new_event, proposal

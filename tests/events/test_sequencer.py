@@ -11,13 +11,13 @@ from services.events.committer import Committer, CommitterLimits, Memory
 from services.events.domain import Placement, Proposal
 from services.events.errors import (
     AppendQueueFull,
-    DatabaseUnavailable,
     EventIdReused,
     PreconditionFailed,
 )
 from services.events.postgres_store import PostgresEventStore
 from services.events.reader import Reader, Span
 from services.events.sequencer import SequencerLimits, Sequencers
+from services.plumbing.errors import ShuttingDown
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, Moment
 from tests.events.making import ABSENT, new_event, parsed, proposal
@@ -308,13 +308,13 @@ async def test_closing_lets_the_running_batch_end_and_refuses_the_rest(bench: Be
     await asyncio.sleep(0)
 
     closing = asyncio.create_task(bench.sequencers.close())
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(ShuttingDown):
         await waiting
     gate.opens.set()
     await closing
 
     assert (await running)[0].position == 1
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(ShuttingDown):
         await bench.sequencers.append(TENANT, proposal(new_event("a")))
 
 
@@ -330,7 +330,7 @@ async def test_a_drain_that_is_cancelled_tells_its_callers(bench: Bench) -> None
     drain.cancel()
 
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
+    assert [type(outcome) for outcome in outcomes] == [ShuttingDown] * 2
 
     async def is_idle() -> bool:
         return bench.sequencers._sequencers[TENANT].is_idle

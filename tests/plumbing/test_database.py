@@ -12,7 +12,6 @@ from pydantic import SecretStr
 from cli.postgres import DURABLE, EmbeddedPostgres
 from services.plumbing.database import (
     DatabaseBusy,
-    DatabaseUnavailable,
     Pool,
     UnsafeDatabase,
     acquire,
@@ -21,6 +20,7 @@ from services.plumbing.database import (
     translate,
     wait_for_database,
 )
+from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.settings import PoolSettings
 from tests.plumbing.conftest import Log, until
 
