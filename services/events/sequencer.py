@@ -16,6 +16,7 @@ from services.events.committer import CommitInstruments, Committer
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import AppendQueueFull
 from services.plumbing.errors import ServiceError, ShuttingDown
+from services.plumbing.logging import get_logger
 
 _QUIET_TURNS = 4
 """Turns of the event loop without a newcomer, after which nobody else is about to arrive:
@@ -23,6 +24,8 @@ a call takes about as many from its bytes to the queue."""
 
 _WORTH_WRITING = 200
 """So many events waste no commit, and nobody waits for them to become more."""
+
+_log = get_logger("sequencer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,10 +294,13 @@ class _Waiting:
             self.placements.set_result(outcome)
 
     def fail(self, error: BaseException) -> None:
+        is_cancelled = isinstance(error, asyncio.CancelledError)
         if not self.is_wanted:
+            # Whoever waits logs the bugs it meets; nobody is left to.
+            if not (is_cancelled or isinstance(error, ServiceError)):
+                _log.error("an append failed unexpectedly", exc_info=error)
             return
         # A caller must not take the end of the drain for its own cancellation.
-        is_cancelled = isinstance(error, asyncio.CancelledError)
         self.placements.set_exception(_shutting_down() if is_cancelled else error)
 
 

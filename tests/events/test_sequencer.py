@@ -4,7 +4,9 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 
+import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from services.events import convert
 from services.events.committer import Committer, CommitterLimits, Memory
@@ -272,6 +274,23 @@ async def test_what_the_database_refuses_harms_only_the_one_who_sent_it(bench: B
         "list",
     ]
     assert await bench.store.head(TENANT) == 2
+
+
+async def test_a_bug_is_logged_though_its_caller_has_gone(bench: Bench) -> None:
+    gate = Gate()
+    bench.before_write.append(gate)
+    (leaving,) = bench.start(proposal(new_event("a")._replace(digest=b"too short")))
+    await gate.is_reached.wait()
+
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    with capture_logs() as logged:
+        gate.opens.set()
+        await bench.sequencers.close()
+
+    (line,) = logged
+    assert line["event"] == "an append failed unexpectedly"
+    assert isinstance(line["exc_info"], asyncpg.CheckViolationError)
 
 
 async def test_logs_of_two_tenants_do_not_wait_for_each_other(bench: Bench) -> None:
