@@ -31,7 +31,7 @@ async def run(settings: Settings) -> None:
 async def built(settings: Settings) -> AsyncIterator[Server]:
     """The server, ready to be started inside the block.
 
-    Appends that its calls have begun are settled before the block has ended.
+    Appends that its calls have begun are settled before it closes the database.
     """
     server = build_server(DOMAIN, settings, details_of=convert.details_of)
     database = Database(settings)
@@ -48,10 +48,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())
     server.health.watch("database", database.probe)
-    try:
-        yield server
-    finally:
-        await sequencers.close()
+    server.after_calls.append(sequencers.close)
+    yield server
 
 
 def _sequencers(

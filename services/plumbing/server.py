@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import inspect
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -66,6 +66,9 @@ class Server:
         """Set when the process drains: streams that would go on for ever end then."""
         self.port = 0
         """Where it listens, once started."""
+        self.after_calls: list[Callable[[], Awaitable[None]]] = []
+        """Called in turn when the last call has ended, while the tasks still run: for what
+        calls have begun and left behind."""
         self._metrics = GrpcMetrics(registry)
         self._chain = Chain(
             domain,
@@ -131,11 +134,18 @@ class Server:
         self.stopping.set()
 
     async def stop(self) -> None:
-        """Take no more calls, let running ones end within the grace, stop the tasks."""
+        """Take no more calls, let running ones end within the grace, stop the tasks.
+
+        What `after_calls` names comes between the two.
+        """
         self.health.enter_drain()
         self.stopping.set()
         await self._grpc.stop(self.settings.shutdown_grace_s)
-        await self.tasks.stop()
+        try:
+            for settle in self.after_calls:
+                await settle()
+        finally:
+            await self.tasks.stop()
 
     def _add_own_services(self) -> None:
         servicer = HealthServicer(self.health, self.settings.health_watch_count_max)

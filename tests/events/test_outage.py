@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import grpc.aio
 import pytest
 
@@ -119,6 +120,44 @@ async def test_calls_fail_soon_and_health_follows_while_the_database_is_away(
     await until_serving(channel, "girih.events.v1.EventStoreService")
     await events.Append(append_of("s"))
     assert len(await stored_ids(events)) in {2, 3}
+
+
+async def test_what_is_being_appended_when_the_server_stops_is_settled_first(
+    settings: Settings,
+) -> None:
+    patient = settings.model_copy(update={"shutdown_grace_s": 0.0})
+    other = await asyncpg.connect(settings.database_url.get_secret_value())
+
+    async def is_blocked() -> bool:
+        return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with (
+        built(patient) as server,
+        running(server, "127.0.0.1:0") as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        events = EventStoreServiceStub(channel)
+        await until_serving(channel)
+        await events.Append(append_of("s"))
+        async with other.transaction():
+            await other.execute(_APPEND_AS_ANOTHER_PROCESS)
+            append = events.Append(append_of("s"))
+            await eventually(is_blocked)
+            stopping = asyncio.create_task(server.stop())
+            await asyncio.wait([stopping], timeout=0.3)
+        await stopping
+        await asyncio.wait([asyncio.ensure_future(append.code())])
+
+    assert await other.fetchval("SELECT head FROM events.logs") == 3
+    await other.close()
+
+
+_APPEND_AS_ANOTHER_PROCESS = """
+    WITH moved AS (UPDATE events.logs SET head = 2 RETURNING log)
+    INSERT INTO events.records (log, position, revision, event_id, stream, digest, record)
+    SELECT log, 2, 0, gen_random_uuid(), 'other', digest, record
+    FROM events.records JOIN moved USING (log)
+"""
 
 
 async def test_serves_by_itself_when_the_database_comes_up_after_it(tmp_path: Path) -> None:

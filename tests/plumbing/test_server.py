@@ -119,6 +119,28 @@ async def test_running_calls_may_end_within_the_grace(log: Log) -> None:
         await asyncio.wait_for(stopping, 5)
 
 
+async def test_what_calls_leave_behind_is_settled_before_the_tasks_stop(served: Served) -> None:
+    seen: list[str] = []
+
+    async def database() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("closed")
+
+    async def settle() -> None:
+        await asyncio.sleep(0)
+        seen.append("settled")
+
+    served.server.tasks.start("database", database())
+    served.server.after_calls.append(settle)
+    await asyncio.sleep(0)
+
+    await served.server.stop()
+
+    assert seen == ["settled", "closed"]
+
+
 async def test_calls_that_outlast_the_grace_are_ended(served: Served) -> None:
     waiting = asyncio.create_task(served.client.ask("Unary", "wait"))
     await until(lambda: bool(served.knots.seen.calls))
