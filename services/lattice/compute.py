@@ -7,16 +7,18 @@ enough to return within a second of its being set.
 import asyncio
 import contextvars
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.errors import ComputeBusy
+from services.plumbing import correlation
 
 T = TypeVar("T")
 
@@ -45,53 +47,73 @@ class Stop:
             raise Stopped
 
 
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    owner: str
+    size_bytes: int
+    lent: asyncio.Future[None]
+
+
 class ByteBudget:
-    """So many bytes at once, lent in the order of asking. Not for use from several threads."""
+    """So many bytes at once, lent in the order of asking. Not for use from several threads.
+
+    An owner that holds some already gets no more than half of all: what it asks for beyond
+    waits, and others pass. Nobody (an empty name) may have them all.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes_lent = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._lent_to: Counter[str] = Counter()
+        self._waiting: deque[_Turn] = deque()
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def has_room_for(self, size_bytes: int) -> bool:
+    def has_room_for(self, size_bytes: int, owner: str = "") -> bool:
         """Whether that many bytes could be had without waiting."""
-        return not self._waiting and self._fits(self._lendable(size_bytes))
-
-    async def take(self, size_bytes: int) -> int:
-        """Wait for that many bytes, or for all there are when that is less, and tell which."""
-        has_room = self.has_room_for(size_bytes)
         size_bytes = self._lendable(size_bytes)
-        if has_room:
-            self.bytes_lent += size_bytes
-            return size_bytes
-        turn = (size_bytes, asyncio.get_running_loop().create_future())
+        return not self._waiting and self._fits(size_bytes) and self._in_share(size_bytes, owner)
+
+    async def take(self, size_bytes: int, owner: str = "") -> int:
+        """Wait for that many bytes, or for all there are when that is less, and tell which."""
+        turn = _Turn(owner, self._lendable(size_bytes), asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
+        self._lend()
         try:
-            await turn[1]
+            await turn.lent
         except asyncio.CancelledError:
             if turn in self._waiting:
                 self._waiting.remove(turn)
                 self._lend()
             else:
-                self.give_back(size_bytes)
+                self.give_back(turn.size_bytes, owner)
             raise
-        return size_bytes
+        return turn.size_bytes
 
-    def give_back(self, size_bytes: int) -> None:
+    def give_back(self, size_bytes: int, owner: str = "") -> None:
         """Return bytes that `take` told of, all or some of them."""
         self.bytes_lent -= size_bytes
+        self._lent_to[owner] -= size_bytes
+        if not self._lent_to[owner]:
+            del self._lent_to[owner]
         self._lend()
 
     def _lend(self) -> None:
-        while self._waiting and self._fits(self._waiting[0][0]):
-            size_bytes, turn = self._waiting.popleft()
-            self.bytes_lent += size_bytes
-            if not turn.done():
-                turn.set_result(None)
+        passed = set()
+        for turn in list(self._waiting):
+            # Who is passed is passed whole, or its small calls would starve its large one.
+            if turn.owner in passed or not self._in_share(turn.size_bytes, turn.owner):
+                passed.add(turn.owner)
+                continue
+            if not self._fits(turn.size_bytes):
+                return
+            self._waiting.remove(turn)
+            self.bytes_lent += turn.size_bytes
+            self._lent_to[turn.owner] += turn.size_bytes
+            if not turn.lent.done():
+                turn.lent.set_result(None)
 
     def _lendable(self, size_bytes: int) -> int:
         return min(size_bytes, self.bytes_max)
@@ -99,12 +121,17 @@ class ByteBudget:
     def _fits(self, size_bytes: int) -> bool:
         return self.bytes_lent + size_bytes <= self.bytes_max
 
+    def _in_share(self, size_bytes: int, owner: str) -> bool:
+        held = self._lent_to[owner] if owner else 0
+        return held == 0 or held + size_bytes <= self.bytes_max // 2
+
 
 class Compute:
     """Threads for work, and the bytes that the work of all of them may take.
 
     Work first reserves its bytes, in the order of asking. When as much waits as may wait,
-    more is refused with ComputeBusy and a delay told from how long work takes just now.
+    more is refused with ComputeBusy and a delay told from how long work takes just now. A
+    tenant may have half of the bytes and half of the line, so that others get their turn.
     """
 
     def __init__(self, *, threads: int, bytes_max: int, waiting_max: int) -> None:
@@ -113,6 +140,7 @@ class Compute:
         self._waiting_max = waiting_max
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="lattice")
         self._stops: set[Stop] = set()
+        self._calls: Counter[str] = Counter()
         self._mean_s = _RETRY_SHORTEST_S
 
     @property
@@ -132,17 +160,20 @@ class Compute:
         The bytes return when the block ends and no thread works on them any more. A call
         that has begun to answer is `admitted` already: it waits for as long as it takes.
         """
-        if not (admitted or self._has_room_for(size_bytes)) and self.waiting >= self._waiting_max:
+        call = correlation.bound()
+        owner = call.tenant if call else ""
+        if not (admitted or self._has_room_for(size_bytes, owner)) and self._is_full_for(owner):
             raise ComputeBusy(
                 "as much is computed as this process admits",
                 retry_after_s=self._retry_after_s(),
                 waiting=self.waiting,
             )
-        reservation = Reservation(self, await self.budget.take(size_bytes))
-        try:
-            yield reservation
-        finally:
-            reservation.when_idle(lambda: reservation.keep(0))
+        with self._in_line(owner):
+            reservation = Reservation(self, owner, await self.budget.take(size_bytes, owner))
+            try:
+                yield reservation
+            finally:
+                reservation.when_idle(lambda: reservation.keep(0))
 
     async def run(self, size_bytes: int, work: Callable[[Stop], T], *, admitted: bool = False) -> T:
         """Reserve the bytes for one piece of work and run it."""
@@ -165,8 +196,23 @@ class Compute:
             stop.set()
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 
-    def _has_room_for(self, size_bytes: int) -> bool:
-        return len(self._stops) < self.threads and self.budget.has_room_for(size_bytes)
+    def _has_room_for(self, size_bytes: int, owner: str) -> bool:
+        return len(self._stops) < self.threads and self.budget.has_room_for(size_bytes, owner)
+
+    def _is_full_for(self, owner: str) -> bool:
+        if owner and self._calls[owner] >= self.threads + self._waiting_max // 2:
+            return True
+        return self.waiting >= self._waiting_max
+
+    @contextmanager
+    def _in_line(self, owner: str) -> Iterator[None]:
+        self._calls[owner] += 1
+        try:
+            yield
+        finally:
+            self._calls[owner] -= 1
+            if not self._calls[owner]:
+                del self._calls[owner]
 
     def _timed(self, work: Callable[[Stop], T], stop: Stop) -> T:
         stop.check()
@@ -186,8 +232,9 @@ class Compute:
 class Reservation:
     """Bytes that are held, and the work done on them, one piece after the other."""
 
-    def __init__(self, compute: Compute, bytes_held: int) -> None:
+    def __init__(self, compute: Compute, owner: str, bytes_held: int) -> None:
         self._compute = compute
+        self._owner = owner
         self._bytes_held = bytes_held
         self._loop = asyncio.get_running_loop()
         self._working = 0
@@ -209,7 +256,7 @@ class Reservation:
         """Give back all but that many bytes: work that took more must have ended."""
         spare_bytes = max(0, self._bytes_held - size_bytes)
         self._bytes_held -= spare_bytes
-        self._compute.budget.give_back(spare_bytes)
+        self._compute.budget.give_back(spare_bytes, self._owner)
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call `then` once no thread works for this reservation."""

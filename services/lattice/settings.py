@@ -34,9 +34,10 @@ class Settings(ServerSettings):
     """Threads that compute. 0 means one per core that the process may use."""
     compute_bytes: int = Field(default=2 * _GIB, ge=_GIB + _GIB // 4, le=2**40)
     """The memory that calls may compute in, all together, in bytes. The largest call alone
-    takes 1 GiB."""
+    takes 1 GiB. A tenant's calls take half of it at most, unless one alone takes more."""
     waiting_calls_max: int = Field(default=256, ge=0, le=100_000)
-    """Calls that wait to be computed; the next one is refused with COMPUTE_BUSY."""
+    """Calls that wait to be computed; the next one is refused with COMPUTE_BUSY. A tenant may
+    have half as many."""
     part_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     """How long a part of a streamed answer, about 1 MiB, waits for its caller to take it, in
     seconds. Then the call ends with PART_NOT_TAKEN."""

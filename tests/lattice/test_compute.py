@@ -9,6 +9,7 @@ import pytest
 
 from services.lattice.compute import Compute, Stop
 from services.lattice.errors import ComputeBusy
+from services.plumbing.correlation import Call, bind
 
 
 class Gate:
@@ -87,6 +88,63 @@ async def test_a_large_reservation_is_not_overtaken_for_ever_by_small_ones() -> 
     await asyncio.gather(first, *rest)
 
     assert order == ["large", "small"]
+    await compute.close()
+
+
+def run_of(
+    tenant: str, compute: Compute, size_bytes: int, work: Callable[[Stop], str]
+) -> asyncio.Task[str]:
+    """A call of a tenant, begun."""
+    with bind(Call(correlation_id="x", tenant=tenant)):
+        return asyncio.create_task(compute.run(size_bytes, work))
+
+
+async def test_a_tenant_leaves_half_of_the_bytes_to_others() -> None:
+    compute, gate = Compute(threads=9, bytes_max=10, waiting_max=100), Gate()
+
+    calls = [run_of("greedy", compute, 2, gate) for _ in range(5)]
+    await until(lambda: compute.budget.waiting == 3)
+
+    assert await run_of("other", compute, 5, lambda _: "computed") == "computed"
+    gate.open.set()
+    assert await asyncio.gather(*calls) == ["done"] * 5
+    await until(lambda: compute.budget.bytes_lent == 0)
+    await compute.close()
+
+
+async def test_a_tenant_with_a_large_call_gets_it_computed_alone() -> None:
+    compute, gate = Compute(threads=9, bytes_max=10, waiting_max=100), Gate()
+    order: list[str] = []
+    small = run_of("t", compute, 1, gate)
+    await gate.until_begun()
+
+    def note(name: str) -> Callable[[Stop], str]:
+        def work(_: Stop) -> str:
+            order.append(name)
+            return name
+
+        return work
+
+    rest = [run_of("t", compute, 9, note("large")), run_of("t", compute, 1, note("small"))]
+    await until(lambda: compute.budget.waiting == 2)
+    gate.open.set()
+    await asyncio.gather(small, *rest)
+
+    assert order == ["large", "small"]
+    await compute.close()
+
+
+async def test_a_tenant_leaves_half_of_the_line_to_others() -> None:
+    compute, gate = Compute(threads=1, bytes_max=100, waiting_max=4), Gate()
+    calls = [run_of("greedy", compute, 1, gate) for _ in range(3)]
+    await until(lambda: compute.waiting == 2)
+
+    with pytest.raises(ComputeBusy):
+        await run_of("greedy", compute, 1, gate)
+    calls += [run_of("other", compute, 1, gate) for _ in range(2)]
+    gate.open.set()
+
+    assert await asyncio.gather(*calls) == ["done"] * 5
     await compute.close()
 
 
