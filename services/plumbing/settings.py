@@ -24,6 +24,9 @@ from pydantic_settings import (
 EX_CONFIG = 78
 """The exit code of a process whose configuration is wrong, as in sysexits.h."""
 
+MESSAGE_BYTES = 8 * 2**20 + 2**19
+"""The 8 MiB of the contract's largest message, and room for what is around them."""
+
 Environment = Literal["development", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
@@ -141,8 +144,8 @@ class ServerSettings(ProcessSettings):
     """The longest a unary call may take, in seconds. A caller's shorter deadline wins."""
     stream_timeout_s: float = Field(default=3_600.0, gt=0, le=86_400)
     """The longest a streaming call may take, in seconds. A caller's shorter deadline wins."""
-    message_bytes_max: int = Field(default=8 * 2**20 + 2**19, ge=2**16, le=2**30)
-    """The largest message taken or sent, in bytes."""
+    message_bytes_max: int = Field(default=MESSAGE_BYTES, ge=MESSAGE_BYTES, le=2**30)
+    """The largest message taken or sent, in bytes. At least what the contract allows."""
     concurrent_rpc_count_max: int = Field(default=1_000, ge=1, le=1_000_000)
     """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. Each may hold a
     message of the largest size before it is looked at."""

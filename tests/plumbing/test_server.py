@@ -22,7 +22,7 @@ from services.plumbing.server import (
     running,
     serve,
 )
-from services.plumbing.settings import ServerSettings
+from services.plumbing.settings import MESSAGE_BYTES, ServerSettings
 from services.plumbing.tasks import TaskDied
 from tests.plumbing.conftest import Log, Served, serving, until
 from tests.plumbing.knots import SERVICE, Context, KnotClient, Knots, Text
@@ -234,12 +234,19 @@ async def test_a_served_request_makes_room_for_the_next(log: Log) -> None:
             assert await served.client.ask("Unary", "x" * 700_000)
 
 
-@pytest.mark.parametrize(("bytes_sent", "fits"), [(2**16 - 100, True), (2**16 + 100, False)])
+class Brief(Knots):
+    async def ClientStream(self, requests: AsyncIterator[Any], context: Context) -> Any:
+        return Text(value=str([len(request.value) async for request in requests]))
+
+
+@pytest.mark.parametrize(
+    ("bytes_sent", "fits"), [(MESSAGE_BYTES - 100, True), (MESSAGE_BYTES + 100, False)]
+)
 async def test_messages_over_the_limit_are_refused(bytes_sent: int, fits: bool, log: Log) -> None:
     settings = ServerSettings(
-        environment="development", message_bytes_max=2**16, shutdown_grace_s=0
+        environment="development", message_bytes_max=MESSAGE_BYTES, shutdown_grace_s=0
     )
-    async with serving(settings, Knots()) as served:
+    async with serving(settings, Brief()) as served:
         call = served.client.start("ClientStream", "x" * bytes_sent)
         code = await call.code()
 

@@ -99,6 +99,7 @@ def test_everything_wrong_is_told_at_once() -> None:
         ("knots_poll_size_max", "20", "no such setting"),
         ("KNOTS_ADDRESS", "localhost", "match pattern"),
         ("KNOTS_METRICS_PORT", "65536", "less than or equal to 65535"),
+        ("KNOTS_MESSAGE_BYTES_MAX", "65536", "greater than or equal to 8912896"),
         ("KNOTS_SIGNING_KEY", "short", "at least 32"),
         ("DATABASE_URL", "", "is required"),
         ("DATABASE_URL", "mysql://girih:a@db/girih", "postgresql://"),
