@@ -196,6 +196,12 @@ def _server_settings(settings: PoolSettings, application_name: str) -> dict[str,
         "lock_timeout": _milliseconds(settings.lock_timeout_s),
         "idle_in_transaction_session_timeout": _milliseconds(settings.idle_transaction_timeout_s),
         "tcp_user_timeout": _milliseconds(settings.command_timeout_s),
+        # The above bounds what the database sends. One that waits for a client behind a cut
+        # network sends nothing, and would hold what the client locked for hours: so it asks,
+        # and hears within 11 s that nobody answers. A Unix socket takes no notice.
+        "tcp_keepalives_idle": "5",
+        "tcp_keepalives_interval": "2",
+        "tcp_keepalives_count": "3",
         # With limits as parameters the planner expects far more rows than come, and would
         # compile for longer than the statement runs.
         "jit": "off",

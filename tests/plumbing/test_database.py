@@ -183,6 +183,15 @@ async def test_the_database_itself_keeps_the_bounds(database_url: str) -> None:
     assert list(kept.values()) == ["girih-tests", "7s", "3s", "4s"]
 
 
+async def test_the_database_asks_whether_a_silent_client_is_still_there(pool: Pool) -> None:
+    # What it was told; what is in force on a Unix socket is always 0.
+    told = await pool.fetch(
+        "SELECT reset_val FROM pg_settings WHERE name LIKE 'tcp_keepalives_%' ORDER BY name"
+    )
+
+    assert [row["reset_val"] for row in told] == ["3", "5", "2"]
+
+
 async def test_waiting_for_a_database_ends(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match=r"within 0\.3 s"):
         await wait_for_database(f"postgresql://girih@/girih?host={tmp_path}", 0.3)
