@@ -28,7 +28,8 @@ def ensure() -> bool:
     Safe from many processes at once: one generates, the others wait for it. Costs about
     a millisecond when nothing changed and a second when something did.
     """
-    if not PROTOS.is_dir():
+    # Where girih is installed there are none, though there may be those of somebody else.
+    if not (PROTOS / "girih").is_dir():
         return False
     digest = _digest()
     if _generated() == digest:

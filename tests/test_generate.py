@@ -52,6 +52,15 @@ def test_a_removed_proto_takes_its_stubs_with_it(checkout: Path) -> None:
     assert "ModuleNotFoundError" in run(checkout).stderr
 
 
+def test_the_protos_of_somebody_else_change_nothing(checkout: Path) -> None:
+    run(checkout)
+    shutil.rmtree(checkout / "protos")
+    (checkout / "protos").mkdir()
+    (checkout / "protos/other.proto").write_text("syntax = 'proto3'; package other;")
+
+    assert run(checkout).stdout.split() == ["name_prefix"]
+
+
 def test_a_broken_proto_stops_every_import_and_says_where(checkout: Path) -> None:
     run(checkout)
     ops_proto(checkout).write_text("syntax = 'proto3'; message {")
