@@ -23,6 +23,7 @@ _TYPES = {
     "summary": pb.MetricFamily.TYPE_SUMMARY,
     "info": pb.MetricFamily.TYPE_INFO,
 }
+_DATED_TYPES = frozenset({"counter", "histogram", "summary"})
 
 
 class MetricsServicer:
@@ -64,7 +65,11 @@ def _family(metric: Metric) -> pb.MetricFamily:
         samples=[
             pb.Sample(name=sample.name, labels=sample.labels, value=sample.value)
             for sample in metric.samples
-            # When a child was made is a sample of its own for Prometheus, and no measurement.
-            if not sample.name.endswith("_created")
+            if not _tells_when_made(metric, sample.name)
         ],
     )
+
+
+def _tells_when_made(metric: Metric, sample_name: str) -> bool:
+    """When a child was made is a sample of its own for Prometheus, and no measurement."""
+    return metric.type in _DATED_TYPES and sample_name == f"{metric.name}_created"

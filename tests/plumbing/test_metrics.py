@@ -1,11 +1,12 @@
 """The numbers, as Prometheus and as gRPC callers read them."""
 
 import urllib.request
+from unittest.mock import ANY
 
 import grpc
 import grpc.aio
 import pytest
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from girih.ops.v1 import ops_pb2 as pb
 from girih.ops.v1 import ops_pb2_grpc
@@ -17,7 +18,7 @@ from services.plumbing.metrics import (
     metrics_server,
     new_registry,
 )
-from services.plumbing.ops import add_metrics_service
+from services.plumbing.ops import MetricsServicer, add_metrics_service
 from services.plumbing.server import build_server, running
 from services.plumbing.settings import ServerSettings
 from tests.plumbing.conftest import Log
@@ -135,6 +136,18 @@ async def test_a_histogram_comes_with_its_buckets(settings: ServerSettings, log:
         "sum",
         "count",
     }
+
+
+async def test_a_gauge_may_be_named_like_a_time_of_making(log: Log) -> None:
+    registry = new_registry()
+    Gauge("knots_created", "Knots.", registry=registry).set(3)
+    Counter("loops", "Loops.", registry=registry).inc()
+
+    response = await MetricsServicer(registry).GetMetrics(pb.GetMetricsRequest(), ANY)
+
+    told = {sample.name: sample.value for family in response.families for sample in family.samples}
+    assert told["knots_created"] == 3
+    assert "loops_created" not in told
 
 
 async def test_an_unknown_prefix_answers_nothing(settings: ServerSettings, log: Log) -> None:
