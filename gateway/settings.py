@@ -42,8 +42,9 @@ class Settings(ProcessSettings):
     """Connections open at once; further ones are closed unanswered."""
     request_count_max: int = Field(default=2_000, ge=1, le=100_000)
     """Requests served at once; the next one is answered with 503."""
-    stream_count_max: int = Field(default=1_000, ge=1, le=100_000)
-    """Streams open at once, of the requests served; the next one is answered with 503."""
+    stream_count_max: int = Field(default=500, ge=1, le=100_000)
+    """Streams open at once, of the requests served; the next one is answered with 503. Below what
+    a service serves at once, so that streams leave it room for other calls."""
     stream_heartbeat_s: float = Field(default=15.0, gt=0, le=600)
     """How often a quiet event stream says that it is alive, in seconds."""
     stream_write_timeout_s: float = Field(default=30.0, gt=0, le=600)
