@@ -89,7 +89,7 @@ def up(
     """
     from rich.console import Console
 
-    from cli.state import InUse
+    from cli.state import InUse, Unusable
     from cli.supervisor import GaveUp
     from cli.up import Obstructed, Plan
     from cli.up import up as run
@@ -112,7 +112,7 @@ def up(
             is_verbose=verbose,
             ends_when_ready=exit_when_ready,
         )
-    except (InUse, Obstructed) as error:
+    except (InUse, Obstructed, Unusable) as error:
         _fail(str(error), EX_FAILED)
     except GaveUp as error:
         _fail(str(error), error.exit_code)
@@ -123,10 +123,13 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
+            metavar="FILE",
             exists=True,
             dir_okay=False,
             readable=True,
             allow_dash=True,
+            # In a Path typer does not find the dash, so what comes is a str.
+            path_type=str,
             help="JSON lines; - is stdin.",
         ),
     ],
@@ -168,11 +171,12 @@ def import_(
 
     if str(file) == "-" and source is None:
         raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")
+    path = Path(file)
     exit_code = run(
-        file,
+        path,
         Request(
             address=events_address or _events_address(data_dir),
-            source=source or file.name,
+            source=source or path.name,
             stream_field=stream_field,
             type_field=type_field,
             namespace=namespace,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cli import process
 
@@ -24,6 +24,10 @@ _PATIENCE_S = 20.0
 
 class InUse(Exception):
     """Another `girih up` runs on this data directory."""
+
+
+class Unusable(Exception):
+    """The data directory cannot be written; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,11 @@ def forget(data_dir: Path) -> None:
 
 @contextmanager
 def claimed(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory for this process alone; raises InUse, naming the other."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / _LOCK).open("w") as lock:
+    """Hold the data directory for this process alone.
+
+    Raises InUse, naming the other process, and Unusable.
+    """
+    with _opened_lock(data_dir) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -92,6 +98,17 @@ def claimed(data_dir: Path) -> Iterator[None]:
             who = f"process {state.supervisor.pid}" if state else "another process"
             raise InUse(f"girih is up already on {data_dir} ({who})") from error
         yield
+
+
+def _opened_lock(data_dir: Path) -> IO[str]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return (data_dir / _LOCK).open("w")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Unusable(
+            f"{data_dir} cannot be written: {reason}; choose another folder with --data"
+        ) from error
 
 
 def end_orphans(data_dir: Path) -> list[str]:

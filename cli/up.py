@@ -79,7 +79,7 @@ def up(
 ) -> None:
     """Run everything until a signal, or until it is ready.
 
-    Raises InUse, Obstructed and GaveUp, with nothing left running.
+    Raises InUse, Unusable, Obstructed and GaveUp, with nothing left running.
     """
     with state.claimed(plan.data_dir):
         orphans = state.end_orphans(plan.data_dir)

@@ -93,6 +93,18 @@ def test_a_service_that_is_away_is_69_and_says_how_to_go_on(file: Path) -> None:
     assert "Import again to go on" in done.stderr
 
 
+def test_stdin_can_be_imported_under_a_name() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    done = girih(
+        *("import", "-", "--source", "cases", "--retry-for", "0", "--events-address", address),
+        stdin='{"stream":"s","type":"T"}\n',
+    )
+
+    # It was read: what ends it is the service that is away.
+    assert done.returncode == 69
+    assert f"events at {address} is away" in done.stderr
+
+
 def test_the_outcome_of_an_import_can_be_read_by_programs(file: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     done = girih("import", str(file), "--retry-for", "0", "--events-address", address, "--json")
@@ -112,6 +124,15 @@ def test_a_port_that_is_taken_is_explained_before_anything_starts(tmp_path: Path
     assert f"{address} is taken by " in done.stderr
     assert "--gateway-address" in done.stderr
     assert not (tmp_path / "postgres").exists()
+
+
+def test_a_data_directory_that_cannot_be_made_is_explained(file: Path) -> None:
+    done = girih("up", "--data", str(file))
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{file} cannot be written: file exists; choose another folder with --data\n"
+    )
 
 
 def test_migrating_a_database_that_is_away_is_69(tmp_path: Path) -> None:
