@@ -1,6 +1,7 @@
 """The whole road: REST in, both services, the log, and back."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -25,9 +26,16 @@ def client(system: System, tenant: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def log_lines(process: Process) -> list[dict[str, Any]]:
-    lines = process.log.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
+def lines_about(process: Process, correlation_id: str) -> list[dict[str, Any]]:
+    """What a process has logged about a call. Its log is written a moment after its answer."""
+    deadline = time.monotonic() + 5
+    while True:
+        written, _, _ = process.log.read_text().rpartition("\n")
+        lines = [json.loads(line) for line in written.splitlines()]
+        about = [line for line in lines if line.get("correlation_id") == correlation_id]
+        if about or time.monotonic() > deadline:
+            return about
+        time.sleep(0.02)
 
 
 def read_events(client: httpx.Client) -> list[dict[str, Any]]:
@@ -74,8 +82,7 @@ def test_one_correlation_id_is_in_every_hop_and_in_the_events(
 
     assert created.headers["X-Correlation-ID"] == correlation_id
     for process in system.processes:
-        seen = {line.get("correlation_id") for line in log_lines(process)}
-        assert correlation_id in seen, f"not in {process.log.name}"
+        assert lines_about(process, correlation_id), f"not in {process.log.name}"
     contexts = {event["context"]["correlationId"] for event in read_events(client)}
     assert contexts == {correlation_id}
 
@@ -98,7 +105,7 @@ def test_an_ill_formed_correlation_id_is_replaced_and_the_log_says_so(
 
     fresh = reply.headers["X-Correlation-ID"]
     assert fresh != "not well formed!"
-    about = [line for line in log_lines(system.gateway) if line.get("correlation_id") == fresh]
+    about = lines_about(system.gateway, fresh)
     assert [line.get("replaced_correlation_id") for line in about] == ["not well formed!"]
 
 
