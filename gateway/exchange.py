@@ -65,7 +65,7 @@ class Exchange:
     ) -> None:
         self.scope = scope
         self.headers = headers
-        """By lower-case name; of several with one name the last."""
+        """By lower-case name; several with one name are joined by commas."""
         self.method: str = scope["method"]
         self.raw_path: str = (scope.get("raw_path") or scope["path"].encode()).decode("ascii")
         self.route = "(none)"

@@ -36,6 +36,8 @@ CORRELATION_HEADER: Final = b"x-correlation-id"
 SLOW_REQUEST_S = 2.0
 _LOGGED_CHARS_MAX = 200
 
+_TENANT_RULE = "must be 1 to 63 of a-z 0-9 -, the first not a hyphen, and given once"
+
 _is_seconds = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 
 
@@ -62,7 +64,7 @@ class Front:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
         started_s = time.monotonic()
-        exchange = Exchange(scope, receive, send, dict(scope["headers"]))
+        exchange = Exchange(scope, receive, send, _by_name(scope["headers"]))
         self._identify(exchange)
         self.metrics.in_flight_count += 1
         try:
@@ -138,15 +140,19 @@ class Front:
         given = exchange.headers.get(CORRELATION_HEADER, b"").decode("latin-1")
         is_taken = correlation.well_formed(given)
         exchange.correlation_id = given if is_taken else correlation.fresh()
-        if self.settings.environment == "development":
-            exchange.tenant = exchange.headers.get(TENANT_HEADER, b"").decode("latin-1")
+        tenant = exchange.headers.get(TENANT_HEADER, b"").decode("latin-1")
+        if self._trusts_tenant_header and correlation.well_formed_tenant(tenant):
+            exchange.tenant = tenant
+
+    @property
+    def _trusts_tenant_header(self) -> bool:
+        return self.settings.environment == "development"
 
     def _enter(self, exchange: Exchange, started_s: float, timeout_s: float) -> None:
         """Every call made for this request is made in its name, and ends by its deadline."""
         tenant = exchange.tenant
-        if tenant and not correlation.well_formed_tenant(tenant):
-            exchange.tenant = ""
-            raise Refused([("X-Tenant-ID", "must be 1 to 63 of a-z 0-9 -, the first not a hyphen")])
+        if self._trusts_tenant_header and TENANT_HEADER in exchange.headers and not tenant:
+            raise Refused([("X-Tenant-ID", _TENANT_RULE)])
         timeout = exchange.headers.get(TIMEOUT_HEADER)
         if timeout is not None:
             timeout_s = min(timeout_s, _seconds(timeout))
@@ -185,6 +191,17 @@ class Front:
         is_outage = exchange.status > errors.INTERNAL_STATUS
         is_slow = duration_s > SLOW_REQUEST_S and not exchange.is_streamed
         return "warning" if is_outage or is_slow else "info"
+
+
+def _by_name(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Several headers of one name are one with commas, as HTTP has it."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found.clear()
+    for name, value in pairs:
+        found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return found
 
 
 def _seconds(text: bytes) -> float:

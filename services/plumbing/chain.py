@@ -8,7 +8,7 @@ layers. It knows gRPC and no service.
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -142,7 +142,7 @@ class Chain:
 
     def _enter(self, rpc: Rpc, context: Context, started_s: float) -> Call:
         """Make the call's context from what it carries; never refuses."""
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = _by_key(tuple(context.invocation_metadata() or ()))
         left_s = context.time_remaining()
         call = Call(
             correlation_id=_id(metadata.get(CORRELATION_KEY)) or correlation.fresh(),
@@ -167,7 +167,9 @@ class Chain:
         if call.tenant or not rpc.needs_tenant:
             return
         if self._trusts_tenant_metadata:
-            raise InvalidInput.of(TENANT_KEY, "must be 1 to 63 of a-z 0-9 -, not - first")
+            raise InvalidInput.of(
+                TENANT_KEY, "must be 1 to 63 of a-z 0-9 -, not - first, and given once"
+            )
         raise TenantRequired("the call does not say whose data it means")
 
     def _outcome(self, error: BaseException, context: Context) -> _Outcome:
@@ -246,7 +248,14 @@ async def _tell_correlation(rpc: Rpc, context: Context, call: Call) -> None:
 
 async def _abort(context: Context, status: grpc.Status, call: Call) -> NoReturn:
     pair = (CORRELATION_KEY, call.correlation_id)
-    await context.abort(status.code, status.details, (*(status.trailing_metadata or ()), pair))
+    trailing = (*(status.trailing_metadata or ()), pair)
+    try:
+        await context.abort(status.code, status.details, trailing)
+    except grpc.aio.BaseError:
+        if not context.done():
+            raise
+        # The caller left while it was told: gRPC would log the failure with a traceback.
+        raise asyncio.CancelledError from None
 
 
 def _runner(rpc: Rpc) -> Callable[[Any, Context], Awaitable[Any]]:
@@ -332,6 +341,20 @@ _ERRORS: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.UNAVAILABLE: "warning",
     grpc.StatusCode.DEADLINE_EXCEEDED: "warning",
 }
+
+
+def _by_key(pairs: Sequence[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+    """Several values of one key become one text with commas, which no id or tenant is."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    values: dict[str, list[str | bytes]] = {key: [] for key in found}
+    for key, value in pairs:
+        values[key].append(value)
+    return {
+        key: several[0] if len(several) == 1 else ", ".join(map(str, several))
+        for key, several in values.items()
+    }
 
 
 def _id(text: str | bytes | None) -> str:

@@ -112,6 +112,17 @@ async def test_an_ill_formed_correlation_id_is_replaced(
     assert len(answered) == 32
 
 
+async def test_two_correlation_ids_are_replaced(
+    client: httpx.AsyncClient, service: SampleService
+) -> None:
+    headers = [("X-Correlation-ID", "one"), ("X-Correlation-ID", "two")]
+
+    answer = await client.post("/v1/echo", headers=headers)
+
+    assert len(answer.headers["x-correlation-id"]) == 32
+    assert service.calls[-1].correlation_id == answer.headers["x-correlation-id"]
+
+
 @pytest.mark.parametrize("path", ["/v1/echo", "/nope", "/health", "/docs", "/health/ready"])
 async def test_every_answer_carries_the_correlation_id(
     path: str, client: httpx.AsyncClient

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
-from services.plumbing import grpc_errors
+from services.plumbing import chain, correlation, grpc_errors
 from services.plumbing.grpc_errors import from_rpc_error
 from services.plumbing.settings import ServerSettings
 from tests.plumbing.conftest import Log, Served, serving, until
@@ -226,6 +227,37 @@ async def test_every_call_is_one_line_in_the_log(served: Served, kind: str, log:
     assert (line["status"], line["level"]) == ("OK", "info")
     assert (line["correlation_id"], line["tenant"]) == ("abc", "t")
     assert line["duration_ms"] >= 0
+
+
+@every_kind
+async def test_a_call_for_two_tenants_is_refused(served: Served, kind: str) -> None:
+    tenants = [("x-tenant-id", "acme"), ("x-tenant-id", "other")]
+
+    error = from_rpc_error(await refused(served, kind, "ok", metadata=tenants))
+
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "x-tenant-id" in error.message
+    assert not served.knots.seen.calls
+
+
+async def test_two_correlation_ids_are_replaced(served: Served, log: Log) -> None:
+    ids = [("x-correlation-id", "one"), ("x-correlation-id", "two")]
+
+    answer = await served.client.ask("Unary", "ok", metadata=ids)
+
+    assert answer.correlation_id not in {"one", "two"}
+    (line,) = log.lines("an ill-formed id was replaced")
+    assert line["sent"] == "'one, two'"
+
+
+async def test_a_caller_that_leaves_while_it_is_refused_is_no_bug() -> None:
+    async def fail(*_arguments: object) -> None:
+        raise grpc.aio.InternalError("the batch failed")
+
+    context: Any = SimpleNamespace(abort=fail, done=lambda: True)
+
+    with pytest.raises(asyncio.CancelledError):
+        await chain._abort(context, grpc_errors.internal_status("x"), correlation.Call("a"))
 
 
 async def test_payloads_stay_out_of_the_log(served: Served, log: Log) -> None:
