@@ -4,6 +4,7 @@ A streamed message with nothing but one repeated message field is a batch made f
 transport: its elements are told one by one. Any other message is told as it is.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -22,6 +23,9 @@ EVENT_ID_FIELD = "position"
 """The integer field of an element that is a server-sent event's id, where there is one."""
 
 _ELEMENTS_PER_CHUNK = 100
+
+
+_is_no_wish = re.compile(rb"q\s*=\s*0(\.0*)?").fullmatch
 
 
 class StreamForm(Protocol):
@@ -49,8 +53,10 @@ class StreamForms:
 
     def accepted(self, accept: bytes) -> StreamForm:
         """Events for who names them before lines; lines for everybody else."""
-        named = [part.partition(b";")[0].strip().lower() for part in accept.split(b",")]
-        for name in named:
+        for part in accept.lower().split(b","):
+            name, *parameters = [text.strip() for text in part.split(b";")]
+            if any(map(_is_no_wish, parameters)):
+                continue
             if name == SSE.encode():
                 return self._sse
             if name == NDJSON.encode():

@@ -75,6 +75,9 @@ async def test_events_of_elements_without_position_have_no_id(client: httpx.Asyn
         ("text/html, */*;q=0.1", "application/x-ndjson"),
         ("application/x-ndjson, text/event-stream", "application/x-ndjson"),
         ("Text/Event-Stream;q=0.9, application/x-ndjson", "text/event-stream"),
+        ("text/event-stream;q=0, */*", "application/x-ndjson"),
+        ("text/event-stream; Q=0.000, */*", "application/x-ndjson"),
+        ("application/x-ndjson;q=0, text/event-stream;q=0.001", "text/event-stream"),
     ],
 )
 async def test_the_client_chooses_the_form(
