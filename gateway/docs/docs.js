@@ -384,7 +384,7 @@ function example(schema, seen = []) {
 // ---- the rest
 
 async function showHealth() {
-  const shown = byId("health");
+  const shown = byId("service-health");
   try {
     const { status, parts } = await (await fetch("/health")).json();
     shown.className = `health ${status === "SERVING" ? "good" : "bad"}`;
