@@ -141,6 +141,9 @@ class _Shelf:
         return lattices, self._first_not_taken
 
     def _put(self, revision: int, lattice: Lattice) -> None:
+        if lattice.lattice_id in self._revisions:
+            # A lattice is created once: this was written by somebody else.
+            return
         if self._left == 0:
             if self._first_not_taken is None:
                 self._first_not_taken = revision

@@ -1,7 +1,8 @@
 """Between the contract's messages and the domain's values. Decides nothing."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,6 +11,7 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import domain
 from services.lattice.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
 from services.lattice.domain import (
+    BLOCKABLE_SITES_MAX,
     Computation,
     DistanceQuery,
     Lattice,
@@ -20,7 +22,12 @@ from services.lattice.domain import (
     bitmap_bytes,
 )
 from services.lattice.geometry import Geometry
-from services.lattice.journal import DamagedRecord, LatticeCreated
+from services.lattice.journal import DamagedRecord, LatticeCreated, LatticeDeleted
+from services.plumbing.errors import InvalidInput
+
+_DIGEST_BYTES = 32
+_EDGES_DIGITS_MAX = 30
+"""More than the edges of any lattice have."""
 
 # What is not told means open, von Neumann, and no cutting: the contract says so.
 _PERIODIC = {
@@ -163,24 +170,86 @@ def created_to_proto(created: LatticeCreated, blocked_zlib: bytes) -> pb.Lattice
 
 
 def created_from_proto(payload: pb.LatticeCreated, blocked_zlib: bytes) -> LatticeCreated:
+    """What was recorded; raises DamagedRecord when it cannot have been written by us.
+
+    The bitmap comes compressed, or empty where it is left out.
+    """
+    with _damage_named():
+        geometry = _recorded_geometry(payload)
+        created = LatticeCreated(
+            lattice_id=_recorded_id(payload.lattice_id),
+            geometry=geometry,
+            vertices=payload.vertices,
+            edges=_recorded_edges(payload.edges),
+            blocked_digest=payload.blocked_digest,
+            blocked=_decompressed(blocked_zlib, geometry) if blocked_zlib else b"",
+        )
+        LatticeSpec(geometry=geometry, blocked=created.blocked)
+    _check_counts(created)
+    return created
+
+
+def deleted_from_proto(payload: pb.LatticeDeleted) -> LatticeDeleted:
     """What was recorded; raises DamagedRecord when it cannot have been written by us."""
-    geometry = Geometry(
-        shape=tuple(payload.shape),
-        periodic=tuple(_PERIODIC[boundary] for boundary in payload.boundaries),
-        moore=_MOORE[payload.neighbourhood],
-        no_cutting=_NO_CUTTING[payload.corner_rule],
-    )
-    return LatticeCreated(
-        lattice_id=payload.lattice_id,
-        geometry=geometry,
-        vertices=payload.vertices,
-        edges=int(payload.edges),
-        blocked_digest=payload.blocked_digest,
-        blocked=_decompressed(blocked_zlib, geometry) if blocked_zlib else b"",
-    )
+    with _damage_named():
+        return LatticeDeleted(lattice_id=_recorded_id(payload.lattice_id))
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """What nobody who asks now has told is no input of theirs."""
+    try:
+        yield
+    except InvalidInput as error:
+        told = "; ".join(f"{bad.field} {bad.description}" for bad in error.violations)
+        raise DamagedRecord(told) from error
+
+
+def _recorded_id(text: str) -> str:
+    if domain.lattice_id(text) != text:
+        raise DamagedRecord("lattice_id is not written in lower case")
+    return text
+
+
+def _recorded_geometry(payload: pb.LatticeCreated) -> Geometry:
+    try:
+        geometry = Geometry(
+            shape=tuple(payload.shape),
+            periodic=tuple(_PERIODIC[boundary] for boundary in payload.boundaries),
+            moore=_MOORE[payload.neighbourhood],
+            no_cutting=_NO_CUTTING[payload.corner_rule],
+        )
+    except KeyError as error:
+        raise DamagedRecord("boundaries, neighbourhood or corner_rule is unknown") from error
+    # Before anything of the lattice's size is computed or allocated.
+    LatticeSpec(geometry=geometry)
+    if len(payload.blocked_digest) not in (0, _DIGEST_BYTES):
+        raise DamagedRecord("blocked_digest is not a SHA-256")
+    if payload.blocked_digest and geometry.sites > BLOCKABLE_SITES_MAX:
+        raise DamagedRecord("has blocked sites, and too many sites for that")
+    return geometry
+
+
+def _recorded_edges(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _EDGES_DIGITS_MAX):
+        raise DamagedRecord("edges is not a decimal number")
+    return int(text)
+
+
+def _check_counts(created: LatticeCreated) -> None:
+    """A lattice has what its free one has, and no more where sites are blocked."""
+    sites, edges = created.geometry.sites, created.geometry.edges
+    if created.blocked_digest:
+        fits = 0 <= created.vertices <= sites and created.edges <= edges
+    else:
+        fits = (created.vertices, created.edges) == (sites, edges)
+    if not fits:
+        raise DamagedRecord("vertices or edges do not fit the shape")
 
 
 def _decompressed(blocked_zlib: bytes, geometry: Geometry) -> bytes:
+    if geometry.sites > BLOCKABLE_SITES_MAX:
+        raise DamagedRecord("a bitmap is recorded for too many sites")
     # At most a byte more than the sites need, whatever the compressed bytes claim.
     expected_bytes = bitmap_bytes(geometry)
     decompressor = zlib.decompressobj()

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TypeVar
 from uuid import UUID, uuid5
 
@@ -26,9 +27,9 @@ from services.lattice import convert
 from services.lattice.errors import EventsUnavailable
 from services.lattice.journal import (
     Appended,
+    DamagedRecord,
     Happening,
     LatticeCreated,
-    LatticeDeleted,
     Reading,
     Recorded,
     SomethingElse,
@@ -36,9 +37,11 @@ from services.lattice.journal import (
 )
 from services.plumbing import correlation
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+from services.plumbing.logging import get_logger
 
 A = TypeVar("A")
 R = TypeVar("R")
+P = TypeVar("P", pb.LatticeCreated, pb.LatticeDeleted)
 
 ReadCall = grpc.aio.UnaryStreamCall[events.ReadRequest, events.ReadResponse]
 
@@ -63,6 +66,8 @@ _AWAY = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.CANCELLED,
 }
+
+_log = get_logger("lattice")
 
 
 class EventsJournal:
@@ -104,8 +109,7 @@ class EventsJournal:
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
         request = events.ReadRequest(stream=_stream(lattice_id), from_revision=after_revision + 1)
         found = await self._read(tenant, request)
-        is_large = sum(event.ByteSize() for event in found) > _LARGE_BYTES
-        recorded = await _off_the_loop(is_large, _recorded, found)
+        recorded = await _off_the_loop(_is_long(found), _recorded, found)
         return Reading(revision=found[-1].revision if found else after_revision, recorded=recorded)
 
     async def catalogue(
@@ -114,7 +118,7 @@ class EventsJournal:
         request = events.ReadRequest(stream=CATALOGUE_STREAM, from_revision=after_revision + 1)
         async with aclosing(self._read_batches(tenant, request)) as batches:
             async for batch in batches:
-                yield await _off_the_loop(len(batch) > _MANY_EVENTS, _recorded, batch)
+                yield await _off_the_loop(_is_long(batch), _recorded, batch)
 
     async def _append(
         self,
@@ -183,28 +187,80 @@ def _blocked_events(stream: str, compressed: bytes) -> Iterator[events.Event]:
         )
 
 
+def _is_long(found: Sequence[events.RecordedEvent]) -> bool:
+    """Reading these takes long enough to be noticed by other calls."""
+    return len(found) > _MANY_EVENTS or sum(one.ByteSize() for one in found) > _LARGE_BYTES
+
+
 def _recorded(found: Sequence[events.RecordedEvent]) -> list[Recorded]:
-    """What the events say; the parts of a bitmap go to the creation before them."""
-    parts = b"".join(event.event.binary for event in found if event.event.type == BLOCKED)
-    return [
-        Recorded(
-            revision=event.revision,
-            recorded_at=_recorded_at(event),
-            happening=_happening(event.event, parts),
-        )
-        for event in found
-        if event.event.type != BLOCKED
-    ]
+    """What the events say, without those that say nothing that can be read."""
+    recorded = []
+    for place, event in enumerate(found):
+        if event.event.type == BLOCKED:
+            continue
+        try:
+            happening = _happening(found, place)
+        except DamagedRecord as error:
+            _log.warning(
+                "a record cannot be read and is skipped",
+                stream=event.event.stream,
+                position=event.position,
+                event_id=event.event.id,
+                problem=str(error),
+            )
+            continue
+        at = _recorded_at(event)
+        recorded.append(Recorded(revision=event.revision, recorded_at=at, happening=happening))
+    return recorded
 
 
-def _happening(event: events.Event, parts: bytes) -> Happening:
-    if event.type == CREATED:
-        created = json_format.Parse(event.json, pb.LatticeCreated(), ignore_unknown_fields=True)
-        return convert.created_from_proto(created, created.blocked_zlib or parts)
+def _happening(found: Sequence[events.RecordedEvent], place: int) -> Happening:
+    """What an event says; raises DamagedRecord when that is not what its type says."""
+    event = found[place].event
+    if event.type not in (CREATED, DELETED):
+        return SomethingElse(event_type=event.type)
     if event.type == DELETED:
-        deleted = json_format.Parse(event.json, pb.LatticeDeleted(), ignore_unknown_fields=True)
-        return LatticeDeleted(lattice_id=deleted.lattice_id)
-    return SomethingElse(event_type=event.type)
+        deleted = convert.deleted_from_proto(_payload(event, pb.LatticeDeleted()))
+        _check_stream(event.stream, deleted.lattice_id)
+        return deleted
+    payload = _payload(event, pb.LatticeCreated())
+    if event.stream == CATALOGUE_STREAM:
+        return convert.created_from_proto(payload, b"")
+    return _own_creation(found, place, payload)
+
+
+def _own_creation(
+    found: Sequence[events.RecordedEvent], place: int, payload: pb.LatticeCreated
+) -> LatticeCreated:
+    """A creation with its bitmap, which is in it or in the parts right after it."""
+    if found[place].revision != 0:
+        raise DamagedRecord("a creation is not the first of its stream")
+    has_parts = payload.blocked_digest and not payload.blocked_zlib
+    parts = _parts(found[place + 1 :]) if has_parts else payload.blocked_zlib
+    created = convert.created_from_proto(payload, parts)
+    _check_stream(found[place].event.stream, created.lattice_id)
+    if created.blocked_digest and not created.blocked:
+        raise DamagedRecord("the bitmap of blocked sites is missing")
+    return created
+
+
+def _parts(found: Sequence[events.RecordedEvent]) -> bytes:
+    parts = takewhile(lambda one: one.event.type == BLOCKED, found)
+    return b"".join(one.event.binary for one in parts)
+
+
+def _payload(event: events.Event, empty: P) -> P:
+    # Python's and protobuf's parsers tell of odd JSON by all of these, and in their words
+    # repeat some of it.
+    try:
+        return json_format.Parse(event.json, empty, ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedRecord(f"the payload is not that of {event.type}") from error
+
+
+def _check_stream(stream: str, lattice_id: str) -> None:
+    if stream not in (CATALOGUE_STREAM, _stream(lattice_id)):
+        raise DamagedRecord("lattice_id is not that of the stream")
 
 
 def _json_event(

@@ -212,7 +212,8 @@ class Lattices:
         async with self._loads:
             reading = await self._journal.read(*key)
             held = await asyncio.to_thread(_held, reading)
-            return self._keep(key, held, reading.revision) if reading.recorded else _NOTHING
+            # Where something is recorded already, no lattice can be created any more.
+            return self._keep(key, held, reading.revision) if reading.revision >= 0 else _NOTHING
 
     async def _confirm_if_possible(self, key: Key, known: _Known) -> _Known:
         try:

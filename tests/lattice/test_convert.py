@@ -12,6 +12,8 @@ from services.lattice.answers import Path, _message_bytes
 from services.lattice.journal import DamagedRecord, LatticeCreated
 from tests.lattice.worlds import blocked_spec, geometry
 
+LATTICE_ID = "00000000-0000-7000-8000-000000000000"
+
 
 def test_a_path_keeps_every_run_and_site() -> None:
     random = np.random.default_rng(seed=5)
@@ -39,7 +41,7 @@ def test_a_path_never_takes_more_bytes_than_told() -> None:
 @pytest.mark.parametrize("blocked_zlib", [b"\1\2\3", zlib.compress(bytes(10))[:-2]])
 @pytest.mark.parametrize("length", [9, 10, 12])
 def test_a_damaged_bitmap_is_noticed(blocked_zlib: bytes, length: int) -> None:
-    payload = pb.LatticeCreated(lattice_id="x", shape=[8 * length], edges="0")
+    payload = pb.LatticeCreated(lattice_id=LATTICE_ID, shape=[8 * length], edges="0")
     payload.boundaries.append(pb.BOUNDARY_OPEN)
 
     with pytest.raises(DamagedRecord):
@@ -48,7 +50,7 @@ def test_a_damaged_bitmap_is_noticed(blocked_zlib: bytes, length: int) -> None:
 
 @pytest.mark.parametrize("length", [9, 11, 1 << 24])
 def test_a_bitmap_of_another_length_is_noticed_and_not_unpacked(length: int) -> None:
-    payload = pb.LatticeCreated(lattice_id="x", shape=[80], edges="0")
+    payload = pb.LatticeCreated(lattice_id=LATTICE_ID, shape=[80], edges="0")
     payload.boundaries.append(pb.BOUNDARY_OPEN)
 
     with pytest.raises(DamagedRecord):
@@ -56,7 +58,9 @@ def test_a_bitmap_of_another_length_is_noticed_and_not_unpacked(length: int) -> 
 
 
 def test_a_creation_without_its_bitmap_is_that_of_the_catalogue() -> None:
-    created = LatticeCreated.of("x", blocked_spec(geometry(9, 9), 0.3, 1), vertices=1, edges=1)
+    created = LatticeCreated.of(
+        LATTICE_ID, blocked_spec(geometry(9, 9), 0.3, 1), vertices=1, edges=1
+    )
 
     assert convert.created_from_proto(convert.created_to_proto(created, b""), b"") == replace(
         created, blocked=b""

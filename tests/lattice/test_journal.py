@@ -73,7 +73,10 @@ def _on_events(channel: grpc.aio.Channel) -> World:
 
 
 def creation(wanted: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:
-    return LatticeCreated.of(str(lattice_id or uuid4()), wanted, vertices=5, edges=2**70)
+    free = wanted.geometry
+    return LatticeCreated.of(
+        str(lattice_id or uuid4()), wanted, vertices=free.sites, edges=free.edges
+    )
 
 
 async def create(journal: Journal, tenant: str, wanted: LatticeSpec | None = None) -> str:
@@ -92,7 +95,7 @@ async def whole_catalogue(
 @pytest.mark.parametrize(
     "wanted",
     [
-        spec(10**9, 10**9),
+        spec(*(1 << 6,) * 10, moore=True),
         spec(1),
         LatticeSpec(geometry=Geometry((2, 3, 4), (True, False, True), True, False)),
         blocked_spec(geometry(31, 33, moore=True), 0.3, seed=5),
