@@ -7,7 +7,8 @@ its default; unset messages, `optional` fields and oneof members are left out. A
 `json_text` field is any JSON value, in both directions.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 from google.protobuf import json_format
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 
 from gateway import scalars
 from gateway.contract import entry_fields, is_json_text, is_map, message_class, oneofs
-from gateway.refusal import VIOLATIONS_MAX, Refused, Violation, refused
+from gateway.refusal import VIOLATIONS_MAX, Refused, Violation, joined, refused
 from gateway.scalars import Decode
 
 Encode = Callable[[Any], Any]
@@ -70,6 +71,39 @@ class Decoder:
         if entry["value"].message_type is not None:
             value = _constructed(entry["value"].message_type, value)
         return _map_decoder(scalars.query_decoder(entry["key"]), value)
+
+
+_PATH_SEGMENTS_MAX = 20
+
+
+def json_path_to(descriptor: Descriptor | None, segments: Sequence[str | int]) -> str:
+    """The field that holds what is at `segments` of a message's JSON, as `events[3].json`.
+
+    Ends at the field whose value is JSON of any form, at what is no field, and in messages
+    that hold themselves after so many steps.
+    """
+    path: list[str] = []
+    is_list = True
+    for segment in segments[:_PATH_SEGMENTS_MAX]:
+        if isinstance(segment, int):
+            if not is_list:
+                break
+            path.append(f"[{segment}]")
+            is_list = False
+            continue
+        if descriptor is None or descriptor.full_name.startswith(WELL_KNOWN):
+            break
+        path.append(segment)
+        field = _field_of(descriptor, segment)
+        if field is None or is_map(field):
+            break
+        descriptor, is_list = field.message_type, field.is_repeated
+    return reduce(lambda rest, segment: joined(segment, rest), reversed(path), "")
+
+
+def _field_of(descriptor: Descriptor, name: str) -> FieldDescriptor | None:
+    by_json_name = {field.json_name: field for field in descriptor.fields}
+    return by_json_name.get(name) or descriptor.fields_by_name.get(name)
 
 
 _Field = tuple[str, type, Decode]

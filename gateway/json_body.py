@@ -7,6 +7,8 @@ The standard library's calls back for both, and costs 4 microseconds more on a s
 import json
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import orjson
@@ -26,8 +28,21 @@ class Number:
         return float(self.text)
 
 
+Segment = str | int
+"""A key of an object, or a place in an array."""
+
+
+class RefusedInside(Refused):
+    """Something within the text cannot be taken. Knows where, and not which field that is."""
+
+    def __init__(self, description: str, segments: Sequence[Segment]) -> None:
+        super().__init__([("", description)])
+        self.description = description
+        self.segments = segments
+
+
 def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """The value of a JSON text in UTF-8; raises Refused when it is none.
+    """The value of a JSON text in UTF-8; raises Refused or RefusedInside when it is none.
 
     Objects are dicts of which no key was given twice. Numbers are ints of any size,
     floats, or `Number`s. Nesting is bounded by the interpreter, at somewhat below 1,000
@@ -35,11 +50,9 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """
     try:
         text = body.decode()
-        value = _decoder.decode(text)
-    except RecursionError:
-        _refuse("the body is nested too deep")
-    except ValueError as error:
-        _refuse(f"the body is not JSON: {error}")
+    except UnicodeDecodeError:
+        _refuse("the body is not UTF-8")
+    value = _parsed(text, _decoder)
     if _surrogate(text):
         _refuse_lone_surrogates(body)
     return value
@@ -64,6 +77,17 @@ _DIGITS_KEPT = 15
 _surrogate = re.compile(r"\\u[dD][89a-fA-F]").search
 
 
+def _parsed(text: str, decoder: json.JSONDecoder) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return decoder.decode(text)
+    except RecursionError:
+        raise RefusedInside("is nested too deep", _way_to_the_deep(text)) from None
+    except json.JSONDecodeError as error:
+        _refuse(f"the body is not JSON: {error}")
+    except (_NoNumber, ValueError):  # ValueError: more digits than Python converts
+        raise _no_number(_parsed(text, _marking_decoder)) from None
+
+
 def _decimal(text: str) -> float | Number:
     if len(text) <= _DIGITS_KEPT and "e" not in text and "E" not in text:
         return float(text)
@@ -79,13 +103,103 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    _refuse(f"the body is not JSON: {text} is no JSON value")
+class _NoNumber(Exception):
+    """In place of a number there is something else."""
+
+
+def _refuse_constant(_text: str) -> NoReturn:
+    raise _NoNumber
 
 
 _decoder = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_decimal, parse_constant=_refuse_constant
 )
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """Stands for what is no number, in the second reading that finds its place."""
+
+    description: str
+
+
+def _marked_integer(text: str) -> int | _Mark:
+    try:
+        return int(text)
+    except ValueError:
+        return _Mark("is no number of 64 bits")
+
+
+_marking_decoder = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_float=_decimal,
+    parse_int=_marked_integer,
+    parse_constant=lambda text: _Mark(f"{text} is no JSON value"),
+)
+
+
+def _no_number(value: Any) -> RefusedInside:  # noqa: ANN401 - any JSON value, with marks
+    """The refusal of the first mark. Without recursion: what was read may be deep."""
+    # Each with the way to it, last step first: cheap for values that nobody asks about.
+    to_see: list[tuple[Any, Any]] = [(value, None)]
+    while to_see:
+        here, trail = to_see.pop()
+        if type(here) is _Mark:
+            return RefusedInside(here.description, _segments(trail))
+        if type(here) is dict:
+            to_see += [(item, (trail, key)) for key, item in reversed(here.items())]
+        elif type(here) is list:
+            last = len(here) - 1
+            to_see += [(item, (trail, last - n)) for n, item in enumerate(reversed(here))]
+    return RefusedInside("holds what is no number", ())
+
+
+def _segments(trail: Any) -> list[Segment]:  # noqa: ANN401 - nested pairs
+    found: list[Segment] = []
+    while trail is not None:
+        trail, segment = trail
+        found.append(segment)
+    return found[::-1]
+
+
+_SCANNED_CHARS_MAX = 2**16
+"""So far a text is searched for its depth: some 50 ms, in which nothing else is served."""
+
+_DEPTH_MAX = 500
+"""Deeper than any field may be, and less deep than what the decoder gives up on."""
+
+_sign = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
+
+
+def _way_to_the_deep(text: str) -> list[Segment]:
+    """Where a text is first too deep; empty when that is not near enough to its start."""
+    way: list[Segment] = []
+    is_key = False
+    for match in _sign.finditer(text, 0, _SCANNED_CHARS_MAX):
+        sign = match[0]
+        if sign in "[{":
+            way.append(0 if sign == "[" else "")
+            is_key = sign == "{"
+            if len(way) > _DEPTH_MAX:
+                return way
+        elif sign in "]}" and way:
+            way.pop()
+            is_key = False
+        elif sign == "," and way:
+            place = way[-1]
+            is_key = type(place) is str
+            way[-1] = place + 1 if isinstance(place, int) else place
+        elif is_key and way:
+            way[-1] = _key(sign)
+            is_key = False
+    return []
+
+
+def _key(sign: str) -> str:
+    try:
+        return str(json.loads(sign))
+    except ValueError:
+        return "…"
 
 
 def _refuse_lone_surrogates(body: bytes) -> None:
@@ -105,7 +219,7 @@ def _dumped_spelled(value: Any) -> str:  # noqa: ANN401 - any JSON value
     try:
         return _dumped(_spelled(value))
     except (orjson.JSONEncodeError, RecursionError):
-        raise refused("is nested too deep, or holds a number beyond a double's range") from None
+        raise refused("is nested too deep") from None
 
 
 def _spelled(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -113,7 +227,10 @@ def _spelled(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return {key: _spelled(item) for key, item in value.items()}
     if type(value) is list:
         return [_spelled(item) for item in value]
-    return Number(str(value)) if type(value) is int else value
+    number = Number(str(value)) if type(value) is int else value
+    if type(number) is Number and math.isinf(float(number)):
+        raise refused("holds a number beyond a double's range")
+    return number
 
 
 def _fragment(value: Any) -> orjson.Fragment:  # noqa: ANN401 - orjson's signature

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -15,6 +15,7 @@ Fields = tuple[FieldDescriptor, ...]
 """The way from a request message to one of its values."""
 
 _PARAMETERS_MAX = 1_000
+_NAME_CHARS_MAX = 100
 _DEPTH_MAX = 4
 """Values deeper in a request than this cannot be given in a URL. Bounds recursive messages."""
 
@@ -113,5 +114,18 @@ def _pairs(query_string: bytes) -> list[tuple[str, str]]:
             errors="strict",
             max_num_fields=_PARAMETERS_MAX,
         )
-    except ValueError as error:
-        raise refused(f"the query is not well-formed: {error}") from None
+    except UnicodeDecodeError:
+        raise Refused([(_not_utf8(query_string), "is not UTF-8")]) from None
+    except ValueError:
+        raise refused(f"the query has more than {_PARAMETERS_MAX} parameters") from None
+
+
+def _not_utf8(query_string: bytes) -> str:
+    """The name of the first parameter that is not UTF-8."""
+    for pair in query_string.split(b"&"):
+        try:
+            unquote_to_bytes(pair).decode()
+        except UnicodeDecodeError:
+            name = pair.partition(b"=")[0].replace(b"+", b" ")
+            return unquote_to_bytes(name).decode(errors="replace")[:_NAME_CHARS_MAX]
+    return ""

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from gateway import json_body
-from gateway.codec import Decoder
+from gateway.codec import Decoder, json_path_to
 from gateway.contract import message_class
 from gateway.query import Query, json_path, put
 from gateway.refusal import Refused, refused
@@ -26,11 +27,14 @@ class RequestBuilder:
         ]
         self._decode_body = None
         self._body_field = ""
+        self._body_message: Descriptor | None = message
         if rule.body == WHOLE_BODY:
             self._decode_body = decoder.message(message)
         elif rule.body:
             self._body_field = rule.body
-            self._decode_body = decoder.field(resolve(message, rule.body)[-1])
+            field = resolve(message, rule.body)[-1]
+            self._decode_body = decoder.field(field)
+            self._body_message = field.message_type
         self.query = _query(rule)
         """None when the whole request is in path and body."""
 
@@ -54,7 +58,12 @@ class RequestBuilder:
     def _from_body(self, body: bytes) -> dict[str, Any]:
         if self._decode_body is None or not body:
             return {}
-        value = self._decode_body(json_body.parse(body))
+        try:
+            parsed = json_body.parse(body)
+        except json_body.RefusedInside as error:
+            path = json_path_to(self._body_message, error.segments)
+            raise Refused([(path, error.description)]) from None
+        value = self._decode_body(parsed)
         return {self._body_field: value} if self._body_field else value
 
     def _put_query(self, values: dict[str, Any], query_string: bytes) -> None:

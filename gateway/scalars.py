@@ -150,7 +150,7 @@ def _double(value: object) -> float:
     if type(value) is float:
         return value
     if type(value) is int:
-        return float(value)
+        return _double_of_integer(value)
     text = value.text if type(value) is Number else value
     if type(text) is not str:
         raise refused("must be a number")
@@ -161,6 +161,13 @@ def _double(value: object) -> float:
     if math.isinf(number := float(text)):
         raise refused("is beyond the range of a double")
     return number
+
+
+def _double_of_integer(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise refused("is beyond the range of a double") from None
 
 
 def _float(value: object) -> float:

@@ -173,6 +173,54 @@ async def test_a_bad_body_is_400_and_never_a_crash(body: bytes, client: httpx.As
     assert len(answer.content) < 50_000
 
 
+_DEEP = b"[" * 10_000 + b"]" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "description"),
+    [
+        (b'{"json":[1,{"a":NaN}]}', "json", "NaN is no JSON value"),
+        (b'{"children":[{},{"json":-Infinity}]}', "children[1].json", "-Infinity is no JSON value"),
+        (b'{"number":NaN}', "number", "NaN is no JSON value"),
+        (b'{"text":"]{,","json":' + _DEEP + b"}", "json", "is nested too deep"),
+        (
+            b'{"children":[{"text":"a\\"["},{"json":{"a":%b}}]}' % _DEEP,
+            "children[1].json",
+            "is nested too deep",
+        ),
+        (b'{"text":"%b","json":%b}' % (b"x" * 2**19, _DEEP), "", "is nested too deep"),
+        (b'{"value":' + _DEEP + b"}", "value", "is nested too deep"),
+        (b'{"json":' + b"[" * 255 + b"]" * 255 + b"}", "json", "is nested too deep"),
+        (b'{"json":[1e400]}', "json", "holds a number beyond a double's range"),
+        (b'{"json":' + b"1" * 400 + b"}", "json", "holds a number beyond a double's range"),
+        (b'{"json":' + b"1" * 9_999 + b"}", "json", "is no number of 64 bits"),
+        (b'{"longNumber":' + b"1" * 9_999 + b"}", "longNumber", "is no number of 64 bits"),
+        (b'{"text":"\xff"}', "", "the body is not UTF-8"),
+    ],
+    ids=lambda value: repr(value[:30]),
+)
+async def test_what_is_no_json_of_ours_is_told_with_its_field(
+    body: bytes, field: str, description: str, client: httpx.AsyncClient
+) -> None:
+    headers = {"content-type": "application/json"}
+
+    answer = await client.post("/v1/echo", content=body, headers=headers)
+
+    violations = [{"field": field, "description": description}]
+    assert error(answer)["details"]["violations"] == violations
+
+
+@pytest.mark.parametrize("query", ["text=a&texts=%ff", "text=%e4&texts=a"])
+async def test_a_query_that_is_not_utf8_is_told_with_its_parameter(
+    query: str, client: httpx.AsyncClient
+) -> None:
+    answer = await client.get(f"/v1/echo?{query}")
+
+    name = "texts" if "ff" in query else "text"
+    violations = [{"field": name, "description": "is not UTF-8"}]
+    assert error(answer)["details"]["violations"] == violations
+
+
 @pytest.mark.parametrize(
     "query",
     ["nope=1", "number=x", "number=1&number=2", "%ff=1", "texts=%ff", "a" * 5000, "=", "&x"],

@@ -160,7 +160,7 @@ def test_a_query_sets_fields(text: str, values: dict[str, object]) -> None:
         ("notes=x", "notes"),
         ("chosenNumber=1&chosenText=a", "chosenText"),
         ("child.child.child.child.child.flag=true", "child.child.child.child.child.flag"),
-        ("maybeText=%ff", ""),
+        ("maybeText=%ff", "maybeText"),
         ("&".join(f"texts={n}" for n in range(1001)), ""),
     ],
 )  # fmt: skip
