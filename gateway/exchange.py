@@ -1,6 +1,7 @@
 """One HTTP request and its answer. Knows headers and bytes, and nothing of gRPC."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
@@ -32,6 +33,10 @@ _WATCH_DELAY_S = 0.2
 """Calls shorter than this are not worth a task that watches whether the client is still there."""
 
 
+_DISCARD_DURATION_S = 1.0
+_DISCARDED_BYTES_MAX = 2**25
+
+
 class ClientGone(Exception):
     """The client went away before its answer was complete."""
 
@@ -44,6 +49,7 @@ class Exchange:
     """A request, and the only way by which its answer is sent."""
 
     __slots__ = (
+        "_has_more_body",
         "_send",
         "_write_timeout_s",
         "correlation_id",
@@ -83,6 +89,7 @@ class Exchange:
         """The answer may take as long as it likes."""
         self.receive = receive
         self._send = send
+        self._has_more_body = True
         self._write_timeout_s: float | None = None
 
     @property
@@ -137,7 +144,13 @@ class Exchange:
         self.error_code = error.code
         if not self.status:
             body = error.body(self.correlation_id)
-            await self.respond(error.status, body, headers=error.headers)
+            length = (b"content-length", str(len(body)).encode())
+            media = (b"content-type", JSON)
+            await self.start(error.status, [*API_HEADERS, media, length, *error.headers])
+            await self.write(body)
+            if error.closes_connection and self.announces_body:
+                await self._discard_body()
+            await self.end()
 
     async def send_event(self, event: Event) -> None:
         """Pass on an answer that other ASGI code makes, with what all answers carry."""
@@ -192,12 +205,27 @@ class Exchange:
             if event["type"] == "http.disconnect":
                 raise ClientGone
             chunk = event.get("body", b"")
+            self._has_more_body = event.get("more_body", False)
             size += len(chunk)
             if size > bytes_max:
                 raise errors.body_too_large(bytes_max)
             chunks.append(chunk)
-            if not event.get("more_body", False):
+            if not self._has_more_body:
                 return b"".join(chunks)
+
+    async def _discard_body(self) -> None:
+        """Take more of a refused body, for a while.
+
+        A connection closed while the client still sends is reset, and with it goes the answer
+        that the client has not read yet.
+        """
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_DURATION_S):
+                while self._has_more_body and size < _DISCARDED_BYTES_MAX:
+                    event = await self.receive()
+                    self._has_more_body = event.get("more_body", False)
+                    size += len(event.get("body", b""))
 
 
 class _Watch:

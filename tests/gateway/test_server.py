@@ -72,6 +72,17 @@ async def test_a_body_that_turns_out_too_large_is_413(service: SampleService) ->
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+async def test_a_client_that_sends_too_much_at_once_sees_the_413(service: SampleService) -> None:
+    size = 2**23
+    async with raw(service, body_bytes_max="1024") as connection:
+        answer = await connection.answer(
+            _POST + b"content-length: %d\r\n\r\n" % size, *[b" " * 2**16] * (size // 2**16)
+        )
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert error_of(answer)["code"] == "PAYLOAD_TOO_LARGE"
+
+
 async def test_a_body_of_exactly_the_limit_is_taken(service: SampleService) -> None:
     body = b'{"text": "' + b"x" * 1012 + b'"}'
     assert len(body) == 1024
