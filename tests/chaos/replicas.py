@@ -209,7 +209,8 @@ async def _tail(run: Run) -> list[Recorded]:
 
 
 async def _whole_log(stub: events_pb2_grpc.EventStoreServiceStub) -> list[Recorded]:
-    call = stub.Read(pb.ReadRequest(), timeout=120)
+    # A replica just started again is there; the channel may still wait before it looks.
+    call = stub.Read(pb.ReadRequest(), timeout=120, wait_for_ready=True)
     return [_recorded(event) async for page in call for event in page.events]
 
 
