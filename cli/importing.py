@@ -13,15 +13,10 @@ from typing import BinaryIO, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cli import exit_codes
 from cli.importer import NAMESPACE, Job, Refused, Report, Unavailable, import_lines
 from cli.jsonlines import BadLine, Format
 from services.plumbing import correlation
-
-EX_FAILED = 1
-EX_USAGE = 2
-EX_DATAERR = 65
-EX_UNAVAILABLE = 69
-EX_INTERRUPTED = 130
 
 _PLAIN_INTERVAL_S = 2.0
 
@@ -58,15 +53,15 @@ def run(path: Path, request: Request) -> int:
                 on_trouble=lambda message: shown.say(f"{request.address}: {message}"),
             )
     except BadLine as error:
-        outcome.fail(EX_DATAERR, f"{path}: {error}")
+        outcome.fail(exit_codes.DATAERR, f"{path}: {error}")
     except Unavailable as error:
-        outcome.fail(EX_UNAVAILABLE, f"events at {request.address} is away: {error}")
+        outcome.fail(exit_codes.UNAVAILABLE, f"events at {request.address} is away: {error}")
     except Refused as error:
-        outcome.fail(EX_FAILED, f"events at {request.address} refuses: {error}")
+        outcome.fail(exit_codes.FAILED, f"events at {request.address} refuses: {error}")
     except OSError as error:
-        outcome.fail(EX_USAGE, f"{path}: {error.strerror or error}")
+        outcome.fail(exit_codes.USAGE, f"{path}: {error.strerror or error}")
     except KeyboardInterrupt:
-        outcome.fail(EX_INTERRUPTED, "interrupted")
+        outcome.fail(exit_codes.INTERRUPTED, "interrupted")
     outcome.show(is_json=request.is_json)
     return outcome.exit_code
 
@@ -112,7 +107,7 @@ class _Outcome:
         print(json.dumps(self._told()) if is_json else self._sentence())
         if self._error:
             print(self._error, file=sys.stderr)
-            if self.exit_code in (EX_UNAVAILABLE, EX_INTERRUPTED):
+            if self.exit_code in (exit_codes.UNAVAILABLE, exit_codes.INTERRUPTED):
                 print("Import again to go on; nothing is stored twice.", file=sys.stderr)
 
     def _told(self) -> dict[str, object]:

@@ -12,12 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-EX_FAILED = 1
-EX_USAGE = 2
-EX_DATAERR = 65
-EX_UNAVAILABLE = 69
-EX_CONFIG = 78
-EX_INTERRUPTED = 130
+from cli import exit_codes
 
 DATA_DIR = Path(".girih")
 
@@ -113,7 +108,7 @@ def up(
             ends_when_ready=exit_when_ready,
         )
     except (InUse, Obstructed, Unusable) as error:
-        _fail(str(error), EX_FAILED)
+        _fail(str(error), exit_codes.FAILED)
     except GaveUp as error:
         _fail(str(error), error.exit_code)
 

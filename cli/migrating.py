@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from cli import state
+from cli import exit_codes, state
 from cli.postgres import EmbeddedPostgres, PostgresError
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
@@ -15,9 +15,6 @@ from services.plumbing.settings import ProcessSettings
 
 PACKAGE = "services.events.sql.migrations"
 SCHEMA = "events"
-
-EX_FAILED = 1
-EX_UNAVAILABLE = 69
 
 
 class Failed(Exception):
@@ -36,9 +33,9 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
             url = environ.get("DATABASE_URL") or _embedded_url(data_dir, environ, stack)
             applied = asyncio.run(migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s))
         except (ServiceError, PostgresError) as error:
-            raise Failed(str(error), EX_UNAVAILABLE) from error
+            raise Failed(str(error), exit_codes.UNAVAILABLE) from error
         except (MigrationTimeout, WrongMigrations) as error:
-            raise Failed(str(error), EX_FAILED) from error
+            raise Failed(str(error), exit_codes.FAILED) from error
     print(f"applied {', '.join(applied)}" if applied else "nothing to apply")
 
 

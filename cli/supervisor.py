@@ -13,11 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from cli import process
+from cli import exit_codes, process
 from cli.logs import tail
 from cli.postgres import EmbeddedPostgres, PostgresError
 
-EX_CONFIG = 78
 """A member that ends with this would end with it again: its settings are wrong."""
 
 _POLL_S = 0.05
@@ -207,7 +206,7 @@ class Supervisor:
         watch.is_healthy = False
         name, now = watch.member.name, time.monotonic()
         if watch.member.is_hopeless():
-            raise GaveUp(f"{name} {how}:\n{watch.member.last_words()}", EX_CONFIG)
+            raise GaveUp(f"{name} {how}:\n{watch.member.last_words()}", exit_codes.CONFIG)
         while watch.restarts and watch.restarts[0] < now - self._limits.restart_window_s:
             watch.restarts.popleft()
         if len(watch.restarts) >= self._limits.restart_count_max:
@@ -297,7 +296,7 @@ class Program:
         return None if code is None else _how(code)
 
     def is_hopeless(self) -> bool:
-        return self._child is not None and self._child.poll() == EX_CONFIG
+        return self._child is not None and self._child.poll() == exit_codes.CONFIG
 
     def problem(self) -> str | None:
         return self._problem()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cli import process
-from cli.supervisor import EX_CONFIG, GaveUp, Limits, Program, Supervisor
+from cli.exit_codes import CONFIG
+from cli.supervisor import GaveUp, Limits, Program, Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -131,7 +132,7 @@ def test_restarts_long_ago_are_forgiven(tmp_path: Path) -> None:
 
 
 def test_a_member_with_wrong_settings_is_not_started_again(tmp_path: Path) -> None:
-    code = f"import sys; print('SETTING: is wrong'); sys.exit({EX_CONFIG})"
+    code = f"import sys; print('SETTING: is wrong'); sys.exit({CONFIG})"
     lines: list[str] = []
 
     member = program("one", code, tmp_path, problem=lambda: "not up")
@@ -139,7 +140,7 @@ def test_a_member_with_wrong_settings_is_not_started_again(tmp_path: Path) -> No
     with pytest.raises(GaveUp, match="SETTING: is wrong") as caught:
         supervise(member, lines=lines).run(lambda: True)
 
-    assert caught.value.exit_code == EX_CONFIG
+    assert caught.value.exit_code == CONFIG
     assert lines == []
 
 
