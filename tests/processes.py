@@ -104,60 +104,50 @@ def events_process(
     database_url: str, folder: Path, *, module: str = "services.events", **environ: str
 ) -> tuple[Process, str]:
     """The events service on a port of its own, not started; and its address."""
-    address = f"127.0.0.1:{free_port()}"
-    process = Process(
-        [sys.executable, "-m", module],
-        _DEVELOPMENT
-        | {
-            "DATABASE_URL": database_url,
-            "EVENTS_ADDRESS": address,
-            "EVENTS_METRICS_PORT": str(free_port()),
-        }
-        | environ,
-        folder / f"events-{address.rpartition(':')[2]}.log",
-        lambda: is_serving(address),
-    )
-    return process, address
+    told = {"DATABASE_URL": database_url} | environ
+    return _process("events", module, folder, told, is_serving)
 
 
 def lattice_process(events_address: str, folder: Path, **environ: str) -> tuple[Process, str]:
     """The lattice service on a port of its own, not started; and its address."""
-    address = f"127.0.0.1:{free_port()}"
-    process = Process(
-        [sys.executable, "-m", "services.lattice"],
-        _DEVELOPMENT
-        | {
-            "LATTICE_ADDRESS": address,
-            "LATTICE_EVENTS_ADDRESS": events_address,
-            "LATTICE_METRICS_PORT": str(free_port()),
-        }
-        | environ,
-        folder / f"lattice-{address.rpartition(':')[2]}.log",
-        lambda: is_serving(address),
-    )
-    return process, address
+    told = {"LATTICE_EVENTS_ADDRESS": events_address} | environ
+    return _process("lattice", "services.lattice", folder, told, is_serving)
 
 
 def gateway_process(
     events_address: str, lattice_address: str, folder: Path, **environ: str
 ) -> tuple[Process, str]:
     """The gateway on a port of its own, not started; and its URL."""
-    address = f"127.0.0.1:{free_port()}"
-    url = f"http://{address}"
-    process = Process(
-        [sys.executable, "-m", "gateway"],
-        _DEVELOPMENT
-        | {
-            "GATEWAY_ADDRESS": address,
-            "GATEWAY_EVENTS_ADDRESS": events_address,
-            "GATEWAY_LATTICE_ADDRESS": lattice_address,
-            "GATEWAY_METRICS_PORT": str(free_port()),
-        }
-        | environ,
-        folder / f"gateway-{address.rpartition(':')[2]}.log",
-        lambda: is_http_ready(url),
+    told = {
+        "GATEWAY_EVENTS_ADDRESS": events_address,
+        "GATEWAY_LATTICE_ADDRESS": lattice_address,
+    } | environ
+    process, address = _process(
+        "gateway", "gateway", folder, told, lambda address: is_http_ready(f"http://{address}")
     )
-    return process, url
+    return process, f"http://{address}"
+
+
+def _process(
+    name: str,
+    module: str,
+    folder: Path,
+    environ: Mapping[str, str],
+    is_ready: Callable[[str], bool],
+) -> tuple[Process, str]:
+    """A process of girih on free ports, not started; and its address."""
+    address = f"127.0.0.1:{free_port()}"
+    ports = {
+        f"{name.upper()}_ADDRESS": address,
+        f"{name.upper()}_METRICS_PORT": str(free_port()),
+    }
+    process = Process(
+        [sys.executable, "-m", module],
+        {**_DEVELOPMENT, **ports, **environ},
+        folder / f"{name}-{address.rpartition(':')[2]}.log",
+        lambda: is_ready(address),
+    )
+    return process, address
 
 
 @contextlib.contextmanager
