@@ -17,8 +17,6 @@ from cli import exit_codes, process
 from cli.logs import tail
 from cli.postgres import EmbeddedPostgres, PostgresError
 
-"""A member that ends with this would end with it again: its settings are wrong."""
-
 _POLL_S = 0.05
 
 
@@ -296,6 +294,7 @@ class Program:
         return None if code is None else _how(code)
 
     def is_hopeless(self) -> bool:
+        # Its settings are wrong: it would end like this again.
         return self._child is not None and self._child.poll() == exit_codes.CONFIG
 
     def problem(self) -> str | None:
