@@ -48,7 +48,11 @@ async def open_gateway(
     settings: Settings, contract: Contract, registry: CollectorRegistry, lifecycle: Lifecycle
 ) -> AsyncIterator[Front]:
     """The ASGI application, with its channels open. Raises ContractError."""
-    rules = list(rules_of(contract))
+    rules = [
+        rule
+        for rule in rules_of(contract)
+        if not _service(rule).startswith("girih.accounts.")  # served by the gateway itself
+    ]
     async with open_backends(contract, settings) as backends:
         transcoder = Transcoder(contract, settings, lifecycle)
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)

@@ -50,6 +50,8 @@ def label_of(service: ServiceDescriptor) -> str:
 
 def _served(contract: Contract) -> Iterable[ServiceDescriptor]:
     for service in contract.services:
+        if service.file.package == "girih.accounts.v1":
+            continue  # served by the gateway itself
         if any(http_rules(method) for method in service.methods):
             yield service
 
