@@ -7,16 +7,16 @@ enough to return within a second of its being set.
 import asyncio
 import contextvars
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.budget import Budget
 from services.lattice.errors import ComputeBusy
 from services.plumbing import correlation
 
@@ -47,109 +47,34 @@ class Stop:
             raise Stopped
 
 
-@dataclass(frozen=True, eq=False)
-class _Turn:
-    owner: str
-    size_bytes: int
-    lent: asyncio.Future[None]
-
-
-class ByteBudget:
-    """So many bytes at once, lent in the order of asking. Not for use from several threads.
-
-    An owner that holds some already gets no more than half of all: what it asks for beyond
-    waits, and others pass. Nobody (an empty name) may have them all.
-    """
-
-    def __init__(self, bytes_max: int) -> None:
-        self.bytes_max = bytes_max
-        self.bytes_lent = 0
-        self._lent_to: Counter[str] = Counter()
-        self._waiting: deque[_Turn] = deque()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    def has_room_for(self, size_bytes: int, owner: str = "") -> bool:
-        """Whether that many bytes could be had without waiting."""
-        size_bytes = self._lendable(size_bytes)
-        return not self._waiting and self._fits(size_bytes) and self._in_share(size_bytes, owner)
-
-    async def take(self, size_bytes: int, owner: str = "") -> int:
-        """Wait for that many bytes, or for all there are when that is less, and tell which."""
-        turn = _Turn(owner, self._lendable(size_bytes), asyncio.get_running_loop().create_future())
-        self._waiting.append(turn)
-        self._lend()
-        try:
-            await turn.lent
-        except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-                self._lend()
-            else:
-                self.give_back(turn.size_bytes, owner)
-            raise
-        return turn.size_bytes
-
-    def give_back(self, size_bytes: int, owner: str = "") -> None:
-        """Return bytes that `take` told of, all or some of them."""
-        self.bytes_lent -= size_bytes
-        self._lent_to[owner] -= size_bytes
-        if not self._lent_to[owner]:
-            del self._lent_to[owner]
-        self._lend()
-
-    def _lend(self) -> None:
-        passed = set()
-        for turn in list(self._waiting):
-            # Who is passed is passed whole, or its small calls would starve its large one.
-            if turn.owner in passed or not self._in_share(turn.size_bytes, turn.owner):
-                passed.add(turn.owner)
-                continue
-            if not self._fits(turn.size_bytes):
-                return
-            self._waiting.remove(turn)
-            self.bytes_lent += turn.size_bytes
-            self._lent_to[turn.owner] += turn.size_bytes
-            if not turn.lent.done():
-                turn.lent.set_result(None)
-
-    def _lendable(self, size_bytes: int) -> int:
-        return min(size_bytes, self.bytes_max)
-
-    def _fits(self, size_bytes: int) -> bool:
-        return self.bytes_lent + size_bytes <= self.bytes_max
-
-    def _in_share(self, size_bytes: int, owner: str) -> bool:
-        held = self._lent_to[owner] if owner else 0
-        return held == 0 or held + size_bytes <= self.bytes_max // 2
-
-
 class Compute:
     """Threads for work, and the bytes that the work of all of them may take.
 
-    Work first reserves its bytes, in the order of asking. When as much waits as may wait,
-    more is refused with ComputeBusy and a delay told from how long work takes just now. A
-    tenant may have half of the bytes and half of the line, so that others get their turn.
+    Work first reserves its bytes, then waits for a thread; tenants take turns at both. When
+    as much waits as may wait, more is refused with ComputeBusy and a delay told from how
+    long work takes just now. A tenant may have half of the bytes, half of the line, and so
+    many threads as are asked for. There is one thread more, which only another tenant gets:
+    it begins at once, however long the work of the first takes, and the system shares the
+    cores between them.
     """
 
     def __init__(self, *, threads: int, bytes_max: int, waiting_max: int) -> None:
         self.threads = threads
-        self.budget = ByteBudget(bytes_max)
+        self.bytes = Budget(bytes_max, share=bytes_max // 2)
+        self._turns = Budget(threads + 1, share=threads)
         self._waiting_max = waiting_max
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="lattice")
+        self._executor = ThreadPoolExecutor(threads + 1, thread_name_prefix="lattice")
         self._stops: set[Stop] = set()
         self._calls: Counter[str] = Counter()
         self._mean_s = _RETRY_SHORTEST_S
 
     @property
     def running(self) -> int:
-        return min(len(self._stops), self.threads)
+        return self._turns.lent
 
     @property
     def waiting(self) -> int:
-        return self.budget.waiting + len(self._stops) - self.running
+        return self.bytes.waiting + self._turns.waiting
 
     @asynccontextmanager
     async def reserve(
@@ -169,7 +94,7 @@ class Compute:
                 waiting=self.waiting,
             )
         with self._in_line(owner):
-            reservation = Reservation(self, owner, await self.budget.take(size_bytes, owner))
+            reservation = Reservation(self, owner, await self.bytes.take(size_bytes, owner))
             try:
                 yield reservation
             finally:
@@ -180,15 +105,22 @@ class Compute:
         async with self.reserve(size_bytes, admitted=admitted) as reservation:
             return await reservation.run(work)
 
-    def submit(self, work: Callable[[Stop], T], stop: Stop) -> Future[T]:
-        """Give work to a thread, in the context of the caller."""
+    async def submit(self, owner: str, work: Callable[[Stop], T], stop: Stop) -> Future[T]:
+        """Wait for a thread and give it the work, in the context of the caller."""
+        await self._turns.take(1, owner)
         context = contextvars.copy_context()
-        future = self._executor.submit(context.run, self._timed, work, stop)
+        try:
+            future = self._executor.submit(context.run, self._timed, work, stop)
+        except BaseException:
+            self._turns.give_back(1, owner)
+            raise
         self._stops.add(stop)
         return future
 
-    def finished(self, stop: Stop) -> None:
+    def finished(self, owner: str, stop: Stop) -> None:
+        """The thread that was given work has ended it."""
         self._stops.discard(stop)
+        self._turns.give_back(1, owner)
 
     async def close(self) -> None:
         """Stop all work and wait until the threads have ended."""
@@ -197,10 +129,10 @@ class Compute:
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 
     def _has_room_for(self, size_bytes: int, owner: str) -> bool:
-        return len(self._stops) < self.threads and self.budget.has_room_for(size_bytes, owner)
+        return self._turns.has_room_for(1, owner) and self.bytes.has_room_for(size_bytes, owner)
 
     def _is_full_for(self, owner: str) -> bool:
-        if owner and self._calls[owner] >= self.threads + self._waiting_max // 2:
+        if self._calls[owner] >= self.threads + self._waiting_max // 2:
             return True
         return self.waiting >= self._waiting_max
 
@@ -243,7 +175,7 @@ class Reservation:
     async def run(self, work: Callable[[Stop], T]) -> T:
         """Run work in a thread. When the caller is cancelled the work is told to stop."""
         stop = Stop()
-        future = self._compute.submit(work, stop)
+        future = await self._compute.submit(self._owner, work, stop)
         self._working += 1
         future.add_done_callback(lambda _: self._tell_loop(stop))
         try:
@@ -256,7 +188,7 @@ class Reservation:
         """Give back all but that many bytes: work that took more must have ended."""
         spare_bytes = max(0, self._bytes_held - size_bytes)
         self._bytes_held -= spare_bytes
-        self._compute.budget.give_back(spare_bytes, self._owner)
+        self._compute.bytes.give_back(spare_bytes, self._owner)
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call `then` once no thread works for this reservation."""
@@ -268,7 +200,7 @@ class Reservation:
             self._loop.call_soon_threadsafe(self._done, stop)
 
     def _done(self, stop: Stop) -> None:
-        self._compute.finished(stop)
+        self._compute.finished(self._owner, stop)
         self._working -= 1
         self._if_idle()
 

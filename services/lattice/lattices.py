@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import UUID, uuid4, uuid5
 
+from services.lattice.budget import Budget
 from services.lattice.cache import ByteCache
 from services.lattice.catalogue import Catalogue
 from services.lattice.domain import Lattice, LatticeSpec, NewLattice
@@ -105,7 +106,7 @@ class Lattices:
         self._freshness_s = freshness_s
         self._confirm_timeout_s = confirm_timeout_s
         self._reading: dict[Key, asyncio.Task[_Known]] = {}
-        self._loads = asyncio.Semaphore(_LOADS_AT_ONCE)
+        self._loads = Budget(_LOADS_AT_ONCE, share=_LOADS_AT_ONCE // 2)
 
     @property
     def cache(self) -> CacheState:
@@ -209,7 +210,7 @@ class Lattices:
             done.exception()
 
     async def _load(self, key: Key) -> _Known:
-        async with self._loads:
+        async with self._loads.borrowed(1, key[0]):
             reading = await self._journal.read(*key)
             held = await asyncio.to_thread(_held, reading)
             # Where something is recorded already, no lattice can be created any more.

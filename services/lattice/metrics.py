@@ -60,9 +60,7 @@ class StateMetrics(Collector):
         compute, cache = self._compute, self._lattices.cache
         yield _gauge("lattice_compute_running", "Threads at work.", compute.running)
         yield _gauge("lattice_compute_waiting", "Calls that wait for them.", compute.waiting)
-        yield _gauge(
-            "lattice_compute_bytes", "Memory lent to calls, in bytes.", compute.budget.bytes_lent
-        )
+        yield _gauge("lattice_compute_bytes", "Memory lent to calls, in bytes.", compute.bytes.lent)
         yield _gauge(
             "lattice_searches_bytes",
             "Memory kept for searches, in bytes.",

@@ -4,12 +4,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
 from services.lattice.compute import Compute, Stop
 from services.lattice.errors import ComputeBusy
 from services.plumbing.correlation import Call, bind
+
+T = TypeVar("T")
 
 
 class Gate:
@@ -37,17 +40,25 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+def run_of(
+    tenant: str, compute: Compute, size_bytes: int, work: Callable[[Stop], T]
+) -> asyncio.Task[T]:
+    """A call of a tenant, begun."""
+    with bind(Call(correlation_id="x", tenant=tenant)):
+        return asyncio.create_task(compute.run(size_bytes, work))
+
+
 async def test_work_is_refused_with_a_delay_when_too_much_waits() -> None:
-    compute, gate = Compute(threads=1, bytes_max=10, waiting_max=2), Gate()
-    running = [asyncio.create_task(compute.run(4, gate)) for _ in range(3)]
+    compute, gate = Compute(threads=1, bytes_max=100, waiting_max=2), Gate()
+    running = [run_of(tenant, compute, 4, gate) for tenant in "aabb"]
     await until(lambda: compute.waiting == 2)
 
     with pytest.raises(ComputeBusy) as busy:
-        await compute.run(1, gate)
+        await run_of("c", compute, 1, gate)
     gate.open.set()
 
     assert busy.value.retry_after_s
-    assert await asyncio.gather(*running) == ["done"] * 3
+    assert await asyncio.gather(*running) == ["done"] * 4
     await compute.close()
 
 
@@ -65,25 +76,22 @@ async def test_no_more_bytes_are_lent_than_there_are() -> None:
         with lock:
             held[0] -= 30
 
-    await asyncio.gather(*(compute.run(30, work) for _ in range(60)))
+    await asyncio.gather(*(run_of(f"t{n % 6}", compute, 30, work) for n in range(60)))
 
     assert most[0] == 90
-    assert compute.budget.bytes_lent == 0
+    await until(lambda: compute.bytes.lent == 0)
     await compute.close()
 
 
 async def test_a_large_reservation_is_not_overtaken_for_ever_by_small_ones() -> None:
     compute, gate = Compute(threads=4, bytes_max=10, waiting_max=100), Gate()
     order: list[str] = []
-
-    async def run(name: str, size_bytes: int) -> None:
-        async with compute.reserve(size_bytes):
-            order.append(name)
-
-    first = asyncio.create_task(compute.run(5, gate))
+    first = run_of("a", compute, 5, gate)
     await gate.until_begun()
-    rest = [asyncio.create_task(run("large", 8)), asyncio.create_task(run("small", 1))]
-    await until(lambda: compute.budget.waiting == 2)
+
+    rest = [run_of("b", compute, 8, noting(order, "large"))]
+    rest += [run_of("c", compute, 1, noting(order, "small"))]
+    await until(lambda: compute.bytes.waiting == 2)
     gate.open.set()
     await asyncio.gather(first, *rest)
 
@@ -91,24 +99,26 @@ async def test_a_large_reservation_is_not_overtaken_for_ever_by_small_ones() -> 
     await compute.close()
 
 
-def run_of(
-    tenant: str, compute: Compute, size_bytes: int, work: Callable[[Stop], str]
-) -> asyncio.Task[str]:
-    """A call of a tenant, begun."""
-    with bind(Call(correlation_id="x", tenant=tenant)):
-        return asyncio.create_task(compute.run(size_bytes, work))
+def noting(order: list[str], name: str) -> Callable[[Stop], str]:
+    """Work that does nothing but note that it was done."""
+
+    def work(_: Stop) -> str:
+        order.append(name)
+        return name
+
+    return work
 
 
 async def test_a_tenant_leaves_half_of_the_bytes_to_others() -> None:
     compute, gate = Compute(threads=9, bytes_max=10, waiting_max=100), Gate()
 
     calls = [run_of("greedy", compute, 2, gate) for _ in range(5)]
-    await until(lambda: compute.budget.waiting == 3)
+    await until(lambda: compute.bytes.waiting == 3)
 
     assert await run_of("other", compute, 5, lambda _: "computed") == "computed"
     gate.open.set()
     assert await asyncio.gather(*calls) == ["done"] * 5
-    await until(lambda: compute.budget.bytes_lent == 0)
+    await until(lambda: compute.bytes.lent == 0)
     await compute.close()
 
 
@@ -118,15 +128,9 @@ async def test_a_tenant_with_a_large_call_gets_it_computed_alone() -> None:
     small = run_of("t", compute, 1, gate)
     await gate.until_begun()
 
-    def note(name: str) -> Callable[[Stop], str]:
-        def work(_: Stop) -> str:
-            order.append(name)
-            return name
-
-        return work
-
-    rest = [run_of("t", compute, 9, note("large")), run_of("t", compute, 1, note("small"))]
-    await until(lambda: compute.budget.waiting == 2)
+    rest = [run_of("t", compute, 9, noting(order, "large"))]
+    rest += [run_of("t", compute, 1, noting(order, "small"))]
+    await until(lambda: compute.bytes.waiting == 2)
     gate.open.set()
     await asyncio.gather(small, *rest)
 
@@ -145,6 +149,19 @@ async def test_a_tenant_leaves_half_of_the_line_to_others() -> None:
     gate.open.set()
 
     assert await asyncio.gather(*calls) == ["done"] * 5
+    await compute.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+async def test_a_tenant_is_computed_at_once_however_much_another_computes(threads: int) -> None:
+    compute, gate = Compute(threads=threads, bytes_max=10_000, waiting_max=1_000), Gate()
+    calls = [run_of("greedy", compute, 1, gate) for _ in range(500)]
+    await until(lambda: compute.waiting == 500 - threads)
+
+    assert await run_of("other", compute, 1, lambda _: "computed") == "computed"
+    assert compute.running == threads
+    gate.open.set()
+    assert await asyncio.gather(*calls) == ["done"] * 500
     await compute.close()
 
 
@@ -177,9 +194,9 @@ async def test_bytes_stay_lent_until_the_thread_has_let_go_of_them() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert compute.budget.bytes_lent == 10
+    assert compute.bytes.lent == 10
     release.set()
-    await until(lambda: compute.budget.bytes_lent == 0)
+    await until(lambda: compute.bytes.lent == 0)
     await compute.close()
 
 
@@ -188,7 +205,7 @@ async def test_a_caller_that_leaves_the_line_takes_no_bytes() -> None:
     running = asyncio.create_task(compute.run(10, gate))
     await gate.until_begun()
     waiting = asyncio.create_task(compute.run(10, gate))
-    await until(lambda: compute.budget.waiting == 1)
+    await until(lambda: compute.bytes.waiting == 1)
 
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -196,7 +213,7 @@ async def test_a_caller_that_leaves_the_line_takes_no_bytes() -> None:
     gate.open.set()
     await running
 
-    await until(lambda: compute.budget.bytes_lent == 0)
+    await until(lambda: compute.bytes.lent == 0)
     assert compute.waiting == 0
     await compute.close()
 
@@ -223,7 +240,7 @@ async def test_a_failure_of_work_is_that_of_its_call() -> None:
     with pytest.raises(ZeroDivisionError):
         await compute.run(10, fail)
 
-    await until(lambda: compute.budget.bytes_lent == 0)
+    await until(lambda: compute.bytes.lent == 0)
     await compute.close()
 
 

@@ -326,7 +326,7 @@ async def test_a_search_that_nobody_waits_for_ends_within_a_second(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    while compute.running or compute.budget.bytes_lent:  # noqa: ASYNC110 - a thread ends
+    while compute.running or compute.bytes.lent:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.01)
 
     assert time.monotonic() - began_s < 1
@@ -355,7 +355,7 @@ async def test_a_batch_that_is_not_read_on_holds_nothing(compute: Compute, engin
     await anext(answers)
     await asyncio.sleep(0.05)
 
-    assert (compute.budget.bytes_lent, compute.running) == (0, 0)
+    assert (compute.bytes.lent, compute.running) == (0, 0)
     await answers.aclose()
 
 
@@ -373,7 +373,7 @@ async def test_distances_that_are_not_read_on_hold_no_more_than_what_is_left(
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
 
     async with aclosing(engine.distances(wanted, query)) as parts:
-        left = [compute.budget.bytes_lent async for _ in parts]
+        left = [compute.bytes.lent async for _ in parts]
 
     assert left == [3 * 65_536 * 4, 2 * 65_536 * 4, 65_536 * 4, 0]
 
@@ -387,7 +387,7 @@ async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
     async with aclosing(engine.distances(wanted, query)) as parts:
         await anext(parts)
 
-        assert compute.budget.bytes_lent == 0
+        assert compute.bytes.lent == 0
 
 
 async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> None:
@@ -403,7 +403,7 @@ async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> 
     assert len(parts) == 4
     with pytest.raises(PartNotTaken):
         await stopped
-    assert compute.budget.bytes_lent == 0
+    assert compute.bytes.lent == 0
     await compute.close()
 
 
@@ -431,14 +431,14 @@ async def test_a_reader_that_is_cancelled_is_cancelled(compute: Compute, engine:
     region = Region(origin=(0, 0), shape=(512, 512))
     query = DistanceQuery(sources=((0, 0),), region=region)
     reader = asyncio.create_task(linger(engine.distances(wanted, query)))
-    while not compute.budget.bytes_lent or compute.running:  # noqa: ASYNC110 - a thread ends
+    while not compute.bytes.lent or compute.running:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.001)
 
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
 
-    assert compute.budget.bytes_lent == 0
+    assert compute.bytes.lent == 0
 
 
 async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() -> None:

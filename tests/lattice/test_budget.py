@@ -1,0 +1,118 @@
+"""Who is lent what, and when."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from services.lattice.budget import Budget
+
+
+class Borrowers:
+    """Ask a budget in the order told, hold what they get for a step, and note who got it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.served: list[str] = []
+        self._budget = budget
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def ask(self, owner: str, amount: int = 1) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._borrow(owner, amount))
+        self._tasks.append(task)
+        await asyncio.sleep(0)
+        return task
+
+    async def done(self) -> str:
+        await asyncio.gather(*self._tasks)
+        return "".join(self.served)
+
+    async def _borrow(self, owner: str, amount: int) -> None:
+        async with self._budget.borrowed(amount, owner):
+            self.served.append(owner)
+            await asyncio.sleep(0)
+
+
+async def served(budget: Budget, asking: str) -> str:
+    """In which order owners are served that ask, by a name of one letter, while all is lent."""
+    lent = await budget.take(budget.most, "first")
+    borrowers = Borrowers(budget)
+    for owner in asking:
+        await borrowers.ask(owner)
+    budget.give_back(lent, "first")
+    return await borrowers.done()
+
+
+async def test_owners_take_turns_whoever_asks_more() -> None:
+    assert await served(Budget(1, share=1), "aaaaabbbc") == "abcababaa"
+
+
+async def test_an_owner_that_asks_late_comes_before_the_rest_of_a_long_line() -> None:
+    budget = Budget(2, share=1)
+    borrowers = Borrowers(budget)
+    held = [await budget.take(1, owner) for owner in "xy"]
+    for owner in "a" * 50 + "b":
+        await borrowers.ask(owner)
+    for amount, owner in zip(held, "xy", strict=True):
+        budget.give_back(amount, owner)
+
+    assert (await borrowers.done()).index("b") < 2
+
+
+async def test_what_is_beyond_an_owners_share_is_left_to_others() -> None:
+    budget = Budget(10, share=5)
+    await budget.take(5, "a")
+    waiting = asyncio.create_task(budget.take(1, "a"))
+    await asyncio.sleep(0)
+
+    assert await budget.take(5, "b") == 5
+    assert not waiting.done()
+    budget.give_back(1, "a")
+    assert await waiting == 1
+
+
+async def test_a_large_turn_is_not_overtaken_for_ever_by_small_ones_of_others() -> None:
+    budget = Budget(10, share=5)
+    held = await budget.take(4, "a")
+    large = asyncio.create_task(budget.take(8, "b"))
+    small = asyncio.create_task(budget.take(1, "c"))
+    await asyncio.sleep(0)
+
+    assert not large.done()
+    assert not small.done()
+    budget.give_back(held, "a")
+    assert (await large, await small) == (8, 1)
+
+
+async def test_more_than_there_is_is_lent_as_all_there_is() -> None:
+    budget = Budget(10, share=5)
+
+    assert await budget.take(1_000, "a") == 10
+
+
+@pytest.mark.parametrize("gone", range(6))
+async def test_who_leaves_the_line_holds_nobody_up_and_keeps_nothing(gone: int) -> None:
+    budget = Budget(1, share=1)
+    await budget.take(1, "first")
+    borrowers = Borrowers(budget)
+    tasks = [await borrowers.ask(owner) for owner in "aabbcc"]
+
+    tasks[gone].cancel()
+    budget.give_back(1, "first")
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert Counter(borrowers.served) == Counter("aabbcc") - Counter("aabbcc"[gone])
+    assert (budget.lent, budget.waiting) == (0, 0)
+
+
+async def test_what_is_lent_to_one_who_left_at_that_moment_returns() -> None:
+    budget = Budget(1, share=1)
+    await budget.take(1, "a")
+    leaving = asyncio.create_task(budget.take(1, "b"))
+    await asyncio.sleep(0)
+
+    budget.give_back(1, "a")
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+    assert budget.lent == 0
