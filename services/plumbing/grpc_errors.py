@@ -56,6 +56,8 @@ _MESSAGE_CHARS_MAX = 1_000
 _VIOLATIONS_BYTES_MAX = 3_000
 _DESCRIPTION_CHARS_MAX = 300
 
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
 M = TypeVar("M", bound=Message)
 DetailsOf = Callable[[ServiceError], Sequence[Message]]
 
@@ -107,13 +109,22 @@ class RemoteError:
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> RemoteError:
     """Read an error back into its parts. Details that do not parse are left out."""
-    details = tuple(_details(error))
+    return _remote(error.code(), error.details() or "", tuple(_details(error)))
+
+
+def from_status(status: status_pb2.Status) -> RemoteError:
+    """Read a status that stands in a message. One with a code nobody knows is UNKNOWN."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _remote(code, status.message, tuple(status.details))
+
+
+def _remote(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> RemoteError:
     info = _first(details, error_details_pb2.ErrorInfo())
     request = _first(details, error_details_pb2.BadRequest())
     retry = _first(details, error_details_pb2.RetryInfo())
     return RemoteError(
-        code=error.code(),
-        message=error.details() or "",
+        code=code,
+        message=message,
         reason=info.reason if info else "",
         domain=info.domain if info else "",
         metadata=dict(info.metadata) if info else {},
