@@ -1,4 +1,4 @@
-"""A PostgreSQL for the tests, and a database for each that asks."""
+"""A PostgreSQL and an authority for the tests, and a database for each that asks."""
 
 import secrets
 from collections.abc import Iterator
@@ -6,9 +6,16 @@ from collections.abc import Iterator
 import pytest
 
 from cli.postgres import DATABASE, EmbeddedPostgres
+from tests.authority import Authority
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database may lie about durability, except in tests of durability."""
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whose tokens the tests call with."""
+    return Authority.create(tmp_path_factory.mktemp("authority") / "keys")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """A gRPC channel as every client of ours opens one: it carries the current call along.
 
-Correlation, causation, tenant, trace and deadline of the call being served travel with every
-call made on its behalf. This wraps the channel's own callables instead of using interceptors,
-which would put a task around every call.
+Correlation, causation, trace and deadline of the call being served travel with every call made
+on its behalf, and the token that whoever opened the channel chooses. This wraps the channel's
+own callables instead of using interceptors, which would put a task around every call.
 """
 
 import json
@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from services.plumbing import correlation
+from services.plumbing.correlation import TOKEN_KEY
 
 _MESSAGE_BYTES_MAX = 8 * 2**20 + 2**19
 _METADATA_BYTES_MAX = 64 * 2**10
@@ -20,32 +21,48 @@ _METADATA_BYTES_MAX = 64 * 2**10
 _Call = Callable[..., Any]
 
 
-def open_channel(address: str, *, message_bytes_max: int = _MESSAGE_BYTES_MAX) -> grpc.aio.Channel:
+Bearer = Callable[[], str]
+"""Gives the token for the call that is being made, or empty text for none."""
+
+
+def open_channel(
+    address: str,
+    *,
+    bearer: Bearer | None = None,
+    tls: grpc.ChannelCredentials | None = None,
+    message_bytes_max: int = _MESSAGE_BYTES_MAX,
+) -> grpc.aio.Channel:
     """A channel to `address` (host:port or dns:///name:port). Connects when first used.
 
-    Calls take the current call's remaining time as their deadline unless told a `timeout`.
-    Close it, or use it as a context manager.
+    Calls take the current call's remaining time as their deadline unless told a `timeout`,
+    and the token that `bearer` gives, which is asked for every call. `tls` comes from
+    `tls.channel_credentials`; without, nothing is encrypted. Close the channel, or use it as
+    a context manager.
     """
-    return _CarryingChannel(grpc.aio.insecure_channel(address, options=_options(message_bytes_max)))
+    options = _options(message_bytes_max)
+    if tls is None:
+        return _CarryingChannel(grpc.aio.insecure_channel(address, options=options), bearer)
+    return _CarryingChannel(grpc.aio.secure_channel(address, tls, options=options), bearer)
 
 
 class _CarryingChannel(grpc.aio.Channel):
     """Adds the current call's metadata and deadline to every call of `inner`."""
 
-    def __init__(self, inner: grpc.aio.Channel) -> None:
+    def __init__(self, inner: grpc.aio.Channel, bearer: Bearer | None) -> None:
         self._inner = inner
+        self._bearer = bearer or _nobody
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - gRPC's own signature
-        return _carrying(self._inner.unary_unary(*args, **kwargs))
+        return _carrying(self._inner.unary_unary(*args, **kwargs), self._bearer)
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return _carrying(self._inner.unary_stream(*args, **kwargs))
+        return _carrying(self._inner.unary_stream(*args, **kwargs), self._bearer)
 
     def stream_unary(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return _carrying(self._inner.stream_unary(*args, **kwargs))
+        return _carrying(self._inner.stream_unary(*args, **kwargs), self._bearer)
 
     def stream_stream(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return _carrying(self._inner.stream_stream(*args, **kwargs))
+        return _carrying(self._inner.stream_stream(*args, **kwargs), self._bearer)
 
     async def close(self, grace: float | None = None) -> None:
         await self._inner.close(grace)
@@ -66,7 +83,7 @@ class _CarryingChannel(grpc.aio.Channel):
         await self.close()
 
 
-def _carrying(call: Any) -> _Call:  # noqa: ANN401 - one of four multi-callables
+def _carrying(call: Any, bearer: Bearer) -> _Call:  # noqa: ANN401 - one of four multi-callables
     def start(
         request: Any = None,  # noqa: ANN401 - a message, or an iterator of them
         *,
@@ -75,6 +92,9 @@ def _carrying(call: Any) -> _Call:  # noqa: ANN401 - one of four multi-callables
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         carried = correlation.outgoing_metadata()
+        token = bearer()
+        if token:
+            carried = (*carried, (TOKEN_KEY, f"Bearer {token}"))
         if metadata:
             own = tuple(metadata)
             named = {key for key, _ in own}
@@ -84,6 +104,10 @@ def _carrying(call: Any) -> _Call:  # noqa: ANN401 - one of four multi-callables
         return call(request, timeout=timeout, metadata=carried, **kwargs)
 
     return start
+
+
+def _nobody() -> str:
+    return ""
 
 
 def _remaining_s() -> float | None:

@@ -10,12 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from services.plumbing.identity import Principal
 
 CORRELATION_KEY = "x-correlation-id"
 CAUSATION_KEY = "x-causation-id"
 TENANT_KEY = "x-tenant-id"
 TRACEPARENT_KEY = "traceparent"
+TOKEN_KEY = "authorization"  # noqa: S105 - the name of a key of metadata
 
 DEFAULT_TENANT = "default"
 
@@ -36,6 +39,10 @@ class Call:
     traceparent: str = ""
     deadline_s: float | None = None
     """On the clock of `time.monotonic()`; None when the call may take any time."""
+    principal: Principal | None = None
+    """Who makes the call, as its token proves; None where no token is asked for."""
+    token: str = field(default="", repr=False)
+    """The token the call came with, to be passed on and never to be written down."""
 
     def remaining_s(self) -> float | None:
         """How long the call may still take, never below zero."""

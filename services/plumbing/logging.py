@@ -15,14 +15,16 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from services.plumbing import correlation
-from services.plumbing.settings import LogFormat, ProcessSettings
+
+if TYPE_CHECKING:  # settings say what is wrong with files, whose readers log
+    from services.plumbing.settings import LogFormat, ProcessSettings
 
 Render = Callable[[EventDict], bytes]
 
@@ -114,7 +116,7 @@ class _Log:
 _log: _Log | None = None
 
 
-def configure(settings: ProcessSettings, descriptor: int | None = None) -> None:
+def configure(settings: "ProcessSettings", descriptor: int | None = None) -> None:
     """Send all logs of this process, the libraries' included, to `descriptor` (or stdout)."""
     global _log  # noqa: PLW0603 - a process has one log
     close()
@@ -173,7 +175,7 @@ def write_line(level: str, fields: EventDict) -> None:
         log.writer.write(log.render({**fields, "level": level, "timestamp": datetime.now(UTC)}))
 
 
-def _renderer(log_format: LogFormat) -> Render:
+def _renderer(log_format: "LogFormat") -> Render:
     return _render_json if log_format == "json" else _render_console
 
 

@@ -8,6 +8,7 @@ an environment variable: the class's prefix and the field's name in capitals, or
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,7 @@ MESSAGE_BYTES = 8 * 2**20 + 2**19
 Environment = Literal["development", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
+Transport = Literal["tls", "mtls", "mesh", "plain"]
 
 _PLACEHOLDER = re.compile(
     r"<[^>]*>|\$\{|change[-_]?me|your[-_]|placeholder|\bexample\.(com|org|net)\b"
@@ -135,7 +137,27 @@ class WrongSettings(Exception):
         self.problems = problems
 
 
-class ServerSettings(ProcessSettings):
+class PeerSettings(ProcessSettings):
+    """What a process is told beside that calls our other processes, or is called by them."""
+
+    trusted_keys: Path | None = Field(default=None, validation_alias="GIRIH_TRUSTED_KEYS")
+    """Required. The file with the public keys whose tokens count: a JWKS, each key with
+    the issuer that signs with it as `iss`. It is read again when it changes."""
+    transport: Transport | None = Field(default=None, validation_alias="GIRIH_TRANSPORT")
+    """How calls between our processes are kept from others: `tls` encrypts them, `mtls` asks for
+    the caller's certificate too, `mesh` says that something around the processes does it, and
+    `plain` is for one machine. Required in production, where plain is refused. Unset means
+    plain in development."""
+    tls_certificate: Path | None = Field(default=None, validation_alias="GIRIH_TLS_CERTIFICATE")
+    """The file with this process's certificate and those between it and the authority (PEM)."""
+    tls_key: Path | None = Field(default=None, validation_alias="GIRIH_TLS_KEY")
+    """The file with the private key of that certificate (PEM, not encrypted)."""
+    tls_ca: Path | None = Field(default=None, validation_alias="GIRIH_TLS_CA")
+    """The file with the certificates of the authorities that the others' come from (PEM). Unset
+    means those that this machine trusts anyway, which mtls refuses."""
+
+
+class ServerSettings(PeerSettings):
     """What a process that serves gRPC is told beside."""
 
     address: str = Field(default="127.0.0.1:0", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")
