@@ -81,7 +81,8 @@ $(VENV)/.girih: pyproject.toml
 
 # buf resolves imports only inside its workspace, so the annotations are laid there.
 build/googleapis: $(VENV)/.dev
-	@mkdir -p $@/google/api
+	@mkdir -p $@/google/api $@/google/rpc
 	@$(BIN)/python -c 'import shutil; from pathlib import Path; from google.api import http_pb2; \
-	  [shutil.copy(Path(http_pb2.__file__).parent / name, "$@/google/api") for name in ("annotations.proto", "http.proto")]'
+	  google = Path(http_pb2.__file__).parents[1]; \
+	  [shutil.copy(google / name, Path("$@/google") / name) for name in ("api/annotations.proto", "api/http.proto", "api/httpbody.proto", "rpc/status.proto")]'
 	@touch $@

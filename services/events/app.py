@@ -41,7 +41,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     add_service(
         server,
         SERVICE,
-        EventStoreServicer(sequencers, store, database),
+        EventStoreServicer(sequencers, store, database, DOMAIN, server.stopping),
         raw_responses={"Read"},
         without_tenant={"GetDatabaseStatus"},
     )

@@ -17,8 +17,11 @@ from services.events.domain import NewEvent, PlacedEvent, Placement, Preconditio
 from services.events.errors import PreconditionFailed
 from services.events.reader import Span
 from services.events.store import DatabaseStatus, StreamEnds
+from services.plumbing import grpc_errors
 from services.plumbing.correlation import Call
 from services.plumbing.errors import ServiceError, Violations
+
+AnyAppendRequest = pb.AppendRequest | pb.AppendStreamRequest
 
 Found = list[tuple[str, str]]
 """Bad fields of a message, and what is wrong with them."""
@@ -42,7 +45,7 @@ _NOT_AN_ID = "must be a UUID as lower-case text with hyphens, or empty"
 # Appends
 
 
-async def proposal(request: pb.AppendRequest, call: Call) -> domain.Proposal:
+async def proposal(request: AnyAppendRequest, call: Call) -> domain.Proposal:
     """What `request` asks to append, with ids where it has none.
 
     Raises `InvalidInput` with every bad field. Lets other calls run between the events of
@@ -75,6 +78,26 @@ async def proposal(request: pb.AppendRequest, call: Call) -> domain.Proposal:
 def append_response(placements: Sequence[Placement]) -> pb.AppendResponse:
     """The placements in the order of the request."""
     response = pb.AppendResponse()
+    _add_placements(response, placements)
+    return response
+
+
+def append_stream_response(placements: Sequence[Placement]) -> pb.AppendStreamResponse:
+    """The placements in the order of the request."""
+    response = pb.AppendStreamResponse()
+    _add_placements(response, placements)
+    return response
+
+
+def append_stream_refusal(error: ServiceError, service_domain: str) -> pb.AppendStreamResponse:
+    """What `Append` would have ended with."""
+    refusal = grpc_errors.to_proto(error, service_domain, details_of(error))
+    return pb.AppendStreamResponse(refusal=refusal)
+
+
+def _add_placements(
+    response: pb.AppendResponse | pb.AppendStreamResponse, placements: Sequence[Placement]
+) -> None:
     add = response.placements.add
     for event_id, position, revision, already_stored in placements:
         add(
@@ -83,7 +106,6 @@ def append_response(placements: Sequence[Placement]) -> pb.AppendResponse:
             already_stored=already_stored,
             event_id=event_id,
         )
-    return response
 
 
 def details_of(error: ServiceError) -> Sequence[Message]:
@@ -107,7 +129,7 @@ def details_of(error: ServiceError) -> Sequence[Message]:
     return (failure,)
 
 
-def _check_counts(request: pb.AppendRequest, violations: Violations) -> None:
+def _check_counts(request: AnyAppendRequest, violations: Violations) -> None:
     if not 1 <= len(request.events) <= domain.EVENTS_MAX:
         violations.add("events", f"must be 1 to {domain.EVENTS_MAX} events")
     if len(request.preconditions) > domain.PRECONDITIONS_MAX:

@@ -1,5 +1,6 @@
 """The rpcs of `EventStoreService`: convert, call, convert back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -10,9 +11,11 @@ from girih.events.v1 import events_pb2 as pb
 from services.events import convert
 from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
+from services.events.pipeline import Pipeline
 from services.events.reader import Reader
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
+from services.plumbing.errors import ServiceError
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,16 +37,34 @@ class DatabaseReporter(Protocol):
 class EventStoreServicer:
     """The log of the calling tenant, over gRPC."""
 
-    def __init__(self, appender: Appender, store: EventStore, database: DatabaseReporter) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        store: EventStore,
+        database: DatabaseReporter,
+        domain: str,
+        stopping: asyncio.Event,
+    ) -> None:
+        """`domain` stands in refusals; `stopping` is set when streams are to end."""
         self._appender = appender
         self._store = store
         self._reader = Reader(store)
         self._database = database
+        self._domain = domain
+        self._stopping = stopping
 
     async def Append(self, request: pb.AppendRequest, _context: Context) -> pb.AppendResponse:
         call = correlation.current()
         proposal = await convert.proposal(request, call)
         return convert.append_response(await self._appender.append(call.tenant, proposal))
+
+    async def AppendStream(
+        self, requests: AsyncIterator[pb.AppendStreamRequest], _context: Context
+    ) -> AsyncIterator[pb.AppendStreamResponse]:
+        pipeline = Pipeline(self._begin_append, pb.AppendStreamRequest.ByteSize, self._stopping)
+        async with aclosing(pipeline.answers(requests)) as responses:
+            async for response in responses:
+                yield response
 
     async def Read(self, request: pb.ReadRequest, _context: Context) -> AsyncIterator[bytes]:
         span = convert.span(request)
@@ -69,3 +90,23 @@ class EventStoreServicer:
         self, _request: pb.GetDatabaseStatusRequest, _context: Context
     ) -> pb.GetDatabaseStatusResponse:
         return convert.database_response(await self._database.status())
+
+    async def _begin_append(
+        self, request: pb.AppendStreamRequest
+    ) -> "asyncio.Future[pb.AppendStreamResponse]":
+        """Look through a request now, so that none is queued before an earlier one."""
+        call = correlation.current()
+        try:
+            proposal = await convert.proposal(request, call)
+        except ServiceError as error:
+            refused = asyncio.get_running_loop().create_future()
+            refused.set_result(convert.append_stream_refusal(error, self._domain))
+            return refused
+        return asyncio.create_task(self._append_one(call.tenant, proposal), name="append one")
+
+    async def _append_one(self, tenant: str, proposal: Proposal) -> pb.AppendStreamResponse:
+        try:
+            placements = await self._appender.append(tenant, proposal)
+        except ServiceError as error:
+            return convert.append_stream_refusal(error, self._domain)
+        return convert.append_stream_response(placements)

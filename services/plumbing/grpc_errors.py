@@ -77,18 +77,28 @@ def status_code(error: ServiceError) -> grpc.StatusCode:
 
 def to_status(error: ServiceError, domain: str, details: Sequence[Message] = ()) -> grpc.Status:
     """Everything callers are told about `error`; `details` are the service's own."""
+    status: grpc.Status = rpc_status.to_status(to_proto(error, domain, details))
+    return status
+
+
+def to_proto(
+    error: ServiceError, domain: str, details: Sequence[Message] = ()
+) -> status_pb2.Status:
+    """The same as a message, for rpcs that tell it inside an answer."""
     found: list[Message] = [_error_info(error.reason, domain, error.metadata)]
     if isinstance(error, InvalidInput) and error.violations:
         found.append(_bad_request(error.violations))
     if isinstance(error, ResourceExhausted | Unavailable) and error.retry_after_s is not None:
         found.append(_retry_info(error.retry_after_s))
-    return _status(status_code(error), error.message, [*found, *details])
+    return _proto(status_code(error), error.message, [*found, *details])
 
 
 def internal_status(domain: str) -> grpc.Status:
     """What callers are told about a bug: that there is one."""
     info = _error_info(INTERNAL_REASON, domain, {})
-    return _status(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, [info])
+    proto = _proto(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, [info])
+    status: grpc.Status = rpc_status.to_status(proto)
+    return status
 
 
 @dataclass(frozen=True)
@@ -137,13 +147,12 @@ def _remote(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> Re
     )
 
 
-def _status(code: grpc.StatusCode, message: str, details: Iterable[Message]) -> grpc.Status:
+def _proto(code: grpc.StatusCode, message: str, details: Iterable[Message]) -> status_pb2.Status:
     number: int = code.value[0]
     proto = status_pb2.Status(code=number, message=_shortened(message, _MESSAGE_CHARS_MAX))
     for detail in details:
         proto.details.add().Pack(detail)
-    status: grpc.Status = rpc_status.to_status(proto)
-    return status
+    return proto
 
 
 def _error_info(

@@ -1,0 +1,188 @@
+"""Many appends over one call: each with its own outcome, in order, and never too many at once."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2
+
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.events import pipeline
+from services.events.pipeline import REQUEST_COUNT_MAX, Pipeline
+from services.plumbing.errors import ShuttingDown
+from services.plumbing.grpc_errors import from_rpc_error
+from tests.events.making import message
+
+T = TypeVar("T")
+
+
+def request(*streams: str) -> pb.AppendStreamRequest:
+    return pb.AppendStreamRequest(events=[message(stream) for stream in streams])
+
+
+async def answered(
+    events: EventStoreServiceStub, requests: Iterable[pb.AppendStreamRequest]
+) -> list[pb.AppendStreamResponse]:
+    return [response async for response in events.AppendStream(iter(requests))]
+
+
+async def collect(given: AsyncIterable[T], into: list[T]) -> None:
+    """Keeps what came before an iteration raises."""
+    async for one in given:
+        into.append(one)  # noqa: PERF401
+
+
+async def test_many_requests_are_placed_and_answered_in_their_order(
+    events: EventStoreServiceStub,
+) -> None:
+    requests = [request("s", "t") for _ in range(500)]
+
+    responses = await answered(events, requests)
+
+    places = [place for response in responses for place in response.placements]
+    assert [place.position for place in places] == list(range(1, 1_001))
+    sent = [event.id for one in requests for event in one.events]
+    assert [place.event_id for place in places] == sent
+    assert not any(response.HasField("refusal") for response in responses)
+
+
+async def test_a_request_that_is_refused_does_not_end_the_call(
+    events: EventStoreServiceStub,
+) -> None:
+    expects = request("s")
+    expects.preconditions.add(stream="s", revision=7)
+
+    bad, first, failed, second = await answered(
+        events, [request("bad stream"), request("s"), expects, request("s")]
+    )
+
+    assert bad.refusal.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert failed.refusal.code == grpc.StatusCode.ABORTED.value[0]
+    info, violated = error_details_pb2.ErrorInfo(), pb.PreconditionFailure()
+    assert failed.refusal.details[0].Unpack(info)
+    assert failed.refusal.details[1].Unpack(violated)
+    assert (info.reason, info.domain) == ("PRECONDITION_FAILED", "events.girih")
+    assert violated.violations[0].actual_revision == 0
+    assert [first.placements[0].position, second.placements[0].position] == [1, 2]
+
+
+async def test_a_message_that_does_not_parse_ends_the_call_behind_the_answers_before(
+    channel: grpc.aio.Channel,
+) -> None:
+    append = channel.stream_stream(
+        "/girih.events.v1.EventStoreService/AppendStream",
+        request_serializer=bytes,
+        response_deserializer=pb.AppendStreamResponse.FromString,
+    )
+    good = request("s").SerializeToString()
+    call = append(iter([good, b"\xff\xff", good]))
+    responses: list[pb.AppendStreamResponse] = []
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await collect(call, responses)
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert from_rpc_error(caught.value).reason == "INVALID_INPUT"
+    assert [response.placements[0].position for response in responses] == [1]
+
+
+async def test_an_answer_comes_before_the_next_request_is_sent(
+    events: EventStoreServiceStub,
+) -> None:
+    call = events.AppendStream()
+
+    for position in range(1, 4):
+        await call.write(request("s"))
+        response = await call.read()
+        assert response.placements[0].position == position
+
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_caller_who_leaves_leaves_no_task_behind(events: EventStoreServiceStub) -> None:
+    call = events.AppendStream()
+    await call.write(request("s"))
+    await call.read()
+
+    call.cancel()
+
+    async with asyncio.timeout(10):
+        while _tasks("read requests", "end requests", "append one"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def _tasks(*names: str) -> list["asyncio.Task[object]"]:
+    return [task for task in asyncio.all_tasks() if task.get_name() in names]
+
+
+class Work:
+    """Requests that are worked on until the test settles them."""
+
+    def __init__(self, sizes: Iterable[int]) -> None:
+        self._sizes = sizes
+        self.begun: list[asyncio.Future[int]] = []
+        self.stopping = asyncio.Event()
+        self.pipeline = Pipeline(self._begin, lambda size: size, self.stopping)
+
+    async def requests(self) -> AsyncIterator[int]:
+        for size in self._sizes:
+            yield size
+
+    async def _begin(self, _size: int) -> "asyncio.Future[int]":
+        self.begun.append(asyncio.get_running_loop().create_future())
+        return self.begun[-1]
+
+    async def let_begin(self) -> int:
+        for _ in range(500):
+            await asyncio.sleep(0)
+        return len(self.begun)
+
+
+async def test_no_more_requests_are_read_than_may_be_worked_on() -> None:
+    work = Work([1] * 200)
+    answers = work.pipeline.answers(work.requests())
+    answering = asyncio.ensure_future(anext(answers))
+    assert await work.let_begin() == REQUEST_COUNT_MAX
+
+    work.begun[0].set_result(0)
+    assert await answering == 0
+    assert await work.let_begin() == REQUEST_COUNT_MAX, "the answer has not been taken yet"
+
+    answering = asyncio.ensure_future(anext(answers))
+    assert await work.let_begin() == REQUEST_COUNT_MAX + 1
+    answering.cancel()
+    await asyncio.wait([answering])
+
+
+async def test_no_more_bytes_are_read_than_may_be_worked_on() -> None:
+    half = pipeline.REQUEST_BYTES_MAX // 2
+    work = Work([half] * 9)
+    answering = asyncio.ensure_future(anext(work.pipeline.answers(work.requests())))
+
+    assert await work.let_begin() == 2
+
+    answering.cancel()
+    await asyncio.wait([answering])
+
+
+async def test_what_was_begun_is_answered_before_a_process_that_stops_says_so() -> None:
+    work = Work([1] * 200)
+    answers = work.pipeline.answers(work.requests())
+    first = asyncio.ensure_future(anext(answers))
+    begun_count = await work.let_begin()
+
+    work.stopping.set()
+    await work.let_begin()
+    for number, outcome in enumerate(work.begun):
+        outcome.set_result(number)
+
+    assert await first == 0
+    received = [0]
+    with pytest.raises(ShuttingDown):
+        await collect(answers, received)
+    assert received == list(range(begun_count))
