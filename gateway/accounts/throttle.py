@@ -1,0 +1,208 @@
+"""How often a password may be guessed, and by whom. Knows no passwords and no accounts.
+
+A guess takes its place before the password is looked at and gives it back when it was
+right, so that a thousand at once are no more than a thousand one after another. Whether an
+account exists makes no difference: what is counted is the address that was typed.
+
+Nobody can lock a user out from outside: a network from which the account was logged into
+before is judged by what fails there, whatever fails elsewhere. In a row, an account never
+stands more than 100 failures (NIST SP 800-63B): 80 from new networks and 20 from known ones.
+
+This holds as long as the counters do: those in the process end with it, those in Redis
+are shared by all replicas and outlive them.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter
+
+from gateway.caller import network_of
+from gateway.counts import Counts
+from services.plumbing.errors import ResourceExhausted
+from services.plumbing.logging import get_logger
+
+_log = get_logger("security")
+
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 60 * _MINUTE_S
+_DAY_S: Final = 24 * _HOUR_S
+
+
+class LoginThrottled(ResourceExhausted):
+    """Too many attempts failed: retry after `retry_after_s`."""
+
+    reason = "LOGIN_THROTTLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """So many failures within so long."""
+
+    name: str
+    failures_max: int
+    window_s: int
+
+
+PAIR = Rule("pair", 5, 15 * _MINUTE_S)
+"""One account from one network, known or not."""
+ACCOUNT = Rule("account", 20, _HOUR_S)
+"""One account from all networks it was never logged into from."""
+STREAK = Rule("streak", 80, 30 * _DAY_S)
+"""The same since the last login that succeeded."""
+KNOWN_STREAK = Rule("known-streak", 20, 30 * _DAY_S)
+"""One account from networks it was logged into from, since the last login that succeeded.
+Beyond it they are new ones."""
+ADDRESS = Rule("address", 50, _HOUR_S)
+"""All accounts from one network that is new to them."""
+
+_KNOWN_S = 90 * _DAY_S
+_GLOBAL_WINDOW_S = 10 * _MINUTE_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One counter that a guess takes a place in."""
+
+    rule: Rule
+    key: str
+
+
+class Throttle:
+    """Counts guesses. `email_key` is any name of the account that does not tell the address."""
+
+    def __init__(
+        self,
+        counts: Counts,
+        metrics: "ThrottleMetrics",
+        global_failures_max: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._counts = counts
+        self._metrics = metrics
+        self._global = Rule("global", global_failures_max, _GLOBAL_WINDOW_S)
+        self._clock = clock
+        self._alarmed_until_s = 0.0
+
+    async def check(self, email_key: str, address: str) -> None:
+        """Take a place for one guess; raises LoginThrottled when there is none.
+
+        Each guess let through is followed by exactly one of `failed`, `succeeded` and
+        `released`. A process that dies meanwhile leaves it counted as a failure.
+        """
+        taken: list[_Place] = []
+        for place in await self._places(email_key, address):
+            if await self._take(place) > place.rule.failures_max:
+                await self._give_back([*taken, place])
+                raise await self._throttled(place)
+            taken.append(place)
+
+    async def failed(self, email_key: str, address: str) -> None:  # noqa: ARG002 - as its siblings
+        """The guess was wrong: its places stay taken."""
+        self._metrics.failed.inc()
+
+    async def succeeded(self, email_key: str, address: str) -> None:
+        """The guess was right: this ends the account's streaks, and makes the network known."""
+        self._metrics.succeeded.inc()
+        names = _Names(email_key, address)
+        await self._give_back(await self._places(email_key, address))
+        for rule in (STREAK, KNOWN_STREAK):
+            await self._counts.forget(names.of_account(rule))
+        await self._counts.forget(names.pair)
+        await self._counts.add(names.known, _KNOWN_S)
+
+    async def released(self, email_key: str, address: str) -> None:
+        """The guess was never judged: its places are free again."""
+        await self._give_back(await self._places(email_key, address))
+
+    async def _places(self, email_key: str, address: str) -> list[_Place]:
+        """Where a guess is counted, the narrowest first."""
+        names = _Names(email_key, address)
+        pair = _Place(PAIR, names.pair)
+        if await self._is_known(names):
+            return [pair, _Place(KNOWN_STREAK, names.of_account(KNOWN_STREAK))]
+        places = [
+            pair,
+            _Place(ADDRESS, names.address),
+            _Place(ACCOUNT, names.of_account(ACCOUNT)),
+            _Place(STREAK, names.of_account(STREAK)),
+        ]
+        return [*places, self._global_place()] if self._global.failures_max else places
+
+    async def _is_known(self, names: "_Names") -> bool:
+        if not await self._counts.read(names.known):
+            return False
+        failures = await self._counts.read(names.of_account(KNOWN_STREAK))
+        return failures < KNOWN_STREAK.failures_max
+
+    def _global_place(self) -> _Place:
+        return _Place(self._global, "login:global")
+
+    async def _take(self, place: _Place) -> int:
+        return await self._counts.add(place.key, place.rule.window_s)
+
+    async def _give_back(self, places: list[_Place]) -> None:
+        for place in places:
+            if await self._counts.read(place.key) > 0:
+                await self._counts.add(place.key, place.rule.window_s, -1)
+
+    async def _throttled(self, place: _Place) -> LoginThrottled:
+        self._metrics.throttled[place.rule.name].inc()
+        left_s = await self._counts.ends_at(place.key) - self._clock()
+        if place.rule is self._global:
+            self._alarm(left_s)
+        # Which rule it was is not told: that would tell what is known of an account.
+        return LoginThrottled("too many attempts failed", retry_after_s=max(1.0, left_s))
+
+    def _alarm(self, left_s: float) -> None:
+        """Somebody tries many accounts from many addresses: say so, once a window."""
+        if self._clock() < self._alarmed_until_s:
+            return
+        self._alarmed_until_s = self._clock() + left_s
+        _log.error(
+            "so many logins fail that only known networks may still try",
+            failures_max=self._global.failures_max,
+            window_s=self._global.window_s,
+        )
+
+
+class _Names:
+    """The keys of counters that concern one account and one network, none telling either."""
+
+    def __init__(self, email_key: str, address: str) -> None:
+        network = network_of(address)
+        self._account = _hidden(email_key)
+        pair = _hidden(f"{email_key}\n{network}")
+        self.pair = f"login:{PAIR.name}:{pair}"
+        self.known = f"login:known:{pair}"
+        self.address = f"login:{ADDRESS.name}:{_hidden(network)}"
+
+    def of_account(self, rule: Rule) -> str:
+        return f"login:{rule.name}:{self._account}"
+
+
+class ThrottleMetrics:
+    """How guesses end."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        judged = Counter(
+            "gateway_logins", "Passwords judged, by outcome.", ("outcome",), registry=registry
+        )
+        throttled = Counter(
+            "gateway_logins_throttled",
+            "Guesses not let through, by the rule they came up against.",
+            ("rule",),
+            registry=registry,
+        )
+        self.failed = judged.labels("failed")
+        self.succeeded = judged.labels("succeeded")
+        rules = (PAIR, ACCOUNT, STREAK, KNOWN_STREAK, ADDRESS)
+        names = (*(rule.name for rule in rules), "global")
+        self.throttled = {name: throttled.labels(name) for name in names}
+
+
+def _hidden(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
