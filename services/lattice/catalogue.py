@@ -30,62 +30,73 @@ class Page:
 
     lattices: Sequence[Lattice]
     next_page_token: str
+    total_count: int
+    """Of all pages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """How many lattices a tenant has, and the revision of its catalogue that this is true at."""
+
+    lattices: int
+    revision: int
 
 
 class Catalogue:
     """The catalogues of all tenants, in bounded memory.
 
-    What was read is kept and only the tail is read again. A tenant's catalogue that does
-    not fit into the memory given is read through for each page instead: that takes
-    longer, and no more memory than a page.
+    What was read is kept and only the tail is read again. Of a tenant's catalogue that does
+    not fit into the memory given only the number of its lattices is kept, and it is read
+    through for each page: that takes longer, and no more memory than a page.
     """
 
     def __init__(self, journal: Journal, *, bytes_max: int) -> None:
         self._journal = journal
-        self._kept: ByteCache[str, _Shelf] = ByteCache(bytes_max)
+        self._kept: ByteCache[str, _Shelf | _Tally] = ByteCache(bytes_max)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def page(self, tenant: str, page_size: int, page_token: str) -> Page:
         """The page that a token asks for; raises InvalidInput when the token is not ours."""
         first_revision = _revision(tenant, page_token) if page_token else 0
-        shelf = await self._up_to_date(tenant)
-        if shelf is None:
+        known = await self._up_to_date(tenant, may_be_old=True)
+        shelf = known
+        if isinstance(shelf, _Tally):
             shelf = await self._read_page(tenant, page_size, first_revision)
         lattices, next_revision = shelf.page(page_size, first_revision)
         token = "" if next_revision is None else _token(tenant, next_revision)
-        return Page(lattices=lattices, next_page_token=token)
+        return Page(lattices=lattices, next_page_token=token, total_count=known.count)
 
-    async def _up_to_date(self, tenant: str) -> "_Shelf | None":
-        """All of a tenant's catalogue, or None when it is too large to be kept.
+    async def count(self, tenant: str) -> Count:
+        """Count a tenant's lattices, never from memory alone."""
+        known = await self._up_to_date(tenant, may_be_old=False)
+        return Count(lattices=known.count, revision=known.revision)
 
-        When the journal is away, what was read before is answered.
+    async def _up_to_date(self, tenant: str, *, may_be_old: bool) -> "_Shelf | _Tally":
+        """All of a tenant's catalogue, or the number of its lattices when it is too large.
+
+        When the journal is away, what was read before is answered if it may be old.
         """
         lock = self._locks.setdefault(tenant, asyncio.Lock())
         async with lock:
             kept = self._kept.get(tenant)
-            shelf = kept or _Shelf()
-            if self._has_room_for(shelf):
-                await self._read_on(tenant, shelf, may_be_old=kept is not None)
-            if self._has_room_for(shelf):
-                self._kept.put(tenant, shelf, shelf.size_bytes)
-                return shelf
-            self._kept.put(tenant, _Shelf.too_large(), sys.getsizeof(shelf))
-            return None
+            known = kept or _Shelf()
+            try:
+                known = await self._read_on(tenant, known)
+            except EventsUnavailable:
+                if kept is None or not may_be_old:
+                    raise
+            self._kept.put(tenant, known, known.size_bytes)
+            return known
 
-    def _has_room_for(self, shelf: "_Shelf") -> bool:
-        return shelf.size_bytes <= self._kept.bytes_max // _SHARES
-
-    async def _read_on(self, tenant: str, shelf: "_Shelf", *, may_be_old: bool) -> None:
-        try:
-            reading = self._journal.catalogue(tenant, after_revision=shelf.revision)
-            async with aclosing(reading) as batches:
-                async for batch in batches:
-                    shelf.add(batch)
-                    if not self._has_room_for(shelf):
-                        return
-        except EventsUnavailable:
-            if not may_be_old:
-                raise
+    async def _read_on(self, tenant: str, known: "_Shelf | _Tally") -> "_Shelf | _Tally":
+        """Add what was recorded since. What gets too large on the way is only counted on."""
+        reading = self._journal.catalogue(tenant, after_revision=known.revision)
+        async with aclosing(reading) as batches:
+            async for batch in batches:
+                known.add(batch)
+                if known.size_bytes > self._kept.bytes_max // _SHARES:
+                    known = _Tally(known)
+        return known
 
     async def _read_page(self, tenant: str, page_size: int, first_revision: int) -> "_Shelf":
         shelf = _Shelf(taken_max=page_size)
@@ -94,6 +105,26 @@ class Catalogue:
             async for batch in batches:
                 shelf.add(batch)
         return shelf
+
+
+class _Tally:
+    """The number of lattices of a catalogue that is too large to be kept.
+
+    Ids are forgotten here, so it relies on what the journal promises of them: a lattice is
+    created once, and deleted once at most.
+    """
+
+    size_bytes = _LINE_BYTES
+
+    def __init__(self, before: "_Shelf | _Tally") -> None:
+        self.revision: int = before.revision
+        self.count: int = before.count
+
+    def add(self, batch: Sequence[Recorded]) -> None:
+        for recorded in batch:
+            self.revision = recorded.revision
+            self.count += isinstance(recorded.happening, LatticeCreated)
+            self.count -= isinstance(recorded.happening, LatticeDeleted)
 
 
 class _Shelf:
@@ -113,12 +144,9 @@ class _Shelf:
         # Ascending; the deleted stay until they are half of all.
         self._order: list[int] = []
 
-    @classmethod
-    def too_large(cls) -> "_Shelf":
-        """Stands for a catalogue that is not kept."""
-        shelf = cls()
-        shelf.size_bytes = sys.maxsize
-        return shelf
+    @property
+    def count(self) -> int:
+        return len(self._lattices)
 
     def add(self, batch: Sequence[Recorded]) -> None:
         for recorded in batch:

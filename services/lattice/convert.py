@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.lattice.v1 import lattice_pb2 as pb
@@ -110,6 +111,10 @@ def lattice_to_proto(lattice: Lattice, bytes_held: int) -> pb.Lattice:
         bytes_as_matrix=str(lattice.bytes_as_matrix),
         created_at=_timestamp(lattice.created_at),
     )
+
+
+def blocked_to_proto(piece: bytes) -> HttpBody:
+    return HttpBody(content_type="application/octet-stream", data=piece)
 
 
 def path_to_proto(path: Path) -> pb.Path:

@@ -12,8 +12,10 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
+from services.lattice.errors import PlanLimit
 from services.lattice.geometry import Coordinates, Geometry
 from services.plumbing.errors import Violations
+from services.plumbing.identity import PlanLimits
 
 AXES_MAX = 10
 SITES_MAX = 2**63 - 1
@@ -187,6 +189,17 @@ def new_lattice(
     return NewLattice(spec=LatticeSpec(geometry=geometry, blocked=blocked), request_id=request)
 
 
+def check_shape_allowed(geometry: Geometry, plan: PlanLimits) -> None:
+    """Raise PlanLimit when a plan does not allow a lattice of this shape."""
+    _check_limit("axes", len(geometry.shape), plan.axes, plan)
+    _check_limit("extent", max(geometry.shape), plan.extent, plan)
+
+
+def check_count_allowed(count: int, plan: PlanLimits) -> None:
+    """Raise PlanLimit when a plan does not allow so many lattices."""
+    _check_limit("lattices", count, plan.lattices, plan)
+
+
 def bitmap_bytes(geometry: Geometry) -> int:
     """The bytes of a bitmap of all sites."""
     return (geometry.sites + 7) // 8
@@ -266,6 +279,17 @@ def distance_query(
     return DistanceQuery(
         sources=checked_sources, region=Region(origin=tuple(box[0]), shape=tuple(box[1]))
     )
+
+
+def _check_limit(limit: str, asked: int, maximum: int, plan: PlanLimits) -> None:
+    if maximum and asked > maximum:
+        raise PlanLimit(
+            f"the plan {plan.name} allows {limit} up to {maximum}, not {asked}",
+            limit=limit,
+            maximum=maximum,
+            asked=asked,
+            plan=plan.name,
+        )
 
 
 def _shape_told(

@@ -39,6 +39,9 @@ _PART_NS = 50_000_000
 _PART_BYTES = 1 << 20
 """A part of an answer to a batch ends once it took so long or takes so many bytes."""
 
+_PIECE_BYTES = 1 << 16
+"""The most of a bitmap that is told at once: the contract says so."""
+
 _ARRAYS = 3
 """Arrays of a number per site and axis that distances are computed in, in closed form."""
 
@@ -145,6 +148,15 @@ class Engine:
                     self._instruments.computed(part.computation)
                 async with self._taken_in_time():
                     yield part
+
+    async def blocked(self, held: HeldLattice) -> AsyncGenerator[bytes]:
+        """Tell the bitmap of blocked sites in pieces; the only one is empty when it is."""
+        bitmap = held.spec.blocked
+        # A lattice may leave memory while its bitmap is read: what readers hold is bounded too.
+        async with self._compute.reserve(len(bitmap)):
+            for start in range(0, max(1, len(bitmap)), _PIECE_BYTES):
+                async with self._taken_in_time():
+                    yield bitmap[start : start + _PIECE_BYTES]
 
     def forget(self, held: HeldLattice) -> None:
         """Let go of what is kept for a lattice that will not be asked about again."""

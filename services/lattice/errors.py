@@ -7,6 +7,7 @@ from services.plumbing.errors import (
     Conflict,
     DeadlineExceeded,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     Scalar,
     Unavailable,
@@ -29,6 +30,24 @@ class LatticeChanged(Conflict):
     """The lattice kept changing while it was to be changed."""
 
     reason: ClassVar[str] = "LATTICE_CHANGED"
+
+
+class LatticesChanged(Conflict):
+    """The tenant's lattices kept changing while they were counted."""
+
+    reason: ClassVar[str] = "LATTICES_CHANGED"
+
+
+class PlanLimit(PermissionDenied):
+    """The tenant's plan does not allow this: `limit` says what of it, and `maximum` how much."""
+
+    reason: ClassVar[str] = "PLAN_LIMIT"
+
+
+class PlanMissing(PermissionDenied):
+    """The caller's token names no plan, so nothing may be created with it."""
+
+    reason: ClassVar[str] = "PLAN_MISSING"
 
 
 class ComputeBusy(ResourceExhausted):

@@ -27,6 +27,7 @@ from services.lattice import convert
 from services.lattice.errors import EventsUnavailable
 from services.lattice.journal import (
     Appended,
+    CatalogueChanged,
     DamagedRecord,
     Happening,
     LatticeCreated,
@@ -81,13 +82,20 @@ class EventsJournal:
         self._patience_s = patience_s
 
     async def append_created(
-        self, tenant: str, created: LatticeCreated, command_id: UUID
+        self,
+        tenant: str,
+        created: LatticeCreated,
+        command_id: UUID,
+        *,
+        catalogue_revision: int | None = None,
     ) -> Appended:
         is_large = len(created.blocked) > _LARGE_BYTES
         own = await _off_the_loop(is_large, _creation_events, created)
         summary = _json_event(CATALOGUE_STREAM, CREATED, convert.created_to_proto(created, b""))
-        absent = events.Precondition(stream=own[0].stream, state=events.Precondition.STATE_ABSENT)
-        placements = await self._append(tenant, command_id, [*own, summary], [absent])
+        preconditions = [_at(own[0].stream, -1)]
+        if catalogue_revision is not None:
+            preconditions.append(_at(CATALOGUE_STREAM, catalogue_revision))
+        placements = await self._append(tenant, command_id, [*own, summary], preconditions)
         # The answer to an append tells places, not times: the summary is small enough to
         # be read for its time, which is that of the whole append.
         catalogued = await self._read_one(tenant, CATALOGUE_STREAM, placements[-1].revision)
@@ -102,9 +110,9 @@ class EventsJournal:
     ) -> None:
         payload = pb.LatticeDeleted(lattice_id=lattice_id)
         streams = (_stream(lattice_id), CATALOGUE_STREAM)
-        unchanged = events.Precondition(stream=streams[0], revision=expected_revision)
         deletions = [_json_event(stream, DELETED, payload) for stream in streams]
-        await self._append(tenant, command_id, deletions, [unchanged])
+        unchanged = [_at(streams[0], expected_revision)]
+        await self._append(tenant, command_id, deletions, unchanged)
 
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
         request = events.ReadRequest(stream=_stream(lattice_id), from_revision=after_revision + 1)
@@ -166,6 +174,13 @@ class EventsJournal:
         remaining_s = correlation.current().remaining_s()
         patience_s = self._patience_s()
         return patience_s if remaining_s is None else min(patience_s, remaining_s)
+
+
+def _at(stream: str, revision: int) -> events.Precondition:
+    """A stream is at a revision; at -1 it has no events."""
+    if revision < 0:
+        return events.Precondition(stream=stream, state=events.Precondition.STATE_ABSENT)
+    return events.Precondition(stream=stream, revision=revision)
 
 
 def _creation_events(created: LatticeCreated) -> list[events.Event]:
@@ -308,7 +323,9 @@ def _refusals_named() -> Iterator[None]:
 def _named(refusal: RemoteError) -> Exception:
     """What a refusal means to us. One that means nothing is a bug, ours or the store's."""
     if refusal.reason in _LOST_RACES:
-        return StreamChanged(refusal.message)
+        # The first that does not hold is told, and a lattice's own stream stands first.
+        of_catalogue = refusal.metadata.get("stream") == CATALOGUE_STREAM
+        return (CatalogueChanged if of_catalogue else StreamChanged)(refusal.message)
     if refusal.code in _AWAY:
         return EventsUnavailable(
             "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0

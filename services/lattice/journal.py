@@ -108,6 +108,10 @@ class StreamChanged(Exception):
     """The lattice is not as the append expected it, or was created before."""
 
 
+class CatalogueChanged(Exception):
+    """The catalogue is not as the append expected it."""
+
+
 class DamagedRecord(Exception):
     """What was read is not what can have been written."""
 
@@ -129,12 +133,18 @@ class Journal(Protocol):
     """
 
     async def append_created(
-        self, tenant: str, created: LatticeCreated, command_id: UUID
+        self,
+        tenant: str,
+        created: LatticeCreated,
+        command_id: UUID,
+        *,
+        catalogue_revision: int | None = None,
     ) -> Appended:
         """Record a creation.
 
         Raises StreamChanged when the lattice was created before by another command or
-        with other content.
+        with other content, and CatalogueChanged unless the catalogue is at the revision
+        given, which is -1 while it is empty. Without one it may be at any.
         """
 
     async def append_deleted(

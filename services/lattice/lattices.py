@@ -8,10 +8,13 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import UUID, uuid4, uuid5
+from weakref import WeakValueDictionary
 
+from services.lattice import domain
 from services.lattice.budget import Budget
 from services.lattice.cache import ByteCache
 from services.lattice.catalogue import Catalogue
@@ -21,9 +24,12 @@ from services.lattice.errors import (
     EventsUnavailable,
     LatticeChanged,
     LatticeNotFound,
+    LatticesChanged,
+    PlanLimit,
     RequestIdReused,
 )
 from services.lattice.journal import (
+    CatalogueChanged,
     Journal,
     LatticeCreated,
     LatticeDeleted,
@@ -32,12 +38,16 @@ from services.lattice.journal import (
     StreamChanged,
 )
 from services.plumbing import correlation
+from services.plumbing.identity import PlanLimits
 
 Key = tuple[str, str]
 """A tenant and the id of one of its lattices."""
 
 _LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
 _LOADS_AT_ONCE = 8
+_COUNTS_MAX = 100
+"""How often a tenant's lattices are counted for one creation. Who loses so many races, each
+to a creation or deletion through another replica, is told to come again."""
 _REQUESTS = UUID("7d0cb0ae-0ac3-5a86-9f2b-6f0d26ad6a2e")
 """The namespace of lattice ids that are derived from request ids."""
 
@@ -62,6 +72,7 @@ class ListedPage:
 
     listed: Sequence[Listed]
     next_page_token: str
+    total_count: int
 
 
 @dataclass(kw_only=True)
@@ -106,6 +117,7 @@ class Lattices:
         self._freshness_s = freshness_s
         self._confirm_timeout_s = confirm_timeout_s
         self._reading: dict[Key, asyncio.Task[_Known]] = {}
+        self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loads = Budget(_LOADS_AT_ONCE, share=_LOADS_AT_ONCE // 2)
 
     @property
@@ -113,22 +125,24 @@ class Lattices:
         """How the memory of lattices is used."""
         return self._cache
 
-    async def create(self, tenant: str, new: NewLattice) -> HeldLattice:
-        """Create a lattice, or answer the one that the same request created before."""
+    async def create(self, tenant: str, new: NewLattice, plan: PlanLimits) -> HeldLattice:
+        """Create a lattice, or answer the one that the same request created before.
+
+        Raises PlanLimit when the plan does not allow one more, or none like this.
+        """
         lattice_id = _lattice_id(tenant, new.request_id)
-        size = await self._engine.size(new.spec)
-        created = await asyncio.to_thread(
-            LatticeCreated.of, str(lattice_id), new.spec, vertices=size.vertices, edges=size.edges
-        )
         try:
-            appended = await self._journal.append_created(tenant, created, lattice_id)
-        except StreamChanged:
-            return await self._created_before(tenant, str(lattice_id), new.spec)
-        if not appended.is_new:
-            return await self._created_before(tenant, str(lattice_id), new.spec)
-        held = HeldLattice.of(created.lattice(appended.recorded_at), new.spec)
-        self._keep((tenant, str(lattice_id)), held, appended.revision)
-        return held
+            domain.check_shape_allowed(new.spec.geometry, plan)
+            if plan.lattices:
+                return await self._create_counted(tenant, lattice_id, new.spec, plan)
+            return await self._record(tenant, await self._measured(lattice_id, new.spec), new.spec)
+        except PlanLimit:
+            if new.request_id is None:
+                raise
+            reading = await self._journal.read(tenant, str(lattice_id))
+            if reading.revision < 0:
+                raise
+            return self._created_before(tenant, str(lattice_id), new.spec, reading)
 
     async def open(self, tenant: str, lattice_id: str) -> HeldLattice:
         """The lattice of that id; raises LatticeNotFound."""
@@ -147,7 +161,9 @@ class Lattices:
             Listed(lattice=lattice, bytes_held=self.bytes_held(tenant, lattice.lattice_id))
             for lattice in page.lattices
         ]
-        return ListedPage(listed=listed, next_page_token=page.next_page_token)
+        return ListedPage(
+            listed=listed, next_page_token=page.next_page_token, total_count=page.total_count
+        )
 
     async def delete(self, tenant: str, lattice_id: str) -> None:
         """Delete a lattice; raises LatticeNotFound, or LatticeChanged when it never rests."""
@@ -173,9 +189,57 @@ class Lattices:
         known = self._cache.peek((tenant, lattice_id))
         return known.size_bytes if known and known.held else 0
 
-    async def _created_before(self, tenant: str, lattice_id: str, spec: LatticeSpec) -> HeldLattice:
+    async def _create_counted(
+        self, tenant: str, lattice_id: UUID, spec: LatticeSpec, plan: PlanLimits
+    ) -> HeldLattice:
+        """Create a lattice where there is room for one more.
+
+        It is recorded only if the catalogue is still the one that was counted: of two who
+        count at once, in whatever process, one counts again. Those of this process wait for
+        each other instead.
+        """
+        created = None
+        async with self._creating.setdefault(tenant, asyncio.Lock()):
+            for _ in range(_COUNTS_MAX):
+                count = await self._catalogue.count(tenant)
+                domain.check_count_allowed(count.lattices + 1, plan)
+                created = created or await self._measured(lattice_id, spec)
+                with suppress(CatalogueChanged):
+                    return await self._record(tenant, created, spec, count.revision)
+        raise LatticesChanged("the tenant's lattices kept changing while they were counted")
+
+    async def _measured(self, lattice_id: UUID, spec: LatticeSpec) -> LatticeCreated:
+        size = await self._engine.size(spec)
+        return await asyncio.to_thread(
+            LatticeCreated.of, str(lattice_id), spec, vertices=size.vertices, edges=size.edges
+        )
+
+    async def _record(
+        self,
+        tenant: str,
+        created: LatticeCreated,
+        spec: LatticeSpec,
+        catalogue_revision: int | None = None,
+    ) -> HeldLattice:
+        """Record a creation, or answer what was recorded under its id before."""
+        lattice_id = created.lattice_id
+        try:
+            appended = await self._journal.append_created(
+                tenant, created, UUID(lattice_id), catalogue_revision=catalogue_revision
+            )
+        except StreamChanged:
+            appended = None
+        if appended is None or not appended.is_new:
+            reading = await self._journal.read(tenant, lattice_id)
+            return self._created_before(tenant, lattice_id, spec, reading)
+        held = HeldLattice.of(created.lattice(appended.recorded_at), spec)
+        self._keep((tenant, lattice_id), held, appended.revision)
+        return held
+
+    def _created_before(
+        self, tenant: str, lattice_id: str, spec: LatticeSpec, reading: Reading
+    ) -> HeldLattice:
         """The lattice that the request created first, even when it was deleted since."""
-        reading = await self._journal.read(tenant, lattice_id)
         for recorded in reading.recorded:
             created = recorded.happening
             if isinstance(created, LatticeCreated) and created.creates(spec):

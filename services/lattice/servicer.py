@@ -6,13 +6,16 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
+from google.api.httpbody_pb2 import HttpBody
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert, domain
 from services.lattice.domain import LISTED_SITES_DEFAULT
 from services.lattice.engine import Engine, HeldLattice
+from services.lattice.errors import PlanMissing
 from services.lattice.lattices import Lattices
 from services.plumbing import correlation
+from services.plumbing.identity import PlanLimits
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,7 +33,7 @@ class LatticeServicer:
     async def CreateLattice(
         self, request: pb.CreateLatticeRequest, _context: Context
     ) -> pb.CreateLatticeResponse:
-        held = await self._lattices.create(_tenant(), convert.new_lattice(request))
+        held = await self._lattices.create(_tenant(), convert.new_lattice(request), _plan())
         return pb.CreateLatticeResponse(lattice=self._told(held))
 
     async def GetLattice(
@@ -51,7 +54,16 @@ class LatticeServicer:
                 for listed in page.listed
             ],
             next_page_token=page.next_page_token,
+            total_count=page.total_count,
         )
+
+    async def ReadBlocked(
+        self, request: pb.ReadBlockedRequest, _context: Context
+    ) -> AsyncGenerator[HttpBody]:
+        held = await self._open(request.lattice_id)
+        async with aclosing(self._engine.blocked(held)) as pieces:
+            async for piece in pieces:
+                yield convert.blocked_to_proto(piece)
 
     async def DeleteLattice(
         self, request: pb.DeleteLatticeRequest, _context: Context
@@ -99,3 +111,11 @@ class LatticeServicer:
 
 def _tenant() -> str:
     return correlation.current().tenant
+
+
+def _plan() -> PlanLimits:
+    """What the caller's token allows. One that names no plan allows nothing."""
+    principal = correlation.current().principal
+    if principal is None or principal.plan is None:
+        raise PlanMissing("the token names no plan, so nothing can be created with it")
+    return principal.plan

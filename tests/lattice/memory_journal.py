@@ -10,6 +10,7 @@ from uuid import UUID
 from services.lattice.errors import EventsUnavailable
 from services.lattice.journal import (
     Appended,
+    CatalogueChanged,
     Happening,
     LatticeCreated,
     LatticeDeleted,
@@ -32,7 +33,12 @@ class MemoryJournal:
         self._commands: dict[tuple[str, UUID], tuple[bytes, datetime]] = {}
 
     async def append_created(
-        self, tenant: str, created: LatticeCreated, command_id: UUID
+        self,
+        tenant: str,
+        created: LatticeCreated,
+        command_id: UUID,
+        *,
+        catalogue_revision: int | None = None,
     ) -> Appended:
         self._answer()
         known = self._repeated(tenant, command_id, created)
@@ -40,6 +46,8 @@ class MemoryJournal:
             return Appended(revision=0, recorded_at=known, is_new=False)
         if self._streams[tenant, created.lattice_id]:
             raise StreamChanged("the stream exists")
+        if catalogue_revision not in (None, len(self._streams[tenant, CATALOGUE]) - 1):
+            raise CatalogueChanged("the catalogue is at another revision")
         summary = replace(created, blocked=b"")
         recorded_at = self._append(tenant, command_id, created, summary)
         return Appended(revision=0, recorded_at=recorded_at, is_new=True)

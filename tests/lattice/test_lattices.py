@@ -21,6 +21,7 @@ from services.plumbing.errors import InvalidInput
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import (
     TENANT,
+    UNBOUNDED,
     blocked_spec,
     engine_on,
     geometry,
@@ -61,12 +62,12 @@ async def every_id(lattices: Lattices, page_size: int) -> list[str]:
 
 
 async def create_many(lattices: Lattices, count: int) -> list[str]:
-    held = [await lattices.create(TENANT, new(spec(2, 2))) for _ in range(count)]
+    held = [await lattices.create(TENANT, new(spec(2, 2)), UNBOUNDED) for _ in range(count)]
     return [one.lattice.lattice_id for one in held]
 
 
 async def test_a_lattice_of_a_quintillion_sites_is_created_and_counted(lattices: Lattices) -> None:
-    held = await lattices.create(TENANT, new(spec(10**9, 10**9)))
+    held = await lattices.create(TENANT, new(spec(10**9, 10**9)), UNBOUNDED)
 
     assert held.lattice.vertices == 10**18
     assert held.lattice.edges == 2 * 10**9 * (10**9 - 1)
@@ -74,7 +75,7 @@ async def test_a_lattice_of_a_quintillion_sites_is_created_and_counted(lattices:
 
 
 async def test_what_a_sparse_graph_and_a_matrix_would_take_is_told(lattices: Lattices) -> None:
-    held = await lattices.create(TENANT, new(spec(3, 4)))
+    held = await lattices.create(TENANT, new(spec(3, 4)), UNBOUNDED)
 
     assert held.lattice.edges == 17
     assert held.lattice.bytes_as_graph == 24 * 17 + 4 * 13
@@ -84,7 +85,7 @@ async def test_what_a_sparse_graph_and_a_matrix_would_take_is_told(lattices: Lat
 async def test_blocked_sites_are_neither_vertices_nor_joined(lattices: Lattices) -> None:
     wanted = blocked_spec(geometry(20, 30), share=0.3, seed=1)
 
-    held = await lattices.create(TENANT, new(wanted))
+    held = await lattices.create(TENANT, new(wanted), UNBOUNDED)
 
     free = {(r, c) for r in range(20) for c in range(30) if not wanted.blocks((r, c))}
     joined = sum(((r + 1, c) in free) + ((r, c + 1) in free) for r, c in free)
@@ -96,7 +97,7 @@ async def test_another_process_answers_the_same_lattice(
     lattices: Lattices, journal: MemoryJournal, engine: Engine
 ) -> None:
     wanted = blocked_spec(geometry(17, 9), share=0.4, seed=2)
-    created = await lattices.create(TENANT, new(wanted))
+    created = await lattices.create(TENANT, new(wanted), UNBOUNDED)
 
     found = await lattices_on(journal, engine).open(TENANT, created.lattice.lattice_id)
 
@@ -104,7 +105,7 @@ async def test_another_process_answers_the_same_lattice(
 
 
 async def test_a_lattice_belongs_to_its_tenant_alone(lattices: Lattices) -> None:
-    created = await lattices.create(TENANT, new(spec(3)))
+    created = await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
 
     with pytest.raises(LatticeNotFound):
         await lattices.open("tenant-b", created.lattice.lattice_id)
@@ -112,7 +113,7 @@ async def test_a_lattice_belongs_to_its_tenant_alone(lattices: Lattices) -> None
 
 
 async def test_a_deleted_lattice_is_gone_for_good(lattices: Lattices) -> None:
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
 
     await lattices.delete(TENANT, lattice_id)
 
@@ -126,7 +127,7 @@ async def test_a_deleted_lattice_is_gone_for_good(lattices: Lattices) -> None:
 async def test_a_deletion_by_another_process_is_noticed(
     lattices: Lattices, journal: MemoryJournal, engine: Engine
 ) -> None:
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     await lattices.open(TENANT, lattice_id)
 
     await lattices_on(journal, engine).delete(TENANT, lattice_id)
@@ -140,7 +141,7 @@ async def test_one_of_many_deletions_at_once_succeeds(
 ) -> None:
     replicas = [lattices_on(journal, engine) for _ in range(5)]
     for _ in range(20):
-        lattice_id = (await replicas[0].create(TENANT, new(spec(3)))).lattice.lattice_id
+        lattice_id = (await replicas[0].create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
 
         outcomes = await asyncio.gather(
             *(replica.delete(TENANT, lattice_id) for replica in replicas), return_exceptions=True
@@ -153,7 +154,7 @@ async def test_one_of_many_deletions_at_once_succeeds(
 async def test_a_lattice_that_never_rests_is_not_deleted(
     lattices: Lattices, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     append_deleted = journal.append_deleted
 
     async def after_another_change(*args: str, expected_revision: int, command_id: UUID) -> None:
@@ -170,7 +171,7 @@ async def test_a_lattice_that_never_rests_is_not_deleted(
 async def test_what_a_newer_version_wrote_does_not_hide_a_lattice(
     lattices: Lattices, journal: MemoryJournal, engine: Engine
 ) -> None:
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     journal.append_something_else(TENANT, lattice_id)
     other = lattices_on(journal, engine)
 
@@ -186,7 +187,7 @@ async def test_the_same_request_creates_one_lattice(journal: MemoryJournal, engi
     wanted = NewLattice(spec=blocked_spec(geometry(9, 9), 0.3, seed=3), request_id=uuid4())
 
     created = await asyncio.gather(
-        *(replica.create(TENANT, wanted) for replica in replicas for _ in range(5))
+        *(replica.create(TENANT, wanted, UNBOUNDED) for replica in replicas for _ in range(5))
     )
 
     assert len({one.lattice.lattice_id for one in created}) == 1
@@ -203,20 +204,20 @@ async def test_a_request_id_is_refused_for_another_lattice(
     lattices: Lattices, other: LatticeSpec
 ) -> None:
     request_id = uuid4()
-    await lattices.create(TENANT, NewLattice(spec=spec(4, 3), request_id=request_id))
+    await lattices.create(TENANT, NewLattice(spec=spec(4, 3), request_id=request_id), UNBOUNDED)
 
     with pytest.raises(RequestIdReused):
-        await lattices.create(TENANT, NewLattice(spec=other, request_id=request_id))
+        await lattices.create(TENANT, NewLattice(spec=other, request_id=request_id), UNBOUNDED)
 
 
 async def test_a_repeated_request_does_not_bring_a_deleted_lattice_back(
     lattices: Lattices,
 ) -> None:
     wanted = NewLattice(spec=spec(4, 3), request_id=uuid4())
-    first = await lattices.create(TENANT, wanted)
+    first = await lattices.create(TENANT, wanted, UNBOUNDED)
     await lattices.delete(TENANT, first.lattice.lattice_id)
 
-    again = await lattices.create(TENANT, wanted)
+    again = await lattices.create(TENANT, wanted, UNBOUNDED)
 
     assert again.lattice == first.lattice
     with pytest.raises(LatticeNotFound):
@@ -226,7 +227,7 @@ async def test_a_repeated_request_does_not_bring_a_deleted_lattice_back(
 async def test_two_tenants_may_use_the_same_request_id(lattices: Lattices) -> None:
     wanted = NewLattice(spec=spec(4, 3), request_id=uuid4())
 
-    ids = {(await lattices.create(t, wanted)).lattice.lattice_id for t in ("a", "b")}
+    ids = {(await lattices.create(t, wanted, UNBOUNDED)).lattice.lattice_id for t in ("a", "b")}
 
     assert len(ids) == 2
 
@@ -234,7 +235,7 @@ async def test_two_tenants_may_use_the_same_request_id(lattices: Lattices) -> No
 async def test_reading_goes_on_from_memory_while_the_journal_is_away(
     lattices: Lattices, journal: MemoryJournal
 ) -> None:
-    held = await lattices.create(TENANT, new(spec(3)))
+    held = await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
     await lattices.page(TENANT, 10, "")
     journal.is_away = True
 
@@ -245,11 +246,11 @@ async def test_reading_goes_on_from_memory_while_the_journal_is_away(
 async def test_nothing_is_changed_while_the_journal_is_away(
     lattices: Lattices, journal: MemoryJournal
 ) -> None:
-    held = await lattices.create(TENANT, new(spec(3)))
+    held = await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
     journal.is_away = True
 
     with pytest.raises(EventsUnavailable):
-        await lattices.create(TENANT, new(spec(3)))
+        await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
     with pytest.raises(EventsUnavailable):
         await lattices.delete(TENANT, held.lattice.lattice_id)
     with pytest.raises(EventsUnavailable):
@@ -263,7 +264,7 @@ async def test_a_lattice_believed_for_a_moment_is_not_asked_for(
     journal: MemoryJournal, engine: Engine
 ) -> None:
     lattices = lattices_on(journal, engine, freshness_s=60)
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
 
     for _ in range(10):
         await lattices.open(TENANT, lattice_id)
@@ -274,7 +275,7 @@ async def test_a_lattice_believed_for_a_moment_is_not_asked_for(
 async def test_many_who_ask_for_the_same_lattice_wait_for_one_reading(
     lattices: Lattices, journal: MemoryJournal, engine: Engine
 ) -> None:
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     other = lattices_on(journal, engine, freshness_s=60)
 
     await asyncio.gather(*(other.open(TENANT, lattice_id) for _ in range(50)))
@@ -285,7 +286,7 @@ async def test_many_who_ask_for_the_same_lattice_wait_for_one_reading(
 async def test_a_caller_that_leaves_takes_nothing_from_those_who_wait_with_it(
     lattices: Lattices, journal: MemoryJournal, engine: Engine
 ) -> None:
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     other = lattices_on(journal, engine)
     first = asyncio.create_task(other.open(TENANT, lattice_id))
     second = asyncio.create_task(other.open(TENANT, lattice_id))
@@ -301,7 +302,9 @@ async def test_lattices_that_do_not_fit_into_memory_are_read_again(
 ) -> None:
     lattices = lattices_on(journal, engine, cache_bytes=20_000)
     ids = [
-        (await lattices.create(TENANT, new(blocked_spec(geometry(64, 64), 0.3, n)))).lattice
+        (
+            await lattices.create(TENANT, new(blocked_spec(geometry(64, 64), 0.3, n)), UNBOUNDED)
+        ).lattice
         for n in range(10)
     ]
 
@@ -402,7 +405,7 @@ async def test_the_token_of_another_tenant_is_refused(lattices: Lattices) -> Non
 async def test_a_list_tells_what_this_process_holds(
     lattices: Lattices, journal: MemoryJournal, engine: Engine
 ) -> None:
-    lattice_id = (await lattices.create(TENANT, new(spec(3)))).lattice.lattice_id
+    lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     other = lattices_on(journal, engine)
 
     before = (await other.page(TENANT, 10, "")).listed[0].bytes_held

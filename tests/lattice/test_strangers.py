@@ -20,7 +20,7 @@ from services.lattice.events_journal import EventsJournal
 from services.lattice.lattices import _REQUESTS, Lattices
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
-from tests.lattice.worlds import blocked_spec, engine_on, geometry, lattices_on, spec
+from tests.lattice.worlds import UNBOUNDED, blocked_spec, engine_on, geometry, lattices_on, spec
 
 LATTICE_ID = "00000000-0000-7000-8000-000000000000"
 
@@ -132,7 +132,9 @@ async def listed(lattices: Lattices, tenant: str) -> list[str]:
 
 
 async def create(lattices: Lattices, tenant: str) -> str:
-    return (await lattices.create(tenant, NewLattice(spec=spec(3, 3)))).lattice.lattice_id
+    return (
+        await lattices.create(tenant, NewLattice(spec=spec(3, 3)), UNBOUNDED)
+    ).lattice.lattice_id
 
 
 @in_the_catalogue
@@ -181,7 +183,9 @@ async def test_a_lattice_stays_what_it_is_and_can_be_deleted(
 async def test_a_second_creation_changes_nothing(
     lattices: Lattices, stranger: Stranger, events_channel: grpc.aio.Channel, tenant: str
 ) -> None:
-    lattice_id = (await lattices.create(tenant, NewLattice(spec=spec(7)))).lattice.lattice_id
+    lattice_id = (
+        await lattices.create(tenant, NewLattice(spec=spec(7)), UNBOUNDED)
+    ).lattice.lattice_id
     for stream in ("lattices", f"lattice-{lattice_id}"):
         await stranger.append(stream, "lattice.created", changed(latticeId=lattice_id))
 
@@ -200,7 +204,9 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
     share: float,
 ) -> None:
     wanted = blocked_spec(geometry(9, 9), share, seed=3)
-    lattice_id = (await lattices.create(tenant, NewLattice(spec=wanted))).lattice.lattice_id
+    lattice_id = (
+        await lattices.create(tenant, NewLattice(spec=wanted), UNBOUNDED)
+    ).lattice.lattice_id
     stream = f"lattice-{lattice_id}"
     part = events.Event(id=str(uuid4()), stream=stream, type="lattice.blocked", binary=b"\1\2")
     await stranger.append_event(part)
@@ -218,4 +224,4 @@ async def test_a_creation_where_a_stranger_wrote_before_is_refused(
     await stranger.append(f"lattice-{lattice_id}", "lattice.created", changed(edges="many"))
 
     with pytest.raises(RequestIdReused):
-        await lattices.create(tenant, NewLattice(spec=spec(3), request_id=request_id))
+        await lattices.create(tenant, NewLattice(spec=spec(3), request_id=request_id), UNBOUNDED)

@@ -11,8 +11,10 @@ from services.lattice.geometry import Geometry
 from services.lattice.journal import Journal
 from services.lattice.lattices import Lattices
 from services.lattice.searches import Searches
+from services.plumbing.identity import PlanLimits
 
 TENANT = "tenant-a"
+UNBOUNDED = PlanLimits("unbounded", lattices=0, axes=0, extent=0, calls=0)
 _MIB = 2**20
 
 
