@@ -76,12 +76,45 @@ def success_status(method: MethodDescriptor) -> int:
     return status or SUCCESS_STATUS_DEFAULT
 
 
+def scope_of(method: MethodDescriptor) -> str:
+    """What a caller's token must allow; raises ContractError where the contract does not say.
+
+    Nobody may call an rpc of which nobody has said who may.
+    """
+    scope: str = _options(method).Extensions[options_pb2.scope]
+    if not scope:
+        raise ContractError(f"{method.full_name} says no scope")
+    return scope
+
+
+def example_of(method: MethodDescriptor) -> str:
+    """The JSON text of a request that works; empty where the contract gives none."""
+    example: str = _options(method).Extensions[options_pb2.example]
+    return example
+
+
+def resume_field(message: Descriptor) -> FieldDescriptor | None:
+    """The field of a request that says where a stream that was cut off goes on."""
+    return _field_with(message, options_pb2.resumes_after)
+
+
+def stays_open_field(message: Descriptor) -> FieldDescriptor | None:
+    """The field of a request that asks for a stream that may be quiet for long."""
+    return _field_with(message, options_pb2.stays_open)
+
+
 def is_json_text(field: FieldDescriptor) -> bool:
     """Whether the string holds a JSON text that REST shows as JSON."""
     if field.type != FieldDescriptor.TYPE_STRING:
         return False
     json_text: bool = _options(field).Extensions[options_pb2.json_text]
     return json_text
+
+
+def is_secret(field: FieldDescriptor) -> bool:
+    """Whether the value is a password or a token."""
+    secret: bool = _options(field).Extensions[options_pb2.secret]
+    return secret
 
 
 def is_map(field: FieldDescriptor) -> bool:
@@ -122,6 +155,11 @@ def flattened_field(message: Descriptor) -> FieldDescriptor | None:
     field = message.fields[0]
     is_batch = field.is_repeated and field.message_type is not None and not is_map(field)
     return field if is_batch else None
+
+
+def _field_with(message: Descriptor, option: Any) -> FieldDescriptor | None:  # noqa: ANN401 - an extension
+    found = (field for field in message.fields if _options(field).Extensions[option])
+    return next(found, None)
 
 
 def _options(descriptor: MethodDescriptor | FieldDescriptor) -> Any:  # noqa: ANN401 - typed per kind

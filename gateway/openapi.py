@@ -1,28 +1,30 @@
 """The OpenAPI 3.1 document: routes, types and words, all of them from the contract.
 
-What the gateway adds itself is said here once: the error body, the headers every route has,
-the two forms of a stream, and the health routes.
+What the gateway adds itself is in `openapi_parts`.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
 
 import grpc
+import orjson
 from google.protobuf.descriptor import Descriptor
 
+from gateway import openapi_parts as parts
 from gateway.backends import label_of
-from gateway.contract import Contract, flattened_field, success_status
+from gateway.contract import Contract, example_of, flattened_field, scope_of, success_status
 from gateway.errors import HTTP_STATUSES
 from gateway.query import Fields, Query, json_path
 from gateway.rules import WHOLE_BODY, Rule, resolve
-from gateway.schemas import Schemas
-from gateway.settings import Settings
+from gateway.schemas import HTTP_BODY, Schemas
 from gateway.stream_forms import NDJSON, SSE, event_id_field, streamed_type
 
 Json = dict[str, Any]
+
+_DOWNLOAD = "The bytes, as they are. A download that fails after it began is cut off."
 
 _INTRODUCTION = """\
 An event store and a service that computes on n-dimensional lattices.
@@ -33,15 +35,16 @@ not chosen. 64-bit integers are strings, since a JavaScript number does not hold
 Requests are strict: an unknown field or parameter is refused, by its path. `null` is the
 same as leaving a field out, except where any JSON value is taken.
 
-Every answer carries `X-Correlation-ID`: yours when it is well-formed, else a fresh one."""
+Every answer carries `X-Correlation-ID`: yours when it is well-formed, else a fresh one.
 
-_HEALTH_TAG = "health"
+Register, log in, and send the `access_token` as `Authorization: Bearer ...` with every request.
+Whose data is meant is told by the token and by nothing else. Failures look alike on every
+route: see the schema `Error`. `/api/...` is the same as the newest version, `/v1/...`."""
 
 
-def document(contract: Contract, rules: Sequence[Rule], settings: Settings) -> Json:
+def document(contract: Contract, rules: Sequence[Rule]) -> Json:
     """The whole document. Equal contracts make equal documents."""
     schemas = Schemas(contract)
-    parameters = _header_parameters(settings)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -50,21 +53,23 @@ def document(contract: Contract, rules: Sequence[Rule], settings: Settings) -> J
             "description": _INTRODUCTION,
         },
         "servers": [{"url": "/"}],
-        "tags": [*_tags(contract, rules), _health_tag()],
-        "paths": {**_paths(contract, schemas, rules, parameters), **_health_paths()},
+        "security": parts.security(parts.SIGNED_IN),
+        "tags": [*_tags(contract, rules), parts.health_tag()],
+        "paths": {**_paths(contract, schemas, rules), **parts.own_paths()},
         "components": {
-            "schemas": {**schemas.components(rules), **_own_schemas()},
-            "parameters": parameters,
-            "headers": {"CorrelationId": _correlation_header()},
-            "responses": _shared_responses(),
+            "schemas": {**schemas.components(rules), **parts.schemas()},
+            "parameters": parts.header_parameters(),
+            "headers": parts.HEADERS,
+            "responses": parts.responses(),
+            "securitySchemes": parts.SECURITY_SCHEMES,
         },
     }
 
 
-def _paths(
-    contract: Contract, schemas: Schemas, rules: Sequence[Rule], parameters: Iterable[str]
-) -> Json:
-    taken_by_all = [{"$ref": f"#/components/parameters/{name}"} for name in parameters]
+def _paths(contract: Contract, schemas: Schemas, rules: Sequence[Rule]) -> Json:
+    taken_by_all = [
+        {"$ref": f"#/components/parameters/{name}"} for name in parts.header_parameters()
+    ]
     paths: dict[str, Json] = {}
     for rule in rules:
         item = paths.setdefault(_openapi_path(rule), {"parameters": taken_by_all})
@@ -87,6 +92,7 @@ class _Operation:
             "summary": _first_sentence(text),
             "description": text,
             "tags": [_tag(self.rule)],
+            "security": parts.security(scope_of(method)),
         }
         if parameters:
             shown["parameters"] = parameters
@@ -116,19 +122,32 @@ class _Operation:
     def _parameter(self, fields: Fields, place: str) -> Json:
         schema = self.schemas.field(fields[-1])
         description = schema.pop("description", "")
-        return {
-            "name": json_path(fields),
-            "in": place,
-            "description": description,
-            "schema": schema,
-        }
+        name = json_path(fields)
+        shown = {"name": name, "in": place, "description": description, "schema": schema}
+        return shown | ({"example": self._example[name]} if name in self._example else {})
 
     def _request_body(self) -> Json:
         if self.rule.body == WHOLE_BODY:
             schema = self._whole_body()
         else:
             schema = self.schemas.field(resolve(self.rule.method.input_type, self.rule.body)[-1])
-        return {"required": True, "content": {"application/json": {"schema": schema}}}
+        shown = {"schema": schema} | self._body_example()
+        media_type = NDJSON if self.rule.method.client_streaming else "application/json"
+        return {"required": True, "content": {media_type: shown}}
+
+    @property
+    def _example(self) -> Json:
+        """A request that works, by the JSON names of its fields; empty when none is told."""
+        text = example_of(self.rule.method)
+        return cast("Json", orjson.loads(text)) if text else {}
+
+    def _body_example(self) -> Json:
+        whole, field = self._example, self.rule.body
+        if field == WHOLE_BODY:
+            example: object = whole
+        else:
+            example = whole.get(resolve(self.rule.method.input_type, field)[-1].json_name)
+        return {"example": example} if example else {}
 
     def _whole_body(self) -> Json:
         """The request message without what the path says already."""
@@ -143,29 +162,30 @@ class _Operation:
     def _success(self) -> Json:
         method = self.rule.method
         output = self.rule.answer
+        if output.full_name == HTTP_BODY:
+            return parts.response(_DOWNLOAD, {"application/octet-stream": {"schema": {}}})
         if method.server_streaming:
             return _streamed(self.contract, self.schemas, output)
         description = self.schemas.words(self.contract.comment(output.full_name))
         content = {"application/json": {"schema": self.schemas.reference(output)}}
-        return _response(description or "The answer.", content)
+        return parts.response(description or "The answer.", content)
 
     def _failures(self) -> Json:
         """The errors that the comments promise, by status, then what may always happen."""
-        found: dict[int, list[str]] = {}
-        file = self.rule.method.containing_service
-        assert file is not None, "every method is of a service"
-        for name in (self.rule.method.full_name, file.file.package):
-            for code, reason, text in _told_errors(self.contract.comment(name)):
-                status = HTTP_STATUSES[code]
-                found.setdefault(status, []).append(f"- `{reason}`: {self.schemas.words(text)}")
-        shown = {
-            str(status): _error_response("\n".join(dict.fromkeys(lines)))
-            for status, lines in sorted(found.items())
-        }
-        own = {"400": "BadRequest"} | ({"413": "TooLarge"} if self.rule.body else {})
-        referred = {key: {"$ref": f"#/components/responses/{own[key]}"} for key in own}
-        shown = referred | shown
-        return {**dict(sorted(shown.items())), "default": {"$ref": "#/components/responses/Error"}}
+        method = self.rule.method
+        assert method.containing_service is not None, "every method is of a service"
+        scope = scope_of(method)
+        found: dict[int, list[str]] = {status: [] for status in parts.statuses(self.rule, scope)}
+        for code, reason, text in [
+            *_told_errors(self.contract.comment(method.full_name)),
+            *_told_errors(self.contract.comment(method.containing_service.file.package)),
+        ]:
+            if scope == parts.PUBLIC and reason in _OF_TOKENS:
+                continue
+            reasons = "`, `".join(reason.split(", "))
+            line = f"- `{reasons}`: {self.schemas.words(text)}"
+            found.setdefault(HTTP_STATUSES[code], []).append(line)
+        return {str(status): _failure(status, found[status]) for status in sorted(found)}
 
 
 def _version() -> str:
@@ -217,20 +237,23 @@ def _streamed(contract: Contract, schemas: Schemas, output: Descriptor) -> Json:
         NDJSON: {"schema": reference},
         SSE: {"schema": {"type": "string", "description": "Events with such objects as data."}},
     }
-    return _response(description, content)
+    return parts.response(description, content)
 
 
-def _response(description: str, content: Json) -> Json:
-    headers = {"X-Correlation-ID": {"$ref": "#/components/headers/CorrelationId"}}
-    return {"description": description, "headers": headers, "content": content}
+def _failure(status: int, told: Sequence[str]) -> Json:
+    """What a status means on this route: what its comments say, or else what it always means."""
+    if not told:
+        return parts.shared(status)
+    lines = "\n".join(dict.fromkeys(told))
+    return parts.error_response(f"{parts.words(status)}\n\n{lines}".strip(), status)
 
 
-def _error_response(description: str) -> Json:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return _response(description, content)
+_OF_TOKENS = {"TOKEN_REQUIRED, TOKEN_INVALID, TOKEN_EXPIRED", "SCOPE_MISSING"}
+"""Reasons that no route without a token answers."""
 
-
-_told = re.compile(r"^  ([A-Z_]+) / ([A-Z_]+): ((?:.+\n?)(?:^    .+\n?)*)", re.MULTILINE)
+_told = re.compile(
+    r"^  ([A-Z_]+) / ([A-Z_]+(?:, [A-Z_]+)*): ((?:.+\n?)(?:^    .+\n?)*)", re.MULTILINE
+)
 
 
 def _told_errors(comment: str) -> Iterable[tuple[grpc.StatusCode, str, str]]:
@@ -251,142 +274,3 @@ def _without_errors(comment: str) -> str:
 def _first_sentence(text: str) -> str:
     flat = " ".join(text.split())
     return re.split(r"(?<=[.])\s|:\s", flat, maxsplit=1)[0].rstrip(".:")
-
-
-def _own_schemas() -> Json:
-    violation = {
-        "type": "object",
-        "properties": {
-            "field": {"type": "string", "description": "Its path, such as `events[3].id`."},
-            "description": {"type": "string"},
-        },
-        "required": ["field", "description"],
-    }
-    details = {
-        "type": "object",
-        "description": "What programs need. More keys than these are possible.",
-        "properties": {
-            "reason": {"type": "string", "description": "What happened; never changes."},
-            "domain": {"type": "string", "description": "Who says so."},
-            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
-            "violations": {"type": "array", "items": violation},
-            "retry_after_s": {"type": "number", "description": "When to try again, in seconds."},
-        },
-    }
-    error = {
-        "type": "object",
-        "properties": {
-            "code": {"type": "string", "examples": ["INVALID_ARGUMENT", "NOT_FOUND", "ABORTED"]},
-            "message": {"type": "string", "description": "For people; may change."},
-            "details": details,
-            "correlation_id": {"type": "string"},
-        },
-        "required": ["code", "message", "details", "correlation_id"],
-    }
-    shown = {
-        "type": "object",
-        "description": "Every failure, on every route.",
-        "properties": {"error": error, "timestamp": {"type": "string", "format": "date-time"}},
-        "required": ["error", "timestamp"],
-    }
-    return {"Error": shown, "Health": _health_schema()}
-
-
-def _health_schema() -> Json:
-    states = ["SERVING", "NOT_SERVING", "UNREACHABLE"]
-    part = {
-        "type": "object",
-        "properties": {
-            "status": {"type": "string", "enum": states},
-            "latency_ms": {"type": "number", "description": "How long its answer took."},
-        },
-        "required": ["status", "latency_ms"],
-    }
-    return {
-        "type": "object",
-        "properties": {
-            "status": {"type": "string", "enum": ["SERVING", "NOT_SERVING", "DRAINING"]},
-            "parts": {"type": "object", "additionalProperties": part},
-        },
-        "required": ["status", "parts"],
-    }
-
-
-def _shared_responses() -> Json:
-    return {
-        "BadRequest": _error_response("The request does not fit the contract. Do not retry."),
-        "TooLarge": _error_response("The body is larger than is taken."),
-        "Error": _error_response(
-            "Anything else: 401 and 403 for who calls, 404 for an unknown route, 405 for its "
-            "method, 408 for a body that comes too slowly, 415 for its type, 429 and 503 with "
-            "`Retry-After`, 504 when time is up, 500 for a bug of ours."
-        ),
-    }
-
-
-def _header_parameters(settings: Settings) -> Json:
-    shown = {
-        "CorrelationId": _header(
-            "X-Correlation-ID",
-            "Names the request in answers, logs and events: 1 to 64 of A-Z a-z 0-9 . _ -. "
-            "Anything else is replaced by a fresh one.",
-            {"type": "string"},
-        ),
-        "RequestTimeout": _header(
-            "X-Request-Timeout",
-            "The most seconds that the call may take, when fewer than the gateway allows.",
-            {"type": "number", "exclusiveMinimum": 0},
-        ),
-    }
-    if settings.environment == "development":
-        shown["TenantId"] = _header(
-            "X-Tenant-ID",
-            "Whose data is meant. Taken in development only; absent means `default`.",
-            {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
-        )
-    return shown
-
-
-def _header(name: str, description: str, schema: Json) -> Json:
-    return {"name": name, "in": "header", "description": description, "schema": schema}
-
-
-def _correlation_header() -> Json:
-    return {"description": "The request's name.", "schema": {"type": "string"}}
-
-
-def _health_tag() -> Json:
-    return {"name": _HEALTH_TAG, "description": "How the gateway and what is behind it are."}
-
-
-def _health_paths() -> Json:
-    health = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
-    anything = {"application/json": {"schema": {"type": "object"}}}
-    error = {"$ref": "#/components/responses/Error"}
-    report = {"200": _response("All of it serves.", health), "503": _response("Not all.", health)}
-    return {
-        "/health": _health_path("report", "Every part and its state", report),
-        "/health/live": _health_path(
-            "live", "The process answers", {"200": _response("It does.", anything)}
-        ),
-        "/health/ready": _health_path(
-            "ready",
-            "Requests may be sent here",
-            {"200": _response("They may.", anything), "503": error},
-        ),
-        "/health/database": _health_path(
-            "database",
-            "How the event store is connected to its database",
-            {"200": _response("It is.", anything), "503": error},
-        ),
-    }
-
-
-def _health_path(name: str, summary: str, responses: Json) -> Json:
-    operation = {
-        "operationId": f"health_{name}",
-        "summary": summary,
-        "tags": [_HEALTH_TAG],
-        "responses": responses,
-    }
-    return {"get": operation}

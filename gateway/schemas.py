@@ -8,13 +8,16 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from gateway import scalars
 from gateway.codec import WELL_KNOWN
-from gateway.contract import Contract, entry_fields, is_json_text, is_map, oneofs
+from gateway.contract import Contract, entry_fields, is_json_text, is_map, is_secret, oneofs
 from gateway.rules import WHOLE_BODY, Rule, resolve
 from gateway.stream_forms import streamed_type
 
 Json = dict[str, Any]
 
 _PREFIX = "girih."
+
+HTTP_BODY = "google.api.HttpBody"
+"""Bytes of any media type, which have no schema."""
 
 _WELL_KNOWN_SCHEMAS: dict[str, Json] = {
     "Timestamp": {"type": "string", "format": "date-time"},
@@ -102,6 +105,8 @@ class Schemas:
             schema = {"type": "array", "items": single} if field.is_repeated else single
         if is_json_text(field):
             description = f"{description}\n\nAny JSON value, `null` included.".strip()
+        if is_secret(field):
+            schema = schema | {"format": "password"}
         return schema | ({"description": description} if description else {})
 
     def enum(self, enum: EnumDescriptor) -> Json:
@@ -191,7 +196,9 @@ def _inner(field: FieldDescriptor) -> Iterator[Descriptor]:
 def _collect(
     message: Descriptor, messages: dict[str, Descriptor], enums: dict[str, EnumDescriptor]
 ) -> None:
-    if message.full_name in messages or message.full_name.startswith(WELL_KNOWN):
+    if message.full_name in messages or message.full_name == HTTP_BODY:
+        return
+    if message.full_name.startswith(WELL_KNOWN):
         return
     messages[message.full_name] = message
     for field in message.fields:

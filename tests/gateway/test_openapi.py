@@ -5,28 +5,26 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from gateway import openapi
 from gateway.app import read_contract
-from gateway.contract import http_rules
-from gateway.rules import rules_of
-from gateway.settings import Settings
+from gateway.contract import http_rules, scope_of
+from gateway.rules import Rule, rules_of
 from tests.gateway.sample import sample_contract
-
-DEVELOPMENT = Settings.from_environ({"GIRIH_ENVIRONMENT": "development"})
 
 
 @pytest.fixture(scope="module")
 def sample() -> dict[str, Any]:
     contract = sample_contract()
-    return openapi.document(contract, list(rules_of(contract)), DEVELOPMENT)
+    return openapi.document(contract, list(rules_of(contract)))
 
 
 @pytest.fixture(scope="module")
 def real() -> dict[str, Any]:
     contract = read_contract()
-    return openapi.document(contract, list(rules_of(contract)), DEVELOPMENT)
+    return openapi.document(contract, list(rules_of(contract)))
 
 
 def test_it_is_valid(sample: dict[str, Any], real: dict[str, Any]) -> None:
@@ -71,7 +69,7 @@ def test_everything_of_the_real_contract_has_words(real: dict[str, Any]) -> None
         if ("operationId" in value or value.get("in")) and not value.get("description")
     ]
 
-    assert [path for path in wordless if "health" not in path] == []
+    assert [path for path in wordless if "health" not in path and "well-known" not in path] == []
 
 
 def test_success_has_the_status_that_the_contract_says(real: dict[str, Any]) -> None:
@@ -149,20 +147,11 @@ def test_what_is_only_answered_is_complete(real: dict[str, Any]) -> None:
     assert "required" not in schemas["events.v1.Event"]
 
 
-def test_in_production_no_tenant_header_is_told() -> None:
-    contract = sample_contract()
-    production = Settings.from_environ({"GIRIH_ENVIRONMENT": "production"})
-
-    document = openapi.document(contract, list(rules_of(contract)), production)
-
-    assert "TenantId" not in document["components"]["parameters"]
-
-
 def test_equal_contracts_make_equal_documents(sample: dict[str, Any]) -> None:
     sample_contract.cache_clear()
     contract = sample_contract()
 
-    assert openapi.document(contract, list(rules_of(contract)), DEVELOPMENT) == sample
+    assert openapi.document(contract, list(rules_of(contract))) == sample
 
 
 async def test_it_is_served(client: httpx.AsyncClient, sample: dict[str, Any]) -> None:
@@ -196,3 +185,44 @@ def walk(value: Any, path: str = "") -> Any:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from walk(item, f"{path}/{index}")
+
+
+def test_every_route_says_who_may_call_it(real: dict[str, Any]) -> None:
+    contract = read_contract()
+
+    for rule in rules_of(contract):
+        operation = operation_of(real, rule)
+        scope = scope_of(rule.method)
+        needed = {
+            one for scheme in operation["security"] for scopes in scheme.values() for one in scopes
+        }
+        assert needed == ({scope} - {"public", "signed-in"}), rule.template.text
+        assert (operation["security"] == []) == (scope == "public"), rule.template.text
+
+
+def test_a_public_route_promises_no_errors_of_tokens(real: dict[str, Any]) -> None:
+    login = real["paths"]["/auth/login"]["post"]
+
+    assert "403" not in login["responses"]
+    assert "TOKEN_" not in login["responses"]["401"]["description"]
+
+
+def test_every_example_of_the_contract_fits_its_schema(real: dict[str, Any]) -> None:
+    examples = [
+        (path, body["schema"], body["example"])
+        for path, value in walk(real)
+        if "requestBody" in value
+        for body in value["requestBody"]["content"].values()
+        if "example" in body
+    ]
+
+    assert examples
+    for path, schema, example in examples:
+        Draft202012Validator({**schema, "components": real["components"]}).validate(example)
+        assert set(example) <= set(schema["properties"]), path
+
+
+def operation_of(document: dict[str, Any], rule: Rule) -> dict[str, Any]:
+    wanted = f"{rule.method.containing_service.name}_{rule.method.name}"
+    wanted += f"_{rule.binding_index}" if rule.binding_index else ""
+    return next(value for _, value in walk(document) if value.get("operationId") == wanted)
