@@ -18,7 +18,7 @@ from cli.jsonlines import BadLine, Format, Line, draft, event_id, lines
 from cli.retrying import Patience, Refused, Unavailable, UnderWay
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
-from services.plumbing.correlation import CORRELATION_KEY, TENANT_KEY
+from services.plumbing.correlation import CORRELATION_KEY
 
 __all__ = ["Job", "Refused", "Report", "Unavailable", "import_lines"]
 
@@ -52,12 +52,16 @@ class Job:
     retry_for_s: float = 60.0
     """How long the server may be away before the import gives up."""
     skips_bad: bool = False
-    tenant: str = ""
+    token: Callable[[], str]
+    """Answers an access token that outlives one call; asked for each call, since an import may
+    outlive many tokens. The log is its tenant's. Raises Failed."""
 
-    @property
     def metadata(self) -> list[tuple[str, str]]:
-        tenant = [(TENANT_KEY, self.tenant)] if self.tenant else []
-        return [(CORRELATION_KEY, self.correlation_id), *tenant]
+        """For one call."""
+        return [
+            (CORRELATION_KEY, self.correlation_id),
+            ("authorization", f"Bearer {self.token()}"),
+        ]
 
 
 @dataclass
@@ -196,7 +200,7 @@ class _Import:
 
     def _ask_head(self) -> UnderWay[pb.GetLogResponse]:
         call: UnderWay[pb.GetLogResponse] = self._stub.GetLog.future(
-            pb.GetLogRequest(), timeout=_CALL_TIMEOUT_S, metadata=self._job.metadata
+            pb.GetLogRequest(), timeout=_CALL_TIMEOUT_S, metadata=self._job.metadata()
         )
         return call
 
@@ -204,7 +208,7 @@ class _Import:
         call: UnderWay[pb.AppendResponse] = self._stub.Append.future(
             pb.AppendRequest(events=batch.events),
             timeout=_CALL_TIMEOUT_S,
-            metadata=self._job.metadata,
+            metadata=self._job.metadata(),
         )
         return call
 

@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import grpc
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli import exit_codes
+from cli.failure import Failed
 from cli.importer import NAMESPACE, Job, Refused, Report, Unavailable, import_lines
 from cli.jsonlines import BadLine, Format
+from cli.rest import Tokens
 from services.plumbing import correlation
 
 _PLAIN_INTERVAL_S = 2.0
@@ -33,7 +36,7 @@ class Request:
     batch_count_max: int
     retry_for_s: float
     skips_bad: bool
-    tenant: str
+    tokens: Tokens
     is_json: bool
 
 
@@ -57,13 +60,23 @@ def run(path: Path, request: Request) -> int:
     except Unavailable as error:
         outcome.fail(exit_codes.UNAVAILABLE, f"events at {request.address} is away: {error}")
     except Refused as error:
-        outcome.fail(exit_codes.FAILED, f"events at {request.address} refuses: {error}")
+        outcome.fail(_exit_code(error), f"events at {request.address} refuses: {error}")
     except OSError as error:
         outcome.fail(exit_codes.USAGE, f"{path}: {error.strerror or error}")
+    except Failed as error:
+        outcome.fail(error.exit_code, str(error))
     except KeyboardInterrupt:
         outcome.fail(exit_codes.INTERRUPTED, "interrupted")
     outcome.show(is_json=request.is_json)
     return outcome.exit_code
+
+
+def _exit_code(refused: Refused) -> int:
+    is_about_caller = refused.error.code in _ABOUT_CALLER
+    return exit_codes.NOPERM if is_about_caller else exit_codes.FAILED
+
+
+_ABOUT_CALLER = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 def _job(request: Request) -> Job:
@@ -75,7 +88,7 @@ def _job(request: Request) -> Job:
         batch_count_max=request.batch_count_max,
         retry_for_s=request.retry_for_s,
         skips_bad=request.skips_bad,
-        tenant=request.tenant,
+        token=request.tokens.for_services,
     )
 
 

@@ -1,8 +1,4 @@
-"""The `girih` command. Knows words and exit codes; what they do is elsewhere, imported late.
-
-Exit codes: 0 well, 1 failed, 2 wrong usage, 65 bad data, 69 a server is not there, 78 wrong
-settings, 130 interrupted.
-"""
+"""The `girih` command. Knows words and exit codes; what they do is elsewhere, imported late."""
 
 import os
 import sys
@@ -12,23 +8,36 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli import exit_codes
-
-DATA_DIR = Path(".girih")
+from cli import (
+    account,
+    events,
+    exit_codes,
+    keys,
+    lattices,
+    members,
+    options,
+    paths,
+    signing_keys,
+    tenants,
+)
+from cli.failure import Failed
+from cli.options import DATA_DIR, AsJson, DataDir
+from cli.usage import usage
 
 app = typer.Typer(
     name="girih",
     help="An event store and a lattice service, from one command.",
+    epilog="Ends with "
+    + ", ".join(f"{code} {meaning}" for code, meaning in exit_codes.MEANINGS.items())
+    + ". GIRIH_API_KEY in the environment is used in place of a session.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-DataDir = Annotated[
-    Path,
-    typer.Option("--data", envvar="GIRIH_DATA", help="Where the database, logs and state are."),
-]
+_ACCOUNTS, _DATA, _RUNNING = "Accounts", "Lattices and events", "Running girih"
+
 EventsAddress = Annotated[
     str | None,
     typer.Option(
@@ -38,15 +47,18 @@ EventsAddress = Annotated[
         " `girih up` started, or else 127.0.0.1:50051.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
 
 def main() -> None:
     """Run the command line; ends the process."""
-    app()
+    try:
+        app()
+    except Failed as failed:
+        print(failed, file=sys.stderr)
+        sys.exit(failed.exit_code)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUNNING)
 def up(
     data_dir: DataDir = DATA_DIR,
     gateway_address: Annotated[
@@ -113,7 +125,7 @@ def up(
         _fail(str(error), error.exit_code)
 
 
-@app.command(name="import")
+@app.command(name="import", rich_help_panel=_DATA)
 def import_(
     file: Annotated[
         Path,
@@ -149,12 +161,12 @@ def import_(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Pass over lines that are no event.")
     ] = False,
-    tenant: Annotated[str, typer.Option(help="Whose log. Unset means `default`.")] = "",
     events_address: EventsAddress = None,
+    url: options.Url = None,
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Append the lines of FILE as events, in the file's order.
+    """Append the lines of FILE as events, in the file's order, to the log of who is logged in.
 
     Each line is a JSON object: one member names the stream, one the type, the rest is the
     payload, kept as it was sent. Importing again appends only what is not stored yet, so an
@@ -163,6 +175,7 @@ def import_(
     Ends with 65 at a bad line (and says which), with 69 when the service stayed away.
     """
     from cli.importing import Request, run
+    from cli.session import chosen
 
     if str(file) == "-" and source is None:
         raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")
@@ -178,14 +191,14 @@ def import_(
             batch_count_max=batch,
             retry_for_s=retry_for,
             skips_bad=skip_bad,
-            tenant=tenant,
+            tokens=chosen(options.url_of(url), os.environ),
             is_json=as_json,
         ),
     )
     raise typer.Exit(exit_code)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUNNING)
 def doctor(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
     """Look at settings, database and processes; say what is wrong and how to mend it.
 
@@ -196,7 +209,7 @@ def doctor(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
     raise typer.Exit(run(data_dir.absolute(), os.environ, is_json=as_json))
 
 
-@app.command()
+@app.command(rich_help_panel=_RUNNING)
 def migrate(
     data_dir: DataDir = DATA_DIR,
     timeout_s: Annotated[
@@ -212,12 +225,26 @@ def migrate(
         _fail(str(error), error.exit_code)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUNNING)
 def version(as_json: AsJson = False) -> None:
     """Say which girih this is, and what it stands on."""
     from cli.versions import show
 
     show(is_json=as_json)
+
+
+account.add_to(app, _ACCOUNTS)
+app.command(rich_help_panel=_ACCOUNTS)(usage)
+for _name, _noun, _panel in (
+    ("members", members.app, _ACCOUNTS),
+    ("keys", keys.app, _ACCOUNTS),
+    ("lattices", lattices.app, _DATA),
+    ("paths", paths.app, _DATA),
+    ("events", events.app, _DATA),
+    ("signing-keys", signing_keys.app, _RUNNING),
+    ("tenants", tenants.app, _RUNNING),
+):
+    app.add_typer(_noun, name=_name, rich_help_panel=_panel)
 
 
 def _events_address(data_dir: Path) -> str:

@@ -10,7 +10,12 @@ from cli import exit_codes, state
 from cli.postgres import EmbeddedPostgres, PostgresError
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
-from services.plumbing.migrations import MigrationTimeout, WrongMigrations, migrate
+from services.plumbing.migrations import (
+    MigrationRefused,
+    MigrationTimeout,
+    WrongMigrations,
+    migrate,
+)
 from services.plumbing.settings import ProcessSettings
 
 PACKAGE = "services.events.sql.migrations"
@@ -30,11 +35,11 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
     _quiet_logs()
     with ExitStack() as stack:
         try:
-            url = environ.get("DATABASE_URL") or _embedded_url(data_dir, environ, stack)
+            url = _url(environ) or _embedded_url(data_dir, environ, stack)
             applied = asyncio.run(migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s))
         except (ServiceError, PostgresError) as error:
             raise Failed(str(error), exit_codes.UNAVAILABLE) from error
-        except (MigrationTimeout, WrongMigrations) as error:
+        except (MigrationRefused, MigrationTimeout, WrongMigrations) as error:
             raise Failed(str(error), exit_codes.FAILED) from error
     print(f"applied {', '.join(applied)}" if applied else "nothing to apply")
 
@@ -45,6 +50,11 @@ def _quiet_logs() -> None:
         {"GIRIH_LOG_LEVEL": "warning", "GIRIH_LOG_FORMAT": "console"}
     )
     logging.configure(settings, descriptor=sys.stderr.fileno())
+
+
+def _url(environ: Mapping[str, str]) -> str | None:
+    """Of a login that may change the schema, if the service's own may not."""
+    return environ.get("EVENTS_MIGRATION_DATABASE_URL") or environ.get("DATABASE_URL")
 
 
 def _embedded_url(data_dir: Path, environ: Mapping[str, str], stack: ExitStack) -> str:

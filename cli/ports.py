@@ -17,6 +17,13 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def reachable(address: str) -> str:
+    """Where to call who listens on `address`: one cannot call every interface at once."""
+    host, port = split(address)
+    own = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - this listens nowhere
+    return f"{own[host]}:{port}" if host in own else address
+
+
 def obstacle(address: str) -> str | None:
     """Why one cannot listen there, in words; None when one can."""
     host, port = split(address)

@@ -3,11 +3,13 @@
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
 
+from cli.failure import Failed
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
 
 _BACKOFF_MIN_S = 0.05
@@ -69,25 +71,50 @@ class Patience:
         """
         deadline: float | None = None
         attempt = 0
-        call = first or begin()
+        call = first
         while True:
             try:
-                return call.result()
+                return (call or begin()).result()
             except grpc.RpcError as raised:
-                error = _read(raised)
-            if not _may_pass(error):
-                raise Refused(error)
+                trouble = _trouble(_read(raised))
+            except Failed as failed:
+                # What the call is made with could not be had.
+                if not failed.may_pass:
+                    raise
+                trouble = _Trouble(str(failed).splitlines()[0], "", None)
             now = time.monotonic()
             if deadline is None:
                 deadline = now + self._retry_for_s
-                self._on_trouble(f"{error.code.name}: {error.message}; trying again")
-            pause_s = _pause_s(error, attempt)
+                self._on_trouble(f"{trouble}; trying again")
+            pause_s = _pause_s(trouble, attempt)
             if now + pause_s > deadline:
-                raise Unavailable(f"{error.code.name} for {self._retry_for_s:g} s: {error.message}")
+                raise Unavailable(trouble.lasting(self._retry_for_s))
             time.sleep(pause_s)
             attempt += 1
             self.retry_count += 1
-            call = begin()
+            call = None
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """Why a call is to be made again."""
+
+    name: str
+    message: str
+    retry_after_s: float | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.message else self.name
+
+    def lasting(self, for_s: float) -> str:
+        return f"{self.name} for {for_s:g} s{f': {self.message}' if self.message else ''}"
+
+
+def _trouble(error: RemoteError) -> _Trouble:
+    """Raises Refused for an error that does not pass."""
+    if not _may_pass(error):
+        raise Refused(error)
+    return _Trouble(error.code.name, error.message, error.retry_after_s)
 
 
 def _read(error: grpc.RpcError) -> RemoteError:
@@ -99,7 +126,7 @@ def _may_pass(error: RemoteError) -> bool:
     return error.code in _RETRIED and _TOO_LARGE not in error.message
 
 
-def _pause_s(error: RemoteError, attempt: int) -> float:
+def _pause_s(error: _Trouble, attempt: int) -> float:
     """What the server asks for, or twice as long each time; with jitter, so that many callers
     do not come back as one."""
     growing_s = min(_BACKOFF_MAX_S, _BACKOFF_MIN_S * 2.0**attempt)

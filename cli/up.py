@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import cli
-from cli import health, logs, ports, state
+from cli import health, keyfiles, logs, ports, state
 from cli.postgres import EmbeddedPostgres
 from cli.supervisor import Database, GaveUp, Limits, Member, Program, Supervisor
 
@@ -79,15 +79,17 @@ def up(
 ) -> None:
     """Run everything until a signal, or until it is ready.
 
-    Raises InUse, Unusable, Obstructed and GaveUp, with nothing left running.
+    Raises InUse, Unusable, Obstructed, GaveUp and Failed, with nothing left running.
     """
     with state.claimed(plan.data_dir):
+        key_files = keyfiles.for_up(plan.data_dir, environ)
         orphans = state.end_orphans(plan.data_dir)
         for name in orphans:
             console.print(f"Ended {name}, left over from a run that was killed.")
         _refuse_taken_ports(plan, patience_s=_LEAVING_S if orphans else 0.0)
         try:
-            _Up(plan, environ, console, is_verbose, ends_when_ready).run()
+            told = {**environ, **key_files.environ}
+            _Up(plan, told, console, is_verbose, ends_when_ready).run()
         finally:
             state.forget(plan.data_dir)
 

@@ -1,0 +1,299 @@
+"""Calls of a gateway's REST, with deadlines, and its errors as exit codes.
+
+Knows HTTP and the form of girih's errors; which routes there are is known by who calls.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from cli import exit_codes
+from cli.failure import Away, Failed
+
+# The gateway gives a call 30 s; its own answer shall come before we stop waiting.
+_TIMEOUT = httpx.Timeout(connect=5.0, read=35.0, write=35.0, pool=5.0)
+
+STREAM_READ_S = 60.0
+"""How long a stream may say nothing. An event stream tells every 15 s that it is alive."""
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+Json = Any
+"""A decoded JSON value."""
+
+
+class Refused(Failed):
+    """The gateway answered with an error."""
+
+    def __init__(self, error: "ErrorBody", exit_code: int) -> None:
+        super().__init__(error.sentence(), exit_code)
+        self.error = error
+
+    @property
+    def reason(self) -> str:
+        return self.error.reason
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """What a gateway says of a failure."""
+
+    status: int
+    code: str
+    message: str
+    reason: str
+    correlation_id: str
+    retry_after_s: float | None
+    details: Mapping[str, Json]
+
+    def sentence(self) -> str:
+        """Two lines for people."""
+        parts = [self.reason or self.code, f"correlation id {self.correlation_id}"]
+        if self.retry_after_s is not None:
+            parts.append(f"try again in {self.retry_after_s:g} s")
+        return printable(self.message) + "\n" + printable(", ".join(parts))
+
+    @classmethod
+    def of(cls, status: int, body: Json, correlation_id: str) -> Self | None:
+        """None when the body is none of girih's."""
+        try:
+            error = body["error"]
+            details = error.get("details") or {}
+            return cls(
+                status=status,
+                code=str(error["code"]),
+                message=str(error["message"]),
+                reason=str(details.get("reason", "")),
+                correlation_id=str(error.get("correlation_id") or correlation_id),
+                retry_after_s=details.get("retry_after_s"),
+                details=details,
+            )
+        except (KeyError, TypeError, AttributeError):
+            return None
+
+    def refusal(self) -> Failed:
+        exit_code = _EXIT_CODES.get(self.code, exit_codes.FAILED)
+        # What nobody serves is no thing that could be missing.
+        return Refused(self, exit_codes.FAILED if self.reason == "ROUTE_NOT_FOUND" else exit_code)
+
+
+_EXIT_CODES = {
+    "INVALID_ARGUMENT": exit_codes.DATAERR,
+    "PAYLOAD_TOO_LARGE": exit_codes.DATAERR,
+    "UNPROCESSABLE": exit_codes.DATAERR,
+    "UNAUTHENTICATED": exit_codes.NOPERM,
+    "PERMISSION_DENIED": exit_codes.NOPERM,
+    "NOT_FOUND": exit_codes.NOINPUT,
+    "ALREADY_EXISTS": exit_codes.CANTCREAT,
+    "ABORTED": exit_codes.TEMPFAIL,
+    "RESOURCE_EXHAUSTED": exit_codes.TEMPFAIL,
+    "UNAVAILABLE": exit_codes.UNAVAILABLE,
+    "DEADLINE_EXCEEDED": exit_codes.UNAVAILABLE,
+    "REQUEST_TIMEOUT": exit_codes.UNAVAILABLE,
+}
+
+
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor or change its colours."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+class Tokens:
+    """What proves who calls; this one proves nothing. See `cli.session` for those that do."""
+
+    def for_gateway(self) -> str:
+        """What REST takes: empty for nobody."""
+        return ""
+
+    def for_services(self) -> str:
+        """What gRPC takes: an access token."""
+        return ""
+
+    def renewed(self, refused: str) -> str | None:
+        """Another one in place of one that was refused; None when there is none."""
+        del refused
+        return None
+
+
+class Gateway:
+    """One gateway, called as the one whom `tokens` tell. Close it, or use it in a `with`."""
+
+    def __init__(self, url: str, tokens: Tokens | None = None) -> None:
+        self.url = url
+        self.tokens = tokens or Tokens()
+        self.correlation_id = uuid.uuid4().hex
+        self._client = httpx.Client(
+            base_url=url,
+            headers={"X-Correlation-ID": self.correlation_id, "User-Agent": "girih"},
+            timeout=_TIMEOUT,
+            follow_redirects=False,
+            # A proxy is for the world outside.
+            trust_env=urlsplit(url).hostname not in LOOPBACK,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._client.close()
+
+    def get(self, path: str, **params: str | int | bool | None) -> Json:
+        return self._call("GET", path, params=params)
+
+    def post(self, path: str, body: Json) -> Json:
+        return self._call("POST", path, content=_encoded(body))
+
+    def patch(self, path: str, body: Json) -> Json:
+        return self._call("PATCH", path, content=_encoded(body))
+
+    def delete(self, path: str) -> Json:
+        return self._call("DELETE", path)
+
+    def _call(self, method: str, path: str, **request: Any) -> Json:  # noqa: ANN401 - as httpx
+        """The answer's JSON. Raises Refused and Away."""
+        with self.opened(method, path, **request) as response, self.guarded():
+            response.read()
+            return _decoded(response, self.url)
+
+    def pages(self, path: str, name: str) -> Iterator[Json]:
+        """Everything that a paged list holds, page after page."""
+        token = ""
+        while True:
+            page = self.get(path, pageSize=1_000, pageToken=token)
+            yield from page.get(name, [])
+            token = page.get("nextPageToken", "")
+            if not token:
+                return
+
+    def lines(self, method: str, path: str, **request: Any) -> Iterator[str]:  # noqa: ANN401
+        """The lines of an answer that is streamed as JSON lines, as they were sent."""
+        headers = {"Accept": "application/x-ndjson"}
+        with self.opened(method, path, headers=headers, **request) as response, self.guarded():
+            for line in response.iter_lines():
+                if line.startswith('{"error":'):
+                    self.raise_error(response.status_code, json.loads(line))
+                yield line
+
+    @contextmanager
+    def opened(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int | bool | None] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        read_timeout_s: float | None = None,
+    ) -> Iterator[httpx.Response]:
+        """An answer of 2xx whose body is still to be read, under `guarded`."""
+        request = self._client.build_request(
+            method,
+            path,
+            params=_said(params or {}),
+            content=content,
+            headers=headers,
+            timeout=_timeout(read_timeout_s),
+        )
+        if content is not None:
+            request.headers["Content-Type"] = "application/json"
+        response = self._sent(request)
+        try:
+            if response.is_success:
+                yield response
+            else:
+                with self.guarded():
+                    response.read()
+                self.raise_error(response.status_code, _json_or_none(response))
+        finally:
+            response.close()
+
+    def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Sent with a token, and once more with another when that is not valid any more."""
+        with self.guarded():
+            token = self.tokens.for_gateway()
+            response = self._client.send(_signed(request, token), stream=True)
+            if response.status_code != httpx.codes.UNAUTHORIZED or not token:
+                return response
+            response.read()
+            if _reason(response) not in _STALE or (again := self.tokens.renewed(token)) is None:
+                return response
+            return self._client.send(_signed(request, again), stream=True)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Failures of the network in this block as Away."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            told = f"{self.url} does not answer: {printable(str(error))}"
+            raise Away(told, was_sent=False) from error
+        except httpx.TimeoutException as error:
+            raise Away(f"{self.url} does not answer in time", was_sent=True) from error
+        except (httpx.TransportError, httpx.StreamError) as error:
+            told = f"{self.url} broke off: {printable(str(error))}"
+            raise Away(told, was_sent=True) from error
+
+    def raise_error(self, status: int, body: Json) -> None:
+        """Raise what an error's body says."""
+        error = ErrorBody.of(status, body, self.correlation_id)
+        if error is None:
+            told = f"{self.url} answers {status}, and not as a gateway of girih does"
+            raise Failed(told, exit_codes.UNAVAILABLE)
+        raise error.refusal()
+
+
+_STALE = {"TOKEN_EXPIRED", "TOKEN_INVALID"}
+
+
+def _signed(request: httpx.Request, token: str) -> httpx.Request:
+    if token:
+        request.headers["Authorization"] = f"Bearer {token}"
+    return request
+
+
+def _reason(response: httpx.Response) -> str:
+    error = ErrorBody.of(response.status_code, _json_or_none(response), "")
+    return error.reason if error else ""
+
+
+def _encoded(body: Json) -> bytes:
+    """Text and bytes are JSON already, others are made to be."""
+    if isinstance(body, bytes):
+        return body
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _decoded(response: httpx.Response, url: str) -> Json:
+    try:
+        return response.json()
+    except ValueError as error:
+        told = f"{url} does not answer as a gateway of girih does"
+        raise Failed(told, exit_codes.UNAVAILABLE) from error
+
+
+def _json_or_none(response: httpx.Response) -> Json:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _said(params: Mapping[str, str | int | bool | None]) -> dict[str, str]:
+    """The parameters that say something, as proto3 JSON writes them."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in params.items()
+        if value is not None and value != ""
+    }
+
+
+def _timeout(read_s: float | None) -> httpx.Timeout:
+    if read_s is None:
+        return _TIMEOUT
+    return httpx.Timeout(connect=_TIMEOUT.connect, read=read_s, write=_TIMEOUT.write, pool=5.0)

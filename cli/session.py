@@ -1,0 +1,161 @@
+"""Tokens for calls: those of the session that is logged in, or those of an API key.
+
+Two commands at once never spend the same refresh token: they take turns, and the second finds
+what the first was given.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cli import exit_codes
+from cli.credentials import Credential, CredentialsFile, default_path
+from cli.failure import Away, Failed, NotLoggedIn
+from cli.rest import Gateway, Json, Refused, Tokens
+
+MARGIN_S = 60.0
+"""A token that expires sooner is replaced: it shall outlive the call that it is for."""
+
+# Within this time the gateway answers the same refresh token alike, so that an answer that
+# was lost can be asked for again.
+_SAME_ANSWER_S = 8.0
+_PAUSE_S = 0.25
+
+
+def chosen(url: str, environ: Mapping[str, str]) -> Tokens:
+    """The tokens of `GIRIH_API_KEY`, or of who is logged in."""
+    if key := environ.get("GIRIH_API_KEY"):
+        return KeyTokens(url, key)
+    return SessionTokens(url, CredentialsFile(default_path(environ)))
+
+
+class SessionTokens(Tokens):
+    """The access tokens of a session, refreshed when they are about to expire.
+
+    Raises NotLoggedIn when there is no session or it has ended, and Away.
+    """
+
+    def __init__(self, url: str, file: CredentialsFile) -> None:
+        self._url = url
+        self._file = file
+        self._held: Credential | None = None
+
+    def for_gateway(self) -> str:
+        if self._held is None:
+            self._held = self._file.read(self._url)
+        if self._held is None:
+            raise NotLoggedIn(self._url)
+        if self._held.is_fresh(MARGIN_S):
+            return self._held.access_token
+        return self._replaced(self._held)
+
+    def for_services(self) -> str:
+        return self.for_gateway()
+
+    def renewed(self, refused: str) -> str | None:
+        held = self._held
+        return None if held is None else self._replaced(held, refused=refused)
+
+    def _replaced(self, held: Credential, refused: str = "") -> str:
+        """A token that is fresh, from the file or from the gateway."""
+        try:
+            self._held = self._exchanged(refused)
+        except Failed as error:
+            # While it is valid, a gateway that is away for a moment is no reason to stop.
+            if refused or not error.may_pass or not held.is_fresh(0.0):
+                raise
+        return (self._held or held).access_token
+
+    def _exchanged(self, refused: str) -> Credential:
+        with self._file.locked() as sessions:
+            found = sessions.get(self._url)
+            if found is None:
+                raise NotLoggedIn(self._url)
+            if found.access_token != refused and found.is_fresh(MARGIN_S):
+                return found  # another command was faster
+            try:
+                tokens = _refreshed(self._url, found.refresh_token)
+            except Refused as error:
+                if error.error.code != "UNAUTHENTICATED":
+                    raise
+                del sessions[self._url]
+                raise NotLoggedIn(self._url, "the session has ended") from error
+            sessions[self._url] = with_tokens(found, tokens)
+            return sessions[self._url]
+
+
+class KeyTokens(Tokens):
+    """An API key: taken by the gateway as it is, and traded for what the services take."""
+
+    def __init__(self, url: str, key: str) -> None:
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise Failed("GIRIH_API_KEY is no API key", exit_codes.CONFIG)
+        self._url = url
+        self._key = key
+        self._held: Credential | None = None
+
+    def for_gateway(self) -> str:
+        return self._key
+
+    def for_services(self) -> str:
+        held = self._held
+        if held is None or not held.is_fresh(MARGIN_S):
+            try:
+                with Gateway(self._url) as gateway:
+                    self._held = credential(gateway.post("/auth/token", {"key": self._key}))
+            except Failed as error:
+                if held is None or not error.may_pass or not held.is_fresh(0.0):
+                    raise
+        assert self._held is not None
+        return self._held.access_token
+
+
+class GivenToken(Tokens):
+    """A token that somebody else made."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def for_gateway(self) -> str:
+        return self._token
+
+    def for_services(self) -> str:
+        return self._token
+
+
+def credential(answer: Json) -> Credential:
+    """What an answer with tokens gives to be kept."""
+    user, tenant = answer.get("user") or {}, answer.get("tenant") or {}
+    return Credential(
+        access_token=answer["access_token"],
+        refresh_token=answer.get("refresh_token", ""),
+        expires_at_s=time.time() + answer["expires_in"],
+        email=user.get("email", ""),
+        tenant_id=tenant.get("tenantId", ""),
+        tenant_name=tenant.get("name", ""),
+    )
+
+
+def with_tokens(held: Credential, answer: Json) -> Credential:
+    """The same session with its next pair of tokens."""
+    new = credential(answer)
+    return replace(
+        held,
+        access_token=new.access_token,
+        refresh_token=new.refresh_token,
+        expires_at_s=new.expires_at_s,
+    )
+
+
+def _refreshed(url: str, refresh_token: str) -> Json:
+    deadline = time.monotonic() + _SAME_ANSWER_S
+    was_sent = False
+    while True:
+        try:
+            with Gateway(url) as gateway:
+                return gateway.post("/auth/refresh", {"refresh_token": refresh_token})
+        except Away as error:
+            was_sent |= error.was_sent
+            if not was_sent or time.monotonic() + _PAUSE_S > deadline:
+                raise
+            time.sleep(_PAUSE_S)

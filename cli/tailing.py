@@ -1,0 +1,103 @@
+"""Follows a log live, through the gateway, for as long as it takes.
+
+A connection that breaks is made again and goes on behind the last event seen: each event
+comes once, in order. A token that expires is replaced.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from httpx import Response
+
+from cli import options
+from cli.failure import Failed
+from cli.rest import STREAM_READ_S, Gateway, Refused
+from cli.sse import ServerEvent, server_events
+
+_BACKOFF_MIN_S = 0.2
+_BACKOFF_MAX_S = 10.0
+
+
+def followed(
+    gateway: Gateway, stream: str, from_position: int, say: Callable[[str], None]
+) -> Iterator[str]:
+    """The events from a position on, each as its JSON text, for ever.
+
+    What goes wrong before the first connection is raised; later, a gateway that is away is
+    waited for, and `say` gets a line about it. Raises Failed for what does not pass.
+    """
+    run = _Following(gateway, stream, from_position, say)
+    while True:
+        yield from run.until_broken()
+
+
+class _Following:
+    def __init__(
+        self, gateway: Gateway, stream: str, from_position: int, say: Callable[[str], None]
+    ) -> None:
+        self._gateway = gateway
+        self._path = f"/v1/streams/{options.segment(stream)}/events" if stream else "/v1/events"
+        self._from_position = from_position
+        self._say = say
+        self._last_id = ""
+        self._was_connected = False
+        self._failure_count = 0
+
+    def until_broken(self) -> Iterator[str]:
+        """The events of one connection. Returns when it is time for the next."""
+        try:
+            yield from self._events()
+        except Failed as error:
+            self._bear(error)
+        else:
+            # Whoever ends streams as soon as they begin is not to be asked all the time.
+            time.sleep(_BACKOFF_MIN_S)
+
+    def _events(self) -> Iterator[str]:
+        with self._opened() as response, self._gateway.guarded():
+            if self._failure_count:
+                self._say(f"{self._gateway.url} is back")
+            self._was_connected, self._failure_count = True, 0
+            for event in server_events(response.iter_lines()):
+                if event.kind == "error":
+                    self._gateway.raise_error(response.status_code, json.loads(event.data))
+                if event.kind == "message":
+                    yield self._seen(event)
+
+    def _opened(self) -> AbstractContextManager[Response]:
+        headers = {"Accept": "text/event-stream"}
+        if self._last_id:
+            headers["Last-Event-ID"] = self._last_id
+        return self._gateway.opened(
+            "GET",
+            self._path,
+            params={"follow": True, "fromPosition": self._from_position},
+            headers=headers,
+            read_timeout_s=STREAM_READ_S,
+        )
+
+    def _seen(self, event: ServerEvent) -> str:
+        self._last_id = event.id
+        return event.data
+
+    def _bear(self, error: Failed) -> None:
+        """Wait for what may pass; raise what does not."""
+        if self._was_connected and isinstance(error, Refused) and error.reason == "TOKEN_EXPIRED":
+            # A stream ends with its token. The next one is opened with another.
+            time.sleep(_BACKOFF_MIN_S)
+            return
+        if not self._was_connected or not error.may_pass:
+            raise error
+        if not self._failure_count:
+            self._say(f"{str(error).splitlines()[0]}; trying again")
+        time.sleep(self._pause_s(error))
+        self._failure_count += 1
+
+    def _pause_s(self, error: Failed) -> float:
+        """What the gateway asks for, or twice as long each time, with jitter."""
+        asked_s = (error.error.retry_after_s or 0.0) if isinstance(error, Refused) else 0.0
+        growing_s = min(_BACKOFF_MAX_S, _BACKOFF_MIN_S * 2.0 ** min(self._failure_count, 10))
+        return max(asked_s, growing_s) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret

@@ -1,0 +1,91 @@
+"""`girih tenants`: what operators do. They prove who they are with the gateway's own key."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import exit_codes, options, shown
+
+if TYPE_CHECKING:
+    from cli.rest import Tokens
+
+app = typer.Typer(help="Tenants, for operators: on the machine with the gateway's key.")
+
+
+class PlanName(StrEnum):
+    """What a tenant may use."""
+
+    free = "free"
+    professional = "professional"
+    custom = "custom"
+
+
+@app.callback()
+def tenants() -> None:
+    """Tenants, for operators: on the machine with the gateway's key."""
+
+
+@app.command(name="set-plan")
+def set_plan(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Its id.")],
+    plan: PlanName,
+    lattices: Annotated[
+        int | None, typer.Option(min=0, help="The most lattices at once. 0 is without limit.")
+    ] = None,
+    axes: Annotated[int | None, typer.Option(min=0, help="The most axes of a lattice.")] = None,
+    extent: Annotated[int | None, typer.Option(min=0, help="The most sites along an axis.")] = None,
+    calls: Annotated[int | None, typer.Option(min=0, help="The most calls a month.")] = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    url: options.Url = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Put a tenant on another plan, from the next refresh of its tokens on.
+
+    `custom` needs its four numbers.
+    """
+    from cli.rest import Gateway
+
+    numbers = {
+        "latticeCountMax": lattices,
+        "axisCountMax": axes,
+        "extentMax": extent,
+        "monthlyCallCountMax": calls,
+    }
+    _check(plan, list(numbers.values()))
+    told = {name: number for name, number in numbers.items() if number is not None}
+    with Gateway(options.url_of(url), _operator(data_dir, tenant)) as gateway:
+        path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
+        answer = gateway.post(path, {"plan": {"name": plan.value, **told}})
+    if as_json:
+        shown.document(answer)
+    else:
+        shown.said(f"{answer['name']} is on the plan {answer['plan']['name']} now.")
+
+
+def _check(plan: PlanName, numbers: list[int | None]) -> None:
+    said = [number for number in numbers if number is not None]
+    if plan is PlanName.custom and len(said) < len(numbers):
+        raise typer.BadParameter("custom needs --lattices, --axes, --extent and --calls")
+    if plan is not PlanName.custom and said:
+        raise typer.BadParameter(f"{plan.value} has its own numbers")
+
+
+def _operator(data_dir: Path, tenant: str) -> "Tokens":
+    """A token that allows nothing but this, for a minute."""
+    from cli.failure import Failed
+    from cli.keyfiles import KeyFiles, explained
+    from cli.session import GivenToken
+    from services.plumbing.identity import GATEWAY
+    from services.plumbing.keys import SigningKeyFile
+    from services.plumbing.tokens import Issuer
+
+    path = KeyFiles.of(data_dir, os.environ).private[GATEWAY]
+    if not path.exists():
+        told = f"operators need the gateway's key, and {path} is not there; say --data"
+        raise Failed(told, exit_codes.CONFIG)
+    with explained():
+        issuer = Issuer(SigningKeyFile(path), GATEWAY)
+    return GivenToken(issuer.service_token(GATEWAY, tenant, ["plans.write"]))
