@@ -407,6 +407,40 @@ async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> 
     await compute.close()
 
 
+@pytest.mark.parametrize("sites", [1, 9, 524_288, 524_289, 3_000_000])
+async def test_a_bitmap_is_told_whole_in_pieces(
+    compute: Compute, engine: Engine, sites: int
+) -> None:
+    wanted = held(blocked_spec(geometry(sites), 1.0, seed=1))
+
+    async with aclosing(engine.blocked(wanted)) as pieces:
+        told = [piece async for piece in pieces]
+
+    assert b"".join(told) == wanted.spec.blocked
+    assert all(0 < len(piece) <= 65_536 for piece in told)
+    assert compute.bytes.lent == 0
+
+
+async def test_where_no_site_is_blocked_one_empty_piece_is_told(engine: Engine) -> None:
+    assert [piece async for piece in engine.blocked(held(spec(10**9)))] == [b""]
+
+
+async def test_bitmaps_being_read_hold_no_more_than_calls_may_compute_in() -> None:
+    compute = Compute(threads=1, bytes_max=2_000, waiting_max=10)
+    engine = engine_on(compute)
+    wanted = held(blocked_spec(geometry(8 * 1_000), 0.5, seed=1))
+    readers = [engine.blocked(wanted) for _ in range(2)]
+    await anext(readers[0])
+    second = asyncio.ensure_future(anext(readers[1]))
+    await asyncio.sleep(0.01)
+
+    assert not second.done()
+    await readers[0].aclose()
+    assert await second == wanted.spec.blocked
+    await readers[1].aclose()
+    await compute.close()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1])
 async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share: float) -> None:
     engine = engine_on(compute, part_timeout_s=0.05)
@@ -417,6 +451,7 @@ async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share
     for parts in (
         engine.find_paths(wanted, batch, 0),
         engine.distances(wanted, DistanceQuery(sources=((0, 0),), region=region)),
+        engine.blocked(wanted),
     ):
         with pytest.raises(PartNotTaken):
             await linger(parts)
