@@ -22,6 +22,7 @@ _ASSETS = {
     "/docs": ("docs.html", "text/html"),
     "/docs/docs.css": ("docs.css", "text/css"),
     "/docs/docs.js": ("docs.js", "text/javascript"),
+    "/docs/session.js": ("session.js", "text/javascript"),
 }
 
 

@@ -11,6 +11,7 @@ main();
 async function main() {
   setUpTheme();
   setUpKeys();
+  setUpSession();
   try {
     api = await (await fetch("/openapi.json")).json();
   } catch (error) {
@@ -94,6 +95,7 @@ function drawRouteBody(route) {
   const body = bodySchema(route);
   return [
     element("div", { class: "prose" }, prose(route.description ?? route.summary)),
+    element("p", { class: "needs" }, needs(route)),
     ...(own.length ? [element("h3", {}, "Parameters"), drawParameters(own)] : []),
     ...(body ? [element("h3", {}, "Body"), drawFields(body)] : []),
     element("h3", {}, "Answers"),
@@ -102,8 +104,27 @@ function drawRouteBody(route) {
   ];
 }
 
+// What a caller must have, in words.
+function needs(route) {
+  const wanted = route.security ?? api.security ?? [];
+  if (!wanted.length) return "Needs no token.";
+  const scopes = [...new Set(wanted.flatMap((one) => Object.values(one).flat()))];
+  if (!scopes.length) return "Needs a token.";
+  return ["Needs a token with the scope ", ...scopes.map((scope) => element("code", {}, scope)), "."];
+}
+
+function bodyType(route) {
+  return route.requestBody && Object.keys(route.requestBody.content)[0];
+}
+
 function bodySchema(route) {
-  return route.requestBody && resolve(route.requestBody.content["application/json"].schema);
+  return route.requestBody && resolve(route.requestBody.content[bodyType(route)].schema);
+}
+
+// The example of the contract, or one made of the schema.
+function bodyExample(route, body) {
+  const shown = route.requestBody.content[bodyType(route)].example ?? example(body);
+  return bodyType(route) === STREAMS[0] ? JSON.stringify(shown) : JSON.stringify(shown, null, 2);
 }
 
 function drawParameters(parameters) {
@@ -204,7 +225,7 @@ function drawTry(route, body) {
   const inputs = route.parameters.map((parameter) => [parameter, drawInput(parameter)]);
   const accept = isStream(route) && drawChoice("Accept", STREAMS);
   const text = body && element("textarea", { rows: 10, spellcheck: "false", "aria-label": "Body" });
-  if (text) text.value = JSON.stringify(example(body), null, 2);
+  if (text) text.value = bodyExample(route, body);
   const send = element("button", { type: "submit" }, "Send");
   const stop = element("button", { type: "button", class: "quiet", hidden: "" }, "Stop");
   const copy = element("button", { type: "button", class: "quiet" }, "Copy as curl");
@@ -243,6 +264,7 @@ function drawInput(parameter) {
   if (values) return drawChoice(name, ["", ...values], parameter.required);
   const hint = schema.type === "array" ? "a, b, c" : (schema.format ?? "");
   const input = element("input", { placeholder: hint, autocomplete: "off", spellcheck: "false" });
+  if (parameter.example !== undefined) input.value = parameter.example;
   input.required = Boolean(parameter.required);
   return labelled(name, input, parameter.required);
 }
@@ -270,10 +292,11 @@ function requestOf(route, inputs, text, accept) {
     else if (parameter.in === "header") headers[parameter.name] = value;
     else for (const one of parameter.schema.type === "array" ? value.split(",") : [value]) query.append(parameter.name, one.trim());
   }
-  if (text) headers["Content-Type"] = "application/json";
+  if (text) headers["Content-Type"] = bodyType(route);
   if (accept) headers.Accept = accept.input.value;
   const asked = query.toString();
-  return { method: route.method.toUpperCase(), url: path + (asked ? `?${asked}` : ""), headers, body: text?.value };
+  const isPublic = !(route.security ?? api.security ?? []).length;
+  return { method: route.method.toUpperCase(), url: path + (asked ? `?${asked}` : ""), headers, body: text?.value, isPublic };
 }
 
 async function call(request, { send, stop, result }) {
@@ -284,7 +307,10 @@ async function call(request, { send, stop, result }) {
   stop.hidden = false;
   const view = element("pre", {});
   try {
-    const answer = await fetch(request.url, { ...request, signal: stopper.signal });
+    const token = request.isPublic ? "" : await bearer();
+    const headers = token ? { ...request.headers, Authorization: `Bearer ${token}` } : request.headers;
+    const { method, url, body } = request;
+    const answer = await fetch(url, { method, headers, body, signal: stopper.signal });
     replace(result, [statusLine(answer, performance.now() - started), view]);
     await show(answer, view);
   } catch (error) {
@@ -307,6 +333,7 @@ function statusLine(answer, duration) {
 
 async function show(answer, view) {
   const type = answer.headers.get("Content-Type") ?? "";
+  if (type.startsWith("application/octet-stream")) return showDownload(await answer.blob(), view);
   if (!STREAMS.some((stream) => type.startsWith(stream))) return showWhole(await answer.text(), view);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -324,7 +351,13 @@ async function show(answer, view) {
   if (!count) view.append("(nothing)");
 }
 
+function showDownload(blob, view) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: "download.bin" }, `Save ${blob.size} bytes`);
+  replace(view, [link]);
+}
+
 function showWhole(text, view) {
+  if (text.includes('"access_token"')) adopt(JSON.parse(text));
   // Printed from the text, since parsing would round its large numbers.
   replace(view, coloured(indented(text)));
 }
@@ -353,10 +386,12 @@ function coloured(text) {
   return [...parts, text.slice(end)];
 }
 
-function curl({ method, url, headers, body }) {
+function curl({ method, url, headers, body, isPublic }) {
   const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const parts = ["curl", "-X", method, quote(location.origin + url)];
   for (const [name, value] of Object.entries(headers)) parts.push("-H", quote(`${name}: ${value}`));
+  // Not the token itself: what is copied ends up in places where no secret should be.
+  if (!isPublic) parts.push("-H", '"Authorization: Bearer $(girih token)"');
   if (body !== undefined) parts.push("-d", quote(body));
   return parts.join(" ");
 }
