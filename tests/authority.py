@@ -39,6 +39,7 @@ from services.plumbing.keys import SigningKey, write_atomically, write_jwks
 from services.plumbing.tokens import ACCESS, AUDIENCES, LIFETIME_S_MAX, SERVICE, sign
 
 UNLIMITED = PlanLimits("unlimited", lattices=0, axes=0, extent=0, calls=0)
+_ISSUERS = ("gateway", "lattice")
 USER = "user:00000000-0000-4000-8000-000000000001"
 
 
@@ -62,6 +63,12 @@ class Authority:
         jwks = [authority.gateway.public_jwk(GATEWAY), authority.lattice.public_jwk(LATTICE)]
         write_jwks(authority.trusted_keys, jwks)
         return authority
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """One that was made before, maybe by another process."""
+        gateway, lattice = (SigningKey.load(directory / f"{name}.pem") for name in _ISSUERS)
+        return cls(directory, gateway, lattice)
 
     @property
     def trusted_keys(self) -> Path:

@@ -43,7 +43,6 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         SERVICE,
         EventStoreServicer(sequencers, store, database, DOMAIN, server.stopping),
         raw_responses={"Read"},
-        without_tenant={"GetDatabaseStatus"},
     )
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())

@@ -1,4 +1,4 @@
-"""What happens around every rpc: correlation, tenant, deadline, errors, metrics, log.
+"""What happens around every rpc: correlation, token, scope, deadline, errors, metrics, log.
 
 One wrapper serves all four kinds of rpc and both styles of streaming handlers. It is put
 around a handler once, when the service is added, so a call pays for no lookups and no
@@ -7,6 +7,7 @@ layers. It knows gRPC and no service.
 
 import asyncio
 import inspect
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -20,24 +21,24 @@ from services.plumbing import correlation, grpc_errors
 from services.plumbing.correlation import (
     CAUSATION_KEY,
     CORRELATION_KEY,
-    DEFAULT_TENANT,
-    TENANT_KEY,
+    TOKEN_KEY,
     TRACEPARENT_KEY,
     Call,
     well_formed,
-    well_formed_tenant,
     well_formed_traceparent,
 )
 from services.plumbing.errors import (
     DeadlineExceeded,
-    InvalidInput,
+    PermissionDenied,
     ResourceExhausted,
     ServiceError,
     ShuttingDown,
     Unauthenticated,
 )
+from services.plumbing.identity import PUBLIC, Principal, authorize
 from services.plumbing.logging import get_logger, write_line
-from services.plumbing.metrics import MethodMetrics
+from services.plumbing.metrics import GrpcMetrics, MethodMetrics
+from services.plumbing.tokens import TokenInvalid, TokenRefused, Verifier, expired
 
 Context = grpc.aio.ServicerContext[Any, Any]
 RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the type checker only
@@ -49,6 +50,10 @@ GrpcType = Literal["unary", "client_stream", "server_stream", "bidi_stream"]
 SLOW_CALL_S = 2.0
 
 _log = get_logger("server")
+_security = get_logger("security")
+
+_EXPIRY_SLACK_S = 1.0
+_authorization = re.compile(r"bearer ([\w.-]+)", re.ASCII | re.IGNORECASE).fullmatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +68,10 @@ class Rpc:
     deserialize: Deserialize
     metrics: MethodMetrics
     timeout_s: float
-    needs_tenant: bool
+    scope: str
+    """What the caller's token must allow; see `identity.authorize`."""
     quiet: bool
     """Calls that go well are logged at debug level only."""
-
-
-class TenantRequired(Unauthenticated):
-    """The call does not say whose data it means."""
-
-    reason = "TENANT_REQUIRED"
 
 
 class ServerFull(ResourceExhausted):
@@ -105,13 +105,15 @@ class Chain:
         self,
         domain: str,
         *,
-        trusts_tenant_metadata: bool,
+        verifier: Verifier,
+        metrics: GrpcMetrics,
         details_of: grpc_errors.DetailsOf,
         stopping: asyncio.Event,
         request_bytes_max: int,
     ) -> None:
         self._domain = domain
-        self._trusts_tenant_metadata = trusts_tenant_metadata
+        self._verifier = verifier
+        self._refused = metrics.refused
         self._details_of = details_of
         self._stopping = stopping
         self._requests = _Requests(request_bytes_max)
@@ -123,14 +125,16 @@ class Chain:
         async def serve(request: Any, context: Context) -> Any:  # noqa: ANN401 - any message
             started_s = time.monotonic()
             rpc.metrics.started.inc()
-            call = self._enter(rpc, context, started_s)
+            call, refusal = self._enter(rpc, context, started_s)
             try:
+                _admit(rpc, call, refusal)
                 await _tell_correlation(rpc, context, call)
-                self._admit(rpc, call)
                 with self._requests.held(0 if rpc.takes_stream else len(request)):
-                    response = await _in_time(run(request, context), call)
+                    response = await _in_time(run(request, context), rpc, call)
             except BaseException as error:
                 outcome = self._outcome(error, context)
+                if isinstance(error, Unauthenticated | PermissionDenied):
+                    self._report(error, rpc, call, context)
                 _finish(rpc, call, started_s, outcome)
                 if outcome.status is None:
                     raise
@@ -140,37 +144,63 @@ class Chain:
 
         return _method_handler(rpc, serve)
 
-    def _enter(self, rpc: Rpc, context: Context, started_s: float) -> Call:
-        """Make the call's context from what it carries; never refuses."""
+    def _enter(
+        self, rpc: Rpc, context: Context, started_s: float
+    ) -> tuple[Call, TokenRefused | None]:
+        """Make the call's context from what it carries, and tell what its token is refused for."""
         metadata = _by_key(tuple(context.invocation_metadata() or ()))
-        left_s = context.time_remaining()
+        principal, token, refusal = self._caller(rpc, metadata)
         call = Call(
             correlation_id=_id(metadata.get(CORRELATION_KEY)) or correlation.fresh(),
             causation_id=_id(metadata.get(CAUSATION_KEY)),
-            tenant=self._tenant(rpc, metadata),
+            tenant="" if principal is None else principal.tenant,
             traceparent=_traceparent(metadata.get(TRACEPARENT_KEY)),
-            deadline_s=started_s
-            + (rpc.timeout_s if left_s is None else min(left_s, rpc.timeout_s)),
+            deadline_s=started_s + _time_left_s(rpc, principal, context.time_remaining()),
+            principal=principal,
+            token=token,
         )
         correlation.enter(call)
         _log_replaced(metadata, call)
-        return call
+        return call, refusal
 
-    def _tenant(self, rpc: Rpc, metadata: Mapping[str, str | bytes]) -> str:
-        """The tenant the call may speak for, or nothing."""
-        if not (rpc.needs_tenant and self._trusts_tenant_metadata):
-            return ""
-        tenant = metadata.get(TENANT_KEY, DEFAULT_TENANT)
-        return tenant if isinstance(tenant, str) and well_formed_tenant(tenant) else ""
+    def _caller(
+        self, rpc: Rpc, metadata: Mapping[str, str | bytes]
+    ) -> tuple[Principal | None, str, TokenRefused | None]:
+        """Who calls, with which token, or what that token is refused for.
 
-    def _admit(self, rpc: Rpc, call: Call) -> None:
-        if call.tenant or not rpc.needs_tenant:
-            return
-        if self._trusts_tenant_metadata:
-            raise InvalidInput.of(
-                TENANT_KEY, "must be 1 to 63 of a-z 0-9 -, not - first, and given once"
-            )
-        raise TenantRequired("the call does not say whose data it means")
+        An rpc for anybody does not look: its caller may well hold a token that has expired.
+        """
+        sent = metadata.get(TOKEN_KEY)
+        if rpc.scope == PUBLIC or sent is None:
+            return None, "", None
+        try:
+            token = _bearer(sent)
+            return self._verifier.verify(token), token, None
+        except TokenRefused as refusal:
+            return None, "", refusal
+
+    def _report(
+        self,
+        error: Unauthenticated | PermissionDenied,
+        rpc: Rpc,
+        call: Call,
+        context: Context,
+    ) -> None:
+        """Count and log who was refused what. Nothing of a token is written down."""
+        self._refused.labels(error.reason).inc()
+        who, why = call.principal, error.message
+        if isinstance(error, TokenRefused):
+            who, why = who or error.principal, error.why
+        _security.warning(
+            "a call was refused",
+            method=rpc.path,
+            tenant=who.tenant if who else "",
+            subject=who.subject if who else "",
+            service=who.service if who else "",
+            reason=error.reason,
+            why=why,
+            peer=context.peer(),
+        )
 
     def _outcome(self, error: BaseException, context: Context) -> _Outcome:
         """What the call ended in. Logs bugs in full, and keeps them from the caller."""
@@ -231,6 +261,12 @@ class _Requests:
             yield
         finally:
             self._byte_count -= byte_count
+
+
+def _admit(rpc: Rpc, call: Call, refusal: TokenRefused | None) -> None:
+    if refusal is not None:
+        raise refusal
+    authorize(call.principal, rpc.scope)
 
 
 async def _tell_correlation(rpc: Rpc, context: Context, call: Call) -> None:
@@ -298,15 +334,32 @@ def _method_handler(rpc: Rpc, serve: Any) -> RpcHandler:  # noqa: ANN401
     )
 
 
-async def _in_time(work: Awaitable[Any], call: Call) -> Any:  # noqa: ANN401
+async def _in_time(work: Awaitable[Any], rpc: Rpc, call: Call) -> Any:  # noqa: ANN401
     timeout = asyncio.timeout(call.remaining_s())
     try:
         async with timeout:
             return await work
     except TimeoutError:
         if timeout.expired():
-            raise DeadlineExceeded("the call took longer than it may") from None
+            raise _late(rpc, call) from None
         raise
+
+
+def _time_left_s(rpc: Rpc, principal: Principal | None, callers_s: float | None) -> float:
+    """How long the call may take. A stream ends with the token it was opened with."""
+    left_s = rpc.timeout_s if callers_s is None else min(callers_s, rpc.timeout_s)
+    if principal is None or not (rpc.takes_stream or rpc.gives_stream):
+        return left_s
+    return min(left_s, max(0.0, principal.expires_at - time.time()))
+
+
+def _late(rpc: Rpc, call: Call) -> ServiceError:
+    """What a call is told whose time is up."""
+    who = call.principal
+    streams = rpc.takes_stream or rpc.gives_stream
+    if who is not None and streams and who.expires_at - time.time() < _EXPIRY_SLACK_S:
+        return expired(who)
+    return DeadlineExceeded("the call took longer than it may")
 
 
 def _finish(rpc: Rpc, call: Call, started_s: float, outcome: _Outcome) -> None:
@@ -320,8 +373,9 @@ def _finish(rpc: Rpc, call: Call, started_s: float, outcome: _Outcome) -> None:
         "duration_ms": round(duration_s * 1e3, 3),
         "correlation_id": call.correlation_id,
     }
-    if call.tenant:
+    if call.principal is not None:
         fields["tenant"] = call.tenant
+        fields["subject"] = call.principal.subject
     if outcome.reason:
         fields["reason"] = outcome.reason
     write_line(_level(rpc, outcome.code, duration_s), fields)
@@ -344,7 +398,7 @@ _ERRORS: Mapping[grpc.StatusCode, str] = {
 
 
 def _by_key(pairs: Sequence[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
-    """Several values of one key become one text with commas, which no id or tenant is."""
+    """Several values of one key become one text with commas, which no id or token is."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
@@ -355,6 +409,14 @@ def _by_key(pairs: Sequence[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
         key: several[0] if len(several) == 1 else ", ".join(map(str, several))
         for key, several in values.items()
     }
+
+
+def _bearer(sent: str | bytes) -> str:
+    """The token in what was sent; given twice, it is joined with a comma and is none."""
+    found = _authorization(sent) if isinstance(sent, str) else None
+    if found is None:
+        raise TokenInvalid("the token is not valid", "it was not sent as one bearer token")
+    return found[1]
 
 
 def _id(text: str | bytes | None) -> str:

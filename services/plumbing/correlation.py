@@ -16,11 +16,8 @@ from services.plumbing.identity import Principal
 
 CORRELATION_KEY = "x-correlation-id"
 CAUSATION_KEY = "x-causation-id"
-TENANT_KEY = "x-tenant-id"
 TRACEPARENT_KEY = "traceparent"
 TOKEN_KEY = "authorization"  # noqa: S105 - the name of a key of metadata
-
-DEFAULT_TENANT = "default"
 
 _well_formed = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII).fullmatch
 _well_formed_tenant = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII).fullmatch
@@ -102,7 +99,6 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
     pairs = (
         (CORRELATION_KEY, call.correlation_id),
         (CAUSATION_KEY, call.causation_id),
-        (TENANT_KEY, call.tenant),
         (TRACEPARENT_KEY, call.traceparent),
     )
     return tuple(pair for pair in pairs if pair[1])

@@ -16,6 +16,8 @@ from services.plumbing.settings import EX_CONFIG, PoolSettings
 
 Pool = asyncpg.Pool
 Connection = PoolConnectionProxy
+RawConnection = asyncpg.Connection
+"""One that belongs to no pool."""
 
 _RETRY_AFTER_S = 1.0
 _FIRST_RETRY_S = 0.1
@@ -31,18 +33,22 @@ class DatabaseBusy(ResourceExhausted):
 
 
 class UnsafeDatabase(CannotRun):
-    """The database would lose what it acknowledged."""
+    """The database would lose what it acknowledged, or show it to whom it does not belong."""
 
     exit_code = EX_CONFIG
 
 
 @asynccontextmanager
-async def open_pool(settings: PoolSettings, application_name: str) -> AsyncIterator[Pool]:
+async def open_pool(
+    settings: PoolSettings, application_name: str, *, role: str = ""
+) -> AsyncIterator[Pool]:
     """A pool that is open inside the block, and closed after it even if connections hang.
 
+    Its connections work as `role` when one is named, and else as the login of the URL.
     Raises `DatabaseUnavailable` when the database cannot be reached at first; see
     `wait_for_database`.
     """
+    options = _server_settings(settings, application_name) | ({"role": role} if role else {})
     with translate():
         pool = await asyncpg.create_pool(
             settings.database_url.get_secret_value(),
@@ -52,7 +58,7 @@ async def open_pool(settings: PoolSettings, application_name: str) -> AsyncItera
             max_inactive_connection_lifetime=300.0,
             timeout=settings.database_connect_timeout_s,
             command_timeout=settings.command_timeout_s,
-            server_settings=_server_settings(settings, application_name),
+            server_settings=options,
             reset=_keep_session,
         )
     try:
@@ -66,6 +72,22 @@ async def _keep_session(_connection: object) -> None:
 
     asyncpg's own reset would cost every use of a connection another round trip.
     """
+
+
+@asynccontextmanager
+async def connect(settings: PoolSettings, application_name: str) -> AsyncIterator[RawConnection]:
+    """One connection for the block, as the login of the URL. Failures come out by name."""
+    with translate():
+        connection = await asyncpg.connect(
+            settings.database_url.get_secret_value(),
+            timeout=settings.database_connect_timeout_s,
+            command_timeout=settings.command_timeout_s,
+            server_settings=_server_settings(settings, application_name),
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=settings.database_connect_timeout_s)
 
 
 @asynccontextmanager
@@ -129,22 +151,14 @@ async def wait_for_database(dsn: str, timeout_s: float) -> None:
         raise DatabaseUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
 
 
-async def check_durability(pool: Pool, *, required: bool) -> None:
-    """See that what the database acknowledges survives a power cut.
-
-    When it would not, raises `UnsafeDatabase` if `required`, and logs a warning otherwise.
-    """
+async def lost_guarantees(connection: RawConnection | Pool) -> list[str]:
+    """Settings without which what the database acknowledges does not survive a power cut."""
     with translate():
-        off = await pool.fetch(
+        off = await connection.fetch(
             "SELECT name FROM pg_settings WHERE setting = 'off' AND name = ANY ($1) ORDER BY name",
             ["fsync", "full_page_writes", "synchronous_commit"],
         )
-    if not off:
-        return
-    names = ", ".join(row["name"] for row in off)
-    if required:
-        raise UnsafeDatabase(f"the database loses acknowledged events: {names} is off")
-    _log.warning("the database loses acknowledged events in a power cut", off=names)
+    return [row["name"] for row in off]
 
 
 _GONE = (

@@ -77,6 +77,13 @@ class GrpcMetrics:
             registry=registry,
         )
 
+        self.refused = Counter(
+            "girih_calls_refused",
+            "RPCs refused for who makes them, by the reason that the caller was told.",
+            ("reason",),
+            registry=registry,
+        )
+
     def of(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
         return MethodMetrics(self, (grpc_type, service, method))
 

@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 from services.plumbing.database import translate, wait_for_database
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
+from services.plumbing.settings import EX_CONFIG
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -44,6 +45,17 @@ class MigrationTimeout(CannotRun):
     """Another process migrates, or calls hold what a revision must lock, for too long."""
 
 
+class MigrationRefused(CannotRun):
+    """The login may not do what a revision does."""
+
+    exit_code = EX_CONFIG
+
+
+def newest_revision(package: str) -> str:
+    """The number of the last revision of `package`."""
+    return _scripts(package)[-1].revision
+
+
 async def migrate(
     database_url: str, package: str, *, schema: str, timeout_s: float = 120.0
 ) -> list[str]:
@@ -51,7 +63,8 @@ async def migrate(
 
     `schema` is made when missing and holds the table of revisions; the files name their
     schema themselves. A database that is ahead of this code is left as it is, for revisions
-    keep the previous code working. Raises `DatabaseUnavailable` and `MigrationTimeout`.
+    keep the previous code working. Raises `DatabaseUnavailable`, `MigrationTimeout` and
+    `MigrationRefused`.
     """
     if not _SCHEMA_NAME.fullmatch(schema):
         raise WrongMigrations(f"{schema!r} cannot name a schema")
@@ -64,6 +77,8 @@ async def migrate(
             return await _migrate(engine, scripts, schema)
     except TimeoutError as error:
         raise MigrationTimeout(f"could not migrate {schema} within {timeout_s:g} s") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationRefused(f"the login may not migrate {schema}: {error}") from error
     finally:
         await engine.dispose()
 

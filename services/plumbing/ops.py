@@ -49,8 +49,8 @@ class MetricsServicer:
 
 
 def add_metrics_service(server: Server) -> None:
-    """Serve the numbers of the server's registry; they belong to no tenant."""
-    add_service(server, SERVICE, MetricsServicer(server.registry), without_tenant={"GetMetrics"})
+    """Serve the numbers of the server's registry."""
+    add_service(server, SERVICE, MetricsServicer(server.registry))
 
 
 def _named(metrics: Iterable[Metric], prefix: str) -> Iterator[Metric]:

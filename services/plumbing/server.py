@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
+from services.plumbing import contract
 from services.plumbing.chain import (
     Chain,
     Context,
@@ -32,10 +33,16 @@ from services.plumbing.chain import (
 from services.plumbing.errors import CannotRun, InvalidInput, Unimplemented
 from services.plumbing.grpc_errors import DetailsOf, no_details
 from services.plumbing.health import Health, HealthServicer
+from services.plumbing.identity import PUBLIC, SCOPES, SIGNED_IN
+from services.plumbing.keys import TrustedKeys
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
+from services.plumbing.tls import ServerFiles, server_credentials
+from services.plumbing.tokens import Verifier
+
+ScopeOf = Callable[[MethodDescriptor], str]
 
 _log = get_logger("server")
 
@@ -46,6 +53,12 @@ class PortTaken(CannotRun):
 
 class MissingRpc(CannotRun):
     """A servicer does not implement an rpc of its contract as a coroutine or async generator."""
+
+
+class MissingScope(CannotRun):
+    """The contract does not say who may call an rpc, so nobody may."""
+
+    exit_code = 78
 
 
 class Server:
@@ -70,9 +83,12 @@ class Server:
         """Called in turn when the last call has ended, while the tasks still run: for what
         calls have begun and left behind."""
         self._metrics = GrpcMetrics(registry)
+        self._trusted = TrustedKeys.load(settings.trusted_keys)
+        self._tls = ServerFiles(settings) if settings.encrypts else None
         self._chain = Chain(
             domain,
-            trusts_tenant_metadata=settings.environment == "development",
+            verifier=Verifier(self._trusted, domain),
+            metrics=self._metrics,
             details_of=details_of,
             stopping=self.stopping,
             request_bytes_max=settings.requests_mib * 2**20,
@@ -90,7 +106,7 @@ class Server:
         servicer: object,
         *,
         raw_responses: Collection[str] = (),
-        without_tenant: Collection[str] = (),
+        scope_of: ScopeOf = contract.scope_of,
         quiet: bool = False,
     ) -> None:
         """Serve every rpc of `service` by the method of its name; see `add_service`."""
@@ -106,7 +122,7 @@ class Server:
                 deserialize=_deserializer(metrics, GetMessageClass(method.input_type)),
                 metrics=metrics,
                 timeout_s=self._timeout_s(method),
-                needs_tenant=method.name not in without_tenant,
+                scope=_scope(method, scope_of),
                 quiet=quiet,
             )
             self._handlers[path] = self._chain.wrap(rpc)
@@ -120,12 +136,21 @@ class Server:
         self._grpc.add_generic_rpc_handlers([handlers])
         address = address or self.settings.address
         try:
-            self.port = self._grpc.add_insecure_port(address)
+            self.port = self._listen(address)
         except RuntimeError as error:
             raise PortTaken(f"cannot listen on {address}") from error
+        self.tasks.start("trusted keys", self._trusted.watch())
         await self._grpc.start()
         _log.info("serving", address=address, port=self.port)
         return self.port
+
+    def _listen(self, address: str) -> int:
+        if self._tls is None:
+            return self._grpc.add_insecure_port(address)
+        self.tasks.start("certificates", self._tls.watch())
+        asks_callers = self.settings.transport == "mtls"
+        credentials = server_credentials(self._tls, asks_callers=asks_callers)
+        return self._grpc.add_secure_port(address, credentials)
 
     async def drain(self) -> None:
         """Say that this process goes away, give callers time to notice, and end the streams."""
@@ -149,14 +174,14 @@ class Server:
 
     def _add_own_services(self) -> None:
         servicer = HealthServicer(self.health, self.settings.health_watch_count_max)
-        _add_tenantless(self, health_pb2.DESCRIPTOR.services_by_name["Health"], servicer)
+        _add_public(self, health_pb2.DESCRIPTOR.services_by_name["Health"], servicer)
         reflected = self.settings.reflection
         if reflected is None:
             reflected = self.settings.environment == "development"
         if reflected:
             service = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
             names = [*self._services, service.full_name]
-            _add_tenantless(self, service, reflection.aio.ReflectionServicer(names))
+            _add_public(self, service, reflection.aio.ReflectionServicer(names))
 
     def _timeout_s(self, method: MethodDescriptor) -> float:
         if method.client_streaming or method.server_streaming:
@@ -185,17 +210,14 @@ def add_service(
     servicer: object,
     *,
     raw_responses: Collection[str] = (),
-    without_tenant: Collection[str] = (),
 ) -> None:
     """Serve every rpc of `service` by the method of `servicer` that has its name.
 
-    Raises `MissingRpc` when one is not implemented. Rpcs named in `raw_responses` give bytes
-    that are sent as they are; those in `without_tenant` belong to nobody, and `tenant` is
-    empty while they run.
+    Nobody may call an rpc but those whose token has the scope that the contract gives it.
+    Raises `MissingScope` when it gives none, and `MissingRpc` when one is not implemented.
+    Rpcs named in `raw_responses` give bytes that are sent as they are.
     """
-    server.add_service(
-        service, servicer, raw_responses=raw_responses, without_tenant=without_tenant
-    )
+    server.add_service(service, servicer, raw_responses=raw_responses)
 
 
 async def serve(server: Server, address: str | None = None) -> None:
@@ -242,13 +264,20 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method, self._unknown)
 
 
-def _add_tenantless(server: Server, service: ServiceDescriptor, servicer: object) -> None:
-    every_rpc = [method.name for method in service.methods]
-    server.add_service(service, servicer, without_tenant=every_rpc, quiet=True)
+def _add_public(server: Server, service: ServiceDescriptor, servicer: object) -> None:
+    """Services that are not ours say nothing of scopes."""
+    server.add_service(service, servicer, scope_of=lambda _method: PUBLIC, quiet=True)
 
 
 def _type(method: MethodDescriptor) -> str:
     return grpc_type(takes_stream=method.client_streaming, gives_stream=method.server_streaming)
+
+
+def _scope(method: MethodDescriptor, scope_of: ScopeOf) -> str:
+    scope = scope_of(method)
+    if scope not in SCOPES | {PUBLIC, SIGNED_IN}:
+        raise MissingScope(f"{method.full_name} has no scope that there is: {scope!r}")
+    return scope
 
 
 def _handler(servicer: object, method: MethodDescriptor) -> Callable[..., Any]:
@@ -302,7 +331,7 @@ def _unknown_rpc(metrics: GrpcMetrics) -> Rpc:
         deserialize=bytes,
         metrics=metrics.of("bidi_stream", "unknown", "unknown"),
         timeout_s=1.0,
-        needs_tenant=False,
+        scope=PUBLIC,
         quiet=True,
     )
 

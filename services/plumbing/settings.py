@@ -5,6 +5,7 @@ an environment variable: the class's prefix and the field's name in capitals, or
 `GIRIH_` name that all processes share. Nothing else reads the environment.
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,10 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from services.plumbing.errors import CannotRun
+from services.plumbing.keys import SigningKey, read_trusted
+from services.plumbing.tls import read_certificates, read_key
 
 EX_CONFIG = 78
 """The exit code of a process whose configuration is wrong, as in sysexits.h."""
@@ -55,8 +60,8 @@ class ProcessSettings(BaseSettings):
     )
 
     environment: Environment = Field(default="production", validation_alias="GIRIH_ENVIRONMENT")
-    """`development` trusts callers on the same machine; `production` trusts nobody. Unset means
-    production."""
+    """`development` is for one machine and says more than it should elsewhere; `production`
+    refuses to start with what is only good for that. Unset means production."""
     log_level: LogLevel = Field(default="info", validation_alias="GIRIH_LOG_LEVEL")
     """The least important lines that are written. `debug` is refused in production."""
     log_format: LogFormat | None = Field(default=None, validation_alias="GIRIH_LOG_FORMAT")
@@ -137,31 +142,110 @@ class WrongSettings(Exception):
         self.problems = problems
 
 
+@contextlib.contextmanager
+def _told_as_wrong() -> Iterator[None]:
+    try:
+        yield
+    except CannotRun as error:
+        raise _wrong(str(error)) from None
+
+
+def _trusted_keys(path: Path) -> Path:
+    with _told_as_wrong():
+        read_trusted(path)
+    return path
+
+
+def _signing_key(path: Path, info: ValidationInfo) -> Path:
+    with _told_as_wrong():
+        SigningKey.load(path, private=info.data.get("environment") != "development")
+    return path
+
+
+def _certificates(path: Path) -> Path:
+    with _told_as_wrong():
+        read_certificates(path)
+    return path
+
+
+TrustedKeysPath = Annotated[Path, AfterValidator(_trusted_keys)]
+"""The path of a trust store that can be read."""
+SigningKeyPath = Annotated[Path, AfterValidator(_signing_key)]
+"""The path of a signing key, which in production only its owner may read."""
+CertificatesPath = Annotated[Path, AfterValidator(_certificates)]
+"""The path of certificates that have not expired."""
+
+
 class PeerSettings(ProcessSettings):
     """What a process is told beside that calls our other processes, or is called by them."""
 
-    trusted_keys: Path | None = Field(default=None, validation_alias="GIRIH_TRUSTED_KEYS")
-    """Required. The file with the public keys whose tokens count: a JWKS, each key with
+    trusted_keys: TrustedKeysPath = Field(validation_alias="GIRIH_TRUSTED_KEYS")
+    """Required. The file with the public keys whose tokens count: a JWKS in which each key has
     the issuer that signs with it as `iss`. It is read again when it changes."""
-    transport: Transport | None = Field(default=None, validation_alias="GIRIH_TRANSPORT")
-    """How calls between our processes are kept from others: `tls` encrypts them, `mtls` asks for
-    the caller's certificate too, `mesh` says that something around the processes does it, and
-    `plain` is for one machine. Required in production, where plain is refused. Unset means
-    plain in development."""
-    tls_certificate: Path | None = Field(default=None, validation_alias="GIRIH_TLS_CERTIFICATE")
-    """The file with this process's certificate and those between it and the authority (PEM)."""
-    tls_key: Path | None = Field(default=None, validation_alias="GIRIH_TLS_KEY")
+    transport: Transport = Field(
+        default="plain", validation_alias="GIRIH_TRANSPORT", validate_default=True
+    )
+    """How calls between our processes are kept from others: `tls` encrypts them, `mtls` asks
+    for the caller's certificate too, `mesh` says that something around the processes does it.
+    `plain` does nothing, for development on one machine, and is refused in production."""
+    tls_certificate: CertificatesPath | None = Field(
+        default=None, validation_alias="GIRIH_TLS_CERTIFICATE", validate_default=True
+    )
+    """The file with this process's certificate, then those between it and the authority (PEM).
+    Servers take a new one when the file changes."""
+    tls_key: Path | None = Field(
+        default=None, validation_alias="GIRIH_TLS_KEY", validate_default=True
+    )
     """The file with the private key of that certificate (PEM, not encrypted)."""
-    tls_ca: Path | None = Field(default=None, validation_alias="GIRIH_TLS_CA")
-    """The file with the certificates of the authorities that the others' come from (PEM). Unset
-    means those that this machine trusts anyway, which mtls refuses."""
+    tls_ca: CertificatesPath | None = Field(
+        default=None, validation_alias="GIRIH_TLS_CA", validate_default=True
+    )
+    """The file with the certificates of the authorities that vouch for the others (PEM).
+    Required by `mtls`; otherwise unset means those that the machine trusts anyway."""
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether this process itself encrypts what it sends to the others."""
+        return self.transport in ("tls", "mtls")
+
+    @field_validator("transport")
+    @classmethod
+    def _not_plain_in_production(cls, transport: Transport, info: ValidationInfo) -> Transport:
+        if transport == "plain" and info.data.get("environment") == "production":
+            raise _wrong("must be tls, mtls or mesh in production")
+        return transport
+
+    @field_validator("tls_certificate", "tls_key", "tls_ca")
+    @classmethod
+    def _named_where_used(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        transport = str(info.data.get("transport", "plain"))
+        if path is None and info.field_name in cls._files_of(transport):
+            raise _wrong(f"is required when GIRIH_TRANSPORT is {transport}")
+        return path
+
+    @field_validator("tls_key")
+    @classmethod
+    def _fits_the_certificate(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None:
+            private = info.data.get("environment") != "development"
+            with _told_as_wrong():
+                read_key(path, info.data.get("tls_certificate"), private=private)
+        return path
+
+    @classmethod
+    def _files_of(cls, transport: str) -> frozenset[str]:
+        """The files without which this process cannot encrypt in this way."""
+        return _ALL_TLS_FILES if transport == "mtls" else frozenset()
+
+
+_ALL_TLS_FILES = frozenset({"tls_certificate", "tls_key", "tls_ca"})
 
 
 class ServerSettings(PeerSettings):
     """What a process that serves gRPC is told beside."""
 
     address: str = Field(default="127.0.0.1:0", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")
-    """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
+    """Where to listen, as host:port. Anything but loopback wants `GIRIH_TRANSPORT`."""
     call_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     """The longest a unary call may take, in seconds. A caller's shorter deadline wins."""
     stream_timeout_s: float = Field(default=3_600.0, gt=0, le=86_400)
@@ -182,6 +266,11 @@ class ServerSettings(PeerSettings):
     reflection: bool | None = None
     """Whether callers may ask for the contract. Unset means yes in development and no in
     production."""
+
+    @classmethod
+    def _files_of(cls, transport: str) -> frozenset[str]:
+        own = frozenset({"tls_certificate", "tls_key"} if transport == "tls" else ())
+        return super()._files_of(transport) | own
 
 
 def refuse_placeholder(value: SecretStr) -> SecretStr:

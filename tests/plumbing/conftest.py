@@ -14,9 +14,10 @@ import pytest
 import structlog
 
 from services.plumbing import logging
-from services.plumbing.server import Server, add_service, build_server, running
+from services.plumbing.server import Server, build_server, running
 from services.plumbing.settings import ServerSettings
-from tests.plumbing.knots import SERVICE, KnotClient, Knots
+from tests.authority import Authority
+from tests.plumbing.knots import DOMAIN, SERVICE, KnotClient, Knots
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,28 @@ class Log:
         return [line for line in found if event is None or line["event"] == event]
 
 
+MakeSettings = Callable[..., ServerSettings]
+
+
 @pytest.fixture
-def settings() -> ServerSettings:
-    return ServerSettings(
-        environment="development", log_format="json", log_level="debug", shutdown_grace_s=0
-    )
+def make_settings(authority: Authority) -> MakeSettings:
+    """Makes settings of a server that believes the authority of the tests."""
+
+    def make(**fields: Any) -> ServerSettings:
+        own: dict[str, Any] = {
+            "environment": "development",
+            "shutdown_grace_s": 0,
+            "transport": "mesh",
+            "trusted_keys": authority.trusted_keys,
+        }
+        return ServerSettings(**own | fields)
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> ServerSettings:
+    return make_settings(log_format="json", log_level="debug")
 
 
 @pytest.fixture
@@ -71,14 +89,15 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 @asynccontextmanager
 async def serving(settings: ServerSettings, knots: Knots, **options: Any) -> AsyncIterator[Served]:
-    """The knots, served as `settings` say."""
-    server = build_server("knots.girih", settings)
-    add_service(server, SERVICE, knots, **options)
+    """The knots, served as `settings` say, and a client with a token that will do."""
+    server = build_server(DOMAIN, settings)
+    server.add_service(SERVICE, knots, **options)
+    token = Authority.load(settings.trusted_keys.parent).token(aud=[DOMAIN])
     async with (
         running(server, "127.0.0.1:0") as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        yield Served(server, channel, KnotClient(channel), knots)
+        yield Served(server, channel, KnotClient(channel, token), knots)
 
 
 async def until(happened: Callable[[], bool]) -> None:

@@ -13,32 +13,42 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from girih.options.v1 import options_pb2
 from services.plumbing import correlation
 from services.plumbing.errors import Conflict
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+DOMAIN = "knots.girih"
 KINDS = ("Unary", "ServerStream", "ClientStream", "BidiStream")
 
 
-def _file() -> FileDescriptorProto:
-    file = FileDescriptorProto(name="knots.proto", package="girih.test.v1", syntax="proto3")
-    text = file.message_type.add(name="Text")
+SCOPE = "events.read"
+"""What a token must allow to tie knots."""
+
+
+def file(scope: str = SCOPE) -> FileDescriptorProto:
+    """The contract, asking for `scope`, or saying nothing where that is empty."""
+    made = FileDescriptorProto(name="knots.proto", package="girih.test.v1", syntax="proto3")
+    text = made.message_type.add(name="Text")
     text.field.add(name="value", number=1, type="TYPE_STRING", label="LABEL_OPTIONAL")
-    service = file.service.add(name="KnotService")
+    service = made.service.add(name="KnotService")
     for kind in KINDS:
-        service.method.add(
+        method = service.method.add(
             name=kind,
             input_type=".girih.test.v1.Text",
             output_type=".girih.test.v1.Text",
             client_streaming=kind in {"ClientStream", "BidiStream"},
             server_streaming=kind in {"ServerStream", "BidiStream"},
         )
-    return file
+        options: Any = method.options
+        if scope:
+            options.Extensions[options_pb2.scope] = scope
+    return made
 
 
 _pool = DescriptorPool()
-_pool.Add(_file())
+_pool.Add(file())
 
 SERVICE = _pool.FindServiceByName("girih.test.v1.KnotService")
 Text: Any = GetMessageClass(_pool.FindMessageTypeByName("girih.test.v1.Text"))
@@ -135,11 +145,14 @@ class Answer:
 
 
 class KnotClient:
-    """Calls any kind of rpc in the same way."""
+    """Calls any kind of rpc in the same way, with the token that it is given."""
 
-    def __init__(self, channel: grpc.aio.Channel, service: str = SERVICE.full_name) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, token: str = "", service: str = SERVICE.full_name
+    ) -> None:
         self._channel = channel
         self._service = service
+        self._own = [("authorization", f"Bearer {token}")] if token else []
 
     def start(self, kind: str, *values: str, raw: bytes | None = None, **options: Any) -> Any:
         """The call as gRPC gives it; `raw` is sent in place of a message.
@@ -156,6 +169,10 @@ class KnotClient:
         messages = [Text(value=value).SerializeToString() for value in values]
         if raw is not None:
             messages = [raw]
+        metadata = list(options.pop("metadata", ()))
+        if "authorization" not in dict(metadata):
+            metadata += self._own
+        options["metadata"] = metadata or None
         call: Any = make(f"/{self._service}/{kind}", response_deserializer=Text.FromString)
         streams_up = kind in {"ClientStream", "BidiStream"}
         if streams_up:

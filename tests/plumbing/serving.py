@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from services.plumbing.process import run_process
 from services.plumbing.server import add_service, build_server, serve
 from services.plumbing.settings import ServerSettings
-from tests.plumbing.knots import SERVICE, Knots
+from tests.plumbing.knots import DOMAIN, SERVICE, Knots
 
 
 class Settings(ServerSettings):
@@ -23,7 +23,7 @@ class Settings(ServerSettings):
 async def main(settings: Settings) -> None:
     if settings.breaks:
         raise ZeroDivisionError("a bug")
-    server = build_server("knots.girih", settings)
+    server = build_server(DOMAIN, settings)
     add_service(server, SERVICE, Knots())
     if settings.dies:
         server.tasks.start("sequencer", asyncio.sleep(0))

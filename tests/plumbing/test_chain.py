@@ -13,7 +13,8 @@ import pytest
 from services.plumbing import chain, correlation, grpc_errors
 from services.plumbing.grpc_errors import from_rpc_error
 from services.plumbing.settings import ServerSettings
-from tests.plumbing.conftest import Log, Served, serving, until
+from tests.authority import USER
+from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until
 from tests.plumbing.knots import KINDS, Context, Knots, WritingKnots
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -106,10 +107,10 @@ async def test_work_that_is_stopped_by_the_shutdown_asks_to_retry_elsewhere(
 
 
 @every_kind
-async def test_the_server_ends_a_call_that_takes_too_long(kind: str, log: Log) -> None:
-    impatient = ServerSettings(
-        environment="development", call_timeout_s=0.05, stream_timeout_s=0.05, shutdown_grace_s=0
-    )
+async def test_the_server_ends_a_call_that_takes_too_long(
+    make_settings: MakeSettings, kind: str, log: Log
+) -> None:
+    impatient = make_settings(call_timeout_s=0.05, stream_timeout_s=0.05)
     async with serving(impatient, Knots()) as served:
         error = from_rpc_error(await refused(served, kind, "wait"))
 
@@ -218,26 +219,14 @@ def _labels(kind: str) -> dict[str, str]:
 
 @every_kind
 async def test_every_call_is_one_line_in_the_log(served: Served, kind: str, log: Log) -> None:
-    await served.client.ask(
-        kind, "ok", metadata=[("x-correlation-id", "abc"), ("x-tenant-id", "t")]
-    )
+    await served.client.ask(kind, "ok", metadata=[("x-correlation-id", "abc")])
 
     (line,) = log.lines("call")
     assert line["method"] == f"/girih.test.v1.KnotService/{kind}"
     assert (line["status"], line["level"]) == ("OK", "info")
-    assert (line["correlation_id"], line["tenant"]) == ("abc", "t")
+    assert (line["correlation_id"], line["tenant"]) == ("abc", "default")
+    assert line["subject"] == USER
     assert line["duration_ms"] >= 0
-
-
-@every_kind
-async def test_a_call_for_two_tenants_is_refused(served: Served, kind: str) -> None:
-    tenants = [("x-tenant-id", "acme"), ("x-tenant-id", "other")]
-
-    error = from_rpc_error(await refused(served, kind, "ok", metadata=tenants))
-
-    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "x-tenant-id" in error.message
-    assert not served.knots.seen.calls
 
 
 async def test_two_correlation_ids_are_replaced(served: Served, log: Log) -> None:

@@ -11,10 +11,9 @@ import pytest
 from services.plumbing import correlation
 from services.plumbing.channel import open_channel
 from services.plumbing.correlation import Call
-from services.plumbing.grpc_errors import from_rpc_error
-from services.plumbing.settings import ServerSettings
-from tests.plumbing.conftest import Log, Served, serving
-from tests.plumbing.knots import KINDS, KnotClient, Knots
+from tests.authority import Authority
+from tests.plumbing.conftest import Log, Served
+from tests.plumbing.knots import DOMAIN, KINDS, KnotClient
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -57,7 +56,9 @@ def test_only_harmless_ids_are_well_formed(sent: str) -> None:
     assert not correlation.well_formed(sent)
 
 
-async def test_the_handler_knows_everything_the_call_carries(served: Served) -> None:
+async def test_the_handler_knows_everything_the_call_carries(
+    served: Served, authority: Authority
+) -> None:
     await served.client.ask(
         "Unary",
         "ok",
@@ -65,8 +66,8 @@ async def test_the_handler_knows_everything_the_call_carries(served: Served) -> 
         metadata=[
             ("x-correlation-id", "c-1"),
             ("x-causation-id", "e-7"),
-            ("x-tenant-id", "delft"),
             ("traceparent", TRACE),
+            *authority.metadata("delft", aud=[DOMAIN]),
         ],
     )
 
@@ -102,50 +103,13 @@ async def test_calls_that_run_at_once_do_not_mix_their_context(served: Served) -
     assert sorted(call.correlation_id for call in served.knots.seen.calls) == sorted(ids)
 
 
-@every_kind
-async def test_a_development_process_has_a_default_tenant(served: Served, kind: str) -> None:
-    await served.client.ask(kind, "ok")
-
-    assert served.knots.seen.calls[0].tenant == "default"
-
-
-@every_kind
-@pytest.mark.parametrize("tenant", ["", "-a", "A", "a_b", "a" * 64, "a b"], ids=repr)
-async def test_an_ill_formed_tenant_is_the_callers_mistake(
-    served: Served, kind: str, tenant: str
-) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.client.ask(kind, metadata=[("x-tenant-id", tenant)])
-
-    error = from_rpc_error(caught.value)
-    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert [violation.field for violation in error.violations] == ["x-tenant-id"]
-    assert served.knots.seen.calls == []
-
-
-@every_kind
-async def test_a_production_process_trusts_no_tenant_in_metadata(kind: str, log: Log) -> None:
-    settings = ServerSettings(environment="production", shutdown_grace_s=0)
-    async with serving(settings, Knots()) as served:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await served.client.ask(kind, metadata=[("x-tenant-id", "delft")])
-
-        error = from_rpc_error(caught.value)
-        assert (error.code, error.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TENANT_REQUIRED")
-        assert served.knots.seen.calls == []
-
-
-async def test_rpcs_that_belong_to_nobody_need_no_tenant(log: Log) -> None:
-    settings = ServerSettings(environment="production", shutdown_grace_s=0)
-    async with serving(settings, Knots(), without_tenant={"Unary"}) as served:
-        await served.client.ask("Unary", "ok", metadata=[("x-tenant-id", "delft")])
-
-        assert served.knots.seen.calls[0].tenant == ""
-
-
 @pytest.fixture
-async def carried(served: Served) -> AsyncIterator[KnotClient]:
-    async with open_channel(f"127.0.0.1:{served.server.port}") as channel:
+async def carried(served: Served, authority: Authority) -> AsyncIterator[KnotClient]:
+    def bearer() -> str:
+        return authority.token(correlation.current().tenant or "default", aud=[DOMAIN])
+
+    address = f"127.0.0.1:{served.server.port}"
+    async with open_channel(address, bearer=bearer) as channel:
         yield KnotClient(channel)
 
 
@@ -181,11 +145,11 @@ async def test_calls_made_for_a_call_end_with_its_deadline(
 async def test_what_a_caller_says_itself_goes_before_the_context(
     served: Served, carried: KnotClient
 ) -> None:
-    with correlation.bind(Call("c-1", tenant="delft")):
-        await carried.ask("Unary", "ok", metadata=[("x-tenant-id", "leiden")])
+    with correlation.bind(Call("c-1", causation_id="e-7")):
+        await carried.ask("Unary", "ok", metadata=[("x-causation-id", "e-8")])
 
     (seen,) = served.knots.seen.calls
-    assert (seen.correlation_id, seen.tenant) == ("c-1", "leiden")
+    assert (seen.correlation_id, seen.causation_id) == ("c-1", "e-8")
 
 
 def test_outside_of_any_call_every_question_gets_an_id_of_its_own() -> None:

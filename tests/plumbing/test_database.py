@@ -13,9 +13,9 @@ from cli.postgres import DURABLE, EmbeddedPostgres
 from services.plumbing.database import (
     DatabaseBusy,
     Pool,
-    UnsafeDatabase,
     acquire,
-    check_durability,
+    connect,
+    lost_guarantees,
     open_pool,
     translate,
     wait_for_database,
@@ -218,27 +218,32 @@ async def _ask(pool: Pool) -> None:
         await connection.fetchval("SELECT 1")
 
 
-async def test_a_database_that_forgets_is_refused_where_it_matters(pool: Pool) -> None:
-    with pytest.raises(UnsafeDatabase, match="fsync, full_page_writes, synchronous_commit is off"):
-        await check_durability(pool, required=True)
-
-
-async def test_a_database_that_forgets_is_warned_about_elsewhere(pool: Pool, log: Log) -> None:
-    await check_durability(pool, required=False)
-
-    (line,) = log.lines("the database loses acknowledged events in a power cut")
-    assert line["off"] == "fsync, full_page_writes, synchronous_commit"
+async def test_every_setting_that_forgets_is_told(pool: Pool) -> None:
+    assert await lost_guarantees(pool) == ["fsync", "full_page_writes", "synchronous_commit"]
 
 
 async def test_one_role_that_forgets_is_enough(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "data", options=DURABLE) as server:
-        async with open_pool(settings(server.url), "girih-tests") as pool:
-            await check_durability(pool, required=True)
+        async with connect(settings(server.url), "girih-tests") as connection:
+            assert await lost_guarantees(connection) == []
         server.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
 
-        async with open_pool(settings(server.url), "girih-tests") as pool:
-            with pytest.raises(UnsafeDatabase, match="synchronous_commit is off"):
-                await check_durability(pool, required=True)
+        async with connect(settings(server.url), "girih-tests") as connection:
+            assert await lost_guarantees(connection) == ["synchronous_commit"]
+
+
+async def test_connections_of_a_pool_work_as_the_role_that_is_named(database_url: str) -> None:
+    async with open_pool(settings(database_url), "girih-tests", role="pg_monitor") as pool:
+        for _ in range(2):
+            async with acquire(pool, 1) as connection:
+                assert await connection.fetchval("SELECT current_user::text") == "pg_monitor"
+
+
+async def test_a_single_connection_is_closed_behind_its_block(database_url: str) -> None:
+    async with connect(settings(database_url), "girih-tests") as connection:
+        assert await connection.fetchval("SHOW application_name") == "girih-tests"
+
+    assert connection.is_closed()
 
 
 async def test_passwords_stay_out_of_the_log(log: Log, tmp_path: Path) -> None:

@@ -103,12 +103,13 @@ def test_a_status_fits_into_trailers_however_much_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("message", ["two\nlines", "nul \x00", "é ü 結び目", "x" * 5_000], ids=repr)
-async def test_any_message_reaches_the_caller(message: str, log: Log) -> None:
+async def test_any_message_reaches_the_caller(
+    message: str, settings: ServerSettings, log: Log
+) -> None:
     class Refusing(Knots):
         async def Unary(self, request: object, context: object) -> object:
             raise StreamMissing(message, name=message)
 
-    settings = ServerSettings(environment="development", shutdown_grace_s=0)
     async with serving(settings, Refusing()) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.client.ask("Unary", "ok")

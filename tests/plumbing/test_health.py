@@ -10,9 +10,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.plumbing.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
-from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
-from tests.plumbing.conftest import Log, Served, serving, until
+from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until
 from tests.plumbing.knots import SERVICE, Knots
 
 KNOTS = SERVICE.full_name
@@ -155,10 +154,10 @@ async def test_draining_is_for_good_and_ends_the_watchers(served: Served) -> Non
     assert await check(served) == NOT_SERVING
 
 
-async def test_watchers_are_bounded_and_their_places_come_free(log: Log) -> None:
-    settings = ServerSettings(
-        environment="development", health_watch_count_max=1, shutdown_grace_s=0
-    )
+async def test_watchers_are_bounded_and_their_places_come_free(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    settings = make_settings(health_watch_count_max=1)
     async with serving(settings, Knots()) as served:
         first = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest())
         assert (await first.read()).status == SERVING
@@ -172,8 +171,8 @@ async def test_watchers_are_bounded_and_their_places_come_free(log: Log) -> None
         assert await anext(watch(served)) == SERVING
 
 
-async def test_health_needs_no_tenant_in_production(log: Log) -> None:
-    async with serving(ServerSettings(shutdown_grace_s=0), Knots()) as served:
+async def test_health_needs_no_token_in_production(make_settings: MakeSettings, log: Log) -> None:
+    async with serving(make_settings(environment="production"), Knots()) as served:
         assert await check(served) == SERVING
 
 

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge
 from girih.ops.v1 import ops_pb2 as pb
 from girih.ops.v1 import ops_pb2_grpc
 from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.identity import GATEWAY
 from services.plumbing.metrics import (
     GrpcMetrics,
     MetricsPortTaken,
@@ -21,7 +22,9 @@ from services.plumbing.metrics import (
 from services.plumbing.ops import MetricsServicer, add_metrics_service
 from services.plumbing.server import build_server, running
 from services.plumbing.settings import ServerSettings
-from tests.plumbing.conftest import Log
+from tests.authority import Authority
+from tests.plumbing.conftest import Log, MakeSettings
+from tests.plumbing.knots import DOMAIN
 
 
 @pytest.mark.parametrize(
@@ -93,23 +96,28 @@ def _get(port: int) -> str:
 
 
 async def get_metrics(prefix: str, settings: ServerSettings) -> pb.GetMetricsResponse:
-    server = build_server("knots.girih", settings)
+    server = build_server(DOMAIN, settings)
     add_metrics_service(server)
+    # For operators, and so for nobody in particular.
+    token = Authority.load(settings.trusted_keys.parent).service_token(
+        DOMAIN, tenant="", scopes=["ops.read"], service=GATEWAY, sub=GATEWAY
+    )
     async with (
         running(server, "127.0.0.1:0") as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         stub = ops_pb2_grpc.MetricsServiceStub(channel)
         response: pb.GetMetricsResponse = await stub.GetMetrics(
-            pb.GetMetricsRequest(name_prefix=prefix)
+            pb.GetMetricsRequest(name_prefix=prefix),
+            metadata=[("authorization", f"Bearer {token}")],
         )
         return response
 
 
-async def test_callers_without_a_tenant_get_the_numbers(log: Log) -> None:
-    production = ServerSettings(environment="production", shutdown_grace_s=0)
-
-    response = await get_metrics("grpc_server_", production)
+async def test_callers_without_a_tenant_get_the_numbers(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    response = await get_metrics("grpc_server_", make_settings(environment="production"))
 
     names = [family.name for family in response.families]
     assert names == sorted(names)

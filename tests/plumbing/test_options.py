@@ -12,7 +12,7 @@ CORE_SPEC = find_spec("grpc._cython.cygrpc")
 assert CORE_SPEC is not None
 assert CORE_SPEC.origin is not None
 CORE = Path(CORE_SPEC.origin).read_bytes()
-SERVER_OPTIONS = server._options(ServerSettings())
+SERVER_OPTIONS = server._options(ServerSettings.model_construct())
 CHANNEL_OPTIONS = channel._options(2**20)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from tests.plumbing.knots import KnotClient
+from tests.authority import Authority
+from tests.plumbing.knots import DOMAIN, KnotClient
 
 Process = asyncio.subprocess.Process
 Start = Callable[..., Awaitable[Process]]
@@ -26,7 +27,7 @@ DEVELOPMENT = {
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Start]:
+async def start(authority: Authority) -> AsyncIterator[Start]:
     """Starts the process with these variables; ends it after the test, whatever happened."""
     started: list[Process] = []
 
@@ -35,7 +36,7 @@ async def start() -> AsyncIterator[Start]:
             sys.executable,
             "-m",
             "tests.plumbing.serving",
-            env={**os.environ, **DEVELOPMENT, **variables},
+            env={**os.environ, **DEVELOPMENT, **authority.environ, **variables},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -115,10 +116,10 @@ async def test_a_bug_at_the_start_is_told_in_full(start: Start) -> None:
 
 
 @pytest.fixture
-def unread() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+def unread(authority: Authority) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """A process of whose log nothing is read but the first line, and its port."""
     command = [sys.executable, "-m", "tests.plumbing.serving"]
-    environ = {**os.environ, **DEVELOPMENT}
+    environ = {**os.environ, **DEVELOPMENT, **authority.environ}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield process, json.loads(process.stdout.readline())["port"]
@@ -126,12 +127,12 @@ def unread() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
 
 
 async def test_a_process_whose_log_nobody_reads_serves_on_and_ends(
-    unread: tuple["subprocess.Popen[bytes]", int],
+    unread: tuple["subprocess.Popen[bytes]", int], authority: Authority
 ) -> None:
     process, port = unread
 
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        client = KnotClient(channel)
+        client = KnotClient(channel, authority.token(aud=[DOMAIN]))
         for _ in range(30):
             await asyncio.gather(*(client.ask("Unary", "ok", timeout=10) for _ in range(64)))
 

@@ -10,11 +10,13 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.plumbing.grpc_errors import from_rpc_error
 from services.plumbing.server import (
     MissingRpc,
+    MissingScope,
     PortTaken,
     Server,
     add_service,
@@ -24,8 +26,29 @@ from services.plumbing.server import (
 )
 from services.plumbing.settings import MESSAGE_BYTES, ServerSettings
 from services.plumbing.tasks import TaskDied
-from tests.plumbing.conftest import Log, Served, serving, until
-from tests.plumbing.knots import SERVICE, Context, KnotClient, Knots, Text
+from tests.authority import Authority
+from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until
+from tests.plumbing.knots import DOMAIN, SERVICE, Context, KnotClient, Knots, Text, file
+
+
+@pytest.mark.parametrize("scope", ["", "events.red", "Public"])
+async def test_an_rpc_that_does_not_say_who_may_call_it_stops_the_start(
+    server: Server, scope: str
+) -> None:
+    with pytest.raises(MissingScope, match=r"KnotService\.Unary") as caught:
+        server.add_service(SERVICE, Knots(), scope_of=lambda _method: scope)
+
+    assert caught.value.exit_code == 78
+
+
+async def test_the_scope_is_what_the_contract_says(server: Server) -> None:
+    pool = DescriptorPool()
+    pool.Add(file(scope=""))
+    silent = pool.FindServiceByName(SERVICE.full_name)
+
+    add_service(server, SERVICE, Knots())
+    with pytest.raises(MissingScope):
+        add_service(server, silent, Knots())
 
 
 @pytest.fixture
@@ -97,8 +120,10 @@ async def test_a_signal_ends_the_server_in_order(
     assert [line["event"] for line in log.lines()][-2:] == ["stopping", "stopped"]
 
 
-async def test_running_calls_may_end_within_the_grace(log: Log) -> None:
-    settings = ServerSettings(environment="development", shutdown_grace_s=10)
+async def test_running_calls_may_end_within_the_grace(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    settings = make_settings(shutdown_grace_s=10)
     released = asyncio.Event()
 
     class Patient(Knots):
@@ -172,9 +197,10 @@ async def test_streams_learn_that_the_server_drains(settings: ServerSettings, lo
         assert await call.code() is grpc.StatusCode.OK
 
 
-async def test_the_server_says_that_it_drains_before_it_stops_serving(log: Log) -> None:
-    settings = ServerSettings(environment="production", drain_s=30, shutdown_grace_s=0)
-    async with serving(settings, Knots(), without_tenant={"Unary"}) as served:
+async def test_the_server_says_that_it_drains_before_it_stops_serving(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    async with serving(make_settings(drain_s=30), Knots()) as served:
         draining = asyncio.create_task(served.server.drain())
         await until(lambda: served.server.health.draining)
 
@@ -196,10 +222,10 @@ async def test_the_server_does_not_go_on_when_a_task_it_owns_dies(server: Server
     assert "the sequencer fell over" in line["exception"]
 
 
-async def test_more_calls_than_allowed_at_once_are_refused(log: Log) -> None:
-    settings = ServerSettings(
-        environment="development", concurrent_rpc_count_max=1, shutdown_grace_s=0
-    )
+async def test_more_calls_than_allowed_at_once_are_refused(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    settings = make_settings(concurrent_rpc_count_max=1)
     async with serving(settings, Knots()) as served:
         waiting = served.client.start("Unary", "wait")
         await until(lambda: bool(served.knots.seen.calls))
@@ -211,8 +237,10 @@ async def test_more_calls_than_allowed_at_once_are_refused(log: Log) -> None:
         waiting.cancel()
 
 
-async def test_requests_that_are_too_large_together_are_refused(log: Log) -> None:
-    settings = ServerSettings(environment="development", requests_mib=1, shutdown_grace_s=0)
+async def test_requests_that_are_too_large_together_are_refused(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    settings = make_settings(requests_mib=1)
     async with serving(settings, Knots()) as served:
         waiting = served.client.start("Unary", "wait")
         await until(lambda: bool(served.knots.seen.calls))
@@ -227,8 +255,10 @@ async def test_requests_that_are_too_large_together_are_refused(log: Log) -> Non
         assert error.retry_after_s
 
 
-async def test_a_served_request_makes_room_for_the_next(log: Log) -> None:
-    settings = ServerSettings(environment="development", requests_mib=1, shutdown_grace_s=0)
+async def test_a_served_request_makes_room_for_the_next(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    settings = make_settings(requests_mib=1)
     async with serving(settings, Knots()) as served:
         for _ in range(3):
             assert await served.client.ask("Unary", "x" * 700_000)
@@ -242,10 +272,10 @@ class Brief(Knots):
 @pytest.mark.parametrize(
     ("bytes_sent", "fits"), [(MESSAGE_BYTES - 100, True), (MESSAGE_BYTES + 100, False)]
 )
-async def test_messages_over_the_limit_are_refused(bytes_sent: int, fits: bool, log: Log) -> None:
-    settings = ServerSettings(
-        environment="development", message_bytes_max=MESSAGE_BYTES, shutdown_grace_s=0
-    )
+async def test_messages_over_the_limit_are_refused(
+    make_settings: MakeSettings, bytes_sent: int, fits: bool, log: Log
+) -> None:
+    settings = make_settings(message_bytes_max=MESSAGE_BYTES)
     async with serving(settings, Brief()) as served:
         call = served.client.start("ClientStream", "x" * bytes_sent)
         code = await call.code()
@@ -275,17 +305,14 @@ async def test_a_development_server_tells_its_contract(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        ServerSettings(environment="production", shutdown_grace_s=0),
-        ServerSettings(environment="development", reflection=False, shutdown_grace_s=0),
-    ],
+    "told",
+    [{"environment": "production"}, {"reflection": False}],
     ids=["production", "switched off"],
 )
 async def test_a_server_tells_its_contract_only_where_allowed(
-    settings: ServerSettings, log: Log
+    make_settings: MakeSettings, told: dict[str, Any], log: Log
 ) -> None:
-    async with serving(settings, Knots()) as served:
+    async with serving(make_settings(**told), Knots()) as served:
         call: Any = served.channel.stream_stream(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
         )()
@@ -297,7 +324,7 @@ async def test_a_server_tells_its_contract_only_where_allowed(
 
 
 async def test_a_server_outlives_those_who_only_hold_its_port(
-    settings: ServerSettings, log: Log
+    settings: ServerSettings, authority: Authority, log: Log
 ) -> None:
     """Garbage is collected while it serves, and calls go on."""
     import gc
@@ -311,6 +338,7 @@ async def test_a_server_outlives_those_who_only_hold_its_port(
     gc.collect()
 
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        assert (await KnotClient(channel).ask("Unary", "ok")).values == ["ok"]
+        client = KnotClient(channel, authority.token(aud=[DOMAIN]))
+        assert (await client.ask("Unary", "ok")).values == ["ok"]
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(serving, 5)

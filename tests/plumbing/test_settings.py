@@ -7,11 +7,19 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from services.plumbing.settings import PoolSettings, ServerSettings, WrongSettings, variable_name
+from tests.authority import Authority
 
 GOOD = {
     "DATABASE_URL": "postgresql://girih:kN0tted-42@db.internal:5432/girih",
     "GIRIH_ENVIRONMENT": "production",
+    "GIRIH_TRANSPORT": "mesh",
 }
+
+
+@pytest.fixture(autouse=True)
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every environment here names a trust store that is there."""
+    monkeypatch.setitem(GOOD, "GIRIH_TRUSTED_KEYS", str(authority.trusted_keys))
 
 
 class Settings(ServerSettings, PoolSettings):
@@ -42,7 +50,8 @@ def test_reads_its_own_and_the_shared_variables() -> None:
 
 
 def test_an_unset_environment_means_production() -> None:
-    settings = Settings.from_environ({"DATABASE_URL": GOOD["DATABASE_URL"]})
+    unset = {name: value for name, value in GOOD.items() if name != "GIRIH_ENVIRONMENT"}
+    settings = Settings.from_environ(unset)
 
     assert settings.environment == "production"
     assert (settings.drain_duration_s, settings.log_renderer) == (5.0, "json")
@@ -78,6 +87,7 @@ def test_everything_wrong_is_told_at_once() -> None:
         "DATABASE_URL",
         "GIRIH_ENVIRONMENT",
         "GIRIH_LOG_LEVEL",
+        "GIRIH_TRUSTED_KEYS",
         "KNOTS_ADDRESS",
         "KNOTS_DRAIN_S",
         "KNOTS_POLL_SIZE_MAX",
@@ -131,7 +141,7 @@ def test_the_least_pool_must_not_exceed_the_largest() -> None:
 def test_a_known_password_is_fine_on_the_developers_machine() -> None:
     url = "postgresql://postgres:postgres@localhost/girih"
 
-    Settings.from_environ({"DATABASE_URL": url, "GIRIH_ENVIRONMENT": "development"})
+    Settings.from_environ(GOOD | {"DATABASE_URL": url, "GIRIH_ENVIRONMENT": "development"})
 
 
 def test_a_unix_socket_is_a_fine_address() -> None:
@@ -204,7 +214,10 @@ def test_every_field_is_documented_and_has_a_variable() -> None:
         assert variable_name(Settings, name).isupper()
 
 
-def test_values_given_by_name_ignore_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_given_by_name_ignore_the_environment(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority
+) -> None:
     monkeypatch.setenv("GIRIH_LOG_LEVEL", "error")
 
-    assert ServerSettings().log_level == "info"
+    settings = ServerSettings(trusted_keys=authority.trusted_keys, transport="mesh")
+    assert settings.log_level == "info"
