@@ -60,8 +60,8 @@ def rotate(
         old = {issuer: SigningKey.load(files.private[issuer]).kid for issuer in issuers}
         new = {issuer: SigningKey.generate() for issuer in issuers}
         _publish(files, [key.public_jwk(issuer) for issuer, key in new.items()])
-        say(f"published; waiting {wait_s:g} s until every process has read it")
         try:
+            say(f"published; waiting {wait_s:g} s until every process has read it")
             time.sleep(wait_s)
         except BaseException:
             _withdraw(files, {key.kid for key in new.values()})

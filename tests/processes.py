@@ -1,6 +1,7 @@
 """Starts whole processes of girih on free ports of the loopback, and ends them by pid."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.postgres import EmbeddedPostgres
+from tests.authority import Authority
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -97,6 +99,12 @@ def is_http_ready(url: str) -> bool:
         return False
 
 
+@functools.cache
+def authority_of(folder: Path) -> Authority:
+    """Whose tokens the processes of a folder take, unless they are told otherwise."""
+    return Authority.create(folder / "keys")
+
+
 _DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development", "GIRIH_LOG_FORMAT": "json"}
 
 
@@ -141,9 +149,10 @@ def _process(
         f"{name.upper()}_ADDRESS": address,
         f"{name.upper()}_METRICS_PORT": str(free_port()),
     }
+    keys = {} if "GIRIH_TRUSTED_KEYS" in environ else authority_of(folder).environ
     process = Process(
         [sys.executable, "-m", module],
-        {**_DEVELOPMENT, **ports, **environ},
+        {**_DEVELOPMENT, **ports, **keys, **environ},
         folder / f"{name}-{address.rpartition(':')[2]}.log",
         lambda: is_ready(address),
     )
@@ -171,6 +180,7 @@ class System:
     lattice_address: str
     gateway: Process
     url: str
+    authority: Authority
 
     @property
     def processes(self) -> tuple[Process, Process, Process]:
@@ -183,7 +193,8 @@ def running_system(database_url: str, folder: Path) -> Iterator[System]:
     events, events_address = events_process(database_url, folder)
     lattice, lattice_address = lattice_process(events_address, folder)
     gateway, url = gateway_process(events_address, lattice_address, folder)
-    system = System(events, events_address, lattice, lattice_address, gateway, url)
+    addresses = (events, events_address, lattice, lattice_address, gateway, url)
+    system = System(*addresses, authority_of(folder))
     with ending(*system.processes):
         for process in system.processes:
             process.start()

@@ -6,22 +6,25 @@ import json
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
 
-from cli import importer
+from cli import exit_codes, importer
+from cli.failure import Failed, NotLoggedIn
 from cli.importer import Job, Refused, Report, Unavailable, import_lines
 from cli.jsonlines import BadLine, Format
 from cli.postgres import DATABASE, EmbeddedPostgres
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
+from tests.authority import Authority
 from tests.processes import Process, ending, events_process
 
 
@@ -32,22 +35,22 @@ class Service:
     process: Process
     address: str
 
-    def read(self, tenant: str) -> list[pb.RecordedEvent]:
+    def read(self, job: Job) -> list[pb.RecordedEvent]:
         with grpc.insecure_channel(self.address) as channel:
             stub = rpc.EventStoreServiceStub(channel)
-            metadata = [("x-tenant-id", tenant)]
-            pages = stub.Read(pb.ReadRequest(), metadata=metadata, timeout=30)
+            pages = stub.Read(pb.ReadRequest(), metadata=job.metadata(), timeout=30)
             return [event for page in pages for event in page.events]
 
 
 @pytest.fixture(scope="module")
 def service(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> Iterator[Service]:
     """One service for all tests here; each test has a tenant of its own."""
     postgres.execute("CREATE DATABASE importer")
     url = postgres.url.replace(f"/{DATABASE}?", "/importer?")
-    process, address = events_process(url, tmp_path_factory.mktemp("importer"))
+    folder = tmp_path_factory.mktemp("importer")
+    process, address = events_process(url, folder, **authority.environ)
     with ending(process):
         process.start()
         process.wait_ready()
@@ -56,9 +59,18 @@ def service(
 
 
 @pytest.fixture
-def job(request: pytest.FixtureRequest) -> Job:
-    tenant = request.node.originalname.removeprefix("test_").replace("_", "-")[:60].strip("-")
-    return Job(source="cases", tenant=tenant, correlation_id="import-test", batch_count_max=10)
+def job(authority: Authority) -> Job:
+    """An import into a log of the test's own."""
+    return Job(
+        source="cases",
+        token=tokens_for(authority, f"import-{uuid4().hex}"),
+        correlation_id="import-test",
+        batch_count_max=10,
+    )
+
+
+def tokens_for(authority: Authority, tenant: str, **claims: Any) -> Callable[[], str]:
+    return lambda: authority.token(tenant, **claims)
 
 
 def case(number: int) -> str:
@@ -80,7 +92,7 @@ def numbers(events: list[pb.RecordedEvent]) -> list[int]:
 def test_events_lie_in_the_order_of_the_file(service: Service, job: Job) -> None:
     report = import_lines(service.address, cases(95), job)
 
-    events = service.read(job.tenant)
+    events = service.read(job)
     assert numbers(events) == list(range(95))
     assert [event.position for event in events] == list(range(1, 96))
     assert (report.appended, report.already_stored, report.last_line) == (95, 0, 95)
@@ -92,7 +104,7 @@ def test_the_payload_is_stored_as_it_was_sent(service: Service, job: Job) -> Non
 
     import_lines(service.address, file_of(line), job)
 
-    event = service.read(job.tenant)[0].event
+    event = service.read(job)[0].event
     assert (event.stream, event.type) == ("s", "T")
     assert event.json == '{"n":1.10,"big":123456789012345678901,"x":"\\u00e9"}'
 
@@ -100,18 +112,18 @@ def test_the_payload_is_stored_as_it_was_sent(service: Service, job: Job) -> Non
 def test_events_carry_the_correlation_id_of_the_import(service: Service, job: Job) -> None:
     import_lines(service.address, cases(3), job)
 
-    found = {event.context.correlation_id for event in service.read(job.tenant)}
+    found = {event.context.correlation_id for event in service.read(job)}
     assert found == {"import-test"}
 
 
 def test_importing_again_appends_nothing(service: Service, job: Job) -> None:
     import_lines(service.address, cases(25), job)
-    before = service.read(job.tenant)
+    before = service.read(job)
 
     report = import_lines(service.address, cases(25), replace(job, batch_count_max=3))
 
     assert (report.appended, report.already_stored) == (0, 25)
-    assert service.read(job.tenant) == before
+    assert service.read(job) == before
 
 
 def test_a_file_that_has_grown_appends_what_is_new(service: Service, job: Job) -> None:
@@ -120,14 +132,14 @@ def test_a_file_that_has_grown_appends_what_is_new(service: Service, job: Job) -
     report = import_lines(service.address, cases(31), job)
 
     assert (report.appended, report.already_stored) == (6, 25)
-    assert numbers(service.read(job.tenant)) == list(range(31))
+    assert numbers(service.read(job)) == list(range(31))
 
 
 def test_identical_lines_are_different_events(service: Service, job: Job) -> None:
     report = import_lines(service.address, file_of(case(1), case(1), case(1)), job)
 
     assert report.appended == 3
-    assert len({event.event.id for event in service.read(job.tenant)}) == 3
+    assert len({event.event.id for event in service.read(job)}) == 3
 
 
 def test_another_source_is_another_import(service: Service, job: Job) -> None:
@@ -152,7 +164,7 @@ def test_a_bad_line_ends_it_with_everything_before_stored(service: Service, job:
         )
 
     assert last_lines == [10, 13]
-    assert numbers(service.read(job.tenant)) == list(range(13))
+    assert numbers(service.read(job)) == list(range(13))
 
 
 @pytest.mark.parametrize(
@@ -166,14 +178,13 @@ def test_a_bad_line_ends_it_with_everything_before_stored(service: Service, job:
 def test_a_line_that_the_server_finds_bad_is_told_by_its_number(
     service: Service, job: Job, bad: str, message: str
 ) -> None:
-    mine = replace(job, tenant=f"bad-{abs(hash(message + bad)) % 10**9}")
     lines = [case(0), "", case(1), bad, case(2)]
 
     with pytest.raises(BadLine) as caught:
-        import_lines(service.address, file_of(*lines), mine)
+        import_lines(service.address, file_of(*lines), job)
 
     assert str(caught.value).startswith(message)
-    assert numbers(service.read(mine.tenant)) == [0, 1]
+    assert numbers(service.read(job)) == [0, 1]
 
 
 def test_bad_lines_can_be_passed_over(service: Service, job: Job) -> None:
@@ -187,7 +198,7 @@ def test_bad_lines_can_be_passed_over(service: Service, job: Job) -> None:
         on_bad=lambda bad: told.append(bad.number),
     )
 
-    assert numbers(service.read(job.tenant)) == [0, 1, 2]
+    assert numbers(service.read(job)) == [0, 1, 2]
     assert (report.appended, report.skipped, sorted(told)) == (3, 2, [2, 3])
 
 
@@ -223,9 +234,47 @@ def test_an_empty_file_is_imported_at_once(service: Service, job: Job) -> None:
     assert import_lines(service.address, io.BytesIO(b"\n\n"), job).event_count == 0
 
 
-def test_an_illformed_tenant_is_refused(service: Service, job: Job) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT"):
-        import_lines(service.address, cases(1), replace(job, tenant="Not A Tenant"))
+def test_a_token_that_may_not_append_is_refused(
+    service: Service, job: Job, authority: Authority
+) -> None:
+    reader = tokens_for(authority, "reader", scopes=["events.read"])
+
+    with pytest.raises(Refused, match="PERMISSION_DENIED SCOPE_MISSING"):
+        import_lines(service.address, cases(1), replace(job, token=reader))
+
+
+def test_every_call_asks_for_a_token_that_is_valid_then(service: Service, job: Job) -> None:
+    asked: list[str] = []
+
+    def token() -> str:
+        asked.append(job.token())
+        return asked[-1]
+
+    import_lines(service.address, cases(35), replace(job, token=token))
+
+    assert len(asked) == 1 + 4  # where the log ends, and a call a batch
+    assert numbers(service.read(job)) == list(range(35))
+
+
+def test_it_waits_for_a_token_that_cannot_be_had_for_a_moment(service: Service, job: Job) -> None:
+    refusals = itertools.chain([Failed("away", exit_codes.UNAVAILABLE)] * 3, itertools.repeat(None))
+
+    def token() -> str:
+        if (refusal := next(refusals)) is not None:
+            raise refusal
+        return job.token()
+
+    report = import_lines(service.address, cases(35), replace(job, token=token))
+
+    assert (report.appended, report.retry_count) == (35, 3)
+
+
+def test_it_ends_at_once_when_nobody_is_logged_in(service: Service, job: Job) -> None:
+    def token() -> str:
+        raise NotLoggedIn("http://127.0.0.1:8000")
+
+    with pytest.raises(NotLoggedIn):
+        import_lines(service.address, cases(1), replace(job, token=token))
 
 
 def test_a_service_that_stays_away_is_told_in_time(job: Job) -> None:
@@ -237,6 +286,9 @@ def test_a_service_that_stays_away_is_told_in_time(job: Job) -> None:
     assert time.monotonic() - began < 10
 
 
+CARRIED = ("authorization", "x-correlation-id")
+
+
 @contextmanager
 def losing_answers(address: str, every: int) -> Iterator[str]:
     """A way to `address` on which every so-manieth answer is lost, after the call was done."""
@@ -246,7 +298,7 @@ def losing_answers(address: str, every: int) -> Iterator[str]:
         call: Any = channel.unary_unary(method)
 
         def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
-            metadata = [pair for pair in context.invocation_metadata() if pair[0].startswith("x-")]
+            metadata = [pair for pair in context.invocation_metadata() if pair[0] in CARRIED]
             answer: bytes = call(request, metadata=metadata, timeout=30)
             if next(calls) % every == 0:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was lost")
@@ -279,7 +331,7 @@ def test_events_whose_answer_was_lost_count_as_appended_by_this_import(
 
     assert report.retry_count > 3
     assert (report.appended, report.already_stored) == (48, 12)
-    assert numbers(service.read(job.tenant)) == list(range(60))
+    assert numbers(service.read(job)) == list(range(60))
 
 
 @pytest.mark.timeout(120)
@@ -298,7 +350,7 @@ def test_it_rides_through_a_service_that_is_killed(service: Service, job: Job) -
     assert len(started_again) == kills
     assert report.retry_count >= kills
     assert (report.appended, report.already_stored) == (600, 0)
-    assert numbers(service.read(job.tenant)) == list(range(600))
+    assert numbers(service.read(job)) == list(range(600))
 
 
 @pytest.mark.timeout(120)
@@ -317,7 +369,7 @@ def test_an_import_that_was_killed_goes_on_where_it_ended(service: Service, job:
 
     assert report.already_stored >= 200
     assert report.event_count == 600
-    assert numbers(service.read(job.tenant)) == list(range(600))
+    assert numbers(service.read(job)) == list(range(600))
 
 
 def test_memory_does_not_grow_with_the_file(service: Service, job: Job, tmp_path: Path) -> None:
