@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from services.events import walls
 from services.events.settings import Settings
 from services.events.store import DatabaseStatus
 from services.plumbing import database
-from services.plumbing.database import Connection, Pool
+from services.plumbing.database import Connection, Pool, UnsafeDatabase
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.logging import get_logger
-from services.plumbing.migrations import MigrationTimeout, migrate
+from services.plumbing.migrations import MigrationTimeout, migrate, newest_revision
 from services.plumbing.sql import load
 
 APPLICATION_NAME = "girih-events"
@@ -38,13 +39,17 @@ class Database:
         """Migrate and connect as soon as the database answers; then runs for ever.
 
         The process serves meanwhile, saying that it cannot, so that it needs no restart
-        when the database comes up after it. Raises `UnsafeDatabase` in production when the
-        database would lose what it acknowledged.
+        when the database comes up after it. Raises `UnsafeDatabase` when tenants are not
+        walled off from each other, and in production also when the database would lose what
+        it acknowledged or the login could climb the walls.
         """
         while True:
             try:
                 await self._migrate()
-                async with database.open_pool(self._settings, APPLICATION_NAME) as pool:
+                await self._inspect()
+                async with database.open_pool(
+                    self._settings, APPLICATION_NAME, role=walls.ROLE
+                ) as pool:
                     await self._lend(pool)
             except (ServiceError, MigrationTimeout) as error:
                 _log.warning("the database is not ready", problem=str(error))
@@ -103,13 +108,31 @@ class Database:
         return max(0, self._user_count - self._settings.pool_size_max)
 
     async def _migrate(self) -> None:
-        dsn = self._settings.database_url.get_secret_value()
-        timeout_s = self._settings.database_start_timeout_s
-        await migrate(dsn, MIGRATIONS, schema=SCHEMA, timeout_s=timeout_s)
+        """Bring the schema up to date, or wait for the database if that is not our task."""
+        url, timeout_s = self._settings.migrating_url, self._settings.database_start_timeout_s
+        if url is None:
+            dsn = self._settings.database_url.get_secret_value()
+            await database.wait_for_database(dsn, timeout_s)
+        else:
+            await migrate(url, MIGRATIONS, schema=SCHEMA, timeout_s=timeout_s)
+
+    async def _inspect(self) -> None:
+        """See that the database is fit to work on, or say everything that is wrong with it."""
+        async with database.connect(self._settings, APPLICATION_NAME) as connection:
+            gaps = await walls.find_gaps(connection, newest_revision(MIGRATIONS))
+            lost = await database.lost_guarantees(connection)
+        if lost:
+            gaps.beside.append(f"the database loses acknowledged events: {', '.join(lost)} is off")
+        if self._settings.environment == "production":
+            gaps.in_walls += gaps.beside
+        else:
+            for problem in gaps.beside:
+                _log.warning("production would refuse this database", problem=problem)
+        if gaps.in_walls:
+            raise UnsafeDatabase("; ".join(gaps.in_walls))
 
     async def _lend(self, pool: Pool) -> None:
-        is_production = self._settings.environment == "production"
-        await database.check_durability(pool, required=is_production)
+        await _see_that_the_role_is_taken(pool)
         self._pool = pool
         self._opened.set()
         try:
@@ -133,3 +156,11 @@ class Database:
                 load("services.events.sql", "select_server_version")
             )
             return cast("str", version)
+
+
+async def _see_that_the_role_is_taken(pool: Pool) -> None:
+    """A pooler between us and the database may drop what we ask for when we connect."""
+    with database.translate():
+        role = await pool.fetchval(load("services.events.sql.walls", "select_current_role"))
+    if role != walls.ROLE:
+        raise UnsafeDatabase(f"connections work as {role} and not as {walls.ROLE}")

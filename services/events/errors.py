@@ -1,17 +1,19 @@
 """What can go wrong in the event store, by name. Knows no transport and no storage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
 )
 
 _IDS_TOLD_MAX = 8
 """As many as fit whole into what is told of one value, see `grpc_errors`."""
+_STREAMS_CHARS_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,44 @@ class AppendQueueFull(ResourceExhausted):
     reason = "APPEND_QUEUE_FULL"
 
 
+class StreamOwned(PermissionDenied):
+    """Streams belong to a service, which alone appends to them. Nothing was appended."""
+
+    reason = "STREAM_OWNED"
+
+    def __init__(self, streams: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(streams)} of the streams belong to a service, which alone appends to them;"
+            f" the first: {streams[0]}",
+            stream_count=len(streams),
+            streams=",".join(_fitting(streams)),
+        )
+        self.streams = tuple(streams)
+
+
+class BeyondEnd(Conflict):
+    """The log, or the stream, ends before what should have been seen: it was set back."""
+
+    reason = "BEYOND_END"
+
+
+class FollowersBusy(ResourceExhausted):
+    """What is on its way to followers holds as much memory as it may."""
+
+    reason = "FOLLOWERS_BUSY"
+
+
 class StreamNotFound(NotFound):
     """No event was ever appended to the stream."""
 
     reason = "STREAM_NOT_FOUND"
+
+
+def _fitting(streams: Sequence[str]) -> Iterator[str]:
+    """As many names as are told whole, the first always: a name has 255 characters at most."""
+    left = _STREAMS_CHARS_MAX
+    for stream in streams:
+        left -= len(stream) + 1
+        if left < 0:
+            return
+        yield stream

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 import asyncpg
 
 from services.events.domain import NO_REVISION, LogState, PlacedEvent, StoredEvent
-from services.events.store import LogView, Page, PageRequest, StreamEnds, WriteResult
+from services.events.store import LogView, Page, PageRequest, StreamEnds, TailPage, WriteResult
 from services.plumbing.database import Connection
 from services.plumbing.sql import load
 
@@ -70,6 +70,15 @@ class PostgresEventStore:
         async with self._connections.connection() as connection:
             return cast("Page", await connection.fetch(_sql(statement), *arguments))
 
+    async def tail(
+        self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
+    ) -> TailPage:
+        async with self._connections.connection() as connection:
+            rows = await connection.fetch(
+                _sql("select_log_tail"), tenant, position, row_count_max, record_bytes_max
+            )
+            return cast("TailPage", rows)
+
 
 class PostgresLog:
     """One log, each call on a connection of its own. A `Log`."""
@@ -130,7 +139,7 @@ class _View:
     ) -> WriteResult:
         events = [event for event, _, _, _ in placed]
         try:
-            status = await self._connection.execute(
+            is_written = await self._connection.fetchval(
                 _sql("append_records"),
                 self._tenant,
                 head,
@@ -145,7 +154,7 @@ class _View:
             if error.constraint_name != _EVENT_IDS:
                 raise
             return WriteResult.ID_STORED
-        return WriteResult.HEAD_MOVED if status == "INSERT 0 0" else WriteResult.WRITTEN
+        return WriteResult.WRITTEN if is_written else WriteResult.HEAD_MOVED
 
 
 _PAGES = {

@@ -1,9 +1,10 @@
 """What the events process is told by its environment."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
+from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.settings import PoolSettings, ServerSettings
+from services.plumbing.settings import DatabaseUrl, PoolSettings, ServerSettings
 
 
 class Settings(ServerSettings, PoolSettings):
@@ -17,6 +18,10 @@ class Settings(ServerSettings, PoolSettings):
     """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
     metrics_port: int = Field(default=9101, ge=0, le=65_535)
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
+    migration_database_url: DatabaseUrl | None = None
+    """The same database, as a login that may change its schema. Unset means that the process
+    migrates as the login of `DATABASE_URL` in development, and does not in production: there
+    `girih migrate`, which reads this too, has been run before."""
     command_timeout_s: float = Field(default=10.0, gt=0, le=3_600)
     """How long the process waits for an answer to one statement, in seconds. Longer than the
     database works on one, so that a slow statement ends with a known outcome."""
@@ -35,3 +40,18 @@ class Settings(ServerSettings, PoolSettings):
     append_queues_mib: int = Field(default=192, ge=8, le=65_536)
     """What may wait to be appended to all logs together, in MiB. Less than `requests_mib`, so
     that appends which wait leave room for calls that do not."""
+
+    @field_validator("migration_database_url")
+    @classmethod
+    def _no_default_password_of_the_migrating_login(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        return value and cls._no_default_password_in_production(value, info)
+
+    @property
+    def migrating_url(self) -> str | None:
+        """Where and as whom the process migrates; None when that is somebody else's task."""
+        if self.migration_database_url is not None:
+            return self.migration_database_url.get_secret_value()
+        is_development = self.environment == "development"
+        return self.database_url.get_secret_value() if is_development else None

@@ -48,11 +48,10 @@ async def race(
 ) -> tuple[History, int]:
     """Run it, and answer the history and the number of kills.
 
-    Without protection the replicas are those of `tests.chaos.unprotected`.
+    Without protection the database is that of `tests.chaos.unprotected`.
     """
-    module = "services.events" if is_protected else unprotected.MODULE
     with own_postgres() as (postgres, folder):
-        made = [events_process(postgres.url, folder, module=module) for _ in range(2)]
+        made = [events_process(postgres.url, folder) for _ in range(2)]
         replicas = [process for process, _ in made]
         with ending(*replicas):
             for replica in replicas:
@@ -60,7 +59,7 @@ async def race(
             for replica in replicas:
                 await asyncio.to_thread(replica.wait_ready)
             if not is_protected:
-                await unprotected.drop_constraints(postgres.url)
+                await unprotected.remove_protection(postgres.url)
             async with _stubs([address for _, address in made]) as stubs:
                 run = Run(stubs, random.Random(seed))
                 history = await _observe(run, replicas, writers, duration_s, kill_every_s)

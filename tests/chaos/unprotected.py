@@ -1,19 +1,14 @@
 """The events service with its protection removed, to see the checker fail.
 
 Taken away: the guard that lets a write happen only on the head that it was decided on, and
-the unique constraints behind it. Everything else is the product. `python -m` runs it like
-the service itself.
+the unique constraints behind it, both of which are in the database. Everything else is the
+product.
 """
-
-import os
 
 import asyncpg
 
-from services.plumbing import sql
-
-MODULE = "tests.chaos.unprotected"
-
-_GUARD = " AND head = $2"
+_GUARD = " AND head = behind"
+_APPEND = "SELECT pg_get_functiondef('events.append'::regproc)"
 _DROPPED = """
     ALTER TABLE events.records
         DROP CONSTRAINT records_position,
@@ -25,33 +20,13 @@ _DROPPED = """
 """
 
 
-async def drop_constraints(database_url: str) -> None:
-    """Replace the unique indexes of a migrated database by plain ones."""
+async def remove_protection(database_url: str) -> None:
+    """Take the guard out of a migrated database, and its unique indexes for plain ones."""
     connection = await asyncpg.connect(database_url)
     try:
+        append = await connection.fetchval(_APPEND)
+        assert _GUARD in append, "the guard is written otherwise now"
+        await connection.execute(append.replace(_GUARD, ""))
         await connection.execute(_DROPPED)
     finally:
         await connection.close()
-
-
-def _remove_guard() -> None:
-    protected = sql.load
-
-    def load(package: str, name: str) -> str:
-        statement = protected(package, name)
-        if name == "append_records":
-            assert _GUARD in statement, "the guard is written otherwise now"
-            statement = statement.replace(_GUARD, "")
-        return statement
-
-    # Before the store is imported, which takes the function by name.
-    sql.load = load  # type: ignore[assignment]  # not cached
-
-
-if __name__ == "__main__":
-    _remove_guard()
-    from services.events.app import run
-    from services.events.settings import Settings
-    from services.plumbing.process import run_process
-
-    run_process(Settings, os.environ, run)

@@ -11,13 +11,14 @@ from services.events.database import Database
 from services.events.postgres_store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.server import running
-from tests.events.serving import opened, until_serving
+from tests.authority import Authority
+from tests.events.serving import development, opened, until_serving
 
 
 @pytest.fixture
-def settings(database_url: str) -> Settings:
+def settings(database_url: str, authority: Authority) -> Settings:
     """The settings of a process in development, on an empty database."""
-    return Settings.from_environ({"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url})
+    return development(database_url, authority)
 
 
 @pytest.fixture

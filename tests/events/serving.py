@@ -9,6 +9,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.events.database import Database
 from services.events.settings import Settings
+from tests.authority import Authority
+
+
+def development(database_url: str, authority: Authority) -> Settings:
+    """The settings of a process in development."""
+    told = {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url}
+    return Settings.from_environ(told | authority.environ)
+
+
+def production(database_url: str, authority: Authority, **environ: str) -> Settings:
+    """The settings of a process in production, which migrates nothing unless it is told to."""
+    told = {"GIRIH_TRANSPORT": "mesh", "DATABASE_URL": database_url}
+    return Settings.from_environ(told | authority.environ | environ)
 
 
 @asynccontextmanager

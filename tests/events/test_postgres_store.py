@@ -11,8 +11,9 @@ from services.events.postgres_store import PostgresEventStore
 from services.events.settings import Settings
 from services.events.store import Log, WriteResult
 from services.plumbing.database import UnsafeDatabase
+from tests.authority import Authority
 from tests.events.making import event_id, new_event
-from tests.events.serving import eventually
+from tests.events.serving import eventually, production
 
 
 def placed(head: int, *streams: str, first_id: int = 0) -> tuple[list[PlacedEvent], list[bytes]]:
@@ -205,14 +206,10 @@ async def test_a_stream_without_events_has_no_ends(store: PostgresEventStore) ->
 
 
 async def test_a_database_that_lies_about_durability_is_refused_in_production(
-    database_url: str,
+    database_url: str, authority: Authority
 ) -> None:
-    settings = Settings.from_environ(
-        {"GIRIH_ENVIRONMENT": "production", "DATABASE_URL": database_url}
-    )
-
-    with pytest.raises(UnsafeDatabase, match="fsync"):
-        await Database(settings).keep_open()
+    with pytest.raises(UnsafeDatabase, match="fsync, full_page_writes, synchronous_commit is off"):
+        await Database(production(database_url, authority)).keep_open()
 
 
 async def test_status_tells_how_the_pool_is_used(database: Database) -> None:

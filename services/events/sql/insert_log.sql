@@ -2,5 +2,6 @@
 --
 --   $1 tenant  text
 INSERT INTO events.logs (tenant)
-VALUES ($1)
+SELECT told.tenant
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
 ON CONFLICT (tenant) DO NOTHING;

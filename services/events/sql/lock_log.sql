@@ -4,7 +4,12 @@
 -- for ever; who waits for this lock is served in the order of asking.
 --
 --   $1 tenant  text
-SELECT head
-FROM events.logs
-WHERE tenant = $1
-FOR UPDATE;
+SELECT this.head
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
+CROSS JOIN LATERAL (
+    SELECT head
+    FROM events.logs
+    WHERE tenant = told.tenant
+    LIMIT 1
+    FOR UPDATE
+) AS this;

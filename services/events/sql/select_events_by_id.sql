@@ -6,11 +6,17 @@
 --   $1 tenant     text
 --   $2 event_ids  uuid[]
 SELECT stored.event_id, stored.position, stored.revision, stored.digest
-FROM unnest($2::uuid[]) AS asked (event_id)
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs
+    WHERE tenant = told.tenant
+    LIMIT 1
+) AS this
+CROSS JOIN unnest($2::uuid[]) AS asked (event_id)
 CROSS JOIN LATERAL (
     SELECT records.event_id, records.position, records.revision, records.digest
     FROM events.records
-    WHERE records.log = (SELECT log FROM events.logs WHERE tenant = $1)
-      AND records.event_id = asked.event_id
+    WHERE records.log = this.log AND records.event_id = asked.event_id
     LIMIT 1
 ) AS stored;

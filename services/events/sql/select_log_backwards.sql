@@ -5,9 +5,20 @@
 --   $2 position          bigint  of the first record that may be returned
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
-SELECT position, CASE WHEN octet_length(record) <= $4 THEN record END
-FROM events.records
-WHERE log = (SELECT log FROM events.logs WHERE tenant = $1)
-  AND position <= $2
-ORDER BY position DESC
-LIMIT $3;
+SELECT page.position, page.record
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs
+    WHERE tenant = told.tenant
+    LIMIT 1
+) AS this
+CROSS JOIN LATERAL (
+    SELECT position, CASE WHEN octet_length(record) <= $4 THEN record END AS record
+    FROM events.records
+    WHERE log = this.log
+      AND position <= $2
+    ORDER BY position DESC
+    LIMIT $3
+) AS page
+ORDER BY page.position DESC;

@@ -4,14 +4,19 @@
 --
 --   $1 tenant   text
 --   $2 streams  text[]
-SELECT logs.head, asked.stream, last.revision
-FROM events.logs
+SELECT this.head, asked.stream, last.revision
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
+CROSS JOIN LATERAL (
+    SELECT log, head
+    FROM events.logs
+    WHERE tenant = told.tenant
+    LIMIT 1
+) AS this
 LEFT JOIN unnest($2::text[]) AS asked (stream) ON true
 LEFT JOIN LATERAL (
     SELECT records.revision
     FROM events.records
-    WHERE records.log = logs.log AND records.stream = asked.stream
+    WHERE records.log = this.log AND records.stream = asked.stream
     ORDER BY records.revision DESC
     LIMIT 1
-) AS last ON true
-WHERE logs.tenant = $1;
+) AS last ON true;

@@ -8,19 +8,25 @@
 --   $1 tenant    text
 --   $2 stream    text
 --   $3 position  bigint
-WITH RECURSIVE this AS (
-    SELECT log FROM events.logs WHERE tenant = $1
-),
-search (low, high) AS (
-    SELECT 0::bigint, (
-        SELECT revision + 1
+WITH RECURSIVE search (log, low, high) AS (
+    SELECT this.log, 0::bigint, newest.revision + 1
+    FROM set_config('girih.tenant', $1, true) AS told (tenant)
+    CROSS JOIN LATERAL (
+        SELECT log
+        FROM events.logs
+        WHERE tenant = told.tenant
+        LIMIT 1
+    ) AS this
+    CROSS JOIN LATERAL (
+        SELECT revision
         FROM events.records
-        WHERE log = (SELECT log FROM this) AND stream = $2
+        WHERE log = this.log AND stream = $2
         ORDER BY revision DESC
         LIMIT 1
-    )
+    ) AS newest
     UNION ALL
     SELECT
+        search.log,
         CASE WHEN middle.is_before THEN (low + high) / 2 + 1 ELSE low END,
         CASE WHEN middle.is_before THEN high ELSE (low + high) / 2 END
     FROM search
@@ -28,7 +34,7 @@ search (low, high) AS (
         -- In order and one only, so that no plan reads the rest of the stream.
         SELECT position < $3 AS is_before
         FROM events.records
-        WHERE log = (SELECT log FROM this) AND stream = $2 AND revision >= (low + high) / 2
+        WHERE log = search.log AND stream = $2 AND revision >= (low + high) / 2
         ORDER BY revision
         LIMIT 1
     ) AS middle

@@ -6,10 +6,21 @@
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
 --   $5 stream            text
-SELECT revision, CASE WHEN octet_length(record) <= $4 THEN record END
-FROM events.records
-WHERE log = (SELECT log FROM events.logs WHERE tenant = $1)
-  AND stream = $5
-  AND revision <= $2
-ORDER BY revision DESC
-LIMIT $3;
+SELECT page.revision, page.record
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs
+    WHERE tenant = told.tenant
+    LIMIT 1
+) AS this
+CROSS JOIN LATERAL (
+    SELECT revision, CASE WHEN octet_length(record) <= $4 THEN record END AS record
+    FROM events.records
+    WHERE log = this.log
+      AND stream = $5
+      AND revision <= $2
+    ORDER BY revision DESC
+    LIMIT $3
+) AS page
+ORDER BY page.revision DESC;

@@ -3,23 +3,30 @@
 --
 --   $1 tenant  text
 --   $2 stream  text
-WITH this AS (
-    SELECT log FROM events.logs WHERE tenant = $1
-)
-(
-    SELECT position, revision, record
-    FROM events.records
-    WHERE log = (SELECT log FROM this) AND stream = $2
-    ORDER BY revision
+SELECT ends.position, ends.revision, ends.record
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs
+    WHERE tenant = told.tenant
     LIMIT 1
-)
-UNION ALL
-(
-    SELECT position, revision, record
-    FROM events.records
-    WHERE log = (SELECT log FROM this) AND stream = $2
-    ORDER BY revision DESC
-    LIMIT 1
-)
+) AS this
+CROSS JOIN LATERAL (
+    (
+        SELECT position, revision, record
+        FROM events.records
+        WHERE log = this.log AND stream = $2
+        ORDER BY revision
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT position, revision, record
+        FROM events.records
+        WHERE log = this.log AND stream = $2
+        ORDER BY revision DESC
+        LIMIT 1
+    )
+) AS ends
 -- Without it the order of the two is the planner's choice.
-ORDER BY revision;
+ORDER BY ends.revision;

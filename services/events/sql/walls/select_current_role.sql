@@ -1,0 +1,2 @@
+-- As whom the statements of this connection run.
+SELECT current_user::text;

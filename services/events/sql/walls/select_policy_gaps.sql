@@ -1,0 +1,37 @@
+-- Policies that are missing, or that are not what they should be, in words.
+--
+-- One more that permits is enough to open the wall: a row is seen when any policy permits it.
+--
+--   $1 is_newest  boolean  false when a newer girih has migrated: what it added is its own
+WITH expected (on_table, policy, definition) AS (
+    VALUES
+        (
+            'logs',
+            'logs_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (tenant = NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))'
+        ),
+        (
+            'records',
+            'records_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        ('schema_revision', 'schema_revision_of_all', 'PERMISSIVE ALL {public} true')
+),
+actual (on_table, policy, definition) AS (
+    SELECT
+        tablename,
+        policyname,
+        regexp_replace(concat_ws(' ', permissive, cmd, roles, qual, with_check), '\s+', ' ', 'g')
+    FROM pg_policies
+    WHERE schemaname = 'events'
+)
+SELECT format('the policy %I on events.%I is missing or another one', policy, on_table) AS problem
+FROM (TABLE expected EXCEPT TABLE actual) AS missing
+UNION ALL
+SELECT format('the policy %I on events.%I does not belong there', policy, on_table)
+FROM actual
+WHERE (on_table, policy) NOT IN (SELECT expected.on_table, expected.policy FROM expected)
+  AND ($1 OR on_table IN (SELECT expected.on_table FROM expected));

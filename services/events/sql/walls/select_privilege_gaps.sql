@@ -1,0 +1,49 @@
+-- What girih_events, or everybody, may do in the schema and should not, and the reverse, in
+-- words. Nothing is inherited: that the role is a member of no other is asked elsewhere.
+--
+--   $1 is_newest  boolean  false when a newer girih has migrated: what it added is its own
+WITH expected (object, privilege) AS (
+    VALUES
+        ('schema events', 'USAGE'),
+        ('events.logs', 'SELECT'),
+        ('events.logs (tenant)', 'INSERT'),
+        ('events.logs (head)', 'UPDATE'),
+        ('events.records', 'SELECT'),
+        ('events.records', 'INSERT'),
+        ('events.schema_revision', 'SELECT'),
+        ('events.append', 'EXECUTE')
+),
+lists (object, list) AS (
+    SELECT 'schema events', coalesce(nspacl, acldefault('n', nspowner))
+    FROM pg_namespace
+    WHERE nspname = 'events'
+    UNION ALL
+    SELECT
+        format('events.%I', relname),
+        coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+    FROM pg_class
+    WHERE relnamespace = 'events'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    UNION ALL
+    SELECT format('events.%I (%I)', relname, attname), attacl
+    FROM pg_attribute
+    JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = 'events'::regnamespace AND attacl IS NOT NULL AND NOT attisdropped
+    UNION ALL
+    SELECT format('events.%I', proname), coalesce(proacl, acldefault('f', proowner))
+    FROM pg_proc
+    WHERE pronamespace = 'events'::regnamespace
+),
+actual (object, privilege) AS (
+    SELECT
+        lists.object,
+        granted.privilege_type || CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+    FROM lists
+    CROSS JOIN LATERAL aclexplode(lists.list) AS granted
+    WHERE granted.grantee IN (0, 'girih_events'::regrole)
+)
+SELECT format('girih_events lacks %s on %s', privilege, object) AS problem
+FROM (TABLE expected EXCEPT TABLE actual) AS missing
+UNION ALL
+SELECT format('girih_events has %s on %s', privilege, object)
+FROM (TABLE actual EXCEPT TABLE expected) AS surplus
+WHERE $1 OR object IN (SELECT expected.object FROM expected);

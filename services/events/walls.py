@@ -1,0 +1,77 @@
+"""What must hold of the database for tenants to be walled off from each other in it.
+
+Looked at when the process starts, on a connection of its own: a wall that has a gap keeps
+nobody out, and nothing else would tell. Knows how to ask; what is asked is in `sql/walls`.
+"""
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import asyncpg
+
+from services.plumbing.database import RawConnection
+from services.plumbing.sql import load
+
+ROLE = "girih_events"
+"""What the process works as, whatever it logs in as."""
+
+_ANY_SCHEMA = ("select_role_gaps", "select_table_gaps")
+_THIS_SCHEMA = ("select_policy_gaps", "select_privilege_gaps")
+
+
+@dataclass
+class Gaps:
+    """Everything wrong with the walls, each in a sentence."""
+
+    in_walls: list[str] = field(default_factory=list)
+    """Tenants are not walled off, or the process could not work at all."""
+    beside: list[str] = field(default_factory=list)
+    """What the login could do if it stepped out of the role: an open door on one machine."""
+
+
+async def find_gaps(connection: RawConnection, newest_revision: str) -> Gaps:
+    """Look at all walls of the database that `connection` leads to.
+
+    Takes some milliseconds and changes nothing. `newest_revision` is what this version of
+    the code needs of the schema, and knows.
+    """
+    gaps = Gaps(beside=await _problems(connection, "select_login_gaps"))
+    try:
+        revision = await _revision(connection)
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        gaps.in_walls.append(
+            f"the login cannot work as {ROLE} ({error}): run `girih migrate`,"
+            f" and GRANT {ROLE} to the login of DATABASE_URL"
+        )
+        return gaps
+    if revision < newest_revision:
+        gaps.in_walls.append(
+            f"the schema is at revision {revision or 'none'}, and this version needs"
+            f" {newest_revision}: run `girih migrate`"
+        )
+        return gaps
+    async with connection.transaction(readonly=True):
+        await connection.execute(_sql("assume_role"))
+        for name in _ANY_SCHEMA:
+            gaps.in_walls += await _problems(connection, name)
+        for name in _THIS_SCHEMA:
+            gaps.in_walls += await _problems(connection, name, revision == newest_revision)
+    return gaps
+
+
+async def _revision(connection: RawConnection) -> str:
+    """The schema's revision, empty when there is none. Raises when the role is not to be had."""
+    try:
+        async with connection.transaction(readonly=True):
+            await connection.execute(_sql("assume_role"))
+            return cast("str", await connection.fetchval(_sql("select_revision")) or "")
+    except asyncpg.UndefinedTableError:
+        return ""
+
+
+async def _problems(connection: RawConnection, name: str, *arguments: object) -> list[str]:
+    return [row["problem"] for row in await connection.fetch(_sql(name), *arguments)]
+
+
+def _sql(name: str) -> str:
+    return load("services.events.sql.walls", name)
