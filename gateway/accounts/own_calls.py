@@ -1,0 +1,57 @@
+"""Calls to the event store that the gateway makes for itself, in the log of some tenant.
+
+They carry the gateway's own token, never that of the caller being served.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from gateway.accounts.errors import EventsUnavailable
+from services.plumbing import correlation
+from services.plumbing.channel import Bearer
+from services.plumbing.correlation import Call
+from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.identity import EVENTS
+from services.plumbing.tokens import Issuer
+
+SCOPES: Final = frozenset({"events.append", "events.read"})
+
+_AWAY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+    # A key that this process has and the event store has not read yet.
+    grpc.StatusCode.UNAUTHENTICATED,
+}
+
+
+class EventsRefused(Exception):
+    """The event store will not take this, however often it is tried. A bug, ours or its."""
+
+
+def own_bearer(issuer: Issuer) -> Bearer:
+    """For `open_channel`: the gateway's own token, for the tenant that `as_gateway` names."""
+    return lambda: issuer.service_token(EVENTS, correlation.current().tenant, SCOPES)
+
+
+@contextmanager
+def as_gateway(tenant: str, correlation_id: str = "") -> Iterator[None]:
+    """Calls begun inside are the gateway's own, in the log of `tenant`.
+
+    Raises EventsUnavailable and EventsRefused for what goes wrong with them.
+    """
+    try:
+        with correlation.bind(Call(correlation_id or correlation.fresh(), tenant=tenant)):
+            yield
+    except grpc.aio.AioRpcError as error:
+        refusal = from_rpc_error(error)
+        if refusal.code not in _AWAY:
+            raise EventsRefused(f"{refusal.code.name} {refusal.message}") from error
+        raise EventsUnavailable(
+            "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0
+        ) from error
