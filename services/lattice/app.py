@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.compute import Compute
 from services.lattice.engine import Engine
-from services.lattice.events_journal import EventsJournal
+from services.lattice.events_journal import EventsJournal, acting_bearer
 from services.lattice.journal import Journal
 from services.lattice.kernels.warm import compile_all
 from services.lattice.lattices import Lattices
@@ -22,12 +22,16 @@ from services.lattice.searches import Searches
 from services.lattice.servicer import LatticeServicer
 from services.lattice.settings import Settings
 from services.plumbing.channel import open_channel
+from services.plumbing.identity import LATTICE
+from services.plumbing.keys import SigningKeyFile
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server
 from services.plumbing.ops import add_metrics_service
 from services.plumbing.server import Server, add_service, build_server, serve
+from services.plumbing.tls import channel_credentials
+from services.plumbing.tokens import Issuer
 
-DOMAIN = "lattice.girih"
+DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
 
 _EVENTS_SERVICE = "girih.events.v1.EventStoreService"
@@ -51,7 +55,13 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     It serves once the kernels are compiled, and while the event store does.
     """
     server = build_server(DOMAIN, settings)
-    channel = open_channel(settings.events_address)
+    key = SigningKeyFile(settings.signing_key, private=settings.environment == "production")
+    server.tasks.start("signing key", key.watch())
+    channel = open_channel(
+        settings.events_address,
+        bearer=acting_bearer(Issuer(key, LATTICE)),
+        tls=channel_credentials(settings),
+    )
     compute = Compute(
         threads=settings.threads or _core_count(),
         bytes_max=settings.compute_bytes,

@@ -37,8 +37,11 @@ from services.lattice.journal import (
     StreamChanged,
 )
 from services.plumbing import correlation
+from services.plumbing.channel import Bearer
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+from services.plumbing.identity import EVENTS
 from services.plumbing.logging import get_logger
+from services.plumbing.tokens import Issuer
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -51,6 +54,7 @@ CREATED = "lattice.created"
 BLOCKED = "lattice.blocked"
 DELETED = "lattice.deleted"
 
+_SCOPES = ("events.append", "events.read")
 _SCHEMA_VERSION = 1
 _INLINE_BYTES_MAX = 1 << 20
 """Beyond this a compressed bitmap becomes events of its own: JSON adds a third to it."""
@@ -71,10 +75,28 @@ _AWAY = {
 _log = get_logger("lattice")
 
 
+def acting_bearer(issuer: Issuer) -> Bearer:
+    """For `open_channel`: this service's own token, for whoever makes the current call.
+
+    What is asked for nobody, as whether the event store serves, carries none.
+    """
+
+    def bearer() -> str:
+        call = correlation.bound()
+        if call is None or not call.tenant:
+            return ""
+        if call.principal is None or call.principal.tenant != call.tenant:
+            raise RuntimeError("nobody of the tenant makes this call")
+        return issuer.service_token(EVENTS, call.tenant, _SCOPES, call.principal)
+
+    return bearer
+
+
 class EventsJournal:
     """A `Journal` through the stubs of the event store.
 
-    `patience_s` tells how long an answer is waited for at the moment.
+    Every call is made for the principal of the call being served, on a channel with
+    `acting_bearer`. `patience_s` tells how long an answer is waited for at the moment.
     """
 
     def __init__(self, channel: grpc.aio.Channel, patience_s: Callable[[], float]) -> None:
@@ -303,7 +325,11 @@ async def _off_the_loop(is_long: bool, work: Callable[[A], R], argument: A) -> R
 
 @contextmanager
 def _on_behalf_of(tenant: str, command_id: UUID | None = None) -> Iterator[None]:
-    """Calls begun inside carry this tenant, and what caused them unless the caller said."""
+    """Calls begun inside are for this tenant, and tell what caused them unless the caller did.
+
+    Who makes them stays who made the call being served, also in a task that goes on for
+    others when it has ended: the event store is told who began it.
+    """
     call = correlation.current()
     cause = call.causation_id or str(command_id or "")
     with correlation.bind(replace(call, tenant=tenant, causation_id=cause)):
@@ -326,6 +352,11 @@ def _named(refusal: RemoteError) -> Exception:
         # The first that does not hold is told, and a lattice's own stream stands first.
         of_catalogue = refusal.metadata.get("stream") == CATALOGUE_STREAM
         return (CatalogueChanged if of_catalogue else StreamChanged)(refusal.message)
+    if refusal.code == grpc.StatusCode.UNAUTHENTICATED:
+        # While keys are exchanged it may not know ours yet. Callers are told no such thing of
+        # their own tokens.
+        _log.error("the event store refuses our token", reason=refusal.reason)
+        return EventsUnavailable("the event store does not know this service")
     if refusal.code in _AWAY:
         return EventsUnavailable(
             "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0

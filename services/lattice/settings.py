@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.settings import ServerSettings
+from services.plumbing.identity import LATTICE
+from services.plumbing.keys import SigningKey, read_trusted
+from services.plumbing.settings import ServerSettings, SigningKeyPath
 
 _MIB = 2**20
 _GIB = 2**30
@@ -22,6 +26,10 @@ class Settings(ServerSettings):
     """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
     metrics_port: int = Field(default=9102, ge=0, le=65_535)
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
+    signing_key: SigningKeyPath
+    """Required. The file with the private key (Ed25519, PEM) of the tokens that this service
+    calls the event store with. Its public half stands in `GIRIH_TRUSTED_KEYS`. It is read
+    again when it changes."""
     events_address: str = Field(default="127.0.0.1:50051", min_length=1)
     """Where the event store listens, as host:port or dns:///name:port."""
     events_timeout_s: float = Field(default=5.0, gt=0, le=60)
@@ -56,3 +64,15 @@ class Settings(ServerSettings):
     kernel_cache_dir: Path | None = None
     """Where compiled kernels are kept. Unset means the user's cache directory. A directory
     that cannot be written is replaced by a temporary one."""
+
+    @field_validator("signing_key")
+    @classmethod
+    def _is_trusted(cls, path: Path, info: ValidationInfo) -> Path:
+        trusted = info.data.get("trusted_keys")
+        if trusted is not None:
+            key = read_trusted(trusted).get(SigningKey.load(path, private=False).kid)
+            if key is None or key.issuer != LATTICE:
+                raise PydanticCustomError(
+                    "setting", f"is not among the keys that GIRIH_TRUSTED_KEYS has for {LATTICE}"
+                )
+        return path

@@ -9,7 +9,14 @@ import pytest
 
 from cli.postgres import DATABASE, EmbeddedPostgres
 from services.lattice.compiler import configure_compiler
+from services.lattice.events_journal import acting_bearer
+from services.plumbing import correlation
 from services.plumbing.channel import open_channel
+from services.plumbing.identity import LATTICE
+from services.plumbing.keys import SigningKeyFile
+from services.plumbing.tokens import Issuer
+from tests.authority import Authority
+from tests.lattice.callers import call_of
 from tests.processes import Process, ending, events_process
 
 # Before any test imports the compiler: kernels compiled by one run serve the next.
@@ -18,12 +25,12 @@ configure_compiler(None, os.environ)
 
 @pytest.fixture(scope="session")
 def _event_store(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+    postgres: EmbeddedPostgres, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Process, str]]:
     name = f"lattice_{secrets.token_hex(8)}"
     postgres.execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
-    process, address = events_process(url, tmp_path_factory.mktemp("events"))
+    process, address = events_process(url, tmp_path_factory.mktemp("events"), **authority.environ)
     with ending(process):
         yield process, address
 
@@ -39,8 +46,12 @@ def event_store(_event_store: tuple[Process, str]) -> tuple[Process, str]:
 
 
 @pytest.fixture
-async def events_channel(event_store: tuple[Process, str]) -> AsyncIterator[grpc.aio.Channel]:
-    async with open_channel(event_store[1]) as channel:
+async def events_channel(
+    event_store: tuple[Process, str], authority: Authority, _calling: None
+) -> AsyncIterator[grpc.aio.Channel]:
+    """As the service opens it: calls carry its own token, for who makes the current call."""
+    issuer = Issuer(SigningKeyFile(authority.lattice_key), LATTICE)
+    async with open_channel(event_store[1], bearer=acting_bearer(issuer)) as channel:
         yield channel
 
 
@@ -48,3 +59,10 @@ async def events_channel(event_store: tuple[Process, str]) -> AsyncIterator[grpc
 def tenant() -> str:
     """A tenant that nobody else uses: its log is empty."""
     return f"test-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def _calling(tenant: str) -> Iterator[None]:
+    """A user of the tenant makes the calls of the test."""
+    with correlation.bind(call_of(tenant)):
+        yield

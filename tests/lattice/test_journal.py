@@ -23,7 +23,7 @@ from services.lattice.journal import (
     StreamChanged,
 )
 from services.plumbing import correlation
-from services.plumbing.correlation import Call
+from tests.lattice.callers import call_of
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import blocked_spec, geometry, spec
 
@@ -66,8 +66,7 @@ def _on_events(channel: grpc.aio.Channel) -> World:
         event = events.Event(
             id=str(uuid4()), stream=f"lattice-{lattice_id}", type="lattice.painted", json="{}"
         )
-        with correlation.bind(Call(correlation_id="test", tenant=tenant)):
-            await stub.Append(events.AppendRequest(events=[event]))
+        await stub.Append(events.AppendRequest(events=[event]))
 
     return World(EventsJournal(channel, lambda: 10), append_something_else)
 
@@ -248,8 +247,20 @@ async def test_what_a_newer_version_wrote_is_told_as_something_else(
 async def test_tenants_see_only_their_own(journal: Journal, tenant: str) -> None:
     lattice_id = await create(journal, tenant)
 
-    assert not (await journal.read(f"{tenant}-other", lattice_id)).recorded
-    assert not await whole_catalogue(journal, f"{tenant}-other")
+    other = f"{tenant}-other"
+    with correlation.bind(call_of(other)):
+        assert not (await journal.read(other, lattice_id)).recorded
+        assert not await whole_catalogue(journal, other)
+
+
+async def test_nothing_is_read_for_a_tenant_whose_user_does_not_ask(
+    events_channel: grpc.aio.Channel, tenant: str
+) -> None:
+    journal = EventsJournal(events_channel, lambda: 10)
+    lattice_id = await create(journal, tenant)
+
+    with correlation.bind(call_of(f"{tenant}-other")), pytest.raises(RuntimeError):
+        await journal.read(tenant, lattice_id)
 
 
 def test_a_bitmap_that_is_not_the_one_created_is_noticed() -> None:

@@ -15,6 +15,7 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.ops.v1 import ops_pb2
 from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
+from tests.authority import Authority
 from tests.processes import ROOT, Process, ending, lattice_process
 
 
@@ -25,6 +26,8 @@ def test_everything_wrong_with_the_settings_is_told_at_once() -> None:
         "LATTICE_ADDRESS": "nowhere",
         "LATTICE_COMPUTE_BYTES": "1",
         "LATTICE_TYPO": "1",
+        "LATTICE_SIGNING_KEY": "/nowhere",
+        "GIRIH_TRUSTED_KEYS": "/nowhere",
     }
 
     ended = subprocess.run(
@@ -44,14 +47,14 @@ def test_everything_wrong_with_the_settings_is_told_at_once() -> None:
 
 @pytest.mark.e2e
 async def test_a_process_serves_counts_and_ends_when_asked(
-    event_store: tuple[Process, str], tmp_path: Path
+    event_store: tuple[Process, str], authority: Authority, tmp_path: Path
 ) -> None:
-    process, address = lattice_process(event_store[1], tmp_path)
+    process, address = lattice_process(event_store[1], tmp_path, **authority.environ)
     with ending(process):
         process.start()
         process.wait_ready()
         async with grpc.aio.insecure_channel(address) as channel:
-            names = await use(channel)
+            names = await use(channel, authority.metadata())
         url = f"http://127.0.0.1:{process.environ['LATTICE_METRICS_PORT']}/metrics"
         metrics = await asyncio.to_thread(httpx.get, url)
 
@@ -62,27 +65,29 @@ async def test_a_process_serves_counts_and_ends_when_asked(
         assert process.stop(within_s=10) == 0
 
 
-async def use(channel: grpc.aio.Channel) -> set[str]:
+async def use(channel: grpc.aio.Channel, metadata: list[tuple[str, str]]) -> set[str]:
     """Create a lattice, find a path on it, and answer the names of what is counted."""
     lattices = LatticeServiceStub(channel)
-    created = await lattices.CreateLattice(pb.CreateLatticeRequest(shape=[10]))
+    created = await lattices.CreateLattice(pb.CreateLatticeRequest(shape=[10]), metadata=metadata)
     await lattices.FindPath(
         pb.FindPathRequest(
             lattice_id=created.lattice.lattice_id,
             start=pb.Site(coordinates=[0]),
             goal=pb.Site(coordinates=[9]),
-        )
+        ),
+        metadata=metadata,
     )
     request = ops_pb2.GetMetricsRequest(name_prefix="lattice_")
-    response = await MetricsServiceStub(channel).GetMetrics(request)
+    response = await MetricsServiceStub(channel).GetMetrics(request, metadata=metadata)
     return {family.name for family in response.families}
 
 
 @pytest.mark.e2e
-def test_a_process_that_still_compiles_ends_when_asked(tmp_path: Path) -> None:
-    process, _ = lattice_process(
-        "127.0.0.1:1", tmp_path, LATTICE_KERNEL_CACHE_DIR=str(tmp_path / "empty")
-    )
+def test_a_process_that_still_compiles_ends_when_asked(
+    authority: Authority, tmp_path: Path
+) -> None:
+    environ = authority.environ | {"LATTICE_KERNEL_CACHE_DIR": str(tmp_path / "empty")}
+    process, _ = lattice_process("127.0.0.1:1", tmp_path, **environ)
     with ending(process):
         process.start()
         while "serving" not in process.log.read_text():

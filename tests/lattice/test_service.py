@@ -6,12 +6,14 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import grpc
 import grpc.aio
 import numpy as np
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from girih.events.v1 import events_pb2 as events
@@ -24,6 +26,7 @@ from services.lattice.app import built
 from services.lattice.settings import Settings
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
 from services.plumbing.server import running
+from tests.authority import Authority
 from tests.processes import Process, free_port
 
 ABSENT = "00000000-0000-7000-8000-000000000000"
@@ -32,11 +35,16 @@ ABSENT = "00000000-0000-7000-8000-000000000000"
 class Client:
     """A caller of one replica, of one tenant."""
 
-    def __init__(self, channel: grpc.aio.Channel, tenant: str) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, authority: Authority, tenant: str, **token: Any
+    ) -> None:
         self.lattices = LatticeServiceStub(channel)
         self.metrics = MetricsServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
-        self.metadata = (("x-tenant-id", tenant), ("x-correlation-id", f"corr-{tenant}"))
+        self.metadata = [
+            *authority.metadata(tenant, **token),
+            ("x-correlation-id", f"corr-{tenant}"),
+        ]
 
     async def create(self, **fields: object) -> pb.Lattice:
         request = pb.CreateLatticeRequest(**fields)  # type: ignore[arg-type]
@@ -88,6 +96,10 @@ class Client:
         request = pb.DistancesRequest(lattice_id=lattice_id, **fields)  # type: ignore[arg-type]
         return [part async for part in self.lattices.Distances(request, metadata=self.metadata)]
 
+    async def blocked(self, lattice_id: str) -> list[HttpBody]:
+        request = pb.ReadBlockedRequest(lattice_id=lattice_id)
+        return [part async for part in self.lattices.ReadBlocked(request, metadata=self.metadata)]
+
     async def is_serving(self, service: str = "girih.lattice.v1.LatticeService") -> bool:
         answer = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -95,7 +107,7 @@ class Client:
     async def computes_nothing(self) -> bool:
         """Whether no memory is lent to any call."""
         request = ops.GetMetricsRequest(name_prefix="lattice_compute_bytes")
-        answer = await self.metrics.GetMetrics(request)
+        answer = await self.metrics.GetMetrics(request, metadata=self.metadata)
         return [sample.value for sample in answer.families[0].samples] == [0]
 
 
@@ -104,7 +116,9 @@ def site(coordinates: list[int]) -> pb.Site:
 
 
 @asynccontextmanager
-async def replica(events_address: str, tenant: str, **settings: str) -> AsyncIterator[Client]:
+async def replica(
+    events_address: str, authority: Authority, tenant: str, **settings: str
+) -> AsyncIterator[Client]:
     """A lattice service in this process, and a client of it. Does not wait until it serves."""
     environ = {
         "GIRIH_ENVIRONMENT": "development",
@@ -114,16 +128,18 @@ async def replica(events_address: str, tenant: str, **settings: str) -> AsyncIte
         "LATTICE_SHUTDOWN_GRACE_S": "1",
     }
     async with (
-        built(Settings.from_environ(environ | settings)) as server,
+        built(Settings.from_environ(environ | authority.environ | settings)) as server,
         running(server, "127.0.0.1:0") as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        yield Client(channel, tenant)
+        yield Client(channel, authority, tenant)
 
 
 @pytest.fixture
-async def client(event_store: tuple[Process, str], tenant: str) -> AsyncIterator[Client]:
-    async with replica(event_store[1], tenant) as client:
+async def client(
+    event_store: tuple[Process, str], authority: Authority, tenant: str
+) -> AsyncIterator[Client]:
+    async with replica(event_store[1], authority, tenant) as client:
         await until(client.is_serving)
         yield client
 
@@ -315,9 +331,9 @@ async def test_distances_are_streamed_in_parts(client: Client) -> None:
 
 
 async def test_a_stream_that_its_caller_does_not_read_ends_and_says_so(
-    event_store: tuple[Process, str], tenant: str
+    event_store: tuple[Process, str], authority: Authority, tenant: str
 ) -> None:
-    async with replica(event_store[1], tenant, LATTICE_PART_TIMEOUT_S="0.2") as client:
+    async with replica(event_store[1], authority, tenant, LATTICE_PART_TIMEOUT_S="0.2") as client:
         await until(client.is_serving)
         lattice = await client.create(shape=[2_000, 2_000], blocked=bytes([2]) + bytes(499_999))
         request = pb.DistancesRequest(lattice_id=lattice.lattice_id, sources=[site([0, 0])])
@@ -339,12 +355,12 @@ async def test_a_stream_that_its_caller_does_not_read_ends_and_says_so(
 
 
 async def test_a_restarted_service_knows_its_lattices(
-    event_store: tuple[Process, str], client: Client, tenant: str
+    event_store: tuple[Process, str], authority: Authority, client: Client, tenant: str
 ) -> None:
     created = await client.create(shape=[4, 4], blocked=b"\1\0")
     free = await client.create(dimensions=3, size=10**6)
 
-    async with replica(event_store[1], tenant) as restarted:
+    async with replica(event_store[1], authority, tenant) as restarted:
         await until(restarted.is_serving)
 
         assert await restarted.get(created.lattice_id) == created
@@ -354,10 +370,10 @@ async def test_a_restarted_service_knows_its_lattices(
 
 
 async def test_a_deletion_through_another_replica_is_noticed_within_a_second(
-    event_store: tuple[Process, str], client: Client, tenant: str
+    event_store: tuple[Process, str], authority: Authority, client: Client, tenant: str
 ) -> None:
     lattice_id = (await client.create(shape=[4])).lattice_id
-    async with replica(event_store[1], tenant) as other:
+    async with replica(event_store[1], authority, tenant) as other:
         await other.get(lattice_id)
         await client.delete(lattice_id)
         await asyncio.sleep(0.2)
@@ -373,7 +389,7 @@ async def test_every_event_tells_the_request_that_caused_it(
     await client.delete((await client.create(shape=[4])).lattice_id)
 
     stub = EventStoreServiceStub(events_channel)
-    call = stub.Read(events.ReadRequest(), metadata=(("x-tenant-id", tenant),))
+    call = stub.Read(events.ReadRequest())
     found = [event async for response in call for event in response.events]
 
     assert [event.event.type for event in found] == ["lattice.created"] * 2 + [
@@ -455,9 +471,10 @@ async def _not(answer: Awaitable[bool]) -> bool:
 
 
 async def test_a_service_whose_event_store_never_was_serves_nothing_and_says_so(
+    authority: Authority,
     tenant: str,
 ) -> None:
-    async with replica(f"127.0.0.1:{free_port()}", tenant) as client:
+    async with replica(f"127.0.0.1:{free_port()}", authority, tenant) as client:
         error = await refusal(client.create(shape=[2]))
 
         assert error.reason == "EVENTS_UNAVAILABLE"

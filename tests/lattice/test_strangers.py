@@ -1,4 +1,4 @@
-"""What anybody of a tenant writes into the streams of lattices spoils no answer."""
+"""What others wrote into the streams of lattices, before they were ours alone, spoils no answer."""
 
 import base64
 import json
@@ -18,8 +18,6 @@ from services.lattice.domain import NewLattice
 from services.lattice.errors import LatticeNotFound, RequestIdReused
 from services.lattice.events_journal import EventsJournal
 from services.lattice.lattices import _REQUESTS, Lattices
-from services.plumbing import correlation
-from services.plumbing.correlation import Call
 from tests.lattice.worlds import UNBOUNDED, blocked_spec, engine_on, geometry, lattices_on, spec
 
 LATTICE_ID = "00000000-0000-7000-8000-000000000000"
@@ -95,11 +93,10 @@ in_a_lattice = pytest.mark.parametrize("payload", _both.values(), ids=_both)
 
 
 class Stranger:
-    """Appends what it likes, as its tenant."""
+    """Appends what it likes. Only the service's own token, which it has, still lets it do so."""
 
-    def __init__(self, channel: grpc.aio.Channel, tenant: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = EventStoreServiceStub(channel)
-        self._tenant = tenant
 
     async def append(self, stream: str, event_type: str, payload: str | None) -> None:
         event = events.Event(id=str(uuid4()), stream=stream, type=event_type)
@@ -110,13 +107,12 @@ class Stranger:
         await self.append_event(event)
 
     async def append_event(self, event: events.Event) -> None:
-        with correlation.bind(Call(correlation_id="test", tenant=self._tenant)):
-            await self._stub.Append(events.AppendRequest(events=[event]))
+        await self._stub.Append(events.AppendRequest(events=[event]))
 
 
 @pytest.fixture
-def stranger(events_channel: grpc.aio.Channel, tenant: str) -> Stranger:
-    return Stranger(events_channel, tenant)
+def stranger(events_channel: grpc.aio.Channel) -> Stranger:
+    return Stranger(events_channel)
 
 
 @pytest.fixture

@@ -1,0 +1,11 @@
+"""Who makes the calls of tests that go through no server."""
+
+from services.plumbing.correlation import Call
+from services.plumbing.identity import GATEWAY, SCOPES, Principal
+from tests.authority import UNLIMITED, USER
+
+
+def call_of(tenant: str, subject: str = USER) -> Call:
+    """A call of one of the tenant's users."""
+    user = Principal(tenant, subject, SCOPES, GATEWAY, role="owner", plan=UNLIMITED)
+    return Call(correlation_id="test", tenant=tenant, principal=user)
