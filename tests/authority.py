@@ -102,7 +102,7 @@ class Authority:
         scopes: Collection[str] = SCOPES,
         *,
         role: str = "owner",
-        plan: PlanLimits = UNLIMITED,
+        plan: Any = UNLIMITED,
         key: SigningKey | None = None,
         typ: str = ACCESS,
         **claims: Any,
@@ -116,7 +116,7 @@ class Authority:
             "scope": " ".join(sorted(scopes)),
             "role": role,
             "sid": "00000000000040008000000000000002",
-            "plan": asdict(plan),
+            "plan": asdict(plan) if isinstance(plan, PlanLimits) else plan,
         }
         return self._sign(key or self.gateway, typ, own | claims)
 

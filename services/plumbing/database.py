@@ -4,8 +4,8 @@ This and the stores are the only doors to asyncpg. It knows no table.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -22,6 +22,7 @@ RawConnection = asyncpg.Connection
 _RETRY_AFTER_S = 1.0
 _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 2.0
+_LISTENER_CHECK_S = 5.0
 
 _log = get_logger("database")
 
@@ -88,6 +89,28 @@ async def connect(settings: PoolSettings, application_name: str) -> AsyncIterato
             yield connection
         finally:
             await connection.close(timeout=settings.database_connect_timeout_s)
+
+
+async def listen(
+    settings: PoolSettings,
+    application_name: str,
+    channel: str,
+    heard: Callable[[str], None],
+    connected: Callable[[], None],
+) -> None:
+    """Call `heard` with what is notified on `channel`, on a connection of its own.
+
+    Goes on until the connection is lost, and raises `DatabaseUnavailable` then. A server
+    that vanished without a word is noticed within seconds.
+    """
+    async with connect(settings, application_name) as connection:
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: lost.set())
+        await connection.add_listener(channel, lambda *told: heard(str(told[-1])))
+        connected()
+        while not await _is_set_within(lost, _LISTENER_CHECK_S):
+            await connection.execute("SELECT", timeout=_LISTENER_CHECK_S)
+    raise DatabaseUnavailable("the connection that listens was lost")
 
 
 @asynccontextmanager
@@ -187,6 +210,13 @@ _BUSY = (
 def _unavailable(error: BaseException) -> DatabaseUnavailable:
     _log.warning("the database cannot be reached", problem=f"{type(error).__name__}: {error}")
     return DatabaseUnavailable("the database cannot be reached", retry_after_s=_RETRY_AFTER_S)
+
+
+async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    return event.is_set()
 
 
 def _is_closed(error: asyncpg.InterfaceError) -> bool:

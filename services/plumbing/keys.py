@@ -193,7 +193,7 @@ def _parsed(jwk: object) -> TrustedKey:
         raise ValueError("must have alg, crv, iss, kid, kty, use, x and at most retire_at")
     if any(jwk[name] != value for name, value in _MEMBERS.items()):
         raise ValueError("must be an Ed25519 key for signatures")
-    if jwk["iss"] not in ISSUERS:
+    if not isinstance(jwk["iss"], str) or jwk["iss"] not in ISSUERS:
         raise ValueError(f"must have one of these as iss: {', '.join(sorted(ISSUERS))}")
     public = from_base64url(jwk["x"]) if isinstance(jwk["x"], str) else b""
     _refuse_weak(public)
@@ -213,7 +213,7 @@ def _retire_at(jwk: Mapping[str, Any]) -> float:
 # The field of the curve, and the heights of its points of small order. Under a key that is
 # one of those, some signatures fit any text.
 _P = 2**255 - 19
-_Y_OF_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
+_Y_OF_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER = frozenset({0, 1, _P - 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8})
 
 # The samples of RFC 8032 and RFC 8037: everybody has their private halves.
