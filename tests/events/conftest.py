@@ -10,6 +10,7 @@ from services.events.app import built
 from services.events.database import Database
 from services.events.postgres_store import PostgresEventStore
 from services.events.settings import Settings
+from services.plumbing.channel import open_channel
 from services.plumbing.server import running
 from tests.authority import Authority
 from tests.events.serving import development, opened, until_serving
@@ -34,13 +35,16 @@ def store(database: Database) -> PostgresEventStore:
 
 
 @pytest.fixture
-async def channel(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the whole service, which serves in this process."""
-    async with (
-        built(settings) as server,
-        running(server, "127.0.0.1:0") as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
+async def address(settings: Settings) -> AsyncIterator[str]:
+    """Where the whole service serves, in this process."""
+    async with built(settings) as server, running(server, "127.0.0.1:0") as port:
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+async def channel(address: str, authority: Authority) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the service, for a user of the tenant "default" unless a call says else."""
+    async with open_channel(address, bearer=authority.bearer) as channel:
         await until_serving(channel)
         yield channel
 

@@ -13,9 +13,11 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
 from services.events.settings import Settings
+from services.plumbing.channel import open_channel
 from services.plumbing.server import running
+from tests.authority import Authority
 from tests.events.making import append_of
-from tests.events.serving import eventually, is_serving, until_serving
+from tests.events.serving import development, eventually, is_serving, until_serving
 
 
 @pytest.fixture
@@ -26,15 +28,15 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-async def channel(own_postgres: EmbeddedPostgres) -> AsyncIterator[grpc.aio.Channel]:
+async def channel(
+    own_postgres: EmbeddedPostgres, authority: Authority
+) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a service on that server."""
-    settings = Settings.from_environ(
-        {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": own_postgres.url}
-    )
+    settings = development(own_postgres.url, authority)
     async with (
         built(settings) as server,
         running(server, "127.0.0.1:0") as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
     ):
         yield channel
 
@@ -123,7 +125,7 @@ async def test_calls_fail_soon_and_health_follows_while_the_database_is_away(
 
 
 async def test_what_is_being_appended_when_the_server_stops_is_settled_first(
-    settings: Settings,
+    settings: Settings, authority: Authority
 ) -> None:
     patient = settings.model_copy(update={"shutdown_grace_s": 0.0})
     other = await asyncpg.connect(settings.database_url.get_secret_value())
@@ -134,7 +136,7 @@ async def test_what_is_being_appended_when_the_server_stops_is_settled_first(
     async with (
         built(patient) as server,
         running(server, "127.0.0.1:0") as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
     ):
         events = EventStoreServiceStub(channel)
         await until_serving(channel)
@@ -160,15 +162,15 @@ _APPEND_AS_ANOTHER_PROCESS = """
 """
 
 
-async def test_serves_by_itself_when_the_database_comes_up_after_it(tmp_path: Path) -> None:
+async def test_serves_by_itself_when_the_database_comes_up_after_it(
+    tmp_path: Path, authority: Authority
+) -> None:
     postgres = EmbeddedPostgres(tmp_path / "data")
-    settings = Settings.from_environ(
-        {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": postgres.url}
-    )
+    settings = development(postgres.url, authority)
     async with (
         built(settings) as server,
         running(server, "127.0.0.1:0") as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
     ):
         events = EventStoreServiceStub(channel)
         assert not await is_serving(channel)

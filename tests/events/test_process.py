@@ -13,7 +13,11 @@ pytestmark = pytest.mark.e2e
 
 def test_refuses_a_database_without_fsync_in_production(database_url: str, tmp_path: Path) -> None:
     process, _ = events_process(
-        database_url, tmp_path, GIRIH_ENVIRONMENT="production", EVENTS_DRAIN_S="0"
+        database_url,
+        tmp_path,
+        GIRIH_ENVIRONMENT="production",
+        GIRIH_TRANSPORT="mesh",
+        EVENTS_DRAIN_S="0",
     )
     process.start()
     assert process.child is not None

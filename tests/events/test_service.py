@@ -15,18 +15,17 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events import domain
 from services.plumbing.grpc_errors import from_rpc_error
+from tests.authority import Authority
 from tests.events.making import append_of, message
 from tests.events.serving import is_serving
 
-
-def tenant(name: str) -> tuple[tuple[str, str], ...]:
-    return (("x-tenant-id", name),)
+Metadata = list[tuple[str, str]]
 
 
 async def read(
-    events: EventStoreServiceStub, request: pb.ReadRequest, of: str = "default"
+    events: EventStoreServiceStub, request: pb.ReadRequest, metadata: Metadata | None = None
 ) -> list[pb.RecordedEvent]:
-    call = events.Read(request, metadata=tenant(of))
+    call = events.Read(request, metadata=metadata)
     return [recorded async for response in call for recorded in response.events]
 
 
@@ -86,11 +85,15 @@ async def test_what_is_appended_is_read_as_it_was_sent(events: EventStoreService
     assert timedelta(0) <= age < timedelta(minutes=1)
 
 
-async def test_the_ids_of_the_call_are_recorded(events: EventStoreServiceStub) -> None:
+async def test_the_ids_of_the_call_are_recorded(
+    events: EventStoreServiceStub, address: str, authority: Authority
+) -> None:
     ids = (("x-correlation-id", "corr-1"), ("x-causation-id", "cause-1"))
 
     await events.Append(append_of("s"), metadata=ids)
-    await events.Append(append_of("s"))
+    async with grpc.aio.insecure_channel(address) as bare:
+        call = EventStoreServiceStub(bare).Append(append_of("s"), metadata=authority.metadata())
+        await call
 
     told, made = [one.context for one in await read(events, pb.ReadRequest())]
     assert (told.correlation_id, told.causation_id) == ("corr-1", "cause-1")
@@ -123,20 +126,23 @@ async def test_ids_are_made_and_told_where_none_are_sent(events: EventStoreServi
     assert len({r.event.id for r in recorded}) == 2
 
 
-async def test_tenants_do_not_see_each_other(events: EventStoreServiceStub) -> None:
+async def test_tenants_do_not_see_each_other(
+    events: EventStoreServiceStub, authority: Authority
+) -> None:
+    acme, globex = authority.metadata("acme"), authority.metadata("globex")
     request = append_of("s")
 
-    ours = await events.Append(request, metadata=tenant("acme"))
-    theirs = await events.Append(request, metadata=tenant("globex"))
+    ours = await events.Append(request, metadata=acme)
+    theirs = await events.Append(request, metadata=globex)
 
     assert ours == theirs
     assert not theirs.placements[0].already_stored
-    await events.Append(append_of("ours"), metadata=tenant("acme"))
-    assert len(await read(events, pb.ReadRequest(), "globex")) == 1
+    await events.Append(append_of("ours"), metadata=acme)
+    assert len(await read(events, pb.ReadRequest(), globex)) == 1
     stream = pb.GetStreamRequest(stream="ours")
-    error = await refused(events.GetStream(stream, metadata=tenant("globex")))
+    error = await refused(events.GetStream(stream, metadata=globex))
     assert error.code() is grpc.StatusCode.NOT_FOUND
-    log = await events.GetLog(pb.GetLogRequest(), metadata=tenant("globex"))
+    log = await events.GetLog(pb.GetLogRequest(), metadata=globex)
     assert log.head_position == 1
 
 
