@@ -1,0 +1,108 @@
+"""Wires accounts together, for the gateway that serves them in its own process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc.aio
+
+from gateway.accounts.credentials import RefreshTokens
+from gateway.accounts.domain import SessionLimits
+from gateway.accounts.grants import AccessTokens
+from gateway.accounts.holdings import Holdings
+from gateway.accounts.journal import Journal
+from gateway.accounts.keys import Keys, KeyUses
+from gateway.accounts.members import Members
+from gateway.accounts.passwords import (
+    BYTES_MIN_DEVELOPMENT,
+    BYTES_MIN_PRODUCTION,
+    PasswordHashing,
+)
+from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
+from gateway.accounts.revocations import Follower, Revocations
+from gateway.accounts.servicer import AccountsServicer
+from gateway.accounts.sessions import Sessions
+from gateway.accounts.settings import AccountSettings, read_refresh_secret
+from gateway.accounts.store import AccountsStore
+from gateway.accounts.usage import Usage
+from gateway.accounts.users import Users
+from services.plumbing.tasks import OwnedTasks
+from services.plumbing.tokens import Issuer
+from services.plumbing.watched import Watched
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What the gateway needs of accounts."""
+
+    servicer: AccountsServicer
+    """The rpcs of girih.accounts.v1."""
+    keys: Keys
+    revocations: Revocations
+    follower: Follower
+
+    def is_revoked(self, session_id: str) -> bool:
+        """Whether tokens of this session, or of the key with this id, count no longer."""
+        return self.revocations.is_revoked(session_id)
+
+    async def token_of_key(self, text: str) -> str:
+        """The access token for a call that is made with a key; raises KeyInvalid."""
+        return (await self.keys.exchange(text)).token
+
+
+@asynccontextmanager
+async def open_accounts(
+    settings: AccountSettings,
+    *,
+    channel: grpc.aio.Channel,
+    issuer: Issuer,
+    security: SecurityEvents,
+    throttle: Throttle,
+    usage: Usage,
+    holdings: Holdings,
+    tasks: OwnedTasks,
+    clock: Clock = now_ms,
+) -> AsyncIterator[Accounts]:
+    """Accounts that serve inside the block. Nothing is read before somebody calls.
+
+    `channel` leads to the event store and carries `own_bearer`. What runs in the background
+    is started among `tasks`, which the caller stops before the block ends.
+    """
+    revocations = Revocations()
+    journal = Journal(channel)
+    store = AccountsStore(journal, revocations.apply)
+    secret = Watched(
+        "refresh secret",
+        [settings.refresh_secret],
+        lambda: read_refresh_secret(settings.refresh_secret),
+    )
+    access_tokens = AccessTokens(issuer, settings.access_token_s)
+    uses = KeyUses(store, security, clock)
+    keys = Keys(store, access_tokens, uses, revocations.is_revoked, security, clock)
+    sessions = Sessions(
+        store,
+        RefreshTokens(lambda: secret.current),
+        access_tokens,
+        SessionLimits(settings.session_idle_s * 1_000, settings.session_s * 1_000),
+        security,
+        clock,
+    )
+    hashing = PasswordHashing(
+        thread_count=settings.hashing_threads, queue_max=settings.hashing_queue_max
+    )
+    users = Users(store, sessions, hashing, throttle, security, clock, _bytes_min(settings))
+    members = Members(store, security, clock)
+    servicer = AccountsServicer(users, sessions, members, keys, store, usage, holdings)
+    follower = Follower(journal, revocations, clock)
+    tasks.start("revocations", follower.follow())
+    tasks.start("key uses", uses.keep_recording())
+    tasks.start("refresh secret", secret.watch())
+    try:
+        yield Accounts(servicer, keys, revocations, follower)
+    finally:
+        hashing.close()
+
+
+def _bytes_min(settings: AccountSettings) -> int:
+    is_development = settings.environment == "development"
+    return BYTES_MIN_DEVELOPMENT if is_development else BYTES_MIN_PRODUCTION

@@ -1,0 +1,184 @@
+"""Between the messages of the contract and what accounts are made of. Decides nothing."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, cast
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.accounts.domain import User
+from gateway.accounts.grants import Access, Grant
+from gateway.accounts.plans import CUSTOM, plan
+from gateway.accounts.roles import Role
+from gateway.accounts.tenants import Invitation, Key, Member, Tenant
+from gateway.accounts.users import Joined, LoggedIn, Registration
+from girih.accounts.v1 import accounts_pb2 as pb
+from services.plumbing.errors import InvalidInput, Violations
+from services.plumbing.identity import PlanLimits
+
+TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - a word of RFC 6750
+
+_INT32_MAX = 2**31 - 1
+
+
+def registration(request: pb.RegisterRequest) -> Registration:
+    return Registration(
+        email=request.email,
+        password=request.password,
+        name=request.name,
+        tenant_name=request.tenant_name,
+    )
+
+
+def uuid_text(text: str, field_name: str) -> str:
+    """In its canonical form; raises InvalidInput when it is none."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise InvalidInput.of(field_name, "is a UUID") from None
+
+
+def role(number: int) -> Role:
+    """Raises InvalidInput for ROLE_UNSPECIFIED and for numbers without a name."""
+    try:
+        return Role(number)
+    except ValueError:
+        raise InvalidInput.of("role", "is one of the roles") from None
+
+
+def plan_limits(message: pb.Plan) -> PlanLimits:
+    """Raises InvalidInput when the plan is not known, or its numbers are not as they may be."""
+    numbers = {
+        "lattice_count_max": message.lattice_count_max,
+        "axis_count_max": message.axis_count_max,
+        "extent_max": message.extent_max,
+        "monthly_call_count_max": message.monthly_call_count_max,
+    }
+    is_custom = message.name == CUSTOM
+    _check_numbers(numbers, lambda number: number >= 0 if is_custom else number == 0, is_custom)
+    return PlanLimits(CUSTOM, *numbers.values()) if is_custom else plan(message.name)
+
+
+def _check_numbers(
+    numbers: Mapping[str, int], is_fine: Callable[[int], bool], is_custom: bool
+) -> None:
+    violations = Violations()
+    for name, number in numbers.items():
+        if not is_fine(number):
+            wanted = "is 0 or more" if is_custom else "is given for custom plans only"
+            violations.add(f"plan.{name}", wanted)
+    violations.raise_if_any()
+
+
+def registered(joined: Joined) -> pb.RegisterResponse:
+    return pb.RegisterResponse(user=user(joined.user), tenant=tenant(joined.tenant))
+
+
+def logged_in(found: LoggedIn) -> pb.LoginResponse:
+    return pb.LoginResponse(
+        access_token=found.grant.access.token,
+        token_type=TOKEN_TYPE,
+        expires_in=found.grant.access.expires_in_s,
+        refresh_token=found.grant.refresh_token,
+        user=user(found.user),
+        tenant=tenant(found.tenant),
+        role=role_number(found.role),
+    )
+
+
+def refreshed(grant: Grant) -> pb.RefreshResponse:
+    tokens = pb.Tokens(
+        access_token=grant.access.token,
+        token_type=TOKEN_TYPE,
+        expires_in=grant.access.expires_in_s,
+        refresh_token=grant.refresh_token,
+    )
+    return pb.RefreshResponse(tokens=tokens)
+
+
+def exchanged(access: Access) -> pb.ExchangeKeyResponse:
+    return pb.ExchangeKeyResponse(
+        access_token=access.token, token_type=TOKEN_TYPE, expires_in=access.expires_in_s
+    )
+
+
+def accepted(joined: Joined) -> pb.AcceptInvitationResponse:
+    return pb.AcceptInvitationResponse(
+        user=user(joined.user), tenant=tenant(joined.tenant), role=role_number(joined.role)
+    )
+
+
+def user(found: User) -> pb.User:
+    return pb.User(
+        user_id=found.user_id,
+        email=found.email,
+        name=found.name,
+        created_at=_time(found.registered_at_ms),
+    )
+
+
+def tenant(found: Tenant) -> pb.Tenant:
+    return pb.Tenant(
+        tenant_id=found.tenant_id,
+        name=found.name,
+        plan=plan_message(found.plan),
+        created_at=_time(found.created_at_ms),
+    )
+
+
+def plan_message(found: PlanLimits) -> pb.Plan:
+    return pb.Plan(
+        name=found.name,
+        lattice_count_max=found.lattices,
+        axis_count_max=found.axes,
+        extent_max=found.extent,
+        monthly_call_count_max=found.calls,
+    )
+
+
+def member(found: Member) -> pb.Member:
+    who = pb.User(
+        user_id=found.user_id,
+        email=found.email,
+        name=found.name,
+        created_at=_time(found.registered_at_ms),
+    )
+    return pb.Member(user=who, role=role_number(found.role), joined_at=_time(found.joined_at_ms))
+
+
+def invitation(found: Invitation) -> pb.Invitation:
+    return pb.Invitation(
+        invitation_id=found.invitation_id,
+        email=found.email,
+        role=role_number(found.role),
+        created_at=_time(found.created_at_ms),
+        expires_at=_time(found.expires_at_ms),
+    )
+
+
+def key(found: Key, last_used_at_ms: int | None) -> pb.Key:
+    return pb.Key(
+        key_id=found.key_id,
+        name=found.name,
+        scopes=found.scopes,
+        created_at=_time(found.created_at_ms),
+        expires_at=_time(found.expires_at_ms) if found.expires_at_ms else None,
+        last_used_at=_time(last_used_at_ms) if last_used_at_ms else None,
+        created_by=found.created_by,
+    )
+
+
+def role_number(found: Role) -> pb.Role:
+    return cast("pb.Role", pb.Role.Value(f"ROLE_{found.name}"))
+
+
+def _time(at_ms: int) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(datetime.fromtimestamp(at_ms / 1_000, UTC))
+    return stamp
+
+
+def clamped(count: int) -> int:
+    """As an int32, which is as far as a count goes there."""
+    return min(count, _INT32_MAX)

@@ -1,0 +1,253 @@
+"""Users and sessions: what their records add up to, and what may be done. No I/O."""
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Final
+
+from gateway.accounts.credentials import is_same
+from gateway.accounts.happenings import (
+    DamagedRecord,
+    PasswordChanged,
+    PasswordRehashed,
+    Recorded,
+    SessionEnded,
+    SessionMoved,
+    SessionOpened,
+    SessionRotated,
+    SessionsEnded,
+    TenantJoined,
+    TenantLeft,
+    UserRegistered,
+)
+from services.plumbing.errors import Violations
+
+EMAIL_CHARS_MIN: Final = 3
+EMAIL_CHARS_MAX: Final = 254
+NAME_CHARS_MAX: Final = 100
+
+# Spaces of all kinds, control characters, and those that are not seen.
+_NOT_IN_EMAILS = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}
+_NOT_IN_NAMES = {"Cc", "Cs", "Zl", "Zp"}
+
+OVERLAP_MS: Final = 10_000
+"""How long a used refresh token still gives the successor that it was traded for."""
+
+
+def check_email(email: str, violations: Violations, field_name: str = "email") -> None:
+    """3 to 254 characters with one @ that is neither first nor last, nothing unseen."""
+    if not EMAIL_CHARS_MIN <= len(email) <= EMAIL_CHARS_MAX:
+        violations.add(field_name, f"has {EMAIL_CHARS_MIN} to {EMAIL_CHARS_MAX} characters")
+    elif email.count("@") != 1 or email[0] == "@" or email[-1] == "@":
+        violations.add(field_name, "has one @ that is neither first nor last")
+    elif any(unicodedata.category(char) in _NOT_IN_EMAILS for char in email):
+        violations.add(field_name, "has no spaces and no control characters")
+
+
+def check_name(name: str, violations: Violations, field_name: str = "name") -> None:
+    """1 to 100 characters, no control characters."""
+    if not 1 <= len(name) <= NAME_CHARS_MAX:
+        violations.add(field_name, f"has 1 to {NAME_CHARS_MAX} characters")
+    elif any(unicodedata.category(char) in _NOT_IN_NAMES for char in name):
+        violations.add(field_name, "has no control characters")
+
+
+def email_key(email: str) -> str:
+    """What names an address in streams: the same for all ways to write its letters' case."""
+    return hashlib.sha256(email.casefold().encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who logs in."""
+
+    user_id: str
+    email: str
+    name: str
+    registered_at_ms: int
+    password_hash: str = field(repr=False)
+    tenants: tuple[str, ...] = ()
+    """Where the user is a member, in the order of joining."""
+    epoch: int = 0
+    """How often all sessions were ended."""
+    kept_session: str = ""
+    """The session that the last such end spared."""
+    revision: int
+
+
+def user_after(user: User | None, recorded: Sequence[Recorded]) -> User | None:
+    """The user, once more has happened; None before the user registered."""
+    for one in recorded:
+        user = _user_after(user, one)
+    return user
+
+
+def _user_after(user: User | None, one: Recorded) -> User | None:
+    happening = one.happening
+    if isinstance(happening, UserRegistered):
+        return User(
+            user_id=happening.user_id,
+            email=happening.email,
+            name=happening.name,
+            registered_at_ms=happening.at_ms,
+            password_hash=happening.password_hash,
+            revision=one.revision,
+        )
+    if user is None:
+        raise DamagedRecord("a user's first record is not of a registration")
+    return replace(_user_changed(user, one), revision=one.revision)
+
+
+def _user_changed(user: User, one: Recorded) -> User:
+    match one.happening:
+        case PasswordChanged(password_hash=found) | PasswordRehashed(password_hash=found):
+            return replace(user, password_hash=found)
+        case SessionsEnded(kept_session=kept):
+            return replace(user, epoch=user.epoch + 1, kept_session=kept)
+        case TenantJoined(tenant_id=joined):
+            return replace(user, tenants=(*user.tenants, joined))
+        case TenantLeft(tenant_id=left):
+            return replace(user, tenants=tuple(one for one in user.tenants if one != left))
+        case _:
+            return user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a user opened by logging in, until it ends."""
+
+    session_id: str
+    user_id: str
+    tenant_id: str
+    membership: int
+    epoch: int
+    generation: int
+    token_hash: str = field(repr=False)
+    previous_hash: str = field(repr=False)
+    opened_at_ms: int
+    moved_at_ms: int
+    has_ended: bool
+    revision: int
+
+
+def session_from(last: Recorded) -> Session:
+    """The session that this is the last record of."""
+    happening = last.happening
+    if isinstance(happening, SessionEnded):
+        return _ended(happening, last.revision)
+    if not isinstance(happening, SessionMoved):
+        raise DamagedRecord("a session's last record does not tell its state")
+    return Session(
+        session_id=happening.session_id,
+        user_id=happening.user_id,
+        tenant_id=happening.tenant_id,
+        membership=happening.membership,
+        epoch=happening.epoch,
+        generation=happening.generation,
+        token_hash=happening.token_hash,
+        previous_hash=happening.previous_hash,
+        opened_at_ms=happening.opened_at_ms,
+        moved_at_ms=happening.at_ms,
+        has_ended=False,
+        revision=last.revision,
+    )
+
+
+def _ended(happening: SessionEnded, revision: int) -> Session:
+    return Session(
+        session_id=happening.session_id,
+        user_id=happening.user_id,
+        tenant_id=happening.tenant_id,
+        membership=-1,
+        epoch=-1,
+        generation=0,
+        token_hash="",
+        previous_hash="",
+        opened_at_ms=0,
+        moved_at_ms=happening.at_ms,
+        has_ended=True,
+        revision=revision,
+    )
+
+
+class Verdict(Enum):
+    """What a refresh token is good for."""
+
+    CURRENT = "current"
+    """It is the last one given out: it gets a successor."""
+    REPEATED = "repeated"
+    """It was traded a moment ago: whoever asks did not hear the answer."""
+    REUSED = "reused"
+    """It is one of ours and was traded before: somebody else has it too."""
+    WORTHLESS = "worthless"
+    """It is none of ours, or its session is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long sessions last."""
+
+    idle_ms: int
+    """Since the last refresh."""
+    absolute_ms: int
+    """Since the login."""
+
+
+def judge(
+    session: Session, token_hash: str, *, is_ours: bool, now_ms: int, limits: SessionLimits
+) -> Verdict:
+    """What the token with this hash is good for. `is_ours` says that we made it, ever."""
+    if session.has_ended or has_expired(session, now_ms, limits):
+        return Verdict.WORTHLESS
+    if is_same(token_hash, session.token_hash):
+        return Verdict.CURRENT
+    is_previous = is_same(token_hash, session.previous_hash)
+    if is_previous and now_ms - session.moved_at_ms <= OVERLAP_MS:
+        return Verdict.REPEATED
+    return Verdict.REUSED if is_ours or is_previous else Verdict.WORTHLESS
+
+
+def has_expired(session: Session, now_ms: int, limits: SessionLimits) -> bool:
+    return (
+        now_ms - session.moved_at_ms > limits.idle_ms
+        or now_ms - session.opened_at_ms > limits.absolute_ms
+    )
+
+
+def is_open_for(session: Session, user: User, membership: int | None) -> bool:
+    """Whether neither all sessions of the user were ended since, nor the membership."""
+    outlived = session.epoch == user.epoch or session.session_id == user.kept_session
+    return outlived and session.membership == membership
+
+
+def opened(
+    session_id: str, user: User, tenant_id: str, membership: int, token_hash: str, at_ms: int
+) -> SessionOpened:
+    return SessionOpened(
+        session_id=session_id,
+        user_id=user.user_id,
+        tenant_id=tenant_id,
+        membership=membership,
+        epoch=user.epoch,
+        generation=0,
+        token_hash=token_hash,
+        opened_at_ms=at_ms,
+        at_ms=at_ms,
+    )
+
+
+def rotated(session: Session, user: User, token_hash: str, at_ms: int) -> SessionRotated:
+    return SessionRotated(
+        session_id=session.session_id,
+        user_id=session.user_id,
+        tenant_id=session.tenant_id,
+        membership=session.membership,
+        epoch=user.epoch,
+        generation=session.generation + 1,
+        token_hash=token_hash,
+        previous_hash=session.token_hash,
+        opened_at_ms=session.opened_at_ms,
+        at_ms=at_ms,
+    )

@@ -1,0 +1,261 @@
+"""API keys: made for machines, traded for access tokens, revoked at once."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+from gateway.accounts import tenants
+from gateway.accounts.callers import UserCaller, key_subject, user_subject
+from gateway.accounts.credentials import KEY_PREFIX, TenantSecret, is_same
+from gateway.accounts.domain import check_name
+from gateway.accounts.errors import EventsUnavailable, KeyInvalid, KeyNotFound
+from gateway.accounts.grants import Access, AccessTokens
+from gateway.accounts.happenings import KeyUsed
+from gateway.accounts.journal import ABSENT, Change, StreamChanged
+from gateway.accounts.ports import Clock, SecurityEvents
+from gateway.accounts.roles import KEY_SCOPES
+from gateway.accounts.store import AccountsStore, deciding, tenant_stream
+from gateway.accounts.tenants import Key, Tenant
+from gateway.caller import caller_address
+from services.plumbing.errors import Violations
+from services.plumbing.logging import get_logger
+
+FRESHNESS_S: Final = 5.0
+"""How long a key that was looked up is believed. A revocation is known before."""
+
+_LIFETIME_DAYS_MAX = 3_650
+_DAY_MS = 24 * 3_600 * 1_000
+_ACCESS_MAX = 10_000
+
+_log = get_logger("accounts")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key, and what calls are made with."""
+
+    key: Key
+    secret: str = field(repr=False)
+
+
+class Keys:
+    """Makes, lists and revokes keys, and gives access for them."""
+
+    def __init__(
+        self,
+        store: AccountsStore,
+        access_tokens: AccessTokens,
+        uses: "KeyUses",
+        is_revoked: Callable[[str], bool],
+        security: SecurityEvents,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._access_tokens = access_tokens
+        self._uses = uses
+        self._is_revoked = is_revoked
+        self._security = security
+        self._clock = clock
+        self._accesses: OrderedDict[str, _Given] = OrderedDict()
+
+    async def create(
+        self, caller: UserCaller, name: str, scopes: Sequence[str], expires_in_days: int
+    ) -> NewKey:
+        """Raises ScopeMissing, RoleTooLow and TooManyKeys."""
+        _check(name, scopes, expires_in_days)
+        return await deciding(
+            lambda: self._create(caller, name, tuple(sorted(scopes)), expires_in_days)
+        )
+
+    async def all_of(self, tenant_id: str) -> Sequence[Key]:
+        """Those not revoked, in the order of their creation."""
+        tenant = await self._store.present_tenant(tenant_id)
+        return list(tenant.keys.values())
+
+    async def one_of(self, tenant_id: str, key_id: str) -> Key:
+        """Raises KeyNotFound."""
+        tenant = await self._store.present_tenant(tenant_id, FRESHNESS_S)
+        key = tenant.keys.get(key_id)
+        if key is None:
+            raise KeyNotFound("the tenant has no such key")
+        return key
+
+    async def last_used(self, keys: Sequence[Key]) -> Mapping[str, int]:
+        """When each was last used, by its id; those never used are missing."""
+        found = await asyncio.gather(*(self._uses.last_used(key.key_id) for key in keys))
+        return {key.key_id: at_ms for key, at_ms in zip(keys, found, strict=True) if at_ms}
+
+    async def revoke(self, caller: UserCaller, key_id: str) -> None:
+        """Raises KeyNotFound and RoleTooLow."""
+        await deciding(lambda: self._revoke(caller, key_id))
+
+    async def exchange(self, text: str) -> Access:
+        """An access token for a key; raises KeyInvalid.
+
+        The gateway asks this for every call made with a key, so the same token is given
+        until two thirds of its life are over, and keys are looked up anew every few seconds.
+        """
+        secret = TenantSecret.parse(KEY_PREFIX, text)
+        if secret is None or self._is_revoked(secret.own_id):
+            raise _invalid()
+        tenant, key = await self._verified(secret)
+        self._uses.note(tenant.tenant_id, key)
+        return self._access(secret.hash, tenant, key)
+
+    def _access(self, secret_hash: str, tenant: Tenant, key: Key) -> Access:
+        now_ms = self._clock()
+        given = self._accesses.get(secret_hash)
+        if given and now_ms < given.good_until_ms and given.plan == tenant.plan:
+            self._accesses.move_to_end(secret_hash)
+            left_s = (given.expires_at_ms - now_ms) // 1_000
+            return Access(given.access.token, left_s)
+        access = self._access_tokens.for_key(key, tenant, now_ms)
+        life_ms = access.expires_in_s * 1_000
+        self._accesses[secret_hash] = _Given(
+            access, tenant.plan, now_ms + life_ms * 2 // 3, now_ms + life_ms
+        )
+        if len(self._accesses) > _ACCESS_MAX:
+            self._accesses.popitem(last=False)
+        return access
+
+    async def _verified(self, secret: TenantSecret) -> tuple[Tenant, Key]:
+        tenant = await self._store.tenant(secret.tenant_id, FRESHNESS_S)
+        if tenant is None or secret.own_id not in tenant.keys:
+            # Perhaps made a moment ago, on another replica.
+            tenant = await self._store.tenant(secret.tenant_id)
+        key = tenant.keys.get(secret.own_id) if tenant else None
+        if tenant is None or key is None or not is_same(secret.hash, key.secret_hash):
+            raise _invalid()
+        if key.has_expired(self._clock()):
+            raise _invalid()
+        return tenant, key
+
+    async def _create(
+        self, caller: UserCaller, name: str, scopes: tuple[str, ...], expires_in_days: int
+    ) -> NewKey:
+        tenant = await self._store.present_tenant(caller.tenant_id)
+        at_ms = self._clock()
+        secret = TenantSecret.new(KEY_PREFIX, tenant.tenant_id, str(uuid4()))
+        key = Key(
+            key_id=secret.own_id,
+            name=name,
+            scopes=scopes,
+            created_at_ms=at_ms,
+            expires_at_ms=at_ms + expires_in_days * _DAY_MS if expires_in_days else 0,
+            created_by=caller.user_id,
+            secret_hash=secret.hash,
+        )
+        created = tenants.create_key(tenant, key, caller_scopes=caller.scopes, at_ms=at_ms)
+        stream = tenant_stream(tenant.tenant_id)
+        await self._store.record([Change(stream, created)], {stream: tenant.revision})
+        self._tell(caller, "key-created", key.key_id)
+        return NewKey(key, secret.text)
+
+    async def _revoke(self, caller: UserCaller, key_id: str) -> None:
+        tenant = await self._store.present_tenant(caller.tenant_id)
+        revoked = tenants.revoke_key(tenant, key_id, by=caller.user_id, at_ms=self._clock())
+        stream = tenant_stream(tenant.tenant_id)
+        await self._store.record([Change(stream, revoked)], {stream: tenant.revision})
+        self._tell(caller, "key-revoked", key_id)
+
+    def _tell(self, caller: UserCaller, kind: str, key_id: str) -> None:
+        self._security.record(
+            caller.tenant_id,
+            kind,
+            subject=user_subject(caller.user_id),
+            address=caller_address(),
+            key=key_id,
+        )
+
+
+class KeyUses:
+    """Remembers when keys were last used: recorded in the background, once an hour each.
+
+    Nothing waits for it. What does not fit is left out: the next use comes soon enough.
+    """
+
+    INTERVAL_MS: Final = 3_600 * 1_000
+    PENDING_MAX: Final = 1_000
+    NOTED_MAX: Final = 20_000
+
+    def __init__(self, store: AccountsStore, security: SecurityEvents, clock: Clock) -> None:
+        self._store = store
+        self._security = security
+        self._clock = clock
+        self._noted: OrderedDict[str, int] = OrderedDict()
+        self._pending: asyncio.Queue[KeyUsed] = asyncio.Queue(self.PENDING_MAX)
+
+    def note(self, tenant_id: str, key: Key) -> None:
+        """The key is used now."""
+        now_ms = self._clock()
+        if now_ms - self._noted.get(key.key_id, -self.INTERVAL_MS) < self.INTERVAL_MS:
+            return
+        if self._pending.full():
+            return
+        self._noted[key.key_id] = now_ms
+        self._noted.move_to_end(key.key_id)
+        if len(self._noted) > self.NOTED_MAX:
+            self._noted.popitem(last=False)
+        used = KeyUsed(key_id=key.key_id, tenant_id=tenant_id, at_ms=now_ms)
+        self._pending.put_nowait(used)
+
+    async def last_used(self, key_id: str) -> int | None:
+        last = await self._store.last_record(_stream(key_id))
+        return last.happening.at_ms if last and last.happening else None
+
+    async def keep_recording(self) -> None:
+        """Record what is noted, for ever: the work of a task."""
+        while True:
+            used = await self._pending.get()
+            try:
+                await self._record(used)
+            except (EventsUnavailable, StreamChanged):
+                # Another replica was faster, or the store is away: the next use will do.
+                _log.debug("the use of a key was not recorded", key=used.key_id)
+
+    async def _record(self, used: KeyUsed) -> None:
+        stream = _stream(used.key_id)
+        last = await self._store.last_record(stream)
+        if last and last.happening and used.at_ms - last.happening.at_ms < self.INTERVAL_MS:
+            return
+        expected = {stream: last.revision if last else ABSENT}
+        await self._store.record([Change(stream, used)], expected)
+        self._security.record(
+            used.tenant_id, "key-used", subject=key_subject(used.key_id), key=used.key_id
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An access token that a key was given."""
+
+    access: Access
+    plan: object
+    good_until_ms: int
+    expires_at_ms: int
+
+
+def _stream(key_id: str) -> str:
+    return f"key-{key_id}"
+
+
+def _check(name: str, scopes: Sequence[str], expires_in_days: int) -> None:
+    violations = Violations()
+    check_name(name, violations)
+    if not scopes:
+        violations.add("scopes", "has one or more")
+    if len(set(scopes)) != len(scopes):
+        violations.add("scopes", "has none twice")
+    for index, scope in enumerate(scopes[: len(KEY_SCOPES) + 1]):
+        if scope not in KEY_SCOPES:
+            violations.add(f"scopes[{index}]", f"is one of {', '.join(sorted(KEY_SCOPES))}")
+    if not 0 <= expires_in_days <= _LIFETIME_DAYS_MAX:
+        violations.add("expires_in_days", f"is 0, or 1 to {_LIFETIME_DAYS_MAX}")
+    violations.raise_if_any()
+
+
+def _invalid() -> KeyInvalid:
+    return KeyInvalid("the key is not valid, or no longer")

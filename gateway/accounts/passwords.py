@@ -1,0 +1,162 @@
+"""Passwords: which ones are taken, and how they are hashed without stopping anything else."""
+
+import asyncio
+import contextlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from gateway.accounts.errors import HashingBusy
+from services.plumbing.errors import Violations
+
+R = TypeVar("R")
+
+BYTES_MIN_PRODUCTION: Final = 15
+BYTES_MIN_DEVELOPMENT: Final = 6
+BYTES_MAX: Final = 1_024
+
+_MEMORY_KIB: Final = 19 * 1_024
+_TIME_COST: Final = 2
+_PARALLELISM: Final = 1
+
+_NICENESS = 10
+_RETRY_AFTER_S = 1.0
+_COMMON = Path(__file__).with_name("common_passwords.txt")
+
+_repeated = re.compile(r"(.{1,5}?)\1+(?!.)", re.DOTALL).fullmatch
+_RUNS = ("01234567890123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm")
+
+
+def check_password(
+    password: str,
+    violations: Violations,
+    field_name: str = "password",
+    *,
+    bytes_min: int,
+    taken: tuple[str, ...] = (),
+) -> None:
+    """Long enough, and neither one that everybody knows nor one of `taken`.
+
+    Every character is allowed and counts; nothing is composed, trimmed or cut off.
+    """
+    size = len(password.encode())
+    if not bytes_min <= size <= BYTES_MAX:
+        violations.add(field_name, f"has {bytes_min} to {BYTES_MAX} bytes")
+    elif _is_known(password):
+        violations.add(field_name, "is one that everybody knows; take another one")
+    elif password.casefold() in {one.casefold() for one in taken}:
+        violations.add(field_name, "is not the name or the address")
+
+
+def check_size(password: str, violations: Violations, field_name: str = "password") -> None:
+    """For passwords that are compared, not set: whatever was set once is let in."""
+    if len(password.encode()) > BYTES_MAX:
+        violations.add(field_name, f"has at most {BYTES_MAX} bytes")
+
+
+def _is_known(password: str) -> bool:
+    """On the list, or made of something on it, or of a few keys one after the other."""
+    text = password.casefold()
+    words = {text, text.strip("0123456789!?.,-_*# "), "".join(text.split())}
+    found = _repeated(text)
+    if found or not words.isdisjoint(_common_passwords()):
+        return True
+    half = text[: len(text) // 2]
+    return (text == half * 2 and half in _common_passwords()) or _is_run(text)
+
+
+def _is_run(text: str) -> bool:
+    return any(text in run or text in run[::-1] for run in _RUNS)
+
+
+@cache
+def _common_passwords() -> frozenset[str]:
+    lines = _COMMON.read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+class PasswordHashing:
+    """Argon2id in threads of its own, with a short queue: whoever comes too late is refused.
+
+    A hash takes 19 MiB and tens of milliseconds of a core on purpose. However many are asked
+    for, this takes `thread_count` cores at most, and only what other work leaves.
+    """
+
+    def __init__(self, *, thread_count: int, queue_max: int, memory_kib: int = _MEMORY_KIB) -> None:
+        self._hasher = PasswordHasher(
+            time_cost=_TIME_COST,
+            memory_cost=memory_kib,
+            parallelism=_PARALLELISM,
+            hash_len=32,
+            salt_len=16,
+        )
+        self._threads = ThreadPoolExecutor(
+            max_workers=thread_count, thread_name_prefix="hashing", initializer=_be_nice
+        )
+        self._pending_max = thread_count + queue_max
+        self._pending = 0
+        self._nobodys_hash = self._hasher.hash(os.urandom(16))
+
+    async def hash(self, password: str) -> str:
+        """What is stored of a password; raises HashingBusy."""
+        return await self._run(lambda: self._hasher.hash(password.encode()))
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Whether this is the password; raises HashingBusy.
+
+        Without a hash it is not, which takes as long to find out.
+        """
+        found = password_hash or self._nobodys_hash
+        return await self._run(lambda: self._fits(found, password.encode()))
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the hash was made with other parameters than those of now."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    def close(self) -> None:
+        """End the threads; what waits is given up."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _run(self, work: Callable[[], R]) -> R:
+        if self._pending >= self._pending_max:
+            raise HashingBusy(
+                "more passwords are being checked than this process takes on",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._pending += 1
+        running = self._threads.submit(work)
+        loop = asyncio.get_running_loop()
+        running.add_done_callback(lambda _: _tell(loop, self._settled))
+        return await asyncio.wrap_future(running)
+
+    def _settled(self) -> None:
+        # Not when the caller is answered: one that went away leaves its work running.
+        self._pending -= 1
+
+    def _fits(self, password_hash: str, password: bytes) -> bool:
+        try:
+            return self._hasher.verify(password_hash, password)
+        except VerifyMismatchError:
+            return False
+
+
+def _tell(loop: asyncio.AbstractEventLoop, settled: Callable[[], None]) -> None:
+    # The loop may have been closed while a thread was still at work.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(settled)
+
+
+def _be_nice() -> None:
+    """Let the scheduler prefer every other thread of this process."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,0 +1,169 @@
+"""The rpcs of accounts: convert, call, convert back. Who may call which, the door decides."""
+
+import asyncio
+
+from gateway.accounts import convert
+from gateway.accounts.callers import caller, key_id_of, user_caller, user_id_of
+from gateway.accounts.errors import CredentialsInvalid
+from gateway.accounts.holdings import Holdings
+from gateway.accounts.keys import FRESHNESS_S, Keys
+from gateway.accounts.members import Members
+from gateway.accounts.roles import Role
+from gateway.accounts.sessions import Sessions
+from gateway.accounts.store import AccountsStore
+from gateway.accounts.usage import Usage
+from gateway.accounts.users import Users
+from girih.accounts.v1 import accounts_pb2 as pb
+from services.plumbing.identity import Principal
+
+
+class AccountsServicer:
+    """Serves girih.accounts.v1 in the gateway's own process."""
+
+    def __init__(
+        self,
+        users: Users,
+        sessions: Sessions,
+        members: Members,
+        keys: Keys,
+        store: AccountsStore,
+        usage: Usage,
+        holdings: Holdings,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._members = members
+        self._keys = keys
+        self._store = store
+        self._usage = usage
+        self._holdings = holdings
+
+    async def Register(self, request: pb.RegisterRequest) -> pb.RegisterResponse:
+        joined = await self._users.register(convert.registration(request))
+        return convert.registered(joined)
+
+    async def Login(self, request: pb.LoginRequest) -> pb.LoginResponse:
+        tenant_id = convert.uuid_text(request.tenant_id, "tenant_id") if request.tenant_id else ""
+        found = await self._users.login(request.email, request.password, tenant_id)
+        return convert.logged_in(found)
+
+    async def Refresh(self, request: pb.RefreshRequest) -> pb.RefreshResponse:
+        return convert.refreshed(await self._sessions.refresh(request.refresh_token))
+
+    async def Logout(self, request: pb.LogoutRequest) -> pb.LogoutResponse:
+        await self._sessions.logout(request.refresh_token, everywhere=request.everywhere)
+        return pb.LogoutResponse()
+
+    async def ExchangeKey(self, request: pb.ExchangeKeyRequest) -> pb.ExchangeKeyResponse:
+        return convert.exchanged(await self._keys.exchange(request.key))
+
+    async def WhoAmI(self, _request: pb.WhoAmIRequest) -> pb.WhoAmIResponse:
+        principal = caller()
+        response = pb.WhoAmIResponse(scopes=sorted(principal.scopes))
+        if principal.tenant:
+            tenant = await self._store.present_tenant(principal.tenant, FRESHNESS_S)
+            response.tenant.CopyFrom(convert.tenant(tenant))
+        await self._say_who(principal, response)
+        return response
+
+    async def ChangePassword(self, request: pb.ChangePasswordRequest) -> pb.ChangePasswordResponse:
+        await self._users.change_password(
+            user_caller(), request.password, request.new_password, request.refresh_token
+        )
+        return pb.ChangePasswordResponse()
+
+    async def ListMembers(self, request: pb.ListMembersRequest) -> pb.ListMembersResponse:
+        page = await self._members.page(caller().tenant, request.page_size, request.page_token)
+        return pb.ListMembersResponse(
+            members=[convert.member(one) for one in page.members],
+            next_page_token=page.next_page_token,
+        )
+
+    async def SetMemberRole(self, request: pb.SetMemberRoleRequest) -> pb.SetMemberRoleResponse:
+        user_id = convert.uuid_text(request.user_id, "user_id")
+        role = convert.role(request.role)
+        member = await self._members.set_role(user_caller(), user_id, role)
+        return pb.SetMemberRoleResponse(member=convert.member(member))
+
+    async def RemoveMember(self, request: pb.RemoveMemberRequest) -> pb.RemoveMemberResponse:
+        user_id = convert.uuid_text(request.user_id, "user_id")
+        await self._members.remove(user_caller(), user_id)
+        return pb.RemoveMemberResponse()
+
+    async def CreateInvitation(
+        self, request: pb.CreateInvitationRequest
+    ) -> pb.CreateInvitationResponse:
+        role = convert.role(request.role)
+        invited = await self._members.invite(user_caller(), request.email, role)
+        return pb.CreateInvitationResponse(
+            invitation=convert.invitation(invited.invitation), token=invited.token
+        )
+
+    async def ListInvitations(
+        self, _request: pb.ListInvitationsRequest
+    ) -> pb.ListInvitationsResponse:
+        found = await self._members.invitations(caller().tenant)
+        return pb.ListInvitationsResponse(invitations=[convert.invitation(one) for one in found])
+
+    async def RevokeInvitation(
+        self, request: pb.RevokeInvitationRequest
+    ) -> pb.RevokeInvitationResponse:
+        invitation_id = convert.uuid_text(request.invitation_id, "invitation_id")
+        await self._members.revoke_invitation(user_caller(), invitation_id)
+        return pb.RevokeInvitationResponse()
+
+    async def AcceptInvitation(
+        self, request: pb.AcceptInvitationRequest
+    ) -> pb.AcceptInvitationResponse:
+        joined = await self._users.accept_invitation(request.token, request.password, request.name)
+        return convert.accepted(joined)
+
+    async def CreateKey(self, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
+        made = await self._keys.create(
+            user_caller(), request.name, request.scopes, request.expires_in_days
+        )
+        return pb.CreateKeyResponse(key=convert.key(made.key, None), secret=made.secret)
+
+    async def ListKeys(self, _request: pb.ListKeysRequest) -> pb.ListKeysResponse:
+        keys = await self._keys.all_of(caller().tenant)
+        used = await self._keys.last_used(keys)
+        return pb.ListKeysResponse(keys=[convert.key(one, used.get(one.key_id)) for one in keys])
+
+    async def RevokeKey(self, request: pb.RevokeKeyRequest) -> pb.RevokeKeyResponse:
+        key_id = convert.uuid_text(request.key_id, "key_id")
+        await self._keys.revoke(user_caller(), key_id)
+        return pb.RevokeKeyResponse()
+
+    async def GetUsage(self, _request: pb.GetUsageRequest) -> pb.GetUsageResponse:
+        tenant_id = caller().tenant
+        tenant, calls, held = await asyncio.gather(
+            self._store.present_tenant(tenant_id),
+            self._usage.calls(tenant_id),
+            self._holdings.count(),
+        )
+        return pb.GetUsageResponse(
+            plan=convert.plan_message(tenant.plan),
+            month=calls.month,
+            call_count=calls.count,
+            lattice_count=convert.clamped(held.lattice_count),
+            event_count=held.event_count,
+        )
+
+    async def SetPlan(self, request: pb.SetPlanRequest) -> pb.SetPlanResponse:
+        tenant_id = convert.uuid_text(request.tenant_id, "tenant_id")
+        plan = convert.plan_limits(request.plan)
+        tenant = await self._members.set_plan(tenant_id, plan, by=caller().subject)
+        return pb.SetPlanResponse(tenant=convert.tenant(tenant))
+
+    async def _say_who(self, principal: Principal, response: pb.WhoAmIResponse) -> None:
+        user_id, key_id = user_id_of(principal), key_id_of(principal)
+        if user_id:
+            user = await self._store.user(user_id)
+            if user is None:
+                raise CredentialsInvalid("the user of the token is not known here")
+            response.user.CopyFrom(convert.user(user))
+            response.role = convert.role_number(Role.of(principal.role))
+        elif key_id:
+            key = await self._keys.one_of(principal.tenant, key_id)
+            used = await self._keys.last_used([key])
+            response.key.CopyFrom(convert.key(key, used.get(key_id)))

@@ -1,0 +1,203 @@
+"""Sessions: opened by a login, kept up by refreshing, ended by whoever may end them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from gateway.accounts import domain
+from gateway.accounts.callers import user_subject
+from gateway.accounts.credentials import RefreshToken, RefreshTokens, is_same
+from gateway.accounts.domain import Session, SessionLimits, User, Verdict
+from gateway.accounts.errors import CredentialsInvalid, RefreshTokenInvalid
+from gateway.accounts.grants import AccessTokens, Grant
+from gateway.accounts.happenings import SessionEnded, SessionsEnded
+from gateway.accounts.journal import ABSENT, Change
+from gateway.accounts.ports import Clock, SecurityEvents
+from gateway.accounts.roles import Role
+from gateway.accounts.store import (
+    AccountsStore,
+    deciding,
+    session_stream,
+    tenant_stream,
+    user_stream,
+)
+from gateway.accounts.tenants import Tenant
+from gateway.caller import caller_address
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A refresh token that somebody holds, and what it stands for now."""
+
+    token: RefreshToken
+    session: Session
+    user: User
+    tenant: Tenant
+    role: Role
+    verdict: Verdict
+
+
+class Sessions:
+    """Opens, refreshes and ends sessions."""
+
+    def __init__(
+        self,
+        store: AccountsStore,
+        refresh_tokens: RefreshTokens,
+        access_tokens: AccessTokens,
+        limits: SessionLimits,
+        security: SecurityEvents,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._refresh_tokens = refresh_tokens
+        self._access_tokens = access_tokens
+        self._limits = limits
+        self._security = security
+        self._clock = clock
+
+    async def open(self, user: User, tenant: Tenant, also: Sequence[Change] = ()) -> Grant:
+        """A session of this user in this tenant, as both are now; `also` is recorded with it.
+
+        Raises StreamChanged when they are no longer so.
+        """
+        role, membership = tenant.role_of(user.user_id), tenant.membership_of(user.user_id)
+        if role is None or membership is None:
+            raise CredentialsInvalid("the address or the password is wrong")
+        token = self._refresh_tokens.first(str(uuid4()))
+        opened = domain.opened(
+            token.session_id, user, tenant.tenant_id, membership, token.hash, self._clock()
+        )
+        stream = session_stream(token.session_id)
+        await self._store.record(
+            [*also, Change(stream, opened)],
+            {
+                stream: ABSENT,
+                user_stream(user.user_id): user.revision,
+                tenant_stream(tenant.tenant_id): tenant.revision,
+            },
+        )
+        access = self._access_tokens.for_user(user.user_id, tenant, role, token.session_id)
+        return Grant(access, token.text)
+
+    async def refresh(self, text: str) -> Grant:
+        """The next pair of tokens; raises RefreshTokenInvalid."""
+        return await deciding(lambda: self._refresh(_parsed(text)))
+
+    async def logout(self, text: str, *, everywhere: bool) -> None:
+        """End the session of a refresh token, or all of its user. Says nothing of bad tokens."""
+        try:
+            await deciding(lambda: self._logout(_parsed(text), everywhere=everywhere))
+        except RefreshTokenInvalid:
+            return
+
+    async def own(self, text: str, user_id: str) -> Session:
+        """The open session of this user that the token is of; raises RefreshTokenInvalid."""
+        held = await self._held(_parsed(text))
+        if held.user.user_id != user_id:
+            raise _invalid()
+        return held.session
+
+    async def _refresh(self, token: RefreshToken) -> Grant:
+        held = await self._held(token)
+        generation = held.session.generation + (held.verdict is Verdict.CURRENT)
+        successor = self._refresh_tokens.successor(token, generation)
+        if held.verdict is Verdict.CURRENT:
+            await self._rotate(held, successor)
+        elif not is_same(successor.hash, held.session.token_hash):
+            raise _invalid()  # made with another key: nobody can say what it was traded for
+        access = self._access_tokens.for_user(
+            held.user.user_id, held.tenant, held.role, token.session_id
+        )
+        return Grant(access, successor.text)
+
+    async def _rotate(self, held: _Held, successor: RefreshToken) -> None:
+        rotated = domain.rotated(held.session, held.user, successor.hash, self._clock())
+        stream = session_stream(held.session.session_id)
+        await self._store.record(
+            [Change(stream, rotated)],
+            {
+                stream: held.session.revision,
+                user_stream(held.user.user_id): held.user.revision,
+                tenant_stream(held.tenant.tenant_id): held.tenant.revision,
+            },
+        )
+
+    async def _logout(self, token: RefreshToken, *, everywhere: bool) -> None:
+        held = await self._held(token)
+        user_id = held.user.user_id
+        changes = [self._ending(held.session, "logged-out")]
+        if everywhere:
+            ended = SessionsEnded(user_id=user_id, at_ms=self._clock())
+            changes.append(Change(user_stream(user_id), ended))
+        await self._end(held.session, changes)
+        self._tell("logged-out", held.session, everywhere=str(everywhere).lower())
+
+    async def _held(self, token: RefreshToken) -> _Held:
+        """What the token stands for; raises RefreshTokenInvalid unless it is good for something.
+
+        One that was used before ends its session here.
+        """
+        session = await self._store.session(token.session_id)
+        if session is None or session.has_ended:
+            raise _invalid()
+        user, tenant = await asyncio.gather(
+            self._store.user(session.user_id), self._store.tenant(session.tenant_id)
+        )
+        role = tenant.role_of(session.user_id) if tenant else None
+        if user is None or tenant is None or role is None:
+            raise _invalid()
+        if not domain.is_open_for(session, user, tenant.membership_of(user.user_id)):
+            raise _invalid()
+        verdict = self._judge(session, token)
+        if verdict is Verdict.REUSED:
+            await self._end(session, [self._ending(session, "reused")])
+            self._tell("refresh-reused", session)
+        if verdict in (Verdict.REUSED, Verdict.WORTHLESS):
+            raise _invalid()
+        return _Held(token, session, user, tenant, role, verdict)
+
+    def _judge(self, session: Session, token: RefreshToken) -> Verdict:
+        return domain.judge(
+            session,
+            token.hash,
+            is_ours=self._refresh_tokens.made(token),
+            now_ms=self._clock(),
+            limits=self._limits,
+        )
+
+    def _ending(self, session: Session, why: str) -> Change:
+        ended = SessionEnded(
+            session_id=session.session_id,
+            user_id=session.user_id,
+            tenant_id=session.tenant_id,
+            why=why,
+            at_ms=self._clock(),
+        )
+        return Change(session_stream(session.session_id), ended)
+
+    async def _end(self, session: Session, changes: Sequence[Change]) -> None:
+        expected = {session_stream(session.session_id): session.revision}
+        await self._store.record(changes, expected)
+
+    def _tell(self, kind: str, session: Session, **fields: str) -> None:
+        self._security.record(
+            session.tenant_id,
+            kind,
+            subject=user_subject(session.user_id),
+            session=session.session_id,
+            address=caller_address(),
+            **fields,
+        )
+
+
+def _parsed(text: str) -> RefreshToken:
+    token = RefreshToken.parse(text)
+    if token is None:
+        raise _invalid()
+    return token
+
+
+def _invalid() -> RefreshTokenInvalid:
+    return RefreshTokenInvalid("the refresh token is not valid, or no longer; log in again")

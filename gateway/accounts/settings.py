@@ -1,0 +1,79 @@
+"""What the gateway is told about accounts."""
+
+import re
+import stat
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo
+
+from services.plumbing.errors import CannotRun
+from services.plumbing.settings import ProcessSettings, SigningKeyPath
+from services.plumbing.tokens import LIFETIME_S_MAX
+
+_DAY_S: Final = 24 * 3_600
+
+_secret = re.compile(rb"\s*([0-9a-fA-F]{64,1024})\s*").fullmatch
+
+
+class WrongRefreshSecret(CannotRun):
+    """The file cannot be read, or holds no secret that is worth the name."""
+
+    exit_code = 78
+
+
+def read_refresh_secret(path: Path) -> bytes:
+    """The secret in the file: 32 bytes or more in hexadecimal; raises WrongRefreshSecret."""
+    try:
+        found = _secret(path.read_bytes())
+    except OSError as error:
+        raise WrongRefreshSecret(f"{path}: {error.strerror}") from error
+    if not found:
+        raise WrongRefreshSecret(f"{path}: must hold 64 or more hexadecimal digits")
+    if len(set(found[1].lower())) < 8:
+        raise WrongRefreshSecret(f"{path}: is no random secret")
+    return bytes.fromhex(found[1].decode())
+
+
+def _readable(path: Path) -> Path:
+    try:
+        read_refresh_secret(path)
+    except WrongRefreshSecret as error:
+        raise PydanticCustomError("setting", "{problem}", {"problem": str(error)}) from error
+    return path
+
+
+RefreshSecretPath = Annotated[Path, AfterValidator(_readable)]
+
+
+class AccountSettings(ProcessSettings):
+    """Sessions, passwords, and what tokens are made with."""
+
+    signing_key: SigningKeyPath
+    """Required. The file with the Ed25519 key that access tokens are signed with (PEM, PKCS8).
+    Its public half stands in the trust store. It is read again when it changes."""
+    refresh_secret: RefreshSecretPath
+    """Required. The file with the secret that refresh tokens are derived with: 64 or more
+    hexadecimal digits, the same for all replicas. With another one, sessions go on; only an
+    answer that got lost in that moment cannot be repeated."""
+    access_token_s: int = Field(default=300, ge=30, le=LIFETIME_S_MAX)
+    """How long an access token is valid, in seconds. Services that are called without the
+    gateway believe it for so long after its session has ended."""
+    session_idle_s: int = Field(default=14 * _DAY_S, ge=60, le=365 * _DAY_S)
+    """How long a session lasts in which nothing is refreshed, in seconds."""
+    session_s: int = Field(default=90 * _DAY_S, ge=60, le=365 * _DAY_S)
+    """How long a session lasts at most, in seconds. Then the user logs in again."""
+    hashing_threads: int = Field(default=1, ge=1, le=64)
+    """Threads that hash passwords, each on a core when it is busy, at low priority."""
+    hashing_queue_max: int = Field(default=20, ge=0, le=1_000)
+    """Passwords that wait to be hashed; the next call is refused with HASHING_BUSY."""
+
+    @field_validator("refresh_secret")
+    @classmethod
+    def _for_its_owner_alone(cls, path: Path, info: ValidationInfo) -> Path:
+        is_shared = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        if is_shared and info.data.get("environment") != "development":
+            raise PydanticCustomError("setting", "others than its owner can read it (mode 0600)")
+        return path

@@ -1,0 +1,164 @@
+"""Users, tenants and sessions as they are now, from their streams in the log of accounts.
+
+What is kept in memory only spares reading again what was read before. Decisions name the
+revisions they were made on, and are made again when another replica was faster.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+from gateway.accounts.domain import Session, User, session_from, user_after
+from gateway.accounts.errors import AccountsBusy, TenantNotFound
+from gateway.accounts.happenings import DamagedRecord, EmailClaimed, Recorded
+from gateway.accounts.journal import ABSENT, Change, Journal, StreamChanged
+from gateway.accounts.tenants import Tenant, tenant_after
+
+R = TypeVar("R")
+
+USERS_MAX: Final = 10_000
+TENANTS_MAX: Final = 2_000
+"""How many are kept in memory."""
+
+_ATTEMPTS_MAX = 20
+_PAUSE_S_MAX = 0.05
+
+
+def email_stream(key: str) -> str:
+    return f"email-{key}"
+
+
+def user_stream(user_id: str) -> str:
+    return f"user-{user_id}"
+
+
+def tenant_stream(tenant_id: str) -> str:
+    return f"tenant-{tenant_id}"
+
+
+def session_stream(session_id: str) -> str:
+    return f"session-{session_id}"
+
+
+class HasRevision(Protocol):
+    """Something that its stream adds up to, up to a revision."""
+
+    @property
+    def revision(self) -> int: ...
+
+
+S = TypeVar("S", bound=HasRevision)
+Fold = Callable[[S | None, Sequence[Recorded]], S | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[S]):
+    state: S
+    read_at_s: float
+
+
+class _Folded(Generic[S]):
+    """The states of streams of one kind, the least recently used forgotten first."""
+
+    def __init__(self, journal: Journal, fold: Fold[S], kept_max: int) -> None:
+        self._journal = journal
+        self._fold = fold
+        self._kept_max = kept_max
+        self._kept: OrderedDict[str, _Kept[S]] = OrderedDict()
+
+    async def load(self, stream: str, max_age_s: float = 0.0) -> S | None:
+        """The state as it is, or was at most `max_age_s` ago."""
+        kept = self._kept.get(stream)
+        if kept and time.monotonic() - kept.read_at_s < max_age_s:
+            self._kept.move_to_end(stream)
+            return kept.state
+        started_s = time.monotonic()
+        before = kept.state if kept else None
+        found = await self._journal.read(
+            stream, after_revision=before.revision if before else ABSENT
+        )
+        state = self._fold(before, found)
+        if state is not None:
+            self._keep(stream, _Kept(state, started_s))
+        return state
+
+    def expire(self, stream: str) -> None:
+        """Read the stream again before it is believed, however short ago it was read."""
+        kept = self._kept.get(stream)
+        if kept:
+            self._kept[stream] = _Kept(kept.state, -math.inf)
+
+    def _keep(self, stream: str, made: _Kept[S]) -> None:
+        kept = self._kept.get(stream)
+        if kept is None or kept.state.revision <= made.state.revision:
+            self._kept[stream] = made
+        self._kept.move_to_end(stream)
+        if len(self._kept) > self._kept_max:
+            self._kept.popitem(last=False)
+
+
+class AccountsStore:
+    """Reads accounts and records what is decided about them."""
+
+    def __init__(self, journal: Journal, on_recorded: Callable[[Iterable[Recorded]], None]) -> None:
+        """`on_recorded` is told at once what this process has recorded."""
+        self._journal = journal
+        self._on_recorded = on_recorded
+        self._users = _Folded(journal, user_after, USERS_MAX)
+        self._tenants = _Folded(journal, tenant_after, TENANTS_MAX)
+
+    async def user_id_of(self, email_key: str) -> str | None:
+        """Whose the address is."""
+        last = await self._journal.last(email_stream(email_key))
+        if last is None:
+            return None
+        if not isinstance(last.happening, EmailClaimed):
+            raise DamagedRecord("an address was not claimed by its last record")
+        return last.happening.user_id
+
+    async def user(self, user_id: str) -> User | None:
+        return await self._users.load(user_stream(user_id))
+
+    async def tenant(self, tenant_id: str, max_age_s: float = 0.0) -> Tenant | None:
+        return await self._tenants.load(tenant_stream(tenant_id), max_age_s)
+
+    async def present_tenant(self, tenant_id: str, max_age_s: float = 0.0) -> Tenant:
+        """Raises TenantNotFound."""
+        tenant = await self.tenant(tenant_id, max_age_s)
+        if tenant is None:
+            raise TenantNotFound("there is no such tenant")
+        return tenant
+
+    async def session(self, session_id: str) -> Session | None:
+        last = await self._journal.last(session_stream(session_id))
+        return session_from(last) if last else None
+
+    async def last_record(self, stream: str) -> Recorded | None:
+        return await self._journal.last(stream)
+
+    async def record(
+        self, changes: Sequence[Change], expected: Mapping[str, int]
+    ) -> list[Recorded]:
+        """Record all or none; raises StreamChanged and EventsUnavailable."""
+        recorded = await self._journal.append(changes, expected)
+        for change in changes:
+            self._users.expire(change.stream)
+            self._tenants.expire(change.stream)
+        self._on_recorded(recorded)
+        return recorded
+
+
+async def deciding(decide: Callable[[], Awaitable[R]]) -> R:
+    """Read, decide and record, again while others are faster; raises AccountsBusy."""
+    for attempt in range(_ATTEMPTS_MAX):
+        try:
+            return await decide()
+        except StreamChanged:
+            # Losers of one race that came back all at once would lose the next one too.
+            await asyncio.sleep(random.uniform(0, _PAUSE_S_MAX) * attempt)  # noqa: S311
+    raise AccountsBusy("the account changes all the time; retry the same call")

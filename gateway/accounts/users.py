@@ -1,0 +1,382 @@
+"""Users: how they come, prove who they are, and change what they prove it with."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from gateway.accounts.callers import UserCaller, user_subject
+from gateway.accounts.credentials import INVITATION_PREFIX, TenantSecret
+from gateway.accounts.domain import User, check_email, check_name, email_key, user_after
+from gateway.accounts.errors import CredentialsInvalid, EmailTaken, HashingBusy
+from gateway.accounts.grants import Grant
+from gateway.accounts.happenings import (
+    EmailClaimed,
+    MemberJoined,
+    PasswordChanged,
+    PasswordRehashed,
+    SessionsEnded,
+    TenantCreated,
+    TenantJoined,
+    UserRegistered,
+)
+from gateway.accounts.journal import ABSENT, Change, StreamChanged
+from gateway.accounts.passwords import PasswordHashing, check_password, check_size
+from gateway.accounts.ports import Clock, SecurityEvents, Throttle
+from gateway.accounts.roles import Role
+from gateway.accounts.sessions import Sessions
+from gateway.accounts.store import (
+    AccountsStore,
+    deciding,
+    email_stream,
+    session_stream,
+    tenant_stream,
+    user_stream,
+)
+from gateway.accounts.tenants import (
+    Invitation,
+    Tenant,
+    accept,
+    invitation_invalid,
+    open_invitation,
+    tenant_after,
+)
+from gateway.caller import caller_address
+from services.plumbing.errors import Violations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """Who wants to register."""
+
+    email: str
+    password: str = field(repr=False)
+    name: str
+    tenant_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn:
+    """An open session, and whose it is."""
+
+    grant: Grant
+    user: User
+    tenant: Tenant
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """Who joined which tenant."""
+
+    user: User
+    tenant: Tenant
+    role: Role
+
+
+class Users:
+    """Registers users, and lets in those who are who they say."""
+
+    def __init__(
+        self,
+        store: AccountsStore,
+        sessions: Sessions,
+        hashing: PasswordHashing,
+        throttle: Throttle,
+        security: SecurityEvents,
+        clock: Clock,
+        password_bytes_min: int,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._hashing = hashing
+        self._throttle = throttle
+        self._security = security
+        self._clock = clock
+        self._password_bytes_min = password_bytes_min
+
+    async def register(self, wanted: Registration) -> Joined:
+        """A new user with a tenant of its own; raises EmailTaken."""
+        self._check(wanted)
+        key = email_key(wanted.email)
+        if await self._store.user_id_of(key):
+            raise _email_taken()
+        password_hash = await self._hashing.hash(wanted.password)
+        tenant_id, at_ms = str(uuid4()), self._clock()
+        registered = UserRegistered(
+            user_id=str(uuid4()),
+            email=wanted.email,
+            name=wanted.name,
+            password_hash=password_hash,
+            at_ms=at_ms,
+        )
+        created = TenantCreated(
+            tenant_id=tenant_id, name=wanted.tenant_name or wanted.name, at_ms=at_ms
+        )
+        joined = await self._record_registration(registered, created)
+        self._tell(tenant_id, "registered", registered.user_id)
+        return joined
+
+    async def _record_registration(
+        self, registered: UserRegistered, created: TenantCreated
+    ) -> Joined:
+        stream = tenant_stream(created.tenant_id)
+        user_changes, unclaimed = _new_user(registered, created.tenant_id)
+        joining = _joining(registered, Role.OWNER, registered.at_ms)
+        tenant_changes = [Change(stream, created), Change(stream, joining)]
+        try:
+            recorded = await self._store.record(
+                [*user_changes, *tenant_changes], {**unclaimed, stream: ABSENT}
+            )
+        except StreamChanged:
+            raise _email_taken() from None
+        # What was recorded is told from what was recorded: reading it again could fail.
+        user = user_after(None, recorded[1 : len(user_changes)])
+        tenant = tenant_after(None, recorded[len(user_changes) :])
+        assert user is not None, "it was registered"
+        assert tenant is not None, "it was created"
+        return Joined(user=user, tenant=tenant, role=Role.OWNER)
+
+    async def login(self, email: str, password: str, tenant_id: str) -> LoggedIn:
+        """A session in the tenant named, or in the user's first; raises CredentialsInvalid."""
+        violations = Violations()
+        check_email(email, violations)
+        check_size(password, violations)
+        violations.raise_if_any()
+        user = await self._proved(email, password)
+        rehashed = await self._rehashed(user, password)
+        return await deciding(lambda: self._open(user, tenant_id, rehashed))
+
+    async def change_password(
+        self, caller: UserCaller, password: str, new_password: str, refresh_token: str
+    ) -> None:
+        """End all sessions but that of `refresh_token`, if any, and take the new password.
+
+        Raises CredentialsInvalid and RefreshTokenInvalid.
+        """
+        user = await self._present(caller.user_id)
+        violations = Violations()
+        check_size(password, violations)
+        self._check_new(new_password, violations, "new_password", (user.email, user.name))
+        violations.raise_if_any()
+        if refresh_token:
+            await self._sessions.own(refresh_token, user.user_id)
+        proved = await self._proved(user.email, password)
+        new_hash = await self._hashing.hash(new_password)
+        await deciding(lambda: self._change(proved, new_hash, refresh_token))
+        self._tell(caller.tenant_id, "password-changed", user.user_id)
+
+    async def accept_invitation(self, text: str, password: str, name: str) -> Joined:
+        """Make whoever was invited a member; raises InvitationInvalid, CredentialsInvalid."""
+        secret = TenantSecret.parse(INVITATION_PREFIX, text)
+        if secret is None:
+            raise invitation_invalid()
+        tenant = await self._store.tenant(secret.tenant_id)
+        invitation = open_invitation(tenant, secret.own_id, secret.hash, self._clock())
+        if await self._store.user_id_of(email_key(invitation.email)):
+            violations = Violations()
+            check_size(password, violations)
+            violations.raise_if_any()
+            user = await self._proved(invitation.email, password)
+            await deciding(lambda: self._join(secret, user))
+            user_id = user.user_id
+        else:
+            newcomer = await self._newcomer(invitation, password, name)
+            await deciding(lambda: self._join_as_newcomer(secret, newcomer))
+            user_id = newcomer.user_id
+        role = invitation.role.word
+        self._tell(secret.tenant_id, "invitation-accepted", user_id, role=role)
+        return await self._joined(user_id, secret.tenant_id)
+
+    def _check(self, wanted: Registration) -> None:
+        violations = Violations()
+        check_email(wanted.email, violations)
+        check_name(wanted.name, violations)
+        if wanted.tenant_name:
+            check_name(wanted.tenant_name, violations, "tenant_name")
+        taken = (wanted.email, wanted.name, wanted.tenant_name)
+        self._check_new(wanted.password, violations, "password", taken)
+        violations.raise_if_any()
+
+    def _check_new(
+        self, password: str, violations: Violations, field_name: str, taken: tuple[str, ...]
+    ) -> None:
+        check_password(
+            password, violations, field_name, bytes_min=self._password_bytes_min, taken=taken
+        )
+
+    async def _proved(self, email: str, password: str) -> User:
+        """The user with this address and password; raises CredentialsInvalid, LoginThrottled.
+
+        Whether there is one takes the same steps to find out, and the same time.
+        """
+        key, address = email_key(email), caller_address()
+        await self._throttle.check(key, address)
+        try:
+            user_id = await self._store.user_id_of(key)
+            user = await self._store.user(user_id or _nobody(key))
+            is_right = await self._hashing.verify(password, user.password_hash if user else None)
+        except BaseException:
+            await self._throttle.released(key, address)
+            raise
+        if user and is_right:
+            await self._throttle.succeeded(key, address)
+            return user
+        await self._throttle.failed(key, address)
+        if user and user.tenants:
+            self._tell(user.tenants[0], "login-failed", user.user_id)
+        raise _credentials_invalid()
+
+    async def _rehashed(self, user: User, password: str) -> str:
+        """A hash with the parameters of now; empty when it has them, or there is no time."""
+        with suppress(HashingBusy):
+            if self._hashing.is_outdated(user.password_hash):
+                return await self._hashing.hash(password)
+        return ""
+
+    async def _open(self, proved: User, tenant_id: str, rehashed: str) -> LoggedIn:
+        user = await self._still(proved)
+        wanted = tenant_id or next(iter(user.tenants), "")
+        tenant = await self._store.tenant(wanted) if wanted else None
+        role = tenant.role_of(user.user_id) if tenant else None
+        if tenant is None or role is None:
+            raise _credentials_invalid()
+        also = [self._rehashing(user, rehashed)] if rehashed else []
+        grant = await self._sessions.open(user, tenant, also)
+        self._tell(tenant.tenant_id, "login-succeeded", user.user_id)
+        return LoggedIn(grant=grant, user=user, tenant=tenant, role=role)
+
+    def _rehashing(self, user: User, password_hash: str) -> Change:
+        rehashed = PasswordRehashed(password_hash=password_hash, at_ms=self._clock())
+        return Change(user_stream(user.user_id), rehashed)
+
+    async def _change(self, proved: User, new_hash: str, refresh_token: str) -> None:
+        user = await self._still(proved)
+        stream, at_ms = user_stream(user.user_id), self._clock()
+        expected = {stream: user.revision}
+        kept = ""
+        if refresh_token:
+            session = await self._sessions.own(refresh_token, user.user_id)
+            kept = session.session_id
+            expected[session_stream(kept)] = session.revision
+        changed = PasswordChanged(password_hash=new_hash, at_ms=at_ms)
+        ended = SessionsEnded(user_id=user.user_id, kept_session=kept, at_ms=at_ms)
+        await self._store.record([Change(stream, changed), Change(stream, ended)], expected)
+
+    async def _still(self, proved: User) -> User:
+        """The user as it is now, if the password that was proved is still the password."""
+        user = await self._present(proved.user_id)
+        if user.password_hash != proved.password_hash:
+            raise _credentials_invalid()
+        return user
+
+    async def _present(self, user_id: str) -> User:
+        user = await self._store.user(user_id)
+        if user is None:
+            raise _credentials_invalid()
+        return user
+
+    async def _newcomer(self, invitation: Invitation, password: str, name: str) -> UserRegistered:
+        violations = Violations()
+        check_name(name, violations)
+        self._check_new(password, violations, "password", (invitation.email, name))
+        violations.raise_if_any()
+        return UserRegistered(
+            user_id=str(uuid4()),
+            email=invitation.email,
+            name=name,
+            password_hash=await self._hashing.hash(password),
+            at_ms=self._clock(),
+        )
+
+    async def _join(self, secret: TenantSecret, proved: User) -> None:
+        tenant, invitation = await self._invited(secret)
+        user = await self._still(proved)
+        if user.user_id in tenant.members:
+            raise invitation_invalid()
+        stream, at_ms = tenant_stream(tenant.tenant_id), self._clock()
+        joined = TenantJoined(tenant_id=tenant.tenant_id, at_ms=at_ms)
+        await self._store.record(
+            [
+                *(
+                    Change(stream, one)
+                    for one in accept(invitation, _rejoining(user, invitation.role, at_ms))
+                ),
+                Change(user_stream(user.user_id), joined),
+            ],
+            {stream: tenant.revision, user_stream(user.user_id): user.revision},
+        )
+
+    async def _join_as_newcomer(self, secret: TenantSecret, newcomer: UserRegistered) -> None:
+        tenant, invitation = await self._invited(secret)
+        if await self._store.user_id_of(email_key(newcomer.email)):
+            raise _credentials_invalid()  # registered meanwhile, with a password of its own
+        stream = tenant_stream(tenant.tenant_id)
+        user_changes, unclaimed = _new_user(newcomer, tenant.tenant_id)
+        joining = _joining(newcomer, invitation.role, self._clock())
+        await self._store.record(
+            [*user_changes, *(Change(stream, one) for one in accept(invitation, joining))],
+            {**unclaimed, stream: tenant.revision},
+        )
+
+    async def _invited(self, secret: TenantSecret) -> tuple[Tenant, Invitation]:
+        tenant = await self._store.tenant(secret.tenant_id)
+        invitation = open_invitation(tenant, secret.own_id, secret.hash, self._clock())
+        assert tenant is not None, "it has an invitation"
+        return tenant, invitation
+
+    async def _joined(self, user_id: str, tenant_id: str) -> Joined:
+        user = await self._store.user(user_id)
+        tenant = await self._store.present_tenant(tenant_id)
+        role = tenant.role_of(user_id)
+        if user is None or role is None:
+            raise invitation_invalid()  # removed again in this very moment
+        return Joined(user=user, tenant=tenant, role=role)
+
+    def _tell(self, tenant_id: str, kind: str, user_id: str, **fields: str) -> None:
+        subject = user_subject(user_id)
+        self._security.record(tenant_id, kind, subject=subject, address=caller_address(), **fields)
+
+
+def _new_user(registered: UserRegistered, tenant_id: str) -> tuple[list[Change], dict[str, int]]:
+    """What makes a user who is in a tenant from the first moment, and what that demands."""
+    claimed = EmailClaimed(user_id=registered.user_id, at_ms=registered.at_ms)
+    joined = TenantJoined(tenant_id=tenant_id, at_ms=registered.at_ms)
+    email = email_stream(email_key(registered.email))
+    user = user_stream(registered.user_id)
+    changes = [Change(email, claimed), Change(user, registered), Change(user, joined)]
+    return changes, {email: ABSENT, user: ABSENT}
+
+
+def _joining(registered: UserRegistered, role: Role, at_ms: int) -> MemberJoined:
+    return MemberJoined(
+        user_id=registered.user_id,
+        email=registered.email,
+        name=registered.name,
+        registered_at_ms=registered.at_ms,
+        role=role.word,
+        at_ms=at_ms,
+    )
+
+
+def _rejoining(user: User, role: Role, at_ms: int) -> MemberJoined:
+    return MemberJoined(
+        user_id=user.user_id,
+        email=user.email,
+        name=user.name,
+        registered_at_ms=user.registered_at_ms,
+        role=role.word,
+        at_ms=at_ms,
+    )
+
+
+def _nobody(key: str) -> str:
+    """A user id that no user has, to look for when an address has none."""
+    return str(uuid5(NAMESPACE_URL, key))
+
+
+def _credentials_invalid() -> CredentialsInvalid:
+    return CredentialsInvalid("the address or the password is wrong")
+
+
+def _email_taken() -> EmailTaken:
+    return EmailTaken("a user has this address already; log in, or accept an invitation")
