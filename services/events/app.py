@@ -2,16 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
 from services.events import convert
 from services.events.committer import Committer, CommitterLimits, Memory
 from services.events.database import Database
-from services.events.metrics import SequencerMetrics, count_pool
+from services.events.follower import Followers
+from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
 from services.events.postgres_store import PostgresEventStore
 from services.events.sequencer import SequencerLimits, Sequencers
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
+from services.events.tail import TailLimits, Tails
+from services.events.wakeups import Wakeups
 from services.plumbing.metrics import metrics_server
 from services.plumbing.ops import add_metrics_service
 from services.plumbing.server import Server, add_service, build_server, serve
@@ -36,30 +40,44 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server = build_server(DOMAIN, settings, details_of=convert.details_of)
     database = Database(settings)
     store = PostgresEventStore(database)
-    sequencers = _sequencers(store, settings, SequencerMetrics(server.registry))
+    metrics = FollowMetrics(server.registry)
+    limits = TailLimits()
+    tails = Tails(store, convert.read_response, metrics, limits)
+    followers = Followers(store, tails, convert.read_response, metrics, limits)
+    wakeups = Wakeups(database, tails, metrics)
+    sequencers = _sequencers(store, wakeups, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
     add_service(
         server,
         SERVICE,
-        EventStoreServicer(sequencers, store, database, DOMAIN, server.stopping),
+        EventStoreServicer(sequencers, store, followers, database, DOMAIN, server.stopping),
         raw_responses={"Read"},
     )
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())
+    server.tasks.start("tell of appends", wakeups.tell())
+    server.tasks.start("hear of appends", wakeups.hear())
+    server.tasks.start("end followers", tails.end_when(server.stopping))
     server.health.watch("database", database.probe)
     server.after_calls.append(sequencers.close)
     yield server
 
 
 def _sequencers(
-    store: PostgresEventStore, settings: Settings, metrics: SequencerMetrics
+    store: PostgresEventStore, wakeups: Wakeups, settings: Settings, metrics: SequencerMetrics
 ) -> Sequencers:
     committer_limits = CommitterLimits(retry_budget_s=settings.append_retry_s)
     memory = Memory()
 
     def committer_of(tenant: str) -> Committer:
-        log = store.log(tenant)
-        return Committer(log, convert.encoder_at, metrics, committer_limits, memory)
+        return Committer(
+            store.log(tenant),
+            convert.encoder_at,
+            metrics,
+            committer_limits,
+            memory,
+            partial(wakeups.committed, tenant),
+        )
 
     return Sequencers(
         committer_of,

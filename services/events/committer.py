@@ -113,11 +113,14 @@ class Committer:
         instruments: CommitInstruments,
         limits: CommitterLimits,
         memory: Memory,
+        committed: Callable[[int], None] = lambda _head: None,
     ) -> None:
+        """`committed` is told where the log ends after each batch that was written."""
         self._log = log
         self._encoder_at = encoder_at
         self._instruments = instruments
         self._limits = limits
+        self._committed = committed
         self._remembered = _RememberedState(memory)
         self._expects_repeats = False
         self._unsure: Decision | None = None
@@ -177,6 +180,8 @@ class Committer:
         self._unsure = None
         if result is WriteResult.WRITTEN:
             self._remembered.move(decision)
+            if decision.placed:
+                self._committed(decision.state.head + len(decision.placed))
         elif result is WriteResult.HEAD_MOVED:
             self._remembered.forget()
             self._instruments.race_lost()

@@ -327,6 +327,7 @@ def span(request: pb.ReadRequest) -> Span:
         from_position=request.from_position if request.HasField("from_position") else None,
         from_revision=request.from_revision if request.HasField("from_revision") else None,
         limit=request.limit or None,
+        is_followed=request.follow,
     )
 
 
@@ -378,6 +379,8 @@ def _check_read(request: pb.ReadRequest, found: Found) -> None:
         found.append(("stream", _NOT_A_STREAM))
     if request.direction not in pb.Direction.values():
         found.append(("direction", "must be a direction that the contract names"))
+    if request.follow and request.direction == pb.DIRECTION_BACKWARDS:
+        found.append(("follow", "must not be given when reading backwards"))
     if request.HasField("from_position") and request.from_position < 1:
         found.append(("from_position", "must be 1 or more"))
     if request.HasField("from_revision"):

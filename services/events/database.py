@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -17,9 +17,12 @@ from services.plumbing.migrations import MigrationTimeout, migrate, newest_revis
 from services.plumbing.sql import load
 
 APPLICATION_NAME = "girih-events"
+LISTENER_NAME = "girih-events-listener"
+"""What the connection is called that hears of the appends of other processes."""
 SCHEMA = "events"
 MIGRATIONS = "services.events.sql.migrations"
 
+_CHANNEL = "girih_events_moved"
 _STATUS_TIMEOUT_S = 2.0
 _RETRY_S = 1.0
 
@@ -73,6 +76,18 @@ class Database:
                 yield connection
         finally:
             self._user_count -= 1
+
+    async def tell(self, texts: Sequence[str]) -> None:
+        """Pass texts to every process on this database, this one included."""
+        async with self.connection() as connection:
+            await connection.execute(_sql("notify_moved"), _CHANNEL, texts)
+
+    async def hear(self, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
+        """Call `heard` for every text told after `connected` was called.
+
+        Goes on until the connection is lost, and raises `DatabaseUnavailable` then.
+        """
+        await database.listen(self._settings, LISTENER_NAME, _CHANNEL, heard, connected)
 
     async def probe(self) -> None:
         """Raises unless the store could work now; waits for the database to be opened."""
@@ -152,10 +167,7 @@ class Database:
 
     async def _server_version(self) -> str:
         async with self.connection() as connection:
-            version = await connection.fetchval(
-                load("services.events.sql", "select_server_version")
-            )
-            return cast("str", version)
+            return cast("str", await connection.fetchval(_sql("select_server_version")))
 
 
 async def _see_that_the_role_is_taken(pool: Pool) -> None:
@@ -164,3 +176,7 @@ async def _see_that_the_role_is_taken(pool: Pool) -> None:
         role = await pool.fetchval(load("services.events.sql.walls", "select_current_role"))
     if role != walls.ROLE:
         raise UnsafeDatabase(f"connections work as {role} and not as {walls.ROLE}")
+
+
+def _sql(name: str) -> str:
+    return load("services.events.sql", name)

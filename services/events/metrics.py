@@ -56,6 +56,45 @@ class SequencerMetrics:
         self._database_away.inc()
 
 
+class FollowMetrics:
+    """Counts what is followed. A `TailInstruments`, `FollowInstruments`, `WakeupInstruments`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._followers = Gauge(
+            "events_followers", "Calls that follow a log or a stream.", registry=registry
+        )
+        self._windows = Gauge(
+            "events_tail_window_bytes",
+            "What is kept of the newest events of followed logs, in bytes.",
+            registry=registry,
+        )
+        delivered = Counter(
+            "events_follow_delivered_events",
+            "Events sent to followers, by where they came from.",
+            ["source"],
+            registry=registry,
+        )
+        self._delivered = {source: delivered.labels(source) for source in ("window", "database")}
+        self._hears = Gauge(
+            "events_notifications_connected",
+            "1 while this process hears of the appends of others at once, 0 while it looks"
+            " for them every second.",
+            registry=registry,
+        )
+
+    def windows_changed(self, byte_count: int) -> None:
+        self._windows.set(byte_count)
+
+    def followed(self, follower_count: int) -> None:
+        self._followers.inc(follower_count)
+
+    def delivered(self, source: str, record_count: int) -> None:
+        self._delivered[source].inc(record_count)
+
+    def hearing(self, *, is_connected: bool) -> None:
+        self._hears.set(is_connected)
+
+
 def count_pool(database: Database, registry: CollectorRegistry) -> None:
     """Tell how the pool of connections is used whenever somebody asks."""
     size = Gauge("events_pool_connections", "Connections open.", registry=registry)

@@ -10,15 +10,16 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from services.events.domain import POSITION_MAX
+from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX
 from services.events.store import EventStore, Page, PageRequest
 
 PAGE_BYTES_MAX = 2**19
 """What a page holds at most, a single larger record apart."""
 
-_ROW_COUNT_MAX = 2**10
-_NARROWEST = 10
+ROW_COUNT_MAX = 2**10
+_RECORD_BYTES = PAGE_BYTES_MAX // ROW_COUNT_MAX
 _ANY_SIZE = 2**31 - 1
+_LARGEST_RECORD_BYTES = EVENT_BYTES_MAX + 2**12
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Span:
     from_position: int | None = None
     from_revision: int | None = None
     limit: int | None = None
+    is_followed: bool = False
+    """Go on with what is committed, instead of ending at the end."""
 
 
 class Reader:
@@ -44,23 +47,22 @@ class Reader:
         Ends behind what was committed when the last page was read. Holds at most two
         pages in memory. Close it when it is not read to its end.
         """
-        start = await self._start(tenant, span)
-        first = _Place(start, span.limit or POSITION_MAX, narrowing=0)
-        fetching = self._fetch(tenant, span, first)
+        start = await self.start(tenant, span)
+        fetching = self._fetch(tenant, span, Place(start, span.limit or POSITION_MAX))
         try:
             while True:
-                records, behind = await fetching
-                if behind is not None:
-                    fetching = self._fetch(tenant, span, behind)
-                if records:
-                    yield records
-                if behind is None:
+                fetched = await fetching
+                if not fetched.is_end:
+                    fetching = self._fetch(tenant, span, fetched.behind)
+                if fetched.records:
+                    yield fetched.records
+                if fetched.is_end:
                     return
         finally:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
 
-    async def _start(self, tenant: str, span: Span) -> int:
+    async def start(self, tenant: str, span: Span) -> int:
         """The key of the first record: a revision in a stream, a position in the log."""
         if not span.stream or span.from_position is None:
             first = span.from_revision if span.stream else span.from_position
@@ -71,15 +73,11 @@ class Reader:
         behind = min(span.from_position, POSITION_MAX - 1) + 1
         return await self._store.revision_at(tenant, span.stream, behind) - 1
 
-    def _fetch(
-        self, tenant: str, span: Span, at: "_Place"
-    ) -> asyncio.Task[tuple[Sequence[bytes], "_Place | None"]]:
-        return asyncio.create_task(self._page(tenant, span, at), name="read ahead")
+    def _fetch(self, tenant: str, span: Span, at: "Place") -> "asyncio.Task[Fetched]":
+        return asyncio.create_task(self.fetch(tenant, span, at), name="read ahead")
 
-    async def _page(
-        self, tenant: str, span: Span, at: "_Place"
-    ) -> tuple[Sequence[bytes], "_Place | None"]:
-        """The records at a place, and the place behind them, None at the end."""
+    async def fetch(self, tenant: str, span: Span, at: "Place") -> "Fetched":
+        """The records at a place, none only at the end or before one that is too large."""
         page = await self._store.page(
             tenant,
             PageRequest(
@@ -98,10 +96,11 @@ class Reader:
             return _until_large(page, at)
         whole = cast("list[bytes]", records)
         is_end = len(page) < at.row_count or len(page) == at.left
-        return whole, None if is_end else at.behind(page[-1][0], whole, span)
+        behind = at.behind(page[-1][0], whole, is_backwards=span.is_backwards) if page else at
+        return Fetched(whole, behind, is_end)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where the next page begins, how many records are wanted, and how large they may be.
 
     Each step of narrowing halves the rows of a page and doubles what a record may hold;
@@ -109,22 +108,35 @@ class _Place(NamedTuple):
     """
 
     start: int
-    left: int
-    narrowing: int
+    left: int = POSITION_MAX
+    narrowing: int = 0
+    row_count_max: int = ROW_COUNT_MAX
+    """Of the widest page, a power of two; its bytes are in proportion."""
 
     @property
     def row_count(self) -> int:
-        return min(self.left, _ROW_COUNT_MAX >> self.narrowing)
+        return min(self.left, self.row_count_max >> self.narrowing)
 
     @property
     def record_bytes_max(self) -> int:
-        if self.narrowing == _NARROWEST:
+        if self.narrowing == self._narrowest:
             return _ANY_SIZE
-        return (PAGE_BYTES_MAX // _ROW_COUNT_MAX) << self.narrowing
+        return _RECORD_BYTES << self.narrowing
 
-    def behind(self, last: int, records: Sequence[bytes], span: Span) -> "_Place":
+    @property
+    def byte_count_max(self) -> int:
+        """What the page holds at most."""
+        if self.narrowing == self._narrowest:
+            return _LARGEST_RECORD_BYTES
+        return self.row_count * self.record_bytes_max
+
+    @property
+    def _narrowest(self) -> int:
+        return self.row_count_max.bit_length() - 1
+
+    def behind(self, last: int, records: Sequence[bytes], *, is_backwards: bool) -> "Place":
         """The place behind `last`; wider if these records had fitted in a wider page."""
-        start = last - 1 if span.is_backwards else last + 1
+        start = last - 1 if is_backwards else last + 1
         wider = self._replace(start=start, left=self.left - len(records))
         if not self.narrowing:
             return wider
@@ -132,17 +144,26 @@ class _Place(NamedTuple):
         fits = max(map(len, records)) <= wider.record_bytes_max
         return wider if fits else wider._replace(narrowing=self.narrowing)
 
-    def at_large(self, start: int, record_count: int) -> "_Place":
+    def at_large(self, start: int, record_count: int) -> "Place":
         """The place of a record that was too large, narrower."""
-        narrowing = min(self.narrowing + 2, _NARROWEST)
-        return _Place(start, self.left - record_count, narrowing)
+        narrowing = min(self.narrowing + 2, self._narrowest)
+        return self._replace(start=start, left=self.left - record_count, narrowing=narrowing)
 
 
-def _until_large(page: Page, at: _Place) -> tuple[Sequence[bytes], _Place]:
+class Fetched(NamedTuple):
+    """Records next to each other, and where the next page begins."""
+
+    records: Sequence[bytes]
+    behind: Place
+    is_end: bool
+    """Nothing lay behind them, or no more was wanted."""
+
+
+def _until_large(page: Page, at: Place) -> Fetched:
     """The records before the first that was too large, which begins the next page."""
     records: list[bytes] = []
     for key, record in page:
         if record is None:
-            return records, at.at_large(key, len(records))
+            return Fetched(records, at.at_large(key, len(records)), is_end=False)
         records.append(record)
     raise AssertionError("no record was too large")

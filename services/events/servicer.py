@@ -1,18 +1,19 @@
 """The rpcs of `EventStoreService`: convert, call, convert back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
 import grpc.aio
 
 from girih.events.v1 import events_pb2 as pb
-from services.events import convert
+from services.events import convert, ownership
 from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
+from services.events.follower import Followers
 from services.events.pipeline import Pipeline
-from services.events.reader import Reader
+from services.events.reader import Reader, Span
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError
@@ -41,6 +42,7 @@ class EventStoreServicer:
         self,
         appender: Appender,
         store: EventStore,
+        followers: Followers,
         database: DatabaseReporter,
         domain: str,
         stopping: asyncio.Event,
@@ -49,13 +51,14 @@ class EventStoreServicer:
         self._appender = appender
         self._store = store
         self._reader = Reader(store)
+        self._followers = followers
         self._database = database
         self._domain = domain
         self._stopping = stopping
 
     async def Append(self, request: pb.AppendRequest, _context: Context) -> pb.AppendResponse:
         call = correlation.current()
-        proposal = await convert.proposal(request, call)
+        proposal = await _proposal(request, call)
         return convert.append_response(await self._appender.append(call.tenant, proposal))
 
     async def AppendStream(
@@ -69,9 +72,10 @@ class EventStoreServicer:
     async def Read(self, request: pb.ReadRequest, _context: Context) -> AsyncIterator[bytes]:
         span = convert.span(request)
         tenant = correlation.current().tenant
-        async with aclosing(self._reader.read(tenant, span)) as pages:
-            async for records in pages:
-                yield convert.read_response(records)
+        read = self._followers.follow if span.is_followed else self._read
+        async with aclosing(read(tenant, span)) as responses:
+            async for response in responses:
+                yield response
 
     async def GetStream(
         self, request: pb.GetStreamRequest, _context: Context
@@ -91,13 +95,18 @@ class EventStoreServicer:
     ) -> pb.GetDatabaseStatusResponse:
         return convert.database_response(await self._database.status())
 
+    async def _read(self, tenant: str, span: Span) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._reader.read(tenant, span)) as pages:
+            async for records in pages:
+                yield convert.read_response(records)
+
     async def _begin_append(
         self, request: pb.AppendStreamRequest
     ) -> "asyncio.Future[pb.AppendStreamResponse]":
         """Look through a request now, so that none is queued before an earlier one."""
         call = correlation.current()
         try:
-            proposal = await convert.proposal(request, call)
+            proposal = await _proposal(request, call)
         except ServiceError as error:
             refused = asyncio.get_running_loop().create_future()
             refused.set_result(convert.append_stream_refusal(error, self._domain))
@@ -110,3 +119,13 @@ class EventStoreServicer:
         except ServiceError as error:
             return convert.append_stream_refusal(error, self._domain)
         return convert.append_stream_response(placements)
+
+
+async def _proposal(
+    request: pb.AppendRequest | pb.AppendStreamRequest, call: correlation.Call
+) -> Proposal:
+    """What is to be appended; raises `StreamOwned` for streams that are not the caller's."""
+    proposal = await convert.proposal(request, call)
+    service = call.principal.service if call.principal else ""
+    ownership.check([event.stream for event in proposal.events], service)
+    return proposal

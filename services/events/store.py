@@ -56,6 +56,9 @@ Page = Sequence[tuple[int, bytes | None]]
 """Records next to each other in reading order, each with its position, or its revision
 when a stream is read. None stands for a record that is larger than was asked for."""
 
+TailPage = Sequence[tuple[int, bytes | None, str, int]]
+"""Records next to each other in a log: position, record, stream, revision. None as above."""
+
 
 @dataclass(frozen=True)
 class PageRequest:
@@ -114,3 +117,8 @@ class EventStore(Protocol):
 
     async def page(self, tenant: str, request: PageRequest) -> Page:
         """The records of one page. Fewer than asked for means that the end is reached."""
+
+    async def tail(
+        self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
+    ) -> TailPage:
+        """The records of a log from `position` on, oldest first, as `page` gives them."""

@@ -1,0 +1,158 @@
+"""Follows logs and streams: what is stored first, then what is committed, without a seam.
+
+A follower is where it is in the log and nothing more. What it is sent next comes from the
+window of the log's tail when that reaches back to where it is, and from the database when
+it does not; so it may fall behind and catch up as often as it likes. Knows no wire.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Literal, Protocol
+
+from services.events.domain import POSITION_MAX
+from services.events.errors import BeyondEnd
+from services.events.reader import PAGE_BYTES_MAX, ROW_COUNT_MAX, Place, Reader, Span
+from services.events.store import EventStore
+from services.events.tail import Patience, Tail, TailLimits, Tails, check_end
+from services.events.window import RESPONSE_BYTES_MAX, Bookmark, Frame, Taken
+
+Source = Literal["window", "database"]
+
+_SLOW_S = 0.5
+"""Who takes longer over a response gets small ones, of which many can wait."""
+
+_NARROW_PAGE = Place(0, row_count_max=RESPONSE_BYTES_MAX * ROW_COUNT_MAX // PAGE_BYTES_MAX)
+"""No larger than a response from the window."""
+
+
+class FollowInstruments(Protocol):
+    """Who counts followers."""
+
+    def followed(self, follower_count: int) -> None:
+        """So many more follow; fewer when negative."""
+
+    def delivered(self, source: Source, record_count: int) -> None:
+        """A response of so many records came from there."""
+
+
+class Followers:
+    """Follows the logs of an event store."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        tails: Tails,
+        frame: Frame,
+        instruments: FollowInstruments,
+        limits: TailLimits,
+    ) -> None:
+        self._store = store
+        self._reader = Reader(store)
+        self._tails = tails
+        self._patience = Patience(limits)
+        self._frame = frame
+        self._instruments = instruments
+
+    async def follow(self, tenant: str, span: Span) -> AsyncGenerator[bytes, None]:
+        """Responses with the records of `span`, in order and each once, as they come.
+
+        Ends only when there is a limit. Raises `BeyondEnd`, `ShuttingDown`,
+        `FollowersBusy`, and `DatabaseUnavailable` when the database stays away. Close it.
+        """
+        self._instruments.followed(1)
+        try:
+            async with self._tails.tail(tenant) as tail:
+                start = await self._patience.read(partial(self._start, tail, span))
+                following = _Following(self._reader, self._patience, self._frame, tail, span)
+                async with aclosing(following.responses(start)) as responses:
+                    async for source, taken in responses:
+                        self._instruments.delivered(source, taken.record_count)
+                        yield taken.response
+        finally:
+            self._instruments.followed(-1)
+
+    async def _start(self, tail: Tail, span: Span) -> Bookmark:
+        """Where to begin. Raises `BeyondEnd` when that is more than one behind the end."""
+        position = span.from_position or 1
+        if position > tail.window.end:
+            check_end(position, await self._store.head(tail.tenant))
+        left = span.limit or POSITION_MAX
+        if not span.stream:
+            return Bookmark(position, left)
+        revision = await self._reader.start(tail.tenant, span)
+        if span.from_revision:
+            await self._check_revision(tail.tenant, span.stream, span.from_revision)
+        # Behind every window: what a stream holds so far is read from the database.
+        return Bookmark(0, left, span.stream, revision, position)
+
+    async def _check_revision(self, tenant: str, stream: str, revision: int) -> None:
+        count = await self._store.revision_at(tenant, stream, POSITION_MAX)
+        if revision > count:
+            raise BeyondEnd(f"the stream has {count} events", event_count=count)
+
+
+class _Following:
+    """One follower."""
+
+    def __init__(
+        self, reader: Reader, patience: Patience, frame: Frame, tail: Tail, span: Span
+    ) -> None:
+        self._reader = reader
+        self._patience = patience
+        self._frame = frame
+        self._tail = tail
+        self._span = span
+        self._page = _NARROW_PAGE
+
+    async def responses(self, at: Bookmark) -> AsyncGenerator[tuple[Source, Taken], None]:
+        """What lies behind `at`, as it comes."""
+        while at.left:
+            self._tail.check()
+            taken = self._tail.window.take(at)
+            if taken is None:
+                async with self._from_database(at) as taken:
+                    if taken.response:
+                        yield "database", taken
+            elif taken.response:
+                self._page = _NARROW_PAGE
+                async with self._tail.outgoing.held(len(taken.response)):
+                    yield "window", taken
+            elif taken.position >= self._tail.window.end:
+                await self._tail.moved(taken.position)
+            at = at.behind(taken)
+
+    @asynccontextmanager
+    async def _from_database(self, at: Bookmark) -> AsyncIterator[Taken]:
+        """One page from the database, which may hold nothing yet of what is looked for."""
+        start = at.revision if at.stream else at.position
+        page = self._page._replace(start=start, left=at.left)
+        # Before it is read: those who wait for room hold nothing.
+        async with self._tail.outgoing.held(page.byte_count_max) as held:
+            taken = await self._read(at, page)
+            held.keep(len(taken.response))
+            started_s = time.monotonic()
+            yield taken
+            self._fit_page(time.monotonic() - started_s)
+
+    def _fit_page(self, duration_s: float) -> None:
+        """Large pages for who takes them quickly, while there is room for them."""
+        if duration_s < _SLOW_S and self._tail.outgoing.has_room(PAGE_BYTES_MAX):
+            self._page = self._page._replace(row_count_max=ROW_COUNT_MAX)
+        else:
+            self._page = _NARROW_PAGE
+
+    async def _read(self, at: Bookmark, page: Place) -> Taken:
+        # Before the page: whatever it does not hold is committed later, and in the window.
+        end = self._tail.window.end
+        read = partial(self._reader.fetch, self._tail.tenant, self._span, page)
+        records, self._page, is_end = await self._patience.read(read)
+        response = self._frame(records)
+        if at.stream:
+            position = max(at.position, end) if is_end else at.position
+            return Taken(response, len(records), position, self._page.start)
+        if is_end and not records:
+            # The window begins behind it, so it was there.
+            raise BeyondEnd("the log ends before what was seen of it")
+        return Taken(response, len(records), self._page.start, 0)

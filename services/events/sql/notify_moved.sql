@@ -1,0 +1,6 @@
+-- Tells the other processes which logs have moved, see wakeups.py.
+--
+--   $1 channel   text
+--   $2 payloads  text[]
+SELECT pg_notify($1, told.payload)
+FROM unnest($2::text[]) AS told (payload);

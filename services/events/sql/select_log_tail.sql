@@ -1,0 +1,29 @@
+-- One page of a log, oldest first, with the stream and the revision of each record, for
+-- those who look for some streams in it. A record of more than $4 bytes comes as NULL: so
+-- no page holds more than $3 times $4 bytes, whatever the log holds.
+--
+--   $1 tenant            text
+--   $2 position          bigint  of the first record that may be returned
+--   $3 row_count_max     bigint
+--   $4 record_bytes_max  integer
+SELECT page.position, page.record, page.stream, page.revision
+FROM set_config('girih.tenant', $1, true) AS told (tenant)
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs
+    WHERE tenant = told.tenant
+    LIMIT 1
+) AS this
+CROSS JOIN LATERAL (
+    SELECT
+        position,
+        CASE WHEN octet_length(record) <= $4 THEN record END AS record,
+        stream,
+        revision
+    FROM events.records
+    WHERE log = this.log
+      AND position >= $2
+    ORDER BY position
+    LIMIT $3
+) AS page
+ORDER BY page.position;

@@ -1,0 +1,354 @@
+"""The live ends of logs, each read once for all who follow it in this process.
+
+A log that is followed has one task that reads what is new and keeps the newest of it in a
+window, as bytes that are ready to be sent. Followers at the end are served from it, the
+others from the database: so however many follow, and however slow they are, the memory is
+that of the windows, and the database is asked once for what is new.
+
+Wake-ups only make it quick: a commit in this process, or a notification from another one.
+Whatever becomes of them, the task looks by itself several times within two seconds.
+"""
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from services.events.errors import BeyondEnd
+from services.events.outgoing import TOTAL_BYTES_MAX, Outgoing, Room
+from services.events.reader import Place
+from services.events.store import EventStore, TailPage
+from services.events.window import Frame, TailRecord, Window
+from services.plumbing.errors import (
+    DatabaseUnavailable,
+    ResourceExhausted,
+    ServiceError,
+    ShuttingDown,
+    Unavailable,
+)
+from services.plumbing.logging import get_logger
+
+T = TypeVar("T")
+
+_AWAY = (Unavailable, ResourceExhausted)
+
+_WAKE_COUNT = 32
+"""Followers woken in one turn of the event loop: some milliseconds' work, between which
+other calls get their turn."""
+
+_log = get_logger("tail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TailLimits:
+    """What the tails of a process keep, and how long they try."""
+
+    window_bytes: int = 4 * 2**20
+    """Of the newest records of one log, a single larger one apart."""
+    windows_bytes: int = 64 * 2**20
+    """Of all logs together."""
+    read_count: int = 3
+    """Pages read at once for tails, and as many for followers that are behind: so they leave
+    connections to others, and who catches up does not hold up who has."""
+    poll_s: float = 0.8
+    """After so long without a wake-up a tail looks by itself."""
+    retry_budget_s: float = 30.0
+    """How long followers wait for a database that is away."""
+    retry_delay_min_s: float = 0.05
+    retry_delay_max_s: float = 1.0
+
+
+class TailInstruments(Protocol):
+    """Who counts what tails do."""
+
+    def windows_changed(self, byte_count: int) -> None:
+        """The windows hold so many bytes together."""
+
+
+class Tails:
+    """The tails of a process, one per log that is followed."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        frame: Frame,
+        instruments: TailInstruments,
+        limits: TailLimits,
+    ) -> None:
+        self._store = store
+        self._frame = frame
+        self._limits = limits
+        self._windows = _Windows(limits, instruments)
+        self._patience = Patience(limits)
+        self._room = Room(TOTAL_BYTES_MAX)
+        self._tails: dict[str, Tail] = {}
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def tail(self, tenant: str) -> AsyncIterator["Tail"]:
+        """The tail of a log, which lasts at least as long as the block.
+
+        Raises `ShuttingDown`, and `DatabaseUnavailable` when the log's end cannot be read.
+        """
+        tail = self._tails.get(tenant)
+        if tail is None or tail.has_failed:
+            tail = self._start(tenant)
+        tail.follower_count += 1
+        try:
+            await tail.moved(0)
+            yield tail
+        finally:
+            tail.follower_count -= 1
+            if not tail.follower_count or tail.has_failed:
+                self._forget(tail)
+
+    def moved(self, tenant: str, head: int) -> None:
+        """The log of `tenant` has been seen to end at `head`."""
+        tail = self._tails.get(tenant)
+        if tail is not None:
+            tail.wake(head)
+
+    def look(self) -> None:
+        """Any log may have moved unnoticed."""
+        for tail in self._tails.values():
+            tail.wake()
+
+    async def end_when(self, stopping: asyncio.Event) -> None:
+        """End what is followed once `stopping` is set; then waits for ever."""
+        await stopping.wait()
+        self._is_closed = True
+        for tail in list(self._tails.values()):
+            tail.stop()
+        await asyncio.Event().wait()
+
+    def _start(self, tenant: str) -> "Tail":
+        if self._is_closed:
+            raise _shutting_down()
+        tail = Tail(
+            tenant,
+            self._store,
+            Window(self._frame),
+            self._windows,
+            Outgoing(self._room),
+            self._patience,
+        )
+        self._tails[tenant] = tail
+        tail.start(self._limits.poll_s)
+        return tail
+
+    def _forget(self, tail: "Tail") -> None:
+        if self._tails.get(tail.tenant) is tail:
+            del self._tails[tail.tenant]
+        tail.stop()
+        self._windows.drop(tail)
+
+
+class Tail:
+    """The live end of one log."""
+
+    def __init__(
+        self,
+        tenant: str,
+        store: EventStore,
+        window: Window,
+        windows: "_Windows",
+        outgoing: Outgoing,
+        patience: "Patience",
+    ) -> None:
+        self.tenant = tenant
+        self.window = window
+        self.outgoing = outgoing
+        self.follower_count = 0
+        self._store = store
+        self._windows = windows
+        self._patience = patience
+        self._woken = asyncio.Event()
+        self._waiting: dict[asyncio.Future[None], int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._is_end_certain = False
+
+    @property
+    def has_failed(self) -> bool:
+        return self._failure is not None
+
+    def start(self, poll_s: float) -> None:
+        self._task = asyncio.create_task(self._run(poll_s), name="tail")
+
+    def stop(self) -> None:
+        """Read no more, and end whoever waits."""
+        if self._task is not None:
+            self._task.cancel()
+        self._fail(_shutting_down())
+
+    def wake(self, head: int | None = None) -> None:
+        """The log may have moved, or has: its last record is at `head`."""
+        if head is None or head >= self.window.end:
+            self._woken.set()
+
+    async def moved(self, position: int) -> None:
+        """Return once the window ends behind `position`. Raises what ended the tail."""
+        if self._failure is None and self.window.end <= position:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting[waiting] = position
+            try:
+                await waiting
+            finally:
+                self._waiting.pop(waiting, None)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what ended the tail."""
+        if self._failure is not None:
+            # One error for all followers: what it has passed through must not pile up.
+            raise self._failure.with_traceback(None)
+
+    async def _run(self, poll_s: float) -> None:
+        try:
+            head = await self._patience.read(partial(self._store.head, self.tenant))
+            self.window.begin(head + 1)
+            self._is_end_certain = True
+            await self._wake_waiting()
+            await self._read_on(poll_s)
+        except ServiceError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a bug, told to all who follow
+            _log.error("a tail failed unexpectedly", exc_info=error)
+            self._fail(error)
+
+    async def _read_on(self, poll_s: float) -> None:
+        place = Place(self.window.end)
+        while True:
+            # Before reading: what is committed meanwhile wakes again.
+            self._woken.clear()
+            page = await self._patience.read(partial(self._page, place))
+            records, behind = _until_large(page, place)
+            if records:
+                self.window.add(records)
+                self._windows.grew(self)
+                await self._wake_waiting()
+            if len(page) < place.row_count and len(records) == len(page):
+                await _set_within(self._woken, poll_s)
+            place = behind
+
+    async def _page(self, place: Place) -> TailPage:
+        """One page. After an outage it is first made certain that the log still ends where
+        it did: one that was restored to an earlier state gives out positions again.
+        """
+        try:
+            if not self._is_end_certain:
+                check_end(place.start, await self._store.head(self.tenant))
+            page = await self._store.tail(
+                self.tenant, place.start, place.row_count, place.record_bytes_max
+            )
+        except _AWAY:
+            self._is_end_certain = False
+            raise
+        self._is_end_certain = True
+        return page
+
+    async def _wake_waiting(self) -> None:
+        for index, (waiting, position) in enumerate(list(self._waiting.items())):
+            if position < self.window.end and not waiting.done():
+                waiting.set_result(None)
+            if index % _WAKE_COUNT == _WAKE_COUNT - 1:
+                await asyncio.sleep(0)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+
+class Patience:
+    """Reads for those who follow: a few at a time, and again while the database is away."""
+
+    def __init__(self, limits: TailLimits) -> None:
+        self._limits = limits
+        self._turns = asyncio.Semaphore(limits.read_count)
+
+    async def read(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` answers. Raises `DatabaseUnavailable` when the database stays away."""
+        limits = self._limits
+        delay_s, give_up_s = limits.retry_delay_min_s, time.monotonic() + limits.retry_budget_s
+        while True:
+            try:
+                async with self._turns:
+                    return await read()
+            except _AWAY as error:
+                if time.monotonic() > give_up_s:
+                    raise DatabaseUnavailable("the database does not answer") from error
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            delay_s = min(2 * delay_s, limits.retry_delay_max_s)
+
+
+def check_end(position: int, head: int) -> None:
+    """Raise `BeyondEnd` unless a log that ends at `head` goes on at or before `position`."""
+    if position > head + 1:
+        raise BeyondEnd(f"the log ends at position {head}", head_position=head)
+
+
+class _Windows:
+    """The windows of a process, which give up what is oldest when they hold too much."""
+
+    def __init__(self, limits: TailLimits, instruments: TailInstruments) -> None:
+        self._limits = limits
+        self._instruments = instruments
+        self._byte_counts: OrderedDict[Tail, int] = OrderedDict()
+        self._byte_count = 0
+
+    def grew(self, tail: Tail) -> None:
+        """Take what is too much from this window, and then from those longest unchanged."""
+        window = tail.window
+        while window.byte_count > self._limits.window_bytes and window.piece_count > 1:
+            window.drop_oldest()
+        self._count(tail)
+        while self._byte_count > self._limits.windows_bytes:
+            longest_unchanged = next(iter(self._byte_counts))
+            longest_unchanged.window.drop_oldest()
+            self._count(longest_unchanged, is_used=False)
+        self._instruments.windows_changed(self._byte_count)
+
+    def drop(self, tail: Tail) -> None:
+        self._byte_count -= self._byte_counts.pop(tail, 0)
+        self._instruments.windows_changed(self._byte_count)
+
+    def _count(self, tail: Tail, *, is_used: bool = True) -> None:
+        byte_count = tail.window.byte_count
+        self._byte_count += byte_count - self._byte_counts.get(tail, 0)
+        if not byte_count:
+            self._byte_counts.pop(tail, None)
+            return
+        self._byte_counts[tail] = byte_count
+        if is_used:
+            self._byte_counts.move_to_end(tail)
+
+
+def _until_large(page: TailPage, at: Place) -> tuple[Sequence[TailRecord], Place]:
+    """The records before the first that was too large, and the place behind them."""
+    records: list[TailRecord] = []
+    for position, record, stream, revision in page:
+        if record is None:
+            return records, at.at_large(position, 0)
+        records.append(TailRecord(position, record, stream, revision))
+    if not records:
+        return records, at
+    behind = at.behind(records[-1].position, [r.record for r in records], is_backwards=False)
+    return records, behind._replace(left=at.left)
+
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> None:
+    """Return once `event` is set, or after `timeout_s`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("this process is shutting down")

@@ -1,0 +1,108 @@
+"""Tells the processes on one database which logs have moved. Knows no records.
+
+They only make things quick, and may be lost: whoever follows a log looks by itself as well.
+Notifications go out beside the appends and never inside them, where PostgreSQL would
+serialise all commits of the database behind each other; what moves while one is on its way
+is told together in the next.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from services.plumbing.errors import ServiceError
+from services.plumbing.logging import get_logger
+
+_SPACING_S = 0.01
+"""Between two notifications: a hundred a second tell what a thousand would."""
+
+_TOLD_COUNT_MAX = 1_000
+_RECONNECT_DELAY_S = 1.0
+
+_log = get_logger("wakeups")
+
+
+class Exchange(Protocol):
+    """Who passes texts between the processes on one database."""
+
+    async def tell(self, texts: Sequence[str]) -> None:
+        """Pass texts to all processes, this one included."""
+
+    async def hear(self, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
+        """Call `heard` for every text told after `connected` was called, until the
+        connection is lost, which raises `Unavailable`.
+        """
+
+
+class Follows(Protocol):
+    """Who is woken."""
+
+    def moved(self, tenant: str, head: int) -> None:
+        """A log has been seen to end at `head`."""
+
+    def look(self) -> None:
+        """Any log may have moved unnoticed."""
+
+
+class WakeupInstruments(Protocol):
+    """Who counts what is told."""
+
+    def hearing(self, *, is_connected: bool) -> None:
+        """Whether this process hears what others tell."""
+
+
+class Wakeups:
+    """What this process tells of its commits, and hears of those of others."""
+
+    def __init__(
+        self, exchange: Exchange, follows: Follows, instruments: WakeupInstruments
+    ) -> None:
+        self._exchange = exchange
+        self._follows = follows
+        self._instruments = instruments
+        self._moved: dict[str, int] = {}
+        self._has_moved = asyncio.Event()
+
+    def committed(self, tenant: str, head: int) -> None:
+        """This process has moved the head of a log. Never waits."""
+        self._follows.moved(tenant, head)
+        self._moved[tenant] = head
+        self._has_moved.set()
+
+    async def tell(self) -> None:
+        """Tell the others; runs for ever. What cannot be told is left untold."""
+        while True:
+            await self._has_moved.wait()
+            texts = self._take()
+            try:
+                await self._exchange.tell(texts)
+            except ServiceError as error:
+                _log.debug("other processes were not told", problem=str(error))
+            await asyncio.sleep(_SPACING_S)
+
+    async def hear(self) -> None:
+        """Hear the others; runs for ever."""
+        while True:
+            try:
+                await self._exchange.hear(self._heard, self._connected)
+            except ServiceError as error:
+                _log.warning("other processes are not heard", problem=str(error))
+            finally:
+                self._instruments.hearing(is_connected=False)
+            await asyncio.sleep(_RECONNECT_DELAY_S)
+
+    def _take(self) -> list[str]:
+        tenants = list(self._moved)[:_TOLD_COUNT_MAX]
+        texts = [f"{tenant} {self._moved.pop(tenant)}" for tenant in tenants]
+        if not self._moved:
+            self._has_moved.clear()
+        return texts
+
+    def _connected(self) -> None:
+        self._instruments.hearing(is_connected=True)
+        self._follows.look()
+
+    def _heard(self, text: str) -> None:
+        tenant, _, head = text.rpartition(" ")
+        if head.isdecimal():
+            self._follows.moved(tenant, int(head))

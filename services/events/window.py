@@ -1,0 +1,228 @@
+"""The newest records of one log, ready to be sent. Knows neither tasks nor storage.
+
+Records are kept as the bytes of responses that many followers share: what all of them are
+sent is not made, and not held, once for each.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+RESPONSE_BYTES_MAX = 2**16
+"""What a response holds at most, a single larger record apart. A follower that does not
+read has one of them on its way."""
+
+_ROW_BYTES = 400
+"""What Python takes for a row beside its record and the name of its stream, with some slack."""
+
+_JOINED_COUNT_MAX = 4
+
+Frame = Callable[[Sequence[bytes]], bytes]
+"""Makes the bytes of a response of records, so that two of them joined are one as well."""
+
+
+class TailRecord(NamedTuple):
+    """A record with what it can be told apart by."""
+
+    position: int
+    record: bytes
+    stream: str
+    revision: int
+
+
+class Taken(NamedTuple):
+    """What a follower is sent next, and where it is then."""
+
+    response: bytes
+    """Empty when nothing is for it."""
+    record_count: int
+    position: int
+    """Everything before it has been looked at."""
+    revision: int
+    """Of the next record of the stream that is followed."""
+
+
+class Bookmark(NamedTuple):
+    """Where a follower is in a log, or in one stream of it."""
+
+    position: int
+    """Everything before it has been looked at."""
+    left: int
+    """So many more records are wanted."""
+    stream: str = ""
+    revision: int = 0
+    """Records of the stream before it have been sent."""
+    position_min: int = 0
+    """Records of the stream before it are not wanted."""
+
+    def behind(self, taken: Taken) -> "Bookmark":
+        return self._replace(
+            position=taken.position,
+            revision=taken.revision,
+            left=self.left - taken.record_count,
+        )
+
+
+class Window:
+    """The records of a log from `first` on, up to before `end`."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.end = 0
+        """Nothing is known of the log before `begin`."""
+        self.byte_count = 0
+        self._frame = frame
+        self._pieces: list[_Piece] = []
+        self._joined: dict[int, Taken] = {}
+
+    @property
+    def first(self) -> int:
+        return self._pieces[0].first if self._pieces else self.end
+
+    @property
+    def piece_count(self) -> int:
+        return len(self._pieces)
+
+    def begin(self, end: int) -> None:
+        """The next record is the one at `end`."""
+        self.end = end
+
+    def add(self, records: Sequence[TailRecord]) -> None:
+        """Take records that begin at `end`, without a gap."""
+        start = byte_count = 0
+        for index, record in enumerate(records):
+            if index > start and byte_count + len(record.record) > RESPONSE_BYTES_MAX:
+                self._add(records[start:index])
+                start, byte_count = index, 0
+            byte_count += len(record.record)
+        self._add(records[start:])
+        self._joined.clear()
+
+    def drop_oldest(self) -> None:
+        """Let go of the oldest piece."""
+        self.byte_count -= self._pieces.pop(0).byte_count
+
+    def take(self, at: Bookmark) -> Taken | None:
+        """What is next for a follower; None when the window begins
+        behind it. An empty response says that it is up to date with `position`.
+        """
+        if at.position < self.first:
+            return None
+        return self._of_stream(at) if at.stream else self._of_log(at)
+
+    def _add(self, records: Sequence[TailRecord]) -> None:
+        piece = _Piece(records, self._frame)
+        self._pieces.append(piece)
+        self.byte_count += piece.byte_count
+        self.end = piece.end
+
+    def _of_log(self, at: Bookmark) -> Taken:
+        """Whole pieces from a position on, the same object for all who are there."""
+        position = at.position
+        known = self._joined.get(position)
+        if known is None:
+            known = self._join(position)
+            if len(self._joined) < _JOINED_COUNT_MAX:
+                self._joined[position] = known
+        if known.record_count <= at.left:
+            return known
+        response = self._cut(position, at.left)
+        return Taken(response, at.left, position + at.left, 0)
+
+    def _join(self, position: int) -> Taken:
+        responses: list[bytes] = []
+        byte_count, end = 0, position
+        for piece in self._from(position):
+            response = piece.response_from(end)
+            if responses and byte_count + len(response) > RESPONSE_BYTES_MAX:
+                break
+            responses.append(response)
+            byte_count += len(response)
+            end = piece.end
+        return Taken(_one(responses), end - position, end, 0)
+
+    def _cut(self, position: int, count: int) -> bytes:
+        end = position + count
+        return b"".join(
+            piece.response_between(max(position, piece.first), min(end, piece.end))
+            for piece in self._from(position)
+            if piece.first < end
+        )
+
+    def _of_stream(self, at: Bookmark) -> Taken:
+        """The records of one stream, as many as fit into a response."""
+        responses: list[bytes] = []
+        byte_count, position, revision = 0, at.position, at.revision
+        for piece in self._from(position):
+            for row in piece.rows_of(at.stream):
+                if row.revision < revision or row.position < at.position_min:
+                    continue
+                byte_count += row.end - row.start
+                is_full = responses and byte_count > RESPONSE_BYTES_MAX
+                if is_full or len(responses) == at.left:
+                    return Taken(b"".join(responses), len(responses), position, revision)
+                responses.append(piece.response[row.start : row.end])
+                position, revision = row.position + 1, row.revision + 1
+            position = piece.end
+        return Taken(b"".join(responses), len(responses), position, revision)
+
+    def _from(self, position: int) -> Sequence["_Piece"]:
+        """The pieces that hold what is at `position` or behind it."""
+        index = bisect_right(self._pieces, position, key=attrgetter("first"))
+        pieces = self._pieces[max(0, index - 1) :]
+        return pieces if pieces and position < pieces[0].end else pieces[1:]
+
+
+class _Row(NamedTuple):
+    """Where a record is, in its stream and in the bytes of its piece."""
+
+    position: int
+    stream: str
+    revision: int
+    start: int
+    end: int
+
+
+class _Piece:
+    """Records next to each other, and the response that holds them all."""
+
+    __slots__ = ("_by_stream", "_rows", "byte_count", "first", "response")
+
+    def __init__(self, records: Sequence[TailRecord], frame: Frame) -> None:
+        framed = [frame([record.record]) for record in records]
+        self.response = b"".join(framed)
+        self.first = records[0].position
+        self._rows: list[_Row] = []
+        start = 0
+        for record, response in zip(records, framed, strict=True):
+            position, _, stream, revision = record
+            self._rows.append(_Row(position, stream, revision, start, start + len(response)))
+            start += len(response)
+        names = sum([len(record.stream) for record in records])
+        self.byte_count = start + names + _ROW_BYTES * len(records)
+        self._by_stream: dict[str, list[_Row]] | None = None
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self._rows)
+
+    def response_from(self, position: int) -> bytes:
+        if position <= self.first:
+            return self.response
+        return self.response[self._rows[position - self.first].start :]
+
+    def response_between(self, position: int, end: int) -> bytes:
+        rows = self._rows
+        return self.response[rows[position - self.first].start : rows[end - self.first - 1].end]
+
+    def rows_of(self, stream: str) -> Sequence[_Row]:
+        """Put in order once, when the first follower of a stream asks."""
+        if self._by_stream is None:
+            self._by_stream = {}
+            for row in self._rows:
+                self._by_stream.setdefault(row.stream, []).append(row)
+        return self._by_stream.get(stream, ())
+
+
+def _one(responses: Sequence[bytes]) -> bytes:
+    return responses[0] if len(responses) == 1 else b"".join(responses)
