@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
@@ -18,6 +19,9 @@ from services.plumbing.tokens import Issuer
 from tests.authority import Authority
 from tests.lattice.callers import call_of
 from tests.processes import Process, ending, events_process
+
+if TYPE_CHECKING:
+    from tests.lattice.serving import Client
 
 # Before any test imports the compiler: kernels compiled by one run serve the next.
 configure_compiler(None, os.environ)
@@ -66,3 +70,15 @@ def _calling(tenant: str) -> Iterator[None]:
     """A user of the tenant makes the calls of the test."""
     with correlation.bind(call_of(tenant)):
         yield
+
+
+@pytest.fixture
+async def client(
+    event_store: tuple[Process, str], authority: Authority, tenant: str
+) -> AsyncIterator["Client"]:
+    """A caller of a lattice service that serves."""
+    from tests.lattice.serving import replica, until
+
+    async with replica(event_store[1], authority, tenant) as client:
+        await until(client.is_serving)
+        yield client

@@ -4,158 +4,21 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable
 from uuid import uuid4
 
 import grpc
 import grpc.aio
 import numpy as np
 import pytest
-from google.api.httpbody_pb2 import HttpBody
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as pb
-from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
-from girih.ops.v1 import ops_pb2 as ops
-from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
-from services.lattice.app import built
-from services.lattice.settings import Settings
-from services.plumbing.grpc_errors import RemoteError, from_rpc_error
-from services.plumbing.server import running
+from services.plumbing.grpc_errors import RemoteError
 from tests.authority import Authority
+from tests.lattice.serving import ABSENT, Client, refusal, replica, site, until
 from tests.processes import Process, free_port
-
-ABSENT = "00000000-0000-7000-8000-000000000000"
-
-
-class Client:
-    """A caller of one replica, of one tenant."""
-
-    def __init__(
-        self, channel: grpc.aio.Channel, authority: Authority, tenant: str, **token: Any
-    ) -> None:
-        self.lattices = LatticeServiceStub(channel)
-        self.metrics = MetricsServiceStub(channel)
-        self.health = health_pb2_grpc.HealthStub(channel)
-        self.metadata = [
-            *authority.metadata(tenant, **token),
-            ("x-correlation-id", f"corr-{tenant}"),
-        ]
-
-    async def create(self, **fields: object) -> pb.Lattice:
-        request = pb.CreateLatticeRequest(**fields)  # type: ignore[arg-type]
-        response = await self.lattices.CreateLattice(request, metadata=self.metadata)
-        lattice: pb.Lattice = response.lattice
-        return lattice
-
-    async def get(self, lattice_id: str) -> pb.Lattice:
-        request = pb.GetLatticeRequest(lattice_id=lattice_id)
-        response = await self.lattices.GetLattice(request, metadata=self.metadata)
-        lattice: pb.Lattice = response.lattice
-        return lattice
-
-    async def delete(self, lattice_id: str) -> None:
-        request = pb.DeleteLatticeRequest(lattice_id=lattice_id)
-        await self.lattices.DeleteLattice(request, metadata=self.metadata)
-
-    async def page(self, **fields: object) -> pb.ListLatticesResponse:
-        request = pb.ListLatticesRequest(**fields)  # type: ignore[arg-type]
-        response: pb.ListLatticesResponse = await self.lattices.ListLattices(
-            request, metadata=self.metadata
-        )
-        return response
-
-    async def find_path(
-        self, lattice_id: str, start: list[int], goal: list[int], **fields: object
-    ) -> pb.FindPathResponse:
-        request = pb.FindPathRequest(
-            lattice_id=lattice_id,
-            start=site(start),
-            goal=site(goal),
-            **fields,  # type: ignore[arg-type]
-        )
-        response: pb.FindPathResponse = await self.lattices.FindPath(
-            request, metadata=self.metadata
-        )
-        return response
-
-    async def find_paths(
-        self, lattice_id: str, queries: list[tuple[list[int], list[int]]]
-    ) -> list[pb.FindPathsResponse]:
-        request = pb.FindPathsRequest(
-            lattice_id=lattice_id,
-            queries=[pb.PathQuery(start=site(start), goal=site(goal)) for start, goal in queries],
-        )
-        return [part async for part in self.lattices.FindPaths(request, metadata=self.metadata)]
-
-    async def distances(self, lattice_id: str, **fields: object) -> list[pb.DistancesResponse]:
-        request = pb.DistancesRequest(lattice_id=lattice_id, **fields)  # type: ignore[arg-type]
-        return [part async for part in self.lattices.Distances(request, metadata=self.metadata)]
-
-    async def blocked(self, lattice_id: str) -> list[HttpBody]:
-        request = pb.ReadBlockedRequest(lattice_id=lattice_id)
-        return [part async for part in self.lattices.ReadBlocked(request, metadata=self.metadata)]
-
-    async def is_serving(self, service: str = "girih.lattice.v1.LatticeService") -> bool:
-        answer = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    async def computes_nothing(self) -> bool:
-        """Whether no memory is lent to any call."""
-        request = ops.GetMetricsRequest(name_prefix="lattice_compute_bytes")
-        answer = await self.metrics.GetMetrics(request, metadata=self.metadata)
-        return [sample.value for sample in answer.families[0].samples] == [0]
-
-
-def site(coordinates: list[int]) -> pb.Site:
-    return pb.Site(coordinates=coordinates)
-
-
-@asynccontextmanager
-async def replica(
-    events_address: str, authority: Authority, tenant: str, **settings: str
-) -> AsyncIterator[Client]:
-    """A lattice service in this process, and a client of it. Does not wait until it serves."""
-    environ = {
-        "GIRIH_ENVIRONMENT": "development",
-        "LATTICE_EVENTS_ADDRESS": events_address,
-        "LATTICE_EVENTS_HEALTH_INTERVAL_S": "0.1",
-        "LATTICE_FRESHNESS_S": "0.1",
-        "LATTICE_SHUTDOWN_GRACE_S": "1",
-    }
-    async with (
-        built(Settings.from_environ(environ | authority.environ | settings)) as server,
-        running(server, "127.0.0.1:0") as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
-        yield Client(channel, authority, tenant)
-
-
-@pytest.fixture
-async def client(
-    event_store: tuple[Process, str], authority: Authority, tenant: str
-) -> AsyncIterator[Client]:
-    async with replica(event_store[1], authority, tenant) as client:
-        await until(client.is_serving)
-        yield client
-
-
-async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 90) -> None:
-    """Wait until a coroutine function answers True."""
-    async with asyncio.timeout(within_s):
-        while not await holds():  # noqa: ASYNC110 - another process changes it
-            await asyncio.sleep(0.02)
-
-
-async def refusal(call: Awaitable[object]) -> RemoteError:
-    """The error that a call ends in."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return from_rpc_error(refused.value)
 
 
 def fields(error: RemoteError) -> list[str]:
