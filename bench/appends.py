@@ -45,7 +45,8 @@ async def singles(service: Service, rounds: int) -> bool:
     empty = [partial(health.Check, health_pb2.HealthCheckRequest())] * SINGLES
     ours, limit = [], []
     for number in range(rounds + 1):
-        appends = [partial(events.Append, one) for one in _requests(f"one-{number}", SINGLES, 1)]
+        append = partial(events.Append, metadata=service.caller.metadata)
+        appends = [partial(append, one) for one in _requests(f"one-{number}", SINGLES, 1)]
         limit.append(SINGLES / await seconds(empty, callers=SINGLE_CALLERS))
         ours.append(SINGLES / await seconds(appends, callers=SINGLE_CALLERS))
     name = f"single appends at {SINGLE_CALLERS} callers, of empty rpcs"
@@ -63,7 +64,8 @@ async def batches(service: Service, rounds: int) -> bool:
     ours, limit = [], []
     for number in range(rounds + 1):
         requests = _requests(f"many-{number}", BATCHES, BATCH_EVENTS)
-        appends = [partial(events.Append, one) for one in requests]
+        append = partial(events.Append, metadata=service.caller.metadata)
+        appends = [partial(append, one) for one in requests]
         copies = [
             partial(copy, records=_rows(number * count + index * BATCH_EVENTS))
             for index in range(BATCHES)

@@ -3,7 +3,8 @@
 Both are processes of their own, on the same loop and HTTP parser, before the same services.
 Measured is the CPU time that each process takes per request, in turns. The hand-written
 routes do a route's plain duties: JSON in and out, the correlation id in and out, a deadline,
-errors as JSON. The gateway does more (it refuses what does not fit, logs and counts).
+errors as JSON, and verifying the token that they pass on. The gateway does more (it refuses
+what does not fit, limits, logs and counts).
 
     python -m bench.gateway [--rounds 9] [--requests 1500]
 """
@@ -21,13 +22,18 @@ from typing import Any
 from uuid import uuid4
 
 import grpc.aio
+import jwt
 import orjson
 import uvicorn
 from google.protobuf.timestamp_pb2 import Timestamp
+from jwt import PyJWKSet
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bench.serving import run
 from girih.events.v1 import events_pb2 as events_pb
@@ -35,7 +41,9 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as lattice_pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from tests.processes import (
+    Caller,
     Process,
+    authority_of,
     ending,
     events_process,
     free_port,
@@ -45,10 +53,19 @@ from tests.processes import (
     own_postgres,
 )
 
-RATIO_MAX = 1.2
+RATIO_MAX = 1.3
 CALLERS = 8
 _LOGS = {"GIRIH_LOG_FORMAT": "json"}
 """As in production: lines for people cost more than the calls they tell of."""
+_LIMITS = dict.fromkeys(
+    (
+        "GATEWAY_ADDRESS_CALLS_PER_MINUTE",
+        "GATEWAY_USER_CALLS_PER_MINUTE",
+        "GATEWAY_TENANT_CALLS_PER_MINUTE",
+    ),
+    "1000000",
+)
+"""On, and out of the way."""
 Served = tuple[int, str]
 """A process and its URL."""
 
@@ -62,12 +79,13 @@ class Scenario:
     path: str
     body: Any = None
 
-    def payload(self, host: str) -> bytes:
+    def payload(self, host: str, caller: Caller) -> bytes:
         body = b"" if self.body is None else orjson.dumps(self._fresh())
         head = [
             f"{self.method} {self.path} HTTP/1.1",
             f"host: {host}",
             f"x-correlation-id: {uuid4().hex}",
+            f"authorization: Bearer {caller.token}",
             *([f"content-type: application/json\r\ncontent-length: {len(body)}"] if body else []),
         ]
         return "\r\n".join([*head, "", ""]).encode() + body
@@ -82,29 +100,30 @@ async def main(rounds: int, request_count: int) -> int:
     with own_postgres() as (postgres, folder):
         events, events_at = events_process(postgres.url, folder, **_LOGS)
         lattice, lattice_at = lattice_process(events_at, folder, **_LOGS)
-        gateway, url = gateway_process(events_at, lattice_at, folder, **_LOGS)
+        gateway, url = gateway_process(events_at, lattice_at, folder, **_LOGS, **_LIMITS)
         by_hand, by_hand_url = by_hand_process(events_at, lattice_at, folder)
+        caller = Caller(authority_of(folder))
         processes = (events, lattice, gateway, by_hand)
         with ending(*processes):
             for process in processes:
                 process.start()
             for process in processes:
                 await asyncio.to_thread(process.wait_ready)
-            scenarios = await made_scenarios(url)
+            scenarios = await made_scenarios(url, caller)
             measured = (rounds, request_count)
             pair = ((gateway.pid, url), (by_hand.pid, by_hand_url))
-            held = [await compare(scenario, *pair, *measured) for scenario in scenarios]
+            held = [await compare(scenario, *pair, caller, *measured) for scenario in scenarios]
     return 0 if all(held) else 1
 
 
 async def compare(
-    scenario: Scenario, ours: Served, theirs: Served, rounds: int, count: int
+    scenario: Scenario, ours: Served, theirs: Served, caller: Caller, rounds: int, count: int
 ) -> bool:
     """Both in turns; the ratio of each round, and their median."""
     found: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
-        by_hand = await cpu_s(scenario, *theirs, count)
-        found.append((await cpu_s(scenario, *ours, count), by_hand))
+        by_hand = await cpu_s(scenario, *theirs, caller, count)
+        found.append((await cpu_s(scenario, *ours, caller, count), by_hand))
     return report(scenario.name, *zip(*found[1:], strict=True))
 
 
@@ -120,10 +139,11 @@ def report(name: str, ours: Sequence[float], theirs: Sequence[float]) -> bool:
     return holds
 
 
-async def cpu_s(scenario: Scenario, pid: int, url: str, count: int) -> float:
+async def cpu_s(scenario: Scenario, pid: int, url: str, caller: Caller, count: int) -> float:
     """CPU seconds that process `pid` takes per request."""
     before = _spent_s(pid)
-    await asyncio.gather(*[_send(scenario, url, count // CALLERS) for _ in range(CALLERS)])
+    sending = [_send(scenario, url, caller, count // CALLERS) for _ in range(CALLERS)]
+    await asyncio.gather(*sending)
     return (_spent_s(pid) - before) / (count // CALLERS * CALLERS)
 
 
@@ -135,11 +155,11 @@ def _spent_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-async def _send(scenario: Scenario, url: str, count: int) -> None:
+async def _send(scenario: Scenario, url: str, caller: Caller, count: int) -> None:
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     for _ in range(count):
-        writer.write(scenario.payload(host))
+        writer.write(scenario.payload(host, caller))
         await _answer(reader)
     writer.close()
     await writer.wait_closed()
@@ -153,7 +173,7 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
-async def made_scenarios(url: str) -> list[Scenario]:
+async def made_scenarios(url: str, caller: Caller) -> list[Scenario]:
     event = {
         "stream": "case-17",
         "type": "permit.requested",
@@ -165,7 +185,7 @@ async def made_scenarios(url: str) -> list[Scenario]:
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     create = Scenario("create", "POST", "/v1/lattices", {"shape": [100, 100, 100]})
-    writer.write(create.payload(host))
+    writer.write(create.payload(host, caller))
     lattice_id = orjson.loads(await _answer(reader))["latticeId"]
     writer.close()
     start, goal = {"coordinates": [0, 0, 0]}, {"coordinates": [99, 98, 97]}
@@ -189,7 +209,8 @@ def by_hand_process(events_address: str, lattice_address: str, folder: Path) -> 
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "bench.gateway", "--serve"]
-    arguments = [str(port), events_address, lattice_address]
+    trusted = authority_of(folder).environ["GIRIH_TRUSTED_KEYS"]
+    arguments = [str(port), events_address, lattice_address, trusted]
     log = folder / "by-hand.log"
     return Process([*command, *arguments], {}, log, lambda: is_http_ready(url)), url
 
@@ -197,8 +218,9 @@ def by_hand_process(events_address: str, lattice_address: str, folder: Path) -> 
 class ByHand:
     """What one would write for these calls, with care and without a gateway."""
 
-    def __init__(self, events_address: str, lattice_address: str) -> None:
+    def __init__(self, events_address: str, lattice_address: str, trusted: Path) -> None:
         self._addresses = (events_address, lattice_address)
+        self._keys = PyJWKSet.from_dict(orjson.loads(trusted.read_bytes()))
         self.events: Any = None
         self.lattice: Any = None
 
@@ -211,7 +233,8 @@ class ByHand:
             Route("/v1/lattices/{lattice_id}:findPath", self.find_path, methods=["POST"]),
             Route("/v1/lattices/{lattice_id}", self.get_lattice),
         ]
-        return Starlette(routes=routes, lifespan=self.lifespan)
+        middleware = [Middleware(Verifying, keys=self._keys)]
+        return Starlette(routes=routes, lifespan=self.lifespan, middleware=middleware)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -259,11 +282,36 @@ class ByHand:
         return await answered(request, self.lattice.FindPath, message, _path)
 
 
+class Verifying:
+    """Lets nobody in without a token, health aside."""
+
+    def __init__(self, app: ASGIApp, keys: PyJWKSet) -> None:
+        self._app = app
+        self._keys = {key.key_id: key for key in keys.keys}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith("/health"):
+            try:
+                self._verify(Headers(scope=scope).get("authorization", ""))
+            except (jwt.InvalidTokenError, KeyError):
+                await Response(status_code=401)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _verify(self, authorization: str) -> None:
+        token = authorization.removeprefix("Bearer ")
+        key = self._keys[jwt.get_unverified_header(token)["kid"]]
+        jwt.decode(token, key, algorithms=["EdDSA"], audience="gateway.girih")
+
+
 async def answered(request: Request, call: Any, message: Any, shown: Any) -> Response:  # noqa: ANN401
     """The call with its correlation id and deadline; a failure is told as JSON."""
     correlation_id = request.headers.get("x-correlation-id") or uuid4().hex
     headers = {"x-correlation-id": correlation_id}
-    metadata = (("x-correlation-id", correlation_id),)
+    metadata = (
+        ("x-correlation-id", correlation_id),
+        ("authorization", request.headers["authorization"]),
+    )
     try:
         reply = await call(message, timeout=30, metadata=metadata)
     except grpc.aio.AioRpcError as error:
@@ -354,10 +402,10 @@ def _moment(moment: Timestamp) -> str:
     return moment.ToDatetime().isoformat() + "Z"
 
 
-def serve(port: int, events_address: str, lattice_address: str) -> None:
+def serve(port: int, events_address: str, lattice_address: str, trusted: str) -> None:
     """Serve the hand-written routes until killed, told as the gateway's own server is."""
     uvicorn.run(
-        ByHand(events_address, lattice_address).app(),
+        ByHand(events_address, lattice_address, Path(trusted)).app(),
         host="127.0.0.1",
         port=port,
         loop="uvloop",
@@ -374,7 +422,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--requests", type=int, default=1_500)
-    parser.add_argument("--serve", nargs=3, metavar=("PORT", "EVENTS", "LATTICE"))
+    parser.add_argument("--serve", nargs=4, metavar=("PORT", "EVENTS", "LATTICE", "KEYS"))
     return parser.parse_args()
 
 

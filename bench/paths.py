@@ -35,7 +35,14 @@ from services.lattice.kernels.grid import Grid, prepare
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all
 from tests.acceptance.benchmark_maps import load_all
-from tests.processes import ending, events_process, lattice_process, own_postgres
+from tests.processes import (
+    Caller,
+    authority_of,
+    ending,
+    events_process,
+    lattice_process,
+    own_postgres,
+)
 
 OURS = "girih"
 Site = tuple[int, ...]
@@ -323,16 +330,25 @@ def with_scipy(graph: SparseGraph) -> Ask:
     return ask
 
 
-def through_grpc(lattice: str, job: Job) -> Contender:
+@dataclass(frozen=True)
+class Lattice:
+    """The running service, and who calls it."""
+
+    address: str
+    caller: Caller
+
+
+def through_grpc(lattice: Lattice, job: Job) -> Contender:
     """The whole way: a request to the service in another process, and its answer."""
     # One channel for all: that a connection is made is not part of a call.
-    service = LatticeServiceStub(grpc.insecure_channel(lattice))
+    service = LatticeServiceStub(grpc.insecure_channel(lattice.address))
 
     def build() -> Ask:
         request = pb.CreateLatticeRequest(shape=job.blocked.shape, blocked=job.bitmap)
         if job.moore:
             request.neighbourhood = pb.NEIGHBOURHOOD_MOORE
-        lattice_id = service.CreateLattice(request).lattice.lattice_id
+        made = service.CreateLattice(request, metadata=lattice.caller.metadata)
+        lattice_id = made.lattice.lattice_id
 
         def ask(start: Site, goal: Site) -> float:
             query = pb.FindPathRequest(
@@ -341,7 +357,8 @@ def through_grpc(lattice: str, job: Job) -> Contender:
                 goal=pb.Site(coordinates=goal),
                 sites_max=0,
             )
-            return float(service.FindPath(query).path.length)
+            answer = service.FindPath(query, metadata=lattice.caller.metadata)
+            return float(answer.path.length)
 
         return ask
 
@@ -349,8 +366,8 @@ def through_grpc(lattice: str, job: Job) -> Contender:
 
 
 @contextmanager
-def lattice_service() -> Iterator[str]:
-    """The lattice service and what it needs, as processes of their own; its address."""
+def lattice_service() -> Iterator[Lattice]:
+    """The lattice service and what it needs, as processes of their own."""
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
         lattice, address = lattice_process(events_address, folder)
@@ -358,7 +375,7 @@ def lattice_service() -> Iterator[str]:
             for process in (events, lattice):
                 process.start()
                 process.wait_ready()
-            yield address
+            yield Lattice(address, Caller(authority_of(folder)))
 
 
 def _arguments() -> argparse.Namespace:

@@ -47,7 +47,7 @@ async def fill(service: Service, event_count: int) -> None:
     for start in range(0, event_count, _BATCH):
         numbers = range(start, min(start + _BATCH, event_count))
         request = pb.AppendRequest(events=[event(f"case-{number // 6}") for number in numbers])
-        await events.Append(request)
+        await events.Append(request, metadata=service.caller.metadata)
 
 
 async def read_bare(connection: asyncpg.Connection, event_count: int) -> float:
@@ -71,7 +71,7 @@ async def read_log(service: Service, event_count: int) -> float:
 
     async def read() -> None:
         count = 0
-        async for response in events.Read(pb.ReadRequest()):
+        async for response in events.Read(pb.ReadRequest(), metadata=service.caller.metadata):
             count += len(response.events)
         assert count == event_count
 

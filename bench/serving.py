@@ -13,7 +13,7 @@ import grpc.aio
 import uvloop
 
 from girih.events.v1 import events_pb2 as pb
-from tests.processes import ending, events_process, own_postgres
+from tests.processes import Caller, authority_of, ending, events_process, own_postgres
 
 RECORD_BYTES = 300
 _JSON = '{"resource":"Resource26","group":"Group 1","transition":"complete","note":"%s"}'
@@ -25,6 +25,7 @@ class Service:
 
     channel: grpc.aio.Channel
     database_url: str
+    caller: Caller
 
 
 @asynccontextmanager
@@ -36,7 +37,7 @@ async def events_service() -> AsyncIterator[Service]:
             process.start()
             await asyncio.to_thread(process.wait_ready)
             async with grpc.aio.insecure_channel(address) as channel:
-                yield Service(channel, postgres.url)
+                yield Service(channel, postgres.url, Caller(authority_of(folder)))
 
 
 def event(stream: str) -> pb.Event:

@@ -21,8 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli import health, ports, state, versions
+from cli import health, ports, rotation, state, versions
+from cli.failure import Failed
+from cli.keyfiles import VARIABLES, KeyFiles
 from cli.migrating import PACKAGE, SCHEMA
+from cli.options import url_of_gateway
 from cli.postgres import PostgresError, find_binaries
 from services.plumbing import database, logging
 from services.plumbing.errors import ServiceError
@@ -41,6 +44,8 @@ PROCESSES = {
 }
 
 _DEFAULTS = {
+    # What `girih up` runs as, unless it is told otherwise.
+    "GIRIH_ENVIRONMENT": "development",
     "EVENTS_ADDRESS": "127.0.0.1:50051",
     "LATTICE_ADDRESS": "127.0.0.1:50052",
     "GATEWAY_ADDRESS": "127.0.0.1:8000",
@@ -80,8 +85,9 @@ class Surroundings:
         found = state.read(data_dir)
         running = found if found is not None and found.is_running() else None
         told = running.environ if running else {}
+        made = KeyFiles.of(data_dir, environ).existing
         # What runs now was told so; the environment of this shell came after it.
-        return cls(data_dir, {**_DEFAULTS, **environ, **told}, running)
+        return cls(data_dir, {**_DEFAULTS, **made, **environ, **told}, running)
 
     def source(self, variable: str) -> str:
         return "girih up" if self.running and variable in self.running.environ else "environment"
@@ -108,6 +114,8 @@ def examine(around: Surroundings) -> Iterator[Finding]:
     """Everything there is to say, in the order in which one would ask."""
     yield from _versions()
     yield _running(around)
+    yield from _keys(around)
+    yield from _transport(around)
     for process, package in PROCESSES.items():
         yield from _settings(around, process, package)
     yield from _embedded(around)
@@ -144,6 +152,65 @@ def _running(around: Surroundings) -> Finding:
     return Finding("girih up", "well", told)
 
 
+def _keys(around: Surroundings) -> Iterator[Finding]:
+    """The keys that tokens are signed with, and the store of those that are trusted."""
+    files = KeyFiles.of(around.data_dir, around.environ)
+    if missing := files.missing():
+        grade: Grade = "note" if around.running is None else "wrong"
+        told = f"{', '.join(missing)} not set, and nothing in {files.directory}"
+        mend = "`girih up` makes them in development, `girih signing-keys create` elsewhere"
+        yield Finding("keys", grade, told, mend)
+        return
+    try:
+        keys = rotation.held(files)
+        opened = [path for path in files.paths.values() if _is_open(path) and path != files.trusted]
+    except (Failed, OSError) as error:
+        yield Finding("keys", "wrong", str(error), "correct the file, or name another")
+        return
+    yield from _judge_keys(files, keys)
+    if opened:
+        told = f"others than their owner can read {', '.join(map(str, opened))}"
+        yield Finding("keys", "wrong", told, f"chmod 600 {' '.join(map(str, opened))}")
+
+
+def _judge_keys(files: KeyFiles, keys: list[rotation.Held]) -> Iterator[Finding]:
+    signing = {key.issuer: key for key in keys if key.signs}
+    for issuer in files.private:
+        if issuer not in signing or signing[issuer].state == "retired":
+            told = f"nobody trusts the key that {issuer} signs with"
+            yield Finding("keys", "wrong", told, f"add its public half to {files.trusted}")
+    for key in keys:
+        if key.signs and key.state == "retiring":
+            told = f"{key.kid} of {key.issuer} signs, and retires all the same"
+            yield Finding("keys", "wrong", told, "`girih signing-keys rotate`")
+        elif key.state == "trusted, does not sign":
+            told = f"{key.kid} of {key.issuer} is trusted for ever, and signs nothing here"
+            yield Finding("keys", "note", told, f"`girih signing-keys retire {key.kid}`")
+    if signing.keys() == files.private.keys():
+        told = f"{len(keys)} trusted, one signs for each of {', '.join(sorted(signing))}"
+        yield Finding("keys", "well", told)
+
+
+def _is_open(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o077)
+
+
+def _transport(around: Surroundings) -> Iterator[Finding]:
+    """Who could read the calls on their way."""
+    transport = around.environ.get("GIRIH_TRANSPORT") or "plain"
+    edge = around.environ.get("GATEWAY_HTTP_TRANSPORT") or "plain"
+    addresses = [around.environ[f"{name.upper()}_ADDRESS"] for name in PROCESSES]
+    outside = [one for one in addresses if not ports.is_loopback(one)]
+    told = f"gRPC is {transport}, HTTP is {edge}"
+    if outside and "plain" in (transport, edge):
+        mend = "set GIRIH_TRANSPORT and GATEWAY_HTTP_TRANSPORT, or listen on the loopback"
+        yield Finding("transport", "wrong", f"{told}; {', '.join(outside)} is for others", mend)
+    else:
+        yield Finding(
+            "transport", "well", f"{told}; every address is the loopback's" if not outside else told
+        )
+
+
 def _settings(around: Surroundings, process: str, package: str) -> Iterator[Finding]:
     part = f"settings of {process}"
     try:
@@ -160,9 +227,15 @@ def _settings(around: Surroundings, process: str, package: str) -> Iterator[Find
             yield Finding(part, "note", warning)
 
 
+_BROUGHT = {"DATABASE_URL": "a PostgreSQL", **dict.fromkeys(VARIABLES, "keys of its own")}
+
+
 def _wrong_setting(around: Surroundings, part: str, problem: str) -> Finding:
-    if around.running is None and problem == "DATABASE_URL: is required":
-        return Finding(part, "note", "DATABASE_URL is not set; `girih up` brings a PostgreSQL")
+    variable = problem.removesuffix(": is required")
+    if around.running is None and variable in _BROUGHT:
+        return Finding(
+            part, "note", f"{variable} is not set; `girih up` brings {_BROUGHT[variable]}"
+        )
     return Finding(part, "wrong", problem, "set it in the environment, see the table in docs/")
 
 
@@ -286,8 +359,8 @@ def _processes(around: Surroundings) -> Iterator[Finding]:
     environ = around.environ
     for process in ("events", "lattice"):
         address = environ[f"{process.upper()}_ADDRESS"]
-        yield _probe(process, address, partial(health.grpc_problem, address))
-    gateway = f"http://{environ['GATEWAY_ADDRESS']}"
+        yield _probe(process, address, partial(health.grpc_problem, address, environ))
+    gateway = url_of_gateway(environ)
     yield _probe("gateway", gateway, partial(health.http_problem, f"{gateway}/health/ready"))
     for process in PROCESSES:
         url = f"http://127.0.0.1:{environ[f'{process.upper()}_METRICS_PORT']}/metrics"
@@ -303,7 +376,7 @@ def _probe(part: str, where: str, problem_of: Callable[[], str | None]) -> Findi
     told = f"{where} {problem_of_first}"
     if "does not answer" not in problem_of_first:
         return Finding(part, "wrong", told, "read its log; it says which part it misses")
-    port = ports.split(where.removeprefix("http://").removesuffix("/metrics"))[1]
+    port = ports.split(where.rpartition("//")[2].removesuffix("/metrics"))[1]
     holder = ports.holder(port)
     mend = f"port {port} is held by {holder}" if holder else "start it: `girih up`"
     return Finding(part, "wrong", told, mend)

@@ -1,6 +1,8 @@
 """Whether a process of girih is healthy, asked from outside. An answer is None or a problem."""
 
 import http.client
+import ssl
+from collections.abc import Mapping
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -8,13 +10,17 @@ _TIMEOUT_S = 2.0
 _BODY_BYTES_MAX = 2_000
 
 
-def grpc_problem(address: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
+def grpc_problem(
+    address: str, environ: Mapping[str, str], *, timeout_s: float = _TIMEOUT_S
+) -> str | None:
     """What grpc.health.v1 says of the whole process; None when it says SERVING."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from cli.transport import open_channel
+
     # A channel of its own: one that has failed waits before it tries again.
-    with grpc.insecure_channel(address) as channel:
+    with open_channel(address, environ) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         try:
             status = check(health_pb2.HealthCheckRequest(), timeout=timeout_s).status
@@ -36,7 +42,7 @@ def _reason(error: object) -> str:
 def http_problem(url: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
     """Why a GET does not answer 200; None when it does."""
     try:
-        with urlopen(url, timeout=timeout_s):  # noqa: S310 - the caller says http
+        with urlopen(url, timeout=timeout_s, context=_context(url)):  # noqa: S310 - it is http
             return None
     except HTTPError as error:
         with error:
@@ -44,3 +50,13 @@ def http_problem(url: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
         return f"answers {error.code}: {body}"
     except (URLError, OSError, http.client.HTTPException) as error:
         return f"does not answer ({getattr(error, 'reason', error)})"
+
+
+def _context(url: str) -> ssl.SSLContext | None:
+    """Whoever answers may prove nothing: it is asked how it is, and told no secret."""
+    if not url.startswith("https:"):
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

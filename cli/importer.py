@@ -7,15 +7,17 @@ but the source and the line, so whatever is sent again is recognised by the serv
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import grpc
 
 from cli.jsonlines import BadLine, Format, Line, draft, event_id, lines
 from cli.retrying import Patience, Refused, Unavailable, UnderWay
+from cli.transport import open_channel
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 from services.plumbing.correlation import CORRELATION_KEY
@@ -104,16 +106,19 @@ def import_lines(
     file: BinaryIO,
     job: Job,
     *,
+    environ: Mapping[str, str] = MappingProxyType({}),
     on_progress: Callable[[Report], None] = lambda _report: None,
     on_bad: Callable[[BadLine], None] = lambda _bad: None,
     on_trouble: Callable[[str], None] = lambda _message: None,
 ) -> Report:
     """Append the lines of `file` that are not stored yet. Memory does not grow with the file.
 
+    `environ` says how the calls are encrypted.
+
     Raises BadLine unless `job.skips_bad`, with everything before that line stored; Refused;
     Unavailable. Whatever was raised, the same import made again goes on where this ended.
     """
-    with grpc.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
+    with open_channel(address, environ, _CHANNEL_OPTIONS) as channel:
         run = _Import(channel, job, on_bad, on_trouble)
         return run.all(file, on_progress)
 

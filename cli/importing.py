@@ -1,6 +1,7 @@
 """`girih import` as people see it: progress, the rate at the end, and an exit code."""
 
 import json
+import os
 import sys
 import time
 import uuid
@@ -51,6 +52,7 @@ def run(path: Path, request: Request) -> int:
                 request.address,
                 file,
                 job,
+                environ=os.environ,
                 on_progress=lambda report: outcome.see(report, shown),
                 on_bad=lambda bad: shown.say(f"{path}: {bad}; passed over"),
                 on_trouble=lambda message: shown.say(f"{request.address}: {message}"),

@@ -64,6 +64,11 @@ class KeyFiles:
         """What processes are told."""
         return {name: str(path) for name, path in self.paths.items()}
 
+    @property
+    def existing(self) -> dict[str, str]:
+        """The files of ours that are there, by variable."""
+        return {name: str(self.paths[name]) for name in self.ours if self.paths[name].exists()}
+
     def missing(self) -> list[str]:
         """The variables that are not set and whose files nobody has made."""
         return [name for name in VARIABLES if name in self.ours and not self.paths[name].exists()]

@@ -110,6 +110,7 @@ def up(
         events_metrics_port=events_metrics_port,
         lattice_metrics_port=lattice_metrics_port,
         start_timeout_s=start_timeout_s,
+        http_transport=os.environ.get("GATEWAY_HTTP_TRANSPORT", ""),
     )
     try:
         run(

@@ -1,6 +1,7 @@
 """The options that many commands have, and what most of them begin with."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,15 +48,21 @@ def data_dir() -> Path:
     return Path(os.environ.get("GIRIH_DATA") or DATA_DIR)
 
 
+def url_of_gateway(environ: Mapping[str, str]) -> str:
+    """Where the gateway of these settings is called."""
+    from cli.ports import reachable
+
+    scheme = "https" if environ.get("GATEWAY_HTTP_TRANSPORT") == "tls" else "http"
+    return f"{scheme}://{reachable(environ['GATEWAY_ADDRESS'])}"
+
+
 def _running_url(data_dir: Path) -> str | None:
     from cli import state
-    from cli.ports import reachable
 
     running = state.read(data_dir)
     if running is None or not running.is_running():
         return None
-    scheme = "https" if running.environ.get("GATEWAY_HTTP_TRANSPORT") == "tls" else "http"
-    return f"{scheme}://{reachable(running.environ['GATEWAY_ADDRESS'])}"
+    return url_of_gateway(running.environ)
 
 
 def _well_formed(url: str) -> str:

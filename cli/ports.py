@@ -1,6 +1,7 @@
 """Whether an address can be listened on, and who is in the way."""
 
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Iterator
@@ -22,6 +23,15 @@ def reachable(address: str) -> str:
     host, port = split(address)
     own = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - this listens nowhere
     return f"{own[host]}:{port}" if host in own else address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nobody but this machine can call who listens there."""
+    host, _ = split(address)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def obstacle(address: str) -> str | None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 import cli
 from cli import health, keyfiles, logs, ports, state
+from cli.options import url_of_gateway
 from cli.postgres import EmbeddedPostgres
 from cli.supervisor import Database, GaveUp, Limits, Member, Program, Supervisor
 
@@ -34,10 +35,12 @@ class Plan:
     events_metrics_port: int
     lattice_metrics_port: int
     start_timeout_s: float
+    http_transport: str = ""
+    """What GATEWAY_HTTP_TRANSPORT says, where it says something."""
 
     @property
     def url(self) -> str:
-        return f"http://{self.gateway_address}"
+        return url_of_gateway(self.settings())
 
     def settings(self) -> dict[str, str]:
         """What the processes are told, beside the database's URL and the environment."""
@@ -51,6 +54,7 @@ class Plan:
             "GATEWAY_EVENTS_ADDRESS": self.events_address,
             "GATEWAY_LATTICE_ADDRESS": self.lattice_address,
             "GATEWAY_METRICS_PORT": str(self.gateway_metrics_port),
+            **({"GATEWAY_HTTP_TRANSPORT": self.http_transport} if self.http_transport else {}),
         }
 
     def listening(self) -> list[tuple[str, str]]:
@@ -173,8 +177,8 @@ class _Up:
     def _make_members(self) -> Sequence[Member]:
         plan = self._plan
         probes = {
-            "events": lambda: health.grpc_problem(plan.events_address),
-            "lattice": lambda: health.grpc_problem(plan.lattice_address),
+            "events": lambda: health.grpc_problem(plan.events_address, self._environ),
+            "lattice": lambda: health.grpc_problem(plan.lattice_address, self._environ),
             "gateway": lambda: health.http_problem(f"{plan.url}/health/ready"),
         }
         modules = {"events": "services.events", "lattice": "services.lattice"}
@@ -192,7 +196,9 @@ class _Up:
         return programs if self._postgres is None else [Database(self._postgres), *programs]
 
     def _write_state(self) -> None:
-        told = {**self._plan.settings(), "GIRIH_ENVIRONMENT": self._environ["GIRIH_ENVIRONMENT"]}
+        also = ("GIRIH_ENVIRONMENT", "GIRIH_TRANSPORT", *keyfiles.VARIABLES)
+        told = {name: self._environ[name] for name in also if name in self._environ}
+        told |= self._plan.settings()
         if self._postgres is not None:
             # A URL from outside may hold a password; ours holds none.
             told["DATABASE_URL"] = self._postgres.url

@@ -17,7 +17,9 @@ import grpc
 import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cli.credentials import Credential, CredentialsFile
 from cli.postgres import EmbeddedPostgres
+from services.plumbing.tokens import LIFETIME_S_MAX
 from tests.authority import Authority
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +105,46 @@ def is_http_ready(url: str) -> bool:
 def authority_of(folder: Path) -> Authority:
     """Whose tokens the processes of a folder take, unless they are told otherwise."""
     return Authority.create(folder / "keys")
+
+
+@dataclass
+class Caller:
+    """Calls as one tenant, with a token that is renewed before it expires."""
+
+    authority: Authority
+    tenant: str = "default"
+    _token: str = field(default="", repr=False)
+    _good_until_s: float = 0.0
+
+    @property
+    def token(self) -> str:
+        if time.monotonic() > self._good_until_s:
+            self._token = self.authority.token(self.tenant)
+            self._good_until_s = time.monotonic() + LIFETIME_S_MAX / 2
+        return self._token
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str]]:
+        """For a gRPC call."""
+        return (("authorization", f"Bearer {self.token}"),)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For an HTTP request."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+def signed_in(authority: Authority, tenant: str, file: Path) -> dict[str, str]:
+    """What tells the command to call as a tenant, where no gateway is: a session in a file,
+    which ends with its token."""
+    url = "http://127.0.0.1:1"
+    with CredentialsFile(file).locked() as sessions:
+        sessions[url] = Credential(
+            access_token=authority.token(tenant),
+            refresh_token="",
+            expires_at_s=time.time() + LIFETIME_S_MAX,
+        )
+    return {"GIRIH_URL": url, "GIRIH_CREDENTIALS": str(file)}
 
 
 _DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development", "GIRIH_LOG_FORMAT": "json"}

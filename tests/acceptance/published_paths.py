@@ -2,16 +2,19 @@
 
     python -m tests.acceptance.published_paths --maps FOLDER [--url URL] [--per-map 200]
 
-Without `--url` it starts a girih of its own. Every answered path is also walked, step by
-step, on the map. Exits 1 when any length differs by more than 1e-5, relative.
+Without `--url` it starts a girih of its own; with it, it asks as who is logged in there, in a
+tenant whose plan allows lattices as large as the maps (`girih tenants set-plan`). Every
+answered path is also walked, step by step, on the map. Exits 1 when any length differs by
+more than 1e-5, relative.
 """
 
 import argparse
 import base64
 import math
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,9 @@ from typing import Any
 
 import httpx
 
+from cli.session import chosen
 from tests.acceptance.benchmark_maps import BenchmarkMap, Query, load_all, walked_length
-from tests.processes import own_postgres, running_system
+from tests.processes import Caller, own_postgres, running_system
 
 TOLERANCE = 1e-5
 
@@ -35,6 +39,18 @@ class Verdict:
     methods: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Gateway:
+    """Where to ask, and as whom: a tenant whose plan does not limit the extent of lattices."""
+
+    url: str
+    token: Callable[[], str]
+
+    def sign(self, request: httpx.Request) -> httpx.Request:
+        request.headers["Authorization"] = f"Bearer {self.token()}"
+        return request
+
+
 def main() -> int:
     arguments = _arguments()
     maps = load_all(arguments.maps)
@@ -42,16 +58,18 @@ def main() -> int:
         print(f"no maps with scenarios in {arguments.maps}", file=sys.stderr)
         return 2
     if arguments.url:
-        return compare_all(arguments.url, maps, arguments.per_map)
+        gateway = Gateway(arguments.url, chosen(arguments.url, os.environ).for_gateway)
+        return compare_all(gateway, maps, arguments.per_map)
     with own_postgres() as (postgres, folder), running_system(postgres.url, folder) as system:
-        return compare_all(system.url, maps, arguments.per_map)
+        caller = Caller(system.authority)
+        return compare_all(Gateway(system.url, lambda: caller.token), maps, arguments.per_map)
 
 
-def compare_all(url: str, maps: Sequence[BenchmarkMap], per_map: int) -> int:
+def compare_all(gateway: Gateway, maps: Sequence[BenchmarkMap], per_map: int) -> int:
     """Compare map by map, say what came of each, and answer the exit code."""
     wrong = 0
     for benchmark in maps:
-        verdict = compare(url, benchmark, per_map)
+        verdict = compare(gateway, benchmark, per_map)
         wrong += len(verdict.wrong)
         print(
             f"{benchmark.name:20} {verdict.asked:5} of {len(benchmark.queries):5} queries, "
@@ -63,12 +81,12 @@ def compare_all(url: str, maps: Sequence[BenchmarkMap], per_map: int) -> int:
     return 1 if wrong else 0
 
 
-def compare(url: str, benchmark: BenchmarkMap, per_map: int) -> Verdict:
+def compare(gateway: Gateway, benchmark: BenchmarkMap, per_map: int) -> Verdict:
     """Create the map's lattice, ask evenly chosen queries, and compare every answer."""
     begun = time.monotonic()
     stride = max(1, len(benchmark.queries) // per_map) if per_map else 1
     queries = benchmark.queries[::stride]
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=gateway.url, auth=gateway.sign, timeout=60) as client:
         lattice_id = _create(client, benchmark)
 
         def ask(query: Query) -> tuple[str, str]:

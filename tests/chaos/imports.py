@@ -8,8 +8,10 @@ by event, the one that an undisturbed import leaves.
 import asyncio
 import hashlib
 import json
+import os
 import random
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -17,10 +19,17 @@ import grpc
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc
-from tests.processes import Process, ending, events_process, own_postgres
+from tests.processes import (
+    Caller,
+    Process,
+    authority_of,
+    ending,
+    events_process,
+    own_postgres,
+    signed_in,
+)
 
-TENANT_KEY = "x-tenant-id"
-Log = list[tuple[int, str, int, str, str]]
+Content = list[tuple[int, str, int, str, str]]
 """Position, stream, revision, event id and payload of every event."""
 
 
@@ -28,23 +37,39 @@ class Disagreement(AssertionError):
     """A log is not what an undisturbed import leaves."""
 
 
+@dataclass(frozen=True)
+class Log:
+    """The log of one tenant, and how to get at it."""
+
+    address: str
+    caller: Caller
+    database_url: str
+    folder: Path
+
+    def of(self, tenant: str) -> "Log":
+        return replace(self, caller=Caller(self.caller.authority, tenant))
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+
 async def kill_during_imports(file: Path, rounds: int, seed: int) -> dict[str, float | str]:
     """Run `rounds` rounds. Answers what happened; raises `Disagreement`."""
     dice = random.Random(seed)
     with own_postgres() as (postgres, folder):
         service, address = events_process(postgres.url, folder)
+        log = Log(address, Caller(authority_of(folder), "calm"), postgres.url, folder)
         with ending(service):
             service.start()
             await asyncio.to_thread(service.wait_ready)
-            calm = await _import(file, address, "calm")
-            expected = await read_log(address, "calm")
-            again = await _import(file, address, "calm")
+            calm = await _import(file, log)
+            expected = await read_log(log)
+            again = await _import(file, log)
             _demand(again["appended"] == 0, f"a second import appended {again['appended']}")
-            _demand(await read_log(address, "calm") == expected, "a second import changed the log")
+            _demand(await read_log(log) == expected, "a second import changed the log")
             stopped_at = [
-                await _round(
-                    file, service, address, postgres.url, f"round-{number}", expected, dice
-                )
+                await _round(file, service, log.of(f"round-{number}"), expected, dice)
                 for number in range(rounds)
             ]
     return {
@@ -58,32 +83,28 @@ async def kill_during_imports(file: Path, rounds: int, seed: int) -> dict[str, f
 
 
 async def _round(
-    file: Path,
-    service: Process,
-    address: str,
-    database_url: str,
-    tenant: str,
-    expected: Log,
-    dice: random.Random,
+    file: Path, service: Process, log: Log, expected: Content, dice: random.Random
 ) -> int:
     """Answers how many events were stored when the service was killed."""
-    importing = asyncio.create_task(_import(file, address, tenant))
-    await _until_head_reaches(address, tenant, dice.randrange(1, len(expected) // 2))
+    importing = asyncio.create_task(_import(file, log))
+    await _until_head_reaches(log, dice.randrange(1, len(expected) // 2))
     await asyncio.to_thread(service.kill)
-    stopped_at = await _stored(database_url, tenant)
+    stopped_at = await _stored(log)
     service.start()
     await asyncio.to_thread(service.wait_ready)
     await importing
-    await _import(file, address, tenant)
-    _demand(await read_log(address, tenant) == expected, f"{tenant} has another log")
+    await _import(file, log)
+    _demand(await read_log(log) == expected, f"{log.tenant} has another log")
     return stopped_at
 
 
-async def _import(file: Path, address: str, tenant: str) -> dict[str, float]:
+async def _import(file: Path, log: Log) -> dict[str, float]:
+    session = signed_in(log.caller.authority, log.tenant, log.folder / f"{log.tenant}.json")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", "import", str(file), "--json", "--batch", "100"),
-        *("--events-address", address, "--tenant", tenant),
+        *("--events-address", log.address),
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **session},
     )
     output, _ = await asyncio.wait_for(process.communicate(), 120)
     _demand(process.returncode == 0, f"the import ended with {process.returncode}")
@@ -91,42 +112,41 @@ async def _import(file: Path, address: str, tenant: str) -> dict[str, float]:
     return summary
 
 
-async def _until_head_reaches(address: str, tenant: str, position: int) -> None:
+async def _until_head_reaches(log: Log, position: int) -> None:
     # The log cannot be waited for otherwise: what fills it is another process.
-    while await _head(address, tenant) < position:  # noqa: ASYNC110
+    while await _head(log) < position:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
-async def _head(address: str, tenant: str) -> int:
-    async with grpc.aio.insecure_channel(address) as channel:
+async def _head(log: Log) -> int:
+    async with grpc.aio.insecure_channel(log.address) as channel:
         stub = events_pb2_grpc.EventStoreServiceStub(channel)
-        metadata = [(TENANT_KEY, tenant)]
-        reply = await stub.GetLog(pb.GetLogRequest(), metadata=metadata, timeout=5)
+        reply = await stub.GetLog(pb.GetLogRequest(), metadata=log.caller.metadata, timeout=5)
         return int(reply.head_position)
 
 
-async def _stored(database_url: str, tenant: str) -> int:
+async def _stored(log: Log) -> int:
     """The head of a log while no service runs that could be asked for it."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(log.database_url)
     try:
         head = "SELECT head FROM events.logs WHERE tenant = $1"
-        return int(await connection.fetchval(head, tenant) or 0)
+        return int(await connection.fetchval(head, log.tenant) or 0)
     finally:
         await connection.close()
 
 
-async def read_log(address: str, tenant: str) -> Log:
+async def read_log(log: Log) -> Content:
     """The whole log, checked to be dense."""
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(log.address) as channel:
         stub = events_pb2_grpc.EventStoreServiceStub(channel)
-        call = stub.Read(pb.ReadRequest(), metadata=[(TENANT_KEY, tenant)], timeout=60)
-        log = [
+        call = stub.Read(pb.ReadRequest(), metadata=log.caller.metadata, timeout=60)
+        found = [
             (e.position, e.event.stream, e.revision, e.event.id, e.event.json)
             async for page in call
             for e in page.events
         ]
-    _demand([e[0] for e in log] == list(range(1, len(log) + 1)), "positions are not dense")
-    return log
+    _demand([e[0] for e in found] == list(range(1, len(found) + 1)), "positions are not dense")
+    return found
 
 
 def _demand(holds: bool, otherwise: str) -> None:

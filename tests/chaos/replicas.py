@@ -21,7 +21,7 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc
 from tests.chaos import unprotected
 from tests.chaos.history import Attempt, History, Operation, Outcome, Place, Recorded
-from tests.processes import Process, ending, events_process, own_postgres
+from tests.processes import Caller, Process, authority_of, ending, events_process, own_postgres
 
 HOT_STREAM = "hot"
 MANY_STREAMS = 64
@@ -35,6 +35,7 @@ class Run:
 
     stubs: list[events_pb2_grpc.EventStoreServiceStub]
     dice: random.Random
+    caller: Caller
     operations: list[Operation] = field(default_factory=list)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
     kills: int = 0
@@ -61,7 +62,7 @@ async def race(
             if not is_protected:
                 await unprotected.remove_protection(postgres.url)
             async with _stubs([address for _, address in made]) as stubs:
-                run = Run(stubs, random.Random(seed))
+                run = Run(stubs, random.Random(seed), Caller(authority_of(folder)))
                 history = await _observe(run, replicas, writers, duration_s, kill_every_s)
                 return history, run.kills
 
@@ -91,7 +92,7 @@ async def _observe(
     await killing
     for replica in replicas:
         await asyncio.to_thread(replica.wait_ready)
-    final = [await _whole_log(stub) for stub in run.stubs]
+    final = [await _whole_log(stub, run.caller.metadata) for stub in run.stubs]
     tailed = await asyncio.wait_for(tailing, 60)
     return History(run.operations, final[0], tailed, elsewhere=final[1])
 
@@ -154,7 +155,7 @@ async def _try(run: Run, operation: Operation, request: pb.AppendRequest) -> tup
         # Now and then a caller gives up early: its append may be stored all the same.
         hurry = run.dice.random() < 0.02
         timeout = run.dice.uniform(0.002, 0.02) if hurry else CALL_S
-        reply = await run.any_stub().Append(request, timeout=timeout)
+        reply = await run.any_stub().Append(request, timeout=timeout, metadata=run.caller.metadata)
     except grpc.aio.AioRpcError as error:
         outcome: Outcome = "fail" if error.code() in _REFUSED else "unknown"
         return Attempt(started_s, time.monotonic(), outcome), _actual_revision(error)
@@ -194,7 +195,8 @@ async def _tail(run: Run) -> list[Recorded]:
         position = seen[-1].position + 1 if seen else 1
         before = len(seen)
         try:
-            call = run.any_stub().Read(pb.ReadRequest(from_position=position), timeout=CALL_S)
+            request = pb.ReadRequest(from_position=position)
+            call = run.any_stub().Read(request, timeout=CALL_S, metadata=run.caller.metadata)
             async for page in call:
                 seen.extend(_recorded(event) for event in page.events)
         except grpc.aio.AioRpcError:
@@ -207,9 +209,11 @@ async def _tail(run: Run) -> list[Recorded]:
     return seen
 
 
-async def _whole_log(stub: events_pb2_grpc.EventStoreServiceStub) -> list[Recorded]:
+async def _whole_log(
+    stub: events_pb2_grpc.EventStoreServiceStub, metadata: tuple[tuple[str, str]]
+) -> list[Recorded]:
     # A replica just started again is there; the channel may still wait before it looks.
-    call = stub.Read(pb.ReadRequest(), timeout=120, wait_for_ready=True)
+    call = stub.Read(pb.ReadRequest(), timeout=120, metadata=metadata, wait_for_ready=True)
     return [_recorded(event) async for page in call for event in page.events]
 
 

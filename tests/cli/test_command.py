@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import free_port
+from cli import exit_codes
+from tests.authority import Authority
+from tests.processes import free_port, signed_in
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -35,13 +37,20 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def session(authority: Authority, tmp_path: Path) -> dict[str, str]:
+    """An environment in which somebody is logged in."""
+    return signed_in(authority, "somebody", tmp_path / "credentials.json")
+
+
 def test_help_names_the_commands_and_is_quick() -> None:
     began = time.monotonic()
     done = girih("--help")
     took_s = time.monotonic() - began
 
     assert done.returncode == 0
-    assert all(word in done.stdout for word in ("up", "import", "doctor", "migrate", "version"))
+    assert all(word in done.stdout for word in ("up", "import", "doctor", "login", "events"))
+    assert all(f"{code} " in done.stdout for code in exit_codes.MEANINGS)
     # Half a second on an idle machine is the promise; a busy one may take some more.
     assert took_s < 2.0
 
@@ -49,8 +58,8 @@ def test_help_names_the_commands_and_is_quick() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, cli.main; "
-        "print([name for name in ('grpc', 'asyncpg', 'pydantic', 'sqlalchemy', 'numba', 'girih')"
-        " if name in sys.modules])"
+        "heavy = 'grpc asyncpg pydantic httpx cryptography sqlalchemy numba girih'.split(); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -74,6 +83,15 @@ def test_version_can_be_read_by_programs() -> None:
         ("import", "-"),
         ("import", "--batch", "0", "pyproject.toml"),
         ("up", "--gateway-address", "nonsense"),
+        ("whoami", "--url", "nonsense"),
+        ("lattices", "create"),
+        ("lattices", "create", "--shape", "3", "--size", "3"),
+        ("lattices", "create", "--shape", "three"),
+        ("paths", "find", "x", "--from", "0,0"),
+        ("events", "append", "s", "t", "--expect", "nonsense"),
+        ("tenants", "set-plan", "x", "custom", "--axes", "3"),
+        ("tenants", "set-plan", "x", "free", "--axes", "3"),
+        ("register", "ada@girih.dev", "--password", "plain"),
     ],
     ids=" ".join,
 )
@@ -84,20 +102,23 @@ def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
     assert done.stdout == ""
 
 
-def test_a_service_that_is_away_is_69_and_says_how_to_go_on(file: Path) -> None:
+def test_a_service_that_is_away_is_69_and_says_how_to_go_on(
+    file: Path, session: dict[str, str]
+) -> None:
     address = f"127.0.0.1:{free_port()}"
-    done = girih("import", str(file), "--retry-for", "0.2", "--events-address", address)
+    done = girih("import", str(file), "--retry-for", "0.2", "--events-address", address, **session)
 
     assert done.returncode == 69
     assert f"events at {address} is away" in done.stderr
     assert "Import again to go on" in done.stderr
 
 
-def test_stdin_can_be_imported_under_a_name() -> None:
+def test_stdin_can_be_imported_under_a_name(session: dict[str, str]) -> None:
     address = f"127.0.0.1:{free_port()}"
     done = girih(
         *("import", "-", "--source", "cases", "--retry-for", "0", "--events-address", address),
         stdin='{"stream":"s","type":"T"}\n',
+        **session,
     )
 
     # It was read: what ends it is the service that is away.
@@ -105,9 +126,12 @@ def test_stdin_can_be_imported_under_a_name() -> None:
     assert f"events at {address} is away" in done.stderr
 
 
-def test_the_outcome_of_an_import_can_be_read_by_programs(file: Path) -> None:
+def test_the_outcome_of_an_import_can_be_read_by_programs(
+    file: Path, session: dict[str, str]
+) -> None:
     address = f"127.0.0.1:{free_port()}"
-    done = girih("import", str(file), "--retry-for", "0", "--events-address", address, "--json")
+    words = ("--retry-for", "0", "--events-address", address, "--json")
+    done = girih("import", str(file), *words, **session)
 
     told = json.loads(done.stdout)
     assert told["source"] == "cases.jsonl"
@@ -141,3 +165,40 @@ def test_migrating_a_database_that_is_away_is_69(tmp_path: Path) -> None:
 
     assert done.returncode == 69
     assert "Traceback" not in done.stderr
+
+
+COMMANDS = [
+    *(("whoami",), ("token",), ("logout",), ("usage",), ("keys", "list"), ("members", "list")),
+    *(("lattices", "list"), ("events", "list"), ("events", "tail"), ("import", "pyproject.toml")),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_who_is_not_logged_in_is_told_how_to_and_77(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = girih(*words, GIRIH_CREDENTIALS=str(tmp_path / "none.json"), GIRIH_URL="http://[::1]:1")
+
+    assert done.returncode == 77
+    assert "Log in first: girih register, or girih login." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gateway_that_is_away_is_69(session: dict[str, str]) -> None:
+    done = girih("whoami", **session)
+
+    assert done.returncode == 69
+    assert done.stderr.startswith("http://127.0.0.1:1 does not answer")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_password_is_never_asked_of_a_program() -> None:
+    done = girih("login", "ada@girih.dev", GIRIH_URL="http://127.0.0.1:1", GIRIH_PASSWORD="")
+
+    assert done.returncode == 2
+    assert "--password-stdin" in done.stderr
+
+
+def test_a_payload_that_is_no_json_is_65(session: dict[str, str]) -> None:
+    done = girih("events", "append", "s", "t", "{}, {}", **session)
+
+    assert done.returncode == 65
+    assert "the payload is not JSON" in done.stderr

@@ -1,0 +1,46 @@
+"""How this command's gRPC calls are kept from others: as GIRIH_TRANSPORT says, like all calls."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import grpc
+
+from cli import exit_codes
+from cli.failure import Failed
+from services.plumbing.tls import WrongCertificate, read_certificates, read_key
+
+Option = tuple[str, int]
+
+
+def open_channel(
+    address: str, environ: Mapping[str, str], options: Sequence[Option] = ()
+) -> grpc.Channel:
+    """A channel to `address`, encrypted where the environment says so. Raises Failed."""
+    credentials = _credentials(environ)
+    if credentials is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, credentials, options=options)
+
+
+def _credentials(environ: Mapping[str, str]) -> grpc.ChannelCredentials | None:
+    transport = environ.get("GIRIH_TRANSPORT") or "plain"
+    if transport not in {"tls", "mtls"}:
+        return None
+    shown = transport == "mtls"
+    try:
+        key = _named(environ, "GIRIH_TLS_KEY") if shown else None
+        certificate = _named(environ, "GIRIH_TLS_CERTIFICATE") if shown else None
+        authorities = _named(environ, "GIRIH_TLS_CA") if shown else environ.get("GIRIH_TLS_CA")
+        return grpc.ssl_channel_credentials(
+            read_certificates(Path(authorities)) if authorities else None,
+            read_key(Path(key)) if key else None,
+            read_certificates(Path(certificate)) if certificate else None,
+        )
+    except WrongCertificate as error:
+        raise Failed(str(error), exit_codes.CONFIG) from error
+
+
+def _named(environ: Mapping[str, str], variable: str) -> str:
+    if named := environ.get(variable):
+        return named
+    raise Failed(f"{variable}: is required when GIRIH_TRANSPORT is mtls", exit_codes.CONFIG)
