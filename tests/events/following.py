@@ -1,7 +1,7 @@
 """Follows a log over gRPC, and keeps what comes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc.aio
@@ -13,12 +13,17 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 class Follower:
     """A call that follows, and what it has received."""
 
-    def __init__(self, events: EventStoreServiceStub, request: pb.ReadRequest) -> None:
+    def __init__(
+        self,
+        events: EventStoreServiceStub,
+        request: pb.ReadRequest,
+        metadata: Sequence[tuple[str, str]] | None = None,
+    ) -> None:
         request.follow = True
         self.received: list[pb.RecordedEvent] = []
         self.error: grpc.aio.AioRpcError | None = None
         self._more = asyncio.Event()
-        self._call = events.Read(request)
+        self._call = events.Read(request, metadata=metadata)
         self._reading = asyncio.create_task(self._read())
 
     @property
@@ -65,10 +70,12 @@ class Follower:
 
 @asynccontextmanager
 async def following(
-    events: EventStoreServiceStub, request: pb.ReadRequest | None = None
+    events: EventStoreServiceStub,
+    request: pb.ReadRequest | None = None,
+    metadata: Sequence[tuple[str, str]] | None = None,
 ) -> AsyncIterator[Follower]:
     """A follower inside the block, of the whole log from its beginning unless told else."""
-    follower = Follower(events, request or pb.ReadRequest())
+    follower = Follower(events, request or pb.ReadRequest(), metadata)
     try:
         yield follower
     finally:

@@ -1,24 +1,30 @@
 """Who follows a log gets every event once and in order, and soon; and holds nothing up."""
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
+import asyncpg
 import grpc
 import grpc.aio
 import pytest
 
+from cli.postgres import EmbeddedPostgres
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
+from services.events.database import LISTENER_NAME
 from services.events.settings import Settings
 from services.plumbing.channel import open_channel
 from services.plumbing.grpc_errors import from_rpc_error
 from services.plumbing.server import Server, running
 from tests.authority import Authority
 from tests.events.following import Follower, following
-from tests.events.making import append_of
-from tests.events.serving import until_serving
+from tests.events.making import append_of, message
+from tests.events.serving import development, eventually, until_serving
 
 
 @asynccontextmanager
@@ -41,9 +47,8 @@ async def refused(follower: Follower) -> grpc.aio.AioRpcError:
     return error
 
 
-def followed_tasks() -> list[str]:
-    names = {task.get_name() for task in asyncio.all_tasks()}
-    return sorted(names & {"tail", "read ahead"})
+async def value(server: Server, name: str) -> float:
+    return server.registry.get_sample_value(name) or 0.0
 
 
 async def test_what_is_stored_comes_first_and_then_what_is_committed(
@@ -140,3 +145,228 @@ async def test_nobody_waits_for_what_a_restored_log_will_never_hold_again(
 
     assert error.code() is grpc.StatusCode.ABORTED
     assert from_rpc_error(error).reason == "BEYOND_END"
+
+
+async def test_whoever_comes_while_others_append_misses_nothing_and_sees_nothing_twice(
+    events: EventStoreServiceStub,
+) -> None:
+    dice = random.Random(7)
+    count = 1_500
+
+    async def append() -> None:
+        for _ in range(count // 30):
+            streams = [dice.choice("abc") for _ in range(30)]
+            await asyncio.gather(*[events.Append(append_of(stream)) for stream in streams])
+
+    async def come(number: int) -> None:
+        await asyncio.sleep(dice.uniform(0, 1.5))
+        head = (await events.GetLog(pb.GetLogRequest())).head_position
+        first = dice.randint(1, head + 1)
+        stream = dice.choice(["", "", "a", "b"])
+        request = pb.ReadRequest(stream=stream, from_position=first)
+        async with following(events, request) as follower:
+            await appended.wait()
+            expected = [at for at, of in placed.items() if at >= first and stream in ("", of)]
+            assert await follower.until(len(expected)) == expected, f"follower {number}"
+
+    appended, placed = asyncio.Event(), dict[int, str]()
+    coming = [asyncio.create_task(come(number)) for number in range(80)]
+    await append()
+    async for response in events.Read(pb.ReadRequest()):
+        placed |= {one.position: one.event.stream for one in response.events}
+    assert list(placed) == list(range(1, count + 1))
+    appended.set()
+    await asyncio.gather(*coming)
+
+
+async def test_what_one_process_appends_is_followed_through_another_at_once(
+    events: EventStoreServiceStub, settings: Settings, authority: Authority
+) -> None:
+    async with serving(settings, authority) as (_, others), following(others) as follower:
+        await follower.accepted()
+        await events.Append(append_of("s"))
+        await follower.until(1)
+        delays_s = []
+        for count in range(2, 22):
+            started_s = time.monotonic()
+            await events.Append(append_of("s"))
+            await follower.until(count)
+            delays_s.append(time.monotonic() - started_s)
+
+        # By looking alone, half of them would take longer than 0.4 s.
+        assert sorted(delays_s)[10] < 0.2
+
+
+async def test_the_last_event_before_a_silence_comes_within_a_second_although_nobody_tells(
+    events: EventStoreServiceStub,
+    settings: Settings,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.events.wakeups.Wakeups._heard", lambda *_: None)
+    async with serving(settings, authority) as (_, others), following(others) as follower:
+        await follower.accepted()
+        for count in range(1, 6):
+            await events.Append(append_of("s"))
+            assert await follower.until(count, within_s=1.0) == list(range(1, count + 1))
+
+
+async def test_a_listener_that_was_cut_off_costs_a_second_and_hears_again(
+    events: EventStoreServiceStub, settings: Settings, authority: Authority, database_url: str
+) -> None:
+    async with serving(settings, authority) as (server, others), following(others) as follower:
+        await follower.accepted()
+
+        await cut_listeners_off(database_url)
+        await events.Append(append_of("s"))
+
+        assert await follower.until(1, within_s=1.0) == [1]
+
+        async def is_hearing() -> bool:
+            return await value(server, "events_notifications_connected") == 1
+
+        await eventually(is_hearing)
+
+
+async def cut_listeners_off(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        cut = await connection.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = $1 AND datname = current_database()",
+            LISTENER_NAME,
+        )
+    finally:
+        await connection.close()
+    assert len(cut) == 2
+
+
+async def test_a_follower_who_does_not_read_holds_nothing_up_and_misses_nothing(
+    settings: Settings, authority: Authority
+) -> None:
+    async with serving(settings, authority) as (server, events), following(events) as quick:
+        slow = events.Read(pb.ReadRequest(follow=True))
+        await slow.initial_metadata()
+        large = "x" * 30_000
+        for _ in range(40):
+            batch = [message("s", f'"{large}"') for _ in range(20)]
+            await events.Append(pb.AppendRequest(events=batch))
+            assert await value(server, "events_tail_window_bytes") < 5 * 2**20
+        assert await quick.until(800) == list(range(1, 801))
+
+        positions: list[int] = []
+        while len(positions) < 800:
+            response = await slow.read()
+            positions += [recorded.position for recorded in response.events]
+        slow.cancel()
+
+    assert positions == list(range(1, 801))
+
+
+async def test_events_of_any_size_are_followed(events: EventStoreServiceStub) -> None:
+    dice = random.Random(3)
+    sizes = [dice.choice([10, 600, 5_000, 70_000, 300_000, 3_000_000]) for _ in range(60)]
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(following(events))
+        for size in sizes:
+            await events.Append(pb.AppendRequest(events=[message("s", '"' + "x" * size + '"')]))
+        late = await stack.enter_async_context(following(events))
+        of_stream = await stack.enter_async_context(following(events, pb.ReadRequest(stream="s")))
+
+        for follower in (live, late, of_stream):
+            await follower.until(len(sizes))
+            assert [len(one.event.json) - 2 for one in follower.received] == sizes
+
+
+async def test_a_process_that_drains_ends_its_followers_at_once(
+    settings: Settings, authority: Authority
+) -> None:
+    async with serving(settings, authority) as (server, events), AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(following(events)) for _ in range(20)]
+        await events.Append(append_of("s"))
+        for follower in followers:
+            await follower.until(1)
+
+        server.stopping.set()
+
+        for follower in followers:
+            error = await follower.until_over(within_s=1.0)
+            assert error is not None
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            assert from_rpc_error(error).reason == "SHUTTING_DOWN"
+        async with following(events) as late:
+            assert from_rpc_error(await refused(late)).reason == "SHUTTING_DOWN"
+
+
+async def test_followers_who_leave_leave_nothing_behind(
+    settings: Settings, authority: Authority
+) -> None:
+    async with serving(settings, authority) as (server, events):
+        async with AsyncExitStack() as stack:
+            for _ in range(20):
+                follower = await stack.enter_async_context(following(events))
+                await events.Append(append_of("s"))
+                await follower.until(1)
+            assert await value(server, "events_followers") == 20
+            assert await value(server, "events_tail_window_bytes") > 0
+
+        async def is_clean() -> bool:
+            tails = [task for task in asyncio.all_tasks() if task.get_name() == "tail"]
+            gauges = ("events_followers", "events_tail_window_bytes")
+            return not tails and not any([await value(server, name) for name in gauges])
+
+        await eventually(is_clean, within_s=5.0)
+
+
+async def test_following_ends_with_the_token(
+    events: EventStoreServiceStub, authority: Authority
+) -> None:
+    metadata = authority.metadata(exp=int(time.time()) + 2, iat=int(time.time()))
+    async with following(events, metadata=metadata) as follower:
+        await events.Append(append_of("s"))
+        assert await follower.until(1) == [1]
+
+        error = await refused(follower)
+
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert from_rpc_error(error).reason == "TOKEN_EXPIRED"
+
+
+async def test_tenants_follow_their_own_logs(
+    events: EventStoreServiceStub, authority: Authority
+) -> None:
+    ours, theirs = authority.metadata("acme"), authority.metadata("globex")
+    async with following(events, metadata=ours) as follower:
+        await follower.accepted()
+        await events.Append(append_of("theirs"), metadata=theirs)
+        await events.Append(append_of("ours"), metadata=ours)
+
+        await follower.until(1)
+
+    assert [one.event.stream for one in follower.received] == ["ours"]
+
+
+async def test_following_goes_on_when_the_database_comes_back(
+    tmp_path: Path, authority: Authority
+) -> None:
+    with EmbeddedPostgres(tmp_path / "data") as postgres:
+        settings = development(postgres.url, authority)
+        async with serving(settings, authority) as (_, events), following(events) as follower:
+            await events.Append(append_of("s"))
+            await follower.until(1)
+
+            postgres.stop()
+            await asyncio.to_thread(postgres.start)
+            await eventually(lambda: is_appended(events))
+
+            positions = await follower.until(2)
+            assert positions[:2] == [1, 2]
+            assert not follower.is_over
+
+
+async def is_appended(events: EventStoreServiceStub) -> bool:
+    try:
+        await events.Append(append_of("s"))
+    except grpc.aio.AioRpcError:
+        return False
+    return True
