@@ -230,11 +230,11 @@ class System:
 
 
 @contextlib.contextmanager
-def running_system(database_url: str, folder: Path) -> Iterator[System]:
-    """A whole girih on one database, ended when the block ends."""
+def running_system(database_url: str, folder: Path, **environ: str) -> Iterator[System]:
+    """A whole girih on one database, ended when the block ends; `environ` is the gateway's."""
     events, events_address = events_process(database_url, folder)
     lattice, lattice_address = lattice_process(events_address, folder)
-    gateway, url = gateway_process(events_address, lattice_address, folder)
+    gateway, url = gateway_process(events_address, lattice_address, folder, **environ)
     addresses = (events, events_address, lattice, lattice_address, gateway, url)
     system = System(*addresses, authority_of(folder))
     with ending(*system.processes):

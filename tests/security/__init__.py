@@ -1,0 +1,1 @@
+"""Attacks on a whole girih, generated from its contract."""

@@ -1,0 +1,88 @@
+"""A whole girih with two tenants that do not know each other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.processes import System, own_postgres, running_system
+from tests.security.matrix import CANARY, Owned
+
+UNLIMITED = {
+    "GATEWAY_ADDRESS_CALLS_PER_MINUTE": "0",
+    "GATEWAY_USER_CALLS_PER_MINUTE": "0",
+    "GATEWAY_TENANT_CALLS_PER_MINUTE": "0",
+    "GATEWAY_LOGIN_FAILURE_COUNT_MAX": "0",
+}
+"""Attacks must be refused for what they are, not for how many they are."""
+
+PASSWORD = "girih-test-password-3141"
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Somebody who registered, and what belongs to them."""
+
+    tenant_id: str
+    user_id: str
+    access_token: str
+    refresh_token: str
+    owned: Owned
+
+
+@dataclass(frozen=True)
+class Town:
+    """A girih with two tenants."""
+
+    system: System
+    attacked: Tenant
+    attacker: Tenant
+
+
+@pytest.fixture(scope="package")
+def town() -> Iterator[Town]:
+    with (
+        own_postgres() as (postgres, folder),
+        running_system(postgres.url, folder, **UNLIMITED) as system,
+        httpx.Client(base_url=system.url, timeout=30) as client,
+    ):
+        yield Town(system, settled(client, "ada", CANARY), settled(client, "eve", "eve"))
+
+
+def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
+    """Register, and own one of everything that the contract can name, with a mark in it."""
+    who = {"email": f"{name}@girih.test", "password": PASSWORD}
+    registered = _post(client, "/auth/register", {**who, "name": name})
+    session = _post(client, "/auth/login", who)
+    client.headers["authorization"] = f"Bearer {session['access_token']}"
+    event = {"stream": "own-stream", "type": "planted", "json": {"by": mark}}
+    _post(client, "/v1/events:append", {"events": [event]})
+    lattice = _post(client, "/v1/lattices", {"dimensions": 2, "size": 4})
+    invited = {"email": f"{mark}-guest@girih.test", "role": "ROLE_VIEWER"}
+    invitation = _post(client, "/v1/invitations", invited)
+    key = _post(client, "/v1/keys", {"name": mark, "scopes": ["events.read"]})
+    del client.headers["authorization"]
+    owned = {
+        "stream": "own-stream",
+        "lattice_id": lattice["latticeId"],
+        "invitation_id": invitation["invitation"]["invitationId"],
+        "key_id": key["key"]["keyId"],
+        "user_id": registered["user"]["userId"],
+        "tenant_id": registered["tenant"]["tenantId"],
+    }
+    return Tenant(
+        tenant_id=owned["tenant_id"],
+        user_id=owned["user_id"],
+        access_token=session["access_token"],
+        refresh_token=session["refresh_token"],
+        owned=Owned(owned),
+    )
+
+
+def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = client.post(path, json=body)
+    assert response.is_success, response.text
+    found: dict[str, Any] = response.json()
+    return found

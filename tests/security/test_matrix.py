@@ -1,0 +1,255 @@
+"""Nobody reaches what is not theirs, on any rpc or route, whatever they send."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.app import read_contract
+from gateway.contract import scope_of
+from gateway.rules import rules_of
+from services.events.app import built
+from services.events.settings import Settings
+from services.plumbing import chain, tokens
+from services.plumbing.identity import PUBLIC, SIGNED_IN
+from services.plumbing.keys import TrustedKey, TrustedKeys
+from services.plumbing.server import running
+from tests.authority import Authority
+from tests.events.serving import development
+from tests.security import hostile
+from tests.security.conftest import Tenant, Town
+from tests.security.matrix import (
+    Attack,
+    Owned,
+    guarded,
+    path_of,
+    wrong_answers_of_routes,
+    wrong_answers_of_rpcs,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+EVENTS_RPCS = ("girih.events.", "girih.ops.")
+LATTICE_RPCS = ("girih.lattice.", "girih.ops.")
+VIEWER = {"events.read", "lattices.read", "members.read", "usage.read"}
+
+OPEN_PAGES = {
+    "/",
+    "/.well-known/jwks.json",
+    "/docs",
+    "/docs/docs.css",
+    "/docs/docs.js",
+    "/docs/session.js",
+    "/health",
+    "/health/database",
+    "/health/live",
+    "/health/ready",
+    "/openapi.json",
+}
+"""What the gateway shows to anybody. A page that is added is added here, on purpose."""
+
+
+def attacks_without_right(town: Town) -> Iterator[Attack]:
+    """Everything that proves nothing."""
+    attacked = town.attacked
+    yield Attack("no token")
+    yield Attack("empty token", metadata=[("authorization", "Bearer ")])
+    yield Attack("no scheme", *_both("authorization", attacked.access_token))
+    yield Attack("another scheme", *_both("authorization", f"Basic {attacked.access_token}"))
+    yield Attack("token in the query", query={"access_token": attacked.access_token})
+    yield Attack("token in a cookie", headers={"cookie": f"access_token={attacked.access_token}"})
+    yield Attack("a tenant and no token", *_both("x-tenant-id", attacked.tenant_id))
+    for name, token in hostile.tokens(
+        town.system.authority, attacked.tenant_id, attacked.refresh_token
+    ):
+        yield Attack.with_token(name, token)
+
+
+def attacks_of_somebody_else(town: Town) -> Iterator[Attack]:
+    """A good token of another tenant, and every way to say that one means this one."""
+    token, tenant_id = town.attacker.access_token, town.attacked.tenant_id
+    bearer = ("authorization", f"Bearer {token}")
+    yield Attack.with_token("other tenant's", token, is_somebody=True)
+    for name in (
+        "x-tenant-id",
+        "X-Tenant-ID",
+        "x-girih-tenant",
+        "x-user-id",
+        "x-forwarded-user",
+        "grpc-metadata-x-tenant-id",
+        "tenant",
+    ):
+        yield Attack(
+            f"{name} beside a token",
+            metadata=[bearer, (name.lower(), tenant_id)],
+            headers={"Authorization": bearer[1], name: tenant_id},
+            is_somebody=True,
+        )
+    for spelled in ("tenant", "tenantId", "tenant_id"):
+        yield Attack.with_token(
+            f"{spelled} in the body and query",
+            token,
+            is_somebody=True,
+            body={spelled: tenant_id},
+            query={spelled: tenant_id},
+        )
+
+
+def _both(name: str, value: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    return [(name, value)], {name: value}
+
+
+async def test_no_rpc_answers_a_call_that_proves_nothing(town: Town) -> None:
+    attacks, owned = list(attacks_without_right(town)), town.attacked.owned
+
+    for address, packages in _ports(town):
+        wrong, count = await wrong_answers_of_rpcs(address, attacks, owned, packages)
+
+        assert wrong == []
+        assert count >= 5 * len(attacks)
+
+
+async def test_no_route_answers_a_request_that_proves_nothing(town: Town) -> None:
+    attacks = list(attacks_without_right(town))
+
+    wrong, count = await wrong_answers_of_routes(town.system.url, attacks, town.attacked.owned)
+
+    assert wrong == []
+    assert count >= 25 * len(attacks)
+
+
+async def test_nobody_reaches_another_tenant(town: Town) -> None:
+    before = await _head(town, town.attacked)
+    attacks, owned = list(attacks_of_somebody_else(town)), town.attacked.owned
+
+    wrong, _ = await wrong_answers_of_routes(town.system.url, attacks, owned)
+    for address, packages in _ports(town):
+        wrong += (await wrong_answers_of_rpcs(address, attacks, owned, packages))[0]
+
+    assert wrong == []
+    assert await _head(town, town.attacked) == before
+
+
+async def test_a_viewer_changes_nothing(town: Town) -> None:
+    token = town.system.authority.token(town.attacked.tenant_id, sorted(VIEWER), role="viewer")
+    headers = {"authorization": f"Bearer {token}"}
+
+    async with httpx.AsyncClient(base_url=town.system.url, timeout=20) as client:
+        for rule in guarded(read_contract()):
+            response = await client.request(
+                rule.http_method, path_of(rule, town.attacked.owned), headers=headers
+            )
+            may = scope_of(rule.method) in VIEWER | {SIGNED_IN}
+            assert (response.status_code == 403) == (not may), (rule.template.text, response.text)
+
+
+async def test_the_owner_reads_the_canary(town: Town) -> None:
+    """The control: what the attacks look for is there to be found."""
+    mine = [Attack.with_token("own token", town.attacked.access_token, is_somebody=True)]
+
+    wrong, _ = await wrong_answers_of_routes(town.system.url, mine, town.attacked.owned)
+
+    assert {one.target.split("/v1/")[-1] for one in wrong} >= {"events", "keys", "invitations"}
+
+
+async def test_only_these_pages_are_open(town: Town) -> None:
+    async with httpx.AsyncClient(base_url=town.system.url, timeout=20) as client:
+        document = (await client.get("/openapi.json")).json()
+        shown = {
+            path
+            for path, item in document["paths"].items()
+            for method, operation in item.items()
+            if method != "parameters" and operation["security"] == []
+        }
+
+    public = {
+        rule.template.text for rule in rules_of(read_contract()) if scope_of(rule.method) == PUBLIC
+    }
+    assert shown - OPEN_PAGES == public
+    assert public == {
+        "/auth/invitations:accept",
+        "/auth/login",
+        "/auth/logout",
+        "/auth/refresh",
+        "/auth/register",
+        "/auth/token",
+    }
+
+
+def _no_check(*_arguments: object) -> None:
+    return None
+
+
+def _without_audience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_check_audience", _no_check)
+
+
+def _without_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_check_times", lambda claims, _now: claims["exp"])
+
+
+def _without_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "LIFETIME_S_MAX", 10**9)
+
+
+def _without_key_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    def any_key(self: tokens.Verifier, _kid: str) -> TrustedKey:
+        trusted: TrustedKeys = self._trusted
+        return next(key for key in trusted.current.values() if key.issuer == "gateway.girih")
+
+    monkeypatch.setattr(tokens.Verifier, "_key", any_key)
+
+
+def _without_reserved_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "RESERVED_TENANTS", "nobody-is-called-this")
+
+
+def _without_authorization(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "authorize", _no_check)
+
+
+@pytest.mark.parametrize(
+    ("remove", "shown_by"),
+    [
+        (_without_audience, "wrong audience"),
+        (_without_times, "not yet valid"),
+        (_without_expiry, "lifetime of ten years"),
+        (_without_key_names, "kid ''"),
+        (_without_reserved_tenants, "for a tenant of our own"),
+        (_without_authorization, "no token"),
+    ],
+)
+async def test_the_matrix_notices_a_check_that_is_gone(
+    remove: Any,
+    shown_by: str,
+    database_url: str,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remove(monkeypatch)
+    attacks = [
+        Attack("no token"),
+        *(Attack.with_token(name, bad) for name, bad in hostile.tokens(authority, "acme", "x.y")),
+    ]
+    settings: Settings = development(database_url, authority)
+
+    async with built(settings) as server, running(server, "127.0.0.1:0") as port:
+        wrong, _ = await wrong_answers_of_rpcs(
+            f"127.0.0.1:{port}", attacks, Owned({}), ["girih.events."]
+        )
+
+    assert shown_by in {one.attack for one in wrong}
+
+
+def _ports(town: Town) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        (town.system.events_address, EVENTS_RPCS),
+        (town.system.lattice_address, LATTICE_RPCS),
+    ]
+
+
+async def _head(town: Town, tenant: Tenant) -> Any:
+    headers = {"authorization": f"Bearer {tenant.access_token}"}
+    async with httpx.AsyncClient(base_url=town.system.url, headers=headers) as client:
+        return (await client.get("/v1/log")).json()
