@@ -1,106 +1,28 @@
 """`girih up` with the real processes: ready, watched, stopped, killed, and up again."""
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli import process, state
-from tests.processes import free_port
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.homes import Home, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
+PASSWORD = "a strapwork of stars\n"
+LOGIN = ("rotating@girih.dev", "--password-stdin")
 PROCESSES = ["postgres", "events", "lattice", "gateway"]
-
-
-@dataclass(frozen=True)
-class Home:
-    """A data directory with ports of its own, for one `girih up` after another."""
-
-    data_dir: Path
-    environ: dict[str, str]
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "cli", *words, "--data", str(self.data_dir)]
-
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self.command(*words),
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    @property
-    def state(self) -> state.State:
-        found = state.read(self.data_dir)
-        assert found is not None, "nothing is up"
-        return found
-
-    def pid(self, name: str) -> int:
-        return next(child.pid for child in self.state.children if child.name == name)
-
-
-@dataclass
-class Up:
-    """A running `girih up` and what it said until it was ready."""
-
-    child: "subprocess.Popen[str]"
-    said: str
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
-        """Its exit code, and what it said after it was ready."""
-        self.child.send_signal(number)
-        said, _ = self.child.communicate(timeout=60)
-        return self.child.returncode, said
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    names = ("EVENTS", "LATTICE", "GATEWAY")
-    environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    environ |= {f"{name}_ADDRESS": f"127.0.0.1:{free_port()}" for name in names}
-    environ |= {f"{name}_METRICS_PORT": str(free_port()) for name in names}
-    return Home(tmp_path_factory.mktemp("up"), {**environ, "COLUMNS": "120"})
-
-
-@contextlib.contextmanager
-def running(home: Home) -> Iterator[Up]:
-    """`girih up` once it is ready; killed after the block if it still runs."""
-    child = subprocess.Popen(
-        home.command("up", "--start-timeout-s", "200"),
-        cwd=ROOT,
-        env=home.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert child.stdout is not None
-    try:
-        said = ""
-        for line in child.stdout:
-            said += line
-            if "Ctrl-C" in line:
-                break
-        yield Up(child, said)
-    finally:
-        child.kill()
-        child.wait()
-        child.stdout.close()
+    return Home.made(tmp_path_factory.mktemp("up"))
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
@@ -121,6 +43,13 @@ def fetch(url: str) -> str:
         return str(reply.read().decode())
 
 
+def register(home: Home, name: str) -> None:
+    """Make a tenant of this test's own, and call as it from here on."""
+    words = ("register", f"{name}@girih.dev", "--password-stdin")
+    done = home.run(*words, stdin=PASSWORD)
+    assert done.returncode == 0, done.stderr
+
+
 def write_cases(path: Path, count: int) -> Path:
     path.write_text(
         "".join(
@@ -134,9 +63,8 @@ def write_cases(path: Path, count: int) -> Path:
 
 def test_it_says_where_everything_is_and_ctrl_c_stops_it_cleanly(home: Home) -> None:
     with running(home) as up:
-        url = f"http://{home.environ['GATEWAY_ADDRESS']}"
-        assert f"{url}/docs" in up.said
-        assert fetch(f"{url}/docs")
+        assert f"{home.url}/docs" in up.said
+        assert fetch(f"{home.url}/docs")
         started = home.state.children
         assert [child.name for child in started] == PROCESSES
 
@@ -160,11 +88,12 @@ def test_one_data_directory_is_up_once(home: Home) -> None:
 def test_whatever_is_killed_comes_back_and_nothing_is_lost(home: Home, tmp_path: Path) -> None:
     path = write_cases(tmp_path / "cases.jsonl", 300)
     with running(home) as up:
-        first = home.run("import", str(path), "--tenant", "killed", "--json")
+        register(home, "killed")
+        first = home.run("import", str(path), "--json")
         for name in PROCESSES:
             kill_and_wait_for_another(home, name)
         assert wait_until(lambda: home.run("doctor").returncode == 0)
-        again = home.run("import", str(path), "--tenant", "killed", "--json")
+        again = home.run("import", str(path), "--json")
         _, said = up.stop()
 
     assert json.loads(first.stdout)["appended"] == 300
@@ -177,14 +106,15 @@ def test_kill_9_leaves_nothing_running_and_the_next_start_recovers(
 ) -> None:
     path = write_cases(tmp_path / "cases.jsonl", 300)
     with running(home) as up:
-        home.run("import", str(path), "--tenant", "recovered")
+        register(home, "recovered")
+        home.run("import", str(path))
         pids = [home.pid(name) for name in PROCESSES]
         up.child.kill()
         up.child.wait()
         assert wait_until(lambda: not any(process.is_alive(pid) for pid in pids))
 
     with running(home) as up:
-        again = home.run("import", str(path), "--tenant", "recovered", "--json")
+        again = home.run("import", str(path), "--json")
         up.stop()
 
     assert json.loads(again.stdout)["already_stored"] == 300
@@ -207,3 +137,42 @@ def test_a_wrong_setting_ends_it_with_78_and_the_reason(home: Home) -> None:
 
     assert done.returncode == 78
     assert "EVENTS_POOL_SIZE_MAX" in done.stderr
+
+
+def test_it_makes_keys_once_and_goes_on_with_them(home: Home) -> None:
+    with running(home) as up:
+        up.stop()
+    before = {path.name: path.read_bytes() for path in (home.data_dir / "keys").iterdir()}
+
+    with running(home) as up:
+        up.stop()
+
+    after = {path.name: path.read_bytes() for path in (home.data_dir / "keys").iterdir()}
+    assert after == before
+    assert {"gateway.pem", "lattice.pem", "trusted.json", "refresh.secret"} <= before.keys()
+
+
+def test_it_makes_no_keys_for_production(home: Home, tmp_path: Path) -> None:
+    environ = {**home.environ, "GIRIH_DATA": str(tmp_path), "GIRIH_ENVIRONMENT": "production"}
+
+    done = Home(tmp_path, environ).run("up")
+
+    assert done.returncode == 78
+    assert "set GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, GIRIH_TRUSTED_KEYS" in done.stderr
+    assert not (tmp_path / "keys").exists()
+
+
+def test_keys_rotate_while_it_runs_and_no_call_notices(home: Home) -> None:
+    with running(home):
+        register(home, "rotating")
+        before = home.run("lattices", "create", "-d", "2", "-n", "5", "--json")
+
+        rotated = home.run("signing-keys", "rotate")
+        # The processes sign with the new keys once they have read them.
+        assert wait_until(lambda: home.run("login", *LOGIN, stdin=PASSWORD).returncode == 0)
+        after = home.run("lattices", "list", "--json")
+
+    assert rotated.returncode == 0, rotated.stderr
+    assert len(rotated.stdout.split()) == 2
+    created = json.loads(before.stdout)["latticeId"]
+    assert [one["latticeId"] for one in json.loads(after.stdout)["lattices"]] == [created]

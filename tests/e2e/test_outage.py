@@ -71,7 +71,8 @@ def test_no_call_hangs_while_the_database_is_gone(
         ("POST", "/v1/lattices", {"shape": [3, 3]}),
     ):
         begun = time.monotonic()
-        reply = httpx.request(method, f"{system.url}{path}", json=body, timeout=30)
+        headers = system.authority.headers("outage")
+        reply = httpx.request(method, f"{system.url}{path}", json=body, headers=headers, timeout=30)
 
         assert reply.status_code == 503, (path, reply.text)
         assert reply.json()["error"]["code"] == "UNAVAILABLE"

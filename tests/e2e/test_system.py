@@ -21,7 +21,7 @@ def tenant() -> str:
 
 @pytest.fixture
 def client(system: System, tenant: str) -> Iterator[httpx.Client]:
-    headers = {"X-Tenant-ID": tenant}
+    headers = system.authority.headers(tenant)
     with httpx.Client(base_url=system.url, headers=headers, timeout=30) as client:
         yield client
 
@@ -109,10 +109,19 @@ def test_an_ill_formed_correlation_id_is_replaced_and_the_log_says_so(
     assert [line.get("replaced_correlation_id") for line in about] == ["not well formed!"]
 
 
+@pytest.mark.parametrize("name", ["X-Tenant-ID", "Grpc-Metadata-X-Tenant-ID"])
+def test_a_header_chooses_no_tenant(client: httpx.Client, system: System, name: str) -> None:
+    created = client.post("/v1/lattices", json={"shape": [4, 4]}).json()
+
+    claimed = client.get("/v1/lattices", headers={name: "stranger"})
+
+    assert [one["latticeId"] for one in claimed.json()["lattices"]] == [created["latticeId"]]
+
+
 def test_tenants_do_not_see_each_other(client: httpx.Client, system: System) -> None:
     created = client.post("/v1/lattices", json={"shape": [4, 4]}).json()
 
-    client.headers["X-Tenant-ID"] = "stranger"
+    client.headers.update(system.authority.headers("stranger"))
 
     assert client.get(f"/v1/lattices/{created['latticeId']}").status_code == 404
     assert client.get("/v1/lattices").json()["lattices"] == []

@@ -1,0 +1,94 @@
+"""What a client of such platforms tries first, word by word, against `girih up`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.homes import Home, running
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+REGISTER = {"email": "test@example.com", "password": "test123", "name": "Test User"}
+LOGIN = {"email": "test@example.com", "password": "test123"}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = Home.made(tmp_path_factory.mktemp("front-door"))
+    with running(home):
+        yield home.url
+
+
+def signed_in(url: str, login: dict[str, str]) -> httpx.Client:
+    reply = httpx.post(f"{url}/auth/login", json=login, timeout=30)
+    assert reply.status_code == 200, reply.text
+    headers = {"Authorization": f"Bearer {reply.json()['access_token']}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=30)
+
+
+def events_of(client: httpx.Client) -> list[dict[str, Any]]:
+    """What the clients' own calls left, without what the gateway notes about their safety."""
+    reply = client.get("/api/v1/events", headers={"Accept": "application/x-ndjson"})
+    assert reply.status_code == 200, reply.text
+    events = [httpx.Response(200, text=line).json() for line in reply.text.splitlines()]
+    return [event for event in events if event["event"]["stream"] != "security"]
+
+
+def test_from_registering_to_reading_the_events(url: str) -> None:
+    registered = httpx.post(f"{url}/auth/register", json=REGISTER, timeout=30)
+    assert registered.status_code == 201, registered.text
+    assert registered.json()["user"]["email"] == "test@example.com"
+    assert registered.json()["tenant"]["tenantId"]
+
+    with signed_in(url, LOGIN) as client:
+        created = client.post("/api/v1/lattices", json={"dimensions": 3, "size": 10})
+        assert created.status_code == 201, created.text
+        lattice = created.json()
+        assert (int(lattice["vertices"]), int(lattice["edges"])) == (1_000, 2_700)
+        assert int(lattice["bytesHeld"]) > 0
+
+        found = client.post(
+            f"/api/v1/lattices/{lattice['latticeId']}:findPath",
+            json={"start": {"coordinates": [0, 0, 0]}, "goal": {"coordinates": [9, 9, 9]}},
+        )
+        assert found.status_code == 200, found.text
+        assert found.json()["path"]["length"] == 27
+
+        created_in = [event["event"]["stream"] for event in events_of(client)]
+        assert sorted(created_in) == [f"lattice-{lattice['latticeId']}", "lattices"]
+
+        _stranger_sees_nothing(url, lattice["latticeId"])
+
+
+def _stranger_sees_nothing(url: str, lattice_id: str) -> None:
+    stranger = {**REGISTER, "email": "stranger@example.com"}
+    assert httpx.post(f"{url}/auth/register", json=stranger, timeout=30).status_code == 201
+    with signed_in(url, {**LOGIN, "email": "stranger@example.com"}) as client:
+        assert events_of(client) == []
+        assert client.get("/api/v1/lattices").json().get("lattices", []) == []
+        assert client.get(f"/api/v1/lattices/{lattice_id}").status_code == 404
+        assert client.get(f"/api/v1/streams/lattice-{lattice_id}").status_code == 404
+
+
+def test_a_stranger_without_a_token_is_told_to_log_in(url: str) -> None:
+    reply = httpx.get(f"{url}/api/v1/lattices", timeout=30)
+
+    assert reply.status_code == 401
+    assert reply.json()["error"]["details"]["reason"] == "TOKEN_REQUIRED"
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_wrong_password_and_an_unknown_user_are_answered_alike(url: str) -> None:
+    httpx.post(f"{url}/auth/register", json={**REGISTER, "email": "known@example.com"}, timeout=30)
+    wrong = httpx.post(
+        f"{url}/auth/login", json={"email": "known@example.com", "password": "wrong"}, timeout=30
+    )
+    unknown = httpx.post(
+        f"{url}/auth/login", json={"email": "nobody@example.com", "password": "wrong"}, timeout=30
+    )
+
+    assert (wrong.status_code, unknown.status_code) == (401, 401)
+    told = [reply.json()["error"] for reply in (wrong, unknown)]
+    assert told[0] | {"correlation_id": ""} == told[1] | {"correlation_id": ""}

@@ -1,0 +1,97 @@
+"""`girih up` for the tests: a data directory with ports of its own, and what runs on it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cli import state
+from tests.processes import ROOT, free_port
+
+
+@dataclass(frozen=True)
+class Home:
+    """A data directory with ports of its own, for one `girih up` after another, and a person
+    who uses the command on it."""
+
+    data_dir: Path
+    environ: dict[str, str]
+
+    @classmethod
+    def made(cls, data_dir: Path) -> Self:
+        names = ("EVENTS", "LATTICE", "GATEWAY")
+        ours = ("DATABASE_URL", "GIRIH_", *(f"{name}_" for name in names))
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        environ |= {f"{name}_ADDRESS": f"127.0.0.1:{free_port()}" for name in names}
+        environ |= {f"{name}_METRICS_PORT": str(free_port()) for name in names}
+        environ |= {"GIRIH_CREDENTIALS": str(data_dir / "credentials.json"), "COLUMNS": "120"}
+        return cls(data_dir, environ | {"GIRIH_DATA": str(data_dir)})
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.environ['GATEWAY_ADDRESS']}"
+
+    def run(self, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *words],
+            cwd=ROOT,
+            env=self.environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    @property
+    def state(self) -> state.State:
+        found = state.read(self.data_dir)
+        assert found is not None, "nothing is up"
+        return found
+
+    def pid(self, name: str) -> int:
+        return next(child.pid for child in self.state.children if child.name == name)
+
+
+@dataclass
+class Up:
+    """A running `girih up` and what it said until it was ready."""
+
+    child: "subprocess.Popen[str]"
+    said: str
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        """Its exit code, and what it said after it was ready."""
+        self.child.send_signal(number)
+        said, _ = self.child.communicate(timeout=60)
+        return self.child.returncode, said
+
+
+@contextlib.contextmanager
+def running(home: Home) -> Iterator[Up]:
+    """`girih up` once it is ready; killed after the block if it still runs."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cli", "up", "--start-timeout-s", "200"],
+        cwd=ROOT,
+        env=home.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert child.stdout is not None
+    try:
+        said = ""
+        for line in child.stdout:
+            said += line
+            if "Ctrl-C" in line:
+                break
+        yield Up(child, said)
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
