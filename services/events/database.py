@@ -147,7 +147,7 @@ class Database:
             raise UnsafeDatabase("; ".join(gaps.in_walls))
 
     async def _lend(self, pool: Pool) -> None:
-        await _see_that_the_role_is_taken(pool)
+        await walls.see_that_role_is_taken(pool)
         self._pool = pool
         self._opened.set()
         try:
@@ -168,14 +168,6 @@ class Database:
     async def _server_version(self) -> str:
         async with self.connection() as connection:
             return cast("str", await connection.fetchval(_sql("select_server_version")))
-
-
-async def _see_that_the_role_is_taken(pool: Pool) -> None:
-    """A pooler between us and the database may drop what we ask for when we connect."""
-    with database.translate():
-        role = await pool.fetchval(load("services.events.sql.walls", "select_current_role"))
-    if role != walls.ROLE:
-        raise UnsafeDatabase(f"connections work as {role} and not as {walls.ROLE}")
 
 
 def _sql(name: str) -> str:

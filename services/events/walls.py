@@ -9,7 +9,7 @@ from typing import cast
 
 import asyncpg
 
-from services.plumbing.database import RawConnection
+from services.plumbing.database import Pool, RawConnection, UnsafeDatabase, translate
 from services.plumbing.sql import load
 
 ROLE = "girih_events"
@@ -57,6 +57,17 @@ async def find_gaps(connection: RawConnection, newest_revision: str) -> Gaps:
         for name in _THIS_SCHEMA:
             gaps.in_walls += await _problems(connection, name, revision == newest_revision)
     return gaps
+
+
+async def see_that_role_is_taken(pool: Pool) -> None:
+    """Raises `UnsafeDatabase` when connections do not work as the role that they asked for.
+
+    A pooler between us and the database may drop what is asked for on connecting.
+    """
+    with translate():
+        role = await pool.fetchval(_sql("select_current_role"))
+    if role != ROLE:
+        raise UnsafeDatabase(f"connections work as {role} and not as {ROLE}")
 
 
 async def _revision(connection: RawConnection) -> str:

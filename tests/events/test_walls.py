@@ -1,0 +1,434 @@
+"""The walls between tenants are looked at before the process works, and every gap is told."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from cli.postgres import DATABASE, USER, EmbeddedPostgres
+from services.events import walls
+from services.events.database import MIGRATIONS, SCHEMA, Database
+from services.events.settings import Settings
+from services.events.walls import ROLE, Gaps, find_gaps
+from services.plumbing.database import UnsafeDatabase, open_pool
+from services.plumbing.migrations import MigrationRefused, migrate, newest_revision
+from tests.authority import Authority
+from tests.events.roles import login, url_as
+from tests.events.serving import development, opened, production
+
+FORGETFUL = (
+    "the database loses acknowledged events: fsync, full_page_writes, synchronous_commit is off"
+)
+"""What is wrong in production with the server that the tests use, and nothing else."""
+
+
+@pytest.fixture(scope="module")
+def shared_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database that has been migrated, for tests that leave it as it was."""
+    name = f"shared_{secrets.token_hex(8)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
+    asyncio.run(migrate(url, MIGRATIONS, schema=SCHEMA))
+    yield url
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def shared_login(postgres: EmbeddedPostgres, shared_url: str) -> Iterator[str]:
+    """A login that may do nothing but work as the service."""
+    with login(postgres, ROLE) as name:
+        yield name
+
+
+@pytest.fixture
+async def breaching(shared_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the superuser, all of whose deeds are undone."""
+    connection = await asyncpg.connect(shared_url)
+    undone = connection.transaction()
+    await undone.start()
+    yield connection
+    await undone.rollback()
+    await connection.close()
+
+
+async def gaps_behind(breaching: asyncpg.Connection, name: str) -> Gaps:
+    """What the login `name` would find of what was done in this transaction."""
+    await breaching.execute(f"SET LOCAL SESSION AUTHORIZATION {name}")
+    return await find_gaps(breaching, newest_revision(MIGRATIONS))
+
+
+@pytest.fixture
+async def walled_url(database_url: str) -> str:
+    """A database of the test's own that has been migrated."""
+    await migrate(database_url, MIGRATIONS, schema=SCHEMA)
+    return database_url
+
+
+@pytest.fixture
+async def owner(walled_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the superuser who owns everything."""
+    connection = await asyncpg.connect(walled_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def app_url(shared_url: str, shared_login: str) -> str:
+    """The shared database as that login."""
+    return url_as(shared_url, shared_login)
+
+
+async def gaps_of(url: str) -> Gaps:
+    connection = await asyncpg.connect(url)
+    try:
+        return await find_gaps(connection, newest_revision(MIGRATIONS))
+    finally:
+        await connection.close()
+
+
+async def refusal(settings: Settings) -> str:
+    """Why a process will not work on its database."""
+    with pytest.raises(UnsafeDatabase) as caught:
+        await Database(settings).keep_open()
+    return str(caught.value)
+
+
+async def test_a_migrated_database_has_no_gaps(app_url: str) -> None:
+    assert await gaps_of(app_url) == Gaps()
+
+
+BREACHES = {
+    "ALTER TABLE events.records NO FORCE ROW LEVEL SECURITY": "not forced on events.records",
+    "ALTER TABLE events.logs DISABLE ROW LEVEL SECURITY": "not enabled on events.logs",
+    "CREATE TABLE events.notes ()": "not enabled on events.notes",
+    "CREATE MATERIALIZED VIEW events.heads AS SELECT * FROM events.logs": "events.heads is a table",
+    "CREATE VIEW events.heads AS SELECT * FROM events.logs": "events.heads is not a security_inv",
+    "CREATE VIEW events.heads WITH (security_invoker = off) AS SELECT * FROM events.logs": (
+        "events.heads is not a security_invoker"
+    ),
+    f"CREATE VIEW heads AS SELECT * FROM events.logs; GRANT SELECT ON heads TO {ROLE}": (
+        "the view heads is not a security_invoker"
+    ),
+    "CREATE FUNCTION events.f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'": (
+        "events.f() is SECURITY DEFINER"
+    ),
+    f"CREATE POLICY more ON events.records TO {ROLE} USING (true)": "more on events.records",
+    "ALTER POLICY logs_of_tenant ON events.logs USING (true)": "logs_of_tenant on events.logs is",
+    "ALTER POLICY records_of_tenant ON events.records TO PUBLIC": "records_of_tenant",
+    "ALTER POLICY records_of_tenant ON events.records WITH CHECK (true)": "records_of_tenant",
+    "DROP POLICY logs_of_tenant ON events.logs": "logs_of_tenant on events.logs is missing",
+    f"GRANT UPDATE ON events.records TO {ROLE}": "has UPDATE on events.records",
+    f"GRANT UPDATE (record) ON events.records TO {ROLE}": "has UPDATE on events.records (record)",
+    f"GRANT DELETE ON events.records TO {ROLE}": "has DELETE on events.records",
+    f"GRANT TRUNCATE ON events.records TO {ROLE}": "has TRUNCATE on events.records",
+    f"GRANT TRIGGER ON events.records TO {ROLE}": "has TRIGGER on events.records",
+    "GRANT DELETE ON events.records TO PUBLIC": "has DELETE on events.records",
+    f"GRANT SELECT ON events.logs TO {ROLE} WITH GRANT OPTION": "SELECT WITH GRANT OPTION",
+    f"GRANT UPDATE ON events.logs TO {ROLE}": "has UPDATE on events.logs",
+    f"GRANT UPDATE (tenant) ON events.logs TO {ROLE}": "has UPDATE on events.logs (tenant)",
+    f"GRANT USAGE ON SEQUENCE events.logs_log_seq TO {ROLE}": "has USAGE on events.logs_log_seq",
+    f"GRANT INSERT ON events.schema_revision TO {ROLE}": "has INSERT on events.schema_revision",
+    f"GRANT CREATE ON SCHEMA events TO {ROLE}": "has CREATE on schema events",
+    f"GRANT EXECUTE ON FUNCTION events.refuse_change TO {ROLE}": "EXECUTE on events.refuse_change",
+    f"REVOKE INSERT ON events.records FROM {ROLE}": "lacks INSERT on events.records",
+    f"REVOKE EXECUTE ON FUNCTION events.append FROM {ROLE}": "lacks EXECUTE on events.append",
+    f"ALTER SCHEMA events OWNER TO {ROLE}": "owns the schema events",
+    f"ALTER FUNCTION events.append OWNER TO {ROLE}": f"{ROLE} owns events.append(",
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+async def test_a_breach_of_the_walls_is_told(
+    breaching: asyncpg.Connection, shared_login: str, breach: str
+) -> None:
+    await breaching.execute(breach)
+
+    told = (await gaps_behind(breaching, shared_login)).in_walls
+
+    assert [problem for problem in told if BREACHES[breach] in problem], told
+
+
+TRAITS = {
+    "SUPERUSER": "is a superuser",
+    "BYPASSRLS": "bypasses row-level security",
+    "CREATEROLE": "may create roles",
+    "CREATEDB": "may create databases",
+    "REPLICATION": "may copy the whole server",
+    "LOGIN": "may log in",
+}
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+async def test_a_role_that_may_more_than_it_should_is_told(
+    breaching: asyncpg.Connection, shared_login: str, trait: str
+) -> None:
+    await breaching.execute(f"ALTER ROLE {ROLE} {trait}")
+
+    told = (await gaps_behind(breaching, shared_login)).in_walls
+
+    assert f"{ROLE} {TRAITS[trait]}" in "; ".join(told)
+
+
+async def test_a_role_that_is_a_member_of_another_is_told(
+    breaching: asyncpg.Connection, shared_login: str
+) -> None:
+    await breaching.execute(f"GRANT pg_read_all_data TO {ROLE}")
+
+    told = (await gaps_behind(breaching, shared_login)).in_walls
+
+    assert told == [f"{ROLE} is a member of pg_read_all_data"]
+
+
+async def test_a_tenant_that_nobody_told_is_told(
+    walled_url: str, owner: asyncpg.Connection
+) -> None:
+    name = await owner.fetchval("SELECT current_database()")
+    await owner.execute(f"ALTER DATABASE {name} SET girih.tenant = 'acme'")
+
+    assert (await gaps_of(walled_url)).in_walls == ["girih.tenant has a value that nobody told"]
+
+
+async def test_a_view_with_the_rights_of_who_asks_is_no_gap(
+    breaching: asyncpg.Connection, shared_login: str
+) -> None:
+    await breaching.execute(
+        "CREATE VIEW heads WITH (security_invoker) AS SELECT head FROM events.logs;"
+        f"GRANT SELECT ON heads TO {ROLE}"
+    )
+
+    assert await gaps_behind(breaching, shared_login) == Gaps()
+
+
+async def test_what_a_newer_version_added_is_no_gap_and_must_be_walled_as_well(
+    breaching: asyncpg.Connection, shared_login: str
+) -> None:
+    await breaching.execute(
+        "UPDATE events.schema_revision SET version_num = '9999';"
+        "CREATE TABLE events.notes (note text);"
+        f"GRANT SELECT ON events.notes TO {ROLE};"
+        f"GRANT DELETE ON events.records TO {ROLE}"
+    )
+
+    assert (await gaps_behind(breaching, shared_login)).in_walls == [
+        "row-level security is not enabled on events.notes",
+        "row-level security is not forced on events.notes",
+        f"{ROLE} has DELETE on events.records",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "grants", "problem"),
+    [
+        ("SUPERUSER", [], "{} is a superuser"),
+        ("BYPASSRLS", [], "{} bypasses row-level security"),
+        ("CREATEROLE", [], "{} may make itself a member of other roles"),
+        ("REPLICATION", [], "{} may copy the whole server by replication"),
+        ("NOINHERIT", [USER], "{} may become girih, which is a superuser"),
+        ("", ["pg_write_all_data"], "{} may become pg_write_all_data, which may write"),
+        ("", ["pg_write_server_files"], "{} may become pg_write_server_files, which reaches"),
+    ],
+)
+async def test_what_a_login_may_beside_its_role_is_told(
+    shared_url: str, postgres: EmbeddedPostgres, options: str, grants: list[str], problem: str
+) -> None:
+    with login(postgres, ROLE, *grants, options=options) as name:
+        gaps = await gaps_of(url_as(shared_url, name))
+
+    (told,) = gaps.beside
+    assert told.startswith(f"the login {problem.format(name)}")
+    assert gaps.in_walls == []
+
+
+async def test_a_login_that_owns_the_tables_is_told(
+    breaching: asyncpg.Connection, shared_login: str
+) -> None:
+    await breaching.execute(f"ALTER TABLE events.records OWNER TO {shared_login}")
+
+    gaps = await gaps_behind(breaching, shared_login)
+
+    assert gaps.beside == [f"the login {shared_login} owns the schema events or something in it"]
+
+
+async def test_a_login_that_is_no_member_of_the_role_is_told_how_to_become_one(
+    shared_url: str, postgres: EmbeddedPostgres
+) -> None:
+    with login(postgres) as name:
+        (told,) = (await gaps_of(url_as(shared_url, name))).in_walls
+
+    assert "permission denied" in told
+    assert f"GRANT {ROLE}" in told
+
+
+async def test_production_refuses_a_superuser_and_tells_all_that_is_wrong(
+    walled_url: str, owner: asyncpg.Connection, authority: Authority
+) -> None:
+    await owner.execute("ALTER TABLE events.records DISABLE ROW LEVEL SECURITY")
+
+    told = await refusal(production(walled_url, authority))
+
+    assert told.split("; ") == [
+        "row-level security is not enabled on events.records",
+        f"the login {USER} is a superuser",
+        FORGETFUL,
+    ]
+
+
+async def test_development_refuses_a_gap_in_the_walls_and_warns_of_the_rest(
+    walled_url: str, owner: asyncpg.Connection, authority: Authority
+) -> None:
+    async with opened(development(walled_url, authority)):
+        await owner.execute("ALTER TABLE events.records DISABLE ROW LEVEL SECURITY")
+
+    told = await refusal(development(walled_url, authority))
+
+    assert told == "row-level security is not enabled on events.records"
+
+
+async def test_production_finds_nothing_wrong_with_a_login_that_may_not_migrate(
+    app_url: str, authority: Authority
+) -> None:
+    assert await refusal(production(app_url, authority)) == FORGETFUL
+
+
+async def test_production_asks_for_a_migration_and_makes_none(
+    database_url: str, postgres: EmbeddedPostgres, authority: Authority
+) -> None:
+    _make_role(postgres)
+    with login(postgres, ROLE, options="CREATEROLE") as name:
+        told = await refusal(production(url_as(database_url, name), authority))
+
+    assert "run `girih migrate`" in told
+    assert (
+        postgres.execute(
+            "SELECT to_regnamespace('events')", database=urlsplit(database_url).path[1:]
+        )
+        == ""
+    )
+
+
+async def test_a_schema_that_is_behind_is_told_with_both_revisions(
+    breaching: asyncpg.Connection, shared_login: str
+) -> None:
+    await breaching.execute("UPDATE events.schema_revision SET version_num = '0001'")
+
+    (told,) = (await gaps_behind(breaching, shared_login)).in_walls
+    needed = newest_revision(MIGRATIONS)
+    assert told.startswith(f"the schema is at revision 0001, and this version needs {needed}")
+    assert "girih migrate" in told
+
+
+async def test_production_migrates_as_the_login_that_is_meant_for_it(
+    database_url: str, postgres: EmbeddedPostgres, authority: Authority
+) -> None:
+    _make_role(postgres)
+    with login(postgres, ROLE) as name:
+        settings = production(
+            url_as(database_url, name), authority, EVENTS_MIGRATION_DATABASE_URL=database_url
+        )
+        told = await refusal(settings)
+
+    assert told == FORGETFUL
+
+
+async def test_connections_that_do_not_work_as_the_role_are_refused(
+    walled_url: str, authority: Authority
+) -> None:
+    settings = development(walled_url, authority)
+
+    async with open_pool(settings, "girih-tests", role=ROLE) as pool:
+        await walls.see_that_role_is_taken(pool)
+    async with open_pool(settings, "girih-tests") as pool:
+        with pytest.raises(UnsafeDatabase, match=f"work as {USER} and not as {ROLE}"):
+            await walls.see_that_role_is_taken(pool)
+
+
+async def test_whoever_owns_the_tables_is_behind_the_walls_too(
+    database_url: str, postgres: EmbeddedPostgres
+) -> None:
+    name = urlsplit(database_url).path[1:]
+    _make_role(postgres)
+    with login(postgres, ROLE) as owner:
+        postgres.execute(f"GRANT CREATE ON DATABASE {name} TO {owner}")
+        await migrate(url_as(database_url, owner), MIGRATIONS, schema=SCHEMA)
+        postgres.execute("INSERT INTO events.logs (tenant) VALUES ('acme')", database=name)
+        connection = await asyncpg.connect(url_as(database_url, owner))
+        seen = await connection.fetch("SELECT tenant FROM events.logs")
+        await connection.close()
+        postgres.execute(f"DROP OWNED BY {owner} CASCADE", database=name)
+
+    assert seen == []
+
+
+REFUSED = [
+    "UPDATE events.records SET record = ''",
+    "DELETE FROM events.records",
+    "TRUNCATE events.records",
+    "UPDATE events.logs SET tenant = 'globex'",
+    "DELETE FROM events.logs",
+    "TRUNCATE events.logs",
+    "INSERT INTO events.logs (tenant, head) VALUES ('acme', 7)",
+    "UPDATE events.schema_revision SET version_num = '0001'",
+    "CREATE TABLE events.notes ()",
+    "CREATE SCHEMA notes",
+    "ALTER TABLE events.records DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE events.records DISABLE TRIGGER ALL",
+    "DROP POLICY records_of_tenant ON events.records",
+    "DROP TABLE events.records",
+    f"ALTER ROLE {ROLE} BYPASSRLS",
+    "SELECT pg_read_file('PG_VERSION')",
+]
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+async def test_the_service_may_not(app_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(app_url, server_settings={"role": ROLE})
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError) as caught:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+    assert caught.value.sqlstate == "42501"
+
+
+async def test_a_login_that_may_not_make_the_role_is_told_so(
+    tmp_path: Path,
+) -> None:
+    with EmbeddedPostgres(tmp_path / "data") as fresh, login(fresh) as name:
+        fresh.execute(f"GRANT CREATE ON DATABASE {DATABASE} TO {name}")
+
+        with pytest.raises(MigrationRefused, match=r"may not migrate events: .*create role"):
+            await migrate(url_as(fresh.url, name), MIGRATIONS, schema=SCHEMA)
+
+        fresh.execute(f"DROP OWNED BY {name}")
+
+
+async def test_databases_of_one_server_are_migrated_at_once_by_who_is_no_superuser(
+    tmp_path: Path,
+) -> None:
+    names = [f"many_{secrets.token_hex(4)}" for _ in range(6)]
+    with EmbeddedPostgres(tmp_path / "data") as fresh, login(fresh, options="CREATEROLE") as name:
+        for database in names:
+            fresh.execute(f"CREATE DATABASE {database} OWNER {name}")
+        urls = [
+            url_as(fresh.url, name).replace(f"/{DATABASE}?", f"/{database}?") for database in names
+        ]
+
+        await asyncio.gather(*[migrate(url, MIGRATIONS, schema=SCHEMA) for url in urls])
+
+        found = [await gaps_of(url) for url in urls]
+        for database in names:
+            fresh.execute(f"DROP DATABASE {database}")
+        fresh.execute(f"DROP ROLE {ROLE}")
+
+    assert [gaps.in_walls for gaps in found] == [[]] * len(names)
+
+
+def _make_role(postgres: EmbeddedPostgres) -> None:
+    """The role, as another database of the same server would have left it behind."""
+    if not postgres.execute(f"SELECT to_regrole('{ROLE}')"):
+        postgres.execute(f"CREATE ROLE {ROLE} NOLOGIN")
