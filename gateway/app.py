@@ -1,6 +1,6 @@
 """Wires the gateway: contract, channels, routes, pages and server."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -8,35 +8,44 @@ from prometheus_client import CollectorRegistry
 
 import girih
 from gateway import openapi
-from gateway.backends import Backend, open_backends
-from gateway.contract import Contract
+from gateway.aliases import newest_version
+from gateway.backends import Backend, label_of, open_backends
+from gateway.contract import Contract, ContractError
+from gateway.endpoint import Endpoint, Workshop
 from gateway.front import Front
-from gateway.health import Health, HealthPages
+from gateway.health import Health, HealthPages, Pulse
+from gateway.home import Home, open_home
 from gateway.http_metrics import HttpMetrics
+from gateway.jwks import jwks_route
 from gateway.lifecycle import Lifecycle
+from gateway.local import LocalBackend
+from gateway.open_streams import OpenStreams
 from gateway.rules import Routes, Rule, rules_of
 from gateway.server import listen, serve
 from gateway.settings import Settings
 from gateway.site import Site
-from gateway.transcode import Endpoint, Transcoder
+from gateway.transcode import endpoint
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server, new_registry
+from services.plumbing.tasks import OwnedTasks
 
 _log = get_logger("gateway")
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; raises PortTaken and MetricsPortTaken."""
-    registry = new_registry()
-    lifecycle = Lifecycle()
+    """Serve until SIGTERM or SIGINT; raises PortTaken, MetricsPortTaken and TaskDied."""
+    registry, lifecycle, tasks = new_registry(), Lifecycle(), OwnedTasks()
     with (
         listen(settings.address) as listener,
         metrics_server(registry, settings.metrics_host, settings.metrics_port) as metrics_port,
     ):
-        async with open_gateway(settings, read_contract(), registry, lifecycle) as app:
+        async with (
+            open_home(settings, registry, tasks) as home,
+            open_gateway(settings, read_contract(), registry, lifecycle, home, tasks) as app,
+        ):
             host, port = listener.getsockname()[:2]
             _log.info("serving", address=f"{host}:{port}", metrics_port=metrics_port)
-            await serve(app, settings, lifecycle, listener)
+            await serve(app, settings, lifecycle, listener, tasks)
 
 
 def read_contract(path: Path = girih.DESCRIPTOR_SET) -> Contract:
@@ -45,32 +54,54 @@ def read_contract(path: Path = girih.DESCRIPTOR_SET) -> Contract:
 
 @asynccontextmanager
 async def open_gateway(
-    settings: Settings, contract: Contract, registry: CollectorRegistry, lifecycle: Lifecycle
+    settings: Settings,
+    contract: Contract,
+    registry: CollectorRegistry,
+    lifecycle: Lifecycle,
+    home: Home,
+    tasks: OwnedTasks,
 ) -> AsyncIterator[Front]:
-    """The ASGI application, with its channels open. Raises ContractError."""
-    rules = [
-        rule
-        for rule in rules_of(contract)
-        if not _service(rule).startswith("girih.accounts.")  # served by the gateway itself
-    ]
-    async with open_backends(contract, settings) as backends:
-        transcoder = Transcoder(contract, settings, lifecycle)
+    """The ASGI application, with its channels open. Raises ContractError.
+
+    Its background work runs among `tasks`, which the caller stops.
+    """
+    rules = list(rules_of(contract))
+    own = [_local(contract, name, servicer) for name, servicer in home.services.items()]
+    async with open_backends(contract, settings, home.services) as backends:
+        streams = OpenStreams(settings, lifecycle, home.door.is_revoked)
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)
-        pages = HealthPages(health, backends, timeout_s=settings.health_timeout_s)
-        document = openapi.document(contract, rules, settings) if settings.docs else None
-        yield Front(
-            _routes(rules, backends, transcoder),
-            Site(pages, document),
-            settings,
-            lifecycle,
-            HttpMetrics(registry),
-        )
+        tasks.start("streams", streams.look_after())
+        tasks.start("pulse", Pulse(health, backends).feel())
+        pages = HealthPages(health, backends, home.ops_token, timeout_s=settings.health_timeout_s)
+        document = openapi.document(contract, rules) if settings.docs else None
+        try:
+            yield Front(
+                _routes(rules, [*backends, *own], Workshop(contract, settings, streams)),
+                newest_version(rule.template.text for rule in rules),
+                Site([*pages.routes(), jwks_route(home.trusted)], document),
+                home.door,
+                settings,
+                lifecycle,
+                HttpMetrics(registry),
+            )
+        finally:
+            for backend in own:
+                await backend.finish()
 
 
-def _routes(rules: list[Rule], backends: list[Backend], transcoder: Transcoder) -> Routes[Endpoint]:
+def _local(contract: Contract, name: str, servicer: object) -> LocalBackend:
+    for service in contract.services:
+        if service.full_name == name:
+            return LocalBackend(label_of(service), service, servicer)
+    raise ContractError(f"the contract has no {name}")
+
+
+def _routes(
+    rules: Iterable[Rule], backends: Iterable[Backend], workshop: Workshop
+) -> Routes[Endpoint]:
     backend_of = {backend.service.full_name: backend for backend in backends}
     return Routes(
-        (rule.http_method, rule.template, transcoder.endpoint(rule, backend_of[_service(rule)]))
+        (rule.http_method, rule.template, endpoint(workshop, rule, backend_of[_service(rule)]))
         for rule in rules
     )
 

@@ -1,44 +1,110 @@
 """The services behind the gateway: where they are, and the channels to them."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from typing import Any, Protocol
 
+import grpc
 import grpc.aio
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
 
-from gateway.contract import Contract, ContractError, http_rules
+from gateway.contract import Contract, ContractError, http_rules, message_class
 from gateway.settings import Settings
+from services.plumbing import correlation
 from services.plumbing.channel import open_channel
+from services.plumbing.tls import channel_credentials
 
 
-@dataclass(frozen=True)
-class Backend:
-    """One service of the contract."""
+class Backend(Protocol):
+    """One service of the contract, wherever it is served."""
 
-    label: str
-    """Its name for people, and for its setting: `events` for girih.events.v1."""
-    service: ServiceDescriptor
-    calls: grpc.aio.Channel
-    """For calls that are answered at once."""
-    streams: grpc.aio.Channel
-    """For streams, on a connection of their own: however many are open, calls get through."""
+    @property
+    def label(self) -> str:
+        """Its name for people, and for its setting: `events` for girih.events.v1."""
+
+    @property
+    def service(self) -> ServiceDescriptor: ...
+
+    def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+        """What starts a call. It is awaited for its answer, and can be cancelled."""
+
+    def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+        """What starts a call whose answers are read, as bytes."""
+
+    def client_stream(self, method: MethodDescriptor) -> Callable[[], Any]:
+        """What starts a call that requests are written to. It answers bytes."""
+
+    def patience_s(self) -> float | None:
+        """How long an answer is worth waiting for; None while nothing speaks against it."""
+
+
+class RemoteBackend:
+    """A service of another process."""
+
+    def __init__(
+        self,
+        service: ServiceDescriptor,
+        calls: grpc.aio.Channel,
+        streams: grpc.aio.Channel,
+        down_timeout_s: float,
+    ) -> None:
+        self.label = label_of(service)
+        self.service = service
+        self.calls = calls
+        """For calls that are answered at once."""
+        self._streams = streams
+        self._down_timeout_s = down_timeout_s
+        self.answers = True
+        """As far as is known. See `health.Pulse`."""
+
+    def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+        return self.calls.unary_unary(
+            _path(method),
+            request_serializer=message_class(method.input_type).SerializeToString,
+            response_deserializer=message_class(method.output_type).FromString,
+        )
+
+    def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+        return self._streams.unary_stream(
+            _path(method),
+            request_serializer=message_class(method.input_type).SerializeToString,
+            response_deserializer=None,
+        )
+
+    def client_stream(self, method: MethodDescriptor) -> Callable[[], Any]:
+        serialize = message_class(method.input_type).SerializeToString
+        kind = (
+            self._streams.stream_stream if method.server_streaming else self._streams.stream_unary
+        )
+        return kind(_path(method), request_serializer=serialize, response_deserializer=None)
+
+    def patience_s(self) -> float | None:
+        return None if self.answers else self._down_timeout_s
 
 
 @asynccontextmanager
-async def open_backends(contract: Contract, settings: Settings) -> AsyncIterator[list[Backend]]:
-    """Channels to every service that has an http rule; raises ContractError for an unknown one.
+async def open_backends(
+    contract: Contract, settings: Settings, served_here: Iterable[str]
+) -> AsyncIterator[list[RemoteBackend]]:
+    """Channels to every service that has an http rule and is not `served_here`.
 
-    Nothing is connected until it is called.
+    Raises ContractError for one that nobody knows an address of. Nothing is connected until
+    it is called. Every call carries its caller's own token, and nothing of the gateway's.
     """
+    tls = channel_credentials(settings)
     async with AsyncExitStack() as stack:
         backends = []
-        for service in _served(contract):
-            label = label_of(service)
-            address = _address(label, settings)
-            calls = await stack.enter_async_context(open_channel(address))
-            streams = await stack.enter_async_context(open_channel(address))
-            backends.append(Backend(label, service, calls, streams))
+        for service in _served(contract, frozenset(served_here)):
+            address = _address(label_of(service), settings)
+            # Streams have a connection of their own: however many are open, calls get through.
+            calls, streams = [
+                await stack.enter_async_context(
+                    open_channel(address, bearer=callers_token, tls=tls)
+                )
+                for _ in range(2)
+            ]
+            backends.append(RemoteBackend(service, calls, streams, settings.down_timeout_s))
         yield backends
 
 
@@ -48,11 +114,15 @@ def label_of(service: ServiceDescriptor) -> str:
     return parts[-3] if len(parts) > 2 else parts[0]
 
 
-def _served(contract: Contract) -> Iterable[ServiceDescriptor]:
+def callers_token() -> str:
+    call = correlation.bound()
+    return call.token if call is not None else ""
+
+
+def _served(contract: Contract, served_here: frozenset[str]) -> Iterable[ServiceDescriptor]:
     for service in contract.services:
-        if service.file.package == "girih.accounts.v1":
-            continue  # served by the gateway itself
-        if any(http_rules(method) for method in service.methods):
+        has_rules = any(http_rules(method) for method in service.methods)
+        if has_rules and service.full_name not in served_here:
             yield service
 
 
@@ -61,3 +131,8 @@ def _address(label: str, settings: Settings) -> str:
     if not isinstance(address, str):
         raise ContractError(f"no setting says where the {label} service is")
     return address
+
+
+def _path(method: MethodDescriptor) -> str:
+    assert method.containing_service is not None, "every method is of a service"
+    return f"/{method.containing_service.full_name}/{method.name}"

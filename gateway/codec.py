@@ -7,7 +7,7 @@ its default; unset messages, `optional` fields and oneof members are left out. A
 `json_text` field is any JSON value, in both directions.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -99,6 +99,21 @@ def json_path_to(descriptor: Descriptor | None, segments: Sequence[str | int]) -
             break
         descriptor, is_list = field.message_type, field.is_repeated
     return reduce(lambda rest, segment: joined(segment, rest), reversed(path), "")
+
+
+def json_path_of(descriptor: Descriptor, proto_path: str) -> str:
+    """`events[3].schema_version` as `events[3].schemaVersion`. Other texts stay as they are."""
+    here: Descriptor | None = descriptor
+    path: list[str] = []
+    for segment in proto_path.split("."):
+        name, bracket, rest = segment.partition("[")
+        field = here.fields_by_name.get(name) if here is not None else None
+        if field is None:
+            return proto_path
+        path.append(field.json_name + bracket + rest)
+        value = entry_fields(field)["value"] if is_map(field) else field
+        here = value.message_type
+    return ".".join(path)
 
 
 def _field_of(descriptor: Descriptor, name: str) -> FieldDescriptor | None:
@@ -240,8 +255,9 @@ class Encoder:
     The text it is made from holds names of protobuf fields alone, which are identifiers.
     """
 
-    def __init__(self) -> None:
-        self._messages: dict[str, Encode] = {}
+    def __init__(self, own: Mapping[str, Encode] | None = None) -> None:
+        """`own` are encoders of messages that are shown in a way of their own."""
+        self._messages: dict[str, Encode] = dict(own or {})
 
     def message(self, descriptor: Descriptor) -> Encode:
         """Answers a dict by JSON name, in the order of the proto."""

@@ -24,6 +24,9 @@ from girih.options.v1 import options_pb2
 
 SUCCESS_STATUS_DEFAULT = 200
 
+HTTP_BODY = "google.api.HttpBody"
+"""The message that stands for bytes of any type."""
+
 
 class ContractError(Exception):
     """The contract says something that the gateway cannot serve. Found at start."""

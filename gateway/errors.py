@@ -1,6 +1,5 @@
 """The one table from failures to HTTP, and the body that tells them on every route."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,14 +10,20 @@ import grpc
 import grpc.aio
 import orjson
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import status_pb2
 
 from gateway.refusal import Refused
+from services.plumbing import grpc_errors
+from services.plumbing.errors import InvalidInput, Scalar, ServiceError
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+from services.plumbing.identity import GATEWAY
 
 HTTP_STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,  # never retry unchanged
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
+    # Well-formed and understood, and not to be had as things are: 422 tells that apart from
+    # a request that nobody can make sense of.
+    grpc.StatusCode.FAILED_PRECONDITION: 422,
+    grpc.StatusCode.OUT_OF_RANGE: 422,
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
@@ -46,6 +51,17 @@ _RETRY_AFTER_DEFAULT_S = 1.0
 
 DetailEncoder = Callable[[AnyMessage], tuple[str, Any] | None]
 """Shows a service's own error detail as a name and a JSON value, or nothing."""
+
+FieldNames = Callable[[str], str]
+"""From a field's path in proto names to the same in JSON names."""
+
+
+def _same(path: str) -> str:
+    return path
+
+
+def _nothing(_detail: AnyMessage) -> None:
+    return None
 
 
 @dataclass
@@ -105,6 +121,16 @@ def body_too_large(bytes_max: int) -> HttpError:
     )
 
 
+def line_too_large(bytes_max: int) -> HttpError:
+    return HttpError(
+        413,
+        "PAYLOAD_TOO_LARGE",
+        f"a line of the request has at most {bytes_max} bytes",
+        {"reason": "LINE_TOO_LARGE", "bytes_max": bytes_max},
+        _CLOSE,
+    )
+
+
 def body_too_slow(timeout_s: float) -> HttpError:
     return HttpError(
         408,
@@ -145,6 +171,18 @@ def malformed_request() -> HttpError:
     )
 
 
+def unexpected_body() -> HttpError:
+    return HttpError(
+        400, "INVALID_ARGUMENT", "this route takes no body", {"reason": "UNEXPECTED_BODY"}, _CLOSE
+    )
+
+
+def no_answer() -> HttpError:
+    """The service is known to be in trouble, and was not waited for any longer."""
+    message = _TRANSPORT_WORDS[grpc.StatusCode.DEADLINE_EXCEEDED][0]
+    return HttpError(504, "DEADLINE_EXCEEDED", message, {"reason": "DEADLINE_EXCEEDED"})
+
+
 def too_busy() -> HttpError:
     return unavailable("the gateway serves as many requests as it can", "GATEWAY_BUSY")
 
@@ -164,22 +202,75 @@ def invalid(error: Refused) -> HttpError:
 
 
 def from_call(
-    error: grpc.aio.AioRpcError, service_label: str, detail_encoder: DetailEncoder
+    error: grpc.aio.AioRpcError,
+    service_label: str,
+    detail_encoder: DetailEncoder = _nothing,
+    field_names: FieldNames = _same,
 ) -> HttpError:
     """What a service, or the way to it, answered. `service_label` is its name for people."""
-    remote = from_rpc_error(error)
-    status = HTTP_STATUSES.get(remote.code, 500)
+    return _from_remote(from_rpc_error(error), service_label, detail_encoder, field_names)
+
+
+def from_status(
+    status: status_pb2.Status,
+    service_label: str,
+    detail_encoder: DetailEncoder = _nothing,
+    field_names: FieldNames = _same,
+) -> HttpError:
+    """What a service said of one of many requests."""
+    remote = grpc_errors.from_status(status)
+    return _from_remote(remote, service_label, detail_encoder, field_names)
+
+
+def from_service_error(error: ServiceError, field_names: FieldNames = _same) -> HttpError:
+    """What the gateway's own services, and its door, refuse a call with."""
+    remote = RemoteError(
+        code=grpc_errors.status_code(error),
+        message=error.message,
+        reason=error.reason,
+        domain=GATEWAY,
+        metadata={name: _text(value) for name, value in error.metadata.items()},
+        violations=error.violations if isinstance(error, InvalidInput) else (),
+        retry_after_s=getattr(error, "retry_after_s", None),
+    )
+    return _from_remote(remote, GATEWAY, _nothing, field_names)
+
+
+def _from_remote(
+    remote: RemoteError, label: str, detail_encoder: DetailEncoder, field_names: FieldNames
+) -> HttpError:
+    status = HTTP_STATUSES.get(remote.code, INTERNAL_STATUS)
     if not remote.reason:
-        return _from_transport(remote, service_label)
+        return _from_transport(remote, label)
     if status == INTERNAL_STATUS:
         return internal()
-    if remote.violations:
-        shown = [(_json_path(bad.field), bad.description) for bad in remote.violations]
-        return _invalid(remote.reason, shown, {**_told(remote), **_own(remote, detail_encoder)})
     details = {**_told(remote), **_own(remote, detail_encoder)}
-    told = HttpError(status, remote.code.name, remote.message, details)
+    if remote.violations:
+        shown = [(field_names(bad.field), bad.description) for bad in remote.violations]
+        return _invalid(remote.reason, shown, details)
+    told = HttpError(status, remote.code.name, remote.message, details, _challenge(remote))
     # A service that says nothing of a retry means that the same call fails again.
     return told if remote.retry_after_s is None else _retryable(told, remote.retry_after_s)
+
+
+def _challenge(remote: RemoteError) -> tuple[tuple[bytes, bytes], ...]:
+    """What RFC 6750 has a client told that is not let in."""
+    if remote.code == grpc.StatusCode.UNAUTHENTICATED:
+        error = ', error="invalid_token"' if remote.reason in _BAD_TOKEN else ""
+    elif remote.reason == _SCOPE_MISSING:
+        scope = remote.metadata.get("scope", "")
+        error = f', error="insufficient_scope", scope="{scope}"'
+    else:
+        return ()
+    return ((b"www-authenticate", f'Bearer realm="girih"{error}'.encode("latin-1", "replace")),)
+
+
+_BAD_TOKEN = frozenset({"TOKEN_INVALID", "TOKEN_EXPIRED", "KEY_INVALID"})
+_SCOPE_MISSING = "SCOPE_MISSING"
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _invalid(
@@ -210,6 +301,8 @@ def _from_transport(remote: RemoteError, label: str) -> HttpError:
     code = remote.code
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in remote.message:
         return _too_large(remote, label)
+    if any(words in remote.message for words in _NO_GRPC):
+        return bad_gateway(label)
     message, reason = _TRANSPORT_WORDS.get(code, (INTERNAL_MESSAGE, "INTERNAL"))
     status = HTTP_STATUSES.get(code, 500)
     name = "INTERNAL" if status == INTERNAL_STATUS else code.name
@@ -217,6 +310,20 @@ def _from_transport(remote: RemoteError, label: str) -> HttpError:
         name = grpc.StatusCode.UNAVAILABLE.name
     error = HttpError(status, name, message.format(label=label), {"reason": reason})
     return _retryable(error, remote.retry_after_s)
+
+
+_NO_GRPC = ("Failed parsing HTTP/2", "Tls handshake failed", "http2 header with status")
+"""How gRPC says that what answers at the address speaks something else."""
+
+
+def bad_gateway(label: str) -> HttpError:
+    """Somebody answers where the service should be, and not as the service does."""
+    return HttpError(
+        502,
+        "BAD_GATEWAY",
+        f"what answers in place of the {label} service cannot be understood",
+        {"reason": "SERVICE_NOT_UNDERSTOOD"},
+    )
 
 
 _REQUEST_TOO_LARGE = ("CLIENT: Sent message", "SERVER: Received message")
@@ -269,6 +376,13 @@ def unavailable(message: str, reason: str, details: Mapping[str, Any] | None = N
     return _retryable(HttpError(503, "UNAVAILABLE", message, told), None)
 
 
+def too_many_streams(whose: str, count_max: int) -> HttpError:
+    """The caller has as many streams open as it may."""
+    message = f"this {whose} has {count_max} streams open, and may have no more"
+    details = {"reason": "TOO_MANY_STREAMS", "stream_count_max": count_max}
+    return _retryable(HttpError(429, "RESOURCE_EXHAUSTED", message, details), None)
+
+
 _RETRIED = frozenset({429, 503})
 
 
@@ -280,20 +394,3 @@ def _retryable(error: HttpError, retry_after_s: float | None) -> HttpError:
     error.details = {**error.details, "retry_after_s": delay_s}
     error.headers = (*error.headers, (b"retry-after", str(max(1, ceil(delay_s))).encode()))
     return error
-
-
-_proto_segment = re.compile(r"[a-z][a-z0-9_]*(\[[^\]]*\])?").fullmatch
-
-
-def _json_path(proto_path: str) -> str:
-    """`events[3].schema_version` as `events[3].schemaVersion`. Other texts stay as they are."""
-    segments = proto_path.split(".")
-    if not all(_proto_segment(segment) for segment in segments):
-        return proto_path
-    return ".".join(_camel(segment) for segment in segments)
-
-
-def _camel(segment: str) -> str:
-    name, bracket, rest = segment.partition("[")
-    first, *words = name.split("_")
-    return first + "".join(word.capitalize() for word in words) + bracket + rest

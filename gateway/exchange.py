@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final, Protocol
 
 from gateway import errors
 from gateway.errors import HttpError
@@ -16,22 +16,16 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
 
-ABORT_EXTENSION: Final = "girih.abort"
-"""Where the server puts a function that drops the connection with all it has not sent."""
+CONNECTION_EXTENSION: Final = "girih.connection"
+"""Where our server puts the `Connection` that a request came by."""
 
 API_HEADERS: Final[Headers] = (
-    (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
-)
-PAGE_HEADERS: Final[Headers] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
-_WATCH_DELAY_S = 0.2
-"""Calls shorter than this are not worth a task that watches whether the client is still there."""
-
+SLOW_READER: Final = "SLOW_READER"
+"""What the log says of a stream that ended because its client did not read it."""
 
 _DISCARD_DURATION_S = 1.0
 _DISCARDED_BYTES_MAX = 2**25
@@ -45,6 +39,23 @@ class SlowReader(Exception):
     """The client leaves its answer unread for too long."""
 
 
+class Connection(Protocol):
+    """What a server that is ours tells of a connection, beyond ASGI."""
+
+    @property
+    def is_write_paused(self) -> bool:
+        """The client has not taken what was written: the next write would wait for it."""
+
+    def when_lost(self, act: Callable[[], object] | None) -> None:
+        """Call `act`, and nothing that was said before, when the client goes away.
+
+        Calls it at once when the client has gone.
+        """
+
+    def abort(self) -> None:
+        """Drop the connection with all that was not sent."""
+
+
 class Exchange:
     """A request, and the only way by which its answer is sent."""
 
@@ -52,6 +63,10 @@ class Exchange:
         "_has_more_body",
         "_send",
         "_write_timeout_s",
+        "added_headers",
+        "address",
+        "common_headers",
+        "connection",
         "correlation_id",
         "error_code",
         "headers",
@@ -63,6 +78,7 @@ class Exchange:
         "route",
         "scope",
         "status",
+        "subject",
         "tenant",
     )
 
@@ -77,8 +93,17 @@ class Exchange:
         self.route = "(none)"
         """The path template, for logs and metrics: a closed set."""
         self.correlation_id = ""
+        self.address = ""
+        """Where the client is, as far as that can be believed."""
         self.tenant = ""
-        """Whose data is meant, where that may be said; empty when nobody did."""
+        """Whose data it is about; empty until a token has told."""
+        self.subject = ""
+        """Who asks; empty until a token has told."""
+        self.connection: Connection | None = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
+        self.common_headers: Headers = ()
+        """What every answer carries."""
+        self.added_headers: Headers = ()
+        """What this request's answer carries beside, whatever it is."""
         self.status = 0
         """Of the answer; 0 before it has started."""
         self.error_code = ""
@@ -118,9 +143,8 @@ class Exchange:
         """Send the status line and headers; the correlation id is added."""
         self.status = status
         answered = (b"x-correlation-id", self.correlation_id.encode())
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, answered]}
-        )
+        everything = [*headers, *self.common_headers, *self.added_headers, answered]
+        await self._send({"type": "http.response.start", "status": status, "headers": everything})
 
     async def write(self, chunk: bytes) -> None:
         """Send a part of the body; raises SlowReader when the client takes it too slowly."""
@@ -149,16 +173,13 @@ class Exchange:
             await self.start(error.status, [*API_HEADERS, media, length, *error.headers])
             await self.write(body)
             if error.closes_connection and self.announces_body:
-                await self._discard_body()
+                await self.discard_body()
             await self.end()
 
     async def send_event(self, event: Event) -> None:
         """Pass on an answer that other ASGI code makes, with what all answers carry."""
         if event["type"] == "http.response.start":
-            given = event.get("headers", [])
-            named = {name for name, _ in given}
-            added = [pair for pair in PAGE_HEADERS if pair[0] not in named]
-            await self.start(event["status"], [*given, *added])
+            await self.start(event["status"], event.get("headers", []))
         else:
             await self._send(event)
 
@@ -167,28 +188,52 @@ class Exchange:
         self._write_timeout_s = write_timeout_s
         self.is_streamed = True
 
-    async def until_gone(self) -> None:
-        """Return when the client has gone away, or has its whole answer."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+    async def lines(self, bytes_max: int, timeout_s: float) -> AsyncGenerator[tuple[int, bytes]]:
+        """The lines of the body as they arrive, with their numbers; empty ones are left out.
+
+        Takes no more of the body than what is asked for. Raises HttpError for a line that is
+        too long or too slow, and ClientGone.
+        """
+        number, rest = 0, bytearray()
+        until_s = _now_s() + timeout_s
+        while self.announces_body and self._has_more_body:
+            *ends, begin = (await self._chunk(until_s, timeout_s)).split(b"\n")
+            for end in ends:
+                number += 1
+                line = _line(rest, end, bytes_max)
+                rest.clear()
+                if line.strip():
+                    yield number, line
+                    until_s = _now_s() + timeout_s
+            rest[:] = _line(rest, begin, bytes_max)
+        if rest.strip():
+            yield number + 1, bytes(rest)
 
     def watching(self, on_gone: Callable[[], object]) -> "_Watch":
-        """A block in which `on_gone` is called if the client goes away, when it takes a while.
+        """A block in which `on_gone` is called when the client goes away.
 
         The block is expected to be cancelled by it, which becomes ClientGone.
         """
-        return _Watch(self, on_gone)
+        return _Watch(self.connection, on_gone)
+
+    async def write_if_taken(self, chunk: bytes) -> None:
+        """Send a part of the body, unless the client has not taken what was sent before."""
+        if self.connection is None or not self.connection.is_write_paused:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def abort(self) -> None:
         """Drop the connection with everything that was not taken from it."""
-        drop = self.scope.get("extensions", {}).get(ABORT_EXTENSION)
-        if drop is not None:
-            drop()
-            await self.until_gone()
+        if self.connection is not None:
+            self.connection.abort()
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
 
     async def _send_body(self, chunk: bytes, *, more: bool) -> None:
         event = {"type": "http.response.body", "body": chunk, "more_body": more}
-        if self._write_timeout_s is None:
+        if self._write_timeout_s is None or (
+            # Nothing to wait for, and timers cost more than what they guard.
+            self.connection is not None and not self.connection.is_write_paused
+        ):
             await self._send(event)
             return
         try:
@@ -213,7 +258,19 @@ class Exchange:
             if not self._has_more_body:
                 return b"".join(chunks)
 
-    async def _discard_body(self) -> None:
+    async def _chunk(self, until_s: float, timeout_s: float) -> bytes:
+        try:
+            async with asyncio.timeout_at(until_s):
+                event = await self.receive()
+        except TimeoutError:
+            raise errors.body_too_slow(timeout_s) from None
+        if event["type"] == "http.disconnect":
+            raise ClientGone
+        self._has_more_body = event.get("more_body", False)
+        chunk: bytes = event.get("body", b"")
+        return chunk
+
+    async def discard_body(self) -> None:
         """Take more of a refused body, for a while.
 
         A connection closed while the client still sends is reset, and with it goes the answer
@@ -228,32 +285,36 @@ class Exchange:
                     size += len(event.get("body", b""))
 
 
+def _line(begin: bytearray, end: bytes, bytes_max: int) -> bytes:
+    if len(begin) + len(end) > bytes_max:
+        raise errors.line_too_large(bytes_max)
+    return bytes(begin + end)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class _Watch:
-    """Waits for a client to go away, from a while after the block began."""
+    """Tells that a client went away from everything else that cancels."""
 
-    __slots__ = ("_exchange", "_on_gone", "_saw_it_go", "_task", "_timer")
+    __slots__ = ("_connection", "_on_gone", "_saw_it_go")
 
-    def __init__(self, exchange: Exchange, on_gone: Callable[[], object]) -> None:
-        self._exchange = exchange
+    def __init__(self, connection: Connection | None, on_gone: Callable[[], object]) -> None:
+        self._connection = connection
         self._on_gone = on_gone
         self._saw_it_go = False
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_DELAY_S, self._start)
 
     def __enter__(self) -> None:
-        """The clock runs already."""
+        if self._connection is not None:
+            self._connection.when_lost(self._gone)
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        if self._connection is not None:
+            self._connection.when_lost(None)
         if kind is asyncio.CancelledError and self._saw_it_go:
             raise ClientGone
 
-    def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        await self._exchange.until_gone()
+    def _gone(self) -> None:
         self._saw_it_go = True
         self._on_gone()

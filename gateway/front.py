@@ -1,26 +1,30 @@
-"""The door: every HTTP request comes in here, and every answer goes out.
+"""The front: every HTTP request comes in here, and every answer goes out.
 
-Gives each request its correlation id, finds its route, turns whatever goes wrong into the
-one error body, and writes the one log line and the numbers. Knows nothing of gRPC.
+Gives each request its correlation id, finds its route, has the door let it in, turns whatever
+goes wrong into the one error body, and writes the one log line and the numbers. Knows nothing
+of gRPC.
 """
 
 import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, Protocol
 
 from gateway import errors
+from gateway.aliases import paths_meant
+from gateway.cors import Cors
+from gateway.door import Door
+from gateway.endpoint import Endpoint
 from gateway.errors import CLIENT_CLOSED_REQUEST, HttpError
-from gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
+from gateway.exchange import API_HEADERS, ClientGone, Exchange, Headers, Receive, Scope, Send
 from gateway.http_metrics import HttpMetrics
 from gateway.lifecycle import Lifecycle
 from gateway.refusal import Refused
 from gateway.rules import Captured, Routes
 from gateway.settings import Settings
-from gateway.transcode import Endpoint
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.logging import get_logger, write_line
@@ -30,13 +34,21 @@ _log = get_logger("gateway")
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TIMEOUT_HEADER: Final = b"x-request-timeout"
-TENANT_HEADER: Final = b"x-tenant-id"
 CORRELATION_HEADER: Final = b"x-correlation-id"
 
 SLOW_REQUEST_S = 2.0
 _LOGGED_CHARS_MAX = 200
 
-_TENANT_RULE = "must be 1 to 63 of a-z 0-9 -, the first not a hyphen, and given once"
+_CLIENT_GONE = "CLIENT_GONE"
+_FORBIDDEN = 403
+
+_SECURITY_HEADERS: Final[Headers] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_TLS_HEADERS: Final[Headers] = ((b"strict-transport-security", b"max-age=63072000"),)
 
 _is_seconds = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 
@@ -55,10 +67,18 @@ class Front:
     """An ASGI application."""
 
     routes: Routes[Endpoint]
+    newest_version: str
+    """The version that paths without one stand for, as `/v1`."""
     site: Site
+    door: Door
     settings: Settings
     lifecycle: Lifecycle
     metrics: HttpMetrics
+
+    def __post_init__(self) -> None:
+        self._cors = Cors(self.settings.allowed_origins)
+        is_tls = self.settings.http_transport != "plain"
+        self._security_headers = (*_SECURITY_HEADERS, *(_TLS_HEADERS if is_tls else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,10 +102,11 @@ class Front:
         except HttpError as error:
             await exchange.fail(error)
         except ClientGone:
+            exchange.error_code = _CLIENT_GONE
             exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
             # The server waits no longer for what runs while it stops.
-            if not self.lifecycle.stopping.is_set():
+            if not self.lifecycle.is_stopping:
                 raise
             await exchange.fail(errors.shutting_down())
         except Exception:
@@ -101,15 +122,35 @@ class Front:
         if found is not None:
             endpoint, captured = found
             exchange.route = endpoint.rule.template.text
-            self._enter(exchange, started_s, endpoint.timeout_s)
-            await endpoint(exchange, captured)
+            await self._call(exchange, endpoint, captured, started_s)
         elif exchange.scope["path"] in self.site.paths:
             exchange.route = exchange.scope["path"]
             exchange.is_quiet = True
             correlation.enter(Call(exchange.correlation_id))
             await self.site(exchange.scope, exchange.receive, exchange.send_event)
         else:
+            await self.door.check_address(exchange)
             await self._no_endpoint(exchange)
+
+    async def _call(
+        self, exchange: Exchange, endpoint: Endpoint, captured: Captured, started_s: float
+    ) -> None:
+        """Call a route in the name of whoever the door has let in, until its deadline."""
+        # Before anybody is known: what accounts are asked is bounded and named like the rest.
+        call = self._entered(exchange, started_s, endpoint.timeout_s)
+        verdict = await self.door.check_address(exchange)
+        admitted = await self.door.admit(exchange, endpoint.scope, verdict)
+        if admitted.principal is not None:
+            tenant = admitted.principal.tenant
+            correlation.enter(
+                replace(call, tenant=tenant, principal=admitted.principal, token=admitted.token)
+            )
+        try:
+            await endpoint(exchange, captured)
+        except HttpError as error:
+            if error.status == _FORBIDDEN:
+                self.door.tell_refusal(exchange, error)
+            raise
 
     def _check_limits(self, exchange: Exchange) -> None:
         bytes_max = self.settings.header_bytes_max
@@ -122,45 +163,54 @@ class Front:
     def _find(self, exchange: Exchange) -> tuple[Endpoint, Captured] | None:
         method = "GET" if exchange.method == "HEAD" else exchange.method
         try:
-            return self.routes.find(method, exchange.raw_path)
+            for path in paths_meant(exchange.raw_path, self.newest_version):
+                found = self.routes.find(method, path)
+                if found is not None:
+                    return found
         except UnicodeDecodeError:
             raise errors.malformed_request() from None
+        return None
 
     async def _no_endpoint(self, exchange: Exchange) -> None:
-        methods = self.routes.methods_of(exchange.raw_path)
+        methods = self._methods(exchange)
         if not methods:
             raise errors.route_not_found()
         allowed = sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
         if exchange.method != "OPTIONS":
             raise errors.method_not_allowed(allowed)
-        await exchange.respond(204, b"", headers=[(b"allow", ", ".join(allowed).encode())])
+        allow = (b"allow", ", ".join(allowed).encode())
+        headers = [*API_HEADERS, allow, *self._cors.preflight(exchange, allowed)]
+        await exchange.start(204, headers)
+        await exchange.end()
+
+    def _methods(self, exchange: Exchange) -> list[str]:
+        for path in paths_meant(exchange.raw_path, self.newest_version):
+            methods = self.routes.methods_of(path)
+            if methods:
+                return methods
+        return []
 
     def _identify(self, exchange: Exchange) -> None:
-        """Whose request this is. No other header of a client ever becomes metadata."""
+        """What is known of a request before anybody has looked at who sends it."""
         given = exchange.headers.get(CORRELATION_HEADER, b"").decode("latin-1")
         is_taken = correlation.well_formed(given)
         exchange.correlation_id = given if is_taken else correlation.fresh()
-        tenant = exchange.headers.get(TENANT_HEADER, b"").decode("latin-1")
-        if self._trusts_tenant_header and correlation.well_formed_tenant(tenant):
-            exchange.tenant = tenant
+        exchange.address = self.door.address_of(exchange)
+        exchange.common_headers = (*self._security_headers, *self._cors.headers(exchange))
 
-    @property
-    def _trusts_tenant_header(self) -> bool:
-        return self.settings.environment == "development"
-
-    def _enter(self, exchange: Exchange, started_s: float, timeout_s: float) -> None:
-        """Every call made for this request is made in its name, and ends by its deadline."""
-        tenant = exchange.tenant
-        if self._trusts_tenant_header and TENANT_HEADER in exchange.headers and not tenant:
-            raise Refused([("X-Tenant-ID", _TENANT_RULE)])
+    def _entered(self, exchange: Exchange, started_s: float, timeout_s: float) -> Call:
+        """The call that is made for this request. No other header of it is passed on."""
         timeout = exchange.headers.get(TIMEOUT_HEADER)
         if timeout is not None:
             timeout_s = min(timeout_s, _seconds(timeout))
         traceparent = exchange.headers.get(b"traceparent", b"").decode("latin-1")
         if not correlation.well_formed_traceparent(traceparent):
             traceparent = ""
-        call = Call(exchange.correlation_id, "", tenant, traceparent, started_s + timeout_s)
+        call = Call(
+            exchange.correlation_id, traceparent=traceparent, deadline_s=started_s + timeout_s
+        )
         correlation.enter(call)
+        return call
 
     def _finish(self, exchange: Exchange, duration_s: float) -> None:
         method, route, status = exchange.method, exchange.route, exchange.status
@@ -175,6 +225,8 @@ class Front:
         }
         if exchange.tenant:
             fields["tenant"] = exchange.tenant
+        if exchange.subject:
+            fields["subject"] = exchange.subject
         if exchange.error_code:
             fields["code"] = exchange.error_code
         replaced = exchange.headers.get(CORRELATION_HEADER)

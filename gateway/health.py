@@ -1,29 +1,33 @@
-"""How the gateway and what is behind it are: asked when somebody asks, never remembered."""
+"""How the gateway and what is behind it are: asked when somebody asks, never remembered.
+
+Beside that a pulse is felt of every service, so that nobody waits for one that is not there.
+"""
 
 import asyncio
 import functools
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
 import grpc.aio
 import orjson
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import errors
-from gateway.backends import Backend
+from gateway.backends import RemoteBackend
 from gateway.codec import Encoder
 from gateway.contract import message_class
 from gateway.errors import HttpError
 from gateway.lifecycle import Lifecycle
 from services.plumbing import correlation
+from services.plumbing.logging import get_logger
+
+_log = get_logger("gateway")
 
 SERVING = "SERVING"
 NOT_SERVING = "NOT_SERVING"
@@ -50,7 +54,7 @@ class Health:
     """Asks the services. Many who ask at once share one answer."""
 
     def __init__(
-        self, backends: Sequence[Backend], lifecycle: Lifecycle, *, timeout_s: float
+        self, backends: Sequence[RemoteBackend], lifecycle: Lifecycle, *, timeout_s: float
     ) -> None:
         self._backends = backends
         self._lifecycle = lifecycle
@@ -74,7 +78,7 @@ class Health:
         asked = zip(self._backends, self._stubs, strict=True)
         return await asyncio.gather(*(self._ask(*pair) for pair in asked))
 
-    async def _ask(self, backend: Backend, stub: Any) -> Part:  # noqa: ANN401 - a generated stub
+    async def _ask(self, backend: RemoteBackend, stub: Any) -> Part:  # noqa: ANN401 - a generated stub
         started_s = time.monotonic()
         request = health_pb2.HealthCheckRequest(service=backend.service.full_name)
         try:
@@ -86,12 +90,56 @@ class Health:
         return Part(backend.label, status, (time.monotonic() - started_s) * 1e3)
 
 
+class Pulse:
+    """Asks all services all the time, and tells their backends which ones do not even answer.
+
+    A service that says that it does not serve answers its calls by itself, and knows better
+    which of them it can serve all the same. One that is frozen, or cut off, says nothing.
+    """
+
+    _INTERVAL_S = 1.0
+    _MISSES_MAX = 1
+
+    def __init__(self, health: Health, backends: Sequence[RemoteBackend]) -> None:
+        self._health = health
+        self._backends = backends
+        self._misses = dict.fromkeys((backend.label for backend in backends), 0)
+
+    async def feel(self) -> None:
+        """Go on for ever: the work of a task."""
+        while True:
+            self._note(await self._health.parts())
+            await asyncio.sleep(self._INTERVAL_S)
+
+    def _note(self, parts: Sequence[Part]) -> None:
+        for backend, part in zip(self._backends, parts, strict=True):
+            is_missed = part.status == UNREACHABLE
+            self._misses[backend.label] = self._misses[backend.label] + 1 if is_missed else 0
+            answers = self._misses[backend.label] <= self._MISSES_MAX
+            if answers != backend.answers:
+                backend.answers = answers
+                told = _log.info if answers else _log.warning
+                told(
+                    "a service answers again" if answers else "a service does not answer",
+                    service=backend.label,
+                )
+
+
 class HealthPages:
     """The routes under `/health`."""
 
-    def __init__(self, health: Health, backends: Sequence[Backend], *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        health: Health,
+        backends: Sequence[RemoteBackend],
+        ops_token: Callable[[str], str],
+        *,
+        timeout_s: float,
+    ) -> None:
+        """`ops_token` is the gateway's own, to ask the service of that name."""
         self._health = health
         self._database = _database_call(backends)
+        self._ops_token = ops_token
         self._timeout_s = timeout_s
 
     def routes(self) -> list[Route]:
@@ -127,10 +175,12 @@ class HealthPages:
         """How the event store is connected to its database; 503 when it is not."""
         assert self._database is not None, "there is no such route"
         label, call, encode = self._database
+        asked = replace(correlation.current(), token=self._ops_token(f"{label}.girih"))
         try:
-            reply = await call(timeout=self._timeout_s)
+            with correlation.bind(asked):
+                reply = await call(timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            return _failure(errors.from_call(error, label, lambda _detail: None))
+            return _failure(errors.from_call(error, label))
         shown = encode(reply)
         if reply.reachable:
             return _json(200, shown)
@@ -149,26 +199,14 @@ def _database_down(shown: dict[str, Any]) -> HttpError:
     return errors.unavailable(message, "DATABASE_UNAVAILABLE", {"database": shown})
 
 
-def _database_call(backends: Sequence[Backend]) -> tuple[str, Any, Any] | None:
+def _database_call(backends: Sequence[RemoteBackend]) -> tuple[str, Any, Any] | None:
     """The label, the call and the encoder of the first service that has a database."""
     for backend in backends:
         method = backend.service.methods_by_name.get(DATABASE_STATUS_RPC)
         if method is not None:
-            encode = Encoder().message(method.output_type)
-            return backend.label, functools.partial(_start(backend, method), _empty(method)), encode
+            call = functools.partial(backend.unary(method), message_class(method.input_type)())
+            return backend.label, call, Encoder().message(method.output_type)
     return None
-
-
-def _empty(method: MethodDescriptor) -> Message:
-    return message_class(method.input_type)()
-
-
-def _start(backend: Backend, method: MethodDescriptor) -> Any:  # noqa: ANN401 - a multi-callable
-    return backend.calls.unary_unary(
-        f"/{backend.service.full_name}/{method.name}",
-        request_serializer=message_class(method.input_type).SerializeToString,
-        response_deserializer=message_class(method.output_type).FromString,
-    )
 
 
 def _json(status: int, value: object) -> Response:

@@ -159,8 +159,6 @@ def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule
     pattern = http.WhichOneof("pattern")
     if pattern not in _PATTERNS:
         raise ContractError(f"{where}: {pattern or 'no'} pattern is served by this gateway")
-    if method.client_streaming:
-        raise ContractError(f"{where}: a client that streams cannot come through HTTP")
     template = Template.parse(getattr(http, pattern))
     rule = Rule(method, pattern.upper(), template, http.body, http.response_body, index)
     _check(rule, where)
@@ -168,6 +166,9 @@ def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule
 
 
 def _check(rule: Rule, where: str) -> None:
+    if rule.method.client_streaming and (rule.body != WHOLE_BODY or rule.template.variables):
+        # Each line of the body is a message: nothing of one can be in the path.
+        raise ContractError(f"{where}: a client that streams sends its messages in the body")
     if rule.body and rule.http_method in _BODILESS:
         raise ContractError(f"{where}: {rule.http_method} has no body")
     if rule.body not in ("", WHOLE_BODY):

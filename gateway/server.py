@@ -6,20 +6,22 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import AsyncIterator, Generator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import errors
-from gateway.exchange import ABORT_EXTENSION
+from gateway.exchange import CONNECTION_EXTENSION
 from gateway.front import App
 from gateway.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
+from services.plumbing.tasks import OwnedTasks
 
 _log = get_logger("gateway")
 
@@ -41,14 +43,18 @@ def listen(address: str) -> socket.socket:
 
 
 async def serve(
-    app: App, settings: Settings, lifecycle: Lifecycle, listener: socket.socket
+    app: App,
+    settings: Settings,
+    lifecycle: Lifecycle,
+    listener: socket.socket,
+    tasks: OwnedTasks,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then drain, end the streams, and let requests finish.
 
     Readiness fails first, so that nobody sends more; requests that come are served until
-    the drain time is over.
+    the drain time is over. Raises TaskDied, after the same, when one of `tasks` has ended.
     """
-    asked_to_stop = asyncio.Event()
+    asked_to_stop = tasks.failed
     with _signals(asked_to_stop):
         async with running(app, settings, lifecycle, listener):
             await asked_to_stop.wait()
@@ -56,6 +62,8 @@ async def serve(
             lifecycle.is_draining = True
             await asyncio.sleep(settings.drain_duration_s)
     _log.info("stopped")
+    if tasks.failure is not None:
+        raise tasks.failure
 
 
 @contextlib.asynccontextmanager
@@ -65,13 +73,14 @@ async def running(
     """Serve inside the block; after it end the streams, and let requests finish."""
     # Its lines of start and stop would only repeat ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    _notice_lost_clients(listener, settings)
     server = _Server(_config(app, settings))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         yield
     finally:
         lifecycle.is_draining = True
-        lifecycle.stopping.set()
+        lifecycle.stop()
         server.should_exit = True
         await serving
 
@@ -95,8 +104,23 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
+def _notice_lost_clients(listener: socket.socket, settings: Settings) -> None:
+    """Have the system give up connections of clients that vanished without a word.
+
+    They take nothing of what is sent, and answer no probe. Accepted sockets inherit it.
+    """
+    if not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    timeout_ms = math.ceil(settings.stream_write_timeout_s * 1e3)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+
+
 def _config(app: App, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
+    config = uvicorn.Config(
         cast("Any", app),
         http=guarded_protocol(settings),
         ws="none",
@@ -111,6 +135,21 @@ def _config(app: App, settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_s),
         backlog=_BACKLOG,
     )
+    config.load()
+    config.ssl = _tls(settings)
+    return config
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """TLS 1.2 or newer, with the ciphers of the system."""
+    if settings.http_transport != "tls":
+        return None
+    assert settings.http_tls_certificate is not None, "the settings require it"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.http_tls_certificate, settings.http_tls_key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def guarded_protocol(settings: Settings) -> type[asyncio.Protocol]:
@@ -137,6 +176,8 @@ class _GuardedProtocol(HttpToolsProtocol):
 
     _header_timer: asyncio.TimerHandle | None = None
     _header_bytes: int = 0
+    _is_lost = False
+    _when_lost: Callable[[], object] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -148,6 +189,28 @@ class _GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self._is_lost = True
+        if self._when_lost is not None:
+            self._when_lost()
+
+    @property
+    def is_write_paused(self) -> bool:
+        """See `exchange.Connection`."""
+        return self.flow.write_paused
+
+    def when_lost(self, act: Callable[[], object] | None) -> None:
+        """See `exchange.Connection`."""
+        self._when_lost = act
+        if act is None:
+            return
+        # A connection that is not read from does not tell that it was lost.
+        self.flow.resume_reading()
+        if self._is_lost:
+            act()
+
+    def abort(self) -> None:
+        """See `exchange.Connection`."""
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._header_timer is not None:
@@ -164,7 +227,7 @@ class _GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
-        self.scope["extensions"] = {ABORT_EXTENSION: cast("Any", self.transport.abort)}
+        self.scope["extensions"] = {CONNECTION_EXTENSION: cast("Any", self)}
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's

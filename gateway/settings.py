@@ -1,21 +1,60 @@
 """What the gateway is told by its environment."""
 
-from pydantic import Field
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.settings import ProcessSettings
+from gateway.accounts.settings import AccountSettings
+from gateway.cors import ANY
+from gateway.limit_settings import LimitSettings
+from services.plumbing.settings import CertificatesPath, PeerSettings
+from services.plumbing.tls import WrongCertificate, read_key
 
 _ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"
 _TARGET = r"^[A-Za-z0-9._:/\[\]-]+:\d{1,5}$"
 
 
-class Settings(ProcessSettings):
+HttpTransport = Literal["tls", "proxy", "plain"]
+
+_is_origin = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|\*", re.ASCII).fullmatch
+
+
+def _origins(text: str) -> str:
+    wrong = [origin for origin in _listed(text) if not _is_origin(origin)]
+    if wrong:
+        raise _wrong("must be origins such as https://girih.dev, with commas between them")
+    return text
+
+
+class Settings(LimitSettings, AccountSettings, PeerSettings):
     """The gateway's settings: each is `GATEWAY_` and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     address: str = Field(default="127.0.0.1:8000", pattern=_ADDRESS)
     """Where to listen for HTTP, as host:port. Port 0 lets the system choose one."""
+    http_transport: HttpTransport = Field(default="plain", validate_default=True)
+    """How clients are kept from being overheard: `tls` encrypts here, `proxy` says that a proxy
+    in front does it, and that nobody else can reach this port. `plain` does nothing, for
+    development, and is refused in production."""
+    http_tls_certificate: CertificatesPath | None = Field(
+        default=None, validation_alias="GATEWAY_TLS_CERTIFICATE"
+    )
+    """The file with the certificate that clients are shown, then those between it and the
+    authority (PEM). Required for tls."""
+    http_tls_key: Path | None = Field(
+        default=None, validation_alias="GATEWAY_TLS_KEY", validate_default=True
+    )
+    """The file with the private key of that certificate (PEM, not encrypted)."""
+    cors_origins: Annotated[str, AfterValidator(_origins)] = ""
+    """The origins of web pages that may use the API from a browser, such as
+    `https://app.girih.dev,https://girih.dev`. Empty means none but our own. `*` means all, and is
+    refused in production."""
     metrics_port: int = Field(default=9100, ge=0, le=65_535)
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
     events_address: str = Field(default="127.0.0.1:50051", pattern=_TARGET)
@@ -40,16 +79,69 @@ class Settings(ProcessSettings):
     front keeps, or it will use connections that are just closing."""
     connection_count_max: int = Field(default=10_000, ge=1, le=1_000_000)
     """Connections open at once; further ones are closed unanswered."""
-    request_count_max: int = Field(default=2_000, ge=1, le=100_000)
+    line_bytes_max: int = Field(default=12 * 2**20, ge=1_024, le=2**30)
+    """The largest line of a body that is a stream of lines, in bytes. The body may be as long as
+    it likes."""
+    line_timeout_s: float = Field(default=60.0, gt=0, le=3_600)
+    """How long the next line of such a body may take to arrive, in seconds."""
+    request_count_max: int = Field(default=6_000, ge=1, le=100_000)
     """Requests served at once; the next one is answered with 503."""
-    stream_count_max: int = Field(default=500, ge=1, le=100_000)
+    stream_count_max: int = Field(default=4_000, ge=1, le=100_000)
     """Streams open at once, of the requests served; the next one is answered with 503. Below what
     a service serves at once, so that streams leave it room for other calls."""
+    tenant_stream_count_max: int = Field(default=1_000, ge=1, le=100_000)
+    """Streams that all callers of a tenant have open at once; the next one is answered with
+    429."""
+    user_stream_count_max: int = Field(default=100, ge=1, le=100_000)
+    """Streams that one user or API key has open at once; the next one is answered with 429."""
     stream_heartbeat_s: float = Field(default=15.0, gt=0, le=600)
     """How often a quiet event stream says that it is alive, in seconds."""
     stream_write_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a client may leave a stream unread, in seconds, before it is cut off."""
     health_timeout_s: float = Field(default=1.0, gt=0, le=60)
     """How long a service may take to say that it is healthy, in seconds."""
+    down_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """How long a call may take to a service that does not even say how it is, in seconds."""
     docs: bool = True
     """Whether `/docs` and `/openapi.json` are served."""
+
+    @field_validator("http_transport")
+    @classmethod
+    def _not_plain_at_the_door(cls, value: str, info: ValidationInfo) -> str:
+        if value == "plain" and info.data.get("environment") == "production":
+            raise _wrong("must be tls or proxy in production: tokens would be there for all to see")
+        return value
+
+    @field_validator("http_tls_key")
+    @classmethod
+    def _both_files_for_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if info.data.get("http_transport") != "tls":
+            return value
+        certificate = info.data.get("http_tls_certificate")
+        if value is None or certificate is None:
+            raise _wrong("and GATEWAY_TLS_CERTIFICATE are required for GATEWAY_HTTP_TRANSPORT tls")
+        try:
+            read_key(value, certificate, private=info.data.get("environment") != "development")
+        except WrongCertificate as error:
+            raise _wrong(str(error)) from None
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _no_wildcard_in_production(cls, value: str, info: ValidationInfo) -> str:
+        if ANY in _listed(value) and info.data.get("environment") == "production":
+            raise _wrong("must name the origins in production: * lets any page call")
+        return value
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """`cors_origins`, one by one."""
+        return frozenset(_listed(self.cors_origins))
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", message)

@@ -1,5 +1,6 @@
 """The gateway's own pages: health, the OpenAPI document, and documentation for people."""
 
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
@@ -11,7 +12,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway import errors
-from gateway.health import HealthPages
 from services.plumbing import correlation
 
 _DOCS_CSP = (
@@ -29,9 +29,9 @@ _ASSETS = {
 class Site:
     """An ASGI application for its `paths`."""
 
-    def __init__(self, health: HealthPages, document: dict[str, Any] | None) -> None:
+    def __init__(self, pages: Iterable[Route], document: dict[str, Any] | None) -> None:
         """`document` is the OpenAPI document; without it there is no documentation."""
-        routes = [*health.routes(), *(_docs_routes(document) if document else [])]
+        routes = [*pages, *(_docs_routes(document) if document else [])]
         self.paths = frozenset(route.path for route in routes)
         self._app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
 

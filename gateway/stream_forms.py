@@ -5,15 +5,15 @@ transport: its elements are told one by one. Any other message is told as it is.
 """
 
 import re
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
 
 from gateway.codec import Encode, Encoder
-from gateway.contract import flattened_field
+from gateway.contract import flattened_field, message_class
 from gateway.exchange import Headers
 
 NDJSON = "application/x-ndjson"
@@ -23,7 +23,11 @@ EVENT_ID_FIELD = "position"
 """The integer field of an element that is a server-sent event's id, where there is one."""
 
 _ELEMENTS_PER_CHUNK = 100
+_RETRY_MS = 2_000
+"""When a browser connects again that has lost its stream."""
 
+_REMEMBERED_MAX = 64
+_REMEMBERED_BYTES_MAX = 16 * 2**10
 
 _is_no_wish = re.compile(rb"q\s*=\s*0(\.0*)?").fullmatch
 
@@ -32,13 +36,18 @@ class StreamForm(Protocol):
     """How a stream is told."""
 
     headers: Headers
+    begin: bytes
+    """What is sent before the first message; may be empty."""
     heartbeat: bytes
     """What says that a quiet stream is alive; empty when the form has nothing for it."""
     end: bytes
     """What says that the stream is complete; empty when its end says so."""
 
-    def chunks(self, message: Any) -> Iterator[bytes]:  # noqa: ANN401 - of the streamed type
-        """One message of the stream, in parts of bounded size."""
+    def chunks(self, raw: bytes) -> Iterable[bytes]:
+        """One serialized message of the stream, in parts of bounded size.
+
+        Raises DecodeError for bytes that are none.
+        """
 
     def failure(self, error: bytes) -> bytes:
         """What ends a stream that has failed; `error` is the body of an error."""
@@ -84,63 +93,84 @@ _INTEGERS = (
 )
 
 
-class _Elements:
-    """Takes messages apart into what is told one by one."""
+class _Form:
+    """Takes messages apart into what is told one by one, and remembers how it was told.
+
+    Followers of one log get the same bytes at the same time: text is made of them once, for
+    all. What it is made into depends on nothing but these bytes.
+    """
 
     def __init__(self, message: Descriptor, encoder: Encoder) -> None:
+        self._parse = message_class(message).FromString
         field = flattened_field(message)
         self._name = field.name if field is not None else None
-        self.encode: Encode = encoder.message(streamed_type(message))
+        self._encode: Encode = encoder.message(streamed_type(message))
+        self._remembered: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
 
-    def chunks(self, message: Message) -> Iterator[Any]:
+    def chunks(self, raw: bytes) -> Iterable[bytes]:
+        if len(raw) > _REMEMBERED_BYTES_MAX:
+            return self._made(raw)
+        known = self._remembered.get(raw)
+        if known is None:
+            known = self._remembered[raw] = tuple(self._made(raw))
+            if len(self._remembered) > _REMEMBERED_MAX:
+                self._remembered.popitem(last=False)
+        return known
+
+    def _made(self, raw: bytes) -> Iterator[bytes]:
+        message = self._parse(raw)
         if self._name is None:
-            yield (message,)
+            yield self._told((message,))
             return
         elements = getattr(message, self._name)
         for first in range(0, len(elements), _ELEMENTS_PER_CHUNK):
-            yield elements[first : first + _ELEMENTS_PER_CHUNK]
+            yield self._told(elements[first : first + _ELEMENTS_PER_CHUNK])
+
+    def _told(self, elements: Iterable[Any]) -> bytes:
+        raise NotImplementedError
 
 
 def _stream_headers(media_type: str) -> Headers:
     # A proxy that collects a stream before it passes it on makes it no stream.
-    return ((b"content-type", media_type.encode()), (b"x-accel-buffering", b"no"))
+    return (
+        (b"content-type", media_type.encode()),
+        (b"x-accel-buffering", b"no"),
+        (b"vary", b"accept"),
+    )
 
 
-class _Ndjson:
+class _Ndjson(_Form):
     headers = _stream_headers(NDJSON)
+    begin = b""
     heartbeat = b""
     end = b""
-
-    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
-        self._elements = _Elements(message, encoder)
-
-    def chunks(self, message: Message) -> Iterator[bytes]:
-        encode, dumps, option = self._elements.encode, orjson.dumps, orjson.OPT_APPEND_NEWLINE
-        for elements in self._elements.chunks(message):
-            yield b"".join([dumps(encode(element), None, option) for element in elements])
 
     def failure(self, error: bytes) -> bytes:
         return error + b"\n"
 
+    def _told(self, elements: Iterable[Any]) -> bytes:
+        encode, dumps, option = self._encode, orjson.dumps, orjson.OPT_APPEND_NEWLINE
+        return b"".join([dumps(encode(element), None, option) for element in elements])
 
-class _ServerSentEvents:
+
+class _ServerSentEvents(_Form):
     headers = _stream_headers(SSE)
+    begin = b"retry: %d\n\n" % _RETRY_MS
     heartbeat = b": alive\n\n"
     end = b"event: end\ndata: {}\n\n"
 
     def __init__(self, message: Descriptor, encoder: Encoder) -> None:
-        self._elements = _Elements(message, encoder)
+        super().__init__(message, encoder)
         self._has_id = event_id_field(streamed_type(message)) is not None
-
-    def chunks(self, message: Message) -> Iterator[bytes]:
-        for elements in self._elements.chunks(message):
-            yield b"".join([self._event(element) for element in elements])
 
     def failure(self, error: bytes) -> bytes:
         return b"event: error\ndata: %b\n\n" % error
 
+    def _told(self, elements: Iterable[Any]) -> bytes:
+        return b"".join([self._event(element) for element in elements])
+
     def _event(self, element: Any) -> bytes:  # noqa: ANN401 - of the streamed type
-        data = orjson.dumps(self._elements.encode(element))
+        data = orjson.dumps(self._encode(element))
         if self._has_id:
             return b"id: %d\ndata: %b\n\n" % (element.position, data)
         return b"data: %b\n\n" % data

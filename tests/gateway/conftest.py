@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.authority import Authority
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
 
 @pytest.fixture
-async def service() -> SampleService:
-    return SampleService(cancelled=asyncio.Event(), calls=[])
+async def service(authority: Authority) -> SampleService:
+    return SampleService(authority, cancelled=asyncio.Event(), calls=[])
 
 
 @pytest.fixture

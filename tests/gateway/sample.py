@@ -1,10 +1,13 @@
-"""A contract made for tests, a service that really serves it, and a gateway in front."""
+"""A contract made for tests, a service that really serves it, and a gateway in front.
+
+Clients call with a token that allows everything, unless a test says otherwise.
+"""
 
 import asyncio
 import functools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -18,12 +21,17 @@ from grpc_tools import protoc  # type: ignore[import-untyped] # has no types
 from prometheus_client import CollectorRegistry
 
 from gateway.app import open_gateway
+from gateway.caller import Proxies, trusted_networks
 from gateway.contract import Contract, message_class
+from gateway.counts import CountsMetrics, open_counts
+from gateway.door import Accounts, Door
 from gateway.front import Front
+from gateway.home import Home
 from gateway.lifecycle import Lifecycle
+from gateway.limits import LimitMetrics, Limits
 from gateway.server import listen, running
 from gateway.settings import Settings
-from services.plumbing import correlation
+from services.plumbing import correlation, grpc_errors
 from services.plumbing import server as plumbing_server
 from services.plumbing.errors import (
     AlreadyExists,
@@ -37,11 +45,17 @@ from services.plumbing.errors import (
     Unauthenticated,
     Unavailable,
 )
+from services.plumbing.identity import GATEWAY, OPS_READ, Principal
+from services.plumbing.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.settings import ServerSettings
+from services.plumbing.tasks import OwnedTasks
+from services.plumbing.tokens import Issuer, Verifier
+from tests.authority import Authority
 
 HERE = Path(__file__).parent
 PROTOS = HERE.parent.parent / "protos"
 PACKAGE = "sample.events.v1"
+REFUSED_NUMBER = 13
 
 
 @functools.cache
@@ -87,6 +101,7 @@ class ThingChanged(Conflict):
 def _failures() -> dict[str, Exception]:
     violations = [
         FieldViolation("children[3].long_number", "is too long"),
+        FieldViolation("exit_code", "is too large"),
         FieldViolation("x-tenant-id", "is odd"),
     ]
     return {
@@ -107,6 +122,7 @@ def _failures() -> dict[str, Exception]:
 class SampleService:
     """Serves the sample contract."""
 
+    authority: Authority
     cancelled: asyncio.Event
     """Set when a call was cancelled while it hung."""
     calls: list[correlation.Call]
@@ -114,6 +130,9 @@ class SampleService:
     remaining_s: float | None = None
     is_database_reachable: bool = True
     yielded: int = 0
+    taken: int = 0
+    """Lines that have come."""
+    sums: list[int] = field(default_factory=list)
     peers: list[str] = field(default_factory=list)
     """The connections that calls came by, latest last."""
 
@@ -135,20 +154,59 @@ class SampleService:
     async def Count(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._note(context)
         size = request.batch_size or request.to or 1
-        for first in range(0, request.to, size):
+        begin = request.from_position - 1 if request.HasField("from_position") else 0
+        for first in range(begin, request.to, size):
             last = min(first + size, request.to)
             counted = [self._counted(n, request) for n in range(first + 1, last + 1)]
             yield message("CountResponse", counted=counted)
             self.yielded = last
-        if request.hang:
+        if request.HasField("fail_after") and request.fail_after == 0:
+            raise ThingChanged("it changed meanwhile")
+        if request.hang or request.follow:
             await self._hang()
 
     async def CountPlainly(self, request: Any, _context: Any) -> AsyncIterator[Any]:
         for n in range(1, request.to + 1):
             yield message("CountPlainlyResponse", counted=self._counted(n, request))
 
+    async def Converse(self, requests: Any, _context: Any) -> AsyncIterator[Any]:
+        total = 0
+        async for line in requests:
+            self.taken += 1
+            if line.number < 0:
+                raise ThingNotFound("no such number")
+            total += line.number
+            answer = message("LineAnswer", sum=total, text="x" * line.text_length)
+            if line.number == REFUSED_NUMBER:
+                refusal = grpc_errors.to_proto(ThingChanged("it changed", times=3), "events.girih")
+                answer.refusal.ParseFromString(refusal.SerializeToString())  # type: ignore[attr-defined]
+            yield answer
+
+    async def Sum(self, requests: Any, _context: Any) -> Any:
+        total = 0
+        async for line in requests:
+            self.taken += 1
+            total += line.number
+        self.sums.append(total)
+        return message("SumResponse", sum=total)
+
+    async def Download(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        for n in range(request.chunk_count):
+            if request.HasField("fail_after") and n >= request.fail_after:
+                raise ThingChanged("it changed meanwhile")
+            yield self._body(request)
+            self.yielded = n + 1
+
+    async def Paint(self, request: Any, _context: Any) -> Any:
+        return self._body(request)
+
     async def GetDatabaseStatus(self, _request: Any, _context: Any) -> Any:
         return message("GetDatabaseStatusResponse", reachable=self.is_database_reachable)
+
+    def _body(self, request: Any) -> Any:
+        made = descriptor("DownloadRequest").file.pool.FindMessageTypeByName("google.api.HttpBody")
+        data = b"x" * request.chunk_bytes
+        return message_class(made)(content_type=request.content_type, data=data)
 
     def _note(self, context: Any) -> None:
         self.peers.append(context.peer())
@@ -174,7 +232,49 @@ def explain(error: ServiceError) -> Sequence[Message]:
 
 
 # The service allows more time than the gateway asks for.
-_SERVICE_ENVIRON = {"GIRIH_ENVIRONMENT": "development", "SAMPLE_CALL_TIMEOUT_S": "300"}
+_DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}
+_SERVICE_ENVIRON = {**_DEVELOPMENT, "SAMPLE_CALL_TIMEOUT_S": "300"}
+
+
+@dataclass
+class SecurityEvents:
+    """What was told to the security log."""
+
+    told: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    def record(self, tenant: str, kind: str, *, subject: str = "", **fields: str) -> None:
+        self.told.append((tenant, kind, {"subject": subject, **fields}))
+
+
+class NoSuchKey(Unauthenticated):
+    reason = "KEY_INVALID"
+
+
+@dataclass
+class SampleAccounts:
+    """Sessions and keys as a test has them; the door asks."""
+
+    revoked: set[str] = field(default_factory=set)
+    tokens_of_keys: dict[str, str] = field(default_factory=dict)
+    over_plan: set[str] = field(default_factory=set)
+    counted: list[tuple[str, str]] = field(default_factory=list)
+    """Calls that were counted: tenant and route."""
+    security: SecurityEvents = field(default_factory=SecurityEvents)
+
+    async def token_of_key(self, key: str) -> str:
+        if key not in self.tokens_of_keys:
+            raise NoSuchKey("the key is not valid")
+        return self.tokens_of_keys[key]
+
+    async def admit_call(self, principal: Principal, route: str) -> None:
+        if principal.tenant in self.over_plan:
+            raise ResourceExhausted("the plan allows no more", retry_after_s=60.0)
+        self.counted.append((principal.tenant, route))
+
+    def for_door(self) -> Accounts:
+        return Accounts(
+            self.revoked.__contains__, self.token_of_key, self.admit_call, self.security
+        )
 
 
 class SampleServerSettings(ServerSettings):
@@ -193,15 +293,20 @@ class Gateway:
     client: httpx.AsyncClient
     """Calls it in this process, without a socket. Takes no streams apart."""
     backend: plumbing_server.Server
+    accounts: "SampleAccounts"
+    tasks: OwnedTasks
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[httpx.AsyncClient]:
         """A client through a real socket and server."""
+        headers = self.service.authority.headers()
         with listen("127.0.0.1:0") as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             async with (
                 running(self.front, self.settings, self.lifecycle, listener),
-                httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client,
+                httpx.AsyncClient(
+                    base_url=url, timeout=20, trust_env=False, headers=headers
+                ) as client,
             ):
                 yield client
 
@@ -211,25 +316,50 @@ async def gateway_before(
     service: SampleService, environ: dict[str, str] | None = None
 ) -> AsyncIterator[Gateway]:
     """A gateway for the sample contract; `environ` is put over a development's."""
-    contract = sample_contract()
-    server_settings = SampleServerSettings.from_environ(_SERVICE_ENVIRON)
-    backend = plumbing_server.build_server("sample.girih", server_settings, details_of=explain)
-    plumbing_server.add_service(
-        backend, contract.services[0], service, without_tenant=["GetDatabaseStatus"]
+    contract, authority = sample_contract(), service.authority
+    server_settings = SampleServerSettings.from_environ(_SERVICE_ENVIRON | authority.environ)
+    backend = plumbing_server.build_server("events.girih", server_settings, details_of=explain)
+    plumbing_server.add_service(backend, contract.services[0], service)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(plumbing_server.running(backend, "127.0.0.1:0"))
+        told = _DEVELOPMENT | {"GATEWAY_EVENTS_ADDRESS": f"127.0.0.1:{port}"}
+        settings = Settings.from_environ(authority.environ | told | (environ or {}))
+        accounts = SampleAccounts()
+        registry, lifecycle, tasks = CollectorRegistry(), Lifecycle(), OwnedTasks()
+        stack.push_async_callback(tasks.stop)
+        home = await _home(stack, settings, registry, accounts)
+        front = await stack.enter_async_context(
+            open_gateway(settings, contract, registry, lifecycle, home, tasks)
+        )
+        transport = httpx.ASGITransport(app=front, raise_app_exceptions=False)
+        client = httpx.AsyncClient(
+            transport=transport,
+            base_url="http://gateway",
+            trust_env=False,
+            headers=authority.headers(),
+        )
+        await stack.enter_async_context(client)
+        yield Gateway(
+            front, service, settings, lifecycle, registry, client, backend, accounts, tasks,
+        )  # fmt: skip
+
+
+async def _home(
+    stack: AsyncExitStack,
+    settings: Settings,
+    registry: CollectorRegistry,
+    accounts: SampleAccounts,
+) -> Home:
+    counts = await stack.enter_async_context(open_counts(None, CountsMetrics(registry)))
+    trusted = TrustedKeys(settings.trusted_keys)
+    door = Door(
+        Verifier(trusted, GATEWAY),
+        accounts.for_door(),
+        Limits(settings, counts, LimitMetrics(registry)),
+        Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
     )
-    async with plumbing_server.running(backend, "127.0.0.1:0") as port:
-        told = {
-            "GIRIH_ENVIRONMENT": "development",
-            "GATEWAY_EVENTS_ADDRESS": f"127.0.0.1:{port}",
-        }
-        settings = Settings.from_environ(told | (environ or {}))
-        registry, lifecycle = CollectorRegistry(), Lifecycle()
-        async with open_gateway(settings, contract, registry, lifecycle) as front:
-            transport = httpx.ASGITransport(app=front, raise_app_exceptions=False)
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://gateway", trust_env=False
-            ) as client:
-                yield Gateway(front, service, settings, lifecycle, registry, client, backend)
+    issuer = Issuer(SigningKeyFile(settings.signing_key), GATEWAY)
+    return Home(door, {}, trusted, lambda service: issuer.service_token(service, "", (OPS_READ,)))
 
 
 async def until(is_true: Callable[[], object]) -> None:

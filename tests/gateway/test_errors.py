@@ -55,9 +55,10 @@ async def test_bad_fields_are_told_in_json_names(client: httpx.AsyncClient) -> N
 
     assert error(answer)["details"]["violations"] == [
         {"field": "children[3].longNumber", "description": "is too long"},
+        {"field": "exit_code", "description": "is too large"},
         {"field": "x-tenant-id", "description": "is odd"},
     ]
-    assert error(answer)["message"] == "children[3].longNumber: is too long (and 1 more)"
+    assert error(answer)["message"] == "children[3].longNumber: is too long (and 2 more)"
 
 
 async def test_a_services_own_details_are_told(client: httpx.AsyncClient) -> None:
@@ -71,7 +72,7 @@ async def test_the_numbers_of_an_error_are_told(client: httpx.AsyncClient) -> No
 
     assert details == {
         "reason": "THING_NOT_FOUND",
-        "domain": "sample.girih",
+        "domain": "events.girih",
         "metadata": {"thing_id": "7"},
     }
 

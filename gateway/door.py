@@ -1,0 +1,165 @@
+"""Who is let in: everything that is asked of a request before its route is called.
+
+Nobody gets to a route of the contract unless the contract says so: a route asks for a scope,
+or it says that it is public. What a client proves is one token, in one header; the services
+behind verify it again themselves.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway import errors
+from gateway.accounts.credentials import KEY_PREFIX
+from gateway.caller import Proxies, enter_address
+from gateway.errors import HttpError
+from gateway.exchange import Exchange
+from gateway.limits import Limits, Verdict
+from gateway.open_streams import session_ended
+from services.plumbing.errors import ServiceError
+from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
+from services.plumbing.tokens import TokenInvalid, TokenRefused, Verifier
+
+AUTHORIZATION: Final = b"authorization"
+
+_bearer = re.compile(rb"bearer +([\w.~+/=-]+)", re.IGNORECASE | re.ASCII).fullmatch
+
+_QUIET_REASONS = frozenset({"TOKEN_REQUIRED", "TOKEN_EXPIRED"})
+"""What happens to everybody now and then."""
+
+
+class SecurityEvents(Protocol):
+    """Where refusals are told. Never waits and never fails."""
+
+    def record(self, tenant: str, kind: str, *, subject: str = "", **fields: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What the door asks of accounts, wherever they are kept."""
+
+    is_revoked: Callable[[str], bool]
+    """Whether tokens of this session, or of the key with this id, count no longer."""
+    token_of_key: Callable[[str], Awaitable[str]]
+    """An access token for an API key; raises ServiceError."""
+    admit_call: Callable[[Principal, str], Awaitable[None]]
+    """Counts a call to a route against the caller's plan; raises ServiceError."""
+    security: SecurityEvents
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Who a request comes from."""
+
+    principal: Principal | None = None
+    """None where nobody asks."""
+    token: str = ""
+    """What proves it."""
+
+
+_ANYBODY = Admitted()
+
+
+class Door:
+    """Lets requests in."""
+
+    def __init__(
+        self, verifier: Verifier, accounts: Accounts, limits: Limits, proxies: Proxies
+    ) -> None:
+        self._verifier = verifier
+        self._accounts = accounts
+        self._limits = limits
+        self._proxies = proxies
+
+    def address_of(self, exchange: Exchange) -> str:
+        """Where the client is; this is also what accounts are told."""
+        peer = exchange.scope.get("client")
+        address = self._proxies.address_of(peer[0] if peer else "", exchange.headers)
+        enter_address(address)
+        return address
+
+    def is_revoked(self, principal: Principal) -> bool:
+        return self._accounts.is_revoked(principal.session)
+
+    async def check_address(self, exchange: Exchange) -> Verdict:
+        """Before it costs anything to find out who calls; raises HttpError."""
+        try:
+            return _told(exchange, await self._limits.check_address(exchange.address))
+        except ServiceError as error:
+            # Not told as a matter of security: whoever floods the door would flood the log.
+            raise errors.from_service_error(error) from None
+
+    async def admit(self, exchange: Exchange, scope: str, so_far: Verdict) -> Admitted:
+        """Raises HttpError for who may not call a route that asks for `scope`.
+
+        On a public route nothing is asked, and what a client proves there is not looked at.
+        """
+        if scope == PUBLIC:
+            return _ANYBODY
+        try:
+            admitted = await self._known(exchange)
+            principal = admitted.principal
+            assert principal is not None, "whoever is known is somebody"
+            exchange.tenant, exchange.subject = principal.tenant, principal.subject
+            authorize(principal, scope)
+            _told(exchange, await self._limits.check_caller(principal, so_far))
+            await self._accounts.admit_call(principal, exchange.route)
+        except ServiceError as error:
+            self._tell(exchange, error)
+            raise errors.from_service_error(error) from None
+        return admitted
+
+    def tell_refusal(self, exchange: Exchange, error: HttpError) -> None:
+        """A service has refused a caller who was let in."""
+        self._record(exchange, str(error.details.get("reason", "")))
+
+    async def _known(self, exchange: Exchange) -> Admitted:
+        token = _token(exchange)
+        if token.startswith(f"{KEY_PREFIX}_"):
+            token = await self._accounts.token_of_key(token)
+        principal = self._verifier.verify(token)
+        if principal.service:
+            # Services have no business here: what they prove is for one another.
+            raise TokenInvalid("the token is not valid", "it is a service's", principal)
+        if self._accounts.is_revoked(principal.session):
+            raise session_ended()
+        return Admitted(principal, token)
+
+    def _tell(self, exchange: Exchange, error: ServiceError) -> None:
+        if error.reason in _QUIET_REASONS:
+            return
+        if isinstance(error, TokenRefused) and error.principal is not None:
+            exchange.tenant, exchange.subject = error.principal.tenant, error.principal.subject
+        self._record(exchange, error.reason, why=getattr(error, "why", ""))
+
+    def _record(self, exchange: Exchange, reason: str, why: str = "") -> None:
+        self._accounts.security.record(
+            exchange.tenant,
+            "call-refused",
+            subject=exchange.subject,
+            reason=reason,
+            why=why,
+            method=exchange.method,
+            route=exchange.route,
+            address=exchange.address,
+        )
+
+
+def _token(exchange: Exchange) -> str:
+    """The token or key of a request, in the one place where it may be."""
+    given = exchange.headers.get(AUTHORIZATION)
+    if given is None:
+        raise TokenRequired("the call needs a token")
+    found = _bearer(given)
+    if found is None:
+        raise TokenInvalid("the token is not valid", "the header is not: Bearer and one token")
+    return found[1].decode("ascii")
+
+
+def _told(exchange: Exchange, verdict: Verdict) -> Verdict:
+    """Every answer says how the caller stands, a refusal most of all."""
+    exchange.added_headers = verdict.headers
+    if verdict.refused is not None:
+        raise verdict.refused
+    return verdict

@@ -1,0 +1,122 @@
+"""What all endpoints do: take a request apart, and tell what went wrong. One per http rule."""
+
+import asyncio
+from typing import Any, Protocol
+
+import grpc.aio
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
+
+from gateway import errors
+from gateway.backends import Backend
+from gateway.codec import Decoder, Encoder, json_path_of
+from gateway.contract import Contract, message_class, scope_of, success_status
+from gateway.errors import HttpError
+from gateway.exchange import Exchange
+from gateway.open_streams import OpenStreams
+from gateway.requests import RequestBuilder
+from gateway.rules import Rule
+from gateway.settings import Settings
+from services.plumbing.errors import ServiceError
+
+_JSON = b"application/json"
+
+CallFailed = (grpc.aio.AioRpcError, ServiceError)
+"""What a call ends with that did not succeed: of another process, or of this one."""
+
+
+class Endpoint(Protocol):
+    """What a route leads to."""
+
+    rule: Rule
+    scope: str
+    """What the caller's token must allow."""
+
+    @property
+    def timeout_s(self) -> float:
+        """The longest that a call may take which begins now."""
+
+    async def __call__(self, exchange: Exchange, captured: tuple[str, ...]) -> None:
+        """Answer the request, or raise Refused or HttpError before the answer has begun."""
+
+
+class Workshop:
+    """What the endpoints of one gateway share: what is compiled once, and what is counted."""
+
+    def __init__(self, contract: Contract, settings: Settings, streams: OpenStreams) -> None:
+        self.settings = settings
+        self.streams = streams
+        self.decoder = Decoder()
+        self.encoder = Encoder({status_pb2.Status.DESCRIPTOR.full_name: self._refusal})
+        self._contract = contract
+
+    def detail(self, detail: AnyMessage) -> tuple[str, Any] | None:
+        """A service's own error detail by its name. Details of google.rpc are told elsewhere."""
+        name = detail.TypeName()
+        if name.startswith("google."):
+            return None
+        try:
+            descriptor = self._contract.pool.FindMessageTypeByName(name)
+            message = message_class(descriptor).FromString(detail.value)
+        except (KeyError, DecodeError):
+            return None
+        short = descriptor.name
+        return short[0].lower() + short[1:], self.encoder.message(descriptor)(message)
+
+    def _refusal(self, status: status_pb2.Status) -> dict[str, Any]:
+        """An error within an answer, told as errors are: one request of many was refused."""
+        error = errors.from_status(status, "", self.detail)
+        return {"code": error.code, "message": error.message, "details": error.details}
+
+
+class MethodEndpoint:
+    """What the endpoints of all kinds of method have in common."""
+
+    def __init__(self, workshop: Workshop, rule: Rule, backend: Backend) -> None:
+        self.rule = rule
+        self.scope = scope_of(rule.method)
+        self.builder = RequestBuilder(rule, workshop.decoder)
+        self._workshop = workshop
+        self._settings = workshop.settings
+        self._backend = backend
+        self._status = success_status(rule.method)
+
+    async def request(self, exchange: Exchange, captured: tuple[str, ...]) -> Message:
+        """Raises Refused, HttpError and ClientGone."""
+        check_body_headers(exchange, _JSON, takes_body=self.builder.takes_body)
+        settings = self._settings
+        body = await exchange.body(settings.body_bytes_max, settings.body_timeout_s)
+        return self.builder.build(captured, exchange.query_string, body)
+
+    async def answering(self, call: Any) -> None:  # noqa: ANN401 - a call that gives a stream
+        """Wait until the service has taken a call on, or refused it."""
+        try:
+            async with asyncio.timeout(self._backend.patience_s()):
+                await call.initial_metadata()
+        except TimeoutError:
+            raise errors.no_answer() from None
+
+    def error(self, error: grpc.aio.AioRpcError | ServiceError) -> HttpError:
+        if isinstance(error, ServiceError):
+            return errors.from_service_error(error, self._json_path)
+        return errors.from_call(error, self._backend.label, self._workshop.detail, self._json_path)
+
+    def not_understood(self) -> HttpError:
+        return errors.bad_gateway(self._backend.label)
+
+    def _json_path(self, proto_path: str) -> str:
+        return json_path_of(self.rule.method.input_type, proto_path)
+
+
+def check_body_headers(exchange: Exchange, media_type: bytes, *, takes_body: bool) -> None:
+    """Raises HttpError for a body that is none of what the route takes."""
+    if not exchange.announces_body:
+        return
+    if not takes_body:
+        raise errors.unexpected_body()
+    if b"content-encoding" in exchange.headers:
+        raise errors.unsupported_media_type("a request body cannot be compressed")
+    given = exchange.headers.get(b"content-type", media_type).partition(b";")[0].strip().lower()
+    if given != media_type:
+        raise errors.unsupported_media_type(f"a request body is {media_type.decode()}")

@@ -1,0 +1,133 @@
+"""What the gateway keeps in its own process: accounts, limits, usage, and the security log."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import grpc.aio
+from prometheus_client import CollectorRegistry
+
+from gateway.accounts.app import open_accounts
+from gateway.accounts.holdings import Holdings
+from gateway.accounts.keys import Keys
+from gateway.accounts.own_calls import own_bearer
+from gateway.accounts.security_log import SecurityLog, SecurityMetrics
+from gateway.accounts.throttle import Throttle, ThrottleMetrics
+from gateway.accounts.usage import Usage, UsageMetrics
+from gateway.accounts.usage_log import UsageLog
+from gateway.backends import callers_token
+from gateway.caller import Proxies, trusted_networks
+from gateway.counts import CountsMetrics, open_counts
+from gateway.door import Accounts, Door
+from gateway.limits import LimitMetrics, Limits
+from gateway.settings import Settings
+from services.plumbing.channel import Bearer, open_channel
+from services.plumbing.identity import GATEWAY, OPS_READ
+from services.plumbing.keys import SigningKeyFile, TrustedKeys
+from services.plumbing.tasks import OwnedTasks
+from services.plumbing.tls import channel_credentials
+from services.plumbing.tokens import Issuer, Verifier
+
+ACCOUNT_SERVICE = "girih.accounts.v1.AccountService"
+
+
+@dataclass(frozen=True)
+class Home:
+    """What a gateway needs that is not behind it."""
+
+    door: Door
+    services: Mapping[str, object]
+    """What serves those services of the contract, by full name, that are served here."""
+    trusted: TrustedKeys
+    ops_token: Callable[[str], str]
+    """The gateway's own token to ask a service how it is, by the service's name."""
+
+
+@asynccontextmanager
+async def open_home(
+    settings: Settings, registry: CollectorRegistry, tasks: OwnedTasks
+) -> AsyncIterator[Home]:
+    """Everything runs among `tasks`, which are stopped before the rest is written down."""
+    issuer, trusted = _issuer(settings, tasks), _trusted(settings, tasks)
+    async with AsyncExitStack() as stack:
+        own = await _channel(stack, settings.events_address, settings, own_bearer(issuer))
+        counts_metrics = CountsMetrics(registry)
+        calls, guesses = [
+            await stack.enter_async_context(open_counts(_redis(settings), counts_metrics))
+            for _ in range(2)
+        ]
+        usage = Usage(UsageLog(own), UsageMetrics(registry))
+        security = SecurityLog(own, SecurityMetrics(registry))
+        stack.push_async_callback(_settle, tasks, usage, security)
+        tasks.start("usage", usage.keep_flushing())
+        tasks.start("security log", security.keep_writing())
+        accounts = await stack.enter_async_context(
+            open_accounts(
+                settings,
+                channel=own,
+                issuer=issuer,
+                security=security,
+                throttle=Throttle(
+                    guesses, ThrottleMetrics(registry), settings.login_failure_count_max
+                ),
+                usage=usage,
+                holdings=await _holdings(stack, settings),
+                tasks=tasks,
+            )
+        )
+        door = Door(
+            Verifier(trusted, GATEWAY),
+            Accounts(
+                accounts.revocations.is_revoked, _exchange(accounts.keys), usage.admit, security
+            ),
+            Limits(settings, calls, LimitMetrics(registry)),
+            Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
+        )
+        yield Home(door, {ACCOUNT_SERVICE: accounts.servicer}, trusted, _ops_token(issuer))
+
+
+def _issuer(settings: Settings, tasks: OwnedTasks) -> Issuer:
+    is_private = settings.environment != "development"
+    key = SigningKeyFile(settings.signing_key, private=is_private)
+    tasks.start("signing key", key.watch())
+    return Issuer(key, GATEWAY)
+
+
+def _trusted(settings: Settings, tasks: OwnedTasks) -> TrustedKeys:
+    trusted = TrustedKeys(settings.trusted_keys)
+    tasks.start("trusted keys", trusted.watch())
+    return trusted
+
+
+def _ops_token(issuer: Issuer) -> Callable[[str], str]:
+    return lambda service: issuer.service_token(service, "", (OPS_READ,))
+
+
+def _exchange(keys: Keys) -> Callable[[str], Awaitable[str]]:
+    async def exchange(key: str) -> str:
+        return (await keys.exchange(key)).token
+
+    return exchange
+
+
+def _redis(settings: Settings) -> str | None:
+    return None if settings.redis_url is None else settings.redis_url.get_secret_value()
+
+
+async def _holdings(stack: AsyncExitStack, settings: Settings) -> Holdings:
+    events = await _channel(stack, settings.events_address, settings, callers_token)
+    lattice = await _channel(stack, settings.lattice_address, settings, callers_token)
+    return Holdings(events, lattice)
+
+
+async def _channel(
+    stack: AsyncExitStack, address: str, settings: Settings, bearer: Bearer
+) -> grpc.aio.Channel:
+    channel = open_channel(address, bearer=bearer, tls=channel_credentials(settings))
+    return await stack.enter_async_context(channel)
+
+
+async def _settle(tasks: OwnedTasks, usage: Usage, security: SecurityLog) -> None:
+    await tasks.stop()
+    await security.close()
+    await usage.close()

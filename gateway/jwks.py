@@ -1,0 +1,33 @@
+"""The public keys that access tokens are signed with, for whoever verifies them elsewhere."""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.plumbing.identity import GATEWAY
+from services.plumbing.jose import to_base64url
+from services.plumbing.keys import TrustedKey, TrustedKeys
+
+_HEADERS = {
+    "cache-control": "public, max-age=60",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def jwks_route(trusted: TrustedKeys) -> Route:
+    """Those of the gateway alone: what services sign for one another is nobody's business."""
+
+    async def answer(_request: Request) -> Response:
+        keys = [key for key in trusted.current.values() if key.issuer == GATEWAY]
+        found = [_shown(key) for key in keys if trusted.find(key.kid) is not None]
+        return Response(orjson.dumps({"keys": found}), 200, _HEADERS, "application/jwk-set+json")
+
+    return Route("/.well-known/jwks.json", answer)
+
+
+def _shown(key: TrustedKey) -> dict[str, str]:
+    public = to_base64url(key.public.public_bytes_raw())
+    return {
+        "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": public,
+    }  # fmt: skip

@@ -1,0 +1,93 @@
+"""Services that the gateway serves itself: their methods are called, without a hop.
+
+Bounded by the same deadline as a call of another process. A client that goes away ends what
+only reads. What may write goes on to its end: a call that is cut off between two appends
+would leave what a lost answer alone never leaves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pool import Default, DescriptorPool
+from google.protobuf.message import Message
+
+from gateway.contract import ContractError, http_rules, message_class
+from services.plumbing import correlation
+from services.plumbing.errors import DeadlineExceeded
+from services.plumbing.logging import get_logger
+
+_log = get_logger("gateway")
+
+Rpc = Callable[[Any], Awaitable[Message]]
+
+
+class LocalBackend:
+    """One service of the contract, served by the methods of an object in this process."""
+
+    def __init__(
+        self,
+        label: str,
+        service: ServiceDescriptor,
+        servicer: object,
+        pool: DescriptorPool | None = None,
+    ) -> None:
+        """`pool` is where the classes of messages come from that the servicer knows."""
+        self.label = label
+        self.service = service
+        self._servicer = servicer
+        self._pool = pool or Default()
+        self._running: set[asyncio.Task[Message]] = set()
+
+    def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[Message]"]:
+        """Raises ContractError when the servicer has no such method."""
+        rpc = self._rpc(method)
+        known = self._pool.FindMessageTypeByName(method.input_type.full_name)
+        parse = message_class(known).FromString
+        only_reads = all(rule.WhichOneof("pattern") == "get" for rule in http_rules(method))
+
+        def start(request: Message) -> "asyncio.Future[Message]":
+            # Into the class that the servicer was written for: the contract is read anew here.
+            work = asyncio.ensure_future(_in_time(rpc(parse(request.SerializeToString()))))
+            self._running.add(work)
+            work.add_done_callback(self._ended)
+            return work if only_reads else asyncio.shield(work)
+
+        return start
+
+    def server_stream(self, method: MethodDescriptor) -> Callable[..., Any]:
+        """Raises ContractError: nothing that is served here streams."""
+        raise ContractError(f"{method.full_name}: streams are not served in this process")
+
+    client_stream = server_stream
+
+    def patience_s(self) -> None:
+        """It is always there."""
+
+    async def finish(self) -> None:
+        """Wait for what clients have left behind. Each call is bounded by its deadline."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _rpc(self, method: MethodDescriptor) -> Rpc:
+        rpc = getattr(self._servicer, method.name, None)
+        if not asyncio.iscoroutinefunction(rpc):
+            raise ContractError(f"{method.full_name} is not implemented")
+        return rpc
+
+    def _ended(self, work: "asyncio.Task[Message]") -> None:
+        self._running.discard(work)
+        if not work.cancelled() and work.exception() is not None:
+            # Whoever waits for it tells what it was; nobody may be waiting any longer.
+            _log.debug("a call failed", problem=type(work.exception()).__name__)
+
+
+async def _in_time(work: Awaitable[Message]) -> Message:
+    timeout = asyncio.timeout(correlation.current().remaining_s())
+    try:
+        async with timeout:
+            return await work
+    except TimeoutError:
+        if timeout.expired():
+            raise DeadlineExceeded("the call took longer than it may") from None
+        raise

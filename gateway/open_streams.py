@@ -1,0 +1,153 @@
+"""The streams that are open: how many and whose, and what they are told all together.
+
+One task looks after all of them. A task or a timer for each would cost more than what most
+streams carry: they are quiet.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from gateway import errors
+from gateway.errors import HttpError
+from gateway.exchange import Exchange
+from gateway.lifecycle import Lifecycle
+from gateway.settings import Settings
+from services.plumbing import correlation, tokens
+from services.plumbing.identity import Principal
+from services.plumbing.tokens import TokenInvalid
+
+K = TypeVar("K")
+
+_ROUND_S = 1.0
+_TURN_COUNT = 100
+"""So many streams are looked after before others have their turn."""
+
+
+class OpenStream:
+    """A stream as those see it who may have to end it."""
+
+    __slots__ = ("_cancel", "ending", "exchange", "heartbeat", "last_write_s", "principal")
+
+    def __init__(self, exchange: Exchange, principal: Principal | None) -> None:
+        self.exchange = exchange
+        self.principal = principal
+        self.ending: HttpError | None = None
+        """Why it ends, when neither its service nor its client ended it."""
+        self.heartbeat = b""
+        """What says that it is alive; empty when it is not to be told."""
+        self.last_write_s = 0.0
+        self._cancel: Callable[[], object] | None = None
+
+    def carries(self, cancel: Callable[[], object]) -> None:
+        """What it carries ends when `cancel` is called."""
+        self._cancel = cancel
+        if self.ending is not None:
+            cancel()
+
+    def begins(self, heartbeat: bytes) -> None:
+        """Headers are sent: from now on it is said to be alive when it is quiet."""
+        self.heartbeat = heartbeat
+        self.last_write_s = time.monotonic()
+
+    def end(self, error: HttpError) -> None:
+        """End it soon, with this error."""
+        self.ending = self.ending or error
+        if self._cancel is not None:
+            self._cancel()
+
+    def reason_of(self, cancelled: asyncio.CancelledError) -> BaseException:
+        """What to raise for a call that was cancelled: why the stream ends, if we ended it."""
+        task = asyncio.current_task()
+        is_ours = self.ending is not None and not (task and task.cancelling())
+        return self.ending if is_ours and self.ending is not None else cancelled
+
+
+class OpenStreams:
+    """All streams of one gateway."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lifecycle: Lifecycle,
+        is_revoked: Callable[[Principal], bool],
+    ) -> None:
+        """`is_revoked` tells of callers whose session has ended since they were let in."""
+        self._settings = settings
+        self._is_revoked = is_revoked
+        self._streams: set[OpenStream] = set()
+        self._by_tenant: Counter[str] = Counter()
+        self._by_subject: Counter[tuple[str, str]] = Counter()
+        lifecycle.when_stopping(self._stop)
+
+    @property
+    def count(self) -> int:
+        return len(self._streams)
+
+    @contextmanager
+    def opened(self, exchange: Exchange) -> Iterator[OpenStream]:
+        """A block that a stream lives in; raises HttpError when there are too many."""
+        principal = correlation.current().principal
+        tenant = principal.tenant if principal else ""
+        subject = (tenant, principal.subject if principal else exchange.address)
+        self._admit(tenant, subject)
+        stream = OpenStream(exchange, principal)
+        self._streams.add(stream)
+        self._by_tenant[tenant] += 1
+        self._by_subject[subject] += 1
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            _take_one(self._by_tenant, tenant)
+            _take_one(self._by_subject, subject)
+
+    async def look_after(self) -> None:
+        """Say that quiet streams are alive, and end those whose caller may no longer listen."""
+        while True:
+            await asyncio.sleep(min(_ROUND_S, self._settings.stream_heartbeat_s / 2))
+            for number, stream in enumerate(tuple(self._streams)):
+                if stream in self._streams:
+                    await self._look_at(stream)
+                if number % _TURN_COUNT == _TURN_COUNT - 1:
+                    await asyncio.sleep(0)
+
+    async def _look_at(self, stream: OpenStream) -> None:
+        principal = stream.principal
+        if principal is not None and time.time() >= principal.expires_at:
+            stream.end(errors.from_service_error(tokens.expired(principal)))
+        elif principal is not None and self._is_revoked(principal):
+            stream.end(errors.from_service_error(session_ended()))
+        elif stream.heartbeat and stream.ending is None:
+            now_s = time.monotonic()
+            if now_s - stream.last_write_s >= self._settings.stream_heartbeat_s:
+                stream.last_write_s = now_s
+                await stream.exchange.write_if_taken(stream.heartbeat)
+
+    def _admit(self, tenant: str, subject: tuple[str, str]) -> None:
+        settings = self._settings
+        if len(self._streams) >= settings.stream_count_max:
+            raise errors.too_busy()
+        if self._by_subject[subject] >= settings.user_stream_count_max:
+            raise errors.too_many_streams("caller", settings.user_stream_count_max)
+        if tenant and self._by_tenant[tenant] >= settings.tenant_stream_count_max:
+            raise errors.too_many_streams("tenant", settings.tenant_stream_count_max)
+
+    def _stop(self) -> None:
+        for stream in self._streams:
+            stream.end(errors.shutting_down())
+
+
+def session_ended() -> TokenInvalid:
+    """For a caller whose token is good and whose session is not."""
+    return TokenInvalid("the session has ended", "its session was revoked")
+
+
+def _take_one(counter: Counter[K], key: K) -> None:
+    """Leaves nothing of what is at zero: whoever calls once would be kept for ever."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
