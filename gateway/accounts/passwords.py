@@ -122,6 +122,11 @@ class PasswordHashing:
         """Whether the hash was made with other parameters than those of now."""
         return self._hasher.check_needs_rehash(password_hash)
 
+    @property
+    def pending_count(self) -> int:
+        """Passwords that are being hashed, or wait to be."""
+        return self._pending
+
     def close(self) -> None:
         """End the threads; what waits is given up."""
         self._threads.shutdown(wait=True, cancel_futures=True)

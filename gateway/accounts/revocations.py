@@ -77,6 +77,11 @@ class Revocations:
             self._apply(one)
         self._forget_old()
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many endings, and how many sessions in use, are remembered."""
+        return len(self._ended), len(self._in_use)
+
     def _apply(self, one: Recorded) -> None:
         match one.happening:
             case SessionMoved() as moved:

@@ -4,6 +4,7 @@ import grpc.aio
 import pytest
 
 from gateway.accounts import errors
+from gateway.accounts.throttle import LoginThrottled
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.errors import InvalidInput
 from services.plumbing.identity import ScopeMissing, TokenRequired
@@ -80,12 +81,12 @@ async def test_nobody_logs_in_to_a_tenant_they_are_not_in(replica: Replica) -> N
 async def test_guessing_is_throttled(replica: Replica) -> None:
     registered = await replica.register()
 
-    with pytest.raises(errors.ResourceExhausted) as refused:
-        for _ in range(20):
-            with pytest.raises(errors.CredentialsInvalid):
-                await replica.login(registered.user.email, password="not this one")
+    for _ in range(5):
+        with pytest.raises(errors.CredentialsInvalid):
+            await replica.login(registered.user.email, password="not this one")
 
-    assert refused.value.reason == "LOGIN_THROTTLED"
+    with pytest.raises(LoginThrottled):
+        await replica.login(registered.user.email, password="not this one")
 
 
 async def test_the_caller_is_told_who_they_are(replica: Replica) -> None:
@@ -209,8 +210,8 @@ async def test_who_is_no_admin_any_more_manages_nothing_with_an_old_token(
 
     with pytest.raises(errors.RoleTooLow):
         await replica.invite(admin, fresh_email(), pb.ROLE_VIEWER)
+    key = pb.CreateKeyRequest(name="importer", scopes=["events.read"])
     with pytest.raises(errors.RoleTooLow):
-        key = pb.CreateKeyRequest(name="importer", scopes=["events.read"])
         await replica.call("CreateKey", key, admin.access_token)
 
 

@@ -1,0 +1,234 @@
+"""Users and sessions: what their records add up to, and what a refresh token is good for."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.accounts.domain import (
+    OVERLAP_MS,
+    Session,
+    SessionLimits,
+    User,
+    Verdict,
+    check_email,
+    check_name,
+    email_key,
+    is_open_for,
+    judge,
+    opened,
+    rotated,
+    session_from,
+    user_after,
+)
+from gateway.accounts.happenings import (
+    DamagedRecord,
+    Happening,
+    PasswordChanged,
+    Recorded,
+    SessionEnded,
+    SessionsEnded,
+    TenantJoined,
+    TenantLeft,
+    UserRegistered,
+    from_json,
+    to_json,
+)
+from services.plumbing.errors import InvalidInput, Violations
+
+LIMITS = SessionLimits(idle_ms=1_000_000, absolute_ms=3_000_000)
+
+
+def recorded(*happenings: Happening | None, since: int = 0) -> list[Recorded]:
+    return [
+        Recorded(since + number + 1, since + number, one) for number, one in enumerate(happenings)
+    ]
+
+
+def registered() -> UserRegistered:
+    return UserRegistered(
+        user_id="u", email="ada@girih.dev", name="Ada", password_hash="hashed", at_ms=7
+    )
+
+
+def some_user(*more: Happening) -> User:
+    user = user_after(None, recorded(registered(), *more))
+    assert user is not None
+    return user
+
+
+def session_of(user: User, moved_at_ms: int = 0) -> Session:
+    session = session_from(recorded(opened("s", user, "t", 1, "current", moved_at_ms))[0])
+    assert session.generation == 0
+    return session
+
+
+def moved_on(session: Session, user: User, at_ms: int) -> Session:
+    return session_from(recorded(rotated(session, user, "next", at_ms), since=1)[0])
+
+
+@pytest.mark.parametrize(
+    "email",
+    ["a@b", "ada@girih.dev", "jürgen@bücher.example", "用户@例子.广告", "a" * 252 + "@b"],
+)
+def test_addresses_of_all_scripts_are_taken(email: str) -> None:
+    violations = Violations()
+
+    check_email(email, violations)
+
+    assert not violations
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "", "a", "@", "a@", "@b", "a@@b", "a@b@c", "a b@c", "a@b\n", "a\x00@b", "a\u200b@b",
+        "a\u202e@b", "a\u00a0@b", "a@b\u2028", "a" * 253 + "@b",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused(email: str) -> None:
+    violations = Violations()
+
+    check_email(email, violations)
+
+    assert violations
+
+
+@pytest.mark.parametrize("name", ["", "a" * 101, "a\x00b", "a\nb", "a\x7fb", "a\u2028b"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    violations = Violations()
+
+    check_name(name, violations)
+
+    with pytest.raises(InvalidInput):
+        violations.raise_if_any()
+
+
+def test_addresses_that_differ_in_case_are_one() -> None:
+    assert email_key("Ada@GIRIH.dev") == email_key("ada@girih.DEV")
+    assert email_key("ada@girih.dev") != email_key("adá@girih.dev")
+
+
+@given(st.text(max_size=50), st.text(max_size=50))
+def test_only_the_case_of_letters_makes_addresses_one(one: str, other: str) -> None:
+    assert (email_key(one) == email_key(other)) == (one.casefold() == other.casefold())
+
+
+def test_a_user_is_what_happened_to_it() -> None:
+    user = some_user(
+        TenantJoined(tenant_id="t1", at_ms=8),
+        TenantJoined(tenant_id="t2", at_ms=9),
+        PasswordChanged(password_hash="other", at_ms=10),
+        TenantLeft(tenant_id="t1", at_ms=11),
+        SessionsEnded(user_id="u", kept_session="s", at_ms=12),
+    )
+
+    assert user.tenants == ("t2",)
+    assert user.password_hash == "other"
+    assert (user.epoch, user.kept_session, user.revision) == (1, "s", 5)
+
+
+def test_a_user_is_the_same_however_its_records_are_read() -> None:
+    records = recorded(registered(), TenantJoined(tenant_id="t", at_ms=8), None)
+
+    user = user_after(user_after(None, records[:1]), records[1:])
+
+    assert user == user_after(None, records)
+    assert user is not None
+    assert user.revision == 2
+
+
+def test_what_begins_without_a_registration_is_no_user() -> None:
+    with pytest.raises(DamagedRecord):
+        user_after(None, recorded(TenantJoined(tenant_id="t", at_ms=8)))
+
+
+def test_the_hash_of_a_password_is_not_shown() -> None:
+    assert "hashed" not in repr(some_user())
+    assert "hashed" not in repr(registered())
+
+
+def test_the_token_given_last_is_current() -> None:
+    assert _judged(session_of(some_user()), "current") is Verdict.CURRENT
+
+
+@pytest.mark.parametrize(("later_ms", "verdict"), [
+    (0, Verdict.REPEATED), (OVERLAP_MS, Verdict.REPEATED), (OVERLAP_MS + 1, Verdict.REUSED),
+])  # fmt: skip
+def test_a_traded_token_is_repeated_for_ten_seconds(later_ms: int, verdict: Verdict) -> None:
+    user = some_user()
+    session = moved_on(session_of(user), user, at_ms=100)
+
+    assert _judged(session, "current", now_ms=100 + later_ms) is verdict
+
+
+def test_an_older_token_is_reused_and_a_strange_one_worth_nothing() -> None:
+    session = session_of(some_user())
+
+    assert _judged(session, "older", is_ours=True) is Verdict.REUSED
+    assert _judged(session, "strange", is_ours=False) is Verdict.WORTHLESS
+
+
+def test_a_session_that_does_nothing_expires() -> None:
+    session = session_of(some_user())
+
+    assert _judged(session, "current", now_ms=LIMITS.idle_ms) is Verdict.CURRENT
+    assert _judged(session, "current", now_ms=LIMITS.idle_ms + 1) is Verdict.WORTHLESS
+
+
+def test_a_busy_session_expires_too() -> None:
+    user = some_user()
+    session = moved_on(session_of(user), user, at_ms=LIMITS.absolute_ms - 1)
+
+    assert _judged(session, "next", now_ms=LIMITS.absolute_ms) is Verdict.CURRENT
+    assert _judged(session, "next", now_ms=LIMITS.absolute_ms + 1) is Verdict.WORTHLESS
+
+
+def test_no_token_of_an_ended_session_is_worth_anything() -> None:
+    ended = SessionEnded(session_id="s", user_id="u", tenant_id="t", why="logged-out", at_ms=1)
+    session = session_from(recorded(ended)[0])
+
+    assert _judged(session, "") is Verdict.WORTHLESS
+    assert _judged(session, "current", is_ours=True) is Verdict.WORTHLESS
+
+
+def test_a_session_outlives_only_the_end_that_spared_it() -> None:
+    user = some_user()
+    session = session_of(user)
+    spared = some_user(SessionsEnded(user_id="u", kept_session="s", at_ms=1))
+    ended = some_user(SessionsEnded(user_id="u", at_ms=1))
+    spared_once = some_user(
+        SessionsEnded(user_id="u", kept_session="s", at_ms=1), SessionsEnded(user_id="u", at_ms=2)
+    )
+
+    assert is_open_for(session, user, membership=1)
+    assert is_open_for(session, spared, membership=1)
+    assert not is_open_for(session, ended, membership=1)
+    assert not is_open_for(session, spared_once, membership=1)
+
+
+def test_a_session_ends_with_the_membership_it_was_opened_for() -> None:
+    user = some_user()
+
+    assert not is_open_for(session_of(user), user, membership=None)
+    assert not is_open_for(session_of(user), user, membership=2)
+
+
+def test_records_say_the_same_when_read_back() -> None:
+    for happening in (registered(), opened("s", some_user(), "t", 1, "h", 5)):
+        assert from_json(happening.type, to_json(happening)) == happening
+
+
+def test_records_of_later_versions_are_understood_as_far_as_they_are_known() -> None:
+    assert from_json("user.of-tomorrow", "{}") is None
+    text = to_json(TenantJoined(tenant_id="t", at_ms=8))[:-1] + ',"why":"new"}'
+    assert from_json("user.tenant-joined", text) == TenantJoined(tenant_id="t", at_ms=8)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", "{}", '{"tenant_id":"t"}', "null"])
+def test_nothing_is_decided_on_a_damaged_record(text: str) -> None:
+    with pytest.raises(DamagedRecord):
+        from_json("user.tenant-joined", text)
+
+
+def _judged(session: Session, token_hash: str, *, is_ours: bool = True, now_ms: int = 0) -> Verdict:
+    return judge(session, token_hash, is_ours=is_ours, now_ms=now_ms, limits=LIMITS)

@@ -1,0 +1,155 @@
+"""Passwords: which are taken, that every byte of them counts, and that hashing is bounded."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from argon2 import extract_parameters
+
+from gateway.accounts.errors import HashingBusy
+from gateway.accounts.passwords import (
+    BYTES_MAX,
+    BYTES_MIN_DEVELOPMENT,
+    BYTES_MIN_PRODUCTION,
+    PasswordHashing,
+    check_password,
+)
+from services.plumbing.errors import Violations
+
+A_LITTLE_KIB = 64
+
+
+@pytest.fixture
+def hashing() -> Iterator[PasswordHashing]:
+    made = PasswordHashing(thread_count=1, queue_max=2, memory_kib=A_LITTLE_KIB)
+    yield made
+    made.close()
+
+
+def is_taken(password: str, bytes_min: int = BYTES_MIN_PRODUCTION, *taken: str) -> bool:
+    violations = Violations()
+    check_password(password, violations, bytes_min=bytes_min, taken=taken)
+    return not violations
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "a strapwork of stars",
+        "x7-Kq 9mZp:wRt!vB",
+        "пароль из звёзд",
+        "🌟✨💫⭐🔭",
+        "nul\x00 in the middle of it",
+        "long " * 12 + "and not the same",
+        "vt" + "aq8" * 340 + "vt",
+    ],
+    ids=range(7),
+)
+def test_passwords_of_all_characters_are_taken(password: str) -> None:
+    assert is_taken(password)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "", "fourteen bytes", "x" * (BYTES_MAX + 1), "passwordpassword", "Password1234567",
+        "PASSWORD IS PASSWORD", "aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "123456789012345",
+        "qwertyuiopasdfgh", "Correct Horse Battery Staple", "!!!!administrator!!!!",
+        "98765432109876543210",
+    ],
+    ids=range(13),
+)  # fmt: skip
+def test_passwords_that_everybody_knows_are_refused(password: str) -> None:
+    assert not is_taken(password)
+
+
+@pytest.mark.parametrize("password", ["ADA@girih.dev...", "Ada of the Knots"])
+def test_a_name_is_no_password(password: str) -> None:
+    assert not is_taken(password, BYTES_MIN_PRODUCTION, "ada@girih.dev...", "ada of the knots")
+
+
+def test_development_takes_short_ones() -> None:
+    assert is_taken("test123", BYTES_MIN_DEVELOPMENT)
+    assert not is_taken("test123")
+    assert not is_taken("123456", BYTES_MIN_DEVELOPMENT)
+
+
+async def test_hashes_are_argon2id_with_the_parameters_that_are_asked_for() -> None:
+    hashing = PasswordHashing(thread_count=1, queue_max=0)
+    try:
+        found = extract_parameters(await hashing.hash("a strapwork of stars"))
+    finally:
+        hashing.close()
+
+    assert found.type.name == "ID"
+    assert (found.memory_cost, found.time_cost, found.parallelism) == (19_456, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("password", "almost"),
+    [
+        ("x" * 72 + "a", "x" * 72 + "b"),
+        ("x" * 1_023 + "a", "x" * 1_023 + "b"),
+        ("nul\x00one", "nul\x00two"),
+        ("caf\u00e9 of stars", "cafe\u0301 of stars"),
+        ("trailing ", "trailing"),
+    ],
+    ids=range(5),
+)
+async def test_every_byte_counts(hashing: PasswordHashing, password: str, almost: str) -> None:
+    found = await hashing.hash(password)
+
+    assert await hashing.verify(password, found)
+    assert not await hashing.verify(almost, found)
+
+
+async def test_nobody_has_no_password(hashing: PasswordHashing) -> None:
+    assert not await hashing.verify("", None)
+
+
+async def test_a_hash_of_other_parameters_is_outdated(hashing: PasswordHashing) -> None:
+    other = PasswordHashing(thread_count=1, queue_max=0, memory_kib=2 * A_LITTLE_KIB)
+    try:
+        found = await other.hash("a strapwork of stars")
+    finally:
+        other.close()
+
+    assert hashing.is_outdated(found)
+    assert not hashing.is_outdated(await hashing.hash("a strapwork of stars"))
+    assert await hashing.verify("a strapwork of stars", found)
+
+
+async def test_whoever_comes_too_late_is_refused_and_later_ones_are_not(
+    hashing: PasswordHashing,
+) -> None:
+    answers = await asyncio.gather(
+        *(hashing.hash(f"password {number}") for number in range(10)), return_exceptions=True
+    )
+
+    refused = [one for one in answers if isinstance(one, HashingBusy)]
+    assert len(refused) == 7
+    assert all(one.retry_after_s for one in refused)
+    assert await hashing.hash("one more")
+
+
+async def test_who_goes_away_makes_room_once_the_work_is_done(hashing: PasswordHashing) -> None:
+    for _ in range(5):
+        waiting = [asyncio.ensure_future(hashing.hash("a password")) for _ in range(3)]
+        await asyncio.sleep(0)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.sleep(0.05)
+
+    assert hashing.pending_count == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority on Linux alone")
+async def test_hashing_gives_way_to_everything_else(hashing: PasswordHashing) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert await hashing._run(niceness) > niceness()

@@ -1,0 +1,182 @@
+"""Revocations: what has ended is known, what has not is not, whatever order it is told in."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.accounts import revocations
+from gateway.accounts.happenings import (
+    Happening,
+    KeyRevoked,
+    MemberRemoved,
+    Recorded,
+    SessionEnded,
+    SessionOpened,
+    SessionRotated,
+    SessionsEnded,
+)
+from gateway.accounts.revocations import Revocations
+
+
+@dataclass
+class Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def opened(session: str, user: str = "u", tenant: str = "t") -> SessionOpened:
+    return SessionOpened(
+        session_id=session,
+        user_id=user,
+        tenant_id=tenant,
+        membership=1,
+        epoch=0,
+        generation=0,
+        token_hash="",
+        opened_at_ms=0,
+        at_ms=0,
+    )
+
+
+def rotated(session: str, user: str = "u", tenant: str = "t") -> SessionRotated:
+    return SessionRotated(
+        session_id=session,
+        user_id=user,
+        tenant_id=tenant,
+        membership=1,
+        epoch=0,
+        generation=1,
+        token_hash="",
+        opened_at_ms=0,
+        at_ms=0,
+    )
+
+
+def ended(session: str) -> SessionEnded:
+    return SessionEnded(session_id=session, user_id="u", tenant_id="t", why="logged-out", at_ms=0)
+
+
+def log(*happenings: Happening) -> list[Recorded]:
+    return [Recorded(position, 0, one) for position, one in enumerate(happenings, 1)]
+
+
+def revoked(found: Revocations, *sessions: str) -> set[str]:
+    return {one for one in sessions if found.is_revoked(one)}
+
+
+def test_an_ended_session_and_a_revoked_key_are_refused() -> None:
+    found = Revocations()
+
+    found.apply(
+        log(opened("s1"), opened("s2"), ended("s1"), KeyRevoked(key_id="k", by="", at_ms=0))
+    )
+
+    assert revoked(found, "s1", "s2", "k", "") == {"s1", "k"}
+
+
+def test_all_sessions_of_a_user_end_but_the_one_kept() -> None:
+    found = Revocations()
+
+    found.apply(
+        log(
+            opened("s1"),
+            opened("s2"),
+            opened("other", user="v"),
+            SessionsEnded(user_id="u", kept_session="s2", at_ms=0),
+        )
+    )
+
+    assert revoked(found, "s1", "s2", "other") == {"s1"}
+
+
+def test_who_is_removed_loses_the_sessions_of_that_tenant() -> None:
+    found = Revocations()
+
+    found.apply(
+        log(
+            opened("here"),
+            opened("there", tenant="t2"),
+            MemberRemoved(tenant_id="t", user_id="u", by="", at_ms=0),
+        )
+    )
+
+    assert revoked(found, "here", "there") == {"here"}
+
+
+def test_a_session_opened_later_is_not_ended_by_what_was_before() -> None:
+    found = Revocations()
+    records = log(opened("s1"), SessionsEnded(user_id="u", at_ms=0), opened("s2"))
+
+    found.apply(records[2:])
+    found.apply(records)
+
+    assert revoked(found, "s1", "s2") == {"s1"}
+
+
+def test_a_session_known_only_by_a_refresh_was_spared_by_what_was_before() -> None:
+    found = Revocations()
+    records = log(SessionsEnded(user_id="u", kept_session="s", at_ms=0), rotated("s"))
+
+    found.apply(reversed(records))
+
+    assert not found.is_revoked("s")
+
+
+_happenings = st.lists(
+    st.one_of(
+        st.sampled_from("abcd").map(lambda user: ("open", user)),
+        st.sampled_from("abcd").map(lambda user: ("end", user)),
+    ),
+    max_size=20,
+)
+
+
+@given(_happenings, st.randoms(use_true_random=False))
+def test_the_order_and_number_of_tellings_change_nothing(
+    acts: list[tuple[str, str]], random: object
+) -> None:
+    records = log(
+        *(
+            opened(f"s{number}", user=user)
+            if act == "open"
+            else SessionsEnded(user_id=user, at_ms=0)
+            for number, (act, user) in enumerate(acts)
+        )
+    )
+    own = [one for one in records if random.random() < 0.5]  # type: ignore[attr-defined]
+    in_order, early = Revocations(), Revocations()
+
+    in_order.apply(records)
+    early.apply(own)
+    early.apply(records)
+
+    sessions = [f"s{number}" for number in range(len(acts))]
+    assert revoked(early, *sessions) == revoked(in_order, *sessions)
+
+
+def test_endings_are_forgotten_when_no_token_can_be_left() -> None:
+    clock = Clock()
+    found = Revocations(memory_s=960, clock=clock)
+    found.apply(log(opened("s"), ended("s")))
+
+    clock.now_s = 959
+    assert found.is_revoked("s")
+    clock.now_s = 960
+    assert not found.is_revoked("s")
+    found.apply(log(opened("other")))
+
+    assert found.sizes == (0, 1)
+
+
+def test_memory_is_bounded(monkeypatch: object) -> None:
+    monkeypatch.setattr(revocations, "SESSIONS_MAX", 100)  # type: ignore[attr-defined]
+    found = Revocations()
+
+    found.apply(log(*(opened(f"s{number}") for number in range(500))))
+    found.apply(log(*(ended(f"s{number}") for number in range(500))))
+
+    assert found.sizes == (100, 100)
+    assert found.is_revoked("s499")
