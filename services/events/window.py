@@ -153,9 +153,10 @@ class Window:
         """The records of one stream, as many as fit into a response."""
         responses: list[bytes] = []
         byte_count, position, revision = 0, at.position, at.revision
+        position_min = max(at.position, at.position_min)
         for piece in self._from(position):
             for row in piece.rows_of(at.stream):
-                if row.revision < revision or row.position < at.position_min:
+                if row.revision < revision or row.position < position_min:
                     continue
                 byte_count += row.end - row.start
                 is_full = responses and byte_count > RESPONSE_BYTES_MAX

@@ -210,7 +210,9 @@ class Chain:
             return _Outcome(context.code())
         if isinstance(error, asyncio.CancelledError):
             return self._cancellation(error, context)
-        if isinstance(error, grpc.aio.BaseError) and context.done():
+        if isinstance(error, grpc.aio.InternalError) or (
+            isinstance(error, grpc.aio.BaseError) and context.done()
+        ):
             return _Outcome(grpc.StatusCode.CANCELLED)  # the caller left while we were writing
         return self._bug(error)
 

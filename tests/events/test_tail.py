@@ -1,0 +1,252 @@
+"""The seam between what is stored and what is new, with everything happening at its worst."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from girih.events.v1 import events_pb2 as pb
+from services.events import convert
+from services.events.committer import Committer, CommitterLimits, Memory
+from services.events.errors import BeyondEnd
+from services.events.follower import Followers
+from services.events.postgres_store import PostgresEventStore
+from services.events.reader import Span
+from services.events.store import Page, PageRequest, TailPage
+from services.events.tail import TailLimits, Tails
+from services.plumbing.errors import DatabaseUnavailable
+from tests.events.counting import Counts
+from tests.events.failing import Moment, connection_lost
+from tests.events.making import new_event, proposal
+
+TENANT = "acme"
+
+
+class Seam(PostgresEventStore):
+    """The store; tests choose what happens right after a page was read, and before a tail is."""
+
+    def __init__(self, store: PostgresEventStore) -> None:
+        self.__dict__ = store.__dict__
+        self.after_page: list[Moment] = []
+        self.before_tail: list[Moment] = []
+        self.reported_head: int | None = None
+        self.tail_count = 0
+
+    async def page(self, tenant: str, request: PageRequest) -> Page:
+        page = await super().page(tenant, request)
+        if self.after_page:
+            await self.after_page.pop(0)()
+        return page
+
+    async def tail(
+        self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
+    ) -> TailPage:
+        self.tail_count += 1
+        if self.before_tail:
+            await self.before_tail.pop(0)()
+        return await super().tail(tenant, position, row_count_max, record_bytes_max)
+
+    async def head(self, tenant: str) -> int:
+        head = await super().head(tenant)
+        return head if self.reported_head is None else self.reported_head
+
+
+@dataclass
+class Followed:
+    """An `Instruments` that remembers."""
+
+    window_bytes: int = 0
+    followers: int = 0
+    sources: list[tuple[str, int]] = field(default_factory=list)
+
+    def windows_changed(self, byte_count: int) -> None:
+        self.window_bytes = byte_count
+
+    def followed(self, follower_count: int) -> None:
+        self.followers += follower_count
+
+    def delivered(self, source: str, record_count: int) -> None:
+        self.sources.append((source, record_count))
+
+
+class Bench:
+    """Followers of a real log, and somebody who appends to it."""
+
+    def __init__(self, store: PostgresEventStore, limits: TailLimits) -> None:
+        self.store = Seam(store)
+        self.counts = Followed()
+        self.tails = Tails(self.store, convert.read_response, self.counts, limits)
+        self.followers = Followers(
+            self.store, self.tails, convert.read_response, self.counts, limits
+        )
+        self._committer = Committer(
+            store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits(), Memory()
+        )
+
+    async def append(self, *streams: str, content: str = "") -> None:
+        events = [new_event(stream, content=content) for stream in streams]
+        await self._committer.settle([proposal(*events)], is_wanted=lambda: True)
+
+    async def append_and_wait(self, *streams: str) -> None:
+        """Append, and return once the tail has it."""
+        await self.append(*streams)
+        self.tails.look()
+        async with self.tails.tail(TENANT) as tail:
+            await tail.moved(await self.store.head(TENANT))
+
+    @asynccontextmanager
+    async def following(self, span: Span) -> AsyncIterator[Callable[[int], Awaitable[list[int]]]]:
+        """Gives a function that answers the next positions, so many at least."""
+        async with aclosing(self.followers.follow(TENANT, span)) as responses:
+
+            async def following(count: int) -> list[int]:
+                positions: list[int] = []
+                async with asyncio.timeout(10):
+                    while len(positions) < count:
+                        response = pb.ReadResponse.FromString(await anext(responses))
+                        positions += [recorded.position for recorded in response.events]
+                return positions
+
+            yield following
+
+
+@pytest.fixture
+def bench(store: PostgresEventStore) -> Bench:
+    return Bench(store, TailLimits(retry_budget_s=0.3))
+
+
+@pytest.mark.parametrize(("stream", "expected"), [("", [1, 2, 3, 4]), ("a", [1, 3])])
+async def test_what_is_committed_right_behind_the_last_page_is_not_left_out(
+    bench: Bench, stream: str, expected: list[int]
+) -> None:
+    await bench.append("a", "b")
+
+    async def append_at_the_seam() -> None:
+        await bench.append_and_wait("a", "b")
+
+    bench.store.after_page.append(append_at_the_seam)
+    async with bench.following(Span(stream)) as received:
+        assert await received(len(expected)) == expected
+
+
+@pytest.mark.parametrize("stream", ["", "a"])
+async def test_what_a_page_holds_already_is_not_sent_again_from_the_window(
+    bench: Bench, stream: str
+) -> None:
+    await bench.append("a")
+    is_held, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_the_tail_up() -> None:
+        is_held.set()
+        await may_go_on.wait()
+
+    bench.store.before_tail.append(hold_the_tail_up)
+    async with bench.tails.tail(TENANT):
+        await is_held.wait()
+        await bench.append("a")
+        async with bench.following(Span(stream)) as received:
+            assert await received(2) == [1, 2]
+            may_go_on.set()
+            await bench.append_and_wait("a")
+            assert await received(1) == [3]
+
+
+async def test_a_log_is_read_once_for_all_who_follow_it(bench: Bench) -> None:
+    async def one() -> None:
+        async with bench.following(Span()) as received:
+            arrived.release()
+            assert await received(1) == [1]
+
+    arrived = asyncio.Semaphore(0)
+    following = [asyncio.create_task(one()) for _ in range(100)]
+    for _ in following:
+        await arrived.acquire()
+    await asyncio.sleep(0.05)
+    before = bench.store.tail_count
+
+    await bench.append_and_wait("s")
+    await asyncio.gather(*following)
+
+    assert bench.counts.sources == [("window", 1)] * 100
+    assert bench.store.tail_count - before <= 3
+
+
+async def test_who_fell_behind_catches_up_from_the_database_and_comes_back(
+    store: PostgresEventStore,
+) -> None:
+    bench = Bench(store, TailLimits(window_bytes=20_000))
+    async with bench.following(Span()) as received:
+        await bench.append_and_wait("s")
+        assert await received(1) == [1]
+        for _ in range(50):
+            await bench.append_and_wait("s", "s")
+
+        assert await received(100) == list(range(2, 102))
+        await bench.append_and_wait("s")
+        assert await received(1) == [102]
+
+    assert {source for source, _ in bench.counts.sources} == {"window", "database"}
+    assert bench.counts.sources[-1] == ("window", 1)
+
+
+async def test_all_windows_together_stay_within_their_bounds(store: PostgresEventStore) -> None:
+    bench = Bench(store, TailLimits(window_bytes=2**20, windows_bytes=100_000))
+    async with bench.tails.tail(TENANT), bench.tails.tail("other"):
+        for _ in range(30):
+            await bench.append_and_wait(*["s"] * 20)
+            assert bench.counts.window_bytes <= 100_000
+
+
+async def test_followers_wait_while_the_database_is_away(bench: Bench) -> None:
+    async with bench.following(Span()) as received:
+        await bench.append_and_wait("s")
+        assert await received(1) == [1]
+        bench.store.before_tail += [connection_lost] * 2
+
+        await bench.append("s")
+        bench.tails.look()
+
+        assert await received(1) == [2]
+
+
+async def test_followers_are_told_when_the_database_stays_away(bench: Bench) -> None:
+    async with bench.following(Span()) as received:
+        await bench.append_and_wait("s")
+        assert await received(1) == [1]
+        bench.store.before_tail += [connection_lost] * 1_000
+
+        bench.tails.look()
+
+        with pytest.raises(DatabaseUnavailable):
+            await received(1)
+    bench.store.before_tail.clear()
+    async with bench.following(Span(from_position=2)) as received:
+        await bench.append("s")
+        bench.tails.look()
+        assert await received(1) == [2]
+
+
+async def test_a_log_that_was_set_back_during_an_outage_ends_its_followers(bench: Bench) -> None:
+    async with bench.following(Span()) as received:
+        await bench.append_and_wait("s", "s")
+        assert await received(2) == [1, 2]
+        bench.store.before_tail.append(connection_lost)
+        bench.store.reported_head = 1
+
+        bench.tails.look()
+
+        with pytest.raises(BeyondEnd):
+            await received(1)
+
+
+async def test_a_follower_who_leaves_while_it_waits_is_forgotten(bench: Bench) -> None:
+    async with bench.tails.tail(TENANT) as tail:
+        for _ in range(10):
+            waiting = asyncio.create_task(tail.moved(tail.window.end))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+
+        assert not tail._waiting

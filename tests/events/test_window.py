@@ -1,0 +1,111 @@
+"""A window gives each follower what lies behind it, as the plainest reading would."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from girih.events.v1 import events_pb2 as pb
+from services.events.convert import read_response
+from services.events.domain import POSITION_MAX
+from services.events.window import RESPONSE_BYTES_MAX, Bookmark, TailRecord, Window
+
+FIRST = 100
+
+
+def record(position: int, size: int = 10, stream: str = "s", revision: int = 0) -> TailRecord:
+    recorded = pb.RecordedEvent(position=position, event=pb.Event(binary=bytes(size)))
+    return TailRecord(position, recorded.SerializeToString(), stream, revision)
+
+
+def records(dice: random.Random, count: int) -> list[TailRecord]:
+    revisions = {"a": 0, "b": 5, "c": 0}
+    made = []
+    for position in range(FIRST, FIRST + count):
+        stream = dice.choice("abc")
+        size = dice.choice([10, 10, 10, 2_000, 30_000, 100_000])
+        made.append(record(position, size, stream, revisions[stream]))
+        revisions[stream] += 1
+    return made
+
+
+def window_of(groups: Sequence[Sequence[TailRecord]]) -> Window:
+    window = Window(read_response)
+    window.begin(FIRST)
+    for group in groups:
+        window.add(group)
+    return window
+
+
+def positions(response: bytes) -> list[int]:
+    return [one.position for one in pb.ReadResponse.FromString(response).events]
+
+
+def walked(window: Window, at: Bookmark) -> list[int]:
+    """What a follower receives from a window, response after response."""
+    received: list[int] = []
+    while at.left and at.position < window.end:
+        taken = window.take(at)
+        assert taken is not None
+        found = positions(taken.response)
+        assert len(found) == taken.record_count
+        assert len(taken.response) < 2 * RESPONSE_BYTES_MAX or len(found) == 1
+        received += found
+        at = at.behind(taken)
+    return received
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) -> None:
+    dice = random.Random(seed)
+    all_records = records(dice, 60)
+    cuts = sorted(dice.sample(range(1, 60), 5))
+    groups = [all_records[a:b] for a, b in zip([0, *cuts], [*cuts, 60], strict=True)]
+    window = window_of(groups)
+
+    for _ in range(50):
+        start, left = dice.randint(FIRST, window.end), dice.choice([1, 3, POSITION_MAX])
+        of_log = [one.position for one in all_records if one.position >= start]
+        assert walked(window, Bookmark(start, left)) == of_log[:left]
+        stream, revision = dice.choice("abc"), dice.randint(0, 20)
+        floor = dice.randint(FIRST, window.end)
+        of_stream = [
+            one.position
+            for one in all_records
+            if one.stream == stream
+            and one.revision >= revision
+            and one.position >= max(start, floor)
+        ]
+        bookmark = Bookmark(start, left, stream, revision, floor)
+        assert walked(window, bookmark) == of_stream[:left]
+
+
+def test_followers_at_one_place_are_given_one_and_the_same_object() -> None:
+    window = window_of([[record(FIRST)], [record(FIRST + 1)]])
+    first, second = (window.take(Bookmark(FIRST, POSITION_MAX)) for _ in range(2))
+
+    assert first is not None
+    assert second is not None
+    assert first.response is second.response
+    assert positions(first.response) == [FIRST, FIRST + 1]
+
+
+def test_what_was_dropped_must_be_read_elsewhere() -> None:
+    window = window_of([[record(FIRST)], [record(FIRST + 1)]])
+    before = window.byte_count
+
+    window.drop_oldest()
+
+    assert window.byte_count < before
+    assert window.take(Bookmark(FIRST, 1)) is None
+    taken = window.take(Bookmark(FIRST + 1, 1))
+    assert taken is not None
+    assert positions(taken.response) == [FIRST + 1]
+
+
+def test_nothing_is_left_of_an_emptied_window() -> None:
+    window = window_of([[record(FIRST)]])
+
+    window.drop_oldest()
+
+    assert (window.first, window.end, window.byte_count) == (FIRST + 1, FIRST + 1, 0)
