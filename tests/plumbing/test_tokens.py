@@ -162,6 +162,23 @@ def test_a_header_that_says_anything_else_is_refused(
     assert why(verifier, unsigned)
 
 
+@pytest.mark.parametrize("alg", ["none", "nOnE", "HS256", "ES256", "Ed25519", "eddsa", ["EdDSA"]])
+def test_another_algorithm_is_refused_before_anything_is_computed(
+    verifier: Verifier, authority: Authority, alg: object
+) -> None:
+    forged = _forged(_header(authority.gateway, alg=alg), {}, authority.gateway)
+
+    assert why(verifier, forged) == "it names another algorithm"
+
+
+def test_a_token_that_is_too_long_is_not_even_read(
+    verifier: Verifier, authority: Authority
+) -> None:
+    token = authority.token(scopes=["s" * TOKEN_BYTES_MAX])
+
+    assert why(verifier, token) == "it has not the shape of a token"
+
+
 def test_the_header_is_what_is_wrong_with_them(verifier: Verifier, authority: Authority) -> None:
     claims = _claims(authority.token())
 
