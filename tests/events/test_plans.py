@@ -10,6 +10,7 @@ import pytest
 from services.events.domain import PlacedEvent
 from services.events.postgres_store import PostgresEventStore
 from services.events.settings import Settings
+from services.events.walls import ROLE
 from services.plumbing.sql import load
 from tests.events.making import event_id, new_event
 
@@ -25,6 +26,7 @@ LOOKUPS: dict[str, list[Any]] = {
     "select_events_by_id": [[event_id(number) for number in (1, 2, 2_000, 9_999)]],
     "select_log_forwards": [ROWS // 2, 10, 512],
     "select_log_backwards": [ROWS // 2, 10, 512],
+    "select_log_tail": [ROWS // 2, 10, 512],
     "select_stream_forwards": [0, 10, 512, "s-7", 0],
     "select_stream_backwards": [2**62, 10, 512, "s-7"],
     "select_revision_at": ["s-7", ROWS // 2],
@@ -49,8 +51,11 @@ async def connection(
     store: PostgresEventStore, settings: Settings
 ) -> AsyncIterator[asyncpg.Connection]:
     """A connection whose statements were planned while the log was nearly empty."""
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
-    await connection.execute("ALTER TABLE events.records SET (autovacuum_enabled = off)")
+    url = settings.database_url.get_secret_value()
+    owner = await asyncpg.connect(url)
+    await owner.execute("ALTER TABLE events.records SET (autovacuum_enabled = off)")
+    await owner.close()
+    connection = await asyncpg.connect(url, server_settings={"role": ROLE})
     await fill(store, 0, 3)
     for name, arguments in LOOKUPS.items():
         for _ in range(10):

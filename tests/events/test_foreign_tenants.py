@@ -1,0 +1,284 @@
+"""With every check of tenancy taken out of the statements, a foreign tenant still reads nothing.
+
+Each statement of the store is made to err in each way it can, and run as the service runs
+it, with the right tenant told. The same mistake without the wall must reach the other
+tenant's log: else it would prove nothing that the wall holds.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.events import postgres_store
+from services.events.settings import Settings
+from services.events.walls import ROLE
+from services.plumbing.sql import load
+from tests.authority import Authority
+from tests.events.making import append_of, event_id
+
+OURS, THEIRS, NOBODY = "acme", "globex", "initech"
+OUR_HEAD, THEIR_HEAD = 7, 5
+
+READS: dict[str, list[Any]] = {
+    "lock_log": [],
+    "select_events_by_id": [[event_id(number) for number in range(1, 9)]],
+    "select_head": [],
+    "select_log_backwards": [2**62, 100, 512],
+    "select_log_forwards": [0, 100, 512],
+    "select_log_state": [["theirs"]],
+    "select_log_tail": [0, 100, 512],
+    "select_revision_at": ["theirs", 2**62],
+    "select_stream_backwards": [2**62, 100, 512, "theirs"],
+    "select_stream_ends": ["theirs"],
+    "select_stream_forwards": [0, 100, 512, "theirs", 0],
+}
+"""What would find the other tenant's stream, whose name and ids are no secret here."""
+WRITES = {"append_records", "insert_log"}
+OF_NOBODY = {"notify_moved", "select_server_version"}
+"""Statements that touch no table."""
+
+MISTAKES = {
+    "every tenant's": ("tenant = told.tenant\n    LIMIT 1", "told.tenant IS NOT NULL\n    LIMIT 9"),
+    "another tenant's": ("tenant = told.tenant", f"tenant = '{THEIRS}' || left(told.tenant, 0)"),
+    "another log's": ("this.log", "(this.log * 0 + {their_log})"),
+}
+
+APPEND = "SELECT events.append($1, $2, $3, $4, $5, $6, $7)"
+
+
+def sql(name: str) -> str:
+    return load("services.events.sql", name)
+
+
+def new_records(first: int, count: int, stream: str) -> list[Any]:
+    """What `events.append` takes behind tenant and head."""
+    numbers = range(first, first + count)
+    return [
+        [stream] * count,
+        list(range(count)),
+        [UUID(int=number) for number in numbers],
+        [bytes(32)] * count,
+        [f"{stream} {number}".encode() for number in numbers],
+    ]
+
+
+@pytest.fixture
+async def owner(settings: Settings, database: object) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser, before whom no wall stands, on a database with a log of each tenant."""
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    for tenant in (OURS, THEIRS):
+        await connection.execute(sql("insert_log"), tenant)
+    await connection.fetch(APPEND, OURS, 0, *new_records(50, OUR_HEAD, "ours"))
+    await connection.fetch(APPEND, THEIRS, 0, *new_records(1, THEIR_HEAD, "theirs"))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def service(
+    settings: Settings, owner: asyncpg.Connection
+) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the service has it."""
+    url = settings.database_url.get_secret_value()
+    connection = await asyncpg.connect(url, server_settings={"role": ROLE})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def their_log(owner: asyncpg.Connection) -> int:
+    log: int = await owner.fetchval("SELECT log FROM events.logs WHERE tenant = $1", THEIRS)
+    return log
+
+
+def mistaken() -> Iterator[tuple[str, str]]:
+    """Every statement with every mistake that can be made in it."""
+    for name in READS:
+        for mistake, (right, _) in MISTAKES.items():
+            if right in sql(name):
+                yield name, mistake
+
+
+async def rows(connection: asyncpg.Connection, statement: str, *arguments: object) -> list[Any]:
+    return [tuple(row) for row in await connection.fetch(statement, *arguments)]
+
+
+def test_every_statement_is_tried() -> None:
+    names = {
+        file.name.removesuffix(".sql")
+        for file in files("services.events.sql").iterdir()
+        if file.name.endswith(".sql")
+    }
+
+    assert names == READS.keys() | WRITES | OF_NOBODY
+    assert [name for name in OF_NOBODY if "events." in sql(name)] == []
+    assert {name for name, _ in mistaken()} == READS.keys()
+
+
+@pytest.mark.parametrize("name", [*READS, "insert_log"])
+def test_every_statement_tells_its_tenant_for_one_transaction(name: str) -> None:
+    assert sql(name).count("set_config(") == 1
+    assert "FROM set_config('girih.tenant', $1, true) AS told (tenant)" in sql(name)
+
+
+@pytest.mark.parametrize(("name", "mistake"), list(mistaken()))
+async def test_a_mistaken_statement_reads_nothing_of_another_tenant(
+    service: asyncpg.Connection,
+    owner: asyncpg.Connection,
+    their_log: int,
+    name: str,
+    mistake: str,
+) -> None:
+    right, wrong = MISTAKES[mistake]
+    statement = sql(name).replace(right, wrong.format(their_log=their_log))
+    permitted = [await rows(owner, sql(name), tenant, *READS[name]) for tenant in (OURS, NOBODY)]
+
+    walled = await rows(service, statement, OURS, *READS[name])
+    unwalled = await rows(owner, statement, OURS, *READS[name])
+
+    assert walled in permitted
+    assert unwalled not in permitted
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_nothing_is_read_before_a_tenant_is_told(
+    service: asyncpg.Connection, owner: asyncpg.Connection, their_log: int, name: str
+) -> None:
+    untold = re.sub(
+        r"set_config\('girih.tenant', \$1, true\)", "(SELECT $1::text)", sql(name)
+    ).replace("tenant = told.tenant", f"tenant = '{THEIRS}' AND told.tenant IS NOT NULL")
+
+    walled = await rows(service, untold, OURS, *READS[name])
+
+    assert walled == await rows(owner, sql(name), NOBODY, *READS[name])
+    assert walled != await rows(owner, untold, OURS, *READS[name])
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_what_one_statement_told_is_forgotten_by_the_next(
+    service: asyncpg.Connection, name: str
+) -> None:
+    await service.fetch(sql(name), OURS, *READS[name])
+
+    assert await service.fetch("SELECT tenant FROM events.logs") == []
+    assert await service.fetch("SELECT position FROM events.records") == []
+
+
+HOSTILE = [
+    f"SET {option} = {value}"
+    for option, value in [
+        ("enable_nestloop", "off"),
+        ("enable_indexscan", "off"),
+        ("enable_seqscan", "off"),
+        ("enable_material", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("plan_cache_mode", "force_custom_plan"),
+        ("join_collapse_limit", "1"),
+    ]
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_no_plan_reads_before_the_tenant_is_told(
+    service: asyncpg.Connection, owner: asyncpg.Connection, hostile: str
+) -> None:
+    await service.execute(hostile)
+
+    for name, arguments in READS.items():
+        expected = await rows(owner, sql(name), THEIRS, *arguments)
+        for _ in range(2):
+            assert await rows(service, sql(name), THEIRS, *arguments) == expected, name
+
+
+WRONG_APPENDS = {
+    "another tenant's": ("tenant = of_tenant", f"tenant = '{THEIRS}'"),
+    "another log's": ("SELECT this,", "SELECT {their_log},"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_APPENDS)
+async def test_a_mistaken_append_writes_nothing_into_another_log(
+    service: asyncpg.Connection, owner: asyncpg.Connection, their_log: int, mistake: str
+) -> None:
+    right, wrong = WRONG_APPENDS[mistake]
+    function = await owner.fetchval("SELECT pg_get_functiondef('events.append'::regproc)")
+    assert right in function
+    await owner.execute(function.replace(right, wrong.format(their_log=their_log)))
+    behind = THEIR_HEAD if mistake == "another tenant's" else OUR_HEAD
+    arguments = [OURS, behind, *new_records(60, 1, "s")]
+
+    assert not await _succeeds(service, APPEND, *arguments)
+    assert await _heads(owner) == {OURS: OUR_HEAD, THEIRS: THEIR_HEAD}
+
+    assert await _succeeds(owner, APPEND, *arguments)
+    count = "SELECT count(*) FROM events.records WHERE log = $1"
+    assert await owner.fetchval(count, their_log) == THEIR_HEAD + 1
+
+
+async def test_a_mistaken_statement_makes_no_log_of_another_tenant(
+    service: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    statement = sql("insert_log").replace("SELECT told.tenant", f"SELECT '{NOBODY}'")
+
+    assert not await _succeeds(service, statement, OURS)
+    assert NOBODY not in await _heads(owner)
+
+    assert await _succeeds(owner, statement, OURS)
+    assert NOBODY in await _heads(owner)
+
+
+async def _succeeds(connection: asyncpg.Connection, statement: str, *arguments: object) -> bool:
+    """Whether a write is made, and not refused or left undone."""
+    try:
+        return await connection.fetchval(statement, *arguments) is not False
+    except asyncpg.InsufficientPrivilegeError:
+        return False
+
+
+async def _heads(owner: asyncpg.Connection) -> dict[str, int]:
+    found = await owner.fetch("SELECT tenant, head FROM events.logs")
+    return {row["tenant"]: row["head"] for row in found}
+
+
+@pytest.fixture
+def _careless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build of the store whose reading statements look through the logs of all tenants."""
+    right, wrong = MISTAKES["every tenant's"]
+
+    def careless(package: str, name: str) -> str:
+        return load(package, name).replace(right, wrong)
+
+    monkeypatch.setattr(postgres_store, "load", careless)
+
+
+@pytest.mark.usefixtures("_careless")
+async def test_a_service_without_checks_of_tenancy_shows_nobody_what_is_not_theirs(
+    events: EventStoreServiceStub, settings: Settings, authority: Authority
+) -> None:
+    ours, theirs = authority.metadata(OURS), authority.metadata(THEIRS)
+    await events.Append(append_of("ours"), metadata=ours)
+    await events.Append(append_of("theirs", "theirs"), metadata=theirs)
+
+    async def seen() -> set[str]:
+        read = events.Read(pb.ReadRequest(), metadata=ours)
+        return {recorded.event.stream async for page in read for recorded in page.events}
+
+    async def their_stream() -> int:
+        read = events.Read(pb.ReadRequest(stream="theirs"), metadata=ours)
+        return sum([len(page.events) async for page in read])
+
+    assert (await seen(), await their_stream()) == ({"ours"}, 0)
+
+    wall = await asyncpg.connect(settings.database_url.get_secret_value())
+    for table in ("logs", "records"):
+        await wall.execute(f"ALTER TABLE events.{table} DISABLE ROW LEVEL SECURITY")
+    await wall.close()
+
+    assert (await seen(), await their_stream()) == ({"ours", "theirs"}, 2)
