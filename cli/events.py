@@ -46,16 +46,18 @@ def append(
     as_json: options.AsJson = False,
 ) -> None:
     """Append one event. Answered means stored."""
-    event = {
+    event: Json = {
         "id": event_id or str(uuid.uuid4()),
         "stream": stream,
         "type": type_,
         "tags": tag or [],
     }
-    text = sys.stdin.read() if payload == "-" else payload
+    if payload is not None:
+        event["json"] = _decoded(sys.stdin.read() if payload == "-" else payload)
     preconditions = [_precondition(stream, expect)] if expect else []
     with options.gateway(url) as gateway:
-        answer = gateway.post("/v1/events:append", _body(event, text, preconditions))
+        body = {"events": [event], "preconditions": preconditions}
+        answer = gateway.post("/v1/events:append", body)
     if as_json:
         shown.document(answer)
         return
@@ -129,7 +131,7 @@ def _read(
 
 
 def _print(events: Iterable[str], *, is_json: bool) -> None:
-    """Programs get the very text that the gateway sent: no number is rounded on the way."""
+    """Programs get the very text that the gateway sent."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for event in events:
         print(event if is_json else _line(json.loads(event))[:width], flush=True)
@@ -159,20 +161,10 @@ def _precondition(stream: str, expect: str) -> "Json":
     return {"stream": stream, "state": f"STATE_{expect.upper()}"}
 
 
-def _body(event: "Json", payload: str | None, preconditions: "Json") -> bytes:
-    """The request, with the payload as it was written: 1.10 stays 1.10."""
-    head = json.dumps(event)
-    if payload is not None:
-        _check(payload)
-        head = f'{head[:-1]}, "json": {payload}}}'
-    return f'{{"events": [{head}], "preconditions": {json.dumps(preconditions)}}}'.encode()
-
-
-def _check(payload: str) -> None:
-    """What is no JSON value alone could be more of the request than its payload."""
+def _decoded(text: str) -> "Json":
     from cli.failure import Failed
 
     try:
-        json.loads(payload)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Failed(f"the payload is not JSON: {error}", exit_codes.DATAERR) from error

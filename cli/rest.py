@@ -263,9 +263,6 @@ def _reason(response: httpx.Response) -> str:
 
 
 def _encoded(body: Json) -> bytes:
-    """Text and bytes are JSON already, others are made to be."""
-    if isinstance(body, bytes):
-        return body
     return json.dumps(body, ensure_ascii=False).encode()
 
 

@@ -1,0 +1,250 @@
+"""Who one is: registered, logged in, refreshed and logged out, against a real gateway."""
+
+import json
+import stat
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from cli.credentials import Credential, CredentialsFile
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import events_pb2_grpc as rpc
+from tests.cli.conftest import PASSWORD, Person
+from tests.processes import ROOT, System
+
+pytestmark = pytest.mark.e2e
+
+
+def held_by(person: Person) -> Credential:
+    found = CredentialsFile(person.credentials).read(person.environ["GIRIH_URL"])
+    assert found is not None, "nobody is logged in"
+    return found
+
+
+def let_expire(person: Person) -> Credential:
+    """As if the access token had grown old; answers what was held before."""
+    before = held_by(person)
+    with CredentialsFile(person.credentials).locked() as sessions:
+        sessions[person.environ["GIRIH_URL"]] = replace(before, expires_at_s=0.0)
+    return before
+
+
+def test_who_registers_is_logged_in_as_the_owner_of_a_tenant(ada: Person) -> None:
+    told = ada.does("whoami", "--json").json
+
+    assert told["user"]["email"] == ada.email
+    assert told["role"] == "ROLE_OWNER"
+    assert ada.email in ada.does("whoami").out
+
+
+def test_secrets_are_in_a_file_of_ones_own_and_in_no_output(
+    somebody: Callable[[], Person],
+) -> None:
+    person = somebody()
+    done = person.does("register", person.email, "--password-stdin", stdin=f"{PASSWORD}\n")
+
+    held = held_by(person)
+    assert stat.S_IMODE(person.credentials.stat().st_mode) == 0o600
+    for secret in (PASSWORD, held.access_token, held.refresh_token):
+        assert secret not in done.out + done.err
+
+
+def test_an_address_registers_once(ada: Person) -> None:
+    again = ada.girih("register", ada.email, "--password-stdin", stdin=f"{PASSWORD}\n")
+
+    assert again.code == 73
+    assert "EMAIL_TAKEN, correlation id " in again.err
+
+
+def test_a_wrong_password_is_77_and_says_no_more(ada: Person) -> None:
+    wrong = ada.girih("login", ada.email, GIRIH_PASSWORD="not this one")
+    unknown = ada.girih("login", f"x{ada.email}", GIRIH_PASSWORD="not this one")
+
+    assert (wrong.code, unknown.code) == (77, 77)
+    assert wrong.err.splitlines()[0] == unknown.err.splitlines()[0]
+    assert "CREDENTIALS_INVALID" in wrong.err
+
+
+def test_the_printed_token_is_taken_by_the_gateway_and_by_the_services(
+    ada: Person, system: System
+) -> None:
+    token = ada.does("token").out.strip()
+    headers = {"Authorization": f"Bearer {token}"}
+
+    assert httpx.get(f"{system.url}/v1/log", headers=headers, timeout=10).status_code == 200
+    with grpc.insecure_channel(system.events_address) as channel:
+        metadata = [("authorization", f"Bearer {token}")]
+        rpc.EventStoreServiceStub(channel).GetLog(pb.GetLogRequest(), metadata=metadata, timeout=10)
+
+
+def test_a_token_that_grows_old_is_refreshed_unnoticed(ada: Person) -> None:
+    before = let_expire(ada)
+
+    ada.does("whoami")
+
+    after = held_by(ada)
+    assert after.refresh_token != before.refresh_token
+    assert after.email == ada.email
+
+
+def test_commands_at_once_refresh_once(ada: Person, system: System) -> None:
+    let_expire(ada)
+    before = refresh_count(system)
+
+    children = [
+        subprocess.Popen(
+            ada.command("whoami", "--json"), cwd=ROOT, env=ada.environ, stdout=subprocess.DEVNULL
+        )
+        for _ in range(6)
+    ]
+
+    assert [child.wait(timeout=60) for child in children] == [0] * 6
+    assert refresh_count(system) == before + 1
+
+
+def refresh_count(system: System) -> int:
+    lines = [json.loads(line) for line in system.gateway.log.read_text().splitlines()]
+    return sum("/auth/refresh" in str(line) for line in lines)
+
+
+def test_a_token_that_is_refused_is_replaced_once(ada: Person) -> None:
+    with CredentialsFile(ada.credentials).locked() as sessions:
+        url = ada.environ["GIRIH_URL"]
+        broken = f"{sessions[url].access_token[:-8]}AAAAAAAA"
+        sessions[url] = replace(sessions[url], access_token=broken)
+
+    ada.does("whoami")
+
+    assert held_by(ada).access_token != broken
+
+
+def test_a_session_that_has_ended_says_log_in_again(ada: Person, tmp_path: Path) -> None:
+    elsewhere = replace(
+        ada, environ={**ada.environ, "GIRIH_CREDENTIALS": str(tmp_path / "elsewhere.json")}
+    )
+    elsewhere.does("login", ada.email, GIRIH_PASSWORD=PASSWORD)
+    elsewhere.does("logout", "--everywhere")
+    let_expire(ada)
+
+    done = ada.girih("whoami")
+
+    assert done.code == 77
+    assert "the session has ended" in done.err
+    assert "girih login" in done.err
+
+
+def test_who_logs_out_is_not_logged_in(ada: Person) -> None:
+    ada.does("logout")
+
+    assert ada.girih("whoami").code == 77
+    assert ada.girih("logout").code == 77
+
+
+def test_the_new_password_is_the_one_that_counts(ada: Person) -> None:
+    new = "another strapwork of stars"
+    ada.does("password", "--password-stdin", stdin=f"{PASSWORD}\n{new}\n")
+
+    ada.does("whoami")
+    assert ada.girih("login", ada.email, GIRIH_PASSWORD=PASSWORD).code == 77
+    ada.does("login", ada.email, GIRIH_PASSWORD=new)
+
+
+def test_a_key_stands_in_for_a_session(ada: Person) -> None:
+    scopes = ("--scope", "events.append", "--scope", "events.read")
+    made = ada.does("keys", "create", "importer", *scopes)
+    key = {"GIRIH_API_KEY": made.out.strip(), "GIRIH_CREDENTIALS": "/nowhere/at/all"}
+
+    told = ada.does("whoami", "--json", **key).json
+    assert told["key"]["name"] == "importer"
+    assert "user" not in told or not told["user"]
+    assert ada.does("token", **key).out.count(".") == 2
+    ada.does("events", "append", "s", "t", **key)
+    refused = ada.girih("lattices", "create", "-d", "1", "-n", "3", **key)
+    assert (refused.code, "SCOPE_MISSING" in refused.err) == (77, True)
+
+    listed = ada.does("keys", "list", "--json").json["keys"]
+    ada.does("keys", "revoke", listed[0]["keyId"])
+    assert ada.girih("whoami", **key).code == 77
+    assert ada.girih("keys", "revoke", listed[0]["keyId"]).code == 66
+
+
+def test_an_import_takes_the_session_or_a_key(ada: Person, tmp_path: Path) -> None:
+    file = tmp_path / "cases.jsonl"
+    file.write_text('{"stream":"s","type":"t"}\n' * 30)
+    key = ada.does("keys", "create", "k", "--scope=events.append", "--scope=events.read")
+
+    first = ada.does("import", str(file), "--json").json
+    again = ada.does("import", str(file), "--json", GIRIH_API_KEY=key.out.strip()).json
+
+    assert (first["appended"], again["already_stored"]) == (30, 30)
+
+
+def test_somebody_joins_by_invitation(ada: Person, somebody: Callable[[], Person]) -> None:
+    omar = somebody()
+    token = ada.does("members", "invite", omar.email, "--role", "viewer").out.strip()
+    assert omar.email in ada.does("members", "invitations").out
+
+    joined = omar.does(
+        *("members", "accept", "--name", "Omar", "--json"),
+        GIRIH_INVITATION=token,
+        GIRIH_PASSWORD=PASSWORD,
+    ).json
+    login = ("login", omar.email, "--tenant", joined["tenant"]["tenantId"])
+    omar.does(*login, GIRIH_PASSWORD=PASSWORD)
+
+    refused = omar.girih("events", "append", "s", "t")
+    assert (refused.code, "SCOPE_MISSING" in refused.err) == (77, True)
+    ada.does("members", "set-role", omar.email, "member")
+    omar.does(*login, GIRIH_PASSWORD=PASSWORD)
+    omar.does("events", "append", "s", "t")
+
+    members = ada.does("members", "list", "--json").json["members"]
+    roles = {one["user"]["email"]: one["role"] for one in members}
+    assert roles == {ada.email: "ROLE_OWNER", omar.email: "ROLE_MEMBER"}
+    ada.does("members", "remove", omar.email)
+    assert ada.girih("members", "remove", omar.email).code == 66
+
+
+def test_an_invitation_can_be_revoked(ada: Person, somebody: Callable[[], Person]) -> None:
+    omar = somebody()
+    token = ada.does("members", "invite", omar.email).out.strip()
+    open_ = ada.does("members", "invitations", "--json").json["invitations"]
+
+    ada.does("members", "revoke-invitation", open_[0]["invitationId"])
+
+    refused = omar.girih(
+        "members", "accept", GIRIH_INVITATION=token, GIRIH_PASSWORD=PASSWORD, GIRIH_NAME="Omar"
+    )
+    assert (refused.code, "INVITATION_INVALID" in refused.err) == (77, True)
+
+
+def test_the_last_owner_stays(ada: Person) -> None:
+    done = ada.girih("members", "set-role", ada.email, "viewer")
+
+    assert (done.code, "LAST_OWNER" in done.err) == (75, True)
+
+
+def test_an_operator_puts_a_tenant_on_another_plan(ada: Person) -> None:
+    tenant = held_by(ada).tenant_id
+    numbers = ("--lattices", "1", "--axes", "0", "--extent", "0", "--calls", "0")
+
+    ada.does("tenants", "set-plan", tenant, "custom", *numbers)
+    let_expire(ada)  # a plan counts from the next refresh on
+
+    usage = ada.does("usage", "--json").json
+    assert (usage["plan"]["name"], usage["plan"]["latticeCountMax"]) == ("custom", 1)
+    ada.does("lattices", "create", "--shape", "1000000")
+    beyond = ada.girih("lattices", "create", "--shape", "10")
+    assert beyond.code in (75, 77), beyond
+    assert "no limit" in ada.does("usage").out
+
+
+def test_a_plan_of_nobody_is_66(ada: Person) -> None:
+    nobody = "00000000-0000-4000-8000-000000000000"
+
+    assert ada.girih("tenants", "set-plan", nobody, "free").code == 66

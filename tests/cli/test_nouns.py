@@ -1,0 +1,230 @@
+"""Lattices, paths and events from the command line, against a real gateway."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cli.credentials import CredentialsFile
+from tests.cli.conftest import Person
+from tests.cli.test_account import held_by
+from tests.processes import ROOT, System
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def lattice(ada: Person) -> str:
+    return ada.does("lattices", "create", "--dimensions", "3", "--size", "10").out.strip()
+
+
+def test_a_lattice_is_made_shown_listed_and_deleted(ada: Person) -> None:
+    made = ada.does("lattices", "create", "-d", "3", "-n", "10")
+    lattice_id = made.out.strip()
+    assert "1,000" in made.err
+    assert "2,700" in made.err
+
+    told = ada.does("lattices", "get", lattice_id, "--json").json
+    assert (told["vertices"], told["edges"]) == ("1000", "2700")
+    assert "10 x 10 x 10" in ada.does("lattices", "get", lattice_id).out
+    assert lattice_id in ada.does("lattices", "list").out
+    listed = ada.does("lattices", "list", "--json").json["lattices"]
+    assert [one["latticeId"] for one in listed] == [lattice_id]
+
+    ada.does("lattices", "delete", lattice_id)
+    missing = ada.girih("lattices", "get", lattice_id)
+    assert (missing.code, "LATTICE_NOT_FOUND, correlation id " in missing.err) == (66, True)
+
+
+def test_a_lattice_is_as_it_was_asked_for(ada: Person, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_bytes(bytes([0b0000_0010, 0]))
+
+    words = ("--shape", "3x4", "--boundary", "open", "--boundary", "periodic", "--moore")
+    made = ada.does("lattices", "create", *words, "--blocked", str(blocked), "--json").json
+
+    assert made["shape"] == ["3", "4"]
+    assert made["boundaries"] == ["BOUNDARY_OPEN", "BOUNDARY_PERIODIC"]
+    assert made["neighbourhood"] == "NEIGHBOURHOOD_MOORE"
+    assert made["vertices"] == "11"
+
+
+def test_what_the_service_finds_wrong_is_65(ada: Person) -> None:
+    done = ada.girih("lattices", "create", "--shape", "0")
+
+    assert done.code == 65
+    assert done.err.startswith("shape")
+
+
+def test_a_path_is_found(ada: Person, lattice: str) -> None:
+    words = ("paths", "find", lattice, "--from", "0,0,0", "--to", "9,9,9")
+
+    told = ada.does(*words, "--sites", "100", "--json").json
+    assert told["path"]["length"] == 27
+    assert len(told["path"]["sites"]) == 28
+    for_people = ada.does(*words).out
+    assert "27" in for_people
+    assert "closed form" in for_people
+
+
+def test_a_file_of_queries_is_answered_in_its_order(
+    ada: Person, lattice: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "queries"
+    lines = [f"0,0,0 {n % 10},0,0" for n in range(12_000)]
+    file.write_text("# from to\n\n" + "\n".join(lines))
+
+    found = ada.does("paths", "find", lattice, "--file", str(file), "--json").lines
+
+    assert [one["query"] for one in found] == list(range(12_000))
+    assert [one["length"] for one in found] == [n % 10 for n in range(12_000)]
+    for_people = ada.does("paths", "find", lattice, "--file", "-", stdin="0,0,0 0,0,3\n").out
+    assert for_people.split() == ["0", "3", "3", "steps"]
+
+
+def test_a_line_that_is_no_query_is_65_and_named(ada: Person, lattice: str, tmp_path: Path) -> None:
+    file = tmp_path / "queries"
+    file.write_text("0,0,0 1,1,1\n0,0,0\n")
+
+    done = ada.girih("paths", "find", lattice, "--file", str(file))
+
+    assert (done.code, f"{file}: line 2: " in done.err) == (65, True)
+
+
+def test_an_event_is_appended_and_read(ada: Person) -> None:
+    payload = '{"by": "Ada", "n": 123456789012345678}'
+    told = ada.does("events", "append", "permit-1", "submitted", payload)
+    assert "revision 0 of permit-1" in told.out
+
+    read = ada.does("events", "read", "permit-1", "--json").lines
+    assert read[0]["event"]["json"] == {"by": "Ada", "n": 123456789012345678}
+    for_people = ada.does("events", "list").out
+    assert "permit-1" in for_people
+    assert payload in for_people
+
+
+def test_an_id_is_stored_once(ada: Person) -> None:
+    words = ("events", "append", "s", "t", "--id", "01890000-0000-7000-8000-000000000001")
+
+    assert "already" not in ada.does(*words).out
+    assert "already" in ada.does(*words).out
+
+
+def test_a_stream_in_another_state_than_expected_is_75(ada: Person) -> None:
+    ada.does("events", "append", "s", "t", "--expect", "absent")
+
+    lost = ada.girih("events", "append", "s", "t", "--expect", "absent")
+
+    assert (lost.code, "PRECONDITION_FAILED" in lost.err) == (75, True)
+    ada.does("events", "append", "s", "t", "--expect", "0")
+    ada.does("events", "append", "s", "t", "--expect", "exists")
+
+
+def test_a_stream_is_read_from_where_and_as_far_as_asked(ada: Person) -> None:
+    for number in range(5):
+        ada.does("events", "append", "s", f"t{number}")
+
+    def types(*words: str) -> list[str]:
+        found = ada.does("events", "read", "s", "--json", *words).lines
+        return [one["event"]["type"] for one in found]
+
+    assert types("--limit", "2") == ["t0", "t1"]
+    assert types("--backwards", "--limit", "2") == ["t4", "t3"]
+    assert ada.does("events", "read", "none").out == ""
+
+
+@contextmanager
+def tailing(person: Person, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    child = subprocess.Popen(
+        person.command("events", "tail", "--json", *words),
+        cwd=ROOT,
+        env={**person.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def next_type(child: "subprocess.Popen[str]") -> str:
+    assert child.stdout is not None
+    return str(json.loads(child.stdout.readline())["event"]["type"])
+
+
+def test_a_tail_tells_what_was_and_what_comes(ada: Person) -> None:
+    ada.does("events", "append", "s", "was")
+
+    with tailing(ada, "--stream", "s", "--from", "1") as child:
+        assert next_type(child) == "was"
+        ada.does("events", "append", "other", "elsewhere")
+        ada.does("events", "append", "s", "comes")
+        assert next_type(child) == "comes"
+
+
+def test_a_tail_ends_after_as_many_events_as_asked(ada: Person) -> None:
+    for number in range(3):
+        ada.does("events", "append", "s", f"t{number}")
+
+    told = ada.does("events", "tail", "--stream", "s", "--from", "1", "--limit", "2", "--json")
+
+    assert [one["event"]["type"] for one in told.lines] == ["t0", "t1"]
+
+
+def test_a_tail_goes_on_where_it_was_when_the_gateway_is_killed(
+    ada: Person, system: System
+) -> None:
+    ada.does("events", "append", "s", "before")
+    with tailing(ada, "--stream", "s", "--from", "1") as child:
+        assert next_type(child) == "before"
+
+        system.gateway.kill()
+        time.sleep(0.5)
+        system.gateway.start()
+        system.gateway.wait_ready()
+        ada.does("events", "append", "s", "after")
+        ada.does("events", "append", "s", "and more")
+
+        assert [next_type(child), next_type(child)] == ["after", "and more"]
+        child.terminate()
+        _, said = child.communicate(timeout=30)
+    assert "trying again" in said
+    assert "is back" in said
+
+
+def test_a_tail_survives_the_end_of_its_token(ada: Person, system: System) -> None:
+    """The stream ends with the token it was opened with, and the next one takes another."""
+    ada.does("events", "append", "s", "before")
+    short = system.authority.token(held_by(ada).tenant_id, exp=int(time.time()) + 3)
+    with CredentialsFile(ada.credentials).locked() as sessions:
+        url = ada.environ["GIRIH_URL"]
+        # The clock of this machine is wrong: the token looks good for longer than it is.
+        sessions[url] = replace(sessions[url], access_token=short, expires_at_s=time.time() + 600)
+
+    with tailing(ada, "--stream", "s", "--from", "1") as child:
+        assert next_type(child) == "before"
+        time.sleep(3.5)
+        ada.does("events", "append", "s", "after")
+        assert next_type(child) == "after"
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(ada: Person) -> None:
+    for number in range(3):
+        ada.does("events", "append", "s", f"t{number}")
+
+    with tailing(ada, "--from", "1") as child:
+        next_type(child)
+        assert child.stdout is not None
+        child.stdout.close()
+        ada.does("events", "append", "s", "one more")
+        code = child.wait(timeout=30)
+
+    assert code == 1
