@@ -160,7 +160,7 @@ async def _call(
     return answer
 
 
-async def _answer(method: MethodDescriptor, call: Any) -> Answer:  # noqa: ANN401 - one of four kinds
+async def _answer(method: MethodDescriptor, call: Any) -> Answer:
     try:
         text = await _text(call, is_stream=method.server_streaming)
     except grpc.aio.AioRpcError as error:
