@@ -35,7 +35,7 @@ from typing import Any, Self
 
 from services.plumbing import correlation
 from services.plumbing.identity import GATEWAY, LATTICE, SCOPES, PlanLimits
-from services.plumbing.keys import SigningKey, write_atomically, write_jwks
+from services.plumbing.keys import SigningKey, read_jwks, write_atomically, write_jwks
 from services.plumbing.tokens import ACCESS, AUDIENCES, LIFETIME_S_MAX, SERVICE, sign
 
 UNLIMITED = PlanLimits("unlimited", lattices=0, axes=0, extent=0, calls=0)
@@ -95,6 +95,16 @@ class Authority:
             "GATEWAY_REFRESH_SECRET": str(self.refresh_secret),
             "LATTICE_SIGNING_KEY": str(self.lattice_key),
         }
+
+    def publish(self, key: SigningKey, iss: str) -> None:
+        """Let everybody trust one more key."""
+        write_jwks(self.trusted_keys, [*read_jwks(self.trusted_keys), key.public_jwk(iss)])
+
+    def retire(self, key: SigningKey, at: float) -> None:
+        """Let nobody trust a key from a moment on, in unix seconds."""
+        jwks = read_jwks(self.trusted_keys)
+        changed = [jwk | {"retire_at": at} if jwk["kid"] == key.kid else jwk for jwk in jwks]
+        write_jwks(self.trusted_keys, changed)
 
     def token(
         self,

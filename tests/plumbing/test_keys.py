@@ -1,7 +1,6 @@
 """Keys: which are taken, which are refused, and that their files can be changed at any time."""
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -30,8 +29,7 @@ from services.plumbing.keys import (
     write_atomically,
     write_jwks,
 )
-from services.plumbing.rotation import RotationRuns, _alone, publish, retire_others, rotate
-from services.plumbing.tokens import LIFETIME_S_MAX, Issuer, TokenRefused, Verifier
+from services.plumbing.tokens import LIFETIME_S_MAX, Issuer, Verifier
 from tests.authority import UNLIMITED, USER, Authority
 from tests.plumbing.conftest import Log, until
 
@@ -148,7 +146,7 @@ def test_the_trust_store_says_who_may_sign_with_which_key(own: Authority) -> Non
 
 
 def test_a_retired_key_is_found_no_more(own: Authority) -> None:
-    retire_others(own.trusted_keys, "another", GATEWAY, retire_at=1_000_000)
+    own.retire(own.gateway, at=1_000_000)
 
     trusted = TrustedKeys.load(own.trusted_keys)
 
@@ -253,7 +251,7 @@ async def test_a_changed_trust_store_is_taken(own: Authority, log: Log) -> None:
     trusted, added = TrustedKeys.load(own.trusted_keys), SigningKey.generate()
     assert not await trusted.reread()
 
-    publish(own.trusted_keys, added, LATTICE)
+    own.publish(added, LATTICE)
 
     assert await trusted.reread()
     assert trusted.find(added.kid) is not None
@@ -291,39 +289,32 @@ async def test_a_file_is_followed_by_a_task(own: Authority, log: Log) -> None:
     watching.cancel()
 
 
-async def test_a_rotation_refuses_nobody(own: Authority, log: Log) -> None:
+async def test_nobody_is_refused_while_keys_are_replaced(own: Authority, log: Log) -> None:
     trusted, source = TrustedKeys.load(own.trusted_keys), SigningKeyFile(own.gateway_key)
     verifier, issuer = Verifier(trusted, "events.girih"), Issuer(source, GATEWAY)
-    tasks = [asyncio.create_task(each.watch(interval_s=0.002)) for each in (trusted, source)]
-    kids: set[str] = set()
+    watching = [asyncio.create_task(each.watch(interval_s=0.002)) for each in (trusted, source)]
     tokens: list[str] = []
 
-    def seen(_settle_s: float) -> None:
-        """Wait as long as processes take to look, however busy the machine is."""
-        kid = SigningKey.load(own.gateway_key).kid
-        while (
-            source.current.kid != kid
-            or trusted.current.keys() != read_trusted(own.trusted_keys).keys()
-        ):
-            time.sleep(0.001)
+    async def call_until(seen: Callable[[], bool]) -> None:
+        while not seen():
+            tokens.append(_access_token(issuer))
+            verifier.verify(tokens[-1])  # raises for a refusal
+            verifier.verify(tokens[0])
+            await asyncio.sleep(0)
 
-    def rotate_thrice() -> None:
-        for _ in range(3):
-            rotate(own.gateway_key, own.trusted_keys, GATEWAY, sleep=seen)
-        seen(0)
-
-    rotating = asyncio.create_task(asyncio.to_thread(rotate_thrice))
-    while not rotating.done() or len(kids) < 4:
-        kids.add(source.current.kid)
-        tokens.append(_access_token(issuer))
-        verifier.verify(tokens[-1])  # raises for a refusal
-        verifier.verify(tokens[0])
-        await asyncio.sleep(0)
+    for _ in range(3):
+        old, new = source.current, SigningKey.generate()
+        own.publish(new, GATEWAY)
+        await call_until(lambda kid=new.kid: trusted.find(kid) is not None)  # type: ignore[misc]
+        new.save(own.gateway_key)
+        await call_until(lambda kid=new.kid: source.current.kid == kid)  # type: ignore[misc]
+        own.retire(old, at=time.time() + LIFETIME_S_MAX)
+        await call_until(lambda kid=old.kid: trusted.current[kid].retire_at < 2**63)  # type: ignore[misc]
 
     for token in tokens[:: max(1, len(tokens) // 100)]:
         verifier.verify(token)
-    await rotating
-    for task in tasks:
+    assert len({token.partition(".")[0] for token in tokens}) == 4
+    for task in watching:
         task.cancel()
 
 
@@ -336,51 +327,3 @@ def _access_token(issuer: Issuer) -> str:
         session="s-1",
         plan=UNLIMITED,
     )
-
-
-async def test_a_key_that_was_stolen_is_worth_nothing_after_its_rotation(own: Authority) -> None:
-    trusted = TrustedKeys.load(own.trusted_keys)
-    verifier, token = Verifier(trusted, "events.girih"), own.token()
-    verifier.verify(token)
-
-    done = rotate(own.gateway_key, own.trusted_keys, GATEWAY, settle_s=0, retire_after_s=0)
-    await trusted.reread()
-
-    assert done.retired == (own.gateway.kid,)
-    with pytest.raises(TokenRefused):
-        verifier.verify(token)
-    verifier.verify(own.token(key=SigningKey.load(own.gateway_key)))
-
-
-def test_a_rotation_outlives_every_token_of_the_key_before(own: Authority) -> None:
-    done = rotate(own.gateway_key, own.trusted_keys, GATEWAY, settle_s=0)
-
-    key = TrustedKeys.load(own.trusted_keys).find(own.gateway.kid)
-    assert key is not None
-    assert key.retire_at == done.retire_at > time.time() + LIFETIME_S_MAX
-    assert SigningKey.load(own.gateway_key).kid == done.kid
-
-
-def test_a_rotation_that_was_cut_off_is_finished_by_the_next(own: Authority) -> None:
-    publish(own.trusted_keys, SigningKey.generate(), GATEWAY)
-
-    done = rotate(own.gateway_key, own.trusted_keys, GATEWAY, settle_s=0)
-
-    assert len(done.retired) == 2
-    assert own.lattice.kid not in done.retired
-
-
-def test_keys_that_have_retired_are_forgotten(own: Authority) -> None:
-    for _ in range(3):
-        rotate(own.gateway_key, own.trusted_keys, GATEWAY, settle_s=0, retire_after_s=0)
-
-    assert len(read_trusted(own.trusted_keys)) == 3  # the lattice's, ours, the one before
-
-
-def test_two_rotations_never_run_at_once(own: Authority) -> None:
-    before = hashlib.sha256(own.trusted_keys.read_bytes()).digest()
-
-    with _alone(own.directory), pytest.raises(RotationRuns):
-        rotate(own.gateway_key, own.trusted_keys, GATEWAY, settle_s=0)
-
-    assert hashlib.sha256(own.trusted_keys.read_bytes()).digest() == before

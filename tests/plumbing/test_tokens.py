@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from services.plumbing.identity import EVENTS, GATEWAY, LATTICE, SCOPES, PlanLimits, Principal
 from services.plumbing.jose import from_base64url, json_object, to_base64url
 from services.plumbing.keys import SigningKey, SigningKeyFile, TrustedKeys
-from services.plumbing.rotation import publish, retire_others
 from services.plumbing.tokens import (
     ACCESS,
     SERVICE,
@@ -523,7 +522,7 @@ async def test_a_token_that_was_believed_is_refused_once_its_key_is_gone(own: Au
 async def test_a_token_that_was_believed_is_refused_once_its_key_retires(own: Authority) -> None:
     now = int(time.time())
     moment = [float(now)]
-    retire_others(own.trusted_keys, "another", GATEWAY, retire_at=now + 30)
+    own.retire(own.gateway, at=now + 30)
     trusted = TrustedKeys.load(own.trusted_keys)
     verifier, token = Verifier(trusted, EVENTS, now=lambda: moment[0]), own.token()
     assert verifier.verify(token)
@@ -538,7 +537,7 @@ async def test_a_key_that_is_added_leaves_tokens_believed(own: Authority) -> Non
     verifier, token = Verifier(trusted, EVENTS), own.token()
     assert verifier.verify(token)
 
-    publish(own.trusted_keys, SigningKey.generate(), LATTICE)
+    own.publish(SigningKey.generate(), LATTICE)
     await trusted.reread()
 
     assert verifier.verify(token)
