@@ -22,6 +22,9 @@ class Settings(ServerSettings, PoolSettings):
     """The same database, as a login that may change its schema. Unset means that the process
     migrates as the login of `DATABASE_URL` in development, and does not in production: there
     `girih migrate`, which reads this too, has been run before."""
+    concurrent_rpc_count_max: int = Field(default=4_000, ge=1, le=1_000_000)
+    """Calls served at once; a call that follows a log is one for as long as it does. Further
+    ones are refused."""
     command_timeout_s: float = Field(default=10.0, gt=0, le=3_600)
     """How long the process waits for an answer to one statement, in seconds. Longer than the
     database works on one, so that a slow statement ends with a known outcome."""

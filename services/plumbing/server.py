@@ -345,6 +345,10 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         # Above the number of calls served at once: those beyond it are to be refused, not to
         # wait in their caller until their deadline.
         ("grpc.max_concurrent_streams", 2 * settings.concurrent_rpc_count_max),
+        # Calls that come in a burst wait to be looked at. gRPC would cancel some beyond the
+        # first thousand without a word.
+        ("grpc.server.max_pending_requests", 2 * settings.concurrent_rpc_count_max),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.concurrent_rpc_count_max),
         # Connections end now and then, so that long-lived callers find new replicas.
         ("grpc.max_connection_age_ms", round(settings.connection_age_max_s * 1e3)),
         ("grpc.max_connection_age_grace_ms", round(settings.stream_timeout_s * 1e3)),
