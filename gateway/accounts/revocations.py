@@ -45,8 +45,8 @@ class _InUse:
 
     user_id: str
     tenant_id: str
-    since_position: int
-    """Where the log first tells of it: what ended all sessions before does not end it."""
+    moved_position: int
+    """Where the log tells of it: what had ended all sessions before did not end this one."""
     forget_at_s: float
 
 
@@ -94,17 +94,16 @@ class Revocations:
                 self._end_all(user_id, one.position, tenant_id=tenant_id)
 
     def _note(self, moved: SessionMoved, position: int) -> None:
-        known = self._in_use.pop(moved.session_id, None)
-        since = min(known.since_position, position) if known else position
+        self._in_use.pop(moved.session_id, None)
         self._in_use[moved.session_id] = _InUse(
-            moved.user_id, moved.tenant_id, since, self._clock() + self._memory_s
+            moved.user_id, moved.tenant_id, position, self._clock() + self._memory_s
         )
         self._of_user[moved.user_id].add(moved.session_id)
 
     def _end_all(self, user_id: str, position: int, *, kept: str = "", tenant_id: str = "") -> None:
         for session_id in tuple(self._of_user.get(user_id, ())):
             session = self._in_use[session_id]
-            is_before = session.since_position < position
+            is_before = session.moved_position < position
             if is_before and session_id != kept and tenant_id in ("", session.tenant_id):
                 self._end(session_id)
 

@@ -2,8 +2,9 @@
 
     python -m tests.chaos replicas [--seconds 60] [--writers 16] [--kill-every 5] [--unprotected]
     python -m tests.chaos import [--file FILE] [--rounds 20]
+    python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
 
-Without a name both run, with their defaults. Prints what happened and every broken promise;
+Without a name all run, with their defaults. Prints what happened and every broken promise;
 exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
 """
 
@@ -18,14 +19,17 @@ from collections import Counter
 from pathlib import Path
 
 from tests.chaos.imports import Disagreement, kill_during_imports
+from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
 
+IMPORT_ROUNDS = 20
+REFRESH_ROUNDS = 1_000
 ANOMALIES_SHOWN = 5
 
 
 def main() -> int:
     arguments = _arguments()
-    proofs = {"replicas": prove_replicas, "import": prove_import}
+    proofs = {"replicas": prove_replicas, "import": prove_import, "refresh": prove_refresh}
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
 
@@ -57,12 +61,30 @@ def prove_import(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="girih-") as name:
         file = arguments.file or _made_up(Path(name) / "cases.jsonl", arguments.seed)
         try:
-            told = asyncio.run(kill_during_imports(file, arguments.rounds, arguments.seed))
+            rounds = arguments.rounds or IMPORT_ROUNDS
+            told = asyncio.run(kill_during_imports(file, rounds, arguments.seed))
         except Disagreement as disagreement:
             print(f"BROKEN import: {disagreement}")
             return 1
     _print(told)
     return 0
+
+
+def prove_refresh(arguments: argparse.Namespace) -> int:
+    """Refresh tokens used by many at once, after lost answers, and by thieves."""
+    print(f"== refresh tokens, seed {arguments.seed}", flush=True)
+    told = asyncio.run(
+        use_refresh_tokens(
+            rounds=arguments.rounds or REFRESH_ROUNDS,
+            callers=arguments.callers,
+            seed=arguments.seed,
+            is_protected=not arguments.unprotected,
+        )
+    )
+    _print(told.figures)
+    for name, count in told.broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if told.broken else 0
 
 
 def _made_up(file: Path, seed: int) -> Path:
@@ -85,14 +107,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("proof", nargs="?", choices=["replicas", "import"])
+    parser.add_argument("proof", nargs="?", choices=["replicas", "import", "refresh"])
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
     parser.add_argument("--unprotected", action="store_true")
     parser.add_argument("--file", type=Path, help="JSON lines; made up when unset")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, help="20 imports, 1,000 sessions")
+    parser.add_argument("--callers", type=int, default=100, help="with one refresh token at once")
     return parser.parse_args()
 
 

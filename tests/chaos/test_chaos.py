@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
+from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
 
 pytestmark = pytest.mark.e2e
@@ -117,3 +118,16 @@ def test_an_order_against_time_is_named() -> None:
     late.attempts[0].started_s, late.attempts[0].ended_s = 5.0, 6.0
     early = appended("a", at=2, revision=1)
     assert "real-time-order" in names(History([early, late], log("b", "a"), log("b", "a")))
+
+
+async def test_refresh_tokens_are_given_once_and_endings_are_told() -> None:
+    told = await use_refresh_tokens(rounds=3, callers=40, seed=1, is_protected=True)
+
+    assert not told.broken
+    assert told.figures["refused to the thief"] == 3
+
+
+async def test_the_proof_sees_refresh_tokens_without_protection() -> None:
+    told = await use_refresh_tokens(rounds=2, callers=20, seed=1, is_protected=False)
+
+    assert told.broken["successors of one token"] == 2

@@ -117,12 +117,12 @@ def fresh_email() -> str:
 
 @asynccontextmanager
 async def open_replica(
-    events_address: str, authority: Authority, **environ: str
+    events_address: str, authority: Authority, clock: Clock | None = None, **environ: str
 ) -> AsyncIterator[Replica]:
     """A replica, with everything that it consists of in the gateway."""
     settings = account_settings(authority, **environ)
     issuer = Issuer(SigningKeyFile(settings.signing_key), GATEWAY)
-    registry, clock, tasks = CollectorRegistry(), Clock(), OwnedTasks()
+    registry, clock, tasks = CollectorRegistry(), clock or Clock(), OwnedTasks()
     async with (
         open_channel(events_address, bearer=own_bearer(issuer)) as channel,
         open_channel(events_address) as own_channel,

@@ -129,6 +129,10 @@ async def test_a_hundred_refreshes_at_once_give_one_successor(
     )
 
     assert len({one.refresh_token for one in answers}) == 1
+    session_id = replica.verifier.verify(owner.access_token).session
+    session = await replica.accounts.servicer._store.session(session_id)
+    assert session is not None
+    assert session.revision == 1, "one rotation was recorded, and no other"
     await other_replica.refresh(answers[0].refresh_token)
 
 

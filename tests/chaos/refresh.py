@@ -1,0 +1,181 @@
+"""Refresh tokens in the hands of many callers, of unlucky ones and of thieves.
+
+Two replicas of accounts serve on one event store. In each round somebody logs in, and then
+
+- many callers use the same token at once, on both replicas: they get one successor;
+- an answer is lost, or the caller cuts the call off, and the token is used again within ten
+  seconds on the other replica: it gives the same successor, and the session goes on;
+- a thief uses a token again later: the session ends, for the victim too, and the tenant's
+  log tells of it.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from unittest.mock import patch
+
+from gateway.accounts.credentials import RefreshToken, RefreshTokens
+from gateway.accounts.errors import RefreshTokenInvalid
+from gateway.accounts.happenings import Recorded
+from gateway.accounts.journal import Change, Journal
+from girih.accounts.v1 import accounts_pb2 as pb
+from services.plumbing.channel import open_channel
+from services.plumbing.tokens import TokenInvalid
+from tests.authority import Authority
+from tests.gateway.accounts.replicas import Clock, Replica, open_replica, security_events
+from tests.processes import ending, events_process, own_postgres
+
+OVERLAP_S = 10.0
+
+
+@dataclass
+class Told:
+    """What happened, and what should not have."""
+
+    figures: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Run:
+    """What the rounds share."""
+
+    replicas: list[Replica]
+    clock: Clock
+    owner: pb.LoginResponse
+    dice: random.Random
+    callers: int
+    told: Told = field(default_factory=Told)
+
+    def any_replica(self) -> Replica:
+        return self.dice.choice(self.replicas)
+
+
+async def use_refresh_tokens(*, rounds: int, callers: int, seed: int, is_protected: bool) -> Told:
+    """Run the rounds. Without protection nothing is expected and nothing derived."""
+    with own_postgres() as (postgres, folder), _protection(is_protected=is_protected):
+        authority = Authority.create(folder / "keys")
+        process, address = events_process(postgres.url, folder, **authority.environ)
+        with ending(process):
+            process.start()
+            await asyncio.to_thread(process.wait_ready)
+            clock = Clock()
+            async with AsyncExitStack() as stack:
+                made = [open_replica(address, authority, clock) for _ in range(2)]
+                replicas = [await stack.enter_async_context(one) for one in made]
+                owner = await replicas[0].owner()
+                run = Run(replicas, clock, owner, random.Random(seed), callers)
+                for _ in range(rounds):
+                    await _round(run)
+            await _count_told(run, address, authority)
+            return run.told
+
+
+async def _round(run: Run) -> None:
+    session = await run.any_replica().login(run.owner.user.email)
+    token = await _all_at_once(run, session.refresh_token)
+    stolen, token = token, await _answer_lost(run, token)
+    if token:
+        await _stolen(run, stolen, token, session.access_token)
+
+
+async def _all_at_once(run: Run, token: str) -> str:
+    answers = await asyncio.gather(
+        *(run.any_replica().refresh(token) for _ in range(run.callers)), return_exceptions=True
+    )
+    successors = {one.refresh_token for one in answers if isinstance(one, pb.Tokens)}
+    run.told.figures["refreshes at once"] += len(answers)
+    run.told.figures["refused of these"] += sum(isinstance(one, Exception) for one in answers)
+    run.told.figures["races with one successor"] += len(successors) == 1
+    if len(successors) != 1:
+        run.told.broken["successors of one token"] += 1
+    if any(isinstance(one, BaseException) for one in answers):
+        run.told.broken["honest callers refused"] += 1
+    return min(successors)
+
+
+async def _answer_lost(run: Run, token: str) -> str:
+    """Use the token, do not hear the answer, and use it again. Empty when the session ended."""
+    try:
+        heard = await _cut_off(run, token)
+        run.clock.pass_s(run.dice.uniform(0, OVERLAP_S - 1))
+        again = (await run.any_replica().refresh(token)).refresh_token
+    except RefreshTokenInvalid:
+        run.told.broken["sessions ended for an answer that was lost"] += 1
+        return ""
+    if heard and heard != again:
+        run.told.broken["another successor after an answer was lost"] += 1
+    run.told.figures["answers lost"] += 1
+    run.told.figures["of these after they were given"] += bool(heard)
+    return again
+
+
+async def _cut_off(run: Run, token: str) -> str:
+    """What was answered, if the caller did not hang up before."""
+    call = asyncio.ensure_future(run.any_replica().refresh(token))
+    patience_s = run.dice.choice([0.002, 0.005, 0.01, 5.0, 5.0])
+    with contextlib.suppress(TimeoutError):
+        return (await asyncio.wait_for(call, patience_s)).refresh_token
+    return ""
+
+
+async def _stolen(run: Run, stolen: str, token: str, access_token: str) -> None:
+    run.clock.pass_s(OVERLAP_S + run.dice.uniform(0.1, 60))
+    at = run.any_replica()
+    for name, used in (("thief", stolen), ("victim", token)):
+        try:
+            await run.any_replica().refresh(used)
+        except RefreshTokenInvalid:
+            run.told.figures[f"refused to the {name}"] += 1
+        else:
+            run.told.broken[f"given to the {name}"] += 1
+    for _ in range(100):
+        try:
+            await at.call("WhoAmI", pb.WhoAmIRequest(), access_token)
+        except TokenInvalid:
+            run.told.figures["access tokens refused"] += 1
+            return
+        await asyncio.sleep(0.02)
+    run.told.broken["access tokens that outlive their session"] += 1
+
+
+async def _count_told(run: Run, address: str, authority: Authority) -> None:
+    """Once the replicas have said all: every theft is told, each once, though some as a number."""
+    async with open_channel(address) as channel:
+        told = await security_events(channel, authority, run.owner.tenant.tenant_id)
+    reused = [fields.get("count", 1) for kind, fields in told if kind == "refresh-reused"]
+    run.told.figures["security events of reuse"] = sum(reused)
+    if sum(reused) != run.told.figures["refused to the thief"]:
+        run.told.broken["thefts that nobody was told of"] += 1
+
+
+class _Underived(RefreshTokens):
+    """Makes a new successor each time."""
+
+    def successor(self, token: RefreshToken, generation: int) -> RefreshToken:
+        del generation
+        return self.first(token.session_id)
+
+
+@contextlib.contextmanager
+def _protection(*, is_protected: bool) -> Iterator[None]:
+    if is_protected:
+        yield
+        return
+    append = Journal.append
+
+    async def unconditionally(
+        self: Journal, changes: Sequence[Change], expected: Mapping[str, int]
+    ) -> list[Recorded]:
+        del expected
+        return await append(self, changes, {})
+
+    with (
+        patch("gateway.accounts.app.RefreshTokens", _Underived),
+        patch.object(Journal, "append", unconditionally),
+    ):
+        yield
