@@ -1,0 +1,306 @@
+"""Calls of a month, counted in memory and kept in a real event store."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from prometheus_client import CollectorRegistry
+
+from gateway.accounts.own_calls import as_gateway
+from gateway.accounts.usage import QuotaExceeded, Usage, UsageMetrics
+from gateway.accounts.usage_log import TENANT, Month, UsageLog
+from gateway.errors import from_service_error
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.plumbing.identity import PlanLimits, Principal
+from tests.authority import Authority
+from tests.gateway.accounts.own import own_channel, recorded
+from tests.gateway.counting import Clock
+from tests.processes import Process
+
+MONTH = "2026-11"
+ROUTE = "/v1/lattices"
+
+
+@pytest.fixture
+async def channel(
+    event_store: tuple[Process, str], authority: Authority
+) -> AsyncIterator[grpc.aio.Channel]:
+    async with own_channel(event_store[1], authority) as made:
+        yield made
+
+
+@pytest.fixture
+async def nowhere(authority: Authority, tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to an event store that is away."""
+    async with own_channel(f"unix:{tmp_path}/nobody-listens.sock", authority) as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"test-{secrets.token_hex(8)}"
+
+
+def usage_on(channel: grpc.aio.Channel, clock: Clock, tenant_count_max: int = 100) -> Usage:
+    """One replica."""
+    return Usage(UsageLog(channel), UsageMetrics(CollectorRegistry()), clock, tenant_count_max)
+
+
+def caller(tenant: str, calls: int = 0, service: str = "") -> Principal:
+    plan = PlanLimits("custom", lattices=0, axes=0, extent=0, calls=calls)
+    return Principal(tenant, "user:ada", frozenset(), "gateway.girih", service, plan=plan)
+
+
+async def call(usage: Usage, principal: Principal, times: int = 1, route: str = ROUTE) -> int:
+    """Make calls; answers how many were let through."""
+    let_through = 0
+    for _ in range(times):
+        try:
+            await usage.admit(principal, route)
+        except QuotaExceeded:
+            continue
+        let_through += 1
+    return let_through
+
+
+async def count(usage: Usage, tenant: str) -> int:
+    return (await usage.calls(tenant)).count
+
+
+async def test_calls_are_let_through_until_the_months_are_made(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+
+    let_through = await call(usage, caller(tenant, calls=10), times=25)
+
+    assert (let_through, await count(usage, tenant)) == (10, 10)
+
+
+async def test_calls_at_once_are_no_more_than_the_plan_allows(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+
+    tried = await asyncio.gather(*(call(usage, caller(tenant, calls=10)) for _ in range(100)))
+
+    assert sum(tried) == 10
+
+
+async def test_a_refusal_is_429_and_tells_the_limit_the_month_and_its_end(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+    await call(usage, caller(tenant, calls=1))
+
+    with pytest.raises(QuotaExceeded) as refused:
+        await usage.admit(caller(tenant, calls=1), ROUTE)
+    error = from_service_error(refused.value)
+
+    assert (error.status, error.details["reason"]) == (429, "QUOTA_EXCEEDED")
+    assert error.details["metadata"] == {
+        "limit": "1",
+        "month": MONTH,
+        "resets_at": "2026-12-01T00:00:00Z",
+    }
+    assert dict(error.headers)[b"retry-after"] == b"%d" % (25.5 * 86_400)
+
+
+async def test_what_was_counted_is_remembered_by_the_next_process(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    before = usage_on(channel, clock)
+    await call(before, caller(tenant), times=7)
+    await before.close()
+
+    after = usage_on(channel, clock)
+
+    assert await count(after, tenant) == 7
+    assert await call(after, caller(tenant, calls=10), times=10) == 3
+
+
+async def test_the_first_call_of_a_process_knows_what_others_have_counted(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    one = usage_on(channel, clock)
+    await call(one, caller(tenant), times=10)
+    await one.flush()
+
+    assert await call(usage_on(channel, clock), caller(tenant, calls=10)) == 0
+
+
+async def test_replicas_learn_at_each_flush_what_the_others_have_counted(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    replicas = [usage_on(channel, clock) for _ in range(3)]
+    for _ in range(5):
+        await asyncio.gather(*(call(one, caller(tenant), times=4) for one in replicas))
+        await asyncio.gather(*(one.flush() for one in replicas))
+    for one in replicas:
+        await call(one, caller(tenant))
+        await one.flush()
+
+    assert await count(replicas[-1], tenant) == 3 * 5 * 4 + 3
+
+
+async def test_flushing_again_and_again_counts_nothing_twice(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+    for _ in range(5):
+        await call(usage, caller(tenant), times=3)
+        await asyncio.gather(*(usage.flush() for _ in range(3)))
+
+    assert await count(usage, tenant) == 15
+    assert await count(usage_on(channel, clock), tenant) == 15
+
+
+async def test_an_append_whose_answer_was_lost_counts_once(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+    await call(usage, caller(tenant), times=3)
+    await usage.calls(tenant)
+    tally = usage._tallies[tenant]
+    await UsageLog(channel).append([(tally.month, tally.send())])
+
+    await call(usage, caller(tenant), times=2)
+    await usage.flush()
+    await usage.flush()
+
+    assert await count(usage, tenant) == 5
+    assert await count(usage_on(channel, clock), tenant) == 5
+
+
+async def test_a_reader_needs_only_the_end_of_a_stream(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+    for _ in range(20):
+        await call(usage, caller(tenant), times=2)
+        await usage.flush()
+
+    last = await UsageLog(channel).last(Month(tenant, MONTH))
+
+    assert last is not None
+    assert (last.calls, last.through, last.total) == (2, 18, 38)
+
+
+async def test_while_the_event_store_is_away_calls_pass_and_are_told_later(
+    event_store: tuple[Process, str], authority: Authority, clock: Clock, tenant: str
+) -> None:
+    process, address = event_store
+    async with own_channel(address, authority) as channel:
+        usage = usage_on(channel, clock)
+        process.kill()
+        let_through = await call(usage, caller(tenant, calls=10), times=4)
+        flushed = await usage.flush()
+
+        process.start()
+        process.wait_ready()
+        while not await usage.flush():  # noqa: ASYNC110 - what is waited for is another process
+            await asyncio.sleep(0.05)
+
+        assert (let_through, flushed) == (4, False)
+        assert await count(usage_on(channel, clock), tenant) == 4
+
+
+async def test_a_plan_is_enforced_while_the_event_store_is_away(
+    nowhere: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(nowhere, clock)
+
+    assert await call(usage, caller(tenant, calls=10), times=25) == 10
+
+
+async def test_a_new_month_begins_at_nothing_and_the_old_one_is_still_told(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+    await call(usage, caller(tenant, calls=5), times=9)
+    clock.turn(26 * 86_400)
+
+    let_through = await call(usage, caller(tenant, calls=5), times=9)
+    await usage.flush()
+
+    assert let_through == 5
+    assert (await usage.calls(tenant)).month == "2026-12"
+    november = await recorded(channel, TENANT, f"usage-{tenant}-{MONTH}")
+    assert sum(payload["calls"] for _, payload in november) == 5
+
+
+async def test_tenants_are_counted_apart(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+    await call(usage, caller(tenant), times=3)
+    await call(usage, caller(f"{tenant}-other"), times=2)
+    await usage.flush()
+
+    assert [await count(usage, name) for name in (tenant, f"{tenant}-other")] == [3, 2]
+
+
+@pytest.mark.parametrize("route", ["/auth/whoami", "/auth/password"])
+async def test_what_has_to_do_with_logging_in_is_not_counted(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str, route: str
+) -> None:
+    usage = usage_on(channel, clock)
+    await call(usage, caller(tenant, calls=1))
+
+    assert await call(usage, caller(tenant, calls=1), times=5, route=route) == 5
+    assert await count(usage, tenant) == 1
+
+
+async def test_services_and_operators_are_not_counted(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+
+    await call(usage, caller(tenant, calls=1, service="gateway.girih"), times=5)
+
+    assert await count(usage, tenant) == 0
+
+
+async def test_no_more_tenants_are_kept_than_there_is_room_for(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock, tenant_count_max=10)
+    for n in range(40):
+        await call(usage, caller(f"{tenant}-{n}"))
+        await usage.flush()
+
+    assert len(usage._tallies) <= 10
+    assert await count(usage, f"{tenant}-0") == 1
+
+
+async def test_counts_that_were_not_told_yet_are_never_forgotten_for_others(
+    nowhere: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(nowhere, clock, tenant_count_max=10)
+
+    for n in range(40):
+        await call(usage, caller(f"{tenant}-{n}"))
+
+    assert sorted(usage._tallies) == sorted(f"{tenant}-{n}" for n in range(10))
+
+
+async def test_a_record_that_cannot_be_read_counts_for_nothing(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(channel, clock)
+    await call(usage, caller(tenant), times=3)
+    await usage.flush()
+    odd = pb.Event(stream=f"usage-{tenant}-{MONTH}", type="usage.counted", json="[1]")
+    with as_gateway(TENANT):
+        await EventStoreServiceStub(channel).Append(pb.AppendRequest(events=[odd]))
+
+    assert await count(usage_on(channel, clock), tenant) == 3
