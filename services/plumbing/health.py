@@ -96,11 +96,12 @@ class Health:
         """The status now and whenever it changes, until the process drains."""
         told: int | None = None
         while True:
-            changed, status = self._changed, self.status(service)
+            # Together, and before the status is told: what changes meanwhile is told next.
+            changed, draining, status = self._changed, self.draining, self.status(service)
             if status != told:
                 told = status
                 yield status
-            if self.draining:
+            if draining:
                 return
             await changed.wait()
 

@@ -154,6 +154,16 @@ async def test_draining_is_for_good_and_ends_the_watchers(served: Served) -> Non
     assert await check(served) == NOT_SERVING
 
 
+async def test_a_drain_while_a_status_is_told_is_told_too() -> None:
+    health = Health(OwnedTasks())
+    changes = health.changes("")
+    assert await anext(changes) == SERVING  # and it is not asked for more yet
+
+    health.enter_drain()
+
+    assert [status async for status in changes] == [NOT_SERVING]
+
+
 async def test_watchers_are_bounded_and_their_places_come_free(
     make_settings: MakeSettings, log: Log
 ) -> None:
