@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import grpc
 import orjson
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from gateway import openapi_parts as parts
 from gateway.backends import label_of
@@ -177,7 +177,7 @@ class _Operation:
         scope = scope_of(method)
         found: dict[int, list[str]] = {status: [] for status in parts.statuses(self.rule, scope)}
         for code, reason, text in [
-            *_told_errors(self.contract.comment(method.full_name)),
+            *self._own_errors(method),
             *_told_errors(self.contract.comment(method.containing_service.file.package)),
         ]:
             if scope == parts.PUBLIC and reason in _OF_TOKENS:
@@ -186,6 +186,14 @@ class _Operation:
             line = f"- `{reasons}`: {self.schemas.words(text)}"
             found.setdefault(HTTP_STATUSES[code], []).append(line)
         return {str(status): _failure(status, found[status]) for status in sorted(found)}
+
+    def _own_errors(self, method: MethodDescriptor) -> Iterator[tuple[grpc.StatusCode, str, str]]:
+        """Those of its comment, and of the rpc that its comment says it fails like."""
+        comment = self.contract.comment(method.full_name)
+        yield from _told_errors(comment)
+        alike = _fails_like.search(comment)
+        if alike and method.containing_service is not None:
+            yield from self._own_errors(method.containing_service.methods_by_name[alike[1]])
 
 
 def _version() -> str:
@@ -262,6 +270,8 @@ def _told_errors(comment: str) -> Iterable[tuple[grpc.StatusCode, str, str]]:
         if code in grpc.StatusCode.__members__:
             yield grpc.StatusCode[code], reason, " ".join(text.split())
 
+
+_fails_like = re.compile(r"^Errors: as (\w+)", re.MULTILINE)
 
 _error_list = re.compile(r"\s*(^Errors:|Every rpc may answer).*\n?(^  .+\n?)*", re.MULTILINE)
 

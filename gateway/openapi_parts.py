@@ -148,7 +148,7 @@ def header_parameters() -> Json:
         "RequestTimeout": header(
             "X-Request-Timeout",
             "The most seconds that the call may take, when fewer than the gateway allows.",
-            {"type": "number", "exclusiveMinimum": 0, "maximum": 999_999},
+            {"type": "string", "pattern": r"^[0-9]{0,5}[1-9](\.[0-9]{1,9})?$", "examples": ["2.5"]},
         ),
     }
 
@@ -232,7 +232,7 @@ def own_paths() -> Json:
     """The routes that are no rpcs. Nobody needs a token for them."""
     health = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
     anything = {"application/json": {"schema": {"type": "object"}}}
-    keys = {"application/json": {"schema": {"$ref": "#/components/schemas/KeySet"}}}
+    keys = {"application/jwk-set+json": {"schema": {"$ref": "#/components/schemas/KeySet"}}}
     down = response("Not all.", health)
     return {
         "/health": _path("health_report", "Every part and its state", "All serves.", health, down),

@@ -207,6 +207,12 @@ def test_a_public_route_promises_no_errors_of_tokens(real: dict[str, Any]) -> No
     assert "TOKEN_" not in login["responses"]["401"]["description"]
 
 
+def test_an_rpc_that_fails_like_another_promises_its_errors(real: dict[str, Any]) -> None:
+    removal = real["paths"]["/v1/members/{userId}"]["delete"]
+
+    assert "LAST_OWNER" in removal["responses"]["409"]["description"]
+
+
 def test_every_example_of_the_contract_fits_its_schema(real: dict[str, Any]) -> None:
     examples = [
         (path, body["schema"], body["example"])
