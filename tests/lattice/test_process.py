@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -15,8 +16,19 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.ops.v1 import ops_pb2
 from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
+from services.lattice.app import SERVICE, built
+from services.lattice.settings import Settings
+from services.plumbing.channel import open_channel
+from services.plumbing.health import SERVING
+from services.plumbing.server import Server, running
+from services.plumbing.settings import WrongSettings
+from services.plumbing.tls import channel_credentials
 from tests.authority import Authority
-from tests.processes import ROOT, Process, ending, lattice_process
+from tests.lattice.serving import until
+from tests.plumbing.certificates import CertificateAuthority
+from tests.processes import ROOT, Process, ending, events_process, lattice_process
+
+DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}
 
 
 def test_everything_wrong_with_the_settings_is_told_at_once() -> None:
@@ -80,6 +92,47 @@ async def use(channel: grpc.aio.Channel, metadata: list[tuple[str, str]]) -> set
     request = ops_pb2.GetMetricsRequest(name_prefix="lattice_")
     response = await MetricsServiceStub(channel).GetMetrics(request, metadata=metadata)
     return {family.name for family in response.families}
+
+
+def test_a_signing_key_that_nobody_trusts_is_refused(authority: Authority, tmp_path: Path) -> None:
+    other = Authority.create(tmp_path / "other")
+    for key in (other.lattice_key, authority.gateway_key):
+        with pytest.raises(WrongSettings) as wrong:
+            Settings.from_environ(
+                DEVELOPMENT | authority.environ | {"LATTICE_SIGNING_KEY": str(key)}
+            )
+        (problem,) = wrong.value.problems
+        assert problem.startswith("LATTICE_SIGNING_KEY: is not among the keys")
+
+
+@pytest.mark.e2e
+async def test_lattice_and_events_prove_themselves_to_each_other(
+    database_url: str, authority: Authority, tmp_path: Path
+) -> None:
+    ca = CertificateAuthority.create(tmp_path / "ca")
+    environ = DEVELOPMENT | authority.environ | {"GIRIH_TRANSPORT": "mtls"}
+    process, address = events_process(
+        database_url, tmp_path, **(environ | ca.issue("events").environ)
+    )
+    process.is_ready = lambda: "serving" in process.log.read_text()
+    settings = Settings.from_environ(
+        environ | ca.issue("lattice").environ | {"LATTICE_EVENTS_ADDRESS": address}
+    )
+    with ending(process):
+        process.start()
+        process.wait_ready()
+        async with built(settings) as server, running(server, "127.0.0.1:0") as port:
+            await until(partial(is_serving, server))
+            tls = channel_credentials(settings)
+            async with open_channel(f"127.0.0.1:{port}", bearer=authority.bearer, tls=tls) as own:
+                stub = LatticeServiceStub(own)
+                created = await stub.CreateLattice(pb.CreateLatticeRequest(shape=[10]))
+
+    assert created.lattice.vertices == 10
+
+
+async def is_serving(server: Server) -> bool:
+    return server.health.status(SERVICE.full_name) == SERVING
 
 
 @pytest.mark.e2e
