@@ -124,7 +124,7 @@ class Journal(Protocol):
     and is durable when it returns. Appending again with the same `command_id` and the
     same content changes nothing.
 
-    Others may write into the same streams. A record that cannot be read as what its type
+    Others may have written into the same streams. A record that cannot be read as what its type
     says is left out of what is read, and so is a creation that is not the first record of
     its lattice. Revisions count every record.
 

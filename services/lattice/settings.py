@@ -39,7 +39,8 @@ class Settings(ServerSettings):
     events_health_interval_s: float = Field(default=1.0, gt=0, le=60)
     """How often the event store is asked whether it serves, in seconds."""
     threads: int = Field(default=0, ge=0, le=256)
-    """Threads that compute. 0 means one per core that the process may use."""
+    """Threads that compute for one tenant. 0 means one per core that the process may use. There
+    is one more, which only another tenant gets."""
     compute_bytes: int = Field(default=2 * _GIB, ge=_GIB + _GIB // 4, le=2**40)
     """The memory that calls may compute in, all together, in bytes. The largest call alone
     takes 1 GiB. A tenant's calls take half of it at most, unless one alone takes more."""
