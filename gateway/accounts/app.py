@@ -47,7 +47,7 @@ class Accounts:
 
     async def token_of_key(self, text: str) -> str:
         """The access token for a call that is made with a key; raises KeyInvalid."""
-        return (await self.keys.exchange(text)).token
+        return (await self.keys.access(text)).token
 
 
 @asynccontextmanager

@@ -13,8 +13,9 @@ from gateway.accounts.credentials import KEY_PREFIX, TenantSecret, is_same
 from gateway.accounts.domain import check_name
 from gateway.accounts.errors import EventsUnavailable, KeyInvalid, KeyNotFound
 from gateway.accounts.grants import Access, AccessTokens
-from gateway.accounts.happenings import KeyUsed
+from gateway.accounts.happenings import DamagedRecord, KeyUsed
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
+from gateway.accounts.own_calls import EventsRefused
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.roles import KEY_SCOPES
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream
@@ -93,6 +94,15 @@ class Keys:
         await deciding(lambda: self._revoke(caller, key_id))
 
     async def exchange(self, text: str) -> Access:
+        """An access token for a key; raises KeyInvalid, and tells of it."""
+        try:
+            return await self.access(text)
+        except KeyInvalid as error:
+            # Whose key it claims to be is not proved: no tenant is told.
+            self._security.record("", "key-refused", reason=error.reason, address=caller_address())
+            raise
+
+    async def access(self, text: str) -> Access:
         """An access token for a key; raises KeyInvalid.
 
         The gateway asks this for every call made with a key, so the same token is given
@@ -215,6 +225,8 @@ class KeyUses:
             except (EventsUnavailable, StreamChanged):
                 # Another replica was faster, or the store is away: the next use will do.
                 _log.debug("the use of a key was not recorded", key=used.key_id)
+            except (EventsRefused, DamagedRecord) as error:
+                _log.error("the use of a key cannot be recorded", problem=str(error))
 
     async def _record(self, used: KeyUsed) -> None:
         stream = _stream(used.key_id)

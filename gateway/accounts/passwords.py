@@ -106,6 +106,14 @@ class PasswordHashing:
         self._pending = 0
         self._nobodys_hash = self._hasher.hash(os.urandom(16))
 
+    def check_room(self) -> None:
+        """Raises HashingBusy as hashing would now: for before the work that leads to it."""
+        if self._pending >= self._pending_max:
+            raise HashingBusy(
+                "more passwords are being checked than this process takes on",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
     async def hash(self, password: str) -> str:
         """What is stored of a password; raises HashingBusy."""
         return await self._run(lambda: self._hasher.hash(password.encode()))
@@ -132,11 +140,7 @@ class PasswordHashing:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _run(self, work: Callable[[], R]) -> R:
-        if self._pending >= self._pending_max:
-            raise HashingBusy(
-                "more passwords are being checked than this process takes on",
-                retry_after_s=_RETRY_AFTER_S,
-            )
+        self.check_room()
         self._pending += 1
         running = self._threads.submit(work)
         loop = asyncio.get_running_loop()

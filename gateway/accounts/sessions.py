@@ -83,7 +83,13 @@ class Sessions:
 
     async def refresh(self, text: str) -> Grant:
         """The next pair of tokens; raises RefreshTokenInvalid."""
-        return await deciding(lambda: self._refresh(_parsed(text)))
+        try:
+            return await deciding(lambda: self._refresh(_parsed(text)))
+        except RefreshTokenInvalid as error:
+            self._security.record(
+                "", "refresh-refused", reason=error.reason, address=caller_address()
+            )
+            raise
 
     async def logout(self, text: str, *, everywhere: bool) -> None:
         """End the session of a refresh token, or all of its user. Says nothing of bad tokens."""

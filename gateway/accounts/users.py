@@ -41,7 +41,7 @@ from gateway.accounts.tenants import (
     tenant_after,
 )
 from gateway.caller import caller_address
-from services.plumbing.errors import Violations
+from services.plumbing.errors import ResourceExhausted, Violations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,7 @@ class Users:
     async def register(self, wanted: Registration) -> Joined:
         """A new user with a tenant of its own; raises EmailTaken."""
         self._check(wanted)
+        self._hashing.check_room()
         key = email_key(wanted.email)
         if await self._store.user_id_of(key):
             raise _email_taken()
@@ -209,8 +210,9 @@ class Users:
 
         Whether there is one takes the same steps to find out, and the same time.
         """
+        self._hashing.check_room()
         key, address = email_key(email), caller_address()
-        await self._throttle.check(key, address)
+        await self._take_turn(key, address)
         try:
             user_id = await self._store.user_id_of(key)
             user = await self._store.user(user_id or _nobody(key))
@@ -222,9 +224,22 @@ class Users:
             await self._throttle.succeeded(key, address)
             return user
         await self._throttle.failed(key, address)
+        self._tell_failure(user)
+        raise _credentials_invalid()
+
+    async def _take_turn(self, key: str, address: str) -> None:
+        try:
+            await self._throttle.check(key, address)
+        except ResourceExhausted as error:
+            self._security.record("", "login-throttled", reason=error.reason, address=address)
+            raise
+
+    def _tell_failure(self, user: User | None) -> None:
+        """In the log of the user's first tenant. Of addresses that nobody has, in ours alone."""
         if user and user.tenants:
             self._tell(user.tenants[0], "login-failed", user.user_id)
-        raise _credentials_invalid()
+        else:
+            self._security.record("", "login-failed", address=caller_address())
 
     async def _rehashed(self, user: User, password: str) -> str:
         """A hash with the parameters of now; empty when it has them, or there is no time."""

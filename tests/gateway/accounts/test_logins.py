@@ -1,0 +1,57 @@
+"""Logins under load: what answers look like from outside, and how many are taken on."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from gateway.accounts.errors import CredentialsInvalid, HashingBusy
+from gateway.caller import enter_address
+from tests.gateway.accounts.replicas import Replica, fresh_email
+
+TRIES = 60
+
+
+async def test_a_flood_of_logins_is_refused_beyond_a_short_queue(replica: Replica) -> None:
+    registered = await replica.register()
+
+    answers = await asyncio.gather(
+        *(_failing(replica, number) for number in range(200)), return_exceptions=True
+    )
+
+    told = Counter(type(one) for one in answers)
+    assert told.keys() == {CredentialsInvalid, HashingBusy}
+    assert told[CredentialsInvalid] >= 20
+    # Whoever was refused for want of room was not judged, and has no failure to their name.
+    await replica.login(registered.user.email)
+
+
+async def test_an_unknown_address_takes_as_long_as_a_wrong_password(replica: Replica) -> None:
+    known = [(await replica.register()).user.email for _ in range(4)]
+    dice = random.Random(1)
+    times: dict[bool, list[float]] = {True: [], False: []}
+
+    for number in range(TRIES):
+        enter_address(f"10.0.{number}.1")
+        for is_known in dice.sample([True, False], 2):
+            email = dice.choice(known) if is_known else fresh_email()
+            times[is_known].append(await _time_of_failure(replica, email))
+
+    # The chance that a failed login of the one kind takes longer than one of the other: a half
+    # when nothing can be told from it. A shortcut for unknown addresses gives 0 or 1.
+    longer = sum(one > other for one in times[True] for other in times[False])
+    assert 0.3 < longer / TRIES**2 < 0.7
+
+
+async def _failing(replica: Replica, number: int) -> None:
+    enter_address(f"10.1.{number}.1")
+    await replica.login(fresh_email())
+
+
+async def _time_of_failure(replica: Replica, email: str) -> float:
+    started_s = time.perf_counter()
+    with pytest.raises(CredentialsInvalid):
+        await replica.login(email, password="not this one at all")
+    return time.perf_counter() - started_s
