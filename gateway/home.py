@@ -105,7 +105,7 @@ def _ops_token(issuer: Issuer) -> Callable[[str], str]:
 
 def _exchange(keys: Keys) -> Callable[[str], Awaitable[str]]:
     async def exchange(key: str) -> str:
-        return (await keys.exchange(key)).token
+        return (await keys.access(key)).token
 
     return exchange
 
