@@ -286,12 +286,15 @@ def _database(around: Surroundings) -> Iterator[Finding]:
             {"DATABASE_URL": around.environ["DATABASE_URL"], **_IMPATIENT}
         )
         row = asyncio.run(_ask_database(look))
+        is_production = around.environ["GIRIH_ENVIRONMENT"] == "production"
     except WrongSettings as wrong:
         yield Finding("database", "wrong", "; ".join(wrong.problems), "correct DATABASE_URL")
     except (ServiceError, TimeoutError) as error:
         yield Finding("database", "wrong", f"{error}", "start it, or correct DATABASE_URL")
     else:
         yield from _judge_database(row)
+        if "gaps" in row:
+            yield from _judge_walls(row["gaps"], is_production=is_production)
 
 
 _IMPATIENT = {
@@ -324,6 +327,9 @@ async def _ask_database(look: PoolSettings) -> dict[str, Any]:
         round_trip_s = time.perf_counter() - began
         if found["is_migrated"]:
             revision = await connection.fetchval(_REVISION)
+            found["gaps"] = await import_module("services.events.walls").find_gaps(
+                connection, _newest_revision()
+            )
     offset_s = found["clock_s"] - before_s - round_trip_s / 2
     return {**found, "revision": revision, "round_trip_s": round_trip_s, "offset_s": offset_s}
 
@@ -346,8 +352,26 @@ def _judge_database(row: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
+def _judge_walls(gaps: Any, *, is_production: bool) -> Iterator[Finding]:  # noqa: ANN401 - events'
+    """What walls tenants off from each other in the database."""
+    for problem in gaps.in_walls:
+        yield Finding("walls", "wrong", problem, "see docs/operations.md")
+    for problem in gaps.beside:
+        mend = "log in as another role, see docs/operations.md"
+        if is_production:
+            yield Finding("walls", "wrong", problem, mend)
+        else:
+            yield Finding("walls", "note", f"{problem}; production refuses it")
+    if not gaps.in_walls:
+        yield Finding("walls", "well", "tenants are walled off from each other")
+
+
+def _newest_revision() -> str:
+    return max(file.name[:4] for file in files(PACKAGE).iterdir() if file.name.endswith(".sql"))
+
+
 def _judge_revision(applied: str | None) -> Finding:
-    newest = max(file.name[:4] for file in files(PACKAGE).iterdir() if file.name.endswith(".sql"))
+    newest = _newest_revision()
     if applied is None or applied < newest:
         told = f"at {applied or 'none'}, this version wants {newest}"
         return Finding("migrations", "wrong", told, "run `girih migrate`, or start events")

@@ -240,7 +240,7 @@ def test_an_operator_puts_a_tenant_on_another_plan(ada: Person) -> None:
     assert (usage["plan"]["name"], usage["plan"]["latticeCountMax"]) == ("custom", 1)
     ada.does("lattices", "create", "--shape", "1000000")
     beyond = ada.girih("lattices", "create", "--shape", "10")
-    assert beyond.code in (75, 77), beyond
+    assert (beyond.code, "PLAN_LIMIT" in beyond.err) == (77, True), beyond
     assert "no limit" in ada.does("usage").out
 
 
@@ -248,3 +248,15 @@ def test_a_plan_of_nobody_is_66(ada: Person) -> None:
     nobody = "00000000-0000-4000-8000-000000000000"
 
     assert ada.girih("tenants", "set-plan", nobody, "free").code == 66
+
+
+def test_more_calls_than_the_plan_has_are_75(ada: Person) -> None:
+    numbers = ("--lattices", "0", "--axes", "0", "--extent", "0", "--calls", "1")
+    ada.does("tenants", "set-plan", held_by(ada).tenant_id, "custom", *numbers)
+    let_expire(ada)
+
+    ada.does("events", "list")
+    refused = ada.girih("events", "list")
+
+    assert refused.code == 75, refused
+    assert "correlation id" in refused.err

@@ -13,6 +13,9 @@ import pytest
 from cli import doctor
 from cli.doctor import Finding, Surroundings, examine
 from cli.postgres import EmbeddedPostgres
+from services.plumbing.identity import GATEWAY
+from services.plumbing.keys import SigningKey, write_jwks
+from tests.authority import Authority
 from tests.conftest import FAST
 from tests.processes import ending, events_process, free_port
 
@@ -61,8 +64,10 @@ def test_says_kindly_that_nothing_runs(tmp_path: Path, nowhere: dict[str, str]) 
     assert done.stderr == ""
 
 
-def test_tells_programs_the_same(tmp_path: Path, nowhere: dict[str, str]) -> None:
-    done = run_doctor(tmp_path, nowhere, "--json")
+def test_tells_programs_the_same(
+    tmp_path: Path, nowhere: dict[str, str], authority: Authority
+) -> None:
+    done = run_doctor(tmp_path, nowhere | authority.environ, "--json")
 
     told: dict[str, Any] = json.loads(done.stdout)
     assert told["well"] is False
@@ -88,8 +93,10 @@ def test_names_every_wrong_setting_and_no_secret(tmp_path: Path, nowhere: dict[s
     assert "s3cr3t" not in str(found)
 
 
-def test_says_which_settings_are_set_and_where(tmp_path: Path, nowhere: dict[str, str]) -> None:
-    told = look(tmp_path, nowhere)["settings of gateway"][0].told
+def test_says_which_settings_are_set_and_where(
+    tmp_path: Path, nowhere: dict[str, str], authority: Authority
+) -> None:
+    told = look(tmp_path, nowhere | authority.environ)["settings of gateway"][0].told
 
     assert f"GATEWAY_ADDRESS={nowhere['GATEWAY_ADDRESS']} (environment)" in told
     assert told.endswith("by default")
@@ -154,6 +161,7 @@ def test_a_service_that_runs_is_well(
 
     assert found["events"][0].grade == "well"
     assert found["migrations"][0].grade == "well"
+    assert [finding.grade for finding in found["walls"]][-1] == "well"
     assert found["lattice"][0].grade == "wrong"
 
 
@@ -172,3 +180,62 @@ def test_a_full_disk_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(doctor, "_DISK_BYTES_MIN", 2**80)
 
     assert doctor._disk(tmp_path / "not" / "there").grade == "wrong"
+
+
+@pytest.fixture
+def keys(tmp_path: Path, nowhere: dict[str, str]) -> Authority:
+    """Keys where `girih up` makes them."""
+    return Authority.create(tmp_path / "keys")
+
+
+def test_keys_that_fit_are_well(tmp_path: Path, nowhere: dict[str, str], keys: Authority) -> None:
+    assert [finding.grade for finding in look(tmp_path, nowhere)["keys"]] == ["well"]
+
+
+def test_a_key_that_others_can_read_is_wrong(
+    tmp_path: Path, nowhere: dict[str, str], keys: Authority
+) -> None:
+    keys.refresh_secret.chmod(0o644)
+
+    finding = look(tmp_path, nowhere)["keys"][-1]
+
+    assert (finding.grade, finding.mend) == ("wrong", f"chmod 600 {keys.refresh_secret}")
+
+
+def test_a_key_that_signs_and_nobody_trusts_is_wrong(
+    tmp_path: Path, nowhere: dict[str, str], keys: Authority
+) -> None:
+    SigningKey.generate().save(keys.gateway_key)
+
+    findings = look(tmp_path, nowhere)["keys"]
+
+    assert findings[0].grade == "wrong"
+    assert "nobody trusts the key that gateway.girih signs with" in findings[0].told
+
+
+def test_a_key_that_signs_and_retires_is_wrong(
+    tmp_path: Path, nowhere: dict[str, str], keys: Authority
+) -> None:
+    gateway = {**keys.gateway.public_jwk(GATEWAY), "retire_at": 2**40}
+    write_jwks(keys.trusted_keys, [gateway, keys.lattice.public_jwk("lattice.girih")])
+
+    finding = look(tmp_path, nowhere)["keys"][0]
+
+    assert (finding.grade, "retires all the same" in finding.told) == ("wrong", True)
+
+
+def test_a_trust_store_that_cannot_be_read_is_wrong(
+    tmp_path: Path, nowhere: dict[str, str], keys: Authority
+) -> None:
+    keys.trusted_keys.write_text("nonsense")
+
+    finding = look(tmp_path, nowhere)["keys"][0]
+
+    assert (finding.grade, str(keys.trusted_keys) in finding.told) == ("wrong", True)
+
+
+def test_plain_calls_from_outside_are_wrong(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    outside = {**nowhere, "EVENTS_ADDRESS": "0.0.0.0:50051"}
+
+    assert look(tmp_path, nowhere)["transport"][0].grade == "well"
+    assert look(tmp_path, outside)["transport"][0].grade == "wrong"
