@@ -193,6 +193,10 @@ def _name(file: descriptor_pb2.FileDescriptorProto, path: Sequence[int]) -> str 
     return ".".join(names) if len(path) >= 2 and len(path) % 2 == 0 else None
 
 
+_FOR_TOOLS = "buf:lint:"
+
+
 def _unindented(text: str) -> str:
-    """The comment without the one space that follows each `//`."""
-    return "\n".join(line.removeprefix(" ").rstrip() for line in text.splitlines()).strip()
+    """The comment without the one space that follows each `//`, and what is no reader's."""
+    lines = [line.removeprefix(" ").rstrip() for line in text.splitlines()]
+    return "\n".join(line for line in lines if not line.startswith(_FOR_TOOLS)).strip()

@@ -66,7 +66,7 @@ class PlanLimits:
     extent: int
     """Length of one axis."""
     calls: int
-    """Calls a minute."""
+    """Calls through the gateway in a calendar month."""
 
 
 @dataclass(frozen=True, slots=True)
