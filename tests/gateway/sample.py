@@ -133,6 +133,8 @@ class SampleService:
     taken: int = 0
     """Lines that have come."""
     sums: list[int] = field(default_factory=list)
+    metadata: list[dict[str, Any]] = field(default_factory=list)
+    """What calls carried beside ids and tokens, latest last."""
     peers: list[str] = field(default_factory=list)
     """The connections that calls came by, latest last."""
 
@@ -210,6 +212,9 @@ class SampleService:
 
     def _note(self, context: Any) -> None:
         self.peers.append(context.peer())
+        own = {"authorization", "x-correlation-id"}
+        pairs = dict(context.invocation_metadata())
+        self.metadata.append({key: value for key, value in pairs.items() if key not in own})
         call = correlation.current()
         self.calls.append(call)
         self.remaining_s = call.remaining_s()

@@ -105,7 +105,9 @@ message Message {{ string text = 1; repeated string texts = 2; Message child = 3
         ("Message", 'post: "/v1/a" response_body: "text"'),
         ("Message", 'post: "/v1/a" response_body: "nope"'),
         ("Message", 'custom: {kind: "FETCH" path: "/v1/a"}'),
-        ("stream Message", 'post: "/v1/a" body: "*"'),
+        ("stream Message", 'get: "/v1/a"'),
+        ("stream Message", 'post: "/v1/a" body: "child"'),
+        ("stream Message", 'post: "/v1/{text}" body: "*"'),
     ],
 )
 def test_a_rule_that_cannot_be_served_is_refused_at_start(

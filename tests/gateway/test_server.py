@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,20 +23,33 @@ async def raw(service: SampleService, **environ: str) -> AsyncIterator["Connecti
     async with gateway_before(service, told) as gateway, gateway.listening() as client:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         try:
-            yield Connection(reader, writer)
+            yield Connection(reader, writer, signed(service))
         finally:
             writer.close()
 
 
+def signed(service: SampleService) -> Callable[[bytes], bytes]:
+    """Puts a token into the head of a request that is written by hand."""
+    host = b"host: x\r\n"
+    token = f"authorization: Bearer {service.authority.token()}\r\n".encode()
+    return lambda head: head.replace(host, host + token)
+
+
 class Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        sign: Callable[[bytes], bytes],
+    ) -> None:
         self.reader = reader
         self.writer = writer
+        self._sign = sign
 
     async def answer(self, *parts: bytes) -> bytes:
         """Everything that comes until the server hangs up."""
         for part in parts:
-            self.writer.write(part)
+            self.writer.write(self._sign(part))
             await self.writer.drain()
         async with asyncio.timeout(15):
             return await self.reader.read()
@@ -180,7 +193,8 @@ async def test_an_answer_that_nobody_reads_is_dropped_in_the_end(service: Sample
         with socket.socket() as sender:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sender.connect((client.base_url.host, client.base_url.port or 80))
-            sending = _POST + b"content-length: %d\r\n\r\n" % len(body) + body
+            head = signed(service)(_POST) + b"content-length: %d\r\n\r\n" % len(body)
+            sending = head + body
             await asyncio.to_thread(sender.sendall, sending)
             await until(lambda: service.calls and gateway.front.metrics.in_flight_count == 0)
             open_now = _open_file_count()
@@ -221,7 +235,9 @@ async def test_sigterm_drains_and_then_ends(service: SampleService) -> None:
             serving = asyncio.ensure_future(
                 serve(gateway.front, gateway.settings, gateway.lifecycle, listener, gateway.tasks)
             )
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+            async with httpx.AsyncClient(
+                base_url=url, trust_env=False, timeout=20, headers=service.authority.headers()
+            ) as client:
                 await _drained(gateway, client)
             await asyncio.wait_for(serving, 15)
 

@@ -3,11 +3,14 @@
 import contextlib
 import json
 import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway import stream_forms
 from tests.gateway.sample import Gateway, SampleService, gateway_before, until
 
 _EVENTS = {"accept": "text/event-stream"}
@@ -24,7 +27,7 @@ def events(text: str) -> list[dict[str, str]]:
     for block in text.split("\n\n"):
         pairs = (line.partition(": ")[::2] for line in block.splitlines())
         event = {name: value for name, value in pairs if name}
-        if event:
+        if "data" in event:
             found.append(event)
     return found
 
@@ -150,6 +153,147 @@ async def test_a_stopping_gateway_ends_its_streams_with_an_error(
     await gateway.service.cancelled.wait()
 
 
+async def test_a_quiet_stream_says_at_once_that_it_is_open(online: httpx.AsyncClient) -> None:
+    async with online.stream("GET", "/v1/count?follow=true", headers=_EVENTS) as answer:
+        first = await anext(answer.aiter_lines())
+
+    assert answer.status_code == 200
+    assert first == "retry: 2000"
+
+
+async def test_a_quiet_stream_that_is_refused_has_a_status_of_its_own(
+    online: httpx.AsyncClient,
+) -> None:
+    answer = await online.get("/v1/count?follow=true&failAfter=0", headers=_EVENTS)
+
+    assert answer.status_code == 409
+
+
+async def test_a_stream_that_ends_by_itself_is_waited_for_before_it_begins(
+    online: httpx.AsyncClient,
+) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        await online.get("/v1/count?hang=true", timeout=httpx.Timeout(20, read=0.3))
+
+
+@pytest.mark.parametrize("query", ["to=5", "to=5&fromPosition=2"])
+async def test_a_browser_that_comes_back_goes_on_behind_what_it_has_seen(
+    query: str, client: httpx.AsyncClient
+) -> None:
+    headers = _EVENTS | {"last-event-id": "3"}
+
+    answer = await client.get(f"/v1/count?{query}", headers=headers)
+
+    assert [event["id"] for event in events(answer.text)[:-1]] == ["4", "5"]
+
+
+@pytest.mark.parametrize(
+    "given", ["", "x", "-1", "1.5", "+1", "0x1", "٣", "9" * 30, str(2**63 - 1), "1, 2"]
+)
+async def test_an_id_that_is_none_is_400(given: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/count?to=5", headers={b"last-event-id": given.encode()})
+
+    assert answer.status_code == 400
+    violations = answer.json()["error"]["details"]["violations"]
+    assert violations[0]["field"] == "Last-Event-ID"
+
+
+async def test_streams_that_cannot_go_on_take_no_notice_of_an_id(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/echo", headers={"last-event-id": "x"})
+
+    assert answer.status_code == 201
+
+
+async def test_a_stream_ends_with_its_token(gateway: Gateway, online: httpx.AsyncClient) -> None:
+    token = gateway.service.authority.headers(exp=int(time.time()) + 2)
+    async with online.stream("GET", "/v1/count?follow=true", headers=_EVENTS | token) as answer:
+        told = events("\n".join([line async for line in answer.aiter_lines()]))
+
+    assert told[-1]["event"] == "error"
+    body = json.loads(told[-1]["data"])["error"]
+    assert (body["code"], body["details"]["reason"]) == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
+    await gateway.service.cancelled.wait()
+
+
+async def test_a_stream_ends_with_its_session(gateway: Gateway, online: httpx.AsyncClient) -> None:
+    token = gateway.service.authority.headers(sid="short")
+    async with online.stream("GET", "/v1/count?follow=true", headers=_EVENTS | token) as answer:
+        arriving = answer.aiter_lines()
+        await anext(arriving)
+        gateway.accounts.revoked.add("short")
+        told = events("\n".join([line async for line in arriving]))
+
+    assert json.loads(told[-1]["data"])["error"]["message"] == "the session has ended"
+
+
+async def test_a_caller_has_so_many_streams_and_its_tenant_more(service: SampleService) -> None:
+    environ = {"GATEWAY_USER_STREAM_COUNT_MAX": "1", "GATEWAY_TENANT_STREAM_COUNT_MAX": "2"}
+    users = [f"user:00000000-0000-4000-8000-00000000000{n}" for n in range(3)]
+    first, second, third = [service.authority.headers("acme", sub=user) for user in users]
+    other = service.authority.headers("other", sub=users[2])
+    query = "/v1/count?to=1&hang=true"
+    async with gateway_before(service, environ) as gateway, gateway.listening() as client:
+        async with client.stream("GET", query, headers=first) as one:
+            lines_of_one = one.aiter_lines()
+            await anext(lines_of_one)
+            again = await client.get(query, headers=first)
+            async with client.stream("GET", query, headers=second) as two:
+                lines_of_two = two.aiter_lines()
+                await anext(lines_of_two)
+                crowded = await client.get("/v1/count?to=1", headers=third)
+                elsewhere = await client.get("/v1/count?to=1", headers=other)
+        await until(lambda: gateway.front.metrics.in_flight_count == 0)
+        later = await client.get("/v1/count?to=1", headers=first)
+
+    assert [one.status_code for one in (again, crowded, elsewhere, later)] == [429, 429, 200, 200]
+    assert again.json()["error"]["details"]["reason"] == "TOO_MANY_STREAMS"
+    assert "retry-after" in again.headers
+
+
+async def test_equal_messages_are_made_into_text_once(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    told = stream_forms._ServerSentEvents._told
+    monkeypatch.setattr(
+        stream_forms._ServerSentEvents, "_told", lambda *given: made.append(1) or told(*given)
+    )
+
+    answers = [await gateway.client.get("/v1/count?to=3", headers=_EVENTS) for _ in range(5)]
+
+    assert len({answer.text for answer in answers}) == 1
+    assert len(made) == 1
+
+
+async def test_what_is_remembered_of_messages_is_bounded(client: httpx.AsyncClient) -> None:
+    for length in range(200):
+        answer = await client.get(f"/v1/count?to=2&batchSize=1&textLength={length}")
+
+        texts = [line["text"] for line in lines(answer)]
+        assert texts == ["x" * length] * 2
+
+
+async def test_descriptors_are_released_when_clients_leave(
+    gateway: Gateway, online: httpx.AsyncClient
+) -> None:
+    limits = httpx.Limits(max_connections=None)
+    headers = dict(online.headers) | _EVENTS
+    many = httpx.AsyncClient(base_url=online.base_url, limits=limits, timeout=20, headers=headers)
+    await online.get("/v1/count?to=1")  # the gateway's own connections stay
+    before = _open_file_count()
+    async with many, contextlib.AsyncExitStack() as stack:
+        for _ in range(50):
+            await stack.enter_async_context(many.stream("GET", "/v1/count?follow=true"))
+        assert _open_file_count() >= before + 50
+
+    await until(lambda: _open_file_count() <= before)
+    assert gateway.front.metrics.in_flight_count == 0
+
+
+def _open_file_count() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_more_streams_than_allowed_are_503(service: SampleService) -> None:
     environ = {"GATEWAY_STREAM_COUNT_MAX": "1"}
     async with gateway_before(service, environ) as gateway, gateway.listening() as client:
@@ -202,7 +346,7 @@ async def test_a_client_that_never_reads_is_cut_off(service: SampleService) -> N
     environ = {"GATEWAY_STREAM_WRITE_TIMEOUT_S": "0.3"}
     query = "/v1/count?to=100000&batchSize=1&textLength=50000&hang=true"
     async with gateway_before(service, environ) as gateway, gateway.listening() as client:
-        with _unread(client.base_url, query):
+        with unread(client, query):
             await until(lambda: gateway.front.metrics.in_flight_count == 0 and service.calls)
 
             # Far from all: what nobody reads is not collected anywhere.
@@ -210,10 +354,12 @@ async def test_a_client_that_never_reads_is_cut_off(service: SampleService) -> N
 
 
 @contextlib.contextmanager
-def _unread(url: httpx.URL, query: str) -> Any:
+def unread(asker: httpx.AsyncClient, query: str) -> Any:
     """Ask for an answer and never read it."""
+    url, token = asker.base_url, asker.headers["authorization"]
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((url.host, url.port or 80))
-        client.sendall(f"GET {query} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        head = f"GET {query} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\n\r\n"
+        client.sendall(head.encode())
         yield client

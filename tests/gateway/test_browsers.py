@@ -1,0 +1,136 @@
+"""What browsers are told: whose pages may call, and what they must not do with answers."""
+
+import httpx
+import pytest
+
+from gateway.settings import Settings
+from services.plumbing.settings import WrongSettings
+from tests.authority import Authority
+from tests.gateway.sample import Gateway, SampleService, gateway_before
+
+_OURS = "https://app.girih.dev"
+_PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "x-y"}
+
+
+def _cors(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if "access-control" in name}
+
+
+async def test_pages_of_other_sites_may_do_nothing(client: httpx.AsyncClient) -> None:
+    headers = {"origin": _OURS}
+
+    answers = [
+        await client.options("/v1/echo", headers=headers | _PREFLIGHT),
+        await client.post("/v1/echo", headers=headers),
+        await client.get("/nope", headers=headers),
+    ]
+
+    assert [_cors(answer) for answer in answers] == [{}, {}, {}]
+
+
+async def test_a_page_of_a_named_origin_may_call(service: SampleService) -> None:
+    async with gateway_before(service, {"GATEWAY_CORS_ORIGINS": f"{_OURS}, https://b.dev"}) as made:
+        headers = {"origin": _OURS}
+        asked = await made.client.options("/v1/echo", headers=headers | _PREFLIGHT)
+        called = await made.client.post("/v1/echo", headers=headers)
+        refused = await made.client.post("/v1/echo", headers=headers | {"authorization": "x"})
+
+    assert asked.status_code == 204
+    assert asked.headers["access-control-allow-origin"] == _OURS
+    assert "POST" in asked.headers["access-control-allow-methods"]
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    for answer in (called, refused):
+        assert answer.headers["access-control-allow-origin"] == _OURS
+        assert "x-correlation-id" in answer.headers["access-control-expose-headers"]
+        assert answer.headers["vary"] == "origin"
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.dev", "null", _OURS + ".evil.dev", "http://app.girih.dev", _OURS + "/"]
+)
+async def test_a_page_of_another_origin_may_not(origin: str, service: SampleService) -> None:
+    async with gateway_before(service, {"GATEWAY_CORS_ORIGINS": _OURS}) as made:
+        asked = await made.client.options("/v1/echo", headers={"origin": origin} | _PREFLIGHT)
+        called = await made.client.post("/v1/echo", headers={"origin": origin})
+
+    assert _cors(asked) == _cors(called) == {}
+    assert called.headers["vary"] == "origin"
+
+
+async def test_every_page_may_call_where_a_developer_says_so(service: SampleService) -> None:
+    async with gateway_before(service, {"GATEWAY_CORS_ORIGINS": "*"}) as made:
+        answer = await made.client.post("/v1/echo", headers={"origin": "https://any.dev"})
+
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/v1/echo", "/nope", "/health", "/docs", "/v1/count?to=1"])
+async def test_every_answer_carries_the_security_headers(
+    path: str, client: httpx.AsyncClient
+) -> None:
+    answer = await client.get(path)
+
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "strict-transport-security" not in answer.headers
+
+
+async def test_answers_behind_tls_tell_browsers_to_stay_with_it(service: SampleService) -> None:
+    async with gateway_before(service, {"GATEWAY_HTTP_TRANSPORT": "proxy"}) as made:
+        answer = await made.client.get("/nope")
+
+    assert answer.headers["strict-transport-security"] == "max-age=63072000"
+
+
+async def test_nothing_of_the_api_is_kept_anywhere(gateway: Gateway) -> None:
+    for path in (
+        "/v1/numbers/5",
+        "/v1/count?to=1",
+        "/v1/download?chunkCount=1",
+        "/nope",
+        "/v1/fail",
+    ):
+        answer = await gateway.client.get(path)
+
+        assert answer.headers["cache-control"] == "no-store"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_the_public_keys_are_those_of_the_gateway(gateway: Gateway) -> None:
+    answer = await gateway.client.get("/.well-known/jwks.json")
+
+    (key,) = answer.json()["keys"]
+    assert key["kid"] == gateway.service.authority.gateway.kid
+    assert set(key) == {"kty", "crv", "alg", "use", "kid", "x"}
+    assert answer.headers["cache-control"] == "public, max-age=60"
+
+
+def _problems(authority: Authority, **environ: str) -> str:
+    told = authority.environ | {
+        "GIRIH_ENVIRONMENT": "production",
+        "GIRIH_TRANSPORT": "mesh",
+        "GATEWAY_HTTP_TRANSPORT": "proxy",
+    }
+    try:
+        Settings.from_environ(told | environ)
+    except WrongSettings as wrong:
+        return "\n".join(wrong.problems)
+    return ""
+
+
+def test_production_refuses_what_would_open_the_door(authority: Authority) -> None:
+    assert _problems(authority) == ""
+    assert _problems(authority, GATEWAY_CORS_ORIGINS=_OURS) == ""
+    assert "GATEWAY_CORS_ORIGINS" in _problems(authority, GATEWAY_CORS_ORIGINS="*")
+    assert "GATEWAY_CORS_ORIGINS" in _problems(authority, GATEWAY_CORS_ORIGINS=f"{_OURS},*")
+    assert "GATEWAY_HTTP_TRANSPORT" in _problems(authority, GATEWAY_HTTP_TRANSPORT="plain")
+    assert "GATEWAY_HTTP_TRANSPORT" in _problems(authority, GATEWAY_HTTP_TRANSPORT="")
+    assert "GATEWAY_TLS_KEY" in _problems(authority, GATEWAY_HTTP_TRANSPORT="tls")
+
+
+@pytest.mark.parametrize("origins", ["app.girih.dev", "https://a/b", "ftp://a", "https://*.dev"])
+def test_what_is_no_origin_is_refused(origins: str, authority: Authority) -> None:
+    assert "GATEWAY_CORS_ORIGINS" in _problems(authority, GATEWAY_CORS_ORIGINS=origins)
