@@ -39,7 +39,9 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
             applied = asyncio.run(migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s))
         except (ServiceError, PostgresError) as error:
             raise Failed(str(error), exit_codes.UNAVAILABLE) from error
-        except (MigrationRefused, MigrationTimeout, WrongMigrations) as error:
+        except MigrationRefused as error:
+            raise Failed(str(error), exit_codes.NOPERM) from error
+        except (MigrationTimeout, WrongMigrations) as error:
             raise Failed(str(error), exit_codes.FAILED) from error
     print(f"applied {', '.join(applied)}" if applied else "nothing to apply")
 

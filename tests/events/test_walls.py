@@ -17,8 +17,8 @@ from services.events.walls import ROLE, Gaps, find_gaps
 from services.plumbing.database import UnsafeDatabase, open_pool
 from services.plumbing.migrations import MigrationRefused, migrate, newest_revision
 from tests.authority import Authority
-from tests.events.roles import login, url_as
 from tests.events.serving import development, opened, production
+from tests.roles import login, url_as
 
 FORGETFUL = (
     "the database loses acknowledged events: fsync, full_page_writes, synchronous_commit is off"

@@ -1,0 +1,50 @@
+"""`girih migrate` as logins that may do much and little."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli import exit_codes
+from cli.postgres import EmbeddedPostgres
+from tests.processes import ROOT
+from tests.roles import login, url_as
+
+
+def migrate(data_dir: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "cli", "migrate", "--data", str(data_dir)],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def app_url(postgres: EmbeddedPostgres, database_url: str) -> Iterator[str]:
+    """The database as a login that may only connect."""
+    with login(postgres) as name:
+        yield url_as(database_url, name)
+
+
+def test_migrates_as_the_login_that_is_meant_for_it(
+    tmp_path: Path, app_url: str, database_url: str
+) -> None:
+    done = migrate(tmp_path, DATABASE_URL=app_url, EVENTS_MIGRATION_DATABASE_URL=database_url)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("applied 0001, 0002")
+
+
+def test_a_login_that_may_not_migrate_is_told_so(tmp_path: Path, app_url: str) -> None:
+    done = migrate(tmp_path, DATABASE_URL=app_url)
+
+    assert done.returncode == exit_codes.NOPERM
+    assert "the login may not migrate events: permission denied for database" in done.stderr
+    assert "Traceback" not in done.stderr
