@@ -194,7 +194,9 @@ class CountsMetrics:
 
 
 @asynccontextmanager
-async def open_counts(redis_url: str | None, metrics: CountsMetrics) -> AsyncIterator[Counts]:
+async def open_counts(
+    redis_url: str | None, metrics: CountsMetrics, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Counts]:
     """Counters of this process, or of the Redis at `redis_url` (redis, rediss or unix).
 
     Nothing is connected until it is counted. Whoever uses these has the local room to itself.
@@ -204,7 +206,7 @@ async def open_counts(redis_url: str | None, metrics: CountsMetrics) -> AsyncIte
         return
     pool = _redis_pool(redis_url)
     try:
-        yield Counts(MemoryCounts(), _redis_storage(pool), metrics)
+        yield Counts(MemoryCounts(), _redis_storage(pool), metrics, clock)
     finally:
         await pool.aclose()
 

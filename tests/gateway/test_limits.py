@@ -1,6 +1,8 @@
 """Calls a minute: who is refused, what all are told, and where it is counted."""
 
+import asyncio
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -261,6 +263,21 @@ async def test_a_redis_that_is_away_is_not_asked_again_for_each_call(
     assert registry.get_sample_value("gateway_counters_failures_total") == 1
 
 
+async def test_a_redis_that_hangs_holds_up_one_call_at_a_time(
+    registry: CollectorRegistry, tmp_path: Path, clock: Clock
+) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "deaf.sock"))
+        deaf.listen()
+        metrics = CountsMetrics(registry)
+        async with open_counts(f"unix://{tmp_path}/deaf.sock", metrics, clock) as counts:
+            await counts.add("key", 60)
+            clock.turn(5)
+            await asyncio.gather(*(counts.add("key", 60) for _ in range(10)))
+
+    assert registry.get_sample_value("gateway_counters_failures_total") == 2
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator["Redis"]:
     if shutil.which("redis-server") is None:
@@ -272,9 +289,9 @@ def redis(tmp_path: Path) -> Iterator["Redis"]:
 class Redis:
     """A Redis of the test's own, on a socket in a folder of its own."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
-        self.url = f"unix://{socket}"
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.url = f"unix://{path}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -284,19 +301,23 @@ class Redis:
         self.stop()
 
     def start(self) -> None:
-        told = ["--port", "0", "--unixsocket", str(self._socket), "--save", ""]
+        told = ["--port", "0", "--unixsocket", str(self._path), "--save", ""]
         self._child = subprocess.Popen(["redis-server", *told], stdout=subprocess.DEVNULL)
         deadline_s = time.monotonic() + 10
-        while not self._socket.exists():
+        while not self._is_listening():
             if self._child.poll() is not None or time.monotonic() > deadline_s:
                 self._child.kill()
                 raise RuntimeError("redis-server did not start")
             time.sleep(0.01)
 
+    def _is_listening(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self._path)) == 0
+
     def stop(self) -> None:
         self._child.kill()
         self._child.wait()
-        self._socket.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -333,10 +354,9 @@ async def test_what_is_taken_back_or_forgotten_in_redis_is_not_counted(two: list
 
 
 async def test_counting_goes_back_to_redis_when_it_is_back(
-    redis: "Redis", registry: CollectorRegistry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    redis: "Redis", registry: CollectorRegistry, clock: Clock
 ) -> None:
-    async with open_counts(redis.url, CountsMetrics(registry)) as counts:
-        monkeypatch.setattr(counts, "_clock", clock)
+    async with open_counts(redis.url, CountsMetrics(registry), clock) as counts:
         await counts.add("key", 60, 7)
         redis.stop()
         alone = await counts.add("key", 60)

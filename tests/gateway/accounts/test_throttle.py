@@ -195,6 +195,31 @@ async def test_refused_guesses_use_up_nothing(throttle: Throttle, clock: Clock) 
     assert others == ACCOUNT.failures_max - PAIR.failures_max
 
 
+async def test_guesses_refused_for_the_accounts_sake_use_up_nothing_of_the_addresss(
+    throttle: Throttle,
+) -> None:
+    await guesses_let_through(throttle, "ada", addresses(100))
+    refused = await guesses_let_through(throttle, "ada", [HOME] * 5)
+
+    others = [await is_let_try(throttle, f"user-{n}", HOME) for n in range(100)]
+
+    assert (refused, sum(others)) == (0, ADDRESS.failures_max)
+
+
+async def test_a_known_network_with_many_failures_is_judged_as_a_new_one(
+    throttle: Throttle, clock: Clock
+) -> None:
+    await log_in(throttle, "ada", HOME)
+    for _ in range(KNOWN_STREAK.failures_max):
+        assert await is_let_try(throttle, "ada", HOME)
+        clock.turn(PAIR.window_s)
+
+    is_let = await is_let_try(throttle, "ada", HOME)
+    others = await guesses_let_through(throttle, "ada", addresses(100))
+
+    assert (is_let, others) == (True, ACCOUNT.failures_max - 1)
+
+
 async def test_a_refusal_says_when_to_come_back_and_then_it_is_true(
     throttle: Throttle, clock: Clock
 ) -> None:
