@@ -252,7 +252,7 @@ class ServerSettings(PeerSettings):
     """The longest a streaming call may take, in seconds. A caller's shorter deadline wins."""
     message_bytes_max: int = Field(default=MESSAGE_BYTES, ge=MESSAGE_BYTES, le=2**30)
     """The largest message taken or sent, in bytes. At least what the contract allows."""
-    concurrent_rpc_count_max: int = Field(default=1_000, ge=1, le=1_000_000)
+    concurrent_rpc_count_max: int = Field(default=6_000, ge=1, le=1_000_000)
     """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. Each may hold a
     message of the largest size before it is looked at."""
     requests_mib: int = Field(default=256, ge=1, le=65_536)
