@@ -165,7 +165,12 @@ def lattice_process(events_address: str, folder: Path, **environ: str) -> tuple[
 
 
 def gateway_process(
-    events_address: str, lattice_address: str, folder: Path, **environ: str
+    events_address: str,
+    lattice_address: str,
+    folder: Path,
+    *,
+    module: str = "gateway",
+    **environ: str,
 ) -> tuple[Process, str]:
     """The gateway on a port of its own, not started; and its URL."""
     told = {
@@ -173,7 +178,7 @@ def gateway_process(
         "GATEWAY_LATTICE_ADDRESS": lattice_address,
     } | environ
     process, address = _process(
-        "gateway", "gateway", folder, told, lambda address: is_http_ready(f"http://{address}")
+        "gateway", module, folder, told, lambda address: is_http_ready(f"http://{address}")
     )
     return process, f"http://{address}"
 
@@ -229,12 +234,20 @@ class System:
         return self.events, self.lattice, self.gateway
 
 
+WITHOUT_LIMITS = {f"GATEWAY_{who}_CALLS_PER_MINUTE": "0" for who in ("ADDRESS", "USER", "TENANT")}
+"""For a gateway that is called by one caller alone, as fast as it can be."""
+
+
 @contextlib.contextmanager
-def running_system(database_url: str, folder: Path, **environ: str) -> Iterator[System]:
+def running_system(
+    database_url: str, folder: Path, *, gateway_module: str = "gateway", **environ: str
+) -> Iterator[System]:
     """A whole girih on one database, ended when the block ends; `environ` is the gateway's."""
     events, events_address = events_process(database_url, folder)
     lattice, lattice_address = lattice_process(events_address, folder)
-    gateway, url = gateway_process(events_address, lattice_address, folder, **environ)
+    gateway, url = gateway_process(
+        events_address, lattice_address, folder, module=gateway_module, **environ
+    )
     addresses = (events, events_address, lattice, lattice_address, gateway, url)
     system = System(*addresses, authority_of(folder))
     with ending(*system.processes):

@@ -24,7 +24,7 @@ import httpx
 
 from cli.session import chosen
 from tests.acceptance.benchmark_maps import BenchmarkMap, Query, load_all, walked_length
-from tests.processes import Caller, own_postgres, running_system
+from tests.processes import WITHOUT_LIMITS, Caller, own_postgres, running_system
 
 TOLERANCE = 1e-5
 
@@ -60,7 +60,10 @@ def main() -> int:
     if arguments.url:
         gateway = Gateway(arguments.url, chosen(arguments.url, os.environ).for_gateway)
         return compare_all(gateway, maps, arguments.per_map)
-    with own_postgres() as (postgres, folder), running_system(postgres.url, folder) as system:
+    with (
+        own_postgres() as (postgres, folder),
+        running_system(postgres.url, folder, **WITHOUT_LIMITS) as system,
+    ):
         caller = Caller(system.authority)
         return compare_all(Gateway(system.url, lambda: caller.token), maps, arguments.per_map)
 
