@@ -292,7 +292,11 @@ def encoder_at(time_ns: int) -> Encode:
 
 
 def _context_field(call: Call) -> bytes:
-    context = pb.Context(correlation_id=call.correlation_id, causation_id=call.causation_id)
+    context = pb.Context(
+        correlation_id=call.correlation_id,
+        causation_id=call.causation_id,
+        actor=call.principal.subject if call.principal else "",
+    )
     return pb.RecordedEvent(context=context).SerializeToString()
 
 

@@ -15,7 +15,7 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events import domain
 from services.plumbing.grpc_errors import from_rpc_error
-from tests.authority import Authority
+from tests.authority import USER, Authority
 from tests.events.making import append_of, message
 from tests.events.serving import is_serving
 
@@ -99,6 +99,18 @@ async def test_the_ids_of_the_call_are_recorded(
     assert (told.correlation_id, told.causation_id) == ("corr-1", "cause-1")
     assert len(made.correlation_id) == 32
     assert made.causation_id == ""
+
+
+async def test_who_appended_is_recorded_as_the_token_proves_it(
+    events: EventStoreServiceStub, authority: Authority
+) -> None:
+    acting = authority.service_token("events.girih", sub="key:machine-1")
+
+    await events.Append(append_of("s"), metadata=authority.metadata(sub=USER))
+    await events.Append(append_of("s"), metadata=[("authorization", f"Bearer {acting}")])
+
+    recorded = await read(events, pb.ReadRequest())
+    assert [one.context.actor for one in recorded] == [USER, "key:machine-1"]
 
 
 async def test_a_repeated_call_answers_the_first_places(events: EventStoreServiceStub) -> None:
