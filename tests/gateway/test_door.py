@@ -112,7 +112,7 @@ def _bad_tokens(authority: Authority) -> dict[str, str]:
             "gateway.girih", service="gateway.girih"
         ),
         "reserved tenant": authority.token("girih-accounts"),
-        "no tenant": authority.token(tenant=None),
+        "no tenant": authority.token(""),
         "cut": good[:-2],
         "other payload": ".".join([good.split(".")[0], "e30", good.split(".")[2]]),
     }

@@ -255,9 +255,12 @@ async def test_equal_messages_are_made_into_text_once(
 ) -> None:
     made = []
     told = stream_forms._ServerSentEvents._told
-    monkeypatch.setattr(
-        stream_forms._ServerSentEvents, "_told", lambda *given: made.append(1) or told(*given)
-    )
+
+    def noted(*given: Any) -> bytes:
+        made.append(given)
+        return told(*given)
+
+    monkeypatch.setattr(stream_forms._ServerSentEvents, "_told", noted)
 
     answers = [await gateway.client.get("/v1/count?to=3", headers=_EVENTS) for _ in range(5)]
 
