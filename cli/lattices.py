@@ -162,7 +162,7 @@ def _show(lattice: "Json", *, beside: bool = False) -> None:
             ("shape", _told_shape(lattice)),
             ("boundaries", ", ".join(map(shown.word, lattice.get("boundaries", [])))),
             ("neighbourhood", shown.word(lattice.get("neighbourhood", ""))),
-            ("corner rule", shown.word(lattice.get("cornerRule", ""))),
+            ("corner rule", shown.word(lattice.get("cornerRule", "").removeprefix("CORNER_"))),
             *((name, f"{int(lattice.get(field, 0)):,}") for name, field in _SHOWN),
             ("created", shown.moment(lattice.get("createdAt", ""))),
         ],

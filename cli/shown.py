@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -32,8 +32,10 @@ def record(pairs: Iterable[tuple[str, object]], *, beside: bool = False) -> None
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str) -> None:
     """Rows under their columns, or a sentence when there are none. Numbers stand right."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in columns:
-        made.add_column(name.removesuffix(">"), justify="right" if name.endswith(">") else "left")
+    for index, name in enumerate(columns):
+        justify: JustifyMethod = "right" if name.endswith(">") else "left"
+        # The first names the row, and is copied.
+        made.add_column(name.removesuffix(">"), justify=justify, no_wrap=index == 0)
     for row in rows:
         made.add_row(*(Text(str(value), overflow="fold") for value in row))
     if made.row_count:

@@ -235,6 +235,7 @@ class _Up:
         plan = self._plan
         table = Table.grid(padding=(0, 2))
         for name, value in (
+            ("To begin", "girih register"),
             ("Documentation", f"{plan.url}/docs"),
             ("REST", f"{plan.url}/v1"),
             ("Health", f"{plan.url}/health"),

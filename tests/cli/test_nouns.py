@@ -28,6 +28,7 @@ def test_a_lattice_is_made_shown_listed_and_deleted(ada: Person) -> None:
     lattice_id = made.out.strip()
     assert "1,000" in made.err
     assert "2,700" in made.err
+    assert "no cutting" in made.err
 
     told = ada.does("lattices", "get", lattice_id, "--json").json
     assert (told["vertices"], told["edges"]) == ("1000", "2700")
