@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.accounts.own_calls import as_gateway
 from gateway.accounts.usage import QuotaExceeded, Usage, UsageMetrics
-from gateway.accounts.usage_log import TENANT, Month, UsageLog
+from gateway.accounts.usage_log import TENANT, Counted, Month, UsageLog
 from gateway.errors import from_service_error
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
@@ -193,6 +193,47 @@ async def test_a_reader_needs_only_the_end_of_a_stream(
 
     assert last is not None
     assert (last.calls, last.through, last.total) == (2, 18, 38)
+
+
+async def test_a_process_reads_only_the_end_of_a_stream(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    before = usage_on(channel, clock)
+    for _ in range(20):
+        await call(before, caller(tenant), times=2)
+        await before.flush()
+    log = WatchedLog(channel)
+    after = Usage(log, UsageMetrics(CollectorRegistry()), clock)
+
+    assert await count(after, tenant) == 40
+    assert log.read_after == [18]
+
+
+class WatchedLog(UsageLog):
+    """Notes from where it is read."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel)
+        self.read_after: list[int] = []
+
+    async def after(self, month: Month, revision: int) -> list[tuple[int, Counted]]:
+        self.read_after.append(revision)
+        return await super().after(month, revision)
+
+
+async def test_what_is_read_by_two_at_once_counts_once(
+    channel: grpc.aio.Channel, clock: Clock, tenant: str
+) -> None:
+    before = usage_on(channel, clock)
+    for _ in range(3):
+        await call(before, caller(tenant), times=2)
+        await before.flush()
+    after = usage_on(channel, clock)
+
+    await call(after, caller(tenant))
+    await asyncio.gather(after.flush(), after.flush(), after.calls(tenant))
+
+    assert await count(after, tenant) == 7
 
 
 async def test_while_the_event_store_is_away_calls_pass_and_are_told_later(
