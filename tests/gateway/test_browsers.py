@@ -1,5 +1,8 @@
 """What browsers are told: whose pages may call, and what they must not do with answers."""
 
+import ssl
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -7,6 +10,7 @@ from gateway.settings import Settings
 from services.plumbing.settings import WrongSettings
 from tests.authority import Authority
 from tests.gateway.sample import Gateway, SampleService, gateway_before
+from tests.plumbing.certificates import CertificateAuthority
 
 _OURS = "https://app.girih.dev"
 _PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "x-y"}
@@ -134,3 +138,47 @@ def test_production_refuses_what_would_open_the_door(authority: Authority) -> No
 @pytest.mark.parametrize("origins", ["app.girih.dev", "https://a/b", "ftp://a", "https://*.dev"])
 def test_what_is_no_origin_is_refused(origins: str, authority: Authority) -> None:
     assert "GATEWAY_CORS_ORIGINS" in _problems(authority, GATEWAY_CORS_ORIGINS=origins)
+
+
+async def test_clients_are_served_over_tls(service: SampleService, tmp_path: Path) -> None:
+    authority = CertificateAuthority.create(tmp_path / "ours")
+    shown = authority.issue("gateway")
+    environ = {
+        "GATEWAY_HTTP_TRANSPORT": "tls",
+        "GATEWAY_TLS_CERTIFICATE": str(shown.certificate),
+        "GATEWAY_TLS_KEY": str(shown.key),
+    }
+    trusting = ssl.create_default_context(cafile=shown.ca)
+    old = ssl.create_default_context(cafile=shown.ca)
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with gateway_before(service, environ) as gateway, gateway.listening() as plain:
+        url = str(plain.base_url).replace("http:", "https:")
+        headers = service.authority.headers()
+        async with httpx.AsyncClient(verify=trusting, base_url=url, trust_env=False) as client:
+            answer = await client.post("/v1/echo", headers=headers)
+            async with client.stream("GET", "/v1/count?follow=true", headers=headers) as stream:
+                status = stream.status_code
+        with pytest.raises(httpx.TransportError):
+            await plain.post("/v1/echo")
+        async with httpx.AsyncClient(verify=old, base_url=url, trust_env=False) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.post("/v1/echo", headers=headers)
+
+    assert (answer.status_code, status) == (201, 200)
+    assert "strict-transport-security" in answer.headers
+
+
+def test_a_key_that_is_not_the_certificates_is_refused(
+    authority: Authority, tmp_path: Path
+) -> None:
+    issuing = CertificateAuthority.create(tmp_path / "ours")
+    one, other = issuing.issue("one"), issuing.issue("other")
+    environ = {
+        "GATEWAY_HTTP_TRANSPORT": "tls",
+        "GATEWAY_TLS_CERTIFICATE": str(one.certificate),
+        "GATEWAY_TLS_KEY": str(other.key),
+    }
+
+    assert "GATEWAY_TLS_KEY" in _problems(authority, **environ)
+    assert _problems(authority, **environ | {"GATEWAY_TLS_KEY": str(one.key)}) == ""

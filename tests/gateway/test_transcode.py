@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.sample import Gateway, SampleService
+from tests.gateway.sample import Gateway, SampleService, until
 
 _IMPATIENT = httpx.Timeout(20, read=0.3)
 
@@ -186,6 +186,8 @@ async def test_a_client_that_leaves_cancels_its_call(
         await online.post("/v1/echo", json={"text": "hang"}, timeout=_IMPATIENT)
 
     await gateway.service.cancelled.wait()
+    await until(lambda: gateway.front.metrics.in_flight_count == 0)
+    assert ("POST", "/v1/echo", 499) in gateway.front.metrics._requests
 
 
 async def test_a_call_ends_with_its_deadline(gateway: Gateway, client: httpx.AsyncClient) -> None:
