@@ -59,7 +59,7 @@ function setUpSession() {
     problem.textContent = "";
     dialog.showModal();
   });
-  document.getElementById("login-cancel").addEventListener("click", () => dialog.close());
+  for (const leaving of dialog.querySelectorAll("#login-cancel, a")) leaving.addEventListener("click", () => dialog.close());
   dialog.querySelector("form").addEventListener("submit", async (event) => {
     event.preventDefault();
     problem.textContent = await logInWith(new FormData(event.target));
