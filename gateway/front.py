@@ -40,6 +40,8 @@ SLOW_REQUEST_S = 2.0
 _LOGGED_CHARS_MAX = 200
 
 _CLIENT_GONE = "CLIENT_GONE"
+_PROBES = frozenset({"/health/live", "/health/ready"})
+"""Asked by whoever decides whether this process is fit: never refused for being asked often."""
 _FORBIDDEN = 403
 
 _SECURITY_HEADERS: Final[Headers] = (
@@ -127,6 +129,8 @@ class Front:
             exchange.route = exchange.scope["path"]
             exchange.is_quiet = True
             correlation.enter(Call(exchange.correlation_id))
+            if exchange.route not in _PROBES:
+                await self.door.check_address(exchange)
             await self.site(exchange.scope, exchange.receive, exchange.send_event)
         else:
             await self.door.check_address(exchange)

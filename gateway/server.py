@@ -6,7 +6,6 @@ import logging
 import math
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import errors
+from gateway.edge_tls import EdgeCertificate
 from gateway.exchange import CONNECTION_EXTENSION
 from gateway.front import App
 from gateway.lifecycle import Lifecycle
@@ -74,7 +74,8 @@ async def running(
     # Its lines of start and stop would only repeat ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _notice_lost_clients(listener, settings)
-    server = _Server(_config(app, settings))
+    tasks = OwnedTasks()
+    server = _Server(_config(app, settings, tasks))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         yield
@@ -83,6 +84,7 @@ async def running(
         lifecycle.stop()
         server.should_exit = True
         await serving
+        await tasks.stop()
 
 
 class _Server(uvicorn.Server):
@@ -119,7 +121,7 @@ def _notice_lost_clients(listener: socket.socket, settings: Settings) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
 
-def _config(app: App, settings: Settings) -> uvicorn.Config:
+def _config(app: App, settings: Settings, tasks: OwnedTasks) -> uvicorn.Config:
     config = uvicorn.Config(
         cast("Any", app),
         http=guarded_protocol(settings),
@@ -136,20 +138,11 @@ def _config(app: App, settings: Settings) -> uvicorn.Config:
         backlog=_BACKLOG,
     )
     config.load()
-    config.ssl = _tls(settings)
+    if settings.http_transport == "tls":
+        shown = EdgeCertificate(settings)
+        tasks.start("certificate", shown.watch())
+        config.ssl = shown.context()
     return config
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """TLS 1.2 or newer, with the ciphers of the system."""
-    if settings.http_transport != "tls":
-        return None
-    assert settings.http_tls_certificate is not None, "the settings require it"
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.http_tls_certificate, settings.http_tls_key)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def guarded_protocol(settings: Settings) -> type[asyncio.Protocol]:
@@ -273,6 +266,7 @@ def _raw_answer(error: errors.HttpError) -> bytes:
         f"content-length: {len(body)}",
         f"x-correlation-id: {correlation_id}",
         "cache-control: no-store",
+        "x-content-type-options: nosniff",
         "connection: close",
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -53,6 +53,12 @@ class Conflict(ServiceError):
     reason = "CONFLICT"
 
 
+class FailedPrecondition(ServiceError):
+    """The call makes sense, and what it is about does not allow it. Do not retry unchanged."""
+
+    reason = "FAILED_PRECONDITION"
+
+
 class DeadlineExceeded(ServiceError):
     """The caller's time, or the server's longest, has passed. The outcome is unknown."""
 

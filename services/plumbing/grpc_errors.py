@@ -20,6 +20,7 @@ from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
     DeadlineExceeded,
+    FailedPrecondition,
     FieldViolation,
     InvalidInput,
     NotFound,
@@ -39,6 +40,7 @@ STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     Conflict: grpc.StatusCode.ABORTED,  # read again, decide again, retry
+    FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,  # never retry unchanged
     ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,  # retry later, or ask for less
     Unavailable: grpc.StatusCode.UNAVAILABLE,  # retry the same call
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -36,6 +36,7 @@ from services.plumbing import server as plumbing_server
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
+    FailedPrecondition,
     FieldViolation,
     InvalidInput,
     NotFound,
@@ -111,6 +112,7 @@ def _failures() -> dict[str, Exception]:
         "missing": ThingNotFound("no such thing", thing_id=7),
         "exists": AlreadyExists("it is there"),
         "changed": ThingChanged("it changed"),
+        "unfit": FailedPrecondition("it is not of that kind"),
         "busy": ResourceExhausted("too much", retry_after_s=2.5),
         "too large": ResourceExhausted("too much at once", retry_after_s=None),
         "down": Unavailable("away", retry_after_s=0.2),

@@ -1,5 +1,6 @@
 """What browsers are told: whose pages may call, and what they must not do with answers."""
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -167,6 +168,39 @@ async def test_clients_are_served_over_tls(service: SampleService, tmp_path: Pat
 
     assert (answer.status_code, status) == (201, 200)
     assert "strict-transport-security" in answer.headers
+
+
+async def test_a_new_certificate_is_shown_without_a_restart(
+    service: SampleService, tmp_path: Path
+) -> None:
+    authority = CertificateAuthority.create(tmp_path / "ours")
+    shown, later = authority.issue("gateway"), authority.issue("later")
+    environ = {
+        "GATEWAY_HTTP_TRANSPORT": "tls",
+        "GATEWAY_TLS_CERTIFICATE": str(shown.certificate),
+        "GATEWAY_TLS_KEY": str(shown.key),
+    }
+    async with gateway_before(service, environ) as gateway, gateway.listening() as client:
+        before = await _shown(client, shown.ca)
+        later.key.replace(shown.key)
+        later.certificate.replace(shown.certificate)
+        async with asyncio.timeout(15):
+            while (after := await _shown(client, shown.ca)) == before:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.1)
+
+    assert b"gateway" in before
+    assert b"later" in after
+
+
+async def _shown(client: httpx.AsyncClient, ca: Path) -> bytes:
+    """The certificate that a new connection is shown."""
+    context = ssl.create_default_context(cafile=ca)
+    _, writer = await asyncio.open_connection(
+        client.base_url.host, client.base_url.port, ssl=context
+    )
+    found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return found
 
 
 def test_a_key_that_is_not_the_certificates_is_refused(

@@ -35,6 +35,7 @@ def error(answer: httpx.Response) -> dict[str, Any]:
         ("missing", 404, "NOT_FOUND", "THING_NOT_FOUND"),
         ("exists", 409, "ALREADY_EXISTS", "ALREADY_EXISTS"),
         ("changed", 409, "ABORTED", "THING_CHANGED"),
+        ("unfit", 422, "FAILED_PRECONDITION", "FAILED_PRECONDITION"),
         ("busy", 429, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),
         ("down", 503, "UNAVAILABLE", "UNAVAILABLE"),
         ("bug", 500, "INTERNAL", "INTERNAL"),
