@@ -1,16 +1,20 @@
 """A migrated database, the store on it, and the whole service in this process."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
 
 import grpc.aio
 import pytest
 
+from cli.postgres import DATABASE, EmbeddedPostgres
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
-from services.events.database import Database
+from services.events.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres_store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.channel import open_channel
+from services.plumbing.migrations import migrate
 from services.plumbing.server import running
 from tests.authority import Authority
 from tests.events.serving import development, opened, until_serving
@@ -20,6 +24,17 @@ from tests.events.serving import development, opened, until_serving
 def settings(database_url: str, authority: Authority) -> Settings:
     """The settings of a process in development, on an empty database."""
     return development(database_url, authority)
+
+
+@pytest.fixture(scope="module")
+def shared_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A migrated database for the tests of one module, each of which leaves it as it was."""
+    name = f"shared_{secrets.token_hex(8)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
+    asyncio.run(migrate(url, MIGRATIONS, schema=SCHEMA))
+    yield url
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ it, with the right tenant told. The same mistake without the wall must reach the
 tenant's log: else it would prove nothing that the wall holds.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
@@ -40,6 +41,7 @@ READS: dict[str, list[Any]] = {
     "select_stream_forwards": [0, 100, 512, "theirs", 0],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
+PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]
 WRITES = {"append_records", "insert_log"}
 OF_NOBODY = {"notify_moved", "select_server_version"}
 """Statements that touch no table."""
@@ -69,25 +71,37 @@ def new_records(first: int, count: int, stream: str) -> list[Any]:
     ]
 
 
-@pytest.fixture
-async def owner(settings: Settings, database: object) -> AsyncIterator[asyncpg.Connection]:
-    """A superuser, before whom no wall stands, on a database with a log of each tenant."""
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+@pytest.fixture(scope="module")
+def filled_url(shared_url: str) -> str:
+    """A database with a log of each tenant."""
+    asyncio.run(_fill(shared_url))
+    return shared_url
+
+
+async def _fill(url: str) -> None:
+    connection = await asyncpg.connect(url)
     for tenant in (OURS, THEIRS):
         await connection.execute(sql("insert_log"), tenant)
     await connection.fetch(APPEND, OURS, 0, *new_records(50, OUR_HEAD, "ours"))
     await connection.fetch(APPEND, THEIRS, 0, *new_records(1, THEIR_HEAD, "theirs"))
-    yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def service(
-    settings: Settings, owner: asyncpg.Connection
-) -> AsyncIterator[asyncpg.Connection]:
+async def owner(filled_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser, before whom no wall stands. What it does is undone."""
+    connection = await asyncpg.connect(filled_url)
+    undone = connection.transaction()
+    await undone.start()
+    yield connection
+    await undone.rollback()
+    await connection.close()
+
+
+@pytest.fixture
+async def service(filled_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection as the service has it."""
-    url = settings.database_url.get_secret_value()
-    connection = await asyncpg.connect(url, server_settings={"role": ROLE})
+    connection = await asyncpg.connect(filled_url, server_settings={"role": ROLE})
     yield connection
     await connection.close()
 
@@ -107,7 +121,12 @@ def mistaken() -> Iterator[tuple[str, str]]:
 
 
 async def rows(connection: asyncpg.Connection, statement: str, *arguments: object) -> list[Any]:
-    return [tuple(row) for row in await connection.fetch(statement, *arguments)]
+    """What a statement answers. Locks that it takes are given back."""
+    undone = connection.transaction()
+    await undone.start()
+    found = await connection.fetch(statement, *arguments)
+    await undone.rollback()
+    return [tuple(row) for row in found]
 
 
 def test_every_statement_is_tried() -> None:
@@ -193,8 +212,20 @@ async def test_no_plan_reads_before_the_tenant_is_told(
 
     for name, arguments in READS.items():
         expected = await rows(owner, sql(name), THEIRS, *arguments)
-        for _ in range(2):
-            assert await rows(service, sql(name), THEIRS, *arguments) == expected, name
+        assert await rows(service, sql(name), THEIRS, *arguments) == expected, name
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_no_plan_gives_a_page_in_another_order(
+    service: asyncpg.Connection, hostile: str, name: str
+) -> None:
+    await service.execute(hostile)
+
+    keys = [row[0] for row in await service.fetch(sql(name), THEIRS, *READS[name])]
+
+    assert keys == sorted(keys, reverse="backwards" in name)
+    assert len(keys) == THEIR_HEAD
 
 
 WRONG_APPENDS = {
@@ -205,7 +236,7 @@ WRONG_APPENDS = {
 
 @pytest.mark.parametrize("mistake", WRONG_APPENDS)
 async def test_a_mistaken_append_writes_nothing_into_another_log(
-    service: asyncpg.Connection, owner: asyncpg.Connection, their_log: int, mistake: str
+    owner: asyncpg.Connection, their_log: int, mistake: str
 ) -> None:
     right, wrong = WRONG_APPENDS[mistake]
     function = await owner.fetchval("SELECT pg_get_functiondef('events.append'::regproc)")
@@ -213,31 +244,37 @@ async def test_a_mistaken_append_writes_nothing_into_another_log(
     await owner.execute(function.replace(right, wrong.format(their_log=their_log)))
     behind = THEIR_HEAD if mistake == "another tenant's" else OUR_HEAD
     arguments = [OURS, behind, *new_records(60, 1, "s")]
+    count = "SELECT count(*) FROM events.records WHERE log = $1"
 
-    assert not await _succeeds(service, APPEND, *arguments)
+    assert not await _succeeds_behind_the_wall(owner, APPEND, *arguments)
     assert await _heads(owner) == {OURS: OUR_HEAD, THEIRS: THEIR_HEAD}
 
-    assert await _succeeds(owner, APPEND, *arguments)
-    count = "SELECT count(*) FROM events.records WHERE log = $1"
+    await owner.fetch(APPEND, *arguments)
     assert await owner.fetchval(count, their_log) == THEIR_HEAD + 1
 
 
 async def test_a_mistaken_statement_makes_no_log_of_another_tenant(
-    service: asyncpg.Connection, owner: asyncpg.Connection
+    owner: asyncpg.Connection,
 ) -> None:
     statement = sql("insert_log").replace("SELECT told.tenant", f"SELECT '{NOBODY}'")
 
-    assert not await _succeeds(service, statement, OURS)
+    assert not await _succeeds_behind_the_wall(owner, statement, OURS)
     assert NOBODY not in await _heads(owner)
 
-    assert await _succeeds(owner, statement, OURS)
+    await owner.execute(statement, OURS)
     assert NOBODY in await _heads(owner)
 
 
-async def _succeeds(connection: asyncpg.Connection, statement: str, *arguments: object) -> bool:
-    """Whether a write is made, and not refused or left undone."""
+async def _succeeds_behind_the_wall(
+    owner: asyncpg.Connection, statement: str, *arguments: object
+) -> bool:
+    """Whether a write is made, and not refused or left undone, by who works as the service."""
     try:
-        return await connection.fetchval(statement, *arguments) is not False
+        async with owner.transaction():
+            await owner.execute(f"SET LOCAL ROLE {ROLE}")
+            done = await owner.fetchval(statement, *arguments)
+            await owner.execute("RESET ROLE")
+            return done is not False
     except asyncpg.InsufficientPrivilegeError:
         return False
 

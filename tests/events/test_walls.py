@@ -27,17 +27,6 @@ FORGETFUL = (
 
 
 @pytest.fixture(scope="module")
-def shared_url(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """A database that has been migrated, for tests that leave it as it was."""
-    name = f"shared_{secrets.token_hex(8)}"
-    postgres.execute(f"CREATE DATABASE {name}")
-    url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
-    asyncio.run(migrate(url, MIGRATIONS, schema=SCHEMA))
-    yield url
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(scope="module")
 def shared_login(postgres: EmbeddedPostgres, shared_url: str) -> Iterator[str]:
     """A login that may do nothing but work as the service."""
     with login(postgres, ROLE) as name:
