@@ -127,9 +127,10 @@ class Members:
             role=role,
             created_at_ms=at_ms,
             expires_at_ms=at_ms + INVITATION_LIFETIME_MS,
+            created_by=caller.user_id,
             token_hash=secret.hash,
         )
-        created = tenants.invite(tenant, invitation, by=caller.user_id, at_ms=at_ms)
+        created = tenants.invite(tenant, invitation, at_ms=at_ms)
         user_id = await self._store.user_id_of(email_key(email))
         if user_id in tenant.members:
             raise AlreadyAMember("the user with this address is a member")

@@ -62,6 +62,8 @@ class Invitation:
     role: Role
     created_at_ms: int
     expires_at_ms: int
+    created_by: str
+    """The member who invites. The invitation is worth no more than that member's role."""
     token_hash: str = field(repr=False)
 
 
@@ -166,8 +168,10 @@ class _Draft:
                 self._join(joined, one.revision)
             case MemberRoleSet(user_id=user_id, role=role):
                 self._members[user_id] = replace(self._members[user_id], role=Role.of(role))
+                self._withdraw_invitations(user_id)
             case MemberRemoved(user_id=user_id):
                 del self._members[user_id]
+                self._withdraw_invitations(user_id)
             case InvitationCreated() as made:
                 self._invite(made)
             case InvitationAccepted(invitation_id=gone) | InvitationRevoked(invitation_id=gone):
@@ -202,8 +206,19 @@ class _Draft:
             role=Role.of(made.role),
             created_at_ms=made.at_ms,
             expires_at_ms=made.expires_at_ms,
+            created_by=made.by,
             token_hash=made.token_hash,
         )
+
+    def _withdraw_invitations(self, user_id: str) -> None:
+        """Those that the member could not make any longer.
+
+        Else whoever is about to be removed would invite itself, and be back the day after.
+        """
+        member = self._members.get(user_id)
+        for one in list(self._invitations.values()):
+            if one.created_by == user_id and not _manages(member, touched=one.role):
+                del self._invitations[one.invitation_id]
 
     def _add_key(self, made: KeyCreated) -> None:
         self._keys[made.key_id] = Key(
@@ -246,9 +261,9 @@ def remove_member(tenant: Tenant, user_id: str, *, by: str, at_ms: int) -> Membe
     return MemberRemoved(tenant_id=tenant.tenant_id, user_id=user_id, by=by, at_ms=at_ms)
 
 
-def invite(tenant: Tenant, invitation: Invitation, *, by: str, at_ms: int) -> InvitationCreated:
+def invite(tenant: Tenant, invitation: Invitation, *, at_ms: int) -> InvitationCreated:
     """Raises RoleTooLow and TooManyInvitations."""
-    _check_rank(tenant, by, touched=invitation.role)
+    _check_rank(tenant, invitation.created_by, touched=invitation.role)
     if len(tenant.open_invitations(at_ms)) >= INVITATION_COUNT_MAX:
         raise TooManyInvitations(
             f"the tenant has {INVITATION_COUNT_MAX} open invitations; revoke one first",
@@ -261,7 +276,7 @@ def invite(tenant: Tenant, invitation: Invitation, *, by: str, at_ms: int) -> In
         role=invitation.role.word,
         expires_at_ms=invitation.expires_at_ms,
         token_hash=invitation.token_hash,
-        by=by,
+        by=invitation.created_by,
         at_ms=at_ms,
     )
 
@@ -349,10 +364,17 @@ def _check_rank(tenant: Tenant, by: str, *, touched: Role) -> None:
 
     What counts is the role the caller has now, not the one in a token of minutes ago.
     """
-    role = tenant.role_of(by)
-    needed = Role.OWNER if touched == Role.OWNER else Role.ADMIN
-    if role is None or role < needed:
+    if not _manages(tenant.members.get(by), touched=touched):
+        needed = _manager_of(touched)
         raise RoleTooLow(f"this takes the role {needed.word}", needed=needed.word)
+
+
+def _manages(member: Member | None, *, touched: Role) -> bool:
+    return member is not None and member.role >= _manager_of(touched)
+
+
+def _manager_of(touched: Role) -> Role:
+    return Role.OWNER if touched == Role.OWNER else Role.ADMIN
 
 
 def _check_owner_left(tenant: Tenant, without: Member) -> None:

@@ -61,13 +61,14 @@ def tenant_of(**roles: Role) -> Tenant:
     return after(None, [created, *(joined(*pair) for pair in roles.items())])
 
 
-def invitation(role: Role = Role.MEMBER, number: int = 0) -> Invitation:
+def invitation(role: Role = Role.MEMBER, number: int = 0, *, by: str = "me") -> Invitation:
     return Invitation(
         invitation_id=f"i{number}",
         email=f"new{number}@girih.dev",
         role=role,
         created_at_ms=0,
         expires_at_ms=A_DAY_MS,
+        created_by=by,
         token_hash="hashed",
     )
 
@@ -115,9 +116,9 @@ def test_nobody_invites_above_their_rank(mine: Role, theirs: Role) -> None:
 
     if mine < (Role.OWNER if theirs == Role.OWNER else Role.ADMIN):
         with pytest.raises(RoleTooLow):
-            tenants.invite(tenant, invitation(theirs), by="me", at_ms=2)
+            tenants.invite(tenant, invitation(theirs), at_ms=2)
     else:
-        created = tenants.invite(tenant, invitation(theirs), by="me", at_ms=2)
+        created = tenants.invite(tenant, invitation(theirs), at_ms=2)
         assert after(tenant, [created]).invitations["i0"].role == theirs
 
 
@@ -224,13 +225,36 @@ def test_admins_do_not_revoke_what_owners_offered_owners() -> None:
         tenants.revoke_invitation(tenant, "i0", by="them", at_ms=2)
 
 
+def test_invitations_go_with_whoever_made_them() -> None:
+    tenant = tenant_of(me=Role.OWNER, them=Role.ADMIN)
+    for number, by in enumerate(("me", "them")):
+        tenant = after(tenant, [tenants.invite(tenant, invitation(number=number, by=by), at_ms=2)])
+
+    tenant = after(tenant, [tenants.remove_member(tenant, "them", by="me", at_ms=3)])
+
+    assert list(tenant.invitations) == ["i0"]
+
+
+def test_an_invitation_is_worth_no_more_than_the_role_of_who_made_it() -> None:
+    tenant = tenant_of(me=Role.OWNER, them=Role.OWNER)
+    for number, role in enumerate((Role.OWNER, Role.ADMIN)):
+        made = tenants.invite(tenant, invitation(role, number, by="them"), at_ms=2)
+        tenant = after(tenant, [made])
+
+    as_admin = after(tenant, [_demoted(tenant, Role.ADMIN)])
+    as_member = after(tenant, [_demoted(tenant, Role.MEMBER)])
+
+    assert list(as_admin.invitations) == ["i1"]
+    assert not as_member.invitations
+
+
 def test_open_invitations_are_bounded() -> None:
     many = [invitation(number=number) for number in range(tenants.INVITATION_COUNT_MAX)]
     tenant = _inviting(*many)
 
     with pytest.raises(TooManyInvitations):
-        tenants.invite(tenant, invitation(number=5_000), by="me", at_ms=2)
-    tenants.invite(tenant, invitation(number=5_000), by="me", at_ms=A_DAY_MS)
+        tenants.invite(tenant, invitation(number=5_000), at_ms=2)
+    tenants.invite(tenant, invitation(number=5_000), at_ms=A_DAY_MS)
 
 
 def test_keys_are_bounded_and_revoked_once() -> None:
@@ -296,9 +320,15 @@ def _tried(tenant: Tenant, act: str, by: str, whom: str, role: Role) -> Happenin
     return None if whom in tenant.members else joined(whom, role)
 
 
+def _demoted(tenant: Tenant, role: Role) -> Happening:
+    role_set = tenants.set_role(tenant, "them", role, by="me", at_ms=3)
+    assert role_set is not None
+    return role_set
+
+
 def _inviting(*invitations: Invitation) -> Tenant:
     tenant = tenant_of(me=Role.OWNER)
-    return after(tenant, [tenants.invite(tenant, one, by="me", at_ms=2) for one in invitations])
+    return after(tenant, [tenants.invite(tenant, one, at_ms=2) for one in invitations])
 
 
 def _made(tenant: Tenant, made: Key) -> KeyCreated:
