@@ -131,7 +131,7 @@ class Routes(Generic[Target]):
 
     def methods_of(self, raw_path: str) -> list[str]:
         """The methods that this path has. Empty when it leads nowhere."""
-        return [name for name, table in self._methods.items() if table.find(raw_path)]
+        return [name for name, table in self._methods.items() if table.has(raw_path)]
 
 
 class _Alternatives(Generic[Target]):
@@ -144,6 +144,10 @@ class _Alternatives(Generic[Target]):
             first = group + 1
             group = first + len(template.variables)
             self._by_last_group[group] = (target, first)
+
+    def has(self, raw_path: str) -> bool:
+        """Whether the path leads somewhere, be its variables UTF-8 or not."""
+        return self._match(raw_path) is not None
 
     def find(self, raw_path: str) -> tuple[Target, Captured] | None:
         match = self._match(raw_path)

@@ -172,6 +172,15 @@ async def test_options_tells_the_methods(client: httpx.AsyncClient) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 204), ("PUT", 405), ("GET", 400)])
+async def test_a_path_that_is_no_utf8_is_the_clients_mistake(
+    method: str, status: int, client: httpx.AsyncClient
+) -> None:
+    answer = await client.request(method, "/v1/numbers/%ff")
+
+    assert answer.status_code == status
+
+
 async def test_answers_are_not_kept_or_sniffed(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/numbers/5")
 
