@@ -134,10 +134,13 @@ class MemoryCounts(Storage):
             windows = self._windows[expiry] = {}
         now_s = self._clock()
         window = windows.get(key)
-        if window is not None and window[1] > now_s:
+        if window is not None and window[1] > now_s and window[0] + amount > 0:
             window[0] += amount
             return int(window[0])
         windows.pop(key, None)
+        if amount <= 0:
+            # All was taken back. It must not stand in the way of what still counts.
+            return 0
         self._make_room(windows, now_s)
         windows[key] = [amount, now_s + expiry]
         return amount

@@ -119,18 +119,22 @@ class Throttle:
         await self._give_back(await self._places(email_key, address))
 
     async def _places(self, email_key: str, address: str) -> list[_Place]:
-        """Where a guess is counted, the narrowest first."""
+        """Where a guess is counted.
+
+        The widest come first: what strangers type makes no counters any longer, some of which
+        would last for a month, once too many of their guesses were wrong.
+        """
         names = _Names(email_key, address)
         pair = _Place(PAIR, names.pair)
         if await self._is_known(names):
             return [pair, _Place(KNOWN_STREAK, names.of_account(KNOWN_STREAK))]
         places = [
-            pair,
             _Place(ADDRESS, names.address),
+            pair,
             _Place(ACCOUNT, names.of_account(ACCOUNT)),
             _Place(STREAK, names.of_account(STREAK)),
         ]
-        return [*places, self._global_place()] if self._global.failures_max else places
+        return [self._global_place(), *places] if self._global.failures_max else places
 
     async def _is_known(self, names: "_Names") -> bool:
         if not await self._counts.read(names.known):

@@ -228,6 +228,17 @@ async def test_memory_lets_go_of_counters_whose_window_is_over(clock: Clock) -> 
     assert len(counts) == 60
 
 
+async def test_memory_lets_go_of_counters_of_which_all_was_taken_back(clock: Clock) -> None:
+    counts = MemoryCounts(clock=clock)
+    await counts.incr("one", 60)
+    await counts.incr("two", 60, 2)
+
+    left = [await counts.incr(key, 60, -1) for key in ("one", "two", "never counted")]
+
+    assert left == [0, 1, 0]
+    assert len(counts) == 1
+
+
 async def test_a_flood_of_short_counters_leaves_the_long_ones_alone(clock: Clock) -> None:
     counts = MemoryCounts(key_count_max=100, clock=clock)
     await counts.incr("long", 3_600)

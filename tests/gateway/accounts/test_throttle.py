@@ -268,6 +268,23 @@ async def test_the_counters_tell_no_account_and_no_address(clock: Clock) -> None
     assert not [told for told in ("ada", HOME, AWAY) if told in keys]
 
 
+@pytest.mark.parametrize("address_count", [1, 1_000])
+async def test_guesses_that_are_refused_push_no_counter_out(
+    clock: Clock, address_count: int
+) -> None:
+    counts = counts_at(clock, key_count_max=1_300)
+    throttle = Throttle(counts, ThrottleMetrics(CollectorRegistry()), 600, clock)
+    tried = await guesses_let_through(throttle, "ada", addresses(50))
+
+    sources = islice(cycle(addresses(address_count)), 5_000)
+    for number, address in enumerate(sources):
+        await is_let_try(throttle, f"user-{number}", address)
+    clock.turn(600)
+
+    assert tried == ACCOUNT.failures_max
+    assert await guesses_let_through(throttle, "ada", addresses(50)) == 0
+
+
 async def test_a_global_limit_of_zero_limits_nothing(
     clock: Clock, registry: CollectorRegistry
 ) -> None:
