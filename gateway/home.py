@@ -1,5 +1,6 @@
 """What the gateway keeps in its own process: accounts, limits, usage, and the security log."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from gateway.accounts.app import open_accounts
 from gateway.accounts.holdings import Holdings
 from gateway.accounts.keys import Keys
 from gateway.accounts.own_calls import own_bearer
+from gateway.accounts.revocations import Follower
 from gateway.accounts.security_log import SecurityLog, SecurityMetrics
 from gateway.accounts.throttle import Throttle, ThrottleMetrics
 from gateway.accounts.usage import Usage, UsageMetrics
@@ -24,11 +26,16 @@ from gateway.settings import Settings
 from services.plumbing.channel import Bearer, open_channel
 from services.plumbing.identity import GATEWAY, OPS_READ
 from services.plumbing.keys import SigningKeyFile, TrustedKeys
+from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import channel_credentials
 from services.plumbing.tokens import Issuer, Verifier
 
 ACCOUNT_SERVICE = "girih.accounts.v1.AccountService"
+
+_CATCH_UP_S = 5.0
+
+_log = get_logger("accounts")
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,20 @@ async def open_home(
             Limits(settings, calls, LimitMetrics(registry)),
             Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
         )
+        await _caught_up(accounts.follower)
         yield Home(door, {ACCOUNT_SERVICE: accounts.servicer}, trusted, _ops_token(issuer))
+
+
+async def _caught_up(follower: Follower) -> None:
+    """Let nobody in before it is known whose sessions have ended, unless that takes too long.
+
+    Without the event store a gateway is of little use, and yet it should say so itself.
+    """
+    try:
+        async with asyncio.timeout(_CATCH_UP_S):
+            await follower.caught_up.wait()
+    except TimeoutError:
+        _log.error("tokens of sessions that ended before are taken until the event store answers")
 
 
 def _issuer(settings: Settings, tasks: OwnedTasks) -> Issuer:
