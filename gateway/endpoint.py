@@ -66,7 +66,7 @@ class Workshop:
 
     def _refusal(self, status: status_pb2.Status) -> dict[str, Any]:
         """An error within an answer, told as errors are: one request of many was refused."""
-        error = errors.from_status(status, "", self.detail)
+        error = errors.from_status(status, "called", self.detail)
         return {"code": error.code, "message": error.message, "details": error.details}
 
 

@@ -182,8 +182,10 @@ async def test_a_missing_scope_is_named(gateway: Gateway) -> None:
     answer = await gateway.client.post(_ECHO, headers=headers)
 
     assert answer.status_code == 403
-    assert reason(answer) == "SCOPE_MISSING"
-    assert answer.json()["error"]["details"]["metadata"] == {"scope": "events.append"}
+    details = answer.json()["error"]["details"]
+    assert details["reason"] == "SCOPE_MISSING"
+    assert details["metadata"] == {"scope": "events.append"}
+    assert details["domain"] == "gateway.girih"  # before the service is even asked
     assert answer.headers["www-authenticate"] == (
         'Bearer realm="girih", error="insufficient_scope", scope="events.append"'
     )

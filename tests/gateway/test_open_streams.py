@@ -1,0 +1,106 @@
+"""What all streams of a gateway are told together."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from gateway.errors import HttpError
+from gateway.exchange import Exchange
+from gateway.lifecycle import Lifecycle
+from gateway.open_streams import OpenStream, OpenStreams
+from gateway.settings import Settings
+from services.plumbing import correlation
+from services.plumbing.correlation import Call
+from services.plumbing.identity import Principal
+from tests.authority import Authority
+
+
+def principal(expires_in_s: float = 600) -> Principal:
+    expires_at = int(time.time() + expires_in_s)
+    return Principal("acme", "user:1", frozenset(), "gateway.girih", expires_at=expires_at)
+
+
+async def nothing(*_given: Any) -> Any:
+    return {}
+
+
+def exchange() -> Exchange:
+    return Exchange({"method": "GET", "raw_path": b"/"}, nothing, nothing, {})
+
+
+@pytest.fixture
+def lifecycle() -> Lifecycle:
+    return Lifecycle()
+
+
+@pytest.fixture
+async def streams(authority: Authority, lifecycle: Lifecycle) -> OpenStreams:
+    told = {"GIRIH_ENVIRONMENT": "development", "GATEWAY_STREAM_HEARTBEAT_S": "0.01"}
+    settings = Settings.from_environ(authority.environ | told)
+    return OpenStreams(settings, lifecycle, lambda caller: caller.subject == "user:revoked")
+
+
+async def ended(streams: OpenStreams, caller: Principal | None) -> OpenStream:
+    """A stream of this caller once something has ended it."""
+    is_ended = asyncio.Event()
+    with correlation.bind(Call("id", principal=caller)), streams.opened(exchange()) as stream:
+        stream.carries(is_ended.set)
+        async with asyncio.timeout(5):
+            await is_ended.wait()
+        return stream
+
+
+@pytest.mark.parametrize(
+    ("caller", "reason", "message"),
+    [
+        (principal(expires_in_s=-1), "TOKEN_EXPIRED", "the token has expired"),
+        (
+            Principal("acme", "user:revoked", frozenset(), "", expires_at=2**40),
+            "TOKEN_INVALID",
+            "the session has ended",
+        ),
+    ],
+)
+async def test_a_stream_ends_with_what_its_caller_was_let_in_by(
+    caller: Principal, reason: str, message: str, streams: OpenStreams
+) -> None:
+    looking = asyncio.ensure_future(streams.look_after())
+
+    stream = await ended(streams, caller)
+
+    looking.cancel()
+    assert stream.ending is not None
+    assert (stream.ending.status, stream.ending.message) == (401, message)
+    assert stream.ending.details["reason"] == reason
+
+
+async def test_a_stopping_gateway_ends_all_of_them(
+    streams: OpenStreams, lifecycle: Lifecycle
+) -> None:
+    asyncio.get_running_loop().call_later(0.01, lifecycle.stop)
+
+    found = await asyncio.gather(*(ended(streams, principal()) for _ in range(3)))
+
+    assert [one.ending and one.ending.status for one in found] == [503] * 3
+    assert streams.count == 0
+
+
+async def test_a_call_that_is_made_too_late_is_cancelled_at_once(streams: OpenStreams) -> None:
+    cancelled: list[int] = []
+    with streams.opened(exchange()) as stream:
+        stream.end(HttpError(503, "UNAVAILABLE", "the end"))
+        stream.carries(lambda: cancelled.append(1))
+
+    assert cancelled == [1]
+
+
+async def test_nothing_is_kept_of_callers_that_have_gone(streams: OpenStreams) -> None:
+    for number in range(100):
+        caller = Principal(f"tenant-{number}", "user:1", frozenset(), "", expires_at=2**40)
+        with correlation.bind(Call("id", principal=caller)), streams.opened(exchange()):
+            assert streams.count == 1
+
+    assert not streams._by_tenant
+    assert not streams._by_subject
