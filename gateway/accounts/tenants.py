@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.accounts.credentials import is_same
+from gateway.accounts.domain import same_email
 from gateway.accounts.errors import (
     InvitationInvalid,
     InvitationNotFound,
@@ -194,9 +195,9 @@ class _Draft:
             membership=revision,
         )
         # Whoever has joined needs no other invitation, and would get another role by it.
-        address = joined.email.casefold()
+        address = same_email(joined.email)
         for one in list(self._invitations.values()):
-            if one.email.casefold() == address:
+            if same_email(one.email) == address:
                 del self._invitations[one.invitation_id]
 
     def _invite(self, made: InvitationCreated) -> None:
