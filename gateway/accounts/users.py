@@ -7,7 +7,12 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from gateway.accounts.callers import UserCaller, user_subject
 from gateway.accounts.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.domain import User, check_email, check_name, email_key, user_after
-from gateway.accounts.errors import CredentialsInvalid, EmailTaken, HashingBusy
+from gateway.accounts.errors import (
+    CredentialsInvalid,
+    EmailTaken,
+    HashingBusy,
+    InvitationInvalid,
+)
 from gateway.accounts.grants import Grant
 from gateway.accounts.happenings import (
     EmailClaimed,
@@ -168,6 +173,15 @@ class Users:
 
     async def accept_invitation(self, text: str, password: str, name: str) -> Joined:
         """Make whoever was invited a member; raises InvitationInvalid, CredentialsInvalid."""
+        try:
+            return await self._accept(text, password, name)
+        except InvitationInvalid as error:
+            # Whose it claims to be is not proved: no tenant is told.
+            address = caller_address()
+            self._security.record("", "invitation-refused", reason=error.reason, address=address)
+            raise
+
+    async def _accept(self, text: str, password: str, name: str) -> Joined:
         secret = TenantSecret.parse(INVITATION_PREFIX, text)
         if secret is None:
             raise invitation_invalid()

@@ -144,6 +144,19 @@ async def test_a_revoked_invitation_lets_nobody_in(replica: Replica) -> None:
     assert not left.invitations
 
 
+async def test_an_invitation_that_is_refused_is_told_in_our_own_log(
+    replica: Replica, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = pb.AcceptInvitationRequest(token="girihinv_guessed", password=PASSWORD, name="Eve")
+
+    with pytest.raises(errors.InvitationInvalid):
+        await replica.call("AcceptInvitation", request)
+
+    told = capsys.readouterr().out
+    assert "invitation-refused" in told
+    assert "guessed" not in told
+
+
 async def test_a_user_who_is_invited_joins_with_the_password_they_have(replica: Replica) -> None:
     owner, guest = await replica.owner(), await replica.owner()
     invited = await replica.invite(owner, guest.user.email, pb.ROLE_MEMBER)
