@@ -21,7 +21,7 @@ from gateway.accounts.happenings import (
     from_json,
     to_json,
 )
-from gateway.accounts.own_calls import EventsRefused
+from gateway.accounts.own_calls import AWAY, EventsRefused
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation
@@ -42,15 +42,6 @@ _SCHEMA_VERSION = 1
 _APPEND_ATTEMPTS = 3
 _APPEND_PAUSE_S = 0.1
 _BACKWARDS_S = 60.0
-
-_AWAY = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.CANCELLED,
-    # A key that this process has and the event store has not read yet.
-    grpc.StatusCode.UNAUTHENTICATED,
-}
 
 _log = get_logger("accounts")
 
@@ -229,7 +220,7 @@ def _named(refusal: RemoteError) -> Exception:
     """What a refusal means to us. One that means nothing is a bug, ours or the store's."""
     if refusal.reason == "PRECONDITION_FAILED":
         return StreamChanged(refusal.message)
-    if refusal.code in _AWAY:
+    if refusal.code in AWAY:
         return _away(refusal)
     return EventsRefused(f"{refusal.code.name} {refusal.message}")
 

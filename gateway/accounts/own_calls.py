@@ -20,7 +20,7 @@ from services.plumbing.tokens import Issuer
 
 SCOPES: Final = frozenset({"events.append", "events.read"})
 
-_AWAY = {
+AWAY: Final = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -28,6 +28,7 @@ _AWAY = {
     # A key that this process has and the event store has not read yet.
     grpc.StatusCode.UNAUTHENTICATED,
 }
+"""What a call ends with that the event store could not take now."""
 
 
 class EventsRefused(Exception):
@@ -50,7 +51,7 @@ def as_gateway(tenant: str, correlation_id: str = "") -> Iterator[None]:
             yield
     except grpc.aio.AioRpcError as error:
         refusal = from_rpc_error(error)
-        if refusal.code not in _AWAY:
+        if refusal.code not in AWAY:
             raise EventsRefused(f"{refusal.code.name} {refusal.message}") from error
         raise EventsUnavailable(
             "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0
