@@ -207,7 +207,10 @@ def _retire_at(jwk: Mapping[str, Any]) -> float:
     moment = jwk.get("retire_at", float("inf"))
     if isinstance(moment, bool) or not isinstance(moment, int | float):
         raise ValueError("must have unix seconds as retire_at")  # noqa: TRY004
-    return float(moment)
+    try:
+        return float(moment)
+    except OverflowError:
+        raise ValueError("must have unix seconds as retire_at") from None
 
 
 # The field of the curve, and the heights of its points of small order. Under a key that is

@@ -171,6 +171,7 @@ WRONG_JWKS: dict[str, Change] = {
     "a number": lambda jwk: jwk.update(x=7),
     "a moment in words": lambda jwk: jwk.update(retire_at="soon"),
     "a moment that is true": lambda jwk: jwk.update(retire_at=True),
+    "a moment beyond all numbers": lambda jwk: jwk.update(retire_at=10**400),
 }
 
 
