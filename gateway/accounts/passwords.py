@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -16,6 +17,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
 from gateway.accounts.errors import HashingBusy
+from gateway.caller import UNKNOWN, caller_address, network_of
 from services.plumbing.errors import Violations
 
 R = TypeVar("R")
@@ -88,7 +90,8 @@ class PasswordHashing:
     """Argon2id in threads of its own, with a short queue: whoever comes too late is refused.
 
     A hash takes 19 MiB and tens of milliseconds of a core on purpose. However many are asked
-    for, this takes `thread_count` cores at most, and only what other work leaves.
+    for, this takes `thread_count` cores at most, and only what other work leaves. One network
+    gets half of the places at most: somebody who hashes all the time leaves room for others.
     """
 
     def __init__(self, *, thread_count: int, queue_max: int, memory_kib: int = _MEMORY_KIB) -> None:
@@ -103,12 +106,16 @@ class PasswordHashing:
             max_workers=thread_count, thread_name_prefix="hashing", initializer=_be_nice
         )
         self._pending_max = thread_count + queue_max
+        self._share_max = (self._pending_max + 1) // 2
         self._pending = 0
+        self._pending_of: Counter[str] = Counter()
         self._nobodys_hash = self._hasher.hash(os.urandom(16))
 
     def check_room(self) -> None:
         """Raises HashingBusy as hashing would now: for before the work that leads to it."""
-        if self._pending >= self._pending_max:
+        network = network_of(caller_address())
+        has_its_share = network != UNKNOWN and self._pending_of[network] >= self._share_max
+        if has_its_share or self._pending >= self._pending_max:
             raise HashingBusy(
                 "more passwords are being checked than this process takes on",
                 retry_after_s=_RETRY_AFTER_S,
@@ -141,15 +148,20 @@ class PasswordHashing:
 
     async def _run(self, work: Callable[[], R]) -> R:
         self.check_room()
+        network = network_of(caller_address())
         self._pending += 1
+        self._pending_of[network] += 1
         running = self._threads.submit(work)
         loop = asyncio.get_running_loop()
-        running.add_done_callback(lambda _: _tell(loop, self._settled))
+        running.add_done_callback(lambda _: _tell(loop, lambda: self._settled(network)))
         return await asyncio.wrap_future(running)
 
-    def _settled(self) -> None:
+    def _settled(self, network: str) -> None:
         # Not when the caller is answered: one that went away leaves its work running.
         self._pending -= 1
+        self._pending_of[network] -= 1
+        if not self._pending_of[network]:
+            del self._pending_of[network]
 
     def _fits(self, password_hash: str, password: bytes) -> bool:
         try:

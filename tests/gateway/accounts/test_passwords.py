@@ -17,6 +17,7 @@ from gateway.accounts.passwords import (
     PasswordHashing,
     check_password,
 )
+from gateway.caller import enter_address
 from services.plumbing.errors import Violations
 
 A_LITTLE_KIB = 64
@@ -133,6 +134,23 @@ async def test_whoever_comes_too_late_is_refused_and_later_ones_are_not(
     assert len(refused) == 7
     assert all(one.retry_after_s for one in refused)
     assert await hashing.hash("one more")
+
+
+async def test_one_network_leaves_room_for_others(hashing: PasswordHashing) -> None:
+    async def hashed(address: str) -> bool:
+        enter_address(address)
+        try:
+            await hashing.hash("a password")
+        except HashingBusy:
+            return False
+        return True
+
+    greedy = ["192.0.2.1"] * 10 + ["2001:db8::1", "2001:db8::2", "2001:db8::3"]
+    answers = await asyncio.gather(*(asyncio.create_task(hashed(one)) for one in greedy))
+
+    # Of three places two are one network's at most.
+    assert answers == [True] * 2 + [False] * 8 + [True] + [False] * 2
+    assert not hashing._pending_of
 
 
 async def test_who_goes_away_makes_room_once_the_work_is_done(hashing: PasswordHashing) -> None:
