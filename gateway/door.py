@@ -17,7 +17,7 @@ from gateway.errors import HttpError
 from gateway.exchange import Exchange
 from gateway.limits import Limits, Verdict
 from gateway.open_streams import session_ended
-from services.plumbing.errors import ServiceError
+from services.plumbing.errors import ServiceError, Unavailable
 from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
 from services.plumbing.tokens import TokenInvalid, TokenRefused, Verifier
 
@@ -129,8 +129,8 @@ class Door:
         return Admitted(principal, token)
 
     def _tell(self, exchange: Exchange, error: ServiceError) -> None:
-        if error.reason in _QUIET_REASONS:
-            return
+        if error.reason in _QUIET_REASONS or isinstance(error, Unavailable):
+            return  # nobody was refused: it cannot be told now whether they are
         if isinstance(error, TokenRefused) and error.principal is not None:
             exchange.tenant, exchange.subject = error.principal.tenant, error.principal.subject
         self._record(exchange, error.reason, why=getattr(error, "why", ""))

@@ -263,12 +263,15 @@ class SampleAccounts:
 
     revoked: set[str] = field(default_factory=set)
     tokens_of_keys: dict[str, str] = field(default_factory=dict)
+    are_away: bool = False
     over_plan: set[str] = field(default_factory=set)
     counted: list[tuple[str, str]] = field(default_factory=list)
     """Calls that were counted: tenant and route."""
     security: SecurityEvents = field(default_factory=SecurityEvents)
 
     async def token_of_key(self, key: str) -> str:
+        if self.are_away:
+            raise Unavailable("accounts cannot be asked now")
         if key not in self.tokens_of_keys:
             raise NoSuchKey("the key is not valid")
         return self.tokens_of_keys[key]

@@ -259,6 +259,15 @@ async def test_refusals_are_told_to_the_security_log(gateway: Gateway) -> None:
     assert not any(token in str(gateway.accounts.security.told) for token in tokens)
 
 
+async def test_an_outage_is_no_refusal(gateway: Gateway) -> None:
+    gateway.accounts.are_away = True
+
+    answer = await gateway.client.post(_ECHO, headers={"authorization": "Bearer girih_key"})
+
+    assert answer.status_code == 503
+    assert not gateway.accounts.security.told
+
+
 async def test_what_a_service_forbids_is_told_too(gateway: Gateway) -> None:
     answer = await gateway.client.post("/v1/fail", json={"kind": "denied"})
 
