@@ -6,9 +6,9 @@ Beside that a pulse is felt of every service, so that nobody waits for one that 
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -26,6 +26,8 @@ from gateway.errors import HttpError
 from gateway.lifecycle import Lifecycle
 from services.plumbing import correlation
 from services.plumbing.logging import get_logger
+
+R = TypeVar("R")
 
 _log = get_logger("gateway")
 
@@ -50,6 +52,19 @@ class Part:
         return {"status": self.status, "latency_ms": round(self.latency_ms, 3)}
 
 
+class _Shared(Generic[R]):
+    """Gives one answer to all who ask while it is found out. `find` never raises."""
+
+    def __init__(self, find: Callable[[], Coroutine[Any, Any, R]]) -> None:
+        self._find = find
+        self._finding: asyncio.Task[R] | None = None
+
+    async def __call__(self) -> R:
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.ensure_future(self._find())
+        return await asyncio.shield(self._finding)
+
+
 class Health:
     """Asks the services. Many who ask at once share one answer."""
 
@@ -60,13 +75,11 @@ class Health:
         self._lifecycle = lifecycle
         self._timeout_s = timeout_s
         self._stubs = [health_pb2_grpc.HealthStub(backend.calls) for backend in backends]
-        self._asking: asyncio.Task[list[Part]] | None = None
+        self._ask_once = _Shared(self._ask_all)
 
     async def parts(self) -> list[Part]:
         """One per service, within the timeout."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.ensure_future(self._ask_all())
-        return await asyncio.shield(self._asking)
+        return await self._ask_once()
 
     def status(self, parts: Sequence[Part]) -> str:
         """The gateway is as good as its worst part."""
@@ -141,6 +154,8 @@ class HealthPages:
         self._database = _database_call(backends)
         self._ops_token = ops_token
         self._timeout_s = timeout_s
+        # Anybody may ask, and not even calls a minute are counted: the database must not feel it.
+        self._ask_database_once = _Shared(self._ask_database)
 
     def routes(self) -> list[Route]:
         routes = [
@@ -173,6 +188,10 @@ class HealthPages:
 
     async def database(self, _request: Request) -> Response:
         """How the event store is connected to its database; 503 when it is not."""
+        found = await self._ask_database_once()
+        return _failure(found) if isinstance(found, HttpError) else _json(200, found)
+
+    async def _ask_database(self) -> dict[str, Any] | HttpError:
         assert self._database is not None, "there is no such route"
         label, call, encode = self._database
         asked = replace(correlation.current(), token=self._ops_token(f"{label}.girih"))
@@ -180,11 +199,9 @@ class HealthPages:
             with correlation.bind(asked):
                 reply = await call(timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            return _failure(errors.from_call(error, label))
-        shown = encode(reply)
-        if reply.reachable:
-            return _json(200, shown)
-        return _failure(_database_down(shown))
+            return errors.from_call(error, label)
+        shown: dict[str, Any] = encode(reply)
+        return shown if reply.reachable else _database_down(shown)
 
 
 def _not_ready(status: str, parts: Sequence[Part]) -> HttpError:

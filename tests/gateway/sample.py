@@ -131,6 +131,7 @@ class SampleService:
     """Who called, latest last."""
     remaining_s: float | None = None
     is_database_reachable: bool = True
+    database_asked_count: int = 0
     yielded: int = 0
     taken: int = 0
     """Lines that have come."""
@@ -205,6 +206,7 @@ class SampleService:
         return self._body(request)
 
     async def GetDatabaseStatus(self, _request: Any, _context: Any) -> Any:
+        self.database_asked_count += 1
         return message("GetDatabaseStatusResponse", reachable=self.is_database_reachable)
 
     def _body(self, request: Any) -> Any:

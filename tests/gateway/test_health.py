@@ -1,5 +1,7 @@
 """What the gateway says of itself and of what is behind it."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -60,6 +62,15 @@ async def test_a_database_that_is_away_is_503_with_what_is_known(
 
     assert answer.status_code == 503
     assert answer.json()["error"]["details"]["database"] == {"reachable": False}
+
+
+async def test_many_who_ask_for_the_database_ask_it_once(
+    gateway: Gateway, client: httpx.AsyncClient
+) -> None:
+    answers = await asyncio.gather(*(client.get("/health/database") for _ in range(50)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert gateway.service.database_asked_count < 10
 
 
 async def test_requests_are_counted_by_route_template(
