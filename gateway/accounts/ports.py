@@ -18,15 +18,19 @@ class SecurityEvents(Protocol):
     def record(self, tenant: str, kind: str, **fields: str) -> None: ...
 
 
+class Guess(Protocol):
+    """A password that may be looked at. Exactly one of these follows."""
+
+    async def failed(self) -> None: ...
+
+    async def succeeded(self) -> None: ...
+
+    async def released(self) -> None:
+        """The guess was never judged."""
+
+
 class Throttle(Protocol):
     """Bounds how often passwords are guessed."""
 
-    async def check(self, email_key: str, address: str) -> None:
-        """Take a place for one guess; raises LoginThrottled. One of the others follows."""
-
-    async def failed(self, email_key: str, address: str) -> None: ...
-
-    async def succeeded(self, email_key: str, address: str) -> None: ...
-
-    async def released(self, email_key: str, address: str) -> None:
-        """The guess was never judged."""
+    async def check(self, email_key: str, address: str) -> Guess:
+        """Take a place for one guess; raises LoginThrottled."""

@@ -14,7 +14,7 @@ are shared by all replicas and outlive them.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,44 +87,26 @@ class Throttle:
         self._clock = clock
         self._alarmed_until_s = 0.0
 
-    async def check(self, email_key: str, address: str) -> None:
+    async def check(self, email_key: str, address: str) -> "Guess":
         """Take a place for one guess; raises LoginThrottled when there is none.
 
-        Each guess let through is followed by exactly one of `failed`, `succeeded` and
-        `released`. A process that dies meanwhile leaves it counted as a failure.
+        A process that dies before the guess is judged leaves it counted as a failure.
         """
+        names = _Names(email_key, address)
         taken: list[_Place] = []
-        for place in await self._places(email_key, address):
+        for place in await self._places(names):
             if await self._take(place) > place.rule.failures_max:
-                await self._give_back([*taken, place])
+                await _give_back(self._counts, [*taken, place])
                 raise await self._throttled(place)
             taken.append(place)
+        return Guess(self._counts, self._metrics, names, taken)
 
-    async def failed(self, email_key: str, address: str) -> None:  # noqa: ARG002 - as its siblings
-        """The guess was wrong: its places stay taken."""
-        self._metrics.failed.inc()
-
-    async def succeeded(self, email_key: str, address: str) -> None:
-        """The guess was right: this ends the account's streaks, and makes the network known."""
-        self._metrics.succeeded.inc()
-        names = _Names(email_key, address)
-        await self._give_back(await self._places(email_key, address))
-        for rule in (STREAK, KNOWN_STREAK):
-            await self._counts.forget(names.of_account(rule))
-        await self._counts.forget(names.pair)
-        await self._counts.add(names.known, _KNOWN_S)
-
-    async def released(self, email_key: str, address: str) -> None:
-        """The guess was never judged: its places are free again."""
-        await self._give_back(await self._places(email_key, address))
-
-    async def _places(self, email_key: str, address: str) -> list[_Place]:
+    async def _places(self, names: "_Names") -> list[_Place]:
         """Where a guess is counted.
 
         The widest come first: what strangers type makes no counters any longer, some of which
         would last for a month, once too many of their guesses were wrong.
         """
-        names = _Names(email_key, address)
         pair = _Place(PAIR, names.pair)
         if await self._is_known(names):
             return [pair, _Place(KNOWN_STREAK, names.of_account(KNOWN_STREAK))]
@@ -148,11 +130,6 @@ class Throttle:
     async def _take(self, place: _Place) -> int:
         return await self._counts.add(place.key, place.rule.window_s)
 
-    async def _give_back(self, places: list[_Place]) -> None:
-        for place in places:
-            if await self._counts.read(place.key) > 0:
-                await self._counts.add(place.key, place.rule.window_s, -1)
-
     async def _throttled(self, place: _Place) -> LoginThrottled:
         self._metrics.throttled[place.rule.name].inc()
         left_s = await self._counts.ends_at(place.key) - self._clock()
@@ -171,6 +148,41 @@ class Throttle:
             failures_max=self._global.failures_max,
             window_s=self._global.window_s,
         )
+
+
+class Guess:
+    """A guess that was let through, and the places that it took: exactly one method follows."""
+
+    def __init__(
+        self, counts: Counts, metrics: "ThrottleMetrics", names: "_Names", places: list[_Place]
+    ) -> None:
+        self._counts = counts
+        self._metrics = metrics
+        self._names = names
+        self._places = places
+
+    async def failed(self) -> None:
+        """It was wrong: its places stay taken."""
+        self._metrics.failed.inc()
+
+    async def succeeded(self) -> None:
+        """It was right: this ends the account's streaks, and makes the network known."""
+        self._metrics.succeeded.inc()
+        await _give_back(self._counts, self._places)
+        for rule in (STREAK, KNOWN_STREAK):
+            await self._counts.forget(self._names.of_account(rule))
+        await self._counts.forget(self._names.pair)
+        await self._counts.add(self._names.known, _KNOWN_S)
+
+    async def released(self) -> None:
+        """It was never judged: its places are free again."""
+        await _give_back(self._counts, self._places)
+
+
+async def _give_back(counts: Counts, places: Sequence[_Place]) -> None:
+    for place in places:
+        if await counts.read(place.key) > 0:
+            await counts.add(place.key, place.rule.window_s, -1)
 
 
 class _Names:

@@ -26,7 +26,7 @@ from gateway.accounts.happenings import (
 )
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
 from gateway.accounts.passwords import PasswordHashing, check_password, check_size
-from gateway.accounts.ports import Clock, SecurityEvents, Throttle
+from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
 from gateway.accounts.roles import Role
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import (
@@ -226,24 +226,24 @@ class Users:
         """
         self._hashing.check_room()
         key, address = email_key(email), caller_address()
-        await self._take_turn(key, address)
+        guess = await self._take_turn(key, address)
         try:
             user_id = await self._store.user_id_of(key)
             user = await self._store.user(user_id or _nobody(key))
             is_right = await self._hashing.verify(password, user.password_hash if user else None)
         except BaseException:
-            await self._throttle.released(key, address)
+            await guess.released()
             raise
         if user and is_right:
-            await self._throttle.succeeded(key, address)
+            await guess.succeeded()
             return user
-        await self._throttle.failed(key, address)
+        await guess.failed()
         self._tell_failure(user)
         raise _credentials_invalid()
 
-    async def _take_turn(self, key: str, address: str) -> None:
+    async def _take_turn(self, key: str, address: str) -> Guess:
         try:
-            await self._throttle.check(key, address)
+            return await self._throttle.check(key, address)
         except ResourceExhausted as error:
             self._security.record("", "login-throttled", reason=error.reason, address=address)
             raise

@@ -43,16 +43,16 @@ def throttle(clock: Clock, registry: CollectorRegistry) -> Throttle:
 async def is_let_try(throttle: Throttle, account: str, address: str) -> bool:
     """One wrong guess, or a refusal."""
     try:
-        await throttle.check(account, address)
+        guess = await throttle.check(account, address)
     except LoginThrottled:
         return False
-    await throttle.failed(account, address)
+    await guess.failed()
     return True
 
 
 async def log_in(throttle: Throttle, account: str, address: str) -> None:
-    await throttle.check(account, address)
-    await throttle.succeeded(account, address)
+    guess = await throttle.check(account, address)
+    await guess.succeeded()
 
 
 async def guesses_let_through(throttle: Throttle, account: str, addresses: list[str]) -> int:
@@ -81,11 +81,11 @@ async def test_guesses_made_at_once_are_no_more_than_one_after_another(
 ) -> None:
     async def judged_late() -> bool:
         try:
-            await throttle.check("ada", HOME)
+            guess = await throttle.check("ada", HOME)
         except LoginThrottled:
             return False
         await asyncio.sleep(0)
-        await throttle.failed("ada", HOME)
+        await guess.failed()
         return True
 
     tried = await asyncio.gather(*(judged_late() for _ in range(100)))
@@ -180,10 +180,19 @@ async def test_successes_take_no_place_that_a_failure_would(throttle: Throttle) 
 
 async def test_guesses_that_were_never_judged_take_no_place(throttle: Throttle) -> None:
     for _ in range(200):
-        await throttle.check("ada", HOME)
-        await throttle.released("ada", HOME)
+        guess = await throttle.check("ada", HOME)
+        await guess.released()
 
     assert await guesses_let_through(throttle, "ada", [HOME] * 10) == PAIR.failures_max
+
+
+async def test_logins_made_at_once_from_a_new_network_take_no_place(throttle: Throttle) -> None:
+    for n in range(ADDRESS.failures_max):
+        guesses = [await throttle.check(f"user-{n}", HOME) for _ in range(2)]
+        for guess in guesses:
+            await guess.succeeded()
+
+    assert await is_let_try(throttle, "ada", HOME)
 
 
 async def test_refused_guesses_use_up_nothing(throttle: Throttle, clock: Clock) -> None:
