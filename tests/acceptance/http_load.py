@@ -7,6 +7,7 @@ is told.
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 ANSWER_TIMEOUT_S = 30.0
 NO_ANSWER = 0
 """The status of what was not answered."""
+
+_reason = re.compile(rb'"reason":"([A-Z_]+)"').search
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Sample:
     status: int
     duration_s: float
     """Since it was due: waiting for a connection counts."""
+    reason: str = ""
+    """Of a refusal."""
 
 
 def request(method: str, path: str, headers: Mapping[str, str], body: Any = None) -> bytes:
@@ -102,10 +107,13 @@ class Connections(AbstractAsyncContextManager["Connections"]):
     async def _timed(self, request: bytes) -> Sample:
         began_s = time.perf_counter()
         try:
-            status = (await self.ask(request)).status
+            answer = await self.ask(request)
         except (OSError, EOFError):
-            status = NO_ANSWER
-        return Sample(status, time.perf_counter() - began_s)
+            return Sample(NO_ANSWER, time.perf_counter() - began_s)
+        reason = _reason(answer.body)
+        return Sample(
+            answer.status, time.perf_counter() - began_s, reason[1].decode() if reason else ""
+        )
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:

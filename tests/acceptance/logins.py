@@ -101,10 +101,10 @@ def _tell_flood(found: Flooded) -> int:
         for when, seen in (("idle", found.idle), ("flooded", found.beside)):
             print(f"{kind:24} {when:8} {_told([one.duration_s for one in seen.samples[kind]])}")
     logins = found.logins
-    statuses = Counter(sample.status for sample in logins.samples)
+    answers = Counter(f"{one.status} {one.reason}".strip() for one in logins.samples)
     print(
-        f"logins: {len(logins.samples)} in {logins.duration_s:.1f} s, by status"
-        f" {dict(sorted(statuses.items()))}; offering them took {logins.cores:.2f} cores"
+        f"logins: {len(logins.samples)} in {logins.duration_s:.1f} s, answered with"
+        f" {dict(sorted(answers.items()))}; offering them took {logins.cores:.2f} cores"
     )
     cores = f"{found.idle.gateway_cores:.2f} cores idle, {found.beside.gateway_cores:.2f} flooded"
     print(f"the gateway took {cores}")
