@@ -38,6 +38,10 @@ class Backend(Protocol):
     def patience_s(self) -> float | None:
         """How long an answer is worth waiting for; None while nothing speaks against it."""
 
+    waited_for: set[Any]
+    """The calls that nothing came back from yet. Who waits for one finds it gone from here
+    when it was given up."""
+
 
 class RemoteBackend:
     """A service of another process."""
@@ -57,6 +61,7 @@ class RemoteBackend:
         self._down_timeout_s = down_timeout_s
         self.answers = True
         """As far as is known. See `health.Pulse`."""
+        self.waited_for: set[Any] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
         return self.calls.unary_unary(
@@ -81,6 +86,13 @@ class RemoteBackend:
 
     def patience_s(self) -> float | None:
         return None if self.answers else self._down_timeout_s
+
+    def give_up(self) -> None:
+        """End the calls that were begun before anybody knew that no answer will come."""
+        calls = list(self.waited_for)
+        self.waited_for.clear()
+        for call in calls:
+            call.cancel()
 
 
 @asynccontextmanager

@@ -91,11 +91,19 @@ class MethodEndpoint:
 
     async def answering(self, call: Any) -> None:  # noqa: ANN401 - a call that gives a stream
         """Wait until the service has taken a call on, or refused it."""
+        waited_for = self._backend.waited_for
+        waited_for.add(call)
         try:
             async with asyncio.timeout(self._backend.patience_s()):
                 await call.initial_metadata()
         except TimeoutError:
             raise errors.no_answer() from None
+        except asyncio.CancelledError:
+            if call in waited_for:
+                raise
+        if call not in waited_for:
+            raise errors.no_answer()
+        waited_for.discard(call)
 
     def error(self, error: grpc.aio.AioRpcError | ServiceError) -> HttpError:
         if isinstance(error, ServiceError):

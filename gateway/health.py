@@ -112,6 +112,7 @@ class Pulse:
 
     _INTERVAL_S = 1.0
     _MISSES_MAX = 1
+    _MISSES_BEFORE_GIVING_UP = 3
 
     def __init__(self, health: Health, backends: Sequence[RemoteBackend]) -> None:
         self._health = health
@@ -128,6 +129,8 @@ class Pulse:
         for backend, part in zip(self._backends, parts, strict=True):
             is_missed = part.status == UNREACHABLE
             self._misses[backend.label] = self._misses[backend.label] + 1 if is_missed else 0
+            if self._misses[backend.label] >= self._MISSES_BEFORE_GIVING_UP:
+                backend.give_up()
             answers = self._misses[backend.label] <= self._MISSES_MAX
             if answers != backend.answers:
                 backend.answers = answers

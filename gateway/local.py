@@ -39,6 +39,7 @@ class LocalBackend:
         self._servicer = servicer
         self._pool = pool or Default()
         self._running: set[asyncio.Task[Message]] = set()
+        self.waited_for: set[Any] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[Message]"]:
         """Raises ContractError when the servicer has no such method."""

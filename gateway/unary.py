@@ -1,10 +1,12 @@
 """Endpoints of methods that answer once: JSON, or a body of any type."""
 
+import asyncio
 from operator import attrgetter
 from typing import Any
 
 import orjson
 
+from gateway import errors
 from gateway.backends import Backend
 from gateway.contract import HTTP_BODY
 from gateway.downloads import media_type_of
@@ -30,11 +32,19 @@ class UnaryEndpoint(MethodEndpoint):
 
     async def __call__(self, exchange: Exchange, captured: tuple[str, ...]) -> None:
         call = self._start(await self.request(exchange, captured))
+        waited_for = self._backend.waited_for
+        waited_for.add(call)
         try:
             with exchange.watching(on_gone=call.cancel):
                 response = await call
         except CallFailed as error:
             raise self.error(error) from None
+        except asyncio.CancelledError:
+            if call in waited_for:
+                raise
+            raise errors.no_answer() from None
+        finally:
+            waited_for.discard(call)
         if response is None:
             # What gRPC makes of an answer that is not of the type it should be.
             raise self.not_understood()

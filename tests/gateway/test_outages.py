@@ -115,6 +115,31 @@ async def test_a_frozen_service_is_not_waited_for(service: SampleService) -> Non
     assert after.status_code == 200
 
 
+async def test_calls_under_way_when_a_service_freezes_are_given_up(service: SampleService) -> None:
+    async with process(service) as (pid, address):
+        environ = {"GATEWAY_EVENTS_ADDRESS": address, "GATEWAY_HEALTH_TIMEOUT_S": "0.2"}
+        async with gateway_before(service, environ) as gateway:
+            client = gateway.client
+            assert (await client.post("/v1/echo")).status_code == 201
+            assert (await client.get("/v1/count?to=1")).status_code == 200
+            os.kill(pid, signal.SIGSTOP)
+            began_s = time.monotonic()
+            late = await asyncio.gather(
+                *(
+                    _late(client, *one)
+                    for one in [
+                        ("POST", "/v1/echo"),
+                        ("GET", "/v1/count?to=1"),
+                        ("GET", "/v1/download?chunkCount=1"),
+                    ]
+                )
+            )
+            took_s = time.monotonic() - began_s
+
+    assert late == [504, 504, 504]
+    assert took_s < 10
+
+
 async def _late(client: httpx.AsyncClient, method: str, path: str) -> int:
     headers = {"x-request-timeout": "20"}
     return (await client.request(method, path, headers=headers)).status_code
