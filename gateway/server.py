@@ -220,6 +220,11 @@ class _GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
+        if self.parser.get_http_version() == "1.1":
+            hosts = [value for name, value in self.headers if name == b"host"]
+            if len(hosts) != 1:
+                # The parser makes a malformed request of it.
+                raise ValueError("a request names one host")
         self.scope["extensions"] = {CONNECTION_EXTENSION: cast("Any", self)}
         super().on_headers_complete()
 

@@ -139,7 +139,7 @@ async def test_the_next_request_of_a_connection_must_come_in_time_too(
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /v1/numbers/5 HTTP/1.1\r\n" + b"x: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET /v1/numbers/5 HTTP/1.1\r\nhost: x\r\n" + b"x: " + b"y" * 20_000 + b"\r\n\r\n",
         b"GET /v1/numbers/5 HTTP/1.1\r\n" + b"x: y\r\n" * 10_000,
         b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
@@ -163,6 +163,9 @@ async def test_headers_that_are_too_large_are_431(head: bytes, service: SampleSe
         _POST + b"content-length: -1\r\n\r\n",
         _POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
         b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /health/live HTTP/1.1\r\n\r\n",
+        b"GET /health/live HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+        b"POST /v1/echo HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
