@@ -73,18 +73,22 @@ class KeyFiles:
         """The variables that are not set and whose files nobody has made."""
         return [name for name in VARIABLES if name in self.ours and not self.paths[name].exists()]
 
-    def make_missing(self) -> list[Path]:
-        """Make what is missing, and answer what was made.
+    def make_missing(self, *, also_named: bool = False) -> list[Path]:
+        """Make what is missing, and answer what was made: where `also_named`, what the
+        environment names as well.
 
-        A store of ours trusts the keys that sign. Raises Failed.
+        A store of ours trusts the keys that sign; one that is named trusts those made now.
+        Raises Failed.
         """
-        if not self.ours:
+        if not self.ours and not also_named:
             return []
         with changing(self.directory), explained():
-            made = [self.paths[name] for name in self.missing()]
+            names = [name for name in VARIABLES if also_named or name in self.ours]
+            made = [self.paths[name] for name in names if not self.paths[name].exists()]
             for path in made:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._make(path)
-            if "GIRIH_TRUSTED_KEYS" in self.ours:
+            if "GIRIH_TRUSTED_KEYS" in self.ours or made:
                 self._trust_those_that_sign()
             return made
 

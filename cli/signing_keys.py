@@ -27,10 +27,14 @@ class Signer(StrEnum):
 
 @app.command()
 def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
-    """Make the keys that are not there yet. `girih up` does it by itself in development."""
+    """Make the keys that are not there yet. `girih up` does it by itself in development.
+
+    They are made where GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, GIRIH_TRUSTED_KEYS and
+    GATEWAY_REFRESH_SECRET say, and else in the folder `keys` of the data directory.
+    """
     from cli.keyfiles import KeyFiles
 
-    made = KeyFiles.of(data_dir.absolute(), os.environ).make_missing()
+    made = KeyFiles.of(data_dir.absolute(), os.environ).make_missing(also_named=True)
     for path in made:
         print(path)
     if not made:

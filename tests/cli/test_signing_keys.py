@@ -10,7 +10,7 @@ import pytest
 
 from cli import rotation
 from cli.failure import Failed
-from cli.keyfiles import KeyFiles, for_up
+from cli.keyfiles import VARIABLES, KeyFiles, for_up
 from services.plumbing.identity import GATEWAY, LATTICE, Principal
 from services.plumbing.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.tokens import Issuer, TokenInvalid, Verifier
@@ -96,6 +96,18 @@ def test_production_takes_keys_that_were_made_on_purpose(tmp_path: Path) -> None
 
     assert len(made.stdout.splitlines()) == 4
     assert for_up(tmp_path, {"GIRIH_ENVIRONMENT": "production"}).missing() == []
+
+
+def test_create_makes_what_the_environment_names_and_nobody_has_made(tmp_path: Path) -> None:
+    named = {name: str(tmp_path / "mine" / file) for name, file in VARIABLES.items()}
+
+    done = girih("signing-keys", "create", GIRIH_DATA=str(tmp_path), **named)
+    again = girih("signing-keys", "create", GIRIH_DATA=str(tmp_path), **named)
+
+    files = KeyFiles.of(tmp_path, named)
+    assert done.stdout.split() == list(named.values())
+    assert verified(files, token_of(files)).service == GATEWAY
+    assert (again.returncode, again.stdout) == (0, "")
 
 
 def test_no_token_is_refused_while_keys_rotate(files: KeyFiles) -> None:
