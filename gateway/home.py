@@ -75,7 +75,10 @@ async def open_home(
                 issuer=issuer,
                 security=security,
                 throttle=Throttle(
-                    guesses, ThrottleMetrics(registry), settings.login_failure_count_max
+                    guesses,
+                    ThrottleMetrics(registry),
+                    settings.login_failure_count_max,
+                    registrations_max=settings.registration_count_max,
                 ),
                 usage=usage,
                 holdings=await _holdings(stack, settings),

@@ -40,6 +40,9 @@ class LimitSettings(ProcessSettings):
     login_failure_count_max: int = Field(default=600, ge=0, le=_CALLS_MAX)
     """Failed logins of all accounts within ten minutes, beyond which only those are let try
     who come from an address that their account was used from before; 0 means no limit."""
+    registration_count_max: int = Field(default=100, ge=0, le=_CALLS_MAX)
+    """Users that register within an hour from one address, or from one /64 of IPv6; 0 means no
+    limit. Each brings a tenant with what the free plan gives away."""
     redis_url: (
         Annotated[SecretStr, AfterValidator(refuse_placeholder), AfterValidator(_redis_url)] | None
     ) = None

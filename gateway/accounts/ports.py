@@ -30,7 +30,10 @@ class Guess(Protocol):
 
 
 class Throttle(Protocol):
-    """Bounds how often passwords are guessed."""
+    """Bounds how often passwords are guessed, and users made."""
+
+    async def registering(self, address: str) -> None:
+        """Count a registration; raises RegistrationThrottled."""
 
     async def check(self, email_key: str, address: str) -> Guess:
         """Take a place for one guess; raises LoginThrottled."""

@@ -40,7 +40,7 @@ class LoginThrottled(ResourceExhausted):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """So many failures within so long."""
+    """So many failures, or registrations, within so long."""
 
     name: str
     failures_max: int
@@ -63,6 +63,12 @@ _KNOWN_S = 90 * _DAY_S
 _GLOBAL_WINDOW_S = 10 * _MINUTE_S
 
 
+class RegistrationThrottled(ResourceExhausted):
+    """Too many users registered from here: retry after `retry_after_s`."""
+
+    reason = "REGISTRATION_THROTTLED"
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """One counter that a guess takes a place in."""
@@ -80,12 +86,32 @@ class Throttle:
         metrics: "ThrottleMetrics",
         global_failures_max: int,
         clock: Callable[[], float] = time.time,
+        *,
+        registrations_max: int = 0,
     ) -> None:
         self._counts = counts
         self._metrics = metrics
         self._global = Rule("global", global_failures_max, _GLOBAL_WINDOW_S)
+        self._registrations = Rule("registration", registrations_max, _HOUR_S)
         self._clock = clock
         self._alarmed_until_s = 0.0
+
+    async def registering(self, address: str) -> None:
+        """Count a registration; raises RegistrationThrottled beyond what a network may.
+
+        Each brings a tenant with what the free plan gives away.
+        """
+        rule = self._registrations
+        if not rule.failures_max:
+            return
+        place = _Place(rule, f"registration:{_hidden(network_of(address))}")
+        if await self._take(place) > rule.failures_max:
+            await _give_back(self._counts, [place])
+            self._metrics.throttled[rule.name].inc()
+            left_s = await self._counts.ends_at(place.key) - self._clock()
+            raise RegistrationThrottled(
+                "too many users registered from this network", retry_after_s=max(1.0, left_s)
+            )
 
     async def check(self, email_key: str, address: str) -> "Guess":
         """Take a place for one guess; raises LoginThrottled when there is none.
@@ -209,14 +235,14 @@ class ThrottleMetrics:
         )
         throttled = Counter(
             "gateway_logins_throttled",
-            "Guesses not let through, by the rule they came up against.",
+            "Guesses and registrations not let through, by the rule they came up against.",
             ("rule",),
             registry=registry,
         )
         self.failed = judged.labels("failed")
         self.succeeded = judged.labels("succeeded")
         rules = (PAIR, ACCOUNT, STREAK, KNOWN_STREAK, ADDRESS)
-        names = (*(rule.name for rule in rules), "global")
+        names = (*(rule.name for rule in rules), "global", "registration")
         self.throttled = {name: throttled.labels(name) for name in names}
 
 

@@ -106,6 +106,7 @@ class Users:
         key = email_key(wanted.email)
         if await self._store.user_id_of(key):
             raise _email_taken()
+        await self._throttle.registering(caller_address())
         password_hash = await self._hashing.hash(wanted.password)
         tenant_id, at_ms = str(uuid4()), self._clock()
         registered = UserRegistered(

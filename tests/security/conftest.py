@@ -15,6 +15,7 @@ UNLIMITED = {
     "GATEWAY_USER_CALLS_PER_MINUTE": "0",
     "GATEWAY_TENANT_CALLS_PER_MINUTE": "0",
     "GATEWAY_LOGIN_FAILURE_COUNT_MAX": "0",
+    "GATEWAY_REGISTRATION_COUNT_MAX": "0",
 }
 """Attacks must be refused for what they are, not for how many they are."""
 

@@ -14,6 +14,7 @@ from gateway.accounts.throttle import (
     PAIR,
     STREAK,
     LoginThrottled,
+    RegistrationThrottled,
     Throttle,
     ThrottleMetrics,
 )
@@ -302,3 +303,18 @@ async def test_a_global_limit_of_zero_limits_nothing(
     tried = [await is_let_try(throttle, f"user-{n}", a) for n, a in enumerate(addresses(2_000))]
 
     assert all(tried)
+
+
+async def test_a_network_registers_so_many_users_an_hour_and_no_more(clock: Clock) -> None:
+    metrics = ThrottleMetrics(CollectorRegistry())
+    throttle = Throttle(counts_at(clock), metrics, GLOBAL_MAX, clock, registrations_max=3)
+
+    for _ in range(3):
+        await throttle.registering("2001:db8::1")
+    with pytest.raises(RegistrationThrottled) as caught:
+        await throttle.registering("2001:db8::2")
+
+    await throttle.registering(AWAY)
+    assert caught.value.retry_after_s is not None
+    clock.turn(caught.value.retry_after_s)
+    await throttle.registering("2001:db8::1")
