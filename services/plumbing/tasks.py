@@ -44,10 +44,15 @@ class OwnedTasks:
         if self._stopping:
             return
         error = None if task.cancelled() else task.exception()
-        _log.error("a background task died", task=task.get_name(), exc_info=error)
+        failure = TaskDied(f"the background task {task.get_name()!r} died")
+        if isinstance(error, CannotRun):
+            # It says in words what is wrong with the setup: where it was seen is no news.
+            failure = TaskDied(str(error))
+            failure.exit_code = error.exit_code
+            _log.error("a background task died", task=task.get_name(), problem=str(error))
+        else:
+            failure.__cause__ = error
+            _log.error("a background task died", task=task.get_name(), exc_info=error)
         if self.failure is None:
-            self.failure = TaskDied(f"the background task {task.get_name()!r} died")
-            self.failure.__cause__ = error
-            if isinstance(error, CannotRun):
-                self.failure.exit_code = error.exit_code
+            self.failure = failure
         self.failed.set()

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from services.plumbing.errors import CannotRun
 from services.plumbing.tasks import OwnedTasks, TaskDied
+from tests.plumbing.conftest import Log
 
 
 @pytest.fixture
@@ -49,6 +51,29 @@ async def test_the_cause_is_kept(tasks: OwnedTasks) -> None:
 
     assert tasks.failure is not None
     assert isinstance(tasks.failure.__cause__, ZeroDivisionError)
+
+
+class Unfit(CannotRun):
+    """A setup that no restart mends."""
+
+    exit_code = 78
+
+
+async def unfit() -> None:
+    raise Unfit("the login girih is a superuser")
+
+
+async def test_a_setup_that_is_wrong_is_told_in_words_alone(tasks: OwnedTasks, log: Log) -> None:
+    tasks.start("database", unfit())
+    await asyncio.wait_for(tasks.failed.wait(), 1)
+
+    (line,) = log.lines("a background task died")
+    assert line["problem"] == "the login girih is a superuser"
+    assert "exception" not in line
+    assert tasks.failure is not None
+    assert str(tasks.failure) == "the login girih is a superuser"
+    assert tasks.failure.exit_code == 78
+    assert tasks.failure.__cause__ is None
 
 
 async def test_stopping_ends_all_tasks_and_is_no_failure(tasks: OwnedTasks) -> None:
