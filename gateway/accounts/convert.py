@@ -31,6 +31,13 @@ def registration(request: pb.RegisterRequest) -> Registration:
     )
 
 
+def present_refresh_token(request: pb.LogoutRequest) -> str:
+    """Raises InvalidInput when there is none: nobody shall think that a session has ended."""
+    if not request.refresh_token:
+        raise InvalidInput.of("refresh_token", "is the token of the session to end")
+    return request.refresh_token
+
+
 def uuid_text(text: str, field_name: str) -> str:
     """In its canonical form; raises InvalidInput when it is none."""
     try:

@@ -51,7 +51,8 @@ class AccountsServicer:
         return convert.refreshed(await self._sessions.refresh(request.refresh_token))
 
     async def Logout(self, request: pb.LogoutRequest) -> pb.LogoutResponse:
-        await self._sessions.logout(request.refresh_token, everywhere=request.everywhere)
+        token = convert.present_refresh_token(request)
+        await self._sessions.logout(token, everywhere=request.everywhere)
         return pb.LogoutResponse()
 
     async def ExchangeKey(self, request: pb.ExchangeKeyRequest) -> pb.ExchangeKeyResponse:

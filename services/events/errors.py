@@ -36,8 +36,7 @@ class PreconditionFailed(Conflict):
         if first.actual_revision is not None:
             state = f"is at revision {first.actual_revision}"
         super().__init__(
-            f"{len(violations)} of the preconditions do not hold;"
-            f" the first: {first.stream} {state}",
+            f"preconditions that do not hold: {len(violations)}; the first: {first.stream} {state}",
             violation_count=len(violations),
             index=first.index,
             stream=first.stream,

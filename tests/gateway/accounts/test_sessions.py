@@ -7,6 +7,7 @@ import pytest
 
 from gateway.accounts.errors import CredentialsInvalid, EmailTaken, LastOwner, RefreshTokenInvalid
 from girih.accounts.v1 import accounts_pb2 as pb
+from services.plumbing.errors import InvalidInput
 from services.plumbing.tokens import TokenInvalid
 from tests.authority import Authority
 from tests.events.serving import eventually
@@ -152,8 +153,13 @@ async def test_logout_ends_the_session_at_once_on_every_replica(
 
 
 async def test_logout_of_what_is_no_session_is_answered_like_any(replica: Replica) -> None:
-    for text in ("", "a.b", f"{'0' * 32}.{'A' * 43}"):
+    for text in ("a.b", f"{'0' * 32}.{'A' * 43}"):
         await replica.call("Logout", pb.LogoutRequest(refresh_token=text))
+
+
+async def test_logout_without_a_token_does_not_pretend(replica: Replica) -> None:
+    with pytest.raises(InvalidInput, match="refresh_token"):
+        await replica.call("Logout", pb.LogoutRequest())
 
 
 async def test_logout_everywhere_ends_all_sessions_and_no_later_one(
