@@ -17,8 +17,10 @@ help: ## List the commands.
 up: $(VENV)/.up ## Start everything on this machine; Ctrl-C stops it.
 	@exec $(BIN)/girih up
 
+# In two processes, since much of a test is waiting for processes to start; a file's tests stay
+# together, since they share what they start.
 test: $(VENV)/.dev ## Run all tests. They start what they need.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev generate build/googleapis ## Check style, types, import rules and the contract.
 	$(BIN)/ruff check .

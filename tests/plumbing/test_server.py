@@ -65,7 +65,11 @@ class Blocking(Knots):
         return Text()
 
 
-@pytest.mark.parametrize("servicer", [object(), Unfinished(), Blocking()], ids=repr)
+@pytest.mark.parametrize(
+    "servicer",
+    [object(), Unfinished(), Blocking()],
+    ids=lambda servicer: type(servicer).__name__,
+)
 async def test_an_rpc_that_nobody_implements_stops_the_start(
     server: Server, servicer: object
 ) -> None:
