@@ -80,7 +80,7 @@ def prove_flood(arguments: argparse.Namespace) -> int:
     """Other calls go on, whoever logs in how often."""
     variants: dict[str, dict[str, str]] = {
         "from many addresses, no limits": UNLIMITED,
-        "from one address, limits as by default": {},
+        "from one address, limits as by default": {"GATEWAY_REGISTRATION_COUNT_MAX": "0"},
     }
     load = Load(arguments.idle, arguments.seconds, arguments.rate, arguments.calls)
     worst = 0
