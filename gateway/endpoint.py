@@ -10,14 +10,14 @@ from google.rpc import status_pb2
 
 from gateway import errors
 from gateway.backends import Backend
-from gateway.codec import Decoder, Encoder, json_path_of
 from gateway.contract import Contract, message_class, scope_of, success_status
 from gateway.errors import HttpError
 from gateway.exchange import Exchange
 from gateway.open_streams import OpenStreams
-from gateway.requests import RequestBuilder
 from gateway.rules import Rule
 from gateway.settings import Settings
+from gateway.transcoding.codec import Decoder, Encoder, json_path_of
+from gateway.transcoding.requests import RequestBuilder
 from services.plumbing.errors import ServiceError
 
 _JSON = b"application/json"

@@ -12,7 +12,7 @@ import orjson
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 
-from gateway.refusal import Refused
+from gateway.transcoding.refusal import Refused
 from services.plumbing import grpc_errors
 from services.plumbing.errors import InvalidInput, Scalar, ServiceError
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error

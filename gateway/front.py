@@ -22,9 +22,9 @@ from gateway.errors import CLIENT_CLOSED_REQUEST, HttpError
 from gateway.exchange import API_HEADERS, ClientGone, Exchange, Headers, Receive, Scope, Send
 from gateway.http_metrics import HttpMetrics
 from gateway.lifecycle import Lifecycle
-from gateway.refusal import Refused
 from gateway.rules import Captured, Routes
 from gateway.settings import Settings
+from gateway.transcoding.refusal import Refused
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.logging import get_logger, write_line

@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 from gateway import errors
 from gateway.backends import RemoteBackend
-from gateway.codec import Encoder
 from gateway.contract import message_class
 from gateway.errors import HttpError
 from gateway.lifecycle import Lifecycle
+from gateway.transcoding.codec import Encoder
 from services.plumbing import correlation
 from services.plumbing.logging import get_logger
 

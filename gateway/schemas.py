@@ -6,11 +6,11 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from gateway import scalars
-from gateway.codec import WELL_KNOWN
 from gateway.contract import Contract, entry_fields, is_json_text, is_map, is_secret, oneofs
 from gateway.rules import WHOLE_BODY, Rule, resolve
 from gateway.stream_forms import streamed_type
+from gateway.transcoding import scalars
+from gateway.transcoding.codec import WELL_KNOWN
 
 Json = dict[str, Any]
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway.codec import Encode, Encoder
 from gateway.contract import flattened_field, message_class
 from gateway.exchange import Headers
+from gateway.transcoding.codec import Encode, Encoder
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"

@@ -13,9 +13,9 @@ from gateway.endpoint import CallFailed, MethodEndpoint, Workshop
 from gateway.errors import HttpError
 from gateway.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
 from gateway.open_streams import OpenStream
-from gateway.refusal import Refused
 from gateway.rules import Rule
 from gateway.stream_forms import StreamForm, StreamForms
+from gateway.transcoding.refusal import Refused
 
 LAST_EVENT_ID = b"last-event-id"
 

@@ -20,9 +20,9 @@ from gateway.endpoint import CallFailed, MethodEndpoint, Workshop, check_body_he
 from gateway.errors import HttpError
 from gateway.exchange import API_HEADERS, JSON, SLOW_READER, Exchange, SlowReader
 from gateway.open_streams import OpenStream
-from gateway.refusal import Refused
 from gateway.rules import Rule
 from gateway.stream_forms import NDJSON, StreamForm, StreamForms
+from gateway.transcoding.refusal import Refused
 
 _CLOSE = (b"connection", b"close")
 """Nobody knows how much of a body is still to come when its answer ends early."""

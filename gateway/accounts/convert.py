@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, cast
 from uuid import UUID
 
+from girih.accounts.v1 import accounts_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.accounts.domain import User
@@ -13,7 +14,6 @@ from gateway.accounts.plans import CUSTOM, plan
 from gateway.accounts.roles import Role
 from gateway.accounts.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.users import Joined, LoggedIn, Registration
-from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.errors import InvalidInput, Violations
 from services.plumbing.identity import PlanLimits
 

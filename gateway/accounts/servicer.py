@@ -2,6 +2,8 @@
 
 import asyncio
 
+from girih.accounts.v1 import accounts_pb2 as pb
+
 from gateway.accounts import convert
 from gateway.accounts.callers import caller, key_id_of, user_caller, user_id_of
 from gateway.accounts.errors import CredentialsInvalid
@@ -13,7 +15,6 @@ from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.usage import Usage
 from gateway.accounts.users import Users
-from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.identity import Principal
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
+
 from services.events import convert
 from services.events.committer import Committer, CommitterLimits, Memory
 from services.events.database import Database

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor
-
 from girih.options.v1 import options_pb2
+from google.protobuf.descriptor import MethodDescriptor
 
 
 def scope_of(method: MethodDescriptor) -> str:

@@ -18,11 +18,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
+from girih.accounts.v1 import accounts_pb2 as pb
+
 from gateway.accounts.credentials import RefreshToken, RefreshTokens
 from gateway.accounts.errors import RefreshTokenInvalid
 from gateway.accounts.happenings import Recorded
 from gateway.accounts.journal import Change, Journal
-from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.channel import open_channel
 from services.plumbing.errors import Conflict, ResourceExhausted, ServiceError, Unavailable
 from services.plumbing.tokens import TokenInvalid

@@ -16,14 +16,14 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import events_pb2_grpc as rpc
 
 from cli import exit_codes, importer
 from cli.failure import Failed, NotLoggedIn
 from cli.importer import Job, Refused, Report, Unavailable, import_lines
 from cli.jsonlines import BadLine, Format
 from cli.postgres import DATABASE, EmbeddedPostgres
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import events_pb2_grpc as rpc
 from tests.authority import Authority
 from tests.processes import Process, ending, events_process
 

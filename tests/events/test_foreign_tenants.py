@@ -14,9 +14,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+
 from services.events import postgres_store
 from services.events.settings import Settings
 from services.events.walls import ROLE

@@ -13,10 +13,10 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import json_body
-from gateway.codec import Decoder, Encoder
 from gateway.contract import message_class
-from gateway.refusal import Refused
+from gateway.transcoding import json_body
+from gateway.transcoding.codec import Decoder, Encoder
+from gateway.transcoding.refusal import Refused
 from tests.gateway.sample import descriptor, message
 
 EVERYTHING = descriptor("Everything")

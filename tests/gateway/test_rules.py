@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from gateway.contract import ContractError
-from gateway.query import Query
-from gateway.refusal import Refused
 from gateway.rules import Routes, Template, rules_of
+from gateway.transcoding.query import Query
+from gateway.transcoding.refusal import Refused
 from tests.gateway.sample import contract_from, descriptor
 
 

@@ -8,6 +8,9 @@ from uuid import uuid4
 
 import grpc.aio
 import orjson
+from girih.accounts.v1 import accounts_pb2 as pb
+from girih.events.v1 import events_pb2
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from prometheus_client import CollectorRegistry
 
 from gateway.accounts import app
@@ -21,9 +24,6 @@ from gateway.accounts.throttle import Throttle, ThrottleMetrics
 from gateway.accounts.usage import Usage, UsageMetrics
 from gateway.accounts.usage_log import UsageLog
 from gateway.counts import CountsMetrics, open_counts
-from girih.accounts.v1 import accounts_pb2 as pb
-from girih.events.v1 import events_pb2
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation
 from services.plumbing.channel import open_channel
 from services.plumbing.contract import scope_of

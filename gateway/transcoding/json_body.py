@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from gateway.refusal import Refused, refused
+from gateway.transcoding.refusal import Refused, refused
 
 
 class Number:

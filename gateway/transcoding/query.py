@@ -6,10 +6,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway.codec import WELL_KNOWN
 from gateway.contract import is_map, oneof_members
-from gateway.refusal import VIOLATIONS_MAX, Refused, Violation, refused
-from gateway.scalars import Decode, query_decoder, well_known_decoder
+from gateway.transcoding.codec import WELL_KNOWN
+from gateway.transcoding.refusal import VIOLATIONS_MAX, Refused, Violation, refused
+from gateway.transcoding.scalars import Decode, query_decoder, well_known_decoder
 
 Fields = tuple[FieldDescriptor, ...]
 """The way from a request message to one of its values."""

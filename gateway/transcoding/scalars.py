@@ -15,8 +15,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from gateway.contract import message_class
-from gateway.json_body import Number, dump
-from gateway.refusal import refused
+from gateway.transcoding.json_body import Number, dump
+from gateway.transcoding.refusal import refused
 
 Decode = Callable[[Any], Any]
 """From a JSON value to what a message's constructor takes; raises Refused."""

@@ -5,13 +5,13 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from gateway import json_body
-from gateway.codec import Decoder, json_path_to
 from gateway.contract import message_class
-from gateway.query import Query, json_path, put
-from gateway.refusal import Refused, refused
 from gateway.rules import WHOLE_BODY, Rule, resolve
-from gateway.scalars import query_decoder
+from gateway.transcoding import json_body
+from gateway.transcoding.codec import Decoder, json_path_to
+from gateway.transcoding.query import Query, json_path, put
+from gateway.transcoding.refusal import Refused, refused
+from gateway.transcoding.scalars import query_decoder
 
 
 class RequestBuilder:

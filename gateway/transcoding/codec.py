@@ -15,10 +15,10 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway import scalars
 from gateway.contract import entry_fields, is_json_text, is_map, message_class, oneofs
-from gateway.refusal import VIOLATIONS_MAX, Refused, Violation, joined, refused
-from gateway.scalars import Decode
+from gateway.transcoding import scalars
+from gateway.transcoding.refusal import VIOLATIONS_MAX, Refused, Violation, joined, refused
+from gateway.transcoding.scalars import Decode
 
 Encode = Callable[[Any], Any]
 """From a message to what `orjson.dumps` takes."""
