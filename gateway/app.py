@@ -11,7 +11,9 @@ from gateway import openapi
 from gateway.aliases import newest_version
 from gateway.backends import Backend, label_of, open_backends
 from gateway.contract import Contract, ContractError
-from gateway.endpoint import Endpoint, Workshop
+from gateway.endpoints.endpoint import Endpoint, Workshop
+from gateway.endpoints.open_streams import OpenStreams
+from gateway.endpoints.transcode import endpoint
 from gateway.front import Front
 from gateway.health import Health, HealthPages, Pulse
 from gateway.home import Home, open_home
@@ -19,12 +21,10 @@ from gateway.http_metrics import HttpMetrics
 from gateway.jwks import jwks_route
 from gateway.lifecycle import Lifecycle
 from gateway.local import LocalBackend
-from gateway.open_streams import OpenStreams
 from gateway.rules import Routes, Rule, rules_of
 from gateway.server import listen, serve
 from gateway.settings import Settings
 from gateway.site import Site
-from gateway.transcode import endpoint
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server, new_registry
 from services.plumbing.tasks import OwnedTasks

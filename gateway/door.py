@@ -13,10 +13,10 @@ from typing import Final, Protocol
 from gateway import errors
 from gateway.accounts.credentials import KEY_PREFIX
 from gateway.caller import Proxies, enter_address
+from gateway.endpoints.open_streams import session_ended
 from gateway.errors import HttpError
 from gateway.exchange import Exchange
 from gateway.limits import Limits, Verdict
-from gateway.open_streams import session_ended
 from services.plumbing.errors import ServiceError, Unavailable
 from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
 from services.plumbing.tokens import TokenInvalid, TokenRefused, Verifier

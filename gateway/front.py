@@ -17,7 +17,7 @@ from gateway import errors
 from gateway.aliases import paths_meant
 from gateway.cors import Cors
 from gateway.door import Door
-from gateway.endpoint import Endpoint
+from gateway.endpoints.endpoint import Endpoint
 from gateway.errors import CLIENT_CLOSED_REQUEST, HttpError
 from gateway.exchange import API_HEADERS, ClientGone, Exchange, Headers, Receive, Scope, Send
 from gateway.http_metrics import HttpMetrics

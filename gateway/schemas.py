@@ -7,8 +7,8 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from gateway.contract import Contract, entry_fields, is_json_text, is_map, is_secret, oneofs
+from gateway.endpoints.stream_forms import streamed_type
 from gateway.rules import WHOLE_BODY, Rule, resolve
-from gateway.stream_forms import streamed_type
 from gateway.transcoding import scalars
 from gateway.transcoding.codec import WELL_KNOWN
 

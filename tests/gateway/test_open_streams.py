@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from gateway.endpoints.open_streams import OpenStream, OpenStreams
 from gateway.errors import HttpError
 from gateway.exchange import Exchange
 from gateway.lifecycle import Lifecycle
-from gateway.open_streams import OpenStream, OpenStreams
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.correlation import Call

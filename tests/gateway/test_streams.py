@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import stream_forms
+from gateway.endpoints import stream_forms
 from tests.gateway.sample import Gateway, SampleService, gateway_before, until
 
 _EVENTS = {"accept": "text/event-stream"}

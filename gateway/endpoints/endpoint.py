@@ -11,9 +11,9 @@ from google.rpc import status_pb2
 from gateway import errors
 from gateway.backends import Backend
 from gateway.contract import Contract, message_class, scope_of, success_status
+from gateway.endpoints.open_streams import OpenStreams
 from gateway.errors import HttpError
 from gateway.exchange import Exchange
-from gateway.open_streams import OpenStreams
 from gateway.rules import Rule
 from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of

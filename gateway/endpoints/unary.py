@@ -9,8 +9,8 @@ import orjson
 from gateway import errors
 from gateway.backends import Backend
 from gateway.contract import HTTP_BODY
-from gateway.downloads import media_type_of
-from gateway.endpoint import CallFailed, MethodEndpoint, Workshop
+from gateway.endpoints.downloads import media_type_of
+from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
 from gateway.exchange import Exchange
 from gateway.rules import Rule
 

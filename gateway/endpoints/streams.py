@@ -9,12 +9,12 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.backends import Backend
 from gateway.contract import resume_field, stays_open_field
-from gateway.endpoint import CallFailed, MethodEndpoint, Workshop
+from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
+from gateway.endpoints.open_streams import OpenStream
+from gateway.endpoints.stream_forms import StreamForm, StreamForms
 from gateway.errors import HttpError
 from gateway.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
-from gateway.open_streams import OpenStream
 from gateway.rules import Rule
-from gateway.stream_forms import StreamForm, StreamForms
 from gateway.transcoding.refusal import Refused
 
 LAST_EVENT_ID = b"last-event-id"

@@ -16,12 +16,12 @@ from google.protobuf.message import DecodeError, Message
 from gateway import errors
 from gateway.backends import Backend
 from gateway.contract import message_class
-from gateway.endpoint import CallFailed, MethodEndpoint, Workshop, check_body_headers
+from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop, check_body_headers
+from gateway.endpoints.open_streams import OpenStream
+from gateway.endpoints.stream_forms import NDJSON, StreamForm, StreamForms
 from gateway.errors import HttpError
 from gateway.exchange import API_HEADERS, JSON, SLOW_READER, Exchange, SlowReader
-from gateway.open_streams import OpenStream
 from gateway.rules import Rule
-from gateway.stream_forms import NDJSON, StreamForm, StreamForms
 from gateway.transcoding.refusal import Refused
 
 _CLOSE = (b"connection", b"close")

@@ -2,12 +2,12 @@
 
 from gateway.backends import Backend
 from gateway.contract import HTTP_BODY
-from gateway.downloads import DownloadEndpoint
-from gateway.endpoint import Endpoint, Workshop
+from gateway.endpoints.downloads import DownloadEndpoint
+from gateway.endpoints.endpoint import Endpoint, Workshop
+from gateway.endpoints.streams import StreamEndpoint
+from gateway.endpoints.unary import UnaryEndpoint
+from gateway.endpoints.uploads import UploadEndpoint
 from gateway.rules import Rule
-from gateway.streams import StreamEndpoint
-from gateway.unary import UnaryEndpoint
-from gateway.uploads import UploadEndpoint
 
 
 def endpoint(workshop: Workshop, rule: Rule, backend: Backend) -> Endpoint:
