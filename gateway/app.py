@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 
 import girih
 from gateway import openapi
-from gateway.aliases import newest_version
 from gateway.backends import Backend, label_of, open_backends
 from gateway.contract import Contract, ContractError
 from gateway.endpoints.endpoint import Endpoint, Workshop
@@ -17,12 +16,13 @@ from gateway.endpoints.transcode import endpoint
 from gateway.front import Front
 from gateway.health import Health, HealthPages, Pulse
 from gateway.home import Home, open_home
-from gateway.http_metrics import HttpMetrics
+from gateway.http.aliases import newest_version
+from gateway.http.lifecycle import Lifecycle
+from gateway.http.metrics import HttpMetrics
+from gateway.http.server import listen, serve
 from gateway.jwks import jwks_route
-from gateway.lifecycle import Lifecycle
 from gateway.local import LocalBackend
 from gateway.rules import Routes, Rule, rules_of
-from gateway.server import listen, serve
 from gateway.settings import Settings
 from gateway.site import Site
 from services.plumbing.logging import get_logger

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gateway import errors
 from gateway.accounts.credentials import KEY_PREFIX
-from gateway.caller import Proxies, enter_address
 from gateway.endpoints.open_streams import session_ended
-from gateway.errors import HttpError
-from gateway.exchange import Exchange
+from gateway.http import errors
+from gateway.http.caller import Proxies, enter_address
+from gateway.http.errors import HttpError
+from gateway.http.exchange import Exchange
 from gateway.limits import Limits, Verdict
 from services.plumbing.errors import ServiceError, Unavailable
 from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize

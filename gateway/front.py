@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, Protocol
 
-from gateway import errors
-from gateway.aliases import paths_meant
-from gateway.cors import Cors
 from gateway.door import Door
 from gateway.endpoints.endpoint import Endpoint
-from gateway.errors import CLIENT_CLOSED_REQUEST, HttpError
-from gateway.exchange import API_HEADERS, ClientGone, Exchange, Headers, Receive, Scope, Send
-from gateway.http_metrics import HttpMetrics
-from gateway.lifecycle import Lifecycle
+from gateway.http import errors
+from gateway.http.aliases import paths_meant
+from gateway.http.cors import Cors
+from gateway.http.errors import CLIENT_CLOSED_REQUEST, HttpError
+from gateway.http.exchange import API_HEADERS, ClientGone, Exchange, Headers, Receive, Scope, Send
+from gateway.http.lifecycle import Lifecycle
+from gateway.http.metrics import HttpMetrics
 from gateway.rules import Captured, Routes
 from gateway.settings import Settings
 from gateway.transcoding.refusal import Refused

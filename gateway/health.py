@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import errors
 from gateway.backends import RemoteBackend
 from gateway.contract import message_class
-from gateway.errors import HttpError
-from gateway.lifecycle import Lifecycle
+from gateway.http import errors
+from gateway.http.errors import HttpError
+from gateway.http.lifecycle import Lifecycle
 from gateway.transcoding.codec import Encoder
 from services.plumbing import correlation
 from services.plumbing.logging import get_logger

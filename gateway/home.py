@@ -18,9 +18,9 @@ from gateway.accounts.throttle import Throttle, ThrottleMetrics
 from gateway.accounts.usage import Usage, UsageMetrics
 from gateway.accounts.usage_log import UsageLog
 from gateway.backends import callers_token
-from gateway.caller import Proxies, trusted_networks
 from gateway.counts import CountsMetrics, open_counts
 from gateway.door import Accounts, Door
+from gateway.http.caller import Proxies, trusted_networks
 from gateway.limits import LimitMetrics, Limits
 from gateway.settings import Settings
 from services.plumbing.channel import Bearer, open_channel

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from gateway.caller import ForwardedHeader, trusted_networks
+from gateway.http.caller import ForwardedHeader, trusted_networks
 from services.plumbing.settings import ProcessSettings, refuse_placeholder
 
 _CALLS_MAX = 1_000_000

@@ -18,8 +18,8 @@ from zlib import crc32
 
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.caller import network_of
 from gateway.counts import Counts
+from gateway.http.caller import network_of
 from gateway.limit_settings import LimitSettings
 from services.plumbing.errors import ResourceExhausted
 from services.plumbing.identity import Principal

@@ -10,7 +10,7 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import SettingsConfigDict
 
 from gateway.accounts.settings import AccountSettings
-from gateway.cors import ANY
+from gateway.http.cors import ANY
 from gateway.limit_settings import LimitSettings
 from services.plumbing.settings import CertificatesPath, PeerSettings
 from services.plumbing.tls import WrongCertificate, read_key

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway import errors
+from gateway.http import errors
 from services.plumbing import correlation
 
 _DOCS_CSP = (

@@ -20,7 +20,7 @@ from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.roles import KEY_SCOPES
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream
 from gateway.accounts.tenants import Key, Tenant
-from gateway.caller import caller_address
+from gateway.http.caller import caller_address
 from services.plumbing.errors import Violations
 from services.plumbing.logging import get_logger
 

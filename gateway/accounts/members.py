@@ -17,7 +17,7 @@ from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.roles import Role
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream, user_stream
 from gateway.accounts.tenants import Invitation, Member, Tenant
-from gateway.caller import caller_address
+from gateway.http.caller import caller_address
 from services.plumbing.errors import InvalidInput, Violations
 from services.plumbing.identity import PlanLimits
 

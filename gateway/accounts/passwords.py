@@ -17,7 +17,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
 from gateway.accounts.errors import HashingBusy
-from gateway.caller import UNKNOWN, caller_address, network_of
+from gateway.http.caller import UNKNOWN, caller_address, network_of
 from services.plumbing.errors import Violations
 
 R = TypeVar("R")

@@ -23,7 +23,7 @@ from gateway.accounts.store import (
     user_stream,
 )
 from gateway.accounts.tenants import Tenant
-from gateway.caller import caller_address
+from gateway.http.caller import caller_address
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.caller import network_of
 from gateway.counts import Counts
+from gateway.http.caller import network_of
 from services.plumbing.errors import ResourceExhausted
 from services.plumbing.logging import get_logger
 

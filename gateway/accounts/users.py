@@ -45,7 +45,7 @@ from gateway.accounts.tenants import (
     open_invitation,
     tenant_after,
 )
-from gateway.caller import caller_address
+from gateway.http.caller import caller_address
 from services.plumbing.errors import ResourceExhausted, Violations
 
 

@@ -14,8 +14,8 @@ from gateway.backends import Backend
 from gateway.contract import message_class
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
 from gateway.endpoints.open_streams import OpenStream
-from gateway.errors import HttpError
-from gateway.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
+from gateway.http.errors import HttpError
+from gateway.http.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
 from gateway.rules import Rule
 
 _MEDIA_TYPE_DEFAULT = b"application/octet-stream"

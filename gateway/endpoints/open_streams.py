@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from gateway import errors
-from gateway.errors import HttpError
-from gateway.exchange import Exchange
-from gateway.lifecycle import Lifecycle
+from gateway.http import errors
+from gateway.http.errors import HttpError
+from gateway.http.exchange import Exchange
+from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation, tokens
 from services.plumbing.identity import Principal

@@ -13,7 +13,7 @@ import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.contract import flattened_field, message_class
-from gateway.exchange import Headers
+from gateway.http.exchange import Headers
 from gateway.transcoding.codec import Encode, Encoder
 
 NDJSON = "application/x-ndjson"

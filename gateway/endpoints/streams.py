@@ -12,8 +12,8 @@ from gateway.contract import resume_field, stays_open_field
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
 from gateway.endpoints.open_streams import OpenStream
 from gateway.endpoints.stream_forms import StreamForm, StreamForms
-from gateway.errors import HttpError
-from gateway.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
+from gateway.http.errors import HttpError
+from gateway.http.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
 from gateway.rules import Rule
 from gateway.transcoding.refusal import Refused
 

@@ -13,14 +13,14 @@ import grpc.aio
 import orjson
 from google.protobuf.message import DecodeError, Message
 
-from gateway import errors
 from gateway.backends import Backend
 from gateway.contract import message_class
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop, check_body_headers
 from gateway.endpoints.open_streams import OpenStream
 from gateway.endpoints.stream_forms import NDJSON, StreamForm, StreamForms
-from gateway.errors import HttpError
-from gateway.exchange import API_HEADERS, JSON, SLOW_READER, Exchange, SlowReader
+from gateway.http import errors
+from gateway.http.errors import HttpError
+from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, Exchange, SlowReader
 from gateway.rules import Rule
 from gateway.transcoding.refusal import Refused
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from gateway.aliases import newest_version, paths_meant
+from gateway.http.aliases import newest_version, paths_meant
 from tests.gateway.sample import Gateway
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.exchange import Exchange
+from gateway.http.exchange import Exchange
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
 _LEAKS = re.compile(r"Traceback|asyncpg|/usr/|SELECT|127\.0\.0\.1|ZeroDivision|File \"")

@@ -12,9 +12,9 @@ from typing import Any, Self
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.caller import Proxies, network_of, trusted_networks
 from gateway.counts import Counts, CountsMetrics, MemoryCounts, open_counts
-from gateway.errors import from_service_error
+from gateway.http.caller import Proxies, network_of, trusted_networks
+from gateway.http.errors import from_service_error
 from gateway.limit_settings import LimitSettings
 from gateway.limits import LimitMetrics, Limits, Verdict
 from services.plumbing.identity import Principal

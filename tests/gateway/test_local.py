@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from gateway import errors
 from gateway.contract import ContractError
+from gateway.http import errors
 from gateway.local import LocalBackend
 from services.plumbing import correlation
 from services.plumbing.correlation import Call

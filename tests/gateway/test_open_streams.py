@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gateway.endpoints.open_streams import OpenStream, OpenStreams
-from gateway.errors import HttpError
-from gateway.exchange import Exchange
-from gateway.lifecycle import Lifecycle
+from gateway.http.errors import HttpError
+from gateway.http.exchange import Exchange
+from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.correlation import Call

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.server import PortTaken, listen, serve
+from gateway.http.server import PortTaken, listen, serve
 from tests.gateway.sample import Gateway, SampleService, gateway_before, until
 
 
@@ -236,7 +236,9 @@ async def test_sigterm_drains_and_then_ends(service: SampleService) -> None:
         with listen("127.0.0.1:0") as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             serving = asyncio.ensure_future(
-                serve(gateway.front, gateway.settings, gateway.lifecycle, listener, gateway.tasks)
+                serve(
+                    gateway.front, gateway.settings, gateway.http.lifecycle, listener, gateway.tasks
+                )
             )
             async with httpx.AsyncClient(
                 base_url=url, trust_env=False, timeout=20, headers=service.authority.headers()
@@ -253,7 +255,7 @@ async def _drained(gateway: Gateway, client: httpx.AsyncClient) -> None:
         arriving = stream.aiter_lines()
         await anext(arriving)
         os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: gateway.lifecycle.is_draining)
+        await until(lambda: gateway.http.lifecycle.is_draining)
 
         # Not ready, and yet it serves: those who send requests take a while to notice.
         assert (await client.get("/health/ready")).status_code == 503

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from gateway.accounts.errors import CredentialsInvalid, HashingBusy
-from gateway.caller import enter_address
+from gateway.http.caller import enter_address
 from tests.gateway.accounts.replicas import Replica, fresh_email
 
 TRIES = 60

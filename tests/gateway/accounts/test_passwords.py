@@ -17,7 +17,7 @@ from gateway.accounts.passwords import (
     PasswordHashing,
     check_password,
 )
-from gateway.caller import enter_address
+from gateway.http.caller import enter_address
 from services.plumbing.errors import Violations
 
 A_LITTLE_KIB = 64

@@ -18,7 +18,7 @@ from gateway.accounts.throttle import (
     Throttle,
     ThrottleMetrics,
 )
-from gateway.errors import from_service_error
+from gateway.http.errors import from_service_error
 from tests.gateway.counting import Clock, counts_at
 
 GLOBAL_MAX = 600

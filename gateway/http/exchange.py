@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
-from gateway import errors
-from gateway.errors import HttpError
+from gateway.http import errors
+from gateway.http.errors import HttpError
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]

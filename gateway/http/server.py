@@ -12,11 +12,11 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway import errors
-from gateway.edge_tls import EdgeCertificate
-from gateway.exchange import CONNECTION_EXTENSION
 from gateway.front import App
-from gateway.lifecycle import Lifecycle
+from gateway.http import errors
+from gateway.http.edge_tls import EdgeCertificate
+from gateway.http.exchange import CONNECTION_EXTENSION
+from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.errors import CannotRun

@@ -6,7 +6,7 @@ a token, and a page of another origin is never allowed to send credentials.
 
 from collections.abc import Collection, Sequence
 
-from gateway.exchange import Exchange, Headers
+from gateway.http.exchange import Exchange, Headers
 
 ANY = "*"
 
