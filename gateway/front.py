@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, Protocol
 
-from gateway.door import Door
+from gateway.admission.door import Door
 from gateway.endpoints.endpoint import Endpoint
 from gateway.http import errors
 from gateway.http.aliases import paths_meant

@@ -10,8 +10,8 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import SettingsConfigDict
 
 from gateway.accounts.settings import AccountSettings
+from gateway.admission.limit_settings import LimitSettings
 from gateway.http.cors import ANY
-from gateway.limit_settings import LimitSettings
 from services.plumbing.settings import CertificatesPath, PeerSettings
 from services.plumbing.tls import WrongCertificate, read_key
 

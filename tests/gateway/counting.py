@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from gateway.counts import Counts, CountsMetrics, MemoryCounts
+from gateway.admission.counts import Counts, CountsMetrics, MemoryCounts
 
 NOON = 1_793_880_000.0
 """2026-11-05 12:00:00 UTC."""

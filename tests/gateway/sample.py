@@ -20,16 +20,16 @@ from google.protobuf.message import Message
 from grpc_tools import protoc  # type: ignore[import-untyped] # has no types
 from prometheus_client import CollectorRegistry
 
+from gateway.admission.counts import CountsMetrics, open_counts
+from gateway.admission.door import Accounts, Door
+from gateway.admission.limits import LimitMetrics, Limits
 from gateway.app import open_gateway
 from gateway.contract import Contract, message_class
-from gateway.counts import CountsMetrics, open_counts
-from gateway.door import Accounts, Door
 from gateway.front import Front
 from gateway.home import Home
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.server import listen, running
-from gateway.limits import LimitMetrics, Limits
 from gateway.settings import Settings
 from services.plumbing import correlation, grpc_errors
 from services.plumbing import server as plumbing_server

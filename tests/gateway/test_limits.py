@@ -12,11 +12,11 @@ from typing import Any, Self
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.counts import Counts, CountsMetrics, MemoryCounts, open_counts
+from gateway.admission.counts import Counts, CountsMetrics, MemoryCounts, open_counts
+from gateway.admission.limit_settings import LimitSettings
+from gateway.admission.limits import LimitMetrics, Limits, Verdict
 from gateway.http.caller import Proxies, network_of, trusted_networks
 from gateway.http.errors import from_service_error
-from gateway.limit_settings import LimitSettings
-from gateway.limits import LimitMetrics, Limits, Verdict
 from services.plumbing.identity import Principal
 from services.plumbing.settings import WrongSettings
 from tests.gateway.counting import Clock, counts_at

@@ -20,10 +20,10 @@ from gateway.accounts.own_calls import own_bearer
 from gateway.accounts.ports import now_ms
 from gateway.accounts.security_log import STREAM, TYPE_PREFIX, SecurityLog, SecurityMetrics
 from gateway.accounts.settings import AccountSettings
-from gateway.accounts.throttle import Throttle, ThrottleMetrics
 from gateway.accounts.usage import Usage, UsageMetrics
 from gateway.accounts.usage_log import UsageLog
-from gateway.counts import CountsMetrics, open_counts
+from gateway.admission.counts import CountsMetrics, open_counts
+from gateway.admission.throttle import Throttle, ThrottleMetrics
 from services.plumbing import correlation
 from services.plumbing.channel import open_channel
 from services.plumbing.contract import scope_of

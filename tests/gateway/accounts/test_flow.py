@@ -5,7 +5,7 @@ import pytest
 from girih.accounts.v1 import accounts_pb2 as pb
 
 from gateway.accounts import errors
-from gateway.accounts.throttle import LoginThrottled
+from gateway.admission.throttle import LoginThrottled
 from services.plumbing.errors import InvalidInput
 from services.plumbing.identity import ScopeMissing, TokenRequired
 from tests.authority import Authority

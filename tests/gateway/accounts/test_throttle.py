@@ -7,7 +7,7 @@ from itertools import cycle, islice
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.accounts.throttle import (
+from gateway.admission.throttle import (
     ACCOUNT,
     ADDRESS,
     KNOWN_STREAK,

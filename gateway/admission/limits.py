@@ -18,9 +18,9 @@ from zlib import crc32
 
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.counts import Counts
+from gateway.admission.counts import Counts
+from gateway.admission.limit_settings import LimitSettings
 from gateway.http.caller import network_of
-from gateway.limit_settings import LimitSettings
 from services.plumbing.errors import ResourceExhausted
 from services.plumbing.identity import Principal
 

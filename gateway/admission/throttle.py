@@ -20,7 +20,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.counts import Counts
+from gateway.admission.counts import Counts
 from gateway.http.caller import network_of
 from services.plumbing.errors import ResourceExhausted
 from services.plumbing.logging import get_logger

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.accounts.credentials import KEY_PREFIX
+from gateway.admission.limits import Limits, Verdict
 from gateway.endpoints.open_streams import session_ended
 from gateway.http import errors
 from gateway.http.caller import Proxies, enter_address
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Exchange
-from gateway.limits import Limits, Verdict
 from services.plumbing.errors import ServiceError, Unavailable
 from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
 from services.plumbing.tokens import TokenInvalid, TokenRefused, Verifier
