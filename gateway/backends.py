@@ -9,7 +9,7 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from gateway.contract import Contract, ContractError, http_rules, message_class
+from gateway.contract.descriptors import Contract, ContractError, http_rules, message_class
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.channel import open_channel

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, Final, Protocol
 
 from gateway.admission.door import Door
+from gateway.contract.rules import Captured, Routes
 from gateway.endpoints.endpoint import Endpoint
 from gateway.http import errors
 from gateway.http.aliases import paths_meant
@@ -22,7 +23,6 @@ from gateway.http.errors import CLIENT_CLOSED_REQUEST, HttpError
 from gateway.http.exchange import API_HEADERS, ClientGone, Exchange, Headers, Receive, Scope, Send
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
-from gateway.rules import Captured, Routes
 from gateway.settings import Settings
 from gateway.transcoding.refusal import Refused
 from services.plumbing import correlation

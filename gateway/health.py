@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.backends import RemoteBackend
-from gateway.contract import message_class
+from gateway.contract.descriptors import message_class
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.lifecycle import Lifecycle

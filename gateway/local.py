@@ -13,7 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import Default, DescriptorPool
 from google.protobuf.message import Message
 
-from gateway.contract import ContractError, http_rules, message_class
+from gateway.contract.descriptors import ContractError, http_rules, message_class
 from services.plumbing import correlation
 from services.plumbing.errors import DeadlineExceeded
 from services.plumbing.logging import get_logger

@@ -15,10 +15,16 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from gateway import openapi_parts as parts
 from gateway.backends import label_of
-from gateway.contract import Contract, example_of, flattened_field, scope_of, success_status
+from gateway.contract.descriptors import (
+    Contract,
+    example_of,
+    flattened_field,
+    scope_of,
+    success_status,
+)
+from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.endpoints.stream_forms import NDJSON, SSE, event_id_field, streamed_type
 from gateway.http.errors import HTTP_STATUSES
-from gateway.rules import WHOLE_BODY, Rule, resolve
 from gateway.schemas import HTTP_BODY, Schemas
 from gateway.transcoding.query import Fields, Query, json_path
 

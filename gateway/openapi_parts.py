@@ -7,7 +7,7 @@ routes that are no rpcs. Knows nothing of the contract.
 from collections.abc import Iterator
 from typing import Any, Final
 
-from gateway.rules import Rule
+from gateway.contract.rules import Rule
 
 Json = dict[str, Any]
 

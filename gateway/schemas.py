@@ -6,9 +6,16 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from gateway.contract import Contract, entry_fields, is_json_text, is_map, is_secret, oneofs
+from gateway.contract.descriptors import (
+    Contract,
+    entry_fields,
+    is_json_text,
+    is_map,
+    is_secret,
+    oneofs,
+)
+from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.endpoints.stream_forms import streamed_type
-from gateway.rules import WHOLE_BODY, Rule, resolve
 from gateway.transcoding import scalars
 from gateway.transcoding.codec import WELL_KNOWN
 

@@ -11,12 +11,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from gateway.backends import Backend
-from gateway.contract import message_class
+from gateway.contract.descriptors import message_class
+from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
 from gateway.endpoints.open_streams import OpenStream
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
-from gateway.rules import Rule
 
 _MEDIA_TYPE_DEFAULT = b"application/octet-stream"
 _is_media_type = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.+-]+)*", re.ASCII).fullmatch

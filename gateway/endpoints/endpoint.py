@@ -9,12 +9,12 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 from gateway.backends import Backend
-from gateway.contract import Contract, message_class, scope_of, success_status
+from gateway.contract.descriptors import Contract, message_class, scope_of, success_status
+from gateway.contract.rules import Rule
 from gateway.endpoints.open_streams import OpenStreams
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Exchange
-from gateway.rules import Rule
 from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway.contract import flattened_field, message_class
+from gateway.contract.descriptors import flattened_field, message_class
 from gateway.http.exchange import Headers
 from gateway.transcoding.codec import Encode, Encoder
 

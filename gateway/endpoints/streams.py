@@ -8,13 +8,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from gateway.backends import Backend
-from gateway.contract import resume_field, stays_open_field
+from gateway.contract.descriptors import resume_field, stays_open_field
+from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
 from gateway.endpoints.open_streams import OpenStream
 from gateway.endpoints.stream_forms import StreamForm, StreamForms
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
-from gateway.rules import Rule
 from gateway.transcoding.refusal import Refused
 
 LAST_EVENT_ID = b"last-event-id"

@@ -1,13 +1,13 @@
 """Which kind of endpoint an http rule leads to."""
 
 from gateway.backends import Backend
-from gateway.contract import HTTP_BODY
+from gateway.contract.descriptors import HTTP_BODY
+from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import DownloadEndpoint
 from gateway.endpoints.endpoint import Endpoint, Workshop
 from gateway.endpoints.streams import StreamEndpoint
 from gateway.endpoints.unary import UnaryEndpoint
 from gateway.endpoints.uploads import UploadEndpoint
-from gateway.rules import Rule
 
 
 def endpoint(workshop: Workshop, rule: Rule, backend: Backend) -> Endpoint:

@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 
 from gateway.backends import Backend
-from gateway.contract import HTTP_BODY
+from gateway.contract.descriptors import HTTP_BODY
+from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import media_type_of
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
 from gateway.http import errors
 from gateway.http.exchange import Exchange
-from gateway.rules import Rule
 
 
 class UnaryEndpoint(MethodEndpoint):

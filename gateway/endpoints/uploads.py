@@ -14,14 +14,14 @@ import orjson
 from google.protobuf.message import DecodeError, Message
 
 from gateway.backends import Backend
-from gateway.contract import message_class
+from gateway.contract.descriptors import message_class
+from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop, check_body_headers
 from gateway.endpoints.open_streams import OpenStream
 from gateway.endpoints.stream_forms import NDJSON, StreamForm, StreamForms
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, Exchange, SlowReader
-from gateway.rules import Rule
 from gateway.transcoding.refusal import Refused
 
 _CLOSE = (b"connection", b"close")

@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.contract import entry_fields, is_json_text, is_map, message_class, oneofs
+from gateway.contract.descriptors import entry_fields, is_json_text, is_map, message_class, oneofs
 from gateway.transcoding import scalars
 from gateway.transcoding.refusal import VIOLATIONS_MAX, Refused, Violation, joined, refused
 from gateway.transcoding.scalars import Decode

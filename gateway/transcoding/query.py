@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from gateway.contract import is_map, oneof_members
+from gateway.contract.descriptors import is_map, oneof_members
 from gateway.transcoding.codec import WELL_KNOWN
 from gateway.transcoding.refusal import VIOLATIONS_MAX, Refused, Violation, refused
 from gateway.transcoding.scalars import Decode, query_decoder, well_known_decoder

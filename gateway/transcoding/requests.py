@@ -5,8 +5,8 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from gateway.contract import message_class
-from gateway.rules import WHOLE_BODY, Rule, resolve
+from gateway.contract.descriptors import message_class
+from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder, json_path_to
 from gateway.transcoding.query import Query, json_path, put

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.contract import message_class
+from gateway.contract.descriptors import message_class
 from gateway.transcoding.json_body import Number, dump
 from gateway.transcoding.refusal import refused
 

@@ -24,7 +24,7 @@ from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.door import Accounts, Door
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.app import open_gateway
-from gateway.contract import Contract, message_class
+from gateway.contract.descriptors import Contract, message_class
 from gateway.front import Front
 from gateway.home import Home
 from gateway.http.caller import Proxies, trusted_networks

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.contract import message_class
+from gateway.contract.descriptors import message_class
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder, Encoder
 from gateway.transcoding.refusal import Refused

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from gateway.contract import ContractError
+from gateway.contract.descriptors import ContractError
 from gateway.http import errors
 from gateway.local import LocalBackend
 from services.plumbing import correlation

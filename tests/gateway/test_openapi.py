@@ -10,8 +10,8 @@ from openapi_spec_validator import validate
 
 from gateway import openapi
 from gateway.app import read_contract
-from gateway.contract import http_rules, scope_of
-from gateway.rules import Rule, rules_of
+from gateway.contract.descriptors import http_rules, scope_of
+from gateway.contract.rules import Rule, rules_of
 from tests.gateway.sample import sample_contract
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract import ContractError
-from gateway.rules import Routes, Template, rules_of
+from gateway.contract.descriptors import ContractError
+from gateway.contract.rules import Routes, Template, rules_of
 from gateway.transcoding.query import Query
 from gateway.transcoding.refusal import Refused
 from tests.gateway.sample import contract_from, descriptor

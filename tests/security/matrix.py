@@ -19,8 +19,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway.app import read_contract
-from gateway.contract import Contract, scope_of
-from gateway.rules import Rule, rules_of
+from gateway.contract.descriptors import Contract, scope_of
+from gateway.contract.rules import Rule, rules_of
 from services.plumbing.grpc_errors import from_rpc_error
 from services.plumbing.identity import PUBLIC
 

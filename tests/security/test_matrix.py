@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from gateway.app import read_contract
-from gateway.contract import scope_of
-from gateway.rules import rules_of
+from gateway.contract.descriptors import scope_of
+from gateway.contract.rules import rules_of
 from services.events.app import built
 from services.events.settings import Settings
 from services.plumbing import chain, tokens

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from google.api import http_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
-from gateway.contract import Contract, ContractError, http_rules
+from gateway.contract.descriptors import Contract, ContractError, http_rules
 
 _PATTERNS = ("get", "put", "post", "delete", "patch")
 _BODILESS = frozenset({"GET", "DELETE"})
