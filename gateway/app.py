@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 
 import girih
 from gateway import openapi
-from gateway.backends import Backend, label_of, open_backends
+from gateway.backends.local import LocalBackend
+from gateway.backends.remote import Backend, label_of, open_backends
 from gateway.contract.descriptors import Contract, ContractError
 from gateway.contract.rules import Routes, Rule, rules_of
 from gateway.endpoints.endpoint import Endpoint, Workshop
@@ -22,7 +23,6 @@ from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
 from gateway.http.server import listen, serve
 from gateway.jwks import jwks_route
-from gateway.local import LocalBackend
 from gateway.settings import Settings
 from gateway.site import Site
 from services.plumbing.logging import get_logger

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.backends import RemoteBackend
+from gateway.backends.remote import RemoteBackend
 from gateway.contract.descriptors import message_class
 from gateway.http import errors
 from gateway.http.errors import HttpError

@@ -20,7 +20,7 @@ from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.door import Accounts, Door
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.admission.throttle import Throttle, ThrottleMetrics
-from gateway.backends import callers_token
+from gateway.backends.remote import callers_token
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.settings import Settings
 from services.plumbing.channel import Bearer, open_channel

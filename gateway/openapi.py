@@ -14,7 +14,7 @@ import orjson
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from gateway import openapi_parts as parts
-from gateway.backends import label_of
+from gateway.backends.remote import label_of
 from gateway.contract.descriptors import (
     Contract,
     example_of,

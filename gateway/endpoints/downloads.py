@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from gateway.backends import Backend
+from gateway.backends.remote import Backend
 from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop

@@ -8,7 +8,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
-from gateway.backends import Backend
+from gateway.backends.remote import Backend
 from gateway.contract.descriptors import Contract, message_class, scope_of, success_status
 from gateway.contract.rules import Rule
 from gateway.endpoints.open_streams import OpenStreams

@@ -7,7 +7,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from gateway.backends import Backend
+from gateway.backends.remote import Backend
 from gateway.contract.descriptors import resume_field, stays_open_field
 from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop

@@ -1,6 +1,6 @@
 """Which kind of endpoint an http rule leads to."""
 
-from gateway.backends import Backend
+from gateway.backends.remote import Backend
 from gateway.contract.descriptors import HTTP_BODY
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import DownloadEndpoint

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from gateway.backends import Backend
+from gateway.backends.remote import Backend
 from gateway.contract.descriptors import HTTP_BODY
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import media_type_of

@@ -13,7 +13,7 @@ import grpc.aio
 import orjson
 from google.protobuf.message import DecodeError, Message
 
-from gateway.backends import Backend
+from gateway.backends.remote import Backend
 from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop, check_body_headers

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
+from gateway.backends.local import LocalBackend
 from gateway.contract.descriptors import ContractError
 from gateway.http import errors
-from gateway.local import LocalBackend
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import (
