@@ -7,7 +7,6 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 import girih
-from gateway import openapi
 from gateway.backends.local import LocalBackend
 from gateway.backends.remote import Backend, label_of, open_backends
 from gateway.contract.descriptors import Contract, ContractError
@@ -23,6 +22,7 @@ from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
 from gateway.http.server import listen, serve
 from gateway.jwks import jwks_route
+from gateway.openapi.document import document as openapi
 from gateway.settings import Settings
 from gateway.site import Site
 from services.plumbing.logging import get_logger

@@ -8,10 +8,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from gateway import openapi
 from gateway.app import read_contract
 from gateway.contract.descriptors import http_rules, scope_of
 from gateway.contract.rules import Rule, rules_of
+from gateway.openapi.document import document as openapi
 from tests.gateway.sample import sample_contract
 
 

@@ -13,7 +13,6 @@ import grpc
 import orjson
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
-from gateway import openapi_parts as parts
 from gateway.backends.remote import label_of
 from gateway.contract.descriptors import (
     Contract,
@@ -25,7 +24,8 @@ from gateway.contract.descriptors import (
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.endpoints.stream_forms import NDJSON, SSE, event_id_field, streamed_type
 from gateway.http.errors import HTTP_STATUSES
-from gateway.schemas import HTTP_BODY, Schemas
+from gateway.openapi.document import parts
+from gateway.openapi.schemas import HTTP_BODY, Schemas
 from gateway.transcoding.query import Fields, Query, json_path
 
 Json = dict[str, Any]
