@@ -15,16 +15,16 @@ from gateway.endpoints.endpoint import Endpoint, Workshop
 from gateway.endpoints.open_streams import OpenStreams
 from gateway.endpoints.transcode import endpoint
 from gateway.front import Front
-from gateway.health import Health, HealthPages, Pulse
 from gateway.home import Home, open_home
 from gateway.http.aliases import newest_version
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
 from gateway.http.server import listen, serve
-from gateway.jwks import jwks_route
 from gateway.openapi.document import document as openapi
 from gateway.settings import Settings
-from gateway.site import Site
+from gateway.site.health import Health, HealthPages, Pulse
+from gateway.site.jwks import jwks_route
+from gateway.site.pages import Site
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server, new_registry
 from services.plumbing.tasks import OwnedTasks

@@ -1,1 +1,0 @@
-"""The documentation page: what `gateway.site` serves under `/docs`."""

@@ -1,0 +1,1 @@
+"""The documentation page: what `gateway.site.pages` serves under `/docs`."""
