@@ -13,15 +13,15 @@ from gateway.accounts.holdings import Holdings
 from gateway.accounts.keys import Keys
 from gateway.accounts.own_calls import own_bearer
 from gateway.accounts.revocations import Follower
-from gateway.accounts.security_log import SecurityLog, SecurityMetrics
-from gateway.accounts.usage import Usage, UsageMetrics
-from gateway.accounts.usage_log import UsageLog
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.door import Accounts, Door
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.admission.throttle import Throttle, ThrottleMetrics
+from gateway.audit.security_log import SecurityLog, SecurityMetrics
 from gateway.backends.remote import callers_token
 from gateway.http.caller import Proxies, trusted_networks
+from gateway.metering.usage import Usage, UsageMetrics
+from gateway.metering.usage_log import UsageLog
 from gateway.settings import Settings
 from services.plumbing.channel import Bearer, open_channel
 from services.plumbing.identity import GATEWAY, OPS_READ

@@ -24,8 +24,8 @@ from gateway.accounts.servicer import AccountsServicer
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.settings import AccountSettings, read_refresh_secret
 from gateway.accounts.store import AccountsStore
-from gateway.accounts.usage import Usage
 from gateway.accounts.users import Users
+from gateway.metering.usage import Usage
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tokens import Issuer
 from services.plumbing.watched import Watched

@@ -13,8 +13,8 @@ from gateway.accounts.members import Members
 from gateway.accounts.roles import Role
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
-from gateway.accounts.usage import Usage
 from gateway.accounts.users import Users
+from gateway.metering.usage import Usage
 from services.plumbing.identity import Principal
 
 

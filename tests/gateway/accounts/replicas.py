@@ -18,12 +18,12 @@ from gateway.accounts.app import open_accounts
 from gateway.accounts.holdings import Holdings
 from gateway.accounts.own_calls import own_bearer
 from gateway.accounts.ports import now_ms
-from gateway.accounts.security_log import STREAM, TYPE_PREFIX, SecurityLog, SecurityMetrics
 from gateway.accounts.settings import AccountSettings
-from gateway.accounts.usage import Usage, UsageMetrics
-from gateway.accounts.usage_log import UsageLog
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.throttle import Throttle, ThrottleMetrics
+from gateway.audit.security_log import STREAM, TYPE_PREFIX, SecurityLog, SecurityMetrics
+from gateway.metering.usage import Usage, UsageMetrics
+from gateway.metering.usage_log import UsageLog
 from services.plumbing import correlation
 from services.plumbing.channel import open_channel
 from services.plumbing.contract import scope_of

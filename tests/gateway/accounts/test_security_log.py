@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.accounts.errors import EventsUnavailable
-from gateway.accounts.security_log import (
+from gateway.audit.security_log import (
     EVENT_COUNT_MAX,
     KINDS,
     TENANT_EVENT_COUNT_MAX,

@@ -12,9 +12,9 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from prometheus_client import CollectorRegistry
 
 from gateway.accounts.own_calls import as_gateway
-from gateway.accounts.usage import QuotaExceeded, Usage, UsageMetrics
-from gateway.accounts.usage_log import TENANT, Counted, Month, UsageLog
 from gateway.http.errors import from_service_error
+from gateway.metering.usage import QuotaExceeded, Usage, UsageMetrics
+from gateway.metering.usage_log import TENANT, Counted, Month, UsageLog
 from services.plumbing.identity import PlanLimits, Principal
 from tests.authority import Authority
 from tests.gateway.accounts.own import own_channel, recorded
