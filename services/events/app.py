@@ -7,12 +7,12 @@ from functools import partial
 from girih.events.v1 import events_pb2 as pb
 
 from services.events import convert
-from services.events.committer import Committer, CommitterLimits, Memory
+from services.events.appending.committer import Committer, CommitterLimits, Memory
+from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.database import Database
 from services.events.follower import Followers
 from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
 from services.events.postgres_store import PostgresEventStore
-from services.events.sequencer import SequencerLimits, Sequencers
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
 from services.events.tail import TailLimits, Tails

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.events import domain, json_text
-from services.events.committer import Encode
+from services.events.appending.committer import Encode
 from services.events.domain import NewEvent, PlacedEvent, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
 from services.events.reader import Span

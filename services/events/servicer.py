@@ -9,10 +9,10 @@ import grpc.aio
 from girih.events.v1 import events_pb2 as pb
 
 from services.events import convert, ownership
+from services.events.appending.pipeline import Pipeline
 from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
 from services.events.follower import Followers
-from services.events.pipeline import Pipeline
 from services.events.reader import Reader, Span
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation

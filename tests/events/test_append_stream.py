@@ -11,8 +11,8 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from google.rpc import error_details_pb2
 
-from services.events import pipeline
-from services.events.pipeline import REQUEST_COUNT_MAX, Pipeline
+from services.events.appending import pipeline
+from services.events.appending.pipeline import REQUEST_COUNT_MAX, Pipeline
 from services.plumbing.errors import ShuttingDown
 from services.plumbing.grpc_errors import from_rpc_error
 from tests.events.making import message

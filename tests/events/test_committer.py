@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.events import convert
-from services.events.committer import LOST_RACES_MAX, Committer, CommitterLimits, Memory
+from services.events.appending.committer import LOST_RACES_MAX, Committer, CommitterLimits, Memory
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import EventIdReused, PreconditionFailed
 from services.events.postgres_store import PostgresEventStore

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.events import convert
-from services.events.committer import Committer, CommitterLimits, Memory
+from services.events.appending.committer import Committer, CommitterLimits, Memory
+from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.domain import Placement, Proposal
 from services.events.errors import (
     AppendQueueFull,
@@ -18,7 +19,6 @@ from services.events.errors import (
 )
 from services.events.postgres_store import PostgresEventStore
 from services.events.reader import Reader, Span
-from services.events.sequencer import SequencerLimits, Sequencers
 from services.plumbing.errors import ShuttingDown
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, Moment

@@ -9,7 +9,7 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 
 from services.events import convert
-from services.events.committer import Committer, CommitterLimits, Memory
+from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.errors import BeyondEnd
 from services.events.follower import Followers
 from services.events.postgres_store import PostgresEventStore

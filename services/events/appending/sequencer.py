@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.events.committer import CommitInstruments, Committer
+from services.events.appending.committer import CommitInstruments, Committer
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import AppendQueueFull
 from services.plumbing.errors import ServiceError, ShuttingDown
