@@ -10,13 +10,13 @@ from services.events import convert
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.database import Database
-from services.events.follower import Followers
 from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
 from services.events.postgres_store import PostgresEventStore
+from services.events.reading.follower import Followers
+from services.events.reading.tail import TailLimits, Tails
+from services.events.reading.wakeups import Wakeups
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
-from services.events.tail import TailLimits, Tails
-from services.events.wakeups import Wakeups
 from services.plumbing.metrics import metrics_server
 from services.plumbing.ops import add_metrics_service
 from services.plumbing.server import Server, add_service, build_server, serve

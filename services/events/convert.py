@@ -15,7 +15,7 @@ from services.events import domain, json_text
 from services.events.appending.committer import Encode
 from services.events.domain import NewEvent, PlacedEvent, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
-from services.events.reader import Span
+from services.events.reading.reader import Span
 from services.events.store import DatabaseStatus, StreamEnds
 from services.plumbing import grpc_errors
 from services.plumbing.correlation import Call

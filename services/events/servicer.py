@@ -12,8 +12,8 @@ from services.events import convert, ownership
 from services.events.appending.pipeline import Pipeline
 from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
-from services.events.follower import Followers
-from services.events.reader import Reader, Span
+from services.events.reading.follower import Followers
+from services.events.reading.reader import Reader, Span
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.events import convert, domain
 from services.events.domain import PlacedEvent
 from services.events.errors import PreconditionFailed, Violation
-from services.events.reader import Span
+from services.events.reading.reader import Span
 from services.plumbing.correlation import Call
 from services.plumbing.errors import InvalidInput, NotFound
 from tests.events.making import append_of, message

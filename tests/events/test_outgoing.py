@@ -5,9 +5,15 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from services.events import outgoing
 from services.events.errors import FollowersBusy
-from services.events.outgoing import LOG_BYTES_MAX, SMALL_BYTES, TOTAL_BYTES_MAX, Outgoing, Room
+from services.events.reading import outgoing
+from services.events.reading.outgoing import (
+    LOG_BYTES_MAX,
+    SMALL_BYTES,
+    TOTAL_BYTES_MAX,
+    Outgoing,
+    Room,
+)
 
 
 async def turns() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from services.events.domain import PlacedEvent
 from services.events.postgres_store import PostgresEventStore
-from services.events.reader import PAGE_BYTES_MAX, Reader, Span
+from services.events.reading.reader import PAGE_BYTES_MAX, Reader, Span
 from services.events.store import Page, PageRequest
 from tests.events.making import new_event
 

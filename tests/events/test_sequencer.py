@@ -18,7 +18,7 @@ from services.events.errors import (
     PreconditionFailed,
 )
 from services.events.postgres_store import PostgresEventStore
-from services.events.reader import Reader, Span
+from services.events.reading.reader import Reader, Span
 from services.plumbing.errors import ShuttingDown
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, Moment

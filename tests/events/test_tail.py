@@ -11,11 +11,11 @@ from girih.events.v1 import events_pb2 as pb
 from services.events import convert
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.errors import BeyondEnd
-from services.events.follower import Followers
 from services.events.postgres_store import PostgresEventStore
-from services.events.reader import Span
+from services.events.reading.follower import Followers
+from services.events.reading.reader import Span
+from services.events.reading.tail import TailLimits, Tails
 from services.events.store import Page, PageRequest, TailPage
-from services.events.tail import TailLimits, Tails
 from services.plumbing.errors import DatabaseUnavailable
 from tests.events.counting import Counts
 from tests.events.failing import Moment, connection_lost

@@ -8,7 +8,7 @@ from girih.events.v1 import events_pb2 as pb
 
 from services.events.convert import read_response
 from services.events.domain import POSITION_MAX
-from services.events.window import RESPONSE_BYTES_MAX, Bookmark, TailRecord, Window
+from services.events.reading.window import RESPONSE_BYTES_MAX, Bookmark, TailRecord, Window
 
 FIRST = 100
 

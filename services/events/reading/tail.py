@@ -20,10 +20,10 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from services.events.errors import BeyondEnd
-from services.events.outgoing import TOTAL_BYTES_MAX, Outgoing, Room
-from services.events.reader import Place
+from services.events.reading.outgoing import TOTAL_BYTES_MAX, Outgoing, Room
+from services.events.reading.reader import Place
+from services.events.reading.window import Frame, TailRecord, Window
 from services.events.store import EventStore, TailPage
-from services.events.window import Frame, TailRecord, Window
 from services.plumbing.errors import (
     DatabaseUnavailable,
     ResourceExhausted,

@@ -13,10 +13,10 @@ from typing import Literal, Protocol
 
 from services.events.domain import POSITION_MAX
 from services.events.errors import BeyondEnd
-from services.events.reader import PAGE_BYTES_MAX, ROW_COUNT_MAX, Place, Reader, Span
+from services.events.reading.reader import PAGE_BYTES_MAX, ROW_COUNT_MAX, Place, Reader, Span
+from services.events.reading.tail import Patience, Tail, TailLimits, Tails, check_end
+from services.events.reading.window import RESPONSE_BYTES_MAX, Bookmark, Frame, Taken
 from services.events.store import EventStore
-from services.events.tail import Patience, Tail, TailLimits, Tails, check_end
-from services.events.window import RESPONSE_BYTES_MAX, Bookmark, Frame, Taken
 
 Source = Literal["window", "database"]
 
