@@ -327,7 +327,7 @@ async def _ask_database(look: PoolSettings) -> dict[str, Any]:
         round_trip_s = time.perf_counter() - began
         if found["is_migrated"]:
             revision = await connection.fetchval(_REVISION)
-            found["gaps"] = await import_module("services.events.walls").find_gaps(
+            found["gaps"] = await import_module("services.events.postgres.walls").find_gaps(
                 connection, _newest_revision()
             )
     offset_s = found["clock_s"] - before_s - round_trip_s / 2

@@ -18,7 +18,7 @@ from services.plumbing.migrations import (
 )
 from services.plumbing.settings import ProcessSettings
 
-PACKAGE = "services.events.sql.migrations"
+PACKAGE = "services.events.postgres.sql.migrations"
 SCHEMA = "events"
 
 

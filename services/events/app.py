@@ -9,9 +9,9 @@ from girih.events.v1 import events_pb2 as pb
 from services.events import convert
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.appending.sequencer import SequencerLimits, Sequencers
-from services.events.database import Database
 from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.database import Database
+from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
 from services.events.reading.tail import TailLimits, Tails
 from services.events.reading.wakeups import Wakeups

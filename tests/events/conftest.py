@@ -10,8 +10,8 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from cli.postgres import DATABASE, EmbeddedPostgres
 from services.events.app import built
-from services.events.database import MIGRATIONS, SCHEMA, Database
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
+from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.channel import open_channel
 from services.plumbing.migrations import migrate

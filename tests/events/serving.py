@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.events.database import Database
+from services.events.postgres.database import Database
 from services.events.settings import Settings
 from tests.authority import Authority
 

@@ -9,7 +9,7 @@ from services.events import convert
 from services.events.appending.committer import LOST_RACES_MAX, Committer, CommitterLimits, Memory
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import EventIdReused, PreconditionFailed
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 from tests.events.counting import Counts

@@ -16,7 +16,7 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from cli.postgres import EmbeddedPostgres
 from services.events.app import built
-from services.events.database import LISTENER_NAME
+from services.events.postgres.database import LISTENER_NAME
 from services.events.settings import Settings
 from services.plumbing.channel import open_channel
 from services.plumbing.grpc_errors import from_rpc_error

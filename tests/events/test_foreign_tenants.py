@@ -17,9 +17,9 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
-from services.events import postgres_store
+from services.events.postgres import store as postgres_store
+from services.events.postgres.walls import ROLE
 from services.events.settings import Settings
-from services.events.walls import ROLE
 from services.plumbing.sql import load
 from tests.authority import Authority
 from tests.events.making import append_of, event_id
@@ -56,7 +56,7 @@ APPEND = "SELECT events.append($1, $2, $3, $4, $5, $6, $7)"
 
 
 def sql(name: str) -> str:
-    return load("services.events.sql", name)
+    return load("services.events.postgres.sql", name)
 
 
 def new_records(first: int, count: int, stream: str) -> list[Any]:
@@ -132,7 +132,7 @@ async def rows(connection: asyncpg.Connection, statement: str, *arguments: objec
 def test_every_statement_is_tried() -> None:
     names = {
         file.name.removesuffix(".sql")
-        for file in files("services.events.sql").iterdir()
+        for file in files("services.events.postgres.sql").iterdir()
         if file.name.endswith(".sql")
     }
 

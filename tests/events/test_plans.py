@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from services.events.domain import PlacedEvent
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.store import PostgresEventStore
+from services.events.postgres.walls import ROLE
 from services.events.settings import Settings
-from services.events.walls import ROLE
 from services.plumbing.sql import load
 from tests.events.making import event_id, new_event
 
@@ -59,7 +59,7 @@ async def connection(
     await fill(store, 0, 3)
     for name, arguments in LOOKUPS.items():
         for _ in range(10):
-            await connection.fetch(load("services.events.sql", name), TENANT, *arguments)
+            await connection.fetch(load("services.events.postgres.sql", name), TENANT, *arguments)
     await fill(store, 3, ROWS)
     yield connection
     await connection.close()
@@ -70,7 +70,7 @@ async def test_every_lookup_reads_few_rows(connection: asyncpg.Connection) -> No
     for name, arguments in LOOKUPS.items():
         async with connection.transaction():
             before = await connection.fetchval(_READ) or 0
-            await connection.fetch(load("services.events.sql", name), TENANT, *arguments)
+            await connection.fetch(load("services.events.postgres.sql", name), TENANT, *arguments)
             read[name] = await connection.fetchval(_READ) - before
 
     assert {name: count for name, count in read.items() if count > 20} == {}, json.dumps(read)

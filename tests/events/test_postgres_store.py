@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from services.events.database import Database
 from services.events.domain import NO_REVISION, LogState, PlacedEvent, StoredEvent
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.database import Database
+from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.events.store import Log, WriteResult
 from services.plumbing.database import UnsafeDatabase

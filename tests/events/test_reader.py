@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from services.events.domain import PlacedEvent
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.store import PostgresEventStore
 from services.events.reading.reader import PAGE_BYTES_MAX, Reader, Span
 from services.events.store import Page, PageRequest
 from tests.events.making import new_event

@@ -17,7 +17,7 @@ from services.events.errors import (
     EventIdReused,
     PreconditionFailed,
 )
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.store import PostgresEventStore
 from services.events.reading.reader import Reader, Span
 from services.plumbing.errors import ShuttingDown
 from tests.events.counting import Counts

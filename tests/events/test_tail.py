@@ -11,7 +11,7 @@ from girih.events.v1 import events_pb2 as pb
 from services.events import convert
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.errors import BeyondEnd
-from services.events.postgres_store import PostgresEventStore
+from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
 from services.events.reading.reader import Span
 from services.events.reading.tail import TailLimits, Tails

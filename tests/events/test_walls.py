@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from cli.postgres import DATABASE, USER, EmbeddedPostgres
-from services.events import walls
-from services.events.database import MIGRATIONS, SCHEMA, Database
+from services.events.postgres import walls
+from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
+from services.events.postgres.walls import ROLE, Gaps, find_gaps
 from services.events.settings import Settings
-from services.events.walls import ROLE, Gaps, find_gaps
 from services.plumbing.database import UnsafeDatabase, open_pool
 from services.plumbing.migrations import MigrationRefused, migrate, newest_revision
 from tests.authority import Authority

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
-from services.events import walls
+from services.events.postgres import walls
 from services.events.settings import Settings
 from services.events.store import DatabaseStatus
 from services.plumbing import database
@@ -20,7 +20,7 @@ APPLICATION_NAME = "girih-events"
 LISTENER_NAME = "girih-events-listener"
 """What the connection is called that hears of the appends of other processes."""
 SCHEMA = "events"
-MIGRATIONS = "services.events.sql.migrations"
+MIGRATIONS = "services.events.postgres.sql.migrations"
 
 _CHANNEL = "girih_events_moved"
 _STATUS_TIMEOUT_S = 2.0
@@ -171,4 +171,4 @@ class Database:
 
 
 def _sql(name: str) -> str:
-    return load("services.events.sql", name)
+    return load("services.events.postgres.sql", name)

@@ -85,4 +85,4 @@ async def _problems(connection: RawConnection, name: str, *arguments: object) ->
 
 
 def _sql(name: str) -> str:
-    return load("services.events.sql.walls", name)
+    return load("services.events.postgres.sql.walls", name)

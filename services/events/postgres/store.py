@@ -166,4 +166,4 @@ _PAGES = {
 
 
 def _sql(name: str) -> str:
-    return load("services.events.sql", name)
+    return load("services.events.postgres.sql", name)
