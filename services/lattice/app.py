@@ -11,14 +11,14 @@ import grpc.aio
 from girih.lattice.v1 import lattice_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.lattice.compute import Compute
-from services.lattice.engine import Engine
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.engine import Engine
+from services.lattice.computing.searches import Searches
 from services.lattice.events_journal import EventsJournal, acting_bearer
 from services.lattice.journal import Journal
 from services.lattice.kernels.warm import compile_all
 from services.lattice.lattices import Lattices
 from services.lattice.metrics import ComputationMetrics, StateMetrics
-from services.lattice.searches import Searches
 from services.lattice.servicer import LatticeServicer
 from services.lattice.settings import Settings
 from services.plumbing.channel import open_channel

@@ -10,7 +10,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.lattice import domain
-from services.lattice.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
+from services.lattice.computing.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
 from services.lattice.domain import (
     BLOCKABLE_SITES_MAX,
     Computation,

@@ -15,11 +15,11 @@ from uuid import UUID, uuid4, uuid5
 from weakref import WeakValueDictionary
 
 from services.lattice import domain
-from services.lattice.budget import Budget
 from services.lattice.cache import ByteCache
 from services.lattice.catalogue import Catalogue
+from services.lattice.computing.budget import Budget
+from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec, NewLattice
-from services.lattice.engine import Engine, HeldLattice
 from services.lattice.errors import (
     EventsUnavailable,
     LatticeChanged,

@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.lattice.compute import Compute
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.searches import Searches
 from services.lattice.domain import Computation, Method
 from services.lattice.lattices import Lattices
-from services.lattice.searches import Searches
 
 
 class ComputationMetrics:

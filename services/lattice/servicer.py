@@ -10,8 +10,8 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 
 from services.lattice import convert, domain
+from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.domain import LISTED_SITES_DEFAULT
-from services.lattice.engine import Engine, HeldLattice
 from services.lattice.errors import PlanMissing
 from services.lattice.lattices import Lattices
 from services.plumbing import correlation

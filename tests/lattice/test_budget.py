@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from services.lattice.budget import Budget
+from services.lattice.computing.budget import Budget
 
 
 class Borrowers:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from services.lattice.compute import Compute, Stop
+from services.lattice.computing.compute import Compute, Stop
 from services.lattice.errors import ComputeBusy
 from services.plumbing.correlation import Call, bind
 

@@ -8,7 +8,7 @@ import pytest
 from girih.lattice.v1 import lattice_pb2 as pb
 
 from services.lattice import convert
-from services.lattice.answers import Path, _message_bytes
+from services.lattice.computing.answers import Path, _message_bytes
 from services.lattice.journal import DamagedRecord, LatticeCreated
 from tests.lattice.worlds import blocked_spec, geometry
 

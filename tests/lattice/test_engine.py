@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.lattice.answers import Path
-from services.lattice.compute import Compute
+from services.lattice.computing.answers import Path
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.domain import (
     DistanceQuery,
     Lattice,
@@ -24,7 +25,6 @@ from services.lattice.domain import (
     Region,
     Site,
 )
-from services.lattice.engine import Engine, HeldLattice
 from services.lattice.errors import AnswerTooLarge, ComputeBusy, PartNotTaken
 from services.lattice.geometry import Geometry
 from services.lattice.journal import LatticeCreated

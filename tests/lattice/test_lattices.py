@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.lattice.compute import Compute
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.engine import Engine
 from services.lattice.domain import LatticeSpec, NewLattice
-from services.lattice.engine import Engine
 from services.lattice.errors import (
     EventsUnavailable,
     LatticeChanged,

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from services.lattice.catalogue import _Shelf
-from services.lattice.compute import Compute
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.engine import HeldLattice
 from services.lattice.domain import LatticeSpec
-from services.lattice.engine import HeldLattice
 from services.lattice.geometry import Geometry
 from services.lattice.journal import LatticeCreated, Recorded
 from services.lattice.lattices import Lattices

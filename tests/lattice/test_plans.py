@@ -8,9 +8,9 @@ from uuid import uuid4
 import grpc.aio
 import pytest
 
-from services.lattice.compute import Compute
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.domain import NewLattice
-from services.lattice.engine import Engine, HeldLattice
 from services.lattice.errors import (
     EventsUnavailable,
     LatticesChanged,

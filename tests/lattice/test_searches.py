@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.lattice.engine import grid_of
+from services.lattice.computing.engine import grid_of
+from services.lattice.computing.searches import Searches
 from services.lattice.kernels.grid import Grid
-from services.lattice.searches import Searches
 from tests.lattice.worlds import blocked_spec, geometry
 
 

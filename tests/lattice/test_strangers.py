@@ -13,7 +13,7 @@ from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from structlog.testing import capture_logs
 
-from services.lattice.compute import Compute
+from services.lattice.computing.compute import Compute
 from services.lattice.domain import NewLattice
 from services.lattice.errors import LatticeNotFound, RequestIdReused
 from services.lattice.events_journal import EventsJournal

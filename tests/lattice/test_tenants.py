@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from girih.lattice.v1 import lattice_pb2 as pb
 
-from services.lattice.compute import Compute
-from services.lattice.engine import Engine, HeldLattice
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.events_journal import acting_bearer
 from services.lattice.journal import Reading
 from services.plumbing import correlation

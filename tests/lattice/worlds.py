@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.lattice.compute import Compute
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.engine import Engine
+from services.lattice.computing.searches import Searches
 from services.lattice.domain import Computation, LatticeSpec, NewLattice
-from services.lattice.engine import Engine
 from services.lattice.geometry import Geometry
 from services.lattice.journal import Journal
 from services.lattice.lattices import Lattices
-from services.lattice.searches import Searches
 from services.plumbing.identity import PlanLimits
 
 TENANT = "tenant-a"

@@ -15,9 +15,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice import answers
-from services.lattice.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
-from services.lattice.compute import Compute, Stop
+from services.lattice.computing import answers
+from services.lattice.computing.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
+from services.lattice.computing.compute import Compute, Stop
+from services.lattice.computing.searches import Searches
 from services.lattice.domain import (
     Computation,
     DistanceQuery,
@@ -33,7 +34,6 @@ from services.lattice.kernels.counting import bytes_to_count, count_edges, count
 from services.lattice.kernels.grid import Grid, prepare
 from services.lattice.kernels.searches import Path as FoundPath
 from services.lattice.kernels.searches import Search, bytes_to_search
-from services.lattice.searches import Searches
 
 _PART_NS = 50_000_000
 _PART_BYTES = 1 << 20

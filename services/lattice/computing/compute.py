@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.budget import Budget
+from services.lattice.computing.budget import Budget
 from services.lattice.errors import ComputeBusy
 from services.plumbing import correlation
 
