@@ -14,13 +14,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import Engine
 from services.lattice.computing.searches import Searches
-from services.lattice.events_journal import EventsJournal, acting_bearer
-from services.lattice.journal import Journal
 from services.lattice.kernels.warm import compile_all
-from services.lattice.lattices import Lattices
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.servicer import LatticeServicer
 from services.lattice.settings import Settings
+from services.lattice.state.events_journal import EventsJournal, acting_bearer
+from services.lattice.state.journal import Journal
+from services.lattice.state.lattices import Lattices
 from services.plumbing.channel import open_channel
 from services.plumbing.identity import LATTICE
 from services.plumbing.keys import SigningKeyFile

@@ -23,7 +23,7 @@ from services.lattice.domain import (
     bitmap_bytes,
 )
 from services.lattice.geometry import Geometry
-from services.lattice.journal import DamagedRecord, LatticeCreated, LatticeDeleted
+from services.lattice.state.journal import DamagedRecord, LatticeCreated, LatticeDeleted
 from services.plumbing.errors import InvalidInput
 
 _DIGEST_BYTES = 32

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.searches import Searches
 from services.lattice.domain import Computation, Method
-from services.lattice.lattices import Lattices
+from services.lattice.state.lattices import Lattices
 
 
 class ComputationMetrics:

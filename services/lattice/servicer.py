@@ -13,7 +13,7 @@ from services.lattice import convert, domain
 from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.domain import LISTED_SITES_DEFAULT
 from services.lattice.errors import PlanMissing
-from services.lattice.lattices import Lattices
+from services.lattice.state.lattices import Lattices
 from services.plumbing import correlation
 from services.plumbing.identity import PlanLimits
 

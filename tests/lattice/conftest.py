@@ -10,7 +10,7 @@ import pytest
 
 from cli.postgres import DATABASE, EmbeddedPostgres
 from services.lattice.compiler import configure_compiler
-from services.lattice.events_journal import acting_bearer
+from services.lattice.state.events_journal import acting_bearer
 from services.plumbing import correlation
 from services.plumbing.channel import open_channel
 from services.plumbing.identity import LATTICE

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from services.lattice.errors import EventsUnavailable
-from services.lattice.journal import (
+from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
     Happening,

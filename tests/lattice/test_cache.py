@@ -1,6 +1,6 @@
 """The cache keeps to its bytes and drops what was used longest ago."""
 
-from services.lattice.cache import ByteCache
+from services.lattice.state.cache import ByteCache
 
 
 def test_what_was_used_longest_ago_leaves_first() -> None:

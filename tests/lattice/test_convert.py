@@ -9,7 +9,7 @@ from girih.lattice.v1 import lattice_pb2 as pb
 
 from services.lattice import convert
 from services.lattice.computing.answers import Path, _message_bytes
-from services.lattice.journal import DamagedRecord, LatticeCreated
+from services.lattice.state.journal import DamagedRecord, LatticeCreated
 from tests.lattice.worlds import blocked_spec, geometry
 
 LATTICE_ID = "00000000-0000-7000-8000-000000000000"

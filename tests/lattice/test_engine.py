@@ -27,7 +27,7 @@ from services.lattice.domain import (
 )
 from services.lattice.errors import AnswerTooLarge, ComputeBusy, PartNotTaken
 from services.lattice.geometry import Geometry
-from services.lattice.journal import LatticeCreated
+from services.lattice.state.journal import LatticeCreated
 from tests.lattice.worlds import blocked_spec, engine_on, geometry, spec
 
 

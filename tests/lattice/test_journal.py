@@ -11,9 +11,9 @@ from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from services.lattice.domain import LatticeSpec
-from services.lattice.events_journal import EventsJournal
 from services.lattice.geometry import Geometry
-from services.lattice.journal import (
+from services.lattice.state.events_journal import EventsJournal
+from services.lattice.state.journal import (
     DamagedRecord,
     Journal,
     LatticeCreated,

@@ -15,8 +15,8 @@ from services.lattice.errors import (
     LatticeNotFound,
     RequestIdReused,
 )
-from services.lattice.journal import Recorded
-from services.lattice.lattices import Lattices
+from services.lattice.state.journal import Recorded
+from services.lattice.state.lattices import Lattices
 from services.plumbing.errors import InvalidInput
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import (

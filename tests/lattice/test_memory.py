@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from services.lattice.catalogue import _Shelf
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import HeldLattice
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
-from services.lattice.journal import LatticeCreated, Recorded
-from services.lattice.lattices import Lattices
+from services.lattice.state.catalogue import _Shelf
+from services.lattice.state.journal import LatticeCreated, Recorded
+from services.lattice.state.lattices import Lattices
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import TENANT, engine_on, lattices_on
 

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from services.lattice.computing.compute import Compute
 from services.lattice.domain import NewLattice
 from services.lattice.errors import LatticeNotFound, RequestIdReused
-from services.lattice.events_journal import EventsJournal
-from services.lattice.lattices import _REQUESTS, Lattices
+from services.lattice.state.events_journal import EventsJournal
+from services.lattice.state.lattices import _REQUESTS, Lattices
 from tests.lattice.worlds import UNBOUNDED, blocked_spec, engine_on, geometry, lattices_on, spec
 
 LATTICE_ID = "00000000-0000-7000-8000-000000000000"

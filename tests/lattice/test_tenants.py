@@ -14,8 +14,8 @@ from girih.lattice.v1 import lattice_pb2 as pb
 
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import Engine, HeldLattice
-from services.lattice.events_journal import acting_bearer
-from services.lattice.journal import Reading
+from services.lattice.state.events_journal import acting_bearer
+from services.lattice.state.journal import Reading
 from services.plumbing import correlation
 from services.plumbing.channel import Bearer
 from services.plumbing.correlation import Call

@@ -9,8 +9,8 @@ from services.lattice.computing.engine import Engine
 from services.lattice.computing.searches import Searches
 from services.lattice.domain import Computation, LatticeSpec, NewLattice
 from services.lattice.geometry import Geometry
-from services.lattice.journal import Journal
-from services.lattice.lattices import Lattices
+from services.lattice.state.journal import Journal
+from services.lattice.state.lattices import Lattices
 from services.plumbing.identity import PlanLimits
 
 TENANT = "tenant-a"

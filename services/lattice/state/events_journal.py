@@ -25,7 +25,7 @@ from google.protobuf import json_format
 
 from services.lattice import convert
 from services.lattice.errors import EventsUnavailable
-from services.lattice.journal import (
+from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
     DamagedRecord,

@@ -15,8 +15,6 @@ from uuid import UUID, uuid4, uuid5
 from weakref import WeakValueDictionary
 
 from services.lattice import domain
-from services.lattice.cache import ByteCache
-from services.lattice.catalogue import Catalogue
 from services.lattice.computing.budget import Budget
 from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec, NewLattice
@@ -28,7 +26,9 @@ from services.lattice.errors import (
     PlanLimit,
     RequestIdReused,
 )
-from services.lattice.journal import (
+from services.lattice.state.cache import ByteCache
+from services.lattice.state.catalogue import Catalogue
+from services.lattice.state.journal import (
     CatalogueChanged,
     Journal,
     LatticeCreated,

@@ -10,10 +10,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from services.lattice.cache import ByteCache
 from services.lattice.domain import Lattice
 from services.lattice.errors import EventsUnavailable
-from services.lattice.journal import Journal, LatticeCreated, LatticeDeleted, Recorded
+from services.lattice.state.cache import ByteCache
+from services.lattice.state.journal import Journal, LatticeCreated, LatticeDeleted, Recorded
 from services.plumbing.errors import InvalidInput
 
 _SHARES = 4
