@@ -38,9 +38,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bench.serving import run
-from services.plumbing.identity import GATEWAY
-from services.plumbing.keys import TrustedKeys
-from services.plumbing.tokens import TokenRefused, Verifier
+from services.plumbing.auth.identity import GATEWAY
+from services.plumbing.auth.keys import TrustedKeys
+from services.plumbing.auth.tokens import TokenRefused, Verifier
 from tests.processes import (
     Caller,
     Process,

@@ -10,8 +10,14 @@ from pathlib import Path
 
 from cli import exit_codes
 from cli.failure import Failed
-from services.plumbing.identity import GATEWAY, LATTICE
-from services.plumbing.keys import SigningKey, WrongKey, read_jwks, write_atomically, write_jwks
+from services.plumbing.auth.identity import GATEWAY, LATTICE
+from services.plumbing.auth.keys import (
+    SigningKey,
+    WrongKey,
+    read_jwks,
+    write_atomically,
+    write_jwks,
+)
 
 _SECRET_BYTES = 32
 

@@ -82,9 +82,9 @@ def _operator(data_dir: Path) -> "Tokens":
     from cli.failure import Failed
     from cli.keyfiles import KeyFiles, explained
     from cli.session import GivenToken
-    from services.plumbing.identity import GATEWAY
-    from services.plumbing.keys import SigningKeyFile
-    from services.plumbing.tokens import Issuer
+    from services.plumbing.auth.identity import GATEWAY
+    from services.plumbing.auth.keys import SigningKeyFile
+    from services.plumbing.auth.tokens import Issuer
 
     path = KeyFiles.of(data_dir, os.environ).private[GATEWAY]
     if not path.exists():

@@ -23,13 +23,13 @@ from gateway.http.caller import Proxies, trusted_networks
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from gateway.settings import Settings
+from services.plumbing.auth.identity import GATEWAY, OPS_READ
+from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
+from services.plumbing.auth.tokens import Issuer, Verifier
 from services.plumbing.channel import Bearer, open_channel
-from services.plumbing.identity import GATEWAY, OPS_READ
-from services.plumbing.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import channel_credentials
-from services.plumbing.tokens import Issuer, Verifier
 
 ACCOUNT_SERVICE = "girih.accounts.v1.AccountService"
 

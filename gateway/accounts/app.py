@@ -26,8 +26,8 @@ from gateway.accounts.settings import AccountSettings, read_refresh_secret
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
 from gateway.metering.usage import Usage
+from services.plumbing.auth.tokens import Issuer
 from services.plumbing.tasks import OwnedTasks
-from services.plumbing.tokens import Issuer
 from services.plumbing.watched import Watched
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from gateway.accounts.callers import key_subject, user_subject
 from gateway.accounts.roles import SCOPES, Role
 from gateway.accounts.tenants import Key, Tenant
-from services.plumbing.tokens import Issuer
+from services.plumbing.auth.tokens import Issuer
 
 KEY_ROLE: Final = "key"
 """What stands for the role in the tokens of keys, which have none."""

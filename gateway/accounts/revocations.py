@@ -25,8 +25,8 @@ from gateway.accounts.happenings import (
 from gateway.accounts.journal import FollowingEnded, Journal
 from gateway.accounts.own_calls import EventsRefused
 from gateway.accounts.ports import Clock
+from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.logging import get_logger
-from services.plumbing.tokens import LIFETIME_S_MAX
 
 MEMORY_S: Final = LIFETIME_S_MAX + 60
 """How long an ending is remembered: no access token lives longer."""

@@ -15,7 +15,7 @@ from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
 from gateway.metering.usage import Usage
-from services.plumbing.identity import Principal
+from services.plumbing.auth.identity import Principal
 
 
 class AccountsServicer:

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
+from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.errors import CannotRun
 from services.plumbing.settings import ProcessSettings, SigningKeyPath
-from services.plumbing.tokens import LIFETIME_S_MAX
 
 _DAY_S: Final = 24 * 3_600
 

@@ -17,9 +17,9 @@ from gateway.http import errors
 from gateway.http.caller import Proxies, enter_address
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Exchange
+from services.plumbing.auth.identity import PUBLIC, Principal, TokenRequired, authorize
+from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier
 from services.plumbing.errors import ServiceError, Unavailable
-from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
-from services.plumbing.tokens import TokenInvalid, TokenRefused, Verifier
 
 AUTHORIZATION: Final = b"authorization"
 

@@ -16,9 +16,10 @@ from gateway.http.errors import HttpError
 from gateway.http.exchange import Exchange
 from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
-from services.plumbing import correlation, tokens
-from services.plumbing.identity import Principal
-from services.plumbing.tokens import TokenInvalid
+from services.plumbing import correlation
+from services.plumbing.auth import tokens
+from services.plumbing.auth.identity import Principal
+from services.plumbing.auth.tokens import TokenInvalid
 
 K = TypeVar("K")
 

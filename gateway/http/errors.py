@@ -14,9 +14,9 @@ from google.rpc import status_pb2
 
 from gateway.transcoding.refusal import Refused
 from services.plumbing import grpc_errors
+from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.errors import InvalidInput, Scalar, ServiceError
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
-from services.plumbing.identity import GATEWAY
 
 HTTP_STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,  # never retry unchanged

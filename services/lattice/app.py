@@ -21,15 +21,15 @@ from services.lattice.settings import Settings
 from services.lattice.state.events_journal import EventsJournal, acting_bearer
 from services.lattice.state.journal import Journal
 from services.lattice.state.lattices import Lattices
+from services.plumbing.auth.identity import LATTICE
+from services.plumbing.auth.keys import SigningKeyFile
+from services.plumbing.auth.tokens import Issuer
 from services.plumbing.channel import open_channel
-from services.plumbing.identity import LATTICE
-from services.plumbing.keys import SigningKeyFile
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server
 from services.plumbing.ops import add_metrics_service
 from services.plumbing.server import Server, add_service, build_server, serve
 from services.plumbing.tls import channel_credentials
-from services.plumbing.tokens import Issuer
 
 DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]

@@ -18,6 +18,8 @@ import grpc
 import grpc.aio
 
 from services.plumbing import correlation, grpc_errors
+from services.plumbing.auth.identity import PUBLIC, Principal, authorize
+from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier, expired
 from services.plumbing.correlation import (
     CAUSATION_KEY,
     CORRELATION_KEY,
@@ -35,10 +37,8 @@ from services.plumbing.errors import (
     ShuttingDown,
     Unauthenticated,
 )
-from services.plumbing.identity import PUBLIC, Principal, authorize
 from services.plumbing.logging import get_logger, write_line
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics
-from services.plumbing.tokens import TokenInvalid, TokenRefused, Verifier, expired
 
 Context = grpc.aio.ServicerContext[Any, Any]
 RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the type checker only

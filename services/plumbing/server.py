@@ -21,6 +21,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from services.plumbing import contract
+from services.plumbing.auth.identity import PUBLIC, SCOPES, SIGNED_IN
+from services.plumbing.auth.keys import TrustedKeys
+from services.plumbing.auth.tokens import Verifier
 from services.plumbing.chain import (
     Chain,
     Context,
@@ -33,14 +36,11 @@ from services.plumbing.chain import (
 from services.plumbing.errors import CannotRun, InvalidInput, Unimplemented
 from services.plumbing.grpc_errors import DetailsOf, no_details
 from services.plumbing.health import Health, HealthServicer
-from services.plumbing.identity import PUBLIC, SCOPES, SIGNED_IN
-from services.plumbing.keys import TrustedKeys
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import ServerFiles, server_credentials
-from services.plumbing.tokens import Verifier
 
 ScopeOf = Callable[[MethodDescriptor], str]
 

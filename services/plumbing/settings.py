@@ -23,8 +23,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from services.plumbing.auth.keys import SigningKey, read_trusted
 from services.plumbing.errors import CannotRun
-from services.plumbing.keys import SigningKey, read_trusted
 from services.plumbing.tls import read_certificates, read_key
 
 EX_CONFIG = 78

@@ -33,6 +33,9 @@ from gateway.http.server import listen, running
 from gateway.settings import Settings
 from services.plumbing import correlation, grpc_errors
 from services.plumbing import server as plumbing_server
+from services.plumbing.auth.identity import GATEWAY, OPS_READ, Principal
+from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
+from services.plumbing.auth.tokens import Issuer, Verifier
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
@@ -46,11 +49,8 @@ from services.plumbing.errors import (
     Unauthenticated,
     Unavailable,
 )
-from services.plumbing.identity import GATEWAY, OPS_READ, Principal
-from services.plumbing.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
-from services.plumbing.tokens import Issuer, Verifier
 from tests.authority import Authority
 
 HERE = Path(__file__).parent

@@ -9,10 +9,10 @@ import grpc.aio
 import pytest
 
 from services.plumbing import correlation
+from services.plumbing.auth.identity import GATEWAY, OPS_READ, PUBLIC, SIGNED_IN
 from services.plumbing.channel import open_channel
 from services.plumbing.correlation import Call
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
-from services.plumbing.identity import GATEWAY, OPS_READ, PUBLIC, SIGNED_IN
 from services.plumbing.ops import add_metrics_service
 from services.plumbing.settings import ServerSettings
 from tests.authority import USER, Authority

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from services.plumbing import keys
-from services.plumbing.identity import GATEWAY, LATTICE
-from services.plumbing.jose import to_base64url
-from services.plumbing.keys import (
+from services.plumbing.auth import keys
+from services.plumbing.auth.identity import GATEWAY, LATTICE
+from services.plumbing.auth.jose import to_base64url
+from services.plumbing.auth.keys import (
     SigningKey,
     SigningKeyFile,
     TrustedKeys,
@@ -29,7 +29,7 @@ from services.plumbing.keys import (
     write_atomically,
     write_jwks,
 )
-from services.plumbing.tokens import LIFETIME_S_MAX, Issuer, Verifier
+from services.plumbing.auth.tokens import LIFETIME_S_MAX, Issuer, Verifier
 from tests.authority import UNLIMITED, USER, Authority
 from tests.plumbing.conftest import Log, until
 

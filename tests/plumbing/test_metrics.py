@@ -10,8 +10,8 @@ from girih.ops.v1 import ops_pb2 as pb
 from girih.ops.v1 import ops_pb2_grpc
 from prometheus_client import Counter, Gauge
 
+from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.grpc_errors import from_rpc_error
-from services.plumbing.identity import GATEWAY
 from services.plumbing.metrics import (
     GrpcMetrics,
     MetricsPortTaken,

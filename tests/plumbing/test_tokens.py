@@ -13,10 +13,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.plumbing.identity import EVENTS, GATEWAY, LATTICE, SCOPES, PlanLimits, Principal
-from services.plumbing.jose import from_base64url, json_object, to_base64url
-from services.plumbing.keys import SigningKey, SigningKeyFile, TrustedKeys
-from services.plumbing.tokens import (
+from services.plumbing.auth.identity import EVENTS, GATEWAY, LATTICE, SCOPES, PlanLimits, Principal
+from services.plumbing.auth.jose import from_base64url, json_object, to_base64url
+from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
+from services.plumbing.auth.tokens import (
     ACCESS,
     SERVICE,
     TOKEN_BYTES_MAX,
@@ -546,7 +546,7 @@ async def test_a_key_that_is_added_leaves_tokens_believed(own: Authority) -> Non
 def test_what_is_remembered_of_tokens_is_bounded(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.plumbing.tokens._VERIFIED_MAX", 3)
+    monkeypatch.setattr("services.plumbing.auth.tokens._VERIFIED_MAX", 3)
     verifier = verifier_at(authority, time.time())
     tokens = [authority.token() for _ in range(5)]
 

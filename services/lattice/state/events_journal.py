@@ -37,11 +37,11 @@ from services.lattice.state.journal import (
     StreamChanged,
 )
 from services.plumbing import correlation
+from services.plumbing.auth.identity import EVENTS
+from services.plumbing.auth.tokens import Issuer
 from services.plumbing.channel import Bearer
 from services.plumbing.grpc_errors import RemoteError, from_rpc_error
-from services.plumbing.identity import EVENTS
 from services.plumbing.logging import get_logger
-from services.plumbing.tokens import Issuer
 
 A = TypeVar("A")
 R = TypeVar("R")

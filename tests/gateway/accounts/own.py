@@ -10,10 +10,10 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from gateway.accounts.own_calls import as_gateway, own_bearer
+from services.plumbing.auth.identity import GATEWAY
+from services.plumbing.auth.keys import SigningKeyFile
+from services.plumbing.auth.tokens import Issuer
 from services.plumbing.channel import open_channel
-from services.plumbing.identity import GATEWAY
-from services.plumbing.keys import SigningKeyFile
-from services.plumbing.tokens import Issuer
 from tests.authority import Authority
 
 

@@ -25,13 +25,13 @@ from gateway.audit.security_log import STREAM, TYPE_PREFIX, SecurityLog, Securit
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from services.plumbing import correlation
+from services.plumbing.auth.identity import GATEWAY, Principal, authorize
+from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
+from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.channel import open_channel
 from services.plumbing.contract import scope_of
 from services.plumbing.correlation import Call
-from services.plumbing.identity import GATEWAY, Principal, authorize
-from services.plumbing.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.tasks import OwnedTasks
-from services.plumbing.tokens import Issuer, TokenInvalid, Verifier
 from tests.authority import Authority
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AccountService"]

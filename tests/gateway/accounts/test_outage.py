@@ -7,7 +7,7 @@ import pytest
 from girih.accounts.v1 import accounts_pb2 as pb
 
 from gateway.accounts.errors import EventsUnavailable
-from services.plumbing.tokens import TokenInvalid
+from services.plumbing.auth.tokens import TokenInvalid
 from tests.events.serving import eventually
 from tests.gateway.accounts.replicas import Replica, fresh_email
 from tests.processes import Process

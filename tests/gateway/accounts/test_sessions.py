@@ -7,8 +7,8 @@ import pytest
 from girih.accounts.v1 import accounts_pb2 as pb
 
 from gateway.accounts.errors import CredentialsInvalid, EmailTaken, LastOwner, RefreshTokenInvalid
+from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import InvalidInput
-from services.plumbing.tokens import TokenInvalid
 from tests.authority import Authority
 from tests.events.serving import eventually
 from tests.gateway.accounts.replicas import PASSWORD, Replica, fresh_email, security_events

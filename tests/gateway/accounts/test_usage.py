@@ -15,7 +15,7 @@ from gateway.accounts.own_calls import as_gateway
 from gateway.http.errors import from_service_error
 from gateway.metering.usage import QuotaExceeded, Usage, UsageMetrics
 from gateway.metering.usage_log import TENANT, Counted, Month, UsageLog
-from services.plumbing.identity import PlanLimits, Principal
+from services.plumbing.auth.identity import PlanLimits, Principal
 from tests.authority import Authority
 from tests.gateway.accounts.own import own_channel, recorded
 from tests.gateway.counting import Clock

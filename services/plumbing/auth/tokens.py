@@ -17,9 +17,7 @@ from typing import Any, Final, Protocol
 from jwt import InvalidTokenError
 from jwt.api_jws import PyJWS
 
-from services.plumbing.correlation import well_formed_tenant
-from services.plumbing.errors import Unauthenticated
-from services.plumbing.identity import (
+from services.plumbing.auth.identity import (
     EVENTS,
     GATEWAY,
     LATTICE,
@@ -28,8 +26,10 @@ from services.plumbing.identity import (
     PlanLimits,
     Principal,
 )
-from services.plumbing.jose import from_base64url, json_object
-from services.plumbing.keys import SigningKey, TrustedKey, TrustedKeys
+from services.plumbing.auth.jose import from_base64url, json_object
+from services.plumbing.auth.keys import SigningKey, TrustedKey, TrustedKeys
+from services.plumbing.correlation import well_formed_tenant
+from services.plumbing.errors import Unauthenticated
 
 ACCESS: Final = "at+jwt"
 """The type of a token that a user or a key calls with."""
