@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from cli.failure import Failed
-from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 
 _BACKOFF_MIN_S = 0.05
 _BACKOFF_MAX_S = 2.0

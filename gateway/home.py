@@ -26,7 +26,7 @@ from gateway.settings import Settings
 from services.plumbing.auth.identity import GATEWAY, OPS_READ
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
-from services.plumbing.channel import Bearer, open_channel
+from services.plumbing.grpc.channel import Bearer, open_channel
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import channel_credentials

@@ -14,7 +14,7 @@ from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 
 from services.plumbing.auth.identity import ScopeMissing
 from services.plumbing.errors import Unavailable
-from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.grpc.errors import from_rpc_error
 
 R = TypeVar("R")
 

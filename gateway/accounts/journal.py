@@ -26,7 +26,7 @@ from gateway.accounts.happenings import (
 from gateway.accounts.own_calls import AWAY, EventsRefused
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
-from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.plumbing.logging import get_logger
 
 TENANT: Final = "girih-accounts"

@@ -14,9 +14,9 @@ from gateway.accounts.errors import EventsUnavailable
 from services.plumbing import correlation
 from services.plumbing.auth.identity import EVENTS
 from services.plumbing.auth.tokens import Issuer
-from services.plumbing.channel import Bearer
 from services.plumbing.correlation import Call
-from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.grpc.channel import Bearer
+from services.plumbing.grpc.errors import from_rpc_error
 
 SCOPES: Final = frozenset({"events.append", "events.read"})
 

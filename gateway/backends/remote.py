@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from gateway.contract.descriptors import Contract, ContractError, http_rules, message_class
 from gateway.settings import Settings
 from services.plumbing import correlation
-from services.plumbing.channel import open_channel
+from services.plumbing.grpc.channel import open_channel
 from services.plumbing.tls import channel_credentials
 
 

@@ -13,10 +13,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 
 from gateway.transcoding.refusal import Refused
-from services.plumbing import grpc_errors
 from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.errors import InvalidInput, Scalar, ServiceError
-from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 
 HTTP_STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,  # never retry unchanged

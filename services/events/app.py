@@ -17,9 +17,9 @@ from services.events.reading.tail import TailLimits, Tails
 from services.events.reading.wakeups import Wakeups
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
+from services.plumbing.grpc.ops import add_metrics_service
+from services.plumbing.grpc.server import Server, add_service, build_server, serve
 from services.plumbing.metrics import metrics_server
-from services.plumbing.ops import add_metrics_service
-from services.plumbing.server import Server, add_service, build_server, serve
 
 DOMAIN = "events.girih"
 SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]

@@ -17,9 +17,9 @@ from services.events.domain import NewEvent, PlacedEvent, Placement, Preconditio
 from services.events.errors import PreconditionFailed
 from services.events.reading.reader import Span
 from services.events.store import DatabaseStatus, StreamEnds
-from services.plumbing import grpc_errors
 from services.plumbing.correlation import Call
 from services.plumbing.errors import ServiceError, Violations
+from services.plumbing.grpc import errors as grpc_errors
 
 AnyAppendRequest = pb.AppendRequest | pb.AppendStreamRequest
 

@@ -25,8 +25,8 @@ from gateway.accounts.errors import RefreshTokenInvalid
 from gateway.accounts.happenings import Recorded
 from gateway.accounts.journal import Change, Journal
 from services.plumbing.auth.tokens import TokenInvalid
-from services.plumbing.channel import open_channel
 from services.plumbing.errors import Conflict, ResourceExhausted, ServiceError, Unavailable
+from services.plumbing.grpc.channel import open_channel
 from tests.authority import Authority
 from tests.gateway.accounts.replicas import Clock, Replica, open_replica, security_events
 from tests.processes import ending, events_process, own_postgres

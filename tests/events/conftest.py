@@ -13,9 +13,9 @@ from services.events.app import built
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
-from services.plumbing.channel import open_channel
+from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.server import running
 from services.plumbing.migrations import migrate
-from services.plumbing.server import running
 from tests.authority import Authority
 from tests.events.serving import development, opened, until_serving
 

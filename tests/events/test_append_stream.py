@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from services.events.appending import pipeline
 from services.events.appending.pipeline import REQUEST_COUNT_MAX, Pipeline
 from services.plumbing.errors import ShuttingDown
-from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.grpc.errors import from_rpc_error
 from tests.events.making import message
 
 T = TypeVar("T")

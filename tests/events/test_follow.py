@@ -18,9 +18,9 @@ from cli.postgres import EmbeddedPostgres
 from services.events.app import built
 from services.events.postgres.database import LISTENER_NAME
 from services.events.settings import Settings
-from services.plumbing.channel import open_channel
-from services.plumbing.grpc_errors import from_rpc_error
-from services.plumbing.server import Server, running
+from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.grpc.server import Server, running
 from tests.authority import Authority
 from tests.events.following import Follower, following
 from tests.events.making import append_of, message

@@ -13,8 +13,8 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from cli.postgres import EmbeddedPostgres
 from services.events.app import built
 from services.events.settings import Settings
-from services.plumbing.channel import open_channel
-from services.plumbing.server import running
+from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.server import running
 from tests.authority import Authority
 from tests.events.making import append_of
 from tests.events.serving import development, eventually, is_serving, until_serving

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from services.events import domain
-from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.grpc.errors import from_rpc_error
 from tests.authority import USER, Authority
 from tests.events.making import append_of, message
 from tests.events.serving import is_serving

@@ -31,8 +31,7 @@ from gateway.http.caller import Proxies, trusted_networks
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.server import listen, running
 from gateway.settings import Settings
-from services.plumbing import correlation, grpc_errors
-from services.plumbing import server as plumbing_server
+from services.plumbing import correlation
 from services.plumbing.auth.identity import GATEWAY, OPS_READ, Principal
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
@@ -49,6 +48,8 @@ from services.plumbing.errors import (
     Unauthenticated,
     Unavailable,
 )
+from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.grpc import server as plumbing_server
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
 from tests.authority import Authority

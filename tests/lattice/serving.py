@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.lattice.app import built
 from services.lattice.settings import Settings
-from services.plumbing.grpc_errors import RemoteError, from_rpc_error
-from services.plumbing.server import running
+from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from services.plumbing.grpc.server import running
 from tests.authority import Authority
 
 ABSENT = "00000000-0000-7000-8000-000000000000"

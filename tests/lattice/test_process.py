@@ -18,9 +18,9 @@ from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
 
 from services.lattice.app import SERVICE, built
 from services.lattice.settings import Settings
-from services.plumbing.channel import open_channel
-from services.plumbing.health import SERVING
-from services.plumbing.server import Server, running
+from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.health import SERVING
+from services.plumbing.grpc.server import Server, running
 from services.plumbing.settings import WrongSettings
 from services.plumbing.tls import channel_credentials
 from tests.authority import Authority

@@ -15,7 +15,7 @@ from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as pb
 
-from services.plumbing.grpc_errors import RemoteError
+from services.plumbing.grpc.errors import RemoteError
 from tests.authority import Authority
 from tests.lattice.serving import ABSENT, Client, refusal, replica, site, until
 from tests.processes import Process, free_port

@@ -20,8 +20,8 @@ from services.plumbing import correlation
 from services.plumbing.auth.identity import EVENTS, GATEWAY, LATTICE, Principal
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
-from services.plumbing.channel import Bearer
 from services.plumbing.correlation import Call
+from services.plumbing.grpc.channel import Bearer
 from tests.authority import USER, Authority
 from tests.lattice.callers import call_of
 from tests.lattice.memory_journal import MemoryJournal

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from services.plumbing import logging
-from services.plumbing.server import Server, build_server, running
+from services.plumbing.grpc.server import Server, build_server, running
 from services.plumbing.settings import ServerSettings
 from tests.authority import Authority
 from tests.plumbing.knots import DOMAIN, SERVICE, KnotClient, Knots

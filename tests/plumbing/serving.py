@@ -5,8 +5,8 @@ import os
 
 from pydantic_settings import SettingsConfigDict
 
+from services.plumbing.grpc.server import add_service, build_server, serve
 from services.plumbing.process import run_process
-from services.plumbing.server import add_service, build_server, serve
 from services.plumbing.settings import ServerSettings
 from tests.plumbing.knots import DOMAIN, SERVICE, Knots
 

@@ -10,8 +10,10 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.plumbing import chain, correlation, grpc_errors
-from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing import correlation
+from services.plumbing.grpc import chain
+from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.settings import ServerSettings
 from tests.authority import USER
 from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until

@@ -9,8 +9,8 @@ import grpc.aio
 import pytest
 
 from services.plumbing import correlation
-from services.plumbing.channel import open_channel
 from services.plumbing.correlation import Call
+from services.plumbing.grpc.channel import open_channel
 from tests.authority import Authority
 from tests.plumbing.conftest import Log, Served
 from tests.plumbing.knots import DOMAIN, KINDS, KnotClient

@@ -7,7 +7,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from services.plumbing import errors
 from services.plumbing.errors import FieldViolation, InvalidInput, ServiceError, Violations
-from services.plumbing.grpc_errors import STATUS_CODES, from_rpc_error, status_code, to_status
+from services.plumbing.grpc.errors import STATUS_CODES, from_rpc_error, status_code, to_status
 from services.plumbing.settings import ServerSettings
 from tests.plumbing.conftest import Log, serving
 from tests.plumbing.knots import Knots

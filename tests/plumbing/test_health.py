@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.plumbing.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
+from services.plumbing.grpc.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
 from services.plumbing.tasks import OwnedTasks
 from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until
 from tests.plumbing.knots import SERVICE, Knots

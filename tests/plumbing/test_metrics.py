@@ -11,7 +11,9 @@ from girih.ops.v1 import ops_pb2_grpc
 from prometheus_client import Counter, Gauge
 
 from services.plumbing.auth.identity import GATEWAY
-from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.grpc.ops import MetricsServicer, add_metrics_service
+from services.plumbing.grpc.server import build_server, running
 from services.plumbing.metrics import (
     GrpcMetrics,
     MetricsPortTaken,
@@ -19,8 +21,6 @@ from services.plumbing.metrics import (
     metrics_server,
     new_registry,
 )
-from services.plumbing.ops import MetricsServicer, add_metrics_service
-from services.plumbing.server import build_server, running
 from services.plumbing.settings import ServerSettings
 from tests.authority import Authority
 from tests.plumbing.conftest import Log, MakeSettings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.plumbing import channel, server
+from services.plumbing.grpc import channel, server
 from services.plumbing.settings import ServerSettings
 
 CORE_SPEC = find_spec("grpc._cython.cygrpc")

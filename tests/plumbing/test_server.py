@@ -13,8 +13,8 @@ import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from services.plumbing.grpc_errors import from_rpc_error
-from services.plumbing.server import (
+from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.grpc.server import (
     MissingRpc,
     MissingScope,
     PortTaken,

@@ -15,9 +15,9 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.channel import open_channel
-from services.plumbing.health import SERVING
-from services.plumbing.server import build_server, running
+from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.health import SERVING
+from services.plumbing.grpc.server import build_server, running
 from services.plumbing.settings import PeerSettings, ServerSettings, WrongSettings
 from services.plumbing.tls import ServerFiles, WrongCertificate, channel_credentials
 from tests.authority import Authority

@@ -22,7 +22,7 @@ from gateway.app import read_contract
 from gateway.contract.descriptors import Contract, scope_of
 from gateway.contract.rules import Rule, rules_of
 from services.plumbing.auth.identity import PUBLIC
-from services.plumbing.grpc_errors import from_rpc_error
+from services.plumbing.grpc.errors import from_rpc_error
 
 TIMEOUT_S = 20.0
 CANARY = "canary-5f1c"

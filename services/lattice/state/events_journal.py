@@ -39,8 +39,8 @@ from services.lattice.state.journal import (
 from services.plumbing import correlation
 from services.plumbing.auth.identity import EVENTS
 from services.plumbing.auth.tokens import Issuer
-from services.plumbing.channel import Bearer
-from services.plumbing.grpc_errors import RemoteError, from_rpc_error
+from services.plumbing.grpc.channel import Bearer
+from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.plumbing.logging import get_logger
 
 A = TypeVar("A")

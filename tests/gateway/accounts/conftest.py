@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 
 from cli.postgres import DATABASE, EmbeddedPostgres
-from services.plumbing.channel import open_channel
+from services.plumbing.grpc.channel import open_channel
 from tests.authority import Authority
 from tests.gateway.accounts.replicas import Replica, open_replica
 from tests.processes import Process, ending, events_process

@@ -13,7 +13,7 @@ from gateway.accounts.own_calls import as_gateway, own_bearer
 from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
-from services.plumbing.channel import open_channel
+from services.plumbing.grpc.channel import open_channel
 from tests.authority import Authority
 
 

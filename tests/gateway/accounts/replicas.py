@@ -28,9 +28,9 @@ from services.plumbing import correlation
 from services.plumbing.auth.identity import GATEWAY, Principal, authorize
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
-from services.plumbing.channel import open_channel
-from services.plumbing.contract import scope_of
 from services.plumbing.correlation import Call
+from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.contract import scope_of
 from services.plumbing.tasks import OwnedTasks
 from tests.authority import Authority
 

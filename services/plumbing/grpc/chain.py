@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
-from services.plumbing import correlation, grpc_errors
+from services.plumbing import correlation
 from services.plumbing.auth.identity import PUBLIC, Principal, authorize
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier, expired
 from services.plumbing.correlation import (
@@ -37,6 +37,7 @@ from services.plumbing.errors import (
     ShuttingDown,
     Unauthenticated,
 )
+from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.logging import get_logger, write_line
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics
 

@@ -9,7 +9,7 @@ from girih.ops.v1 import ops_pb2 as pb
 from prometheus_client import CollectorRegistry, Metric
 
 from services.plumbing.errors import InvalidInput
-from services.plumbing.server import Server, add_service
+from services.plumbing.grpc.server import Server, add_service
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -20,11 +20,12 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
-from services.plumbing import contract
 from services.plumbing.auth.identity import PUBLIC, SCOPES, SIGNED_IN
 from services.plumbing.auth.keys import TrustedKeys
 from services.plumbing.auth.tokens import Verifier
-from services.plumbing.chain import (
+from services.plumbing.errors import CannotRun, InvalidInput, Unimplemented
+from services.plumbing.grpc import contract
+from services.plumbing.grpc.chain import (
     Chain,
     Context,
     Deserialize,
@@ -33,9 +34,8 @@ from services.plumbing.chain import (
     Serialize,
     grpc_type,
 )
-from services.plumbing.errors import CannotRun, InvalidInput, Unimplemented
-from services.plumbing.grpc_errors import DetailsOf, no_details
-from services.plumbing.health import Health, HealthServicer
+from services.plumbing.grpc.errors import DetailsOf, no_details
+from services.plumbing.grpc.health import Health, HealthServicer
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
 from services.plumbing.settings import ServerSettings
