@@ -27,8 +27,9 @@ from cli.keyfiles import VARIABLES, KeyFiles
 from cli.migrating import PACKAGE, SCHEMA
 from cli.options import url_of_gateway
 from cli.postgres import PostgresError, find_binaries
-from services.plumbing import database, logging
+from services.plumbing import logging
 from services.plumbing.errors import ServiceError
+from services.plumbing.postgres import database
 from services.plumbing.settings import (
     PoolSettings,
     ProcessSettings,

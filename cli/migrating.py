@@ -10,7 +10,7 @@ from cli import exit_codes, state
 from cli.postgres import EmbeddedPostgres, PostgresError
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
-from services.plumbing.migrations import (
+from services.plumbing.postgres.migrations import (
     MigrationRefused,
     MigrationTimeout,
     WrongMigrations,

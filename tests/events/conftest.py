@@ -15,7 +15,7 @@ from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.server import running
-from services.plumbing.migrations import migrate
+from services.plumbing.postgres.migrations import migrate
 from tests.authority import Authority
 from tests.events.serving import development, opened, until_serving
 

@@ -20,7 +20,7 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.postgres import store as postgres_store
 from services.events.postgres.walls import ROLE
 from services.events.settings import Settings
-from services.plumbing.sql import load
+from services.plumbing.postgres.sql import load
 from tests.authority import Authority
 from tests.events.making import append_of, event_id
 

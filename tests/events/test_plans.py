@@ -11,7 +11,7 @@ from services.events.domain import PlacedEvent
 from services.events.postgres.store import PostgresEventStore
 from services.events.postgres.walls import ROLE
 from services.events.settings import Settings
-from services.plumbing.sql import load
+from services.plumbing.postgres.sql import load
 from tests.events.making import event_id, new_event
 
 TENANT = "acme"

@@ -10,7 +10,7 @@ from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.events.store import Log, WriteResult
-from services.plumbing.database import UnsafeDatabase
+from services.plumbing.postgres.database import UnsafeDatabase
 from tests.authority import Authority
 from tests.events.making import event_id, new_event
 from tests.events.serving import eventually, production

@@ -8,7 +8,7 @@ import pytest
 
 from services.events.postgres.database import MIGRATIONS, SCHEMA
 from services.events.postgres.walls import ROLE
-from services.plumbing.migrations import migrate
+from services.plumbing.postgres.migrations import migrate
 from services.plumbing.settings import EX_CONFIG
 from tests.processes import ending, events_process, own_postgres
 from tests.roles import login, url_as

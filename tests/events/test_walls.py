@@ -14,8 +14,8 @@ from services.events.postgres import walls
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.walls import ROLE, Gaps, find_gaps
 from services.events.settings import Settings
-from services.plumbing.database import UnsafeDatabase, open_pool
-from services.plumbing.migrations import MigrationRefused, migrate, newest_revision
+from services.plumbing.postgres.database import UnsafeDatabase, open_pool
+from services.plumbing.postgres.migrations import MigrationRefused, migrate, newest_revision
 from tests.authority import Authority
 from tests.events.serving import development, opened, production
 from tests.roles import login, url_as

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from services.plumbing.migrations import migrate
+from services.plumbing.postgres.migrations import migrate
 
 if __name__ == "__main__":
     database_url, package = sys.argv[1:]

@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from cli.postgres import DURABLE, EmbeddedPostgres
-from services.plumbing.database import (
+from services.plumbing.errors import DatabaseUnavailable
+from services.plumbing.postgres.database import (
     DatabaseBusy,
     Pool,
     acquire,
@@ -20,7 +21,6 @@ from services.plumbing.database import (
     translate,
     wait_for_database,
 )
-from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.settings import PoolSettings
 from tests.plumbing.conftest import Log, until
 

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from services.plumbing.errors import ServiceError
-from services.plumbing.migrations import MigrationTimeout, WrongMigrations, migrate
+from services.plumbing.postgres.migrations import MigrationTimeout, WrongMigrations, migrate
 from tests.plumbing.conftest import Log
 
 SAMPLE = "tests.plumbing.migrations_sample"

@@ -9,12 +9,12 @@ from typing import cast
 from services.events.postgres import walls
 from services.events.settings import Settings
 from services.events.store import DatabaseStatus
-from services.plumbing import database
-from services.plumbing.database import Connection, Pool, UnsafeDatabase
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.logging import get_logger
-from services.plumbing.migrations import MigrationTimeout, migrate, newest_revision
-from services.plumbing.sql import load
+from services.plumbing.postgres import database
+from services.plumbing.postgres.database import Connection, Pool, UnsafeDatabase
+from services.plumbing.postgres.migrations import MigrationTimeout, migrate, newest_revision
+from services.plumbing.postgres.sql import load
 
 APPLICATION_NAME = "girih-events"
 LISTENER_NAME = "girih-events-listener"

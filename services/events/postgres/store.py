@@ -8,8 +8,8 @@ import asyncpg
 
 from services.events.domain import NO_REVISION, LogState, PlacedEvent, StoredEvent
 from services.events.store import LogView, Page, PageRequest, StreamEnds, TailPage, WriteResult
-from services.plumbing.database import Connection
-from services.plumbing.sql import load
+from services.plumbing.postgres.database import Connection
+from services.plumbing.postgres.sql import load
 
 _EVENT_IDS = "records_event_id"
 

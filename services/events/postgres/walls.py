@@ -9,8 +9,8 @@ from typing import cast
 
 import asyncpg
 
-from services.plumbing.database import Pool, RawConnection, UnsafeDatabase, translate
-from services.plumbing.sql import load
+from services.plumbing.postgres.database import Pool, RawConnection, UnsafeDatabase, translate
+from services.plumbing.postgres.sql import load
 
 ROLE = "girih_events"
 """What the process works as, whatever it logs in as."""

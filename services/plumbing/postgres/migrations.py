@@ -23,9 +23,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from services.plumbing.database import translate, wait_for_database
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
+from services.plumbing.postgres.database import translate, wait_for_database
 from services.plumbing.settings import EX_CONFIG
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
