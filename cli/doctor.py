@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli import health, ports, rotation, state, versions
+from cli import versions
 from cli.failure import Failed
-from cli.keyfiles import VARIABLES, KeyFiles
-from cli.migrating import PACKAGE, SCHEMA
+from cli.local import health, ports, rotation, state
+from cli.local.keyfiles import VARIABLES, KeyFiles
+from cli.local.migrating import PACKAGE, SCHEMA
+from cli.local.postgres import PostgresError, find_binaries
 from cli.options import url_of_gateway
-from cli.postgres import PostgresError, find_binaries
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.postgres import database

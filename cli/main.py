@@ -96,10 +96,10 @@ def up(
     """
     from rich.console import Console
 
-    from cli.state import InUse, Unusable
-    from cli.supervisor import GaveUp
-    from cli.up import Obstructed, Plan
-    from cli.up import up as run
+    from cli.local.state import InUse, Unusable
+    from cli.local.supervisor import GaveUp
+    from cli.local.up import Obstructed, Plan
+    from cli.local.up import up as run
 
     plan = Plan(
         data_dir=data_dir.absolute(),
@@ -218,7 +218,7 @@ def migrate(
     ] = 60.0,
 ) -> None:
     """Bring the database of DATABASE_URL, or the embedded one, up to this version's schema."""
-    from cli.migrating import Failed, run
+    from cli.local.migrating import Failed, run
 
     try:
         run(data_dir.absolute(), os.environ, timeout_s=timeout_s)
@@ -249,7 +249,7 @@ for _name, _noun, _panel in (
 
 
 def _events_address(data_dir: Path) -> str:
-    from cli import state
+    from cli.local import state
 
     running = state.read(data_dir)
     if running is not None and running.is_running():
@@ -258,7 +258,7 @@ def _events_address(data_dir: Path) -> str:
 
 
 def _address(text: str) -> str:
-    from cli import ports
+    from cli.local import ports
 
     try:
         ports.split(text)

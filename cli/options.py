@@ -50,14 +50,14 @@ def data_dir() -> Path:
 
 def url_of_gateway(environ: Mapping[str, str]) -> str:
     """Where the gateway of these settings is called."""
-    from cli.ports import reachable
+    from cli.local.ports import reachable
 
     scheme = "https" if environ.get("GATEWAY_HTTP_TRANSPORT") == "tls" else "http"
     return f"{scheme}://{reachable(environ['GATEWAY_ADDRESS'])}"
 
 
 def _running_url(data_dir: Path) -> str | None:
-    from cli import state
+    from cli.local import state
 
     running = state.read(data_dir)
     if running is None or not running.is_running():

@@ -32,7 +32,7 @@ def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
     They are made where GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, GIRIH_TRUSTED_KEYS and
     GATEWAY_REFRESH_SECRET say, and else in the folder `keys` of the data directory.
     """
-    from cli.keyfiles import KeyFiles
+    from cli.local.keyfiles import KeyFiles
 
     made = KeyFiles.of(data_dir.absolute(), os.environ).make_missing(also_named=True)
     for path in made:
@@ -46,8 +46,8 @@ def list_(data_dir: options.DataDir = options.DATA_DIR, as_json: options.AsJson 
     """List the keys that processes trust."""
     from dataclasses import asdict
 
-    from cli.keyfiles import KeyFiles
-    from cli.rotation import held
+    from cli.local.keyfiles import KeyFiles
+    from cli.local.rotation import held
 
     keys = held(KeyFiles.of(data_dir, os.environ))
     if as_json:
@@ -78,8 +78,8 @@ def rotate(
     Publishes the next key, waits until every process has read it, swaps, and lets the old one
     retire when the last token it signed has expired.
     """
-    from cli import rotation
-    from cli.keyfiles import KeyFiles
+    from cli.local import rotation
+    from cli.local.keyfiles import KeyFiles
 
     new = rotation.rotate(
         KeyFiles.of(data_dir.absolute(), os.environ),
@@ -100,8 +100,8 @@ def retire(
     data_dir: options.DataDir = options.DATA_DIR,
 ) -> None:
     """Stop trusting a key that signs no more: one that somebody else got hold of."""
-    from cli import rotation
-    from cli.keyfiles import KeyFiles
+    from cli.local import rotation
+    from cli.local.keyfiles import KeyFiles
 
     rotation.retire(KeyFiles.of(data_dir.absolute(), os.environ), kid, after_s)
     shown.said(f"{kid} retires {'now' if after_s == 0 else f'in {after_s:g} s'}.")

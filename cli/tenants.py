@@ -80,7 +80,7 @@ def _check(plan: PlanName, numbers: list[int | None]) -> None:
 def _operator(data_dir: Path) -> "Tokens":
     """A token that allows nothing but this, for a minute."""
     from cli.failure import Failed
-    from cli.keyfiles import KeyFiles, explained
+    from cli.local.keyfiles import KeyFiles, explained
     from cli.session import GivenToken
     from services.plumbing.auth.identity import GATEWAY
     from services.plumbing.auth.keys import SigningKeyFile

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli.postgres import DATABASE, EmbeddedPostgres
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from tests.authority import Authority
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}

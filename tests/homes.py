@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cli import state
+from cli.local import state
 from tests.processes import ROOT, free_port
 
 

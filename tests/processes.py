@@ -18,7 +18,7 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.credentials import Credential, CredentialsFile
-from cli.postgres import EmbeddedPostgres
+from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from tests.authority import Authority
 

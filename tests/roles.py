@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cli.postgres import USER, EmbeddedPostgres
+from cli.local.postgres import USER, EmbeddedPostgres
 
 
 @contextmanager

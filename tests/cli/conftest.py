@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cli.postgres import DATABASE, EmbeddedPostgres
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from tests.processes import ROOT, System, running_system
 
 PASSWORD = "a strapwork of stars"

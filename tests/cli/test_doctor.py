@@ -12,7 +12,7 @@ import pytest
 
 from cli import doctor
 from cli.doctor import Finding, Surroundings, examine
-from cli.postgres import EmbeddedPostgres
+from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.keys import SigningKey, write_jwks
 from tests.authority import Authority

@@ -23,7 +23,7 @@ from cli import exit_codes, importer
 from cli.failure import Failed, NotLoggedIn
 from cli.importer import Job, Refused, Report, Unavailable, import_lines
 from cli.jsonlines import BadLine, Format
-from cli.postgres import DATABASE, EmbeddedPostgres
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from tests.authority import Authority
 from tests.processes import Process, ending, events_process
 

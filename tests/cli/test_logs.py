@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.logs import Follower, bound, tail
+from cli.local.logs import Follower, bound, tail
 
 
 def test_a_log_that_has_grown_is_moved_aside_and_its_writer_goes_on(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli import exit_codes
-from cli.postgres import EmbeddedPostgres
+from cli.local.postgres import EmbeddedPostgres
 from tests.processes import ROOT
 from tests.roles import login, url_as
 

@@ -13,10 +13,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli import postgres as embedded
-from cli import process
-from cli.postgres import EmbeddedPostgres, PostgresError, find_binaries
-from cli.process import Identity
+from cli.local import postgres as embedded
+from cli.local import process
+from cli.local.postgres import EmbeddedPostgres, PostgresError, find_binaries
+from cli.local.process import Identity
 from tests.conftest import FAST
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -166,7 +166,7 @@ def start_in_a_parent(
     """A server whose parent is not this process."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from cli import process; from cli.postgres import EmbeddedPostgres\n"
+        "from cli import process; from cli.local.postgres import EmbeddedPostgres\n"
         "spawn = process.spawn\n"
         "process.spawn = lambda *given, **named: spawn(\n"
         "    *given, **{**named, 'death_signal': int(sys.argv[2])})\n"

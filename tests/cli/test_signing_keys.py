@@ -8,9 +8,9 @@ from threading import Timer
 
 import pytest
 
-from cli import rotation
 from cli.failure import Failed
-from cli.keyfiles import VARIABLES, KeyFiles, for_up
+from cli.local import rotation
+from cli.local.keyfiles import VARIABLES, KeyFiles, for_up
 from services.plumbing.auth.identity import GATEWAY, LATTICE, Principal
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier

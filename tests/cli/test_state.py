@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import process, state
-from cli.state import InUse, Started, State
+from cli.local import process, state
+from cli.local.state import InUse, Started, State
 
 
 @pytest.fixture

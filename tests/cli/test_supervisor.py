@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import process
 from cli.exit_codes import CONFIG
-from cli.supervisor import GaveUp, Limits, Program, Supervisor
+from cli.local import process
+from cli.local.supervisor import GaveUp, Limits, Program, Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import process, state
+from cli.local import process, state
 from tests.homes import Home, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli.postgres import EmbeddedPostgres
+from cli.local.postgres import EmbeddedPostgres
 from tests.processes import System, own_postgres, running_system
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from cli.postgres import EmbeddedPostgres
+from cli.local.postgres import EmbeddedPostgres
 from tests.processes import System, is_serving
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
-from cli.postgres import DATABASE, EmbeddedPostgres
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from services.events.app import built
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.store import PostgresEventStore

@@ -14,7 +14,7 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
-from cli.postgres import EmbeddedPostgres
+from cli.local.postgres import EmbeddedPostgres
 from services.events.app import built
 from services.events.postgres.database import LISTENER_NAME
 from services.events.settings import Settings

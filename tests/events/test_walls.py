@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from cli.postgres import DATABASE, USER, EmbeddedPostgres
+from cli.local.postgres import DATABASE, USER, EmbeddedPostgres
 from services.events.postgres import walls
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.walls import ROLE, Gaps, find_gaps

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 import pytest
 
-from cli.postgres import DATABASE, EmbeddedPostgres
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from services.lattice.compiler import configure_compiler
 from services.lattice.state.events_journal import acting_bearer
 from services.plumbing import correlation

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from cli.postgres import DURABLE, EmbeddedPostgres
+from cli.local.postgres import DURABLE, EmbeddedPostgres
 from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.postgres.database import (
     DatabaseBusy,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc.aio
 import pytest
 
-from cli.postgres import DATABASE, EmbeddedPostgres
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from services.plumbing.grpc.channel import open_channel
 from tests.authority import Authority
 from tests.gateway.accounts.replicas import Replica, open_replica

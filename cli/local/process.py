@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cli.launch import REFUSED
+from cli.local.launch import REFUSED
 
 Child = subprocess.Popen[bytes]
 
@@ -26,7 +26,7 @@ class LaunchError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who a child is: see `cli.launch`. `uid` is what the child believes to be."""
+    """Who a child is: see `cli.local.launch`. `uid` is what the child believes to be."""
 
     way: str
     uid: int

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from cli import exit_codes, process
-from cli.logs import tail
-from cli.postgres import EmbeddedPostgres, PostgresError
+from cli import exit_codes
+from cli.local import process
+from cli.local.logs import tail
+from cli.local.postgres import EmbeddedPostgres, PostgresError
 
 _POLL_S = 0.05
 

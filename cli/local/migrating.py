@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from cli import exit_codes, state
-from cli.postgres import EmbeddedPostgres, PostgresError
+from cli import exit_codes
+from cli.local import state
+from cli.local.postgres import EmbeddedPostgres, PostgresError
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.postgres.migrations import (

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cli import process
+from cli.local import process
 
 _LOCK = "lock"
 _STATE = "state.json"

@@ -11,7 +11,7 @@ from typing import Any
 
 from cli import exit_codes
 from cli.failure import Failed
-from cli.keyfiles import KeyFiles, changing, explained
+from cli.local.keyfiles import KeyFiles, changing, explained
 from services.plumbing.auth.keys import SigningKey, read_jwks, write_jwks
 from services.plumbing.watched import REREAD_INTERVAL_S
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
-from cli import process
-from cli.logs import bound, tail
-from cli.process import Child, Identity, LaunchError
+from cli.local import process
+from cli.local.logs import bound, tail
+from cli.local.process import Child, Identity, LaunchError
 
 USER = "girih"
 DATABASE = "postgres"

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli import process
+from cli.local import process
 
 
 def split(address: str) -> tuple[str, int]:

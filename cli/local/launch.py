@@ -1,6 +1,6 @@
 """Becomes another program: as an identity PostgreSQL accepts, tied to the life of its parent.
 
-Run as a script by `cli.process`, never imported by it. A program of its own rather than a
+Run as a script by `cli.local.process`, never imported by it. A program of its own rather than a
 `preexec_fn`, because code between fork and exec can deadlock in a parent that has threads,
 and because this way a refusal comes with its reason. Only the standard library's fastest
 parts, since every start pays for it.
