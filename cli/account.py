@@ -11,8 +11,8 @@ import typer
 from cli import options, passwords, shown
 
 if TYPE_CHECKING:
-    from cli.credentials import CredentialsFile
-    from cli.rest import Gateway, Json
+    from cli.client.credentials import CredentialsFile
+    from cli.client.rest import Gateway, Json
 
 Email = Annotated[str | None, typer.Argument(help="The address; asked for when not said.")]
 
@@ -135,8 +135,8 @@ def password(
 
 def _open_session(gateway: "Gateway", body: "Json") -> "Json":
     """Log in, and keep what is answered. A session that was open there is ended."""
+    from cli.client.session import credential
     from cli.failure import Failed
-    from cli.session import credential
 
     answer = gateway.post("/auth/login", body)
     with _file().locked() as sessions:
@@ -173,7 +173,7 @@ def _email(email: str | None) -> str:
 
 
 def _anonymous(url: str | None) -> "Gateway":
-    from cli.rest import LOOPBACK, Gateway
+    from cli.client.rest import LOOPBACK, Gateway
 
     found = options.url_of(url)
     parts = urlsplit(found)
@@ -183,6 +183,6 @@ def _anonymous(url: str | None) -> "Gateway":
 
 
 def _file() -> "CredentialsFile":
-    from cli.credentials import CredentialsFile, default_path
+    from cli.client.credentials import CredentialsFile, default_path
 
     return CredentialsFile(default_path(os.environ))

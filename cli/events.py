@@ -13,7 +13,7 @@ import typer
 from cli import exit_codes, options, shown
 
 if TYPE_CHECKING:
-    from cli.rest import Json
+    from cli.client.rest import Json
 
 app = typer.Typer(help="The log of the tenant.", no_args_is_help=True)
 
@@ -143,7 +143,7 @@ def _line(recorded: "Json") -> str:
     told = "" if payload is None else json.dumps(payload, ensure_ascii=False)
     if event.get("binary"):
         told = f"{len(event['binary']) * 3 // 4:,} bytes"
-    from cli.rest import printable
+    from cli.client.rest import printable
 
     line = (
         f"{int(recorded['position']):>7}  {shown.moment(recorded.get('recordedAt', ''))}"

@@ -17,9 +17,9 @@ import grpc
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 
+from cli.client.retrying import Patience, Refused, Unavailable, UnderWay
+from cli.client.transport import open_channel
 from cli.jsonlines import BadLine, Format, Line, draft, event_id, lines
-from cli.retrying import Patience, Refused, Unavailable, UnderWay
-from cli.transport import open_channel
 from services.plumbing.correlation import CORRELATION_KEY
 
 __all__ = ["Job", "Refused", "Report", "Unavailable", "import_lines"]

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli import exit_codes
+from cli.client.rest import Tokens
 from cli.failure import Failed
 from cli.importer import NAMESPACE, Job, Refused, Report, Unavailable, import_lines
 from cli.jsonlines import BadLine, Format
-from cli.rest import Tokens
 from services.plumbing import correlation
 
 _PLAIN_INTERVAL_S = 2.0

@@ -12,7 +12,7 @@ import typer
 from cli import options, shown
 
 if TYPE_CHECKING:
-    from cli.rest import Json
+    from cli.client.rest import Json
 
 app = typer.Typer(help="Lattices.", no_args_is_help=True)
 

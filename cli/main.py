@@ -175,8 +175,8 @@ def import_(
 
     Ends with 65 at a bad line (and says which), with 69 when the service stayed away.
     """
+    from cli.client.session import chosen
     from cli.importing import Request, run
-    from cli.session import chosen
 
     if str(file) == "-" and source is None:
         raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")

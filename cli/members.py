@@ -9,7 +9,7 @@ import typer
 from cli import exit_codes, options, passwords, shown
 
 if TYPE_CHECKING:
-    from cli.rest import Gateway
+    from cli.client.rest import Gateway
 
 app = typer.Typer(help="Who belongs to the tenant.", no_args_is_help=True)
 
@@ -143,7 +143,7 @@ def accept(
     The token is GIRIH_INVITATION, or asked for. The password is the present one of who has the
     invited address already, or a new one.
     """
-    from cli.rest import Gateway
+    from cli.client.rest import Gateway
 
     token = os.environ.get("GIRIH_INVITATION") or passwords.asked(
         "Invitation", "set GIRIH_INVITATION"

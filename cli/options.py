@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cli.rest import Gateway
+    from cli.client.rest import Gateway
 
 DATA_DIR = Path(".girih")
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -31,8 +31,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def gateway(url: str | None) -> "Gateway":
     """The gateway that is meant, called as who is logged in."""
-    from cli.rest import Gateway
-    from cli.session import chosen
+    from cli.client.rest import Gateway
+    from cli.client.session import chosen
 
     found = url_of(url)
     return Gateway(found, chosen(found, os.environ))

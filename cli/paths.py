@@ -14,7 +14,7 @@ from cli import exit_codes, options, shown
 from cli.lattices import LatticeId, numbers
 
 if TYPE_CHECKING:
-    from cli.rest import Gateway, Json
+    from cli.client.rest import Gateway, Json
 
 app = typer.Typer(help="Shortest paths.", no_args_is_help=True)
 

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from httpx import Response
 
 from cli import options
+from cli.client.rest import STREAM_READ_S, Gateway, Refused
+from cli.client.sse import ServerEvent, server_events
 from cli.failure import Failed
-from cli.rest import STREAM_READ_S, Gateway, Refused
-from cli.sse import ServerEvent, server_events
 
 _BACKOFF_MIN_S = 0.2
 _BACKOFF_MAX_S = 10.0

@@ -10,7 +10,7 @@ import typer
 from cli import exit_codes, options, shown
 
 if TYPE_CHECKING:
-    from cli.rest import Tokens
+    from cli.client.rest import Tokens
 
 app = typer.Typer(help="Tenants, for operators: on the machine with the gateway's key.")
 
@@ -50,7 +50,7 @@ def set_plan(
 
     `custom` needs its four numbers.
     """
-    from cli.rest import Gateway
+    from cli.client.rest import Gateway
 
     numbers = {
         "latticeCountMax": lattices,
@@ -79,9 +79,9 @@ def _check(plan: PlanName, numbers: list[int | None]) -> None:
 
 def _operator(data_dir: Path) -> "Tokens":
     """A token that allows nothing but this, for a minute."""
+    from cli.client.session import GivenToken
     from cli.failure import Failed
     from cli.local.keyfiles import KeyFiles, explained
-    from cli.session import GivenToken
     from services.plumbing.auth.identity import GATEWAY
     from services.plumbing.auth.keys import SigningKeyFile
     from services.plumbing.auth.tokens import Issuer

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cli import options, shown
 
 if TYPE_CHECKING:
-    from cli.rest import Json
+    from cli.client.rest import Json
 
 
 def usage(url: options.Url = None, as_json: options.AsJson = False) -> None:

@@ -17,7 +17,7 @@ import grpc
 import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cli.credentials import Credential, CredentialsFile
+from cli.client.credentials import Credential, CredentialsFile
 from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from tests.authority import Authority

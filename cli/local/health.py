@@ -17,7 +17,7 @@ def grpc_problem(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from cli.transport import open_channel
+    from cli.client.transport import open_channel
 
     # A channel of its own: one that has failed waits before it tries again.
     with open_channel(address, environ) as channel:

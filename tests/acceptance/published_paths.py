@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from cli.session import chosen
+from cli.client.session import chosen
 from tests.acceptance.benchmark_maps import BenchmarkMap, Query, load_all, walked_length
 from tests.processes import WITHOUT_LIMITS, Caller, own_postgres, running_system
 

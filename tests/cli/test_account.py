@@ -13,7 +13,7 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 
-from cli.credentials import Credential, CredentialsFile
+from cli.client.credentials import Credential, CredentialsFile
 from tests.cli.conftest import PASSWORD, Person
 from tests.processes import ROOT, System
 

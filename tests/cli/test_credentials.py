@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.credentials import Credential, CredentialsFile, default_path
+from cli.client.credentials import Credential, CredentialsFile, default_path
 from cli.failure import Failed
 
 URL = "http://127.0.0.1:8000"

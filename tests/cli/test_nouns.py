@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.credentials import CredentialsFile
+from cli.client.credentials import CredentialsFile
 from tests.cli.conftest import Person
 from tests.cli.test_account import held_by
 from tests.processes import ROOT, System

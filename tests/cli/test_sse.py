@@ -1,6 +1,6 @@
 """Server-sent events, read as the HTML standard says."""
 
-from cli.sse import ServerEvent, server_events
+from cli.client.sse import ServerEvent, server_events
 
 
 def read(text: str) -> list[ServerEvent]:

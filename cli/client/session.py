@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cli import exit_codes
-from cli.credentials import Credential, CredentialsFile, default_path
+from cli.client.credentials import Credential, CredentialsFile, default_path
+from cli.client.rest import Gateway, Json, Refused, Tokens
 from cli.failure import Away, Failed, NotLoggedIn
-from cli.rest import Gateway, Json, Refused, Tokens
 
 MARGIN_S = 60.0
 """A token that expires sooner is replaced: it shall outlive the call that it is for."""
