@@ -8,10 +8,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli import (
+from cli import exit_codes
+from cli.commands import (
     account,
     events,
-    exit_codes,
     keys,
     lattices,
     members,
@@ -20,9 +20,9 @@ from cli import (
     signing_keys,
     tenants,
 )
+from cli.commands.options import DATA_DIR, AsJson, DataDir
+from cli.commands.usage import usage
 from cli.failure import Failed
-from cli.options import DATA_DIR, AsJson, DataDir
-from cli.usage import usage
 
 app = typer.Typer(
     name="girih",
@@ -176,7 +176,7 @@ def import_(
     Ends with 65 at a bad line (and says which), with 69 when the service stayed away.
     """
     from cli.client.session import chosen
-    from cli.importing import Request, run
+    from cli.commands.importing import Request, run
 
     if str(file) == "-" and source is None:
         raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")
@@ -205,7 +205,7 @@ def doctor(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
 
     Ends with 0 when all is well and with 1 otherwise.
     """
-    from cli.doctor import run
+    from cli.commands.doctor import run
 
     raise typer.Exit(run(data_dir.absolute(), os.environ, is_json=as_json))
 
@@ -229,7 +229,7 @@ def migrate(
 @app.command(rich_help_panel=_RUNNING)
 def version(as_json: AsJson = False) -> None:
     """Say which girih this is, and what it stands on."""
-    from cli.versions import show
+    from cli.commands.versions import show
 
     show(is_json=as_json)
 

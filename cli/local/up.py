@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 import cli
+from cli.commands.options import url_of_gateway
 from cli.local import health, keyfiles, logs, ports, state
 from cli.local.postgres import EmbeddedPostgres
 from cli.local.supervisor import Database, GaveUp, Limits, Member, Program, Supervisor
-from cli.options import url_of_gateway
 
 # A process that has ended may hold its ports until its last thread has.
 _LEAVING_S = 5.0

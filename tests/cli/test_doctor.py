@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli import doctor
-from cli.doctor import Finding, Surroundings, examine
+from cli.commands import doctor
+from cli.commands.doctor import Finding, Surroundings, examine
 from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.keys import SigningKey, write_jwks

@@ -19,10 +19,11 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 
-from cli import exit_codes, importer
+from cli import exit_codes
+from cli.commands import importer
+from cli.commands.importer import Job, Refused, Report, Unavailable, import_lines
+from cli.commands.jsonlines import BadLine, Format
 from cli.failure import Failed, NotLoggedIn
-from cli.importer import Job, Refused, Report, Unavailable, import_lines
-from cli.jsonlines import BadLine, Format
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from tests.authority import Authority
 from tests.processes import Process, ending, events_process

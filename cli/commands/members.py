@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes, options, passwords, shown
+from cli import exit_codes
+from cli.commands import options, passwords, shown
 
 if TYPE_CHECKING:
     from cli.client.rest import Gateway

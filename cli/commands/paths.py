@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 
-from cli import exit_codes, options, shown
-from cli.lattices import LatticeId, numbers
+from cli import exit_codes
+from cli.commands import options, shown
+from cli.commands.lattices import LatticeId, numbers
 
 if TYPE_CHECKING:
     from cli.client.rest import Gateway, Json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import options, shown
+from cli.commands import options, shown
 
 if TYPE_CHECKING:
     from cli.client.rest import Json

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes, options, shown
+from cli import exit_codes
+from cli.commands import options, shown
 
 if TYPE_CHECKING:
     from cli.client.rest import Tokens

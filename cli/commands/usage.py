@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cli import options, shown
+from cli.commands import options, shown
 
 if TYPE_CHECKING:
     from cli.client.rest import Json

@@ -19,7 +19,7 @@ from girih.events.v1 import events_pb2_grpc as rpc
 
 from cli.client.retrying import Patience, Refused, Unavailable, UnderWay
 from cli.client.transport import open_channel
-from cli.jsonlines import BadLine, Format, Line, draft, event_id, lines
+from cli.commands.jsonlines import BadLine, Format, Line, draft, event_id, lines
 from services.plumbing.correlation import CORRELATION_KEY
 
 __all__ = ["Job", "Refused", "Report", "Unavailable", "import_lines"]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli import options, shown
+from cli.commands import options, shown
 
 app = typer.Typer(help="API keys, for machines.", no_args_is_help=True)
 

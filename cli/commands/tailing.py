@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager
 
 from httpx import Response
 
-from cli import options
 from cli.client.rest import STREAM_READ_S, Gateway, Refused
 from cli.client.sse import ServerEvent, server_events
+from cli.commands import options
 from cli.failure import Failed
 
 _BACKOFF_MIN_S = 0.2

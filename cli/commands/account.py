@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli import options, passwords, shown
+from cli.commands import options, passwords, shown
 
 if TYPE_CHECKING:
     from cli.client.credentials import CredentialsFile

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes, options, shown
+from cli import exit_codes
+from cli.commands import options, shown
 
 if TYPE_CHECKING:
     from cli.client.rest import Json
@@ -110,7 +111,7 @@ def tail(
 
     Goes on where it was when a connection breaks or the gateway is away for a while.
     """
-    from cli.tailing import followed
+    from cli.commands.tailing import followed
 
     with options.gateway(url) as gateway:
         first = start or int(gateway.get("/v1/log").get("headPosition", 0)) + 1

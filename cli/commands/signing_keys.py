@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import options, shown
+from cli.commands import options, shown
 
 app = typer.Typer(help="The keys that tokens are signed with, for operators.", no_args_is_help=True)
 
