@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import grpc.aio
 
-from gateway.accounts.credentials import RefreshTokens
 from gateway.accounts.domain import SessionLimits
 from gateway.accounts.grants import AccessTokens
 from gateway.accounts.holdings import Holdings
 from gateway.accounts.journal import Journal
 from gateway.accounts.keys import Keys, KeyUses
 from gateway.accounts.members import Members
-from gateway.accounts.passwords import (
+from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
+from gateway.accounts.revocations import Follower, Revocations
+from gateway.accounts.secrets.credentials import RefreshTokens
+from gateway.accounts.secrets.passwords import (
     BYTES_MIN_DEVELOPMENT,
     BYTES_MIN_PRODUCTION,
     PasswordHashing,
 )
-from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
-from gateway.accounts.revocations import Follower, Revocations
 from gateway.accounts.servicer import AccountsServicer
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.settings import AccountSettings, read_refresh_secret

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from gateway.accounts.credentials import is_same
 from gateway.accounts.happenings import (
     DamagedRecord,
     PasswordChanged,
@@ -22,6 +21,7 @@ from gateway.accounts.happenings import (
     TenantLeft,
     UserRegistered,
 )
+from gateway.accounts.secrets.credentials import is_same
 from services.plumbing.errors import Violations
 
 EMAIL_CHARS_MIN: Final = 3

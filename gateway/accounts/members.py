@@ -8,13 +8,13 @@ from uuid import uuid4
 
 from gateway.accounts import tenants
 from gateway.accounts.callers import UserCaller, user_subject
-from gateway.accounts.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.domain import check_email, email_key
 from gateway.accounts.errors import AlreadyAMember
 from gateway.accounts.happenings import PlanSet, TenantLeft
 from gateway.accounts.journal import Change
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.roles import Role
+from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream, user_stream
 from gateway.accounts.tenants import Invitation, Member, Tenant
 from gateway.http.caller import caller_address

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from gateway.accounts import domain
 from gateway.accounts.callers import user_subject
-from gateway.accounts.credentials import RefreshToken, RefreshTokens, is_same
 from gateway.accounts.domain import Session, SessionLimits, User, Verdict
 from gateway.accounts.errors import CredentialsInvalid, RefreshTokenInvalid
 from gateway.accounts.grants import AccessTokens, Grant
@@ -15,6 +14,7 @@ from gateway.accounts.happenings import SessionEnded, SessionsEnded
 from gateway.accounts.journal import ABSENT, Change
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.roles import Role
+from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens, is_same
 from gateway.accounts.store import (
     AccountsStore,
     deciding,

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from gateway.accounts.credentials import is_same
 from gateway.accounts.domain import same_email
 from gateway.accounts.errors import (
     InvitationInvalid,
@@ -34,6 +33,7 @@ from gateway.accounts.happenings import (
 )
 from gateway.accounts.plans import FREE, PLANS
 from gateway.accounts.roles import SCOPES, Role
+from gateway.accounts.secrets.credentials import is_same
 from services.plumbing.auth.identity import PlanLimits, ScopeMissing
 
 KEY_COUNT_MAX: Final = 100

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from gateway.accounts.callers import UserCaller, user_subject
-from gateway.accounts.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.domain import User, check_email, check_name, email_key, user_after
 from gateway.accounts.errors import (
     CredentialsInvalid,
@@ -25,9 +24,10 @@ from gateway.accounts.happenings import (
     UserRegistered,
 )
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
-from gateway.accounts.passwords import PasswordHashing, check_password, check_size
 from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
 from gateway.accounts.roles import Role
+from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
+from gateway.accounts.secrets.passwords import PasswordHashing, check_password, check_size
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import (
     AccountsStore,

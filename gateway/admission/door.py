@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gateway.accounts.credentials import KEY_PREFIX
+from gateway.accounts.secrets.credentials import KEY_PREFIX
 from gateway.admission.limits import Limits, Verdict
 from gateway.endpoints.open_streams import session_ended
 from gateway.http import errors

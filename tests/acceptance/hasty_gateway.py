@@ -6,7 +6,7 @@ Taken away: the hash that is computed where there is no user. Everything else is
 import os
 from unittest.mock import patch
 
-from gateway.accounts.passwords import PasswordHashing
+from gateway.accounts.secrets.passwords import PasswordHashing
 from gateway.app import run
 from gateway.settings import Settings
 from services.plumbing.process import run_process

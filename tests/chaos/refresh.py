@@ -20,10 +20,10 @@ from unittest.mock import patch
 
 from girih.accounts.v1 import accounts_pb2 as pb
 
-from gateway.accounts.credentials import RefreshToken, RefreshTokens
 from gateway.accounts.errors import RefreshTokenInvalid
 from gateway.accounts.happenings import Recorded
 from gateway.accounts.journal import Change, Journal
+from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens
 from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import Conflict, ResourceExhausted, ServiceError, Unavailable
 from services.plumbing.grpc.channel import open_channel

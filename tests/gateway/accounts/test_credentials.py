@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounts.credentials import (
+from gateway.accounts.secrets.credentials import (
     INVITATION_PREFIX,
     KEY_PREFIX,
     RefreshToken,

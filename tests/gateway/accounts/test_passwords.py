@@ -10,7 +10,7 @@ import pytest
 from argon2 import extract_parameters
 
 from gateway.accounts.errors import HashingBusy
-from gateway.accounts.passwords import (
+from gateway.accounts.secrets.passwords import (
     BYTES_MAX,
     BYTES_MIN_DEVELOPMENT,
     BYTES_MIN_PRODUCTION,
