@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.accounts.domain import User
 from gateway.accounts.grants import Access, Grant
-from gateway.accounts.plans import CUSTOM, plan
-from gateway.accounts.roles import Role
+from gateway.accounts.policy.plans import CUSTOM, plan
+from gateway.accounts.policy.roles import Role
 from gateway.accounts.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.users import Joined, LoggedIn, Registration
 from services.plumbing.auth.identity import PlanLimits

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.accounts.callers import key_subject, user_subject
-from gateway.accounts.roles import SCOPES, Role
+from gateway.accounts.policy.roles import SCOPES, Role
 from gateway.accounts.tenants import Key, Tenant
 from services.plumbing.auth.tokens import Issuer
 

@@ -15,8 +15,8 @@ from gateway.accounts.grants import Access, AccessTokens
 from gateway.accounts.happenings import DamagedRecord, KeyUsed
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
 from gateway.accounts.own_calls import EventsRefused
+from gateway.accounts.policy.roles import KEY_SCOPES
 from gateway.accounts.ports import Clock, SecurityEvents
-from gateway.accounts.roles import KEY_SCOPES
 from gateway.accounts.secrets.credentials import KEY_PREFIX, TenantSecret, is_same
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream
 from gateway.accounts.tenants import Key, Tenant

@@ -12,8 +12,8 @@ from gateway.accounts.domain import check_email, email_key
 from gateway.accounts.errors import AlreadyAMember
 from gateway.accounts.happenings import PlanSet, TenantLeft
 from gateway.accounts.journal import Change
+from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
-from gateway.accounts.roles import Role
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream, user_stream
 from gateway.accounts.tenants import Invitation, Member, Tenant

@@ -10,7 +10,7 @@ from gateway.accounts.errors import CredentialsInvalid
 from gateway.accounts.holdings import Holdings
 from gateway.accounts.keys import FRESHNESS_S, Keys
 from gateway.accounts.members import Members
-from gateway.accounts.roles import Role
+from gateway.accounts.policy.roles import Role
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users

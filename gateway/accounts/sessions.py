@@ -12,8 +12,8 @@ from gateway.accounts.errors import CredentialsInvalid, RefreshTokenInvalid
 from gateway.accounts.grants import AccessTokens, Grant
 from gateway.accounts.happenings import SessionEnded, SessionsEnded
 from gateway.accounts.journal import ABSENT, Change
+from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
-from gateway.accounts.roles import Role
 from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens, is_same
 from gateway.accounts.store import (
     AccountsStore,

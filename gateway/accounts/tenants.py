@@ -31,8 +31,8 @@ from gateway.accounts.happenings import (
     Recorded,
     TenantCreated,
 )
-from gateway.accounts.plans import FREE, PLANS
-from gateway.accounts.roles import SCOPES, Role
+from gateway.accounts.policy.plans import FREE, PLANS
+from gateway.accounts.policy.roles import SCOPES, Role
 from gateway.accounts.secrets.credentials import is_same
 from services.plumbing.auth.identity import PlanLimits, ScopeMissing
 

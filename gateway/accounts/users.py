@@ -24,8 +24,8 @@ from gateway.accounts.happenings import (
     UserRegistered,
 )
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
+from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
-from gateway.accounts.roles import Role
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.secrets.passwords import PasswordHashing, check_password, check_size
 from gateway.accounts.sessions import Sessions

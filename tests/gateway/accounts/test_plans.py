@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.accounts.plans import FREE, PLANS, plan, read_plans
+from gateway.accounts.policy.plans import FREE, PLANS, plan, read_plans
 from services.plumbing.auth.identity import PlanLimits
 from services.plumbing.errors import InvalidInput
 

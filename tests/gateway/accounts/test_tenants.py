@@ -28,8 +28,8 @@ from gateway.accounts.happenings import (
     Recorded,
     TenantCreated,
 )
-from gateway.accounts.plans import PLANS
-from gateway.accounts.roles import KEY_SCOPES, SCOPES, Role
+from gateway.accounts.policy.plans import PLANS
+from gateway.accounts.policy.roles import KEY_SCOPES, SCOPES, Role
 from gateway.accounts.tenants import Invitation, Key, Tenant, tenant_after
 from services.plumbing.auth.identity import ScopeMissing
 
