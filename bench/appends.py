@@ -13,11 +13,11 @@ from functools import partial
 from uuid import uuid4
 
 import asyncpg
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.serving import RECORD_BYTES, Service, event, events_service, report, run, seconds
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 SINGLE_CALLERS = 64
 SINGLES = 6_000

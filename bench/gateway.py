@@ -24,10 +24,6 @@ from uuid import uuid4
 import grpc.aio
 import orjson
 import uvicorn
-from girih.events.v1 import events_pb2 as events_pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from girih.lattice.v1 import lattice_pb2 as lattice_pb
-from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -38,6 +34,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bench.serving import run
+from girih.events.v1 import events_pb2 as events_pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.lattice.v1 import lattice_pb2 as lattice_pb
+from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.keys import TrustedKeys
 from services.plumbing.auth.tokens import TokenRefused, Verifier

@@ -26,11 +26,11 @@ import networkit
 import numpy as np
 import pyastar2d
 import scipy.sparse
-from girih.lattice.v1 import lattice_pb2 as pb
-from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from numpy.typing import NDArray
 from scipy.sparse import csgraph
 
+from girih.lattice.v1 import lattice_pb2 as pb
+from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from services.lattice.kernels.grid import Grid, prepare
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all

@@ -7,10 +7,10 @@ import argparse
 import sys
 
 import asyncpg
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from bench.serving import Service, event, events_service, report, run, seconds
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 EVENTS_PER_SECOND_MIN = 200_000
 _BATCH = 5_000

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import grpc.aio
 import uvloop
-from girih.events.v1 import events_pb2 as pb
 
+from girih.events.v1 import events_pb2 as pb
 from tests.processes import Caller, authority_of, ending, events_process, own_postgres
 
 RECORD_BYTES = 300

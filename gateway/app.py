@@ -20,7 +20,7 @@ from gateway.http.aliases import newest_version
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
 from gateway.http.server import listen, serve
-from gateway.openapi.document import document as openapi
+from gateway.openapi.document import document as openapi_document
 from gateway.settings import Settings
 from gateway.site.health import Health, HealthPages, Pulse
 from gateway.site.jwks import jwks_route
@@ -73,7 +73,7 @@ async def open_gateway(
         tasks.start("streams", streams.look_after())
         tasks.start("pulse", Pulse(health, backends).feel())
         pages = HealthPages(health, backends, home.ops_token, timeout_s=settings.health_timeout_s)
-        document = openapi.document(contract, rules) if settings.docs else None
+        document = openapi_document(contract, rules) if settings.docs else None
         try:
             yield Front(
                 _routes(rules, [*backends, *own], Workshop(contract, settings, streams)),

@@ -14,12 +14,12 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import grpc
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import events_pb2_grpc as rpc
 
 from cli.client.retrying import Patience, Refused, Unavailable, UnderWay
 from cli.client.transport import open_channel
 from cli.commands.jsonlines import BadLine, Format, Line, draft, event_id, lines
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import events_pb2_grpc as rpc
 from services.plumbing.correlation import CORRELATION_KEY
 
 __all__ = ["Job", "Refused", "Report", "Unavailable", "import_lines"]

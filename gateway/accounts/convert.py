@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Final, cast
 from uuid import UUID
 
-from girih.accounts.v1 import accounts_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.accounts.domain import User
@@ -14,6 +13,7 @@ from gateway.accounts.policy.plans import CUSTOM, plan
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.users import Joined, LoggedIn, Registration
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.identity import PlanLimits
 from services.plumbing.errors import InvalidInput, Violations
 

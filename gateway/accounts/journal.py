@@ -12,8 +12,6 @@ from uuid import uuid4
 
 import grpc
 import grpc.aio
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from gateway.accounts.errors import EventsUnavailable
 from gateway.accounts.happenings import (
@@ -24,6 +22,8 @@ from gateway.accounts.happenings import (
     to_json,
 )
 from gateway.accounts.own_calls import AWAY, EventsRefused
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from girih.accounts.v1 import accounts_pb2 as pb
-
 from gateway.accounts import convert
 from gateway.accounts.callers import caller, key_id_of, user_caller, user_id_of
 from gateway.accounts.errors import CredentialsInvalid
@@ -15,6 +13,7 @@ from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
 from gateway.metering.usage import Usage
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.identity import Principal
 
 

@@ -21,12 +21,12 @@ from uuid import uuid4
 
 import grpc.aio
 import orjson
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.accounts.errors import EventsUnavailable
 from gateway.accounts.own_calls import EventsRefused, as_gateway
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation
 from services.plumbing.errors import Scalar
 from services.plumbing.logging import get_logger

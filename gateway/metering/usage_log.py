@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import grpc.aio
 import orjson
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from gateway.accounts.own_calls import as_gateway
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing.logging import get_logger
 
 _log = get_logger("gateway")

@@ -45,7 +45,7 @@ def _docs_routes(document: dict[str, Any]) -> list[Route]:
         Route("/", _to_docs),
         _fixed("/openapi.json", text, "application/json"),
         *(
-            _fixed(path, files("gateway").joinpath("docs", name).read_bytes(), media_type)
+            _fixed(path, files(__package__).joinpath("docs", name).read_bytes(), media_type)
             for path, (name, media_type) in _ASSETS.items()
         ),
     ]

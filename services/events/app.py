@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
-
 from services.events import convert
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.appending.sequencer import SequencerLimits, Sequencers

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
-from girih.events.v1 import events_pb2 as pb
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from girih.events.v1 import events_pb2 as pb
 from services.events import domain, json_text
 from services.events.appending.committer import Encode
 from services.events.domain import NewEvent, PlacedEvent, Placement, Precondition, StreamState

@@ -6,8 +6,8 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 import grpc.aio
-from girih.events.v1 import events_pb2 as pb
 
+from girih.events.v1 import events_pb2 as pb
 from services.events import convert, ownership
 from services.events.appending.pipeline import Pipeline
 from services.events.domain import Placement, Proposal

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 import grpc.aio
-from girih.lattice.v1 import lattice_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import Engine
 from services.lattice.computing.searches import Searches

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from girih.lattice.v1 import lattice_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import domain
 from services.lattice.computing.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
 from services.lattice.domain import (

@@ -6,9 +6,9 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
-from girih.lattice.v1 import lattice_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 
+from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert, domain
 from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.domain import LISTED_SITES_DEFAULT

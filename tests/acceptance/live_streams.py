@@ -23,9 +23,9 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-
 from tests.processes import Process, System, own_postgres, running_system
 
 TENANTS, USERS_PER_TENANT = 4, 10

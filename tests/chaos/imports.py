@@ -16,9 +16,9 @@ from pathlib import Path
 
 import asyncpg
 import grpc
+
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc
-
 from tests.processes import (
     Caller,
     Process,

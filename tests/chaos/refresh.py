@@ -18,12 +18,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from girih.accounts.v1 import accounts_pb2 as pb
-
 from gateway.accounts.errors import RefreshTokenInvalid
 from gateway.accounts.happenings import Recorded
 from gateway.accounts.journal import Change, Journal
 from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import Conflict, ResourceExhausted, ServiceError, Unavailable
 from services.plumbing.grpc.channel import open_channel

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import grpc
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import events_pb2_grpc
 from grpc_status import rpc_status
 
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import events_pb2_grpc
 from tests.chaos import unprotected
 from tests.chaos.history import Attempt, History, Operation, Outcome, Place, Recorded
 from tests.processes import Caller, Process, authority_of, ending, events_process, own_postgres

@@ -10,10 +10,10 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import events_pb2_grpc as rpc
 
 from cli.client.credentials import Credential, CredentialsFile
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import events_pb2_grpc as rpc
 from tests.cli.conftest import PASSWORD, Person
 from tests.processes import ROOT, System
 

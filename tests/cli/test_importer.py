@@ -16,8 +16,6 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import events_pb2_grpc as rpc
 
 from cli import exit_codes
 from cli.commands import importer
@@ -25,6 +23,8 @@ from cli.commands.importer import Job, Refused, Report, Unavailable, import_line
 from cli.commands.jsonlines import BadLine, Format
 from cli.failure import Failed, NotLoggedIn
 from cli.local.postgres import DATABASE, EmbeddedPostgres
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import events_pb2_grpc as rpc
 from tests.authority import Authority
 from tests.processes import Process, ending, events_process
 

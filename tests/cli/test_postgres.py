@@ -166,7 +166,7 @@ def start_in_a_parent(
     """A server whose parent is not this process."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from cli import process; from cli.local.postgres import EmbeddedPostgres\n"
+        "from cli.local import process; from cli.local.postgres import EmbeddedPostgres\n"
         "spawn = process.spawn\n"
         "process.spawn = lambda *given, **named: spawn(\n"
         "    *given, **{**named, 'death_signal': int(sys.argv[2])})\n"

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import grpc.aio
 import pytest
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.store import PostgresEventStore

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from uuid import UUID, uuid4
 
 from girih.events.v1 import events_pb2 as pb
-
 from services.events.domain import NewEvent, Precondition, Proposal, StreamState
 
 ABSENT = StreamState.ABSENT

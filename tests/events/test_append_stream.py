@@ -7,10 +7,10 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 import pytest
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from google.rpc import error_details_pb2
 
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.appending import pipeline
 from services.events.appending.pipeline import REQUEST_COUNT_MAX, Pipeline
 from services.plumbing.errors import ShuttingDown

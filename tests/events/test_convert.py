@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from girih.events.v1 import events_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from girih.events.v1 import events_pb2 as pb
 from services.events import convert, domain
 from services.events.domain import PlacedEvent
 from services.events.errors import PreconditionFailed, Violation

@@ -11,10 +11,10 @@ import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from cli.local.postgres import EmbeddedPostgres
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
 from services.events.postgres.database import LISTENER_NAME
 from services.events.settings import Settings

@@ -14,9 +14,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-
 from services.events.postgres import store as postgres_store
 from services.events.postgres.walls import ROLE
 from services.events.settings import Settings

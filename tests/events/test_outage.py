@@ -7,10 +7,10 @@ from pathlib import Path
 import asyncpg
 import grpc.aio
 import pytest
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from cli.local.postgres import EmbeddedPostgres
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
 from services.events.settings import Settings
 from services.plumbing.grpc.channel import open_channel

@@ -3,9 +3,9 @@
 import grpc
 import grpc.aio
 import pytest
+
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-
 from services.events import ownership
 from services.events.errors import StreamOwned
 from services.plumbing.auth.identity import EVENTS, GATEWAY, LATTICE

@@ -8,11 +8,11 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 import pytest
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events import domain
 from services.plumbing.grpc.errors import from_rpc_error
 from tests.authority import USER, Authority

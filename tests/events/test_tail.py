@@ -6,8 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from girih.events.v1 import events_pb2 as pb
 
+from girih.events.v1 import events_pb2 as pb
 from services.events import convert
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.errors import BeyondEnd

@@ -46,7 +46,7 @@ async def test_a_service_that_is_away_makes_the_gateway_not_ready(service: Sampl
 
 
 async def test_a_draining_gateway_is_not_ready(gateway: Gateway, client: httpx.AsyncClient) -> None:
-    gateway.http.lifecycle.is_draining = True
+    gateway.lifecycle.is_draining = True
 
     assert (await client.get("/health/ready")).status_code == 503
     assert (await client.get("/health/live")).status_code == 200

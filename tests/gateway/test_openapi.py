@@ -11,20 +11,20 @@ from openapi_spec_validator import validate
 from gateway.app import read_contract
 from gateway.contract.descriptors import http_rules, scope_of
 from gateway.contract.rules import Rule, rules_of
-from gateway.openapi.document import document as openapi
+from gateway.openapi.document import document as openapi_document
 from tests.gateway.sample import sample_contract
 
 
 @pytest.fixture(scope="module")
 def sample() -> dict[str, Any]:
     contract = sample_contract()
-    return openapi.document(contract, list(rules_of(contract)))
+    return openapi_document(contract, list(rules_of(contract)))
 
 
 @pytest.fixture(scope="module")
 def real() -> dict[str, Any]:
     contract = read_contract()
-    return openapi.document(contract, list(rules_of(contract)))
+    return openapi_document(contract, list(rules_of(contract)))
 
 
 def test_it_is_valid(sample: dict[str, Any], real: dict[str, Any]) -> None:
@@ -153,7 +153,7 @@ def test_equal_contracts_make_equal_documents(sample: dict[str, Any]) -> None:
     sample_contract.cache_clear()
     contract = sample_contract()
 
-    assert openapi.document(contract, list(rules_of(contract))) == sample
+    assert openapi_document(contract, list(rules_of(contract))) == sample
 
 
 async def test_it_is_served(client: httpx.AsyncClient, sample: dict[str, Any]) -> None:

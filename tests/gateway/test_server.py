@@ -237,7 +237,7 @@ async def test_sigterm_drains_and_then_ends(service: SampleService) -> None:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             serving = asyncio.ensure_future(
                 serve(
-                    gateway.front, gateway.settings, gateway.http.lifecycle, listener, gateway.tasks
+                    gateway.front, gateway.settings, gateway.lifecycle, listener, gateway.tasks
                 )
             )
             async with httpx.AsyncClient(
@@ -255,7 +255,7 @@ async def _drained(gateway: Gateway, client: httpx.AsyncClient) -> None:
         arriving = stream.aiter_lines()
         await anext(arriving)
         os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: gateway.http.lifecycle.is_draining)
+        await until(lambda: gateway.lifecycle.is_draining)
 
         # Not ready, and yet it serves: those who send requests take a while to notice.
         assert (await client.get("/health/ready")).status_code == 503

@@ -146,7 +146,7 @@ async def test_a_stopping_gateway_ends_its_streams_with_an_error(
     async with online.stream("GET", "/v1/count?to=1&hang=true") as answer:
         arriving = answer.aiter_lines()
         await anext(arriving)
-        gateway.http.lifecycle.stop()
+        gateway.lifecycle.stop()
         last = json.loads(await anext(arriving))
 
     assert last["error"]["details"]["reason"] == "GATEWAY_STOPPING"

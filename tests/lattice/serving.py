@@ -7,13 +7,13 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from google.api.httpbody_pb2 import HttpBody
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.ops.v1 import ops_pb2 as ops
 from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
-from google.api.httpbody_pb2 import HttpBody
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from services.lattice.app import built
 from services.lattice.settings import Settings
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error

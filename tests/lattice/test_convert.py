@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from girih.lattice.v1 import lattice_pb2 as pb
 
+from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert
 from services.lattice.computing.answers import Path, _message_bytes
 from services.lattice.state.journal import DamagedRecord, LatticeCreated

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 import grpc.aio
 import pytest
+
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.events_journal import EventsJournal

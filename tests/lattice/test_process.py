@@ -11,11 +11,11 @@ from pathlib import Path
 import grpc.aio
 import httpx
 import pytest
+
 from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.ops.v1 import ops_pb2
 from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
-
 from services.lattice.app import SERVICE, built
 from services.lattice.settings import Settings
 from services.plumbing.grpc.channel import open_channel

@@ -11,10 +11,10 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
+
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as pb
-
 from services.plumbing.grpc.errors import RemoteError
 from tests.authority import Authority
 from tests.lattice.serving import ABSENT, Client, refusal, replica, site, until

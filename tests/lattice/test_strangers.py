@@ -9,10 +9,10 @@ from uuid import UUID, uuid4, uuid5
 
 import grpc.aio
 import pytest
-from girih.events.v1 import events_pb2 as events
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from structlog.testing import capture_logs
 
+from girih.events.v1 import events_pb2 as events
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.lattice.computing.compute import Compute
 from services.lattice.domain import NewLattice
 from services.lattice.errors import LatticeNotFound, RequestIdReused

@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
-from girih.lattice.v1 import lattice_pb2 as pb
 
+from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.state.events_journal import acting_bearer

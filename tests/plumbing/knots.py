@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc.aio
-from girih.options.v1 import options_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from girih.options.v1 import options_pb2
 from services.plumbing import correlation
 from services.plumbing.errors import Conflict
 

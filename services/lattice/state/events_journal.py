@@ -18,11 +18,11 @@ from uuid import UUID, uuid5
 
 import grpc
 import grpc.aio
+from google.protobuf import json_format
+
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as pb
-from google.protobuf import json_format
-
 from services.lattice import convert
 from services.lattice.errors import EventsUnavailable
 from services.lattice.state.journal import (

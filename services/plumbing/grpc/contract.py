@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from girih.options.v1 import options_pb2
 from google.protobuf.descriptor import MethodDescriptor
+
+from girih.options.v1 import options_pb2
 
 
 def scope_of(method: MethodDescriptor) -> str:

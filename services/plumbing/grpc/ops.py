@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grpc.aio
-from girih.ops.v1 import ops_pb2 as pb
 from prometheus_client import CollectorRegistry, Metric
 
+from girih.ops.v1 import ops_pb2 as pb
 from services.plumbing.errors import InvalidInput
 from services.plumbing.grpc.server import Server, add_service
 

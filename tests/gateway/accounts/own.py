@@ -6,10 +6,10 @@ from typing import Any
 
 import grpc.aio
 import orjson
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
 from gateway.accounts.own_calls import as_gateway, own_bearer
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer

@@ -8,9 +8,6 @@ from uuid import uuid4
 
 import grpc.aio
 import orjson
-from girih.accounts.v1 import accounts_pb2 as pb
-from girih.events.v1 import events_pb2
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from prometheus_client import CollectorRegistry
 
 from gateway.accounts import app
@@ -24,6 +21,9 @@ from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.audit.security_log import STREAM, TYPE_PREFIX, SecurityLog, SecurityMetrics
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
+from girih.accounts.v1 import accounts_pb2 as pb
+from girih.events.v1 import events_pb2
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation
 from services.plumbing.auth.identity import GATEWAY, Principal, authorize
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys

@@ -2,10 +2,10 @@
 
 import grpc.aio
 import pytest
-from girih.accounts.v1 import accounts_pb2 as pb
 
 from gateway.accounts import errors
 from gateway.admission.throttle import LoginThrottled
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.identity import ScopeMissing, TokenRequired
 from services.plumbing.errors import InvalidInput
 from tests.authority import Authority

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from girih.accounts.v1 import accounts_pb2 as pb
 
 from gateway.accounts.errors import KeyInvalid
 from gateway.accounts.keys import KeyUses
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
 from tests.events.serving import eventually
 from tests.gateway.accounts.replicas import Replica

@@ -4,9 +4,9 @@ import asyncio
 import time
 
 import pytest
-from girih.accounts.v1 import accounts_pb2 as pb
 
 from gateway.accounts.errors import EventsUnavailable
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
 from tests.events.serving import eventually
 from tests.gateway.accounts.replicas import Replica, fresh_email

@@ -4,9 +4,9 @@ import asyncio
 
 import grpc.aio
 import pytest
-from girih.accounts.v1 import accounts_pb2 as pb
 
 from gateway.accounts.errors import CredentialsInvalid, EmailTaken, LastOwner, RefreshTokenInvalid
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import InvalidInput
 from tests.authority import Authority

@@ -1,10 +1,10 @@
 """A gateway that starts: what it knows before it lets anybody in."""
 
-from girih.accounts.v1 import accounts_pb2 as pb
 from prometheus_client import CollectorRegistry
 
 from gateway.home import open_home
 from gateway.settings import Settings
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.tasks import OwnedTasks
 from tests.authority import Authority
 from tests.gateway.accounts.replicas import Replica
