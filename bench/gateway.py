@@ -38,9 +38,9 @@ from girih.events.v1 import events_pb2 as events_pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as lattice_pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
-from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.keys import TrustedKeys
 from services.plumbing.auth.tokens import TokenRefused, Verifier
+from services.plumbing.identity import GATEWAY
 from tests.processes import (
     Caller,
     Process,

@@ -19,8 +19,8 @@ from gateway.home import Home, open_home
 from gateway.http.aliases import newest_version
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
-from gateway.http.server import listen, serve
 from gateway.openapi.document import document as openapi_document
+from gateway.serving.server import listen, serve
 from gateway.settings import Settings
 from gateway.site.health import Health, HealthPages, Pulse
 from gateway.site.jwks import jwks_route

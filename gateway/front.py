@@ -8,7 +8,7 @@ of gRPC.
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -30,8 +30,6 @@ from services.plumbing.correlation import Call
 from services.plumbing.logging import get_logger, write_line
 
 _log = get_logger("gateway")
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TIMEOUT_HEADER: Final = b"x-request-timeout"
 CORRELATION_HEADER: Final = b"x-correlation-id"

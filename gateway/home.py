@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from gateway.accounts.app import open_accounts
 from gateway.accounts.holdings import Holdings
 from gateway.accounts.keys import Keys
-from gateway.accounts.own_calls import own_bearer
 from gateway.accounts.revocations import Follower
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.door import Accounts, Door
@@ -22,11 +21,12 @@ from gateway.backends.remote import callers_token
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
+from gateway.own_calls import own_bearer
 from gateway.settings import Settings
-from services.plumbing.auth.identity import GATEWAY, OPS_READ
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
 from services.plumbing.grpc.channel import Bearer, open_channel
+from services.plumbing.identity import GATEWAY, OPS_READ
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import channel_credentials

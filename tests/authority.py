@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from services.plumbing import correlation
-from services.plumbing.auth.identity import GATEWAY, LATTICE, SCOPES, PlanLimits
 from services.plumbing.auth.keys import SigningKey, read_jwks, write_atomically, write_jwks
 from services.plumbing.auth.tokens import ACCESS, AUDIENCES, LIFETIME_S_MAX, SERVICE, sign
+from services.plumbing.identity import GATEWAY, LATTICE, SCOPES, PlanLimits
 
 UNLIMITED = PlanLimits("unlimited", lattices=0, axes=0, extent=0, calls=0)
 _ISSUERS = ("gateway", "lattice")

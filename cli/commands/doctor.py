@@ -22,11 +22,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.commands import versions
-from cli.commands.options import url_of_gateway
 from cli.failure import Failed
 from cli.local import health, ports, rotation, state
 from cli.local.keyfiles import VARIABLES, KeyFiles
 from cli.local.migrating import PACKAGE, SCHEMA
+from cli.local.ports import url_of_gateway
 from cli.local.postgres import PostgresError, find_binaries
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError

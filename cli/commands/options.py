@@ -1,7 +1,6 @@
 """The options that many commands have, and what most of them begin with."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,16 +47,9 @@ def data_dir() -> Path:
     return Path(os.environ.get("GIRIH_DATA") or DATA_DIR)
 
 
-def url_of_gateway(environ: Mapping[str, str]) -> str:
-    """Where the gateway of these settings is called."""
-    from cli.local.ports import reachable
-
-    scheme = "https" if environ.get("GATEWAY_HTTP_TRANSPORT") == "tls" else "http"
-    return f"{scheme}://{reachable(environ['GATEWAY_ADDRESS'])}"
-
-
 def _running_url(data_dir: Path) -> str | None:
     from cli.local import state
+    from cli.local.ports import url_of_gateway
 
     running = state.read(data_dir)
     if running is None or not running.is_running():

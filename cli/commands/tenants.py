@@ -83,9 +83,9 @@ def _operator(data_dir: Path) -> "Tokens":
     from cli.client.session import GivenToken
     from cli.failure import Failed
     from cli.local.keyfiles import KeyFiles, explained
-    from services.plumbing.auth.identity import GATEWAY
     from services.plumbing.auth.keys import SigningKeyFile
     from services.plumbing.auth.tokens import Issuer
+    from services.plumbing.identity import GATEWAY
 
     path = KeyFiles.of(data_dir, os.environ).private[GATEWAY]
     if not path.exists():

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cli import exit_codes
 from cli.failure import Failed
-from services.plumbing.auth.identity import GATEWAY, LATTICE
 from services.plumbing.auth.keys import (
     SigningKey,
     WrongKey,
@@ -18,6 +17,7 @@ from services.plumbing.auth.keys import (
     write_atomically,
     write_jwks,
 )
+from services.plumbing.identity import GATEWAY, LATTICE
 
 _SECRET_BYTES = 32
 

@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cli.local import process
@@ -93,3 +93,9 @@ def _open_files(pid: int) -> Iterator[str]:
 
 def _shortened(command: str) -> str:
     return " ".join(command.split()[:4]) or "another process"
+
+
+def url_of_gateway(environ: Mapping[str, str]) -> str:
+    """Where the gateway of these settings is called."""
+    scheme = "https" if environ.get("GATEWAY_HTTP_TRANSPORT") == "tls" else "http"
+    return f"{scheme}://{reachable(environ['GATEWAY_ADDRESS'])}"

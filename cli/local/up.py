@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 import cli
-from cli.commands.options import url_of_gateway
 from cli.local import health, keyfiles, logs, ports, state
+from cli.local.ports import url_of_gateway
 from cli.local.postgres import EmbeddedPostgres
 from cli.local.supervisor import Database, GaveUp, Limits, Member, Program, Supervisor
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway.accounts.errors import NotAUser
 from services.plumbing import correlation
-from services.plumbing.auth.identity import Principal, TokenRequired
+from services.plumbing.identity import Principal, TokenRequired
 
 _USER = "user:"
 _KEY = "key:"

@@ -14,8 +14,8 @@ from gateway.accounts.policy.roles import Role
 from gateway.accounts.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.users import Joined, LoggedIn, Registration
 from girih.accounts.v1 import accounts_pb2 as pb
-from services.plumbing.auth.identity import PlanLimits
 from services.plumbing.errors import InvalidInput, Violations
+from services.plumbing.identity import PlanLimits
 
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - a word of RFC 6750
 

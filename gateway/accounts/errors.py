@@ -111,9 +111,3 @@ class AccountsBusy(Unavailable):
     """Others changed the same account again and again while this call was decided."""
 
     reason = "ACCOUNTS_BUSY"
-
-
-class EventsUnavailable(Unavailable):
-    """The event store, which holds all accounts, cannot be reached."""
-
-    reason = "EVENTS_UNAVAILABLE"

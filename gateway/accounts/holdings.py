@@ -12,9 +12,9 @@ from girih.events.v1 import events_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
-from services.plumbing.auth.identity import ScopeMissing
 from services.plumbing.errors import Unavailable
 from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.identity import ScopeMissing
 
 R = TypeVar("R")
 

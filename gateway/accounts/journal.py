@@ -13,7 +13,6 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 
-from gateway.accounts.errors import EventsUnavailable
 from gateway.accounts.happenings import (
     DamagedRecord,
     Happening,
@@ -21,7 +20,7 @@ from gateway.accounts.happenings import (
     from_json,
     to_json,
 )
-from gateway.accounts.own_calls import AWAY, EventsRefused
+from gateway.own_calls import AWAY, EventsRefused, EventsUnavailable
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation

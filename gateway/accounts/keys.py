@@ -10,17 +10,17 @@ from uuid import uuid4
 from gateway.accounts import tenants
 from gateway.accounts.callers import UserCaller, key_subject, user_subject
 from gateway.accounts.domain import check_name
-from gateway.accounts.errors import EventsUnavailable, KeyInvalid, KeyNotFound
+from gateway.accounts.errors import KeyInvalid, KeyNotFound
 from gateway.accounts.grants import Access, AccessTokens
 from gateway.accounts.happenings import DamagedRecord, KeyUsed
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
-from gateway.accounts.own_calls import EventsRefused
 from gateway.accounts.policy.roles import KEY_SCOPES
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import KEY_PREFIX, TenantSecret, is_same
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream
 from gateway.accounts.tenants import Key, Tenant
 from gateway.http.caller import caller_address
+from gateway.own_calls import EventsRefused, EventsUnavailable
 from services.plumbing.errors import Violations
 from services.plumbing.logging import get_logger
 

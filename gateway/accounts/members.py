@@ -18,8 +18,8 @@ from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.store import AccountsStore, deciding, tenant_stream, user_stream
 from gateway.accounts.tenants import Invitation, Member, Tenant
 from gateway.http.caller import caller_address
-from services.plumbing.auth.identity import PlanLimits
 from services.plumbing.errors import InvalidInput, Violations
+from services.plumbing.identity import PlanLimits
 
 INVITATION_LIFETIME_MS: Final = 7 * 24 * 3_600 * 1_000
 

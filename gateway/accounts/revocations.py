@@ -13,7 +13,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.accounts.errors import EventsUnavailable
 from gateway.accounts.happenings import (
     KeyRevoked,
     MemberRemoved,
@@ -23,8 +22,8 @@ from gateway.accounts.happenings import (
     SessionsEnded,
 )
 from gateway.accounts.journal import FollowingEnded, Journal
-from gateway.accounts.own_calls import EventsRefused
 from gateway.accounts.ports import Clock
+from gateway.own_calls import EventsRefused, EventsUnavailable
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.logging import get_logger
 

@@ -14,7 +14,7 @@ from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
 from gateway.metering.usage import Usage
 from girih.accounts.v1 import accounts_pb2 as pb
-from services.plumbing.auth.identity import Principal
+from services.plumbing.identity import Principal
 
 
 class AccountsServicer:

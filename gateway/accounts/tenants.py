@@ -34,7 +34,7 @@ from gateway.accounts.happenings import (
 from gateway.accounts.policy.plans import FREE, PLANS
 from gateway.accounts.policy.roles import SCOPES, Role
 from gateway.accounts.secrets.credentials import is_same
-from services.plumbing.auth.identity import PlanLimits, ScopeMissing
+from services.plumbing.identity import PlanLimits, ScopeMissing
 
 KEY_COUNT_MAX: Final = 100
 INVITATION_COUNT_MAX: Final = 1_000

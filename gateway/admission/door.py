@@ -12,14 +12,13 @@ from typing import Final, Protocol
 
 from gateway.accounts.secrets.credentials import KEY_PREFIX
 from gateway.admission.limits import Limits, Verdict
-from gateway.endpoints.open_streams import session_ended
 from gateway.http import errors
 from gateway.http.caller import Proxies, enter_address
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Exchange
-from services.plumbing.auth.identity import PUBLIC, Principal, TokenRequired, authorize
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier
 from services.plumbing.errors import ServiceError, Unavailable
+from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
 
 AUTHORIZATION: Final = b"authorization"
 
@@ -125,7 +124,7 @@ class Door:
             # have: who holds the gateway's own key signs a token of the gateway's.
             raise TokenInvalid("the token is not valid", "it is a service's", principal)
         if self._accounts.is_revoked(principal.session):
-            raise session_ended()
+            raise errors.session_ended()
         return Admitted(principal, token)
 
     def _tell(self, exchange: Exchange, error: ServiceError) -> None:

@@ -21,8 +21,8 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.admission.counts import Counts
 from gateway.admission.limit_settings import LimitSettings
 from gateway.http.caller import network_of
-from services.plumbing.auth.identity import Principal
 from services.plumbing.errors import ResourceExhausted
+from services.plumbing.identity import Principal
 
 WINDOW_S: Final = 60
 

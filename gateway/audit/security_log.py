@@ -23,8 +23,7 @@ import grpc.aio
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gateway.accounts.errors import EventsUnavailable
-from gateway.accounts.own_calls import EventsRefused, as_gateway
+from gateway.own_calls import EventsRefused, EventsUnavailable, as_gateway
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation

@@ -18,8 +18,7 @@ from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.auth import tokens
-from services.plumbing.auth.identity import Principal
-from services.plumbing.auth.tokens import TokenInvalid
+from services.plumbing.identity import Principal
 
 K = TypeVar("K")
 
@@ -121,7 +120,7 @@ class OpenStreams:
         if principal is not None and time.time() >= principal.expires_at:
             stream.end(errors.from_service_error(tokens.expired(principal)))
         elif principal is not None and self._is_revoked(principal):
-            stream.end(errors.from_service_error(session_ended()))
+            stream.end(errors.from_service_error(errors.session_ended()))
         elif stream.heartbeat and stream.ending is None:
             now_s = time.monotonic()
             if now_s - stream.last_write_s >= self._settings.stream_heartbeat_s:
@@ -140,11 +139,6 @@ class OpenStreams:
     def _stop(self) -> None:
         for stream in self._streams:
             stream.end(errors.shutting_down())
-
-
-def session_ended() -> TokenInvalid:
-    """For a caller whose token is good and whose session is not."""
-    return TokenInvalid("the session has ended", "its session was revoked")
 
 
 def _take_one(counter: Counter[K], key: K) -> None:

@@ -13,10 +13,11 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 
 from gateway.transcoding.refusal import Refused
-from services.plumbing.auth.identity import GATEWAY
+from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import InvalidInput, Scalar, ServiceError
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from services.plumbing.identity import GATEWAY
 
 HTTP_STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,  # never retry unchanged
@@ -394,3 +395,8 @@ def _retryable(error: HttpError, retry_after_s: float | None) -> HttpError:
     error.details = {**error.details, "retry_after_s": delay_s}
     error.headers = (*error.headers, (b"retry-after", str(max(1, ceil(delay_s))).encode()))
     return error
+
+
+def session_ended() -> TokenInvalid:
+    """For a caller whose token is good and whose session is not."""
+    return TokenInvalid("the session has ended", "its session was revoked")

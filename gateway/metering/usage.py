@@ -18,11 +18,10 @@ from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gateway.accounts.errors import EventsUnavailable
-from gateway.accounts.own_calls import EventsRefused
 from gateway.metering.usage_log import ABSENT, EVENT_COUNT_MAX, Counted, Month, UsageLog
-from services.plumbing.auth.identity import Principal
+from gateway.own_calls import EventsRefused, EventsUnavailable
 from services.plumbing.errors import ResourceExhausted
+from services.plumbing.identity import Principal
 from services.plumbing.logging import get_logger
 
 _log = get_logger("gateway")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import grpc.aio
 import orjson
 
-from gateway.accounts.own_calls import as_gateway
+from gateway.own_calls import as_gateway
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing.logging import get_logger

@@ -5,9 +5,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.jose import to_base64url
 from services.plumbing.auth.keys import TrustedKey, TrustedKeys
+from services.plumbing.identity import GATEWAY
 
 _HEADERS = {
     "cache-control": "public, max-age=60",

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
-from services.events import convert
+from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
@@ -42,8 +42,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     store = PostgresEventStore(database)
     metrics = FollowMetrics(server.registry)
     limits = TailLimits()
-    tails = Tails(store, convert.read_response, metrics, limits)
-    followers = Followers(store, tails, convert.read_response, metrics, limits)
+    tails = Tails(store, record.read_response, metrics, limits)
+    followers = Followers(store, tails, record.read_response, metrics, limits)
     wakeups = Wakeups(database, tails, metrics)
     sequencers = _sequencers(store, wakeups, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
@@ -72,7 +72,7 @@ def _sequencers(
     def committer_of(tenant: str) -> Committer:
         return Committer(
             store.log(tenant),
-            convert.encoder_at,
+            record.encoder_at,
             metrics,
             committer_limits,
             memory,

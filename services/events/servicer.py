@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import grpc.aio
 
 from girih.events.v1 import events_pb2 as pb
-from services.events import convert, ownership
+from services.events import convert, ownership, record
 from services.events.appending.pipeline import Pipeline
 from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
@@ -98,7 +98,7 @@ class EventStoreServicer:
     async def _read(self, tenant: str, span: Span) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._reader.read(tenant, span)) as pages:
             async for records in pages:
-                yield convert.read_response(records)
+                yield record.read_response(records)
 
     async def _begin_append(
         self, request: pb.AppendStreamRequest

@@ -21,12 +21,12 @@ from services.lattice.settings import Settings
 from services.lattice.state.events_journal import EventsJournal, acting_bearer
 from services.lattice.state.journal import Journal
 from services.lattice.state.lattices import Lattices
-from services.plumbing.auth.identity import LATTICE
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, add_service, build_server, serve
+from services.plumbing.identity import LATTICE
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server
 from services.plumbing.tls import channel_credentials

@@ -1,8 +1,5 @@
 """Between the contract's messages and the domain's values. Decides nothing."""
 
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 
 from google.api.httpbody_pb2 import HttpBody
@@ -12,7 +9,6 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import domain
 from services.lattice.computing.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
 from services.lattice.domain import (
-    BLOCKABLE_SITES_MAX,
     Computation,
     DistanceQuery,
     Lattice,
@@ -20,32 +16,16 @@ from services.lattice.domain import (
     Method,
     NewLattice,
     PathQuery,
-    bitmap_bytes,
 )
-from services.lattice.geometry import Geometry
-from services.lattice.state.journal import DamagedRecord, LatticeCreated, LatticeDeleted
-from services.plumbing.errors import InvalidInput
+from services.lattice.enums import (
+    MOORE,
+    NO_CUTTING,
+    PERIODIC,
+    boundaries,
+    corner_rule,
+    neighbourhood,
+)
 
-_DIGEST_BYTES = 32
-_EDGES_DIGITS_MAX = 30
-"""More than the edges of any lattice have."""
-
-# What is not told means open, von Neumann, and no cutting: the contract says so.
-_PERIODIC = {
-    pb.BOUNDARY_UNSPECIFIED: False,
-    pb.BOUNDARY_OPEN: False,
-    pb.BOUNDARY_PERIODIC: True,
-}
-_MOORE = {
-    pb.NEIGHBOURHOOD_UNSPECIFIED: False,
-    pb.NEIGHBOURHOOD_VON_NEUMANN: False,
-    pb.NEIGHBOURHOOD_MOORE: True,
-}
-_NO_CUTTING = {
-    pb.CORNER_RULE_UNSPECIFIED: True,
-    pb.CORNER_RULE_NO_CUTTING: True,
-    pb.CORNER_RULE_CUTTING: False,
-}
 _METHODS = {
     Method.CLOSED_FORM: pb.METHOD_CLOSED_FORM,
     Method.A_STAR: pb.METHOD_A_STAR,
@@ -60,9 +40,9 @@ def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
         shape=request.shape,
         dimensions=request.dimensions,
         size=request.size,
-        periodic=[_PERIODIC.get(boundary) for boundary in request.boundaries],
-        moore=_MOORE.get(request.neighbourhood),
-        no_cutting=_NO_CUTTING.get(request.corner_rule),
+        periodic=[PERIODIC.get(boundary) for boundary in request.boundaries],
+        moore=MOORE.get(request.neighbourhood),
+        no_cutting=NO_CUTTING.get(request.corner_rule),
         blocked=request.blocked,
         request_id=request.request_id,
     )
@@ -100,9 +80,9 @@ def lattice_to_proto(lattice: Lattice, bytes_held: int) -> pb.Lattice:
     return pb.Lattice(
         lattice_id=lattice.lattice_id,
         shape=geometry.shape,
-        boundaries=_boundaries(geometry),
-        neighbourhood=_neighbourhood(geometry),
-        corner_rule=_corner_rule(geometry),
+        boundaries=boundaries(geometry),
+        neighbourhood=neighbourhood(geometry),
+        corner_rule=corner_rule(geometry),
         vertices=lattice.vertices,
         edges=str(lattice.edges),
         blocked_sites=lattice.blocked_sites,
@@ -159,114 +139,6 @@ def computation_to_proto(computation: Computation) -> pb.Computation:
     )
 
 
-def created_to_proto(created: LatticeCreated, blocked_zlib: bytes) -> pb.LatticeCreated:
-    """The payload that is recorded; the bitmap comes compressed, or empty to leave it out."""
-    return pb.LatticeCreated(
-        lattice_id=created.lattice_id,
-        shape=created.geometry.shape,
-        boundaries=_boundaries(created.geometry),
-        neighbourhood=_neighbourhood(created.geometry),
-        corner_rule=_corner_rule(created.geometry),
-        blocked_zlib=blocked_zlib,
-        blocked_digest=created.blocked_digest,
-        vertices=created.vertices,
-        edges=str(created.edges),
-    )
-
-
-def created_from_proto(payload: pb.LatticeCreated, blocked_zlib: bytes) -> LatticeCreated:
-    """What was recorded; raises DamagedRecord when it cannot have been written by us.
-
-    The bitmap comes compressed, or empty where it is left out.
-    """
-    with _damage_named():
-        geometry = _recorded_geometry(payload)
-        created = LatticeCreated(
-            lattice_id=_recorded_id(payload.lattice_id),
-            geometry=geometry,
-            vertices=payload.vertices,
-            edges=_recorded_edges(payload.edges),
-            blocked_digest=payload.blocked_digest,
-            blocked=_decompressed(blocked_zlib, geometry) if blocked_zlib else b"",
-        )
-        LatticeSpec(geometry=geometry, blocked=created.blocked)
-    _check_counts(created)
-    return created
-
-
-def deleted_from_proto(payload: pb.LatticeDeleted) -> LatticeDeleted:
-    """What was recorded; raises DamagedRecord when it cannot have been written by us."""
-    with _damage_named():
-        return LatticeDeleted(lattice_id=_recorded_id(payload.lattice_id))
-
-
-@contextmanager
-def _damage_named() -> Iterator[None]:
-    """What nobody who asks now has told is no input of theirs."""
-    try:
-        yield
-    except InvalidInput as error:
-        told = "; ".join(f"{bad.field} {bad.description}" for bad in error.violations)
-        raise DamagedRecord(told) from error
-
-
-def _recorded_id(text: str) -> str:
-    if domain.lattice_id(text) != text:
-        raise DamagedRecord("lattice_id is not written in lower case")
-    return text
-
-
-def _recorded_geometry(payload: pb.LatticeCreated) -> Geometry:
-    try:
-        geometry = Geometry(
-            shape=tuple(payload.shape),
-            periodic=tuple(_PERIODIC[boundary] for boundary in payload.boundaries),
-            moore=_MOORE[payload.neighbourhood],
-            no_cutting=_NO_CUTTING[payload.corner_rule],
-        )
-    except KeyError as error:
-        raise DamagedRecord("boundaries, neighbourhood or corner_rule is unknown") from error
-    # Before anything of the lattice's size is computed or allocated.
-    LatticeSpec(geometry=geometry)
-    if len(payload.blocked_digest) not in (0, _DIGEST_BYTES):
-        raise DamagedRecord("blocked_digest is not a SHA-256")
-    if payload.blocked_digest and geometry.sites > BLOCKABLE_SITES_MAX:
-        raise DamagedRecord("has blocked sites, and too many sites for that")
-    return geometry
-
-
-def _recorded_edges(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _EDGES_DIGITS_MAX):
-        raise DamagedRecord("edges is not a decimal number")
-    return int(text)
-
-
-def _check_counts(created: LatticeCreated) -> None:
-    """A lattice has what its free one has, and no more where sites are blocked."""
-    sites, edges = created.geometry.sites, created.geometry.edges
-    if created.blocked_digest:
-        fits = 0 <= created.vertices <= sites and created.edges <= edges
-    else:
-        fits = (created.vertices, created.edges) == (sites, edges)
-    if not fits:
-        raise DamagedRecord("vertices or edges do not fit the shape")
-
-
-def _decompressed(blocked_zlib: bytes, geometry: Geometry) -> bytes:
-    if geometry.sites > BLOCKABLE_SITES_MAX:
-        raise DamagedRecord("a bitmap is recorded for too many sites")
-    # At most a byte more than the sites need, whatever the compressed bytes claim.
-    expected_bytes = bitmap_bytes(geometry)
-    decompressor = zlib.decompressobj()
-    try:
-        bitmap = decompressor.decompress(blocked_zlib, expected_bytes + 1)
-    except zlib.error as error:
-        raise DamagedRecord("a recorded bitmap cannot be decompressed") from error
-    if len(bitmap) != expected_bytes or not decompressor.eof:
-        raise DamagedRecord("a recorded bitmap has not the length of its lattice")
-    return bitmap
-
-
 def _runs(path: Path) -> list[pb.Run]:
     """Runs are many and rarely differ: each kind is made once, and copied where it goes."""
     kinds: dict[tuple[bytes, int], pb.Run] = {}
@@ -277,18 +149,6 @@ def _runs(path: Path) -> list[pb.Run]:
             kinds[kind] = pb.Run(step=step.tolist(), count=count)
         runs.append(kinds[kind])
     return runs
-
-
-def _boundaries(geometry: Geometry) -> Sequence[pb.Boundary]:
-    return [pb.BOUNDARY_PERIODIC if ring else pb.BOUNDARY_OPEN for ring in geometry.periodic]
-
-
-def _neighbourhood(geometry: Geometry) -> pb.Neighbourhood:
-    return pb.NEIGHBOURHOOD_MOORE if geometry.moore else pb.NEIGHBOURHOOD_VON_NEUMANN
-
-
-def _corner_rule(geometry: Geometry) -> pb.CornerRule:
-    return pb.CORNER_RULE_NO_CUTTING if geometry.no_cutting else pb.CORNER_RULE_CUTTING
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from services.lattice.errors import PlanLimit
 from services.lattice.geometry import Coordinates, Geometry
-from services.plumbing.auth.identity import PlanLimits
 from services.plumbing.errors import Violations
+from services.plumbing.identity import PlanLimits
 
 AXES_MAX = 10
 SITES_MAX = 2**63 - 1

@@ -15,7 +15,7 @@ from services.lattice.domain import LISTED_SITES_DEFAULT
 from services.lattice.errors import PlanMissing
 from services.lattice.state.lattices import Lattices
 from services.plumbing import correlation
-from services.plumbing.auth.identity import PlanLimits
+from services.plumbing.identity import PlanLimits
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

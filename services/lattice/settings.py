@@ -7,8 +7,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.auth.identity import LATTICE
 from services.plumbing.auth.keys import SigningKey, read_trusted
+from services.plumbing.identity import LATTICE
 from services.plumbing.settings import ServerSettings, SigningKeyPath
 
 _MIB = 2**20

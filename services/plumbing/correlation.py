@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from services.plumbing.auth.identity import Principal
+from services.plumbing.identity import Principal
 
 CORRELATION_KEY = "x-correlation-id"
 CAUSATION_KEY = "x-causation-id"

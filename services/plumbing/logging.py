@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal, Protocol
 
 import orjson
 import structlog
@@ -23,8 +23,21 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from services.plumbing import correlation
 
-if TYPE_CHECKING:  # settings say what is wrong with files, whose readers log
-    from services.plumbing.settings import LogFormat, ProcessSettings
+LogFormat = Literal["json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class LogSettings(Protocol):
+    """What a process is told of its log."""
+
+    @property
+    def log_level(self) -> LogLevel:
+        """Lines below it are left out."""
+
+    @property
+    def log_renderer(self) -> LogFormat:
+        """`json` is one object per line, `console` is for people."""
+
 
 Render = Callable[[EventDict], bytes]
 
@@ -116,7 +129,7 @@ class _Log:
 _log: _Log | None = None
 
 
-def configure(settings: "ProcessSettings", descriptor: int | None = None) -> None:
+def configure(settings: LogSettings, descriptor: int | None = None) -> None:
     """Send all logs of this process, the libraries' included, to `descriptor` (or stdout)."""
     global _log  # noqa: PLW0603 - a process has one log
     close()

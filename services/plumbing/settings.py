@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from services.plumbing.auth.keys import SigningKey, read_trusted
 from services.plumbing.errors import CannotRun
+from services.plumbing.logging import LogFormat, LogLevel
 from services.plumbing.tls import read_certificates, read_key
 
 EX_CONFIG = 78
@@ -34,8 +35,6 @@ MESSAGE_BYTES = 8 * 2**20 + 2**19
 """The 8 MiB of the contract's largest message, and room for what is around them."""
 
 Environment = Literal["development", "production"]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["json", "console"]
 Transport = Literal["tls", "mtls", "mesh", "plain"]
 
 _PLACEHOLDER = re.compile(

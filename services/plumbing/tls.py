@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import grpc
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,8 +25,33 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 from services.plumbing.errors import CannotRun
 from services.plumbing.watched import Watched
 
-if TYPE_CHECKING:  # settings say what is wrong with the files
-    from services.plumbing.settings import PeerSettings
+
+class TransportSettings(Protocol):
+    """What a process is told of the files it proves itself with. See `PeerSettings`."""
+
+    @property
+    def environment(self) -> str:
+        """`production` refuses a key that others can read."""
+
+    @property
+    def transport(self) -> str:
+        """`tls`, `mtls`, `mesh` or `plain`."""
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether this process itself encrypts what it sends to the others."""
+
+    @property
+    def tls_certificate(self) -> Path | None:
+        """The process's certificate, then those between it and the authority (PEM)."""
+
+    @property
+    def tls_key(self) -> Path | None:
+        """The key of that certificate (PEM)."""
+
+    @property
+    def tls_ca(self) -> Path | None:
+        """The authorities whose certificates are believed (PEM)."""
 
 
 class WrongCertificate(CannotRun):
@@ -47,7 +72,7 @@ class Files:
 class ServerFiles(Watched[Files]):
     """The files of a server, `current`; start `watch()` as a task to follow them."""
 
-    def __init__(self, settings: "PeerSettings") -> None:
+    def __init__(self, settings: TransportSettings) -> None:
         paths = [settings.tls_certificate, settings.tls_key, settings.tls_ca]
         named = [path for path in paths if path is not None]
         super().__init__("certificates", named, lambda: _read_files(settings))
@@ -71,7 +96,7 @@ def server_credentials(files: ServerFiles, *, asks_callers: bool) -> grpc.Server
     )
 
 
-def channel_credentials(settings: "PeerSettings") -> grpc.ChannelCredentials | None:
+def channel_credentials(settings: TransportSettings) -> grpc.ChannelCredentials | None:
     """What `open_channel` takes as `tls`; None where the calls are not encrypted by us."""
     if not settings.encrypts:
         return None
@@ -111,7 +136,7 @@ def read_key(path: Path, certificate: Path | None = None, *, private: bool = Fal
         return data
 
 
-def _read_files(settings: "PeerSettings") -> Files:
+def _read_files(settings: TransportSettings) -> Files:
     certificate, key, authorities = settings.tls_certificate, settings.tls_key, settings.tls_ca
     private = settings.environment == "production"
     return Files(

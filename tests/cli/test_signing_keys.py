@@ -11,9 +11,9 @@ import pytest
 from cli.failure import Failed
 from cli.local import rotation
 from cli.local.keyfiles import VARIABLES, KeyFiles, for_up
-from services.plumbing.auth.identity import GATEWAY, LATTICE, Principal
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
+from services.plumbing.identity import GATEWAY, LATTICE, Principal
 from tests.cli.test_command import girih
 
 DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}

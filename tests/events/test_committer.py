@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.events import convert
+from services.events import record
 from services.events.appending.committer import LOST_RACES_MAX, Committer, CommitterLimits, Memory
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import EventIdReused, PreconditionFailed
@@ -31,8 +31,8 @@ class Bench:
         self.counts = Counts()
         self.log = FailingLog(store.log(TENANT))
         settled = CommitterLimits(retry_delay_min_s=0.001, **limits)
-        self.committer = Committer(self.log, convert.encoder_at, self.counts, settled, self.memory)
-        self.other = Committer(store.log(TENANT), convert.encoder_at, Counts(), settled, Memory())
+        self.committer = Committer(self.log, record.encoder_at, self.counts, settled, self.memory)
+        self.other = Committer(store.log(TENANT), record.encoder_at, Counts(), settled, Memory())
 
     async def settle(self, *proposals: Proposal) -> Sequence[Outcome]:
         self.log.calls.clear()
@@ -87,7 +87,7 @@ async def test_logs_share_what_is_remembered_and_the_longest_unused_forgets_firs
     memory = Memory(stream_count_max=3)
     idle, busy = Bench(store, memory), Bench(store, memory)
     busy.log = FailingLog(store.log("globex"))
-    busy.committer = Committer(busy.log, convert.encoder_at, busy.counts, CommitterLimits(), memory)
+    busy.committer = Committer(busy.log, record.encoder_at, busy.counts, CommitterLimits(), memory)
     await idle.settle(proposal(new_event("a"), new_event("b")))
     await busy.settle(proposal(new_event("a"), new_event("b")))
 
@@ -279,7 +279,7 @@ async def test_gives_up_at_once_when_nobody_waits_for_the_outcome(bench: Bench) 
 async def test_many_replicas_give_out_each_revision_once(store: PostgresEventStore) -> None:
     """Five writers, each a replica, want the same revision, forty times over."""
     replicas = [
-        Committer(store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits(), Memory())
+        Committer(store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), Memory())
         for _ in range(5)
     ]
     for revision in range(40):
@@ -301,7 +301,7 @@ async def test_many_replicas_give_out_each_revision_once(store: PostgresEventSto
 
 async def test_many_replicas_fill_the_log_without_gaps(store: PostgresEventStore) -> None:
     replicas = [
-        Committer(store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits(), Memory())
+        Committer(store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), Memory())
         for _ in range(5)
     ]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from girih.events.v1 import events_pb2 as pb
-from services.events import convert, domain
+from services.events import convert, domain, record
 from services.events.domain import PlacedEvent
 from services.events.errors import PreconditionFailed, Violation
 from services.events.reading.reader import Span
@@ -255,7 +255,7 @@ def test_a_record_is_a_recorded_event_byte_for_byte(
     recorded_at = Timestamp()
     recorded_at.FromNanoseconds(time_ns)
 
-    record = convert.encoder_at(time_ns)(
+    encoded = record.encoder_at(time_ns)(
         PlacedEvent(taken.events[0], position, revision, taken.context)
     )
 
@@ -266,14 +266,14 @@ def test_a_record_is_a_recorded_event_byte_for_byte(
         context=pb.Context(correlation_id="c-1", causation_id="because"),
         event=event,
     )
-    assert record == expected.SerializeToString(deterministic=True)
+    assert encoded == expected.SerializeToString(deterministic=True)
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1, 127, 128, 16_383, 16_384, 100_000]])
 def test_a_response_is_a_read_response_byte_for_byte(sizes: list[int]) -> None:
     recorded = [pb.RecordedEvent(event=pb.Event(binary=bytes(size))) for size in sizes]
 
-    response = convert.read_response([one.SerializeToString() for one in recorded])
+    response = record.read_response([one.SerializeToString() for one in recorded])
 
     assert response == pb.ReadResponse(events=recorded).SerializeToString()
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from services.events import convert
+from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.domain import Placement, Proposal
@@ -54,7 +54,7 @@ class Bench:
     def _committer(self, tenant: str) -> Committer:
         log = self.logs[tenant] = FailingLog(self.store.log(tenant))
         log.before_write = self.before_write
-        return Committer(log, convert.encoder_at, self.counts, CommitterLimits(), self.memory)
+        return Committer(log, record.encoder_at, self.counts, CommitterLimits(), self.memory)
 
     def start(self, *proposals: Proposal) -> list["asyncio.Task[Sequence[Placement]]"]:
         return [

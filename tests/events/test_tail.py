@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from services.events import convert
+from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, Memory
 from services.events.errors import BeyondEnd
 from services.events.postgres.store import PostgresEventStore
@@ -77,12 +77,12 @@ class Bench:
     def __init__(self, store: PostgresEventStore, limits: TailLimits) -> None:
         self.store = Seam(store)
         self.counts = Followed()
-        self.tails = Tails(self.store, convert.read_response, self.counts, limits)
+        self.tails = Tails(self.store, record.read_response, self.counts, limits)
         self.followers = Followers(
-            self.store, self.tails, convert.read_response, self.counts, limits
+            self.store, self.tails, record.read_response, self.counts, limits
         )
         self._committer = Committer(
-            store.log(TENANT), convert.encoder_at, Counts(), CommitterLimits(), Memory()
+            store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), Memory()
         )
 
     async def append(self, *streams: str, content: str = "") -> None:

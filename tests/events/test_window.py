@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from services.events.convert import read_response
 from services.events.domain import POSITION_MAX
 from services.events.reading.window import RESPONSE_BYTES_MAX, Bookmark, TailRecord, Window
+from services.events.record import read_response
 
 FIRST = 100
 

@@ -29,10 +29,9 @@ from gateway.front import Front
 from gateway.home import Home
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.http.lifecycle import Lifecycle
-from gateway.http.server import listen, running
+from gateway.serving.server import listen, running
 from gateway.settings import Settings
 from services.plumbing import correlation
-from services.plumbing.auth.identity import GATEWAY, OPS_READ, Principal
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
 from services.plumbing.errors import (
@@ -50,6 +49,7 @@ from services.plumbing.errors import (
 )
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc import server as plumbing_server
+from services.plumbing.identity import GATEWAY, OPS_READ, Principal
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
 from tests.authority import Authority

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.plumbing.auth.identity import LATTICE
 from services.plumbing.auth.keys import SigningKey
+from services.plumbing.identity import LATTICE
 from tests.authority import USER, Authority
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 

@@ -17,7 +17,7 @@ from gateway.admission.limit_settings import LimitSettings
 from gateway.admission.limits import LimitMetrics, Limits, Verdict
 from gateway.http.caller import Proxies, network_of, trusted_networks
 from gateway.http.errors import from_service_error
-from services.plumbing.auth.identity import Principal
+from services.plumbing.identity import Principal
 from services.plumbing.settings import WrongSettings
 from tests.gateway.counting import Clock, counts_at
 

@@ -12,8 +12,8 @@ from gateway.http.exchange import Exchange
 from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
-from services.plumbing.auth.identity import Principal
 from services.plumbing.correlation import Call
+from services.plumbing.identity import Principal
 from tests.authority import Authority
 
 

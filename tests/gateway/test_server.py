@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.http.server import PortTaken, listen, serve
+from gateway.serving.server import PortTaken, listen, serve
 from tests.gateway.sample import Gateway, SampleService, gateway_before, until
 
 
@@ -236,9 +236,7 @@ async def test_sigterm_drains_and_then_ends(service: SampleService) -> None:
         with listen("127.0.0.1:0") as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             serving = asyncio.ensure_future(
-                serve(
-                    gateway.front, gateway.settings, gateway.lifecycle, listener, gateway.tasks
-                )
+                serve(gateway.front, gateway.settings, gateway.lifecycle, listener, gateway.tasks)
             )
             async with httpx.AsyncClient(
                 base_url=url, trust_env=False, timeout=20, headers=service.authority.headers()

@@ -1,7 +1,7 @@
 """Who makes the calls of tests that go through no server."""
 
-from services.plumbing.auth.identity import GATEWAY, SCOPES, Principal
 from services.plumbing.correlation import Call
+from services.plumbing.identity import GATEWAY, SCOPES, Principal
 from tests.authority import UNLIMITED, USER
 
 

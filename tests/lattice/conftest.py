@@ -12,10 +12,10 @@ from cli.local.postgres import DATABASE, EmbeddedPostgres
 from services.lattice.compiler import configure_compiler
 from services.lattice.state.events_journal import acting_bearer
 from services.plumbing import correlation
-from services.plumbing.auth.identity import LATTICE
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
+from services.plumbing.identity import LATTICE
 from tests.authority import Authority
 from tests.lattice.callers import call_of
 from tests.processes import Process, ending, events_process

@@ -9,6 +9,7 @@ import pytest
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert
 from services.lattice.computing.answers import Path, _message_bytes
+from services.lattice.state import records
 from services.lattice.state.journal import DamagedRecord, LatticeCreated
 from tests.lattice.worlds import blocked_spec, geometry
 
@@ -45,7 +46,7 @@ def test_a_damaged_bitmap_is_noticed(blocked_zlib: bytes, length: int) -> None:
     payload.boundaries.append(pb.BOUNDARY_OPEN)
 
     with pytest.raises(DamagedRecord):
-        convert.created_from_proto(payload, blocked_zlib)
+        records.created_from_proto(payload, blocked_zlib)
 
 
 @pytest.mark.parametrize("length", [9, 11, 1 << 24])
@@ -54,7 +55,7 @@ def test_a_bitmap_of_another_length_is_noticed_and_not_unpacked(length: int) -> 
     payload.boundaries.append(pb.BOUNDARY_OPEN)
 
     with pytest.raises(DamagedRecord):
-        convert.created_from_proto(payload, zlib.compress(bytes(length)))
+        records.created_from_proto(payload, zlib.compress(bytes(length)))
 
 
 def test_a_creation_without_its_bitmap_is_that_of_the_catalogue() -> None:
@@ -62,6 +63,6 @@ def test_a_creation_without_its_bitmap_is_that_of_the_catalogue() -> None:
         LATTICE_ID, blocked_spec(geometry(9, 9), 0.3, 1), vertices=1, edges=1
     )
 
-    assert convert.created_from_proto(convert.created_to_proto(created, b""), b"") == replace(
+    assert records.created_from_proto(records.created_to_proto(created, b""), b"") == replace(
         created, blocked=b""
     )

@@ -17,11 +17,11 @@ from services.lattice.computing.engine import Engine, HeldLattice
 from services.lattice.state.events_journal import acting_bearer
 from services.lattice.state.journal import Reading
 from services.plumbing import correlation
-from services.plumbing.auth.identity import EVENTS, GATEWAY, LATTICE, Principal
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.correlation import Call
 from services.plumbing.grpc.channel import Bearer
+from services.plumbing.identity import EVENTS, GATEWAY, LATTICE, Principal
 from tests.authority import USER, Authority
 from tests.lattice.callers import call_of
 from tests.lattice.memory_journal import MemoryJournal

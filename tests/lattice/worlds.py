@@ -11,7 +11,7 @@ from services.lattice.domain import Computation, LatticeSpec, NewLattice
 from services.lattice.geometry import Geometry
 from services.lattice.state.journal import Journal
 from services.lattice.state.lattices import Lattices
-from services.plumbing.auth.identity import PlanLimits
+from services.plumbing.identity import PlanLimits
 
 TENANT = "tenant-a"
 UNBOUNDED = PlanLimits("unbounded", lattices=0, axes=0, extent=0, calls=0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.plumbing.auth.identity import (
+from services.plumbing.identity import (
     OPS_READ,
     PUBLIC,
     SCOPES,

@@ -10,10 +10,10 @@ from prometheus_client import Counter, Gauge
 
 from girih.ops.v1 import ops_pb2 as pb
 from girih.ops.v1 import ops_pb2_grpc
-from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.grpc.ops import MetricsServicer, add_metrics_service
 from services.plumbing.grpc.server import build_server, running
+from services.plumbing.identity import GATEWAY
 from services.plumbing.metrics import (
     GrpcMetrics,
     MetricsPortTaken,

@@ -13,7 +13,6 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.plumbing.auth.identity import EVENTS, GATEWAY, LATTICE, SCOPES, PlanLimits, Principal
 from services.plumbing.auth.jose import from_base64url, json_object, to_base64url
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import (
@@ -26,6 +25,7 @@ from services.plumbing.auth.tokens import (
     Verifier,
     sign,
 )
+from services.plumbing.identity import EVENTS, GATEWAY, LATTICE, SCOPES, PlanLimits, Principal
 from tests.authority import UNLIMITED, USER, Authority
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.plumbing.auth.identity import GATEWAY, LATTICE
 from services.plumbing.auth.keys import SigningKey
 from services.plumbing.auth.tokens import ACCESS, AUDIENCES, SERVICE
+from services.plumbing.identity import GATEWAY, LATTICE
 from tests.authority import Authority
 
 TEN_YEARS_S = 10 * 365 * 86_400

@@ -21,8 +21,8 @@ from google.protobuf.message_factory import GetMessageClass
 from gateway.app import read_contract
 from gateway.contract.descriptors import Contract, scope_of
 from gateway.contract.rules import Rule, rules_of
-from services.plumbing.auth.identity import PUBLIC
 from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.identity import PUBLIC
 
 TIMEOUT_S = 20.0
 CANARY = "canary-5f1c"

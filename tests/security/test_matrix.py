@@ -12,10 +12,10 @@ from gateway.contract.rules import rules_of
 from services.events.app import built
 from services.events.settings import Settings
 from services.plumbing.auth import tokens
-from services.plumbing.auth.identity import PUBLIC, SIGNED_IN
 from services.plumbing.auth.keys import TrustedKey, TrustedKeys
 from services.plumbing.grpc import chain
 from services.plumbing.grpc.server import running
+from services.plumbing.identity import PUBLIC, SIGNED_IN
 from tests.authority import Authority
 from tests.events.serving import development
 from tests.security import hostile

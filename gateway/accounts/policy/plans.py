@@ -6,8 +6,8 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final
 
-from services.plumbing.auth.identity import PlanLimits
 from services.plumbing.errors import InvalidInput
+from services.plumbing.identity import PlanLimits
 
 CUSTOM: Final = "custom"
 """The name of every plan whose numbers are a tenant's own."""

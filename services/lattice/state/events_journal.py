@@ -23,8 +23,8 @@ from google.protobuf import json_format
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as pb
-from services.lattice import convert
 from services.lattice.errors import EventsUnavailable
+from services.lattice.state import records
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
@@ -37,10 +37,10 @@ from services.lattice.state.journal import (
     StreamChanged,
 )
 from services.plumbing import correlation
-from services.plumbing.auth.identity import EVENTS
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import Bearer
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from services.plumbing.identity import EVENTS
 from services.plumbing.logging import get_logger
 
 A = TypeVar("A")
@@ -113,7 +113,7 @@ class EventsJournal:
     ) -> Appended:
         is_large = len(created.blocked) > _LARGE_BYTES
         own = await _off_the_loop(is_large, _creation_events, created)
-        summary = _json_event(CATALOGUE_STREAM, CREATED, convert.created_to_proto(created, b""))
+        summary = _json_event(CATALOGUE_STREAM, CREATED, records.created_to_proto(created, b""))
         preconditions = [_at(own[0].stream, -1)]
         if catalogue_revision is not None:
             preconditions.append(_at(CATALOGUE_STREAM, catalogue_revision))
@@ -209,7 +209,7 @@ def _creation_events(created: LatticeCreated) -> list[events.Event]:
     stream = _stream(created.lattice_id)
     compressed = zlib.compress(created.blocked) if created.blocked else b""
     inline = compressed if len(compressed) <= _INLINE_BYTES_MAX else b""
-    first = _json_event(stream, CREATED, convert.created_to_proto(created, inline))
+    first = _json_event(stream, CREATED, records.created_to_proto(created, inline))
     return [first] if inline == compressed else [first, *_blocked_events(stream, compressed)]
 
 
@@ -257,12 +257,12 @@ def _happening(found: Sequence[events.RecordedEvent], place: int) -> Happening:
     if event.type not in (CREATED, DELETED):
         return SomethingElse(event_type=event.type)
     if event.type == DELETED:
-        deleted = convert.deleted_from_proto(_payload(event, pb.LatticeDeleted()))
+        deleted = records.deleted_from_proto(_payload(event, pb.LatticeDeleted()))
         _check_stream(event.stream, deleted.lattice_id)
         return deleted
     payload = _payload(event, pb.LatticeCreated())
     if event.stream == CATALOGUE_STREAM:
-        return convert.created_from_proto(payload, b"")
+        return records.created_from_proto(payload, b"")
     return _own_creation(found, place, payload)
 
 
@@ -274,7 +274,7 @@ def _own_creation(
         raise DamagedRecord("a creation is not the first of its stream")
     has_parts = payload.blocked_digest and not payload.blocked_zlib
     parts = _parts(found[place + 1 :]) if has_parts else payload.blocked_zlib
-    created = convert.created_from_proto(payload, parts)
+    created = records.created_from_proto(payload, parts)
     _check_stream(found[place].event.stream, created.lattice_id)
     if created.blocked_digest and not created.blocked:
         raise DamagedRecord("the bitmap of blocked sites is missing")

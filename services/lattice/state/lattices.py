@@ -38,7 +38,7 @@ from services.lattice.state.journal import (
     StreamChanged,
 )
 from services.plumbing import correlation
-from services.plumbing.auth.identity import PlanLimits
+from services.plumbing.identity import PlanLimits
 
 Key = tuple[str, str]
 """A tenant and the id of one of its lattices."""

@@ -29,9 +29,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from services.plumbing.auth.identity import GATEWAY, LATTICE
 from services.plumbing.auth.jose import from_base64url, json_object, to_base64url
 from services.plumbing.errors import CannotRun
+from services.plumbing.identity import GATEWAY, LATTICE
 from services.plumbing.watched import Watched
 
 ISSUERS: Final = frozenset({GATEWAY, LATTICE})

@@ -17,7 +17,11 @@ from typing import Any, Final, Protocol
 from jwt import InvalidTokenError
 from jwt.api_jws import PyJWS
 
-from services.plumbing.auth.identity import (
+from services.plumbing.auth.jose import from_base64url, json_object
+from services.plumbing.auth.keys import SigningKey, TrustedKey, TrustedKeys
+from services.plumbing.correlation import well_formed_tenant
+from services.plumbing.errors import Unauthenticated
+from services.plumbing.identity import (
     EVENTS,
     GATEWAY,
     LATTICE,
@@ -26,10 +30,6 @@ from services.plumbing.auth.identity import (
     PlanLimits,
     Principal,
 )
-from services.plumbing.auth.jose import from_base64url, json_object
-from services.plumbing.auth.keys import SigningKey, TrustedKey, TrustedKeys
-from services.plumbing.correlation import well_formed_tenant
-from services.plumbing.errors import Unauthenticated
 
 ACCESS: Final = "at+jwt"
 """The type of a token that a user or a key calls with."""

@@ -18,7 +18,6 @@ import grpc
 import grpc.aio
 
 from services.plumbing import correlation
-from services.plumbing.auth.identity import PUBLIC, Principal, authorize
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier, expired
 from services.plumbing.correlation import (
     CAUSATION_KEY,
@@ -38,6 +37,7 @@ from services.plumbing.errors import (
     Unauthenticated,
 )
 from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.identity import PUBLIC, Principal, authorize
 from services.plumbing.logging import get_logger, write_line
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics
 

@@ -20,7 +20,6 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
-from services.plumbing.auth.identity import PUBLIC, SCOPES, SIGNED_IN
 from services.plumbing.auth.keys import TrustedKeys
 from services.plumbing.auth.tokens import Verifier
 from services.plumbing.errors import CannotRun, InvalidInput, Unimplemented
@@ -36,6 +35,7 @@ from services.plumbing.grpc.chain import (
 )
 from services.plumbing.grpc.errors import DetailsOf, no_details
 from services.plumbing.grpc.health import Health, HealthServicer
+from services.plumbing.identity import PUBLIC, SCOPES, SIGNED_IN
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
 from services.plumbing.settings import ServerSettings

@@ -7,13 +7,13 @@ from typing import Any
 import grpc.aio
 import orjson
 
-from gateway.accounts.own_calls import as_gateway, own_bearer
+from gateway.own_calls import as_gateway, own_bearer
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from services.plumbing.auth.identity import GATEWAY
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
+from services.plumbing.identity import GATEWAY
 from tests.authority import Authority
 
 

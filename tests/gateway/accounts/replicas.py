@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 from gateway.accounts import app
 from gateway.accounts.app import open_accounts
 from gateway.accounts.holdings import Holdings
-from gateway.accounts.own_calls import own_bearer
 from gateway.accounts.ports import now_ms
 from gateway.accounts.settings import AccountSettings
 from gateway.admission.counts import CountsMetrics, open_counts
@@ -21,16 +20,17 @@ from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.audit.security_log import STREAM, TYPE_PREFIX, SecurityLog, SecurityMetrics
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
+from gateway.own_calls import own_bearer
 from girih.accounts.v1 import accounts_pb2 as pb
 from girih.events.v1 import events_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing import correlation
-from services.plumbing.auth.identity import GATEWAY, Principal, authorize
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.correlation import Call
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.contract import scope_of
+from services.plumbing.identity import GATEWAY, Principal, authorize
 from services.plumbing.tasks import OwnedTasks
 from tests.authority import Authority
 

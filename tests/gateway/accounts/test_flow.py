@@ -6,8 +6,8 @@ import pytest
 from gateway.accounts import errors
 from gateway.admission.throttle import LoginThrottled
 from girih.accounts.v1 import accounts_pb2 as pb
-from services.plumbing.auth.identity import ScopeMissing, TokenRequired
 from services.plumbing.errors import InvalidInput
+from services.plumbing.identity import ScopeMissing, TokenRequired
 from tests.authority import Authority
 from tests.events.serving import eventually
 from tests.gateway.accounts.replicas import PASSWORD, Replica, fresh_email, security_events

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.accounts.errors import EventsUnavailable
+from gateway.own_calls import EventsUnavailable
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
 from tests.events.serving import eventually

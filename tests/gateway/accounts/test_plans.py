@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.accounts.policy.plans import FREE, PLANS, plan, read_plans
-from services.plumbing.auth.identity import PlanLimits
 from services.plumbing.errors import InvalidInput
+from services.plumbing.identity import PlanLimits
 
 
 def test_the_plans_are_what_was_promised() -> None:

@@ -11,7 +11,6 @@ import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.accounts.errors import EventsUnavailable
 from gateway.audit.security_log import (
     EVENT_COUNT_MAX,
     KINDS,
@@ -20,6 +19,7 @@ from gateway.audit.security_log import (
     SecurityLog,
     SecurityMetrics,
 )
+from gateway.own_calls import EventsUnavailable
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from tests.authority import Authority

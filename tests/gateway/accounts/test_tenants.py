@@ -31,7 +31,7 @@ from gateway.accounts.happenings import (
 from gateway.accounts.policy.plans import PLANS
 from gateway.accounts.policy.roles import KEY_SCOPES, SCOPES, Role
 from gateway.accounts.tenants import Invitation, Key, Tenant, tenant_after
-from services.plumbing.auth.identity import ScopeMissing
+from services.plumbing.identity import ScopeMissing
 
 ROLES = list(Role)
 A_DAY_MS = 24 * 3_600 * 1_000

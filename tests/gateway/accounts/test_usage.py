@@ -9,13 +9,13 @@ import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.accounts.own_calls import as_gateway
 from gateway.http.errors import from_service_error
 from gateway.metering.usage import QuotaExceeded, Usage, UsageMetrics
 from gateway.metering.usage_log import TENANT, Counted, Month, UsageLog
+from gateway.own_calls import as_gateway
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from services.plumbing.auth.identity import PlanLimits, Principal
+from services.plumbing.identity import PlanLimits, Principal
 from tests.authority import Authority
 from tests.gateway.accounts.own import own_channel, recorded
 from tests.gateway.counting import Clock

@@ -12,11 +12,10 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.front import App
 from gateway.http import errors
-from gateway.http.edge_tls import EdgeCertificate
-from gateway.http.exchange import CONNECTION_EXTENSION
+from gateway.http.exchange import CONNECTION_EXTENSION, App
 from gateway.http.lifecycle import Lifecycle
+from gateway.serving.edge_tls import EdgeCertificate
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.errors import CannotRun

@@ -10,13 +10,13 @@ from typing import Final
 import grpc
 import grpc.aio
 
-from gateway.accounts.errors import EventsUnavailable
 from services.plumbing import correlation
-from services.plumbing.auth.identity import EVENTS
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.correlation import Call
+from services.plumbing.errors import Unavailable
 from services.plumbing.grpc.channel import Bearer
 from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.identity import EVENTS
 
 SCOPES: Final = frozenset({"events.append", "events.read"})
 
@@ -29,6 +29,12 @@ AWAY: Final = {
     grpc.StatusCode.UNAUTHENTICATED,
 }
 """What a call ends with that the event store could not take now."""
+
+
+class EventsUnavailable(Unavailable):
+    """The event store, which holds accounts, usage and the security log, cannot be reached."""
+
+    reason = "EVENTS_UNAVAILABLE"
 
 
 class EventsRefused(Exception):

@@ -1,0 +1,35 @@
+"""Between the enums of the contract and what a geometry is made of."""
+
+from collections.abc import Sequence
+
+from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.geometry import Geometry
+
+# What is not told means open, von Neumann, and no cutting: the contract says so.
+PERIODIC = {
+    pb.BOUNDARY_UNSPECIFIED: False,
+    pb.BOUNDARY_OPEN: False,
+    pb.BOUNDARY_PERIODIC: True,
+}
+MOORE = {
+    pb.NEIGHBOURHOOD_UNSPECIFIED: False,
+    pb.NEIGHBOURHOOD_VON_NEUMANN: False,
+    pb.NEIGHBOURHOOD_MOORE: True,
+}
+NO_CUTTING = {
+    pb.CORNER_RULE_UNSPECIFIED: True,
+    pb.CORNER_RULE_NO_CUTTING: True,
+    pb.CORNER_RULE_CUTTING: False,
+}
+
+
+def boundaries(geometry: Geometry) -> Sequence[pb.Boundary]:
+    return [pb.BOUNDARY_PERIODIC if ring else pb.BOUNDARY_OPEN for ring in geometry.periodic]
+
+
+def neighbourhood(geometry: Geometry) -> pb.Neighbourhood:
+    return pb.NEIGHBOURHOOD_MOORE if geometry.moore else pb.NEIGHBOURHOOD_VON_NEUMANN
+
+
+def corner_rule(geometry: Geometry) -> pb.CornerRule:
+    return pb.CORNER_RULE_NO_CUTTING if geometry.no_cutting else pb.CORNER_RULE_CUTTING
