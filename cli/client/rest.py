@@ -105,7 +105,10 @@ def printable(text: str) -> str:
 
 
 class Tokens:
-    """What proves who calls; this one proves nothing. See `cli.client.session` for those that do."""
+    """What proves who calls; this one proves nothing.
+
+    See `cli.client.session` for those that do.
+    """
 
     def for_gateway(self) -> str:
         """What REST takes: empty for nobody."""

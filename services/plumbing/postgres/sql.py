@@ -6,5 +6,5 @@ from importlib.resources import files
 
 @cache
 def load(package: str, name: str) -> str:
-    """The statement in `name`.sql of `package`, for example ("services.events.postgres.sql", "read_log")."""
+    """The statement in `name`.sql of `package`, which is a dotted name."""
     return files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
