@@ -133,10 +133,10 @@ def rooms(shape: tuple[int, int], size: int, rng: np.random.Generator) -> NDArra
     blocked[::size] = True
     blocked[:, ::size] = True
     for corner in product(range(0, shape[0], size), range(0, shape[1], size)):
-        door = 1 + int(rng.integers(size - 4))
+        admission = 1 + int(rng.integers(size - 4))
         for axis in np.flatnonzero(rng.random(2) < 2 / 3):
             opening = [slice(at, at + 1) for at in corner]
-            opening[axis] = slice(corner[axis] + door, corner[axis] + door + 3)
+            opening[axis] = slice(corner[axis] + admission, corner[axis] + admission + 3)
             blocked[tuple(opening)] = False
     return blocked
 

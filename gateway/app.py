@@ -7,22 +7,22 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 import girih
+from gateway.application import Application
 from gateway.backends.local import LocalBackend
 from gateway.backends.remote import Backend, label_of, open_backends
+from gateway.composition import Composition, open_composition
 from gateway.contract.descriptors import Contract, ContractError
 from gateway.contract.rules import Routes, Rule, rules_of
-from gateway.endpoints.endpoint import Endpoint, Workshop
+from gateway.endpoints.endpoint import Endpoint, EndpointContext
 from gateway.endpoints.open_streams import OpenStreams
 from gateway.endpoints.transcode import endpoint
-from gateway.front import Front
-from gateway.home import Home, open_home
 from gateway.http.aliases import newest_version
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
 from gateway.openapi.document import document as openapi_document
 from gateway.serving.server import listen, serve
 from gateway.settings import Settings
-from gateway.site.health import Health, HealthPages, Pulse
+from gateway.site.health import Health, HealthMonitor, HealthPages
 from gateway.site.jwks import jwks_route
 from gateway.site.pages import Site
 from services.plumbing.logging import get_logger
@@ -40,7 +40,7 @@ async def run(settings: Settings) -> None:
         metrics_server(registry, settings.metrics_host, settings.metrics_port) as metrics_port,
     ):
         async with (
-            open_home(settings, registry, tasks) as home,
+            open_composition(settings, registry, tasks) as home,
             open_gateway(settings, read_contract(), registry, lifecycle, home, tasks) as app,
         ):
             host, port = listener.getsockname()[:2]
@@ -58,9 +58,9 @@ async def open_gateway(
     contract: Contract,
     registry: CollectorRegistry,
     lifecycle: Lifecycle,
-    home: Home,
+    home: Composition,
     tasks: OwnedTasks,
-) -> AsyncIterator[Front]:
+) -> AsyncIterator[Application]:
     """The ASGI application, with its channels open. Raises ContractError.
 
     Its background work runs among `tasks`, which the caller stops.
@@ -68,18 +68,18 @@ async def open_gateway(
     rules = list(rules_of(contract))
     own = [_local(contract, name, servicer) for name, servicer in home.services.items()]
     async with open_backends(contract, settings, home.services) as backends:
-        streams = OpenStreams(settings, lifecycle, home.door.is_revoked)
+        streams = OpenStreams(settings, lifecycle, home.admission.is_revoked)
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)
         tasks.start("streams", streams.look_after())
-        tasks.start("pulse", Pulse(health, backends).feel())
+        tasks.start("pulse", HealthMonitor(health, backends).run())
         pages = HealthPages(health, backends, home.ops_token, timeout_s=settings.health_timeout_s)
         document = openapi_document(contract, rules) if settings.docs else None
         try:
-            yield Front(
-                _routes(rules, [*backends, *own], Workshop(contract, settings, streams)),
+            yield Application(
+                _routes(rules, [*backends, *own], EndpointContext(contract, settings, streams)),
                 newest_version(rule.template.text for rule in rules),
                 Site([*pages.routes(), jwks_route(home.trusted)], document),
-                home.door,
+                home.admission,
                 settings,
                 lifecycle,
                 HttpMetrics(registry),
@@ -97,11 +97,11 @@ def _local(contract: Contract, name: str, servicer: object) -> LocalBackend:
 
 
 def _routes(
-    rules: Iterable[Rule], backends: Iterable[Backend], workshop: Workshop
+    rules: Iterable[Rule], backends: Iterable[Backend], context: EndpointContext
 ) -> Routes[Endpoint]:
     backend_of = {backend.service.full_name: backend for backend in backends}
     return Routes(
-        (rule.http_method, rule.template, endpoint(workshop, rule, backend_of[_service(rule)]))
+        (rule.http_method, rule.template, endpoint(context, rule, backend_of[_service(rule)]))
         for rule in rules
     )
 

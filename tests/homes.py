@@ -50,9 +50,9 @@ class Home:
 
     @property
     def state(self) -> state.State:
-        found = state.read(self.data_dir)
-        assert found is not None, "nothing is up"
-        return found
+        result = state.read(self.data_dir)
+        assert result is not None, "nothing is up"
+        return result
 
     def pid(self, name: str) -> int:
         return next(child.pid for child in self.state.children if child.name == name)
@@ -63,13 +63,13 @@ class Up:
     """A running `girih up` and what it said until it was ready."""
 
     child: "subprocess.Popen[str]"
-    said: str
+    output: str
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Its exit code, and what it said after it was ready."""
         self.child.send_signal(number)
-        said, _ = self.child.communicate(timeout=60)
-        return self.child.returncode, said
+        output, _ = self.child.communicate(timeout=60)
+        return self.child.returncode, output
 
 
 @contextlib.contextmanager
@@ -85,12 +85,12 @@ def running(home: Home) -> Iterator[Up]:
     )
     assert child.stdout is not None
     try:
-        said = ""
+        output = ""
         for line in child.stdout:
-            said += line
+            output += line
             if "Ctrl-C" in line:
                 break
-        yield Up(child, said)
+        yield Up(child, output)
     finally:
         child.kill()
         child.wait()

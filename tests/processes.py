@@ -154,14 +154,14 @@ def events_process(
     database_url: str, folder: Path, *, module: str = "services.events", **environ: str
 ) -> tuple[Process, str]:
     """The events service on a port of its own, not started; and its address."""
-    told = {"DATABASE_URL": database_url} | environ
-    return _process("events", module, folder, told, is_serving)
+    answer = {"DATABASE_URL": database_url} | environ
+    return _process("events", module, folder, answer, is_serving)
 
 
 def lattice_process(events_address: str, folder: Path, **environ: str) -> tuple[Process, str]:
     """The lattice service on a port of its own, not started; and its address."""
-    told = {"LATTICE_EVENTS_ADDRESS": events_address} | environ
-    return _process("lattice", "services.lattice", folder, told, is_serving)
+    answer = {"LATTICE_EVENTS_ADDRESS": events_address} | environ
+    return _process("lattice", "services.lattice", folder, answer, is_serving)
 
 
 def gateway_process(
@@ -173,12 +173,12 @@ def gateway_process(
     **environ: str,
 ) -> tuple[Process, str]:
     """The gateway on a port of its own, not started; and its URL."""
-    told = {
+    answer = {
         "GATEWAY_EVENTS_ADDRESS": events_address,
         "GATEWAY_LATTICE_ADDRESS": lattice_address,
     } | environ
     process, address = _process(
-        "gateway", module, folder, told, lambda address: is_http_ready(f"http://{address}")
+        "gateway", module, folder, answer, lambda address: is_http_ready(f"http://{address}")
     )
     return process, f"http://{address}"
 

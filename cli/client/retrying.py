@@ -49,7 +49,7 @@ class UnderWay(Protocol[Response_co]):
     def result(self) -> Response_co: ...
 
 
-class Patience:
+class RetryPolicy:
     """Repeats calls for up to `retry_for_s` each, with growing, jittered pauses.
 
     `on_trouble` gets a line when a call fails for the first time.

@@ -296,7 +296,7 @@ def _database(around: Surroundings) -> Iterator[Finding]:
     else:
         yield from _judge_database(row)
         if "gaps" in row:
-            yield from _judge_walls(row["gaps"], is_production=is_production)
+            yield from _judge_isolation(row["gaps"], is_production=is_production)
 
 
 _IMPATIENT = {
@@ -329,9 +329,9 @@ async def _ask_database(look: PoolSettings) -> dict[str, Any]:
         round_trip_s = time.perf_counter() - began
         if found["is_migrated"]:
             revision = await connection.fetchval(_REVISION)
-            found["gaps"] = await import_module("services.events.postgres.walls").find_gaps(
-                connection, _newest_revision()
-            )
+            found["gaps"] = await import_module(
+                "services.events.postgres.isolation"
+            ).find_isolation_findings(connection, _newest_revision())
     offset_s = found["clock_s"] - before_s - round_trip_s / 2
     return {**found, "revision": revision, "round_trip_s": round_trip_s, "offset_s": offset_s}
 
@@ -354,18 +354,18 @@ def _judge_database(row: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
-def _judge_walls(gaps: Any, *, is_production: bool) -> Iterator[Finding]:  # noqa: ANN401 - events'
+def _judge_isolation(findings: Any, *, is_production: bool) -> Iterator[Finding]:  # noqa: ANN401 - events'
     """What walls tenants off from each other in the database."""
-    for problem in gaps.in_walls:
-        yield Finding("walls", "wrong", problem, "see docs/operations.md")
-    for problem in gaps.beside:
+    for problem in findings.of_isolation:
+        yield Finding("isolation", "wrong", problem, "see docs/operations.md")
+    for problem in findings.of_login:
         mend = "log in as another role, see docs/operations.md"
         if is_production:
-            yield Finding("walls", "wrong", problem, mend)
+            yield Finding("isolation", "wrong", problem, mend)
         else:
-            yield Finding("walls", "note", f"{problem}; production refuses it")
-    if not gaps.in_walls:
-        yield Finding("walls", "well", "tenants are walled off from each other")
+            yield Finding("isolation", "note", f"{problem}; production refuses it")
+    if not findings.of_isolation:
+        yield Finding("isolation", "well", "tenants are walled off from each other")
 
 
 def _newest_revision() -> str:

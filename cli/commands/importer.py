@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import grpc
 
-from cli.client.retrying import Patience, Refused, Unavailable, UnderWay
+from cli.client.retrying import Refused, RetryPolicy, Unavailable, UnderWay
 from cli.client.transport import open_channel
 from cli.commands.jsonlines import BadLine, Format, Line, draft, event_id, lines
 from girih.events.v1 import events_pb2 as pb
@@ -134,7 +134,7 @@ class _Import:
         self._stub: Any = rpc.EventStoreServiceStub(channel)
         self._job = job
         self._on_bad = on_bad
-        self._patience = Patience(job.retry_for_s, on_trouble)
+        self._patience = RetryPolicy(job.retry_for_s, on_trouble)
         self._report = Report()
         self._began = time.monotonic()
         self._head_position = 0

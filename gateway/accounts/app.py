@@ -8,11 +8,11 @@ import grpc.aio
 
 from gateway.accounts.domain import SessionLimits
 from gateway.accounts.grants import AccessTokens
-from gateway.accounts.holdings import Holdings
 from gateway.accounts.journal import Journal
 from gateway.accounts.keys import Keys, KeyUses
 from gateway.accounts.members import Members
 from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
+from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.revocations import Follower, Revocations
 from gateway.accounts.secrets.credentials import RefreshTokens
 from gateway.accounts.secrets.passwords import (
@@ -59,7 +59,7 @@ async def open_accounts(
     security: SecurityEvents,
     throttle: Throttle,
     usage: Usage,
-    holdings: Holdings,
+    resource_counts: ResourceCounts,
     tasks: OwnedTasks,
     clock: Clock = now_ms,
 ) -> AsyncIterator[Accounts]:
@@ -92,7 +92,7 @@ async def open_accounts(
     )
     users = Users(store, sessions, hashing, throttle, security, clock, _bytes_min(settings))
     members = Members(store, security, clock)
-    servicer = AccountsServicer(users, sessions, members, keys, store, usage, holdings)
+    servicer = AccountsServicer(users, sessions, members, keys, store, usage, resource_counts)
     follower = Follower(journal, revocations, clock)
     tasks.start("revocations", follower.follow())
     tasks.start("key uses", uses.keep_recording())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from gateway.accounts.happenings import (
+from gateway.accounts.events import (
     DamagedRecord,
     PasswordChanged,
     PasswordRehashed,
@@ -103,14 +103,14 @@ def user_after(user: User | None, recorded: Sequence[Recorded]) -> User | None:
 
 
 def _user_after(user: User | None, one: Recorded) -> User | None:
-    happening = one.happening
-    if isinstance(happening, UserRegistered):
+    event = one.event
+    if isinstance(event, UserRegistered):
         return User(
-            user_id=happening.user_id,
-            email=happening.email,
-            name=happening.name,
-            registered_at_ms=happening.at_ms,
-            password_hash=happening.password_hash,
+            user_id=event.user_id,
+            email=event.email,
+            name=event.name,
+            registered_at_ms=event.at_ms,
+            password_hash=event.password_hash,
             revision=one.revision,
         )
     if user is None:
@@ -119,7 +119,7 @@ def _user_after(user: User | None, one: Recorded) -> User | None:
 
 
 def _user_changed(user: User, one: Recorded) -> User:
-    match one.happening:
+    match one.event:
         case PasswordChanged(password_hash=found) | PasswordRehashed(password_hash=found):
             return replace(user, password_hash=found)
         case SessionsEnded(kept_session=kept):
@@ -152,39 +152,39 @@ class Session:
 
 def session_from(last: Recorded) -> Session:
     """The session that this is the last record of."""
-    happening = last.happening
-    if isinstance(happening, SessionEnded):
-        return _ended(happening, last.revision)
-    if not isinstance(happening, SessionMoved):
+    event = last.event
+    if isinstance(event, SessionEnded):
+        return _ended(event, last.revision)
+    if not isinstance(event, SessionMoved):
         raise DamagedRecord("a session's last record does not tell its state")
     return Session(
-        session_id=happening.session_id,
-        user_id=happening.user_id,
-        tenant_id=happening.tenant_id,
-        membership=happening.membership,
-        epoch=happening.epoch,
-        generation=happening.generation,
-        token_hash=happening.token_hash,
-        previous_hash=happening.previous_hash,
-        opened_at_ms=happening.opened_at_ms,
-        moved_at_ms=happening.at_ms,
+        session_id=event.session_id,
+        user_id=event.user_id,
+        tenant_id=event.tenant_id,
+        membership=event.membership,
+        epoch=event.epoch,
+        generation=event.generation,
+        token_hash=event.token_hash,
+        previous_hash=event.previous_hash,
+        opened_at_ms=event.opened_at_ms,
+        moved_at_ms=event.at_ms,
         has_ended=False,
         revision=last.revision,
     )
 
 
-def _ended(happening: SessionEnded, revision: int) -> Session:
+def _ended(event: SessionEnded, revision: int) -> Session:
     return Session(
-        session_id=happening.session_id,
-        user_id=happening.user_id,
-        tenant_id=happening.tenant_id,
+        session_id=event.session_id,
+        user_id=event.user_id,
+        tenant_id=event.tenant_id,
         membership=-1,
         epoch=-1,
         generation=0,
         token_hash="",
         previous_hash="",
         opened_at_ms=0,
-        moved_at_ms=happening.at_ms,
+        moved_at_ms=event.at_ms,
         has_ended=True,
         revision=revision,
     )

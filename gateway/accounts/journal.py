@@ -13,9 +13,9 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 
-from gateway.accounts.happenings import (
+from gateway.accounts.events import (
     DamagedRecord,
-    Happening,
+    Event,
     Recorded,
     from_json,
     to_json,
@@ -63,7 +63,7 @@ class Change:
     """What is to be recorded, and in which stream."""
 
     stream: str
-    happening: Happening
+    recorded_event: Event
 
 
 class Journal:
@@ -126,7 +126,7 @@ class Journal:
         )
         response = await self._append(request)
         return [
-            Recorded(placement.position, placement.revision, change.happening)
+            Recorded(placement.position, placement.revision, change.recorded_event)
             for placement, change in zip(response.placements, changes, strict=True)
         ]
 
@@ -181,9 +181,9 @@ def _event(change: Change) -> pb.Event:
     return pb.Event(
         id=str(uuid4()),
         stream=change.stream,
-        type=change.happening.type,
+        type=change.recorded_event.type,
         schema_version=_SCHEMA_VERSION,
-        json=to_json(change.happening),
+        json=to_json(change.recorded_event),
     )
 
 
@@ -194,8 +194,8 @@ def _precondition(stream: str, revision: int) -> pb.Precondition:
 
 
 def _recorded(event: pb.RecordedEvent) -> Recorded:
-    happening = from_json(event.event.type, event.event.json)
-    return Recorded(event.position, event.revision, happening)
+    recorded_event = from_json(event.event.type, event.event.json)
+    return Recorded(event.position, event.revision, recorded_event)
 
 
 def _recorded_or_unknown(event: pb.RecordedEvent) -> Recorded:

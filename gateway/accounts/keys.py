@@ -11,8 +11,8 @@ from gateway.accounts import tenants
 from gateway.accounts.callers import UserCaller, key_subject, user_subject
 from gateway.accounts.domain import check_name
 from gateway.accounts.errors import KeyInvalid, KeyNotFound
+from gateway.accounts.events import DamagedRecord, KeyUsed
 from gateway.accounts.grants import Access, AccessTokens
-from gateway.accounts.happenings import DamagedRecord, KeyUsed
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
 from gateway.accounts.policy.roles import KEY_SCOPES
 from gateway.accounts.ports import Clock, SecurityEvents
@@ -214,7 +214,7 @@ class KeyUses:
 
     async def last_used(self, key_id: str) -> int | None:
         last = await self._store.last_record(_stream(key_id))
-        return last.happening.at_ms if last and last.happening else None
+        return last.event.at_ms if last and last.event else None
 
     async def keep_recording(self) -> None:
         """Record what is noted, for ever: the work of a task."""
@@ -231,7 +231,7 @@ class KeyUses:
     async def _record(self, used: KeyUsed) -> None:
         stream = _stream(used.key_id)
         last = await self._store.last_record(stream)
-        if last and last.happening and used.at_ms - last.happening.at_ms < self.INTERVAL_MS:
+        if last and last.event and used.at_ms - last.event.at_ms < self.INTERVAL_MS:
             return
         expected = {stream: last.revision if last else ABSENT}
         await self._store.record([Change(stream, used)], expected)

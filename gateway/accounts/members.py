@@ -10,7 +10,7 @@ from gateway.accounts import tenants
 from gateway.accounts.callers import UserCaller, user_subject
 from gateway.accounts.domain import check_email, email_key
 from gateway.accounts.errors import AlreadyAMember
-from gateway.accounts.happenings import PlanSet, TenantLeft
+from gateway.accounts.events import PlanSet, TenantLeft
 from gateway.accounts.journal import Change
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.accounts.happenings import (
+from gateway.accounts.events import (
     KeyRevoked,
     MemberRemoved,
     Recorded,
@@ -82,7 +82,7 @@ class Revocations:
         return len(self._ended), len(self._in_use)
 
     def _apply(self, one: Recorded) -> None:
-        match one.happening:
+        match one.event:
             case SessionMoved() as moved:
                 self._note(moved, one.position)
             case SessionEnded(session_id=ended) | KeyRevoked(key_id=ended):
@@ -169,7 +169,7 @@ class Follower:
         async with aclosing(self._journal.backwards()) as records:
             async for one in records:
                 found.append(one)
-                is_old = one.happening and one.happening.at_ms < oldest_ms
+                is_old = one.event and one.event.at_ms < oldest_ms
                 if is_old or len(found) >= SESSIONS_MAX:
                     break
         self._revocations.apply(reversed(found))

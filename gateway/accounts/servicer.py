@@ -5,10 +5,10 @@ import asyncio
 from gateway.accounts import convert
 from gateway.accounts.callers import caller, key_id_of, user_caller, user_id_of
 from gateway.accounts.errors import CredentialsInvalid
-from gateway.accounts.holdings import Holdings
 from gateway.accounts.keys import FRESHNESS_S, Keys
 from gateway.accounts.members import Members
 from gateway.accounts.policy.roles import Role
+from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
@@ -28,7 +28,7 @@ class AccountsServicer:
         keys: Keys,
         store: AccountsStore,
         usage: Usage,
-        holdings: Holdings,
+        resource_counts: ResourceCounts,
     ) -> None:
         self._users = users
         self._sessions = sessions
@@ -36,7 +36,7 @@ class AccountsServicer:
         self._keys = keys
         self._store = store
         self._usage = usage
-        self._holdings = holdings
+        self._resource_counts = resource_counts
 
     async def Register(self, request: pb.RegisterRequest) -> pb.RegisterResponse:
         joined = await self._users.register(convert.registration(request))
@@ -140,7 +140,7 @@ class AccountsServicer:
         tenant, calls, held = await asyncio.gather(
             self._store.present_tenant(tenant_id),
             self._usage.calls(tenant_id),
-            self._holdings.count(),
+            self._resource_counts.count(),
         )
         return pb.GetUsageResponse(
             plan=convert.plan_message(tenant.plan),

@@ -9,8 +9,8 @@ from gateway.accounts import domain
 from gateway.accounts.callers import user_subject
 from gateway.accounts.domain import Session, SessionLimits, User, Verdict
 from gateway.accounts.errors import CredentialsInvalid, RefreshTokenInvalid
+from gateway.accounts.events import SessionEnded, SessionsEnded
 from gateway.accounts.grants import AccessTokens, Grant
-from gateway.accounts.happenings import SessionEnded, SessionsEnded
 from gateway.accounts.journal import ABSENT, Change
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
@@ -27,7 +27,7 @@ from gateway.http.caller import caller_address
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedSession:
     """A refresh token that somebody holds, and what it stands for now."""
 
     token: RefreshToken
@@ -118,7 +118,7 @@ class Sessions:
         )
         return Grant(access, successor.text)
 
-    async def _rotate(self, held: _Held, successor: RefreshToken) -> None:
+    async def _rotate(self, held: _CachedSession, successor: RefreshToken) -> None:
         rotated = domain.rotated(held.session, held.user, successor.hash, self._clock())
         stream = session_stream(held.session.session_id)
         await self._store.record(
@@ -140,7 +140,7 @@ class Sessions:
         await self._end(held.session, changes)
         self._tell("logged-out", held.session, everywhere=str(everywhere).lower())
 
-    async def _held(self, token: RefreshToken) -> _Held:
+    async def _held(self, token: RefreshToken) -> _CachedSession:
         """What the token stands for; raises RefreshTokenInvalid unless it is good for something.
 
         One that was used before ends its session here.
@@ -162,7 +162,7 @@ class Sessions:
             self._tell("refresh-reused", session)
         if verdict in (Verdict.REUSED, Verdict.WORTHLESS):
             raise _invalid()
-        return _Held(token, session, user, tenant, role, verdict)
+        return _CachedSession(token, session, user, tenant, role, verdict)
 
     def _judge(self, session: Session, token: RefreshToken) -> Verdict:
         return domain.judge(

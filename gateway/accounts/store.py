@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from gateway.accounts.domain import Session, User, session_from, user_after
 from gateway.accounts.errors import AccountsBusy, TenantNotFound
-from gateway.accounts.happenings import DamagedRecord, EmailClaimed, Recorded
+from gateway.accounts.events import DamagedRecord, EmailClaimed, Recorded
 from gateway.accounts.journal import ABSENT, Change, Journal, StreamChanged
 from gateway.accounts.tenants import Tenant, tenant_after
 
@@ -117,9 +117,9 @@ class AccountsStore:
         last = await self._journal.last(email_stream(email_key))
         if last is None:
             return None
-        if not isinstance(last.happening, EmailClaimed):
+        if not isinstance(last.event, EmailClaimed):
             raise DamagedRecord("an address was not claimed by its last record")
-        return last.happening.user_id
+        return last.event.user_id
 
     async def user(self, user_id: str) -> User | None:
         return await self._users.load(user_stream(user_id))

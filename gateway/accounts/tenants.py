@@ -16,9 +16,9 @@ from gateway.accounts.errors import (
     TooManyInvitations,
     TooManyKeys,
 )
-from gateway.accounts.happenings import (
+from gateway.accounts.events import (
     DamagedRecord,
-    Happening,
+    Event,
     InvitationAccepted,
     InvitationCreated,
     InvitationRevoked,
@@ -124,14 +124,14 @@ def tenant_after(tenant: Tenant | None, recorded: Sequence[Recorded]) -> Tenant 
 
 
 def _created(first: Recorded) -> "_Draft":
-    happening = first.happening
-    if not isinstance(happening, TenantCreated):
+    event = first.event
+    if not isinstance(event, TenantCreated):
         raise DamagedRecord("a tenant's first record is not of its creation")
     return _Draft(
         Tenant(
-            tenant_id=happening.tenant_id,
-            name=happening.name,
-            created_at_ms=happening.at_ms,
+            tenant_id=event.tenant_id,
+            name=event.name,
+            created_at_ms=event.at_ms,
             plan=FREE,
             members={},
             invitations={},
@@ -164,7 +164,7 @@ class _Draft:
 
     def apply(self, one: Recorded) -> None:
         self._revision = one.revision
-        match one.happening:
+        match one.event:
             case MemberJoined() as joined:
                 self._join(joined, one.revision)
             case MemberRoleSet(user_id=user_id, role=role):
@@ -311,7 +311,7 @@ def invitation_invalid() -> InvitationInvalid:
     return InvitationInvalid("the invitation is not valid, or no longer")
 
 
-def accept(invitation: Invitation, joining: MemberJoined) -> list[Happening]:
+def accept(invitation: Invitation, joining: MemberJoined) -> list[Event]:
     """What a tenant records when the invited join it."""
     accepted = InvitationAccepted(
         invitation_id=invitation.invitation_id, user_id=joining.user_id, at_ms=joining.at_ms

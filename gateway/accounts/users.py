@@ -12,8 +12,7 @@ from gateway.accounts.errors import (
     HashingBusy,
     InvitationInvalid,
 )
-from gateway.accounts.grants import Grant
-from gateway.accounts.happenings import (
+from gateway.accounts.events import (
     EmailClaimed,
     MemberJoined,
     PasswordChanged,
@@ -23,6 +22,7 @@ from gateway.accounts.happenings import (
     TenantJoined,
     UserRegistered,
 )
+from gateway.accounts.grants import Grant
 from gateway.accounts.journal import ABSENT, Change, StreamChanged
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle

@@ -60,7 +60,7 @@ class RemoteBackend:
         self._streams = streams
         self._down_timeout_s = down_timeout_s
         self.answers = True
-        """As far as is known. See `health.Pulse`."""
+        """As far as is known. See `health.HealthMonitor`."""
         self.waited_for: set[Any] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:

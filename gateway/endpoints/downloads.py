@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError
 from gateway.backends.remote import Backend
 from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
-from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
+from gateway.endpoints.endpoint import CallFailed, EndpointContext, MethodEndpoint
 from gateway.endpoints.open_streams import OpenStream
 from gateway.http.errors import HttpError
-from gateway.http.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
+from gateway.http.exchange import API_HEADERS, SLOW_READER, HttpExchange, SlowReader
 
 _MEDIA_TYPE_DEFAULT = b"application/octet-stream"
 _is_media_type = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.+-]+)*", re.ASCII).fullmatch
@@ -31,14 +31,14 @@ def media_type_of(body: Any) -> bytes:  # noqa: ANN401 - a google.api.HttpBody
 class DownloadEndpoint(MethodEndpoint):
     """One request, and bytes as an answer."""
 
-    def __init__(self, workshop: Workshop, rule: Rule, backend: Backend) -> None:
-        super().__init__(workshop, rule, backend)
+    def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
+        super().__init__(context, rule, backend)
         self._start = backend.server_stream(rule.method)
         self._parse = message_class(rule.method.output_type).FromString
 
         self.timeout_s = self._settings.stream_timeout_s
 
-    async def __call__(self, exchange: Exchange, captured: tuple[str, ...]) -> None:
+    async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         request = await self.request(exchange, captured)
         with self._workshop.streams.opened(exchange) as stream:
             call = self._start(request)
@@ -49,7 +49,7 @@ class DownloadEndpoint(MethodEndpoint):
             finally:
                 call.cancel()
 
-    async def _download(self, call: Any, stream: OpenStream, exchange: Exchange) -> None:  # noqa: ANN401
+    async def _download(self, call: Any, stream: OpenStream, exchange: HttpExchange) -> None:  # noqa: ANN401
         """An error before the first byte has a status of its own; a later one breaks it off."""
         await self.answering(call)
         body = await self._next(call, stream)

@@ -14,7 +14,7 @@ from gateway.contract.rules import Rule
 from gateway.endpoints.open_streams import OpenStreams
 from gateway.http import errors
 from gateway.http.errors import HttpError
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import HttpExchange
 from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder
@@ -37,11 +37,11 @@ class Endpoint(Protocol):
     def timeout_s(self) -> float:
         """The longest that a call may take which begins now."""
 
-    async def __call__(self, exchange: Exchange, captured: tuple[str, ...]) -> None:
-        """Answer the request, or raise Refused or HttpError before the answer has begun."""
+    async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
+        """Answer the request, or raise ValidationError or HttpError before the answer has begun."""
 
 
-class Workshop:
+class EndpointContext:
     """What the endpoints of one gateway share: what is compiled once, and what is counted."""
 
     def __init__(self, contract: Contract, settings: Settings, streams: OpenStreams) -> None:
@@ -73,17 +73,17 @@ class Workshop:
 class MethodEndpoint:
     """What the endpoints of all kinds of method have in common."""
 
-    def __init__(self, workshop: Workshop, rule: Rule, backend: Backend) -> None:
+    def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         self.rule = rule
         self.scope = scope_of(rule.method)
-        self.builder = RequestBuilder(rule, workshop.decoder)
-        self._workshop = workshop
-        self._settings = workshop.settings
+        self.builder = RequestBuilder(rule, context.decoder)
+        self._workshop = context
+        self._settings = context.settings
         self._backend = backend
         self._status = success_status(rule.method)
 
-    async def request(self, exchange: Exchange, captured: tuple[str, ...]) -> Message:
-        """Raises Refused, HttpError and ClientGone."""
+    async def request(self, exchange: HttpExchange, captured: tuple[str, ...]) -> Message:
+        """Raises ValidationError, HttpError and ClientGone."""
         check_body_headers(exchange, _JSON, takes_body=self.builder.takes_body)
         settings = self._settings
         body = await exchange.body(settings.body_bytes_max, settings.body_timeout_s)
@@ -117,7 +117,7 @@ class MethodEndpoint:
         return json_path_of(self.rule.method.input_type, proto_path)
 
 
-def check_body_headers(exchange: Exchange, media_type: bytes, *, takes_body: bool) -> None:
+def check_body_headers(exchange: HttpExchange, media_type: bytes, *, takes_body: bool) -> None:
     """Raises HttpError for a body that is none of what the route takes."""
     if not exchange.announces_body:
         return

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from gateway.http import errors
 from gateway.http.errors import HttpError
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import HttpExchange
 from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
@@ -32,7 +32,7 @@ class OpenStream:
 
     __slots__ = ("_cancel", "ending", "exchange", "heartbeat", "last_write_s", "principal")
 
-    def __init__(self, exchange: Exchange, principal: Principal | None) -> None:
+    def __init__(self, exchange: HttpExchange, principal: Principal | None) -> None:
         self.exchange = exchange
         self.principal = principal
         self.ending: HttpError | None = None
@@ -88,7 +88,7 @@ class OpenStreams:
         return len(self._streams)
 
     @contextmanager
-    def opened(self, exchange: Exchange) -> Iterator[OpenStream]:
+    def opened(self, exchange: HttpExchange) -> Iterator[OpenStream]:
         """A block that a stream lives in; raises HttpError when there are too many."""
         principal = correlation.current().principal
         tenant = principal.tenant if principal else ""

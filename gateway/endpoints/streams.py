@@ -10,12 +10,12 @@ from google.protobuf.message import DecodeError, Message
 from gateway.backends.remote import Backend
 from gateway.contract.descriptors import resume_field, stays_open_field
 from gateway.contract.rules import Rule
-from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
+from gateway.endpoints.endpoint import CallFailed, EndpointContext, MethodEndpoint
 from gateway.endpoints.open_streams import OpenStream
-from gateway.endpoints.stream_forms import StreamForm, StreamForms
+from gateway.endpoints.stream_encodings import StreamEncoding, StreamEncodings
 from gateway.http.errors import HttpError
-from gateway.http.exchange import API_HEADERS, SLOW_READER, Exchange, SlowReader
-from gateway.transcoding.refusal import Refused
+from gateway.http.exchange import API_HEADERS, SLOW_READER, HttpExchange, SlowReader
+from gateway.transcoding.validation import ValidationError
 
 LAST_EVENT_ID = b"last-event-id"
 
@@ -27,16 +27,16 @@ _EARLY_S = 0.05
 class StreamEndpoint(MethodEndpoint):
     """One request, many answers."""
 
-    def __init__(self, workshop: Workshop, rule: Rule, backend: Backend) -> None:
-        super().__init__(workshop, rule, backend)
+    def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
+        super().__init__(context, rule, backend)
         self.timeout_s = self._settings.stream_timeout_s
         message = rule.method.input_type
         self._resume = resume_field(message)
         self._stays_open = stays_open_field(message)
-        self._forms = StreamForms(rule.method.output_type, workshop.encoder)
+        self._forms = StreamEncodings(rule.method.output_type, context.encoder)
         self._start = backend.server_stream(rule.method)
 
-    async def __call__(self, exchange: Exchange, captured: tuple[str, ...]) -> None:
+    async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         request = await self.request(exchange, captured)
         self._go_on(exchange, request)
         form = self._forms.accepted(exchange.headers.get(b"accept", b""))
@@ -52,7 +52,7 @@ class StreamEndpoint(MethodEndpoint):
             finally:
                 call.cancel()
 
-    def _go_on(self, exchange: Exchange, request: Message) -> None:
+    def _go_on(self, exchange: HttpExchange, request: Message) -> None:
         """Begin behind what the client has seen, whatever the URL says.
 
         A browser that reconnects asks the same URL again and adds the header.
@@ -61,7 +61,7 @@ class StreamEndpoint(MethodEndpoint):
         if given is None or self._resume is None:
             return
         if not (given.isdigit() and len(given) < 20 and int(given) <= _POSITION_MAX):
-            raise Refused([("Last-Event-ID", "must be the id of an event of this stream")])
+            raise ValidationError([("Last-Event-ID", "must be the id of an event of this stream")])
         setattr(request, self._resume.name, int(given) + 1)
 
     def _early_s(self, request: Message) -> float | None:
@@ -73,9 +73,9 @@ class StreamEndpoint(MethodEndpoint):
         self,
         call: Any,  # noqa: ANN401 - a call that gives a stream
         first: "asyncio.Future[bytes | None]",
-        form: StreamForm,
+        form: StreamEncoding,
         stream: OpenStream,
-        exchange: Exchange,
+        exchange: HttpExchange,
     ) -> None:
         if first.done():
             first.result()  # a failure has its own status as long as nothing was sent
@@ -95,9 +95,9 @@ class StreamEndpoint(MethodEndpoint):
         self,
         call: Any,  # noqa: ANN401 - a call that gives a stream
         first: "asyncio.Future[bytes | None]",
-        form: StreamForm,
+        form: StreamEncoding,
         stream: OpenStream,
-        exchange: Exchange,
+        exchange: HttpExchange,
     ) -> bytes:
         """Write the stream until something ends it; answers what is to be written last."""
         stream.begins(form.heartbeat)
@@ -127,7 +127,7 @@ class StreamEndpoint(MethodEndpoint):
         return None if raw is grpc.aio.EOF else raw
 
 
-async def _write(chunks: Any, stream: OpenStream, exchange: Exchange) -> None:  # noqa: ANN401
+async def _write(chunks: Any, stream: OpenStream, exchange: HttpExchange) -> None:  # noqa: ANN401
     is_first = True
     for chunk in chunks:
         if not is_first:
@@ -138,6 +138,6 @@ async def _write(chunks: Any, stream: OpenStream, exchange: Exchange) -> None:  
     stream.last_write_s = time.monotonic()
 
 
-def _failed(error: HttpError, form: StreamForm, exchange: Exchange) -> bytes:
+def _failed(error: HttpError, form: StreamEncoding, exchange: HttpExchange) -> bytes:
     exchange.error_code = error.code
     return form.failure(error.body(exchange.correlation_id))

@@ -4,18 +4,18 @@ from gateway.backends.remote import Backend
 from gateway.contract.descriptors import HTTP_BODY
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import DownloadEndpoint
-from gateway.endpoints.endpoint import Endpoint, Workshop
+from gateway.endpoints.endpoint import Endpoint, EndpointContext
 from gateway.endpoints.streams import StreamEndpoint
 from gateway.endpoints.unary import UnaryEndpoint
 from gateway.endpoints.uploads import UploadEndpoint
 
 
-def endpoint(workshop: Workshop, rule: Rule, backend: Backend) -> Endpoint:
+def endpoint(context: EndpointContext, rule: Rule, backend: Backend) -> Endpoint:
     """Raises ContractError for a rule that cannot be served, or that nobody says a scope of."""
     if rule.method.client_streaming:
-        return UploadEndpoint(workshop, rule, backend)
+        return UploadEndpoint(context, rule, backend)
     if not rule.method.server_streaming:
-        return UnaryEndpoint(workshop, rule, backend)
+        return UnaryEndpoint(context, rule, backend)
     if rule.method.output_type.full_name == HTTP_BODY:
-        return DownloadEndpoint(workshop, rule, backend)
-    return StreamEndpoint(workshop, rule, backend)
+        return DownloadEndpoint(context, rule, backend)
+    return StreamEndpoint(context, rule, backend)

@@ -10,27 +10,27 @@ from gateway.backends.remote import Backend
 from gateway.contract.descriptors import HTTP_BODY
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import media_type_of
-from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop
+from gateway.endpoints.endpoint import CallFailed, EndpointContext, MethodEndpoint
 from gateway.http import errors
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import HttpExchange
 
 
 class UnaryEndpoint(MethodEndpoint):
     """One request, one answer."""
 
-    def __init__(self, workshop: Workshop, rule: Rule, backend: Backend) -> None:
-        super().__init__(workshop, rule, backend)
+    def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
+        super().__init__(context, rule, backend)
         self._start = backend.unary(rule.method)
         self._shown = attrgetter(rule.response_body) if rule.response_body else None
         self._is_body = rule.answer.full_name == HTTP_BODY
-        self._encode = None if self._is_body else workshop.encoder.message(rule.answer)
+        self._encode = None if self._is_body else context.encoder.message(rule.answer)
 
     @property
     def timeout_s(self) -> float:
         timeout_s, patience_s = self._settings.call_timeout_s, self._backend.patience_s()
         return timeout_s if patience_s is None else min(timeout_s, patience_s)
 
-    async def __call__(self, exchange: Exchange, captured: tuple[str, ...]) -> None:
+    async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         call = self._start(await self.request(exchange, captured))
         waited_for = self._backend.waited_for
         waited_for.add(call)
@@ -50,7 +50,7 @@ class UnaryEndpoint(MethodEndpoint):
             raise self.not_understood()
         await self._respond(exchange, response if self._shown is None else self._shown(response))
 
-    async def _respond(self, exchange: Exchange, answer: Any) -> None:  # noqa: ANN401 - a message
+    async def _respond(self, exchange: HttpExchange, answer: Any) -> None:  # noqa: ANN401 - a message
         if self._encode is not None:
             await exchange.respond(self._status, orjson.dumps(self._encode(answer)))
         else:

@@ -16,13 +16,18 @@ from google.protobuf.message import DecodeError, Message
 from gateway.backends.remote import Backend
 from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
-from gateway.endpoints.endpoint import CallFailed, MethodEndpoint, Workshop, check_body_headers
+from gateway.endpoints.endpoint import (
+    CallFailed,
+    EndpointContext,
+    MethodEndpoint,
+    check_body_headers,
+)
 from gateway.endpoints.open_streams import OpenStream
-from gateway.endpoints.stream_forms import NDJSON, StreamForm, StreamForms
+from gateway.endpoints.stream_encodings import NDJSON, StreamEncoding, StreamEncodings
 from gateway.http import errors
 from gateway.http.errors import HttpError
-from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, Exchange, SlowReader
-from gateway.transcoding.refusal import Refused
+from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, HttpExchange, SlowReader
+from gateway.transcoding.validation import ValidationError
 
 _CLOSE = (b"connection", b"close")
 """Nobody knows how much of a body is still to come when its answer ends early."""
@@ -31,16 +36,16 @@ _CLOSE = (b"connection", b"close")
 class UploadEndpoint(MethodEndpoint):
     """Many requests; as many answers as the service gives, or a single one."""
 
-    def __init__(self, workshop: Workshop, rule: Rule, backend: Backend) -> None:
-        super().__init__(workshop, rule, backend)
+    def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
+        super().__init__(context, rule, backend)
         self.timeout_s = self._settings.stream_timeout_s
         self._start = backend.client_stream(rule.method)
-        self._forms = StreamForms(rule.method.output_type, workshop.encoder)
+        self._forms = StreamEncodings(rule.method.output_type, context.encoder)
         self._parse = message_class(rule.method.output_type).FromString
-        self._encode = workshop.encoder.message(rule.method.output_type)
+        self._encode = context.encoder.message(rule.method.output_type)
         self._is_answered_by_stream = rule.method.server_streaming
 
-    async def __call__(self, exchange: Exchange, captured: tuple[str, ...]) -> None:
+    async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         assert not captured, "checked when the rule was read"
         check_body_headers(exchange, NDJSON.encode(), takes_body=True)
         with self._workshop.streams.opened(exchange) as stream:
@@ -57,22 +62,22 @@ class UploadEndpoint(MethodEndpoint):
                 feeding.cancel()
                 await asyncio.gather(feeding, return_exceptions=True)
 
-    async def _messages(self, exchange: Exchange) -> AsyncIterator[Message]:
+    async def _messages(self, exchange: HttpExchange) -> AsyncIterator[Message]:
         settings = self._settings
         lines = exchange.lines(settings.line_bytes_max, settings.line_timeout_s)
         async with contextlib.aclosing(lines):
             async for number, line in lines:
                 try:
                     yield self.builder.build((), exchange.query_string, line)
-                except Refused as error:
-                    raise Refused(error.under(f"line {number}")) from None
+                except ValidationError as error:
+                    raise ValidationError(error.under(f"line {number}")) from None
 
     async def _answer(
         self,
         call: Any,  # noqa: ANN401 - a call that takes a stream
         feed: "_Feed",
         stream: OpenStream,
-        exchange: Exchange,
+        exchange: HttpExchange,
     ) -> None:
         try:
             if self._is_answered_by_stream:
@@ -91,7 +96,7 @@ class UploadEndpoint(MethodEndpoint):
         self,
         call: Any,  # noqa: ANN401 - a call that takes a stream
         stream: OpenStream,
-        exchange: Exchange,
+        exchange: HttpExchange,
     ) -> None:
         try:
             message = self._parse(await self._awaited(call, stream))
@@ -104,9 +109,9 @@ class UploadEndpoint(MethodEndpoint):
         self,
         call: Any,  # noqa: ANN401 - a call that takes and gives a stream
         feed: "_Feed",
-        form: StreamForm,
+        form: StreamEncoding,
         stream: OpenStream,
-        exchange: Exchange,
+        exchange: HttpExchange,
     ) -> None:
         """What was sent before a bad line is answered before the error is told."""
         raw = await self._awaited(call.read(), stream)
@@ -155,8 +160,8 @@ class _Feed:
         try:
             async for message in messages:
                 await self._call.write(message)
-        except (Refused, HttpError) as error:
-            self._refuse(errors.invalid(error) if isinstance(error, Refused) else error)
+        except (ValidationError, HttpError) as error:
+            self._refuse(errors.invalid(error) if isinstance(error, ValidationError) else error)
         except (*CallFailed, asyncio.InvalidStateError):
             # The service has ended the call: whoever reads its answers learns why.
             return
@@ -173,6 +178,6 @@ class _Feed:
             self._ends.end(error)
 
 
-def _failed(error: HttpError, form: StreamForm, exchange: Exchange) -> bytes:
+def _failed(error: HttpError, form: StreamEncoding, exchange: HttpExchange) -> bytes:
     exchange.error_code = error.code
     return form.failure(error.body(exchange.correlation_id))

@@ -6,7 +6,7 @@ a token, and a page of another origin is never allowed to send credentials.
 
 from collections.abc import Collection, Sequence
 
-from gateway.http.exchange import Exchange, Headers
+from gateway.http.exchange import Headers, HttpExchange
 
 ANY = "*"
 
@@ -30,7 +30,7 @@ class Cors:
         self._any = ANY in origins
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    def headers(self, exchange: Exchange) -> Headers:
+    def headers(self, exchange: HttpExchange) -> Headers:
         """For every answer to this request."""
         if not self._origins:
             return ()
@@ -42,7 +42,7 @@ class Cors:
             (b"access-control-expose-headers", _ANSWER_HEADERS),
         )
 
-    def preflight(self, exchange: Exchange, methods: Sequence[str]) -> Headers:
+    def preflight(self, exchange: HttpExchange, methods: Sequence[str]) -> Headers:
         """What a browser that asks beforehand is told beside; nothing for everybody else."""
         asks = exchange.method == "OPTIONS" and _REQUESTED_METHOD in exchange.headers
         if not asks or not self._allows(exchange):
@@ -53,9 +53,9 @@ class Cors:
             (b"access-control-max-age", _PREFLIGHT_AGE_S),
         )
 
-    def _allows(self, exchange: Exchange) -> bool:
+    def _allows(self, exchange: HttpExchange) -> bool:
         origin = exchange.headers.get(_ORIGIN)
         return origin is not None and (self._any or origin in self._origins)
 
-    def _shown(self, exchange: Exchange) -> bytes:
+    def _shown(self, exchange: HttpExchange) -> bytes:
         return ANY.encode() if self._any else exchange.headers[_ORIGIN]

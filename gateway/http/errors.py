@@ -12,7 +12,7 @@ import orjson
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 
-from gateway.transcoding.refusal import Refused
+from gateway.transcoding.validation import ValidationError
 from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import InvalidInput, Scalar, ServiceError
 from services.plumbing.grpc import errors as grpc_errors
@@ -197,7 +197,7 @@ def internal() -> HttpError:
     return HttpError(500, "INTERNAL", INTERNAL_MESSAGE, {"reason": "INTERNAL"})
 
 
-def invalid(error: Refused) -> HttpError:
+def invalid(error: ValidationError) -> HttpError:
     """A request that does not fit the contract."""
     return _invalid("INVALID_INPUT", error.violations)
 

@@ -57,7 +57,7 @@ class Connection(Protocol):
         """Drop the connection with all that was not sent."""
 
 
-class Exchange:
+class HttpExchange:
     """A request, and the only way by which its answer is sent."""
 
     __slots__ = (

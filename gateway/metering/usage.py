@@ -54,7 +54,7 @@ class Calls:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _TenantCounter:
     """The calls of one tenant and month: those read from the log, on their way, and new."""
 
     month: Month
@@ -108,9 +108,9 @@ class Usage:
         self._metrics = metrics
         self._clock = clock
         self._tenant_count_max = tenant_count_max
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, _TenantCounter] = {}
         """Of this month, by tenant."""
-        self._past: list[_Tally] = []
+        self._past: list[_TenantCounter] = []
         """Of the month before, while something of them is still to be told."""
         self._month = ""
         self._month_ends_s = 0.0
@@ -188,18 +188,18 @@ class Usage:
         if left:
             _log.error("calls were counted that could not be recorded", calls=left)
 
-    def _tally(self, tenant: str) -> _Tally | None:
+    def _tally(self, tenant: str) -> _TenantCounter | None:
         """The tally of this month; None when there is no room for another."""
         if self._clock() >= self._month_ends_s:
             self._turn_the_page()
         found = self._tallies.get(tenant)
         return found if found is not None else self._begin(tenant)
 
-    def _begin(self, tenant: str) -> _Tally | None:
+    def _begin(self, tenant: str) -> _TenantCounter | None:
         if len(self._tallies) >= self._tenant_count_max and not self._make_room():
             self._crowded.set()
             return None
-        tally = self._tallies[tenant] = _Tally(Month(tenant, self._month))
+        tally = self._tallies[tenant] = _TenantCounter(Month(tenant, self._month))
         tally.reading = asyncio.get_running_loop().create_task(self._read_first(tally))
         return tally
 
@@ -221,7 +221,7 @@ class Usage:
         self._month = now.strftime("%Y-%m")
         self._month_ends_s = ends_at.timestamp()
 
-    async def _read_first(self, tally: _Tally) -> None:
+    async def _read_first(self, tally: _TenantCounter) -> None:
         """Learn what the month has come to. When that fails, the next flush tries again."""
         try:
             await self._read(tally)
@@ -232,7 +232,7 @@ class Usage:
         finally:
             tally.reading = None
 
-    async def _read(self, tally: _Tally) -> None:
+    async def _read(self, tally: _TenantCounter) -> None:
         if not tally.is_read:
             last = await self._log.last(tally.month)
             # Unless it was read by somebody else meanwhile: then it has gone on from there.
@@ -251,7 +251,7 @@ class Usage:
             await self._send(unsettled[start : start + EVENT_COUNT_MAX])
         self._past = [tally for tally in self._past if not tally.is_settled]
 
-    async def _send(self, tallies: Sequence[_Tally]) -> None:
+    async def _send(self, tallies: Sequence[_TenantCounter]) -> None:
         counts = [tally.send() for tally in tallies]
         revisions = await self._log.append(
             [(tally.month, counted) for tally, counted in zip(tallies, counts, strict=True)]
@@ -263,7 +263,7 @@ class Usage:
                 # Another process has told the log something meanwhile.
                 await self._read(tally)
 
-    def _all(self) -> Iterator[_Tally]:
+    def _all(self) -> Iterator[_TenantCounter]:
         yield from self._past
         yield from self._tallies.values()
 

@@ -22,7 +22,7 @@ from gateway.contract.descriptors import (
     success_status,
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
-from gateway.endpoints.stream_forms import NDJSON, SSE, event_id_field, streamed_type
+from gateway.endpoints.stream_encodings import NDJSON, SSE, event_id_field, streamed_type
 from gateway.http.errors import HTTP_STATUSES
 from gateway.openapi import parts
 from gateway.openapi.schemas import HTTP_BODY, Schemas

@@ -15,7 +15,7 @@ from gateway.contract.descriptors import (
     oneofs,
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
-from gateway.endpoints.stream_forms import streamed_type
+from gateway.endpoints.stream_encodings import streamed_type
 from gateway.transcoding import scalars
 from gateway.transcoding.codec import WELL_KNOWN
 

@@ -103,7 +103,7 @@ class Health:
         return Part(backend.label, status, (time.monotonic() - started_s) * 1e3)
 
 
-class Pulse:
+class HealthMonitor:
     """Asks all services all the time, and tells their backends which ones do not even answer.
 
     A service that says that it does not serve answers its calls by itself, and knows better
@@ -119,7 +119,7 @@ class Pulse:
         self._backends = backends
         self._misses = dict.fromkeys((backend.label for backend in backends), 0)
 
-    async def feel(self) -> None:
+    async def run(self) -> None:
         """Go on for ever: the work of a task."""
         while True:
             self._note(await self._health.parts())

@@ -17,8 +17,14 @@ from google.protobuf.message import Message
 
 from gateway.contract.descriptors import entry_fields, is_json_text, is_map, message_class, oneofs
 from gateway.transcoding import scalars
-from gateway.transcoding.refusal import VIOLATIONS_MAX, Refused, Violation, joined, refused
 from gateway.transcoding.scalars import Decode
+from gateway.transcoding.validation import (
+    VIOLATIONS_MAX,
+    ValidationError,
+    Violation,
+    joined,
+    refused,
+)
 
 Encode = Callable[[Any], Any]
 """From a message to what `orjson.dumps` takes."""
@@ -145,14 +151,14 @@ def _object_decoder(descriptor: Descriptor, fields: _Fields) -> Decode:
             elif item is not None or name in takes_null:
                 try:
                     values[name] = convert(item)
-                except Refused as error:
+                except ValidationError as error:
                     violations += error.under(key)
         if len(values) < len(value):
             violations += _given_twice(value, descriptor)
         if rivals:
             violations += _beside_each_other(values, rivals)
         if violations:
-            raise Refused(violations[:VIOLATIONS_MAX])
+            raise ValidationError(violations[:VIOLATIONS_MAX])
         return values
 
     return decode
@@ -199,8 +205,8 @@ def _list_decoder(convert: Decode) -> Decode:
             raise refused("must be an array")
         try:
             return [convert(item) for item in value]
-        except Refused:
-            raise Refused(_bad_items(convert, enumerate(value))) from None
+        except ValidationError:
+            raise ValidationError(_bad_items(convert, enumerate(value))) from None
 
     return decode
 
@@ -211,9 +217,9 @@ def _map_decoder(key_of: Decode, value_of: Decode) -> Decode:
             raise refused("must be an object")
         try:
             return {key_of(key): value_of(item) for key, item in value.items()}
-        except Refused:
+        except ValidationError:
             keys = _bad_items(key_of, ((key, key) for key in value))
-            raise Refused(keys + _bad_items(value_of, value.items())) from None
+            raise ValidationError(keys + _bad_items(value_of, value.items())) from None
 
     return decode
 
@@ -224,7 +230,7 @@ def _bad_items(convert: Decode, items: Iterable[tuple[object, object]]) -> list[
     for place, item in items:
         try:
             convert(item)
-        except Refused as error:
+        except ValidationError as error:
             violations += error.under(f"[{place}]")
             if len(violations) >= VIOLATIONS_MAX:
                 break

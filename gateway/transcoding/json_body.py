@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from gateway.transcoding.refusal import Refused, refused
+from gateway.transcoding.validation import ValidationError, refused
 
 
 class Number:
@@ -32,7 +32,7 @@ Segment = str | int
 """A key of an object, or a place in an array."""
 
 
-class RefusedInside(Refused):
+class NestedValidationError(ValidationError):
     """Something within the text cannot be taken. Knows where, and not which field that is."""
 
     def __init__(self, description: str, segments: Sequence[Segment]) -> None:
@@ -42,7 +42,7 @@ class RefusedInside(Refused):
 
 
 def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """The value of a JSON text in UTF-8; raises Refused or RefusedInside when it is none.
+    """The value of a JSON text in UTF-8. Raises ValidationError or NestedValidationError for others.
 
     Objects are dicts of which no key was given twice. Numbers are ints of any size,
     floats, or `Number`s. Nesting is bounded by the interpreter, at somewhat below 1,000
@@ -61,7 +61,7 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 def dump(value: Any) -> str:  # noqa: ANN401 - what `parse` answers
     """The JSON text of a value that `parse` answered: same order, numbers as spelled.
 
-    Raises Refused for what no reader could keep: numbers beyond a double, or more than
+    Raises ValidationError for what no reader could keep: numbers beyond a double, or more than
     254 levels.
     """
     try:
@@ -81,7 +81,7 @@ def _parsed(text: str, decoder: json.JSONDecoder) -> Any:  # noqa: ANN401 - any 
     try:
         return decoder.decode(text)
     except RecursionError:
-        raise RefusedInside("is nested too deep", _way_to_the_deep(text)) from None
+        raise NestedValidationError("is nested too deep", _way_to_the_deep(text)) from None
     except json.JSONDecodeError as error:
         _refuse(f"the body is not JSON: {error}")
     except (_NoNumber, ValueError):  # ValueError: more digits than Python converts
@@ -138,20 +138,20 @@ _marking_decoder = json.JSONDecoder(
 )
 
 
-def _no_number(value: Any) -> RefusedInside:  # noqa: ANN401 - any JSON value, with marks
+def _no_number(value: Any) -> NestedValidationError:  # noqa: ANN401 - any JSON value, with marks
     """The refusal of the first mark. Without recursion: what was read may be deep."""
     # Each with the way to it, last step first: cheap for values that nobody asks about.
     to_see: list[tuple[Any, Any]] = [(value, None)]
     while to_see:
         here, trail = to_see.pop()
         if type(here) is _Mark:
-            return RefusedInside(here.description, _segments(trail))
+            return NestedValidationError(here.description, _segments(trail))
         if type(here) is dict:
             to_see += [(item, (trail, key)) for key, item in reversed(here.items())]
         elif type(here) is list:
             last = len(here) - 1
             to_see += [(item, (trail, last - n)) for n, item in enumerate(reversed(here))]
-    return RefusedInside("holds what is no number", ())
+    return NestedValidationError("holds what is no number", ())
 
 
 def _segments(trail: Any) -> list[Segment]:  # noqa: ANN401 - nested pairs
@@ -240,4 +240,4 @@ def _fragment(value: Any) -> orjson.Fragment:  # noqa: ANN401 - orjson's signatu
 
 
 def _refuse(description: str) -> NoReturn:
-    raise Refused([("", description)])
+    raise ValidationError([("", description)])

@@ -8,8 +8,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.contract.descriptors import is_map, oneof_members
 from gateway.transcoding.codec import WELL_KNOWN
-from gateway.transcoding.refusal import VIOLATIONS_MAX, Refused, Violation, refused
 from gateway.transcoding.scalars import Decode, query_decoder, well_known_decoder
+from gateway.transcoding.validation import VIOLATIONS_MAX, ValidationError, Violation, refused
 
 Fields = tuple[FieldDescriptor, ...]
 """The way from a request message to one of its values."""
@@ -36,7 +36,7 @@ class Query:
             self._setters[proto_path(fields)] = setter
 
     def put_into(self, values: dict[str, Any], query_string: bytes) -> None:
-        """Set what the query says in `values`; raises Refused for what it should not say."""
+        """Set what the query says in `values`; raises ValidationError for what it must not."""
         violations: list[Violation] = []
         for name, text in _pairs(query_string):
             setter = self._setters.get(name)
@@ -44,10 +44,10 @@ class Query:
                 if setter is None:
                     raise refused("there is no such query parameter")
                 setter(values, text)
-            except Refused as error:
+            except ValidationError as error:
                 violations += error.under(name)
         if violations:
-            raise Refused(violations[:VIOLATIONS_MAX])
+            raise ValidationError(violations[:VIOLATIONS_MAX])
 
 
 def json_path(fields: Fields) -> str:
@@ -59,10 +59,10 @@ def proto_path(fields: Fields) -> str:
 
 
 def put(values: dict[str, Any], fields: Fields, value: object) -> None:
-    """Set a value that may already be there, if it is the same; raises Refused."""
+    """Set a value that may already be there, if it is the same; raises ValidationError."""
     holder, name = _holder(values, fields), fields[-1].name
     if holder.setdefault(name, value) != value:
-        raise Refused([(json_path(fields), "is given differently in the path")])
+        raise ValidationError([(json_path(fields), "is given differently in the path")])
 
 
 def _values(message: Descriptor, above: Fields, left_out: set[str]) -> Iterator[Fields]:
@@ -115,7 +115,7 @@ def _pairs(query_string: bytes) -> list[tuple[str, str]]:
             max_num_fields=_PARAMETERS_MAX,
         )
     except UnicodeDecodeError:
-        raise Refused([(_not_utf8(query_string), "is not UTF-8")]) from None
+        raise ValidationError([(_not_utf8(query_string), "is not UTF-8")]) from None
     except ValueError:
         raise refused(f"the query has more than {_PARAMETERS_MAX} parameters") from None
 

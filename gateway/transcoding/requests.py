@@ -10,8 +10,8 @@ from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder, json_path_to
 from gateway.transcoding.query import Query, json_path, put
-from gateway.transcoding.refusal import Refused, refused
 from gateway.transcoding.scalars import query_decoder
+from gateway.transcoding.validation import ValidationError, refused
 
 
 class RequestBuilder:
@@ -43,15 +43,15 @@ class RequestBuilder:
         return self._decode_body is not None
 
     def build(self, captured: tuple[str, ...], query_string: bytes, body: bytes) -> Message:
-        """Raises Refused for everything that does not fit the contract."""
+        """Raises ValidationError for everything that does not fit the contract."""
         values = self._from_body(body)
         if query_string:
             self._put_query(values, query_string)
         for (fields, decode), text in zip(self._path, captured, strict=True):
             try:
                 value = decode(text)
-            except Refused as error:
-                raise Refused(error.under(json_path(fields))) from None
+            except ValidationError as error:
+                raise ValidationError(error.under(json_path(fields))) from None
             put(values, fields, value)
         return self._make(**values)
 
@@ -60,9 +60,9 @@ class RequestBuilder:
             return {}
         try:
             parsed = json_body.parse(body)
-        except json_body.RefusedInside as error:
+        except json_body.NestedValidationError as error:
             path = json_path_to(self._body_message, error.segments)
-            raise Refused([(path, error.description)]) from None
+            raise ValidationError([(path, error.description)]) from None
         value = self._decode_body(parsed)
         return {self._body_field: value} if self._body_field else value
 

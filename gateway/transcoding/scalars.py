@@ -16,10 +16,10 @@ from google.protobuf.message import Message
 
 from gateway.contract.descriptors import message_class
 from gateway.transcoding.json_body import Number, dump
-from gateway.transcoding.refusal import refused
+from gateway.transcoding.validation import refused
 
 Decode = Callable[[Any], Any]
-"""From a JSON value to what a message's constructor takes; raises Refused."""
+"""From a JSON value to what a message's constructor takes; raises ValidationError."""
 
 _INT32 = (-(2**31), 2**31 - 1)
 _UINT32 = (0, 2**32 - 1)

@@ -6,14 +6,14 @@ from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
 from services.events import convert, record
-from services.events.appending.committer import Committer, CommitterLimits, Memory
+from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
+from services.events.reading.notifications import Notifications
 from services.events.reading.tail import TailLimits, Tails
-from services.events.reading.wakeups import Wakeups
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
 from services.plumbing.grpc.ops import add_metrics_service
@@ -44,8 +44,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     limits = TailLimits()
     tails = Tails(store, record.read_response, metrics, limits)
     followers = Followers(store, tails, record.read_response, metrics, limits)
-    wakeups = Wakeups(database, tails, metrics)
-    sequencers = _sequencers(store, wakeups, settings, SequencerMetrics(server.registry))
+    notifications = Notifications(database, tails, metrics)
+    sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
     add_service(
         server,
@@ -55,8 +55,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     )
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())
-    server.tasks.start("tell of appends", wakeups.tell())
-    server.tasks.start("hear of appends", wakeups.hear())
+    server.tasks.start("tell of appends", notifications.notify())
+    server.tasks.start("hear of appends", notifications.listen())
     server.tasks.start("end followers", tails.end_when(server.stopping))
     server.health.watch("database", database.probe)
     server.after_calls.append(sequencers.close)
@@ -64,10 +64,13 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
 
 def _sequencers(
-    store: PostgresEventStore, wakeups: Wakeups, settings: Settings, metrics: SequencerMetrics
+    store: PostgresEventStore,
+    notifications: Notifications,
+    settings: Settings,
+    metrics: SequencerMetrics,
 ) -> Sequencers:
     committer_limits = CommitterLimits(retry_budget_s=settings.append_retry_s)
-    memory = Memory()
+    revision_cache = RevisionCache()
 
     def committer_of(tenant: str) -> Committer:
         return Committer(
@@ -75,8 +78,8 @@ def _sequencers(
             record.encoder_at,
             metrics,
             committer_limits,
-            memory,
-            partial(wakeups.committed, tenant),
+            revision_cache,
+            partial(notifications.committed, tenant),
         )
 
     return Sequencers(

@@ -12,7 +12,7 @@ from girih.events.v1 import events_pb2 as pb
 from services.events import checks, domain, record
 from services.events.domain import NewEvent, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
-from services.events.reading.reader import Span
+from services.events.reading.reader import ReadOptions
 from services.events.store import DatabaseStatus, StreamEnds
 from services.plumbing.correlation import Call
 from services.plumbing.errors import ServiceError, Violations
@@ -153,14 +153,14 @@ def _new_id() -> str:
 # Reads
 
 
-def span(request: pb.ReadRequest) -> Span:
+def options(request: pb.ReadRequest) -> ReadOptions:
     """What `request` asks to read. Raises `InvalidInput` with every bad field."""
     found: checks.Found = []
     checks.check_read(request, found)
     violations = Violations()
     checks.add(violations, "", found)
     violations.raise_if_any()
-    return Span(
+    return ReadOptions(
         stream=request.stream,
         is_backwards=request.direction == pb.DIRECTION_BACKWARDS,
         from_position=request.from_position if request.HasField("from_position") else None,

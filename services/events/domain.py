@@ -167,12 +167,12 @@ def decide(
     Ids come before preconditions, so that whoever repeats an append that succeeded is
     told so, whatever happened to the streams since.
     """
-    placing = _Placing(state, known)
+    placing = _BatchDecision(state, known)
     outcomes = [placing.outcome(proposal) for proposal in proposals]
     return Decision(state, outcomes, placing.placed, placing.revisions)
 
 
-class _Placing:
+class _BatchDecision:
     """A batch as far as it is decided."""
 
     def __init__(self, state: LogState, known: Mapping[str, StoredEvent]) -> None:

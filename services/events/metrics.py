@@ -57,7 +57,7 @@ class SequencerMetrics:
 
 
 class FollowMetrics:
-    """Counts what is followed. A `TailInstruments`, `FollowInstruments`, `WakeupInstruments`."""
+    """Counts what is followed: for tails, for followers and for notifications."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._followers = Gauge(

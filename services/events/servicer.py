@@ -13,7 +13,7 @@ from services.events.appending.pipeline import Pipeline
 from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
 from services.events.reading.follower import Followers
-from services.events.reading.reader import Reader, Span
+from services.events.reading.reader import Reader, ReadOptions
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError
@@ -70,10 +70,10 @@ class EventStoreServicer:
                 yield response
 
     async def Read(self, request: pb.ReadRequest, _context: Context) -> AsyncIterator[bytes]:
-        span = convert.span(request)
+        options = convert.options(request)
         tenant = correlation.current().tenant
-        read = self._followers.follow if span.is_followed else self._read
-        async with aclosing(read(tenant, span)) as responses:
+        read = self._followers.follow if options.is_followed else self._read
+        async with aclosing(read(tenant, options)) as responses:
             async for response in responses:
                 yield response
 
@@ -95,8 +95,8 @@ class EventStoreServicer:
     ) -> pb.GetDatabaseStatusResponse:
         return convert.database_response(await self._database.status())
 
-    async def _read(self, tenant: str, span: Span) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._reader.read(tenant, span)) as pages:
+    async def _read(self, tenant: str, options: ReadOptions) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._reader.read(tenant, options)) as pages:
             async for records in pages:
                 yield record.read_response(records)
 

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import Engine
-from services.lattice.computing.searches import Searches
+from services.lattice.computing.search_pool import SearchPool
 from services.lattice.kernels.warm import compile_all
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.servicer import LatticeServicer
@@ -83,7 +83,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 def _servicer(
     settings: Settings, server: Server, journal: Journal, compute: Compute
 ) -> LatticeServicer:
-    searches = Searches(settings.searches_bytes)
+    searches = SearchPool(settings.searches_bytes)
     engine = Engine(
         compute,
         searches,

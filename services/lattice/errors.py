@@ -65,10 +65,10 @@ class AnswerTooLarge(ResourceExhausted):
         super().__init__(message, retry_after_s=None, **metadata)
 
 
-class PartNotTaken(DeadlineExceeded):
+class ConsumerTooSlow(DeadlineExceeded):
     """The caller of a stream did not take a part of its answer in time."""
 
-    reason: ClassVar[str] = "PART_NOT_TAKEN"
+    reason: ClassVar[str] = "CONSUMER_TOO_SLOW"
 
 
 class EventsUnavailable(Unavailable):

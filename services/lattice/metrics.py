@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.searches import Searches
+from services.lattice.computing.search_pool import SearchPool
 from services.lattice.domain import Computation, Method
 from services.lattice.state.lattices import Lattices
 
@@ -51,7 +51,7 @@ class ComputationMetrics:
 class StateMetrics(Collector):
     """Tells how much is held, running and waiting at the moment of asking."""
 
-    def __init__(self, compute: Compute, searches: Searches, lattices: Lattices) -> None:
+    def __init__(self, compute: Compute, searches: SearchPool, lattices: Lattices) -> None:
         self._compute = compute
         self._searches = searches
         self._lattices = lattices

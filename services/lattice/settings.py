@@ -49,7 +49,7 @@ class Settings(ServerSettings):
     have half as many."""
     part_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     """How long a part of a streamed answer, about 1 MiB, waits for its caller to take it, in
-    seconds. Then the call ends with PART_NOT_TAKEN."""
+    seconds. Then the call ends with CONSUMER_TOO_SLOW."""
     searches_bytes: int = Field(default=512 * _MIB, ge=0, le=2**40)
     """The memory that is kept from one search to the next on the same lattice, in bytes."""
     cache_bytes: int = Field(default=256 * _MIB, ge=16 * _MIB, le=2**40)

@@ -70,9 +70,9 @@ def _tell_answers(unknown: Timed, known: Timed) -> int:
 def _tell_times(unknown: Timed, known: Timed) -> int:
     for name, timed in (("unknown address", unknown), ("wrong password", known)):
         print(f"{name:16} {_told(timed.durations_s)}")
-    found = Separation.of(unknown.durations_s, known.durations_s)
-    holds = abs(found.auc - 0.5) <= AUC_MARGIN
-    print(f"AUC {found.auc:.3f} (0.5 +- {AUC_MARGIN}), p {found.p:.2g}: {_verdict(holds)}")
+    result = Separation.of(unknown.durations_s, known.durations_s)
+    holds = abs(result.auc - 0.5) <= AUC_MARGIN
+    print(f"AUC {result.auc:.3f} (0.5 +- {AUC_MARGIN}), p {result.p:.2g}: {_verdict(holds)}")
     return 0 if holds else 1
 
 
@@ -96,24 +96,24 @@ def prove_flood(arguments: argparse.Namespace) -> int:
     return worst
 
 
-def _tell_flood(found: Flooded) -> int:
-    for kind in found.idle.samples:
-        for when, seen in (("idle", found.idle), ("flooded", found.beside)):
+def _tell_flood(result: Flooded) -> int:
+    for kind in result.idle.samples:
+        for when, seen in (("idle", result.idle), ("flooded", result.beside)):
             print(f"{kind:24} {when:8} {_told([one.duration_s for one in seen.samples[kind]])}")
-    logins = found.logins
+    logins = result.logins
     answers = Counter(f"{one.status} {one.reason}".strip() for one in logins.samples)
     print(
         f"logins: {len(logins.samples)} in {logins.duration_s:.1f} s, answered with"
         f" {dict(sorted(answers.items()))}; offering them took {logins.cores:.2f} cores"
     )
-    cores = f"{found.idle.gateway_cores:.2f} cores idle, {found.beside.gateway_cores:.2f} flooded"
+    cores = f"{result.idle.gateway_cores:.2f} cores idle, {result.beside.gateway_cores:.2f} flooded"
     print(f"the gateway took {cores}")
-    held = [_tell_ratio(found), _tell_memory(found), _tell_failures(found)]
+    held = [_tell_ratio(result), _tell_memory(result), _tell_failures(result)]
     return 0 if all(held) else 1
 
 
-def _tell_ratio(found: Flooded) -> bool:
-    idle_s, flooded_s = (quantile(seen.durations_s, 0.99) for seen in (found.idle, found.beside))
+def _tell_ratio(result: Flooded) -> bool:
+    idle_s, flooded_s = (quantile(seen.durations_s, 0.99) for seen in (result.idle, result.beside))
     ratio = flooded_s / idle_s
     holds = ratio <= P99_RATIO_MAX
     print(
@@ -123,18 +123,18 @@ def _tell_ratio(found: Flooded) -> bool:
     return holds
 
 
-def _tell_memory(found: Flooded) -> bool:
-    growth_mib = found.rss_max_mib - found.rss_before_mib
+def _tell_memory(result: Flooded) -> bool:
+    growth_mib = result.rss_max_mib - result.rss_before_mib
     holds = growth_mib <= GROWTH_MIB_MAX
     print(
-        f"the gateway's memory {found.rss_before_mib:.0f} MiB before, at most"
-        f" {found.rss_max_mib:.0f} MiB (at most {GROWTH_MIB_MAX:.0f} more): {_verdict(holds)}"
+        f"the gateway's memory {result.rss_before_mib:.0f} MiB before, at most"
+        f" {result.rss_max_mib:.0f} MiB (at most {GROWTH_MIB_MAX:.0f} more): {_verdict(holds)}"
     )
     return holds
 
 
-def _tell_failures(found: Flooded) -> bool:
-    failures = found.idle.failures + found.beside.failures
+def _tell_failures(result: Flooded) -> bool:
+    failures = result.idle.failures + result.beside.failures
     print(f"other calls that failed: {dict(failures) or 'none'}: {_verdict(not failures)}")
     return not failures
 

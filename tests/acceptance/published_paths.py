@@ -139,9 +139,9 @@ def _fault(benchmark: BenchmarkMap, query: Query, answer: dict[str, Any]) -> str
         walked = walked_length(benchmark.blocked, query, runs)
     except AssertionError as fault:
         return f"{query}: {fault}"
-    for told in (path["length"], walked):
-        if not math.isclose(told, query.length, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            return f"{query}: found {told}"
+    for response in (path["length"], walked):
+        if not math.isclose(response, query.length, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            return f"{query}: found {response}"
     return ""
 
 

@@ -8,8 +8,8 @@ from tests.acceptance.measures import Separation, quantile
 
 
 def test_lists_that_do_not_overlap_tell_everything() -> None:
-    found = Separation.of([4.0, 5.0, 6.0], [1.0, 2.0, 3.0])
-    assert found.auc == 1.0
+    result = Separation.of([4.0, 5.0, 6.0], [1.0, 2.0, 3.0])
+    assert result.auc == 1.0
     assert Separation.of([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]).auc == 0.0
 
 
@@ -39,9 +39,9 @@ def test_a_small_shift_is_found_in_many_numbers() -> None:
     dice = random.Random(7)
     slow = [dice.gauss(0.3, 1) for _ in range(500)]
     fast = [dice.gauss(0, 1) for _ in range(500)]
-    found = Separation.of(slow, fast)
-    assert found.p < 0.001
-    assert 0.55 < found.auc < 0.65
+    result = Separation.of(slow, fast)
+    assert result.p < 0.001
+    assert 0.55 < result.auc < 0.65
 
 
 def test_a_quantile_is_one_of_the_values() -> None:

@@ -62,18 +62,18 @@ def prove_import(arguments: argparse.Namespace) -> int:
         file = arguments.file or _made_up(Path(name) / "cases.jsonl", arguments.seed)
         try:
             rounds = arguments.rounds or IMPORT_ROUNDS
-            told = asyncio.run(kill_during_imports(file, rounds, arguments.seed))
+            answer = asyncio.run(kill_during_imports(file, rounds, arguments.seed))
         except Disagreement as disagreement:
             print(f"BROKEN import: {disagreement}")
             return 1
-    _print(told)
+    _print(answer)
     return 0
 
 
 def prove_refresh(arguments: argparse.Namespace) -> int:
     """Refresh tokens used by many at once, after lost answers, and by thieves."""
     print(f"== refresh tokens, seed {arguments.seed}", flush=True)
-    told = asyncio.run(
+    answer = asyncio.run(
         use_refresh_tokens(
             rounds=arguments.rounds or REFRESH_ROUNDS,
             callers=arguments.callers,
@@ -81,10 +81,10 @@ def prove_refresh(arguments: argparse.Namespace) -> int:
             is_protected=not arguments.unprotected,
         )
     )
-    _print(told.figures)
-    for name, count in told.broken.items():
+    _print(answer.figures)
+    for name, count in answer.broken.items():
         print(f"BROKEN {name}: {count}")
-    return 1 if told.broken else 0
+    return 1 if answer.broken else 0
 
 
 def _made_up(file: Path, seed: int) -> Path:

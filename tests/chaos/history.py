@@ -114,13 +114,13 @@ def _density(final: Sequence[Recorded]) -> Iterator[str]:
 
 def _acknowledgements(operations: Iterable[Operation], final: Sequence[Recorded]) -> Iterator[str]:
     """What was acknowledged is there; what was refused is not; a batch is one piece."""
-    found = {event.event_id: event for event in final}
+    result = {event.event_id: event for event in final}
     attempted = set[str]()
     for operation in operations:
         attempted.update(operation.event_ids)
-        present = [found[event_id] for event_id in operation.event_ids if event_id in found]
+        present = [result[event_id] for event_id in operation.event_ids if event_id in result]
         if operation.acknowledged is not None:
-            yield from _told_places(operation, found)
+            yield from _told_places(operation, result)
         elif present and operation.attempts[-1].outcome == "fail":
             yield f"failed-but-visible: {operation.event_ids[0]}"
         if 0 < len(present) < len(operation.event_ids):
@@ -133,13 +133,13 @@ def _acknowledgements(operations: Iterable[Operation], final: Sequence[Recorded]
             yield f"phantom-event: {event}"
 
 
-def _told_places(operation: Operation, found: dict[str, Recorded]) -> Iterator[str]:
+def _told_places(operation: Operation, result: dict[str, Recorded]) -> Iterator[str]:
     """Every acknowledgement named the place where the event is."""
     for attempt in operation.attempts:
         if attempt.outcome != "ok":
             continue
         for event_id, place in zip(operation.event_ids, attempt.places, strict=True):
-            event = found.get(event_id)
+            event = result.get(event_id)
             if event is None:
                 yield f"lost-ack: {event_id} told {place}"
             elif (event.position, event.revision) != (place.position, place.revision):

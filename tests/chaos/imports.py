@@ -140,13 +140,13 @@ async def read_log(log: Log) -> Content:
     async with grpc.aio.insecure_channel(log.address) as channel:
         stub = events_pb2_grpc.EventStoreServiceStub(channel)
         call = stub.Read(pb.ReadRequest(), metadata=log.caller.metadata, timeout=60)
-        found = [
+        result = [
             (e.position, e.event.stream, e.revision, e.event.id, e.event.json)
             async for page in call
             for e in page.events
         ]
-    _demand([e[0] for e in found] == list(range(1, len(found) + 1)), "positions are not dense")
-    return found
+    _demand([e[0] for e in result] == list(range(1, len(result) + 1)), "positions are not dense")
+    return result
 
 
 def _demand(holds: bool, otherwise: str) -> None:

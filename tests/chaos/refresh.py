@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from unittest.mock import patch
 
 from gateway.accounts.errors import RefreshTokenInvalid
-from gateway.accounts.happenings import Recorded
+from gateway.accounts.events import Recorded
 from gateway.accounts.journal import Change, Journal
 from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens
 from girih.accounts.v1 import accounts_pb2 as pb
@@ -50,7 +50,7 @@ class Run:
     owner: pb.LoginResponse
     dice: random.Random
     callers: int
-    told: Told = field(default_factory=Told)
+    answer: Told = field(default_factory=Told)
 
     def any_replica(self) -> Replica:
         return self.dice.choice(self.replicas)
@@ -73,7 +73,7 @@ async def use_refresh_tokens(*, rounds: int, callers: int, seed: int, is_protect
                 for _ in range(rounds):
                     await _round(run)
             await _count_told(run, address, authority)
-            return run.told
+            return run.answer
 
 
 async def _round(run: Run) -> None:
@@ -89,16 +89,16 @@ async def _all_at_once(run: Run, token: str) -> str:
         *(run.any_replica().refresh(token) for _ in range(run.callers)), return_exceptions=True
     )
     successors = {one.refresh_token for one in answers if isinstance(one, pb.Tokens)}
-    run.told.figures["refreshes at once"] += len(answers)
+    run.answer.figures["refreshes at once"] += len(answers)
     for one in answers:
         if isinstance(one, ServiceError):
-            run.told.figures[f"answered with {one.reason}"] += 1
-    run.told.figures["races with one successor"] += len(successors) == 1
+            run.answer.figures[f"answered with {one.reason}"] += 1
+    run.answer.figures["races with one successor"] += len(successors) == 1
     if len(successors) != 1:
-        run.told.broken["successors of one token"] += 1
+        run.answer.broken["successors of one token"] += 1
     # Told to retry is not told that the session is over: the same token is good a moment later.
     if any(isinstance(one, BaseException) and not _may_retry(one) for one in answers):
-        run.told.broken["honest callers refused"] += 1
+        run.answer.broken["honest callers refused"] += 1
     return min(successors)
 
 
@@ -113,12 +113,12 @@ async def _answer_lost(run: Run, token: str) -> str:
         run.clock.pass_s(run.dice.uniform(0, OVERLAP_S - 1))
         again = (await run.any_replica().refresh(token)).refresh_token
     except RefreshTokenInvalid:
-        run.told.broken["sessions ended for an answer that was lost"] += 1
+        run.answer.broken["sessions ended for an answer that was lost"] += 1
         return ""
     if heard and heard != again:
-        run.told.broken["another successor after an answer was lost"] += 1
-    run.told.figures["answers lost"] += 1
-    run.told.figures["of these after they were given"] += bool(heard)
+        run.answer.broken["another successor after an answer was lost"] += 1
+    run.answer.figures["answers lost"] += 1
+    run.answer.figures["of these after they were given"] += bool(heard)
     return again
 
 
@@ -138,27 +138,27 @@ async def _stolen(run: Run, stolen: str, token: str, access_token: str) -> None:
         try:
             await run.any_replica().refresh(used)
         except RefreshTokenInvalid:
-            run.told.figures[f"refused to the {name}"] += 1
+            run.answer.figures[f"refused to the {name}"] += 1
         else:
-            run.told.broken[f"given to the {name}"] += 1
+            run.answer.broken[f"given to the {name}"] += 1
     for _ in range(100):
         try:
             await at.call("WhoAmI", pb.WhoAmIRequest(), access_token)
         except TokenInvalid:
-            run.told.figures["access tokens refused"] += 1
+            run.answer.figures["access tokens refused"] += 1
             return
         await asyncio.sleep(0.02)
-    run.told.broken["access tokens that outlive their session"] += 1
+    run.answer.broken["access tokens that outlive their session"] += 1
 
 
 async def _count_told(run: Run, address: str, authority: Authority) -> None:
     """Once the replicas have said all: every theft is told, each once, though some as a number."""
     async with open_channel(address) as channel:
-        told = await security_events(channel, authority, run.owner.tenant.tenant_id)
-    reused = [fields.get("count", 1) for kind, fields in told if kind == "refresh-reused"]
-    run.told.figures["security events of reuse"] = sum(reused)
-    if sum(reused) != run.told.figures["refused to the thief"]:
-        run.told.broken["thefts that nobody was told of"] += 1
+        answer = await security_events(channel, authority, run.owner.tenant.tenant_id)
+    reused = [fields.get("count", 1) for kind, fields in answer if kind == "refresh-reused"]
+    run.answer.figures["security events of reuse"] = sum(reused)
+    if sum(reused) != run.answer.figures["refused to the thief"]:
+        run.answer.broken["thefts that nobody was told of"] += 1
 
 
 class _Underived(RefreshTokens):

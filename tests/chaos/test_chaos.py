@@ -17,10 +17,10 @@ async def test_two_replicas_keep_every_promise_while_one_is_killed() -> None:
     history, kills = await race(duration_s=8, writers=8, kill_every_s=2, seed=1, is_protected=True)
 
     assert history.anomalies() == []
-    told = history.summary()
+    answer = history.summary()
     assert kills >= 2
-    assert told["fail"] > 0, "nobody lost a race, so nothing was tested"
-    assert told["unknown that had committed"] > 0, "no reply was lost, so nothing was tested"
+    assert answer["fail"] > 0, "nobody lost a race, so nothing was tested"
+    assert answer["unknown that had committed"] > 0, "no reply was lost, so nothing was tested"
 
 
 async def test_the_checker_sees_replicas_without_protection() -> None:
@@ -34,10 +34,10 @@ async def test_a_kill_in_the_middle_of_an_import_leaves_the_same_log(tmp_path: P
     lines = [{"stream": f"case-{n % 300}", "type": "step", "n": n // 900} for n in range(3_000)]
     file.write_text("\n".join(json.dumps(line) for line in lines))
 
-    told = await kill_during_imports(file, rounds=2, seed=1)
+    answer = await kill_during_imports(file, rounds=2, seed=1)
 
-    assert told["events"] == 3_000
-    assert told["killed in the middle"] == 2
+    assert answer["events"] == 3_000
+    assert answer["killed in the middle"] == 2
 
 
 def appended(
@@ -109,8 +109,8 @@ def test_a_tail_that_ends_early_is_named() -> None:
 
 
 def test_replicas_that_tell_different_logs_are_named() -> None:
-    told = History(FAITHFUL.operations, FAITHFUL.final, FAITHFUL.tailed, log("a", "c", "b"))
-    assert names(told) == {"divergence"}
+    answer = History(FAITHFUL.operations, FAITHFUL.final, FAITHFUL.tailed, log("a", "c", "b"))
+    assert names(answer) == {"divergence"}
 
 
 def test_an_order_against_time_is_named() -> None:
@@ -121,13 +121,13 @@ def test_an_order_against_time_is_named() -> None:
 
 
 async def test_refresh_tokens_are_given_once_and_endings_are_told() -> None:
-    told = await use_refresh_tokens(rounds=3, callers=40, seed=1, is_protected=True)
+    answer = await use_refresh_tokens(rounds=3, callers=40, seed=1, is_protected=True)
 
-    assert not told.broken
-    assert told.figures["refused to the thief"] == 3
+    assert not answer.broken
+    assert answer.figures["refused to the thief"] == 3
 
 
 async def test_the_proof_sees_refresh_tokens_without_protection() -> None:
-    told = await use_refresh_tokens(rounds=2, callers=20, seed=1, is_protected=False)
+    answer = await use_refresh_tokens(rounds=2, callers=20, seed=1, is_protected=False)
 
-    assert told.broken["successors of one token"] == 2
+    assert answer.broken["successors of one token"] == 2

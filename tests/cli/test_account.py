@@ -21,9 +21,9 @@ pytestmark = pytest.mark.e2e
 
 
 def held_by(person: Person) -> Credential:
-    found = CredentialsFile(person.credentials).read(person.environ["GIRIH_URL"])
-    assert found is not None, "nobody is logged in"
-    return found
+    result = CredentialsFile(person.credentials).read(person.environ["GIRIH_URL"])
+    assert result is not None, "nobody is logged in"
+    return result
 
 
 def let_expire(person: Person) -> Credential:
@@ -35,10 +35,10 @@ def let_expire(person: Person) -> Credential:
 
 
 def test_who_registers_is_logged_in_as_the_owner_of_a_tenant(ada: Person) -> None:
-    told = ada.does("whoami", "--json").json
+    answer = ada.does("whoami", "--json").json
 
-    assert told["user"]["email"] == ada.email
-    assert told["role"] == "ROLE_OWNER"
+    assert answer["user"]["email"] == ada.email
+    assert answer["role"] == "ROLE_OWNER"
     assert ada.email in ada.does("whoami").out
 
 
@@ -159,9 +159,9 @@ def test_a_key_stands_in_for_a_session(ada: Person) -> None:
     made = ada.does("keys", "create", "importer", *scopes)
     key = {"GIRIH_API_KEY": made.out.strip(), "GIRIH_CREDENTIALS": "/nowhere/at/all"}
 
-    told = ada.does("whoami", "--json", **key).json
-    assert told["key"]["name"] == "importer"
-    assert "user" not in told or not told["user"]
+    answer = ada.does("whoami", "--json", **key).json
+    assert answer["key"]["name"] == "importer"
+    assert "user" not in answer or not answer["user"]
     assert ada.does("token", **key).out.count(".") == 2
     ada.does("events", "append", "s", "t", **key)
     refused = ada.girih("lattices", "create", "-d", "1", "-n", "3", **key)

@@ -69,9 +69,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_version_can_be_read_by_programs() -> None:
-    found = json.loads(girih("version", "--json").stdout)
+    result = json.loads(girih("version", "--json").stdout)
 
-    assert {"girih", "python", "grpcio"} <= found.keys()
+    assert {"girih", "python", "grpcio"} <= result.keys()
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_the_outcome_of_an_import_can_be_read_by_programs(
     words = ("--retry-for", "0", "--events-address", address, "--json")
     done = girih("import", str(file), *words, **session)
 
-    told = json.loads(done.stdout)
-    assert told["source"] == "cases.jsonl"
-    assert told["appended"] == 0
-    assert "UNAVAILABLE" in told["error"]
+    answer = json.loads(done.stdout)
+    assert answer["source"] == "cases.jsonl"
+    assert answer["appended"] == 0
+    assert "UNAVAILABLE" in answer["error"]
 
 
 def test_a_port_that_is_taken_is_explained_before_anything_starts(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
 
 
 def test_secrets_are_in_no_text_of_it() -> None:
-    told = repr(Credential(access_token="s3cret", refresh_token="s3cret", expires_at_s=0))
+    answer = repr(Credential(access_token="s3cret", refresh_token="s3cret", expires_at_s=0))
 
-    assert "s3cret" not in told
+    assert "s3cret" not in answer
 
 
 def test_it_lies_where_configuration_lies(tmp_path: Path) -> None:

@@ -36,10 +36,10 @@ def nowhere() -> dict[str, str]:
 
 def look(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, list[Finding]]:
     """The findings, by part."""
-    found: dict[str, list[Finding]] = {}
+    result: dict[str, list[Finding]] = {}
     for finding in examine(Surroundings.of(tmp_path, environ)):
-        found.setdefault(finding.part, []).append(finding)
-    return found
+        result.setdefault(finding.part, []).append(finding)
+    return result
 
 
 def run_doctor(
@@ -69,9 +69,9 @@ def test_tells_programs_the_same(
 ) -> None:
     done = run_doctor(tmp_path, nowhere | authority.environ, "--json")
 
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert told["well"] is False
-    grades = {finding["part"]: finding["grade"] for finding in told["findings"]}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["well"] is False
+    grades = {finding["part"]: finding["grade"] for finding in answer["findings"]}
     assert grades["girih up"] == "note"
     assert grades["events"] == "wrong"
     assert grades["settings of gateway"] == "well"
@@ -85,21 +85,21 @@ def test_names_every_wrong_setting_and_no_secret(tmp_path: Path, nowhere: dict[s
         "EVENTS_NO_SUCH_THING": "1",
     }
 
-    found = look(tmp_path, environ)
+    result = look(tmp_path, environ)
 
-    told = [finding.told for finding in found["settings of events"]]
-    assert any(line.startswith("EVENTS_POOL_SIZE_MAX: ") for line in told)
-    assert "EVENTS_NO_SUCH_THING: no such setting" in told
-    assert "s3cr3t" not in str(found)
+    answer = [finding.told for finding in result["settings of events"]]
+    assert any(line.startswith("EVENTS_POOL_SIZE_MAX: ") for line in answer)
+    assert "EVENTS_NO_SUCH_THING: no such setting" in answer
+    assert "s3cr3t" not in str(result)
 
 
 def test_says_which_settings_are_set_and_where(
     tmp_path: Path, nowhere: dict[str, str], authority: Authority
 ) -> None:
-    told = look(tmp_path, nowhere | authority.environ)["settings of gateway"][0].told
+    answer = look(tmp_path, nowhere | authority.environ)["settings of gateway"][0].told
 
-    assert f"GATEWAY_ADDRESS={nowhere['GATEWAY_ADDRESS']} (environment)" in told
-    assert told.endswith("by default")
+    assert f"GATEWAY_ADDRESS={nowhere['GATEWAY_ADDRESS']} (environment)" in answer
+    assert answer.endswith("by default")
 
 
 def test_a_database_that_is_away_is_wrong(tmp_path: Path, nowhere: dict[str, str]) -> None:
@@ -114,12 +114,12 @@ def test_a_database_that_is_away_is_wrong(tmp_path: Path, nowhere: dict[str, str
 def test_a_database_that_is_not_migrated_is_wrong(
     tmp_path: Path, nowhere: dict[str, str], database_url: str
 ) -> None:
-    found = look(tmp_path, {**nowhere, "DATABASE_URL": database_url})
+    result = look(tmp_path, {**nowhere, "DATABASE_URL": database_url})
 
-    assert found["database"][0].grade == "well"
-    assert found["clock"][0].grade == "well"
-    assert found["migrations"][0].grade == "wrong"
-    assert "girih migrate" in found["migrations"][0].mend
+    assert result["database"][0].grade == "well"
+    assert result["clock"][0].grade == "well"
+    assert result["migrations"][0].grade == "wrong"
+    assert "girih migrate" in result["migrations"][0].mend
 
 
 def test_a_database_that_forgets_in_a_power_cut_is_wrong(
@@ -157,12 +157,14 @@ def test_a_service_that_runs_is_well(
         process.start()
         process.wait_ready()
 
-        found = look(tmp_path, {**nowhere, "DATABASE_URL": database_url, "EVENTS_ADDRESS": address})
+        result = look(
+            tmp_path, {**nowhere, "DATABASE_URL": database_url, "EVENTS_ADDRESS": address}
+        )
 
-    assert found["events"][0].grade == "well"
-    assert found["migrations"][0].grade == "well"
-    assert [finding.grade for finding in found["walls"]][-1] == "well"
-    assert found["lattice"][0].grade == "wrong"
+    assert result["events"][0].grade == "well"
+    assert result["migrations"][0].grade == "well"
+    assert [finding.grade for finding in result["isolation"]][-1] == "well"
+    assert result["lattice"][0].grade == "wrong"
 
 
 def test_a_port_held_by_another_program_is_told(tmp_path: Path, nowhere: dict[str, str]) -> None:

@@ -113,8 +113,8 @@ def test_the_payload_is_stored_as_it_was_sent(service: Service, job: Job) -> Non
 def test_events_carry_the_correlation_id_of_the_import(service: Service, job: Job) -> None:
     import_lines(service.address, cases(3), job)
 
-    found = {event.context.correlation_id for event in service.read(job)}
-    assert found == {"import-test"}
+    result = {event.context.correlation_id for event in service.read(job)}
+    assert result == {"import-test"}
 
 
 def test_importing_again_appends_nothing(service: Service, job: Job) -> None:
@@ -190,17 +190,17 @@ def test_a_line_that_the_server_finds_bad_is_told_by_its_number(
 
 def test_bad_lines_can_be_passed_over(service: Service, job: Job) -> None:
     lines = [case(0), "nonsense", '{"stream":"has space","type":"T"}', case(1), "", case(2)]
-    told: list[int] = []
+    response: list[int] = []
 
     report = import_lines(
         service.address,
         file_of(*lines),
         replace(job, skips_bad=True),
-        on_bad=lambda bad: told.append(bad.number),
+        on_bad=lambda bad: response.append(bad.number),
     )
 
     assert numbers(service.read(job)) == [0, 1, 2]
-    assert (report.appended, report.skipped, sorted(told)) == (3, 2, [2, 3])
+    assert (report.appended, report.skipped, sorted(response)) == (3, 2, [2, 3])
 
 
 def test_the_same_lines_with_other_options_are_refused_by_number(

@@ -108,19 +108,19 @@ def test_a_byte_order_mark_may_open_a_file() -> None:
 
 
 def test_blank_lines_count_and_are_passed_over() -> None:
-    found = list(lines(io.BytesIO(b"\n{}\r\n \n\n{}")))
+    result = list(lines(io.BytesIO(b"\n{}\r\n \n\n{}")))
 
-    assert found == [Line(2, b"{}"), Line(5, b"{}")]
+    assert result == [Line(2, b"{}"), Line(5, b"{}")]
 
 
 def test_an_overlong_line_is_an_error_and_the_next_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonlines, "LINE_BYTES_MAX", 10)
 
-    found = list(lines(io.BytesIO(b"x" * 35 + b"\n" + b"y" * 10 + b"\n")))
+    result = list(lines(io.BytesIO(b"x" * 35 + b"\n" + b"y" * 10 + b"\n")))
 
-    assert isinstance(found[0], BadLine)
-    assert found[0].number == 1
-    assert found[1] == Line(2, b"y" * 10)
+    assert isinstance(result[0], BadLine)
+    assert result[0].number == 1
+    assert result[1] == Line(2, b"y" * 10)
 
 
 def test_an_id_depends_on_source_number_and_content_and_on_nothing_else() -> None:

@@ -30,8 +30,8 @@ def test_a_lattice_is_made_shown_listed_and_deleted(ada: Person) -> None:
     assert "2,700" in made.err
     assert "no cutting" in made.err
 
-    told = ada.does("lattices", "get", lattice_id, "--json").json
-    assert (told["vertices"], told["edges"]) == ("1000", "2700")
+    answer = ada.does("lattices", "get", lattice_id, "--json").json
+    assert (answer["vertices"], answer["edges"]) == ("1000", "2700")
     assert "10 x 10 x 10" in ada.does("lattices", "get", lattice_id).out
     assert lattice_id in ada.does("lattices", "list").out
     listed = ada.does("lattices", "list", "--json").json["lattices"]
@@ -65,9 +65,9 @@ def test_what_the_service_finds_wrong_is_65(ada: Person) -> None:
 def test_a_path_is_found(ada: Person, lattice: str) -> None:
     words = ("paths", "find", lattice, "--from", "0,0,0", "--to", "9,9,9")
 
-    told = ada.does(*words, "--sites", "100", "--json").json
-    assert told["path"]["length"] == 27
-    assert len(told["path"]["sites"]) == 28
+    answer = ada.does(*words, "--sites", "100", "--json").json
+    assert answer["path"]["length"] == 27
+    assert len(answer["path"]["sites"]) == 28
     for_people = ada.does(*words).out
     assert "27" in for_people
     assert "closed form" in for_people
@@ -80,10 +80,10 @@ def test_a_file_of_queries_is_answered_in_its_order(
     lines = [f"0,0,0 {n % 10},0,0" for n in range(12_000)]
     file.write_text("# from to\n\n" + "\n".join(lines))
 
-    found = ada.does("paths", "find", lattice, "--file", str(file), "--json").lines
+    result = ada.does("paths", "find", lattice, "--file", str(file), "--json").lines
 
-    assert [one["query"] for one in found] == list(range(12_000))
-    assert [one["length"] for one in found] == [n % 10 for n in range(12_000)]
+    assert [one["query"] for one in result] == list(range(12_000))
+    assert [one["length"] for one in result] == [n % 10 for n in range(12_000)]
     for_people = ada.does("paths", "find", lattice, "--file", "-", stdin="0,0,0 0,0,3\n").out
     assert for_people.split() == ["0", "3", "3", "steps"]
 
@@ -99,8 +99,8 @@ def test_a_line_that_is_no_query_is_65_and_named(ada: Person, lattice: str, tmp_
 
 def test_an_event_is_appended_and_read(ada: Person) -> None:
     payload = '{"by": "Ada", "n": 123456789012345678}'
-    told = ada.does("events", "append", "permit-1", "submitted", payload)
-    assert "revision 0 of permit-1" in told.out
+    answer = ada.does("events", "append", "permit-1", "submitted", payload)
+    assert "revision 0 of permit-1" in answer.out
 
     read = ada.does("events", "read", "permit-1", "--json").lines
     assert read[0]["event"]["json"] == {"by": "Ada", "n": 123456789012345678}
@@ -131,8 +131,8 @@ def test_a_stream_is_read_from_where_and_as_far_as_asked(ada: Person) -> None:
         ada.does("events", "append", "s", f"t{number}")
 
     def types(*words: str) -> list[str]:
-        found = ada.does("events", "read", "s", "--json", *words).lines
-        return [one["event"]["type"] for one in found]
+        result = ada.does("events", "read", "s", "--json", *words).lines
+        return [one["event"]["type"] for one in result]
 
     assert types("--limit", "2") == ["t0", "t1"]
     assert types("--backwards", "--limit", "2") == ["t4", "t3"]
@@ -175,9 +175,9 @@ def test_a_tail_ends_after_as_many_events_as_asked(ada: Person) -> None:
     for number in range(3):
         ada.does("events", "append", "s", f"t{number}")
 
-    told = ada.does("events", "tail", "--stream", "s", "--from", "1", "--limit", "2", "--json")
+    answer = ada.does("events", "tail", "--stream", "s", "--from", "1", "--limit", "2", "--json")
 
-    assert [one["event"]["type"] for one in told.lines] == ["t0", "t1"]
+    assert [one["event"]["type"] for one in answer.lines] == ["t0", "t1"]
 
 
 def test_a_tail_goes_on_where_it_was_when_the_gateway_is_killed(
@@ -196,9 +196,9 @@ def test_a_tail_goes_on_where_it_was_when_the_gateway_is_killed(
 
         assert [next_type(child), next_type(child)] == ["after", "and more"]
         child.terminate()
-        _, said = child.communicate(timeout=30)
-    assert "trying again" in said
-    assert "is back" in said
+        _, output = child.communicate(timeout=30)
+    assert "trying again" in output
+    assert "is back" in output
 
 
 def test_a_tail_survives_the_end_of_its_token(ada: Person, system: System) -> None:

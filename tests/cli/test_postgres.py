@@ -43,11 +43,11 @@ def wait_until(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
 async def test_a_test_gets_an_empty_database(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
-        found = await connection.fetch("SELECT 1 FROM pg_tables WHERE schemaname = 'public'")
+        result = await connection.fetch("SELECT 1 FROM pg_tables WHERE schemaname = 'public'")
     finally:
         await connection.close()
 
-    assert found == []
+    assert result == []
 
 
 def test_the_server_listens_on_nothing_but_its_socket(postgres: EmbeddedPostgres) -> None:
@@ -67,12 +67,12 @@ def test_text_is_unicode_and_sorts_by_code_point(postgres: EmbeddedPostgres) -> 
 
 def test_the_server_is_durable_unless_told_otherwise(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "data") as server:
-        said = [
+        output = [
             server.execute(f"SHOW {name}")
             for name in ("fsync", "full_page_writes", "synchronous_commit", "data_checksums")
         ]
 
-    assert said == ["on", "on", "on", "on"]
+    assert output == ["on", "on", "on", "on"]
 
 
 def test_data_outlives_a_stop_and_the_url_stays(server: EmbeddedPostgres) -> None:
@@ -179,8 +179,8 @@ def start_in_a_parent(
         stdout=subprocess.PIPE,
         text=True,
     )
-    with parent.stdout as told:  # type: ignore[union-attr]  # it is a pipe
-        return parent, int(told.readline())
+    with parent.stdout as answer:  # type: ignore[union-attr]  # it is a pipe
+        return parent, int(answer.readline())
 
 
 @needs_proc

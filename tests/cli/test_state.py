@@ -34,9 +34,9 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
     state.write(tmp_path, written)
 
-    found = state.read(tmp_path)
-    assert found == written
-    assert found.is_running()
+    result = state.read(tmp_path)
+    assert result == written
+    assert result.is_running()
 
 
 def test_nobody_else_may_read_it(tmp_path: Path) -> None:

@@ -63,14 +63,14 @@ def write_cases(path: Path, count: int) -> Path:
 
 def test_it_says_where_everything_is_and_ctrl_c_stops_it_cleanly(home: Home) -> None:
     with running(home) as up:
-        assert f"{home.url}/docs" in up.said
+        assert f"{home.url}/docs" in up.output
         assert fetch(f"{home.url}/docs")
         started = home.state.children
         assert [child.name for child in started] == PROCESSES
 
-        exit_code, said = up.stop()
+        exit_code, output = up.stop()
 
-    assert (exit_code, said.strip()) == (0, "girih has stopped.")
+    assert (exit_code, output.strip()) == (0, "girih has stopped.")
     assert not any(child.is_running() for child in started)
     assert state.read(home.data_dir) is None
 
@@ -94,11 +94,11 @@ def test_whatever_is_killed_comes_back_and_nothing_is_lost(home: Home, tmp_path:
             kill_and_wait_for_another(home, name)
         assert wait_until(lambda: home.run("doctor").returncode == 0)
         again = home.run("import", str(path), "--json")
-        _, said = up.stop()
+        _, output = up.stop()
 
     assert json.loads(first.stdout)["appended"] == 300
     assert json.loads(again.stdout)["already_stored"] == 300
-    assert all(f"{name} was ended by SIGKILL" in said for name in PROCESSES)
+    assert all(f"{name} was ended by SIGKILL" in output for name in PROCESSES)
 
 
 def test_kill_9_leaves_nothing_running_and_the_next_start_recovers(
@@ -126,7 +126,7 @@ def test_a_start_right_after_kill_9_does_not_trip_over_what_is_left(home: Home) 
         up.child.wait()
 
     with running(home) as up:
-        assert "girih is ready" in up.said
+        assert "girih is ready" in up.output
         assert up.stop()[0] == 0
 
 

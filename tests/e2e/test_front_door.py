@@ -49,12 +49,12 @@ def test_from_registering_to_reading_the_events(url: str) -> None:
         assert (int(lattice["vertices"]), int(lattice["edges"])) == (1_000, 2_700)
         assert int(lattice["bytesHeld"]) > 0
 
-        found = client.post(
+        result = client.post(
             f"/api/v1/lattices/{lattice['latticeId']}:findPath",
             json={"start": {"coordinates": [0, 0, 0]}, "goal": {"coordinates": [9, 9, 9]}},
         )
-        assert found.status_code == 200, found.text
-        assert found.json()["path"]["length"] == 27
+        assert result.status_code == 200, result.text
+        assert result.json()["path"]["length"] == 27
 
         created_in = [event["event"]["stream"] for event in events_of(client)]
         assert sorted(created_in) == [f"lattice-{lattice['latticeId']}", "lattices"]
@@ -90,5 +90,5 @@ def test_a_wrong_password_and_an_unknown_user_are_answered_alike(url: str) -> No
     )
 
     assert (wrong.status_code, unknown.status_code) == (401, 401)
-    told = [reply.json()["error"] for reply in (wrong, unknown)]
-    assert told[0] | {"correlation_id": ""} == told[1] | {"correlation_id": ""}
+    answer = [reply.json()["error"] for reply in (wrong, unknown)]
+    assert answer[0] | {"correlation_id": ""} == answer[1] | {"correlation_id": ""}

@@ -51,12 +51,12 @@ def test_a_lattice_is_created_searched_listed_and_deleted(client: httpx.Client) 
     assert (lattice["vertices"], lattice["edges"]) == ("1000", "2700")
     lattice_id = lattice["latticeId"]
 
-    found = client.post(
+    result = client.post(
         f"/v1/lattices/{lattice_id}:findPath",
         json={"start": {"coordinates": [0, 0, 0]}, "goal": {"coordinates": [9, 9, 9]}},
     ).json()
-    assert (found["path"]["length"], found["path"]["steps"]) == (27.0, "27")
-    assert found["computation"]["method"] == "METHOD_CLOSED_FORM"
+    assert (result["path"]["length"], result["path"]["steps"]) == (27.0, "27")
+    assert result["computation"]["method"] == "METHOD_CLOSED_FORM"
 
     listed = client.get("/v1/lattices").json()["lattices"]
     assert [item["latticeId"] for item in listed] == [lattice_id]

@@ -14,14 +14,14 @@ from tests.authority import Authority
 
 def development(database_url: str, authority: Authority) -> Settings:
     """The settings of a process in development."""
-    told = {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url}
-    return Settings.from_environ(told | authority.environ)
+    response = {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url}
+    return Settings.from_environ(response | authority.environ)
 
 
 def production(database_url: str, authority: Authority, **environ: str) -> Settings:
     """The settings of a process in production, which migrates nothing unless it is told to."""
-    told = {"GIRIH_TRANSPORT": "mesh", "DATABASE_URL": database_url}
-    return Settings.from_environ(told | authority.environ | environ)
+    response = {"GIRIH_TRANSPORT": "mesh", "DATABASE_URL": database_url}
+    return Settings.from_environ(response | authority.environ | environ)
 
 
 @asynccontextmanager

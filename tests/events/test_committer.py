@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from services.events import record
-from services.events.appending.committer import LOST_RACES_MAX, Committer, CommitterLimits, Memory
+from services.events.appending.committer import (
+    LOST_RACES_MAX,
+    Committer,
+    CommitterLimits,
+    RevisionCache,
+)
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import EventIdReused, PreconditionFailed
 from services.events.postgres.store import PostgresEventStore
@@ -24,15 +29,22 @@ class Bench:
     """A committer on a log that can be made to fail, and a second one as another replica."""
 
     def __init__(
-        self, store: PostgresEventStore, memory: Memory | None = None, **limits: float
+        self,
+        store: PostgresEventStore,
+        revision_cache: RevisionCache | None = None,
+        **limits: float,
     ) -> None:
         self.store = store
-        self.memory = memory or Memory()
+        self.revision_cache = revision_cache or RevisionCache()
         self.counts = Counts()
         self.log = FailingLog(store.log(TENANT))
         settled = CommitterLimits(retry_delay_min_s=0.001, **limits)
-        self.committer = Committer(self.log, record.encoder_at, self.counts, settled, self.memory)
-        self.other = Committer(store.log(TENANT), record.encoder_at, Counts(), settled, Memory())
+        self.committer = Committer(
+            self.log, record.encoder_at, self.counts, settled, self.revision_cache
+        )
+        self.other = Committer(
+            store.log(TENANT), record.encoder_at, Counts(), settled, RevisionCache()
+        )
 
     async def settle(self, *proposals: Proposal) -> Sequence[Outcome]:
         self.log.calls.clear()
@@ -71,7 +83,7 @@ async def test_reads_only_the_state_of_streams_it_does_not_remember(bench: Bench
 
 
 async def test_forgets_the_streams_longest_unused(store: PostgresEventStore) -> None:
-    bench = Bench(store, Memory(stream_count_max=2))
+    bench = Bench(store, RevisionCache(stream_count_max=2))
     for stream in ("a", "b", "a", "c"):
         await bench.settle(proposal(new_event(stream)))
 
@@ -84,10 +96,12 @@ async def test_forgets_the_streams_longest_unused(store: PostgresEventStore) -> 
 async def test_logs_share_what_is_remembered_and_the_longest_unused_forgets_first(
     store: PostgresEventStore,
 ) -> None:
-    memory = Memory(stream_count_max=3)
-    idle, busy = Bench(store, memory), Bench(store, memory)
+    revision_cache = RevisionCache(stream_count_max=3)
+    idle, busy = Bench(store, revision_cache), Bench(store, revision_cache)
     busy.log = FailingLog(store.log("globex"))
-    busy.committer = Committer(busy.log, record.encoder_at, busy.counts, CommitterLimits(), memory)
+    busy.committer = Committer(
+        busy.log, record.encoder_at, busy.counts, CommitterLimits(), revision_cache
+    )
     await idle.settle(proposal(new_event("a"), new_event("b")))
     await busy.settle(proposal(new_event("a"), new_event("b")))
 
@@ -279,7 +293,9 @@ async def test_gives_up_at_once_when_nobody_waits_for_the_outcome(bench: Bench) 
 async def test_many_replicas_give_out_each_revision_once(store: PostgresEventStore) -> None:
     """Five writers, each a replica, want the same revision, forty times over."""
     replicas = [
-        Committer(store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), Memory())
+        Committer(
+            store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), RevisionCache()
+        )
         for _ in range(5)
     ]
     for revision in range(40):
@@ -301,7 +317,9 @@ async def test_many_replicas_give_out_each_revision_once(store: PostgresEventSto
 
 async def test_many_replicas_fill_the_log_without_gaps(store: PostgresEventStore) -> None:
     replicas = [
-        Committer(store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), Memory())
+        Committer(
+            store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), RevisionCache()
+        )
         for _ in range(5)
     ]
 

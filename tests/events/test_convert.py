@@ -12,7 +12,7 @@ from girih.events.v1 import events_pb2 as pb
 from services.events import convert, domain, record
 from services.events.domain import PlacedEvent
 from services.events.errors import PreconditionFailed, Violation
-from services.events.reading.reader import Span
+from services.events.reading.reader import ReadOptions
 from services.plumbing.correlation import Call
 from services.plumbing.errors import InvalidInput, NotFound
 from tests.events.making import append_of, message
@@ -232,9 +232,9 @@ async def test_a_large_request_lets_others_run(request_: pb.AppendRequest) -> No
             turns += 1
             await asyncio.sleep(0)
 
-    beside = asyncio.create_task(other())
+    of_login = asyncio.create_task(other())
     await convert.proposal(request_, CALL)
-    beside.cancel()
+    of_login.cancel()
 
     assert turns >= 9
 
@@ -315,10 +315,10 @@ BAD_READS = {
 @pytest.mark.parametrize(("request_", "fields"), BAD_READS.values(), ids=BAD_READS)
 def test_refuses_to_read_with(request_: pb.ReadRequest, fields: list[str]) -> None:
     with pytest.raises(InvalidInput) as caught:
-        convert.span(request_)
+        convert.options(request_)
 
     assert [violation.field for violation in caught.value.violations] == fields
 
 
 def test_reads_everything_when_nothing_is_said() -> None:
-    assert convert.span(pb.ReadRequest()) == Span()
+    assert convert.options(pb.ReadRequest()) == ReadOptions()

@@ -57,17 +57,19 @@ class PlainLog:
         ]
 
     def _violations(self, appended: Proposal) -> tuple[Violation, ...]:
-        found = []
+        result = []
         for index, precondition in enumerate(appended.preconditions):
             actual = self.revision(precondition.stream)
             expected = precondition.expected
-            wanted = {ABSENT: actual == NO_REVISION, EXISTS: actual >= 0}.get(
+            requested = {ABSENT: actual == NO_REVISION, EXISTS: actual >= 0}.get(
                 expected,  # type: ignore[arg-type]  # a revision is in no key
                 actual == expected,
             )
-            if not wanted:
-                found.append(Violation(index, precondition.stream, actual if actual >= 0 else None))
-        return tuple(found)
+            if not requested:
+                result.append(
+                    Violation(index, precondition.stream, actual if actual >= 0 else None)
+                )
+        return tuple(result)
 
     def _revision_of(self, index: int) -> int:
         stream = self.events[index].stream

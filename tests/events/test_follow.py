@@ -203,7 +203,9 @@ async def test_the_last_event_before_a_silence_comes_within_a_second_although_no
     authority: Authority,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("services.events.reading.wakeups.Wakeups._heard", lambda *_: None)
+    monkeypatch.setattr(
+        "services.events.reading.notifications.Notifications._received", lambda *_: None
+    )
     async with serving(settings, authority) as (_, others), following(others) as follower:
         await follower.accepted()
         for count in range(1, 6):

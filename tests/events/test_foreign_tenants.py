@@ -18,7 +18,7 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.postgres import store as postgres_store
-from services.events.postgres.walls import ROLE
+from services.events.postgres.isolation import ROLE
 from services.events.settings import Settings
 from services.plumbing.postgres.sql import load
 from tests.authority import Authority
@@ -124,9 +124,9 @@ async def rows(connection: asyncpg.Connection, statement: str, *arguments: objec
     """What a statement answers. Locks that it takes are given back."""
     undone = connection.transaction()
     await undone.start()
-    found = await connection.fetch(statement, *arguments)
+    result = await connection.fetch(statement, *arguments)
     await undone.rollback()
-    return [tuple(row) for row in found]
+    return [tuple(row) for row in result]
 
 
 def test_every_statement_is_tried() -> None:
@@ -280,8 +280,8 @@ async def _succeeds_behind_the_wall(
 
 
 async def _heads(owner: asyncpg.Connection) -> dict[str, int]:
-    found = await owner.fetch("SELECT tenant, head FROM events.logs")
-    return {row["tenant"]: row["head"] for row in found}
+    result = await owner.fetch("SELECT tenant, head FROM events.logs")
+    return {row["tenant"]: row["head"] for row in result}
 
 
 @pytest.fixture

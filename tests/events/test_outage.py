@@ -70,13 +70,13 @@ async def test_a_killed_database_loses_and_doubles_nothing(
     own_postgres: EmbeddedPostgres, channel: grpc.aio.Channel, events: EventStoreServiceStub
 ) -> None:
     await until_serving(channel)
-    told: dict[str, int] = {}
+    answer: dict[str, int] = {}
     is_over = asyncio.Event()
 
     async def writer(number: int) -> None:
         while not is_over.is_set():
             request = append_of(f"s-{number}")
-            told[request.events[0].id] = await append_until_answered(events, request)
+            answer[request.events[0].id] = await append_until_answered(events, request)
 
     async def kill_again_and_again() -> None:
         for _ in range(4):
@@ -89,8 +89,8 @@ async def test_a_killed_database_loses_and_doubles_nothing(
     await asyncio.gather(kill_again_and_again(), *[writer(number) for number in range(8)])
 
     stored = await stored_ids(events)
-    assert len(told) > 50
-    assert {stored[position - 1]: position for position in told.values()} == told
+    assert len(answer) > 50
+    assert {stored[position - 1]: position for position in answer.values()} == answer
     assert len(set(stored)) == len(stored)
 
 

@@ -66,9 +66,9 @@ async def test_a_user_cannot_append_to_the_streams_of_services(
         await events.Append(append_of("orders", "lattices", "security"))
 
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    told = from_rpc_error(caught.value)
-    assert told.reason == "STREAM_OWNED"
-    assert told.metadata["streams"] == "lattices,security"
+    answer = from_rpc_error(caught.value)
+    assert answer.reason == "STREAM_OWNED"
+    assert answer.metadata["streams"] == "lattices,security"
     assert (await events.GetLog(pb.GetLogRequest())).head_position == 0
 
 

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from services.events.domain import PlacedEvent
+from services.events.postgres.isolation import ROLE
 from services.events.postgres.store import PostgresEventStore
-from services.events.postgres.walls import ROLE
 from services.events.settings import Settings
 from services.plumbing.postgres.sql import load
 from tests.events.making import event_id, new_event

@@ -176,11 +176,11 @@ async def test_finds_the_revision_at_any_position(store: PostgresEventStore, len
     if streams:
         await write(log, 0, *streams)
 
-    found = [
+    outcome = [
         await store.revision_at("acme", "a", position) for position in range(1, 3 * length + 3)
     ]
 
-    assert found == [
+    assert outcome == [
         sum(before < position for before in positions) for position in range(1, 3 * length + 3)
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.events.postgres.database import MIGRATIONS, SCHEMA
-from services.events.postgres.walls import ROLE
+from services.events.postgres.isolation import ROLE
 from services.plumbing.postgres.migrations import migrate
 from services.plumbing.settings import EX_CONFIG
 from tests.processes import ending, events_process, own_postgres

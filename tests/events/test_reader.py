@@ -8,7 +8,7 @@ import pytest
 
 from services.events.domain import PlacedEvent
 from services.events.postgres.store import PostgresEventStore
-from services.events.reading.reader import PAGE_BYTES_MAX, Reader, Span
+from services.events.reading.reader import PAGE_BYTES_MAX, Reader, ReadOptions
 from services.events.store import Page, PageRequest
 from tests.events.making import new_event
 
@@ -29,8 +29,8 @@ async def fill(store: PostgresEventStore, records: Sequence[bytes], *streams: st
         await log.write(start, placed[part], records[part])
 
 
-async def read(store: PostgresEventStore, span: Span) -> list[bytes]:
-    return [record async for group in Reader(store).read(TENANT, span) for record in group]
+async def read(store: PostgresEventStore, options: ReadOptions) -> list[bytes]:
+    return [record async for group in Reader(store).read(TENANT, options) for record in group]
 
 
 def numbered(count: int) -> list[bytes]:
@@ -38,55 +38,57 @@ def numbered(count: int) -> list[bytes]:
 
 
 SPANS = {
-    "everything": (Span(), range(1, 31)),
-    "backwards": (Span(is_backwards=True), range(30, 0, -1)),
-    "from a position": (Span(from_position=28), range(28, 31)),
-    "backwards from a position": (Span(is_backwards=True, from_position=3), range(3, 0, -1)),
-    "from beyond the end": (Span(from_position=31), ()),
+    "everything": (ReadOptions(), range(1, 31)),
+    "backwards": (ReadOptions(is_backwards=True), range(30, 0, -1)),
+    "from a position": (ReadOptions(from_position=28), range(28, 31)),
+    "backwards from a position": (ReadOptions(is_backwards=True, from_position=3), range(3, 0, -1)),
+    "from beyond the end": (ReadOptions(from_position=31), ()),
     "backwards from beyond the end": (
-        Span(is_backwards=True, from_position=2**63 - 1),
+        ReadOptions(is_backwards=True, from_position=2**63 - 1),
         range(30, 0, -1),
     ),
-    "some": (Span(limit=2), (1, 2)),
-    "some backwards": (Span(is_backwards=True, limit=2), (30, 29)),
-    "a stream": (Span("b"), range(2, 31, 3)),
-    "a stream backwards": (Span("b", is_backwards=True), range(29, 0, -3)),
-    "a stream from a revision": (Span("b", from_revision=8), (26, 29)),
+    "some": (ReadOptions(limit=2), (1, 2)),
+    "some backwards": (ReadOptions(is_backwards=True, limit=2), (30, 29)),
+    "a stream": (ReadOptions("b"), range(2, 31, 3)),
+    "a stream backwards": (ReadOptions("b", is_backwards=True), range(29, 0, -3)),
+    "a stream from a revision": (ReadOptions("b", from_revision=8), (26, 29)),
     "a stream backwards from a revision": (
-        Span("b", is_backwards=True, from_revision=1),
+        ReadOptions("b", is_backwards=True, from_revision=1),
         (5, 2),
     ),
-    "a stream from beyond its end": (Span("b", from_revision=10), ()),
-    "a stream from a position of another": (Span("b", from_position=24), (26, 29)),
+    "a stream from beyond its end": (ReadOptions("b", from_revision=10), ()),
+    "a stream from a position of another": (ReadOptions("b", from_position=24), (26, 29)),
     "a stream backwards from a position of its own": (
-        Span("b", is_backwards=True, from_position=5),
+        ReadOptions("b", is_backwards=True, from_position=5),
         (5, 2),
     ),
     "a stream backwards from a position before it": (
-        Span("b", is_backwards=True, from_position=1),
+        ReadOptions("b", is_backwards=True, from_position=1),
         (),
     ),
     "a stream backwards from beyond the end": (
-        Span("b", is_backwards=True, from_position=2**63 - 1),
+        ReadOptions("b", is_backwards=True, from_position=2**63 - 1),
         range(29, 0, -3),
     ),
-    "a stream that does not exist": (Span("z"), ()),
-    "one of a stream": (Span("c", limit=1), (3,)),
+    "a stream that does not exist": (ReadOptions("z"), ()),
+    "one of a stream": (ReadOptions("c", limit=1), (3,)),
 }
 
 
 @pytest.mark.parametrize(("span", "expected"), SPANS.values(), ids=SPANS)
-async def test_reads(store: PostgresEventStore, span: Span, expected: Sequence[int]) -> None:
+async def test_reads(
+    store: PostgresEventStore, options: ReadOptions, expected: Sequence[int]
+) -> None:
     await fill(store, numbered(30), "a", "b", "c")
 
-    assert await read(store, span) == [b"%d" % number for number in expected]
+    assert await read(store, options) == [b"%d" % number for number in expected]
 
 
 async def test_reads_nothing_from_a_log_that_nobody_appended_to(
     store: PostgresEventStore,
 ) -> None:
-    assert await read(store, Span()) == []
-    assert await read(store, Span("s", from_position=7)) == []
+    assert await read(store, ReadOptions()) == []
+    assert await read(store, ReadOptions("s", from_position=7)) == []
 
 
 @pytest.mark.parametrize("count", [1_023, 1_024, 1_025, 2_500])
@@ -97,8 +99,8 @@ async def test_pages_join_without_gap_or_repetition(
     await fill(store, numbered(count))
 
     expected = numbered(count)[:: -1 if is_backwards else 1]
-    assert await read(store, Span(is_backwards=is_backwards)) == expected
-    assert await read(store, Span("s", is_backwards=is_backwards)) == expected
+    assert await read(store, ReadOptions(is_backwards=is_backwards)) == expected
+    assert await read(store, ReadOptions("s", is_backwards=is_backwards)) == expected
 
 
 @pytest.mark.parametrize("is_backwards", [False, True])
@@ -110,11 +112,11 @@ async def test_records_of_any_size_come_whole_and_in_order(
     await fill(store, records)
 
     assert (
-        await read(store, Span(is_backwards=is_backwards))
+        await read(store, ReadOptions(is_backwards=is_backwards))
         == (records[:: -1 if is_backwards else 1])
     )
     assert (
-        await read(store, Span(limit=3, is_backwards=is_backwards))
+        await read(store, ReadOptions(limit=3, is_backwards=is_backwards))
         == (records[:: -1 if is_backwards else 1][:3])
     )
 
@@ -126,7 +128,7 @@ async def test_no_group_exceeds_a_page_unless_it_is_a_single_record(
         store, [bytes(size) for size in [10] * 100 + [200_000] * 20 + [900_000] + [5_000] * 300]
     )
 
-    groups = [group async for group in Reader(store).read(TENANT, Span())]
+    groups = [group async for group in Reader(store).read(TENANT, ReadOptions())]
 
     assert all(len(group) == 1 or sum(map(len, group)) <= PAGE_BYTES_MAX for group in groups)
     assert sum(map(len, groups)) == 421
@@ -138,7 +140,7 @@ async def test_goes_on_to_what_is_appended_while_it_reads(store: PostgresEventSt
     late = PlacedEvent(new_event(), 1_025, 1_024, b"")
 
     seen: list[bytes] = []
-    async with aclosing(Reader(store).read(TENANT, Span(from_position=1))) as groups:
+    async with aclosing(Reader(store).read(TENANT, ReadOptions(from_position=1))) as groups:
         async for group in groups:
             seen += group
             if len(seen) == 1_024:
@@ -166,7 +168,7 @@ async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
     await fill(store, numbered(5_000))
     counting = CountingStore(store)
 
-    async with aclosing(Reader(counting).read(TENANT, Span())) as groups:
+    async with aclosing(Reader(counting).read(TENANT, ReadOptions())) as groups:
         await anext(groups)
         await asyncio.sleep(0.1)
 
@@ -189,12 +191,12 @@ async def test_nothing_below_the_position_is_read_though_it_is_appended_meanwhil
 ) -> None:
     await fill(store, numbered(3))
 
-    assert await read(LateStore(store._connections), Span("s", from_position=5)) == [b"5"]
+    assert await read(LateStore(store._connections), ReadOptions("s", from_position=5)) == [b"5"]
 
 
 async def test_a_limit_within_a_page_costs_one_page(store: PostgresEventStore) -> None:
     await fill(store, numbered(50))
     counting = CountingStore(store)
 
-    assert len([group async for group in Reader(counting).read(TENANT, Span(limit=50))]) == 1
+    assert len([group async for group in Reader(counting).read(TENANT, ReadOptions(limit=50))]) == 1
     assert counting.page_count == 1

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.events import record
-from services.events.appending.committer import Committer, CommitterLimits, Memory
+from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.domain import Placement, Proposal
 from services.events.errors import (
@@ -18,7 +18,7 @@ from services.events.errors import (
     PreconditionFailed,
 )
 from services.events.postgres.store import PostgresEventStore
-from services.events.reading.reader import Reader, Span
+from services.events.reading.reader import Reader, ReadOptions
 from services.plumbing.errors import ShuttingDown
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, Moment
@@ -45,7 +45,7 @@ class Bench:
 
     def __init__(self, store: PostgresEventStore, limits: SequencerLimits) -> None:
         self.store = store
-        self.memory = Memory()
+        self.revision_cache = RevisionCache()
         self.counts = Counts()
         self.logs: dict[str, FailingLog] = {}
         self.before_write: list[Moment] = []
@@ -54,7 +54,9 @@ class Bench:
     def _committer(self, tenant: str) -> Committer:
         log = self.logs[tenant] = FailingLog(self.store.log(tenant))
         log.before_write = self.before_write
-        return Committer(log, record.encoder_at, self.counts, CommitterLimits(), self.memory)
+        return Committer(
+            log, record.encoder_at, self.counts, CommitterLimits(), self.revision_cache
+        )
 
     def start(self, *proposals: Proposal) -> list["asyncio.Task[Sequence[Placement]]"]:
         return [
@@ -64,7 +66,7 @@ class Bench:
 
     async def stored_ids(self, tenant: str = TENANT) -> list[str]:
         reader = Reader(self.store)
-        groups = [group async for group in reader.read(tenant, Span())]
+        groups = [group async for group in reader.read(tenant, ReadOptions())]
         return [recorded.event.id for group in groups for recorded in parsed(group)]
 
 
@@ -296,15 +298,15 @@ async def test_a_bug_is_logged_though_its_caller_has_gone(bench: Bench) -> None:
 async def test_logs_of_two_tenants_do_not_wait_for_each_other(bench: Bench) -> None:
     gate = Gate()
     bench.before_write.append(gate)
-    (held,) = bench.start(proposal(new_event("a")))
+    (reserved,) = bench.start(proposal(new_event("a")))
     await gate.is_reached.wait()
 
     (place,) = await bench.sequencers.append("globex", proposal(new_event("a")))
 
     assert (place.position, place.revision) == (1, 0)
-    assert not held.done()
+    assert not reserved.done()
     gate.opens.set()
-    await held
+    await reserved
 
 
 async def test_forgets_logs_that_nobody_appends_to(store: PostgresEventStore) -> None:
@@ -315,7 +317,7 @@ async def test_forgets_logs_that_nobody_appends_to(store: PostgresEventStore) ->
 
     assert await bench.store.head("one") == 2
     assert len(bench.sequencers._sequencers) == 2
-    assert bench.memory._stream_count == 2
+    assert bench.revision_cache._stream_count == 2
 
 
 async def test_closing_lets_the_running_batch_end_and_refuses_the_rest(bench: Bench) -> None:

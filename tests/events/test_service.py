@@ -39,14 +39,14 @@ def details(error: grpc.aio.AioRpcError) -> dict[str, object]:
     """The error's details by the name of their message."""
     status = rpc_status.from_call(error)
     assert status is not None
-    found: dict[str, object] = {}
+    result: dict[str, object] = {}
     for packed in status.details:
         name = packed.TypeName().rpartition(".")[2]
         kind = pb.PreconditionFailure if name == "PreconditionFailure" else None
         unpacked = (kind or getattr(error_details_pb2, name))()
         packed.Unpack(unpacked)
-        found[name] = unpacked
-    return found
+        result[name] = unpacked
+    return result
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:
@@ -95,8 +95,8 @@ async def test_the_ids_of_the_call_are_recorded(
         call = EventStoreServiceStub(bare).Append(append_of("s"), metadata=authority.metadata())
         await call
 
-    told, made = [one.context for one in await read(events, pb.ReadRequest())]
-    assert (told.correlation_id, told.causation_id) == ("corr-1", "cause-1")
+    answer, made = [one.context for one in await read(events, pb.ReadRequest())]
+    assert (answer.correlation_id, answer.causation_id) == ("corr-1", "cause-1")
     assert len(made.correlation_id) == 32
     assert made.causation_id == ""
 

@@ -9,11 +9,11 @@ import pytest
 
 from girih.events.v1 import events_pb2 as pb
 from services.events import record
-from services.events.appending.committer import Committer, CommitterLimits, Memory
+from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.errors import BeyondEnd
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
-from services.events.reading.reader import Span
+from services.events.reading.reader import ReadOptions
 from services.events.reading.tail import TailLimits, Tails
 from services.events.store import Page, PageRequest, TailPage
 from services.plumbing.errors import DatabaseUnavailable
@@ -82,7 +82,7 @@ class Bench:
             self.store, self.tails, record.read_response, self.counts, limits
         )
         self._committer = Committer(
-            store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), Memory()
+            store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), RevisionCache()
         )
 
     async def append(self, *streams: str, content: str = "") -> None:
@@ -97,9 +97,11 @@ class Bench:
             await tail.moved(await self.store.head(TENANT))
 
     @asynccontextmanager
-    async def following(self, span: Span) -> AsyncIterator[Callable[[int], Awaitable[list[int]]]]:
+    async def following(
+        self, options: ReadOptions
+    ) -> AsyncIterator[Callable[[int], Awaitable[list[int]]]]:
         """Gives a function that answers the next positions, so many at least."""
-        async with aclosing(self.followers.follow(TENANT, span)) as responses:
+        async with aclosing(self.followers.follow(TENANT, options)) as responses:
 
             async def following(count: int) -> list[int]:
                 positions: list[int] = []
@@ -127,7 +129,7 @@ async def test_what_is_committed_right_behind_the_last_page_is_not_left_out(
         await bench.append_and_wait("a", "b")
 
     bench.store.after_page.append(append_at_the_seam)
-    async with bench.following(Span(stream)) as received:
+    async with bench.following(ReadOptions(stream)) as received:
         assert await received(len(expected)) == expected
 
 
@@ -146,7 +148,7 @@ async def test_what_a_page_holds_already_is_not_sent_again_from_the_window(
     async with bench.tails.tail(TENANT):
         await is_held.wait()
         await bench.append("a")
-        async with bench.following(Span(stream)) as received:
+        async with bench.following(ReadOptions(stream)) as received:
             assert await received(2) == [1, 2]
             may_go_on.set()
             await bench.append_and_wait("a")
@@ -155,7 +157,7 @@ async def test_what_a_page_holds_already_is_not_sent_again_from_the_window(
 
 async def test_a_log_is_read_once_for_all_who_follow_it(bench: Bench) -> None:
     async def one() -> None:
-        async with bench.following(Span()) as received:
+        async with bench.following(ReadOptions()) as received:
             arrived.release()
             assert await received(1) == [1]
 
@@ -177,7 +179,7 @@ async def test_who_fell_behind_catches_up_from_the_database_and_comes_back(
     store: PostgresEventStore,
 ) -> None:
     bench = Bench(store, TailLimits(window_bytes=20_000))
-    async with bench.following(Span()) as received:
+    async with bench.following(ReadOptions()) as received:
         await bench.append_and_wait("s")
         assert await received(1) == [1]
         for _ in range(50):
@@ -200,7 +202,7 @@ async def test_all_windows_together_stay_within_their_bounds(store: PostgresEven
 
 
 async def test_followers_wait_while_the_database_is_away(bench: Bench) -> None:
-    async with bench.following(Span()) as received:
+    async with bench.following(ReadOptions()) as received:
         await bench.append_and_wait("s")
         assert await received(1) == [1]
         bench.store.before_tail += [connection_lost] * 2
@@ -212,7 +214,7 @@ async def test_followers_wait_while_the_database_is_away(bench: Bench) -> None:
 
 
 async def test_followers_are_told_when_the_database_stays_away(bench: Bench) -> None:
-    async with bench.following(Span()) as received:
+    async with bench.following(ReadOptions()) as received:
         await bench.append_and_wait("s")
         assert await received(1) == [1]
         bench.store.before_tail += [connection_lost] * 1_000
@@ -222,14 +224,14 @@ async def test_followers_are_told_when_the_database_stays_away(bench: Bench) -> 
         with pytest.raises(DatabaseUnavailable):
             await received(1)
     bench.store.before_tail.clear()
-    async with bench.following(Span(from_position=2)) as received:
+    async with bench.following(ReadOptions(from_position=2)) as received:
         await bench.append("s")
         bench.tails.look()
         assert await received(1) == [2]
 
 
 async def test_a_log_that_was_set_back_during_an_outage_ends_its_followers(bench: Bench) -> None:
-    async with bench.following(Span()) as received:
+    async with bench.following(ReadOptions()) as received:
         await bench.append_and_wait("s", "s")
         assert await received(2) == [1, 2]
         bench.store.before_tail.append(connection_lost)

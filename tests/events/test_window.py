@@ -7,7 +7,7 @@ import pytest
 
 from girih.events.v1 import events_pb2 as pb
 from services.events.domain import POSITION_MAX
-from services.events.reading.window import RESPONSE_BYTES_MAX, Bookmark, TailRecord, Window
+from services.events.reading.window import RESPONSE_BYTES_MAX, FollowCursor, TailRecord, Window
 from services.events.record import read_response
 
 FIRST = 100
@@ -41,16 +41,16 @@ def positions(response: bytes) -> list[int]:
     return [one.position for one in pb.ReadResponse.FromString(response).events]
 
 
-def walked(window: Window, at: Bookmark) -> list[int]:
+def walked(window: Window, at: FollowCursor) -> list[int]:
     """What a follower receives from a window, response after response."""
     received: list[int] = []
     while at.left and at.position < window.end:
         taken = window.take(at)
         assert taken is not None
-        found = positions(taken.response)
-        assert len(found) == taken.record_count
-        assert len(taken.response) < 2 * RESPONSE_BYTES_MAX or len(found) == 1
-        received += found
+        result = positions(taken.response)
+        assert len(result) == taken.record_count
+        assert len(taken.response) < 2 * RESPONSE_BYTES_MAX or len(result) == 1
+        received += result
         at = at.behind(taken)
     return received
 
@@ -66,7 +66,7 @@ def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) ->
     for _ in range(50):
         start, left = dice.randint(FIRST, window.end), dice.choice([1, 3, POSITION_MAX])
         of_log = [one.position for one in all_records if one.position >= start]
-        assert walked(window, Bookmark(start, left)) == of_log[:left]
+        assert walked(window, FollowCursor(start, left)) == of_log[:left]
         stream, revision = dice.choice("abc"), dice.randint(0, 20)
         floor = dice.randint(FIRST, window.end)
         of_stream = [
@@ -76,13 +76,13 @@ def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) ->
             and one.revision >= revision
             and one.position >= max(start, floor)
         ]
-        bookmark = Bookmark(start, left, stream, revision, floor)
+        bookmark = FollowCursor(start, left, stream, revision, floor)
         assert walked(window, bookmark) == of_stream[:left]
 
 
 def test_followers_at_one_place_are_given_one_and_the_same_object() -> None:
     window = window_of([[record(FIRST)], [record(FIRST + 1)]])
-    first, second = (window.take(Bookmark(FIRST, POSITION_MAX)) for _ in range(2))
+    first, second = (window.take(FollowCursor(FIRST, POSITION_MAX)) for _ in range(2))
 
     assert first is not None
     assert second is not None
@@ -97,8 +97,8 @@ def test_what_was_dropped_must_be_read_elsewhere() -> None:
     window.drop_oldest()
 
     assert window.byte_count < before
-    assert window.take(Bookmark(FIRST, 1)) is None
-    taken = window.take(Bookmark(FIRST + 1, 1))
+    assert window.take(FollowCursor(FIRST, 1)) is None
+    taken = window.take(FollowCursor(FIRST + 1, 1))
     assert taken is not None
     assert positions(taken.response) == [FIRST + 1]
 

@@ -20,13 +20,13 @@ from google.protobuf.message import Message
 from grpc_tools import protoc  # type: ignore[import-untyped] # has no types
 from prometheus_client import CollectorRegistry
 
+from gateway.admission.admission import Accounts, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
-from gateway.admission.door import Accounts, Door
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.app import open_gateway
+from gateway.application import Application
+from gateway.composition import Composition
 from gateway.contract.descriptors import Contract, message_class
-from gateway.front import Front
-from gateway.home import Home
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.http.lifecycle import Lifecycle
 from gateway.serving.server import listen, running
@@ -250,10 +250,10 @@ _SERVICE_ENVIRON = {**_DEVELOPMENT, "SAMPLE_CALL_TIMEOUT_S": "300"}
 class SecurityEvents:
     """What was told to the security log."""
 
-    told: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    response: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def record(self, tenant: str, kind: str, *, subject: str = "", **fields: str) -> None:
-        self.told.append((tenant, kind, {"subject": subject, **fields}))
+        self.response.append((tenant, kind, {"subject": subject, **fields}))
 
 
 class NoSuchKey(Unauthenticated):
@@ -298,7 +298,7 @@ class SampleServerSettings(ServerSettings):
 class Gateway:
     """A gateway, what is behind it, and how to call it."""
 
-    front: Front
+    application: Application
     service: SampleService
     settings: Settings
     lifecycle: Lifecycle
@@ -316,7 +316,7 @@ class Gateway:
         with listen("127.0.0.1:0") as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             async with (
-                running(self.front, self.settings, self.lifecycle, listener),
+                running(self.application, self.settings, self.lifecycle, listener),
                 httpx.AsyncClient(
                     base_url=url, timeout=20, trust_env=False, headers=headers
                 ) as client,
@@ -335,16 +335,16 @@ async def gateway_before(
     plumbing_server.add_service(backend, contract.services[0], service)
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(plumbing_server.running(backend, "127.0.0.1:0"))
-        told = _DEVELOPMENT | {"GATEWAY_EVENTS_ADDRESS": f"127.0.0.1:{port}"}
-        settings = Settings.from_environ(authority.environ | told | (environ or {}))
+        response = _DEVELOPMENT | {"GATEWAY_EVENTS_ADDRESS": f"127.0.0.1:{port}"}
+        settings = Settings.from_environ(authority.environ | response | (environ or {}))
         accounts = SampleAccounts()
         registry, lifecycle, tasks = CollectorRegistry(), Lifecycle(), OwnedTasks()
         stack.push_async_callback(tasks.stop)
         home = await _home(stack, settings, registry, accounts)
-        front = await stack.enter_async_context(
+        application = await stack.enter_async_context(
             open_gateway(settings, contract, registry, lifecycle, home, tasks)
         )
-        transport = httpx.ASGITransport(app=front, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
         client = httpx.AsyncClient(
             transport=transport,
             base_url="http://gateway",
@@ -353,7 +353,7 @@ async def gateway_before(
         )
         await stack.enter_async_context(client)
         yield Gateway(
-            front, service, settings, lifecycle, registry, client, backend, accounts, tasks,
+            application, service, settings, lifecycle, registry, client, backend, accounts, tasks,
         )  # fmt: skip
 
 
@@ -362,17 +362,19 @@ async def _home(
     settings: Settings,
     registry: CollectorRegistry,
     accounts: SampleAccounts,
-) -> Home:
+) -> Composition:
     counts = await stack.enter_async_context(open_counts(None, CountsMetrics(registry)))
     trusted = TrustedKeys(settings.trusted_keys)
-    door = Door(
+    admission = Admission(
         Verifier(trusted, GATEWAY),
         accounts.for_door(),
         Limits(settings, counts, LimitMetrics(registry)),
         Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
     )
     issuer = Issuer(SigningKeyFile(settings.signing_key), GATEWAY)
-    return Home(door, {}, trusted, lambda service: issuer.service_token(service, "", (OPS_READ,)))
+    return Composition(
+        admission, {}, trusted, lambda service: issuer.service_token(service, "", (OPS_READ,))
+    )
 
 
 async def until(is_true: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ async def test_all_spellings_lead_to_one_route(
     answer = await client.get(path)
 
     assert answer.json()["longNumber"] == "5"
-    assert set(gateway.front.metrics._requests) == {("GET", "/v1/numbers/{long_number}", 200)}
+    assert set(gateway.application.metrics._requests) == {("GET", "/v1/numbers/{long_number}", 200)}
 
 
 @pytest.mark.parametrize(

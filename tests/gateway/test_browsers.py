@@ -114,13 +114,13 @@ async def test_the_public_keys_are_those_of_the_gateway(gateway: Gateway) -> Non
 
 
 def _problems(authority: Authority, **environ: str) -> str:
-    told = authority.environ | {
+    response = authority.environ | {
         "GIRIH_ENVIRONMENT": "production",
         "GIRIH_TRANSPORT": "mesh",
         "GATEWAY_HTTP_TRANSPORT": "proxy",
     }
     try:
-        Settings.from_environ(told | environ)
+        Settings.from_environ(response | environ)
     except WrongSettings as wrong:
         return "\n".join(wrong.problems)
     return ""
@@ -198,9 +198,9 @@ async def _shown(client: httpx.AsyncClient, ca: Path) -> bytes:
     _, writer = await asyncio.open_connection(
         client.base_url.host, client.base_url.port, ssl=context
     )
-    found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    result: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
-    return found
+    return result
 
 
 def test_a_key_that_is_not_the_certificates_is_refused(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.contract.descriptors import message_class
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder, Encoder
-from gateway.transcoding.refusal import Refused
+from gateway.transcoding.validation import ValidationError
 from tests.gateway.sample import descriptor, message
 
 EVERYTHING = descriptor("Everything")
@@ -54,7 +54,7 @@ def encoded(made: Message) -> Any:
 
 
 def violations(text: str) -> list[tuple[str, str]]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ValidationError) as caught:
         decoded(text)
     return caught.value.violations
 
@@ -233,7 +233,7 @@ _REFUSED = [
 
 @pytest.mark.parametrize(("text", "path"), _REFUSED)
 def test_refuses_a_value_by_its_path(text: str, path: str) -> None:
-    assert [found for found, _ in violations(text)] == [path]
+    assert [result for result, _ in violations(text)] == [path]
 
 
 _NO_JSON = [
@@ -250,14 +250,14 @@ def test_refuses_what_is_no_json(text: str) -> None:
 
 
 def test_refuses_what_is_no_utf8() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(ValidationError):
         decoded(b'{"text": "\xff"}')
 
 
 def test_tells_every_violation_at_once() -> None:
-    found = violations('{"number": "x", "texts": [1, "a", 2], "nope": {}, "child": {"flag": 0}}')
+    result = violations('{"number": "x", "texts": [1, "a", 2], "nope": {}, "child": {"flag": 0}}')
 
-    assert [path for path, _ in found] == ["number", "texts[0]", "texts[2]", "nope", "child.flag"]
+    assert [path for path, _ in result] == ["number", "texts[0]", "texts[2]", "nope", "child.flag"]
 
 
 def test_tells_a_bounded_number_of_violations() -> None:

@@ -78,7 +78,9 @@ async def test_a_download_that_nobody_reads_is_not_collected(service: SampleServ
     query = "/v1/download?chunkCount=1000&chunkBytes=1000000"
     async with gateway_before(service, environ) as gateway, gateway.listening() as client:
         with unread(client, query):
-            await until(lambda: service.yielded and gateway.front.metrics.in_flight_count == 0)
+            await until(
+                lambda: service.yielded and gateway.application.metrics.in_flight_count == 0
+            )
 
     assert service.yielded < 50
 
@@ -90,5 +92,5 @@ async def test_a_client_that_leaves_ends_its_download(
     async with online.stream("GET", query) as answer:
         await anext(answer.aiter_raw())
 
-    await until(lambda: gateway.front.metrics.in_flight_count == 0)
+    await until(lambda: gateway.application.metrics.in_flight_count == 0)
     assert gateway.service.yielded < 1000

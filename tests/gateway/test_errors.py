@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import HttpExchange
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
 _LEAKS = re.compile(r"Traceback|asyncpg|/usr/|SELECT|127\.0\.0\.1|ZeroDivision|File \"")
@@ -22,8 +22,8 @@ def error(answer: httpx.Response) -> dict[str, Any]:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", body["timestamp"])
     assert answer.headers["content-type"] == "application/json"
     assert not _LEAKS.search(answer.text)
-    found: dict[str, Any] = body["error"]
-    return found
+    result: dict[str, Any] = body["error"]
+    return result
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_nothing_of_the_gateways_own_bugs_is_told(
     def fail(*_arguments: object) -> None:
         raise ZeroDivisionError("secret /usr/lib")
 
-    monkeypatch.setattr(Exchange, "body", fail)
+    monkeypatch.setattr(HttpExchange, "body", fail)
 
     answer = await client.post("/v1/echo", json={})
 
@@ -312,7 +312,7 @@ async def test_a_message_larger_than_the_service_takes_is_413(service: SampleSer
 
 async def test_more_requests_than_allowed_are_503(service: SampleService) -> None:
     async with gateway_before(service) as gateway:
-        gateway.front.metrics.in_flight_count = gateway.settings.request_count_max
+        gateway.application.metrics.in_flight_count = gateway.settings.request_count_max
 
         answer = await gateway.client.post("/v1/echo", json={})
 

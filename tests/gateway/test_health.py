@@ -92,4 +92,4 @@ async def test_requests_are_counted_by_route_template(
         ("GET", "(none)", "404"): 2,
         ("OTHER", "(none)", "404"): 1,
     }
-    assert gateway.front.metrics.in_flight_count == 0
+    assert gateway.application.metrics.in_flight_count == 0

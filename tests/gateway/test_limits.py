@@ -48,7 +48,7 @@ def limits(clock: Clock, registry: CollectorRegistry, **calls: Any) -> Limits:
     return Limits(settings(**calls), counts_at(clock), LimitMetrics(registry), clock)
 
 
-def told(verdict: Verdict) -> dict[str, str]:
+def answer(verdict: Verdict) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in verdict.headers}
 
 
@@ -105,7 +105,7 @@ async def test_every_answer_tells_the_limit_what_is_left_and_until_when(
 ) -> None:
     limited = limits(clock, registry, address=10)
 
-    headers = told(await limited.check_address("192.0.2.1"))
+    headers = answer(await limited.check_address("192.0.2.1"))
 
     assert headers["ratelimit-limit"] == "10"
     assert headers["ratelimit-remaining"] == "9"
@@ -119,7 +119,7 @@ async def test_the_tightest_policy_is_the_one_told(
     limited = limits(clock, registry, address=100, user=5, tenant=50)
 
     arrived = await limited.check_address("192.0.2.1")
-    headers = told(await limited.check_caller(ADA, arrived))
+    headers = answer(await limited.check_caller(ADA, arrived))
 
     assert (headers["ratelimit-limit"], headers["ratelimit-remaining"]) == ("5", "4")
     assert headers["ratelimit-policy"].count("w=60") == 3
@@ -131,7 +131,7 @@ async def test_an_address_with_little_left_is_told_so_to_its_users(
     limited = limits(clock, registry, address=2, user=5)
 
     arrived = await limited.check_address("192.0.2.1")
-    headers = told(await limited.check_caller(ADA, arrived))
+    headers = answer(await limited.check_caller(ADA, arrived))
 
     assert (headers["ratelimit-limit"], headers["ratelimit-remaining"]) == ("2", "1")
 
@@ -174,7 +174,7 @@ async def test_a_refusal_is_429_with_its_reason_and_when_to_come_back(
 
     assert (error.status, error.details["reason"]) == (429, "RATE_LIMITED")
     assert dict(error.headers)[b"retry-after"] == b"%d" % verdict.reset_s
-    assert told(verdict)["ratelimit-remaining"] == "0"
+    assert answer(verdict)["ratelimit-remaining"] == "0"
 
 
 async def test_a_limit_of_zero_limits_nothing_and_tells_nothing(
@@ -312,8 +312,8 @@ class Redis:
         self.stop()
 
     def start(self) -> None:
-        told = ["--port", "0", "--unixsocket", str(self._path), "--save", ""]
-        self._child = subprocess.Popen(["redis-server", *told], stdout=subprocess.DEVNULL)
+        answer = ["--port", "0", "--unixsocket", str(self._path), "--save", ""]
+        self._child = subprocess.Popen(["redis-server", *answer], stdout=subprocess.DEVNULL)
         deadline_s = time.monotonic() + 10
         while not self._is_listening():
             if self._child.poll() is not None or time.monotonic() > deadline_s:

@@ -140,11 +140,11 @@ async def test_a_bug_is_told_to_whoever_waits(backend: LocalBackend, servicer: S
 def test_its_errors_are_told_like_those_of_other_processes(
     error: ServiceError, status: int, code: str
 ) -> None:
-    told = errors.from_service_error(error)
+    response = errors.from_service_error(error)
 
-    assert (told.status, told.code) == (status, code)
-    assert told.details["reason"] == (error.reason if status != 500 else "INTERNAL")
-    has_retry = any(name == b"retry-after" for name, _ in told.headers)
+    assert (response.status, response.code) == (status, code)
+    assert response.details["reason"] == (error.reason if status != 500 else "INTERNAL")
+    has_retry = any(name == b"retry-after" for name, _ in response.headers)
     assert has_retry == (status in {429, 503})
 
 
@@ -152,8 +152,8 @@ def test_what_an_error_carries_is_told() -> None:
     error = NotFound("none", count=3, last=True)
     invalid = InvalidInput(violations=[FieldViolation("a", "is odd"), FieldViolation("b", "too")])
 
-    told = errors.from_service_error(error)
+    response = errors.from_service_error(error)
 
-    assert told.details["metadata"] == {"count": "3", "last": "true"}
-    assert told.details["domain"] == "gateway.girih"
+    assert response.details["metadata"] == {"count": "3", "last": "true"}
+    assert response.details["domain"] == "gateway.girih"
     assert len(errors.from_service_error(invalid).details["violations"]) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.endpoints.open_streams import OpenStream, OpenStreams
 from gateway.http.errors import HttpError
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import HttpExchange
 from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
@@ -26,8 +26,8 @@ async def nothing(*_given: Any) -> Any:
     return {}
 
 
-def exchange() -> Exchange:
-    return Exchange({"method": "GET", "raw_path": b"/"}, nothing, nothing, {})
+def exchange() -> HttpExchange:
+    return HttpExchange({"method": "GET", "raw_path": b"/"}, nothing, nothing, {})
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def lifecycle() -> Lifecycle:
 
 @pytest.fixture
 async def streams(authority: Authority, lifecycle: Lifecycle) -> OpenStreams:
-    told = {"GIRIH_ENVIRONMENT": "development", "GATEWAY_STREAM_HEARTBEAT_S": "0.01"}
-    settings = Settings.from_environ(authority.environ | told)
+    answer = {"GIRIH_ENVIRONMENT": "development", "GATEWAY_STREAM_HEARTBEAT_S": "0.01"}
+    settings = Settings.from_environ(authority.environ | answer)
     return OpenStreams(settings, lifecycle, lambda caller: caller.subject == "user:revoked")
 
 
@@ -81,9 +81,9 @@ async def test_a_stopping_gateway_ends_all_of_them(
 ) -> None:
     asyncio.get_running_loop().call_later(0.01, lifecycle.stop)
 
-    found = await asyncio.gather(*(ended(streams, principal()) for _ in range(3)))
+    result = await asyncio.gather(*(ended(streams, principal()) for _ in range(3)))
 
-    assert [one.ending and one.ending.status for one in found] == [503] * 3
+    assert [one.ending and one.ending.status for one in result] == [503] * 3
     assert streams.count == 0
 
 

@@ -231,6 +231,6 @@ def test_every_example_of_the_contract_fits_its_schema(real: dict[str, Any]) -> 
 
 
 def operation_of(document: dict[str, Any], rule: Rule) -> dict[str, Any]:
-    wanted = f"{rule.method.containing_service.name}_{rule.method.name}"
-    wanted += f"_{rule.binding_index}" if rule.binding_index else ""
-    return next(value for _, value in walk(document) if value.get("operationId") == wanted)
+    expected = f"{rule.method.containing_service.name}_{rule.method.name}"
+    expected += f"_{rule.binding_index}" if rule.binding_index else ""
+    return next(value for _, value in walk(document) if value.get("operationId") == expected)

@@ -146,5 +146,5 @@ async def _late(client: httpx.AsyncClient, method: str, path: str) -> int:
 
 
 def _answers(gateway: Any) -> bool:
-    routes = gateway.front.routes._methods["POST"]._by_last_group.values()
+    routes = gateway.application.routes._methods["POST"]._by_last_group.values()
     return all(endpoint._backend.answers for endpoint, _ in routes)

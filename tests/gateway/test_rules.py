@@ -7,11 +7,11 @@ import pytest
 from gateway.contract.descriptors import ContractError
 from gateway.contract.rules import Routes, Template, rules_of
 from gateway.transcoding.query import Query
-from gateway.transcoding.refusal import Refused
+from gateway.transcoding.validation import ValidationError
 from tests.gateway.sample import contract_from, descriptor
 
 
-def found(templates: list[str], path: str) -> tuple[str, tuple[str, ...]] | None:
+def result(templates: list[str], path: str) -> tuple[str, tuple[str, ...]] | None:
     routes = Routes([("GET", Template.parse(text), text) for text in templates])
     return routes.find("GET", path)
 
@@ -32,7 +32,7 @@ def found(templates: list[str], path: str) -> tuple[str, tuple[str, ...]] | None
     ],
 )
 def test_a_template_takes_a_path_apart(template: str, path: str, captured: tuple[str, ...]) -> None:
-    assert found([template], path) == (template, captured)
+    assert result([template], path) == (template, captured)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_template_takes_a_path_apart(template: str, path: str, captured: tuple
     ],
 )
 def test_a_template_leaves_other_paths_alone(template: str, path: str) -> None:
-    assert found([template], path) is None
+    assert result([template], path) is None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_template_leaves_other_paths_alone(template: str, path: str) -> None:
 def test_the_most_literal_template_wins(path: str, meant: str) -> None:
     templates = ["/v1/{x=**}", "/v1/a/{x}", "/v1/a/b", "/v1/a/{x}:go"]
 
-    match = found(templates, path)
+    match = result(templates, path)
 
     assert match is not None
     assert match[0] == meant
@@ -74,7 +74,7 @@ def test_the_most_literal_template_wins(path: str, meant: str) -> None:
 
 def test_a_path_that_is_no_utf8_is_an_error_of_its_own() -> None:
     with pytest.raises(UnicodeDecodeError):
-        found(["/v1/a/{b}"], "/v1/a/%ff")
+        result(["/v1/a/{b}"], "/v1/a/%ff")
 
 
 @pytest.mark.parametrize("text", ["v1/a", "/v1/{A}", "/v1/a b", "/v1/{a", "/v1/*a", "/v1/{a=b c}"])
@@ -167,7 +167,7 @@ def test_a_query_sets_fields(text: str, values: dict[str, object]) -> None:
     ],
 )  # fmt: skip
 def test_a_query_is_refused_by_its_parameter(text: str, path: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ValidationError) as caught:
         queried(text)
 
     assert [field for field, _ in caught.value.violations] == [path]

@@ -19,8 +19,8 @@ from tests.gateway.sample import Gateway, SampleService, gateway_before, until
 @asynccontextmanager
 async def raw(service: SampleService, **environ: str) -> AsyncIterator["Connection"]:
     """A connection to a gateway, byte by byte."""
-    told = {f"GATEWAY_{name.upper()}": value for name, value in environ.items()}
-    async with gateway_before(service, told) as gateway, gateway.listening() as client:
+    response = {f"GATEWAY_{name.upper()}": value for name, value in environ.items()}
+    async with gateway_before(service, response) as gateway, gateway.listening() as client:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         try:
             yield Connection(reader, writer, signed(service))
@@ -58,8 +58,8 @@ class Connection:
 def error_of(answer: bytes) -> dict[str, object]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"x-correlation-id: " in head.lower()
-    found: dict[str, object] = json.loads(body)["error"]
-    return found
+    result: dict[str, object] = json.loads(body)["error"]
+    return result
 
 
 _POST = b"POST /v1/echo HTTP/1.1\r\nhost: x\r\n"
@@ -199,7 +199,7 @@ async def test_an_answer_that_nobody_reads_is_dropped_in_the_end(service: Sample
             head = signed(service)(_POST) + b"content-length: %d\r\n\r\n" % len(body)
             sending = head + body
             await asyncio.to_thread(sender.sendall, sending)
-            await until(lambda: service.calls and gateway.front.metrics.in_flight_count == 0)
+            await until(lambda: service.calls and gateway.application.metrics.in_flight_count == 0)
             open_now = _open_file_count()
             await until(lambda: _open_file_count() < open_now)
 
@@ -236,7 +236,13 @@ async def test_sigterm_drains_and_then_ends(service: SampleService) -> None:
         with listen("127.0.0.1:0") as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             serving = asyncio.ensure_future(
-                serve(gateway.front, gateway.settings, gateway.lifecycle, listener, gateway.tasks)
+                serve(
+                    gateway.application,
+                    gateway.settings,
+                    gateway.lifecycle,
+                    listener,
+                    gateway.tasks,
+                )
             )
             async with httpx.AsyncClient(
                 base_url=url, trust_env=False, timeout=20, headers=service.authority.headers()

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.endpoints import stream_forms
+from gateway.endpoints import stream_encodings as stream_forms
 from tests.gateway.sample import Gateway, SampleService, gateway_before, until
 
 _EVENTS = {"accept": "text/event-stream"}
@@ -23,13 +23,13 @@ def lines(answer: httpx.Response) -> list[Any]:
 
 def events(text: str) -> list[dict[str, str]]:
     """Server-sent events as a browser reads them, comments left out."""
-    found = []
+    result = []
     for block in text.split("\n\n"):
         pairs = (line.partition(": ")[::2] for line in block.splitlines())
         event = {name: value for name, value in pairs if name}
         if "data" in event:
-            found.append(event)
-    return found
+            result.append(event)
+    return result
 
 
 async def test_a_batch_is_told_element_by_element(client: httpx.AsyncClient) -> None:
@@ -58,10 +58,10 @@ async def test_events_have_the_position_as_their_id(client: httpx.AsyncClient) -
 
     assert answer.headers["content-type"] == "text/event-stream"
     assert answer.headers["x-accel-buffering"] == "no"
-    found = events(answer.text)
-    assert [event.get("id") for event in found] == ["1", "2", None]
-    assert json.loads(found[0]["data"]) == {"position": "1", "text": "", "json": {"n": 1}}
-    assert found[-1] == {"event": "end", "data": "{}"}
+    result = events(answer.text)
+    assert [event.get("id") for event in result] == ["1", "2", None]
+    assert json.loads(result[0]["data"]) == {"position": "1", "text": "", "json": {"n": 1}}
+    assert result[-1] == {"event": "end", "data": "{}"}
 
 
 async def test_events_of_elements_without_position_have_no_id(client: httpx.AsyncClient) -> None:
@@ -107,9 +107,9 @@ async def test_a_stream_that_fails_midway_ends_with_the_error(client: httpx.Asyn
 async def test_a_stream_arrives_while_it_goes_on(online: httpx.AsyncClient) -> None:
     async with online.stream("GET", "/v1/count?to=2&batchSize=1&hang=true") as answer:
         arriving = answer.aiter_lines()
-        found = [json.loads(await anext(arriving)) for _ in range(2)]
+        result = [json.loads(await anext(arriving)) for _ in range(2)]
 
-    assert [line["position"] for line in found] == ["1", "2"]
+    assert [line["position"] for line in result] == ["1", "2"]
 
 
 async def test_a_client_that_leaves_cancels_its_stream(
@@ -207,10 +207,10 @@ async def test_streams_that_cannot_go_on_take_no_notice_of_an_id(client: httpx.A
 async def test_a_stream_ends_with_its_token(gateway: Gateway, online: httpx.AsyncClient) -> None:
     token = gateway.service.authority.headers(exp=int(time.time()) + 2)
     async with online.stream("GET", "/v1/count?follow=true", headers=_EVENTS | token) as answer:
-        told = events("\n".join([line async for line in answer.aiter_lines()]))
+        response = events("\n".join([line async for line in answer.aiter_lines()]))
 
-    assert told[-1]["event"] == "error"
-    body = json.loads(told[-1]["data"])["error"]
+    assert response[-1]["event"] == "error"
+    body = json.loads(response[-1]["data"])["error"]
     assert (body["code"], body["details"]["reason"]) == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
     await gateway.service.cancelled.wait()
 
@@ -221,9 +221,9 @@ async def test_a_stream_ends_with_its_session(gateway: Gateway, online: httpx.As
         arriving = answer.aiter_lines()
         await anext(arriving)
         gateway.accounts.revoked.add("short")
-        told = events("\n".join([line async for line in arriving]))
+        response = events("\n".join([line async for line in arriving]))
 
-    assert json.loads(told[-1]["data"])["error"]["message"] == "the session has ended"
+    assert json.loads(response[-1]["data"])["error"]["message"] == "the session has ended"
 
 
 async def test_a_caller_has_so_many_streams_and_its_tenant_more(service: SampleService) -> None:
@@ -242,7 +242,7 @@ async def test_a_caller_has_so_many_streams_and_its_tenant_more(service: SampleS
                 await anext(lines_of_two)
                 crowded = await client.get("/v1/count?to=1", headers=third)
                 elsewhere = await client.get("/v1/count?to=1", headers=other)
-        await until(lambda: gateway.front.metrics.in_flight_count == 0)
+        await until(lambda: gateway.application.metrics.in_flight_count == 0)
         later = await client.get("/v1/count?to=1", headers=first)
 
     assert [one.status_code for one in (again, crowded, elsewhere, later)] == [429, 429, 200, 200]
@@ -254,11 +254,11 @@ async def test_equal_messages_are_made_into_text_once(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    told = stream_forms._ServerSentEvents._told
+    response = stream_forms._ServerSentEvents._told
 
     def noted(*given: Any) -> bytes:
         made.append(given)
-        return told(*given)
+        return response(*given)
 
     monkeypatch.setattr(stream_forms._ServerSentEvents, "_told", noted)
 
@@ -290,7 +290,7 @@ async def test_descriptors_are_released_when_clients_leave(
         assert _open_file_count() >= before + 50
 
     await until(lambda: _open_file_count() <= before)
-    assert gateway.front.metrics.in_flight_count == 0
+    assert gateway.application.metrics.in_flight_count == 0
 
 
 def _open_file_count() -> int:
@@ -350,7 +350,7 @@ async def test_a_client_that_never_reads_is_cut_off(service: SampleService) -> N
     query = "/v1/count?to=100000&batchSize=1&textLength=50000&hang=true"
     async with gateway_before(service, environ) as gateway, gateway.listening() as client:
         with unread(client, query):
-            await until(lambda: gateway.front.metrics.in_flight_count == 0 and service.calls)
+            await until(lambda: gateway.application.metrics.in_flight_count == 0 and service.calls)
 
             # Far from all: what nobody reads is not collected anywhere.
             assert 0 < service.yielded < 2_000

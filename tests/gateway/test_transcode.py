@@ -195,8 +195,8 @@ async def test_a_client_that_leaves_cancels_its_call(
         await online.post("/v1/echo", json={"text": "hang"}, timeout=_IMPATIENT)
 
     await gateway.service.cancelled.wait()
-    await until(lambda: gateway.front.metrics.in_flight_count == 0)
-    assert ("POST", "/v1/echo", 499) in gateway.front.metrics._requests
+    await until(lambda: gateway.application.metrics.in_flight_count == 0)
+    assert ("POST", "/v1/echo", 499) in gateway.application.metrics._requests
 
 
 async def test_a_call_ends_with_its_deadline(gateway: Gateway, client: httpx.AsyncClient) -> None:
@@ -211,4 +211,4 @@ async def test_a_call_ends_with_its_deadline(gateway: Gateway, client: httpx.Asy
 
 def fields(answer: httpx.Response) -> list[Any]:
     assert answer.status_code == 400, answer.text
-    return [found["field"] for found in answer.json()["error"]["details"]["violations"]]
+    return [result["field"] for result in answer.json()["error"]["details"]["violations"]]

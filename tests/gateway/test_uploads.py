@@ -23,8 +23,8 @@ async def test_each_line_is_answered_by_a_line_in_order(client: httpx.AsyncClien
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/x-ndjson"
-    found = [json.loads(line) for line in answer.text.splitlines()]
-    assert [one["sum"] for one in found] == ["1", "3", "6"]
+    result = [json.loads(line) for line in answer.text.splitlines()]
+    assert [one["sum"] for one in result] == ["1", "3", "6"]
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ async def test_an_answer_can_be_events(client: httpx.AsyncClient) -> None:
 
     answer = await client.post("/v1/converse", content=lines(1), headers=headers)
 
-    found = events(answer.text)
-    assert json.loads(found[0]["data"])["sum"] == "1"
-    assert found[-1]["event"] == "end"
+    result = events(answer.text)
+    assert json.loads(result[0]["data"])["sum"] == "1"
+    assert result[-1]["event"] == "end"
 
 
 async def test_what_came_before_a_bad_line_is_answered_before_it_is_refused(
@@ -158,9 +158,9 @@ async def test_a_client_that_leaves_ends_its_upload(
     async with conversation(online) as (reader, writer):
         writer.write(chunk(lines(1)))
         await reader.readuntil(b'"sum":"1"')
-        assert gateway.front.metrics.in_flight_count == 1
+        assert gateway.application.metrics.in_flight_count == 1
 
-    await until(lambda: gateway.front.metrics.in_flight_count == 0)
+    await until(lambda: gateway.application.metrics.in_flight_count == 0)
 
 
 async def test_a_client_that_does_not_read_is_not_read_from(service: SampleService) -> None:
@@ -175,7 +175,7 @@ async def test_a_client_that_does_not_read_is_not_read_from(service: SampleServi
         reader._transport.pause_reading()  # type: ignore[attr-defined] # nobody reads
         sending = asyncio.ensure_future(_send_for_ever(writer, chunk(line * 100)))
         await until(lambda: service.taken)
-        await until(lambda: gateway.front.metrics.in_flight_count == 0)
+        await until(lambda: gateway.application.metrics.in_flight_count == 0)
         sending.cancel()
 
     assert service.taken < 10_000

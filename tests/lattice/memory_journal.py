@@ -11,9 +11,9 @@ from services.lattice.errors import EventsUnavailable
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
-    Happening,
     LatticeCreated,
     LatticeDeleted,
+    LatticeEvent,
     Reading,
     Recorded,
     SomethingElse,
@@ -89,11 +89,11 @@ class MemoryJournal:
         if self.is_away:
             raise EventsUnavailable("the event store cannot be reached")
 
-    def _repeated(self, tenant: str, command_id: UUID, happening: Happening) -> datetime | None:
+    def _repeated(self, tenant: str, command_id: UUID, event: LatticeEvent) -> datetime | None:
         known = self._commands.get((tenant, command_id))
         if known is None:
             return None
-        if known[0] != _content(happening):
+        if known[0] != _content(event):
             raise StreamChanged("the command was used for something else")
         return known[1]
 
@@ -102,7 +102,7 @@ class MemoryJournal:
         tenant: str,
         command_id: UUID,
         own: LatticeCreated | LatticeDeleted,
-        summary: Happening,
+        summary: LatticeEvent,
     ) -> datetime:
         now = datetime.now(UTC)
         self._place(tenant, own.lattice_id, own, now)
@@ -110,10 +110,10 @@ class MemoryJournal:
         self._commands[tenant, command_id] = (_content(own), now)
         return now
 
-    def _place(self, tenant: str, stream: str, happening: Happening, now: datetime) -> None:
+    def _place(self, tenant: str, stream: str, event: LatticeEvent, now: datetime) -> None:
         places = self._streams[tenant, stream]
-        places.append(Recorded(revision=len(places), recorded_at=now, happening=happening))
+        places.append(Recorded(revision=len(places), recorded_at=now, event=event))
 
 
-def _content(happening: Happening) -> bytes:
-    return hashlib.sha256(repr(happening).encode()).digest()
+def _content(event: LatticeEvent) -> bytes:
+    return hashlib.sha256(repr(event).encode()).digest()

@@ -24,8 +24,8 @@ def test_without_a_directory_that_of_the_user_is_used(tmp_path: Path) -> None:
 
 
 def test_nobody_else_may_write_what_the_compiler_will_run(tmp_path: Path) -> None:
-    for wanted in (tmp_path, Path(os.devnull)):
-        chosen = configure_compiler(wanted, {})
+    for expected in (tmp_path, Path(os.devnull)):
+        chosen = configure_compiler(expected, {})
 
         assert chosen.stat().st_mode & 0o077 == 0
 

@@ -22,12 +22,12 @@ def test_a_path_keeps_every_run_and_site() -> None:
     counts = random.integers(1, 4, 500)
     sites = random.integers(0, 2**62, (500, 3))
 
-    told = convert.path_to_proto(Path(True, 2.5, 7, steps, counts, sites, 0))
+    answer = convert.path_to_proto(Path(True, 2.5, 7, steps, counts, sites, 0))
 
-    assert (told.found, told.length, told.steps) == (True, 2.5, 7)
-    assert [list(run.step) for run in told.runs] == steps.tolist()
-    assert [run.count for run in told.runs] == counts.tolist()
-    assert [list(site.coordinates) for site in told.sites] == sites.tolist()
+    assert (answer.found, answer.length, answer.steps) == (True, 2.5, 7)
+    assert [list(run.step) for run in answer.runs] == steps.tolist()
+    assert [run.count for run in answer.runs] == counts.tolist()
+    assert [list(site.coordinates) for site in answer.sites] == sites.tolist()
 
 
 def test_a_path_never_takes_more_bytes_than_told() -> None:

@@ -14,7 +14,7 @@ HUGE = (10**9, 10**9)
 
 def create(**changed: Any) -> NewLattice:
     """A creation of a 4 by 6 lattice, with some of its values changed."""
-    wanted: dict[str, Any] = {
+    requested: dict[str, Any] = {
         "shape": (4, 6),
         "dimensions": 0,
         "size": 0,
@@ -24,7 +24,7 @@ def create(**changed: Any) -> NewLattice:
         "blocked": b"",
         "request_id": "",
     }
-    return domain.new_lattice(**{**wanted, **changed})
+    return domain.new_lattice(**{**requested, **changed})
 
 
 def spec(*shape: int, blocked: bytes = b"") -> LatticeSpec:

@@ -25,7 +25,7 @@ from services.lattice.domain import (
     Region,
     Site,
 )
-from services.lattice.errors import AnswerTooLarge, ComputeBusy, PartNotTaken
+from services.lattice.errors import AnswerTooLarge, ComputeBusy, ConsumerTooSlow
 from services.lattice.geometry import Geometry
 from services.lattice.state.journal import LatticeCreated
 from tests.lattice.worlds import blocked_spec, engine_on, geometry, spec
@@ -43,27 +43,27 @@ def engine(compute: Compute) -> Engine:
     return engine_on(compute)
 
 
-def held(wanted: LatticeSpec) -> HeldLattice:
-    return HeldLattice.of(_lattice(wanted), wanted)
+def held(requested: LatticeSpec) -> HeldLattice:
+    return HeldLattice.of(_lattice(requested), requested)
 
 
-def _lattice(wanted: LatticeSpec) -> Lattice:
+def _lattice(requested: LatticeSpec) -> Lattice:
     import datetime as dt
 
-    created = LatticeCreated.of("x", wanted, vertices=0, edges=0)
+    created = LatticeCreated.of("x", requested, vertices=0, edges=0)
     return created.lattice(dt.datetime.now(dt.UTC))
 
 
-def neighbours(wanted: LatticeSpec, site: Site) -> Iterator[tuple[Site, float]]:
+def neighbours(requested: LatticeSpec, site: Site) -> Iterator[tuple[Site, float]]:
     """The plainest telling of where one step leads, and what it costs."""
-    frame = wanted.geometry
+    frame = requested.geometry
     for step in itertools.product((-1, 0, 1), repeat=len(site)):
         moves = sum(map(abs, step))
         if moves == 0 or (moves > 1 and not frame.moore):
             continue
         boxes = list(itertools.product(*({0, by} for by in step)))
         passed = [_moved(frame, site, part) for part in (boxes if frame.no_cutting else [step])]
-        if all(place is not None and not wanted.blocks(place) for place in passed):
+        if all(place is not None and not requested.blocks(place) for place in passed):
             goal = _moved(frame, site, step)
             assert goal is not None
             yield goal, math.sqrt(moves)
@@ -82,30 +82,30 @@ def site_of(frame: Geometry, index: int) -> Site:
     return tuple(int(at) for at in np.unravel_index(index, frame.shape))
 
 
-def all_distances(wanted: LatticeSpec, sources: list[Site]) -> dict[Site, float]:
+def all_distances(requested: LatticeSpec, sources: list[Site]) -> dict[Site, float]:
     """Dijkstra's algorithm as in a textbook."""
-    found: dict[Site, float] = {}
+    result: dict[Site, float] = {}
     waiting = [(0.0, source) for source in sources]
     while waiting:
         length, site = heapq.heappop(waiting)
-        if site in found:
+        if site in result:
             continue
-        found[site] = length
-        for near, cost in neighbours(wanted, site):
-            if near not in found:
+        result[site] = length
+        for near, cost in neighbours(requested, site):
+            if near not in result:
                 heapq.heappush(waiting, (length + cost, near))
-    return found
+    return result
 
 
-def walk(wanted: LatticeSpec, start: Site, path: Path) -> list[Site]:
+def walk(requested: LatticeSpec, start: Site, path: Path) -> list[Site]:
     """Take every step of a path's runs, and see that each is a step of the lattice."""
     sites = [start]
     for step, count in zip(path.run_steps.tolist(), path.run_counts.tolist(), strict=True):
         assert count >= 1
         for _ in range(count):
-            near = _moved(wanted.geometry, sites[-1], tuple(step))
+            near = _moved(requested.geometry, sites[-1], tuple(step))
             assert near is not None
-            assert near in dict(neighbours(wanted, sites[-1]))
+            assert near in dict(neighbours(requested, sites[-1]))
             sites.append(near)
     return sites
 
@@ -122,8 +122,8 @@ def worlds(draw: st.DrawFn) -> tuple[LatticeSpec, Site, Site]:
     )
     ends = draw(st.lists(st.integers(0, frame.sites - 1), min_size=2, max_size=2))
     share = draw(st.sampled_from([0.0, 0.1, 0.3, 0.5]))
-    wanted = blocked_spec(frame, share, draw(st.integers(0, 1000)), free=ends)
-    return wanted, site_of(frame, ends[0]), site_of(frame, ends[1])
+    requested = blocked_spec(frame, share, draw(st.integers(0, 1000)), free=ends)
+    return requested, site_of(frame, ends[0]), site_of(frame, ends[1])
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -131,18 +131,18 @@ def worlds(draw: st.DrawFn) -> tuple[LatticeSpec, Site, Site]:
 async def test_a_path_leads_from_start_to_goal_over_free_sites_at_the_least_length(
     world: tuple[LatticeSpec, Site, Site], listed_max: int
 ) -> None:
-    wanted, start, goal = world
+    requested, start, goal = world
     compute = Compute(threads=1, bytes_max=1 << 30, waiting_max=10)
 
     answer = await engine_on(compute).find_path(
-        held(wanted), PathQuery(start=start, goal=goal), listed_max
+        held(requested), PathQuery(start=start, goal=goal), listed_max
     )
 
-    path, least = answer.path, all_distances(wanted, [start]).get(goal)
+    path, least = answer.path, all_distances(requested, [start]).get(goal)
     await compute.close()
     assert path.found == (least is not None)
     if least is not None:
-        sites = walk(wanted, start, path)
+        sites = walk(requested, start, path)
         assert (sites[-1], len(sites) - 1) == (goal, path.steps)
         assert path.length == pytest.approx(least, rel=1e-12)
         assert [tuple(site) for site in path.sites.tolist()] == sites[:listed_max]
@@ -153,20 +153,20 @@ async def test_a_path_leads_from_start_to_goal_over_free_sites_at_the_least_leng
 async def test_distances_are_those_of_the_plainest_search(
     world: tuple[LatticeSpec, Site, Site],
 ) -> None:
-    wanted, *sources = world
-    frame = wanted.geometry
+    requested, *sources = world
+    frame = requested.geometry
     compute = Compute(threads=1, bytes_max=1 << 30, waiting_max=10)
     query = DistanceQuery(
         sources=tuple(sources), region=Region(origin=(0,) * len(frame.shape), shape=frame.shape)
     )
 
-    parts = [part async for part in engine_on(compute).distances(held(wanted), query)]
+    parts = [part async for part in engine_on(compute).distances(held(requested), query)]
 
-    told = np.concatenate([part.distances for part in parts])
-    least = all_distances(wanted, sources)
+    response = np.concatenate([part.distances for part in parts])
+    least = all_distances(requested, sources)
     await compute.close()
     expected = [least.get(site_of(frame, index), -1.0) for index in range(frame.sites)]
-    np.testing.assert_allclose(told, expected, rtol=1e-12)
+    np.testing.assert_allclose(response, expected, rtol=1e-12)
 
 
 async def test_a_path_over_a_quintillion_sites_is_found_in_closed_form(engine: Engine) -> None:
@@ -207,17 +207,17 @@ async def test_that_there_is_no_path_is_an_answer(engine: Engine) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3])
 async def test_a_batch_is_answered_whole_and_in_order(engine: Engine, share: float) -> None:
     frame = geometry(40, 40)
-    wanted = blocked_spec(frame, share, seed=3, free=range(40))
+    requested = blocked_spec(frame, share, seed=3, free=range(40))
     queries = [PathQuery(start=(0, n % 40), goal=(0, 39 - n % 40)) for n in range(1_000)]
 
-    answered = [part async for part in engine.find_paths(held(wanted), queries, 3)]
+    answered = [part async for part in engine.find_paths(held(requested), queries, 3)]
 
     paths = [path for part in answered for path in part.paths]
     firsts = np.cumsum([0, *(len(part.paths) for part in answered)])[:-1]
     assert [part.first_query for part in answered] == firsts.tolist()
     assert len(paths) == 1_000
     for query, path in zip(queries, paths, strict=True):
-        assert walk(wanted, query.start, path)[-1] == query.goal
+        assert walk(requested, query.start, path)[-1] == query.goal
 
 
 async def test_a_batch_with_long_answers_comes_in_parts_of_bounded_size(engine: Engine) -> None:
@@ -254,10 +254,10 @@ async def test_an_answer_that_no_message_can_hold_is_refused(compute: Compute) -
 
 
 async def test_what_is_told_of_a_search_is_what_it_took(engine: Engine) -> None:
-    wanted = blocked_spec(geometry(50, 50), 0.2, seed=1, free=[0, 2_499])
+    requested = blocked_spec(geometry(50, 50), 0.2, seed=1, free=[0, 2_499])
     query = PathQuery(start=(0, 0), goal=(49, 49))
 
-    computation = (await engine.find_path(held(wanted), query, 0)).computation
+    computation = (await engine.find_path(held(requested), query, 0)).computation
 
     assert computation.method == Method.A_STAR
     assert computation.exact
@@ -267,10 +267,10 @@ async def test_what_is_told_of_a_search_is_what_it_took(engine: Engine) -> None:
 
 
 async def test_the_whole_computation_of_distances_is_told_first(engine: Engine) -> None:
-    wanted = blocked_spec(geometry(300, 300), 0.3, seed=2, free=[0])
+    requested = blocked_spec(geometry(300, 300), 0.3, seed=2, free=[0])
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(300, 300)))
 
-    parts = [part async for part in engine.distances(held(wanted), query)]
+    parts = [part async for part in engine.distances(held(requested), query)]
 
     assert [part.first_index for part in parts] == [0, 65_536]
     assert parts[0].computation is not None
@@ -279,13 +279,13 @@ async def test_the_whole_computation_of_distances_is_told_first(engine: Engine) 
 
 
 async def test_distances_of_targets_come_in_the_order_asked(engine: Engine) -> None:
-    wanted = blocked_spec(geometry(20, 20), 0.3, seed=2, free=[0])
+    requested = blocked_spec(geometry(20, 20), 0.3, seed=2, free=[0])
     targets = tuple((r, c) for c in range(20) for r in range(19, -1, -1))
     query = DistanceQuery(sources=((0, 0),), targets=targets)
 
-    (part,) = [part async for part in engine.distances(held(wanted), query)]
+    (part,) = [part async for part in engine.distances(held(requested), query)]
 
-    least = all_distances(wanted, [(0, 0)])
+    least = all_distances(requested, [(0, 0)])
     assert part.distances.tolist() == [least.get(target, -1.0) for target in targets]
 
 
@@ -298,9 +298,9 @@ async def test_distances_on_a_huge_free_lattice_never_take_more_than_a_part(
 
     parts = [part async for part in engine.distances(huge, query)]
 
-    told = np.concatenate([part.distances for part in parts])
+    response = np.concatenate([part.distances for part in parts])
     assert max(len(part.distances) for part in parts) == 65_536
-    assert told.tolist() == [2 * 10**8 + r + c for r in range(1_000) for c in range(1_000)]
+    assert response.tolist() == [2 * 10**8 + r + c for r in range(1_000) for c in range(1_000)]
     assert all(part.computation is not None for part in parts)
 
 
@@ -348,10 +348,10 @@ async def test_the_loop_goes_on_while_kernels_search(engine: Engine) -> None:
 
 
 async def test_a_batch_that_is_not_read_on_holds_nothing(compute: Compute, engine: Engine) -> None:
-    wanted = held(blocked_spec(geometry(500, 500), 0.1, seed=1, free=[0, 249_999]))
+    requested = held(blocked_spec(geometry(500, 500), 0.1, seed=1, free=[0, 249_999]))
     queries = [PathQuery(start=(0, 0), goal=(499, 499))] * 1_000
 
-    answers = engine.find_paths(wanted, queries, 100)
+    answers = engine.find_paths(requested, queries, 100)
     await anext(answers)
     await asyncio.sleep(0.05)
 
@@ -369,10 +369,10 @@ async def linger(parts: AsyncGenerator[object]) -> None:
 async def test_distances_that_are_not_read_on_hold_no_more_than_what_is_left(
     compute: Compute, engine: Engine
 ) -> None:
-    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
 
-    async with aclosing(engine.distances(wanted, query)) as parts:
+    async with aclosing(engine.distances(requested, query)) as parts:
         left = [compute.bytes.lent async for _ in parts]
 
     assert left == [3 * 65_536 * 4, 2 * 65_536 * 4, 65_536 * 4, 0]
@@ -381,10 +381,10 @@ async def test_distances_that_are_not_read_on_hold_no_more_than_what_is_left(
 async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
     compute: Compute, engine: Engine
 ) -> None:
-    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     query = DistanceQuery(sources=((0, 0),), targets=((5, 5),))
 
-    async with aclosing(engine.distances(wanted, query)) as parts:
+    async with aclosing(engine.distances(requested, query)) as parts:
         await anext(parts)
 
         assert compute.bytes.lent == 0
@@ -393,15 +393,15 @@ async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
 async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> None:
     compute = Compute(threads=1, bytes_max=1, waiting_max=10)
     engine = engine_on(compute, part_timeout_s=0.1)
-    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
-    stopped = asyncio.create_task(linger(engine.distances(wanted, query)))
+    stopped = asyncio.create_task(linger(engine.distances(requested, query)))
 
     async with asyncio.timeout(10):
-        parts = [part async for part in engine.distances(wanted, query)]
+        parts = [part async for part in engine.distances(requested, query)]
 
     assert len(parts) == 4
-    with pytest.raises(PartNotTaken):
+    with pytest.raises(ConsumerTooSlow):
         await stopped
     assert compute.bytes.lent == 0
     await compute.close()
@@ -411,13 +411,13 @@ async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> 
 async def test_a_bitmap_is_told_whole_in_pieces(
     compute: Compute, engine: Engine, sites: int
 ) -> None:
-    wanted = held(blocked_spec(geometry(sites), 1.0, seed=1))
+    requested = held(blocked_spec(geometry(sites), 1.0, seed=1))
 
-    async with aclosing(engine.blocked(wanted)) as pieces:
-        told = [piece async for piece in pieces]
+    async with aclosing(engine.blocked(requested)) as pieces:
+        response = [piece async for piece in pieces]
 
-    assert b"".join(told) == wanted.spec.blocked
-    assert all(0 < len(piece) <= 65_536 for piece in told)
+    assert b"".join(response) == requested.spec.blocked
+    assert all(0 < len(piece) <= 65_536 for piece in response)
     assert compute.bytes.lent == 0
 
 
@@ -428,15 +428,15 @@ async def test_where_no_site_is_blocked_one_empty_piece_is_told(engine: Engine) 
 async def test_bitmaps_being_read_hold_no_more_than_calls_may_compute_in() -> None:
     compute = Compute(threads=1, bytes_max=2_000, waiting_max=10)
     engine = engine_on(compute)
-    wanted = held(blocked_spec(geometry(8 * 1_000), 0.5, seed=1))
-    readers = [engine.blocked(wanted) for _ in range(2)]
+    requested = held(blocked_spec(geometry(8 * 1_000), 0.5, seed=1))
+    readers = [engine.blocked(requested) for _ in range(2)]
     await anext(readers[0])
     second = asyncio.ensure_future(anext(readers[1]))
     await asyncio.sleep(0.01)
 
     assert not second.done()
     await readers[0].aclose()
-    assert await second == wanted.spec.blocked
+    assert await second == requested.spec.blocked
     await readers[1].aclose()
     await compute.close()
 
@@ -444,16 +444,16 @@ async def test_bitmaps_being_read_hold_no_more_than_calls_may_compute_in() -> No
 @pytest.mark.parametrize("share", [0.0, 0.1])
 async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share: float) -> None:
     engine = engine_on(compute, part_timeout_s=0.05)
-    wanted = held(blocked_spec(geometry(512, 512), share, seed=1, free=[0]))
+    requested = held(blocked_spec(geometry(512, 512), share, seed=1, free=[0]))
     region = Region(origin=(0, 0), shape=(512, 512))
     batch = [PathQuery(start=(0, 0), goal=(0, 0))] * 10
 
     for parts in (
-        engine.find_paths(wanted, batch, 0),
-        engine.distances(wanted, DistanceQuery(sources=((0, 0),), region=region)),
-        engine.blocked(wanted),
+        engine.find_paths(requested, batch, 0),
+        engine.distances(requested, DistanceQuery(sources=((0, 0),), region=region)),
+        engine.blocked(requested),
     ):
-        with pytest.raises(PartNotTaken):
+        with pytest.raises(ConsumerTooSlow):
             await linger(parts)
 
     task = asyncio.current_task()
@@ -462,10 +462,10 @@ async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share
 
 
 async def test_a_reader_that_is_cancelled_is_cancelled(compute: Compute, engine: Engine) -> None:
-    wanted = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
+    requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     region = Region(origin=(0, 0), shape=(512, 512))
     query = DistanceQuery(sources=((0, 0),), region=region)
-    reader = asyncio.create_task(linger(engine.distances(wanted, query)))
+    reader = asyncio.create_task(linger(engine.distances(requested, query)))
     while not compute.bytes.lent or compute.running:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.001)
 
@@ -500,14 +500,14 @@ async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() 
 async def test_a_call_beyond_what_waits_is_refused() -> None:
     compute = Compute(threads=1, bytes_max=2 << 30, waiting_max=0)
     engine = engine_on(compute)
-    wanted = maze()
+    requested = maze()
     query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
-    task = asyncio.create_task(engine.find_path(wanted, query, 0))
+    task = asyncio.create_task(engine.find_path(requested, query, 0))
     await asyncio.sleep(0.3)
     assert compute.running == 1
 
     with pytest.raises(ComputeBusy):
-        await engine.find_path(wanted, query, 0)
+        await engine.find_path(requested, query, 0)
 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

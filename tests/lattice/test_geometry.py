@@ -52,9 +52,9 @@ def test_distances_are_those_that_a_search_finds(
     lattice = geometry(axes, moore)
     start = data.draw(st.tuples(*(st.integers(0, length - 1) for length in lattice.shape)))
 
-    found = plain(lattice).distances([start])
+    result = plain(lattice).distances([start])
 
-    for goal, length in found.items():
+    for goal, length in result.items():
         assert lattice.path(start, goal).length == pytest.approx(length, rel=1e-12)
 
 

@@ -71,15 +71,15 @@ def _on_events(channel: grpc.aio.Channel) -> World:
     return World(EventsJournal(channel, lambda: 10), append_something_else)
 
 
-def creation(wanted: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:
-    free = wanted.geometry
+def creation(expected: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:
+    free = expected.geometry
     return LatticeCreated.of(
-        str(lattice_id or uuid4()), wanted, vertices=free.sites, edges=free.edges
+        str(lattice_id or uuid4()), expected, vertices=free.sites, edges=free.edges
     )
 
 
-async def create(journal: Journal, tenant: str, wanted: LatticeSpec | None = None) -> str:
-    created = creation(wanted or spec(3))
+async def create(journal: Journal, tenant: str, expected: LatticeSpec | None = None) -> str:
+    created = creation(expected or spec(3))
     await journal.append_created(tenant, created, UUID(created.lattice_id))
     return created.lattice_id
 
@@ -102,14 +102,14 @@ async def whole_catalogue(
     ids=["huge", "one site", "mixed", "blocked"],
 )
 async def test_a_creation_is_read_as_it_was_written(
-    journal: Journal, tenant: str, wanted: LatticeSpec
+    journal: Journal, tenant: str, expected: LatticeSpec
 ) -> None:
-    created = creation(wanted)
+    created = creation(expected)
 
     appended = await journal.append_created(tenant, created, uuid4())
     reading = await journal.read(tenant, created.lattice_id)
 
-    assert [recorded.happening for recorded in reading.recorded] == [created]
+    assert [recorded.event for recorded in reading.recorded] == [created]
     assert reading.recorded[0].recorded_at == appended.recorded_at
     assert reading.revision == appended.revision
 
@@ -122,7 +122,7 @@ async def test_the_largest_bitmap_is_read_as_it_was_written(journal: Journal, te
     appended = await journal.append_created(tenant, created, uuid4())
     reading = await journal.read(tenant, created.lattice_id)
 
-    assert [recorded.happening for recorded in reading.recorded] == [created]
+    assert [recorded.event for recorded in reading.recorded] == [created]
     assert reading.revision == appended.revision
 
 
@@ -134,7 +134,7 @@ async def test_the_catalogue_has_every_creation_without_its_bitmap(
     appended = await journal.append_created(tenant, created, uuid4())
 
     (recorded,) = await whole_catalogue(journal, tenant)
-    assert recorded.happening == replace(created, blocked=b"")
+    assert recorded.event == replace(created, blocked=b"")
     assert (recorded.revision, recorded.recorded_at) == (0, appended.recorded_at)
 
 
@@ -173,8 +173,8 @@ async def test_a_deletion_is_read_in_both_streams(journal: Journal, tenant: str)
     await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=uuid4())
 
     deleted = LatticeDeleted(lattice_id=lattice_id)
-    assert (await journal.read(tenant, lattice_id)).recorded[-1].happening == deleted
-    assert (await whole_catalogue(journal, tenant))[-1].happening == deleted
+    assert (await journal.read(tenant, lattice_id)).recorded[-1].event == deleted
+    assert (await whole_catalogue(journal, tenant))[-1].event == deleted
 
 
 @pytest.mark.parametrize("revision", [1, 7])
@@ -210,7 +210,7 @@ async def test_only_what_came_after_a_revision_is_read(journal: Journal, tenant:
     (recorded,) = (await journal.read(tenant, lattice_id, after_revision=0)).recorded
     nothing = await journal.read(tenant, lattice_id, after_revision=1)
 
-    assert isinstance(recorded.happening, LatticeDeleted)
+    assert isinstance(recorded.event, LatticeDeleted)
     assert (nothing.revision, len(nothing.recorded)) == (1, 0)
 
 
@@ -227,8 +227,8 @@ async def test_the_catalogue_is_read_on_from_where_it_was_left(
 
     tail = await whole_catalogue(journal, tenant, after_revision=2)
 
-    told = [recorded.happening for recorded in tail]
-    assert [one.lattice_id for one in told if isinstance(one, LatticeCreated)] == ids[3:]
+    answer = [recorded.event for recorded in tail]
+    assert [one.lattice_id for one in answer if isinstance(one, LatticeCreated)] == ids[3:]
     assert [recorded.revision for recorded in tail] == [3, 4]
 
 
@@ -240,7 +240,7 @@ async def test_what_a_newer_version_wrote_is_told_as_something_else(
     await world.append_something_else(tenant, lattice_id)
 
     reading = await world.journal.read(tenant, lattice_id)
-    assert reading.recorded[-1].happening == SomethingElse(event_type="lattice.painted")
+    assert reading.recorded[-1].event == SomethingElse(event_type="lattice.painted")
     assert reading.revision == 1
 
 

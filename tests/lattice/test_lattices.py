@@ -50,15 +50,15 @@ def lattices(journal: MemoryJournal, engine: Engine) -> Lattices:
 
 async def every_id(lattices: Lattices, page_size: int) -> list[str]:
     """All ids that a list tells, page after page."""
-    found: list[str] = []
+    result: list[str] = []
     token = ""
     while True:
         page = await lattices.page(TENANT, page_size, token)
         assert len(page.listed) <= page_size
-        found += [listed.lattice.lattice_id for listed in page.listed]
+        result += [listed.lattice.lattice_id for listed in page.listed]
         token = page.next_page_token
         if not token:
-            return found
+            return result
 
 
 async def create_many(lattices: Lattices, count: int) -> list[str]:
@@ -83,11 +83,11 @@ async def test_what_a_sparse_graph_and_a_matrix_would_take_is_told(lattices: Lat
 
 
 async def test_blocked_sites_are_neither_vertices_nor_joined(lattices: Lattices) -> None:
-    wanted = blocked_spec(geometry(20, 30), share=0.3, seed=1)
+    expected = blocked_spec(geometry(20, 30), share=0.3, seed=1)
 
-    held = await lattices.create(TENANT, new(wanted), UNBOUNDED)
+    held = await lattices.create(TENANT, new(expected), UNBOUNDED)
 
-    free = {(r, c) for r in range(20) for c in range(30) if not wanted.blocks((r, c))}
+    free = {(r, c) for r in range(20) for c in range(30) if not expected.blocks((r, c))}
     joined = sum(((r + 1, c) in free) + ((r, c + 1) in free) for r, c in free)
     assert (held.lattice.vertices, held.lattice.edges) == (len(free), joined)
     assert held.lattice.blocked_sites == 600 - len(free)
@@ -96,12 +96,12 @@ async def test_blocked_sites_are_neither_vertices_nor_joined(lattices: Lattices)
 async def test_another_process_answers_the_same_lattice(
     lattices: Lattices, journal: MemoryJournal, engine: Engine
 ) -> None:
-    wanted = blocked_spec(geometry(17, 9), share=0.4, seed=2)
-    created = await lattices.create(TENANT, new(wanted), UNBOUNDED)
+    expected = blocked_spec(geometry(17, 9), share=0.4, seed=2)
+    created = await lattices.create(TENANT, new(expected), UNBOUNDED)
 
-    found = await lattices_on(journal, engine).open(TENANT, created.lattice.lattice_id)
+    result = await lattices_on(journal, engine).open(TENANT, created.lattice.lattice_id)
 
-    assert (found.lattice, found.spec) == (created.lattice, created.spec)
+    assert (result.lattice, result.spec) == (created.lattice, created.spec)
 
 
 async def test_a_lattice_belongs_to_its_tenant_alone(lattices: Lattices) -> None:
@@ -184,10 +184,10 @@ async def test_what_a_newer_version_wrote_does_not_hide_a_lattice(
 
 async def test_the_same_request_creates_one_lattice(journal: MemoryJournal, engine: Engine) -> None:
     replicas = [lattices_on(journal, engine) for _ in range(4)]
-    wanted = NewLattice(spec=blocked_spec(geometry(9, 9), 0.3, seed=3), request_id=uuid4())
+    expected = NewLattice(spec=blocked_spec(geometry(9, 9), 0.3, seed=3), request_id=uuid4())
 
     created = await asyncio.gather(
-        *(replica.create(TENANT, wanted, UNBOUNDED) for replica in replicas for _ in range(5))
+        *(replica.create(TENANT, expected, UNBOUNDED) for replica in replicas for _ in range(5))
     )
 
     assert len({one.lattice.lattice_id for one in created}) == 1
@@ -213,11 +213,11 @@ async def test_a_request_id_is_refused_for_another_lattice(
 async def test_a_repeated_request_does_not_bring_a_deleted_lattice_back(
     lattices: Lattices,
 ) -> None:
-    wanted = NewLattice(spec=spec(4, 3), request_id=uuid4())
-    first = await lattices.create(TENANT, wanted, UNBOUNDED)
+    expected = NewLattice(spec=spec(4, 3), request_id=uuid4())
+    first = await lattices.create(TENANT, expected, UNBOUNDED)
     await lattices.delete(TENANT, first.lattice.lattice_id)
 
-    again = await lattices.create(TENANT, wanted, UNBOUNDED)
+    again = await lattices.create(TENANT, expected, UNBOUNDED)
 
     assert again.lattice == first.lattice
     with pytest.raises(LatticeNotFound):
@@ -225,9 +225,9 @@ async def test_a_repeated_request_does_not_bring_a_deleted_lattice_back(
 
 
 async def test_two_tenants_may_use_the_same_request_id(lattices: Lattices) -> None:
-    wanted = NewLattice(spec=spec(4, 3), request_id=uuid4())
+    expected = NewLattice(spec=spec(4, 3), request_id=uuid4())
 
-    ids = {(await lattices.create(t, wanted, UNBOUNDED)).lattice.lattice_id for t in ("a", "b")}
+    ids = {(await lattices.create(t, expected, UNBOUNDED)).lattice.lattice_id for t in ("a", "b")}
 
     assert len(ids) == 2
 
@@ -342,11 +342,11 @@ async def test_paging_misses_and_repeats_nothing_while_lattices_come_and_go(
 ) -> None:
     lattices = lattices_on(journal, engine, catalogue_bytes=catalogue_bytes)
     ids = await create_many(lattices, 20)
-    found: list[str] = []
+    result: list[str] = []
     token = ""
     for n in range(20):
         page = await lattices.page(TENANT, 2, token)
-        found += [listed.lattice.lattice_id for listed in page.listed]
+        result += [listed.lattice.lattice_id for listed in page.listed]
         token = page.next_page_token
         if not token:
             break
@@ -354,8 +354,8 @@ async def test_paging_misses_and_repeats_nothing_while_lattices_come_and_go(
         await create_many(lattices, 1)
 
     gone = set(ids[: n + 1])
-    assert len(found) == len(set(found))
-    assert [one for one in found if one in ids and one not in gone] == [
+    assert len(result) == len(set(result))
+    assert [one for one in result if one in ids and one not in gone] == [
         one for one in ids if one not in gone
     ]
 

@@ -11,7 +11,7 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import HeldLattice
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
-from services.lattice.state.catalogue import _Shelf
+from services.lattice.state.catalogue import _CatalogueIndex
 from services.lattice.state.journal import LatticeCreated, Recorded
 from services.lattice.state.lattices import Lattices
 from tests.lattice.memory_journal import MemoryJournal
@@ -47,16 +47,16 @@ def created(n: int, axes: int, blocked: bytes = b"") -> LatticeCreated:
     """A creation whose every part is its own, as when it was read."""
     shape = (1_000 + n, *([3] * (axes - 1)))
     frame = Geometry(shape, tuple([False] * axes), moore=False, no_cutting=True)
-    wanted = LatticeSpec(geometry=frame, blocked=blocked)
-    return LatticeCreated.of(f"{n:036}", wanted, vertices=10**10 + n, edges=10**20 + n)
+    expected = LatticeSpec(geometry=frame, blocked=blocked)
+    return LatticeCreated.of(f"{n:036}", expected, vertices=10**10 + n, edges=10**20 + n)
 
 
 def held(n: int, axes: int, *, free: bool) -> HeldLattice:
     frame = created(n, axes).geometry
     blocked = b"" if free else bytes(frame.sites // 8) + b"\1"
     made = created(n, axes, blocked[: (frame.sites + 7) // 8])
-    wanted = LatticeSpec(geometry=made.geometry, blocked=made.blocked)
-    return HeldLattice.of(made.lattice(dt.datetime.now(dt.UTC)), wanted)
+    expected = LatticeSpec(geometry=made.geometry, blocked=made.blocked)
+    return HeldLattice.of(made.lattice(dt.datetime.now(dt.UTC)), expected)
 
 
 @pytest.mark.parametrize("axes", [1, 3, 6])
@@ -66,17 +66,17 @@ async def test_a_lattice_takes_the_bytes_that_are_told(
 ) -> None:
     taken = bytes_taken(lambda n: lattices._keep((TENANT, f"{n:036}"), held(n, axes, free=free), 0))
 
-    told = lattices.cache.bytes_held / (COUNT + 1)
-    assert told == pytest.approx(taken, rel=0.25)
+    answer = lattices.cache.bytes_held / (COUNT + 1)
+    assert answer == pytest.approx(taken, rel=0.25)
 
 
 @pytest.mark.parametrize("axes", [1, 3, 10])
 def test_a_line_of_a_catalogue_takes_the_bytes_that_are_told(axes: int) -> None:
-    shelf = _Shelf()
+    shelf = _CatalogueIndex()
 
     def put(n: int) -> None:
         now = dt.datetime.now(dt.UTC)
-        shelf.add([Recorded(revision=n, recorded_at=now, happening=created(n, axes))])
+        shelf.add([Recorded(revision=n, recorded_at=now, event=created(n, axes))])
 
     taken = bytes_taken(put)
 

@@ -42,9 +42,9 @@ def lattices(journal: MemoryJournal, engine: Engine) -> Lattices:
     return lattices_on(journal, engine)
 
 
-async def refused(lattices: Lattices, wanted: NewLattice, allowed: PlanLimits) -> PlanLimit:
+async def refused(lattices: Lattices, expected: NewLattice, allowed: PlanLimits) -> PlanLimit:
     with pytest.raises(PlanLimit) as refusal:
-        await lattices.create(TENANT, wanted, allowed)
+        await lattices.create(TENANT, expected, allowed)
     return refusal.value
 
 
@@ -61,8 +61,8 @@ async def test_a_lattice_beyond_the_plan_is_refused_by_the_limit(
 ) -> None:
     refusal = await refused(lattices, new(spec(2, 11, 3)), allowed)
 
-    told = {"limit": limit, "maximum": maximum, "asked": asked, "plan": "small"}
-    assert refusal.metadata == told
+    answer = {"limit": limit, "maximum": maximum, "asked": asked, "plan": "small"}
+    assert refusal.metadata == answer
     assert (await lattices.page(TENANT, 10, "")).total_count == 0
 
 
@@ -105,13 +105,13 @@ async def test_deleting_a_lattice_makes_room_for_one(lattices: Lattices) -> None
 async def test_a_repeated_request_answers_its_lattice_whatever_the_plan_allows_by_now(
     lattices: Lattices, allowed: PlanLimits
 ) -> None:
-    wanted = NewLattice(spec=spec(3, 4), request_id=uuid4())
-    first = await lattices.create(TENANT, wanted, UNBOUNDED)
+    expected = NewLattice(spec=spec(3, 4), request_id=uuid4())
+    first = await lattices.create(TENANT, expected, UNBOUNDED)
     await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
 
-    assert (await lattices.create(TENANT, wanted, allowed)).lattice == first.lattice
+    assert (await lattices.create(TENANT, expected, allowed)).lattice == first.lattice
     await refused(lattices, NewLattice(spec=spec(3, 4), request_id=uuid4()), allowed)
-    other = NewLattice(spec=spec(4, 3), request_id=wanted.request_id)
+    other = NewLattice(spec=spec(4, 3), request_id=expected.request_id)
     with pytest.raises(RequestIdReused):
         await lattices.create(TENANT, other, allowed)
 
@@ -214,10 +214,10 @@ async def test_one_request_repeated_at_once_takes_one_place(
     any_journal: Journal, engine: Engine, tenant: str
 ) -> None:
     replicas = [lattices_on(any_journal, engine) for _ in range(2)]
-    wanted = NewLattice(spec=spec(3), request_id=uuid4())
+    expected = NewLattice(spec=spec(3), request_id=uuid4())
 
     created = await asyncio.gather(
-        *(replicas[n % 2].create(tenant, wanted, plan(lattices=1)) for n in range(20))
+        *(replicas[n % 2].create(tenant, expected, plan(lattices=1)) for n in range(20))
     )
 
     assert len({one.lattice.lattice_id for one in created}) == 1

@@ -199,9 +199,9 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
     tenant: str,
     share: float,
 ) -> None:
-    wanted = blocked_spec(geometry(9, 9), share, seed=3)
+    expected = blocked_spec(geometry(9, 9), share, seed=3)
     lattice_id = (
-        await lattices.create(tenant, NewLattice(spec=wanted), UNBOUNDED)
+        await lattices.create(tenant, NewLattice(spec=expected), UNBOUNDED)
     ).lattice.lattice_id
     stream = f"lattice-{lattice_id}"
     part = events.Event(id=str(uuid4()), stream=stream, type="lattice.blocked", binary=b"\1\2")
@@ -209,7 +209,7 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
 
     fresh = lattices_on(EventsJournal(events_channel, lambda: 10), lattices._engine)
 
-    assert (await fresh.open(tenant, lattice_id)).spec == wanted
+    assert (await fresh.open(tenant, lattice_id)).spec == expected
 
 
 async def test_a_creation_where_a_stranger_wrote_before_is_refused(

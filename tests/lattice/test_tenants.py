@@ -147,8 +147,8 @@ async def test_a_lattice_beyond_the_plan_is_refused_and_says_why(
     error = await refusal(free.create(shape=shape))
 
     assert (error.code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "PLAN_LIMIT")
-    told = {"limit": limit, "maximum": maximum, "asked": asked, "plan": "small"}
-    assert error.metadata == told
+    answer = {"limit": limit, "maximum": maximum, "asked": asked, "plan": "small"}
+    assert error.metadata == answer
     assert error.retry_after_s is None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.engine import Engine
-from services.lattice.computing.searches import Searches
+from services.lattice.computing.search_pool import SearchPool
 from services.lattice.domain import Computation, LatticeSpec, NewLattice
 from services.lattice.geometry import Geometry
 from services.lattice.state.journal import Journal
@@ -29,7 +29,7 @@ def engine_on(
 ) -> Engine:
     return Engine(
         compute,
-        Searches(64 * _MIB),
+        SearchPool(64 * _MIB),
         NobodyCounts(),
         answer_bytes_max=answer_bytes_max,
         part_timeout_s=part_timeout_s,
@@ -71,8 +71,8 @@ def blocked_spec(frame: Geometry, share: float, seed: int, free: Sequence[int] =
     return LatticeSpec(geometry=frame, blocked=bitmap)
 
 
-def new(wanted: LatticeSpec) -> NewLattice:
-    return NewLattice(spec=wanted)
+def new(expected: LatticeSpec) -> NewLattice:
+    return NewLattice(spec=expected)
 
 
 def plan(*, lattices: int = 0, axes: int = 0, extent: int = 0) -> PlanLimits:

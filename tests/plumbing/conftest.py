@@ -31,8 +31,8 @@ class Log:
         return self.path.read_text()
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in self.text().splitlines()]
-        return [line for line in found if event is None or line["event"] == event]
+        result = [json.loads(line) for line in self.text().splitlines()]
+        return [line for line in result if event is None or line["event"] == event]
 
 
 MakeSettings = Callable[..., ServerSettings]

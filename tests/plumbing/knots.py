@@ -140,8 +140,8 @@ class Answer:
 
     @property
     def correlation_id(self) -> str | bytes | None:
-        found = self.trailing.get("x-correlation-id")
-        return self.initial.get("x-correlation-id", found)
+        result = self.trailing.get("x-correlation-id")
+        return self.initial.get("x-correlation-id", result)
 
 
 class KnotClient:
@@ -182,11 +182,11 @@ class KnotClient:
     async def ask(self, kind: str, *values: str, **options: Any) -> Answer:
         call = self.start(kind, *values, **options)
         if kind in {"ServerStream", "BidiStream"}:
-            found = [message.value async for message in call]
+            result = [message.value async for message in call]
         else:
-            found = [(await call).value]
+            result = [(await call).value]
         initial = await call.initial_metadata()
-        return Answer(found, dict(initial), dict(await call.trailing_metadata()))
+        return Answer(result, dict(initial), dict(await call.trailing_metadata()))
 
 
 async def _each(messages: list[bytes]) -> AsyncIterator[bytes]:

@@ -185,11 +185,11 @@ async def test_the_database_itself_keeps_the_bounds(database_url: str) -> None:
 
 async def test_the_database_asks_whether_a_silent_client_is_still_there(pool: Pool) -> None:
     # What it was told; what is in force on a Unix socket is always 0.
-    told = await pool.fetch(
+    answer = await pool.fetch(
         "SELECT reset_val FROM pg_settings WHERE name LIKE 'tcp_keepalives_%' ORDER BY name"
     )
 
-    assert [row["reset_val"] for row in told] == ["3", "5", "2"]
+    assert [row["reset_val"] for row in answer] == ["3", "5", "2"]
 
 
 async def test_waiting_for_a_database_ends(tmp_path: Path) -> None:

@@ -90,16 +90,16 @@ def test_a_services_own_details_are_added() -> None:
 
 
 def test_a_status_fits_into_trailers_however_much_is_wrong() -> None:
-    found = [FieldViolation(f"events[{n}].{'x' * 900}", "y" * 900) for n in range(5_000)]
+    result = [FieldViolation(f"events[{n}].{'x' * 900}", "y" * 900) for n in range(5_000)]
 
-    status = to_status(InvalidInput("z" * 10_000, found, large="w" * 10_000), "a.girih")
+    status = to_status(InvalidInput("z" * 10_000, result, large="w" * 10_000), "a.girih")
 
     assert status.trailing_metadata is not None
     ((_, packed),) = status.trailing_metadata
     assert len(packed) * 4 / 3 + len(status.details) < TRAILERS_BYTES_MAX
-    told = from_rpc_error(received(status)).violations
-    assert told[0].field.startswith("events[0].")
-    assert told[-1].description == f"{5_000 - len(told) + 1} more fields are not valid"
+    answer = from_rpc_error(received(status)).violations
+    assert answer[0].field.startswith("events[0].")
+    assert answer[-1].description == f"{5_000 - len(answer) + 1} more fields are not valid"
 
 
 @pytest.mark.parametrize("message", ["two\nlines", "nul \x00", "é ü 結び目", "x" * 5_000], ids=repr)

@@ -80,7 +80,7 @@ async def test_list_tells_every_service(served: Served) -> None:
 
     response = await stub.List(health_pb2.HealthListRequest())
 
-    assert {name: found.status for name, found in response.statuses.items()} == {
+    assert {name: result.status for name, result in response.statuses.items()} == {
         "": SERVING,
         KNOTS: SERVING,
         "grpc.health.v1.Health": SERVING,

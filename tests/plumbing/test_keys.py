@@ -62,7 +62,7 @@ def test_a_key_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
 
     assert SigningKey.load(path).kid == key.kid
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [found.name for found in tmp_path.iterdir()] == ["key.pem"]
+    assert [result.name for result in tmp_path.iterdir()] == ["key.pem"]
 
 
 def test_a_key_is_called_by_its_thumbprint() -> None:

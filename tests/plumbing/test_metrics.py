@@ -153,9 +153,11 @@ async def test_a_gauge_may_be_named_like_a_time_of_making(log: Log) -> None:
 
     response = await MetricsServicer(registry).GetMetrics(pb.GetMetricsRequest(), ANY)
 
-    told = {sample.name: sample.value for family in response.families for sample in family.samples}
-    assert told["knots_created"] == 3
-    assert "loops_created" not in told
+    answer = {
+        sample.name: sample.value for family in response.families for sample in family.samples
+    }
+    assert answer["knots_created"] == 3
+    assert "loops_created" not in answer
 
 
 async def test_an_unknown_prefix_answers_nothing(settings: ServerSettings, log: Log) -> None:

@@ -47,8 +47,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def revision(connection: Connection) -> str | None:
-    found: str | None = await connection.fetchval("SELECT version_num FROM sample.schema_revision")
-    return found
+    result: str | None = await connection.fetchval("SELECT version_num FROM sample.schema_revision")
+    return result
 
 
 async def schema(connection: Connection) -> list[str]:

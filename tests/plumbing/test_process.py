@@ -54,9 +54,9 @@ async def line(process: Process, event: str) -> dict[str, Any]:
     """The next line of that event."""
     assert process.stdout is not None
     async for text in process.stdout:
-        found: dict[str, Any] = json.loads(text)
-        if found["event"] == event:
-            return found
+        result: dict[str, Any] = json.loads(text)
+        if result["event"] == event:
+            return result
     pytest.fail(f"the process ended without {event!r}")
 
 
@@ -78,12 +78,12 @@ async def test_a_process_with_wrong_settings_exits_with_78_before_it_opens_a_por
 ) -> None:
     process = await start(KNOTS_ADDRESS="nowhere", KNOTS_TYPO="1", GIRIH_LOG_LEVEL="loud")
 
-    output, told = await process.communicate()
+    output, answer = await process.communicate()
 
     assert process.returncode == 78
     assert output == b""
     for variable in (b"KNOTS_ADDRESS", b"KNOTS_TYPO", b"GIRIH_LOG_LEVEL"):
-        assert told.count(variable) == 1
+        assert answer.count(variable) == 1
 
 
 async def test_a_process_whose_port_is_taken_says_so_and_exits_with_1(start: Start) -> None:
@@ -91,27 +91,27 @@ async def test_a_process_whose_port_is_taken_says_so_and_exits_with_1(start: Sta
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         process = await start(KNOTS_ADDRESS=address)
 
-        found = await line(process, "cannot run")
+        result = await line(process, "cannot run")
 
-    assert found["problem"] == f"cannot listen on {address}"
+    assert result["problem"] == f"cannot listen on {address}"
     assert await process.wait() == 1
 
 
 async def test_a_process_whose_task_died_exits_with_1(start: Start) -> None:
     process = await start(KNOTS_DIES="true")
 
-    found = await line(process, "cannot run")
+    result = await line(process, "cannot run")
 
-    assert found["problem"] == "the background task 'sequencer' died"
+    assert result["problem"] == "the background task 'sequencer' died"
     assert await process.wait() == 1
 
 
 async def test_a_bug_at_the_start_is_told_in_full(start: Start) -> None:
     process = await start(KNOTS_BREAKS="true")
 
-    found = await line(process, "died unexpectedly")
+    result = await line(process, "died unexpectedly")
 
-    assert "ZeroDivisionError: a bug" in found["exception"]
+    assert "ZeroDivisionError: a bug" in result["exception"]
     assert await process.wait() == 1
 
 

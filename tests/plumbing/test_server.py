@@ -314,9 +314,9 @@ async def test_a_development_server_tells_its_contract(served: Served) -> None:
     ids=["production", "switched off"],
 )
 async def test_a_server_tells_its_contract_only_where_allowed(
-    make_settings: MakeSettings, told: dict[str, Any], log: Log
+    make_settings: MakeSettings, reply: dict[str, Any], log: Log
 ) -> None:
-    async with serving(make_settings(**told), Knots()) as served:
+    async with serving(make_settings(**reply), Knots()) as served:
         call: Any = served.channel.stream_stream(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
         )()

@@ -70,7 +70,7 @@ def test_an_empty_variable_is_an_unset_one() -> None:
 
 
 def test_everything_wrong_is_told_at_once() -> None:
-    found = problems(
+    result = problems(
         {
             "DATABASE_URL": "postgresql://user:password@localhost/girih",
             "GIRIH_ENVIRONMENT": "staging",
@@ -83,7 +83,7 @@ def test_everything_wrong_is_told_at_once() -> None:
         }
     )
 
-    assert [problem.partition(":")[0] for problem in found] == [
+    assert [problem.partition(":")[0] for problem in result] == [
         "DATABASE_URL",
         "GIRIH_ENVIRONMENT",
         "GIRIH_LOG_LEVEL",
@@ -125,11 +125,11 @@ def test_everything_wrong_is_told_at_once() -> None:
         ("DATABASE_URL", "postgresql://postgres:postgres@db/girih", "everybody knows"),
     ],
 )
-def test_refuses(variable: str, value: str, told: str) -> None:
-    found = problems(GOOD | {variable: value})
+def test_refuses(variable: str, value: str, answer: str) -> None:
+    result = problems(GOOD | {variable: value})
 
-    assert len(found) == 1
-    assert told in found[0]
+    assert len(result) == 1
+    assert answer in result[0]
 
 
 def test_the_least_pool_must_not_exceed_the_largest() -> None:
@@ -203,9 +203,9 @@ def test_says_what_is_wrong_on_stderr_and_exits_with_78(
         Settings.load({"KNOTS_POOL_SIZE_MAX": "0"})
 
     assert caught.value.code == 78
-    told = capsys.readouterr().err
-    assert "DATABASE_URL: is required" in told
-    assert "KNOTS_POOL_SIZE_MAX: " in told
+    answer = capsys.readouterr().err
+    assert "DATABASE_URL: is required" in answer
+    assert "KNOTS_POOL_SIZE_MAX: " in answer
 
 
 def test_every_field_is_documented_and_has_a_variable() -> None:

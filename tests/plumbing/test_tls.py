@@ -203,9 +203,9 @@ class Calling(PeerSettings):
 
 
 def problems(kind: type[PeerSettings], authority: Authority, **environ: str) -> list[str]:
-    told = {"GIRIH_TRUSTED_KEYS": str(authority.trusted_keys)} | environ
+    response = {"GIRIH_TRUSTED_KEYS": str(authority.trusted_keys)} | environ
     try:
-        kind.from_environ(told)
+        kind.from_environ(response)
     except WrongSettings as wrong:
         return wrong.problems
     return []
@@ -215,9 +215,9 @@ def problems(kind: type[PeerSettings], authority: Authority, **environ: str) -> 
 def test_production_must_not_talk_in_the_open(
     authority: Authority, environ: dict[str, str]
 ) -> None:
-    found = problems(Settings, authority, **environ)
+    result = problems(Settings, authority, **environ)
 
-    assert found == ["GIRIH_TRANSPORT: must be tls, mtls or mesh in production"]
+    assert result == ["GIRIH_TRANSPORT: must be tls, mtls or mesh in production"]
     assert not problems(Settings, authority, GIRIH_ENVIRONMENT="development", **environ)
     assert not problems(Settings, authority, GIRIH_TRANSPORT="mesh")
 
@@ -245,7 +245,7 @@ def test_everything_wrong_with_the_files_is_told_at_once(
     identity, broken = ca.issue("server"), tmp_path / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n")
 
-    found = problems(
+    result = problems(
         Settings,
         authority,
         GIRIH_TRANSPORT="mtls",
@@ -255,13 +255,13 @@ def test_everything_wrong_with_the_files_is_told_at_once(
         GIRIH_TLS_CA=str(identity.key),
     )
 
-    assert [problem.partition(": ")[0] for problem in found] == [
+    assert [problem.partition(": ")[0] for problem in result] == [
         "GIRIH_TLS_CA",
         "GIRIH_TLS_CERTIFICATE",
         "GIRIH_TLS_KEY",
         "GIRIH_TRUSTED_KEYS",
     ]
-    assert "canary" not in "".join(found)
+    assert "canary" not in "".join(result)
 
 
 def test_a_key_must_be_the_one_of_its_certificate(
@@ -269,7 +269,7 @@ def test_a_key_must_be_the_one_of_its_certificate(
 ) -> None:
     one, other = ca.issue("one"), ca.issue("other")
 
-    (found,) = problems(
+    (result,) = problems(
         Settings,
         authority,
         GIRIH_TRANSPORT="tls",
@@ -277,16 +277,16 @@ def test_a_key_must_be_the_one_of_its_certificate(
         GIRIH_TLS_KEY=str(other.key),
     )
 
-    assert found == f"GIRIH_TLS_KEY: {other.key}: is not the key of {one.certificate}"
+    assert result == f"GIRIH_TLS_KEY: {other.key}: is not the key of {one.certificate}"
 
 
 def test_an_expired_certificate_is_refused(authority: Authority, ca: CertificateAuthority) -> None:
     identity = ca.issue("server", lives=-DAY)
 
-    found = problems(Settings, authority, GIRIH_TRANSPORT="tls", **identity.environ)
+    result = problems(Settings, authority, GIRIH_TRANSPORT="tls", **identity.environ)
 
-    assert any(problem.startswith("GIRIH_TLS_CERTIFICATE") for problem in found)
-    assert "has expired" in found[0]
+    assert any(problem.startswith("GIRIH_TLS_CERTIFICATE") for problem in result)
+    assert "has expired" in result[0]
 
 
 @pytest.mark.parametrize(("environment", "count"), [("production", 1), ("development", 0)])
@@ -296,7 +296,7 @@ def test_a_key_that_others_may_read_is_refused_in_production(
     identity = ca.issue("server")
     identity.key.chmod(0o640)
 
-    found = problems(
+    result = problems(
         Settings,
         authority,
         GIRIH_ENVIRONMENT=environment,
@@ -304,8 +304,8 @@ def test_a_key_that_others_may_read_is_refused_in_production(
         **identity.environ,
     )
 
-    assert len(found) == count
-    assert all("is open to others" in problem for problem in found)
+    assert len(result) == count
+    assert all("is open to others" in problem for problem in result)
 
 
 def test_a_file_that_went_away_is_told_by_its_name(
@@ -330,11 +330,11 @@ def test_trusted_keys_are_required_and_must_be_there(authority: Authority, tmp_p
     empty = tmp_path / "empty.json"
     empty.write_text(json.dumps({"keys": []}))
 
-    for path, told in [
+    for path, response in [
         ("", "is required"),
         (str(tmp_path / "missing"), "No such file"),
         (str(empty), 'needs "keys"'),
     ]:
-        (found,) = problems(Settings, authority, GIRIH_TRANSPORT="mesh", GIRIH_TRUSTED_KEYS=path)
-        assert found.startswith("GIRIH_TRUSTED_KEYS: ")
-        assert told in found
+        (result,) = problems(Settings, authority, GIRIH_TRANSPORT="mesh", GIRIH_TRUSTED_KEYS=path)
+        assert result.startswith("GIRIH_TRUSTED_KEYS: ")
+        assert response in result

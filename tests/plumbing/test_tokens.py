@@ -48,9 +48,9 @@ def test_an_access_token_says_who_calls_for_whom_and_what_they_may(
     plan = PlanLimits("free", lattices=3, axes=4, extent=256, calls=600)
     token = authority.token("acme", ["events.read"], role="viewer", plan=plan, exp=2**31)
 
-    found = verifier_at(authority, 2**31 - 900).verify(_dated(authority, token, 2**31 - 900))
+    result = verifier_at(authority, 2**31 - 900).verify(_dated(authority, token, 2**31 - 900))
 
-    assert found == Principal(
+    assert result == Principal(
         tenant="acme",
         subject=USER,
         scopes=frozenset({"events.read"}),
@@ -78,11 +78,11 @@ def _claims(token: str) -> dict[str, Any]:
 def test_a_service_token_says_which_service_acts_and_for_whom(
     verifier: Verifier, authority: Authority
 ) -> None:
-    found = verifier.verify(authority.service_token(EVENTS, "acme", ["events.append"]))
+    result = verifier.verify(authority.service_token(EVENTS, "acme", ["events.append"]))
 
-    assert (found.service, found.subject, found.tenant) == (LATTICE, USER, "acme")
-    assert found.scopes == {"events.append"}
-    assert (found.role, found.session, found.plan) == ("", "", None)
+    assert (result.service, result.subject, result.tenant) == (LATTICE, USER, "acme")
+    assert result.scopes == {"events.append"}
+    assert (result.role, result.session, result.plan) == ("", "", None)
 
 
 def test_every_audience_of_a_token_believes_it(authority: Authority) -> None:
@@ -91,9 +91,9 @@ def test_every_audience_of_a_token_believes_it(authority: Authority) -> None:
 
 
 def test_scopes_of_a_later_version_grant_nothing(verifier: Verifier, authority: Authority) -> None:
-    found = verifier.verify(authority.token(scopes=["events.read", "events.burn", "*"]))
+    result = verifier.verify(authority.token(scopes=["events.read", "events.burn", "*"]))
 
-    assert found.scopes == {"events.read"}
+    assert result.scopes == {"events.read"}
 
 
 # Everything below is an attack, or a mistake that would be as bad.
@@ -344,9 +344,9 @@ def test_the_gateway_may_speak_for_a_tenant_of_our_own(
 ) -> None:
     token = authority.service_token(EVENTS, "girih-accounts", service=GATEWAY, sub=GATEWAY)
 
-    found = verifier.verify(token)
+    result = verifier.verify(token)
 
-    assert (found.tenant, found.subject, found.service) == ("girih-accounts", GATEWAY, GATEWAY)
+    assert (result.tenant, result.subject, result.service) == ("girih-accounts", GATEWAY, GATEWAY)
 
 
 Change = Callable[[str], str]
@@ -570,9 +570,9 @@ def test_an_issuer_makes_tokens_that_are_believed(authority: Authority) -> None:
     )
 
     for audience in (EVENTS, LATTICE, GATEWAY):
-        found = verifier_at(authority, time.time(), audience).verify(token)
-        assert (found.tenant, found.subject, found.plan) == ("acme", "key:k-1", UNLIMITED)
-        assert found.scopes == {"events.read", "lattices.read"}
+        result = verifier_at(authority, time.time(), audience).verify(token)
+        assert (result.tenant, result.subject, result.plan) == ("acme", "key:k-1", UNLIMITED)
+        assert result.scopes == {"events.read", "lattices.read"}
 
 
 def test_a_service_acts_for_whoever_called_it(authority: Authority) -> None:
@@ -581,8 +581,8 @@ def test_a_service_acts_for_whoever_called_it(authority: Authority) -> None:
 
     token = issuer.service_token(EVENTS, caller.tenant, ["events.append"], acting=caller)
 
-    found = verifier_at(authority, time.time()).verify(token)
-    assert (found.tenant, found.subject, found.service) == ("acme", USER, LATTICE)
+    result = verifier_at(authority, time.time()).verify(token)
+    assert (result.tenant, result.subject, result.service) == ("acme", USER, LATTICE)
     for other in (LATTICE, GATEWAY):
         assert why(verifier_at(authority, time.time(), other), token)
 

@@ -85,5 +85,5 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
     response = client.post(path, json=body)
     assert response.is_success, response.text
-    found: dict[str, Any] = response.json()
-    return found
+    result: dict[str, Any] = response.json()
+    return result

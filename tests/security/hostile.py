@@ -123,8 +123,8 @@ def _raw(header: dict[str, Any], claims: dict[str, Any], signature: bytes) -> st
     return f"{_encoded(header)}.{_encoded(claims)}.{_base64(signature)}"
 
 
-def _encoded(found: dict[str, Any]) -> str:
-    return _base64(json.dumps(found, separators=(",", ":")).encode())
+def _encoded(result: dict[str, Any]) -> str:
+    return _base64(json.dumps(result, separators=(",", ":")).encode())
 
 
 def _base64(data: bytes) -> str:

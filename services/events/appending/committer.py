@@ -70,7 +70,7 @@ class CommitInstruments(Protocol):
         """The database was away while a batch was settled."""
 
 
-class Memory:
+class RevisionCache:
     """How much the committers of a process remember together.
 
     A stream costs up to half a KiB, most of it a name of 255 characters: those of the
@@ -80,20 +80,20 @@ class Memory:
     def __init__(self, stream_count_max: int = 200_000) -> None:
         self._stream_count_max = stream_count_max
         self._stream_count = 0
-        self._states: OrderedDict[_RememberedState, None] = OrderedDict()
+        self._states: OrderedDict[_CachedState, None] = OrderedDict()
 
-    def count(self, state: "_RememberedState", stream_count: int) -> None:
+    def count(self, state: "_CachedState", stream_count: int) -> None:
         """`state` remembers so many more streams; fewer when negative."""
         self._stream_count += stream_count
         self._states[state] = None
         self._states.move_to_end(state)
 
-    def drop(self, state: "_RememberedState", stream_count: int) -> None:
+    def drop(self, state: "_CachedState", stream_count: int) -> None:
         """`state` remembers nothing any more, after so many streams."""
         self._stream_count -= stream_count
         self._states.pop(state, None)
 
-    def make_room(self, state: "_RememberedState") -> None:
+    def evict(self, state: "_CachedState") -> None:
         """Let the logs longest unused forget, and then `state` what is too much by itself."""
         while self._stream_count > self._stream_count_max:
             longest_unused = next(iter(self._states))
@@ -112,7 +112,7 @@ class Committer:
         encoder_at: EncoderAt,
         instruments: CommitInstruments,
         limits: CommitterLimits,
-        memory: Memory,
+        revision_cache: RevisionCache,
         committed: Callable[[int], None] = lambda _head: None,
     ) -> None:
         """`committed` is told where the log ends after each batch that was written."""
@@ -121,7 +121,7 @@ class Committer:
         self._instruments = instruments
         self._limits = limits
         self._committed = committed
-        self._remembered = _RememberedState(memory)
+        self._remembered = _CachedState(revision_cache)
         self._expects_repeats = False
         self._unsure: Decision | None = None
 
@@ -249,23 +249,23 @@ def _refuses(decision: Decision) -> bool:
     return any(isinstance(outcome, PreconditionFailed) for outcome in decision.outcomes)
 
 
-class _RememberedState:
+class _CachedState:
     """A log's head and the revisions of streams lately written, as of the last commit here."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, revision_cache: RevisionCache) -> None:
+        self._revision_cache = revision_cache
         self._revisions: OrderedDict[str, int] = OrderedDict()
         self.head: int | None = None
 
     def forget(self) -> None:
-        self._memory.drop(self, len(self._revisions))
+        self._revision_cache.drop(self, len(self._revisions))
         self.head = None
         self._revisions.clear()
 
     def forget_oldest(self, stream_count: int) -> None:
         for _ in range(stream_count):
             self._revisions.popitem(last=False)
-        self._memory.count(self, -stream_count)
+        self._revision_cache.count(self, -stream_count)
 
     def unknown(self, streams: Iterable[str]) -> list[str]:
         return [stream for stream in streams if stream not in self._revisions]
@@ -285,11 +285,11 @@ class _RememberedState:
         """Take over what was committed, and forget the streams longest unused."""
         self.head = decision.state.head + len(decision.placed)
         self._take(decision.revisions)
-        self._memory.make_room(self)
+        self._revision_cache.evict(self)
 
     def _take(self, revisions: Mapping[str, int]) -> None:
         known_count = len(self._revisions)
         for stream, revision in revisions.items():
             self._revisions[stream] = revision
             self._revisions.move_to_end(stream)
-        self._memory.count(self, len(self._revisions) - known_count)
+        self._revision_cache.count(self, len(self._revisions) - known_count)

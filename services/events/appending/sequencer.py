@@ -63,7 +63,7 @@ class Backlog:
         self._bytes_max = bytes_max
         self._byte_count = 0
 
-    def has_room(self, byte_count: int) -> bool:
+    def has_capacity(self, byte_count: int) -> bool:
         return self._byte_count + byte_count <= self._bytes_max
 
     def add(self, byte_count: int) -> None:
@@ -172,7 +172,7 @@ class Sequencer:
             self._weight + waiting.weight > self._limits.queue_weight
             or self._byte_count + waiting.byte_count > self._limits.queue_bytes
         )
-        if is_full or not self._backlog.has_room(waiting.byte_count):
+        if is_full or not self._backlog.has_capacity(waiting.byte_count):
             raise AppendQueueFull("too much waits to be appended", retry_after_s=0.5)
         self._queue.append(waiting)
         self._count(waiting, 1)

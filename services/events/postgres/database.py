@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
-from services.events.postgres import walls
+from services.events.postgres import isolation
 from services.events.settings import Settings
 from services.events.store import DatabaseStatus
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
@@ -51,7 +51,7 @@ class Database:
                 await self._migrate()
                 await self._inspect()
                 async with database.open_pool(
-                    self._settings, APPLICATION_NAME, role=walls.ROLE
+                    self._settings, APPLICATION_NAME, role=isolation.ROLE
                 ) as pool:
                     await self._lend(pool)
             except (ServiceError, MigrationTimeout) as error:
@@ -77,17 +77,17 @@ class Database:
         finally:
             self._user_count -= 1
 
-    async def tell(self, texts: Sequence[str]) -> None:
+    async def notify(self, texts: Sequence[str]) -> None:
         """Pass texts to every process on this database, this one included."""
         async with self.connection() as connection:
             await connection.execute(_sql("notify_moved"), _CHANNEL, texts)
 
-    async def hear(self, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
-        """Call `heard` for every text told after `connected` was called.
+    async def listen(self, received: Callable[[str], None], connected: Callable[[], None]) -> None:
+        """Call `received` for every text told after `connected` was called.
 
         Goes on until the connection is lost, and raises `DatabaseUnavailable` then.
         """
-        await database.listen(self._settings, LISTENER_NAME, _CHANNEL, heard, connected)
+        await database.listen(self._settings, LISTENER_NAME, _CHANNEL, received, connected)
 
     async def probe(self) -> None:
         """Raises unless the store could work now; waits for the database to be opened."""
@@ -134,20 +134,24 @@ class Database:
     async def _inspect(self) -> None:
         """See that the database is fit to work on, or say everything that is wrong with it."""
         async with database.connect(self._settings, APPLICATION_NAME) as connection:
-            gaps = await walls.find_gaps(connection, newest_revision(MIGRATIONS))
+            findings = await isolation.find_isolation_findings(
+                connection, newest_revision(MIGRATIONS)
+            )
             lost = await database.lost_guarantees(connection)
         if lost:
-            gaps.beside.append(f"the database loses acknowledged events: {', '.join(lost)} is off")
+            findings.of_login.append(
+                f"the database loses acknowledged events: {', '.join(lost)} is off"
+            )
         if self._settings.environment == "production":
-            gaps.in_walls += gaps.beside
+            findings.of_isolation += findings.of_login
         else:
-            for problem in gaps.beside:
+            for problem in findings.of_login:
                 _log.warning("production would refuse this database", problem=problem)
-        if gaps.in_walls:
-            raise UnsafeDatabase("; ".join(gaps.in_walls))
+        if findings.of_isolation:
+            raise UnsafeDatabase("; ".join(findings.of_isolation))
 
     async def _lend(self, pool: Pool) -> None:
-        await walls.see_that_role_is_taken(pool)
+        await isolation.check_role(pool)
         self._pool = pool
         self._opened.set()
         try:

@@ -13,9 +13,15 @@ from typing import Literal, Protocol
 
 from services.events.domain import POSITION_MAX
 from services.events.errors import BeyondEnd
-from services.events.reading.reader import PAGE_BYTES_MAX, ROW_COUNT_MAX, Place, Reader, Span
-from services.events.reading.tail import Patience, Tail, TailLimits, Tails, check_end
-from services.events.reading.window import RESPONSE_BYTES_MAX, Bookmark, Frame, Taken
+from services.events.reading.reader import (
+    PAGE_BYTES_MAX,
+    ROW_COUNT_MAX,
+    PageCursor,
+    Reader,
+    ReadOptions,
+)
+from services.events.reading.tail import RetryPolicy, Tail, TailLimits, Tails, check_end
+from services.events.reading.window import RESPONSE_BYTES_MAX, Batch, FollowCursor, Frame
 from services.events.store import EventStore
 
 Source = Literal["window", "database"]
@@ -23,7 +29,7 @@ Source = Literal["window", "database"]
 _SLOW_S = 0.5
 """Who takes longer over a response gets small ones, of which many can wait."""
 
-_NARROW_PAGE = Place(0, row_count_max=RESPONSE_BYTES_MAX * ROW_COUNT_MAX // PAGE_BYTES_MAX)
+_NARROW_PAGE = PageCursor(0, row_count_max=RESPONSE_BYTES_MAX * ROW_COUNT_MAX // PAGE_BYTES_MAX)
 """No larger than a response from the window."""
 
 
@@ -51,12 +57,12 @@ class Followers:
         self._store = store
         self._reader = Reader(store)
         self._tails = tails
-        self._patience = Patience(limits)
+        self._retry_policy = RetryPolicy(limits)
         self._frame = frame
         self._instruments = instruments
 
-    async def follow(self, tenant: str, span: Span) -> AsyncGenerator[bytes, None]:
-        """Responses with the records of `span`, in order and each once, as they come.
+    async def follow(self, tenant: str, options: ReadOptions) -> AsyncGenerator[bytes, None]:
+        """Responses with the records of `options`, in order and each once, as they come.
 
         Ends only when there is a limit. Raises `BeyondEnd`, `ShuttingDown`,
         `FollowersBusy`, and `DatabaseUnavailable` when the database stays away. Close it.
@@ -64,8 +70,8 @@ class Followers:
         self._instruments.followed(1)
         try:
             async with self._tails.tail(tenant) as tail:
-                start = await self._patience.read(partial(self._start, tail, span))
-                following = _Following(self._reader, self._patience, self._frame, tail, span)
+                start = await self._retry_policy.read(partial(self._start, tail, options))
+                following = _Following(self._reader, self._retry_policy, self._frame, tail, options)
                 async with aclosing(following.responses(start)) as responses:
                     async for source, taken in responses:
                         self._instruments.delivered(source, taken.record_count)
@@ -73,19 +79,19 @@ class Followers:
         finally:
             self._instruments.followed(-1)
 
-    async def _start(self, tail: Tail, span: Span) -> Bookmark:
+    async def _start(self, tail: Tail, options: ReadOptions) -> FollowCursor:
         """Where to begin. Raises `BeyondEnd` when that is more than one behind the end."""
-        position = span.from_position or 1
+        position = options.from_position or 1
         if position > tail.window.end:
             check_end(position, await self._store.head(tail.tenant))
-        left = span.limit or POSITION_MAX
-        if not span.stream:
-            return Bookmark(position, left)
-        revision = await self._reader.start(tail.tenant, span)
-        if span.from_revision:
-            await self._check_revision(tail.tenant, span.stream, span.from_revision)
+        left = options.limit or POSITION_MAX
+        if not options.stream:
+            return FollowCursor(position, left)
+        revision = await self._reader.start(tail.tenant, options)
+        if options.from_revision:
+            await self._check_revision(tail.tenant, options.stream, options.from_revision)
         # Behind every window: what a stream holds so far is read from the database.
-        return Bookmark(0, left, span.stream, revision, position)
+        return FollowCursor(0, left, options.stream, revision, position)
 
     async def _check_revision(self, tenant: str, stream: str, revision: int) -> None:
         count = await self._store.revision_at(tenant, stream, POSITION_MAX)
@@ -97,16 +103,16 @@ class _Following:
     """One follower."""
 
     def __init__(
-        self, reader: Reader, patience: Patience, frame: Frame, tail: Tail, span: Span
+        self, reader: Reader, patience: RetryPolicy, frame: Frame, tail: Tail, options: ReadOptions
     ) -> None:
         self._reader = reader
-        self._patience = patience
+        self._retry_policy = patience
         self._frame = frame
         self._tail = tail
-        self._span = span
+        self._span = options
         self._page = _NARROW_PAGE
 
-    async def responses(self, at: Bookmark) -> AsyncGenerator[tuple[Source, Taken], None]:
+    async def responses(self, at: FollowCursor) -> AsyncGenerator[tuple[Source, Batch], None]:
         """What lies behind `at`, as it comes."""
         while at.left:
             self._tail.check()
@@ -117,42 +123,42 @@ class _Following:
                         yield "database", taken
             elif taken.response:
                 self._page = _NARROW_PAGE
-                async with self._tail.outgoing.held(len(taken.response)):
+                async with self._tail.send_budget.reserved(len(taken.response)):
                     yield "window", taken
             elif taken.position >= self._tail.window.end:
                 await self._tail.moved(taken.position)
             at = at.behind(taken)
 
     @asynccontextmanager
-    async def _from_database(self, at: Bookmark) -> AsyncIterator[Taken]:
+    async def _from_database(self, at: FollowCursor) -> AsyncIterator[Batch]:
         """One page from the database, which may hold nothing yet of what is looked for."""
         start = at.revision if at.stream else at.position
         page = self._page._replace(start=start, left=at.left)
         # Before it is read: those who wait for room hold nothing.
-        async with self._tail.outgoing.held(page.byte_count_max) as held:
+        async with self._tail.send_budget.reserved(page.byte_count_max) as reserved:
             taken = await self._read(at, page)
-            held.keep(len(taken.response))
+            reserved.keep(len(taken.response))
             started_s = time.monotonic()
             yield taken
             self._fit_page(time.monotonic() - started_s)
 
     def _fit_page(self, duration_s: float) -> None:
         """Large pages for who takes them quickly, while there is room for them."""
-        if duration_s < _SLOW_S and self._tail.outgoing.has_room(PAGE_BYTES_MAX):
+        if duration_s < _SLOW_S and self._tail.send_budget.has_capacity(PAGE_BYTES_MAX):
             self._page = self._page._replace(row_count_max=ROW_COUNT_MAX)
         else:
             self._page = _NARROW_PAGE
 
-    async def _read(self, at: Bookmark, page: Place) -> Taken:
+    async def _read(self, at: FollowCursor, page: PageCursor) -> Batch:
         # Before the page: whatever it does not hold is committed later, and in the window.
         end = self._tail.window.end
         read = partial(self._reader.fetch, self._tail.tenant, self._span, page)
-        records, self._page, is_end = await self._patience.read(read)
+        records, self._page, is_end = await self._retry_policy.read(read)
         response = self._frame(records)
         if at.stream:
             position = max(at.position, end) if is_end else at.position
-            return Taken(response, len(records), position, self._page.start)
+            return Batch(response, len(records), position, self._page.start)
         if is_end and not records:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")
-        return Taken(response, len(records), self._page.start, 0)
+        return Batch(response, len(records), self._page.start, 0)

@@ -23,7 +23,7 @@ _LARGEST_RECORD_BYTES = EVENT_BYTES_MAX + 2**12
 
 
 @dataclass(frozen=True)
-class Span:
+class ReadOptions:
     """What to read: the log, or a stream when it is named, from one end or from a place."""
 
     stream: str = ""
@@ -41,19 +41,21 @@ class Reader:
     def __init__(self, store: EventStore) -> None:
         self._store = store
 
-    async def read(self, tenant: str, span: Span) -> AsyncGenerator[Sequence[bytes], None]:
-        """The records of `span` in order and each once, in groups that are never empty.
+    async def read(
+        self, tenant: str, options: ReadOptions
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """The records of `options` in order and each once, in groups that are never empty.
 
         Ends behind what was committed when the last page was read. Holds at most two
         pages in memory. Close it when it is not read to its end.
         """
-        start = await self.start(tenant, span)
-        fetching = self._fetch(tenant, span, Place(start, span.limit or POSITION_MAX))
+        start = await self.start(tenant, options)
+        fetching = self._fetch(tenant, options, PageCursor(start, options.limit or POSITION_MAX))
         try:
             while True:
                 fetched = await fetching
                 if not fetched.is_end:
-                    fetching = self._fetch(tenant, span, fetched.behind)
+                    fetching = self._fetch(tenant, options, fetched.behind)
                 if fetched.records:
                     yield fetched.records
                 if fetched.is_end:
@@ -62,33 +64,35 @@ class Reader:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
 
-    async def start(self, tenant: str, span: Span) -> int:
+    async def start(self, tenant: str, options: ReadOptions) -> int:
         """The key of the first record: a revision in a stream, a position in the log."""
-        if not span.stream or span.from_position is None:
-            first = span.from_revision if span.stream else span.from_position
-            end = POSITION_MAX if span.is_backwards else 0
+        if not options.stream or options.from_position is None:
+            first = options.from_revision if options.stream else options.from_position
+            end = POSITION_MAX if options.is_backwards else 0
             return end if first is None else first
-        if not span.is_backwards:
-            return await self._store.revision_at(tenant, span.stream, span.from_position)
-        behind = min(span.from_position, POSITION_MAX - 1) + 1
-        return await self._store.revision_at(tenant, span.stream, behind) - 1
+        if not options.is_backwards:
+            return await self._store.revision_at(tenant, options.stream, options.from_position)
+        behind = min(options.from_position, POSITION_MAX - 1) + 1
+        return await self._store.revision_at(tenant, options.stream, behind) - 1
 
-    def _fetch(self, tenant: str, span: Span, at: "Place") -> "asyncio.Task[Fetched]":
-        return asyncio.create_task(self.fetch(tenant, span, at), name="read ahead")
+    def _fetch(
+        self, tenant: str, options: ReadOptions, at: "PageCursor"
+    ) -> "asyncio.Task[Fetched]":
+        return asyncio.create_task(self.fetch(tenant, options, at), name="read ahead")
 
-    async def fetch(self, tenant: str, span: Span, at: "Place") -> "Fetched":
+    async def fetch(self, tenant: str, options: ReadOptions, at: "PageCursor") -> "Fetched":
         """The records at a place, none only at the end or before one that is too large."""
         page = await self._store.page(
             tenant,
             PageRequest(
-                span.stream,
-                span.is_backwards,
+                options.stream,
+                options.is_backwards,
                 at.start,
                 at.row_count,
                 at.record_bytes_max,
                 # Beyond the head the revision is that of the stream's next event, which may
                 # be appended below the position before the page is read.
-                position_min=span.from_position or 0,
+                position_min=options.from_position or 0,
             ),
         )
         records = [row[1] for row in page]
@@ -96,11 +100,11 @@ class Reader:
             return _until_large(page, at)
         whole = cast("list[bytes]", records)
         is_end = len(page) < at.row_count or len(page) == at.left
-        behind = at.behind(page[-1][0], whole, is_backwards=span.is_backwards) if page else at
+        behind = at.behind(page[-1][0], whole, is_backwards=options.is_backwards) if page else at
         return Fetched(whole, behind, is_end)
 
 
-class Place(NamedTuple):
+class PageCursor(NamedTuple):
     """Where the next page begins, how many records are wanted, and how large they may be.
 
     Each step of narrowing halves the rows of a page and doubles what a record may hold;
@@ -134,7 +138,7 @@ class Place(NamedTuple):
     def _narrowest(self) -> int:
         return self.row_count_max.bit_length() - 1
 
-    def behind(self, last: int, records: Sequence[bytes], *, is_backwards: bool) -> "Place":
+    def behind(self, last: int, records: Sequence[bytes], *, is_backwards: bool) -> "PageCursor":
         """The place behind `last`; wider if these records had fitted in a wider page."""
         start = last - 1 if is_backwards else last + 1
         wider = self._replace(start=start, left=self.left - len(records))
@@ -144,7 +148,7 @@ class Place(NamedTuple):
         fits = max(map(len, records)) <= wider.record_bytes_max
         return wider if fits else wider._replace(narrowing=self.narrowing)
 
-    def at_large(self, start: int, record_count: int) -> "Place":
+    def at_large(self, start: int, record_count: int) -> "PageCursor":
         """The place of a record that was too large, narrower."""
         narrowing = min(self.narrowing + 2, self._narrowest)
         return self._replace(start=start, left=self.left - record_count, narrowing=narrowing)
@@ -154,12 +158,12 @@ class Fetched(NamedTuple):
     """Records next to each other, and where the next page begins."""
 
     records: Sequence[bytes]
-    behind: Place
+    behind: PageCursor
     is_end: bool
     """Nothing lay behind them, or no more was wanted."""
 
 
-def _until_large(page: Page, at: Place) -> Fetched:
+def _until_large(page: Page, at: PageCursor) -> Fetched:
     """The records before the first that was too large, which begins the next page."""
     records: list[bytes] = []
     for key, record in page:

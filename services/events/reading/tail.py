@@ -20,8 +20,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from services.events.errors import BeyondEnd
-from services.events.reading.outgoing import TOTAL_BYTES_MAX, Outgoing, Room
-from services.events.reading.reader import Place
+from services.events.reading.reader import PageCursor
+from services.events.reading.send_budget import TOTAL_BYTES_MAX, ByteSemaphore, SendBudget
 from services.events.reading.window import Frame, TailRecord, Window
 from services.events.store import EventStore, TailPage
 from services.plumbing.errors import (
@@ -84,8 +84,8 @@ class Tails:
         self._frame = frame
         self._limits = limits
         self._windows = _Windows(limits, instruments)
-        self._patience = Patience(limits)
-        self._room = Room(TOTAL_BYTES_MAX)
+        self._retry_policy = RetryPolicy(limits)
+        self._room = ByteSemaphore(TOTAL_BYTES_MAX)
         self._tails: dict[str, Tail] = {}
         self._is_closed = False
 
@@ -134,8 +134,8 @@ class Tails:
             self._store,
             Window(self._frame),
             self._windows,
-            Outgoing(self._room),
-            self._patience,
+            SendBudget(self._room),
+            self._retry_policy,
         )
         self._tails[tenant] = tail
         tail.start(self._limits.poll_s)
@@ -157,16 +157,16 @@ class Tail:
         store: EventStore,
         window: Window,
         windows: "_Windows",
-        outgoing: Outgoing,
-        patience: "Patience",
+        send_budget: SendBudget,
+        patience: "RetryPolicy",
     ) -> None:
         self.tenant = tenant
         self.window = window
-        self.outgoing = outgoing
+        self.send_budget = send_budget
         self.follower_count = 0
         self._store = store
         self._windows = windows
-        self._patience = patience
+        self._retry_policy = patience
         self._woken = asyncio.Event()
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -210,7 +210,7 @@ class Tail:
 
     async def _run(self, poll_s: float) -> None:
         try:
-            head = await self._patience.read(partial(self._store.head, self.tenant))
+            head = await self._retry_policy.read(partial(self._store.head, self.tenant))
             self.window.begin(head + 1)
             self._is_end_certain = True
             await self._wake_waiting()
@@ -222,11 +222,11 @@ class Tail:
             self._fail(error)
 
     async def _read_on(self, poll_s: float) -> None:
-        place = Place(self.window.end)
+        place = PageCursor(self.window.end)
         while True:
             # Before reading: what is committed meanwhile wakes again.
             self._woken.clear()
-            page = await self._patience.read(partial(self._page, place))
+            page = await self._retry_policy.read(partial(self._page, place))
             records, behind = _until_large(page, place)
             if records:
                 self.window.add(records)
@@ -236,7 +236,7 @@ class Tail:
                 await _set_within(self._woken, poll_s)
             place = behind
 
-    async def _page(self, place: Place) -> TailPage:
+    async def _page(self, place: PageCursor) -> TailPage:
         """One page. After an outage it is first made certain that the log still ends where
         it did: one that was restored to an earlier state gives out positions again.
         """
@@ -266,7 +266,7 @@ class Tail:
                 waiting.set_result(None)
 
 
-class Patience:
+class RetryPolicy:
     """Reads for those who follow: a few at a time, and again while the database is away."""
 
     def __init__(self, limits: TailLimits) -> None:
@@ -330,7 +330,7 @@ class _Windows:
             self._byte_counts.move_to_end(tail)
 
 
-def _until_large(page: TailPage, at: Place) -> tuple[Sequence[TailRecord], Place]:
+def _until_large(page: TailPage, at: PageCursor) -> tuple[Sequence[TailRecord], PageCursor]:
     """The records before the first that was too large, and the place behind them."""
     records: list[TailRecord] = []
     for position, record, stream, revision in page:

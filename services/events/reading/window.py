@@ -31,7 +31,7 @@ class TailRecord(NamedTuple):
     revision: int
 
 
-class Taken(NamedTuple):
+class Batch(NamedTuple):
     """What a follower is sent next, and where it is then."""
 
     response: bytes
@@ -43,7 +43,7 @@ class Taken(NamedTuple):
     """Of the next record of the stream that is followed."""
 
 
-class Bookmark(NamedTuple):
+class FollowCursor(NamedTuple):
     """Where a follower is in a log, or in one stream of it."""
 
     position: int
@@ -56,7 +56,7 @@ class Bookmark(NamedTuple):
     position_min: int = 0
     """Records of the stream before it are not wanted."""
 
-    def behind(self, taken: Taken) -> "Bookmark":
+    def behind(self, taken: Batch) -> "FollowCursor":
         return self._replace(
             position=taken.position,
             revision=taken.revision,
@@ -73,7 +73,7 @@ class Window:
         self.byte_count = 0
         self._frame = frame
         self._pieces: list[_Piece] = []
-        self._joined: dict[int, Taken] = {}
+        self._joined: dict[int, Batch] = {}
 
     @property
     def first(self) -> int:
@@ -102,7 +102,7 @@ class Window:
         """Let go of the oldest piece."""
         self.byte_count -= self._pieces.pop(0).byte_count
 
-    def take(self, at: Bookmark) -> Taken | None:
+    def take(self, at: FollowCursor) -> Batch | None:
         """What is next for a follower; None when the window begins
         behind it. An empty response says that it is up to date with `position`.
         """
@@ -116,7 +116,7 @@ class Window:
         self.byte_count += piece.byte_count
         self.end = piece.end
 
-    def _of_log(self, at: Bookmark) -> Taken:
+    def _of_log(self, at: FollowCursor) -> Batch:
         """Whole pieces from a position on, the same object for all who are there."""
         position = at.position
         known = self._joined.get(position)
@@ -127,9 +127,9 @@ class Window:
         if known.record_count <= at.left:
             return known
         response = self._cut(position, at.left)
-        return Taken(response, at.left, position + at.left, 0)
+        return Batch(response, at.left, position + at.left, 0)
 
-    def _join(self, position: int) -> Taken:
+    def _join(self, position: int) -> Batch:
         responses: list[bytes] = []
         byte_count, end = 0, position
         for piece in self._from(position):
@@ -139,7 +139,7 @@ class Window:
             responses.append(response)
             byte_count += len(response)
             end = piece.end
-        return Taken(_one(responses), end - position, end, 0)
+        return Batch(_one(responses), end - position, end, 0)
 
     def _cut(self, position: int, count: int) -> bytes:
         end = position + count
@@ -149,7 +149,7 @@ class Window:
             if piece.first < end
         )
 
-    def _of_stream(self, at: Bookmark) -> Taken:
+    def _of_stream(self, at: FollowCursor) -> Batch:
         """The records of one stream, as many as fit into a response."""
         responses: list[bytes] = []
         byte_count, position, revision = 0, at.position, at.revision
@@ -161,11 +161,11 @@ class Window:
                 byte_count += row.end - row.start
                 is_full = responses and byte_count > RESPONSE_BYTES_MAX
                 if is_full or len(responses) == at.left:
-                    return Taken(b"".join(responses), len(responses), position, revision)
+                    return Batch(b"".join(responses), len(responses), position, revision)
                 responses.append(piece.response[row.start : row.end])
                 position, revision = row.position + 1, row.revision + 1
             position = piece.end
-        return Taken(b"".join(responses), len(responses), position, revision)
+        return Batch(b"".join(responses), len(responses), position, revision)
 
     def _from(self, position: int) -> Sequence["_Piece"]:
         """The pieces that hold what is at `position` or behind it."""

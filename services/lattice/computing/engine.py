@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from services.lattice.computing import answers
 from services.lattice.computing.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
 from services.lattice.computing.compute import Compute, Stop
-from services.lattice.computing.searches import Searches
+from services.lattice.computing.search_pool import SearchPool
 from services.lattice.domain import (
     Computation,
     DistanceQuery,
@@ -27,7 +27,7 @@ from services.lattice.domain import (
     Method,
     PathQuery,
 )
-from services.lattice.errors import AnswerTooLarge, PartNotTaken
+from services.lattice.errors import AnswerTooLarge, ConsumerTooSlow
 from services.lattice.geometry import Geometry
 from services.lattice.kernels import distances
 from services.lattice.kernels.counting import bytes_to_count, count_edges, count_vertices
@@ -79,13 +79,13 @@ class Engine:
 
     Everything raises ComputeBusy when as much waits as may wait, before it has begun. What
     comes in parts is read by one task, which lets the generator be closed in it when it is
-    cancelled: a part that it does not take in time ends its reading with PartNotTaken.
+    cancelled: a part that it does not take in time ends its reading with ConsumerTooSlow.
     """
 
     def __init__(
         self,
         compute: Compute,
-        searches: Searches,
+        searches: SearchPool,
         instruments: Instruments,
         *,
         answer_bytes_max: int,
@@ -248,7 +248,7 @@ class Engine:
                 yield
         except (GeneratorExit, TimeoutError):
             if taken.expired():
-                raise PartNotTaken(
+                raise ConsumerTooSlow(
                     "a part of the answer was not taken in time",
                     timeout_s=self._part_timeout_s,
                 ) from None

@@ -52,7 +52,7 @@ class Catalogue:
 
     def __init__(self, journal: Journal, *, bytes_max: int) -> None:
         self._journal = journal
-        self._kept: ByteCache[str, _Shelf | _Tally] = ByteCache(bytes_max)
+        self._kept: ByteCache[str, _CatalogueIndex | _TenantCounter] = ByteCache(bytes_max)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def page(self, tenant: str, page_size: int, page_token: str) -> Page:
@@ -60,7 +60,7 @@ class Catalogue:
         first_revision = _revision(tenant, page_token) if page_token else 0
         known = await self._up_to_date(tenant, may_be_old=True)
         shelf = known
-        if isinstance(shelf, _Tally):
+        if isinstance(shelf, _TenantCounter):
             shelf = await self._read_page(tenant, page_size, first_revision)
         lattices, next_revision = shelf.page(page_size, first_revision)
         token = "" if next_revision is None else _token(tenant, next_revision)
@@ -71,7 +71,9 @@ class Catalogue:
         known = await self._up_to_date(tenant, may_be_old=False)
         return Count(lattices=known.count, revision=known.revision)
 
-    async def _up_to_date(self, tenant: str, *, may_be_old: bool) -> "_Shelf | _Tally":
+    async def _up_to_date(
+        self, tenant: str, *, may_be_old: bool
+    ) -> "_CatalogueIndex | _TenantCounter":
         """All of a tenant's catalogue, or the number of its lattices when it is too large.
 
         When the journal is away, what was read before is answered if it may be old.
@@ -79,7 +81,7 @@ class Catalogue:
         lock = self._locks.setdefault(tenant, asyncio.Lock())
         async with lock:
             kept = self._kept.get(tenant)
-            known = kept or _Shelf()
+            known = kept or _CatalogueIndex()
             try:
                 known = await self._read_on(tenant, known)
             except EventsUnavailable:
@@ -88,18 +90,22 @@ class Catalogue:
             self._kept.put(tenant, known, known.size_bytes)
             return known
 
-    async def _read_on(self, tenant: str, known: "_Shelf | _Tally") -> "_Shelf | _Tally":
+    async def _read_on(
+        self, tenant: str, known: "_CatalogueIndex | _TenantCounter"
+    ) -> "_CatalogueIndex | _TenantCounter":
         """Add what was recorded since. What gets too large on the way is only counted on."""
         reading = self._journal.catalogue(tenant, after_revision=known.revision)
         async with aclosing(reading) as batches:
             async for batch in batches:
                 known.add(batch)
                 if known.size_bytes > self._kept.bytes_max // _SHARES:
-                    known = _Tally(known)
+                    known = _TenantCounter(known)
         return known
 
-    async def _read_page(self, tenant: str, page_size: int, first_revision: int) -> "_Shelf":
-        shelf = _Shelf(taken_max=page_size)
+    async def _read_page(
+        self, tenant: str, page_size: int, first_revision: int
+    ) -> "_CatalogueIndex":
+        shelf = _CatalogueIndex(taken_max=page_size)
         reading = self._journal.catalogue(tenant, after_revision=first_revision - 1)
         async with aclosing(reading) as batches:
             async for batch in batches:
@@ -107,7 +113,7 @@ class Catalogue:
         return shelf
 
 
-class _Tally:
+class _TenantCounter:
     """The number of lattices of a catalogue that is too large to be kept.
 
     Ids are forgotten here, so it relies on what the journal promises of them: a lattice is
@@ -116,18 +122,18 @@ class _Tally:
 
     size_bytes = _LINE_BYTES
 
-    def __init__(self, before: "_Shelf | _Tally") -> None:
+    def __init__(self, before: "_CatalogueIndex | _TenantCounter") -> None:
         self.revision: int = before.revision
         self.count: int = before.count
 
     def add(self, batch: Sequence[Recorded]) -> None:
         for recorded in batch:
             self.revision = recorded.revision
-            self.count += isinstance(recorded.happening, LatticeCreated)
-            self.count -= isinstance(recorded.happening, LatticeDeleted)
+            self.count += isinstance(recorded.event, LatticeCreated)
+            self.count -= isinstance(recorded.event, LatticeDeleted)
 
 
-class _Shelf:
+class _CatalogueIndex:
     """The lattices that a stretch of a catalogue leaves, by the revision of their creation.
 
     With `taken_max` only so many creations are taken. Those after them are left to the
@@ -151,10 +157,10 @@ class _Shelf:
     def add(self, batch: Sequence[Recorded]) -> None:
         for recorded in batch:
             self.revision = recorded.revision
-            if isinstance(recorded.happening, LatticeCreated):
-                self._put(recorded.revision, recorded.happening.lattice(recorded.recorded_at))
-            elif isinstance(recorded.happening, LatticeDeleted):
-                self._drop(recorded.happening.lattice_id)
+            if isinstance(recorded.event, LatticeCreated):
+                self._put(recorded.revision, recorded.event.lattice(recorded.recorded_at))
+            elif isinstance(recorded.event, LatticeDeleted):
+                self._drop(recorded.event.lattice_id)
 
     def page(self, page_size: int, first_revision: int) -> tuple[list[Lattice], int | None]:
         """A page from a revision on, and the revision that the next begins at, if any."""

@@ -29,8 +29,8 @@ from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
     DamagedRecord,
-    Happening,
     LatticeCreated,
+    LatticeEvent,
     Reading,
     Recorded,
     SomethingElse,
@@ -236,7 +236,7 @@ def _recorded(found: Sequence[events.RecordedEvent]) -> list[Recorded]:
         if event.event.type == BLOCKED:
             continue
         try:
-            happening = _happening(found, place)
+            recorded_event = _lattice_event(found, place)
         except DamagedRecord as error:
             _log.warning(
                 "a record cannot be read and is skipped",
@@ -247,11 +247,11 @@ def _recorded(found: Sequence[events.RecordedEvent]) -> list[Recorded]:
             )
             continue
         at = _recorded_at(event)
-        recorded.append(Recorded(revision=event.revision, recorded_at=at, happening=happening))
+        recorded.append(Recorded(revision=event.revision, recorded_at=at, event=recorded_event))
     return recorded
 
 
-def _happening(found: Sequence[events.RecordedEvent], place: int) -> Happening:
+def _lattice_event(found: Sequence[events.RecordedEvent], place: int) -> LatticeEvent:
     """What an event says; raises DamagedRecord when that is not what its type says."""
     event = found[place].event
     if event.type not in (CREATED, DELETED):

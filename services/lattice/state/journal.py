@@ -69,16 +69,16 @@ class SomethingElse:
     event_type: str
 
 
-Happening = LatticeCreated | LatticeDeleted | SomethingElse
+LatticeEvent = LatticeCreated | LatticeDeleted | SomethingElse
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A happening with its place in the stream it was read from."""
+    """An event with its place in the stream it was read from."""
 
     revision: int
     recorded_at: datetime
-    happening: Happening
+    event: LatticeEvent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -241,7 +241,7 @@ class Lattices:
     ) -> HeldLattice:
         """The lattice that the request created first, even when it was deleted since."""
         for recorded in reading.recorded:
-            created = recorded.happening
+            created = recorded.event
             if isinstance(created, LatticeCreated) and created.creates(spec):
                 held = HeldLattice.of(created.lattice(recorded.recorded_at), spec)
                 is_there = _held(reading) is not None
@@ -291,7 +291,7 @@ class Lattices:
 
     async def _confirm(self, key: Key, known: _Known) -> _Known:
         reading = await self._journal.read(*key, after_revision=known.revision)
-        if any(isinstance(recorded.happening, LatticeDeleted) for recorded in reading.recorded):
+        if any(isinstance(recorded.event, LatticeDeleted) for recorded in reading.recorded):
             return self._keep(key, None, reading.revision)
         known.revision = reading.revision
         known.confirmed_s = time.monotonic()
@@ -333,9 +333,9 @@ def _held(reading: Reading) -> HeldLattice | None:
     """The lattice that its history leaves, if any."""
     held = None
     for recorded in reading.recorded:
-        if isinstance(recorded.happening, LatticeCreated):
-            held = _held_from(recorded, recorded.happening)
-        elif isinstance(recorded.happening, LatticeDeleted):
+        if isinstance(recorded.event, LatticeCreated):
+            held = _held_from(recorded, recorded.event)
+        elif isinstance(recorded.event, LatticeDeleted):
             held = None
     return held
 

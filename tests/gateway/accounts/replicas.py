@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.accounts import app
 from gateway.accounts.app import open_accounts
-from gateway.accounts.holdings import Holdings
 from gateway.accounts.ports import now_ms
+from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.settings import AccountSettings
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.throttle import Throttle, ThrottleMetrics
@@ -136,7 +136,7 @@ async def open_replica(
             security=security,
             throttle=Throttle(counts, ThrottleMetrics(registry), 0),
             usage=Usage(UsageLog(channel), UsageMetrics(registry)),
-            holdings=Holdings(own_channel, own_channel),
+            resource_counts=ResourceCounts(own_channel, own_channel),
             tasks=tasks,
             clock=clock,
         ) as accounts:
@@ -149,12 +149,12 @@ async def open_replica(
 
 
 def account_settings(authority: Authority, **environ: str) -> AccountSettings:
-    told = {
+    answer = {
         "GIRIH_ENVIRONMENT": "development",
         "SIGNING_KEY": str(authority.gateway_key),
         "REFRESH_SECRET": str(authority.refresh_secret),
     }
-    return AccountSettings.from_environ(told | environ)
+    return AccountSettings.from_environ(answer | environ)
 
 
 async def security_events(

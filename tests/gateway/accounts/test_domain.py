@@ -21,9 +21,9 @@ from gateway.accounts.domain import (
     session_from,
     user_after,
 )
-from gateway.accounts.happenings import (
+from gateway.accounts.events import (
     DamagedRecord,
-    Happening,
+    Event,
     PasswordChanged,
     Recorded,
     SessionEnded,
@@ -39,9 +39,10 @@ from services.plumbing.errors import InvalidInput, Violations
 LIMITS = SessionLimits(idle_ms=1_000_000, absolute_ms=3_000_000)
 
 
-def recorded(*happenings: Happening | None, since: int = 0) -> list[Recorded]:
+def recorded(*recorded_events: Event | None, since: int = 0) -> list[Recorded]:
     return [
-        Recorded(since + number + 1, since + number, one) for number, one in enumerate(happenings)
+        Recorded(since + number + 1, since + number, one)
+        for number, one in enumerate(recorded_events)
     ]
 
 
@@ -51,7 +52,7 @@ def registered() -> UserRegistered:
     )
 
 
-def some_user(*more: Happening) -> User:
+def some_user(*more: Event) -> User:
     user = user_after(None, recorded(registered(), *more))
     assert user is not None
     return user
@@ -239,8 +240,8 @@ def test_a_session_ends_with_the_membership_it_was_opened_for() -> None:
 
 
 def test_records_say_the_same_when_read_back() -> None:
-    for happening in (registered(), opened("s", some_user(), "t", 1, "h", 5)):
-        assert from_json(happening.type, to_json(happening)) == happening
+    for event in (registered(), opened("s", some_user(), "t", 1, "h", 5)):
+        assert from_json(event.type, to_json(event)) == event
 
 
 def test_records_of_later_versions_are_understood_as_far_as_they_are_known() -> None:

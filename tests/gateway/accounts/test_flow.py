@@ -152,9 +152,9 @@ async def test_an_invitation_that_is_refused_is_told_in_our_own_log(
     with pytest.raises(errors.InvitationInvalid):
         await replica.call("AcceptInvitation", request)
 
-    told = capsys.readouterr().out
-    assert "invitation-refused" in told
-    assert "guessed" not in told
+    response = capsys.readouterr().out
+    assert "invitation-refused" in response
+    assert "guessed" not in response
 
 
 async def test_a_user_who_is_invited_joins_with_the_password_they_have(replica: Replica) -> None:
@@ -309,9 +309,11 @@ async def test_administrative_acts_are_told_in_the_tenants_log(
     await replica.joined(owner, pb.ROLE_VIEWER)
 
     async def is_told() -> bool:
-        told = await security_events(events_channel, authority, owner.tenant.tenant_id)
-        assert PASSWORD not in str(told)
-        return {"registered", "login-succeeded", "invitation-created"} <= {kind for kind, _ in told}
+        response = await security_events(events_channel, authority, owner.tenant.tenant_id)
+        assert PASSWORD not in str(response)
+        return {"registered", "login-succeeded", "invitation-created"} <= {
+            kind for kind, _ in response
+        }
 
     await eventually(is_told)
 

@@ -21,9 +21,9 @@ async def test_a_flood_of_logins_is_refused_beyond_a_short_queue(replica: Replic
         *(_failing(replica, number) for number in range(200)), return_exceptions=True
     )
 
-    told = Counter(type(one) for one in answers)
-    assert told.keys() == {CredentialsInvalid, HashingBusy}
-    assert told[CredentialsInvalid] >= 20
+    answer = Counter(type(one) for one in answers)
+    assert answer.keys() == {CredentialsInvalid, HashingBusy}
+    assert answer[CredentialsInvalid] >= 20
     # Whoever was refused for want of room was not judged, and has no failure to their name.
     await replica.login(registered.user.email)
 

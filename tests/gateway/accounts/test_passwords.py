@@ -81,12 +81,12 @@ def test_development_takes_short_ones() -> None:
 async def test_hashes_are_argon2id_with_the_parameters_that_are_asked_for() -> None:
     hashing = PasswordHashing(thread_count=1, queue_max=0)
     try:
-        found = extract_parameters(await hashing.hash("a strapwork of stars"))
+        result = extract_parameters(await hashing.hash("a strapwork of stars"))
     finally:
         hashing.close()
 
-    assert found.type.name == "ID"
-    assert (found.memory_cost, found.time_cost, found.parallelism) == (19_456, 2, 1)
+    assert result.type.name == "ID"
+    assert (result.memory_cost, result.time_cost, result.parallelism) == (19_456, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ async def test_hashes_are_argon2id_with_the_parameters_that_are_asked_for() -> N
     ids=range(5),
 )
 async def test_every_byte_counts(hashing: PasswordHashing, password: str, almost: str) -> None:
-    found = await hashing.hash(password)
+    result = await hashing.hash(password)
 
-    assert await hashing.verify(password, found)
-    assert not await hashing.verify(almost, found)
+    assert await hashing.verify(password, result)
+    assert not await hashing.verify(almost, result)
 
 
 async def test_nobody_has_no_password(hashing: PasswordHashing) -> None:
@@ -114,13 +114,13 @@ async def test_nobody_has_no_password(hashing: PasswordHashing) -> None:
 async def test_a_hash_of_other_parameters_is_outdated(hashing: PasswordHashing) -> None:
     other = PasswordHashing(thread_count=1, queue_max=0, memory_kib=2 * A_LITTLE_KIB)
     try:
-        found = await other.hash("a strapwork of stars")
+        result = await other.hash("a strapwork of stars")
     finally:
         other.close()
 
-    assert hashing.is_outdated(found)
+    assert hashing.is_outdated(result)
     assert not hashing.is_outdated(await hashing.hash("a strapwork of stars"))
-    assert await hashing.verify("a strapwork of stars", found)
+    assert await hashing.verify("a strapwork of stars", result)
 
 
 async def test_whoever_comes_too_late_is_refused_and_later_ones_are_not(

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.accounts import revocations
-from gateway.accounts.happenings import (
-    Happening,
+from gateway.accounts.events import (
+    Event,
     KeyRevoked,
     MemberRemoved,
     Recorded,
@@ -59,28 +59,28 @@ def ended(session: str) -> SessionEnded:
     return SessionEnded(session_id=session, user_id="u", tenant_id="t", why="logged-out", at_ms=0)
 
 
-def log(*happenings: Happening) -> list[Recorded]:
-    return [Recorded(position, 0, one) for position, one in enumerate(happenings, 1)]
+def log(*recorded_events: Event) -> list[Recorded]:
+    return [Recorded(position, 0, one) for position, one in enumerate(recorded_events, 1)]
 
 
-def revoked(found: Revocations, *sessions: str) -> set[str]:
-    return {one for one in sessions if found.is_revoked(one)}
+def revoked(result: Revocations, *sessions: str) -> set[str]:
+    return {one for one in sessions if result.is_revoked(one)}
 
 
 def test_an_ended_session_and_a_revoked_key_are_refused() -> None:
-    found = Revocations()
+    result = Revocations()
 
-    found.apply(
+    result.apply(
         log(opened("s1"), opened("s2"), ended("s1"), KeyRevoked(key_id="k", by="", at_ms=0))
     )
 
-    assert revoked(found, "s1", "s2", "k", "") == {"s1", "k"}
+    assert revoked(result, "s1", "s2", "k", "") == {"s1", "k"}
 
 
 def test_all_sessions_of_a_user_end_but_the_one_kept() -> None:
-    found = Revocations()
+    result = Revocations()
 
-    found.apply(
+    result.apply(
         log(
             opened("s1"),
             opened("s2"),
@@ -89,13 +89,13 @@ def test_all_sessions_of_a_user_end_but_the_one_kept() -> None:
         )
     )
 
-    assert revoked(found, "s1", "s2", "other") == {"s1"}
+    assert revoked(result, "s1", "s2", "other") == {"s1"}
 
 
 def test_who_is_removed_loses_the_sessions_of_that_tenant() -> None:
-    found = Revocations()
+    result = Revocations()
 
-    found.apply(
+    result.apply(
         log(
             opened("here"),
             opened("there", tenant="t2"),
@@ -103,29 +103,29 @@ def test_who_is_removed_loses_the_sessions_of_that_tenant() -> None:
         )
     )
 
-    assert revoked(found, "here", "there") == {"here"}
+    assert revoked(result, "here", "there") == {"here"}
 
 
 def test_a_session_opened_later_is_not_ended_by_what_was_before() -> None:
-    found = Revocations()
+    result = Revocations()
     records = log(opened("s1"), SessionsEnded(user_id="u", at_ms=0), opened("s2"))
 
-    found.apply(records[2:])
-    found.apply(records)
+    result.apply(records[2:])
+    result.apply(records)
 
-    assert revoked(found, "s1", "s2") == {"s1"}
+    assert revoked(result, "s1", "s2") == {"s1"}
 
 
 def test_a_session_known_only_by_a_refresh_was_spared_by_what_was_before() -> None:
-    found = Revocations()
+    result = Revocations()
     records = log(SessionsEnded(user_id="u", kept_session="s", at_ms=0), rotated("s"))
 
-    found.apply(reversed(records))
+    result.apply(reversed(records))
 
-    assert not found.is_revoked("s")
+    assert not result.is_revoked("s")
 
 
-_happenings = st.lists(
+_recorded_events = st.lists(
     st.one_of(
         st.sampled_from("abcd").map(lambda user: ("open", user)),
         st.sampled_from("abcd").map(lambda user: ("end", user)),
@@ -134,7 +134,7 @@ _happenings = st.lists(
 )
 
 
-@given(_happenings, st.randoms(use_true_random=False))
+@given(_recorded_events, st.randoms(use_true_random=False))
 def test_the_order_and_number_of_tellings_change_nothing(
     acts: list[tuple[str, str]], random: object
 ) -> None:
@@ -159,24 +159,24 @@ def test_the_order_and_number_of_tellings_change_nothing(
 
 def test_endings_are_forgotten_when_no_token_can_be_left() -> None:
     clock = Clock()
-    found = Revocations(memory_s=960, clock=clock)
-    found.apply(log(opened("s"), ended("s")))
+    result = Revocations(memory_s=960, clock=clock)
+    result.apply(log(opened("s"), ended("s")))
 
     clock.now_s = 959
-    assert found.is_revoked("s")
+    assert result.is_revoked("s")
     clock.now_s = 960
-    assert not found.is_revoked("s")
-    found.apply(log(opened("other")))
+    assert not result.is_revoked("s")
+    result.apply(log(opened("other")))
 
-    assert found.sizes == (0, 1)
+    assert result.sizes == (0, 1)
 
 
 def test_memory_is_bounded(monkeypatch: object) -> None:
     monkeypatch.setattr(revocations, "SESSIONS_MAX", 100)  # type: ignore[attr-defined]
-    found = Revocations()
+    result = Revocations()
 
-    found.apply(log(*(opened(f"s{number}") for number in range(500))))
-    found.apply(log(*(ended(f"s{number}") for number in range(500))))
+    result.apply(log(*(opened(f"s{number}") for number in range(500))))
+    result.apply(log(*(ended(f"s{number}") for number in range(500))))
 
-    assert found.sizes == (100, 100)
-    assert found.is_revoked("s499")
+    assert result.sizes == (100, 100)
+    assert result.is_revoked("s499")

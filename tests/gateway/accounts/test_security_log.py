@@ -78,10 +78,10 @@ async def writing(log: SecurityLog) -> AsyncIterator[None]:
 
 async def written(channel: grpc.aio.Channel, tenant: str) -> list[tuple[str, dict[str, Any]]]:
     """Type and payload of every security event, without the time."""
-    found = await recorded(channel, tenant, "security")
+    result = await recorded(channel, tenant, "security")
     return [
         (event.event.type, {name: payload[name] for name in payload if name != "at"})
-        for event, payload in found
+        for event, payload in result
     ]
 
 
@@ -180,8 +180,8 @@ async def test_what_is_proven_of_no_tenant_is_written_in_no_log(
     async with writing(log):
         log.record("", "call-refused", reason="TOKEN_INVALID", address="192.0.2.1")
 
-    told = registry.get_sample_value("gateway_security_events_total", {"kind": "call-refused"})
-    assert (told, log._queues) == (1, {})
+    answer = registry.get_sample_value("gateway_security_events_total", {"kind": "call-refused"})
+    assert (answer, log._queues) == (1, {})
 
 
 async def test_what_happens_while_the_event_store_is_away_is_written_when_it_is_back(

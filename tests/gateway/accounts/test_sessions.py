@@ -53,8 +53,8 @@ async def test_a_token_that_comes_back_later_ends_its_session(
         await replica.call("WhoAmI", pb.WhoAmIRequest(), first.access_token)
 
     async def is_told() -> bool:
-        told = await security_events(events_channel, authority, owner.tenant.tenant_id)
-        return "refresh-reused" in {kind for kind, _ in told}
+        response = await security_events(events_channel, authority, owner.tenant.tenant_id)
+        return "refresh-reused" in {kind for kind, _ in response}
 
     await eventually(is_told)
 

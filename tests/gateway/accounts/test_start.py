@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from gateway.home import open_home
+from gateway.composition import open_composition
 from gateway.settings import Settings
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.tasks import OwnedTasks
@@ -20,5 +20,5 @@ async def test_sessions_that_ended_before_are_known_from_the_first_request_on(
     environ = {"GIRIH_ENVIRONMENT": "development", "GATEWAY_EVENTS_ADDRESS": event_store[1]}
     settings = Settings.from_environ(authority.environ | environ)
 
-    async with open_home(settings, CollectorRegistry(), OwnedTasks()) as home:
-        assert home.door.is_revoked(principal)
+    async with open_composition(settings, CollectorRegistry(), OwnedTasks()) as home:
+        assert home.admission.is_revoked(principal)

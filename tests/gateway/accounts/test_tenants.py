@@ -19,9 +19,9 @@ from gateway.accounts.errors import (
     TooManyInvitations,
     TooManyKeys,
 )
-from gateway.accounts.happenings import (
+from gateway.accounts.events import (
     DamagedRecord,
-    Happening,
+    Event,
     KeyCreated,
     MemberJoined,
     PlanSet,
@@ -48,12 +48,12 @@ def joined(user_id: str, role: Role) -> MemberJoined:
     )
 
 
-def after(tenant: Tenant | None, happenings: Iterable[Happening]) -> Tenant:
+def after(tenant: Tenant | None, recorded_events: Iterable[Event]) -> Tenant:
     since = tenant.revision + 1 if tenant else 0
-    records = [Recorded(n + 1, n, one) for n, one in enumerate(happenings, since)]
-    found = tenant_after(tenant, records)
-    assert found is not None
-    return found
+    records = [Recorded(n + 1, n, one) for n, one in enumerate(recorded_events, since)]
+    result = tenant_after(tenant, records)
+    assert result is not None
+    return result
 
 
 def tenant_of(**roles: Role) -> Tenant:
@@ -162,9 +162,9 @@ def test_whatever_members_do_there_is_an_owner(acts: list[tuple[str, str, str, R
     tenant = tenant_of(a=Role.OWNER)
 
     for act, by, whom, role in acts:
-        happening = _tried(tenant, act, by, whom, role)
-        if happening is not None:
-            tenant = after(tenant, [happening])
+        event = _tried(tenant, act, by, whom, role)
+        if event is not None:
+            tenant = after(tenant, [event])
         assert any(one.role == Role.OWNER for one in tenant.members.values())
 
 
@@ -172,19 +172,19 @@ def test_whatever_members_do_there_is_an_owner(acts: list[tuple[str, str, str, R
 def test_a_tenant_is_the_same_however_its_records_are_read(
     acts: list[tuple[str, str, str, Role]], cut: int
 ) -> None:
-    happenings: list[Happening] = [TenantCreated(tenant_id="t", name="Knots", at_ms=0)]
-    happenings.append(joined("a", Role.OWNER))
-    tenant = after(None, happenings)
+    recorded_events: list[Event] = [TenantCreated(tenant_id="t", name="Knots", at_ms=0)]
+    recorded_events.append(joined("a", Role.OWNER))
+    tenant = after(None, recorded_events)
     for act, by, whom, role in acts:
-        happening = _tried(tenant, act, by, whom, role)
-        if happening is not None:
-            tenant = after(tenant, [happening])
-            happenings.append(happening)
+        event = _tried(tenant, act, by, whom, role)
+        if event is not None:
+            tenant = after(tenant, [event])
+            recorded_events.append(event)
 
-    cut = min(max(cut, 1), len(happenings))
+    cut = min(max(cut, 1), len(recorded_events))
 
-    assert after(None, happenings) == tenant
-    assert after(after(None, happenings[:cut]), happenings[cut:]) == tenant
+    assert after(None, recorded_events) == tenant
+    assert after(after(None, recorded_events[:cut]), recorded_events[cut:]) == tenant
 
 
 def test_an_invitation_is_for_whoever_has_its_token() -> None:
@@ -309,7 +309,7 @@ def test_what_begins_without_a_creation_is_no_tenant() -> None:
         after(None, [joined("me", Role.OWNER)])
 
 
-def _tried(tenant: Tenant, act: str, by: str, whom: str, role: Role) -> Happening | None:
+def _tried(tenant: Tenant, act: str, by: str, whom: str, role: Role) -> Event | None:
     try:
         if act == "set":
             return tenants.set_role(tenant, whom, role, by=by, at_ms=2)
@@ -320,7 +320,7 @@ def _tried(tenant: Tenant, act: str, by: str, whom: str, role: Role) -> Happenin
     return None if whom in tenant.members else joined(whom, role)
 
 
-def _demoted(tenant: Tenant, role: Role) -> Happening:
+def _demoted(tenant: Tenant, role: Role) -> Event:
     role_set = tenants.set_role(tenant, "them", role, by="me", at_ms=3)
     assert role_set is not None
     return role_set

@@ -275,7 +275,7 @@ async def test_the_counters_tell_no_account_and_no_address(clock: Clock) -> None
     keys = repr(counts._local.__dict__)
 
     assert "login:" in keys
-    assert not [told for told in ("ada", HOME, AWAY) if told in keys]
+    assert not [response for response in ("ada", HOME, AWAY) if response in keys]
 
 
 @pytest.mark.parametrize("address_count", [1, 1_000])

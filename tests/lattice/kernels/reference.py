@@ -53,12 +53,12 @@ class Plain:
 
     def neighbours(self, site: Site) -> dict[Site, float]:
         """Each neighbour and the cheapest step to it; a site is not its own neighbour."""
-        found: dict[Site, float] = {}
+        result: dict[Site, float] = {}
         for step in self.directions:
             near = self.moved(site, step)
             if near is not None and near != site and self.allows(site, step):
-                found[near] = min(found.get(near, math.inf), math.sqrt(sum(map(abs, step))))
-        return found
+                result[near] = min(result.get(near, math.inf), math.sqrt(sum(map(abs, step))))
+        return result
 
     def free_sites(self) -> list[Site]:
         return [site for site in self.sites() if self.is_free(site)]

@@ -21,10 +21,10 @@ def test_distances_agree_with_the_plainest_search(axis_count: int, seed: int) ->
         return
     expected = lattice.distances(sources)
 
-    told = measure(grid_of(lattice), sources, GO).at(ALL).reshape(lattice.shape)
+    answer = measure(grid_of(lattice), sources, GO).at(ALL).reshape(lattice.shape)
 
     for site in lattice.sites():
-        assert told[site] == pytest.approx(expected.get(site, -1), rel=1e-12)
+        assert answer[site] == pytest.approx(expected.get(site, -1), rel=1e-12)
 
 
 @pytest.mark.parametrize("moore", [False, True])
@@ -32,28 +32,28 @@ def test_measuring_stops_when_its_targets_are_known(moore: bool) -> None:
     lattice = Plain(np.zeros((1500, 1500), bool), (False, False), moore, no_cutting=True)
     grid = grid_of(lattice)
 
-    told = measure(grid, [(0, 0)], GO, targets=[(0, 30), (3, 4)])
+    answer = measure(grid, [(0, 0)], GO, targets=[(0, 30), (3, 4)])
 
-    assert told.sites_expanded < lattice.blocked.size / 2
-    assert told.at(np.array([grid.index((0, 30))]))[0] == 30
+    assert answer.sites_expanded < lattice.blocked.size / 2
+    assert answer.at(np.array([grid.index((0, 30))]))[0] == 30
 
 
 @pytest.mark.parametrize("moore", [False, True])
 def test_what_is_blocked_or_cut_off_is_minus_one(moore: bool) -> None:
     lattice = Plain(drawn("..#.", "..##"), (False, False), moore, no_cutting=True)
 
-    told = measure(grid_of(lattice), [(0, 0)], GO, targets=[(0, 2), (0, 3)]).at(ALL)
+    answer = measure(grid_of(lattice), [(0, 0)], GO, targets=[(0, 2), (0, 3)]).at(ALL)
 
-    np.testing.assert_array_equal(told[[2, 3, 6, 7]], -1)
+    np.testing.assert_array_equal(answer[[2, 3, 6, 7]], -1)
 
 
 @pytest.mark.parametrize("moore", [False, True])
 def test_a_source_is_at_no_distance_and_may_be_told_twice(moore: bool) -> None:
     lattice = Plain(drawn("...", ".#."), (True, False), moore, no_cutting=True)
 
-    told = measure(grid_of(lattice), [(0, 1), (0, 1)], GO, targets=[(0, 1)]).at(ALL)
+    answer = measure(grid_of(lattice), [(0, 1), (0, 1)], GO, targets=[(0, 1)]).at(ALL)
 
-    assert str(told[1]) == "0.0"
+    assert str(answer[1]) == "0.0"
 
 
 @pytest.mark.parametrize("moore", [False, True])
@@ -61,9 +61,9 @@ def test_many_sources_fit(moore: bool) -> None:
     lattice = Plain(np.zeros((100, 100), bool), (False, False), moore, no_cutting=True)
     sources = [(row, column) for row in range(100) for column in range(100)]
 
-    told = measure(grid_of(lattice), sources, GO)
+    answer = measure(grid_of(lattice), sources, GO)
 
-    assert not told.at(ALL).any()
+    assert not answer.at(ALL).any()
 
 
 @pytest.mark.parametrize("moore", [False, True])

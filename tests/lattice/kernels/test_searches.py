@@ -92,9 +92,9 @@ def test_jumps_cross_words_of_64_sites(moore: bool, no_cutting: bool) -> None:
 
     for _ in range(300):
         start, goal = (free[place] for place in rng.integers(len(free), size=2))
-        found, expected = jumping.find(start, goal, GO), plain.find(start, goal, GO)
-        assert found.length == pytest.approx(expected.length, rel=1e-12)
-        check_steps(lattice, found, start, goal)
+        result, expected = jumping.find(start, goal, GO), plain.find(start, goal, GO)
+        assert result.length == pytest.approx(expected.length, rel=1e-12)
+        check_steps(lattice, result, start, goal)
 
 
 @pytest.mark.parametrize(

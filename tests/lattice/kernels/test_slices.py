@@ -21,13 +21,13 @@ def test_answers_do_not_depend_on_the_slices(seed: int, monkeypatch: pytest.Monk
     if not free:
         return
     start, goal = (free[place] for place in rng.integers(len(free), size=2))
-    path, told = search_on(grid).find(start, goal, GO), measure(grid, [start], GO)
+    path, answer = search_on(grid).find(start, goal, GO), measure(grid, [start], GO)
 
     monkeypatch.setattr(slices, "LOOKS_PER_SLICE", 1)
     sliced = search_on(grid).find(start, goal, GO)
 
     assert (sliced.length, sliced.sites_expanded) == (path.length, path.sites_expanded)
-    np.testing.assert_array_equal(measure(grid, [start], GO).values, told.values)
+    np.testing.assert_array_equal(measure(grid, [start], GO).values, answer.values)
 
 
 def test_a_computation_stops_at_the_end_of_the_slice_it_is_cancelled_in() -> None:

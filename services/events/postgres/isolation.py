@@ -1,7 +1,7 @@
 """What must hold of the database for tenants to be walled off from each other in it.
 
 Looked at when the process starts, on a connection of its own: a wall that has a gap keeps
-nobody out, and nothing else would tell. Knows how to ask; what is asked is in `sql/walls`.
+nobody out, and nothing else would tell. Knows how to ask; what is asked is in `sql/isolation`.
 """
 
 from dataclasses import dataclass, field
@@ -20,46 +20,48 @@ _THIS_SCHEMA = ("select_policy_gaps", "select_privilege_gaps")
 
 
 @dataclass
-class Gaps:
+class IsolationFindings:
     """Everything wrong with the walls, each in a sentence."""
 
-    in_walls: list[str] = field(default_factory=list)
+    of_isolation: list[str] = field(default_factory=list)
     """Tenants are not walled off, or the process could not work at all."""
-    beside: list[str] = field(default_factory=list)
+    of_login: list[str] = field(default_factory=list)
     """What the login could do if it stepped out of the role: an open door on one machine."""
 
 
-async def find_gaps(connection: RawConnection, newest_revision: str) -> Gaps:
+async def find_isolation_findings(
+    connection: RawConnection, newest_revision: str
+) -> IsolationFindings:
     """Look at all walls of the database that `connection` leads to.
 
     Takes some milliseconds and changes nothing. `newest_revision` is what this version of
     the code needs of the schema, and knows.
     """
-    gaps = Gaps(beside=await _problems(connection, "select_login_gaps"))
+    findings = IsolationFindings(of_login=await _problems(connection, "select_login_gaps"))
     try:
         revision = await _revision(connection)
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
-        gaps.in_walls.append(
+        findings.of_isolation.append(
             f"the login cannot work as {ROLE} ({error}): run `girih migrate`,"
             f" and GRANT {ROLE} to the login of DATABASE_URL"
         )
-        return gaps
+        return findings
     if revision < newest_revision:
-        gaps.in_walls.append(
+        findings.of_isolation.append(
             f"the schema is at revision {revision or 'none'}, and this version needs"
             f" {newest_revision}: run `girih migrate`"
         )
-        return gaps
+        return findings
     async with connection.transaction(readonly=True):
         await connection.execute(_sql("assume_role"))
         for name in _ANY_SCHEMA:
-            gaps.in_walls += await _problems(connection, name)
+            findings.of_isolation += await _problems(connection, name)
         for name in _THIS_SCHEMA:
-            gaps.in_walls += await _problems(connection, name, revision == newest_revision)
-    return gaps
+            findings.of_isolation += await _problems(connection, name, revision == newest_revision)
+    return findings
 
 
-async def see_that_role_is_taken(pool: Pool) -> None:
+async def check_role(pool: Pool) -> None:
     """Raises `UnsafeDatabase` when connections do not work as the role that they asked for.
 
     A pooler between us and the database may drop what is asked for on connecting.
@@ -85,4 +87,4 @@ async def _problems(connection: RawConnection, name: str, *arguments: object) ->
 
 
 def _sql(name: str) -> str:
-    return load("services.events.postgres.sql.walls", name)
+    return load("services.events.postgres.sql.isolation", name)

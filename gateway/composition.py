@@ -9,11 +9,11 @@ import grpc.aio
 from prometheus_client import CollectorRegistry
 
 from gateway.accounts.app import open_accounts
-from gateway.accounts.holdings import Holdings
 from gateway.accounts.keys import Keys
+from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.revocations import Follower
+from gateway.admission.admission import Accounts, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
-from gateway.admission.door import Accounts, Door
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.audit.security_log import SecurityLog, SecurityMetrics
@@ -39,10 +39,10 @@ _log = get_logger("accounts")
 
 
 @dataclass(frozen=True)
-class Home:
+class Composition:
     """What a gateway needs that is not behind it."""
 
-    door: Door
+    admission: Admission
     services: Mapping[str, object]
     """What serves those services of the contract, by full name, that are served here."""
     trusted: TrustedKeys
@@ -51,9 +51,9 @@ class Home:
 
 
 @asynccontextmanager
-async def open_home(
+async def open_composition(
     settings: Settings, registry: CollectorRegistry, tasks: OwnedTasks
-) -> AsyncIterator[Home]:
+) -> AsyncIterator[Composition]:
     """Everything runs among `tasks`, which are stopped before the rest is written down."""
     issuer, trusted = _issuer(settings, tasks), _trusted(settings, tasks)
     async with AsyncExitStack() as stack:
@@ -81,11 +81,11 @@ async def open_home(
                     registrations_max=settings.registration_count_max,
                 ),
                 usage=usage,
-                holdings=await _holdings(stack, settings),
+                resource_counts=await _resource_counts(stack, settings),
                 tasks=tasks,
             )
         )
-        door = Door(
+        admission = Admission(
             Verifier(trusted, GATEWAY),
             Accounts(
                 accounts.revocations.is_revoked, _exchange(accounts.keys), usage.admit, security
@@ -94,7 +94,9 @@ async def open_home(
             Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
         )
         await _caught_up(accounts.follower)
-        yield Home(door, {ACCOUNT_SERVICE: accounts.servicer}, trusted, _ops_token(issuer))
+        yield Composition(
+            admission, {ACCOUNT_SERVICE: accounts.servicer}, trusted, _ops_token(issuer)
+        )
 
 
 async def _caught_up(follower: Follower) -> None:
@@ -137,10 +139,10 @@ def _redis(settings: Settings) -> str | None:
     return None if settings.redis_url is None else settings.redis_url.get_secret_value()
 
 
-async def _holdings(stack: AsyncExitStack, settings: Settings) -> Holdings:
+async def _resource_counts(stack: AsyncExitStack, settings: Settings) -> ResourceCounts:
     events = await _channel(stack, settings.events_address, settings, callers_token)
     lattice = await _channel(stack, settings.lattice_address, settings, callers_token)
-    return Holdings(events, lattice)
+    return ResourceCounts(events, lattice)
 
 
 async def _channel(

@@ -24,20 +24,20 @@ async def stranger(gateway: Gateway) -> httpx.AsyncClient:
 
 
 def reason(answer: httpx.Response) -> str:
-    found: str = answer.json()["error"]["details"]["reason"]
-    return found
+    result: str = answer.json()["error"]["details"]["reason"]
+    return result
 
 
 def routes(gateway: Gateway) -> list[tuple[str, str, str]]:
     """Every route: its method, a path that leads to it, and its scope."""
-    found = []
-    for table in gateway.front.routes._methods.values():
+    result = []
+    for table in gateway.application.routes._methods.values():
         for endpoint, _ in table._by_last_group.values():
             template = endpoint.rule.template.text
             path = re.sub(r"\{[^{}=]+(=[^{}]+)?\}", "1", template.replace("=shelves/*}", "}"))
             path = path.replace("/v1/1/books", "/v1/shelves/1/books")
-            found.append((endpoint.rule.http_method, path, endpoint.scope))
-    return found
+            result.append((endpoint.rule.http_method, path, endpoint.scope))
+    return result
 
 
 async def test_without_a_token_nothing_is_reached_but_what_is_public(
@@ -121,13 +121,13 @@ def _bad_tokens(authority: Authority) -> dict[str, str]:
 async def test_a_token_that_is_not_good_is_401(gateway: Gateway) -> None:
     tokens = _bad_tokens(gateway.service.authority)
 
-    found = {}
+    result = {}
     for name, token in tokens.items():
         headers = {"authorization": f"Bearer {token}"}
         answer = await gateway.client.post(_ECHO, headers=headers)
-        found[name] = (answer.status_code, reason(answer))
+        result[name] = (answer.status_code, reason(answer))
 
-    assert found == dict.fromkeys(tokens, (401, "TOKEN_INVALID")) | {
+    assert result == dict.fromkeys(tokens, (401, "TOKEN_INVALID")) | {
         "expired": (401, "TOKEN_EXPIRED")
     }
     assert gateway.service.calls == []
@@ -247,16 +247,16 @@ async def test_refusals_are_told_to_the_security_log(gateway: Gateway) -> None:
     for token in tokens:
         await gateway.client.post(_ECHO, headers={"authorization": f"Bearer {token}"})
 
-    told = [
+    response = [
         (tenant, kind, fields["reason"], fields["route"])
-        for tenant, kind, fields in gateway.accounts.security.told
+        for tenant, kind, fields in gateway.accounts.security.response
     ]
-    assert told == [
+    assert response == [
         ("acme", "call-refused", "SCOPE_MISSING", "/v1/echo"),
         ("", "call-refused", "TOKEN_INVALID", "/v1/echo"),
         ("acme", "call-refused", "TOKEN_INVALID", "/v1/echo"),
     ]
-    assert not any(token in str(gateway.accounts.security.told) for token in tokens)
+    assert not any(token in str(gateway.accounts.security.response) for token in tokens)
 
 
 async def test_an_outage_is_no_refusal(gateway: Gateway) -> None:
@@ -265,16 +265,16 @@ async def test_an_outage_is_no_refusal(gateway: Gateway) -> None:
     answer = await gateway.client.post(_ECHO, headers={"authorization": "Bearer girih_key"})
 
     assert answer.status_code == 503
-    assert not gateway.accounts.security.told
+    assert not gateway.accounts.security.response
 
 
 async def test_what_a_service_forbids_is_told_too(gateway: Gateway) -> None:
     answer = await gateway.client.post("/v1/fail", json={"kind": "denied"})
 
     assert answer.status_code == 403
-    (told,) = gateway.accounts.security.told
-    assert told[:2] == ("default", "call-refused")
-    assert told[2]["reason"] == "PERMISSION_DENIED"
+    (response,) = gateway.accounts.security.response
+    assert response[:2] == ("default", "call-refused")
+    assert response[2]["reason"] == "PERMISSION_DENIED"
 
 
 async def test_calls_are_counted_by_tenant_and_refused_beyond_the_plan(gateway: Gateway) -> None:

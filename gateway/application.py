@@ -13,18 +13,26 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, Protocol
 
-from gateway.admission.door import Door
+from gateway.admission.admission import Admission
 from gateway.contract.rules import Captured, Routes
 from gateway.endpoints.endpoint import Endpoint
 from gateway.http import errors
 from gateway.http.aliases import paths_meant
 from gateway.http.cors import Cors
 from gateway.http.errors import CLIENT_CLOSED_REQUEST, HttpError
-from gateway.http.exchange import API_HEADERS, ClientGone, Exchange, Headers, Receive, Scope, Send
+from gateway.http.exchange import (
+    API_HEADERS,
+    ClientGone,
+    Headers,
+    HttpExchange,
+    Receive,
+    Scope,
+    Send,
+)
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
 from gateway.settings import Settings
-from gateway.transcoding.refusal import Refused
+from gateway.transcoding.validation import ValidationError
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.logging import get_logger, write_line
@@ -63,14 +71,14 @@ class Site(Protocol):
 
 
 @dataclass
-class Front:
+class Application:
     """An ASGI application."""
 
     routes: Routes[Endpoint]
     newest_version: str
     """The version that paths without one stand for, as `/v1`."""
     site: Site
-    door: Door
+    admission: Admission
     settings: Settings
     lifecycle: Lifecycle
     metrics: HttpMetrics
@@ -84,7 +92,7 @@ class Front:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
         started_s = time.monotonic()
-        exchange = Exchange(scope, receive, send, _by_name(scope["headers"]))
+        exchange = HttpExchange(scope, receive, send, _by_name(scope["headers"]))
         self._identify(exchange)
         self.metrics.in_flight_count += 1
         try:
@@ -93,11 +101,11 @@ class Front:
             self.metrics.in_flight_count -= 1
             self._finish(exchange, time.monotonic() - started_s)
 
-    async def _answer(self, exchange: Exchange, started_s: float) -> None:
+    async def _answer(self, exchange: HttpExchange, started_s: float) -> None:
         """Answer, whatever happens."""
         try:
             await self._serve(exchange, started_s)
-        except Refused as error:
+        except ValidationError as error:
             await exchange.fail(errors.invalid(error))
         except HttpError as error:
             await exchange.fail(error)
@@ -116,7 +124,7 @@ class Front:
                 raise
             await exchange.fail(errors.internal())
 
-    async def _serve(self, exchange: Exchange, started_s: float) -> None:
+    async def _serve(self, exchange: HttpExchange, started_s: float) -> None:
         self._check_limits(exchange)
         found = self._find(exchange)
         if found is not None:
@@ -128,20 +136,20 @@ class Front:
             exchange.is_quiet = True
             correlation.enter(Call(exchange.correlation_id))
             if exchange.route not in _PROBES:
-                await self.door.check_address(exchange)
+                await self.admission.check_address(exchange)
             await self.site(exchange.scope, exchange.receive, exchange.send_event)
         else:
-            await self.door.check_address(exchange)
+            await self.admission.check_address(exchange)
             await self._no_endpoint(exchange)
 
     async def _call(
-        self, exchange: Exchange, endpoint: Endpoint, captured: Captured, started_s: float
+        self, exchange: HttpExchange, endpoint: Endpoint, captured: Captured, started_s: float
     ) -> None:
         """Call a route in the name of whoever the door has let in, until its deadline."""
         # Before anybody is known: what accounts are asked is bounded and named like the rest.
         call = self._entered(exchange, started_s, endpoint.timeout_s)
-        verdict = await self.door.check_address(exchange)
-        admitted = await self.door.admit(exchange, endpoint.scope, verdict)
+        verdict = await self.admission.check_address(exchange)
+        admitted = await self.admission.admit(exchange, endpoint.scope, verdict)
         if admitted.principal is not None:
             tenant = admitted.principal.tenant
             correlation.enter(
@@ -151,10 +159,10 @@ class Front:
             await endpoint(exchange, captured)
         except HttpError as error:
             if error.status == _FORBIDDEN:
-                self.door.tell_refusal(exchange, error)
+                self.admission.tell_refusal(exchange, error)
             raise
 
-    def _check_limits(self, exchange: Exchange) -> None:
+    def _check_limits(self, exchange: HttpExchange) -> None:
         bytes_max = self.settings.header_bytes_max
         size = sum(map(len, chain.from_iterable(exchange.scope["headers"])))
         if size + len(exchange.raw_path) + len(exchange.query_string) > bytes_max:
@@ -162,7 +170,7 @@ class Front:
         if self.metrics.in_flight_count > self.settings.request_count_max:
             raise errors.too_busy()
 
-    def _find(self, exchange: Exchange) -> tuple[Endpoint, Captured] | None:
+    def _find(self, exchange: HttpExchange) -> tuple[Endpoint, Captured] | None:
         method = "GET" if exchange.method == "HEAD" else exchange.method
         try:
             for path in paths_meant(exchange.raw_path, self.newest_version):
@@ -173,7 +181,7 @@ class Front:
             raise errors.malformed_request() from None
         return None
 
-    async def _no_endpoint(self, exchange: Exchange) -> None:
+    async def _no_endpoint(self, exchange: HttpExchange) -> None:
         methods = self._methods(exchange)
         if not methods:
             raise errors.route_not_found()
@@ -185,22 +193,22 @@ class Front:
         await exchange.start(204, headers)
         await exchange.end()
 
-    def _methods(self, exchange: Exchange) -> list[str]:
+    def _methods(self, exchange: HttpExchange) -> list[str]:
         for path in paths_meant(exchange.raw_path, self.newest_version):
             methods = self.routes.methods_of(path)
             if methods:
                 return methods
         return []
 
-    def _identify(self, exchange: Exchange) -> None:
+    def _identify(self, exchange: HttpExchange) -> None:
         """What is known of a request before anybody has looked at who sends it."""
         given = exchange.headers.get(CORRELATION_HEADER, b"").decode("latin-1")
         is_taken = correlation.well_formed(given)
         exchange.correlation_id = given if is_taken else correlation.fresh()
-        exchange.address = self.door.address_of(exchange)
+        exchange.address = self.admission.address_of(exchange)
         exchange.common_headers = (*self._security_headers, *self._cors.headers(exchange))
 
-    def _entered(self, exchange: Exchange, started_s: float, timeout_s: float) -> Call:
+    def _entered(self, exchange: HttpExchange, started_s: float, timeout_s: float) -> Call:
         """The call that is made for this request. No other header of it is passed on."""
         timeout = exchange.headers.get(TIMEOUT_HEADER)
         if timeout is not None:
@@ -214,7 +222,7 @@ class Front:
         correlation.enter(call)
         return call
 
-    def _finish(self, exchange: Exchange, duration_s: float) -> None:
+    def _finish(self, exchange: HttpExchange, duration_s: float) -> None:
         method, route, status = exchange.method, exchange.route, exchange.status
         self.metrics.finished(method, route, status, duration_s)
         fields: dict[str, Any] = {
@@ -237,7 +245,7 @@ class Front:
         write_line(self._level(exchange, duration_s), fields)
 
     @staticmethod
-    def _level(exchange: Exchange, duration_s: float) -> str:
+    def _level(exchange: HttpExchange, duration_s: float) -> str:
         if exchange.status == errors.INTERNAL_STATUS or exchange.error_code == "INTERNAL":
             return "error"
         if exchange.is_quiet:
@@ -261,5 +269,5 @@ def _by_name(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def _seconds(text: bytes) -> float:
     shown = text.decode("latin-1")
     if not _is_seconds(shown) or float(shown) <= 0:
-        raise Refused([("X-Request-Timeout", "must be a number of seconds above 0")])
+        raise ValidationError([("X-Request-Timeout", "must be a number of seconds above 0")])
     return float(shown)

@@ -32,7 +32,7 @@ _REMEMBERED_BYTES_MAX = 16 * 2**10
 _is_no_wish = re.compile(rb"q\s*=\s*0(\.0*)?").fullmatch
 
 
-class StreamForm(Protocol):
+class StreamEncoding(Protocol):
     """How a stream is told."""
 
     headers: Headers
@@ -53,14 +53,14 @@ class StreamForm(Protocol):
         """What ends a stream that has failed; `error` is the body of an error."""
 
 
-class StreamForms:
+class StreamEncodings:
     """Both forms of one type of message."""
 
     def __init__(self, message: Descriptor, encoder: Encoder) -> None:
         self._ndjson = _Ndjson(message, encoder)
         self._sse = _ServerSentEvents(message, encoder)
 
-    def accepted(self, accept: bytes) -> StreamForm:
+    def accepted(self, accept: bytes) -> StreamEncoding:
         """Events for who names them before lines; lines for everybody else."""
         for part in accept.lower().split(b","):
             name, *parameters = [text.strip() for text in part.split(b";")]

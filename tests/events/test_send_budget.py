@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack
 import pytest
 
 from services.events.errors import FollowersBusy
-from services.events.reading import outgoing
-from services.events.reading.outgoing import (
+from services.events.reading import send_budget
+from services.events.reading.send_budget import (
     LOG_BYTES_MAX,
     SMALL_BYTES,
     TOTAL_BYTES_MAX,
-    Outgoing,
-    Room,
+    ByteSemaphore,
+    SendBudget,
 )
 
 
@@ -22,7 +22,7 @@ async def turns() -> None:
 
 
 async def test_room_is_given_in_the_order_of_asking() -> None:
-    room = Room(10)
+    room = ByteSemaphore(10)
     await room.take(8)
     got: list[str] = []
 
@@ -40,7 +40,7 @@ async def test_room_is_given_in_the_order_of_asking() -> None:
 
 
 async def test_who_leaves_while_waiting_takes_nothing_along() -> None:
-    room = Room(10)
+    room = ByteSemaphore(10)
     await room.take(10)
     waiting = [asyncio.create_task(room.take(6)) for _ in range(3)]
     await turns()
@@ -56,43 +56,43 @@ async def test_who_leaves_while_waiting_takes_nothing_along() -> None:
 
 
 async def test_small_responses_do_not_wait() -> None:
-    of_log = Outgoing(Room(0))
+    of_log = SendBudget(ByteSemaphore(0))
 
-    async with asyncio.timeout(1), of_log.held(SMALL_BYTES):
+    async with asyncio.timeout(1), of_log.reserved(SMALL_BYTES):
         pass
 
 
 async def test_a_log_cannot_take_the_room_of_all_others() -> None:
-    total = Room(TOTAL_BYTES_MAX)
-    one, other = Outgoing(total), Outgoing(total)
+    total = ByteSemaphore(TOTAL_BYTES_MAX)
+    one, other = SendBudget(total), SendBudget(total)
     async with AsyncExitStack() as stack:
-        while one.has_room(LOG_BYTES_MAX // 4):
-            await stack.enter_async_context(one.held(LOG_BYTES_MAX // 4))
+        while one.has_capacity(LOG_BYTES_MAX // 4):
+            await stack.enter_async_context(one.reserved(LOG_BYTES_MAX // 4))
 
-        assert other.has_room(LOG_BYTES_MAX)
+        assert other.has_capacity(LOG_BYTES_MAX)
     assert total.has(TOTAL_BYTES_MAX)
 
 
 async def test_what_a_response_does_not_need_is_given_back_at_once() -> None:
-    total = Room(TOTAL_BYTES_MAX)
-    of_log = Outgoing(total)
+    total = ByteSemaphore(TOTAL_BYTES_MAX)
+    of_log = SendBudget(total)
 
-    async with of_log.held(LOG_BYTES_MAX) as held:
-        held.keep(1_000)
-        assert of_log.has_room(LOG_BYTES_MAX - 1_000)
-        assert not of_log.has_room(LOG_BYTES_MAX)
+    async with of_log.reserved(LOG_BYTES_MAX) as reserved:
+        reserved.keep(1_000)
+        assert of_log.has_capacity(LOG_BYTES_MAX - 1_000)
+        assert not of_log.has_capacity(LOG_BYTES_MAX)
 
     assert total.has(TOTAL_BYTES_MAX)
 
 
 async def test_who_waits_too_long_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing, "WAIT_S", 0.01)
-    total = Room(TOTAL_BYTES_MAX)
-    of_log = Outgoing(total)
+    monkeypatch.setattr(send_budget, "WAIT_S", 0.01)
+    total = ByteSemaphore(TOTAL_BYTES_MAX)
+    of_log = SendBudget(total)
 
-    async with of_log.held(LOG_BYTES_MAX):
+    async with of_log.reserved(LOG_BYTES_MAX):
         with pytest.raises(FollowersBusy):
-            await of_log.held(LOG_BYTES_MAX).__aenter__()
+            await of_log.reserved(LOG_BYTES_MAX).__aenter__()
 
-    assert of_log.has_room(LOG_BYTES_MAX)
+    assert of_log.has_capacity(LOG_BYTES_MAX)
     assert total.has(TOTAL_BYTES_MAX)

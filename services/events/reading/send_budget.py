@@ -20,7 +20,7 @@ TOTAL_BYTES_MAX = 64 * 2**20
 WAIT_S = 30.0
 
 
-class Room:
+class ByteSemaphore:
     """So many bytes, given out in the order of asking."""
 
     def __init__(self, bytes_max: int) -> None:
@@ -57,40 +57,40 @@ class Room:
                 turn.set_result(None)
 
 
-class Outgoing:
+class SendBudget:
     """What the followers of one log may have on their way, within what all may."""
 
-    def __init__(self, total: Room) -> None:
-        self._rooms = (Room(LOG_BYTES_MAX), total)
+    def __init__(self, total: ByteSemaphore) -> None:
+        self._rooms = (ByteSemaphore(LOG_BYTES_MAX), total)
 
-    def has_room(self, byte_count: int) -> bool:
+    def has_capacity(self, byte_count: int) -> bool:
         return all(room.has(byte_count) for room in self._rooms)
 
     @asynccontextmanager
-    async def held(self, byte_count: int) -> AsyncIterator["Held"]:
+    async def reserved(self, byte_count: int) -> AsyncIterator["ByteReservation"]:
         """Hold so much for the block, or nothing if it is little.
 
         Raises `FollowersBusy` when it does not become free.
         """
-        held = Held(self._rooms if byte_count > SMALL_BYTES else ())
+        reserved = ByteReservation(self._rooms if byte_count > SMALL_BYTES else ())
         try:
             async with asyncio.timeout(WAIT_S):
-                await held.take(byte_count)
+                await reserved.take(byte_count)
         except TimeoutError:
-            held.keep(0)
+            reserved.keep(0)
             raise FollowersBusy("too much is on its way to followers") from None
         try:
-            yield held
+            yield reserved
         finally:
-            held.keep(0)
+            reserved.keep(0)
 
 
-class Held:
+class ByteReservation:
     """What one response holds."""
 
-    def __init__(self, rooms: tuple[Room, ...]) -> None:
+    def __init__(self, rooms: tuple[ByteSemaphore, ...]) -> None:
         self._rooms = rooms
-        self._taken: list[tuple[Room, int]] = []
+        self._taken: list[tuple[ByteSemaphore, int]] = []
 
     async def take(self, byte_count: int) -> None:
         for room in self._rooms:

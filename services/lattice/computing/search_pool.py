@@ -12,7 +12,7 @@ from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.searches import Search, search_on
 
 
-class Searches:
+class SearchPool:
     """Searches that nobody uses now. Those used longest ago leave first."""
 
     def __init__(self, bytes_max: int) -> None:

@@ -15,7 +15,7 @@ from gateway.admission.limits import Limits, Verdict
 from gateway.http import errors
 from gateway.http.caller import Proxies, enter_address
 from gateway.http.errors import HttpError
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import HttpExchange
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier
 from services.plumbing.errors import ServiceError, Unavailable
 from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
@@ -61,7 +61,7 @@ _ANYBODY = Admitted()
 _OPERATORS_SCOPES = frozenset({"plans.write"})
 
 
-class Door:
+class Admission:
     """Lets requests in."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Door:
         self._limits = limits
         self._proxies = proxies
 
-    def address_of(self, exchange: Exchange) -> str:
+    def address_of(self, exchange: HttpExchange) -> str:
         """Where the client is; this is also what accounts are told."""
         peer = exchange.scope.get("client")
         address = self._proxies.address_of(peer[0] if peer else "", exchange.headers)
@@ -82,7 +82,7 @@ class Door:
     def is_revoked(self, principal: Principal) -> bool:
         return self._accounts.is_revoked(principal.session)
 
-    async def check_address(self, exchange: Exchange) -> Verdict:
+    async def check_address(self, exchange: HttpExchange) -> Verdict:
         """Before it costs anything to find out who calls; raises HttpError."""
         try:
             return _told(exchange, await self._limits.check_address(exchange.address))
@@ -90,7 +90,7 @@ class Door:
             # Not told as a matter of security: whoever floods the door would flood the log.
             raise errors.from_service_error(error) from None
 
-    async def admit(self, exchange: Exchange, scope: str, so_far: Verdict) -> Admitted:
+    async def admit(self, exchange: HttpExchange, scope: str, so_far: Verdict) -> Admitted:
         """Raises HttpError for who may not call a route that asks for `scope`.
 
         On a public route nothing is asked, and what a client proves there is not looked at.
@@ -110,11 +110,11 @@ class Door:
             raise errors.from_service_error(error) from None
         return admitted
 
-    def tell_refusal(self, exchange: Exchange, error: HttpError) -> None:
+    def tell_refusal(self, exchange: HttpExchange, error: HttpError) -> None:
         """A service has refused a caller who was let in."""
         self._record(exchange, str(error.details.get("reason", "")))
 
-    async def _known(self, exchange: Exchange, scope: str) -> Admitted:
+    async def _known(self, exchange: HttpExchange, scope: str) -> Admitted:
         token = _token(exchange)
         if token.startswith(f"{KEY_PREFIX}_"):
             token = await self._accounts.token_of_key(token)
@@ -127,14 +127,14 @@ class Door:
             raise errors.session_ended()
         return Admitted(principal, token)
 
-    def _tell(self, exchange: Exchange, error: ServiceError) -> None:
+    def _tell(self, exchange: HttpExchange, error: ServiceError) -> None:
         if error.reason in _QUIET_REASONS or isinstance(error, Unavailable):
             return  # nobody was refused: it cannot be told now whether they are
         if isinstance(error, TokenRefused) and error.principal is not None:
             exchange.tenant, exchange.subject = error.principal.tenant, error.principal.subject
         self._record(exchange, error.reason, why=getattr(error, "why", ""))
 
-    def _record(self, exchange: Exchange, reason: str, why: str = "") -> None:
+    def _record(self, exchange: HttpExchange, reason: str, why: str = "") -> None:
         self._accounts.security.record(
             exchange.tenant,
             "call-refused",
@@ -147,7 +147,7 @@ class Door:
         )
 
 
-def _token(exchange: Exchange) -> str:
+def _token(exchange: HttpExchange) -> str:
     """The token or key of a request, in the one place where it may be."""
     given = exchange.headers.get(AUTHORIZATION)
     if given is None:
@@ -158,7 +158,7 @@ def _token(exchange: Exchange) -> str:
     return found[1].decode("ascii")
 
 
-def _told(exchange: Exchange, verdict: Verdict) -> Verdict:
+def _told(exchange: HttpExchange, verdict: Verdict) -> Verdict:
     """Every answer says how the caller stands, a refusal most of all."""
     exchange.added_headers = verdict.headers
     if verdict.refused is not None:

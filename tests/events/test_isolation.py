@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from cli.local.postgres import DATABASE, USER, EmbeddedPostgres
-from services.events.postgres import walls
+from services.events.postgres import isolation
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
-from services.events.postgres.walls import ROLE, Gaps, find_gaps
+from services.events.postgres.isolation import ROLE, IsolationFindings, find_isolation_findings
 from services.events.settings import Settings
 from services.plumbing.postgres.database import UnsafeDatabase, open_pool
 from services.plumbing.postgres.migrations import MigrationRefused, migrate, newest_revision
@@ -44,10 +44,10 @@ async def breaching(shared_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def gaps_behind(breaching: asyncpg.Connection, name: str) -> Gaps:
+async def gaps_behind(breaching: asyncpg.Connection, name: str) -> IsolationFindings:
     """What the login `name` would find of what was done in this transaction."""
     await breaching.execute(f"SET LOCAL SESSION AUTHORIZATION {name}")
-    return await find_gaps(breaching, newest_revision(MIGRATIONS))
+    return await find_isolation_findings(breaching, newest_revision(MIGRATIONS))
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def app_url(shared_url: str, shared_login: str) -> str:
     return url_as(shared_url, shared_login)
 
 
-async def gaps_of(url: str) -> Gaps:
+async def gaps_of(url: str) -> IsolationFindings:
     connection = await asyncpg.connect(url)
     try:
-        return await find_gaps(connection, newest_revision(MIGRATIONS))
+        return await find_isolation_findings(connection, newest_revision(MIGRATIONS))
     finally:
         await connection.close()
 
@@ -87,7 +87,7 @@ async def refusal(settings: Settings) -> str:
 
 
 async def test_a_migrated_database_has_no_gaps(app_url: str) -> None:
-    assert await gaps_of(app_url) == Gaps()
+    assert await gaps_of(app_url) == IsolationFindings()
 
 
 BREACHES = {
@@ -136,9 +136,9 @@ async def test_a_breach_of_the_walls_is_told(
 ) -> None:
     await breaching.execute(breach)
 
-    told = (await gaps_behind(breaching, shared_login)).in_walls
+    answer = (await gaps_behind(breaching, shared_login)).of_isolation
 
-    assert [problem for problem in told if BREACHES[breach] in problem], told
+    assert [problem for problem in answer if BREACHES[breach] in problem], answer
 
 
 TRAITS = {
@@ -157,9 +157,9 @@ async def test_a_role_that_may_more_than_it_should_is_told(
 ) -> None:
     await breaching.execute(f"ALTER ROLE {ROLE} {trait}")
 
-    told = (await gaps_behind(breaching, shared_login)).in_walls
+    answer = (await gaps_behind(breaching, shared_login)).of_isolation
 
-    assert f"{ROLE} {TRAITS[trait]}" in "; ".join(told)
+    assert f"{ROLE} {TRAITS[trait]}" in "; ".join(answer)
 
 
 async def test_a_role_that_is_a_member_of_another_is_told(
@@ -167,9 +167,9 @@ async def test_a_role_that_is_a_member_of_another_is_told(
 ) -> None:
     await breaching.execute(f"GRANT pg_read_all_data TO {ROLE}")
 
-    told = (await gaps_behind(breaching, shared_login)).in_walls
+    answer = (await gaps_behind(breaching, shared_login)).of_isolation
 
-    assert told == [f"{ROLE} is a member of pg_read_all_data"]
+    assert answer == [f"{ROLE} is a member of pg_read_all_data"]
 
 
 async def test_a_tenant_that_nobody_told_is_told(
@@ -178,7 +178,7 @@ async def test_a_tenant_that_nobody_told_is_told(
     name = await owner.fetchval("SELECT current_database()")
     await owner.execute(f"ALTER DATABASE {name} SET girih.tenant = 'acme'")
 
-    assert (await gaps_of(walled_url)).in_walls == ["girih.tenant has a value that nobody told"]
+    assert (await gaps_of(walled_url)).of_isolation == ["girih.tenant has a value that nobody told"]
 
 
 async def test_a_view_with_the_rights_of_who_asks_is_no_gap(
@@ -189,7 +189,7 @@ async def test_a_view_with_the_rights_of_who_asks_is_no_gap(
         f"GRANT SELECT ON heads TO {ROLE}"
     )
 
-    assert await gaps_behind(breaching, shared_login) == Gaps()
+    assert await gaps_behind(breaching, shared_login) == IsolationFindings()
 
 
 async def test_what_a_newer_version_added_is_no_gap_and_must_be_walled_as_well(
@@ -202,7 +202,7 @@ async def test_what_a_newer_version_added_is_no_gap_and_must_be_walled_as_well(
         f"GRANT DELETE ON events.records TO {ROLE}"
     )
 
-    assert (await gaps_behind(breaching, shared_login)).in_walls == [
+    assert (await gaps_behind(breaching, shared_login)).of_isolation == [
         "row-level security is not enabled on events.notes",
         "row-level security is not forced on events.notes",
         f"{ROLE} has DELETE on events.records",
@@ -225,11 +225,11 @@ async def test_what_a_login_may_beside_its_role_is_told(
     shared_url: str, postgres: EmbeddedPostgres, options: str, grants: list[str], problem: str
 ) -> None:
     with login(postgres, ROLE, *grants, options=options) as name:
-        gaps = await gaps_of(url_as(shared_url, name))
+        findings = await gaps_of(url_as(shared_url, name))
 
-    (told,) = gaps.beside
-    assert told.startswith(f"the login {problem.format(name)}")
-    assert gaps.in_walls == []
+    (answer,) = findings.of_login
+    assert answer.startswith(f"the login {problem.format(name)}")
+    assert findings.of_isolation == []
 
 
 async def test_a_login_that_owns_the_tables_is_told(
@@ -237,19 +237,21 @@ async def test_a_login_that_owns_the_tables_is_told(
 ) -> None:
     await breaching.execute(f"ALTER TABLE events.records OWNER TO {shared_login}")
 
-    gaps = await gaps_behind(breaching, shared_login)
+    findings = await gaps_behind(breaching, shared_login)
 
-    assert gaps.beside == [f"the login {shared_login} owns the schema events or something in it"]
+    assert findings.of_login == [
+        f"the login {shared_login} owns the schema events or something in it"
+    ]
 
 
 async def test_a_login_that_is_no_member_of_the_role_is_told_how_to_become_one(
     shared_url: str, postgres: EmbeddedPostgres
 ) -> None:
     with login(postgres) as name:
-        (told,) = (await gaps_of(url_as(shared_url, name))).in_walls
+        (answer,) = (await gaps_of(url_as(shared_url, name))).of_isolation
 
-    assert "permission denied" in told
-    assert f"GRANT {ROLE}" in told
+    assert "permission denied" in answer
+    assert f"GRANT {ROLE}" in answer
 
 
 async def test_production_refuses_a_superuser_and_tells_all_that_is_wrong(
@@ -257,9 +259,9 @@ async def test_production_refuses_a_superuser_and_tells_all_that_is_wrong(
 ) -> None:
     await owner.execute("ALTER TABLE events.records DISABLE ROW LEVEL SECURITY")
 
-    told = await refusal(production(walled_url, authority))
+    answer = await refusal(production(walled_url, authority))
 
-    assert told.split("; ") == [
+    assert answer.split("; ") == [
         "row-level security is not enabled on events.records",
         f"the login {USER} is a superuser",
         FORGETFUL,
@@ -272,9 +274,9 @@ async def test_development_refuses_a_gap_in_the_walls_and_warns_of_the_rest(
     async with opened(development(walled_url, authority)):
         await owner.execute("ALTER TABLE events.records DISABLE ROW LEVEL SECURITY")
 
-    told = await refusal(development(walled_url, authority))
+    answer = await refusal(development(walled_url, authority))
 
-    assert told == "row-level security is not enabled on events.records"
+    assert answer == "row-level security is not enabled on events.records"
 
 
 async def test_production_finds_nothing_wrong_with_a_login_that_may_not_migrate(
@@ -288,9 +290,9 @@ async def test_production_asks_for_a_migration_and_makes_none(
 ) -> None:
     _make_role(postgres)
     with login(postgres, ROLE, options="CREATEROLE") as name:
-        told = await refusal(production(url_as(database_url, name), authority))
+        answer = await refusal(production(url_as(database_url, name), authority))
 
-    assert "run `girih migrate`" in told
+    assert "run `girih migrate`" in answer
     assert (
         postgres.execute(
             "SELECT to_regnamespace('events')", database=urlsplit(database_url).path[1:]
@@ -304,10 +306,10 @@ async def test_a_schema_that_is_behind_is_told_with_both_revisions(
 ) -> None:
     await breaching.execute("UPDATE events.schema_revision SET version_num = '0001'")
 
-    (told,) = (await gaps_behind(breaching, shared_login)).in_walls
+    (answer,) = (await gaps_behind(breaching, shared_login)).of_isolation
     needed = newest_revision(MIGRATIONS)
-    assert told.startswith(f"the schema is at revision 0001, and this version needs {needed}")
-    assert "girih migrate" in told
+    assert answer.startswith(f"the schema is at revision 0001, and this version needs {needed}")
+    assert "girih migrate" in answer
 
 
 async def test_production_migrates_as_the_login_that_is_meant_for_it(
@@ -318,9 +320,9 @@ async def test_production_migrates_as_the_login_that_is_meant_for_it(
         settings = production(
             url_as(database_url, name), authority, EVENTS_MIGRATION_DATABASE_URL=database_url
         )
-        told = await refusal(settings)
+        answer = await refusal(settings)
 
-    assert told == FORGETFUL
+    assert answer == FORGETFUL
 
 
 async def test_connections_that_do_not_work_as_the_role_are_refused(
@@ -329,10 +331,10 @@ async def test_connections_that_do_not_work_as_the_role_are_refused(
     settings = development(walled_url, authority)
 
     async with open_pool(settings, "girih-tests", role=ROLE) as pool:
-        await walls.see_that_role_is_taken(pool)
+        await isolation.check_role(pool)
     async with open_pool(settings, "girih-tests") as pool:
         with pytest.raises(UnsafeDatabase, match=f"work as {USER} and not as {ROLE}"):
-            await walls.see_that_role_is_taken(pool)
+            await isolation.check_role(pool)
 
 
 async def test_whoever_owns_the_tables_is_behind_the_walls_too(
@@ -409,12 +411,12 @@ async def test_databases_of_one_server_are_migrated_at_once_by_who_is_no_superus
 
         await asyncio.gather(*[migrate(url, MIGRATIONS, schema=SCHEMA) for url in urls])
 
-        found = [await gaps_of(url) for url in urls]
+        result = [await gaps_of(url) for url in urls]
         for database in names:
             fresh.execute(f"DROP DATABASE {database}")
         fresh.execute(f"DROP ROLE {ROLE}")
 
-    assert [gaps.in_walls for gaps in found] == [[]] * len(names)
+    assert [findings.of_isolation for findings in result] == [[]] * len(names)
 
 
 def _make_role(postgres: EmbeddedPostgres) -> None:

@@ -22,14 +22,14 @@ _RECONNECT_DELAY_S = 1.0
 _log = get_logger("wakeups")
 
 
-class Exchange(Protocol):
+class NotificationChannel(Protocol):
     """Who passes texts between the processes on one database."""
 
-    async def tell(self, texts: Sequence[str]) -> None:
+    async def notify(self, texts: Sequence[str]) -> None:
         """Pass texts to all processes, this one included."""
 
-    async def hear(self, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
-        """Call `heard` for every text told after `connected` was called, until the
+    async def listen(self, received: Callable[[str], None], connected: Callable[[], None]) -> None:
+        """Call `received` for every text told after `connected` was called, until the
         connection is lost, which raises `Unavailable`.
         """
 
@@ -44,18 +44,18 @@ class Follows(Protocol):
         """Any log may have moved unnoticed."""
 
 
-class WakeupInstruments(Protocol):
+class NotificationInstruments(Protocol):
     """Who counts what is told."""
 
     def hearing(self, *, is_connected: bool) -> None:
         """Whether this process hears what others tell."""
 
 
-class Wakeups:
+class Notifications:
     """What this process tells of its commits, and hears of those of others."""
 
     def __init__(
-        self, exchange: Exchange, follows: Follows, instruments: WakeupInstruments
+        self, exchange: NotificationChannel, follows: Follows, instruments: NotificationInstruments
     ) -> None:
         self._exchange = exchange
         self._follows = follows
@@ -69,22 +69,22 @@ class Wakeups:
         self._moved[tenant] = head
         self._has_moved.set()
 
-    async def tell(self) -> None:
+    async def notify(self) -> None:
         """Tell the others; runs for ever. What cannot be told is left untold."""
         while True:
             await self._has_moved.wait()
             texts = self._take()
             try:
-                await self._exchange.tell(texts)
+                await self._exchange.notify(texts)
             except ServiceError as error:
                 _log.debug("other processes were not told", problem=str(error))
             await asyncio.sleep(_SPACING_S)
 
-    async def hear(self) -> None:
+    async def listen(self) -> None:
         """Hear the others; runs for ever."""
         while True:
             try:
-                await self._exchange.hear(self._heard, self._connected)
+                await self._exchange.listen(self._received, self._connected)
             except ServiceError as error:
                 _log.warning("other processes are not heard", problem=str(error))
             finally:
@@ -102,7 +102,7 @@ class Wakeups:
         self._instruments.hearing(is_connected=True)
         self._follows.look()
 
-    def _heard(self, text: str) -> None:
+    def _received(self, text: str) -> None:
         tenant, _, head = text.rpartition(" ")
         if head.isdecimal():
             self._follows.moved(tenant, int(head))

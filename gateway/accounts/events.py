@@ -16,7 +16,7 @@ class DamagedRecord(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class Event:
     """Something that happened to an account."""
 
     type: ClassVar[str]
@@ -24,7 +24,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmailClaimed(Happening):
+class EmailClaimed(Event):
     """The address belongs to a user from now on."""
 
     type: ClassVar[str] = "email.claimed"
@@ -32,7 +32,7 @@ class EmailClaimed(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UserRegistered(Happening):
+class UserRegistered(Event):
     type: ClassVar[str] = "user.registered"
     user_id: str
     email: str
@@ -41,13 +41,13 @@ class UserRegistered(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordChanged(Happening):
+class PasswordChanged(Event):
     type: ClassVar[str] = "user.password-changed"
     password_hash: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordRehashed(Happening):
+class PasswordRehashed(Event):
     """The same password, hashed with newer parameters."""
 
     type: ClassVar[str] = "user.password-rehashed"
@@ -55,7 +55,7 @@ class PasswordRehashed(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionsEnded(Happening):
+class SessionsEnded(Event):
     """All sessions of the user have ended but `kept_session`, if any."""
 
     type: ClassVar[str] = "user.sessions-ended"
@@ -64,26 +64,26 @@ class SessionsEnded(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantJoined(Happening):
+class TenantJoined(Event):
     type: ClassVar[str] = "user.tenant-joined"
     tenant_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantLeft(Happening):
+class TenantLeft(Event):
     type: ClassVar[str] = "user.tenant-left"
     tenant_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantCreated(Happening):
+class TenantCreated(Event):
     type: ClassVar[str] = "tenant.created"
     tenant_id: str
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberJoined(Happening):
+class MemberJoined(Event):
     type: ClassVar[str] = "tenant.member-joined"
     user_id: str
     email: str
@@ -93,7 +93,7 @@ class MemberJoined(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberRoleSet(Happening):
+class MemberRoleSet(Event):
     type: ClassVar[str] = "tenant.member-role-set"
     user_id: str
     role: str
@@ -101,7 +101,7 @@ class MemberRoleSet(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberRemoved(Happening):
+class MemberRemoved(Event):
     type: ClassVar[str] = "tenant.member-removed"
     tenant_id: str
     user_id: str
@@ -109,7 +109,7 @@ class MemberRemoved(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvitationCreated(Happening):
+class InvitationCreated(Event):
     type: ClassVar[str] = "tenant.invitation-created"
     invitation_id: str
     email: str
@@ -120,21 +120,21 @@ class InvitationCreated(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvitationAccepted(Happening):
+class InvitationAccepted(Event):
     type: ClassVar[str] = "tenant.invitation-accepted"
     invitation_id: str
     user_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvitationRevoked(Happening):
+class InvitationRevoked(Event):
     type: ClassVar[str] = "tenant.invitation-revoked"
     invitation_id: str
     by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyCreated(Happening):
+class KeyCreated(Event):
     type: ClassVar[str] = "tenant.key-created"
     key_id: str
     name: str
@@ -146,14 +146,14 @@ class KeyCreated(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRevoked(Happening):
+class KeyRevoked(Event):
     type: ClassVar[str] = "tenant.key-revoked"
     key_id: str
     by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanSet(Happening):
+class PlanSet(Event):
     """The numbers count for a custom plan only: the others are looked up by name."""
 
     type: ClassVar[str] = "tenant.plan-set"
@@ -166,7 +166,7 @@ class PlanSet(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionMoved(Happening):
+class SessionMoved(Event):
     """What both kinds of record say that leave a session open.
 
     Each says everything that is to be known of its session, so its last record is enough.
@@ -196,7 +196,7 @@ class SessionRotated(SessionMoved):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionEnded(Happening):
+class SessionEnded(Event):
     type: ClassVar[str] = "session.ended"
     session_id: str
     user_id: str
@@ -206,7 +206,7 @@ class SessionEnded(Happening):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyUsed(Happening):
+class KeyUsed(Event):
     """The key was used; recorded once an hour at most."""
 
     type: ClassVar[str] = "key.used"
@@ -214,7 +214,7 @@ class KeyUsed(Happening):
     tenant_id: str
 
 
-_CLASSES: Final[Mapping[str, type[Happening]]] = {
+_CLASSES: Final[Mapping[str, type[Event]]] = {
     kind.type: kind
     for kind in (
         EmailClaimed,
@@ -244,19 +244,19 @@ _CLASSES: Final[Mapping[str, type[Happening]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A happening, with its place in its stream and in the log."""
+    """An event, with its place in its stream and in the log."""
 
     position: int
     revision: int
-    happening: Happening | None
+    event: Event | None
     """None for a type that this version does not know."""
 
 
-def to_json(happening: Happening) -> str:
-    return orjson.dumps(happening).decode()
+def to_json(event: Event) -> str:
+    return orjson.dumps(event).decode()
 
 
-def from_json(event_type: str, text: str) -> Happening | None:
+def from_json(event_type: str, text: str) -> Event | None:
     """What a record says, None when its type is unknown; raises DamagedRecord."""
     kind = _CLASSES.get(event_type)
     if kind is None:
@@ -267,6 +267,6 @@ def from_json(event_type: str, text: str) -> Happening | None:
         raise DamagedRecord(f"a record is not what {event_type} says") from error
 
 
-def _fitting(kind: type[Happening], payload: Mapping[str, Any]) -> dict[str, Any]:
+def _fitting(kind: type[Event], payload: Mapping[str, Any]) -> dict[str, Any]:
     known = {one.name for one in fields(kind)}
     return {name: value for name, value in payload.items() if name in known}

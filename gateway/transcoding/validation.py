@@ -12,7 +12,7 @@ Violation = tuple[str, str]
 """The path of a field in JSON names, "" for the whole request, and what is wrong with it."""
 
 
-class Refused(Exception):
+class ValidationError(Exception):
     """The request does not fit the contract. Carries at least one violation."""
 
     def __init__(self, violations: Iterable[Violation]) -> None:
@@ -24,9 +24,9 @@ class Refused(Exception):
         return [(joined(segment, path), description) for path, description in self.violations]
 
 
-def refused(description: str) -> Refused:
+def refused(description: str) -> ValidationError:
     """One violation, of the value at hand."""
-    return Refused([("", description)])
+    return ValidationError([("", description)])
 
 
 def joined(segment: str, path: str) -> str:

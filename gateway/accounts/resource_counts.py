@@ -28,14 +28,14 @@ class ServiceAway(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ResourceCount:
     """What a tenant holds now."""
 
     lattice_count: int
     event_count: int
 
 
-class Holdings:
+class ResourceCounts:
     """Asks both services."""
 
     def __init__(self, events: grpc.aio.Channel, lattice: grpc.aio.Channel) -> None:
@@ -43,7 +43,7 @@ class Holdings:
         self._events = EventStoreServiceStub(events)
         self._lattice = LatticeServiceStub(lattice)
 
-    async def count(self) -> Held:
+    async def count(self) -> ResourceCount:
         """Raises ServiceAway, and ScopeMissing when the token does not allow to see either."""
         lattices, log = await asyncio.gather(
             _answer(
@@ -53,7 +53,7 @@ class Holdings:
             ),
             _answer(self._events.GetLog(events_pb2.GetLogRequest(), timeout=_TIMEOUT_S)),
         )
-        return Held(lattices.total_count, log.head_position)
+        return ResourceCount(lattices.total_count, log.head_position)
 
 
 async def _answer(call: Awaitable[R]) -> R:
