@@ -42,7 +42,7 @@ class NestedValidationError(ValidationError):
 
 
 def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """The value of a JSON text in UTF-8. Raises ValidationError or NestedValidationError for others.
+    """The value of a JSON text in UTF-8. Raises ValidationError for others.
 
     Objects are dicts of which no key was given twice. Numbers are ints of any size,
     floats, or `Number`s. Nesting is bounded by the interpreter, at somewhat below 1,000
