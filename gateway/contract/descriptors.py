@@ -96,14 +96,13 @@ def example_of(method: MethodDescriptor) -> str:
     return example
 
 
-def resume_field(message: Descriptor) -> FieldDescriptor | None:
-    """The field of a request that says where a stream that was cut off goes on."""
-    return _field_with(message, options_pb2.resumes_after)
-
-
-def stays_open_field(message: Descriptor) -> FieldDescriptor | None:
-    """The field of a request that asks for a stream that may be quiet for long."""
-    return _field_with(message, options_pb2.stays_open)
+def stream_options(method: MethodDescriptor) -> options_pb2.StreamOptions | None:
+    """What the contract says of how REST shows a stream; None where it says nothing."""
+    options = _options(method)
+    if not options.HasExtension(options_pb2.stream):
+        return None
+    stream: options_pb2.StreamOptions = options.Extensions[options_pb2.stream]
+    return stream
 
 
 def is_json_text(field: FieldDescriptor) -> bool:
@@ -145,24 +144,6 @@ def oneof_members(field: FieldDescriptor) -> list[str]:
 
 def _is_synthetic(oneof: OneofDescriptor) -> bool:
     return len(oneof.fields) == 1 and oneof.name == f"_{oneof.fields[0].name}"
-
-
-def flattened_field(message: Descriptor) -> FieldDescriptor | None:
-    """The field whose elements a stream of this message is told by, one by one.
-
-    A streamed message that has nothing but one repeated message field is a batch made
-    for transport. REST shows its elements, not the batches.
-    """
-    if len(message.fields) != 1:
-        return None
-    field = message.fields[0]
-    is_batch = field.is_repeated and field.message_type is not None and not is_map(field)
-    return field if is_batch else None
-
-
-def _field_with(message: Descriptor, option: Any) -> FieldDescriptor | None:  # noqa: ANN401 - an extension
-    found = (field for field in message.fields if _options(field).Extensions[option])
-    return next(found, None)
 
 
 def _options(descriptor: MethodDescriptor | FieldDescriptor) -> Any:  # noqa: ANN401 - typed per kind

@@ -15,6 +15,7 @@ from google.api import http_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
 from gateway.contract.descriptors import Contract, ContractError, http_rules
+from gateway.contract.streams import stream_shape
 
 _PATTERNS = ("get", "put", "post", "delete", "patch")
 _BODILESS = frozenset({"GET", "DELETE"})
@@ -170,6 +171,7 @@ def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule
 
 
 def _check(rule: Rule, where: str) -> None:
+    stream_shape(rule.method)
     if rule.method.client_streaming and (rule.body != WHOLE_BODY or rule.template.variables):
         # Each line of the body is a message: nothing of one can be in the path.
         raise ContractError(f"{where}: a client that streams sends its messages in the body")

@@ -1,45 +1,43 @@
-"""The two forms in which a stream is told: lines of JSON, and server-sent events.
+"""The two encodings of a stream: lines of JSON, and server-sent events.
 
-A streamed message with nothing but one repeated message field is a batch made for
-transport: its elements are told one by one. Any other message is told as it is.
+What a line or an event is made of, and its id, is a `StreamShape`.
 """
 
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any, Protocol
 
 import orjson
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 
-from gateway.contract.descriptors import flattened_field, message_class
+from gateway.contract.descriptors import message_class
+from gateway.contract.streams import StreamShape
 from gateway.http.exchange import Headers
 from gateway.transcoding.codec import Encode, Encoder
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 
-EVENT_ID_FIELD = "position"
-"""The integer field of an element that is a server-sent event's id, where there is one."""
-
-_ELEMENTS_PER_CHUNK = 100
+_ITEMS_PER_CHUNK = 100
 _RETRY_MS = 2_000
 """When a browser connects again that has lost its stream."""
 
-_REMEMBERED_MAX = 64
-_REMEMBERED_BYTES_MAX = 16 * 2**10
+_CACHED_COUNT_MAX = 64
+_CACHED_BYTES_MAX = 16 * 2**10
 
-_is_no_wish = re.compile(rb"q\s*=\s*0(\.0*)?").fullmatch
+_is_refused = re.compile(rb"q\s*=\s*0(\.0*)?").fullmatch
 
 
 class StreamEncoding(Protocol):
-    """How a stream is told."""
+    """How a stream is written."""
 
     headers: Headers
     begin: bytes
     """What is sent before the first message; may be empty."""
     heartbeat: bytes
-    """What says that a quiet stream is alive; empty when the form has nothing for it."""
+    """What says that a quiet stream is alive; empty when there is nothing for it."""
     end: bytes
     """What says that the stream is complete; empty when its end says so."""
 
@@ -54,17 +52,17 @@ class StreamEncoding(Protocol):
 
 
 class StreamEncodings:
-    """Both forms of one type of message."""
+    """Both encodings of one type of response."""
 
-    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
-        self._ndjson = _Ndjson(message, encoder)
-        self._sse = _ServerSentEvents(message, encoder)
+    def __init__(self, response: Descriptor, shape: StreamShape, encoder: Encoder) -> None:
+        self._ndjson = _NdjsonEncoding(response, shape, encoder)
+        self._sse = _SseEncoding(response, shape, encoder)
 
     def accepted(self, accept: bytes) -> StreamEncoding:
         """Events for who names them before lines; lines for everybody else."""
         for part in accept.lower().split(b","):
             name, *parameters = [text.strip() for text in part.split(b";")]
-            if any(map(_is_no_wish, parameters)):
+            if any(map(_is_refused, parameters)):
                 continue
             if name == SSE.encode():
                 return self._sse
@@ -73,60 +71,39 @@ class StreamEncodings:
         return self._ndjson
 
 
-def streamed_type(message: Descriptor) -> Descriptor:
-    """What a stream of these messages is told as."""
-    field = flattened_field(message)
-    return message if field is None or field.message_type is None else field.message_type
-
-
-def event_id_field(element: Descriptor) -> FieldDescriptor | None:
-    field = element.fields_by_name.get(EVENT_ID_FIELD)
-    is_integer = field is not None and field.cpp_type in _INTEGERS and not field.is_repeated
-    return field if is_integer else None
-
-
-_INTEGERS = (
-    FieldDescriptor.CPPTYPE_INT32,
-    FieldDescriptor.CPPTYPE_INT64,
-    FieldDescriptor.CPPTYPE_UINT32,
-    FieldDescriptor.CPPTYPE_UINT64,
-)
-
-
-class _Form:
-    """Takes messages apart into what is told one by one, and remembers how it was told.
+class _Encoding:
+    """Takes responses apart into items, and keeps the encoded text of the latest responses.
 
     Followers of one log get the same bytes at the same time: text is made of them once, for
     all. What it is made into depends on nothing but these bytes.
     """
 
-    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
-        self._parse = message_class(message).FromString
-        field = flattened_field(message)
-        self._name = field.name if field is not None else None
-        self._encode: Encode = encoder.message(streamed_type(message))
-        self._remembered: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+    def __init__(self, response: Descriptor, shape: StreamShape, encoder: Encoder) -> None:
+        self._parse = message_class(response).FromString
+        self._items = attrgetter(shape.items) if shape.items else None
+        self._encode: Encode = encoder.message(shape.item)
+        self._cache: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
 
     def chunks(self, raw: bytes) -> Iterable[bytes]:
-        if len(raw) > _REMEMBERED_BYTES_MAX:
-            return self._made(raw)
-        known = self._remembered.get(raw)
-        if known is None:
-            known = self._remembered[raw] = tuple(self._made(raw))
-            if len(self._remembered) > _REMEMBERED_MAX:
-                self._remembered.popitem(last=False)
-        return known
+        if len(raw) > _CACHED_BYTES_MAX:
+            return self._chunks(raw)
+        cached = self._cache.get(raw)
+        if cached is None:
+            cached = self._cache[raw] = tuple(self._chunks(raw))
+            if len(self._cache) > _CACHED_COUNT_MAX:
+                self._cache.popitem(last=False)
+        return cached
 
-    def _made(self, raw: bytes) -> Iterator[bytes]:
-        message = self._parse(raw)
-        if self._name is None:
-            yield self._told((message,))
+    def _chunks(self, raw: bytes) -> Iterator[bytes]:
+        response = self._parse(raw)
+        if self._items is None:
+            yield self._text((response,))
             return
-        elements = getattr(message, self._name)
-        for first in range(0, len(elements), _ELEMENTS_PER_CHUNK):
-            yield self._told(elements[first : first + _ELEMENTS_PER_CHUNK])
+        items = self._items(response)
+        for first in range(0, len(items), _ITEMS_PER_CHUNK):
+            yield self._text(items[first : first + _ITEMS_PER_CHUNK])
 
-    def _told(self, elements: Iterable[Any]) -> bytes:
+    def _text(self, items: Iterable[Any]) -> bytes:
         raise NotImplementedError
 
 
@@ -139,7 +116,7 @@ def _stream_headers(media_type: str) -> Headers:
     )
 
 
-class _Ndjson(_Form):
+class _NdjsonEncoding(_Encoding):
     headers = _stream_headers(NDJSON)
     begin = b""
     heartbeat = b""
@@ -148,29 +125,29 @@ class _Ndjson(_Form):
     def failure(self, error: bytes) -> bytes:
         return error + b"\n"
 
-    def _told(self, elements: Iterable[Any]) -> bytes:
+    def _text(self, items: Iterable[Any]) -> bytes:
         encode, dumps, option = self._encode, orjson.dumps, orjson.OPT_APPEND_NEWLINE
-        return b"".join([dumps(encode(element), None, option) for element in elements])
+        return b"".join([dumps(encode(item), None, option) for item in items])
 
 
-class _ServerSentEvents(_Form):
+class _SseEncoding(_Encoding):
     headers = _stream_headers(SSE)
     begin = b"retry: %d\n\n" % _RETRY_MS
     heartbeat = b": alive\n\n"
     end = b"event: end\ndata: {}\n\n"
 
-    def __init__(self, message: Descriptor, encoder: Encoder) -> None:
-        super().__init__(message, encoder)
-        self._has_id = event_id_field(streamed_type(message)) is not None
+    def __init__(self, response: Descriptor, shape: StreamShape, encoder: Encoder) -> None:
+        super().__init__(response, shape, encoder)
+        self._event_id = attrgetter(shape.event_id) if shape.event_id else None
 
     def failure(self, error: bytes) -> bytes:
         return b"event: error\ndata: %b\n\n" % error
 
-    def _told(self, elements: Iterable[Any]) -> bytes:
-        return b"".join([self._event(element) for element in elements])
+    def _text(self, items: Iterable[Any]) -> bytes:
+        return b"".join([self._event(item) for item in items])
 
-    def _event(self, element: Any) -> bytes:  # noqa: ANN401 - of the streamed type
-        data = orjson.dumps(self._encode(element))
-        if self._has_id:
-            return b"id: %d\ndata: %b\n\n" % (element.position, data)
+    def _event(self, item: Any) -> bytes:  # noqa: ANN401 - of the shape's type
+        data = orjson.dumps(self._encode(item))
+        if self._event_id is not None:
+            return b"id: %d\ndata: %b\n\n" % (self._event_id(item), data)
         return b"data: %b\n\n" % data

@@ -8,8 +8,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from gateway.backends.remote import Backend
-from gateway.contract.descriptors import resume_field, stays_open_field
 from gateway.contract.rules import Rule
+from gateway.contract.streams import stream_shape
 from gateway.endpoints.endpoint import CallFailed, EndpointContext, MethodEndpoint
 from gateway.endpoints.open_streams import OpenStream
 from gateway.endpoints.stream_encodings import StreamEncoding, StreamEncodings
@@ -30,16 +30,14 @@ class StreamEndpoint(MethodEndpoint):
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         super().__init__(context, rule, backend)
         self.timeout_s = self._settings.stream_timeout_s
-        message = rule.method.input_type
-        self._resume = resume_field(message)
-        self._stays_open = stays_open_field(message)
-        self._forms = StreamEncodings(rule.method.output_type, context.encoder)
+        self._shape = stream_shape(rule.method)
+        self._encodings = StreamEncodings(rule.method.output_type, self._shape, context.encoder)
         self._start = backend.server_stream(rule.method)
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         request = await self.request(exchange, captured)
         self._go_on(exchange, request)
-        form = self._forms.accepted(exchange.headers.get(b"accept", b""))
+        form = self._encodings.accepted(exchange.headers.get(b"accept", b""))
         with self._workshop.streams.opened(exchange) as stream:
             call = self._start(request)
             stream.carries(call.cancel)
@@ -58,15 +56,16 @@ class StreamEndpoint(MethodEndpoint):
         A browser that reconnects asks the same URL again and adds the header.
         """
         given = exchange.headers.get(LAST_EVENT_ID)
-        if given is None or self._resume is None:
+        if given is None or not self._shape.resumes_at:
             return
         if not (given.isdigit() and len(given) < 20 and int(given) <= _POSITION_MAX):
             raise ValidationError([("Last-Event-ID", "must be the id of an event of this stream")])
-        setattr(request, self._resume.name, int(given) + 1)
+        setattr(request, self._shape.resumes_at, int(given) + 1)
 
     def _early_s(self, request: Message) -> float | None:
         """How long a first message is waited for before headers are sent without one."""
-        may_be_quiet = self._stays_open is not None and getattr(request, self._stays_open.name)
+        name = self._shape.stays_open
+        may_be_quiet = bool(name) and getattr(request, name)
         return _EARLY_S if may_be_quiet else None
 
     async def _answer(

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from gateway.backends.remote import Backend
 from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
+from gateway.contract.streams import stream_shape
 from gateway.endpoints.endpoint import (
     CallFailed,
     EndpointContext,
@@ -40,7 +41,8 @@ class UploadEndpoint(MethodEndpoint):
         super().__init__(context, rule, backend)
         self.timeout_s = self._settings.stream_timeout_s
         self._start = backend.client_stream(rule.method)
-        self._forms = StreamEncodings(rule.method.output_type, context.encoder)
+        output, shape = rule.method.output_type, stream_shape(rule.method)
+        self._encodings = StreamEncodings(output, shape, context.encoder)
         self._parse = message_class(rule.method.output_type).FromString
         self._encode = context.encoder.message(rule.method.output_type)
         self._is_answered_by_stream = rule.method.server_streaming
@@ -81,7 +83,7 @@ class UploadEndpoint(MethodEndpoint):
     ) -> None:
         try:
             if self._is_answered_by_stream:
-                form = self._forms.accepted(exchange.headers.get(b"accept", b""))
+                form = self._encodings.accepted(exchange.headers.get(b"accept", b""))
                 await self._answer_each(call, feed, form, stream, exchange)
             else:
                 await self._answer_once(call, stream, exchange)

@@ -11,18 +11,18 @@ from typing import Any, cast
 
 import grpc
 import orjson
-from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 
 from gateway.backends.remote import label_of
 from gateway.contract.descriptors import (
     Contract,
     example_of,
-    flattened_field,
     scope_of,
     success_status,
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
-from gateway.endpoints.stream_encodings import NDJSON, SSE, event_id_field, streamed_type
+from gateway.contract.streams import stream_shape
+from gateway.endpoints.stream_encodings import NDJSON, SSE
 from gateway.http.errors import HTTP_STATUSES
 from gateway.openapi import parts
 from gateway.openapi.schemas import HTTP_BODY, Schemas
@@ -171,7 +171,7 @@ class _Operation:
         if output.full_name == HTTP_BODY:
             return parts.response(_DOWNLOAD, {"application/octet-stream": {"schema": {}}})
         if method.server_streaming:
-            return _streamed(self.contract, self.schemas, output)
+            return _streamed(self.contract, self.schemas, method)
         description = self.schemas.words(self.contract.comment(output.full_name))
         content = {"application/json": {"schema": self.schemas.reference(output)}}
         return parts.response(description or "The answer.", content)
@@ -233,16 +233,14 @@ def _tags(contract: Contract, rules: Sequence[Rule]) -> Iterator[Json]:
             yield {"name": label_of(service), "description": "\n\n".join([own, package]).strip()}
 
 
-def _streamed(contract: Contract, schemas: Schemas, output: Descriptor) -> Json:
-    element = streamed_type(output)
-    reference = schemas.reference(element)
-    said = contract.comment(output.full_name if element is output else element.full_name)
-    batch = flattened_field(output)
-    each = "One object per message" if batch is None else f"One object per `{element.name}`"
-    has_id = event_id_field(element) is not None
-    ids = " The `id` of an event is its `position`." if has_id else ""
+def _streamed(contract: Contract, schemas: Schemas, method: MethodDescriptor) -> Json:
+    shape = stream_shape(method)
+    reference = schemas.reference(shape.item)
+    comment = contract.comment(shape.item.full_name)
+    each = f"One object per `{shape.item.name}`" if shape.items else "One object per message"
+    ids = f" The `id` of an event is its `{shape.event_id}`." if shape.event_id else ""
     description = (
-        f"{each}, in order. {schemas.words(said)}\n\n"
+        f"{each}, in order. {schemas.words(comment)}\n\n"
         f"As `{NDJSON}` each is a line. As `{SSE}` each is the data of an event.{ids} The last "
         "event is of type `end`. A stream that fails after it began ends with the error body: "
         "as its last line, which has the key `error`, or as an event of type `error`."

@@ -15,7 +15,7 @@ from gateway.contract.descriptors import (
     oneofs,
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
-from gateway.endpoints.stream_encodings import streamed_type
+from gateway.contract.streams import stream_shape
 from gateway.transcoding import scalars
 from gateway.transcoding.codec import WELL_KNOWN
 
@@ -180,7 +180,7 @@ def _name(descriptor: Descriptor | EnumDescriptor) -> str:
 
 def _given(rule: Rule) -> Descriptor:
     output = rule.method.output_type
-    return streamed_type(output) if rule.method.server_streaming else output
+    return stream_shape(rule.method).item if rule.method.server_streaming else output
 
 
 def _taken(rule: Rule) -> Iterator[Descriptor]:

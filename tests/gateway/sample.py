@@ -164,7 +164,7 @@ class SampleService:
         for first in range(begin, request.to, size):
             last = min(first + size, request.to)
             counted = [self._counted(n, request) for n in range(first + 1, last + 1)]
-            yield message("CountResponse", counted=counted)
+            yield message("CountResponse", counted=counted, head=request.to)
             self.yielded = last
         if request.HasField("fail_after") and request.fail_after == 0:
             raise ThingChanged("it changed meanwhile")

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
 
 from gateway.contract.descriptors import ContractError
 from gateway.contract.rules import Routes, Template, rules_of
+from gateway.contract.streams import stream_shape
 from gateway.transcoding.query import Query
 from gateway.transcoding.validation import ValidationError
 from tests.gateway.sample import contract_from, descriptor
@@ -119,6 +121,86 @@ def test_a_rule_that_cannot_be_served_is_refused_at_start(
 
     with pytest.raises(ContractError):
         list(rules_of(contract))
+
+
+_STREAMS = """
+syntax = "proto3";
+package sample.events.v1;
+import "girih/options/v1/options.proto";
+import "google/api/annotations.proto";
+import "google/api/httpbody.proto";
+service Service {{
+  rpc Watch({request}) returns ({response}) {{
+    option (google.api.http) = {{post: "/v1/watch" body: "*"}};
+    option (girih.options.v1.stream) = {{ {options} }};
+  }}
+}}
+message Item {{
+  int64 number = 1; repeated int64 numbers = 2; string text = 3; bool flag = 4;
+  repeated bool flags = 5;
+}}
+message Items {{
+  repeated Item items = 1; Item one = 2; repeated string texts = 3; map<string, Item> named = 4;
+  int64 head = 5; bool caught_up = 6;
+}}
+"""
+
+
+def streaming_method(
+    options: str, folder: Path, request: str = "Item", response: str = "stream Items"
+) -> MethodDescriptor:
+    proto = folder / "streams.proto"
+    proto.write_text(_STREAMS.format(options=options, request=request, response=response))
+    return next(rules_of(contract_from(proto))).method
+
+
+def test_a_stream_has_the_shape_that_its_options_name(tmp_path: Path) -> None:
+    options = 'items: "items" event_id: "number" resumes_at: "number" stays_open: "flag"'
+
+    shape = stream_shape(streaming_method(options, tmp_path))
+
+    assert shape.item.name == "Item"
+    assert (shape.items, shape.event_id) == ("items", "number")
+    assert (shape.resumes_at, shape.stays_open) == ("number", "flag")
+
+
+def test_a_stream_without_items_shows_its_responses(tmp_path: Path) -> None:
+    shape = stream_shape(streaming_method('event_id: "head"', tmp_path))
+
+    assert (shape.item.name, shape.items, shape.event_id) == ("Items", "", "head")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(f'items: "{name}"' for name in ("nope", "one", "texts", "named", "head")),
+        *(f'items: "items" event_id: "{name}"' for name in ("nope", "numbers", "text", "flag")),
+        *(f'event_id: "head" resumes_at: "{name}"' for name in ("nope", "numbers", "text")),
+        *(f'stays_open: "{name}"' for name in ("nope", "flags", "number")),
+        'items: "items" resumes_at: "number"',
+    ],
+)
+def test_stream_options_that_name_a_wrong_field_are_refused_at_start(
+    options: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ContractError):
+        streaming_method(options, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("request_type", "response"),
+    [
+        ("Item", "Items"),
+        ("stream Item", "stream Items"),
+        ("stream Item", "Items"),
+        ("Item", "stream google.api.HttpBody"),
+    ],
+)
+def test_stream_options_of_what_is_no_such_stream_are_refused_at_start(
+    request_type: str, response: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ContractError):
+        streaming_method("", tmp_path, request_type, response)
 
 
 def queried(text: str) -> dict[str, object]:

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.endpoints import stream_encodings as stream_forms
-from tests.gateway.sample import Gateway, SampleService, gateway_before, until
+from gateway.endpoints import stream_encodings
+from tests.gateway.sample import Gateway, SampleService, descriptor, gateway_before, until
 
 _EVENTS = {"accept": "text/event-stream"}
 
@@ -40,6 +40,15 @@ async def test_a_batch_is_told_element_by_element(client: httpx.AsyncClient) -> 
     assert lines(answer)[6] == {"position": "7", "text": "", "json": {"n": 7}}
 
 
+async def test_a_field_beside_the_items_is_not_shown(client: httpx.AsyncClient) -> None:
+    as_lines = lines(await client.get("/v1/count?to=1"))
+    as_events = events((await client.get("/v1/count?to=1", headers=_EVENTS)).text)
+
+    assert "head" in descriptor("CountResponse").fields_by_name
+    assert as_lines == [{"position": "1", "text": "", "json": {"n": 1}}]
+    assert [json.loads(event["data"]) for event in as_events] == [*as_lines, {}]
+
+
 async def test_other_messages_are_told_as_they_are(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/count-plainly?to=2")
 
@@ -53,7 +62,7 @@ async def test_an_empty_stream_is_an_empty_answer(client: httpx.AsyncClient) -> 
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_events_have_the_position_as_their_id(client: httpx.AsyncClient) -> None:
+async def test_events_have_the_id_that_the_contract_names(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/count?to=2", headers=_EVENTS)
 
     assert answer.headers["content-type"] == "text/event-stream"
@@ -64,7 +73,7 @@ async def test_events_have_the_position_as_their_id(client: httpx.AsyncClient) -
     assert result[-1] == {"event": "end", "data": "{}"}
 
 
-async def test_events_of_elements_without_position_have_no_id(client: httpx.AsyncClient) -> None:
+async def test_events_of_a_contract_that_names_no_id_have_none(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/count-plainly?to=1", headers=_EVENTS)
 
     assert "id" not in events(answer.text)[0]
@@ -254,13 +263,13 @@ async def test_equal_messages_are_made_into_text_once(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    response = stream_forms._ServerSentEvents._told
+    encode = stream_encodings._SseEncoding._text
 
     def noted(*given: Any) -> bytes:
         made.append(given)
-        return response(*given)
+        return encode(*given)
 
-    monkeypatch.setattr(stream_forms._ServerSentEvents, "_told", noted)
+    monkeypatch.setattr(stream_encodings._SseEncoding, "_text", noted)
 
     answers = [await gateway.client.get("/v1/count?to=3", headers=_EVENTS) for _ in range(5)]
 

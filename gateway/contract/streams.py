@@ -1,0 +1,80 @@
+"""How a stream is shown: which fields of its messages make its lines, its ids and its end.
+
+Taken from `girih.options.v1.stream` alone, never from the shape of a message: a field that is
+added beside the items changes nothing of what REST sends.
+"""
+
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+
+from gateway.contract.descriptors import HTTP_BODY, ContractError, is_map, stream_options
+
+_INTEGERS = (
+    FieldDescriptor.CPPTYPE_INT32,
+    FieldDescriptor.CPPTYPE_INT64,
+    FieldDescriptor.CPPTYPE_UINT32,
+    FieldDescriptor.CPPTYPE_UINT64,
+)
+_BOOLS = (FieldDescriptor.CPPTYPE_BOOL,)
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """How the answers of one streaming method are shown. Names are those of proto fields."""
+
+    item: Descriptor
+    """What a line, or the data of an event, is made of."""
+    items: str = ""
+    """The repeated field of a response that holds items; empty when the response is one."""
+    event_id: str = ""
+    """The integer field of an item that is the id of its event; empty when there is none."""
+    resumes_at: str = ""
+    """The integer field of the request that names the first event; empty when there is none."""
+    stays_open: str = ""
+    """The bool field of the request that asks for a stream without end; may be empty."""
+
+
+def stream_shape(method: MethodDescriptor) -> StreamShape:
+    """Raises ContractError for a name that does not fit, and for a stream that cannot have one."""
+    options = stream_options(method)
+    if options is None:
+        return StreamShape(method.output_type)
+    _check_method(method)
+    request, item = method.input_type, _item(method, options.items)
+    if options.resumes_at and not options.event_id:
+        raise ContractError(f"{method.full_name}: a stream without event_id has no resumes_at")
+    for message, name, types, kind in (
+        (item, options.event_id, _INTEGERS, "an integer"),
+        (request, options.resumes_at, _INTEGERS, "an integer"),
+        (request, options.stays_open, _BOOLS, "a bool"),
+    ):
+        field = message.fields_by_name.get(name)
+        if name and (field is None or field.is_repeated or field.cpp_type not in types):
+            raise ContractError(
+                f"{method.full_name}: {name} must be {kind} field of {message.full_name}"
+            )
+    return StreamShape(
+        item, options.items, options.event_id, options.resumes_at, options.stays_open
+    )
+
+
+def _check_method(method: MethodDescriptor) -> None:
+    is_fit = method.server_streaming and not method.client_streaming
+    if not is_fit or method.output_type.full_name == HTTP_BODY:
+        raise ContractError(
+            f"{method.full_name}: stream options must be those of an rpc that takes one request "
+            "and answers with a stream of messages"
+        )
+
+
+def _item(method: MethodDescriptor, items: str) -> Descriptor:
+    response = method.output_type
+    if not items:
+        return response
+    field = response.fields_by_name.get(items)
+    if field is None or not field.is_repeated or field.message_type is None or is_map(field):
+        raise ContractError(
+            f"{method.full_name}: {items} must be a repeated message field of {response.full_name}"
+        )
+    return field.message_type
