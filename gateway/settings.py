@@ -68,6 +68,8 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     """The longest a streamed answer may take, in seconds. Clients may ask for less."""
     body_bytes_max: int = Field(default=12 * 2**20, ge=1_024, le=2**30)
     """The largest request body, in bytes. JSON takes up to a third more than what it carries."""
+    public_body_bytes_max: int = Field(default=16 * 2**10, ge=1_024, le=2**30)
+    """The largest body of a request that anybody may make without a token, in bytes."""
     body_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a request body may take to arrive, in seconds."""
     header_bytes_max: int = Field(default=16 * 2**10, ge=1_024, le=2**20)

@@ -19,8 +19,12 @@ from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder
 from services.plumbing.errors import ServiceError
+from services.plumbing.identity import PUBLIC
 
 _JSON = b"application/json"
+
+_INLINE_BYTES_MAX = 2**15
+"""What a body of so many bytes holds is read within some milliseconds, whatever it is."""
 
 CallFailed = (grpc.aio.AioRpcError, ServiceError)
 """What a call ends with that did not succeed: of another process, or of this one."""
@@ -81,13 +85,27 @@ class MethodEndpoint:
         self._settings = context.settings
         self._backend = backend
         self._status = success_status(rule.method)
+        limit = context.settings.body_bytes_max
+        if self.scope == PUBLIC:
+            # Nobody knows who sends it.
+            limit = min(limit, context.settings.public_body_bytes_max)
+        self._body_bytes_max = limit
 
     async def request(self, exchange: HttpExchange, captured: tuple[str, ...]) -> Message:
         """Raises ValidationError, HttpError and ClientGone."""
         check_body_headers(exchange, _JSON, takes_body=self.builder.takes_body)
         settings = self._settings
-        body = await exchange.body(settings.body_bytes_max, settings.body_timeout_s)
-        return self.builder.build(captured, exchange.query_string, body)
+        body = await exchange.body(self._body_bytes_max, settings.body_timeout_s)
+        return await self.message(captured, exchange.query_string, body)
+
+    async def message(self, captured: tuple[str, ...], query: bytes, body: bytes) -> Message:
+        """What the parts of a request say, made off the event loop when that takes long.
+
+        Raises ValidationError.
+        """
+        if len(body) <= _INLINE_BYTES_MAX:
+            return self.builder.build(captured, query, body)
+        return await asyncio.to_thread(self.builder.build, captured, query, body)
 
     async def answering(self, call: Any) -> None:  # noqa: ANN401 - a call that gives a stream
         """Wait until the service has taken a call on, or refused it."""

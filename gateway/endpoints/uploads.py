@@ -70,7 +70,7 @@ class UploadEndpoint(MethodEndpoint):
         async with contextlib.aclosing(lines):
             async for number, line in lines:
                 try:
-                    yield self.builder.build((), exchange.query_string, line)
+                    yield await self.message((), exchange.query_string, line)
                 except ValidationError as error:
                     raise ValidationError(error.under(f"line {number}")) from None
 

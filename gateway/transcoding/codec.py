@@ -9,6 +9,7 @@ its default; unset messages, `optional` fields and oneof members are left out. A
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 from google.protobuf import json_format
@@ -153,6 +154,8 @@ def _object_decoder(descriptor: Descriptor, fields: _Fields) -> Decode:
                     values[name] = convert(item)
                 except ValidationError as error:
                     violations += error.under(key)
+                    if len(violations) >= VIOLATIONS_MAX:
+                        raise ValidationError(violations[:VIOLATIONS_MAX]) from None
         if len(values) < len(value):
             violations += _given_twice(value, descriptor)
         if rivals:
@@ -203,10 +206,17 @@ def _list_decoder(convert: Decode) -> Decode:
     def decode(value: object) -> list[Any]:
         if type(value) is not list:
             raise refused("must be an array")
+        items: list[Any] = []
         try:
-            return [convert(item) for item in value]
-        except ValidationError:
-            raise ValidationError(_bad_items(convert, enumerate(value))) from None
+            for item in value:
+                items.append(convert(item))  # noqa: PERF401 - its length tells where it stopped
+        except ValidationError as error:
+            # Nothing is converted twice: lists in lists would double the work a level.
+            place = len(items)
+            violations = error.under(f"[{place}]")
+            later = enumerate(islice(value, place + 1, None), place + 1)
+            raise ValidationError(_bad_items(convert, later, violations)) from None
+        return items
 
     return decode
 
@@ -224,17 +234,19 @@ def _map_decoder(key_of: Decode, value_of: Decode) -> Decode:
     return decode
 
 
-def _bad_items(convert: Decode, items: Iterable[tuple[object, object]]) -> list[Violation]:
-    """What is wrong with each item, the first ones only. The slow way, once it is known."""
-    violations: list[Violation] = []
+def _bad_items(
+    convert: Decode, items: Iterable[tuple[object, object]], violations: Sequence[Violation] = ()
+) -> list[Violation]:
+    """What is wrong with each item, behind `violations`, the first ones only."""
+    every = list(violations)
     for place, item in items:
+        if len(every) >= VIOLATIONS_MAX:
+            break
         try:
             convert(item)
         except ValidationError as error:
-            violations += error.under(f"[{place}]")
-            if len(violations) >= VIOLATIONS_MAX:
-                break
-    return violations
+            every += error.under(f"[{place}]")
+    return every[:VIOLATIONS_MAX]
 
 
 def _constructed(descriptor: Descriptor, convert: Decode) -> Decode:
