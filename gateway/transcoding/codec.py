@@ -153,9 +153,7 @@ def _object_decoder(descriptor: Descriptor, fields: _Fields) -> Decode:
                 try:
                     values[name] = convert(item)
                 except ValidationError as error:
-                    violations += error.under(key)
-                    if len(violations) >= VIOLATIONS_MAX:
-                        raise ValidationError(violations[:VIOLATIONS_MAX]) from None
+                    _add(violations, error.under(key))
         if len(values) < len(value):
             violations += _given_twice(value, descriptor)
         if rivals:
@@ -165,6 +163,13 @@ def _object_decoder(descriptor: Descriptor, fields: _Fields) -> Decode:
         return values
 
     return decode
+
+
+def _add(violations: list[Violation], more: list[Violation]) -> None:
+    """Raises once there are as many as are told."""
+    violations += more
+    if len(violations) >= VIOLATIONS_MAX:
+        raise ValidationError(violations[:VIOLATIONS_MAX])
 
 
 class _Nothing:
