@@ -49,7 +49,7 @@ async def test_an_answer_that_is_no_grpc_is_502(answer: bytes, service: SampleSe
 _FROZEN = """
 import asyncio, sys
 from pathlib import Path
-from services.plumbing import server
+from services.plumbing.grpc import server
 from tests.authority import Authority
 from tests.gateway.sample import SampleServerSettings, SampleService, sample_contract
 
