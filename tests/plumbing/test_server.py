@@ -26,6 +26,7 @@ from services.plumbing.grpc.server import (
 )
 from services.plumbing.settings import MESSAGE_BYTES, ServerSettings
 from services.plumbing.tasks import TaskDied
+from services.policy import POLICY
 from tests.authority import Authority
 from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until
 from tests.plumbing.knots import DOMAIN, SERVICE, Context, KnotClient, Knots, Text, file
@@ -53,7 +54,7 @@ async def test_the_scope_is_what_the_contract_says(server: Server) -> None:
 
 @pytest.fixture
 async def server(settings: ServerSettings, log: Log) -> Server:
-    return build_server("knots.girih", settings)
+    return build_server("knots.girih", settings, policy=POLICY)
 
 
 class Unfinished(Knots):
@@ -101,7 +102,7 @@ async def test_a_port_that_is_taken_is_told_clearly(server: Server) -> None:
 
 async def test_two_servers_never_share_a_port(server: Server, settings: ServerSettings) -> None:
     async with running(server, "127.0.0.1:0") as port:
-        second = build_server("knots.girih", settings)
+        second = build_server("knots.girih", settings, policy=POLICY)
 
         with pytest.raises(PortTaken):
             await second.start(f"127.0.0.1:{port}")
@@ -309,14 +310,14 @@ async def test_a_development_server_tells_its_contract(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "fields",
     [{"environment": "production"}, {"reflection": False}],
     ids=["production", "switched off"],
 )
 async def test_a_server_tells_its_contract_only_where_allowed(
-    make_settings: MakeSettings, reply: dict[str, Any], log: Log
+    make_settings: MakeSettings, fields: dict[str, Any], log: Log
 ) -> None:
-    async with serving(make_settings(**reply), Knots()) as served:
+    async with serving(make_settings(**fields), Knots()) as served:
         call: Any = served.channel.stream_stream(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
         )()
@@ -333,7 +334,7 @@ async def test_a_server_outlives_those_who_only_hold_its_port(
     """Garbage is collected while it serves, and calls go on."""
     import gc
 
-    server = build_server("knots.girih", settings)
+    server = build_server("knots.girih", settings, policy=POLICY)
     add_service(server, SERVICE, Knots())
     serving = asyncio.create_task(serve(server, "127.0.0.1:0"))
     await until(lambda: bool(log.lines("serving")))

@@ -97,7 +97,7 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "answer"),
     [
         ("GIRIH_ENVIRONMENT", "prod", "'development' or 'production'"),
         ("GIRIH_LOG_LEVEL", "debug", "refused in production"),
