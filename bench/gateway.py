@@ -40,7 +40,7 @@ from girih.lattice.v1 import lattice_pb2 as lattice_pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from services.plumbing.auth.keys import TrustedKeys
 from services.plumbing.auth.tokens import TokenRefused, Verifier
-from services.plumbing.identity import GATEWAY
+from services.policy import GATEWAY, POLICY
 from tests.processes import (
     Caller,
     Process,
@@ -221,7 +221,7 @@ class ByHand:
 
     def __init__(self, events_address: str, lattice_address: str, trusted: Path) -> None:
         self._addresses = (events_address, lattice_address)
-        self._verifier = Verifier(TrustedKeys(trusted), GATEWAY)
+        self._verifier = Verifier(TrustedKeys(trusted), GATEWAY, POLICY)
         self.events: Any = None
         self.lattice: Any = None
 

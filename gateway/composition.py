@@ -26,10 +26,11 @@ from gateway.settings import Settings
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
 from services.plumbing.grpc.channel import Bearer, open_channel
-from services.plumbing.identity import GATEWAY, OPS_READ
+from services.plumbing.identity import OPS_READ
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import channel_credentials
+from services.policy import GATEWAY, POLICY
 
 ACCOUNT_SERVICE = "girih.accounts.v1.AccountService"
 
@@ -86,7 +87,7 @@ async def open_composition(
             )
         )
         admission = Admission(
-            Verifier(trusted, GATEWAY),
+            Verifier(trusted, GATEWAY, POLICY),
             Accounts(
                 accounts.revocations.is_revoked, _exchange(accounts.keys), usage.admit, security
             ),

@@ -16,7 +16,7 @@ from services.plumbing.correlation import Call
 from services.plumbing.errors import Unavailable
 from services.plumbing.grpc.channel import Bearer
 from services.plumbing.grpc.errors import from_rpc_error
-from services.plumbing.identity import EVENTS
+from services.policy import EVENTS
 
 SCOPES: Final = frozenset({"events.append", "events.read"})
 

@@ -29,16 +29,16 @@ Wrong on purpose: every claim can be replaced, and left out with None.
 import os
 import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKey, read_jwks, write_atomically, write_jwks
-from services.plumbing.auth.tokens import ACCESS, AUDIENCES, LIFETIME_S_MAX, SERVICE, sign
-from services.plumbing.identity import GATEWAY, LATTICE, SCOPES, PlanLimits
+from services.plumbing.auth.tokens import ACCESS, LIFETIME_S_MAX, SERVICE, sign
+from services.policy import GATEWAY, LATTICE, POLICY, SCOPES, PlanLimits
 
-UNLIMITED = PlanLimits("unlimited", lattices=0, axes=0, extent=0, calls=0)
+UNLIMITED = PlanLimits("unlimited", 0, 0, 0, 0)
 _ISSUERS = ("gateway", "lattice")
 USER = "user:00000000-0000-4000-8000-000000000001"
 
@@ -121,12 +121,12 @@ class Authority:
         own = {
             "iss": GATEWAY,
             "sub": USER,
-            "aud": list(AUDIENCES),
+            "aud": list(POLICY.audiences),
             "tenant": tenant,
             "scope": " ".join(sorted(scopes)),
             "role": role,
             "sid": "00000000000040008000000000000002",
-            "plan": asdict(plan) if isinstance(plan, PlanLimits) else plan,
+            "plan": plan.claim() if isinstance(plan, PlanLimits) else plan,
         }
         return self._sign(key or self.gateway, typ, own | claims)
 

@@ -85,7 +85,7 @@ def _operator(data_dir: Path) -> "Tokens":
     from cli.local.keyfiles import KeyFiles, explained
     from services.plumbing.auth.keys import SigningKeyFile
     from services.plumbing.auth.tokens import Issuer
-    from services.plumbing.identity import GATEWAY
+    from services.policy import GATEWAY
 
     path = KeyFiles.of(data_dir, os.environ).private[GATEWAY]
     if not path.exists():

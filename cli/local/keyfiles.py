@@ -17,7 +17,7 @@ from services.plumbing.auth.keys import (
     write_atomically,
     write_jwks,
 )
-from services.plumbing.identity import GATEWAY, LATTICE
+from services.policy import GATEWAY, LATTICE
 
 _SECRET_BYTES = 32
 

@@ -9,13 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.accounts.domain import User
 from gateway.accounts.grants import Access, Grant
-from gateway.accounts.policy.plans import CUSTOM, plan
+from gateway.accounts.policy.plans import CUSTOM, FREE, plan
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.users import Joined, LoggedIn, Registration
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.errors import InvalidInput, Violations
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - a word of RFC 6750
 
@@ -56,15 +56,10 @@ def role(number: int) -> Role:
 
 def plan_limits(message: pb.Plan) -> PlanLimits:
     """Raises InvalidInput when the plan is not known, or its numbers are not as they may be."""
-    numbers = {
-        "lattice_count_max": message.lattice_count_max,
-        "axis_count_max": message.axis_count_max,
-        "extent_max": message.extent_max,
-        "monthly_call_count_max": message.monthly_call_count_max,
-    }
+    numbers = {name: getattr(message, name) for name in FREE.numbers()}
     is_custom = message.name == CUSTOM
     _check_numbers(numbers, lambda number: number >= 0 if is_custom else number == 0, is_custom)
-    return PlanLimits(CUSTOM, *numbers.values()) if is_custom else plan(message.name)
+    return PlanLimits(CUSTOM, **numbers) if is_custom else plan(message.name)
 
 
 def _check_numbers(
@@ -134,14 +129,9 @@ def tenant(found: Tenant) -> pb.Tenant:
     )
 
 
-def plan_message(found: PlanLimits) -> pb.Plan:
-    return pb.Plan(
-        name=found.name,
-        lattice_count_max=found.lattices,
-        axis_count_max=found.axes,
-        extent_max=found.extent,
-        monthly_call_count_max=found.calls,
-    )
+def plan_message(plan: PlanLimits) -> pb.Plan:
+    """Its numbers are called the same in the contract."""
+    return pb.Plan(name=plan.name, **plan.numbers())
 
 
 def member(found: Member) -> pb.Member:

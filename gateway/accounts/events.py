@@ -158,10 +158,7 @@ class PlanSet(Event):
 
     type: ClassVar[str] = "tenant.plan-set"
     name: str
-    lattices: int = 0
-    axes: int = 0
-    extent: int = 0
-    calls: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
     by: str = ""
 
 

@@ -7,6 +7,7 @@ from gateway.accounts.callers import key_subject, user_subject
 from gateway.accounts.policy.roles import SCOPES, Role
 from gateway.accounts.tenants import Key, Tenant
 from services.plumbing.auth.tokens import Issuer
+from services.policy import POLICY
 
 KEY_ROLE: Final = "key"
 """What stands for the role in the tokens of keys, which have none."""
@@ -39,6 +40,7 @@ class AccessTokens:
         token = self._issuer.access_token(
             tenant=tenant.tenant_id,
             subject=user_subject(user_id),
+            audiences=POLICY.audiences,
             scopes=SCOPES[role],
             role=role.word,
             session=session_id,
@@ -55,6 +57,7 @@ class AccessTokens:
         token = self._issuer.access_token(
             tenant=tenant.tenant_id,
             subject=key_subject(key.key_id),
+            audiences=POLICY.audiences,
             scopes=key.scopes,
             role=KEY_ROLE,
             session=key.key_id,

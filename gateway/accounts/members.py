@@ -19,7 +19,7 @@ from gateway.accounts.store import AccountsStore, deciding, tenant_stream, user_
 from gateway.accounts.tenants import Invitation, Member, Tenant
 from gateway.http.caller import caller_address
 from services.plumbing.errors import InvalidInput, Violations
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 
 INVITATION_LIFETIME_MS: Final = 7 * 24 * 3_600 * 1_000
 
@@ -152,10 +152,7 @@ class Members:
         tenant = await self._store.present_tenant(tenant_id)
         plan_set = PlanSet(
             name=plan.name,
-            lattices=plan.lattices,
-            axes=plan.axes,
-            extent=plan.extent,
-            calls=plan.calls,
+            limits=plan.numbers(),
             by=by,
             at_ms=self._clock(),
         )

@@ -34,7 +34,8 @@ from gateway.accounts.events import (
 from gateway.accounts.policy.plans import FREE, PLANS
 from gateway.accounts.policy.roles import SCOPES, Role
 from gateway.accounts.secrets.credentials import is_same
-from services.plumbing.identity import PlanLimits, ScopeMissing
+from services.plumbing.identity import ScopeMissing
+from services.policy import PlanLimits
 
 KEY_COUNT_MAX: Final = 100
 INVITATION_COUNT_MAX: Final = 1_000
@@ -233,10 +234,17 @@ class _Draft:
         )
 
 
-def _plan_of(found: PlanSet) -> PlanLimits:
-    """Plans with a name are looked up when used, so that all who have one get what it is now."""
-    named = PLANS.get(found.name)
-    return named or PlanLimits(found.name, found.lattices, found.axes, found.extent, found.calls)
+def _plan_of(plan_set: PlanSet) -> PlanLimits:
+    """Plans with a name are looked up when used, so that all who have one get what it is now.
+
+    Raises DamagedRecord when a custom plan lacks one of its numbers.
+    """
+    if plan_set.name in PLANS:
+        return PLANS[plan_set.name]
+    try:
+        return PlanLimits.read({**plan_set.limits, "name": plan_set.name})
+    except ValueError as error:
+        raise DamagedRecord(f"a plan was set that is none: {error}") from error
 
 
 def set_role(

@@ -17,7 +17,7 @@ from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import InvalidInput, Scalar, ServiceError
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
-from services.plumbing.identity import GATEWAY
+from services.policy import GATEWAY
 
 HTTP_STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,  # never retry unchanged

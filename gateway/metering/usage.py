@@ -23,6 +23,7 @@ from gateway.own_calls import EventsRefused, EventsUnavailable
 from services.plumbing.errors import ResourceExhausted
 from services.plumbing.identity import Principal
 from services.plumbing.logging import get_logger
+from services.policy import plan_of
 
 _log = get_logger("gateway")
 
@@ -125,7 +126,8 @@ class Usage:
         """
         if principal.service or not principal.tenant or route.startswith(_FREE_OF_CHARGE):
             return
-        calls_max = principal.plan.calls if principal.plan else 0
+        plan = plan_of(principal)
+        calls_max = plan.monthly_call_count_max if plan else 0
         tally = self._tally(principal.tenant)
         if tally is None:
             self._metrics.uncounted.inc()

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from services.plumbing.auth.jose import to_base64url
 from services.plumbing.auth.keys import TrustedKey, TrustedKeys
-from services.plumbing.identity import GATEWAY
+from services.policy import GATEWAY
 
 _HEADERS = {
     "cache-control": "public, max-age=60",

@@ -19,6 +19,7 @@ from services.events.settings import Settings
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, add_service, build_server, serve
 from services.plumbing.metrics import metrics_server
+from services.policy import POLICY
 
 DOMAIN = "events.girih"
 SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
@@ -37,7 +38,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
     Appends that its calls have begun are settled before it closes the database.
     """
-    server = build_server(DOMAIN, settings, details_of=convert.details_of)
+    server = build_server(DOMAIN, settings, policy=POLICY, details_of=convert.details_of)
     database = Database(settings)
     store = PostgresEventStore(database)
     metrics = FollowMetrics(server.registry)

@@ -26,10 +26,10 @@ from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, add_service, build_server, serve
-from services.plumbing.identity import LATTICE
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server
 from services.plumbing.tls import channel_credentials
+from services.policy import LATTICE, POLICY
 
 DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
@@ -54,7 +54,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
     It serves once the kernels are compiled, and while the event store does.
     """
-    server = build_server(DOMAIN, settings)
+    server = build_server(DOMAIN, settings, policy=POLICY)
     key = SigningKeyFile(settings.signing_key, private=settings.environment == "production")
     server.tasks.start("signing key", key.watch())
     channel = open_channel(

@@ -15,7 +15,7 @@ from uuid import UUID
 from services.lattice.errors import PlanLimit
 from services.lattice.geometry import Coordinates, Geometry
 from services.plumbing.errors import Violations
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 
 AXES_MAX = 10
 SITES_MAX = 2**63 - 1
@@ -191,13 +191,13 @@ def new_lattice(
 
 def check_shape_allowed(geometry: Geometry, plan: PlanLimits) -> None:
     """Raise PlanLimit when a plan does not allow a lattice of this shape."""
-    _check_limit("axes", len(geometry.shape), plan.axes, plan)
-    _check_limit("extent", max(geometry.shape), plan.extent, plan)
+    _check_limit("axes", len(geometry.shape), plan.axis_count_max, plan)
+    _check_limit("extent", max(geometry.shape), plan.extent_max, plan)
 
 
 def check_count_allowed(count: int, plan: PlanLimits) -> None:
     """Raise PlanLimit when a plan does not allow so many lattices."""
-    _check_limit("lattices", count, plan.lattices, plan)
+    _check_limit("lattices", count, plan.lattice_count_max, plan)
 
 
 def bitmap_bytes(geometry: Geometry) -> int:

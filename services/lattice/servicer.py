@@ -15,7 +15,7 @@ from services.lattice.domain import LISTED_SITES_DEFAULT
 from services.lattice.errors import PlanMissing
 from services.lattice.state.lattices import Lattices
 from services.plumbing import correlation
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits, plan_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -115,7 +115,7 @@ def _tenant() -> str:
 
 def _plan() -> PlanLimits:
     """What the caller's token allows. One that names no plan allows nothing."""
-    principal = correlation.current().principal
-    if principal is None or principal.plan is None:
+    plan = plan_of(correlation.current().principal)
+    if plan is None:
         raise PlanMissing("the token names no plan, so nothing can be created with it")
-    return principal.plan
+    return plan

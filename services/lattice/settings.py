@@ -8,8 +8,8 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import SettingsConfigDict
 
 from services.plumbing.auth.keys import SigningKey, read_trusted
-from services.plumbing.identity import LATTICE
 from services.plumbing.settings import ServerSettings, SigningKeyPath
+from services.policy import LATTICE
 
 _MIB = 2**20
 _GIB = 2**30

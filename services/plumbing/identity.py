@@ -1,12 +1,10 @@
 """Who makes a call and what they may do. Knows no tokens, no keys and no transport."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.plumbing.errors import PermissionDenied, Unauthenticated
-
-GATEWAY = "gateway.girih"
-EVENTS = "events.girih"
-LATTICE = "lattice.girih"
 
 PUBLIC = "public"
 """What an rpc says in place of a scope when anybody may call it."""
@@ -14,26 +12,6 @@ SIGNED_IN = "signed-in"
 """What an rpc says in place of a scope when any valid token will do."""
 OPS_READ = "ops.read"
 """The one scope whose rpcs belong to no tenant."""
-
-SCOPES = frozenset(
-    {
-        "events.append",
-        "events.read",
-        "keys.read",
-        "keys.write",
-        "lattices.read",
-        "lattices.write",
-        "members.read",
-        "members.write",
-        OPS_READ,
-        "plans.write",
-        "usage.read",
-    }
-)
-"""Every scope there is."""
-
-RESERVED_TENANTS = "girih-"
-"""What the names of tenants begin with that belong to no user."""
 
 
 class TokenRequired(Unauthenticated):
@@ -54,19 +32,15 @@ class TenantRequired(PermissionDenied):
     reason = "TENANT_REQUIRED"
 
 
-@dataclass(frozen=True, slots=True)
-class PlanLimits:
-    """What a tenant's plan allows. 0 means that it sets no bound."""
+class Plan(Protocol):
+    """What the tenant's plan allows, as the product defines it."""
 
-    name: str
-    lattices: int
-    """Lattices at once."""
-    axes: int
-    """Axes of one lattice."""
-    extent: int
-    """Length of one axis."""
-    calls: int
-    """Calls through the gateway in a calendar month."""
+    @property
+    def name(self) -> str: ...
+
+    def claim(self) -> Mapping[str, object]:
+        """What tokens say of it: its name as `name`, and what else there is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +58,7 @@ class Principal:
     role: str = ""
     session: str = ""
     """The session, or the API key, that the token came from."""
-    plan: PlanLimits | None = None
+    plan: Plan | None = None
     expires_at: int = 0
     """Unix seconds; the token is worth nothing from then on."""
 

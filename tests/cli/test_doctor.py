@@ -14,7 +14,7 @@ from cli.commands import doctor
 from cli.commands.doctor import Finding, Surroundings, examine
 from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.keys import SigningKey, write_jwks
-from services.plumbing.identity import GATEWAY
+from services.policy import GATEWAY
 from tests.authority import Authority
 from tests.conftest import FAST
 from tests.processes import ending, events_process, free_port

@@ -13,7 +13,8 @@ from cli.local import rotation
 from cli.local.keyfiles import VARIABLES, KeyFiles, for_up
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
-from services.plumbing.identity import GATEWAY, LATTICE, Principal
+from services.plumbing.identity import Principal
+from services.policy import GATEWAY, LATTICE, POLICY
 from tests.cli.test_command import girih
 
 DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}
@@ -27,7 +28,7 @@ def files(tmp_path: Path) -> KeyFiles:
 
 def verified(files: KeyFiles, token: str) -> Principal:
     """By a process that reads the trust store now."""
-    return Verifier(TrustedKeys.load(files.trusted), GATEWAY).verify(token)
+    return Verifier(TrustedKeys.load(files.trusted), GATEWAY, POLICY).verify(token)
 
 
 def token_of(files: KeyFiles, issuer: str = GATEWAY) -> str:
@@ -112,7 +113,7 @@ def test_create_makes_what_the_environment_names_and_nobody_has_made(tmp_path: P
 
 def test_no_token_is_refused_while_keys_rotate(files: KeyFiles) -> None:
     # A process that has read the trust store before the rotation, and not again yet.
-    before = Verifier(TrustedKeys.load(files.trusted), GATEWAY)
+    before = Verifier(TrustedKeys.load(files.trusted), GATEWAY, POLICY)
     old = token_of(files)
     during: list[Principal] = []
 

@@ -9,7 +9,7 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events import ownership
 from services.events.errors import StreamOwned
 from services.plumbing.grpc.errors import from_rpc_error
-from services.plumbing.identity import EVENTS, GATEWAY, LATTICE
+from services.policy import EVENTS, GATEWAY, LATTICE
 from tests.authority import Authority
 from tests.events.making import append_of
 

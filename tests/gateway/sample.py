@@ -49,9 +49,10 @@ from services.plumbing.errors import (
 )
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc import server as plumbing_server
-from services.plumbing.identity import GATEWAY, OPS_READ, Principal
+from services.plumbing.identity import OPS_READ, Principal
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
+from services.policy import GATEWAY, POLICY
 from tests.authority import Authority
 
 HERE = Path(__file__).parent
@@ -331,7 +332,9 @@ async def gateway_before(
     """A gateway for the sample contract; `environ` is put over a development's."""
     contract, authority = sample_contract(), service.authority
     server_settings = SampleServerSettings.from_environ(_SERVICE_ENVIRON | authority.environ)
-    backend = plumbing_server.build_server("events.girih", server_settings, details_of=explain)
+    backend = plumbing_server.build_server(
+        "events.girih", server_settings, policy=POLICY, details_of=explain
+    )
     plumbing_server.add_service(backend, contract.services[0], service)
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(plumbing_server.running(backend, "127.0.0.1:0"))
@@ -366,7 +369,7 @@ async def _home(
     counts = await stack.enter_async_context(open_counts(None, CountsMetrics(registry)))
     trusted = TrustedKeys(settings.trusted_keys)
     admission = Admission(
-        Verifier(trusted, GATEWAY),
+        Verifier(trusted, GATEWAY, POLICY),
         accounts.for_door(),
         Limits(settings, counts, LimitMetrics(registry)),
         Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.plumbing.auth.keys import SigningKey
-from services.plumbing.identity import LATTICE
+from services.policy import LATTICE
 from tests.authority import USER, Authority
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 

@@ -50,6 +50,7 @@ _FROZEN = """
 import asyncio, sys
 from pathlib import Path
 from services.plumbing.grpc import server
+from services.policy import POLICY
 from tests.authority import Authority
 from tests.gateway.sample import SampleServerSettings, SampleService, sample_contract
 
@@ -58,7 +59,7 @@ async def main():
     settings = SampleServerSettings.from_environ(
         {"GIRIH_ENVIRONMENT": "development", **authority.environ}
     )
-    built = server.build_server("events.girih", settings)
+    built = server.build_server("events.girih", settings, policy=POLICY)
     service = SampleService(authority, cancelled=asyncio.Event(), calls=[])
     server.add_service(built, sample_contract().services[0], service)
     async with server.running(built, "127.0.0.1:0") as port:

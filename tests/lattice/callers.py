@@ -1,7 +1,8 @@
 """Who makes the calls of tests that go through no server."""
 
 from services.plumbing.correlation import Call
-from services.plumbing.identity import GATEWAY, SCOPES, Principal
+from services.plumbing.identity import Principal
+from services.policy import GATEWAY, SCOPES
 from tests.authority import UNLIMITED, USER
 
 

@@ -15,7 +15,7 @@ from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
-from services.plumbing.identity import LATTICE
+from services.policy import LATTICE
 from tests.authority import Authority
 from tests.lattice.callers import call_of
 from tests.processes import Process, ending, events_process

@@ -20,7 +20,7 @@ from services.lattice.errors import (
 from services.lattice.state.events_journal import EventsJournal
 from services.lattice.state.journal import CatalogueChanged, Journal
 from services.lattice.state.lattices import Lattices
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import TENANT, UNBOUNDED, engine_on, lattices_on, new, plan, spec
 

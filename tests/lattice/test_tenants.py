@@ -21,7 +21,8 @@ from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.correlation import Call
 from services.plumbing.grpc.channel import Bearer
-from services.plumbing.identity import EVENTS, GATEWAY, LATTICE, Principal
+from services.plumbing.identity import Principal
+from services.policy import EVENTS, GATEWAY, LATTICE, POLICY
 from tests.authority import USER, Authority
 from tests.lattice.callers import call_of
 from tests.lattice.memory_journal import MemoryJournal
@@ -152,6 +153,19 @@ async def test_a_lattice_beyond_the_plan_is_refused_and_says_why(
     assert error.retry_after_s is None
 
 
+async def test_a_plan_of_the_future_is_enforced_as_far_as_it_is_known(
+    client: Client, tenant: str
+) -> None:
+    future = {**plan(lattices=1).claim(), "console_count_max": 2, "regions": ["eu", "moon"]}
+    scopes = ["lattices.write", "lattices.fold"]
+    caller = client.as_caller(tenant, scopes=scopes, plan=future)
+    await caller.create(shape=[2])
+
+    error = await refusal(caller.create(shape=[3]))
+
+    assert (error.reason, error.metadata["limit"]) == ("PLAN_LIMIT", "lattices")
+
+
 async def test_a_hundred_creations_through_two_replicas_leave_as_many_as_the_plan_allows(
     event_store: tuple[Process, str], authority: Authority, client: Client, tenant: str
 ) -> None:
@@ -205,13 +219,13 @@ def test_the_services_own_token_names_the_tenant_and_who_acts(
     with correlation.bind(call_of("acme", USER)):
         token = bearer()
 
-    principal = Verifier(trusted, EVENTS).verify(token)
+    principal = Verifier(trusted, EVENTS, POLICY).verify(token)
 
     assert (principal.tenant, principal.subject, principal.service) == ("acme", USER, LATTICE)
     assert principal.scopes == {"events.append", "events.read"}
     assert principal.expires_at <= time.time() + 60
     with pytest.raises(TokenInvalid):
-        Verifier(trusted, LATTICE).verify(token)
+        Verifier(trusted, LATTICE, POLICY).verify(token)
 
 
 def test_each_tenant_and_each_user_has_a_token_of_its_own(bearer: Bearer) -> None:

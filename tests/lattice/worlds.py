@@ -11,10 +11,10 @@ from services.lattice.domain import Computation, LatticeSpec, NewLattice
 from services.lattice.geometry import Geometry
 from services.lattice.state.journal import Journal
 from services.lattice.state.lattices import Lattices
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 
 TENANT = "tenant-a"
-UNBOUNDED = PlanLimits("unbounded", lattices=0, axes=0, extent=0, calls=0)
+UNBOUNDED = PlanLimits("unbounded", 0, 0, 0, 0)
 _MIB = 2**20
 
 
@@ -76,4 +76,4 @@ def new(expected: LatticeSpec) -> NewLattice:
 
 
 def plan(*, lattices: int = 0, axes: int = 0, extent: int = 0) -> PlanLimits:
-    return PlanLimits("small", lattices=lattices, axes=axes, extent=extent, calls=0)
+    return PlanLimits("small", lattices, axes, extent, monthly_call_count_max=0)

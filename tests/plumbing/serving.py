@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from services.plumbing.grpc.server import add_service, build_server, serve
 from services.plumbing.process import run_process
 from services.plumbing.settings import ServerSettings
+from services.policy import POLICY
 from tests.plumbing.knots import DOMAIN, SERVICE, Knots
 
 
@@ -23,7 +24,7 @@ class Settings(ServerSettings):
 async def main(settings: Settings) -> None:
     if settings.breaks:
         raise ZeroDivisionError("a bug")
-    server = build_server(DOMAIN, settings)
+    server = build_server(DOMAIN, settings, policy=POLICY)
     add_service(server, SERVICE, Knots())
     if settings.dies:
         server.tasks.start("sequencer", asyncio.sleep(0))

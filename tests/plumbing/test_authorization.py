@@ -13,8 +13,9 @@ from services.plumbing.correlation import Call
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.plumbing.grpc.ops import add_metrics_service
-from services.plumbing.identity import GATEWAY, OPS_READ, PUBLIC, SIGNED_IN
+from services.plumbing.identity import OPS_READ, PUBLIC, SIGNED_IN
 from services.plumbing.settings import ServerSettings
+from services.policy import GATEWAY
 from tests.authority import USER, Authority
 from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until
 from tests.plumbing.knots import DOMAIN, KINDS, SCOPE, KnotClient, Knots

@@ -5,7 +5,6 @@ import pytest
 from services.plumbing.identity import (
     OPS_READ,
     PUBLIC,
-    SCOPES,
     SIGNED_IN,
     Principal,
     ScopeMissing,
@@ -13,6 +12,7 @@ from services.plumbing.identity import (
     TokenRequired,
     authorize,
 )
+from services.policy import SCOPES
 
 READER = Principal("acme", "user:1", frozenset({"events.read"}), "gateway.girih")
 NOBODYS = Principal("", "gateway.girih", frozenset(SCOPES), "gateway.girih", "gateway.girih")

@@ -29,7 +29,7 @@ from services.plumbing.auth.keys import (
     write_jwks,
 )
 from services.plumbing.auth.tokens import LIFETIME_S_MAX, Issuer, Verifier
-from services.plumbing.identity import GATEWAY, LATTICE
+from services.policy import GATEWAY, LATTICE, POLICY
 from tests.authority import UNLIMITED, USER, Authority
 from tests.plumbing.conftest import Log, until
 
@@ -164,7 +164,7 @@ WRONG_JWKS: dict[str, Change] = {
     "a kid of its own": lambda jwk: jwk.update(kid="1"),
     "no kid": lambda jwk: jwk.pop("kid"),
     "no issuer": lambda jwk: jwk.pop("iss"),
-    "an unknown issuer": lambda jwk: jwk.update(iss="events.girih"),
+    "an issuer without a name": lambda jwk: jwk.update(iss=""),
     "a list for an issuer": lambda jwk: jwk.update(iss=[GATEWAY]),
     "padding": lambda jwk: jwk.update(x=jwk["x"] + "="),
     "too short": lambda jwk: jwk.update(x=jwk["x"][:-2]),
@@ -292,7 +292,7 @@ async def test_a_file_is_followed_by_a_task(own: Authority, log: Log) -> None:
 
 async def test_nobody_is_refused_while_keys_are_replaced(own: Authority, log: Log) -> None:
     trusted, source = TrustedKeys.load(own.trusted_keys), SigningKeyFile(own.gateway_key)
-    verifier, issuer = Verifier(trusted, "events.girih"), Issuer(source, GATEWAY)
+    verifier, issuer = Verifier(trusted, "events.girih", POLICY), Issuer(source, GATEWAY)
     watching = [asyncio.create_task(each.watch(interval_s=0.002)) for each in (trusted, source)]
     tokens: list[str] = []
 
@@ -323,6 +323,7 @@ def _access_token(issuer: Issuer) -> str:
     return issuer.access_token(
         tenant="acme",
         subject=USER,
+        audiences=POLICY.audiences,
         scopes=["events.read"],
         role="viewer",
         session="s-1",

@@ -13,7 +13,6 @@ from girih.ops.v1 import ops_pb2_grpc
 from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.grpc.ops import MetricsServicer, add_metrics_service
 from services.plumbing.grpc.server import build_server, running
-from services.plumbing.identity import GATEWAY
 from services.plumbing.metrics import (
     GrpcMetrics,
     MetricsPortTaken,
@@ -22,6 +21,7 @@ from services.plumbing.metrics import (
     new_registry,
 )
 from services.plumbing.settings import ServerSettings
+from services.policy import GATEWAY, POLICY
 from tests.authority import Authority
 from tests.plumbing.conftest import Log, MakeSettings
 from tests.plumbing.knots import DOMAIN
@@ -96,7 +96,7 @@ def _get(port: int) -> str:
 
 
 async def get_metrics(prefix: str, settings: ServerSettings) -> pb.GetMetricsResponse:
-    server = build_server(DOMAIN, settings)
+    server = build_server(DOMAIN, settings, policy=POLICY)
     add_metrics_service(server)
     # For operators, and so for nobody in particular.
     token = Authority.load(settings.trusted_keys.parent).service_token(

@@ -15,9 +15,9 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.plumbing.auth.keys import SigningKey
-from services.plumbing.auth.tokens import ACCESS, AUDIENCES, SERVICE
-from services.plumbing.identity import GATEWAY, LATTICE
-from tests.authority import Authority
+from services.plumbing.auth.tokens import ACCESS, SERVICE
+from services.policy import GATEWAY, LATTICE, POLICY
+from tests.authority import UNLIMITED, Authority
 
 TEN_YEARS_S = 10 * 365 * 86_400
 HOSTILE_KIDS = (
@@ -90,12 +90,12 @@ def _claims(tenant: str, now: int) -> dict[str, Any]:
     return {
         "iss": GATEWAY,
         "sub": "user:00000000-0000-4000-8000-000000000001",
-        "aud": list(AUDIENCES),
+        "aud": list(POLICY.audiences),
         "tenant": tenant,
         "scope": "events.read events.append lattices.read lattices.write",
         "role": "owner",
         "sid": "00000000000040008000000000000002",
-        "plan": {"name": "free", "lattices": 5, "axes": 3, "extent": 10, "calls": 1_000},
+        "plan": UNLIMITED.claim(),
         "iat": now,
         "nbf": now,
         "exp": now + 300,

@@ -1,6 +1,7 @@
 """Nobody reaches what is not theirs, on any rpc or route, whatever they send."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from gateway.app import read_contract
 from gateway.contract.descriptors import scope_of
 from gateway.contract.rules import rules_of
+from services.events import app
 from services.events.app import built
 from services.events.settings import Settings
 from services.plumbing.auth import tokens
@@ -16,6 +18,7 @@ from services.plumbing.auth.keys import TrustedKey, TrustedKeys
 from services.plumbing.grpc import chain
 from services.plumbing.grpc.server import running
 from services.plumbing.identity import PUBLIC, SIGNED_IN
+from services.policy import POLICY
 from tests.authority import Authority
 from tests.events.serving import development
 from tests.security import hostile
@@ -203,7 +206,8 @@ def _without_key_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _without_reserved_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "RESERVED_TENANTS", "nobody-is-called-this")
+    unreserved = replace(POLICY, reserved_tenants="nobody-is-called-this")
+    monkeypatch.setattr(app, "POLICY", unreserved)
 
 
 def _without_authorization(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from services.plumbing.errors import InvalidInput
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 
 CUSTOM: Final = "custom"
 """The name of every plan whose numbers are a tenant's own."""

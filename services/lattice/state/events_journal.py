@@ -40,8 +40,8 @@ from services.plumbing import correlation
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import Bearer
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
-from services.plumbing.identity import EVENTS
 from services.plumbing.logging import get_logger
+from services.policy import EVENTS
 
 A = TypeVar("A")
 R = TypeVar("R")

@@ -38,7 +38,7 @@ from services.lattice.state.journal import (
     StreamChanged,
 )
 from services.plumbing import correlation
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 
 Key = tuple[str, str]
 """A tenant and the id of one of its lattices."""
@@ -133,7 +133,7 @@ class Lattices:
         lattice_id = _lattice_id(tenant, new.request_id)
         try:
             domain.check_shape_allowed(new.spec.geometry, plan)
-            if plan.lattices:
+            if plan.lattice_count_max:
                 return await self._create_counted(tenant, lattice_id, new.spec, plan)
             return await self._record(tenant, await self._measured(lattice_id, new.spec), new.spec)
         except PlanLimit:

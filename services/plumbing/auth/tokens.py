@@ -11,7 +11,6 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 from jwt import InvalidTokenError
@@ -19,25 +18,15 @@ from jwt.api_jws import PyJWS
 
 from services.plumbing.auth.jose import from_base64url, json_object
 from services.plumbing.auth.keys import SigningKey, TrustedKey, TrustedKeys
+from services.plumbing.auth.policy import IssuerPolicy, TokenPolicy
 from services.plumbing.correlation import well_formed_tenant
 from services.plumbing.errors import Unauthenticated
-from services.plumbing.identity import (
-    EVENTS,
-    GATEWAY,
-    LATTICE,
-    RESERVED_TENANTS,
-    SCOPES,
-    PlanLimits,
-    Principal,
-)
+from services.plumbing.identity import Plan, Principal
 
 ACCESS: Final = "at+jwt"
 """The type of a token that a user or a key calls with."""
 SERVICE: Final = "service+jwt"
 """The type of a token that a service calls with itself."""
-
-AUDIENCES: Final = (EVENTS, GATEWAY, LATTICE)
-"""Where an access token is good."""
 
 LIFETIME_S_MAX: Final = 900
 """The longest that a token may live, in seconds, whoever signed it."""
@@ -47,7 +36,6 @@ TOKEN_BYTES_MAX: Final = 4_096
 _LEEWAY_S = 10  # how far the clock of an issuer may be ahead
 _VERIFIED_MAX = 4_096
 _ISSUED_MAX = 4_096
-_LATTICE_SCOPES = frozenset({"events.append", "events.read"})
 
 _shape = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII).fullmatch
 _acting_subject = re.compile(
@@ -87,9 +75,14 @@ class Verifier:
     """Tells who a token speaks for, in one process that goes by the name `audience`."""
 
     def __init__(
-        self, trusted: TrustedKeys, audience: str, now: Callable[[], float] = time.time
+        self,
+        trusted: TrustedKeys,
+        audience: str,
+        policy: TokenPolicy,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._trusted = trusted
+        self._policy = policy
         self._audience = audience
         self._now = now
         self._verified: OrderedDict[str, tuple[Principal, TrustedKey]] = OrderedDict()
@@ -101,13 +94,13 @@ class Verifier:
         is believed as long as the very key that did it is in the trust store.
         """
         now = self._now()
-        found = self._verified.get(token)
-        if found is None or self._trusted.current.get(found[1].kid) is not found[1]:
-            found = self._examine(token, now)
-            self._remember(token, found)
+        verified = self._verified.get(token)
+        if verified is None or self._trusted.current.get(verified[1].kid) is not verified[1]:
+            verified = self._examine(token, now)
+            self._remember(token, verified)
         else:
             self._verified.move_to_end(token)
-        principal, key = found
+        principal, key = verified
         if now >= key.retire_at:
             raise _invalid("its key has retired", principal)
         if now >= principal.expires_at:
@@ -119,7 +112,7 @@ class Verifier:
             typ, kid = _header(token)
             key = self._key(kid)
             claims = _claims(token, key)
-            return _principal(claims, typ, key, self._audience, now), key
+            return _principal(claims, typ, key, self._audience, self._policy, now), key
         except _Flaw as flaw:
             raise _invalid(str(flaw)) from None
 
@@ -129,9 +122,9 @@ class Verifier:
             raise _Flaw("no such key")
         return key
 
-    def _remember(self, token: str, found: tuple[Principal, TrustedKey]) -> None:
+    def _remember(self, token: str, verified: tuple[Principal, TrustedKey]) -> None:
         """Only tokens with a right signature come here: strangers cannot fill the memory."""
-        self._verified[token] = found
+        self._verified[token] = verified
         if len(self._verified) > _VERIFIED_MAX:
             self._verified.popitem(last=False)
 
@@ -161,21 +154,22 @@ class Issuer:
         *,
         tenant: str,
         subject: str,
+        audiences: Collection[str],
         scopes: Collection[str],
         role: str,
         session: str,
-        plan: PlanLimits,
+        plan: Plan,
         lifetime_s: int = LIFETIME_S_MAX,
     ) -> str:
-        """A token that a user or a key calls all services with."""
+        """A token that a user or a key calls the services named by `audiences` with."""
         claims = {
             "sub": subject,
-            "aud": list(AUDIENCES),
+            "aud": list(audiences),
             "tenant": tenant,
             "scope": " ".join(sorted(scopes)),
             "role": role,
             "sid": session,
-            "plan": asdict(plan),
+            "plan": plan.claim(),
         }
         return self._sign(ACCESS, claims, lifetime_s)
 
@@ -241,16 +235,16 @@ def _header(token: str) -> tuple[str, str]:
     if len(token) > TOKEN_BYTES_MAX or _shape(token) is None:
         raise _Flaw("it has not the shape of a token")
     try:
-        header, _, signature = token.split(".")
+        encoded, _, signature = token.split(".")
         from_base64url(signature)
-        found = json_object(from_base64url(header))
+        header = json_object(from_base64url(encoded))
     except (ValueError, RecursionError):
         raise _Flaw("its header cannot be read") from None
-    if found.keys() != {"alg", "typ", "kid"}:
+    if header.keys() != {"alg", "typ", "kid"}:
         raise _Flaw("its header says more or less than alg, typ and kid")
-    if found["alg"] != "EdDSA":
+    if header["alg"] != "EdDSA":
         raise _Flaw("it names another algorithm")
-    typ, kid = found["typ"], found["kid"]
+    typ, kid = header["typ"], header["kid"]
     if typ not in (ACCESS, SERVICE) or not isinstance(kid, str):
         raise _Flaw("it is of no type of ours")
     return typ, kid
@@ -270,72 +264,86 @@ def _claims(token: str, key: TrustedKey) -> dict[str, Any]:
 
 
 def _principal(
-    claims: Mapping[str, Any], typ: str, key: TrustedKey, audience: str, now: float
+    claims: Mapping[str, Any],
+    typ: str,
+    key: TrustedKey,
+    audience: str,
+    policy: TokenPolicy,
+    now: float,
 ) -> Principal:
     if claims.get("iss") != key.issuer:
         raise _Flaw("its issuer is not the one of the key")
+    issuer = policy.issuers.get(key.issuer)
+    if issuer is None:
+        raise _Flaw("its issuer may issue nothing")
     _check_audience(claims.get("aud"), audience)
     expires_at = _check_times(claims, now)
     _text(claims, "jti")
     if typ == ACCESS:
-        return _access_principal(claims, key.issuer, expires_at)
-    return _service_principal(claims, key.issuer, expires_at)
+        return _access_principal(claims, key.issuer, issuer, policy, expires_at)
+    return _service_principal(claims, key.issuer, issuer, policy, expires_at)
 
 
-def _access_principal(claims: Mapping[str, Any], issuer: str, expires_at: int) -> Principal:
-    if issuer != GATEWAY:
+def _access_principal(
+    claims: Mapping[str, Any],
+    name: str,
+    issuer: IssuerPolicy,
+    policy: TokenPolicy,
+    expires_at: int,
+) -> Principal:
+    if not issuer.access_tokens:
         raise _Flaw("its issuer may not issue access tokens")
     if "act" in claims:
         raise _Flaw("an access token acts for nobody")
     tenant = _tenant(claims)
-    if tenant.startswith(RESERVED_TENANTS):
+    if tenant.startswith(policy.reserved_tenants):
         raise _Flaw("an access token is for no tenant of our own")
     return Principal(
         tenant=tenant,
         subject=_subject(claims),
-        scopes=_scopes(claims) & SCOPES,
-        issuer=issuer,
+        scopes=_scopes(claims) & policy.scopes,
+        issuer=name,
         role=_text(claims, "role"),
         session=_text(claims, "sid"),
-        plan=_plan(claims.get("plan")),
+        plan=_plan(claims.get("plan"), policy),
         expires_at=expires_at,
     )
 
 
-def _service_principal(claims: Mapping[str, Any], issuer: str, expires_at: int) -> Principal:
-    if claims.get("act") != {"sub": issuer}:
+def _service_principal(
+    claims: Mapping[str, Any],
+    name: str,
+    issuer: IssuerPolicy,
+    policy: TokenPolicy,
+    expires_at: int,
+) -> Principal:
+    if claims.get("act") != {"sub": name}:
         raise _Flaw("its issuer is not the service that acts")
     if "role" in claims or "sid" in claims or "plan" in claims:
         raise _Flaw("a service has no role, session or plan")
     tenant = _tenant(claims) if "tenant" in claims else ""
-    subject = issuer if claims.get("sub") == issuer else _subject(claims)
-    scopes = _scopes(claims)
-    if issuer == LATTICE:
-        _check_lattice(tenant, subject, scopes)
+    subject = name if claims.get("sub") == name else _subject(claims)
+    scopes = _scopes(claims) & policy.scopes
+    if not scopes <= issuer.service_scopes:
+        raise _Flaw("its issuer may not hold these scopes")
+    if not issuer.reserved_tenants and tenant.startswith(policy.reserved_tenants):
+        raise _Flaw("its issuer may not name a tenant of our own")
+    if not issuer.alone_for_tenants and tenant and subject == name:
+        raise _Flaw("its issuer may name a tenant only for somebody")
     return Principal(
         tenant=tenant,
         subject=subject,
-        scopes=scopes & SCOPES,
-        issuer=issuer,
-        service=issuer,
+        scopes=scopes,
+        issuer=name,
+        service=name,
         expires_at=expires_at,
     )
 
 
-def _check_lattice(tenant: str, subject: str, scopes: frozenset[str]) -> None:
-    """The lattice service keeps lattices in its callers' logs, and may do nothing else."""
-    if not scopes <= _LATTICE_SCOPES:
-        raise _Flaw("its issuer may not hold these scopes")
-    if tenant.startswith(RESERVED_TENANTS):
-        raise _Flaw("its issuer may not name a tenant of our own")
-    if tenant and subject == LATTICE:
-        raise _Flaw("its issuer may name a tenant only for somebody")
-
-
-def _check_audience(found: object, audience: str) -> None:
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+def _check_audience(claim: object, audience: str) -> None:
+    if not isinstance(claim, list) or not all(isinstance(name, str) for name in claim):
         raise _Flaw("its audience is no list of names")
-    if audience not in found:
+    if audience not in claim:
         raise _Flaw("it is meant for another service")
 
 
@@ -350,45 +358,46 @@ def _check_times(claims: Mapping[str, Any], now: float) -> int:
 
 
 def _moment(claims: Mapping[str, Any], name: str) -> int:
-    found = claims.get(name)
-    if type(found) is not int:  # a bool is an int, and true no moment
+    claim = claims.get(name)
+    if type(claim) is not int:  # a bool is an int, and true no moment
         raise _Flaw(f"its {name} is missing, or no whole number")
-    return found
+    return claim
 
 
 def _tenant(claims: Mapping[str, Any]) -> str:
-    found = claims.get("tenant")
-    if not isinstance(found, str) or not well_formed_tenant(found):
+    claim = claims.get("tenant")
+    if not isinstance(claim, str) or not well_formed_tenant(claim):
         raise _Flaw("its tenant is missing or ill-formed")
-    return found
+    return claim
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
-    found = claims.get("sub")
-    if not isinstance(found, str) or _acting_subject(found) is None:
+    claim = claims.get("sub")
+    if not isinstance(claim, str) or _acting_subject(claim) is None:
         raise _Flaw("its subject is missing or ill-formed")
-    return found
+    return claim
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     """Those we do not know grant nothing: they may be of a later version."""
-    found = claims.get("scope")
-    if not isinstance(found, str):
+    claim = claims.get("scope")
+    if not isinstance(claim, str):
         raise _Flaw("its scope is missing, or no text")
-    return frozenset(found.split(" ")) if found else frozenset()
+    return frozenset(claim.split(" ")) if claim else frozenset()
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
-    found = claims.get(name)
-    if not isinstance(found, str) or _name(found) is None:
+    claim = claims.get(name)
+    if not isinstance(claim, str) or _name(claim) is None:
         raise _Flaw(f"its {name} is missing or ill-formed")
-    return found
+    return claim
 
 
-def _plan(found: object) -> PlanLimits:
-    numbers = ("lattices", "axes", "extent", "calls")
-    if not isinstance(found, dict) or found.keys() != {"name", *numbers}:
+def _plan(claim: object, policy: TokenPolicy) -> Plan:
+    if not isinstance(claim, dict):
         raise _Flaw("its plan is missing or ill-formed")
-    if any(type(found[name]) is not int or found[name] < 0 for name in numbers):
-        raise _Flaw("its plan sets bounds that are no whole numbers")
-    return PlanLimits(_text(found, "name"), *(found[name] for name in numbers))
+    _text(claim, "name")
+    try:
+        return policy.read_plan(claim)
+    except ValueError:
+        raise _Flaw("its plan is not one") from None

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from services.plumbing.auth.keys import TrustedKeys
+from services.plumbing.auth.policy import TokenPolicy
 from services.plumbing.auth.tokens import Verifier
 from services.plumbing.errors import CannotRun, InvalidInput, Unimplemented
 from services.plumbing.grpc import contract
@@ -35,7 +36,7 @@ from services.plumbing.grpc.chain import (
 )
 from services.plumbing.grpc.errors import DetailsOf, no_details
 from services.plumbing.grpc.health import Health, HealthServicer
-from services.plumbing.identity import PUBLIC, SCOPES, SIGNED_IN
+from services.plumbing.identity import PUBLIC, SIGNED_IN
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
 from services.plumbing.settings import ServerSettings
@@ -68,6 +69,7 @@ class Server:
         self,
         domain: str,
         settings: ServerSettings,
+        policy: TokenPolicy,
         details_of: DetailsOf,
         registry: CollectorRegistry,
     ) -> None:
@@ -83,11 +85,12 @@ class Server:
         """Called in turn when the last call has ended, while the tasks still run: for what
         calls have begun and left behind."""
         self._metrics = GrpcMetrics(registry)
+        self._scopes = policy.scopes | {PUBLIC, SIGNED_IN}
         self._trusted = TrustedKeys.load(settings.trusted_keys)
         self._tls = ServerFiles(settings) if settings.encrypts else None
         self._chain = Chain(
             domain,
-            verifier=Verifier(self._trusted, domain),
+            verifier=Verifier(self._trusted, domain, policy),
             metrics=self._metrics,
             details_of=details_of,
             stopping=self.stopping,
@@ -122,7 +125,7 @@ class Server:
                 deserialize=_deserializer(metrics, GetMessageClass(method.input_type)),
                 metrics=metrics,
                 timeout_s=self._timeout_s(method),
-                scope=_scope(method, scope_of),
+                scope=self._scope(scope_of(method), method),
                 quiet=quiet,
             )
             self._handlers[path] = self._chain.wrap(rpc)
@@ -183,6 +186,11 @@ class Server:
             names = [*self._services, service.full_name]
             _add_public(self, service, reflection.aio.ReflectionServicer(names))
 
+    def _scope(self, scope: str, method: MethodDescriptor) -> str:
+        if scope not in self._scopes:
+            raise MissingScope(f"{method.full_name} has no scope that there is: {scope!r}")
+        return scope
+
     def _timeout_s(self, method: MethodDescriptor) -> float:
         if method.client_streaming or method.server_streaming:
             return self.settings.stream_timeout_s
@@ -193,15 +201,17 @@ def build_server(
     domain: str,
     settings: ServerSettings,
     *,
+    policy: TokenPolicy,
     details_of: DetailsOf = no_details,
     registry: CollectorRegistry | None = None,
 ) -> Server:
     """A server that does not listen yet. Needs the running event loop that will serve.
 
-    `domain` stands in every error, for example "events.girih"; `details_of` gives the
+    `domain` stands in every error, for example "events.girih"; `policy` says whose tokens allow
+    what; `details_of` gives the
     service's own details of an error, and is called for every `ServiceError`.
     """
-    return Server(domain, settings, details_of, registry or new_registry())
+    return Server(domain, settings, policy, details_of, registry or new_registry())
 
 
 def add_service(
@@ -271,13 +281,6 @@ def _add_public(server: Server, service: ServiceDescriptor, servicer: object) ->
 
 def _type(method: MethodDescriptor) -> str:
     return grpc_type(takes_stream=method.client_streaming, gives_stream=method.server_streaming)
-
-
-def _scope(method: MethodDescriptor, scope_of: ScopeOf) -> str:
-    scope = scope_of(method)
-    if scope not in SCOPES | {PUBLIC, SIGNED_IN}:
-        raise MissingScope(f"{method.full_name} has no scope that there is: {scope!r}")
-    return scope
 
 
 def _handler(servicer: object, method: MethodDescriptor) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
-from services.plumbing.identity import GATEWAY
+from services.policy import GATEWAY
 from tests.authority import Authority
 
 

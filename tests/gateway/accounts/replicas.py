@@ -30,8 +30,9 @@ from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.correlation import Call
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.contract import scope_of
-from services.plumbing.identity import GATEWAY, Principal, authorize
+from services.plumbing.identity import Principal, authorize
 from services.plumbing.tasks import OwnedTasks
+from services.policy import GATEWAY, POLICY
 from tests.authority import Authority
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AccountService"]
@@ -140,7 +141,7 @@ async def open_replica(
             tasks=tasks,
             clock=clock,
         ) as accounts:
-            verifier = Verifier(TrustedKeys.load(authority.trusted_keys), GATEWAY)
+            verifier = Verifier(TrustedKeys.load(authority.trusted_keys), GATEWAY, POLICY)
             tasks.start("security", security.keep_writing())
             yield Replica(accounts, security, verifier, tasks, clock)
             assert tasks.failure is None, f"a task has died: {tasks.failure}"

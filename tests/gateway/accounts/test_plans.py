@@ -4,15 +4,13 @@ import pytest
 
 from gateway.accounts.policy.plans import FREE, PLANS, plan, read_plans
 from services.plumbing.errors import InvalidInput
-from services.plumbing.identity import PlanLimits
+from services.policy import PlanLimits
 
 
 def test_the_plans_are_what_was_promised() -> None:
     assert dict(PLANS) == {
-        "free": PlanLimits("free", lattices=5, axes=3, extent=10, calls=1_000),
-        "professional": PlanLimits(
-            "professional", lattices=500, axes=10, extent=100, calls=100_000
-        ),
+        "free": PlanLimits("free", 5, 3, 10, 1_000),
+        "professional": PlanLimits("professional", 500, 10, 100, 100_000),
     }
 
 
@@ -26,15 +24,18 @@ def test_a_plan_that_is_not_for_everybody_is_refused(name: str) -> None:
         plan(name)
 
 
+THREE = "lattice_count_max = 5\naxis_count_max = 3\nextent_max = 10\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "[free]\nlattices = 5\naxes = 3\nextent = 10",
-        "[free]\nlattices = 5\naxes = 3\nextent = 10\ncalls = -1",
-        "[free]\nlattices = 5\naxes = 3\nextent = 10\ncalls = 1.5",
-        "[free]\nlattices = 5\naxes = 3\nextent = 10\ncalls = true",
-        "[free]\nlattices = 5\naxes = 3\nextent = 10\ncalls = 1\nsites = 1",
-        "[custom]\nlattices = 5\naxes = 3\nextent = 10\ncalls = 1",
+        f"[free]\n{THREE}",
+        f"[free]\n{THREE}monthly_call_count_max = -1",
+        f"[free]\n{THREE}monthly_call_count_max = 1.5",
+        f"[free]\n{THREE}monthly_call_count_max = true",
+        f"[free]\n{THREE}monthly_call_count_max = 1\nsites = 1",
+        f"[custom]\n{THREE}monthly_call_count_max = 1",
     ],
 )
 def test_a_table_that_is_no_plan_is_refused(text: str) -> None:

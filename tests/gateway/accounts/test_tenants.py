@@ -32,6 +32,7 @@ from gateway.accounts.policy.plans import PLANS
 from gateway.accounts.policy.roles import KEY_SCOPES, SCOPES, Role
 from gateway.accounts.tenants import Invitation, Key, Tenant, tenant_after
 from services.plumbing.identity import ScopeMissing
+from services.policy import PlanLimits
 
 ROLES = list(Role)
 A_DAY_MS = 24 * 3_600 * 1_000
@@ -296,12 +297,13 @@ def test_roles_build_on_one_another_and_keys_reach_no_accounts() -> None:
 def test_plans_with_a_name_are_looked_up_and_others_are_as_they_were_set() -> None:
     tenant = tenant_of(me=Role.OWNER)
 
+    numbers = PlanLimits("custom", 7, 6, 5, 4).numbers()
     named = after(tenant, [PlanSet(name="professional", at_ms=2)])
-    custom = after(tenant, [PlanSet(name="custom", lattices=7, axes=6, extent=5, calls=4, at_ms=2)])
+    custom = after(tenant, [PlanSet(name="custom", limits=numbers, at_ms=2)])
 
     assert tenant.plan == PLANS["free"]
     assert named.plan == PLANS["professional"]
-    assert (custom.plan.name, custom.plan.lattices, custom.plan.calls) == ("custom", 7, 4)
+    assert (custom.plan.name, custom.plan.numbers()) == ("custom", numbers)
 
 
 def test_what_begins_without_a_creation_is_no_tenant() -> None:

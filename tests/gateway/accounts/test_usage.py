@@ -15,7 +15,8 @@ from gateway.metering.usage_log import TENANT, Counted, Month, UsageLog
 from gateway.own_calls import as_gateway
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from services.plumbing.identity import PlanLimits, Principal
+from services.plumbing.identity import Principal
+from services.policy import PlanLimits
 from tests.authority import Authority
 from tests.gateway.accounts.own import own_channel, recorded
 from tests.gateway.counting import Clock
@@ -56,7 +57,7 @@ def usage_on(channel: grpc.aio.Channel, clock: Clock, tenant_count_max: int = 10
 
 
 def caller(tenant: str, calls: int = 0, service: str = "") -> Principal:
-    plan = PlanLimits("custom", lattices=0, axes=0, extent=0, calls=calls)
+    plan = PlanLimits("custom", 0, 0, 0, monthly_call_count_max=calls)
     return Principal(tenant, "user:ada", frozenset(), "gateway.girih", service, plan=plan)
 
 
