@@ -12,10 +12,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.engine import Engine
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.kernels.warm import compile_all
 from services.lattice.metrics import ComputationMetrics, StateMetrics
+from services.lattice.operations.context import OperationContext
 from services.lattice.servicer import LatticeServicer
 from services.lattice.settings import Settings
 from services.lattice.state.events_journal import EventsJournal, acting_bearer
@@ -35,8 +35,6 @@ DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
 
 _EVENTS_SERVICE = "girih.events.v1.EventStoreService"
-_STATUS_BYTES = 1 << 10
-"""What an answer takes beside the path it tells."""
 
 _log = get_logger("lattice")
 
@@ -84,23 +82,22 @@ def _servicer(
     settings: Settings, server: Server, journal: Journal, compute: Compute
 ) -> LatticeServicer:
     searches = SearchPool(settings.searches_bytes)
-    engine = Engine(
+    operations = OperationContext(
         compute,
         searches,
         ComputationMetrics(server.registry),
-        answer_bytes_max=settings.message_bytes_max - _STATUS_BYTES,
         part_timeout_s=settings.part_timeout_s,
     )
     lattices = Lattices(
         journal,
-        engine,
+        operations,
         cache_bytes=settings.cache_bytes,
         catalogue_bytes=settings.catalogue_bytes,
         freshness_s=settings.freshness_s,
         confirm_timeout_s=settings.confirm_timeout_s,
     )
     server.registry.register(StateMetrics(compute, searches, lattices))
-    return LatticeServicer(lattices, engine)
+    return LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
 
 
 def _watch_kernels(server: Server) -> None:

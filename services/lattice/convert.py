@@ -1,22 +1,13 @@
 """Between the contract's messages and the domain's values. Decides nothing."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.lattice.v1 import lattice_pb2 as pb
-from services.lattice import domain
-from services.lattice.computing.answers import DistancesAnswer, Path, PathAnswer, PathsAnswer
-from services.lattice.domain import (
-    Computation,
-    DistanceQuery,
-    Lattice,
-    LatticeSpec,
-    Method,
-    NewLattice,
-    PathQuery,
-)
+from services.lattice.domain import Computation, Lattice, LatticeSpec, Method
 from services.lattice.enums import (
     MOORE,
     NO_CUTTING,
@@ -25,6 +16,18 @@ from services.lattice.enums import (
     corner_rule,
     neighbourhood,
 )
+from services.lattice.errors import AnswerTooLarge
+from services.lattice.kernels.runs import Path
+from services.lattice.operations import creation, distances, paths
+from services.lattice.operations.creation import NewLattice
+from services.lattice.operations.distances import DistanceQuery, DistancesAnswer
+from services.lattice.operations.paths import PathAnswer, PathsAnswer, PathsQuery
+
+_SITES_MAX_DEFAULT = 1_000
+"""Sites of a single path that are listed unless the caller says how many."""
+
+_STATUS_BYTES = 1 << 10
+"""More than an answer takes beside its paths."""
 
 _METHODS = {
     Method.CLOSED_FORM: pb.METHOD_CLOSED_FORM,
@@ -36,7 +39,7 @@ _METHODS = {
 
 
 def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
-    return domain.new_lattice(
+    return creation.new_lattice(
         shape=request.shape,
         dimensions=request.dimensions,
         size=request.size,
@@ -48,26 +51,21 @@ def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
     )
 
 
-def listed_sites(request: pb.FindPathRequest | pb.FindPathsRequest, default: int) -> int:
-    return request.sites_max if request.HasField("sites_max") else default
+def path_query(request: pb.FindPathRequest, spec: LatticeSpec) -> PathsQuery:
+    sites_max = request.sites_max if request.HasField("sites_max") else _SITES_MAX_DEFAULT
+    return paths.path_query(spec, request.start.coordinates, request.goal.coordinates, sites_max)
 
 
-def path_query(request: pb.FindPathRequest, spec: LatticeSpec, sites_max: int) -> PathQuery:
-    return domain.path_query(spec, request.start.coordinates, request.goal.coordinates, sites_max)
-
-
-def path_queries(
-    request: pb.FindPathsRequest, spec: LatticeSpec, sites_max: int
-) -> list[PathQuery]:
+def paths_query(request: pb.FindPathsRequest, spec: LatticeSpec) -> PathsQuery:
     pairs = [(query.start.coordinates, query.goal.coordinates) for query in request.queries]
-    return domain.path_queries(spec, pairs, sites_max)
+    return paths.paths_query(spec, pairs, request.sites_max)
 
 
 def distance_query(request: pb.DistancesRequest, spec: LatticeSpec) -> DistanceQuery:
     region = None
     if request.HasField("region"):
         region = (request.region.origin.coordinates, request.region.shape)
-    return domain.distance_query(
+    return distances.distance_query(
         spec,
         [source.coordinates for source in request.sources],
         [target.coordinates for target in request.targets],
@@ -99,25 +97,41 @@ def blocked_to_proto(piece: bytes) -> HttpBody:
 
 def path_to_proto(path: Path) -> pb.Path:
     """Takes about half a microsecond per run and one per site."""
-    told = pb.Path(found=path.found, length=path.length, steps=path.steps, runs=_runs(path))
-    add_site = told.sites.add
+    message = pb.Path(found=path.found, length=path.length, steps=path.steps, runs=_runs(path))
+    add_site = message.sites.add
     for site in path.sites.tolist():
         add_site().coordinates.extend(site)
-    return told
+    return message
 
 
-def path_answer_to_proto(answer: PathAnswer) -> pb.FindPathResponse:
-    return pb.FindPathResponse(
-        path=path_to_proto(answer.path), computation=computation_to_proto(answer.computation)
+def path_answer_to_proto(answer: PathAnswer, message_bytes_max: int) -> pb.FindPathResponse:
+    """The answer as a message; raises AnswerTooLarge when it would take more bytes than that."""
+    path, _ = _fitting_path(answer.path, message_bytes_max - _STATUS_BYTES)
+    return pb.FindPathResponse(path=path, computation=computation_to_proto(answer.computation))
+
+
+def paths_answer_to_proto(
+    answer: PathsAnswer, message_bytes_max: int
+) -> Iterator[pb.FindPathsResponse]:
+    """The answers as one message, or as several when one would take more bytes than that.
+
+    The first has the computation of all. Raises AnswerTooLarge when one path alone does not
+    fit.
+    """
+    bytes_max = message_bytes_max - _STATUS_BYTES
+    message = pb.FindPathsResponse(
+        first_query=answer.first_query, computation=computation_to_proto(answer.computation)
     )
-
-
-def paths_answer_to_proto(answer: PathsAnswer) -> pb.FindPathsResponse:
-    return pb.FindPathsResponse(
-        first_query=answer.first_query,
-        paths=[path_to_proto(path) for path in answer.paths],
-        computation=computation_to_proto(answer.computation),
-    )
+    size_bytes = 0
+    for index, path in enumerate(answer.paths):
+        path_message, path_bytes = _fitting_path(path, bytes_max)
+        if size_bytes + path_bytes > bytes_max:
+            yield message
+            message = pb.FindPathsResponse(first_query=answer.first_query + index)
+            size_bytes = 0
+        message.paths.append(path_message)
+        size_bytes += path_bytes
+    yield message
 
 
 def distances_answer_to_proto(answer: DistancesAnswer) -> pb.DistancesResponse:
@@ -137,6 +151,49 @@ def computation_to_proto(computation: Computation) -> pb.Computation:
         sites_expanded=computation.sites_expanded,
         memory_bytes=computation.memory_bytes,
     )
+
+
+def _fitting_path(path: Path, bytes_max: int) -> tuple[pb.Path, int]:
+    """A path as a message, and what it takes: known exactly only where it may be too much.
+
+    Nothing is made of a path that cannot fit.
+    """
+    if _least_bytes(path) > bytes_max:
+        raise _too_large(path)
+    message, size_bytes = path_to_proto(path), _most_bytes(path)
+    if size_bytes > bytes_max:
+        size_bytes = message.ByteSize() + _FRAME_BYTES
+        if size_bytes > bytes_max:
+            raise _too_large(path)
+    return message, size_bytes
+
+
+def _too_large(path: Path) -> AnswerTooLarge:
+    return AnswerTooLarge(
+        "the path has more runs than one message holds",
+        runs=len(path.run_counts),
+        steps=path.steps,
+    )
+
+
+_FRAME_BYTES = 32
+"""More than a path takes beside its runs and sites, its own tag and length included."""
+_VARINT_BYTES_MAX = 9
+"""Of a number that is not negative."""
+
+
+def _least_bytes(path: Path) -> int:
+    """A run is a tag and a length, as its steps are, then its count; a step takes a byte."""
+    axis_count = int(path.run_steps.shape[1])
+    return len(path.run_steps) * (axis_count + 6) + len(path.sites) * (axis_count + 4)
+
+
+def _most_bytes(path: Path) -> int:
+    """As `_least_bytes`, with every number at its widest."""
+    axis_count = int(path.run_steps.shape[1])
+    run_bytes = axis_count + 5 + _VARINT_BYTES_MAX
+    site_bytes = axis_count * _VARINT_BYTES_MAX + 4
+    return _FRAME_BYTES + len(path.run_steps) * run_bytes + len(path.sites) * site_bytes
 
 
 def _runs(path: Path) -> list[pb.Run]:

@@ -22,15 +22,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class FreePath:
-    """A shortest path on a free lattice. `length` is rounded once, whatever the path's size."""
-
-    length: float
-    steps: int
-    runs: tuple[Run, ...]
-
-
-@dataclass(frozen=True)
 class Geometry:
     """A lattice's shape and what a step on it is.
 
@@ -67,18 +58,15 @@ class Geometry:
             index = index * length + at
         return index
 
-    def path(self, start: Sequence[int], goal: Sequence[int]) -> FreePath:
-        """A shortest path on the free lattice, in as many runs as axes at most.
+    def runs(self, start: Sequence[int], goal: Sequence[int]) -> list[Run]:
+        """The runs of a shortest path on the free lattice, as many as axes at most.
 
         Where two ways around a ring are as long, the upward one is taken. On Moore
         neighbourhoods all axes that still differ are moved on at once, which is shortest
         because sqrt(k) grows by less with every k (the octile distance, in any dimension).
         """
         displacement = self._displacement(start, goal)
-        runs = _moore_runs(displacement) if self.moore else _von_neumann_runs(displacement)
-        return FreePath(
-            length=length_of(runs), steps=sum(run.count for run in runs), runs=tuple(runs)
-        )
+        return _moore_runs(displacement) if self.moore else _von_neumann_runs(displacement)
 
     def _displacement(self, start: Sequence[int], goal: Sequence[int]) -> Coordinates:
         return tuple(
@@ -94,7 +82,7 @@ class Geometry:
 
 
 def length_of(runs: Iterable[Run]) -> float:
-    """The sum of the steps' costs: as many square roots as kinds of steps, no drift."""
+    """The sum of the steps' costs, rounded once: as many square roots as kinds of steps."""
     counts: dict[int, int] = {}
     for run in runs:
         kind = sum(by != 0 for by in run.step)

@@ -41,7 +41,7 @@ class ComputationMetrics:
             for method in Method
         }
 
-    def computed(self, computation: Computation) -> None:
+    def record(self, computation: Computation) -> None:
         computations, sites, seconds = self._of[computation.method]
         computations.inc()
         sites.inc(computation.sites_expanded)
@@ -49,7 +49,7 @@ class ComputationMetrics:
 
 
 class StateMetrics(Collector):
-    """Tells how much is held, running and waiting at the moment of asking."""
+    """How much is held, running and waiting at the moment of asking."""
 
     def __init__(self, compute: Compute, searches: SearchPool, lattices: Lattices) -> None:
         self._compute = compute

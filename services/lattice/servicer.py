@@ -10,9 +10,12 @@ from google.api.httpbody_pb2 import HttpBody
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert, domain
-from services.lattice.computing.engine import Engine, HeldLattice
-from services.lattice.domain import LISTED_SITES_DEFAULT
+from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import PlanMissing
+from services.lattice.operations.bitmaps import read_blocked
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.distances import find_distances
+from services.lattice.operations.paths import find_path, find_paths
 from services.lattice.state.lattices import Lattices
 from services.plumbing import correlation
 from services.policy import PlanLimits, plan_of
@@ -26,21 +29,24 @@ _LARGE_BYTES = 1 << 15
 class LatticeServicer:
     """Serves lattices to whoever calls, each tenant its own."""
 
-    def __init__(self, lattices: Lattices, engine: Engine) -> None:
+    def __init__(
+        self, lattices: Lattices, operations: OperationContext, *, message_bytes_max: int
+    ) -> None:
         self._lattices = lattices
-        self._engine = engine
+        self._operations = operations
+        self._message_bytes_max = message_bytes_max
 
     async def CreateLattice(
         self, request: pb.CreateLatticeRequest, _context: Context
     ) -> pb.CreateLatticeResponse:
         held = await self._lattices.create(_tenant(), convert.new_lattice(request), _plan())
-        return pb.CreateLatticeResponse(lattice=self._told(held))
+        return pb.CreateLatticeResponse(lattice=self._to_proto(held))
 
     async def GetLattice(
         self, request: pb.GetLatticeRequest, _context: Context
     ) -> pb.GetLatticeResponse:
         held = await self._open(request.lattice_id)
-        return pb.GetLatticeResponse(lattice=self._told(held))
+        return pb.GetLatticeResponse(lattice=self._to_proto(held))
 
     async def ListLattices(
         self, request: pb.ListLatticesRequest, _context: Context
@@ -61,7 +67,7 @@ class LatticeServicer:
         self, request: pb.ReadBlockedRequest, _context: Context
     ) -> AsyncGenerator[HttpBody]:
         held = await self._open(request.lattice_id)
-        async with aclosing(self._engine.blocked(held)) as pieces:
+        async with aclosing(read_blocked(self._operations, held)) as pieces:
             async for piece in pieces:
                 yield convert.blocked_to_proto(piece)
 
@@ -73,36 +79,37 @@ class LatticeServicer:
 
     async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> pb.FindPathResponse:
         held = await self._open(request.lattice_id)
-        listed_max = convert.listed_sites(request, LISTED_SITES_DEFAULT)
-        query = convert.path_query(request, held.spec, listed_max)
-        answer = await self._engine.find_path(held, query, listed_max)
-        if answer.path.message_bytes < _LARGE_BYTES:
-            return convert.path_answer_to_proto(answer)
-        return await asyncio.to_thread(convert.path_answer_to_proto, answer)
+        answer = await find_path(self._operations, held, convert.path_query(request, held.spec))
+        if answer.path.nbytes < _LARGE_BYTES:
+            return convert.path_answer_to_proto(answer, self._message_bytes_max)
+        return await asyncio.to_thread(
+            convert.path_answer_to_proto, answer, self._message_bytes_max
+        )
 
     async def FindPaths(
         self, request: pb.FindPathsRequest, _context: Context
     ) -> AsyncGenerator[pb.FindPathsResponse]:
         held = await self._open(request.lattice_id)
-        listed_max = convert.listed_sites(request, 0)
-        queries = await asyncio.to_thread(convert.path_queries, request, held.spec, listed_max)
-        async with aclosing(self._engine.find_paths(held, queries, listed_max)) as answers:
+        query = await asyncio.to_thread(convert.paths_query, request, held.spec)
+        async with aclosing(find_paths(self._operations, held, query)) as answers:
             async for answer in answers:
-                yield await asyncio.to_thread(convert.paths_answer_to_proto, answer)
+                messages = convert.paths_answer_to_proto(answer, self._message_bytes_max)
+                while message := await asyncio.to_thread(next, messages, None):
+                    yield message
 
     async def Distances(
         self, request: pb.DistancesRequest, _context: Context
     ) -> AsyncGenerator[pb.DistancesResponse]:
         held = await self._open(request.lattice_id)
         query = await asyncio.to_thread(convert.distance_query, request, held.spec)
-        async with aclosing(self._engine.distances(held, query)) as answers:
+        async with aclosing(find_distances(self._operations, held, query)) as answers:
             async for answer in answers:
                 yield await asyncio.to_thread(convert.distances_answer_to_proto, answer)
 
     async def _open(self, lattice_id: str) -> HeldLattice:
         return await self._lattices.open(_tenant(), domain.lattice_id(lattice_id))
 
-    def _told(self, held: HeldLattice) -> pb.Lattice:
+    def _to_proto(self, held: HeldLattice) -> pb.Lattice:
         lattice_id = held.lattice.lattice_id
         return convert.lattice_to_proto(
             held.lattice, self._lattices.bytes_held(_tenant(), lattice_id)

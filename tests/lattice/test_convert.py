@@ -5,15 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert
-from services.lattice.computing.answers import Path, _message_bytes
+from services.lattice.domain import Computation, Method
+from services.lattice.errors import AnswerTooLarge
+from services.lattice.kernels.runs import Path
+from services.lattice.operations.paths import PathAnswer, PathsAnswer
 from services.lattice.state import records
 from services.lattice.state.journal import DamagedRecord, LatticeCreated
 from tests.lattice.worlds import blocked_spec, geometry
 
 LATTICE_ID = "00000000-0000-7000-8000-000000000000"
+COMPUTATION = Computation(method=Method.CLOSED_FORM, elapsed_ns=1, sites_expanded=0, memory_bytes=1)
 
 
 def test_a_path_keeps_every_run_and_site() -> None:
@@ -22,21 +27,70 @@ def test_a_path_keeps_every_run_and_site() -> None:
     counts = random.integers(1, 4, 500)
     sites = random.integers(0, 2**62, (500, 3))
 
-    answer = convert.path_to_proto(Path(True, 2.5, 7, steps, counts, sites, 0))
+    message = convert.path_to_proto(path_of(steps, counts, sites))
 
-    assert (answer.found, answer.length, answer.steps) == (True, 2.5, 7)
-    assert [list(run.step) for run in answer.runs] == steps.tolist()
-    assert [run.count for run in answer.runs] == counts.tolist()
-    assert [list(site.coordinates) for site in answer.sites] == sites.tolist()
+    assert (message.found, message.length, message.steps) == (True, 2.5, 7)
+    assert [list(run.step) for run in message.runs] == steps.tolist()
+    assert [run.count for run in message.runs] == counts.tolist()
+    assert [list(site.coordinates) for site in message.sites] == sites.tolist()
 
 
-def test_a_path_never_takes_more_bytes_than_told() -> None:
-    frame = geometry(2**20, 2**10, 2**30)
-    runs = (np.ones((1_000, 3), np.int8), np.full(1_000, 2**59))
-    sites = np.tile(np.array(frame.shape) - 1, (1_000, 1))
-    message_bytes = convert.path_to_proto(Path(True, 1e9, 2**62, *runs, sites, 0)).ByteSize()
+@pytest.mark.parametrize("axis_count", [1, 10])
+@pytest.mark.parametrize("number", [1, 2**62])
+def test_a_path_takes_no_fewer_and_no_more_bytes_than_its_bounds(
+    axis_count: int, number: int
+) -> None:
+    runs = (np.ones((1_000, axis_count), np.int8), np.full(1_000, number))
+    path = path_of(*runs, np.full((1_000, axis_count), number))
 
-    assert message_bytes <= _message_bytes(frame, 1_000, 1_000) <= 1.5 * message_bytes
+    size_bytes = convert.path_to_proto(path).ByteSize()
+
+    assert convert._least_bytes(path) <= size_bytes <= convert._most_bytes(path)
+
+
+def test_answers_that_fit_one_by_one_are_cut_into_messages_that_fit() -> None:
+    paths = [straight_path(site_count) for site_count in (2_000, 2_000, 10, 10, 2_000)]
+
+    messages = list(convert.paths_answer_to_proto(PathsAnswer(7, paths, COMPUTATION), 20_000))
+
+    assert [message.first_query for message in messages] == [7, 8, 11]
+    assert [len(path.sites) for message in messages for path in message.paths] == [
+        *(2_000, 2_000, 10, 10, 2_000)
+    ]
+    assert all(message.ByteSize() <= 20_000 for message in messages)
+    assert [message.HasField("computation") for message in messages] == [True, False, False]
+
+
+def test_answers_that_fit_together_are_one_message() -> None:
+    answer = PathsAnswer(0, [straight_path(2_000)] * 20, COMPUTATION)
+
+    (message,) = convert.paths_answer_to_proto(answer, 1 << 20)
+
+    assert len(message.paths) == 20
+
+
+@pytest.mark.parametrize("site_count", [2_500, 1_000_000])
+def test_an_answer_that_no_message_can_hold_is_refused(site_count: int) -> None:
+    path = straight_path(site_count)
+
+    with pytest.raises(AnswerTooLarge) as refusal:
+        convert.path_answer_to_proto(PathAnswer(path, COMPUTATION), 15_000)
+    with pytest.raises(AnswerTooLarge):
+        list(convert.paths_answer_to_proto(PathsAnswer(0, [path], COMPUTATION), 15_000))
+
+    assert refusal.value.retry_after_s is None
+
+
+def path_of(
+    run_steps: NDArray[np.int8], run_counts: NDArray[np.int64], sites: NDArray[np.int64]
+) -> Path:
+    return replace(Path.along(run_steps, run_counts, length=2.5, steps=7), sites=sites)
+
+
+def straight_path(site_count: int) -> Path:
+    """A path along one axis, with that many of its sites: five to nine bytes each."""
+    runs = (np.ones((1, 1), np.int8), np.array([site_count]))
+    return path_of(*runs, np.arange(site_count).reshape(-1, 1))
 
 
 @pytest.mark.parametrize("blocked_zlib", [b"\1\2\3", zlib.compress(bytes(10))[:-2]])

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from services.lattice import domain
-from services.lattice.domain import LatticeSpec, NewLattice
+from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
+from services.lattice.operations import creation, distances, paths
+from services.lattice.operations.creation import NewLattice
 from services.plumbing.errors import InvalidInput
 
 HUGE = (10**9, 10**9)
@@ -24,7 +26,7 @@ def create(**changed: Any) -> NewLattice:
         "blocked": b"",
         "request_id": "",
     }
-    return domain.new_lattice(**{**requested, **changed})
+    return creation.new_lattice(**{**requested, **changed})
 
 
 def spec(*shape: int, blocked: bytes = b"") -> LatticeSpec:
@@ -130,7 +132,7 @@ def test_a_bad_path_query_is_refused_by_its_field(
     start: tuple[int, ...], goal: tuple[int, ...], sites_max: int, field: str
 ) -> None:
     with pytest.raises(InvalidInput) as wrong:
-        domain.path_query(spec(3, 5, blocked=b"\1\0"), start, goal, sites_max)
+        paths.path_query(spec(3, 5, blocked=b"\1\0"), start, goal, sites_max)
 
     assert fields(wrong) == {field}
 
@@ -139,7 +141,7 @@ def test_a_bad_query_of_a_batch_is_refused_by_its_index() -> None:
     good = ((1, 1), (2, 2))
 
     with pytest.raises(InvalidInput) as wrong:
-        domain.path_queries(spec(3, 5, blocked=b"\1\0"), [good] * 7 + [((1, 1), (0, 0))], 0)
+        paths.paths_query(spec(3, 5, blocked=b"\1\0"), [good] * 7 + [((1, 1), (0, 0))], 0)
 
     assert fields(wrong) == {"queries[7].goal"}
 
@@ -147,7 +149,7 @@ def test_a_bad_query_of_a_batch_is_refused_by_its_index() -> None:
 @pytest.mark.parametrize("count", [0, 10_001])
 def test_a_batch_has_one_to_ten_thousand_queries(count: int) -> None:
     with pytest.raises(InvalidInput) as wrong:
-        domain.path_queries(spec(3), [((0,), (1,))] * count, 0)
+        paths.paths_query(spec(3), [((0,), (1,))] * count, 0)
 
     assert fields(wrong) == {"queries"}
 
@@ -176,26 +178,26 @@ def test_a_bad_question_for_distances_is_refused_by_its_field(
     field: str,
 ) -> None:
     with pytest.raises(InvalidInput) as wrong:
-        domain.distance_query(spec(3, 5, blocked=b"\1\0"), sources, targets, region)
+        distances.distance_query(spec(3, 5, blocked=b"\1\0"), sources, targets, region)
 
     assert field in fields(wrong)
 
 
 def test_the_distances_of_a_whole_huge_lattice_are_refused() -> None:
     with pytest.raises(InvalidInput) as wrong:
-        domain.distance_query(spec(*HUGE), [(0, 0)], [], None)
+        distances.distance_query(spec(*HUGE), [(0, 0)], [], None)
 
     assert fields(wrong) == {"region"}
 
 
 def test_a_blocked_target_may_be_asked_for() -> None:
-    query = domain.distance_query(spec(3, 5, blocked=b"\1\0"), [(1, 1)], [(0, 0)], None)
+    query = distances.distance_query(spec(3, 5, blocked=b"\1\0"), [(1, 1)], [(0, 0)], None)
 
     assert query.targets == ((0, 0),)
 
 
 def test_without_targets_and_region_the_whole_lattice_is_meant() -> None:
-    assert domain.distance_query(spec(3, 5), [(1, 1)], [], None).count == 15
+    assert distances.distance_query(spec(3, 5), [(1, 1)], [], None).count == 15
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0, 100), (1, 1), (1_000, 1_000), (1_001, 1_000)])

@@ -92,7 +92,7 @@ async def whole_catalogue(
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "expected",
     [
         spec(*(1 << 6,) * 10, moore=True),
         spec(1),

@@ -7,14 +7,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.engine import Engine
-from services.lattice.domain import LatticeSpec, NewLattice
+from services.lattice.domain import LatticeSpec
 from services.lattice.errors import (
     EventsUnavailable,
     LatticeChanged,
     LatticeNotFound,
     RequestIdReused,
 )
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.creation import NewLattice
 from services.lattice.state.journal import Recorded
 from services.lattice.state.lattices import Lattices
 from services.plumbing.errors import InvalidInput
@@ -23,18 +24,18 @@ from tests.lattice.worlds import (
     TENANT,
     UNBOUNDED,
     blocked_spec,
-    engine_on,
     geometry,
     lattices_on,
     new,
+    operations_on,
     spec,
 )
 
 
 @pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
+async def operations() -> AsyncIterator[OperationContext]:
     compute = Compute(threads=2, bytes_max=1 << 30, waiting_max=100)
-    yield engine_on(compute)
+    yield operations_on(compute)
     await compute.close()
 
 
@@ -44,8 +45,8 @@ def journal() -> MemoryJournal:
 
 
 @pytest.fixture
-def lattices(journal: MemoryJournal, engine: Engine) -> Lattices:
-    return lattices_on(journal, engine)
+def lattices(journal: MemoryJournal, operations: OperationContext) -> Lattices:
+    return lattices_on(journal, operations)
 
 
 async def every_id(lattices: Lattices, page_size: int) -> list[str]:
@@ -94,12 +95,12 @@ async def test_blocked_sites_are_neither_vertices_nor_joined(lattices: Lattices)
 
 
 async def test_another_process_answers_the_same_lattice(
-    lattices: Lattices, journal: MemoryJournal, engine: Engine
+    lattices: Lattices, journal: MemoryJournal, operations: OperationContext
 ) -> None:
     expected = blocked_spec(geometry(17, 9), share=0.4, seed=2)
     created = await lattices.create(TENANT, new(expected), UNBOUNDED)
 
-    result = await lattices_on(journal, engine).open(TENANT, created.lattice.lattice_id)
+    result = await lattices_on(journal, operations).open(TENANT, created.lattice.lattice_id)
 
     assert (result.lattice, result.spec) == (created.lattice, created.spec)
 
@@ -125,21 +126,21 @@ async def test_a_deleted_lattice_is_gone_for_good(lattices: Lattices) -> None:
 
 
 async def test_a_deletion_by_another_process_is_noticed(
-    lattices: Lattices, journal: MemoryJournal, engine: Engine
+    lattices: Lattices, journal: MemoryJournal, operations: OperationContext
 ) -> None:
     lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     await lattices.open(TENANT, lattice_id)
 
-    await lattices_on(journal, engine).delete(TENANT, lattice_id)
+    await lattices_on(journal, operations).delete(TENANT, lattice_id)
 
     with pytest.raises(LatticeNotFound):
         await lattices.open(TENANT, lattice_id)
 
 
 async def test_one_of_many_deletions_at_once_succeeds(
-    journal: MemoryJournal, engine: Engine
+    journal: MemoryJournal, operations: OperationContext
 ) -> None:
-    replicas = [lattices_on(journal, engine) for _ in range(5)]
+    replicas = [lattices_on(journal, operations) for _ in range(5)]
     for _ in range(20):
         lattice_id = (await replicas[0].create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
 
@@ -169,11 +170,11 @@ async def test_a_lattice_that_never_rests_is_not_deleted(
 
 
 async def test_what_a_newer_version_wrote_does_not_hide_a_lattice(
-    lattices: Lattices, journal: MemoryJournal, engine: Engine
+    lattices: Lattices, journal: MemoryJournal, operations: OperationContext
 ) -> None:
     lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     journal.append_something_else(TENANT, lattice_id)
-    other = lattices_on(journal, engine)
+    other = lattices_on(journal, operations)
 
     await other.open(TENANT, lattice_id)
     await other.delete(TENANT, lattice_id)
@@ -182,8 +183,10 @@ async def test_what_a_newer_version_wrote_does_not_hide_a_lattice(
         await lattices.open(TENANT, lattice_id)
 
 
-async def test_the_same_request_creates_one_lattice(journal: MemoryJournal, engine: Engine) -> None:
-    replicas = [lattices_on(journal, engine) for _ in range(4)]
+async def test_the_same_request_creates_one_lattice(
+    journal: MemoryJournal, operations: OperationContext
+) -> None:
+    replicas = [lattices_on(journal, operations) for _ in range(4)]
     expected = NewLattice(spec=blocked_spec(geometry(9, 9), 0.3, seed=3), request_id=uuid4())
 
     created = await asyncio.gather(
@@ -261,9 +264,9 @@ async def test_nothing_is_changed_while_the_journal_is_away(
 
 
 async def test_a_lattice_believed_for_a_moment_is_not_asked_for(
-    journal: MemoryJournal, engine: Engine
+    journal: MemoryJournal, operations: OperationContext
 ) -> None:
-    lattices = lattices_on(journal, engine, freshness_s=60)
+    lattices = lattices_on(journal, operations, freshness_s=60)
     lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
 
     for _ in range(10):
@@ -273,10 +276,10 @@ async def test_a_lattice_believed_for_a_moment_is_not_asked_for(
 
 
 async def test_many_who_ask_for_the_same_lattice_wait_for_one_reading(
-    lattices: Lattices, journal: MemoryJournal, engine: Engine
+    lattices: Lattices, journal: MemoryJournal, operations: OperationContext
 ) -> None:
     lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
-    other = lattices_on(journal, engine, freshness_s=60)
+    other = lattices_on(journal, operations, freshness_s=60)
 
     await asyncio.gather(*(other.open(TENANT, lattice_id) for _ in range(50)))
 
@@ -284,10 +287,10 @@ async def test_many_who_ask_for_the_same_lattice_wait_for_one_reading(
 
 
 async def test_a_caller_that_leaves_takes_nothing_from_those_who_wait_with_it(
-    lattices: Lattices, journal: MemoryJournal, engine: Engine
+    lattices: Lattices, journal: MemoryJournal, operations: OperationContext
 ) -> None:
     lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
-    other = lattices_on(journal, engine)
+    other = lattices_on(journal, operations)
     first = asyncio.create_task(other.open(TENANT, lattice_id))
     second = asyncio.create_task(other.open(TENANT, lattice_id))
     await asyncio.sleep(0)
@@ -298,9 +301,9 @@ async def test_a_caller_that_leaves_takes_nothing_from_those_who_wait_with_it(
 
 
 async def test_lattices_that_do_not_fit_into_memory_are_read_again(
-    journal: MemoryJournal, engine: Engine
+    journal: MemoryJournal, operations: OperationContext
 ) -> None:
-    lattices = lattices_on(journal, engine, cache_bytes=20_000)
+    lattices = lattices_on(journal, operations, cache_bytes=20_000)
     ids = [
         (
             await lattices.create(TENANT, new(blocked_spec(geometry(64, 64), 0.3, n)), UNBOUNDED)
@@ -326,9 +329,9 @@ async def test_a_list_tells_every_lattice_once_in_the_order_of_creation(
 @pytest.mark.parametrize("catalogue_bytes", [1 << 20, 1_000])
 @pytest.mark.parametrize("page_size", [1, 3, 10])
 async def test_a_list_leaves_out_what_was_deleted(
-    journal: MemoryJournal, engine: Engine, catalogue_bytes: int, page_size: int
+    journal: MemoryJournal, operations: OperationContext, catalogue_bytes: int, page_size: int
 ) -> None:
-    lattices = lattices_on(journal, engine, catalogue_bytes=catalogue_bytes)
+    lattices = lattices_on(journal, operations, catalogue_bytes=catalogue_bytes)
     ids = await create_many(lattices, 10)
     for n in (0, 3, 4, 5, 9):
         await lattices.delete(TENANT, ids[n])
@@ -338,9 +341,9 @@ async def test_a_list_leaves_out_what_was_deleted(
 
 @pytest.mark.parametrize("catalogue_bytes", [1 << 20, 1_000])
 async def test_paging_misses_and_repeats_nothing_while_lattices_come_and_go(
-    journal: MemoryJournal, engine: Engine, catalogue_bytes: int
+    journal: MemoryJournal, operations: OperationContext, catalogue_bytes: int
 ) -> None:
-    lattices = lattices_on(journal, engine, catalogue_bytes=catalogue_bytes)
+    lattices = lattices_on(journal, operations, catalogue_bytes=catalogue_bytes)
     ids = await create_many(lattices, 20)
     result: list[str] = []
     token = ""
@@ -361,9 +364,9 @@ async def test_paging_misses_and_repeats_nothing_while_lattices_come_and_go(
 
 
 async def test_a_list_is_kept_and_only_its_tail_is_read_again(
-    journal: MemoryJournal, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    journal: MemoryJournal, operations: OperationContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lattices = lattices_on(journal, engine)
+    lattices = lattices_on(journal, operations)
     await create_many(lattices, 5)
     await lattices.page(TENANT, 100, "")
     asked: list[int] = []
@@ -403,10 +406,10 @@ async def test_the_token_of_another_tenant_is_refused(lattices: Lattices) -> Non
 
 
 async def test_a_list_tells_what_this_process_holds(
-    lattices: Lattices, journal: MemoryJournal, engine: Engine
+    lattices: Lattices, journal: MemoryJournal, operations: OperationContext
 ) -> None:
     lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
-    other = lattices_on(journal, engine)
+    other = lattices_on(journal, operations)
 
     before = (await other.page(TENANT, 10, "")).listed[0].bytes_held
     await other.open(TENANT, lattice_id)

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.engine import HeldLattice
+from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.catalogue import _CatalogueIndex
 from services.lattice.state.journal import LatticeCreated, Recorded
 from services.lattice.state.lattices import Lattices
 from tests.lattice.memory_journal import MemoryJournal
-from tests.lattice.worlds import TENANT, engine_on, lattices_on
+from tests.lattice.worlds import TENANT, lattices_on, operations_on
 
 COUNT = 500
 
@@ -23,7 +23,7 @@ COUNT = 500
 @pytest.fixture
 async def lattices() -> AsyncIterator[Lattices]:
     compute = Compute(threads=1, bytes_max=1, waiting_max=1)
-    yield lattices_on(MemoryJournal(), engine_on(compute))
+    yield lattices_on(MemoryJournal(), operations_on(compute))
     await compute.close()
 
 

@@ -9,26 +9,27 @@ import grpc.aio
 import pytest
 
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.engine import Engine, HeldLattice
-from services.lattice.domain import NewLattice
+from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import (
     EventsUnavailable,
     LatticesChanged,
     PlanLimit,
     RequestIdReused,
 )
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.creation import NewLattice
 from services.lattice.state.events_journal import EventsJournal
 from services.lattice.state.journal import CatalogueChanged, Journal
 from services.lattice.state.lattices import Lattices
 from services.policy import PlanLimits
 from tests.lattice.memory_journal import MemoryJournal
-from tests.lattice.worlds import TENANT, UNBOUNDED, engine_on, lattices_on, new, plan, spec
+from tests.lattice.worlds import TENANT, UNBOUNDED, lattices_on, new, operations_on, plan, spec
 
 
 @pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
+async def operations() -> AsyncIterator[OperationContext]:
     compute = Compute(threads=2, bytes_max=1 << 30, waiting_max=100)
-    yield engine_on(compute)
+    yield operations_on(compute)
     await compute.close()
 
 
@@ -38,8 +39,8 @@ def journal() -> MemoryJournal:
 
 
 @pytest.fixture
-def lattices(journal: MemoryJournal, engine: Engine) -> Lattices:
-    return lattices_on(journal, engine)
+def lattices(journal: MemoryJournal, operations: OperationContext) -> Lattices:
+    return lattices_on(journal, operations)
 
 
 async def refused(lattices: Lattices, expected: NewLattice, allowed: PlanLimits) -> PlanLimit:
@@ -117,10 +118,10 @@ async def test_a_repeated_request_answers_its_lattice_whatever_the_plan_allows_b
 
 
 async def test_nothing_is_counted_from_memory_alone(
-    lattices: Lattices, journal: MemoryJournal, engine: Engine
+    lattices: Lattices, journal: MemoryJournal, operations: OperationContext
 ) -> None:
     await lattices.create(TENANT, new(spec(3)), plan(lattices=2))
-    await lattices_on(journal, engine).create(TENANT, new(spec(3)), UNBOUNDED)
+    await lattices_on(journal, operations).create(TENANT, new(spec(3)), UNBOUNDED)
 
     await refused(lattices, new(spec(3)), plan(lattices=2))
     journal.is_away = True
@@ -132,9 +133,9 @@ async def test_nothing_is_counted_from_memory_alone(
 # A catalogue that is kept, and one of which only the count is.
 @pytest.mark.parametrize("catalogue_bytes", [1 << 20, 1_000])
 async def test_lattices_are_counted_on_all_pages(
-    journal: MemoryJournal, engine: Engine, catalogue_bytes: int
+    journal: MemoryJournal, operations: OperationContext, catalogue_bytes: int
 ) -> None:
-    lattices = lattices_on(journal, engine, catalogue_bytes=catalogue_bytes)
+    lattices = lattices_on(journal, operations, catalogue_bytes=catalogue_bytes)
     ids = [
         (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
         for _ in range(10)
@@ -179,9 +180,9 @@ def any_journal(request: pytest.FixtureRequest) -> Journal:
 
 
 async def test_a_hundred_creations_at_once_leave_as_many_as_the_plan_allows(
-    any_journal: Journal, engine: Engine, tenant: str
+    any_journal: Journal, operations: OperationContext, tenant: str
 ) -> None:
-    replicas = [lattices_on(any_journal, engine) for _ in range(2)]
+    replicas = [lattices_on(any_journal, operations) for _ in range(2)]
 
     outcomes = await asyncio.gather(
         *(
@@ -198,9 +199,9 @@ async def test_a_hundred_creations_at_once_leave_as_many_as_the_plan_allows(
 
 
 async def test_a_place_that_many_want_is_taken_by_one(
-    any_journal: Journal, engine: Engine, tenant: str
+    any_journal: Journal, operations: OperationContext, tenant: str
 ) -> None:
-    replicas = [lattices_on(any_journal, engine) for _ in range(2)]
+    replicas = [lattices_on(any_journal, operations) for _ in range(2)]
     for _ in range(10):
         creations = (one.create(tenant, new(spec(2)), plan(lattices=1)) for one in replicas * 5)
         outcomes = await asyncio.gather(*creations, return_exceptions=True)
@@ -211,9 +212,9 @@ async def test_a_place_that_many_want_is_taken_by_one(
 
 
 async def test_one_request_repeated_at_once_takes_one_place(
-    any_journal: Journal, engine: Engine, tenant: str
+    any_journal: Journal, operations: OperationContext, tenant: str
 ) -> None:
-    replicas = [lattices_on(any_journal, engine) for _ in range(2)]
+    replicas = [lattices_on(any_journal, operations) for _ in range(2)]
     expected = NewLattice(spec=spec(3), request_id=uuid4())
 
     created = await asyncio.gather(

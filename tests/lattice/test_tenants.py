@@ -13,7 +13,8 @@ import pytest
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.engine import Engine, HeldLattice
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.operations.context import OperationContext
 from services.lattice.state.events_journal import acting_bearer
 from services.lattice.state.journal import Reading
 from services.plumbing import correlation
@@ -27,7 +28,7 @@ from tests.authority import USER, Authority
 from tests.lattice.callers import call_of
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.serving import ABSENT, Client, refusal, replica, site, until
-from tests.lattice.worlds import TENANT, UNBOUNDED, engine_on, lattices_on, new, plan, spec
+from tests.lattice.worlds import TENANT, UNBOUNDED, lattices_on, new, operations_on, plan, spec
 from tests.processes import Process
 
 Rpcs = dict[str, Callable[[Client, str], Awaitable[object]]]
@@ -252,11 +253,13 @@ def test_no_token_is_made_for_a_tenant_that_nobody_of_it_asks_for(
         bearer()
 
 
-async def test_a_load_goes_on_for_who_began_it_when_they_have_gone(engine: Engine) -> None:
+async def test_a_load_goes_on_for_who_began_it_when_they_have_gone(
+    operations: OperationContext,
+) -> None:
     journal = WatchedJournal()
     with correlation.bind(call_of(TENANT, "key:creator")):
-        held = await lattices_on(journal, engine).create(TENANT, new(spec(3)), UNBOUNDED)
-    lattices = lattices_on(journal, engine)
+        held = await lattices_on(journal, operations).create(TENANT, new(spec(3)), UNBOUNDED)
+    lattices = lattices_on(journal, operations)
 
     def opening(subject: str) -> asyncio.Task[HeldLattice]:
         with correlation.bind(call_of(TENANT, subject)):
@@ -286,7 +289,7 @@ class WatchedJournal(MemoryJournal):
 
 
 @pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
+async def operations() -> AsyncIterator[OperationContext]:
     compute = Compute(threads=2, bytes_max=1 << 30, waiting_max=100)
-    yield engine_on(compute)
+    yield operations_on(compute)
     await compute.close()

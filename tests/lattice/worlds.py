@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.engine import Engine
 from services.lattice.computing.search_pool import SearchPool
-from services.lattice.domain import Computation, LatticeSpec, NewLattice
+from services.lattice.domain import Computation, LatticeSpec
 from services.lattice.geometry import Geometry
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.creation import NewLattice
 from services.lattice.state.journal import Journal
 from services.lattice.state.lattices import Lattices
 from services.policy import PlanLimits
@@ -18,27 +19,21 @@ UNBOUNDED = PlanLimits("unbounded", 0, 0, 0, 0)
 _MIB = 2**20
 
 
-class NobodyCounts:
-    """Takes what is counted and forgets it."""
+class NoRecorder:
+    """Records nothing."""
 
-    def computed(self, computation: Computation) -> None: ...
+    def record(self, computation: Computation) -> None: ...
 
 
-def engine_on(
-    compute: Compute, *, answer_bytes_max: int = 8 * _MIB, part_timeout_s: float = 30.0
-) -> Engine:
-    return Engine(
-        compute,
-        SearchPool(64 * _MIB),
-        NobodyCounts(),
-        answer_bytes_max=answer_bytes_max,
-        part_timeout_s=part_timeout_s,
+def operations_on(compute: Compute, *, part_timeout_s: float = 30.0) -> OperationContext:
+    return OperationContext(
+        compute, SearchPool(64 * _MIB), NoRecorder(), part_timeout_s=part_timeout_s
     )
 
 
 def lattices_on(
     journal: Journal,
-    engine: Engine,
+    operations: OperationContext,
     *,
     freshness_s: float = 0.0,
     cache_bytes: int = 64 * _MIB,
@@ -46,7 +41,7 @@ def lattices_on(
 ) -> Lattices:
     return Lattices(
         journal,
-        engine,
+        operations,
         cache_bytes=cache_bytes,
         catalogue_bytes=catalogue_bytes,
         freshness_s=freshness_s,

@@ -1,4 +1,4 @@
-"""A lattice as the kernels are told it, and steps along one axis: what they do innermost."""
+"""A lattice as arrays for the kernels, and steps along one axis: what they do innermost."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,10 +18,10 @@ WRAPS = 2
 FOUND = 1
 EXHAUSTED = 2
 SLICE_ENDED = 3  # the budget of expansions is used up: call again to go on
-MORE_ROOM = 4  # the next expansion might not fit the open list: enlarge it, call again
+OPEN_LIST_FULL = 4  # the next expansion might not fit the open list: enlarge it, call again
 
 
-class Lattice(NamedTuple):
+class GridArrays(NamedTuple):
     """At most 2^25 sites in C order, some of them blocked."""
 
     blocked: NDArray[np.uint8]
@@ -36,7 +36,7 @@ class Lattice(NamedTuple):
 
 
 @inlined
-def is_blocked(lattice: Lattice, site: Int) -> bool:
+def is_blocked(lattice: GridArrays, site: Int) -> bool:
     return bool(lattice.blocked[site >> 3] >> (site & 7) & 1)
 
 

@@ -9,11 +9,11 @@ from services.lattice.kernels.axes import (
     EXHAUSTED,
     FOUND,
     LENGTH,
-    MORE_ROOM,
+    OPEN_LIST_FULL,
     SLICE_ENDED,
     WRAPS,
+    GridArrays,
     Int,
-    Lattice,
     after_step,
     axis_distance,
     is_blocked,
@@ -77,7 +77,7 @@ class Reach(NamedTuple):
     """Of shape (d,): scratch."""
 
 
-def room_for_reach(axis_count: int) -> Reach:
+def allocate_reach(axis_count: int) -> Reach:
     return Reach(
         at=np.empty(axis_count, np.int64),
         distances=np.empty((axis_count, 3), np.int64),
@@ -87,7 +87,7 @@ def room_for_reach(axis_count: int) -> Reach:
 
 @kernel
 def search_diagonal(
-    lattice: Lattice,
+    lattice: GridArrays,
     moves: Moves,
     start_site: int,
     target: Target,
@@ -136,7 +136,7 @@ def search_diagonal(
         push(buckets, registers[BUCKET], start_site)
     while registers[WAITING] > 0:
         if registers[WAITING] + steps.sites.shape[0] > buckets.sites.shape[0]:
-            return MORE_ROOM, expanded
+            return OPEN_LIST_FULL, expanded
         if expanded == budget:
             return SLICE_ENDED, expanded
         site = pop(buckets)
@@ -168,7 +168,7 @@ def search_diagonal(
 
 @inlined
 def take_step(
-    lattice: Lattice,
+    lattice: GridArrays,
     moves: Moves,
     target: Target,
     labels: Labels,
@@ -196,7 +196,7 @@ def take_step(
 
 @inlined
 def look_around(
-    lattice: Lattice,
+    lattice: GridArrays,
     goal: NDArray[np.int64],
     site: Int,
     reach: Reach,
@@ -238,7 +238,7 @@ def octile(reach: Reach, code: Int, costs: NDArray[np.int64]) -> Int:
 
 @kernel
 def trace_diagonal(
-    lattice: Lattice,
+    lattice: GridArrays,
     moves: Moves,
     start_site: int,
     goal_site: int,

@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.kernels import axes, flood
 from services.lattice.kernels.grid import Grid
-from services.lattice.kernels.slices import BucketRoom, Cancel, run_slices
-from services.lattice.kernels.steps import room_for_steps
-
-Method = Literal["breadth_first", "dijkstra"]
+from services.lattice.kernels.slices import BucketQueue, Cancel, run_slices
+from services.lattice.kernels.steps import allocate_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +21,8 @@ class Distances:
     sites_expanded: int
     bytes_worked: int
     """The bytes it took, `values` included."""
-    method: Method
+    method: str
+    """The algorithm: "breadth_first" or "dijkstra"."""
 
     def at(self, sites: NDArray[np.int64] | slice) -> NDArray[np.float64]:
         """The distances of the sites with these C-order indices, -1 where no path leads."""
@@ -67,7 +65,7 @@ def _measure_straight(
     def go_on(budget: int) -> tuple[int, int]:
         if wanted is not None and bool((values[wanted] >= 0).all()):
             return axes.EXHAUSTED, 0
-        return flood.flood_straight(grid.lattice, values, queue, ends, budget)
+        return flood.flood_straight(grid.arrays, values, queue, ends, budget)
 
     _, expanded = run_slices(go_on, 2 * len(grid.kept), cancel)
     return Distances(values, expanded, values.nbytes + queue.nbytes, "breadth_first")
@@ -79,19 +77,19 @@ def _measure_diagonal(
     values = np.full(grid.sites, -np.inf)
     values[origins] = -0.0
     costs = np.sqrt(np.arange(len(grid.kept) + 1))
-    room = BucketRoom(grid)
-    room.begin_with(origins)
-    steps, at = room_for_steps(len(grid.kept)), np.empty(len(grid.kept), np.int64)
+    queue = BucketQueue(grid)
+    queue.begin_with(origins)
+    steps, at = allocate_steps(len(grid.kept)), np.empty(len(grid.kept), np.int64)
 
     def go_on(budget: int) -> tuple[int, int]:
         if wanted is not None and not bool(np.signbit(values[wanted]).any()):
             return axes.EXHAUSTED, 0
         return flood.flood_diagonal(
-            grid.lattice, costs, not grid.no_cutting, values, room.buckets, steps, at, budget
+            grid.arrays, costs, not grid.no_cutting, values, queue.buckets, steps, at, budget
         )
 
-    _, expanded = run_slices(go_on, 3 ** len(grid.kept), cancel, room.enlarge)
-    return Distances(values, expanded, values.nbytes + room.bytes_held, "dijkstra")
+    _, expanded = run_slices(go_on, 3 ** len(grid.kept), cancel, queue.enlarge)
+    return Distances(values, expanded, values.nbytes + queue.bytes_held, "dijkstra")
 
 
 def _indices(grid: Grid, sites: Sequence[Sequence[int]]) -> NDArray[np.int64]:

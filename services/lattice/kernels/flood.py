@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 from services.lattice.kernels.axes import (
     EXHAUSTED,
     LENGTH,
-    MORE_ROOM,
+    OPEN_LIST_FULL,
     SLICE_ENDED,
     STRIDE,
     WRAPS,
+    GridArrays,
     Int,
-    Lattice,
     after_step,
     coordinate,
     is_blocked,
@@ -26,7 +26,7 @@ TAIL = 1
 
 @kernel
 def flood_straight(
-    lattice: Lattice,
+    lattice: GridArrays,
     distances: NDArray[np.int32],
     queue: NDArray[np.uint32],
     ends: NDArray[np.int64],
@@ -79,7 +79,7 @@ def flood_straight(
 
 @kernel
 def flood_diagonal(
-    lattice: Lattice,
+    lattice: GridArrays,
     costs: NDArray[np.float64],
     cutting: bool,
     lengths: NDArray[np.float64],
@@ -122,7 +122,7 @@ def flood_diagonal(
     expanded = 0
     while buckets.registers[WAITING] > 0:
         if buckets.registers[WAITING] + steps.sites.shape[0] > buckets.sites.shape[0]:
-            return MORE_ROOM, expanded
+            return OPEN_LIST_FULL, expanded
         if expanded == budget:
             return SLICE_ENDED, expanded
         site = pop(buckets)
@@ -140,7 +140,7 @@ def flood_diagonal(
 
 @inlined
 def shorten(
-    lattice: Lattice,
+    lattice: GridArrays,
     cutting: bool,
     lengths: NDArray[np.float64],
     buckets: Buckets,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import STRIDE, Lattice
+from services.lattice.kernels.axes import STRIDE, GridArrays
 
 COST_UNITS = (1, 1, 33_461, 2_151_016, 2_151_016, 11_579_546, 18_036_703, *(4 * [55_137_830]))
 """What a step along one axis costs in whole units, by the number of axes of the lattice.
@@ -33,14 +33,14 @@ class Grid:
     kept: tuple[int, ...]
     """The axes of more than one site: the kernels know no other."""
     axes: NDArray[np.int64]
-    """As in `Lattice.axes`."""
+    """As in `GridArrays.axes`."""
     costs: NDArray[np.int64]
     """The cost of a step in units, by the number of axes it moves on."""
 
     @property
-    def lattice(self) -> Lattice:
-        """As the kernels are told it."""
-        return Lattice(self.blocked, self.axes, 1.0 / self.axes[:, STRIDE])
+    def arrays(self) -> GridArrays:
+        """The arrays that the kernels take."""
+        return GridArrays(self.blocked, self.axes, 1.0 / self.axes[:, STRIDE])
 
     @property
     def sites(self) -> int:

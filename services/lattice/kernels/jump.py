@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import EXHAUSTED, FOUND, MORE_ROOM, SLICE_ENDED, Int
+from services.lattice.kernels.axes import EXHAUSTED, FOUND, OPEN_LIST_FULL, SLICE_ENDED, Int
 from services.lattice.kernels.bits import highest_bit, lowest_bit
 from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.diagonal import Labels, Moves
@@ -116,7 +116,7 @@ def search_jumping(
         sift_in(heap, 0, start_site)
     while heap.size[0] > 0:
         if heap.size[0] + DIRECTIONS > heap.entries.shape[0]:
-            return MORE_ROOM, expanded
+            return OPEN_LIST_FULL, expanded
         if plane.rows.words_read[0] >= enough:
             return SLICE_ENDED, expanded
         site = sift_out(heap)

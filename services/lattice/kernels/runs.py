@@ -1,9 +1,81 @@
-"""Turns the runs of a path into its sites."""
+"""A path as its straight runs, and the runs turned into sites."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Path:
+    """A shortest path, or that there is none: then all but the work is zero or empty.
+
+    The form of every path inside the service, whatever computed it; the other form is the
+    message of the contract.
+    """
+
+    found: bool
+    length: float
+    """The sum of the steps' costs: 1 per axis step, sqrt(k) for a step along k axes."""
+    steps: int
+    run_steps: NDArray[np.int8]
+    """Of shape (runs, axes): each run's step, -1, 0 or 1 per axis, from the start on."""
+    run_counts: NDArray[np.int64]
+    """Of shape (runs,): how often each run's step is taken, 1 or more."""
+    sites: NDArray[np.int64]
+    """Of shape (n, axes): as many of the first sites as are listed, the start included."""
+    sites_expanded: int = 0
+    """Sites whose neighbours were looked at to find it."""
+
+    @classmethod
+    def along(
+        cls,
+        run_steps: NDArray[np.int8],
+        run_counts: NDArray[np.int64],
+        *,
+        length: float,
+        steps: int,
+        sites_expanded: int = 0,
+    ) -> Self:
+        """The path that takes these runs, with no site listed."""
+        return cls(
+            found=True,
+            length=length,
+            steps=steps,
+            run_steps=run_steps,
+            run_counts=run_counts,
+            sites=np.zeros((0, run_steps.shape[1]), np.int64),
+            sites_expanded=sites_expanded,
+        )
+
+    @classmethod
+    def none(cls, axis_count: int, sites_expanded: int = 0) -> Self:
+        """That no path leads to the goal."""
+        return cls(
+            found=False,
+            length=0.0,
+            steps=0,
+            run_steps=np.zeros((0, axis_count), np.int8),
+            run_counts=np.zeros(0, np.int64),
+            sites=np.zeros((0, axis_count), np.int64),
+            sites_expanded=sites_expanded,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays."""
+        return self.run_steps.nbytes + self.run_counts.nbytes + self.sites.nbytes
+
+    def listing(
+        self, shape: Sequence[int], periodic: Sequence[bool], start: Sequence[int], limit: int
+    ) -> Self:
+        """This path with its first sites, at most `limit`. Costs what it lists."""
+        if not self.found or not limit:
+            return self
+        sites = expand(shape, periodic, start, self.run_steps, self.run_counts, limit)
+        return replace(self, sites=sites)
 
 
 def expand(

@@ -1,39 +1,21 @@
-"""Finds paths on a grid: chooses the kernel, keeps its memory, tells what it found."""
+"""Finds paths on a grid: chooses the kernel, keeps its memory, reads off the path."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.kernels import axes, diagonal, jump, straight
 from services.lattice.kernels.grid import Grid
-from services.lattice.kernels.slices import BucketRoom, Cancel, doubled, run_slices
-from services.lattice.kernels.steps import room_for_steps
+from services.lattice.kernels.runs import Path
+from services.lattice.kernels.slices import BucketQueue, Cancel, doubled, run_slices
+from services.lattice.kernels.steps import allocate_steps
 
-Method = Literal["a_star", "jump_point"]
-
-_ROOM_AT_FIRST = 256
+_INITIAL_CAPACITY = 256
 _TURN_SHARE_MAX = 0.12
-
-
-@dataclass(frozen=True, eq=False)
-class Path:
-    """A shortest path, or that there is none: then all but the work is zero or empty."""
-
-    found: bool
-    length: float
-    """The sum of the steps' costs, from as many square roots as kinds of steps."""
-    steps: int
-    run_steps: NDArray[np.int8]
-    """Of shape (runs, axes): each run's step, -1, 0 or 1 per axis, from the start on."""
-    run_counts: NDArray[np.int64]
-    """Of shape (runs,): how often each run's step is taken, 1 or more."""
-    sites_expanded: int
-    method: Method
 
 
 class Search(ABC):
@@ -43,14 +25,15 @@ class Search(ABC):
     large lattice costs what it looks at, and the memory is cleared once in hundreds of searches.
     """
 
-    method: Method = "a_star"
+    method: ClassVar[str] = "a_star"
+    """The algorithm: "a_star" or "jump_point"."""
 
     def __init__(self, grid: Grid, stamp_max: int) -> None:
         self.grid = grid
-        self._lattice = grid.lattice
+        self._lattice = grid.arrays
         self._stamp_max = stamp_max
         self._stamp = 0
-        self._runs = np.empty((2, _ROOM_AT_FIRST), np.int64)
+        self._runs = np.empty((2, _INITIAL_CAPACITY), np.int64)
 
     @property
     @abstractmethod
@@ -118,20 +101,17 @@ class Search(ABC):
         return widened
 
     def _no_path(self, expanded: int) -> Path:
-        vectors = np.zeros((0, len(self.grid.shape)), np.int8)
-        return Path(False, 0.0, 0, vectors, np.zeros(0, np.int64), expanded, self.method)
+        return Path.none(len(self.grid.shape), expanded)
 
     def _path(self, vectors: NDArray[np.int8], counts: NDArray[np.int64], expanded: int) -> Path:
         kinds = np.abs(vectors).sum(axis=1)
         taken = [int(count) for count in np.bincount(kinds, counts)]
-        return Path(
-            found=True,
+        return Path.along(
+            vectors[::-1],
+            counts[::-1],
             length=math.fsum(count * math.sqrt(kind) for kind, count in enumerate(taken)),
             steps=sum(taken),
-            run_steps=vectors[::-1],
-            run_counts=counts[::-1],
             sites_expanded=expanded,
-            method=self.method,
         )
 
 
@@ -175,7 +155,7 @@ class StraightSearch(Search):
         super().__init__(grid, straight.STAMP_MAX)
         self._marks = np.zeros(grid.sites, np.uint16)
         self._waiting = straight.Open(
-            np.empty((3, _ROOM_AT_FIRST), np.uint32), np.empty(4, np.int64)
+            np.empty((3, _INITIAL_CAPACITY), np.uint32), np.empty(4, np.int64)
         )
         self._goal_site = 0
         self._goal = np.empty(0, np.int64)
@@ -247,15 +227,15 @@ class DiagonalSearch(LabelledSearch):
 
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid, 1)
-        self._room = BucketRoom(grid)
-        self._steps = room_for_steps(len(grid.kept))
-        self._reach = diagonal.room_for_reach(len(grid.kept))
+        self._queue = BucketQueue(grid)
+        self._steps = allocate_steps(len(grid.kept))
+        self._reach = diagonal.allocate_reach(len(grid.kept))
         self._goal = np.empty(0, np.int64)
         self._best = np.empty(1, np.int64)
 
     @property
     def bytes_held(self) -> int:
-        return self._values.nbytes + self._room.bytes_held
+        return self._values.nbytes + self._queue.bytes_held
 
     @property
     def _looks_per_site(self) -> int:
@@ -263,7 +243,7 @@ class DiagonalSearch(LabelledSearch):
 
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
         super()._begin(start, goal)
-        self._room.clear()
+        self._queue.clear()
         self._goal = self.grid.coordinates(goal)
 
     def _go_on(self, budget: int) -> tuple[int, int]:
@@ -273,15 +253,15 @@ class DiagonalSearch(LabelledSearch):
             self._start_site,
             diagonal.Target(self._goal, self._goal_site, self._best),
             self._labels(),
-            self._room.buckets,
-            self._room.shift,
+            self._queue.buckets,
+            self._queue.shift,
             self._steps,
             self._reach,
             budget,
         )
 
     def _enlarge(self) -> None:
-        self._room.enlarge()
+        self._queue.enlarge()
 
     def _write_runs(self, steps: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
         return diagonal.trace_diagonal(
@@ -308,7 +288,7 @@ class JumpSearch(LabelledSearch):
     Lattices of walls and rooms have few sites to turn at, and most of the others are jumped.
     """
 
-    method: Method = "jump_point"
+    method: ClassVar[str] = "jump_point"
 
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid, jump.LENGTH_SHIFT)
@@ -321,7 +301,7 @@ class JumpSearch(LabelledSearch):
         if not grid.moore:
             # With this cost of a diagonal the octile distance is that of straight steps.
             self._moves = diagonal.Moves(np.array([0, 1, 2]), cutting=False)
-        self._heap = jump.Heap(np.empty((_ROOM_AT_FIRST, 2), np.int64), np.empty(1, np.int64))
+        self._heap = jump.Heap(np.empty((_INITIAL_CAPACITY, 2), np.int64), np.empty(1, np.int64))
 
     @property
     def bytes_held(self) -> int:

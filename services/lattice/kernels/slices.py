@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.axes import MORE_ROOM, SLICE_ENDED
+from services.lattice.kernels.axes import OPEN_LIST_FULL, SLICE_ENDED
 from services.lattice.kernels.buckets import BUCKET, NONE, REGISTERS, Buckets, push
 from services.lattice.kernels.grid import Grid
 
@@ -40,13 +40,13 @@ def run_slices(
             raise Cancelled
         status, more = go_on(budget)
         expanded += more
-        if status == MORE_ROOM and enlarge:
+        if status == OPEN_LIST_FULL and enlarge:
             enlarge()
         elif status != SLICE_ENDED:
             return status, expanded
 
 
-class BucketRoom:
+class BucketQueue:
     """The memory of an open list for steps of different costs."""
 
     def __init__(self, grid: Grid) -> None:

@@ -9,8 +9,8 @@ from services.lattice.kernels.axes import (
     LENGTH,
     STRIDE,
     WRAPS,
+    GridArrays,
     Int,
-    Lattice,
     after_step,
     coordinate,
     is_blocked,
@@ -23,7 +23,7 @@ UP = 2
 
 
 class Steps(NamedTuple):
-    """Room for the steps from one site, each array of shape (3^d,)."""
+    """Scratch for the steps from one site, each array of shape (3^d,)."""
 
     sites: NDArray[np.int64]
     """Where each leads."""
@@ -34,7 +34,7 @@ class Steps(NamedTuple):
     """By code, not by place as the others: what is known of the steps listed so far."""
 
 
-def room_for_steps(axis_count: int) -> Steps:
+def allocate_steps(axis_count: int) -> Steps:
     count = 3**axis_count
     return Steps(
         sites=np.empty(count, np.int64),
@@ -45,7 +45,7 @@ def room_for_steps(axis_count: int) -> Steps:
 
 
 @inlined
-def locate(lattice: Lattice, site: Int, at: NDArray[np.int64]) -> None:
+def locate(lattice: GridArrays, site: Int, at: NDArray[np.int64]) -> None:
     """Fill in a site's coordinates."""
     for axis in range(lattice.axes.shape[0]):
         at[axis] = coordinate(site, lattice.inverse_strides[axis])
@@ -54,7 +54,7 @@ def locate(lattice: Lattice, site: Int, at: NDArray[np.int64]) -> None:
 
 @inlined
 def list_steps(
-    lattice: Lattice, cutting: bool, site: Int, at: NDArray[np.int64], steps: Steps
+    lattice: GridArrays, cutting: bool, site: Int, at: NDArray[np.int64], steps: Steps
 ) -> int:
     """List where the steps from a site lead, and answer how many; entry 0 is the site itself.
 
@@ -84,7 +84,7 @@ def list_steps(
 
 @inlined
 def move_on(
-    lattice: Lattice,
+    lattice: GridArrays,
     cutting: bool,
     steps: Steps,
     base_count: Int,

@@ -9,12 +9,12 @@ from services.lattice.kernels.axes import (
     EXHAUSTED,
     FOUND,
     LENGTH,
-    MORE_ROOM,
+    OPEN_LIST_FULL,
     SLICE_ENDED,
     STRIDE,
     WRAPS,
+    GridArrays,
     Int,
-    Lattice,
     after_step,
     axis_distance,
     coordinate,
@@ -48,7 +48,7 @@ class Open(NamedTuple):
 
 @kernel
 def search_straight(
-    lattice: Lattice,
+    lattice: GridArrays,
     goal: NDArray[np.int64],
     marks: NDArray[np.uint16],
     stamp: int,
@@ -86,7 +86,7 @@ def search_straight(
     """
     goal_site = index_of(lattice.axes, goal)
     seal = np.int64(stamp) << STAMP_SHIFT
-    room = waiting.stacks.shape[1] - 2 * lattice.axes.shape[0]
+    capacity = waiting.stacks.shape[1] - 2 * lattice.axes.shape[0]
     sizes = waiting.registers
     expanded = 0
     while not is_settled(marks[goal_site], seal):
@@ -95,8 +95,8 @@ def search_straight(
                 return EXHAUSTED, expanded
             sizes[LAYER] += 1
             continue
-        if max(sizes[0], sizes[1], sizes[2]) > room:
-            return MORE_ROOM, expanded
+        if max(sizes[0], sizes[1], sizes[2]) > capacity:
+            return OPEN_LIST_FULL, expanded
         if expanded == budget:
             return SLICE_ENDED, expanded
         site = take(marks, seal, waiting)
@@ -123,7 +123,7 @@ def take(marks: NDArray[np.uint16], seal: Int, waiting: Open) -> Int:
 
 @inlined
 def expand(
-    lattice: Lattice,
+    lattice: GridArrays,
     goal: NDArray[np.int64],
     marks: NDArray[np.uint16],
     seal: Int,
@@ -198,7 +198,7 @@ def is_settled(mark: Int, seal: Int) -> bool:
 
 @kernel
 def trace_straight(
-    lattice: Lattice,
+    lattice: GridArrays,
     goal_site: int,
     marks: NDArray[np.uint16],
     run_steps: NDArray[np.int64],

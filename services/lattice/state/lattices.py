@@ -16,8 +16,8 @@ from weakref import WeakValueDictionary
 
 from services.lattice import domain
 from services.lattice.computing.budget import Budget
-from services.lattice.computing.engine import Engine, HeldLattice
-from services.lattice.domain import Lattice, LatticeSpec, NewLattice
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import Lattice, LatticeSpec
 from services.lattice.errors import (
     EventsUnavailable,
     LatticeChanged,
@@ -26,6 +26,8 @@ from services.lattice.errors import (
     PlanLimit,
     RequestIdReused,
 )
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.creation import NewLattice, measure
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.catalogue import Catalogue
 from services.lattice.state.journal import (
@@ -103,7 +105,7 @@ class Lattices:
     def __init__(
         self,
         journal: Journal,
-        engine: Engine,
+        operations: OperationContext,
         *,
         cache_bytes: int,
         catalogue_bytes: int,
@@ -111,7 +113,7 @@ class Lattices:
         confirm_timeout_s: float,
     ) -> None:
         self._journal = journal
-        self._engine = engine
+        self._operations = operations
         self._cache: ByteCache[Key, _Known] = ByteCache(cache_bytes)
         self._catalogue = Catalogue(journal, bytes_max=catalogue_bytes)
         self._freshness_s = freshness_s
@@ -209,7 +211,7 @@ class Lattices:
         raise LatticesChanged("the tenant's lattices kept changing while they were counted")
 
     async def _measured(self, lattice_id: UUID, spec: LatticeSpec) -> LatticeCreated:
-        size = await self._engine.size(spec)
+        size = await measure(self._operations, spec)
         return await asyncio.to_thread(
             LatticeCreated.of, str(lattice_id), spec, vertices=size.vertices, edges=size.edges
         )
@@ -302,7 +304,7 @@ class Lattices:
         if before and before.revision > revision:
             return before
         if before and before.held:
-            self._engine.forget(before.held)
+            self._operations.forget(before.held)
         known = _Known(
             held=held,
             revision=revision,

@@ -32,7 +32,7 @@ def test_runs_expand_to_the_same_sites_as_step_by_step(
     lattice = Geometry(shape, periodic, moore=True, no_cutting=True)
     site = st.tuples(*(st.integers(0, length - 1) for length in shape))
     start = data.draw(site)
-    runs = lattice.path(start, data.draw(site)).runs
+    runs = lattice.runs(start, data.draw(site))
     steps = np.array([run.step for run in runs], np.int8).reshape(len(runs), len(shape))
     counts = np.array([run.count for run in runs], np.int64)
 

@@ -9,10 +9,10 @@ import pytest
 from services.lattice.kernels import jump, straight
 from services.lattice.kernels.distances import measure
 from services.lattice.kernels.grid import COST_UNITS
+from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import (
     DiagonalSearch,
     JumpSearch,
-    Path,
     Search,
     StraightSearch,
     search_on,

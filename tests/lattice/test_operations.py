@@ -5,7 +5,7 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 
 import numpy as np
@@ -13,22 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.lattice.computing.answers import Path
 from services.lattice.computing.compute import Compute
-from services.lattice.computing.engine import Engine, HeldLattice
-from services.lattice.domain import (
-    DistanceQuery,
-    Lattice,
-    LatticeSpec,
-    Method,
-    PathQuery,
-    Region,
-    Site,
-)
-from services.lattice.errors import AnswerTooLarge, ComputeBusy, ConsumerTooSlow
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import Lattice, LatticeSpec, Method, Site
+from services.lattice.errors import ComputeBusy, ConsumerTooSlow
 from services.lattice.geometry import Geometry
+from services.lattice.kernels.runs import Path
+from services.lattice.operations.bitmaps import read_blocked
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.distances import DistanceQuery, Region, find_distances
+from services.lattice.operations.paths import PathQuery, PathsQuery, find_path, find_paths
 from services.lattice.state.journal import LatticeCreated
-from tests.lattice.worlds import blocked_spec, engine_on, geometry, spec
+from tests.lattice.worlds import blocked_spec, geometry, operations_on, spec
 
 
 @pytest.fixture
@@ -39,12 +35,16 @@ async def compute() -> AsyncIterator[Compute]:
 
 
 @pytest.fixture
-def engine(compute: Compute) -> Engine:
-    return engine_on(compute)
+def operations(compute: Compute) -> OperationContext:
+    return operations_on(compute)
 
 
 def held(requested: LatticeSpec) -> HeldLattice:
     return HeldLattice.of(_lattice(requested), requested)
+
+
+def paths_query(queries: Sequence[PathQuery], sites_max: int) -> PathsQuery:
+    return PathsQuery(queries=queries, sites_max=sites_max)
 
 
 def _lattice(requested: LatticeSpec) -> Lattice:
@@ -55,7 +55,7 @@ def _lattice(requested: LatticeSpec) -> Lattice:
 
 
 def neighbours(requested: LatticeSpec, site: Site) -> Iterator[tuple[Site, float]]:
-    """The plainest telling of where one step leads, and what it costs."""
+    """The plainest account of where one step leads, and what it costs."""
     frame = requested.geometry
     for step in itertools.product((-1, 0, 1), repeat=len(site)):
         moves = sum(map(abs, step))
@@ -134,8 +134,10 @@ async def test_a_path_leads_from_start_to_goal_over_free_sites_at_the_least_leng
     requested, start, goal = world
     compute = Compute(threads=1, bytes_max=1 << 30, waiting_max=10)
 
-    answer = await engine_on(compute).find_path(
-        held(requested), PathQuery(start=start, goal=goal), listed_max
+    answer = await find_path(
+        operations_on(compute),
+        held(requested),
+        paths_query([PathQuery(start=start, goal=goal)], listed_max),
     )
 
     path, least = answer.path, all_distances(requested, [start]).get(goal)
@@ -160,7 +162,7 @@ async def test_distances_are_those_of_the_plainest_search(
         sources=tuple(sources), region=Region(origin=(0,) * len(frame.shape), shape=frame.shape)
     )
 
-    parts = [part async for part in engine_on(compute).distances(held(requested), query)]
+    parts = [part async for part in find_distances(operations_on(compute), held(requested), query)]
 
     response = np.concatenate([part.distances for part in parts])
     least = all_distances(requested, sources)
@@ -169,12 +171,14 @@ async def test_distances_are_those_of_the_plainest_search(
     np.testing.assert_allclose(response, expected, rtol=1e-12)
 
 
-async def test_a_path_over_a_quintillion_sites_is_found_in_closed_form(engine: Engine) -> None:
+async def test_a_path_over_a_quintillion_sites_is_found_in_closed_form(
+    operations: OperationContext,
+) -> None:
     huge = held(spec(10**9, 10**9, moore=True))
     query = PathQuery(start=(0, 0), goal=(10**9 - 1, 10**8))
     began_s = time.perf_counter()
 
-    answer = await engine.find_path(huge, query, 1_000)
+    answer = await find_path(operations, huge, paths_query([query], 1_000))
 
     assert time.perf_counter() - began_s < 0.1
     assert answer.path.length == pytest.approx(10**8 * math.sqrt(2) + 9 * 10**8 - 1, rel=1e-15)
@@ -184,20 +188,24 @@ async def test_a_path_over_a_quintillion_sites_is_found_in_closed_form(engine: E
     assert answer.computation.sites_expanded == 0
 
 
-async def test_sites_are_listed_across_the_edge_of_the_longest_ring(engine: Engine) -> None:
+async def test_sites_are_listed_across_the_edge_of_the_longest_ring(
+    operations: OperationContext,
+) -> None:
     ring = held(spec(2**63 - 1, periodic=True))
     query = PathQuery(start=(2**63 - 3,), goal=(2,))
 
-    answer = await engine.find_path(ring, query, 10)
+    answer = await find_path(operations, ring, paths_query([query], 10))
 
     listed = answer.path.sites[:, 0].tolist()
     assert listed == [2**63 - 3, 2**63 - 2, 0, 1, 2]
 
 
-async def test_that_there_is_no_path_is_an_answer(engine: Engine) -> None:
+async def test_that_there_is_no_path_is_an_answer(operations: OperationContext) -> None:
     wall = LatticeSpec(geometry=geometry(3), blocked=bytes([0b010]))
 
-    answer = await engine.find_path(held(wall), PathQuery(start=(0,), goal=(2,)), 10)
+    answer = await find_path(
+        operations, held(wall), paths_query([PathQuery(start=(0,), goal=(2,))], 10)
+    )
 
     assert not answer.path.found
     assert (answer.path.length, answer.path.steps) == (0, 0)
@@ -205,12 +213,16 @@ async def test_that_there_is_no_path_is_an_answer(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
-async def test_a_batch_is_answered_whole_and_in_order(engine: Engine, share: float) -> None:
+async def test_a_batch_is_answered_whole_and_in_order(
+    operations: OperationContext, share: float
+) -> None:
     frame = geometry(40, 40)
     requested = blocked_spec(frame, share, seed=3, free=range(40))
     queries = [PathQuery(start=(0, n % 40), goal=(0, 39 - n % 40)) for n in range(1_000)]
 
-    answered = [part async for part in engine.find_paths(held(requested), queries, 3)]
+    answered = [
+        part async for part in find_paths(operations, held(requested), paths_query(queries, 3))
+    ]
 
     paths = [path for part in answered for path in part.paths]
     firsts = np.cumsum([0, *(len(part.paths) for part in answered)])[:-1]
@@ -220,44 +232,29 @@ async def test_a_batch_is_answered_whole_and_in_order(engine: Engine, share: flo
         assert walk(requested, query.start, path)[-1] == query.goal
 
 
-async def test_a_batch_with_long_answers_comes_in_parts_of_bounded_size(engine: Engine) -> None:
+async def test_a_batch_with_long_answers_comes_in_parts_of_bounded_size(
+    operations: OperationContext,
+) -> None:
     queries = [PathQuery(start=(0,), goal=(10**9,))] * 20
 
-    parts = [part async for part in engine.find_paths(held(spec(2**40)), queries, 100_000)]
+    parts = [
+        part
+        async for part in find_paths(operations, held(spec(2**40)), paths_query(queries, 100_000))
+    ]
 
-    largest = max(path.message_bytes for part in parts for path in part.paths)
+    largest = max(path.nbytes for part in parts for path in part.paths)
     assert len(parts) > 5
     for part in parts:
-        assert sum(path.message_bytes for path in part.paths) <= (1 << 20) + largest
+        assert sum(path.nbytes for path in part.paths) <= (1 << 20) + largest
 
 
-async def test_answers_that_fit_one_by_one_never_share_a_message_too_small(
-    compute: Compute,
-) -> None:
-    engine = engine_on(compute, answer_bytes_max=100_000)
-    queries = [PathQuery(start=(0,), goal=(goal,)) for goal in (9_000, 9_000, 10, 10, 9_000)]
-
-    parts = [part async for part in engine.find_paths(held(spec(10**6)), queries, 9_000)]
-
-    assert sum(len(part.paths) for part in parts) == 5
-    for part in parts:
-        assert sum(path.message_bytes for path in part.paths) <= 100_000
-
-
-async def test_an_answer_that_no_message_can_hold_is_refused(compute: Compute) -> None:
-    engine = engine_on(compute, answer_bytes_max=10_000)
-
-    with pytest.raises(AnswerTooLarge) as refusal:
-        await engine.find_path(held(spec(10**6)), PathQuery(start=(0,), goal=(10**5,)), 10_000)
-
-    assert refusal.value.retry_after_s is None
-
-
-async def test_what_is_told_of_a_search_is_what_it_took(engine: Engine) -> None:
+async def test_what_is_told_of_a_search_is_what_it_took(operations: OperationContext) -> None:
     requested = blocked_spec(geometry(50, 50), 0.2, seed=1, free=[0, 2_499])
     query = PathQuery(start=(0, 0), goal=(49, 49))
 
-    computation = (await engine.find_path(held(requested), query, 0)).computation
+    computation = (
+        await find_path(operations, held(requested), paths_query([query], 0))
+    ).computation
 
     assert computation.method == Method.A_STAR
     assert computation.exact
@@ -266,11 +263,13 @@ async def test_what_is_told_of_a_search_is_what_it_took(engine: Engine) -> None:
     assert computation.memory_bytes >= 2 * 2_500
 
 
-async def test_the_whole_computation_of_distances_is_told_first(engine: Engine) -> None:
+async def test_the_whole_computation_of_distances_is_told_first(
+    operations: OperationContext,
+) -> None:
     requested = blocked_spec(geometry(300, 300), 0.3, seed=2, free=[0])
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(300, 300)))
 
-    parts = [part async for part in engine.distances(held(requested), query)]
+    parts = [part async for part in find_distances(operations, held(requested), query)]
 
     assert [part.first_index for part in parts] == [0, 65_536]
     assert parts[0].computation is not None
@@ -278,25 +277,25 @@ async def test_the_whole_computation_of_distances_is_told_first(engine: Engine) 
     assert parts[1].computation is None
 
 
-async def test_distances_of_targets_come_in_the_order_asked(engine: Engine) -> None:
+async def test_distances_of_targets_come_in_the_order_asked(operations: OperationContext) -> None:
     requested = blocked_spec(geometry(20, 20), 0.3, seed=2, free=[0])
     targets = tuple((r, c) for c in range(20) for r in range(19, -1, -1))
     query = DistanceQuery(sources=((0, 0),), targets=targets)
 
-    (part,) = [part async for part in engine.distances(held(requested), query)]
+    (part,) = [part async for part in find_distances(operations, held(requested), query)]
 
     least = all_distances(requested, [(0, 0)])
     assert part.distances.tolist() == [least.get(target, -1.0) for target in targets]
 
 
 async def test_distances_on_a_huge_free_lattice_never_take_more_than_a_part(
-    engine: Engine,
+    operations: OperationContext,
 ) -> None:
     huge = held(spec(10**9, 10**9))
     region = Region(origin=(10**8, 10**8), shape=(1_000, 1_000))
     query = DistanceQuery(sources=((0, 0), (10**9 - 1, 0)), region=region)
 
-    parts = [part async for part in engine.distances(huge, query)]
+    parts = [part async for part in find_distances(operations, huge, query)]
 
     response = np.concatenate([part.distances for part in parts])
     assert max(len(part.distances) for part in parts) == 65_536
@@ -315,10 +314,10 @@ def maze() -> HeldLattice:
 
 
 async def test_a_search_that_nobody_waits_for_ends_within_a_second(
-    compute: Compute, engine: Engine
+    compute: Compute, operations: OperationContext
 ) -> None:
     query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
-    task = asyncio.create_task(engine.find_path(maze(), query, 0))
+    task = asyncio.create_task(find_path(operations, maze(), paths_query([query], 0)))
     await asyncio.sleep(0.3)
     assert compute.running == 1
     began_s = time.monotonic()
@@ -332,9 +331,9 @@ async def test_a_search_that_nobody_waits_for_ends_within_a_second(
     assert time.monotonic() - began_s < 1
 
 
-async def test_the_loop_goes_on_while_kernels_search(engine: Engine) -> None:
+async def test_the_loop_goes_on_while_kernels_search(operations: OperationContext) -> None:
     query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
-    task = asyncio.create_task(engine.find_path(maze(), query, 0))
+    task = asyncio.create_task(find_path(operations, maze(), paths_query([query], 0)))
     await asyncio.sleep(0.3)
     longest_s = 0.0
     for _ in range(100):
@@ -347,11 +346,13 @@ async def test_the_loop_goes_on_while_kernels_search(engine: Engine) -> None:
     task.cancel()
 
 
-async def test_a_batch_that_is_not_read_on_holds_nothing(compute: Compute, engine: Engine) -> None:
+async def test_a_batch_that_is_not_read_on_holds_nothing(
+    compute: Compute, operations: OperationContext
+) -> None:
     requested = held(blocked_spec(geometry(500, 500), 0.1, seed=1, free=[0, 249_999]))
     queries = [PathQuery(start=(0, 0), goal=(499, 499))] * 1_000
 
-    answers = engine.find_paths(requested, queries, 100)
+    answers = find_paths(operations, requested, paths_query(queries, 100))
     await anext(answers)
     await asyncio.sleep(0.05)
 
@@ -367,24 +368,24 @@ async def linger(parts: AsyncGenerator[object]) -> None:
 
 
 async def test_distances_that_are_not_read_on_hold_no_more_than_what_is_left(
-    compute: Compute, engine: Engine
+    compute: Compute, operations: OperationContext
 ) -> None:
     requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
 
-    async with aclosing(engine.distances(requested, query)) as parts:
+    async with aclosing(find_distances(operations, requested, query)) as parts:
         left = [compute.bytes.lent async for _ in parts]
 
     assert left == [3 * 65_536 * 4, 2 * 65_536 * 4, 65_536 * 4, 0]
 
 
 async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
-    compute: Compute, engine: Engine
+    compute: Compute, operations: OperationContext
 ) -> None:
     requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     query = DistanceQuery(sources=((0, 0),), targets=((5, 5),))
 
-    async with aclosing(engine.distances(requested, query)) as parts:
+    async with aclosing(find_distances(operations, requested, query)) as parts:
         await anext(parts)
 
         assert compute.bytes.lent == 0
@@ -392,13 +393,13 @@ async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
 
 async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> None:
     compute = Compute(threads=1, bytes_max=1, waiting_max=10)
-    engine = engine_on(compute, part_timeout_s=0.1)
+    operations = operations_on(compute, part_timeout_s=0.1)
     requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
-    stopped = asyncio.create_task(linger(engine.distances(requested, query)))
+    stopped = asyncio.create_task(linger(find_distances(operations, requested, query)))
 
     async with asyncio.timeout(10):
-        parts = [part async for part in engine.distances(requested, query)]
+        parts = [part async for part in find_distances(operations, requested, query)]
 
     assert len(parts) == 4
     with pytest.raises(ConsumerTooSlow):
@@ -409,11 +410,11 @@ async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> 
 
 @pytest.mark.parametrize("sites", [1, 9, 524_288, 524_289, 3_000_000])
 async def test_a_bitmap_is_told_whole_in_pieces(
-    compute: Compute, engine: Engine, sites: int
+    compute: Compute, operations: OperationContext, sites: int
 ) -> None:
     requested = held(blocked_spec(geometry(sites), 1.0, seed=1))
 
-    async with aclosing(engine.blocked(requested)) as pieces:
+    async with aclosing(read_blocked(operations, requested)) as pieces:
         response = [piece async for piece in pieces]
 
     assert b"".join(response) == requested.spec.blocked
@@ -421,15 +422,17 @@ async def test_a_bitmap_is_told_whole_in_pieces(
     assert compute.bytes.lent == 0
 
 
-async def test_where_no_site_is_blocked_one_empty_piece_is_told(engine: Engine) -> None:
-    assert [piece async for piece in engine.blocked(held(spec(10**9)))] == [b""]
+async def test_where_no_site_is_blocked_one_empty_piece_is_told(
+    operations: OperationContext,
+) -> None:
+    assert [piece async for piece in read_blocked(operations, held(spec(10**9)))] == [b""]
 
 
 async def test_bitmaps_being_read_hold_no_more_than_calls_may_compute_in() -> None:
     compute = Compute(threads=1, bytes_max=2_000, waiting_max=10)
-    engine = engine_on(compute)
+    operations = operations_on(compute)
     requested = held(blocked_spec(geometry(8 * 1_000), 0.5, seed=1))
-    readers = [engine.blocked(requested) for _ in range(2)]
+    readers = [read_blocked(operations, requested) for _ in range(2)]
     await anext(readers[0])
     second = asyncio.ensure_future(anext(readers[1]))
     await asyncio.sleep(0.01)
@@ -443,15 +446,15 @@ async def test_bitmaps_being_read_hold_no_more_than_calls_may_compute_in() -> No
 
 @pytest.mark.parametrize("share", [0.0, 0.1])
 async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share: float) -> None:
-    engine = engine_on(compute, part_timeout_s=0.05)
+    operations = operations_on(compute, part_timeout_s=0.05)
     requested = held(blocked_spec(geometry(512, 512), share, seed=1, free=[0]))
     region = Region(origin=(0, 0), shape=(512, 512))
     batch = [PathQuery(start=(0, 0), goal=(0, 0))] * 10
 
     for parts in (
-        engine.find_paths(requested, batch, 0),
-        engine.distances(requested, DistanceQuery(sources=((0, 0),), region=region)),
-        engine.blocked(requested),
+        find_paths(operations, requested, paths_query(batch, 0)),
+        find_distances(operations, requested, DistanceQuery(sources=((0, 0),), region=region)),
+        read_blocked(operations, requested),
     ):
         with pytest.raises(ConsumerTooSlow):
             await linger(parts)
@@ -461,11 +464,13 @@ async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share
     assert task.cancelling() == 0
 
 
-async def test_a_reader_that_is_cancelled_is_cancelled(compute: Compute, engine: Engine) -> None:
+async def test_a_reader_that_is_cancelled_is_cancelled(
+    compute: Compute, operations: OperationContext
+) -> None:
     requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0]))
     region = Region(origin=(0, 0), shape=(512, 512))
     query = DistanceQuery(sources=((0, 0),), region=region)
-    reader = asyncio.create_task(linger(engine.distances(requested, query)))
+    reader = asyncio.create_task(linger(find_distances(operations, requested, query)))
     while not compute.bytes.lent or compute.running:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.001)
 
@@ -478,12 +483,12 @@ async def test_a_reader_that_is_cancelled_is_cancelled(compute: Compute, engine:
 
 async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() -> None:
     compute = Compute(threads=1, bytes_max=2 << 30, waiting_max=0)
-    engine = engine_on(compute)
+    operations = operations_on(compute)
     queries = [PathQuery(start=(0,), goal=(10**9,))] * 10
-    answers = engine.find_paths(held(spec(2**40)), queries, 100_000)
+    answers = find_paths(operations, held(spec(2**40)), paths_query(queries, 100_000))
     await anext(answers)
     query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
-    other = asyncio.create_task(engine.find_path(maze(), query, 0))
+    other = asyncio.create_task(find_path(operations, maze(), paths_query([query], 0)))
     await asyncio.sleep(0.3)
     assert compute.running == 1
 
@@ -499,15 +504,15 @@ async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() 
 
 async def test_a_call_beyond_what_waits_is_refused() -> None:
     compute = Compute(threads=1, bytes_max=2 << 30, waiting_max=0)
-    engine = engine_on(compute)
+    operations = operations_on(compute)
     requested = maze()
     query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
-    task = asyncio.create_task(engine.find_path(requested, query, 0))
+    task = asyncio.create_task(find_path(operations, requested, paths_query([query], 0)))
     await asyncio.sleep(0.3)
     assert compute.running == 1
 
     with pytest.raises(ComputeBusy):
-        await engine.find_path(requested, query, 0)
+        await find_path(operations, requested, paths_query([query], 0))
 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

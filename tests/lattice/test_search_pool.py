@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.lattice.computing.engine import grid_of
+from services.lattice.computing.held_lattice import grid_of
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.kernels.grid import Grid
 from tests.lattice.worlds import blocked_spec, geometry

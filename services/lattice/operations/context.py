@@ -1,0 +1,65 @@
+"""What every operation on lattices works with. Knows no operation."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from services.lattice.computing.compute import Compute
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.computing.search_pool import SearchPool
+from services.lattice.domain import Computation
+from services.lattice.errors import ConsumerTooSlow
+
+
+class ComputationRecorder(Protocol):
+    """Counts what is computed."""
+
+    def record(self, computation: Computation) -> None:
+        """An answer, or a part of one, was computed."""
+
+
+class OperationContext:
+    """Where operations compute, what they keep, and how long their readers may take.
+
+    An operation raises ComputeBusy when as much waits as may wait, before it has begun. An
+    answer in parts is read by one task, which lets the generator be closed in it when it is
+    cancelled: a part that it does not take in time ends its reading with ConsumerTooSlow.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        searches: SearchPool,
+        recorder: ComputationRecorder,
+        *,
+        part_timeout_s: float,
+    ) -> None:
+        self.compute = compute
+        self.searches = searches
+        self.record = recorder.record
+        self._part_timeout_s = part_timeout_s
+
+    def forget(self, lattice: HeldLattice) -> None:
+        """Let go of what is kept for a lattice that will not be asked about again."""
+        if lattice.grid is not None:
+            self.searches.drop(lattice.grid)
+
+    @asynccontextmanager
+    async def consumed_in_time(self) -> AsyncIterator[None]:
+        """Around a yield: end the reading of a caller that does not come back in time.
+
+        The timeout cancels the caller's task wherever it lingers with the part. On its way
+        out the caller closes the generator, so what comes here is GeneratorExit, and what
+        leaves here is what ends the caller, in place of the cancellation.
+        """
+        try:
+            async with asyncio.timeout(self._part_timeout_s) as timeout:
+                yield
+        except (GeneratorExit, TimeoutError):
+            if timeout.expired():
+                raise ConsumerTooSlow(
+                    "a part of the answer was not taken in time",
+                    timeout_s=self._part_timeout_s,
+                ) from None
+            raise

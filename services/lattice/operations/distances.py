@@ -1,0 +1,300 @@
+"""Distances from the nearest of some sources: what is asked, what it takes, how it is answered."""
+
+import math
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import (
+    Computation,
+    LatticeSpec,
+    Method,
+    Site,
+    check_count,
+    check_free_site,
+    check_site,
+)
+from services.lattice.geometry import Geometry
+from services.lattice.kernels.distances import Distances, bytes_to_measure, measure
+from services.lattice.kernels.grid import Grid
+from services.lattice.operations.context import OperationContext
+from services.plumbing.errors import Violations
+
+SOURCES_MAX = 1_000
+TARGETS_MAX = 10_000
+REGION_SITES_MAX = 33_554_432
+DISTANCES_PER_ANSWER = 65_536
+
+_ARRAYS = 3
+"""Arrays of a number per site and axis that distances are computed in, in closed form."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A box of sites inside a lattice."""
+
+    origin: Site
+    shape: tuple[int, ...]
+
+    @property
+    def sites(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceQuery:
+    """The distance of which sites from the nearest of which others.
+
+    Either `targets` or `region` is set, never both.
+    """
+
+    sources: tuple[Site, ...]
+    targets: tuple[Site, ...] | None = None
+    region: Region | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of distances to answer."""
+        if self.targets is not None:
+            return len(self.targets)
+        assert self.region is not None
+        return self.region.sites
+
+
+@dataclass(frozen=True, eq=False)
+class DistancesAnswer:
+    """Some distances, from the index `first_index` of those asked for on."""
+
+    first_index: int
+    distances: NDArray[np.float64]
+    """Of shape (DISTANCES_PER_ANSWER,) or less; -1 where no path leads."""
+    computation: Computation | None
+
+
+def distance_query(
+    spec: LatticeSpec,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    region: tuple[Sequence[int], Sequence[int]] | None,
+) -> DistanceQuery:
+    """Check a query for distances; `region` is origin and shape.
+
+    Without targets and region it asks for the whole lattice. Raises InvalidInput naming
+    every bad field.
+    """
+    bad = Violations()
+    geometry = spec.geometry
+    if check_count(len(sources), "sources", 1, SOURCES_MAX, bad):
+        for n, source in enumerate(sources):
+            check_free_site(spec, source, f"sources[{n}]", bad)
+    if check_count(len(targets), "targets", 0, TARGETS_MAX, bad):
+        for n, target in enumerate(targets):
+            check_site(geometry, target, f"targets[{n}]", bad)
+    if targets and region is not None:
+        bad.add("region", "must not be given beside targets")
+    origin, shape = region if region is not None else ((0,) * len(geometry.shape), geometry.shape)
+    if not targets:
+        _check_region(geometry, origin, shape, bad)
+    bad.raise_if_any()
+    return DistanceQuery(
+        sources=tuple(tuple(source) for source in sources),
+        targets=tuple(tuple(target) for target in targets) if targets else None,
+        region=None if targets else Region(origin=tuple(origin), shape=tuple(shape)),
+    )
+
+
+def estimate_bytes(lattice: HeldLattice) -> int:
+    """The working memory to reserve, in bytes.
+
+    On a lattice with blocked sites it is that of the whole computation, otherwise that of one
+    part of the answer.
+    """
+    if lattice.grid is not None:
+        return bytes_to_measure(lattice.grid)
+    axis_count = len(lattice.spec.geometry.shape)
+    return DISTANCES_PER_ANSWER * 8 * (_ARRAYS * axis_count + 2)
+
+
+async def find_distances(
+    context: OperationContext, lattice: HeldLattice, query: DistanceQuery
+) -> AsyncGenerator[DistancesAnswer]:
+    """Yield distances in the order asked for, 65,536 at a time.
+
+    On a lattice without blocked sites each part is computed when it is asked for, and has
+    its own computation. Otherwise the first has that of the whole, and while the caller
+    looks at a part no more is reserved than the values that follow it.
+    """
+    answer = _by_formula if lattice.grid is None else _by_search
+    async with aclosing(answer(context, lattice, query)) as parts:
+        async for part in parts:
+            if part.computation is not None:
+                context.record(part.computation)
+            async with context.consumed_in_time():
+                yield part
+
+
+def free_distances(
+    geometry: Geometry,
+    sources: Sequence[Sequence[int]],
+    sites: NDArray[np.int64],
+    check_stop: Callable[[], None],
+) -> NDArray[np.float64]:
+    """The distance of sites from the nearest source on a lattice without blocked sites.
+
+    `sites` has the shape (axes, count), the answer (count,). Works on one source after the
+    other, so that the memory is that of a few such arrays, however many sources there are,
+    and calls `check_stop` before each, which may raise.
+    """
+    nearest = np.full(sites.shape[1], np.inf)
+    for source in sources:
+        check_stop()
+        np.minimum(nearest, _free_distance(geometry, source, sites), out=nearest)
+    return nearest
+
+
+async def _by_formula(
+    context: OperationContext, lattice: HeldLattice, query: DistanceQuery
+) -> AsyncGenerator[DistancesAnswer]:
+    size_bytes = estimate_bytes(lattice)
+    for part in _parts_of(query):
+        work = partial(_compute_part, lattice.spec.geometry, query, part)
+        yield await context.compute.run(size_bytes, work, admitted=part.start > 0)
+
+
+async def _by_search(
+    context: OperationContext, lattice: HeldLattice, query: DistanceQuery
+) -> AsyncGenerator[DistancesAnswer]:
+    assert lattice.grid is not None
+    async with context.compute.reserve(estimate_bytes(lattice)) as reservation:
+        work = partial(_measure, lattice.spec.geometry, lattice.grid, query)
+        measured = await reservation.run(work)
+        computation: Computation | None = measured.computation
+        remaining = measured.parts
+        first = 0
+        while remaining:
+            values = remaining.popleft().astype(np.float64)
+            reservation.keep(sum(part.nbytes for part in remaining))
+            yield DistancesAnswer(first, values, computation)
+            first += len(values)
+            computation = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """All the distances asked for, as narrow as they were computed, cut into answers."""
+
+    parts: deque[NDArray[np.int32] | NDArray[np.float64]]
+    computation: Computation
+
+
+def _measure(geometry: Geometry, grid: Grid, query: DistanceQuery, stop: Stop) -> _Measured:
+    """Measure everywhere, and keep what was asked for: the rest is let go of here."""
+    began_ns = time.perf_counter_ns()
+    distances = measure(grid, query.sources, stop.flag, query.targets)
+    computation = Computation(
+        method=Method(distances.method),
+        elapsed_ns=time.perf_counter_ns() - began_ns,
+        sites_expanded=distances.sites_expanded,
+        memory_bytes=distances.bytes_worked,
+    )
+    parts = deque(_read_part(geometry, distances, query, part, stop) for part in _parts_of(query))
+    return _Measured(parts, computation)
+
+
+def _read_part(
+    geometry: Geometry, distances: Distances, query: DistanceQuery, part: slice, stop: Stop
+) -> NDArray[np.int32] | NDArray[np.float64]:
+    stop.check()
+    values = distances.at(_indices_of(geometry, _sites_at(query, part)))
+    return values.astype(np.int32) if distances.values.dtype == np.int32 else values
+
+
+def _compute_part(
+    geometry: Geometry, query: DistanceQuery, part: slice, stop: Stop
+) -> DistancesAnswer:
+    began_ns = time.perf_counter_ns()
+    sites = _sites_at(query, part)
+    values = free_distances(geometry, query.sources, sites, stop.check)
+    computation = Computation(
+        method=Method.CLOSED_FORM,
+        elapsed_ns=time.perf_counter_ns() - began_ns,
+        sites_expanded=0,
+        memory_bytes=_ARRAYS * sites.nbytes + values.nbytes,
+    )
+    return DistancesAnswer(part.start, values, computation)
+
+
+def _free_distance(
+    geometry: Geometry, source: Sequence[int], sites: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    offsets = np.abs(sites - np.array(source, np.int64)[:, None])
+    for axis, length in enumerate(geometry.shape):
+        if geometry.periodic[axis]:
+            np.minimum(offsets[axis], length - offsets[axis], out=offsets[axis])
+    if not geometry.moore:
+        steps: NDArray[np.int64] = offsets.sum(axis=0)
+        return steps.astype(np.float64)
+    # The octile distance in any dimension. With the axis distances rising, each rise beyond
+    # the one before is walked along all the axes that still differ: a step along k of them
+    # costs sqrt(k).
+    offsets.sort(axis=0)
+    rises = np.diff(offsets, axis=0, prepend=0)
+    costs = np.sqrt(np.arange(len(geometry.shape), 0, -1))
+    lengths: NDArray[np.float64] = costs @ rises.astype(np.float64)
+    return lengths
+
+
+def _parts_of(query: DistanceQuery) -> Iterator[slice]:
+    """The distances asked for, cut into answers."""
+    for first in range(0, query.count, DISTANCES_PER_ANSWER):
+        yield slice(first, min(first + DISTANCES_PER_ANSWER, query.count))
+
+
+def _sites_at(query: DistanceQuery, part: slice) -> NDArray[np.int64]:
+    """The sites of this part of those asked for: int64 array of shape (axes, count)."""
+    if query.targets is not None:
+        return np.array(query.targets[part], np.int64).T
+    assert query.region is not None
+    return _sites_of(query.region, np.arange(part.start, part.stop))
+
+
+def _sites_of(region: Region, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    sites = np.empty((len(region.shape), len(indices)), np.int64)
+    for axis in reversed(range(len(region.shape))):
+        indices, sites[axis] = np.divmod(indices, region.shape[axis])
+        sites[axis] += region.origin[axis]
+    return sites
+
+
+def _indices_of(geometry: Geometry, sites: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The C-order indices of sites of shape (axes, count). All must lie inside."""
+    index = np.zeros(sites.shape[1], np.int64)
+    for length, coordinates in zip(geometry.shape, sites, strict=True):
+        index *= length
+        index += coordinates
+    return index
+
+
+def _check_region(
+    geometry: Geometry, origin: Sequence[int], shape: Sequence[int], bad: Violations
+) -> None:
+    inside = check_site(geometry, origin, "region.origin", bad)
+    if len(shape) != len(geometry.shape):
+        bad.add("region.shape", f"must have {len(geometry.shape)} values, not {len(shape)}")
+        return
+    if not inside:
+        return
+    for axis, (first, length) in enumerate(zip(origin, shape, strict=True)):
+        longest = geometry.shape[axis] - first
+        if not 1 <= length <= longest:
+            bad.add(f"region.shape[{axis}]", f"must be 1 to {longest} from there")
+    if math.prod(shape) > REGION_SITES_MAX:
+        bad.add("region", f"must have at most {REGION_SITES_MAX:,} sites")
