@@ -70,7 +70,7 @@ async def open_gateway(
     async with open_backends(contract, settings, home.services) as backends:
         streams = OpenStreams(settings, lifecycle, home.admission.is_revoked)
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)
-        tasks.start("streams", streams.look_after())
+        tasks.start("streams", streams.watch())
         tasks.start("pulse", HealthMonitor(health, backends).run())
         pages = HealthPages(health, backends, home.ops_token, timeout_s=settings.health_timeout_s)
         document = openapi_document(contract, rules) if settings.docs else None

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import Default, DescriptorPool
 from google.protobuf.message import Message
 
+from gateway.backends.remote import PendingCall
 from gateway.contract.descriptors import ContractError, http_rules, message_class
 from services.plumbing import correlation
 from services.plumbing.errors import DeadlineExceeded
@@ -39,18 +40,18 @@ class LocalBackend:
         self._servicer = servicer
         self._pool = pool or Default()
         self._running: set[asyncio.Task[Message]] = set()
-        self.waited_for: set[Any] = set()
+        self.pending: set[PendingCall] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[Message]"]:
         """Raises ContractError when the servicer has no such method."""
         rpc = self._rpc(method)
-        known = self._pool.FindMessageTypeByName(method.input_type.full_name)
-        parse = message_class(known).FromString
+        input_type = self._pool.FindMessageTypeByName(method.input_type.full_name)
+        parse = message_class(input_type).FromString
         only_reads = all(rule.WhichOneof("pattern") == "get" for rule in http_rules(method))
 
         def start(request: Message) -> "asyncio.Future[Message]":
             # Into the class that the servicer was written for: the contract is read anew here.
-            work = asyncio.ensure_future(_in_time(rpc(parse(request.SerializeToString()))))
+            work = asyncio.ensure_future(_within_deadline(rpc(parse(request.SerializeToString()))))
             self._running.add(work)
             work.add_done_callback(self._ended)
             return work if only_reads else asyncio.shield(work)
@@ -63,7 +64,7 @@ class LocalBackend:
 
     client_stream = server_stream
 
-    def patience_s(self) -> None:
+    def response_timeout_s(self) -> None:
         """It is always there."""
 
     async def finish(self) -> None:
@@ -79,11 +80,11 @@ class LocalBackend:
     def _ended(self, work: "asyncio.Task[Message]") -> None:
         self._running.discard(work)
         if not work.cancelled() and work.exception() is not None:
-            # Whoever waits for it tells what it was; nobody may be waiting any longer.
+            # Whoever waits for it reports what it was; nobody may be waiting any longer.
             _log.debug("a call failed", problem=type(work.exception()).__name__)
 
 
-async def _in_time(work: Awaitable[Message]) -> Message:
+async def _within_deadline(work: Awaitable[Message]) -> Message:
     timeout = asyncio.timeout(correlation.current().remaining_s())
     try:
         async with timeout:

@@ -10,10 +10,19 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
 from gateway.contract.descriptors import Contract, ContractError, http_rules, message_class
+from gateway.http import errors
+from gateway.http.errors import HttpError
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.tls import channel_credentials
+
+
+class PendingCall(Protocol):
+    """A call that nothing came back from yet."""
+
+    def end(self, error: HttpError) -> None:
+        """End it soon, with this error."""
 
 
 class Backend(Protocol):
@@ -27,20 +36,19 @@ class Backend(Protocol):
     def service(self) -> ServiceDescriptor: ...
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
-        """What starts a call. It is awaited for its answer, and can be cancelled."""
+        """What starts a call. It is awaited for its response, and can be cancelled."""
 
     def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:
-        """What starts a call whose answers are read, as bytes."""
+        """What starts a call whose responses are read, as bytes."""
 
     def client_stream(self, method: MethodDescriptor) -> Callable[[], Any]:
-        """What starts a call that requests are written to. It answers bytes."""
+        """What starts a call that requests are written to. Its responses are bytes."""
 
-    def patience_s(self) -> float | None:
-        """How long an answer is worth waiting for; None while nothing speaks against it."""
+    def response_timeout_s(self) -> float | None:
+        """How long a first response is worth waiting for; None while the service answers."""
 
-    waited_for: set[Any]
-    """The calls that nothing came back from yet. Who waits for one finds it gone from here
-    when it was given up."""
+    pending: set[PendingCall]
+    """The calls that nothing came back from yet."""
 
 
 class RemoteBackend:
@@ -56,12 +64,12 @@ class RemoteBackend:
         self.label = label_of(service)
         self.service = service
         self.calls = calls
-        """For calls that are answered at once."""
+        """For calls that have one response."""
         self._streams = streams
         self._down_timeout_s = down_timeout_s
         self.answers = True
         """As far as is known. See `health.HealthMonitor`."""
-        self.waited_for: set[Any] = set()
+        self.pending: set[PendingCall] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
         return self.calls.unary_unary(
@@ -84,15 +92,13 @@ class RemoteBackend:
         )
         return kind(_path(method), request_serializer=serialize, response_deserializer=None)
 
-    def patience_s(self) -> float | None:
+    def response_timeout_s(self) -> float | None:
         return None if self.answers else self._down_timeout_s
 
     def give_up(self) -> None:
-        """End the calls that were begun before anybody knew that no answer will come."""
-        calls = list(self.waited_for)
-        self.waited_for.clear()
-        for call in calls:
-            call.cancel()
+        """End the calls that were begun before it was known that the service does not answer."""
+        for call in tuple(self.pending):
+            call.end(errors.no_answer())
 
 
 @asynccontextmanager

@@ -1,9 +1,8 @@
-"""What all endpoints do: take a request apart, and tell what went wrong. One per http rule."""
+"""What all endpoints do: take a request apart, call, and map errors. One per http rule."""
 
 import asyncio
 from typing import Any, Protocol
 
-import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
@@ -12,6 +11,7 @@ from gateway.backends.remote import Backend
 from gateway.contract.descriptors import Contract, message_class, scope_of, success_status
 from gateway.contract.rules import Rule
 from gateway.endpoints.open_streams import OpenStreams
+from gateway.endpoints.upstream_call import CallFailure, UpstreamCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
@@ -25,9 +25,6 @@ _JSON = b"application/json"
 
 _INLINE_BYTES_MAX = 2**15
 """What a body of so many bytes holds is read within some milliseconds, whatever it is."""
-
-CallFailed = (grpc.aio.AioRpcError, ServiceError)
-"""What a call ends with that did not succeed: of another process, or of this one."""
 
 
 class Endpoint(Protocol):
@@ -81,7 +78,7 @@ class MethodEndpoint:
         self.rule = rule
         self.scope = scope_of(rule.method)
         self.builder = RequestBuilder(rule, context.decoder)
-        self._workshop = context
+        self._context = context
         self._settings = context.settings
         self._backend = backend
         self._status = success_status(rule.method)
@@ -107,28 +104,16 @@ class MethodEndpoint:
             return self.builder.build(captured, query, body)
         return await asyncio.to_thread(self.builder.build, captured, query, body)
 
-    async def answering(self, call: Any) -> None:  # noqa: ANN401 - a call that gives a stream
-        """Wait until the service has taken a call on, or refused it."""
-        waited_for = self._backend.waited_for
-        waited_for.add(call)
-        try:
-            async with asyncio.timeout(self._backend.patience_s()):
-                await call.initial_metadata()
-        except TimeoutError:
-            raise errors.no_answer() from None
-        except asyncio.CancelledError:
-            if call in waited_for:
-                raise
-        if call not in waited_for:
-            raise errors.no_answer()
-        waited_for.discard(call)
+    def call(self, rpc: Any) -> UpstreamCall:  # noqa: ANN401 - what starting it gave
+        """What this endpoint's method was called by."""
+        return UpstreamCall(rpc, self._backend, self._error)
 
-    def error(self, error: grpc.aio.AioRpcError | ServiceError) -> HttpError:
+    def _error(self, error: CallFailure) -> HttpError:
         if isinstance(error, ServiceError):
             return errors.from_service_error(error, self._json_path)
-        return errors.from_call(error, self._backend.label, self._workshop.detail, self._json_path)
+        return errors.from_call(error, self._backend.label, self._context.detail, self._json_path)
 
-    def not_understood(self) -> HttpError:
+    def response_invalid(self) -> HttpError:
         return errors.bad_gateway(self._backend.label)
 
     def _json_path(self, proto_path: str) -> str:
@@ -143,6 +128,6 @@ def check_body_headers(exchange: HttpExchange, media_type: bytes, *, takes_body:
         raise errors.unexpected_body()
     if b"content-encoding" in exchange.headers:
         raise errors.unsupported_media_type("a request body cannot be compressed")
-    given = exchange.headers.get(b"content-type", media_type).partition(b";")[0].strip().lower()
-    if given != media_type:
-        raise errors.unsupported_media_type(f"a request body is {media_type.decode()}")
+    content_type = exchange.headers.get(b"content-type", media_type).partition(b";")[0]
+    if content_type.strip().lower() != media_type:
+        raise errors.unsupported_media_type(f"a request body must be {media_type.decode()}")

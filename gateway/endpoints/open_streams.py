@@ -1,6 +1,6 @@
-"""The streams that are open: how many and whose, and what they are told all together.
+"""The streams that are open: how many and whose, and what ends them all together.
 
-One task looks after all of them. A task or a timer for each would cost more than what most
+One task watches all of them. A task or a timer for each would cost more than what most
 streams carry: they are quiet.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
@@ -22,48 +23,38 @@ from services.plumbing.identity import Principal
 
 K = TypeVar("K")
 
-_ROUND_S = 1.0
-_TURN_COUNT = 100
-"""So many streams are looked after before others have their turn."""
+_INTERVAL_S = 1.0
+_BATCH_COUNT = 100
+"""So many streams are checked before others have their turn."""
 
 
 class OpenStream:
     """A stream as those see it who may have to end it."""
 
-    __slots__ = ("_cancel", "ending", "exchange", "heartbeat", "last_write_s", "principal")
+    __slots__ = ("call", "exchange", "heartbeat", "last_write_s", "principal")
 
     def __init__(self, exchange: HttpExchange, principal: Principal | None) -> None:
         self.exchange = exchange
         self.principal = principal
-        self.ending: HttpError | None = None
-        """Why it ends, when neither its service nor its client ended it."""
+        self.call: UpstreamCall | None = None
+        """What it carries, once that is started."""
         self.heartbeat = b""
-        """What says that it is alive; empty when it is not to be told."""
+        """What says that it is alive; empty when that is not to be sent."""
         self.last_write_s = 0.0
-        self._cancel: Callable[[], object] | None = None
 
-    def carries(self, cancel: Callable[[], object]) -> None:
-        """What it carries ends when `cancel` is called."""
-        self._cancel = cancel
-        if self.ending is not None:
-            cancel()
-
-    def begins(self, heartbeat: bytes) -> None:
-        """Headers are sent: from now on it is said to be alive when it is quiet."""
+    def begin(self, heartbeat: bytes) -> None:
+        """Headers are sent: from now on heartbeats are sent when it is quiet."""
         self.heartbeat = heartbeat
         self.last_write_s = time.monotonic()
 
     def end(self, error: HttpError) -> None:
         """End it soon, with this error."""
-        self.ending = self.ending or error
-        if self._cancel is not None:
-            self._cancel()
+        if self.call is not None:
+            self.call.end(error)
 
-    def reason_of(self, cancelled: asyncio.CancelledError) -> BaseException:
-        """What to raise for a call that was cancelled: why the stream ends, if we ended it."""
-        task = asyncio.current_task()
-        is_ours = self.ending is not None and not (task and task.cancelling())
-        return self.ending if is_ours and self.ending is not None else cancelled
+    @property
+    def is_ending(self) -> bool:
+        return self.call is not None and self.call.end_reason is not None
 
 
 class OpenStreams:
@@ -75,7 +66,7 @@ class OpenStreams:
         lifecycle: Lifecycle,
         is_revoked: Callable[[Principal], bool],
     ) -> None:
-        """`is_revoked` tells of callers whose session has ended since they were let in."""
+        """`is_revoked` is true of callers whose session has ended since they were admitted."""
         self._settings = settings
         self._is_revoked = is_revoked
         self._streams: set[OpenStream] = set()
@@ -102,26 +93,26 @@ class OpenStreams:
             yield stream
         finally:
             self._streams.discard(stream)
-            _take_one(self._by_tenant, tenant)
-            _take_one(self._by_subject, subject)
+            _decrement(self._by_tenant, tenant)
+            _decrement(self._by_subject, subject)
 
-    async def look_after(self) -> None:
-        """Say that quiet streams are alive, and end those whose caller may no longer listen."""
+    async def watch(self) -> None:
+        """Send heartbeats on quiet streams, and end those whose caller may no longer read them."""
         while True:
-            await asyncio.sleep(min(_ROUND_S, self._settings.stream_heartbeat_s / 2))
+            await asyncio.sleep(min(_INTERVAL_S, self._settings.stream_heartbeat_s / 2))
             for number, stream in enumerate(tuple(self._streams)):
                 if stream in self._streams:
-                    await self._look_at(stream)
-                if number % _TURN_COUNT == _TURN_COUNT - 1:
+                    await self._check(stream)
+                if number % _BATCH_COUNT == _BATCH_COUNT - 1:
                     await asyncio.sleep(0)
 
-    async def _look_at(self, stream: OpenStream) -> None:
+    async def _check(self, stream: OpenStream) -> None:
         principal = stream.principal
         if principal is not None and time.time() >= principal.expires_at:
             stream.end(errors.from_service_error(tokens.expired(principal)))
         elif principal is not None and self._is_revoked(principal):
             stream.end(errors.from_service_error(errors.session_ended()))
-        elif stream.heartbeat and stream.ending is None:
+        elif stream.heartbeat and not stream.is_ending:
             now_s = time.monotonic()
             if now_s - stream.last_write_s >= self._settings.stream_heartbeat_s:
                 stream.last_write_s = now_s
@@ -141,7 +132,7 @@ class OpenStreams:
             stream.end(errors.shutting_down())
 
 
-def _take_one(counter: Counter[K], key: K) -> None:
+def _decrement(counter: Counter[K], key: K) -> None:
     """Leaves nothing of what is at zero: whoever calls once would be kept for ever."""
     counter[key] -= 1
     if not counter[key]:

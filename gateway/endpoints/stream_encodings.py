@@ -14,7 +14,8 @@ from google.protobuf.descriptor import Descriptor
 
 from gateway.contract.descriptors import message_class
 from gateway.contract.streams import StreamShape
-from gateway.http.exchange import Headers
+from gateway.http.errors import HttpError
+from gateway.http.exchange import Headers, HttpExchange
 from gateway.transcoding.codec import Encode, Encoder
 
 NDJSON = "application/x-ndjson"
@@ -69,6 +70,12 @@ class StreamEncodings:
             if name == NDJSON.encode():
                 break
         return self._ndjson
+
+
+def failed(error: HttpError, encoding: StreamEncoding, exchange: HttpExchange) -> bytes:
+    """What ends a stream that fails with this error, which the log names too."""
+    exchange.error_code = error.code
+    return encoding.failure(error.body(exchange.correlation_id))
 
 
 class _Encoding:

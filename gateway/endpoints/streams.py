@@ -2,30 +2,30 @@
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Iterable
 
-import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from gateway.backends.remote import Backend
 from gateway.contract.rules import Rule
 from gateway.contract.streams import stream_shape
-from gateway.endpoints.endpoint import CallFailed, EndpointContext, MethodEndpoint
+from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint
 from gateway.endpoints.open_streams import OpenStream
-from gateway.endpoints.stream_encodings import StreamEncoding, StreamEncodings
+from gateway.endpoints.stream_encodings import StreamEncoding, StreamEncodings, failed
+from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, SLOW_READER, HttpExchange, SlowReader
 from gateway.transcoding.validation import ValidationError
 
 LAST_EVENT_ID = b"last-event-id"
 
-_POSITION_MAX = 2**63 - 2
+_EVENT_ID_MAX = 2**63 - 2
 _EARLY_S = 0.05
 """So long a stream that may be quiet is waited for, since it may be refused at once."""
 
 
 class StreamEndpoint(MethodEndpoint):
-    """One request, many answers."""
+    """One request, many responses."""
 
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         super().__init__(context, rule, backend)
@@ -36,31 +36,27 @@ class StreamEndpoint(MethodEndpoint):
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         request = await self.request(exchange, captured)
-        self._go_on(exchange, request)
-        form = self._encodings.accepted(exchange.headers.get(b"accept", b""))
-        with self._workshop.streams.opened(exchange) as stream:
-            call = self._start(request)
-            stream.carries(call.cancel)
-            try:
-                with exchange.watching(on_gone=call.cancel):
-                    await self.answering(call)
-                    first = asyncio.ensure_future(self._next(call, stream))
-                    await asyncio.wait({first}, timeout=self._early_s(request))
-                    await self._answer(call, first, form, stream, exchange)
-            finally:
-                call.cancel()
+        self._resume(exchange, request)
+        encoding = self._encodings.accepted(exchange.headers.get(b"accept", b""))
+        with self._context.streams.opened(exchange) as stream:
+            call = stream.call = self.call(self._start(request))
+            with call.running(exchange):
+                await call.accepted()
+                first = asyncio.ensure_future(call.read())
+                await asyncio.wait({first}, timeout=self._early_s(request))
+                await self._respond(call, first, encoding, stream, exchange)
 
-    def _go_on(self, exchange: HttpExchange, request: Message) -> None:
+    def _resume(self, exchange: HttpExchange, request: Message) -> None:
         """Begin behind what the client has seen, whatever the URL says.
 
         A browser that reconnects asks the same URL again and adds the header.
         """
-        given = exchange.headers.get(LAST_EVENT_ID)
-        if given is None or not self._shape.resumes_at:
+        last_id = exchange.headers.get(LAST_EVENT_ID)
+        if last_id is None or not self._shape.resumes_at:
             return
-        if not (given.isdigit() and len(given) < 20 and int(given) <= _POSITION_MAX):
+        if not (last_id.isdigit() and len(last_id) < 20 and int(last_id) <= _EVENT_ID_MAX):
             raise ValidationError([("Last-Event-ID", "must be the id of an event of this stream")])
-        setattr(request, self._shape.resumes_at, int(given) + 1)
+        setattr(request, self._shape.resumes_at, int(last_id) + 1)
 
     def _early_s(self, request: Message) -> float | None:
         """How long a first message is waited for before headers are sent without one."""
@@ -68,65 +64,55 @@ class StreamEndpoint(MethodEndpoint):
         may_be_quiet = bool(name) and getattr(request, name)
         return _EARLY_S if may_be_quiet else None
 
-    async def _answer(
+    async def _respond(
         self,
-        call: Any,  # noqa: ANN401 - a call that gives a stream
+        call: UpstreamCall,
         first: "asyncio.Future[bytes | None]",
-        form: StreamEncoding,
+        encoding: StreamEncoding,
         stream: OpenStream,
         exchange: HttpExchange,
     ) -> None:
         if first.done():
             first.result()  # a failure has its own status as long as nothing was sent
-        await exchange.start(self._status, [*API_HEADERS, *form.headers])
+        await exchange.start(self._status, [*API_HEADERS, *encoding.headers])
         if exchange.method == "HEAD":
             await exchange.end()
             return
         exchange.stream(self._settings.stream_write_timeout_s)
         try:
-            last = await self._tell(call, first, form, stream, exchange)
+            last = await self._write_all(call, first, encoding, stream, exchange)
             await exchange.end(last)
         except SlowReader:
             exchange.error_code = SLOW_READER
             await exchange.abort()
 
-    async def _tell(
+    async def _write_all(
         self,
-        call: Any,  # noqa: ANN401 - a call that gives a stream
+        call: UpstreamCall,
         first: "asyncio.Future[bytes | None]",
-        form: StreamEncoding,
+        encoding: StreamEncoding,
         stream: OpenStream,
         exchange: HttpExchange,
     ) -> bytes:
-        """Write the stream until something ends it; answers what is to be written last."""
-        stream.begins(form.heartbeat)
+        """Write the stream until something ends it; returns what is to be written last."""
+        stream.begin(encoding.heartbeat)
         try:
-            await exchange.write(form.begin)
+            await exchange.write(encoding.begin)
             raw = await first
             while raw is not None:
-                await _write(form.chunks(raw), stream, exchange)
-                raw = await self._next(call, stream)
+                await _write(encoding.chunks(raw), stream, exchange)
+                raw = await call.read()
         except DecodeError:
-            return _failed(self.not_understood(), form, exchange)
+            return failed(self.response_invalid(), encoding, exchange)
         except HttpError as error:
-            return _failed(error, form, exchange)
+            return failed(error, encoding, exchange)
         finally:
             stream.heartbeat = b""
             first.cancel()
-        return form.end
-
-    async def _next(self, call: Any, stream: OpenStream) -> bytes | None:  # noqa: ANN401
-        """The bytes of the next message, None behind the last; raises HttpError."""
-        try:
-            raw = await call.read()
-        except CallFailed as error:
-            raise self.error(error) from None
-        except asyncio.CancelledError as cancelled:
-            raise stream.reason_of(cancelled) from None
-        return None if raw is grpc.aio.EOF else raw
+        return encoding.end
 
 
-async def _write(chunks: Any, stream: OpenStream, exchange: HttpExchange) -> None:  # noqa: ANN401
+async def _write(chunks: Iterable[bytes], stream: OpenStream, exchange: HttpExchange) -> None:
     is_first = True
     for chunk in chunks:
         if not is_first:
@@ -135,8 +121,3 @@ async def _write(chunks: Any, stream: OpenStream, exchange: HttpExchange) -> Non
         await exchange.write(chunk)
         is_first = False
     stream.last_write_s = time.monotonic()
-
-
-def _failed(error: HttpError, form: StreamEncoding, exchange: HttpExchange) -> bytes:
-    exchange.error_code = error.code
-    return form.failure(error.body(exchange.correlation_id))

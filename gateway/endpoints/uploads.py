@@ -7,9 +7,7 @@ the one before, and the answers go out as they come. A client must read while it
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc.aio
 import orjson
 from google.protobuf.message import DecodeError, Message
 
@@ -17,14 +15,10 @@ from gateway.backends.remote import Backend
 from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
 from gateway.contract.streams import stream_shape
-from gateway.endpoints.endpoint import (
-    CallFailed,
-    EndpointContext,
-    MethodEndpoint,
-    check_body_headers,
-)
+from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint, check_body_headers
 from gateway.endpoints.open_streams import OpenStream
-from gateway.endpoints.stream_encodings import NDJSON, StreamEncoding, StreamEncodings
+from gateway.endpoints.stream_encodings import NDJSON, StreamEncoding, StreamEncodings, failed
+from gateway.endpoints.upstream_call import CallFailed, UpstreamCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, HttpExchange, SlowReader
@@ -50,19 +44,23 @@ class UploadEndpoint(MethodEndpoint):
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         assert not captured, "checked when the rule was read"
         check_body_headers(exchange, NDJSON.encode(), takes_body=True)
-        with self._workshop.streams.opened(exchange) as stream:
-            call = self._start()
-            stream.carries(call.cancel)
-            feed = _Feed(call, ends=None if self._is_answered_by_stream else stream)
-            feeding = asyncio.ensure_future(feed.run(self._messages(exchange)))
-            try:
-                with exchange.watching(on_gone=call.cancel):
-                    await self.answering(call)
-                    await self._answer(call, feed, stream, exchange)
-            finally:
-                call.cancel()
-                feeding.cancel()
-                await asyncio.gather(feeding, return_exceptions=True)
+        with self._context.streams.opened(exchange) as stream:
+            call = stream.call = self.call(self._start())
+            feed = _Feed(call, ends_call=not self._is_answered_by_stream)
+            with call.running(exchange):
+                async with self._feeding(feed, exchange):
+                    await call.accepted()
+                    await self._respond(call, feed, stream, exchange)
+
+    @contextlib.asynccontextmanager
+    async def _feeding(self, feed: "_Feed", exchange: HttpExchange) -> AsyncIterator[None]:
+        """A block in which the lines of the body go to the call."""
+        feeding = asyncio.ensure_future(feed.run(self._messages(exchange)))
+        try:
+            yield
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
 
     async def _messages(self, exchange: HttpExchange) -> AsyncIterator[Message]:
         settings = self._settings
@@ -74,19 +72,15 @@ class UploadEndpoint(MethodEndpoint):
                 except ValidationError as error:
                     raise ValidationError(error.under(f"line {number}")) from None
 
-    async def _answer(
-        self,
-        call: Any,  # noqa: ANN401 - a call that takes a stream
-        feed: "_Feed",
-        stream: OpenStream,
-        exchange: HttpExchange,
+    async def _respond(
+        self, call: UpstreamCall, feed: "_Feed", stream: OpenStream, exchange: HttpExchange
     ) -> None:
         try:
             if self._is_answered_by_stream:
-                form = self._encodings.accepted(exchange.headers.get(b"accept", b""))
-                await self._answer_each(call, feed, form, stream, exchange)
+                encoding = self._encodings.accepted(exchange.headers.get(b"accept", b""))
+                await self._respond_each(call, feed, encoding, stream, exchange)
             else:
-                await self._answer_once(call, stream, exchange)
+                await self._respond_once(call, exchange)
         except HttpError as error:
             error.headers = (*error.headers, _CLOSE)
             raise
@@ -94,67 +88,52 @@ class UploadEndpoint(MethodEndpoint):
             exchange.error_code = SLOW_READER
             await exchange.abort()
 
-    async def _answer_once(
-        self,
-        call: Any,  # noqa: ANN401 - a call that takes a stream
-        stream: OpenStream,
-        exchange: HttpExchange,
-    ) -> None:
+    async def _respond_once(self, call: UpstreamCall, exchange: HttpExchange) -> None:
         try:
-            message = self._parse(await self._awaited(call, stream))
-        except (HttpError, DecodeError) as error:
-            failure = error if isinstance(error, HttpError) else self.not_understood()
-            raise failure from None
-        await exchange.respond(self._status, orjson.dumps(self._encode(message)), JSON, [_CLOSE])
-
-    async def _answer_each(
-        self,
-        call: Any,  # noqa: ANN401 - a call that takes and gives a stream
-        feed: "_Feed",
-        form: StreamEncoding,
-        stream: OpenStream,
-        exchange: HttpExchange,
-    ) -> None:
-        """What was sent before a bad line is answered before the error is told."""
-        raw = await self._awaited(call.read(), stream)
-        if raw is grpc.aio.EOF and feed.refusal is not None:
-            raise feed.refusal
-        await exchange.start(self._status, [*API_HEADERS, *form.headers, _CLOSE])
-        exchange.stream(self._settings.stream_write_timeout_s)
-        stream.begins(form.heartbeat)
-        try:
-            await exchange.write(form.begin)
-            while raw is not grpc.aio.EOF:
-                for chunk in form.chunks(raw):
-                    await exchange.write(chunk)
-                raw = await self._awaited(call.read(), stream)
-            last = form.end if feed.refusal is None else _failed(feed.refusal, form, exchange)
-        except HttpError as error:
-            last = _failed(feed.refusal or error, form, exchange)
+            response = self._parse(await call.response())
         except DecodeError:
-            last = _failed(self.not_understood(), form, exchange)
+            raise self.response_invalid() from None
+        await exchange.respond(self._status, orjson.dumps(self._encode(response)), JSON, [_CLOSE])
+
+    async def _respond_each(
+        self,
+        call: UpstreamCall,
+        feed: "_Feed",
+        encoding: StreamEncoding,
+        stream: OpenStream,
+        exchange: HttpExchange,
+    ) -> None:
+        """What was sent before a bad line is answered before the error is written."""
+        raw = await call.read()
+        if raw is None and feed.refusal is not None:
+            raise feed.refusal
+        await exchange.start(self._status, [*API_HEADERS, *encoding.headers, _CLOSE])
+        exchange.stream(self._settings.stream_write_timeout_s)
+        stream.begin(encoding.heartbeat)
+        try:
+            await exchange.write(encoding.begin)
+            while raw is not None:
+                for chunk in encoding.chunks(raw):
+                    await exchange.write(chunk)
+                raw = await call.read()
+            last = failed(feed.refusal, encoding, exchange) if feed.refusal else encoding.end
+        except HttpError as error:
+            last = failed(feed.refusal or error, encoding, exchange)
+        except DecodeError:
+            last = failed(self.response_invalid(), encoding, exchange)
         stream.heartbeat = b""
         await exchange.write(last)
         await exchange.discard_body()
         await exchange.end()
 
-    async def _awaited(self, answer: Any, stream: OpenStream) -> Any:  # noqa: ANN401
-        """What comes of a call, or of a read; raises HttpError."""
-        try:
-            return await answer
-        except CallFailed as error:
-            raise self.error(error) from None
-        except asyncio.CancelledError as cancelled:
-            raise stream.reason_of(cancelled) from None
-
 
 class _Feed:
     """Passes messages on to a call, one after the other."""
 
-    def __init__(self, call: Any, ends: OpenStream | None) -> None:  # noqa: ANN401 - takes a stream
-        """`ends` is the stream that a bad message ends, when what came before must not count."""
+    def __init__(self, call: UpstreamCall, *, ends_call: bool) -> None:
+        """`ends_call` lets a bad message end the call, when what came before must not count."""
         self._call = call
-        self._ends = ends
+        self._ends_call = ends_call
         self.refusal: HttpError | None = None
         """Why no more are taken, once that is so."""
 
@@ -165,7 +144,7 @@ class _Feed:
         except (ValidationError, HttpError) as error:
             self._refuse(errors.invalid(error) if isinstance(error, ValidationError) else error)
         except (*CallFailed, asyncio.InvalidStateError):
-            # The service has ended the call: whoever reads its answers learns why.
+            # The service has ended the call: whoever reads its responses learns why.
             return
         except BaseException:
             # The client has gone, or we have a bug: nobody is to wait for more.
@@ -176,10 +155,5 @@ class _Feed:
 
     def _refuse(self, error: HttpError) -> None:
         self.refusal = error
-        if self._ends is not None:
-            self._ends.end(error)
-
-
-def _failed(error: HttpError, form: StreamEncoding, exchange: HttpExchange) -> bytes:
-    exchange.error_code = error.code
-    return form.failure(error.body(exchange.correlation_id))
+        if self._ends_call:
+            self._call.end(error)

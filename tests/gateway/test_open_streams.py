@@ -2,11 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from gateway.backends.local import LocalBackend
 from gateway.endpoints.open_streams import OpenStream, OpenStreams
+from gateway.endpoints.upstream_call import UpstreamCall
+from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
 from gateway.http.lifecycle import Lifecycle
@@ -15,6 +20,7 @@ from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.identity import Principal
 from tests.authority import Authority
+from tests.gateway.sample import sample_contract
 
 
 def principal(expires_in_s: float = 600) -> Principal:
@@ -42,11 +48,27 @@ async def streams(authority: Authority, lifecycle: Lifecycle) -> OpenStreams:
     return OpenStreams(settings, lifecycle, lambda caller: caller.subject == "user:revoked")
 
 
+@dataclass
+class Rpc:
+    """A call that only can be cancelled."""
+
+    cancel: Callable[[], object]
+
+
+def call(cancel: Callable[[], object]) -> UpstreamCall:
+    backend = LocalBackend("accounts", sample_contract().services[0], object())
+    return UpstreamCall(Rpc(cancel), backend, lambda _error: errors.internal())
+
+
+def end_reason(stream: OpenStream) -> HttpError | None:
+    return stream.call.end_reason if stream.call is not None else None
+
+
 async def ended(streams: OpenStreams, caller: Principal | None) -> OpenStream:
     """A stream of this caller once something has ended it."""
     is_ended = asyncio.Event()
     with correlation.bind(Call("id", principal=caller)), streams.opened(exchange()) as stream:
-        stream.carries(is_ended.set)
+        stream.call = call(is_ended.set)
         async with asyncio.timeout(5):
             await is_ended.wait()
         return stream
@@ -66,14 +88,15 @@ async def ended(streams: OpenStreams, caller: Principal | None) -> OpenStream:
 async def test_a_stream_ends_with_what_its_caller_was_let_in_by(
     caller: Principal, reason: str, message: str, streams: OpenStreams
 ) -> None:
-    looking = asyncio.ensure_future(streams.look_after())
+    watching = asyncio.ensure_future(streams.watch())
 
     stream = await ended(streams, caller)
 
-    looking.cancel()
-    assert stream.ending is not None
-    assert (stream.ending.status, stream.ending.message) == (401, message)
-    assert stream.ending.details["reason"] == reason
+    watching.cancel()
+    error = end_reason(stream)
+    assert error is not None
+    assert (error.status, error.message) == (401, message)
+    assert error.details["reason"] == reason
 
 
 async def test_a_stopping_gateway_ends_all_of_them(
@@ -83,17 +106,8 @@ async def test_a_stopping_gateway_ends_all_of_them(
 
     result = await asyncio.gather(*(ended(streams, principal()) for _ in range(3)))
 
-    assert [one.ending and one.ending.status for one in result] == [503] * 3
+    assert [error and error.status for error in map(end_reason, result)] == [503] * 3
     assert streams.count == 0
-
-
-async def test_a_call_that_is_made_too_late_is_cancelled_at_once(streams: OpenStreams) -> None:
-    cancelled: list[int] = []
-    with streams.opened(exchange()) as stream:
-        stream.end(HttpError(503, "UNAVAILABLE", "the end"))
-        stream.carries(lambda: cancelled.append(1))
-
-    assert cancelled == [1]
 
 
 async def test_nothing_is_kept_of_callers_that_have_gone(streams: OpenStreams) -> None:

@@ -1,0 +1,98 @@
+"""One call of a service, made for one request: what bounds it, what ends it, and why it ended.
+
+Knows nothing of what the call carries, and of HTTP only how an error is told.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from gateway.backends.remote import Backend
+from gateway.http import errors
+from gateway.http.errors import HttpError
+from gateway.http.exchange import HttpExchange
+from services.plumbing.errors import ServiceError
+
+T = TypeVar("T")
+
+CallFailed = (grpc.aio.AioRpcError, ServiceError)
+"""What a call ends with that did not succeed: of another process, or of this one."""
+
+CallFailure = grpc.aio.AioRpcError | ServiceError
+
+
+class UpstreamCall:
+    """A call that runs. Whatever is awaited of it raises HttpError when it failed or was ended."""
+
+    def __init__(
+        self,
+        rpc: Any,  # noqa: ANN401 - a call of any arity, of gRPC or of this process
+        backend: Backend,
+        to_http_error: Callable[[CallFailure], HttpError],
+    ) -> None:
+        self._rpc = rpc
+        self._backend = backend
+        self._to_http_error = to_http_error
+        self.end_reason: HttpError | None = None
+        """Why it ends, when neither its service nor its client ended it."""
+
+    @contextmanager
+    def running(self, exchange: HttpExchange) -> Iterator[None]:
+        """A block behind which the call is over; raises ClientGone when the client goes away."""
+        self._backend.pending.add(self)
+        try:
+            with exchange.watching(on_gone=self.cancel):
+                yield
+        finally:
+            self._backend.pending.discard(self)
+            self.cancel()
+
+    def cancel(self) -> None:
+        self._rpc.cancel()
+
+    def end(self, error: HttpError) -> None:
+        """End it soon, with this error, unless another one came first."""
+        self.end_reason = self.end_reason or error
+        self.cancel()
+
+    async def accepted(self) -> None:
+        """Wait until the service has taken the call on, which is answered by a stream."""
+        try:
+            async with asyncio.timeout(self._backend.response_timeout_s()):
+                await self._result(self._rpc.initial_metadata())
+        except TimeoutError:
+            raise errors.no_answer() from None
+        self._backend.pending.discard(self)
+
+    async def response(self) -> Any:  # noqa: ANN401 - a message, or its bytes
+        """The only response of the call."""
+        return await self._result(self._rpc)
+
+    async def read(self) -> bytes | None:
+        """The bytes of the next response, None behind the last."""
+        raw = await self._result(self._rpc.read())
+        return None if raw is grpc.aio.EOF else raw
+
+    async def write(self, request: Message) -> None:
+        """Raises what gRPC does, InvalidStateError when the call is over."""
+        await self._rpc.write(request)
+
+    async def done_writing(self) -> None:
+        """Raises as `write` does."""
+        await self._rpc.done_writing()
+
+    async def _result(self, awaitable: Awaitable[T]) -> T:
+        try:
+            return await awaitable
+        except CallFailed as error:
+            raise self._to_http_error(error) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            # A task that is being cancelled is to end, whatever became of the call.
+            if self.end_reason is None or (task is not None and task.cancelling()):
+                raise
+            raise self.end_reason from None
