@@ -299,7 +299,7 @@ async def test_descriptors_are_released_when_clients_leave(
         assert _open_file_count() >= before + 50
 
     await until(lambda: _open_file_count() <= before)
-    assert gateway.application.metrics.in_flight_count == 0
+    await until(lambda: gateway.application.metrics.in_flight_count == 0)
 
 
 def _open_file_count() -> int:
