@@ -5,18 +5,15 @@ on its behalf, and the token that whoever opened the channel chooses. This wraps
 own callables instead of using interceptors, which would put a task around every call.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, Self
 
 import grpc
 import grpc.aio
 
+from girih.client.channel import MESSAGE_BYTES_MAX, channel_options
 from services.plumbing import correlation
 from services.plumbing.correlation import TOKEN_KEY
-
-_MESSAGE_BYTES_MAX = 8 * 2**20 + 2**19
-_METADATA_BYTES_MAX = 64 * 2**10
 
 _Call = Callable[..., Any]
 
@@ -30,7 +27,7 @@ def open_channel(
     *,
     bearer: Bearer | None = None,
     tls: grpc.ChannelCredentials | None = None,
-    message_bytes_max: int = _MESSAGE_BYTES_MAX,
+    message_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> grpc.aio.Channel:
     """A channel to `address` (host:port or dns:///name:port). Connects when first used.
 
@@ -39,7 +36,7 @@ def open_channel(
     `tls.channel_credentials`; without, nothing is encrypted. Close the channel, or use it as
     a context manager.
     """
-    options = _options(message_bytes_max)
+    options = channel_options(message_bytes_max)
     if tls is None:
         return _CarryingChannel(grpc.aio.insecure_channel(address, options=options), bearer)
     return _CarryingChannel(grpc.aio.secure_channel(address, tls, options=options), bearer)
@@ -113,28 +110,3 @@ def _nobody() -> str:
 def _remaining_s() -> float | None:
     call = correlation.bound()
     return None if call is None else call.remaining_s()
-
-
-def _options(message_bytes_max: int) -> list[tuple[str, int | str]]:
-    return [
-        ("grpc.max_receive_message_length", message_bytes_max),
-        ("grpc.max_send_message_length", message_bytes_max),
-        # Room for errors with many details, which travel in trailers.
-        ("grpc.max_metadata_size", _METADATA_BYTES_MAX),
-        ("grpc.absolute_max_metadata_size", _METADATA_BYTES_MAX),
-        # Notices a server that vanished without a word, also between calls. Slower than the
-        # least interval servers allow (see server.py), or they would hang up on us.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        # Comes back within a second of the server, however long it was away.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 5_000),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
-        # A connection per channel. Else channels to one address share one, and calls wait
-        # behind the streams that another channel was opened for.
-        ("grpc.use_local_subchannel_pool", 1),
-        # Every address behind a name gets its share; a single one costs nothing more.
-        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-    ]

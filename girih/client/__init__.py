@@ -1,0 +1,80 @@
+"""girih from Python: asynchronous, typed, and light (gRPC and protobuf, nothing of the servers).
+
+`EventStoreClient` appends, reads and follows; `Follower` keeps a state current that is folded
+from events. Everything to be imported is here.
+"""
+
+from girih.client.calls import Token
+from girih.client.channel import open_channel, tls_credentials
+from girih.client.context import CallContext, bind_context, current_context
+from girih.client.errors import (
+    BeyondEnd,
+    EventIdReused,
+    EventStoreError,
+    FieldViolation,
+    InvalidRequest,
+    PermissionDenied,
+    PreconditionFailed,
+    PreconditionViolation,
+    RequestTooLarge,
+    StreamNotFound,
+    StreamOwned,
+    Unauthenticated,
+    Unavailable,
+)
+from girih.client.event_store import EventStoreClient
+from girih.client.events import (
+    ABSENT,
+    NewEvent,
+    Placement,
+    Position,
+    Precondition,
+    RecordedEvent,
+    Revision,
+    StreamInfo,
+    StreamState,
+)
+from girih.client.following import Follower
+from girih.client.ids import new_correlation_id, new_event_id, uuid7
+from girih.client.reading import Batch, Subscription
+from girih.client.retry import Backoff, RetryPolicy
+
+__all__ = [
+    "ABSENT",
+    "Backoff",
+    "Batch",
+    "BeyondEnd",
+    "CallContext",
+    "EventIdReused",
+    "EventStoreClient",
+    "EventStoreError",
+    "FieldViolation",
+    "Follower",
+    "InvalidRequest",
+    "NewEvent",
+    "PermissionDenied",
+    "Placement",
+    "Position",
+    "Precondition",
+    "PreconditionFailed",
+    "PreconditionViolation",
+    "RecordedEvent",
+    "RequestTooLarge",
+    "RetryPolicy",
+    "Revision",
+    "StreamInfo",
+    "StreamNotFound",
+    "StreamOwned",
+    "StreamState",
+    "Subscription",
+    "Token",
+    "Unauthenticated",
+    "Unavailable",
+    "bind_context",
+    "current_context",
+    "new_correlation_id",
+    "new_event_id",
+    "open_channel",
+    "tls_credentials",
+    "uuid7",
+]

@@ -1,0 +1,252 @@
+"""What calls to the event store end with, by name: one small tree, one idea of "away".
+
+Match on classes, or on `reason`, which never changes. Messages are for people.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from girih.events.v1 import events_pb2 as pb
+
+M = TypeVar("M", bound=Message)
+
+_STATUS_DETAILS_KEY = "grpc-status-details-bin"
+_TOO_LARGE = "larger than max"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field of a request that is out of its bounds, by its path: `events[3].id`."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreconditionViolation:
+    """One precondition that does not hold."""
+
+    index: int
+    """Its place among the preconditions of the append."""
+    stream: str
+    actual_revision: int | None
+    """The revision of the stream's last event; None when it has no events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A status that a call ended with, taken apart."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str = ""
+    """Empty when the answer does not come from a process of girih."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    details: tuple[Any, ...] = ()
+
+
+class EventStoreError(Exception):
+    """A call did not do what was asked."""
+
+    reasons: ClassVar[frozenset[str]] = frozenset()
+    """The reasons, and `codes` the codes, of which errors of this class tell."""
+    codes: ClassVar[frozenset[grpc.StatusCode]] = frozenset()
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.code: Final = refusal.code
+        self.reason: Final = refusal.reason
+        self.message: Final = refusal.message
+        self.metadata: Final = refusal.metadata
+        """Numbers and names that belong to the reason, as the contract lists them."""
+        self.retry_after_s: Final = refusal.retry_after_s
+        """When the server wants the call repeated; None when it does not say."""
+
+    def __str__(self) -> str:
+        return f"{self.code.name} {self.reason}: {self.message}"
+
+
+class Unavailable(EventStoreError):
+    """The event store is away, too busy, or did not answer in time: repeat the same call.
+
+    The client has repeated it already, as long as its time allowed. It is not known whether
+    an append that ends so happened: repeat it with the same events, which keep their ids.
+    """
+
+    codes = frozenset(
+        {
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.CANCELLED,
+        }
+    )
+
+    @classmethod
+    def no_answer(cls, message: str) -> "Unavailable":
+        """Nothing came in time."""
+        return cls(Refusal(code=grpc.StatusCode.DEADLINE_EXCEEDED, message=message))
+
+
+class Unauthenticated(EventStoreError):
+    """The token is missing, not valid or expired. `reason` tells which."""
+
+    codes = frozenset({grpc.StatusCode.UNAUTHENTICATED})
+
+    @property
+    def is_expired(self) -> bool:
+        return self.reason == "TOKEN_EXPIRED"
+
+
+class PermissionDenied(EventStoreError):
+    """The token does not allow this. Do not repeat."""
+
+    codes = frozenset({grpc.StatusCode.PERMISSION_DENIED})
+
+
+class StreamOwned(PermissionDenied):
+    """A stream belongs to a service, which alone appends to it. Nothing was appended."""
+
+    reasons = frozenset({"STREAM_OWNED"})
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of the append that belong to services, as many as fit."""
+        return _names(self.metadata.get("streams", ""))
+
+
+class InvalidRequest(EventStoreError):
+    """Fields are out of their bounds. Do not repeat unchanged."""
+
+    codes = frozenset({grpc.StatusCode.INVALID_ARGUMENT})
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        request = _first(refusal.details, error_details_pb2.BadRequest())
+        self.violations: Final = tuple(
+            FieldViolation(one.field, one.description)
+            for one in (request.field_violations if request else ())
+        )
+
+
+class RequestTooLarge(EventStoreError):
+    """The request, or its answer, is more than a message may hold. Ask for less."""
+
+
+class PreconditionFailed(EventStoreError):
+    """A stream is not in the state expected. Nothing was appended: read and decide again."""
+
+    reasons = frozenset({"PRECONDITION_FAILED"})
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        failure = _first(refusal.details, pb.PreconditionFailure())
+        self.violations: Final = tuple(
+            PreconditionViolation(
+                one.index,
+                one.stream,
+                one.actual_revision if one.HasField("actual_revision") else None,
+            )
+            for one in (failure.violations if failure else ())
+        )
+        """Those that do not hold, by index, as many as fit into a status."""
+
+
+class EventIdReused(EventStoreError):
+    """An id is stored with other content. Nothing was appended. Do not repeat."""
+
+    reasons = frozenset({"EVENT_ID_REUSED"})
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        """The first of them, as many as fit."""
+        return _names(self.metadata.get("event_ids", ""))
+
+
+class StreamNotFound(EventStoreError):
+    """No event was ever appended to the stream."""
+
+    reasons = frozenset({"STREAM_NOT_FOUND"})
+
+
+class BeyondEnd(EventStoreError):
+    """The log, or the stream, ends before what was read of it: it was restored to an earlier
+    state. What was read is not what it holds: read it again from the beginning."""
+
+    reasons = frozenset({"BEYOND_END"})
+
+
+_KINDS: Final[tuple[type[EventStoreError], ...]] = (
+    PreconditionFailed,
+    EventIdReused,
+    StreamNotFound,
+    BeyondEnd,
+    StreamOwned,
+    PermissionDenied,
+    Unauthenticated,
+    InvalidRequest,
+    Unavailable,
+)
+_BY_REASON: Final = {reason: kind for kind in _KINDS for reason in kind.reasons}
+_BY_CODE: Final = {code: kind for kind in _KINDS for code in kind.codes}
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> EventStoreError:
+    """The error by name. One that has no name of its own is an `EventStoreError`."""
+    return error_of(read_refusal(error))
+
+
+def error_of(refusal: Refusal) -> EventStoreError:
+    """By its reason, or else by its code."""
+    # What is too large for gRPC has no reason, and the code of what is only too much now.
+    if not refusal.reason and _TOO_LARGE in refusal.message:
+        return RequestTooLarge(refusal)
+    kind = _BY_REASON.get(refusal.reason) or _BY_CODE.get(refusal.code, EventStoreError)
+    return kind(refusal)
+
+
+def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
+    """Take a status apart. Details that do not parse are left out."""
+    details = tuple(_details(error))
+    info = _first(details, error_details_pb2.ErrorInfo())
+    retry = _first(details, error_details_pb2.RetryInfo())
+    return Refusal(
+        code=error.code(),
+        message=error.details() or "",
+        reason=info.reason if info else "",
+        metadata=dict(info.metadata) if info else {},
+        retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
+        details=details,
+    )
+
+
+def _details(error: grpc.aio.AioRpcError) -> Iterable[Any]:
+    for key, value in error.trailing_metadata() or ():
+        if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
+            try:
+                yield from status_pb2.Status.FromString(value).details
+            except DecodeError:
+                return
+
+
+def _first(details: Iterable[Any], empty: M) -> M | None:
+    """Unpack into `empty` the first detail of its type that parses."""
+    for detail in details:
+        try:
+            if detail.Unpack(empty):
+                return empty
+        except DecodeError:
+            continue
+    return None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()

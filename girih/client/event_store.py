@@ -1,0 +1,225 @@
+"""The client of the event store. Knows the rpcs, and nothing of what events mean."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Self
+
+import grpc
+import grpc.aio
+
+from girih.client import wire
+from girih.client.calls import Caller, Token
+from girih.client.channel import open_channel
+from girih.client.context import CallContext, ContextSource, current_context
+from girih.client.errors import EventStoreError, StreamNotFound
+from girih.client.events import (
+    ABSENT,
+    NewEvent,
+    Placement,
+    Position,
+    Precondition,
+    RecordedEvent,
+    Revision,
+    StreamInfo,
+)
+from girih.client.reading import Batch, Subscription, read_batches
+from girih.client.retry import RetryPolicy
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+
+_DEFAULT_RETRY = RetryPolicy()
+
+
+class EventStoreClient:
+    """Appends to and reads from the log of the tenant that the token names.
+
+        async with EventStoreClient.connect("localhost:50051", token=token) as events:
+            await events.append([NewEvent.with_data("permit-1", "submitted", {"by": "Ada"})])
+            async for event in events.read("permit-1"):
+                print(event.revision, event.type, event.data)
+
+    Every method raises EventStoreError, by class and `reason`. What may be repeated safely is
+    repeated, until the time of the `RetryPolicy` is up; then Unavailable tells so. A call that
+    is cancelled ends at once. Cheap to make: all that share a channel share its connection.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        token: Token = "",
+        context: ContextSource = current_context,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+    ) -> None:
+        """`channel` stays its owner's to close. `context` gives the ids that calls carry."""
+        self._channel = channel
+        self._stub = EventStoreServiceStub(channel)
+        self._caller = Caller(token=token, context=context, retry=retry)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        address: str,
+        *,
+        token: Token = "",
+        tls: grpc.ChannelCredentials | None = None,
+        context: ContextSource = current_context,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+    ) -> AsyncIterator[Self]:
+        """A client inside the block. Connects with the first call, and again when need be.
+
+        `tls` comes from `tls_credentials`; without, nothing is encrypted.
+        """
+        async with open_channel(address, tls=tls) as channel:
+            yield cls(channel, token=token, context=context, retry=retry)
+
+    def acting(
+        self,
+        *,
+        token: Token | None = None,
+        correlation_id: str = "",
+        causation_id: str = "",
+        retry: RetryPolicy | None = None,
+    ) -> Self:
+        """A client over the same channel: for another tenant's token, or on behalf of a call.
+
+        What is not given stays as it is here.
+        """
+        inherited = self._caller.context
+
+        def context() -> CallContext:
+            outer = inherited()
+            return replace(
+                outer,
+                correlation_id=correlation_id or outer.correlation_id,
+                causation_id=causation_id or outer.causation_id,
+            )
+
+        return type(self)(
+            self._channel,
+            token=self._caller.token if token is None else token,
+            context=context if correlation_id or causation_id else inherited,
+            retry=retry or self._caller.retry,
+        )
+
+    async def append(
+        self,
+        events: Sequence[NewEvent],
+        preconditions: Sequence[Precondition] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> list[Placement]:
+        """Append all events or none, as one transaction; answers where each is, in order.
+
+        Acknowledged means durable. After Unavailable it is not known whether it happened:
+        append the same events again. 1 to 5,000 events, together at most 8 MiB; at most 1,000
+        preconditions. Raises PreconditionFailed, EventIdReused, StreamOwned, InvalidRequest.
+        """
+        request = wire.append_request(events, preconditions)
+        response: pb.AppendResponse = await self._caller.unary(
+            self._stub.Append, request, timeout_s
+        )
+        return wire.placements(response)
+
+    async def read(
+        self,
+        stream: str | None = None,
+        *,
+        from_position: int | None = None,
+        from_revision: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> AsyncGenerator[RecordedEvent]:
+        """The events of a stream, or of the log, in order and each once, up to its end.
+
+        `from_position` and `from_revision` are those of the first event that may come; the
+        latter only with a stream. A stream that does not exist reads as empty. Resumes by
+        itself; raises Unavailable when nothing comes for as long as a call may take. Whoever
+        stops early closes it (`contextlib.aclosing`), or the call ends a moment later.
+        """
+        batches = self.read_batches(
+            stream,
+            from_position=from_position,
+            from_revision=from_revision,
+            backwards=backwards,
+            limit=limit,
+        )
+        async with aclosing(batches):
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    def read_batches(
+        self,
+        stream: str | None = None,
+        *,
+        from_position: int | None = None,
+        from_revision: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Batch]:
+        """As `read`, in the batches that the server sends: for those who read much."""
+        request = wire.read_request(
+            stream,
+            from_position=from_position,
+            from_revision=from_revision,
+            backwards=backwards,
+            limit=limit,
+        )
+        return read_batches(self._stub, self._caller, request)
+
+    async def last(self, stream: str) -> RecordedEvent | None:
+        """The last event of a stream, None when it has none."""
+        async with aclosing(self.read(stream, backwards=True, limit=1)) as events:
+            return await anext(events, None)
+
+    def follow(
+        self,
+        stream: str | None = None,
+        *,
+        from_position: int | None = None,
+        from_revision: int | None = None,
+        on_connected: Callable[[], Awaitable[None]] | None = None,
+        on_interrupted: Callable[[EventStoreError], None] | None = None,
+    ) -> Subscription:
+        """The events of a stream or of the log, and then those to come: each once, in order.
+
+        Both starts may be at most one beyond the end, else BeyondEnd is raised. `on_connected`
+        is awaited each time a call was taken, before its first event; `on_interrupted` is
+        called each time one has ended and is about to be resumed.
+        """
+        request = wire.read_request(
+            stream, from_position=from_position, from_revision=from_revision, follow=True
+        )
+        return Subscription(
+            self._stub,
+            self._caller,
+            request,
+            on_connected=on_connected,
+            on_interrupted=on_interrupted,
+        )
+
+    async def get_stream(self, stream: str, *, timeout_s: float | None = None) -> StreamInfo:
+        """Where a stream begins and ends; raises StreamNotFound."""
+        request = pb.GetStreamRequest(stream=stream)
+        response: pb.GetStreamResponse = await self._caller.unary(
+            self._stub.GetStream, request, timeout_s
+        )
+        return wire.stream_info(response)
+
+    async def head(self, *, timeout_s: float | None = None) -> Position:
+        """The position of the last event of the log, which is also how many there are."""
+        request = pb.GetLogRequest()
+        response: pb.GetLogResponse = await self._caller.unary(
+            self._stub.GetLog, request, timeout_s
+        )
+        return Position(response.head_position)
+
+    async def head_revision(self, stream: str, *, timeout_s: float | None = None) -> Revision:
+        """The revision of a stream's last event, ABSENT when it has none."""
+        try:
+            return (await self.get_stream(stream, timeout_s=timeout_s)).last_revision
+        except StreamNotFound:
+            return ABSENT

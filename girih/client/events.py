@@ -1,0 +1,135 @@
+"""Events, and what is said of streams, as values. Knows no call."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, NewType
+
+from girih.client.ids import new_event_id
+
+Position = NewType("Position", int)
+"""A place in the log: 1, 2, 3, ... without gaps. 0 is before the first."""
+
+Revision = NewType("Revision", int)
+"""A place in a stream: 0, 1, 2, ... without gaps."""
+
+ABSENT: Final = Revision(-1)
+"""The revision of a stream that has no events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event to append. Its id is made with it, so appending it again is harmless."""
+
+    stream: str
+    type: str
+    id: str = field(default_factory=new_event_id)
+    """A UUID, unique per log for ever."""
+    json: str | None = None
+    """The payload as one JSON text; or `binary`, or neither."""
+    binary: bytes | None = None
+    schema_version: int = 0
+    content_type: str = ""
+    """The media type of `binary`."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.json is not None and self.binary is not None:
+            raise ValueError("an event must have json or binary, not both")
+
+    @classmethod
+    def with_data(
+        cls,
+        stream: str,
+        type: str,  # noqa: A002 - the field's name in the contract
+        data: object,
+        **fields: Any,  # noqa: ANN401 - the other fields of the class
+    ) -> "NewEvent":
+        """One whose payload is `data` written as JSON; raises ValueError on NaN and Infinity."""
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return cls(stream=stream, type=type, json=text, **fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEvent:
+    """An event with its place in the log."""
+
+    position: Position
+    revision: Revision
+    recorded_at: datetime
+    """By the server's clock, in UTC. Order is told by `position`, never by time."""
+    id: str
+    stream: str
+    type: str
+    schema_version: int
+    json: str | None
+    binary: bytes | None
+    content_type: str
+    metadata: Mapping[str, str]
+    tags: tuple[str, ...]
+    correlation_id: str
+    causation_id: str
+    actor: str
+    """Who appended it, as the token proved."""
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 - whatever the writer wrote
+        """The JSON payload, parsed anew each time; None when there is none."""
+        return None if self.json is None else json.loads(self.json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where an event is."""
+
+    position: Position
+    revision: Revision
+    event_id: str
+    already_stored: bool
+    """It was stored before this append, and this is where."""
+
+
+class StreamState(Enum):
+    """A state that is not a revision."""
+
+    ABSENT = "absent"
+    EXISTS = "exists"
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """A state that a stream must be in for an append to happen."""
+
+    stream: str
+    expected: Revision | StreamState
+    """The revision of its last event, 0 or more; or whether it has any."""
+
+    @classmethod
+    def at(cls, stream: str, revision: int) -> "Precondition":
+        """The stream is at `revision`; at ABSENT it has no events."""
+        if revision == ABSENT:
+            return cls(stream, StreamState.ABSENT)
+        return cls(stream, Revision(revision))
+
+    @classmethod
+    def absent(cls, stream: str) -> "Precondition":
+        return cls(stream, StreamState.ABSENT)
+
+    @classmethod
+    def exists(cls, stream: str) -> "Precondition":
+        return cls(stream, StreamState.EXISTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """A stream, from its first event to its last."""
+
+    stream: str
+    last_revision: Revision
+    first_position: Position
+    last_position: Position
+    created_at: datetime
+    updated_at: datetime

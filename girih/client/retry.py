@@ -1,0 +1,103 @@
+"""When a call is repeated, and when it is given up. Knows errors, and no rpc."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+
+from girih.client.errors import EventStoreError, Unauthenticated, Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long calls are tried, and how often."""
+
+    timeout_s: float = 15.0
+    """How long a call may take with all its attempts; a read, from one answer to the next."""
+    attempt_timeout_s: float = 5.0
+    """How long one attempt waits for an answer."""
+    attempt_count_max: int | None = None
+    """None allows as many as the time does."""
+    pause_s_min: float = 0.05
+    """The first pause between attempts. Each is twice the one before, give or take a half..."""
+    pause_s_max: float = 2.0
+    """... up to this, unless the server asks for a longer one."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.attempt_timeout_s <= self.timeout_s:
+            raise ValueError("attempt_timeout_s must be above 0 and at most timeout_s")
+        if not 0 < self.pause_s_min <= self.pause_s_max:
+            raise ValueError("pause_s_min must be above 0 and at most pause_s_max")
+        if self.attempt_count_max is not None and self.attempt_count_max < 1:
+            raise ValueError("attempt_count_max must be at least 1")
+
+
+class Backoff:
+    """Pauses that grow exponentially, with jitter: who failed together returns apart."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._count = 0
+
+    def next_s(self, error: EventStoreError | None = None) -> float:
+        """The next pause, at least as long as the server asked for."""
+        grown_s = self._policy.pause_s_min * 2.0 ** min(self._count, 30)
+        self._count += 1
+        pause_s = min(self._policy.pause_s_max, grown_s) * random.uniform(0.5, 1.0)  # noqa: S311
+        asked_s = error.retry_after_s if error is not None else None
+        return max(pause_s, asked_s or 0.0)
+
+    def reset(self) -> None:
+        """Begin with the shortest again: there was progress."""
+        self._count = 0
+
+
+class Attempts:
+    """The attempts at one call, within its time."""
+
+    def __init__(self, policy: RetryPolicy, remaining_s: float, *, renews_token: bool) -> None:
+        """`remaining_s` bounds the whole call, whatever the policy allows."""
+        self._policy = policy
+        self._renews_token = renews_token
+        self._backoff = Backoff(policy)
+        self._last_s = time.monotonic() + remaining_s
+        self._deadline_s = 0.0
+        self._count = 0
+        self._renewed = False
+        self.progressed()
+
+    def progressed(self) -> None:
+        """There was an answer: the next may take as long again."""
+        self._deadline_s = min(self._last_s, time.monotonic() + self._policy.timeout_s)
+        self._backoff.reset()
+        self._count = 0
+        self._renewed = False
+
+    def remaining_s(self) -> float:
+        return max(0.0, self._deadline_s - time.monotonic())
+
+    def begin(self) -> float:
+        """How long the next attempt may wait for an answer; raises Unavailable when time is up."""
+        remaining_s = self.remaining_s()
+        if remaining_s <= 0.0:
+            raise Unavailable.no_answer("there was no time left for the call")
+        self._count += 1
+        return min(remaining_s, self._policy.attempt_timeout_s)
+
+    async def pause_after(self, error: EventStoreError) -> None:
+        """Return when the next attempt is due; raises `error` when there is none."""
+        pause_s = self._pause_s(error)
+        count_max = self._policy.attempt_count_max
+        is_last = count_max is not None and self._count >= count_max
+        if pause_s is None or is_last or pause_s >= self.remaining_s():
+            raise error
+        await asyncio.sleep(pause_s)
+
+    def _pause_s(self, error: EventStoreError) -> float | None:
+        if isinstance(error, Unauthenticated):
+            # A new token answers an expired one at once, or not at all.
+            if not self._renews_token or not error.is_expired or self._renewed:
+                return None
+            self._renewed = True
+            return 0.0
+        return self._backoff.next_s(error) if isinstance(error, Unavailable) else None

@@ -1,0 +1,126 @@
+"""Values to messages of the contract and back. Knows no call."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+from typing import Final
+
+from girih.client.events import (
+    NewEvent,
+    Placement,
+    Position,
+    Precondition,
+    RecordedEvent,
+    Revision,
+    StreamInfo,
+    StreamState,
+)
+from girih.events.v1 import events_pb2 as pb
+
+_STATES: Final = {
+    StreamState.ABSENT: pb.Precondition.STATE_ABSENT,
+    StreamState.EXISTS: pb.Precondition.STATE_EXISTS,
+}
+
+
+def append_request(
+    events: Iterable[NewEvent], preconditions: Iterable[Precondition]
+) -> pb.AppendRequest:
+    return pb.AppendRequest(
+        events=[_event(event) for event in events],
+        preconditions=[_precondition(precondition) for precondition in preconditions],
+    )
+
+
+def read_request(
+    stream: str | None,
+    *,
+    from_position: int | None = None,
+    from_revision: int | None = None,
+    backwards: bool = False,
+    limit: int | None = None,
+    follow: bool = False,
+) -> pb.ReadRequest:
+    """Raises ValueError for what no server would take."""
+    if stream == "":
+        raise ValueError("stream must have a name; None reads the whole log")
+    if limit is not None and limit < 1:
+        raise ValueError("limit must be at least 1; None reads all")
+    if from_revision is not None and (stream is None or from_position is not None):
+        raise ValueError("from_revision must come with a stream, and without from_position")
+    return pb.ReadRequest(
+        stream=stream or "",
+        direction=pb.DIRECTION_BACKWARDS if backwards else pb.DIRECTION_FORWARDS,
+        from_position=from_position,
+        from_revision=from_revision,
+        limit=limit or 0,
+        follow=follow,
+    )
+
+
+def placements(response: pb.AppendResponse) -> list[Placement]:
+    return [
+        Placement(
+            position=Position(one.position),
+            revision=Revision(one.revision),
+            event_id=one.event_id,
+            already_stored=one.already_stored,
+        )
+        for one in response.placements
+    ]
+
+
+def recorded_events(messages: Sequence[pb.RecordedEvent]) -> list[RecordedEvent]:
+    return [_recorded_event(message) for message in messages]
+
+
+def stream_info(response: pb.GetStreamResponse) -> StreamInfo:
+    return StreamInfo(
+        stream=response.stream,
+        last_revision=Revision(response.last_revision),
+        first_position=Position(response.first_position),
+        last_position=Position(response.last_position),
+        created_at=response.created_at.ToDatetime(tzinfo=UTC),
+        updated_at=response.updated_at.ToDatetime(tzinfo=UTC),
+    )
+
+
+def _event(event: NewEvent) -> pb.Event:
+    return pb.Event(
+        id=event.id,
+        stream=event.stream,
+        type=event.type,
+        schema_version=event.schema_version,
+        json=event.json,
+        binary=event.binary,
+        content_type=event.content_type,
+        metadata=event.metadata,
+        tags=event.tags,
+    )
+
+
+def _precondition(precondition: Precondition) -> pb.Precondition:
+    if isinstance(precondition.expected, StreamState):
+        return pb.Precondition(stream=precondition.stream, state=_STATES[precondition.expected])
+    return pb.Precondition(stream=precondition.stream, revision=precondition.expected)
+
+
+def _recorded_event(message: pb.RecordedEvent) -> RecordedEvent:
+    event = message.event
+    payload = event.WhichOneof("payload")
+    return RecordedEvent(
+        position=Position(message.position),
+        revision=Revision(message.revision),
+        recorded_at=message.recorded_at.ToDatetime(tzinfo=UTC),
+        id=event.id,
+        stream=event.stream,
+        type=event.type,
+        schema_version=event.schema_version,
+        json=event.json if payload == "json" else None,
+        binary=event.binary if payload == "binary" else None,
+        content_type=event.content_type,
+        metadata=dict(event.metadata),
+        tags=tuple(event.tags),
+        correlation_id=message.context.correlation_id,
+        causation_id=message.context.causation_id,
+        actor=message.context.actor,
+    )

@@ -1,0 +1,158 @@
+"""A real server before a real event store, which loses answers and ends calls as tests say."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from girih.client import open_channel
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import (
+    EventStoreServiceServicer,
+    EventStoreServiceStub,
+    add_EventStoreServiceServicer_to_server,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a call is answered with instead."""
+
+    code: grpc.StatusCode
+    reason: str = ""
+    retry_after_s: float | None = None
+    after: bool = False
+    """The event store did what was asked before the answer is lost."""
+    responses: int = 0
+    """A read ends so after so many responses."""
+
+    @property
+    def status(self) -> grpc.Status:
+        status = status_pb2.Status(code=self.code.value[0], message="broken on purpose")
+        if self.reason:
+            info = error_details_pb2.ErrorInfo(reason=self.reason, domain="events.girih")
+            status.details.add().Pack(info)
+        if self.retry_after_s is not None:
+            delay = Duration()
+            delay.FromNanoseconds(round(self.retry_after_s * 1e9))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        converted: grpc.Status = rpc_status.to_status(status)
+        return converted
+
+
+@dataclass
+class Between(EventStoreServiceServicer):
+    """Passes calls on. `failures` are met one after the other, by calls of any kind but Get."""
+
+    stub: EventStoreServiceStub
+    address: str = ""
+    failures: list[Failure] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
+    metadata: list[dict[str, Any]] = field(default_factory=list)
+    open_calls: set[Any] = field(default_factory=set)
+    """Reads that are passed on now; tests may cancel them."""
+    batch_max: int = 0
+    """Responses of a read are cut into ones of so many events; 0 leaves them as they are."""
+
+    async def Append(self, request: pb.AppendRequest, context: Context) -> Any:
+        failure = self._next(request, context)
+        if failure is not None and not failure.after:
+            await context.abort_with_status(failure.status)
+        response = await self._passed(self.stub.Append, request, context)
+        if failure is not None:
+            await context.abort_with_status(failure.status)
+        return response
+
+    async def Read(
+        self, request: pb.ReadRequest, context: Context
+    ) -> AsyncIterator[pb.ReadResponse]:
+        failure = self._next(request, context)
+        if failure is not None and failure.responses == 0:
+            await context.abort_with_status(failure.status)
+        await context.send_initial_metadata(())
+        count = 0
+        call = self.stub.Read(request, metadata=_token(context))
+        self.open_calls.add(call)
+        try:
+            async for response in call:
+                for part in self._parts(response):
+                    yield part
+                    count += 1
+                    if failure is not None and count == failure.responses:
+                        await context.abort_with_status(failure.status)
+        except grpc.aio.AioRpcError as error:
+            await _abort(context, error)
+        except asyncio.CancelledError:
+            if not call.done():
+                raise
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "broken on purpose")
+        finally:
+            self.open_calls.discard(call)
+            call.cancel()
+
+    async def GetLog(self, request: pb.GetLogRequest, context: Context) -> Any:
+        return await self._passed(self.stub.GetLog, request, context)
+
+    async def GetStream(self, request: pb.GetStreamRequest, context: Context) -> Any:
+        return await self._passed(self.stub.GetStream, request, context)
+
+    def _next(self, request: Any, context: Context) -> Failure | None:
+        copied = type(request)()
+        copied.CopyFrom(request)
+        self.requests.append(copied)
+        self.metadata.append(dict(context.invocation_metadata() or ()))
+        return self.failures.pop(0) if self.failures else None
+
+    def _parts(self, response: pb.ReadResponse) -> list[pb.ReadResponse]:
+        if not self.batch_max:
+            return [response]
+        return [
+            pb.ReadResponse(events=response.events[start : start + self.batch_max])
+            for start in range(0, len(response.events), self.batch_max)
+        ]
+
+    async def _passed(
+        self, method: Callable[..., Awaitable[Any]], request: Any, context: Context
+    ) -> Any:
+        try:
+            return await method(request, metadata=_token(context))
+        except grpc.aio.AioRpcError as error:
+            await _abort(context, error)
+
+
+def _token(context: Context) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (key, value)
+        for key, value in context.invocation_metadata() or ()
+        if key in ("authorization", "x-correlation-id", "x-causation-id")
+    )
+
+
+async def _abort(context: Context, error: grpc.aio.AioRpcError) -> None:
+    kept = ("grpc-status-details-bin",)
+    trailing = tuple(pair for pair in error.trailing_metadata() or () if pair[0] in kept)
+    await context.abort(error.code(), error.details() or "", trailing)
+
+
+@asynccontextmanager
+async def between(address: str) -> AsyncIterator[Between]:
+    """One that serves inside the block."""
+    async with open_channel(address) as channel:
+        servicer = Between(EventStoreServiceStub(channel))
+        server = grpc.aio.server()
+        add_EventStoreServiceServicer_to_server(servicer, server)
+        servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        try:
+            yield servicer
+        finally:
+            await server.stop(0)

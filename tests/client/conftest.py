@@ -1,0 +1,66 @@
+"""An event store, something between it and its client, and the client."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from cli.local.postgres import DATABASE, EmbeddedPostgres
+from girih.client import EventStoreClient, RetryPolicy
+from tests.authority import Authority
+from tests.client.between import Between, between
+from tests.processes import ending, events_process
+
+RETRY = RetryPolicy(timeout_s=5.0, attempt_timeout_s=2.0, pause_s_min=0.01, pause_s_max=0.1)
+
+
+@pytest.fixture(scope="session")
+def address(
+    postgres: EmbeddedPostgres, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where an event store serves: another process, and every test has a tenant of its own."""
+    name = f"client_{secrets.token_hex(8)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
+    process, address = events_process(
+        url, tmp_path_factory.mktemp("client-events"), **authority.environ
+    )
+    with ending(process):
+        process.start()
+        process.wait_ready()
+        yield address
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"test-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+async def events(
+    address: str, authority: Authority, tenant: str
+) -> AsyncIterator[EventStoreClient]:
+    """A client of an event store that serves."""
+    token = authority.token(tenant)
+    async with EventStoreClient.connect(address, token=token, retry=RETRY) as client:
+        yield client
+
+
+@pytest.fixture
+async def broken(address: str, events: EventStoreClient) -> AsyncIterator[Between]:
+    """A server before the event store whose answers tests can break."""
+    async with between(address) as server:
+        yield server
+
+
+@pytest.fixture
+async def patient(
+    broken: Between, authority: Authority, tenant: str
+) -> AsyncIterator[EventStoreClient]:
+    """A client of the same log through `broken`."""
+
+    def token() -> str:
+        return authority.token(tenant)
+
+    async with EventStoreClient.connect(broken.address, token=token, retry=RETRY) as client:
+        yield client

@@ -1,0 +1,295 @@
+"""The client appends, reads and tells of errors as the contract says, on a real event store."""
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import pytest
+
+from girih.client import (
+    ABSENT,
+    CallContext,
+    EventIdReused,
+    EventStoreClient,
+    InvalidRequest,
+    NewEvent,
+    PermissionDenied,
+    Precondition,
+    PreconditionFailed,
+    PreconditionViolation,
+    RequestTooLarge,
+    RetryPolicy,
+    StreamNotFound,
+    Unauthenticated,
+    Unavailable,
+    bind_context,
+    new_event_id,
+)
+from tests.authority import Authority
+from tests.client.between import Between, Failure
+
+AWAY = Failure(grpc.StatusCode.UNAVAILABLE)
+LOST = Failure(grpc.StatusCode.UNAVAILABLE, after=True)
+
+
+def numbered(stream: str, count: int) -> list[NewEvent]:
+    return [NewEvent.with_data(stream, "counted", {"n": n}) for n in range(count)]
+
+
+async def test_an_event_is_read_as_it_was_appended(events: EventStoreClient) -> None:
+    event = NewEvent(
+        stream="permit-1",
+        type="submitted",
+        json='{"by": "Ada"}',
+        schema_version=3,
+        metadata={"note": "x"},
+        tags=("a", "b"),
+    )
+    binary = NewEvent(stream="permit-1", type="scanned", binary=b"\0", content_type="image/png")
+
+    with bind_context(CallContext("correlation-1", "cause-1")):
+        placements = await events.append([event, binary])
+    read = [one async for one in events.read("permit-1")]
+
+    assert [(one.position, one.revision) for one in placements] == [(1, 0), (2, 1)]
+    first, second = read
+    assert (first.id, first.stream, first.type, first.json) == (
+        event.id,
+        "permit-1",
+        "submitted",
+        '{"by": "Ada"}',
+    )
+    assert (first.data, first.binary, first.schema_version) == ({"by": "Ada"}, None, 3)
+    assert (first.metadata, first.tags) == ({"note": "x"}, ("a", "b"))
+    assert (first.correlation_id, first.causation_id) == ("correlation-1", "cause-1")
+    assert first.actor.startswith("user:")
+    assert (second.binary, second.json, second.content_type) == (b"\0", None, "image/png")
+
+
+async def test_reads_go_both_ways_from_a_place_and_no_further_than_asked(
+    events: EventStoreClient,
+) -> None:
+    await events.append(numbered("a", 3))
+    await events.append(numbered("b", 2))
+
+    async def positions(*args: str, **options: Any) -> list[int]:
+        return [one.position async for one in events.read(*args, **options)]
+
+    assert await positions() == [1, 2, 3, 4, 5]
+    assert await positions(backwards=True) == [5, 4, 3, 2, 1]
+    assert await positions(from_position=4) == [4, 5]
+    assert await positions(from_position=3, backwards=True, limit=2) == [3, 2]
+    assert await positions("a", from_revision=1) == [2, 3]
+    assert await positions("b", backwards=True, limit=1) == [5]
+    assert await positions("nothing") == []
+
+
+async def test_the_ends_of_the_log_and_of_streams_are_known(events: EventStoreClient) -> None:
+    assert (await events.head(), await events.head_revision("a")) == (0, ABSENT)
+    assert await events.last("a") is None
+
+    await events.append(numbered("a", 3))
+    last = await events.last("a")
+    info = await events.get_stream("a")
+
+    assert (await events.head(), await events.head_revision("a")) == (3, 2)
+    assert last is not None
+    assert (last.revision, info.last_revision, info.last_position) == (2, 2, 3)
+    with pytest.raises(StreamNotFound):
+        await events.get_stream("nothing")
+
+
+async def test_a_failed_precondition_tells_what_is_the_case(events: EventStoreClient) -> None:
+    await events.append(numbered("a", 2), [Precondition.at("a", ABSENT)])
+
+    with pytest.raises(PreconditionFailed) as failed:
+        await events.append(
+            numbered("a", 1), [Precondition.at("a", 0), Precondition.exists("nothing")]
+        )
+
+    assert failed.value.violations == (
+        PreconditionViolation(0, "a", 1),
+        PreconditionViolation(1, "nothing", None),
+    )
+    assert (failed.value.code, failed.value.reason) == (
+        grpc.StatusCode.ABORTED,
+        "PRECONDITION_FAILED",
+    )
+    assert await events.head() == 2
+
+
+async def test_the_same_events_are_appended_once(events: EventStoreClient) -> None:
+    appended = numbered("a", 2)
+
+    first = await events.append(appended)
+    again = await events.append(appended)
+
+    assert [one.already_stored for one in (*first, *again)] == [False, False, True, True]
+    assert await events.head() == 2
+    with pytest.raises(EventIdReused) as reused:
+        await events.append([NewEvent(stream="a", type="other", id=appended[0].id)])
+    assert reused.value.event_ids == (appended[0].id,)
+
+
+async def test_refusals_have_names_and_are_not_repeated(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient, authority: Authority
+) -> None:
+    with pytest.raises(InvalidRequest) as invalid:
+        await patient.append([NewEvent(stream="not a name", type="x")])
+    with pytest.raises(PermissionDenied):
+        await patient.acting(token=authority.token(scopes=["events.read"])).append(numbered("a", 1))
+    with pytest.raises(Unauthenticated) as expired:
+        await patient.acting(token=authority.token(exp=1)).append(numbered("a", 1))
+    with pytest.raises(RequestTooLarge):
+        await patient.append([NewEvent(stream="a", type="x", binary=bytes(9 << 20))])
+
+    assert invalid.value.violations[0].field == "events[0].stream"
+    assert expired.value.is_expired
+    assert len(broken.requests) == 3
+
+
+async def test_an_append_whose_answer_was_lost_is_repeated_and_stored_once(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    broken.failures = [AWAY, LOST, LOST]
+
+    placements = await patient.append(numbered("a", 2), [Precondition.absent("a")])
+
+    assert [one.already_stored for one in placements] == [True, True]
+    assert await events.head() == 2
+    assert len({request.SerializeToString() for request in broken.requests}) == 1
+    assert len({one["x-correlation-id"] for one in broken.metadata}) == 1
+
+
+async def test_the_server_is_left_alone_for_as_long_as_it_asks(
+    broken: Between, patient: EventStoreClient
+) -> None:
+    busy = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "APPEND_QUEUE_FULL", retry_after_s=0.5)
+    broken.failures = [busy]
+    began_s = time.monotonic()
+
+    await patient.append(numbered("a", 1))
+
+    assert 0.5 <= time.monotonic() - began_s < 2
+
+
+async def test_a_call_is_given_up_when_its_time_or_its_attempts_are_over(
+    broken: Between, patient: EventStoreClient
+) -> None:
+    broken.failures = [AWAY] * 1_000
+    began_s = time.monotonic()
+    with pytest.raises(Unavailable):
+        await patient.append(numbered("a", 1), timeout_s=0.3)
+    assert time.monotonic() - began_s < 0.5
+
+    broken.requests.clear()
+    thrice = patient.acting(retry=RetryPolicy(attempt_count_max=3, pause_s_min=0.01))
+    with pytest.raises(Unavailable):
+        await thrice.append(numbered("a", 1))
+    assert len(broken.requests) == 3
+
+    broken.failures = [Failure(grpc.StatusCode.UNAVAILABLE, retry_after_s=60)]
+    with pytest.raises(Unavailable) as away:
+        await patient.append(numbered("a", 1))
+    assert away.value.retry_after_s == 60
+
+
+async def test_the_deadline_of_the_context_bounds_every_call(
+    broken: Between, patient: EventStoreClient
+) -> None:
+    broken.failures = [AWAY] * 1_000
+
+    began_s = time.monotonic()
+    with bind_context(CallContext(deadline_s=began_s + 0.2)), pytest.raises(Unavailable):
+        await patient.append(numbered("a", 1))
+    with bind_context(CallContext(deadline_s=began_s)), pytest.raises(Unavailable):
+        await patient.head()
+
+    assert time.monotonic() - began_s < 0.5
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("stream", [None, "a"])
+async def test_a_read_that_breaks_off_goes_on_where_it_was(
+    events: EventStoreClient,
+    broken: Between,
+    patient: EventStoreClient,
+    stream: str | None,
+    backwards: bool,
+) -> None:
+    for _ in range(10):
+        await events.append([*numbered("a", 1), *numbered("b", 1)])
+    straight = [one.position async for one in events.read(stream, backwards=backwards, limit=9)]
+    broken.batch_max = 2
+    cut = Failure(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN", responses=1)
+    broken.failures = [AWAY, cut, AWAY, cut, cut]
+
+    read = [one.position async for one in patient.read(stream, backwards=backwards, limit=9)]
+
+    assert read == straight
+    assert len(broken.requests) == 6
+
+
+async def test_an_expired_token_is_renewed_once(
+    broken: Between, patient: EventStoreClient, authority: Authority, tenant: str
+) -> None:
+    tokens = [authority.token(tenant, exp=1), authority.token(tenant)]
+
+    async def token() -> str:
+        return tokens.pop(0)
+
+    await patient.acting(token=token).append(numbered("a", 1))
+
+    tokens[:] = [authority.token(tenant, exp=1)] * 5
+    with pytest.raises(Unauthenticated):
+        await patient.acting(token=token).append(numbered("a", 1))
+    assert len(tokens) == 3
+
+
+async def test_a_cancelled_call_ends_at_once(broken: Between, patient: EventStoreClient) -> None:
+    broken.failures = [Failure(grpc.StatusCode.UNAVAILABLE, retry_after_s=4)]
+    call = asyncio.create_task(patient.append(numbered("a", 1)))
+    async with asyncio.timeout(5):
+        while not broken.requests:  # noqa: ASYNC110 - what is waited for is in the server
+            await asyncio.sleep(0.01)
+
+    call.cancel()
+    began_s = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert time.monotonic() - began_s < 1
+
+
+async def test_calls_act_for_whoever_they_are_made_for(
+    events: EventStoreClient, authority: Authority
+) -> None:
+    other = events.acting(token=authority.token("other"), correlation_id="c1", causation_id="e1")
+
+    await other.append(numbered("a", 1))
+
+    assert await events.head() == 0
+    async with aclosing(other.read()) as read:
+        recorded = await anext(read)
+    assert (recorded.correlation_id, recorded.causation_id) == ("c1", "e1")
+
+
+async def test_what_no_server_takes_is_refused_here(events: EventStoreClient) -> None:
+    with pytest.raises(ValueError, match="stream must have a name"):
+        events.read_batches("")
+    with pytest.raises(ValueError, match="limit must be"):
+        events.read_batches(limit=0)
+    with pytest.raises(ValueError, match="from_revision must come with a stream"):
+        events.read_batches(from_revision=1)
+    with pytest.raises(ValueError, match="json or binary"):
+        NewEvent(stream="a", type="x", json="{}", binary=b"")
+    with pytest.raises(ValueError, match="attempt_timeout_s"):
+        RetryPolicy(timeout_s=1, attempt_timeout_s=2)
+
+
+def test_events_made_one_after_the_other_have_ids_in_order() -> None:
+    made = [new_event_id() for _ in range(100)]
+
+    assert made == sorted(made)

@@ -1,0 +1,225 @@
+"""Following: each event once and in order, whatever happens; and state that is kept current."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import grpc
+import pytest
+
+from girih.client import (
+    ABSENT,
+    Batch,
+    BeyondEnd,
+    EventStoreClient,
+    EventStoreError,
+    Follower,
+    NewEvent,
+    PermissionDenied,
+    Subscription,
+    Unavailable,
+)
+from tests.authority import Authority
+from tests.client.between import Between, Failure
+
+ENDINGS = [
+    Failure(grpc.StatusCode.UNAVAILABLE, responses=1),
+    Failure(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", responses=2),
+    Failure(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
+    Failure(grpc.StatusCode.DEADLINE_EXCEEDED, responses=1),
+    Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "FOLLOWERS_BUSY", retry_after_s=0.1, responses=3),
+]
+
+
+def numbered(stream: str, count: int) -> list[NewEvent]:
+    return [NewEvent.with_data(stream, "counted", {"n": n}) for n in range(count)]
+
+
+async def first(subscription: Subscription, count: int) -> list[int]:
+    """The positions of the first events to come."""
+    positions: list[int] = []
+    async with asyncio.timeout(20), aclosing(aiter(subscription)) as events:
+        async for event in events:
+            positions.append(event.position)
+            if len(positions) == count:
+                break
+    return positions
+
+
+@asynccontextmanager
+async def running(follower: Follower) -> AsyncIterator[None]:
+    task = asyncio.create_task(follower.run())
+    try:
+        yield
+        assert not task.done(), "the follower has died"
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class Sum:
+    """Folds numbers, and keeps the places it was given."""
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+
+    def fold(self, batch: Batch) -> None:
+        self.positions += [event.position for event in batch]
+
+
+async def test_a_follower_gets_each_event_once_and_in_order_over_broken_calls(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    broken.batch_max, broken.failures = 2, list(ENDINGS)
+    await events.append(numbered("a", 9))
+
+    async def append_more() -> None:
+        for _ in range(9):
+            await events.append(numbered("b", 1))
+
+    read, _ = await asyncio.gather(first(patient.follow(), 18), append_more())
+
+    assert read == list(range(1, 19))
+    assert not broken.failures
+
+
+async def test_a_stream_is_followed_from_a_revision_on(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    broken.batch_max, broken.failures = 1, list(ENDINGS)
+    for _ in range(5):
+        await events.append([*numbered("a", 1), *numbered("b", 1)])
+
+    assert await first(patient.follow("a", from_revision=1), 4) == [3, 5, 7, 9]
+
+
+async def test_interruptions_are_told_and_the_end_of_the_log_is_not_passed(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    broken.failures = [Failure(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")]
+    interruptions: list[EventStoreError] = []
+    await events.append(numbered("a", 1))
+
+    await first(patient.follow(on_interrupted=interruptions.append), 1)
+
+    assert [error.reason for error in interruptions] == ["SHUTTING_DOWN"]
+    with pytest.raises(BeyondEnd):
+        await first(patient.follow(from_position=7), 1)
+
+
+async def test_who_may_not_read_is_told_and_does_not_try_again(
+    broken: Between, patient: EventStoreClient, authority: Authority, tenant: str
+) -> None:
+    mute = patient.acting(token=authority.token(tenant, scopes=["events.append"]))
+
+    with pytest.raises(PermissionDenied):
+        await first(mute.follow(), 1)
+
+    assert len(broken.requests) == 1
+
+
+async def test_a_state_is_current_once_it_holds_what_there_was(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    broken.batch_max = 1
+    await events.append(numbered("a", 20))
+    state = Sum()
+    follower = Follower(patient, state.fold)
+    assert (follower.is_current, follower.behind_s) == (False, float("inf"))
+
+    async with running(follower):
+        await follower.until_caught_up(timeout_s=10)
+
+        assert state.positions == list(range(1, 21))
+        assert (follower.place, follower.is_current, follower.behind_s) == (20, True, 0.0)
+
+    assert not follower.is_current
+    assert follower.behind_s < 10
+
+
+async def test_a_write_is_read_when_its_place_is_waited_for(
+    events: EventStoreClient,
+) -> None:
+    state = Sum()
+    follower = Follower(events, state.fold, stream="a")
+
+    async with running(follower):
+        await follower.until_caught_up(timeout_s=10)
+        assert follower.place == ABSENT
+        await events.append(numbered("b", 3))
+        placements = await events.append(numbered("a", 2))
+        await follower.until(placements[-1].revision, timeout_s=10)
+
+        assert (state.positions, follower.place) == ([4, 5], 1)
+        with pytest.raises(Unavailable):
+            await follower.until(2, timeout_s=0.05)
+
+
+async def test_a_state_grows_old_while_its_store_is_away_and_is_current_again_afterwards(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    state, interruptions = Sum(), list[EventStoreError]()
+    follower = Follower(patient, state.fold, on_interrupted=interruptions.append)
+    await events.append(numbered("a", 1))
+    async with running(follower):
+        await follower.until_caught_up(timeout_s=10)
+        # One response ends the call, and then the store is away for a while.
+        broken.failures = [
+            Failure(grpc.StatusCode.UNAVAILABLE, responses=1),
+            *[Failure(grpc.StatusCode.UNAVAILABLE, retry_after_s=0.1)] * 5,
+        ]
+        await _restarted(broken)
+        await events.append(numbered("a", 1))
+
+        async with asyncio.timeout(10):
+            while len(interruptions) < 2:  # noqa: ASYNC110 - the follower's own task
+                await asyncio.sleep(0.01)
+        began_s = time.monotonic()
+        assert 0.0 < follower.behind_s < 5
+
+        await events.append(numbered("a", 1))
+        await follower.until(3, timeout_s=10)
+        assert (state.positions, follower.behind_s) == ([1, 2, 3], 0.0)
+        assert time.monotonic() - began_s < 5
+
+
+async def _restarted(broken: Between) -> None:
+    """End every open call, so that the next meets the failures."""
+    for call in list(broken.open_calls):
+        call.cancel()
+
+
+async def test_a_log_that_was_restored_is_folded_anew(
+    events: EventStoreClient,
+) -> None:
+    await events.append(numbered("a", 3))
+    state, starts = Sum(), [7, 1]
+
+    async def start() -> int:
+        state.positions.clear()
+        return starts.pop(0)
+
+    follower = Follower(events, state.fold, start=start)
+    async with running(follower):
+        await follower.until_caught_up(timeout_s=10)
+
+    assert (state.positions, starts) == ([2, 3], [])
+
+
+async def test_a_fold_that_fails_ends_the_follower_and_all_who_wait_for_it(
+    events: EventStoreClient,
+) -> None:
+    def fail(batch: Sequence[object]) -> None:
+        raise LookupError(f"{len(batch)} events that nobody knows")
+
+    await events.append(numbered("a", 1))
+    follower = Follower(events, fail)
+    task = asyncio.create_task(follower.run())
+
+    with pytest.raises(Unavailable) as stopped:
+        await follower.until(1, timeout_s=10)
+
+    assert stopped.value.reason == "FOLLOWER_STOPPED"
+    with pytest.raises(LookupError):
+        await task
