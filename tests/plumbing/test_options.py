@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.plumbing.grpc import channel, server
+from girih.client import channel
+from services.plumbing.grpc import server
 from services.plumbing.settings import ServerSettings
 
 CORE_SPEC = find_spec("grpc._cython.cygrpc")
@@ -13,7 +14,7 @@ assert CORE_SPEC is not None
 assert CORE_SPEC.origin is not None
 CORE = Path(CORE_SPEC.origin).read_bytes()
 SERVER_OPTIONS = server._options(ServerSettings.model_construct())
-CHANNEL_OPTIONS = channel._options(2**20)
+CHANNEL_OPTIONS = channel.channel_options(2**20)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in [*SERVER_OPTIONS, *CHANNEL_OPTIONS]])
