@@ -58,7 +58,7 @@ def test_help_names_the_commands_and_is_quick() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, cli.main; "
-        "heavy = 'grpc asyncpg pydantic httpx cryptography sqlalchemy numba girih'.split(); "
+        "heavy = 'grpc asyncpg pydantic httpx cryptography numba girih'.split(); "
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

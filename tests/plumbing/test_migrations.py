@@ -117,8 +117,10 @@ async def test_a_revision_that_fails_leaves_nothing_behind(
         "ALTER TABLE sample.knots ADD COLUMN name text; SELECT 1 / 0;"
     )
 
-    with pytest.raises(asyncpg.DivisionByZeroError):
+    with pytest.raises(asyncpg.DivisionByZeroError) as caught:
         await migrate(database_url, package.name, schema="sample")
+
+    assert caught.value.__notes__ == ["in 0002_break.sql"]
 
     assert await revision(connection) == "0001"
     assert await schema(connection) == [
@@ -215,6 +217,38 @@ async def test_a_database_ahead_of_the_code_is_left_alone(
     assert await revision(connection) == "0009"
     (line,) = log.lines("the database is ahead of this code")
     assert (line["database"], line["code"]) == ("0009", "0002")
+
+
+async def test_a_database_that_alembic_has_migrated_goes_on(
+    database_url: str, connection: Connection
+) -> None:
+    await connection.execute("""
+        CREATE SCHEMA sample;
+        CREATE TABLE sample.schema_revision (
+            version_num varchar(32) NOT NULL,
+            CONSTRAINT schema_revision_pkc PRIMARY KEY (version_num)
+        );
+        INSERT INTO sample.schema_revision VALUES ('0001');
+        CREATE TABLE sample.knots (id bigint);
+    """)
+
+    assert await migrate(database_url, SAMPLE, schema="sample") == ["0002"]
+
+    assert await revision(connection) == "0002"
+
+
+@pytest.mark.parametrize("recorded", [["0001", "0002"], ["ae1027a6acf"], ["1"]], ids=repr)
+async def test_a_database_that_records_no_revision_of_ours_is_refused(
+    database_url: str, connection: Connection, recorded: list[str]
+) -> None:
+    await migrate(database_url, SAMPLE, schema="sample")
+    await connection.execute("DELETE FROM sample.schema_revision")
+    await connection.execute(
+        "INSERT INTO sample.schema_revision SELECT unnest($1::text[])", recorded
+    )
+
+    with pytest.raises(WrongMigrations, match="must hold the number of one revision"):
+        await migrate(database_url, SAMPLE, schema="sample")
 
 
 @pytest.mark.parametrize(

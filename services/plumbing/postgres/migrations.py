@@ -1,4 +1,4 @@
-"""Moves a database forward to what the code needs: Alembic, with plain SQL files.
+"""Moves a database forward to what the code needs, by plain SQL files.
 
 A revision is a file NNNN_what_it_does.sql; its number is its name. Each runs in one
 transaction with the row that records it, so it has happened or it has not. Any number of
@@ -8,29 +8,23 @@ processes may try at once: one works, the others wait. There is no way back.
 import asyncio
 import re
 import time
-import types
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 
 import asyncpg
-from alembic.runtime.migration import MigrationContext, MigrationStep
-from alembic.script.base import Script
-from alembic.script.revision import RevisionMap
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
-from services.plumbing.postgres.database import translate, wait_for_database
+from services.plumbing.postgres.database import RawConnection, translate, wait_for_database
 from services.plumbing.settings import EX_CONFIG
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_REVISION = re.compile(r"\d{4}")
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_VERSION_TABLE = "schema_revision"
+_CONNECT_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 5.0
 _LOCK_TIMEOUT = "2s"
 _RETRY_DELAY_S = 0.2
 
@@ -38,7 +32,7 @@ _log = get_logger("migrations")
 
 
 class WrongMigrations(CannotRun):
-    """The files do not form one line of revisions."""
+    """The files do not form one line of revisions, or the database records none of that line."""
 
 
 class MigrationTimeout(CannotRun):
@@ -51,9 +45,16 @@ class MigrationRefused(CannotRun):
     exit_code = EX_CONFIG
 
 
+@dataclass(frozen=True, slots=True)
+class _Revision:
+    number: str
+    file_name: str
+    sql: str
+
+
 def newest_revision(package: str) -> str:
     """The number of the last revision of `package`."""
-    return _scripts(package)[-1].revision
+    return _revisions(package)[-1].number
 
 
 async def migrate(
@@ -63,38 +64,42 @@ async def migrate(
 
     `schema` is made when missing and holds the table of revisions; the files name their
     schema themselves. A database that is ahead of this code is left as it is, for revisions
-    keep the previous code working. Raises `DatabaseUnavailable`, `MigrationTimeout` and
-    `MigrationRefused`.
+    keep the previous code working. Raises `DatabaseUnavailable`, `MigrationTimeout`,
+    `MigrationRefused` and `WrongMigrations`; what a file's SQL does wrong comes out as it is.
     """
     if not _SCHEMA_NAME.fullmatch(schema):
         raise WrongMigrations(f"{schema!r} cannot name a schema")
-    scripts = _scripts(package)
+    revisions = _revisions(package)
     deadline_s = time.monotonic() + timeout_s
     await wait_for_database(database_url, timeout_s)
-    engine = _engine(database_url)
     try:
         async with asyncio.timeout(deadline_s - time.monotonic()):
-            return await _migrate(engine, scripts, schema)
+            return await _migrate(database_url, revisions, schema)
     except TimeoutError as error:
         raise MigrationTimeout(f"could not migrate {schema} within {timeout_s:g} s") from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationRefused(f"the login may not migrate {schema}: {error}") from error
-    finally:
-        await engine.dispose()
 
 
-async def _migrate(engine: AsyncEngine, scripts: Sequence[Script], schema: str) -> list[str]:
-    with _by_name():
-        async with engine.connect() as connection:
+async def _migrate(database_url: str, revisions: Sequence[_Revision], schema: str) -> list[str]:
+    with translate():
+        connection = await asyncpg.connect(
+            database_url,
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings={"application_name": "girih-migrate"},
+        )
+        try:
             await _lock(connection, schema)
-            await _create_schema(connection, schema)
-            applied = await _apply(connection, scripts, schema)
+            await _create_table(connection, schema)
+            applied = await _apply(connection, revisions, schema)
+        finally:
+            await connection.close(timeout=_CLOSE_TIMEOUT_S)
     if applied:
         _log.info("migrated", schema=schema, revisions=applied)
     return applied
 
 
-async def _lock(connection: AsyncConnection, schema: str) -> None:
+async def _lock(connection: RawConnection, schema: str) -> None:
     """Wait until no other process migrates this schema.
 
     Without it two processes that start on an empty database would both create the tables,
@@ -102,136 +107,91 @@ async def _lock(connection: AsyncConnection, schema: str) -> None:
     dies the lock is free, and whoever held it cannot go on without it.
     """
     key = zlib.crc32(f"migrate {schema}".encode())
-    while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
-        await connection.rollback()
+    while True:
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+            return
         await asyncio.sleep(_RETRY_DELAY_S)
-    await connection.commit()
 
 
-async def _create_schema(connection: AsyncConnection, schema: str) -> None:
-    """Asks first: a role that may not create one is fine when somebody else has."""
-    found = await connection.scalar(text("SELECT to_regnamespace(:name)::text"), {"name": schema})
-    if found is None:
-        await connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
-    await connection.commit()
+async def _create_table(connection: RawConnection, schema: str) -> None:
+    """Asks first: a role that may create neither is fine when somebody else has."""
+    if await connection.fetchval("SELECT to_regnamespace($1)::text", schema) is None:
+        await connection.execute(f"CREATE SCHEMA {schema}")
+    if (
+        await connection.fetchval("SELECT to_regclass($1)::text", f"{schema}.schema_revision")
+        is None
+    ):
+        await connection.execute(
+            f"CREATE TABLE {schema}.schema_revision ("
+            "version_num varchar(32) CONSTRAINT schema_revision_pkc PRIMARY KEY)"
+        )
 
 
-async def _apply(connection: AsyncConnection, scripts: Sequence[Script], schema: str) -> list[str]:
+async def _apply(
+    connection: RawConnection, revisions: Sequence[_Revision], schema: str
+) -> list[str]:
     """Run what is pending, again when a lock was not to be had in time.
 
     A revision that waits for a lock makes every later call on that table wait behind it.
     So it gives up after a moment, lets the calls pass, and comes back.
     """
-    applied: list[str] = []
-    while True:
-        try:
-            await connection.run_sync(_run, scripts, schema, applied)
-        except (DBAPIError, asyncpg.LockNotAvailableError) as error:
-            await connection.rollback()
-            if not isinstance(_cause(error), asyncpg.LockNotAvailableError):
-                raise
-            _log.warning("a revision waits for a lock", schema=schema)
-            await asyncio.sleep(_RETRY_DELAY_S)
-        else:
-            return applied
-
-
-def _run(
-    connection: Connection, scripts: Sequence[Script], schema: str, applied: list[str]
-) -> None:
-    revisions = RevisionMap(lambda: scripts)
-
-    def pending(heads: Sequence[str], _context: MigrationContext) -> Iterator[MigrationStep]:
-        for script in _pending(revisions, heads[0] if heads else None):
-            yield MigrationStep.upgrade_from_script(revisions, script)
-            applied.append(script.revision)
-
-    context = MigrationContext.configure(
-        connection,
-        opts={
-            "fn": pending,
-            "version_table": _VERSION_TABLE,
-            "version_table_schema": schema,
-            "transaction_per_migration": True,
-        },
-    )
-    context.run_migrations(connection=connection)
-    connection.commit()
-
-
-def _pending(revisions: RevisionMap, current: str | None) -> list[Script]:
-    """What comes after `current`, oldest first."""
-    newest = revisions.get_current_head() or ""
-    if current is not None and current > newest:
+    current = await _current(connection, schema)
+    if current > revisions[-1].number:
+        newest = revisions[-1].number
         _log.warning("the database is ahead of this code", database=current, code=newest)
-        return []
-    found = revisions.iterate_revisions(newest, current or "base")
-    return [script for script in found if isinstance(script, Script)][::-1]
+    pending = [revision for revision in revisions if revision.number > current]
+    for revision in pending:
+        while True:
+            try:
+                await _run(connection, revision, schema)
+                break
+            except asyncpg.LockNotAvailableError:
+                _log.warning("a revision waits for a lock", schema=schema)
+                await asyncio.sleep(_RETRY_DELAY_S)
+    return [revision.number for revision in pending]
 
 
-def _scripts(package: str) -> list[Script]:
-    """The files of `package` as Alembic's revisions, oldest first."""
-    found = sorted(
+async def _current(connection: RawConnection, schema: str) -> str:
+    """The number of the last revision that was applied, empty before the first."""
+    rows = await connection.fetch(
+        f"SELECT version_num FROM {schema}.schema_revision"  # noqa: S608 - a checked name
+    )
+    recorded = [row["version_num"] for row in rows]
+    if len(recorded) > 1 or not all(_REVISION.fullmatch(number) for number in recorded):
+        raise WrongMigrations(
+            f"{schema}.schema_revision must hold the number of one revision, not {recorded}"
+        )
+    return recorded[0] if recorded else ""
+
+
+async def _run(connection: RawConnection, revision: _Revision, schema: str) -> None:
+    """Run a file of several statements in the transaction that records its revision."""
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        try:
+            await connection.execute(revision.sql)
+        except asyncpg.PostgresError as error:
+            error.add_note(f"in {revision.file_name}")
+            raise
+        await connection.execute(f"DELETE FROM {schema}.schema_revision")  # noqa: S608
+        await connection.execute(
+            f"INSERT INTO {schema}.schema_revision (version_num) VALUES ($1)",  # noqa: S608
+            revision.number,
+        )
+
+
+def _revisions(package: str) -> list[_Revision]:
+    """The files of `package`, oldest first."""
+    entries = sorted(
         (file for file in files(package).iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,
     )
-    scripts: list[Script] = []
-    for number, file in enumerate(found, start=1):
+    revisions: list[_Revision] = []
+    for number, file in enumerate(entries, start=1):
         match = _FILE_NAME.fullmatch(file.name)
         if match is None or int(match[1]) != number:
-            raise WrongMigrations(f"{file.name} should be named {number:04}_what_it_does.sql")
-        previous = scripts[-1].revision if scripts else None
-        sql = file.read_text(encoding="utf-8")
-        scripts.append(_script(match[1], previous, file.name, sql))
-    if not scripts:
+            raise WrongMigrations(f"{file.name} must be named {number:04}_what_it_does.sql")
+        revisions.append(_Revision(match[1], file.name, file.read_text(encoding="utf-8")))
+    if not revisions:
         raise WrongMigrations(f"{package} holds no revisions")
-    return scripts
-
-
-def _script(revision: str, previous: str | None, name: str, sql: str) -> Script:
-    module = types.ModuleType(name, doc=name)
-    vars(module).update(
-        revision=revision,
-        down_revision=previous,
-        upgrade=lambda connection: _execute(connection, sql),
-    )
-    return Script(module, revision, name)
-
-
-def _execute(connection: Connection, sql: str) -> None:
-    """Run a file of several statements in the transaction that records its revision.
-
-    The driver takes several statements at once only without parameters, and only past
-    SQLAlchemy, which begins its transaction with the first statement that it sees: the
-    setting of the lock timeout must stay first.
-    """
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-    adapted = connection.connection.dbapi_connection
-    assert adapted is not None
-    adapted.run_async(lambda raw: raw.execute(sql))
-
-
-def _engine(database_url: str) -> AsyncEngine:
-    return create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(
-            database_url, timeout=10.0, server_settings={"application_name": "girih-migrate"}
-        ),
-        poolclass=NullPool,
-    )
-
-
-@contextmanager
-def _by_name() -> Iterator[None]:
-    """Take SQLAlchemy's wrapping off, so that failures have the names they have elsewhere."""
-    with translate():
-        try:
-            yield
-        except DBAPIError as error:
-            raise _cause(error) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return error.orig.__cause__ or error.orig
-    return error
+    return revisions
