@@ -75,7 +75,7 @@ SPANS = {
 }
 
 
-@pytest.mark.parametrize(("span", "expected"), SPANS.values(), ids=SPANS)
+@pytest.mark.parametrize(("options", "expected"), SPANS.values(), ids=SPANS)
 async def test_reads(
     store: PostgresEventStore, options: ReadOptions, expected: Sequence[int]
 ) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +19,7 @@ from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.settings import ServerSettings
 from tests.authority import USER
 from tests.plumbing.conftest import Log, MakeSettings, Served, serving, until
-from tests.plumbing.knots import KINDS, Context, Knots, WritingKnots
+from tests.plumbing.knots import KINDS, Context, Knots, KnotsUntied, WritingKnots
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -273,3 +275,36 @@ async def test_an_rpc_that_does_not_exist_is_refused_like_everything_else(
 
 def test_every_status_code_has_a_table_of_its_own_kind() -> None:
     assert len(set(grpc_errors.STATUS_CODES.values())) == len(grpc_errors.STATUS_CODES)
+
+
+class Held:
+    """What a refused call had in its hands, as a large request is."""
+
+
+class HoldingKnots(Knots):
+    """Remembers, weakly, what it held when it refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[weakref.ref[Held]] = []
+
+    async def _do(self, what: str, context: Context) -> str:
+        held = Held()
+        self.held.append(weakref.ref(held))
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        outcome.set_exception(KnotsUntied("two ends are loose"))
+        return await outcome  # the future knows the error, and the error this frame
+
+
+@every_kind
+async def test_a_refused_call_leaves_nothing_for_the_collector(
+    settings: ServerSettings, log: Log, kind: str
+) -> None:
+    knots = HoldingKnots()
+    async with serving(settings, knots) as served:
+        gc.disable()
+        try:
+            await refused(served, kind, "refuse")
+            await until(lambda: knots.held[0]() is None)
+        finally:
+            gc.enable()
