@@ -61,11 +61,11 @@ _TLS_HEADERS: Final[Headers] = ((b"strict-transport-security", b"max-age=6307200
 _is_seconds = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 
 
-class Site(Protocol):
+class Pages(Protocol):
     """The pages of the gateway itself: everything that is no route of the contract."""
 
-    @property
-    def paths(self) -> Collection[str]: ...
+    def route(self, path: str) -> str | None:
+        """What a path is called in logs and metrics, one of a closed set; None for no page."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
@@ -77,7 +77,7 @@ class Application:
     routes: Routes[Endpoint]
     newest_version: str
     """The version that paths without one stand for, as `/v1`."""
-    site: Site
+    pages: Pages
     admission: Admission
     settings: Settings
     lifecycle: Lifecycle
@@ -126,21 +126,25 @@ class Application:
 
     async def _serve(self, exchange: HttpExchange, started_s: float) -> None:
         self._check_limits(exchange)
-        found = self._find(exchange)
-        if found is not None:
-            endpoint, captured = found
+        match = self._find(exchange)
+        if match is not None:
+            endpoint, captured = match
             exchange.route = endpoint.rule.template.text
             await self._call(exchange, endpoint, captured, started_s)
-        elif exchange.scope["path"] in self.site.paths:
-            exchange.route = exchange.scope["path"]
-            exchange.is_quiet = True
-            correlation.enter(Call(exchange.correlation_id))
-            if exchange.route not in _PROBES:
-                await self.admission.check_address(exchange)
-            await self.site(exchange.scope, exchange.receive, exchange.send_event)
-        else:
+            return
+        page = self.pages.route(exchange.scope["path"])
+        if page not in _PROBES:
             await self.admission.check_address(exchange)
+        if page is not None:
+            await self._show(exchange, page)
+        else:
             await self._no_endpoint(exchange)
+
+    async def _show(self, exchange: HttpExchange, page: str) -> None:
+        exchange.route = page
+        exchange.is_quiet = True
+        correlation.enter(Call(exchange.correlation_id))
+        await self.pages(exchange.scope, exchange.receive, exchange.send_event)
 
     async def _call(
         self, exchange: HttpExchange, endpoint: Endpoint, captured: Captured, started_s: float
