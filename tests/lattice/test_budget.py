@@ -83,6 +83,39 @@ async def test_a_large_turn_is_not_overtaken_for_ever_by_small_ones_of_others() 
     assert (await large, await small) == (8, 1)
 
 
+async def test_what_is_there_within_the_share_can_be_taken_now() -> None:
+    budget = Budget(10, share=5)
+    await budget.take(4, "a")
+
+    assert budget.can_take_now(1, "a")
+    assert budget.can_take_now(6, "b")
+    assert Budget(10, share=5).can_take_now(1_000, "a")
+
+
+async def test_what_is_not_there_cannot_be_taken_now() -> None:
+    budget = Budget(10, share=5)
+    await budget.take(4, "a")
+
+    assert not budget.can_take_now(7, "b")
+
+
+async def test_what_is_beyond_the_share_cannot_be_taken_now() -> None:
+    budget = Budget(10, share=5)
+    await budget.take(4, "a")
+
+    assert not budget.can_take_now(2, "a")
+
+
+async def test_what_others_wait_for_cannot_be_taken_now() -> None:
+    budget = Budget(10, share=5)
+    await budget.take(4, "a")
+    waiting = asyncio.create_task(budget.take(8, "b"))
+    await asyncio.sleep(0)
+
+    assert not budget.can_take_now(1, "c")
+    waiting.cancel()
+
+
 async def test_more_than_there_is_is_lent_as_all_there_is() -> None:
     budget = Budget(10, share=5)
 

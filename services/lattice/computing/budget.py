@@ -1,4 +1,4 @@
-"""Lends so much of something at once, to owners in turns. Knows not what it lends, nor to whom."""
+"""Lends so much of something at once, to owners in turns. Knows neither what nor to whom."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -8,46 +8,46 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)
-class _Turn:
+class _Waiter:
     owner: str
     amount: int
-    lent: asyncio.Future[None]
+    granted: asyncio.Future[None]
 
 
-class _Line:
-    """Turns that wait: owners come one after the other, and each one's in order of asking."""
+class _FairQueue:
+    """Who waits: owners come one after the other, and each one's waiters in order of asking."""
 
     def __init__(self) -> None:
-        self._of: OrderedDict[str, deque[_Turn]] = OrderedDict()
+        self._by_owner: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def heads(self) -> list[_Turn]:
-        """The first turn of each owner, whoever was served longest ago first."""
-        return [turns[0] for turns in self._of.values()]
+    def heads(self) -> list[_Waiter]:
+        """The first waiter of each owner, the owner served longest ago first."""
+        return [waiters[0] for waiters in self._by_owner.values()]
 
-    def join(self, turn: _Turn) -> None:
-        self._of.setdefault(turn.owner, deque()).append(turn)
+    def add(self, waiter: _Waiter) -> None:
+        self._by_owner.setdefault(waiter.owner, deque()).append(waiter)
         self._count += 1
 
-    def leave(self, turn: _Turn) -> bool:
-        """Take a turn out of the line; answers whether it was still in it."""
-        turns = self._of.get(turn.owner, deque())
-        if turn not in turns:
+    def remove(self, waiter: _Waiter) -> bool:
+        """Take a waiter out; answers whether it still waited."""
+        waiters = self._by_owner.get(waiter.owner, deque())
+        if waiter not in waiters:
             return False
-        turns.remove(turn)
+        waiters.remove(waiter)
         self._count -= 1
-        if not turns:
-            del self._of[turn.owner]
+        if not waiters:
+            del self._by_owner[waiter.owner]
         return True
 
-    def served(self, turn: _Turn) -> None:
-        """Take out a turn that had its way: its owner is the last to come again."""
-        self.leave(turn)
-        if turn.owner in self._of:
-            self._of.move_to_end(turn.owner)
+    def served(self, waiter: _Waiter) -> None:
+        """Take out a waiter that was granted: its owner is the last to come again."""
+        self.remove(waiter)
+        if waiter.owner in self._by_owner:
+            self._by_owner.move_to_end(waiter.owner)
 
 
 class Budget:
@@ -63,34 +63,34 @@ class Budget:
         self.lent = 0
         self._share = share
         self._lent_to: Counter[str] = Counter()
-        self._line = _Line()
+        self._queue = _FairQueue()
 
     @property
     def waiting(self) -> int:
-        return len(self._line)
+        return len(self._queue)
 
-    def has_room_for(self, amount: int, owner: str) -> bool:
-        """Whether that much could be had without waiting."""
+    def can_take_now(self, amount: int, owner: str) -> bool:
+        """Whether `take` would return at once."""
         amount = self._lendable(amount)
-        return not self._line and self._fits(amount) and self._in_share(amount, owner)
+        return not self._queue and self._fits(amount) and self._in_share(amount, owner)
 
     async def take(self, amount: int, owner: str) -> int:
-        """Wait for that much, or for all there is when that is less, and tell which."""
-        turn = _Turn(owner, self._lendable(amount), asyncio.get_running_loop().create_future())
-        self._line.join(turn)
+        """Wait for that much, or for all there is when that is less; returns which."""
+        waiter = _Waiter(owner, self._lendable(amount), asyncio.get_running_loop().create_future())
+        self._queue.add(waiter)
         self._lend()
         try:
-            await turn.lent
+            await waiter.granted
         except asyncio.CancelledError:
-            if self._line.leave(turn):
+            if self._queue.remove(waiter):
                 self._lend()
             else:
-                self.give_back(turn.amount, owner)
+                self.give_back(waiter.amount, owner)
             raise
-        return turn.amount
+        return waiter.amount
 
     def give_back(self, amount: int, owner: str) -> None:
-        """Return what `take` told of, all or some of it."""
+        """Give back what `take` returned, all or some of it."""
         self.lent -= amount
         self._lent_to[owner] -= amount
         if not self._lent_to[owner]:
@@ -107,22 +107,22 @@ class Budget:
             self.give_back(amount, owner)
 
     def _lend(self) -> None:
-        while (turn := self._next()) is not None:
-            self._line.served(turn)
-            self.lent += turn.amount
-            self._lent_to[turn.owner] += turn.amount
-            if not turn.lent.done():
-                turn.lent.set_result(None)
+        while (waiter := self._next()) is not None:
+            self._queue.served(waiter)
+            self.lent += waiter.amount
+            self._lent_to[waiter.owner] += waiter.amount
+            if not waiter.granted.done():
+                waiter.granted.set_result(None)
 
-    def _next(self) -> _Turn | None:
-        """Whose turn it is. Who is beyond its share is passed, with all that it asks for.
+    def _next(self) -> _Waiter | None:
+        """The waiter to grant now. An owner beyond its share is passed, with all it asks for.
 
-        Who is not keeps its place until there is room, or small turns of others would keep a
-        large one waiting for ever.
+        One within its share keeps its place until its amount is there, or small amounts of
+        others would keep a large one waiting for ever.
         """
-        for turn in self._line.heads():
-            if self._in_share(turn.amount, turn.owner):
-                return turn if self._fits(turn.amount) else None
+        for waiter in self._queue.heads():
+            if self._in_share(waiter.amount, waiter.owner):
+                return waiter if self._fits(waiter.amount) else None
         return None
 
     def _lendable(self, amount: int) -> int:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 _RETRY_SHORTEST_S = 0.1
 _RETRY_LONGEST_S = 10.0
 _SMOOTHING = 0.2
-"""The weight of the last piece of work in the mean duration that delays are told from."""
+"""The weight of the last piece of work in the mean duration that delays are estimated from."""
 
 
 class Stopped(Exception):
@@ -33,7 +33,7 @@ class Stopped(Exception):
 
 
 class Stop:
-    """Tells running work to give up. Compiled code looks at `flag`, which is 0 or 1."""
+    """Asks running work to give up. Compiled code looks at `flag`, which is 0 or 1."""
 
     def __init__(self) -> None:
         self.flag: NDArray[np.uint8] = np.zeros(1, dtype=np.uint8)
@@ -42,7 +42,7 @@ class Stop:
         self.flag[0] = 1
 
     def check(self) -> None:
-        """Raise Stopped when told to give up."""
+        """Raise Stopped once it is set."""
         if self.flag[0]:
             raise Stopped
 
@@ -51,17 +51,17 @@ class Compute:
     """Threads for work, and the bytes that the work of all of them may take.
 
     Work first reserves its bytes, then waits for a thread; tenants take turns at both. When
-    as much waits as may wait, more is refused with ComputeBusy and a delay told from how
-    long work takes just now. A tenant may have half of the bytes, half of the line, and so
-    many threads as are asked for. There is one thread more, which only another tenant gets:
-    it begins at once, however long the work of the first takes, and the system shares the
+    as much waits as may wait, more is refused with ComputeBusy and a delay estimated from how
+    long work takes just now. A tenant may have half of the bytes, half of the waiting places,
+    and so many threads as are asked for. There is one thread more, which only another tenant
+    gets: it begins at once, however long the work of the first takes, and the system shares the
     cores between them.
     """
 
     def __init__(self, *, threads: int, bytes_max: int, waiting_max: int) -> None:
         self.threads = threads
         self.bytes = Budget(bytes_max, share=bytes_max // 2)
-        self._turns = Budget(threads + 1, share=threads)
+        self._thread_budget = Budget(threads + 1, share=threads)
         self._waiting_max = waiting_max
         self._executor = ThreadPoolExecutor(threads + 1, thread_name_prefix="lattice")
         self._stops: set[Stop] = set()
@@ -70,11 +70,11 @@ class Compute:
 
     @property
     def running(self) -> int:
-        return self._turns.lent
+        return self._thread_budget.lent
 
     @property
     def waiting(self) -> int:
-        return self.bytes.waiting + self._turns.waiting
+        return self.bytes.waiting + self._thread_budget.waiting
 
     @asynccontextmanager
     async def reserve(
@@ -87,13 +87,13 @@ class Compute:
         """
         call = correlation.bound()
         owner = call.tenant if call else ""
-        if not (admitted or self._has_room_for(size_bytes, owner)) and self._is_full_for(owner):
+        if not (admitted or self._can_begin_now(size_bytes, owner)) and self._is_full_for(owner):
             raise ComputeBusy(
                 "as much is computed as this process admits",
                 retry_after_s=self._retry_after_s(),
                 waiting=self.waiting,
             )
-        with self._in_line(owner):
+        with self._counted(owner):
             reservation = Reservation(self, owner, await self.bytes.take(size_bytes, owner))
             try:
                 yield reservation
@@ -107,12 +107,12 @@ class Compute:
 
     async def submit(self, owner: str, work: Callable[[Stop], T], stop: Stop) -> Future[T]:
         """Wait for a thread and give it the work, in the context of the caller."""
-        await self._turns.take(1, owner)
+        await self._thread_budget.take(1, owner)
         context = contextvars.copy_context()
         try:
             future = self._executor.submit(context.run, self._timed, work, stop)
         except BaseException:
-            self._turns.give_back(1, owner)
+            self._thread_budget.give_back(1, owner)
             raise
         self._stops.add(stop)
         return future
@@ -120,7 +120,7 @@ class Compute:
     def finished(self, owner: str, stop: Stop) -> None:
         """The thread that was given work has ended it."""
         self._stops.discard(stop)
-        self._turns.give_back(1, owner)
+        self._thread_budget.give_back(1, owner)
 
     async def close(self) -> None:
         """Stop all work and wait until the threads have ended."""
@@ -128,8 +128,9 @@ class Compute:
             stop.set()
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 
-    def _has_room_for(self, size_bytes: int, owner: str) -> bool:
-        return self._turns.has_room_for(1, owner) and self.bytes.has_room_for(size_bytes, owner)
+    def _can_begin_now(self, size_bytes: int, owner: str) -> bool:
+        has_thread = self._thread_budget.can_take_now(1, owner)
+        return has_thread and self.bytes.can_take_now(size_bytes, owner)
 
     def _is_full_for(self, owner: str) -> bool:
         if self._calls[owner] >= self.threads + self._waiting_max // 2:
@@ -137,7 +138,7 @@ class Compute:
         return self.waiting >= self._waiting_max
 
     @contextmanager
-    def _in_line(self, owner: str) -> Iterator[None]:
+    def _counted(self, owner: str) -> Iterator[None]:
         self._calls[owner] += 1
         try:
             yield
@@ -173,11 +174,11 @@ class Reservation:
         self._when_idle: Callable[[], None] | None = None
 
     async def run(self, work: Callable[[Stop], T]) -> T:
-        """Run work in a thread. When the caller is cancelled the work is told to stop."""
+        """Run work in a thread. When the caller is cancelled the work is stopped."""
         stop = Stop()
         future = await self._compute.submit(self._owner, work, stop)
         self._working += 1
-        future.add_done_callback(lambda _: self._tell_loop(stop))
+        future.add_done_callback(lambda _: self._notify_loop(stop))
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -190,12 +191,12 @@ class Reservation:
         self._bytes_held -= spare_bytes
         self._compute.bytes.give_back(spare_bytes, self._owner)
 
-    def when_idle(self, then: Callable[[], None]) -> None:
-        """Call `then` once no thread works for this reservation."""
-        self._when_idle = then
+    def when_idle(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once no thread works for this reservation."""
+        self._when_idle = callback
         self._if_idle()
 
-    def _tell_loop(self, stop: Stop) -> None:
+    def _notify_loop(self, stop: Stop) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._done, stop)
 
@@ -206,5 +207,5 @@ class Reservation:
 
     def _if_idle(self) -> None:
         if self._working == 0 and self._when_idle is not None:
-            then, self._when_idle = self._when_idle, None
-            then()
+            callback, self._when_idle = self._when_idle, None
+            callback()
