@@ -113,9 +113,9 @@ def plane_queries(
 ) -> tuple[str, NDArray[np.bool_], list[tuple[Site, Site]]]:
     """A map of 656 x 1,491 sites, and queries spread over all lengths there are."""
     if arguments.maps:
-        found = next(each for each in load_all(arguments.maps) if each.name == "orz900d.map")
-        chosen = found.queries[:: max(1, len(found.queries) // arguments.queries)]
-        return found.name, found.blocked, [(query.start, query.goal) for query in chosen]
+        published = next(each for each in load_all(arguments.maps) if each.name == "orz900d.map")
+        chosen = published.queries[:: max(1, len(published.queries) // arguments.queries)]
+        return published.name, published.blocked, [(query.start, query.goal) for query in chosen]
     blocked = rooms((656, 1491), 24, rng)
     search, go = search_on(Job("", blocked, False, []).grid()), np.zeros(1, np.uint8)
     free = [tuple(map(int, site)) for site in np.argwhere(~blocked)]
@@ -331,14 +331,14 @@ def with_scipy(graph: SparseGraph) -> Ask:
 
 
 @dataclass(frozen=True)
-class Lattice:
+class LatticeProcess:
     """The running service, and who calls it."""
 
     address: str
     caller: Caller
 
 
-def through_grpc(lattice: Lattice, job: Job) -> Contender:
+def through_grpc(lattice: LatticeProcess, job: Job) -> Contender:
     """The whole way: a request to the service in another process, and its answer."""
     # One channel for all: that a connection is made is not part of a call.
     service = LatticeServiceStub(grpc.insecure_channel(lattice.address))
@@ -366,7 +366,7 @@ def through_grpc(lattice: Lattice, job: Job) -> Contender:
 
 
 @contextmanager
-def lattice_service() -> Iterator[Lattice]:
+def lattice_service() -> Iterator[LatticeProcess]:
     """The lattice service and what it needs, as processes of their own."""
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
@@ -375,7 +375,7 @@ def lattice_service() -> Iterator[Lattice]:
             for process in (events, lattice):
                 process.start()
                 process.wait_ready()
-            yield Lattice(address, Caller(authority_of(folder)))
+            yield LatticeProcess(address, Caller(authority_of(folder)))
 
 
 def _arguments() -> argparse.Namespace:

@@ -18,8 +18,8 @@ from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
 from services.lattice.servicer import LatticeServicer
 from services.lattice.settings import Settings
-from services.lattice.state.events_journal import EventsJournal, acting_bearer
-from services.lattice.state.journal import Journal
+from services.lattice.state.events_journal import EventStoreJournal, acting_bearer
+from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
@@ -66,7 +66,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         waiting_max=settings.waiting_calls_max,
     )
     events = EventStoreHealth(channel, settings)
-    journal = EventsJournal(channel, events.patience_s)
+    journal = EventStoreJournal(channel, events.patience_s)
     add_service(server, SERVICE, _servicer(settings, server, journal, compute))
     add_metrics_service(server)
     _watch_kernels(server)
@@ -79,7 +79,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
 
 def _servicer(
-    settings: Settings, server: Server, journal: Journal, compute: Compute
+    settings: Settings, server: Server, journal: LatticeJournal, compute: Compute
 ) -> LatticeServicer:
     searches = SearchPool(settings.searches_bytes)
     operations = OperationContext(
@@ -121,7 +121,7 @@ async def _in_a_daemon_thread() -> None:
     def work() -> None:
         try:
             compile_all()
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised to whoever waits
             compiling.set_exception(error)
         else:
             compiling.set_result(None)

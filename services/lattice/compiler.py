@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept and how they run, told to the compiler before it is imported.
+"""Where compiled kernels are kept and how they run, set before the compiler is imported.
 
 Imports neither the compiler nor the kernels.
 """

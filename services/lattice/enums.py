@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.geometry import Geometry
 
-# What is not told means open, von Neumann, and no cutting: the contract says so.
+# What is not given means open, von Neumann, and no cutting: the contract says so.
 PERIODIC = {
     pb.BOUNDARY_UNSPECIFIED: False,
     pb.BOUNDARY_OPEN: False,

@@ -1,4 +1,4 @@
-"""What can go wrong with lattices, by name. Knows nothing of how errors are told."""
+"""What can go wrong with lattices, by name. Knows nothing of how errors reach callers."""
 
 from typing import ClassVar
 
@@ -71,7 +71,7 @@ class ConsumerTooSlow(DeadlineExceeded):
     reason: ClassVar[str] = "CONSUMER_TOO_SLOW"
 
 
-class EventsUnavailable(Unavailable):
+class EventStoreUnavailable(Unavailable):
     """The event store cannot be reached, or did not answer in time."""
 
     reason: ClassVar[str] = "EVENTS_UNAVAILABLE"

@@ -1,4 +1,4 @@
-"""What the lattice service is told by its environment."""
+"""The settings of the lattice service, read from its environment."""
 
 from pathlib import Path
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.lattice.errors import EventsUnavailable
+from services.lattice.errors import EventStoreUnavailable
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
     LatticeCreated,
     LatticeDeleted,
     LatticeEvent,
-    Reading,
-    Recorded,
-    SomethingElse,
+    LatticeRecord,
     StreamChanged,
+    StreamSlice,
+    UnknownEvent,
 )
 
 CATALOGUE = "lattices"
@@ -29,7 +29,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.is_away = False
         self.reads = 0
-        self._streams: dict[tuple[str, str], list[Recorded]] = defaultdict(list)
+        self._streams: dict[tuple[str, str], list[LatticeRecord]] = defaultdict(list)
         self._commands: dict[tuple[str, UUID], tuple[bytes, datetime]] = {}
 
     async def append_created(
@@ -63,17 +63,17 @@ class MemoryJournal:
             raise StreamChanged("the stream is at another revision")
         self._append(tenant, command_id, deleted, deleted)
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
+    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
         self._answer()
         self.reads += 1
         stream = self._streams[tenant, lattice_id]
         recorded = tuple(stream[after_revision + 1 :])
         revision = recorded[-1].revision if recorded else after_revision
-        return Reading(revision=revision, recorded=recorded)
+        return StreamSlice(revision=revision, recorded=recorded)
 
     async def catalogue(
         self, tenant: str, *, after_revision: int
-    ) -> AsyncGenerator[Sequence[Recorded]]:
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         self._answer()
         stream = self._streams[tenant, CATALOGUE]
         for start in range(after_revision + 1, len(stream), 100):
@@ -82,12 +82,12 @@ class MemoryJournal:
 
     def append_something_else(self, tenant: str, lattice_id: str) -> None:
         """What a newer version of the service would write."""
-        painted = SomethingElse(event_type="lattice.painted")
+        painted = UnknownEvent(event_type="lattice.painted")
         self._place(tenant, lattice_id, painted, datetime.now(UTC))
 
     def _answer(self) -> None:
         if self.is_away:
-            raise EventsUnavailable("the event store cannot be reached")
+            raise EventStoreUnavailable("the event store cannot be reached")
 
     def _repeated(self, tenant: str, command_id: UUID, event: LatticeEvent) -> datetime | None:
         known = self._commands.get((tenant, command_id))
@@ -112,7 +112,7 @@ class MemoryJournal:
 
     def _place(self, tenant: str, stream: str, event: LatticeEvent, now: datetime) -> None:
         places = self._streams[tenant, stream]
-        places.append(Recorded(revision=len(places), recorded_at=now, event=event))
+        places.append(LatticeRecord(revision=len(places), recorded_at=now, event=event))
 
 
 def _content(event: LatticeEvent) -> bytes:

@@ -9,7 +9,7 @@ from services.lattice.computing.budget import Budget
 
 
 class Borrowers:
-    """Ask a budget in the order told, hold what they get for a step, and note who got it."""
+    """Ask a budget in the order given, hold what they get for a step, and note who got it."""
 
     def __init__(self, budget: Budget) -> None:
         self.served: list[str] = []

@@ -12,15 +12,15 @@ from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
-from services.lattice.state.events_journal import EventsJournal
+from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import (
     DamagedRecord,
-    Journal,
     LatticeCreated,
     LatticeDeleted,
-    Recorded,
-    SomethingElse,
+    LatticeJournal,
+    LatticeRecord,
     StreamChanged,
+    UnknownEvent,
 )
 from services.plumbing import correlation
 from tests.lattice.callers import call_of
@@ -34,7 +34,7 @@ ABSENT = str(uuid4())
 class World:
     """A journal, and a way to write into it what only a newer version would."""
 
-    journal: Journal
+    journal: LatticeJournal
     append_something_else: Callable[[str, str], Awaitable[None]]
 
 
@@ -46,7 +46,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 @pytest.fixture
-def journal(world: World) -> Journal:
+def journal(world: World) -> LatticeJournal:
     return world.journal
 
 
@@ -68,7 +68,7 @@ def _on_events(channel: grpc.aio.Channel) -> World:
         )
         await stub.Append(events.AppendRequest(events=[event]))
 
-    return World(EventsJournal(channel, lambda: 10), append_something_else)
+    return World(EventStoreJournal(channel, lambda: 10), append_something_else)
 
 
 def creation(expected: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:
@@ -78,15 +78,15 @@ def creation(expected: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCr
     )
 
 
-async def create(journal: Journal, tenant: str, expected: LatticeSpec | None = None) -> str:
+async def create(journal: LatticeJournal, tenant: str, expected: LatticeSpec | None = None) -> str:
     created = creation(expected or spec(3))
     await journal.append_created(tenant, created, UUID(created.lattice_id))
     return created.lattice_id
 
 
 async def whole_catalogue(
-    journal: Journal, tenant: str, after_revision: int = -1
-) -> list[Recorded]:
+    journal: LatticeJournal, tenant: str, after_revision: int = -1
+) -> list[LatticeRecord]:
     batches = journal.catalogue(tenant, after_revision=after_revision)
     return [recorded async for batch in batches for recorded in batch]
 
@@ -102,7 +102,7 @@ async def whole_catalogue(
     ids=["huge", "one site", "mixed", "blocked"],
 )
 async def test_a_creation_is_read_as_it_was_written(
-    journal: Journal, tenant: str, expected: LatticeSpec
+    journal: LatticeJournal, tenant: str, expected: LatticeSpec
 ) -> None:
     created = creation(expected)
 
@@ -114,7 +114,9 @@ async def test_a_creation_is_read_as_it_was_written(
     assert reading.revision == appended.revision
 
 
-async def test_the_largest_bitmap_is_read_as_it_was_written(journal: Journal, tenant: str) -> None:
+async def test_the_largest_bitmap_is_read_as_it_was_written(
+    journal: LatticeJournal, tenant: str
+) -> None:
     # Chance cannot be compressed: this is the most that a creation can take.
     bitmap = os.urandom(4 << 20)
     created = creation(LatticeSpec(geometry=geometry(33_554_432), blocked=bitmap))
@@ -127,7 +129,7 @@ async def test_the_largest_bitmap_is_read_as_it_was_written(journal: Journal, te
 
 
 async def test_the_catalogue_has_every_creation_without_its_bitmap(
-    journal: Journal, tenant: str
+    journal: LatticeJournal, tenant: str
 ) -> None:
     created = creation(blocked_spec(geometry(9, 9), 0.3, seed=6))
 
@@ -138,7 +140,7 @@ async def test_the_catalogue_has_every_creation_without_its_bitmap(
     assert (recorded.revision, recorded.recorded_at) == (0, appended.recorded_at)
 
 
-async def test_a_lattice_is_created_once(journal: Journal, tenant: str) -> None:
+async def test_a_lattice_is_created_once(journal: LatticeJournal, tenant: str) -> None:
     created = creation(spec(3))
     await journal.append_created(tenant, created, uuid4())
 
@@ -148,7 +150,7 @@ async def test_a_lattice_is_created_once(journal: Journal, tenant: str) -> None:
     assert len(await whole_catalogue(journal, tenant)) == 1
 
 
-async def test_the_same_command_is_recorded_once(journal: Journal, tenant: str) -> None:
+async def test_the_same_command_is_recorded_once(journal: LatticeJournal, tenant: str) -> None:
     created, command_id = creation(blocked_spec(geometry(9, 9), 0.3, seed=7)), uuid4()
 
     first = await journal.append_created(tenant, created, command_id)
@@ -159,7 +161,9 @@ async def test_the_same_command_is_recorded_once(journal: Journal, tenant: str) 
     assert len(await whole_catalogue(journal, tenant)) == 1
 
 
-async def test_a_command_with_other_content_is_refused(journal: Journal, tenant: str) -> None:
+async def test_a_command_with_other_content_is_refused(
+    journal: LatticeJournal, tenant: str
+) -> None:
     command_id = uuid4()
     await journal.append_created(tenant, creation(spec(3), command_id), command_id)
 
@@ -167,7 +171,7 @@ async def test_a_command_with_other_content_is_refused(journal: Journal, tenant:
         await journal.append_created(tenant, creation(spec(4), command_id), command_id)
 
 
-async def test_a_deletion_is_read_in_both_streams(journal: Journal, tenant: str) -> None:
+async def test_a_deletion_is_read_in_both_streams(journal: LatticeJournal, tenant: str) -> None:
     lattice_id = await create(journal, tenant)
 
     await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=uuid4())
@@ -179,7 +183,7 @@ async def test_a_deletion_is_read_in_both_streams(journal: Journal, tenant: str)
 
 @pytest.mark.parametrize("revision", [1, 7])
 async def test_nothing_is_deleted_at_another_revision(
-    journal: Journal, tenant: str, revision: int
+    journal: LatticeJournal, tenant: str, revision: int
 ) -> None:
     lattice_id = await create(journal, tenant)
 
@@ -193,7 +197,7 @@ async def test_nothing_is_deleted_at_another_revision(
 
 
 async def test_a_deletion_by_the_same_command_is_recorded_once(
-    journal: Journal, tenant: str
+    journal: LatticeJournal, tenant: str
 ) -> None:
     lattice_id, command_id = await create(journal, tenant), uuid4()
 
@@ -203,7 +207,9 @@ async def test_a_deletion_by_the_same_command_is_recorded_once(
     assert len((await journal.read(tenant, lattice_id)).recorded) == 2
 
 
-async def test_only_what_came_after_a_revision_is_read(journal: Journal, tenant: str) -> None:
+async def test_only_what_came_after_a_revision_is_read(
+    journal: LatticeJournal, tenant: str
+) -> None:
     lattice_id = await create(journal, tenant)
     await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=uuid4())
 
@@ -214,14 +220,16 @@ async def test_only_what_came_after_a_revision_is_read(journal: Journal, tenant:
     assert (nothing.revision, len(nothing.recorded)) == (1, 0)
 
 
-async def test_a_lattice_that_never_was_reads_as_nothing(journal: Journal, tenant: str) -> None:
+async def test_a_lattice_that_never_was_reads_as_nothing(
+    journal: LatticeJournal, tenant: str
+) -> None:
     reading = await journal.read(tenant, ABSENT)
 
     assert (reading.revision, len(reading.recorded)) == (-1, 0)
 
 
 async def test_the_catalogue_is_read_on_from_where_it_was_left(
-    journal: Journal, tenant: str
+    journal: LatticeJournal, tenant: str
 ) -> None:
     ids = [await create(journal, tenant) for _ in range(5)]
 
@@ -240,11 +248,11 @@ async def test_what_a_newer_version_wrote_is_told_as_something_else(
     await world.append_something_else(tenant, lattice_id)
 
     reading = await world.journal.read(tenant, lattice_id)
-    assert reading.recorded[-1].event == SomethingElse(event_type="lattice.painted")
+    assert reading.recorded[-1].event == UnknownEvent(event_type="lattice.painted")
     assert reading.revision == 1
 
 
-async def test_tenants_see_only_their_own(journal: Journal, tenant: str) -> None:
+async def test_tenants_see_only_their_own(journal: LatticeJournal, tenant: str) -> None:
     lattice_id = await create(journal, tenant)
 
     other = f"{tenant}-other"
@@ -256,7 +264,7 @@ async def test_tenants_see_only_their_own(journal: Journal, tenant: str) -> None
 async def test_nothing_is_read_for_a_tenant_whose_user_does_not_ask(
     events_channel: grpc.aio.Channel, tenant: str
 ) -> None:
-    journal = EventsJournal(events_channel, lambda: 10)
+    journal = EventStoreJournal(events_channel, lambda: 10)
     lattice_id = await create(journal, tenant)
 
     with correlation.bind(call_of(f"{tenant}-other")), pytest.raises(RuntimeError):

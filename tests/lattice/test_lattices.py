@@ -9,14 +9,14 @@ import pytest
 from services.lattice.computing.compute import Compute
 from services.lattice.domain import LatticeSpec
 from services.lattice.errors import (
-    EventsUnavailable,
+    EventStoreUnavailable,
     LatticeChanged,
     LatticeNotFound,
     RequestIdReused,
 )
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import NewLattice
-from services.lattice.state.journal import Recorded
+from services.lattice.state.journal import LatticeRecord
 from services.lattice.state.lattices import Lattices
 from services.plumbing.errors import InvalidInput
 from tests.lattice.memory_journal import MemoryJournal
@@ -252,11 +252,11 @@ async def test_nothing_is_changed_while_the_journal_is_away(
     held = await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
     journal.is_away = True
 
-    with pytest.raises(EventsUnavailable):
+    with pytest.raises(EventStoreUnavailable):
         await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
-    with pytest.raises(EventsUnavailable):
+    with pytest.raises(EventStoreUnavailable):
         await lattices.delete(TENANT, held.lattice.lattice_id)
-    with pytest.raises(EventsUnavailable):
+    with pytest.raises(EventStoreUnavailable):
         await lattices.open(TENANT, str(uuid4()))
 
     journal.is_away = False
@@ -372,7 +372,7 @@ async def test_a_list_is_kept_and_only_its_tail_is_read_again(
     asked: list[int] = []
     catalogue = journal.catalogue
 
-    def noting(tenant: str, *, after_revision: int) -> AsyncGenerator[Sequence[Recorded]]:
+    def noting(tenant: str, *, after_revision: int) -> AsyncGenerator[Sequence[LatticeRecord]]:
         asked.append(after_revision)
         return catalogue(tenant, after_revision=after_revision)
 

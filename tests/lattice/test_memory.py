@@ -12,7 +12,7 @@ from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.catalogue import _CatalogueIndex
-from services.lattice.state.journal import LatticeCreated, Recorded
+from services.lattice.state.journal import LatticeCreated, LatticeRecord
 from services.lattice.state.lattices import Lattices
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import TENANT, lattices_on, operations_on
@@ -28,7 +28,7 @@ async def lattices() -> AsyncIterator[Lattices]:
 
 
 def bytes_taken(make: Callable[[int], object]) -> float:
-    """The bytes that each of many things takes, as Python's allocator tells it."""
+    """The bytes that each of many things takes, by Python's allocator."""
     make(0)
     gc.collect()
     tracemalloc.start()
@@ -72,12 +72,12 @@ async def test_a_lattice_takes_the_bytes_that_are_told(
 
 @pytest.mark.parametrize("axes", [1, 3, 10])
 def test_a_line_of_a_catalogue_takes_the_bytes_that_are_told(axes: int) -> None:
-    shelf = _CatalogueIndex()
+    index = _CatalogueIndex()
 
     def put(n: int) -> None:
         now = dt.datetime.now(dt.UTC)
-        shelf.add([Recorded(revision=n, recorded_at=now, event=created(n, axes))])
+        index.add([LatticeRecord(revision=n, recorded_at=now, event=created(n, axes))])
 
     taken = bytes_taken(put)
 
-    assert shelf.size_bytes / (COUNT + 1) == pytest.approx(taken, rel=0.25)
+    assert index.size_bytes / (COUNT + 1) == pytest.approx(taken, rel=0.25)

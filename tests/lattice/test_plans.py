@@ -11,15 +11,15 @@ import pytest
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import (
-    EventsUnavailable,
+    EventStoreUnavailable,
     LatticesChanged,
     PlanLimit,
     RequestIdReused,
 )
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import NewLattice
-from services.lattice.state.events_journal import EventsJournal
-from services.lattice.state.journal import CatalogueChanged, Journal
+from services.lattice.state.events_journal import EventStoreJournal
+from services.lattice.state.journal import CatalogueChanged, LatticeJournal
 from services.lattice.state.lattices import Lattices
 from services.policy import PlanLimits
 from tests.lattice.memory_journal import MemoryJournal
@@ -126,7 +126,7 @@ async def test_nothing_is_counted_from_memory_alone(
     await refused(lattices, new(spec(3)), plan(lattices=2))
     journal.is_away = True
     # Others may have made room since, so that the plan is no reason to refuse.
-    with pytest.raises(EventsUnavailable):
+    with pytest.raises(EventStoreUnavailable):
         await lattices.create(TENANT, new(spec(3)), plan(lattices=2))
 
 
@@ -172,15 +172,15 @@ async def test_without_a_limit_nothing_is_counted(
 
 
 @pytest.fixture(params=["memory", "events"])
-def any_journal(request: pytest.FixtureRequest) -> Journal:
+def any_journal(request: pytest.FixtureRequest) -> LatticeJournal:
     if request.param == "memory":
         return MemoryJournal()
     channel: grpc.aio.Channel = request.getfixturevalue("events_channel")
-    return EventsJournal(channel, lambda: 10)
+    return EventStoreJournal(channel, lambda: 10)
 
 
 async def test_a_hundred_creations_at_once_leave_as_many_as_the_plan_allows(
-    any_journal: Journal, operations: OperationContext, tenant: str
+    any_journal: LatticeJournal, operations: OperationContext, tenant: str
 ) -> None:
     replicas = [lattices_on(any_journal, operations) for _ in range(2)]
 
@@ -199,7 +199,7 @@ async def test_a_hundred_creations_at_once_leave_as_many_as_the_plan_allows(
 
 
 async def test_a_place_that_many_want_is_taken_by_one(
-    any_journal: Journal, operations: OperationContext, tenant: str
+    any_journal: LatticeJournal, operations: OperationContext, tenant: str
 ) -> None:
     replicas = [lattices_on(any_journal, operations) for _ in range(2)]
     for _ in range(10):
@@ -212,7 +212,7 @@ async def test_a_place_that_many_want_is_taken_by_one(
 
 
 async def test_one_request_repeated_at_once_takes_one_place(
-    any_journal: Journal, operations: OperationContext, tenant: str
+    any_journal: LatticeJournal, operations: OperationContext, tenant: str
 ) -> None:
     replicas = [lattices_on(any_journal, operations) for _ in range(2)]
     expected = NewLattice(spec=spec(3), request_id=uuid4())

@@ -16,7 +16,7 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.lattice.computing.compute import Compute
 from services.lattice.errors import LatticeNotFound, RequestIdReused
 from services.lattice.operations.creation import NewLattice
-from services.lattice.state.events_journal import EventsJournal
+from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.lattices import _REQUESTS, Lattices
 from tests.lattice.worlds import UNBOUNDED, blocked_spec, geometry, lattices_on, operations_on, spec
 
@@ -118,7 +118,7 @@ def stranger(events_channel: grpc.aio.Channel) -> Stranger:
 @pytest.fixture
 async def lattices(events_channel: grpc.aio.Channel) -> AsyncIterator[Lattices]:
     compute = Compute(threads=2, bytes_max=1 << 30, waiting_max=100)
-    yield lattices_on(EventsJournal(events_channel, lambda: 10), operations_on(compute))
+    yield lattices_on(EventStoreJournal(events_channel, lambda: 10), operations_on(compute))
     await compute.close()
 
 
@@ -185,7 +185,7 @@ async def test_a_second_creation_changes_nothing(
     for stream in ("lattices", f"lattice-{lattice_id}"):
         await stranger.append(stream, "lattice.created", changed(latticeId=lattice_id))
 
-    fresh = lattices_on(EventsJournal(events_channel, lambda: 10), lattices._operations)
+    fresh = lattices_on(EventStoreJournal(events_channel, lambda: 10), lattices._operations)
 
     assert (await fresh.open(tenant, lattice_id)).spec == spec(7)
     assert await listed(fresh, tenant) == [lattice_id]
@@ -207,7 +207,7 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
     part = events.Event(id=str(uuid4()), stream=stream, type="lattice.blocked", binary=b"\1\2")
     await stranger.append_event(part)
 
-    fresh = lattices_on(EventsJournal(events_channel, lambda: 10), lattices._operations)
+    fresh = lattices_on(EventStoreJournal(events_channel, lambda: 10), lattices._operations)
 
     assert (await fresh.open(tenant, lattice_id)).spec == expected
 

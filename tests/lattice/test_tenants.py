@@ -16,7 +16,7 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.operations.context import OperationContext
 from services.lattice.state.events_journal import acting_bearer
-from services.lattice.state.journal import Reading
+from services.lattice.state.journal import StreamSlice
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
@@ -280,7 +280,7 @@ class WatchedJournal(MemoryJournal):
         super().__init__()
         self.read_by: list[str] = []
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
+    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
         await asyncio.sleep(0.01)
         principal = correlation.current().principal
         assert principal is not None

@@ -10,7 +10,7 @@ from services.lattice.domain import Computation, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import NewLattice
-from services.lattice.state.journal import Journal
+from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
 from services.policy import PlanLimits
 
@@ -32,7 +32,7 @@ def operations_on(compute: Compute, *, part_timeout_s: float = 30.0) -> Operatio
 
 
 def lattices_on(
-    journal: Journal,
+    journal: LatticeJournal,
     operations: OperationContext,
     *,
     freshness_s: float = 0.0,

@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from services.lattice.domain import Lattice
-from services.lattice.errors import EventsUnavailable
+from services.lattice.errors import EventStoreUnavailable
 from services.lattice.state.cache import ByteCache
-from services.lattice.state.journal import Journal, LatticeCreated, LatticeDeleted, Recorded
+from services.lattice.state.journal import (
+    LatticeCreated,
+    LatticeDeleted,
+    LatticeJournal,
+    LatticeRecord,
+)
 from services.plumbing.errors import InvalidInput
 
 _SHARES = 4
@@ -25,7 +30,7 @@ _REVISION_MAX = 2**63 - 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class CataloguePage:
     """Lattices in the order of their creation, and where the next page begins, if there is one."""
 
     lattices: Sequence[Lattice]
@@ -35,7 +40,7 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Count:
+class LatticeCount:
     """How many lattices a tenant has, and the revision of its catalogue that this is true at."""
 
     lattices: int
@@ -50,26 +55,26 @@ class Catalogue:
     through for each page: that takes longer, and no more memory than a page.
     """
 
-    def __init__(self, journal: Journal, *, bytes_max: int) -> None:
+    def __init__(self, journal: LatticeJournal, *, bytes_max: int) -> None:
         self._journal = journal
         self._kept: ByteCache[str, _CatalogueIndex | _TenantCounter] = ByteCache(bytes_max)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def page(self, tenant: str, page_size: int, page_token: str) -> Page:
+    async def page(self, tenant: str, page_size: int, page_token: str) -> CataloguePage:
         """The page that a token asks for; raises InvalidInput when the token is not ours."""
         first_revision = _revision(tenant, page_token) if page_token else 0
         known = await self._up_to_date(tenant, may_be_old=True)
-        shelf = known
-        if isinstance(shelf, _TenantCounter):
-            shelf = await self._read_page(tenant, page_size, first_revision)
-        lattices, next_revision = shelf.page(page_size, first_revision)
+        index = known
+        if isinstance(index, _TenantCounter):
+            index = await self._read_page(tenant, page_size, first_revision)
+        lattices, next_revision = index.page(page_size, first_revision)
         token = "" if next_revision is None else _token(tenant, next_revision)
-        return Page(lattices=lattices, next_page_token=token, total_count=known.count)
+        return CataloguePage(lattices=lattices, next_page_token=token, total_count=known.count)
 
-    async def count(self, tenant: str) -> Count:
+    async def count(self, tenant: str) -> LatticeCount:
         """Count a tenant's lattices, never from memory alone."""
         known = await self._up_to_date(tenant, may_be_old=False)
-        return Count(lattices=known.count, revision=known.revision)
+        return LatticeCount(lattices=known.count, revision=known.revision)
 
     async def _up_to_date(
         self, tenant: str, *, may_be_old: bool
@@ -84,7 +89,7 @@ class Catalogue:
             known = kept or _CatalogueIndex()
             try:
                 known = await self._read_on(tenant, known)
-            except EventsUnavailable:
+            except EventStoreUnavailable:
                 if kept is None or not may_be_old:
                     raise
             self._kept.put(tenant, known, known.size_bytes)
@@ -105,12 +110,12 @@ class Catalogue:
     async def _read_page(
         self, tenant: str, page_size: int, first_revision: int
     ) -> "_CatalogueIndex":
-        shelf = _CatalogueIndex(taken_max=page_size)
+        index = _CatalogueIndex(taken_max=page_size)
         reading = self._journal.catalogue(tenant, after_revision=first_revision - 1)
         async with aclosing(reading) as batches:
             async for batch in batches:
-                shelf.add(batch)
-        return shelf
+                index.add(batch)
+        return index
 
 
 class _TenantCounter:
@@ -126,7 +131,7 @@ class _TenantCounter:
         self.revision: int = before.revision
         self.count: int = before.count
 
-    def add(self, batch: Sequence[Recorded]) -> None:
+    def add(self, batch: Sequence[LatticeRecord]) -> None:
         for recorded in batch:
             self.revision = recorded.revision
             self.count += isinstance(recorded.event, LatticeCreated)
@@ -154,7 +159,7 @@ class _CatalogueIndex:
     def count(self) -> int:
         return len(self._lattices)
 
-    def add(self, batch: Sequence[Recorded]) -> None:
+    def add(self, batch: Sequence[LatticeRecord]) -> None:
         for recorded in batch:
             self.revision = recorded.revision
             if isinstance(recorded.event, LatticeCreated):
@@ -208,7 +213,7 @@ def _token(tenant: str, revision: int) -> str:
 
 
 def _revision(tenant: str, token: str) -> int:
-    """The revision that a token of ours tells; it grants nothing, so its seal needs no secret."""
+    """The revision in a token of ours; it grants nothing, so its seal needs no secret."""
     try:
         place = base64.urlsafe_b64decode(token.encode() + b"==")[:8]
     except (ValueError, UnicodeEncodeError):

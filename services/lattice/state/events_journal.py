@@ -23,7 +23,7 @@ from google.protobuf import json_format
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as pb
-from services.lattice.errors import EventsUnavailable
+from services.lattice.errors import EventStoreUnavailable
 from services.lattice.state import records
 from services.lattice.state.journal import (
     Appended,
@@ -31,10 +31,10 @@ from services.lattice.state.journal import (
     DamagedRecord,
     LatticeCreated,
     LatticeEvent,
-    Reading,
-    Recorded,
-    SomethingElse,
+    LatticeRecord,
     StreamChanged,
+    StreamSlice,
+    UnknownEvent,
 )
 from services.plumbing import correlation
 from services.plumbing.auth.tokens import Issuer
@@ -92,8 +92,8 @@ def acting_bearer(issuer: Issuer) -> Bearer:
     return bearer
 
 
-class EventsJournal:
-    """A `Journal` through the stubs of the event store.
+class EventStoreJournal:
+    """A `LatticeJournal` through the stubs of the event store.
 
     Every call is made for the principal of the call being served, on a channel with
     `acting_bearer`. `patience_s` tells how long an answer is waited for at the moment.
@@ -136,15 +136,17 @@ class EventsJournal:
         unchanged = [_at(streams[0], expected_revision)]
         await self._append(tenant, command_id, deletions, unchanged)
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
+    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
         request = events.ReadRequest(stream=_stream(lattice_id), from_revision=after_revision + 1)
         found = await self._read(tenant, request)
         recorded = await _off_the_loop(_is_long(found), _recorded, found)
-        return Reading(revision=found[-1].revision if found else after_revision, recorded=recorded)
+        return StreamSlice(
+            revision=found[-1].revision if found else after_revision, recorded=recorded
+        )
 
     async def catalogue(
         self, tenant: str, *, after_revision: int
-    ) -> AsyncGenerator[Sequence[Recorded]]:
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         request = events.ReadRequest(stream=CATALOGUE_STREAM, from_revision=after_revision + 1)
         async with aclosing(self._read_batches(tenant, request)) as batches:
             async for batch in batches:
@@ -229,7 +231,7 @@ def _is_long(found: Sequence[events.RecordedEvent]) -> bool:
     return len(found) > _MANY_EVENTS or sum(one.ByteSize() for one in found) > _LARGE_BYTES
 
 
-def _recorded(found: Sequence[events.RecordedEvent]) -> list[Recorded]:
+def _recorded(found: Sequence[events.RecordedEvent]) -> list[LatticeRecord]:
     """What the events say, without those that say nothing that can be read."""
     recorded = []
     for place, event in enumerate(found):
@@ -247,7 +249,9 @@ def _recorded(found: Sequence[events.RecordedEvent]) -> list[Recorded]:
             )
             continue
         at = _recorded_at(event)
-        recorded.append(Recorded(revision=event.revision, recorded_at=at, event=recorded_event))
+        recorded.append(
+            LatticeRecord(revision=event.revision, recorded_at=at, event=recorded_event)
+        )
     return recorded
 
 
@@ -255,7 +259,7 @@ def _lattice_event(found: Sequence[events.RecordedEvent], place: int) -> Lattice
     """What an event says; raises DamagedRecord when that is not what its type says."""
     event = found[place].event
     if event.type not in (CREATED, DELETED):
-        return SomethingElse(event_type=event.type)
+        return UnknownEvent(event_type=event.type)
     if event.type == DELETED:
         deleted = records.deleted_from_proto(_payload(event, pb.LatticeDeleted()))
         _check_stream(event.stream, deleted.lattice_id)
@@ -343,7 +347,7 @@ def _refusals_named() -> Iterator[None]:
     except grpc.aio.AioRpcError as error:
         raise _named(from_rpc_error(error)) from error
     except TimeoutError as error:
-        raise EventsUnavailable("the event store did not answer in time") from error
+        raise EventStoreUnavailable("the event store did not answer in time") from error
 
 
 def _named(refusal: RemoteError) -> Exception:
@@ -356,9 +360,9 @@ def _named(refusal: RemoteError) -> Exception:
         # While keys are exchanged it may not know ours yet. Callers are told no such thing of
         # their own tokens.
         _log.error("the event store refuses our token", reason=refusal.reason)
-        return EventsUnavailable("the event store does not know this service")
+        return EventStoreUnavailable("the event store does not know this service")
     if refusal.code in _AWAY:
-        return EventsUnavailable(
+        return EventStoreUnavailable(
             "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0
         )
     return RuntimeError(f"the event store refused a call: {refusal.code} {refusal.message}")

@@ -63,17 +63,17 @@ class LatticeDeleted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SomethingElse:
+class UnknownEvent:
     """Something that this version of the service does not know yet."""
 
     event_type: str
 
 
-LatticeEvent = LatticeCreated | LatticeDeleted | SomethingElse
+LatticeEvent = LatticeCreated | LatticeDeleted | UnknownEvent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
+class LatticeRecord:
     """An event with its place in the stream it was read from."""
 
     revision: int
@@ -82,14 +82,14 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class StreamSlice:
     """What was read of one lattice, oldest first.
 
     `revision` is that of the last event read, or where reading began when there was none.
     """
 
     revision: int
-    recorded: Sequence[Recorded]
+    recorded: Sequence[LatticeRecord]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class DamagedRecord(Exception):
     """What was read is not what can have been written."""
 
 
-class Journal(Protocol):
+class LatticeJournal(Protocol):
     """Keeps what happens to the lattices of each tenant, for ever and in order.
 
     A lattice has a stream of its own; the catalogue is one more stream per tenant, with
@@ -128,7 +128,7 @@ class Journal(Protocol):
     says is left out of what is read, and so is a creation that is not the first record of
     its lattice. Revisions count every record.
 
-    Everything raises EventsUnavailable when the outcome is unknown or nothing could be
+    Everything raises EventStoreUnavailable when the outcome is unknown or nothing could be
     read; the same call may then be repeated.
     """
 
@@ -152,10 +152,12 @@ class Journal(Protocol):
     ) -> None:
         """Record a deletion; raises StreamChanged unless the lattice is at that revision."""
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> Reading:
+    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
         """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
 
-    def catalogue(self, tenant: str, *, after_revision: int) -> AsyncGenerator[Sequence[Recorded]]:
+    def catalogue(
+        self, tenant: str, *, after_revision: int
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         """Yield the catalogue after a revision in batches, up to where it ends now."""
 
 

@@ -19,7 +19,7 @@ from services.lattice.computing.budget import Budget
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec
 from services.lattice.errors import (
-    EventsUnavailable,
+    EventStoreUnavailable,
     LatticeChanged,
     LatticeNotFound,
     LatticesChanged,
@@ -32,12 +32,12 @@ from services.lattice.state.cache import ByteCache
 from services.lattice.state.catalogue import Catalogue
 from services.lattice.state.journal import (
     CatalogueChanged,
-    Journal,
     LatticeCreated,
     LatticeDeleted,
-    Reading,
-    Recorded,
+    LatticeJournal,
+    LatticeRecord,
     StreamChanged,
+    StreamSlice,
 )
 from services.plumbing import correlation
 from services.policy import PlanLimits
@@ -49,7 +49,7 @@ _LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
 _LOADS_AT_ONCE = 8
 _COUNTS_MAX = 100
 """How often a tenant's lattices are counted for one creation. Who loses so many races, each
-to a creation or deletion through another replica, is told to come again."""
+to a creation or deletion through another replica, is refused and may retry."""
 _REQUESTS = UUID("7d0cb0ae-0ac3-5a86-9f2b-6f0d26ad6a2e")
 """The namespace of lattice ids that are derived from request ids."""
 
@@ -61,24 +61,24 @@ _DELETED_BYTES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
-    """A lattice as a list tells it."""
+class ListedLattice:
+    """A lattice in a list, with the bytes that this process holds for it."""
 
     lattice: Lattice
     bytes_held: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListedPage:
+class LatticePage:
     """A page of a list, and the token of the next one, empty on the last."""
 
-    listed: Sequence[Listed]
+    listed: Sequence[ListedLattice]
     next_page_token: str
     total_count: int
 
 
 @dataclass(kw_only=True)
-class _Known:
+class _CacheEntry:
     """What this process knows of a lattice. None held means that it was deleted."""
 
     held: HeldLattice | None
@@ -99,12 +99,12 @@ class Lattices:
     """Creates, finds, lists and deletes lattices.
 
     Reading goes on from memory while the journal is away; everything else raises
-    EventsUnavailable then.
+    EventStoreUnavailable then.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        journal: LatticeJournal,
         operations: OperationContext,
         *,
         cache_bytes: int,
@@ -114,11 +114,11 @@ class Lattices:
     ) -> None:
         self._journal = journal
         self._operations = operations
-        self._cache: ByteCache[Key, _Known] = ByteCache(cache_bytes)
+        self._cache: ByteCache[Key, _CacheEntry] = ByteCache(cache_bytes)
         self._catalogue = Catalogue(journal, bytes_max=catalogue_bytes)
         self._freshness_s = freshness_s
         self._confirm_timeout_s = confirm_timeout_s
-        self._reading: dict[Key, asyncio.Task[_Known]] = {}
+        self._reading: dict[Key, asyncio.Task[_CacheEntry]] = {}
         self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loads = Budget(_LOADS_AT_ONCE, share=_LOADS_AT_ONCE // 2)
 
@@ -156,14 +156,14 @@ class Lattices:
             known = await self._once(key, self._confirm_if_possible(key, known))
         return _existing(known, lattice_id)
 
-    async def page(self, tenant: str, page_size: int, page_token: str) -> ListedPage:
+    async def page(self, tenant: str, page_size: int, page_token: str) -> LatticePage:
         """A page of the tenant's lattices in the order of their creation."""
         page = await self._catalogue.page(tenant, page_size, page_token)
         listed = [
-            Listed(lattice=lattice, bytes_held=self.bytes_held(tenant, lattice.lattice_id))
+            ListedLattice(lattice=lattice, bytes_held=self.bytes_held(tenant, lattice.lattice_id))
             for lattice in page.lattices
         ]
-        return ListedPage(
+        return LatticePage(
             listed=listed, next_page_token=page.next_page_token, total_count=page.total_count
         )
 
@@ -239,7 +239,7 @@ class Lattices:
         return held
 
     def _created_before(
-        self, tenant: str, lattice_id: str, spec: LatticeSpec, reading: Reading
+        self, tenant: str, lattice_id: str, spec: LatticeSpec, reading: StreamSlice
     ) -> HeldLattice:
         """The lattice that the request created first, even when it was deleted since."""
         for recorded in reading.recorded:
@@ -251,14 +251,14 @@ class Lattices:
                 return held
         raise RequestIdReused("the request id was used for another lattice", lattice_id=lattice_id)
 
-    async def _latest(self, key: Key) -> _Known:
+    async def _latest(self, key: Key) -> _CacheEntry:
         """What is known of a lattice once the journal was asked."""
         known = self._cache.get(key)
         if known is None:
             return await self._once(key, self._load(key))
         return await self._confirm(key, known) if known.held else known
 
-    async def _once(self, key: Key, work: Coroutine[Any, Any, _Known]) -> _Known:
+    async def _once(self, key: Key, work: Coroutine[Any, Any, _CacheEntry]) -> _CacheEntry:
         """Let one task read a lattice for all who ask for it meanwhile."""
         task = self._reading.get(key)
         if task is None:
@@ -269,29 +269,29 @@ class Lattices:
             work.close()
         return await asyncio.shield(task)
 
-    def _read(self, key: Key, done: asyncio.Task[_Known]) -> None:
+    def _read(self, key: Key, done: asyncio.Task[_CacheEntry]) -> None:
         del self._reading[key]
         if not done.cancelled():
             # Whoever asked may have gone, and then nobody else looks at it.
             done.exception()
 
-    async def _load(self, key: Key) -> _Known:
+    async def _load(self, key: Key) -> _CacheEntry:
         async with self._loads.borrowed(1, key[0]):
             reading = await self._journal.read(*key)
             held = await asyncio.to_thread(_held, reading)
             # Where something is recorded already, no lattice can be created any more.
             return self._keep(key, held, reading.revision) if reading.revision >= 0 else _NOTHING
 
-    async def _confirm_if_possible(self, key: Key, known: _Known) -> _Known:
+    async def _confirm_if_possible(self, key: Key, known: _CacheEntry) -> _CacheEntry:
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
                 return await self._confirm(key, known)
-        except (EventsUnavailable, TimeoutError):
+        except (EventStoreUnavailable, TimeoutError):
             # Asked again after a while, not by every call.
             known.confirmed_s = time.monotonic()
             return known
 
-    async def _confirm(self, key: Key, known: _Known) -> _Known:
+    async def _confirm(self, key: Key, known: _CacheEntry) -> _CacheEntry:
         reading = await self._journal.read(*key, after_revision=known.revision)
         if any(isinstance(recorded.event, LatticeDeleted) for recorded in reading.recorded):
             return self._keep(key, None, reading.revision)
@@ -299,13 +299,13 @@ class Lattices:
         known.confirmed_s = time.monotonic()
         return known
 
-    def _keep(self, key: Key, held: HeldLattice | None, revision: int) -> _Known:
+    def _keep(self, key: Key, held: HeldLattice | None, revision: int) -> _CacheEntry:
         before = self._cache.peek(key)
         if before and before.revision > revision:
             return before
         if before and before.held:
             self._operations.forget(before.held)
-        known = _Known(
+        known = _CacheEntry(
             held=held,
             revision=revision,
             confirmed_s=time.monotonic(),
@@ -315,7 +315,7 @@ class Lattices:
         return known
 
 
-_NOTHING = _Known(held=None, revision=-1, confirmed_s=0.0, size_bytes=0)
+_NOTHING = _CacheEntry(held=None, revision=-1, confirmed_s=0.0, size_bytes=0)
 
 
 def size_of(held: HeldLattice) -> int:
@@ -325,13 +325,13 @@ def size_of(held: HeldLattice) -> int:
     return _OVERHEAD_BYTES + _AXIS_BYTES * axes + tables
 
 
-def _existing(known: _Known, lattice_id: str) -> HeldLattice:
+def _existing(known: _CacheEntry, lattice_id: str) -> HeldLattice:
     if known.held is None:
         raise LatticeNotFound("there is no such lattice", lattice_id=lattice_id)
     return known.held
 
 
-def _held(reading: Reading) -> HeldLattice | None:
+def _held(reading: StreamSlice) -> HeldLattice | None:
     """The lattice that its history leaves, if any."""
     held = None
     for recorded in reading.recorded:
@@ -342,12 +342,12 @@ def _held(reading: Reading) -> HeldLattice | None:
     return held
 
 
-def _held_from(recorded: Recorded, created: LatticeCreated) -> HeldLattice:
+def _held_from(recorded: LatticeRecord, created: LatticeCreated) -> HeldLattice:
     spec = LatticeSpec(geometry=created.geometry, blocked=created.blocked)
     return HeldLattice.of(created.lattice(recorded.recorded_at), spec)
 
 
-async def _without_deadline(work: Coroutine[Any, Any, _Known]) -> _Known:
+async def _without_deadline(work: Coroutine[Any, Any, _CacheEntry]) -> _CacheEntry:
     """Others may wait for this: the time of the call that came first does not bind it."""
     call = correlation.current()
     with correlation.bind(replace(call, deadline_s=None)):

@@ -70,12 +70,12 @@ def deleted_from_proto(payload: pb.LatticeDeleted) -> LatticeDeleted:
 
 @contextmanager
 def _damage_named() -> Iterator[None]:
-    """What nobody who asks now has told is no input of theirs."""
+    """What is bad in a record is no input of whoever asks now."""
     try:
         yield
     except InvalidInput as error:
-        told = "; ".join(f"{bad.field} {bad.description}" for bad in error.violations)
-        raise DamagedRecord(told) from error
+        problems = "; ".join(f"{bad.field} {bad.description}" for bad in error.violations)
+        raise DamagedRecord(problems) from error
 
 
 def _recorded_id(text: str) -> str:
