@@ -140,21 +140,32 @@ class InvalidInput(ServiceError):
         return cls(violations=[FieldViolation(field, description)])
 
 
+VIOLATIONS_MAX = 100
+"""So many bad fields of a request are told; who gets more wrong reads the contract."""
+
+
 class Violations:
     """Collects bad fields, so that a caller learns of all of them at once."""
 
     def __init__(self) -> None:
-        self._found: list[FieldViolation] = []
+        self._violations: list[FieldViolation] = []
 
     def add(self, field: str, description: str) -> None:
-        self._found.append(FieldViolation(field, description))
+        """Keep it, unless there are `VIOLATIONS_MAX` already."""
+        if not self.is_full:
+            self._violations.append(FieldViolation(field, description))
+
+    @property
+    def is_full(self) -> bool:
+        """There are as many as are told: looking on is of no use."""
+        return len(self._violations) >= VIOLATIONS_MAX
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._violations)
 
     def raise_if_any(self) -> None:
-        if self._found:
-            raise InvalidInput(violations=self._found)
+        if self._violations:
+            raise InvalidInput(violations=self._violations)
 
 
 def _summary(violations: Sequence[FieldViolation]) -> str:
