@@ -58,7 +58,7 @@ _SECURITY_HEADERS: Final[Headers] = (
 )
 _TLS_HEADERS: Final[Headers] = ((b"strict-transport-security", b"max-age=63072000"),)
 
-_is_seconds = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?", re.ASCII).fullmatch
+_is_seconds = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?", re.ASCII).fullmatch
 
 
 class Pages(Protocol):

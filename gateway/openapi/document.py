@@ -27,6 +27,7 @@ from gateway.http.errors import HTTP_STATUSES
 from gateway.openapi import parts
 from gateway.openapi.schemas import HTTP_BODY, Schemas
 from gateway.transcoding.query import Fields, Query, json_path
+from services.plumbing.validation import is_required
 
 Json = dict[str, Any]
 
@@ -50,7 +51,7 @@ route: see the schema `Error`. `/api/...` is the same as the newest version, `/v
 
 def document(contract: Contract, rules: Sequence[Rule]) -> Json:
     """The whole document. Equal contracts make equal documents."""
-    schemas = Schemas(contract)
+    schemas = Schemas(contract, rules)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,7 +64,7 @@ def document(contract: Contract, rules: Sequence[Rule]) -> Json:
         "tags": [*_tags(contract, rules), parts.health_tag()],
         "paths": {**_paths(contract, schemas, rules), **parts.own_paths()},
         "components": {
-            "schemas": {**schemas.components(rules), **parts.schemas()},
+            "schemas": {**schemas.components(), **parts.schemas()},
             "parameters": parts.header_parameters(),
             "headers": parts.HEADERS,
             "responses": parts.responses(),
@@ -130,6 +131,8 @@ class _Operation:
         description = schema.pop("description", "")
         name = json_path(fields)
         shown = {"name": name, "in": place, "description": description, "schema": schema}
+        if place == "query" and is_required(fields[-1]):
+            shown["required"] = True
         return shown | ({"example": self._example[name]} if name in self._example else {})
 
     def _request_body(self) -> Json:

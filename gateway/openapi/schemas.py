@@ -16,8 +16,10 @@ from gateway.contract.descriptors import (
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import stream_shape
-from gateway.transcoding import scalars
+from gateway.openapi import values
 from gateway.transcoding.codec import WELL_KNOWN
+from services.plumbing.rules import FieldRules, enum_numbers, requires_one, rules_of, words_of
+from services.plumbing.validation import is_required
 
 Json = dict[str, Any]
 
@@ -45,86 +47,105 @@ _WELL_KNOWN_SCHEMAS: dict[str, Json] = {
     "UInt64Value": {"type": "string", "format": "uint64"},
 }
 
-_PLAIN_SCHEMAS: dict[int, Json] = {
-    FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
-    FieldDescriptor.TYPE_FLOAT: {"type": "number", "format": "float"},
-    FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
-    FieldDescriptor.TYPE_STRING: {"type": "string"},
-    FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
-}
-
 
 class Schemas:
     """Schemas by reference, and the components that the references lead to."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, rules: Iterable[Rule]) -> None:
         self._contract = contract
         self._camel_names = _camel_names(contract)
-
-    def components(self, rules: Iterable[Rule]) -> Json:
-        """Every type that the rules take or give, by name."""
-        taken: dict[str, Descriptor] = {}
-        given: dict[str, Descriptor] = {}
-        enums: dict[str, EnumDescriptor] = {}
+        self._taken: dict[str, Descriptor] = {}
+        self._given: dict[str, Descriptor] = {}
+        self._enums: dict[str, EnumDescriptor] = {}
         for rule in rules:
-            _collect(_given(rule), given, enums)
+            _collect(_given(rule), self._given, self._enums)
             for message in _taken(rule):
-                _collect(message, taken, enums)
-            _collect_enums(rule.method.input_type, enums)
-        messages = {
-            _name(message): self.message(message, is_taken=name in taken, is_given=name in given)
-            for name, message in {**taken, **given}.items()
+                _collect(message, self._taken, {})
+
+    def components(self) -> Json:
+        """Every type that the rules take or give, by name. One that is taken and given is two."""
+        inputs = {
+            self._input_name(message): self.message(message, is_input=True)
+            for message in self._taken.values()
         }
-        shown = messages | {_name(enum): self.enum(enum) for enum in enums.values()}
-        return dict(sorted(shown.items()))
+        outputs = {
+            _name(message): self.message(message, is_input=False)
+            for message in self._given.values()
+        }
+        enums = {_name(enum): self.enum(enum) for enum in self._enums.values()}
+        return dict(sorted((inputs | outputs | enums).items()))
 
     def reference(self, descriptor: Descriptor | EnumDescriptor) -> Json:
-        return {"$ref": f"#/components/schemas/{_name(descriptor)}"}
+        """What an answer holds."""
+        return _reference(_name(descriptor))
 
     def request(self, message: Descriptor, leaving_out: Collection[str]) -> Json:
         """A request's own schema: a body is no type that anything else refers to."""
-        shown = self.message(message, is_taken=True, is_given=False)
+        shown = self.message(message, is_input=True)
         for path in leaving_out:
-            shown["properties"].pop(resolve(message, path)[0].json_name, None)
+            name = resolve(message, path)[0].json_name
+            shown["properties"].pop(name, None)
+            shown["required"] = [one for one in shown.get("required", []) if one != name]
         return shown
 
-    def message(self, message: Descriptor, *, is_taken: bool, is_given: bool) -> Json:
+    def message(self, message: Descriptor, *, is_input: bool) -> Json:
+        """An object: what a request may hold, or what an answer holds."""
         shown: Json = {
             "type": "object",
             "description": self.words(self._contract.comment(message.full_name)),
-            "properties": {field.json_name: self.field(field) for field in message.fields},
+            "properties": {
+                field.json_name: self._property(field, is_input=is_input)
+                for field in message.fields
+            },
         }
-        required = [field.json_name for field in message.fields if _always_given(field)]
-        if is_given and not is_taken and required:
+        must = is_required if is_input else _always_given
+        if required := [field.json_name for field in message.fields if must(field)]:
             shown["required"] = required
-        if is_taken and not is_given:
+        if is_input:
             shown["additionalProperties"] = False
-        choices = [_choice([field.json_name for field in members]) for members in oneofs(message)]
+        choices = [_choice(members, is_input=is_input) for members in oneofs(message)]
         return shown | ({"allOf": choices} if choices else {})
 
-    def field(self, field: FieldDescriptor) -> Json:
+    def field(self, field: FieldDescriptor, *, is_input: bool = True) -> Json:
+        """The value of a field, with its words."""
+        rules = rules_of(field)
         description = self.words(self._contract.comment(field.full_name))
+        if is_input and field.enum_type is None and (must := words_of(field)):
+            description = f"{description} {must[0].upper()}{must[1:]}.".strip()
         if is_map(field):
-            single = self._single(entry_fields(field)["value"])
-            schema: Json = {"type": "object", "additionalProperties": single}
+            schema = self._map(field, rules, is_input=is_input)
+        elif field.is_repeated:
+            items = self._single(field, rules.repeated.items, is_input=is_input)
+            schema = {"type": "array", "items": items}
+            schema |= _counts(rules) if is_input else {}
         else:
-            single = self._single(field)
-            schema = {"type": "array", "items": single} if field.is_repeated else single
+            schema = self._single(field, rules, is_input=is_input)
         if is_json_text(field):
             description = f"{description}\n\nAny JSON value, `null` included.".strip()
         if is_secret(field):
             schema = schema | {"format": "password"}
+        if is_input and field.enum_type is not None:
+            description = f"{description}\n\n{self._values(field)}".strip()
         return schema | ({"description": description} if description else {})
 
     def enum(self, enum: EnumDescriptor) -> Json:
-        said = {value.name: self._said(f"{enum.full_name}.{value.name}") for value in enum.values}
-        lines = [f"- `{name}`: {text}" for name, text in said.items()]
+        """The values that an answer may hold."""
+        names = [value.name for value in enum.values]
         text = self.words(self._contract.comment(enum.full_name))
-        return {
-            "type": "string",
-            "description": "\n".join([text, "", *lines]).strip(),
-            "enum": list(said),
-        }
+        lines = self._lines(enum, names)
+        return {"type": "string", "description": f"{text}\n\n{lines}".strip(), "enum": names}
+
+    def _values(self, field: FieldDescriptor) -> str:
+        """The values that a request may hold, in words."""
+        assert field.enum_type is not None, "an enum"
+        rules = rules_of(field)
+        of_value = rules.repeated.items if field.is_repeated else rules
+        names = enum_numbers(field.enum_type, of_value.enum).values()
+        return self._lines(field.enum_type, list(names))
+
+    def _lines(self, enum: EnumDescriptor, names: Collection[str]) -> str:
+        texts = {name: self._flat_words(f"{enum.full_name}.{name}") for name in names}
+        return "\n".join(f"- `{name}`: {text}" for name, text in texts.items())
 
     def words(self, comment: str) -> str:
         """A comment for readers of JSON: fields named in it are named as JSON names them."""
@@ -137,36 +158,61 @@ class Schemas:
             quoted[0],
         )
 
-    def _said(self, full_name: str) -> str:
+    def _flat_words(self, full_name: str) -> str:
         return " ".join(self.words(self._contract.comment(full_name)).split())
 
-    def _single(self, field: FieldDescriptor) -> Json:
+    def _property(self, field: FieldDescriptor, *, is_input: bool) -> Json:
+        schema = self.field(field, is_input=is_input)
+        may_be_null = is_input and not is_required(field) and not is_json_text(field)
+        return values.or_null(schema) if may_be_null else schema
+
+    def _map(self, field: FieldDescriptor, rules: FieldRules, *, is_input: bool) -> Json:
+        entry = entry_fields(field)
+        value = self._single(entry["value"], rules.map.values, is_input=is_input)
+        schema: Json = {"type": "object", "additionalProperties": value}
+        if not is_input or not rules.HasField("map"):
+            return schema
+        names = values.scalar(entry["key"], rules.map.keys, is_input=True)
+        most = {"maxProperties": rules.map.max_pairs} if rules.map.HasField("max_pairs") else {}
+        return schema | most | {"propertyNames": names}
+
+    def _single(self, field: FieldDescriptor, rules: FieldRules, *, is_input: bool) -> Json:
         if field.message_type is not None:
             name = field.message_type.full_name
             if name.startswith(WELL_KNOWN):
                 return dict(_WELL_KNOWN_SCHEMAS.get(name.removeprefix(WELL_KNOWN), {}))
-            return self.reference(field.message_type)
+            own = self._input_name(field.message_type) if is_input else _name(field.message_type)
+            return _reference(own)
         if field.enum_type is not None:
-            return self.reference(field.enum_type)
+            return values.enum(field, rules) if is_input else self.reference(field.enum_type)
         if is_json_text(field):
             return {}
-        return _integer(field) or dict(_PLAIN_SCHEMAS[field.type])
+        return values.scalar(field, rules, is_input=is_input)
+
+    def _input_name(self, message: Descriptor) -> str:
+        name = _name(message)
+        return f"{name}.Input" if message.full_name in self._given else name
 
 
-def _integer(field: FieldDescriptor) -> Json | None:
-    limits = scalars.bounds(field)
-    if limits is None:
-        return None
-    signed = "int" if limits[0] else "uint"
-    if field.type in scalars.WIDE_TYPES:
-        pattern = "^-?[0-9]{1,19}$" if limits[0] else "^[0-9]{1,20}$"
-        return {"type": "string", "format": f"{signed}64", "pattern": pattern}
-    return {"type": "integer", "format": f"{signed}32"} | ({} if limits[0] else {"minimum": 0})
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _choice(names: list[str]) -> Json:
-    """At most one of these."""
-    each = [{"required": [name]} for name in names]
+def _counts(rules: FieldRules) -> Json:
+    """How many items a list of a request may have."""
+    repeated = rules.repeated
+    least = {"minItems": repeated.min_items} if repeated.HasField("min_items") else {}
+    most = {"maxItems": repeated.max_items} if repeated.HasField("max_items") else {}
+    return {**least, **most, **({"uniqueItems": True} if repeated.unique else {})}
+
+
+def _choice(members: list[FieldDescriptor], *, is_input: bool) -> Json:
+    """One of these at most, or one of them where a request must have one."""
+    each = [{"required": [field.json_name]} for field in members]
+    oneof = members[0].containing_oneof
+    assert oneof is not None, "they are members of one"
+    if is_input and requires_one(oneof):
+        return {"oneOf": each}
     return {"oneOf": [{"not": {"anyOf": each}}, *each]}
 
 
@@ -213,11 +259,6 @@ def _collect(
             enums[field.enum_type.full_name] = field.enum_type
         for inner in _inner(field):
             _collect(inner, messages, enums)
-
-
-def _collect_enums(message: Descriptor, enums: dict[str, EnumDescriptor]) -> None:
-    """Those of a request in the URL, whose message itself is no component."""
-    _collect(message, {}, enums)
 
 
 def _camel_names(contract: Contract) -> dict[str, str]:

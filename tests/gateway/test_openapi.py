@@ -12,6 +12,7 @@ from gateway.app import read_contract
 from gateway.contract.descriptors import http_rules, scope_of
 from gateway.contract.rules import Rule, rules_of
 from gateway.openapi.document import document as openapi_document
+from gateway.openapi.values import digits
 from tests.gateway.sample import sample_contract
 
 
@@ -146,7 +147,66 @@ def test_what_is_only_answered_is_complete(real: dict[str, Any]) -> None:
     schemas = real["components"]["schemas"]
 
     assert "position" in schemas["events.v1.Placement"]["required"]
-    assert "required" not in schemas["events.v1.Event"]
+    assert "id" in schemas["events.v1.Event"]["required"]
+
+
+def test_what_a_request_must_hold_is_required(real: dict[str, Any]) -> None:
+    schemas = real["components"]["schemas"]
+
+    assert schemas["events.v1.Event.Input"]["required"] == ["stream", "type"]
+    assert schemas["lattice.v1.PathQuery"]["required"] == ["start", "goal"]
+    assert body_of(real, "/v1/events:append")["required"] == ["events"]
+    assert schemas["events.v1.Precondition"]["allOf"] == [
+        {"oneOf": [{"required": ["revision"]}, {"required": ["state"]}]}
+    ]
+
+
+def test_bounds_of_the_contract_are_bounds_of_the_document(real: dict[str, Any]) -> None:
+    event = real["components"]["schemas"]["events.v1.Event.Input"]["properties"]
+    key = body_of(real, "/v1/keys")["properties"]
+
+    assert (event["type"]["minLength"], event["type"]["maxLength"]) == (1, 255)
+    assert event["stream"]["pattern"] == "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,254}$"
+    assert event["stream"]["description"].endswith("the first a letter, a digit or _.")
+    tags = event["tags"]["anyOf"][0]
+    assert (tags["maxItems"], tags["uniqueItems"], tags["items"]["maxLength"]) == (32, True, 255)
+    metadata = event["metadata"]["anyOf"][0]
+    assert (metadata["maxProperties"], metadata["propertyNames"]["maxLength"]) == (32, 64)
+    days = key["expiresInDays"]["anyOf"][0]
+    assert (days["minimum"], days["maximum"]) == (0, 3_650)
+    assert key["scopes"]["minItems"] == 1
+
+
+def test_a_parameter_has_the_bounds_of_its_field(real: dict[str, Any]) -> None:
+    listed = parameters_of(real, "/v1/lattices")
+    found = parameters_of(real, "/v1/lattices/{latticeId}")
+    read = parameters_of(real, "/v1/events")
+
+    assert listed["pageSize"]["schema"]["minimum"] == 0
+    assert found["latticeId"]["schema"]["format"] == "uuid"
+    assert read["fromPosition"]["schema"]["anyOf"][1]["minimum"] == 1
+    assert re.fullmatch(read["stream"]["schema"]["pattern"], "")
+    assert "required" not in read["stream"]
+
+
+def test_a_request_may_hold_null_for_what_it_may_leave_out(real: dict[str, Any]) -> None:
+    event = real["components"]["schemas"]["events.v1.Event.Input"]["properties"]
+
+    assert {"type": "null"} in event["id"]["anyOf"]
+    assert "anyOf" not in event["stream"]
+
+
+@pytest.mark.parametrize(
+    ("least", "most"), [(0, 2**63 - 1), (1, 2**63 - 1), (-(2**63), 2**63 - 1), (0, 10), (0, 19)]
+)
+def test_long_integers_are_told_digit_by_digit(least: int, most: int) -> None:
+    matches = re.compile(digits(least, most)).fullmatch
+
+    near = [least - 1, least, least + 1, -10, -1, 0, 1, 9, 10, 11, most - 1, most, most + 1]
+    near += [10**n for n in range(21)] + [10**n - 1 for n in range(21)] + [9 * 10**18 + 1]
+    for number in near:
+        assert bool(matches(str(number))) == (least <= number <= most), number
+    assert not any(matches(text) for text in ("", "00", "01", "-0", "+1", "1.0"))
 
 
 def test_equal_contracts_make_equal_documents(sample: dict[str, Any]) -> None:
@@ -228,6 +288,14 @@ def test_every_example_of_the_contract_fits_its_schema(real: dict[str, Any]) -> 
     for path, schema, example in examples:
         Draft202012Validator({**schema, "components": real["components"]}).validate(example)
         assert set(example) <= set(schema["properties"]), path
+
+
+def body_of(document: dict[str, Any], path: str) -> Any:
+    return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+
+def parameters_of(document: dict[str, Any], path: str) -> dict[str, Any]:
+    return {one["name"]: one for one in document["paths"][path]["get"]["parameters"]}
 
 
 def operation_of(document: dict[str, Any], rule: Rule) -> dict[str, Any]:

@@ -142,7 +142,8 @@ function drawFields(schema) {
   return element("dl", { class: "fields" }, rows);
 }
 
-function drawField(name, schema, required, place) {
+function drawField(name, field, required, place) {
+  const schema = firstForm(field);
   const inner = innerSchema(schema);
   const kind = [kindOf(schema), place && `in ${place}`].filter(Boolean).join(", ");
   const term = element("dt", {}, [
@@ -172,8 +173,9 @@ function innerSchema(schema) {
   return found && (found.properties || found.enum) ? found : null;
 }
 
-function kindOf(schema) {
-  if (schema.$ref) return schema.$ref.split(".").pop().split("/").pop();
+function kindOf(alternatives) {
+  const schema = firstForm(alternatives);
+  if (schema.$ref) return schema.$ref.replace(/\.Input$/, "").split(".").pop().split("/").pop();
   if (schema.type === "array") return `list of ${kindOf(schema.items)}`;
   if (schema.type === "object" && schema.additionalProperties) return `map to ${kindOf(schema.additionalProperties)}`;
   if (schema.contentEncoding) return "base64";
@@ -259,7 +261,8 @@ function drawTry(route, body) {
 }
 
 function drawInput(parameter) {
-  const { name, schema } = parameter;
+  const { name } = parameter;
+  const schema = firstForm(parameter.schema);
   const values = resolve(schema.items ?? schema)?.enum ?? (schema.type === "boolean" ? ["true", "false"] : null);
   if (values) return drawChoice(name, ["", ...values], parameter.required);
   const hint = schema.type === "array" ? "a, b, c" : (schema.format ?? "");
@@ -399,12 +402,12 @@ function curl({ method, url, headers, body, isPublic }) {
 // A body to begin with: one of each list, and of a choice the first.
 function example(schema, seen = []) {
   const found = resolve(schema) ?? {};
-  const name = schema.$ref;
+  const name = firstForm(schema).$ref;
   if (name && seen.includes(name)) return undefined;
   if (found.enum) return found.enum[Math.min(1, found.enum.length - 1)];
   if (found.type === "array") return [example(found.items, seen)].filter((item) => item !== undefined);
   if (found.properties) {
-    const others = (found.allOf ?? []).flatMap((choice) => choice.oneOf.slice(2).flatMap((one) => one.required));
+    const others = (found.allOf ?? []).flatMap((choice) => choice.oneOf.filter((one) => one.required).slice(1).flatMap((one) => one.required));
     const inner = name ? [...seen, name] : seen;
     const pairs = Object.entries(found.properties).filter(([key]) => !others.includes(key));
     return Object.fromEntries(pairs.map(([key, value]) => [key, example(value, inner)]));
@@ -511,9 +514,15 @@ function markCurrent(id) {
 }
 
 function resolve(schema) {
-  let found = schema;
+  let found = schema && firstForm(schema);
   while (found?.$ref) found = found.$ref.slice(2).split("/").reduce((here, key) => here[key], api);
   return found;
+}
+
+// Of several forms of a value, the one to send: the others are taken too.
+function firstForm(schema) {
+  const { anyOf, ...rest } = schema;
+  return anyOf ? { ...anyOf[0], ...rest } : schema;
 }
 
 function byId(id) {

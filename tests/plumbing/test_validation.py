@@ -1,0 +1,214 @@
+"""Messages keep the rules of the contract: the quick answer and the words are of one mind."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import given
+from hypothesis import strategies as st
+
+from girih.accounts.v1 import accounts_pb2
+from girih.events.v1 import events_pb2
+from girih.lattice.v1 import lattice_pb2
+from girih.ops.v1 import ops_pb2
+from services.plumbing import rules, validation
+from services.plumbing.errors import VIOLATIONS_MAX, InvalidInput, Violations
+
+FILES = [accounts_pb2, events_pb2, lattice_pb2, ops_pb2]
+MESSAGES = {
+    message.full_name: message
+    for file in FILES
+    for message in file.DESCRIPTOR.message_types_by_name.values()
+}
+STREAM = events_pb2.Event.DESCRIPTOR.fields_by_name["stream"]
+UUID = "01234567-89ab-cdef-0123-456789ABCDEF"
+
+
+def fields_of(message: Message) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidInput) as caught:
+        validation.check(message)
+    return [(one.field, one.description) for one in caught.value.violations]
+
+
+def event(**changed: object) -> events_pb2.Event:
+    values: dict[str, object] = {"stream": "s", "type": "t", **changed}
+    return events_pb2.Event(**values)  # type: ignore[arg-type]
+
+
+def all_fields() -> Iterator[FieldDescriptor]:
+    for message in MESSAGES.values():
+        yield from message.fields
+
+
+def test_a_message_that_keeps_all_rules_is_let_through() -> None:
+    validation.check(event(id=UUID.lower(), tags=["a", "b"], metadata={"k": "v"}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "path", "words"),
+    [
+        ({"stream": ""}, "stream", "must be 1 to 255 characters of A-Z"),
+        ({"stream": "s" * 256}, "stream", "must be 1 to 255"),
+        ({"stream": "s\n"}, "stream", "must be 1 to 255"),
+        ({"type": "t" * 256}, "type", "must be 1 to 255 characters without control characters"),
+        ({"type": "a\x85"}, "type", "must be 1 to 255"),
+        ({"id": UUID}, "id", "must be a UUID as lower-case text with hyphens, or empty"),
+        ({"schema_version": -1}, "schema_version", "must be 0 or more"),
+        ({"tags": ["a", ""]}, "tags[1]", "must be 1 to 255"),
+        ({"tags": ["a", "b", "a"]}, "tags[2]", "must not be given twice"),
+        ({"tags": [str(n) for n in range(33)]}, "tags", "must have at most 32 items, none twice"),
+        ({"metadata": {"": "v"}}, "metadata", "each key must be 1 to 64 characters"),
+        ({"metadata": {"k": "\n"}}, "metadata[k]", "must be at most 1,024 characters"),
+        ({"metadata": {str(n): "" for n in range(33)}}, "metadata", "must have at most 32 keys"),
+    ],
+)
+def test_a_bad_field_is_named_with_what_it_must_be(
+    changed: dict[str, object], path: str, words: str
+) -> None:
+    [(field, description)] = fields_of(event(**changed))
+
+    assert field == path
+    assert description.startswith(words)
+
+
+def test_a_line_may_hold_what_is_not_printable_and_no_control_character() -> None:
+    validation.check(event(type="a\u00a0\u200b\ue000"))
+
+
+def test_bad_fields_within_lists_have_their_path() -> None:
+    request = events_pb2.AppendRequest(
+        events=[event(), event(tags=[""])], preconditions=[events_pb2.Precondition(stream="s")]
+    )
+
+    assert [path for path, _ in fields_of(request)] == [
+        "events[1].tags[0]",
+        "preconditions[0].expected",
+    ]
+
+
+def test_a_required_message_must_be_given() -> None:
+    request = lattice_pb2.FindPathRequest(lattice_id=UUID, start={"coordinates": [0]})
+
+    assert fields_of(request) == [("goal", "must be given")]
+
+
+def test_an_optional_field_is_checked_when_it_is_set() -> None:
+    validation.check(events_pb2.ReadRequest())
+
+    assert fields_of(events_pb2.ReadRequest(from_position=0)) == [
+        ("from_position", "must be 1 or more")
+    ]
+
+
+def test_an_enum_holds_a_value_of_the_contract() -> None:
+    with_role = accounts_pb2.SetMemberRoleRequest(user_id=UUID, role=9)  # type: ignore[arg-type]
+    [(path, words)] = fields_of(with_role)
+
+    assert path == "role"
+    assert words == "must be one of ROLE_VIEWER, ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER"
+
+
+def test_a_length_in_bytes_counts_bytes() -> None:
+    validation.check(accounts_pb2.LoginRequest(email="a@b", password="ü" * 512))
+    too_long = accounts_pb2.LoginRequest(email="a@b", password="ü" * 513)
+
+    assert fields_of(too_long) == [("password", "must be at most 1,024 bytes")]
+
+
+def test_no_more_violations_are_told_than_anybody_reads() -> None:
+    request = events_pb2.AppendRequest(events=[events_pb2.Event()] * 5_000)
+
+    assert len(fields_of(request)) == VIOLATIONS_MAX
+
+
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+def test_every_rule_of_the_contract_can_be_checked(message: Descriptor) -> None:
+    validation.check_of(message)
+
+
+def test_every_rule_has_words() -> None:
+    ruled = [field for field in all_fields() if rules.rules_of(field).ListFields()]
+
+    assert len(ruled) > 50
+    assert [field.full_name for field in ruled if not rules.words_of(field)] == []
+
+
+def test_streams_are_named_alike_everywhere() -> None:
+    patterns = {
+        rules.rules_of(field).string.pattern
+        for field in all_fields()
+        if field.name == "stream" and rules.rules_of(field).ListFields()
+    }
+
+    assert patterns == {rules.rules_of(STREAM).string.pattern}
+
+
+def test_a_field_is_required_that_may_not_hold_its_default() -> None:
+    fields = [field for field in all_fields() if field.containing_type is STREAM.containing_type]
+
+    required = [field.name for field in fields if validation.is_required(field)]
+
+    assert required == ["stream", "type"]
+
+
+TEXTS = st.sampled_from(["", "a", "A-1", "ab\n", "é", "a@b", UUID, UUID.lower(), "x" * 300])
+NUMBERS = st.integers(-3, 12)
+
+
+@st.composite
+def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 3) -> Message:
+    """A message of this type with some of its fields set to what is about right."""
+    message = GetMessageClass(descriptor)()
+    for field in descriptor.fields:
+        if not draw(st.booleans()):
+            continue
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            getattr(message, field.name).update(draw(st.dictionaries(TEXTS, TEXTS, max_size=2)))
+        elif field.message_type is not None:
+            if depth == 0 or not field.message_type.full_name.startswith("girih."):
+                continue
+            one = draw(messages(field.message_type, depth - 1))
+            target = getattr(message, field.name)
+            target.append(one) if field.is_repeated else target.CopyFrom(one)
+        elif field.is_repeated:
+            getattr(message, field.name).extend(draw(st.lists(value(field), max_size=3)))
+        else:
+            setattr(message, field.name, draw(value(field)))
+    return message
+
+
+def value(field: FieldDescriptor) -> st.SearchStrategy[object]:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return TEXTS
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return st.binary(max_size=2)
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return st.booleans()
+    return NUMBERS if field.enum_type is None else st.integers(0, 6)
+
+
+REQUESTS = [message for name, message in MESSAGES.items() if name.endswith("Request")]
+
+
+@given(st.sampled_from(REQUESTS).flatmap(messages))
+def test_a_message_holds_exactly_when_nothing_is_wrong_with_it(message: Message) -> None:
+    compiled = validation.check_of(message.DESCRIPTOR)
+    violations = Violations()
+
+    compiled.examine(message, "", violations)
+
+    assert bool(compiled.holds(message)) == (not violations)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_strings_hold_exactly_when_the_pattern_as_documented_matches(text: str) -> None:
+    for field in (STREAM, events_pb2.Event.DESCRIPTOR.fields_by_name["type"]):
+        string = rules.rules_of(field).string
+        matches = re.fullmatch(string.pattern[1:-1], text) is not None
+        fits = not string.HasField("max_len") or string.min_len <= len(text) <= string.max_len
+        one = event(**{field.name: text})
+
+        assert bool(validation.check_of(one.DESCRIPTOR).holds(one)) == (matches and fits)
