@@ -1,12 +1,20 @@
 """A PostgreSQL and an authority for the tests, and a database for each that asks."""
 
+import os
 import secrets
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from tests.authority import Authority
+
+# A slow machine fails no right program; and what fails where nobody looks must fail again.
+hypothesis.settings.register_profile(
+    "girih", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
+)
+hypothesis.settings.load_profile("girih")
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database may lie about durability, except in tests of durability."""

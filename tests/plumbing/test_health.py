@@ -84,8 +84,27 @@ async def test_list_tells_every_service(served: Served) -> None:
         "": SERVING,
         KNOTS: SERVING,
         "grpc.health.v1.Health": SERVING,
+        "grpc.reflection.v1.ServerReflection": SERVING,
         "grpc.reflection.v1alpha.ServerReflection": SERVING,
+        "liveness": SERVING,
     }
+
+
+async def test_a_process_lives_whatever_is_down_and_while_it_drains(served: Served) -> None:
+    served.server.health.enter_drain()
+
+    assert await check(served) == NOT_SERVING
+    assert await check(served, "liveness") == SERVING
+
+
+async def test_what_needs_nothing_serves_while_the_rest_does_not(served: Served) -> None:
+    dependency = Dependency()
+    dependency.hangs = True
+    served.server.health.watch("database", dependency.probe, timeout_s=20)
+    served.server.health.add_service("girih.ops.v1.MetricsService", needs_nothing=True)
+
+    assert await check(served) == NOT_SERVING
+    assert await check(served, "girih.ops.v1.MetricsService") == SERVING
 
 
 async def test_nothing_serves_before_its_dependency_answered_once(served: Served) -> None:

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.grpc.server import (
@@ -289,14 +289,16 @@ async def test_messages_over_the_limit_are_refused(
     assert fits or code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def reflected(served: Served) -> list[str]:
-    stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    call: Any = stub.ServerReflectionInfo(iter([request]))
+async def reflect(served: Served, version: str, **request: str) -> Any:
+    """What the server answers to one question. The messages of both versions are alike."""
+    call: Any = served.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )(iter([reflection_pb2.ServerReflectionRequest(**request).SerializeToString()]))
     response = await call.read()
     if response is grpc.aio.EOF:
         raise await _failure(call)
-    return [service.name for service in response.list_services_response.service]
+    return response
 
 
 async def _failure(call: Any) -> grpc.aio.AioRpcError:
@@ -305,21 +307,37 @@ async def _failure(call: Any) -> grpc.aio.AioRpcError:
     )
 
 
-async def test_a_development_server_tells_its_contract(served: Served) -> None:
-    assert SERVICE.full_name in await reflected(served)
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_a_development_server_tells_its_contract(served: Served, version: str) -> None:
+    listed = await reflect(served, version, list_services="")
+
+    names = {service.name for service in listed.list_services_response.service}
+    assert {SERVICE.full_name, f"grpc.reflection.{version}.ServerReflection"} <= names
 
 
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+@pytest.mark.parametrize("symbol", ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"])
+async def test_a_development_server_gives_the_file_of_a_service(
+    served: Served, version: str, symbol: str
+) -> None:
+    response = await reflect(served, version, file_containing_symbol=symbol)
+
+    assert response.file_descriptor_response.file_descriptor_proto
+    assert not response.HasField("error_response")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
 @pytest.mark.parametrize(
     "fields",
     [{"environment": "production"}, {"reflection": False}],
     ids=["production", "switched off"],
 )
 async def test_a_server_tells_its_contract_only_where_allowed(
-    make_settings: MakeSettings, fields: dict[str, Any], log: Log
+    make_settings: MakeSettings, fields: dict[str, Any], version: str, log: Log
 ) -> None:
     async with serving(make_settings(**fields), Knots()) as served:
         call: Any = served.channel.stream_stream(
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
         )()
 
         with pytest.raises(grpc.aio.AioRpcError) as caught:

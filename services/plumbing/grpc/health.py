@@ -23,6 +23,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Probe = Callable[[], Awaitable[object]]
 
 WHOLE_PROCESS = ""
+LIVENESS: Final = "liveness"
+"""Serves as long as the process answers at all: what a liveness probe asks for."""
 
 _log = get_logger("health")
 
@@ -33,15 +35,18 @@ class Health:
     def __init__(self, tasks: OwnedTasks) -> None:
         self._tasks = tasks
         self._needs: dict[str, set[str]] = {WHOLE_PROCESS: set()}
+        self._independent: set[str] = set()
         self._down: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.draining = False
         self.watch_count = 0
         """Streams of `Watch` that are open."""
 
-    def add_service(self, service: str) -> None:
-        """Answer for `service` from now on. It needs what the whole process needs."""
+    def add_service(self, service: str, *, needs_nothing: bool = False) -> None:
+        """Answer for `service` from now on. It needs what the whole process needs, or nothing."""
         self._needs.setdefault(service, set())
+        if needs_nothing:
+            self._independent.add(service)
         self._tell()
 
     def watch(
@@ -83,14 +88,17 @@ class Health:
 
     def status(self, service: str) -> int:
         """SERVICE_UNKNOWN when this process does not answer for `service`."""
+        if service == LIVENESS:
+            return SERVING
         needs = self._needs.get(service)
         if needs is None:
             return SERVICE_UNKNOWN
-        down = self._down.keys() & (needs | self._needs[WHOLE_PROCESS])
-        return NOT_SERVING if self.draining or down else SERVING
+        if service not in self._independent:
+            needs = needs | self._needs[WHOLE_PROCESS]
+        return NOT_SERVING if self.draining or self._down.keys() & needs else SERVING
 
     def statuses(self) -> dict[str, int]:
-        return {service: self.status(service) for service in self._needs}
+        return {service: self.status(service) for service in (*self._needs, LIVENESS)}
 
     async def changes(self, service: str) -> AsyncIterator[int]:
         """The status now and whenever it changes, until the process drains."""

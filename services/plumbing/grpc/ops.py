@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 from girih.ops.v1 import ops_pb2 as pb
 from services.plumbing.errors import InvalidInput
-from services.plumbing.grpc.server import Server, add_service
+from services.plumbing.grpc.server import Server
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,8 +49,8 @@ class MetricsServicer:
 
 
 def add_metrics_service(server: Server) -> None:
-    """Serve the numbers of the server's registry."""
-    add_service(server, SERVICE, MetricsServicer(server.registry))
+    """Serve the numbers of the server's registry, whatever else is down."""
+    server.add_service(SERVICE, MetricsServicer(server.registry), needs_nothing=True)
 
 
 def _named(metrics: Iterable[Metric], prefix: str) -> Iterator[Metric]:

@@ -17,7 +17,6 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from services.plumbing.auth.keys import TrustedKeys
@@ -36,6 +35,7 @@ from services.plumbing.grpc.chain import (
 )
 from services.plumbing.grpc.errors import DetailsOf, no_details
 from services.plumbing.grpc.health import Health, HealthServicer
+from services.plumbing.grpc.reflection import reflection_services
 from services.plumbing.identity import PUBLIC, SIGNED_IN
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
@@ -111,6 +111,7 @@ class Server:
         raw_responses: Collection[str] = (),
         scope_of: ScopeOf = contract.scope_of,
         quiet: bool = False,
+        needs_nothing: bool = False,
     ) -> None:
         """Serve every rpc of `service` by the method of its name; see `add_service`."""
         for method in service.methods:
@@ -130,7 +131,7 @@ class Server:
             )
             self._handlers[path] = self._chain.wrap(rpc)
         self._services.append(service.full_name)
-        self.health.add_service(service.full_name)
+        self.health.add_service(service.full_name, needs_nothing=needs_nothing)
 
     async def start(self, address: str | None = None) -> int:
         """Listen on `address` (or the one in the settings) and give the port."""
@@ -176,15 +177,14 @@ class Server:
             await self.tasks.stop()
 
     def _add_own_services(self) -> None:
-        servicer = HealthServicer(self.health, self.settings.health_watch_count_max)
-        _add_public(self, health_pb2.DESCRIPTOR.services_by_name["Health"], servicer)
+        health = HealthServicer(self.health, self.settings.health_watch_count_max)
+        _add_public(self, health_pb2.DESCRIPTOR.services_by_name["Health"], health)
         reflected = self.settings.reflection
         if reflected is None:
             reflected = self.settings.environment == "development"
         if reflected:
-            service = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-            names = [*self._services, service.full_name]
-            _add_public(self, service, reflection.aio.ReflectionServicer(names))
+            for service, servicer in list(reflection_services(self._services)):
+                _add_public(self, service, servicer)
 
     def _scope(self, scope: str, method: MethodDescriptor) -> str:
         if scope not in self._scopes:
