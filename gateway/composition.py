@@ -1,6 +1,5 @@
 """What the gateway keeps in its own process: accounts, limits, usage, and the security log."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from gateway.accounts.app import open_accounts
 from gateway.accounts.keys import Keys
 from gateway.accounts.resource_counts import ResourceCounts
-from gateway.accounts.revocations import Follower
+from gateway.accounts.revocations import RevocationFollower
 from gateway.admission.admission import Accounts, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.limits import LimitMetrics, Limits
@@ -21,11 +20,14 @@ from gateway.backends.remote import callers_token
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
-from gateway.own_calls import own_bearer
+from gateway.own_calls import RETRY, OwnLogs
 from gateway.settings import Settings
+from girih.client import EventStoreClient
+from girih.client import open_channel as open_own_channel
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
 from services.plumbing.grpc.channel import Bearer, open_channel
+from services.plumbing.grpc.event_store import served_context
 from services.plumbing.identity import OPS_READ
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
@@ -58,21 +60,24 @@ async def open_composition(
     """Everything runs among `tasks`, which are stopped before the rest is written down."""
     issuer, trusted = _issuer(settings, tasks), _trusted(settings, tasks)
     async with AsyncExitStack() as stack:
-        own = await _channel(stack, settings.events_address, settings, own_bearer(issuer))
+        own = await stack.enter_async_context(
+            open_own_channel(settings.events_address, tls=channel_credentials(settings))
+        )
+        logs = OwnLogs(own, issuer)
         counts_metrics = CountsMetrics(registry)
         calls, guesses = [
             await stack.enter_async_context(open_counts(_redis(settings), counts_metrics))
             for _ in range(2)
         ]
-        usage = Usage(UsageLog(own), UsageMetrics(registry))
-        security = SecurityLog(own, SecurityMetrics(registry))
+        usage = Usage(UsageLog(logs), UsageMetrics(registry))
+        security = SecurityLog(logs, SecurityMetrics(registry))
         stack.push_async_callback(_settle, tasks, usage, security)
         tasks.start("usage", usage.keep_flushing())
         tasks.start("security log", security.keep_writing())
         accounts = await stack.enter_async_context(
             open_accounts(
                 settings,
-                channel=own,
+                logs=logs,
                 issuer=issuer,
                 security=security,
                 throttle=Throttle(
@@ -100,15 +105,12 @@ async def open_composition(
         )
 
 
-async def _caught_up(follower: Follower) -> None:
+async def _caught_up(follower: RevocationFollower) -> None:
     """Let nobody in before it is known whose sessions have ended, unless that takes too long.
 
     Without the event store a gateway is of little use, and yet it should say so itself.
     """
-    try:
-        async with asyncio.timeout(_CATCH_UP_S):
-            await follower.caught_up.wait()
-    except TimeoutError:
+    if not await follower.until_caught_up(_CATCH_UP_S):
         _log.error("tokens of sessions that ended before are taken until the event store answers")
 
 
@@ -143,7 +145,8 @@ def _redis(settings: Settings) -> str | None:
 async def _resource_counts(stack: AsyncExitStack, settings: Settings) -> ResourceCounts:
     events = await _channel(stack, settings.events_address, settings, callers_token)
     lattice = await _channel(stack, settings.lattice_address, settings, callers_token)
-    return ResourceCounts(events, lattice)
+    client = EventStoreClient(events, context=served_context, retry=RETRY)
+    return ResourceCounts(client, lattice)
 
 
 async def _channel(

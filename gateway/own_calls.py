@@ -7,58 +7,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import grpc
 import grpc.aio
 
-from services.plumbing import correlation
+from girih.client import CallContext, EventStoreClient, EventStoreError, RetryPolicy
+from girih.client.context import ContextSource
 from services.plumbing.auth.tokens import Issuer
-from services.plumbing.correlation import Call
-from services.plumbing.errors import Unavailable
-from services.plumbing.grpc.channel import Bearer
-from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.grpc.event_store import events_unavailable_named
 from services.policy import EVENTS
 
 SCOPES: Final = frozenset({"events.append", "events.read"})
 
-AWAY: Final = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.CANCELLED,
-    # A key that this process has and the event store has not read yet.
-    grpc.StatusCode.UNAUTHENTICATED,
-}
-"""What a call ends with that the event store could not take now."""
-
-
-class EventsUnavailable(Unavailable):
-    """The event store, which holds accounts, usage and the security log, cannot be reached."""
-
-    reason = "EVENTS_UNAVAILABLE"
+RETRY: Final = RetryPolicy(
+    timeout_s=5.0, attempt_timeout_s=5.0, attempt_count_max=3, pause_s_min=0.1, pause_s_max=1.0
+)
+"""Callers wait meanwhile: they had better be told soon, and come back themselves."""
 
 
 class EventsRefused(Exception):
     """The event store will not take this, however often it is tried. A bug, ours or its."""
 
 
-def own_bearer(issuer: Issuer) -> Bearer:
-    """For `open_channel`: the gateway's own token, for the tenant that `as_gateway` names."""
-    return lambda: issuer.service_token(EVENTS, correlation.current().tenant, SCOPES)
+class OwnLogs:
+    """The logs of all tenants, to the gateway itself."""
+
+    def __init__(self, channel: grpc.aio.Channel, issuer: Issuer) -> None:
+        self._channel = channel
+        self._issuer = issuer
+
+    def of(self, tenant: str, context: ContextSource = CallContext) -> EventStoreClient:
+        """A client of the log of `tenant`. Without a context its calls are caused by nobody."""
+
+        def token() -> str:
+            return self._issuer.service_token(EVENTS, tenant, SCOPES)
+
+        return EventStoreClient(self._channel, token=token, context=context, retry=RETRY)
 
 
 @contextmanager
-def as_gateway(tenant: str, correlation_id: str = "") -> Iterator[None]:
-    """Calls begun inside are the gateway's own, in the log of `tenant`.
-
-    Raises EventsUnavailable and EventsRefused for what goes wrong with them.
-    """
+def refusals_named() -> Iterator[None]:
+    """Raises EventsUnavailable and EventsRefused for what goes wrong with calls inside."""
     try:
-        with correlation.bind(Call(correlation_id or correlation.fresh(), tenant=tenant)):
+        with events_unavailable_named():
             yield
-    except grpc.aio.AioRpcError as error:
-        refusal = from_rpc_error(error)
-        if refusal.code not in AWAY:
-            raise EventsRefused(f"{refusal.code.name} {refusal.message}") from error
-        raise EventsUnavailable(
-            "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0
-        ) from error
+    except EventStoreError as error:
+        raise EventsRefused(str(error)) from error

@@ -4,16 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import grpc.aio
-
+from gateway.accounts.account_log import AccountLog
 from gateway.accounts.domain import SessionLimits
 from gateway.accounts.grants import AccessTokens
-from gateway.accounts.journal import Journal
 from gateway.accounts.keys import Keys, KeyUses
 from gateway.accounts.members import Members
 from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
 from gateway.accounts.resource_counts import ResourceCounts
-from gateway.accounts.revocations import Follower, Revocations
+from gateway.accounts.revocations import RevocationFollower, Revocations
 from gateway.accounts.secrets.credentials import RefreshTokens
 from gateway.accounts.secrets.passwords import (
     BYTES_MIN_DEVELOPMENT,
@@ -26,6 +24,7 @@ from gateway.accounts.settings import AccountSettings, read_refresh_secret
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
 from gateway.metering.usage import Usage
+from gateway.own_calls import OwnLogs
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.watched import Watched
@@ -39,7 +38,7 @@ class Accounts:
     """The rpcs of girih.accounts.v1."""
     keys: Keys
     revocations: Revocations
-    follower: Follower
+    follower: RevocationFollower
 
     def is_revoked(self, session_id: str) -> bool:
         """Whether tokens of this session, or of the key with this id, count no longer."""
@@ -54,7 +53,7 @@ class Accounts:
 async def open_accounts(
     settings: AccountSettings,
     *,
-    channel: grpc.aio.Channel,
+    logs: OwnLogs,
     issuer: Issuer,
     security: SecurityEvents,
     throttle: Throttle,
@@ -65,12 +64,12 @@ async def open_accounts(
 ) -> AsyncIterator[Accounts]:
     """Accounts that serve inside the block. Nothing is read before somebody calls.
 
-    `channel` leads to the event store and carries `own_bearer`. What runs in the background
-    is started among `tasks`, which the caller stops before the block ends.
+    What runs in the background is started among `tasks`, which the caller stops before the
+    block ends.
     """
     revocations = Revocations()
-    journal = Journal(channel)
-    store = AccountsStore(journal, revocations.apply)
+    log = AccountLog(logs)
+    store = AccountsStore(log, revocations.apply)
     secret = Watched(
         "refresh secret",
         [settings.refresh_secret],
@@ -93,8 +92,8 @@ async def open_accounts(
     users = Users(store, sessions, hashing, throttle, security, clock, _bytes_min(settings))
     members = Members(store, security, clock)
     servicer = AccountsServicer(users, sessions, members, keys, store, usage, resource_counts)
-    follower = Follower(journal, revocations, clock)
-    tasks.start("revocations", follower.follow())
+    follower = RevocationFollower(log, revocations, clock)
+    tasks.start("revocations", follower.run())
     tasks.start("key uses", uses.keep_recording())
     tasks.start("refresh secret", secret.watch())
     try:

@@ -8,10 +8,10 @@ from enum import Enum
 from typing import Final
 
 from gateway.accounts.events import (
+    AccountRecord,
     DamagedRecord,
     PasswordChanged,
     PasswordRehashed,
-    Recorded,
     SessionEnded,
     SessionMoved,
     SessionOpened,
@@ -95,14 +95,14 @@ class User:
     revision: int
 
 
-def user_after(user: User | None, recorded: Sequence[Recorded]) -> User | None:
+def user_after(user: User | None, recorded: Sequence[AccountRecord]) -> User | None:
     """The user, once more has happened; None before the user registered."""
     for one in recorded:
         user = _user_after(user, one)
     return user
 
 
-def _user_after(user: User | None, one: Recorded) -> User | None:
+def _user_after(user: User | None, one: AccountRecord) -> User | None:
     event = one.event
     if isinstance(event, UserRegistered):
         return User(
@@ -118,7 +118,7 @@ def _user_after(user: User | None, one: Recorded) -> User | None:
     return replace(_user_changed(user, one), revision=one.revision)
 
 
-def _user_changed(user: User, one: Recorded) -> User:
+def _user_changed(user: User, one: AccountRecord) -> User:
     match one.event:
         case PasswordChanged(password_hash=found) | PasswordRehashed(password_hash=found):
             return replace(user, password_hash=found)
@@ -150,7 +150,7 @@ class Session:
     revision: int
 
 
-def session_from(last: Recorded) -> Session:
+def session_from(last: AccountRecord) -> Session:
     """The session that this is the last record of."""
     event = last.event
     if isinstance(event, SessionEnded):

@@ -240,7 +240,7 @@ _CLASSES: Final[Mapping[str, type[Event]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class AccountRecord:
     """An event, with its place in its stream and in the log."""
 
     position: int

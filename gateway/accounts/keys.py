@@ -8,20 +8,21 @@ from typing import Final
 from uuid import uuid4
 
 from gateway.accounts import tenants
+from gateway.accounts.account_log import Change, StreamChanged
 from gateway.accounts.callers import UserCaller, key_subject, user_subject
 from gateway.accounts.domain import check_name
 from gateway.accounts.errors import KeyInvalid, KeyNotFound
 from gateway.accounts.events import DamagedRecord, KeyUsed
 from gateway.accounts.grants import Access, AccessTokens
-from gateway.accounts.journal import ABSENT, Change, StreamChanged
 from gateway.accounts.policy.roles import KEY_SCOPES
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import KEY_PREFIX, TenantSecret, is_same
-from gateway.accounts.store import AccountsStore, deciding, tenant_stream
+from gateway.accounts.store import AccountsStore, retry_on_conflict, tenant_stream
 from gateway.accounts.tenants import Key, Tenant
 from gateway.http.caller import caller_address
-from gateway.own_calls import EventsRefused, EventsUnavailable
-from services.plumbing.errors import Violations
+from gateway.own_calls import EventsRefused
+from girih.client import ABSENT
+from services.plumbing.errors import EventsUnavailable, Violations
 from services.plumbing.logging import get_logger
 
 FRESHNESS_S: Final = 5.0
@@ -67,7 +68,7 @@ class Keys:
     ) -> NewKey:
         """Raises ScopeMissing, RoleTooLow and TooManyKeys."""
         _check(name, scopes, expires_in_days)
-        return await deciding(
+        return await retry_on_conflict(
             lambda: self._create(caller, name, tuple(sorted(scopes)), expires_in_days)
         )
 
@@ -91,7 +92,7 @@ class Keys:
 
     async def revoke(self, caller: UserCaller, key_id: str) -> None:
         """Raises KeyNotFound and RoleTooLow."""
-        await deciding(lambda: self._revoke(caller, key_id))
+        await retry_on_conflict(lambda: self._revoke(caller, key_id))
 
     async def exchange(self, text: str) -> Access:
         """An access token for a key; raises KeyInvalid, and tells of it."""

@@ -7,15 +7,15 @@ from typing import Final
 from uuid import uuid4
 
 from gateway.accounts import tenants
+from gateway.accounts.account_log import Change
 from gateway.accounts.callers import UserCaller, user_subject
 from gateway.accounts.domain import check_email, email_key
 from gateway.accounts.errors import AlreadyAMember
 from gateway.accounts.events import PlanSet, TenantLeft
-from gateway.accounts.journal import Change
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
-from gateway.accounts.store import AccountsStore, deciding, tenant_stream, user_stream
+from gateway.accounts.store import AccountsStore, retry_on_conflict, tenant_stream, user_stream
 from gateway.accounts.tenants import Invitation, Member, Tenant
 from gateway.http.caller import caller_address
 from services.plumbing.errors import InvalidInput, Violations
@@ -67,18 +67,18 @@ class Members:
 
     async def set_role(self, caller: UserCaller, user_id: str, role: Role) -> Member:
         """Raises MemberNotFound, RoleTooLow and LastOwner."""
-        return await deciding(lambda: self._set_role(caller, user_id, role))
+        return await retry_on_conflict(lambda: self._set_role(caller, user_id, role))
 
     async def remove(self, caller: UserCaller, user_id: str) -> None:
         """Raises as `set_role`."""
-        await deciding(lambda: self._remove(caller, user_id))
+        await retry_on_conflict(lambda: self._remove(caller, user_id))
 
     async def invite(self, caller: UserCaller, email: str, role: Role) -> Invited:
         """Raises AlreadyAMember, RoleTooLow and TooManyInvitations."""
         violations = Violations()
         check_email(email, violations)
         violations.raise_if_any()
-        return await deciding(lambda: self._invite(caller, email, role))
+        return await retry_on_conflict(lambda: self._invite(caller, email, role))
 
     async def invitations(self, tenant_id: str) -> Sequence[Invitation]:
         """The open ones, in the order of their creation."""
@@ -87,11 +87,11 @@ class Members:
 
     async def revoke_invitation(self, caller: UserCaller, invitation_id: str) -> None:
         """Raises InvitationNotFound and RoleTooLow."""
-        await deciding(lambda: self._revoke_invitation(caller, invitation_id))
+        await retry_on_conflict(lambda: self._revoke_invitation(caller, invitation_id))
 
     async def set_plan(self, tenant_id: str, plan: PlanLimits, *, by: str) -> Tenant:
         """Raises TenantNotFound."""
-        return await deciding(lambda: self._set_plan(tenant_id, plan, by))
+        return await retry_on_conflict(lambda: self._set_plan(tenant_id, plan, by))
 
     async def _set_role(self, caller: UserCaller, user_id: str, role: Role) -> Member:
         tenant = await self._store.present_tenant(caller.tenant_id)

@@ -5,7 +5,6 @@ Kept in memory only, and only for as long as access tokens live; a replica that 
 reads back that far.
 """
 
-import asyncio
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sized
@@ -13,17 +12,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.accounts.account_log import AccountLog
 from gateway.accounts.events import (
+    AccountRecord,
     KeyRevoked,
     MemberRemoved,
-    Recorded,
     SessionEnded,
     SessionMoved,
     SessionsEnded,
 )
-from gateway.accounts.journal import FollowingEnded, Journal
 from gateway.accounts.ports import Clock
-from gateway.own_calls import EventsRefused, EventsUnavailable
+from girih.client import EventStoreError, Unavailable
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.logging import get_logger
 
@@ -32,8 +31,6 @@ MEMORY_S: Final = LIFETIME_S_MAX + 60
 
 SESSIONS_MAX: Final = 200_000
 """How many sessions in use, and how many endings, are remembered."""
-
-_PAUSE_S = 1.0
 
 _log = get_logger("accounts")
 
@@ -70,7 +67,7 @@ class Revocations:
         forget_at_s = self._ended.get(session_id)
         return forget_at_s is not None and self._clock() < forget_at_s
 
-    def apply(self, recorded: Iterable[Recorded]) -> None:
+    def apply(self, recorded: Iterable[AccountRecord]) -> None:
         """Learn from records."""
         for one in recorded:
             self._apply(one)
@@ -81,7 +78,7 @@ class Revocations:
         """How many endings, and how many sessions in use, are remembered."""
         return len(self._ended), len(self._in_use)
 
-    def _apply(self, one: Recorded) -> None:
+    def _apply(self, one: AccountRecord) -> None:
         match one.event:
             case SessionMoved() as moved:
                 self._note(moved, one.position)
@@ -129,54 +126,45 @@ class Revocations:
             del self._of_user[user_id]
 
 
-class Follower:
-    """Tells `Revocations` what happens in the log of accounts, wherever it was recorded."""
+class RevocationFollower:
+    """Applies to `Revocations` what is recorded of accounts, wherever that happens."""
 
-    def __init__(self, journal: Journal, revocations: Revocations, clock: Clock) -> None:
-        self._journal = journal
+    def __init__(self, log: AccountLog, revocations: Revocations, clock: Clock) -> None:
+        self._log = log
         self._revocations = revocations
         self._clock = clock
-        self._position: int | None = None
-        self._is_away = False
-        self.caught_up = asyncio.Event()
-        """Set once what happened before this process began is known."""
+        self._follower = log.follower(revocations.apply, self._start, _interrupted)
 
-    async def follow(self) -> None:
+    async def run(self) -> None:
         """Follow for ever: the work of a task."""
-        while True:
-            try:
-                await self._follow()
-            except FollowingEnded as ended:
-                if ended.must_start_anew:
-                    self._position = None
-            except (EventsUnavailable, EventsRefused) as error:
-                self._tell_once(error)
-                await asyncio.sleep(_PAUSE_S)
+        await self._follower.run()
 
-    async def _follow(self) -> None:
-        position = await self._catch_up() if self._position is None else self._position
-        self.caught_up.set()
-        async with aclosing(self._journal.follow(position)) as batches:
-            async for batch in batches:
-                self._is_away = False
-                self._revocations.apply(batch)
-                self._position = batch[-1].position
+    async def until_caught_up(self, timeout_s: float) -> bool:
+        """Whether what happened before this process began is known in time."""
+        try:
+            await self._follower.until_caught_up(timeout_s)
+        except Unavailable:
+            return False
+        return True
 
-    async def _catch_up(self) -> int:
+    @property
+    def behind_s(self) -> float:
+        """How many seconds ago everything was known that was recorded until then."""
+        return self._follower.behind_s
+
+    async def _start(self) -> int:
         """Read back as far as access tokens live, and answer where the log ended."""
         oldest_ms = self._clock() - int(MEMORY_S * 1_000)
-        found: list[Recorded] = []
-        async with aclosing(self._journal.backwards()) as records:
-            async for one in records:
-                found.append(one)
-                is_old = one.event and one.event.at_ms < oldest_ms
-                if is_old or len(found) >= SESSIONS_MAX:
+        records: list[AccountRecord] = []
+        async with aclosing(self._log.backwards()) as newest_first:
+            async for record in newest_first:
+                records.append(record)
+                is_old = record.event and record.event.at_ms < oldest_ms
+                if is_old or len(records) >= SESSIONS_MAX:
                     break
-        self._revocations.apply(reversed(found))
-        self._position = found[0].position if found else 0
-        return self._position
+        self._revocations.apply(reversed(records))
+        return records[0].position if records else 0
 
-    def _tell_once(self, error: Exception) -> None:
-        if not self._is_away:
-            self._is_away = True
-            _log.warning("endings of sessions are not followed now", problem=str(error))
+
+def _interrupted(error: EventStoreError) -> None:
+    _log.warning("endings of sessions are not followed now", problem=str(error))

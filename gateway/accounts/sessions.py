@@ -6,24 +6,25 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from gateway.accounts import domain
+from gateway.accounts.account_log import Change
 from gateway.accounts.callers import user_subject
 from gateway.accounts.domain import Session, SessionLimits, User, Verdict
 from gateway.accounts.errors import CredentialsInvalid, RefreshTokenInvalid
 from gateway.accounts.events import SessionEnded, SessionsEnded
 from gateway.accounts.grants import AccessTokens, Grant
-from gateway.accounts.journal import ABSENT, Change
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens, is_same
 from gateway.accounts.store import (
     AccountsStore,
-    deciding,
+    retry_on_conflict,
     session_stream,
     tenant_stream,
     user_stream,
 )
 from gateway.accounts.tenants import Tenant
 from gateway.http.caller import caller_address
+from girih.client import ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Sessions:
     async def refresh(self, text: str) -> Grant:
         """The next pair of tokens; raises RefreshTokenInvalid."""
         try:
-            return await deciding(lambda: self._refresh(_parsed(text)))
+            return await retry_on_conflict(lambda: self._refresh(_parsed(text)))
         except RefreshTokenInvalid as error:
             self._security.record(
                 "", "refresh-refused", reason=error.reason, address=caller_address()
@@ -94,7 +95,7 @@ class Sessions:
     async def logout(self, text: str, *, everywhere: bool) -> None:
         """End the session of a refresh token, or all of its user. Says nothing of bad tokens."""
         try:
-            await deciding(lambda: self._logout(_parsed(text), everywhere=everywhere))
+            await retry_on_conflict(lambda: self._logout(_parsed(text), everywhere=everywhere))
         except RefreshTokenInvalid:
             return
 

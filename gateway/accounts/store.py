@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from gateway.accounts.account_log import AccountLog, Change, StreamChanged
 from gateway.accounts.domain import Session, User, session_from, user_after
 from gateway.accounts.errors import AccountsBusy, TenantNotFound
-from gateway.accounts.events import DamagedRecord, EmailClaimed, Recorded
-from gateway.accounts.journal import ABSENT, Change, Journal, StreamChanged
+from gateway.accounts.events import AccountRecord, DamagedRecord, EmailClaimed
 from gateway.accounts.tenants import Tenant, tenant_after
+from girih.client import ABSENT
 
 R = TypeVar("R")
 
@@ -53,7 +54,7 @@ class HasRevision(Protocol):
 
 
 S = TypeVar("S", bound=HasRevision)
-Fold = Callable[[S | None, Sequence[Recorded]], S | None]
+Fold = Callable[[S | None, Sequence[AccountRecord]], S | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class _Kept(Generic[S]):
 class _Folded(Generic[S]):
     """The states of streams of one kind, the least recently used forgotten first."""
 
-    def __init__(self, journal: Journal, fold: Fold[S], kept_max: int) -> None:
-        self._journal = journal
+    def __init__(self, log: AccountLog, fold: Fold[S], kept_max: int) -> None:
+        self._log = log
         self._fold = fold
         self._kept_max = kept_max
         self._kept: OrderedDict[str, _Kept[S]] = OrderedDict()
@@ -79,10 +80,8 @@ class _Folded(Generic[S]):
             return kept.state
         started_s = time.monotonic()
         before = kept.state if kept else None
-        found = await self._journal.read(
-            stream, after_revision=before.revision if before else ABSENT
-        )
-        state = self._fold(before, found)
+        records = await self._log.read(stream, after_revision=before.revision if before else ABSENT)
+        state = self._fold(before, records)
         if state is not None:
             self._keep(stream, _Kept(state, started_s))
         return state
@@ -105,16 +104,18 @@ class _Folded(Generic[S]):
 class AccountsStore:
     """Reads accounts and records what is decided about them."""
 
-    def __init__(self, journal: Journal, on_recorded: Callable[[Iterable[Recorded]], None]) -> None:
-        """`on_recorded` is told at once what this process has recorded."""
-        self._journal = journal
+    def __init__(
+        self, log: AccountLog, on_recorded: Callable[[Iterable[AccountRecord]], None]
+    ) -> None:
+        """`on_recorded` gets at once what this process has recorded."""
+        self._log = log
         self._on_recorded = on_recorded
-        self._users = _Folded(journal, user_after, USERS_MAX)
-        self._tenants = _Folded(journal, tenant_after, TENANTS_MAX)
+        self._users = _Folded(log, user_after, USERS_MAX)
+        self._tenants = _Folded(log, tenant_after, TENANTS_MAX)
 
     async def user_id_of(self, email_key: str) -> str | None:
         """Whose the address is."""
-        last = await self._journal.last(email_stream(email_key))
+        last = await self._log.last(email_stream(email_key))
         if last is None:
             return None
         if not isinstance(last.event, EmailClaimed):
@@ -135,17 +136,17 @@ class AccountsStore:
         return tenant
 
     async def session(self, session_id: str) -> Session | None:
-        last = await self._journal.last(session_stream(session_id))
+        last = await self._log.last(session_stream(session_id))
         return session_from(last) if last else None
 
-    async def last_record(self, stream: str) -> Recorded | None:
-        return await self._journal.last(stream)
+    async def last_record(self, stream: str) -> AccountRecord | None:
+        return await self._log.last(stream)
 
     async def record(
         self, changes: Sequence[Change], expected: Mapping[str, int]
-    ) -> list[Recorded]:
+    ) -> list[AccountRecord]:
         """Record all or none; raises StreamChanged and EventsUnavailable."""
-        recorded = await self._journal.append(changes, expected)
+        recorded = await self._log.append(changes, expected)
         for change in changes:
             self._users.expire(change.stream)
             self._tenants.expire(change.stream)
@@ -153,7 +154,7 @@ class AccountsStore:
         return recorded
 
 
-async def deciding(decide: Callable[[], Awaitable[R]]) -> R:
+async def retry_on_conflict(decide: Callable[[], Awaitable[R]]) -> R:
     """Read, decide and record, again while others are faster; raises AccountsBusy."""
     for attempt in range(_ATTEMPTS_MAX):
         try:

@@ -17,6 +17,7 @@ from gateway.accounts.errors import (
     TooManyKeys,
 )
 from gateway.accounts.events import (
+    AccountRecord,
     DamagedRecord,
     Event,
     InvitationAccepted,
@@ -28,7 +29,6 @@ from gateway.accounts.events import (
     MemberRemoved,
     MemberRoleSet,
     PlanSet,
-    Recorded,
     TenantCreated,
 )
 from gateway.accounts.policy.plans import FREE, PLANS
@@ -111,7 +111,7 @@ class Tenant:
         return [one for one in self.invitations.values() if now_ms < one.expires_at_ms]
 
 
-def tenant_after(tenant: Tenant | None, recorded: Sequence[Recorded]) -> Tenant | None:
+def tenant_after(tenant: Tenant | None, recorded: Sequence[AccountRecord]) -> Tenant | None:
     """The tenant, once more has happened; None before it was created.
 
     Costs a copy of the tenant for all records together.
@@ -124,7 +124,7 @@ def tenant_after(tenant: Tenant | None, recorded: Sequence[Recorded]) -> Tenant 
     return draft.tenant()
 
 
-def _created(first: Recorded) -> "_Draft":
+def _created(first: AccountRecord) -> "_Draft":
     event = first.event
     if not isinstance(event, TenantCreated):
         raise DamagedRecord("a tenant's first record is not of its creation")
@@ -163,7 +163,7 @@ class _Draft:
             revision=self._revision,
         )
 
-    def apply(self, one: Recorded) -> None:
+    def apply(self, one: AccountRecord) -> None:
         self._revision = one.revision
         match one.event:
             case MemberJoined() as joined:

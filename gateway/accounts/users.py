@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+from gateway.accounts.account_log import Change, StreamChanged
 from gateway.accounts.callers import UserCaller, user_subject
 from gateway.accounts.domain import User, check_email, check_name, email_key, user_after
 from gateway.accounts.errors import (
@@ -23,7 +24,6 @@ from gateway.accounts.events import (
     UserRegistered,
 )
 from gateway.accounts.grants import Grant
-from gateway.accounts.journal import ABSENT, Change, StreamChanged
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
@@ -31,8 +31,8 @@ from gateway.accounts.secrets.passwords import PasswordHashing, check_password, 
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import (
     AccountsStore,
-    deciding,
     email_stream,
+    retry_on_conflict,
     session_stream,
     tenant_stream,
     user_stream,
@@ -46,6 +46,7 @@ from gateway.accounts.tenants import (
     tenant_after,
 )
 from gateway.http.caller import caller_address
+from girih.client import ABSENT
 from services.plumbing.errors import ResourceExhausted, Violations
 
 
@@ -151,7 +152,7 @@ class Users:
         violations.raise_if_any()
         user = await self._proved(email, password)
         rehashed = await self._rehashed(user, password)
-        return await deciding(lambda: self._open(user, tenant_id, rehashed))
+        return await retry_on_conflict(lambda: self._open(user, tenant_id, rehashed))
 
     async def change_password(
         self, caller: UserCaller, password: str, new_password: str, refresh_token: str
@@ -169,7 +170,7 @@ class Users:
             await self._sessions.own(refresh_token, user.user_id)
         proved = await self._proved(user.email, password)
         new_hash = await self._hashing.hash(new_password)
-        await deciding(lambda: self._change(proved, new_hash, refresh_token))
+        await retry_on_conflict(lambda: self._change(proved, new_hash, refresh_token))
         self._tell(caller.tenant_id, "password-changed", user.user_id)
 
     async def accept_invitation(self, text: str, password: str, name: str) -> Joined:
@@ -193,11 +194,11 @@ class Users:
             check_size(password, violations)
             violations.raise_if_any()
             user = await self._proved(invitation.email, password)
-            await deciding(lambda: self._join(secret, user))
+            await retry_on_conflict(lambda: self._join(secret, user))
             user_id = user.user_id
         else:
             newcomer = await self._newcomer(invitation, password, name)
-            await deciding(lambda: self._join_as_newcomer(secret, newcomer))
+            await retry_on_conflict(lambda: self._join_as_newcomer(secret, newcomer))
             user_id = newcomer.user_id
         role = invitation.role.word
         self._tell(secret.tenant_id, "invitation-accepted", user_id, role=role)

@@ -17,17 +17,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
-from uuid import uuid4
 
-import grpc.aio
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gateway.own_calls import EventsRefused, EventsUnavailable, as_gateway
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from gateway.own_calls import EventsRefused, OwnLogs, refusals_named
+from girih.client import NewEvent, new_event_id
 from services.plumbing import correlation
-from services.plumbing.errors import Scalar
+from services.plumbing.errors import EventsUnavailable, Scalar
 from services.plumbing.logging import get_logger
 
 _log = get_logger("security")
@@ -74,7 +71,6 @@ TENANT_EVENT_COUNT_MAX: Final = 1_000
 _SCHEMA_VERSION = 1
 _BATCH_MAX = 100
 _TENANTS_AT_ONCE = 8
-_TIMEOUT_S = 5.0
 _PAUSE_S_MIN = 0.5
 _PAUSE_S_MAX = 15.0
 _TEXT_CHARS_MAX = 300
@@ -90,7 +86,7 @@ class _Event:
     kind: str
     fields: dict[str, Scalar]
     correlation_id: str
-    event_id: str = field(default_factory=lambda: str(uuid4()))
+    event_id: str = field(default_factory=new_event_id)
 
 
 @dataclass(slots=True)
@@ -110,12 +106,11 @@ class SecurityLog:
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
+        logs: OwnLogs,
         metrics: "SecurityMetrics",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`channel` carries `own_bearer`."""
-        self._stub = EventStoreServiceStub(channel)
+        self._logs = logs
         self._metrics = metrics
         self._clock = clock
         self._queues: dict[str, deque[_Event]] = {}
@@ -162,9 +157,9 @@ class SecurityLog:
             _log.error("security events could not be recorded", count=self._count)
 
     def _event(self, tenant: str, kind: str, fields: dict[str, Scalar]) -> _Event:
-        told = {name: _short(value) for name, value in fields.items() if value != ""}
-        told["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return _Event(tenant, kind, told, correlation.current().correlation_id)
+        written = {name: _short(value) for name, value in fields.items() if value != ""}
+        written["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return _Event(tenant, kind, written, correlation.current().correlation_id)
 
     def _is_first(self, event: _Event, subject: str, reason: str) -> bool:
         """Whether nothing like it happened just now; else it is counted with what did."""
@@ -244,9 +239,9 @@ class SecurityLog:
     async def _append(self, tenant: str, batch: list[_Event]) -> None:
         if not batch:
             return
-        request = pb.AppendRequest(events=[_proto(event) for event in batch])
-        with as_gateway(tenant, batch[0].correlation_id):
-            await self._stub.Append(request, timeout=_TIMEOUT_S)
+        events = self._logs.of(tenant).acting(correlation_id=batch[0].correlation_id)
+        with refusals_named():
+            await events.append([_new_event(event) for event in batch])
 
     def _forget(self, tenant: str, count: int) -> None:
         queue = self._queues[tenant]
@@ -299,8 +294,8 @@ def _of_one_call(queue: deque[_Event]) -> list[_Event]:
     return batch
 
 
-def _proto(event: _Event) -> pb.Event:
-    return pb.Event(
+def _new_event(event: _Event) -> NewEvent:
+    return NewEvent(
         id=event.event_id,
         stream=STREAM,
         type=TYPE_PREFIX + event.kind,

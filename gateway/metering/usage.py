@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
-from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gateway.metering.usage_log import ABSENT, EVENT_COUNT_MAX, Counted, Month, UsageLog
-from gateway.own_calls import EventsRefused, EventsUnavailable
-from services.plumbing.errors import ResourceExhausted
+from gateway.metering.usage_log import EVENT_COUNT_MAX, Counted, Month, UsageLog
+from gateway.own_calls import EventsRefused
+from girih.client import ABSENT, new_event_id
+from services.plumbing.errors import EventsUnavailable, ResourceExhausted
 from services.plumbing.identity import Principal
 from services.plumbing.logging import get_logger
 from services.policy import plan_of
@@ -90,7 +90,7 @@ class _TenantCounter:
     def send(self) -> Counted:
         """What is to be told to the log now: the same as before while it is on its way."""
         if self.sent is None:
-            self.sent = Counted(str(uuid4()), self.new, self.through, self.total)
+            self.sent = Counted(new_event_id(), self.new, self.through, self.total)
             self.new = 0
         return self.sent
 

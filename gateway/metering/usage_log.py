@@ -1,20 +1,18 @@
 """Counted calls in the event store: a stream for each tenant and month.
 
 They lie in a log of their own, so that whoever reads the log of accounts does not read
-all of them. Knows the rpcs, and nothing of limits.
+all of them. Knows nothing of limits.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-import grpc.aio
 import orjson
 
-from gateway.own_calls import as_gateway
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from gateway.own_calls import OwnLogs, refusals_named
+from girih.client import ABSENT, NewEvent, RecordedEvent
 from services.plumbing.logging import get_logger
 
 _log = get_logger("gateway")
@@ -26,12 +24,7 @@ COUNTED: Final = "usage.counted"
 EVENT_COUNT_MAX: Final = 1_000
 """Counts that are appended at once."""
 
-ABSENT: Final = -1
-"""The revision of a stream that has no events."""
-
 _SCHEMA_VERSION = 1
-_TIMEOUT_S = 5.0
-_READ_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,51 +56,33 @@ class Month:
 class UsageLog:
     """The log of usage. All methods raise EventsUnavailable and EventsRefused."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """`channel` carries `own_bearer`."""
-        self._stub = EventStoreServiceStub(channel)
+    def __init__(self, logs: OwnLogs) -> None:
+        self._events = logs.of(TENANT)
 
     async def append(self, counts: Sequence[tuple[Month, Counted]]) -> list[int]:
         """Record all of them or none; answers their revisions. Safe to repeat."""
-        request = pb.AppendRequest(events=[_event(*pair) for pair in counts])
-        with as_gateway(TENANT):
-            response = await self._stub.Append(request, timeout=_TIMEOUT_S)
-        return [placement.revision for placement in response.placements]
+        events = [_new_event(*pair) for pair in counts]
+        with refusals_named():
+            placements = await self._events.append(events)
+        return [placement.revision for placement in placements]
 
     async def last(self, month: Month) -> Counted | None:
         """What was counted last, None when nothing was."""
-        request = pb.ReadRequest(stream=month.stream, direction=pb.DIRECTION_BACKWARDS, limit=1)
-        async with aclosing(self._read(request, _TIMEOUT_S)) as found:
-            async for _, counted in found:
-                return counted
-        return None
+        with refusals_named():
+            event = await self._events.last(month.stream)
+        return None if event is None else _counted(event)
 
     async def after(self, month: Month, revision: int) -> list[tuple[int, Counted]]:
         """What was counted after a revision, with the revision of each."""
-        request = pb.ReadRequest(stream=month.stream, from_revision=revision + 1)
-        async with aclosing(self._read(request, _READ_TIMEOUT_S)) as found:
-            return [one async for one in found]
-
-    async def _read(
-        self, request: pb.ReadRequest, timeout_s: float
-    ) -> AsyncGenerator[tuple[int, Counted]]:
-        with as_gateway(TENANT):
-            call = self._stub.Read(request, timeout=timeout_s)
-        try:
-            while True:
-                with as_gateway(TENANT):
-                    response = await call.read()
-                if not isinstance(response, pb.ReadResponse):
-                    return
-                for event in response.events:
-                    yield event.revision, _counted(event.event)
-        finally:
-            call.cancel()
+        events = self._events.read(month.stream, from_revision=revision + 1)
+        with refusals_named():
+            async with aclosing(events):
+                return [(event.revision, _counted(event)) async for event in events]
 
 
-def _event(month: Month, counted: Counted) -> pb.Event:
+def _new_event(month: Month, counted: Counted) -> NewEvent:
     payload = {"calls": counted.calls, "through": counted.through, "total": counted.total}
-    return pb.Event(
+    return NewEvent(
         id=counted.event_id,
         stream=month.stream,
         type=COUNTED,
@@ -116,9 +91,9 @@ def _event(month: Month, counted: Counted) -> pb.Event:
     )
 
 
-def _counted(event: pb.Event) -> Counted:
+def _counted(event: RecordedEvent) -> Counted:
     try:
-        payload: dict[str, Any] = orjson.loads(event.json)
+        payload: dict[str, Any] = orjson.loads(event.json or "")
         return Counted(event.id, payload["calls"], payload["through"], payload["total"])
     except (ValueError, KeyError, TypeError):
         _log.warning("a record of usage cannot be read and counts for nothing", event_id=event.id)

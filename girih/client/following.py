@@ -8,7 +8,13 @@ from typing import Final
 
 import grpc
 
-from girih.client.errors import BeyondEnd, EventStoreError, Refusal, Unavailable
+from girih.client.errors import (
+    BeyondEnd,
+    EventStoreError,
+    Refusal,
+    Unauthenticated,
+    Unavailable,
+)
 from girih.client.event_store import EventStoreClient
 from girih.client.events import ABSENT, Position, Revision
 from girih.client.reading import Batch
@@ -60,7 +66,8 @@ class Follower:
     ) -> None:
         """Without `start` everything is folded from the beginning, also when started anew.
 
-        `on_interrupted` is called when following was interrupted, once until it goes on.
+        `on_interrupted` is called when following was interrupted, once until it goes on, and
+        not when a call ends because its token has expired or it has lasted as long as it may.
         """
         self._events = events
         self._fold = fold
@@ -170,10 +177,13 @@ class Follower:
         await self._notify()
 
     def _interrupted(self, error: EventStoreError) -> None:
+        was_connected = self._target is not None
         self._lose_target()
-        if not self._is_interrupted and self._on_interrupted is not None:
-            self._on_interrupted(error)
+        if self._is_interrupted or (was_connected and _is_routine(error)):
+            return
         self._is_interrupted = True
+        if self._on_interrupted is not None:
+            self._on_interrupted(error)
 
     def _lose_target(self) -> None:
         if self.is_current:
@@ -192,3 +202,10 @@ class Follower:
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+
+def _is_routine(error: EventStoreError) -> bool:
+    """A call that follows lasts no longer than its token, or than the server allows."""
+    if isinstance(error, Unauthenticated):
+        return error.is_expired
+    return error.code == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -100,6 +100,15 @@ class DatabaseUnavailable(Unavailable):
     reason = "DATABASE_UNAVAILABLE"
 
 
+class EventsUnavailable(Unavailable):
+    """The event store, which holds what this process serves, cannot be reached.
+
+    What was to be recorded may have been.
+    """
+
+    reason = "EVENTS_UNAVAILABLE"
+
+
 class ShuttingDown(Unavailable):
     """This process is going away; another one, or the next one, will answer."""
 

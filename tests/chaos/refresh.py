@@ -18,9 +18,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
+from gateway.accounts.account_log import AccountLog, Change
 from gateway.accounts.errors import RefreshTokenInvalid
-from gateway.accounts.events import Recorded
-from gateway.accounts.journal import Change, Journal
+from gateway.accounts.events import AccountRecord
 from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
@@ -174,16 +174,16 @@ def _protection(*, is_protected: bool) -> Iterator[None]:
     if is_protected:
         yield
         return
-    append = Journal.append
+    append = AccountLog.append
 
     async def unconditionally(
-        self: Journal, changes: Sequence[Change], expected: Mapping[str, int]
-    ) -> list[Recorded]:
+        self: AccountLog, changes: Sequence[Change], expected: Mapping[str, int]
+    ) -> list[AccountRecord]:
         del expected
         return await append(self, changes, {})
 
     with (
         patch("gateway.accounts.app.RefreshTokens", _Underived),
-        patch.object(Journal, "append", unconditionally),
+        patch.object(AccountLog, "append", unconditionally),
     ):
         yield

@@ -1,35 +1,31 @@
-"""The gateway's own channel to an event store, and what lies in its logs."""
+"""The gateway's own access to an event store, and what lies in its logs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc.aio
 import orjson
 
-from gateway.own_calls import as_gateway, own_bearer
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from gateway.own_calls import OwnLogs, refusals_named
+from girih.client import RecordedEvent, open_channel
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
-from services.plumbing.grpc.channel import open_channel
 from services.policy import GATEWAY
 from tests.authority import Authority
 
 
 @asynccontextmanager
-async def own_channel(address: str, authority: Authority) -> AsyncIterator[grpc.aio.Channel]:
-    """As the gateway opens it."""
+async def own_logs(address: str, authority: Authority) -> AsyncIterator[OwnLogs]:
+    """As the gateway opens them."""
     issuer = Issuer(SigningKeyFile(authority.gateway_key), GATEWAY)
-    async with open_channel(address, bearer=own_bearer(issuer)) as channel:
-        yield channel
+    async with open_channel(address) as channel:
+        yield OwnLogs(channel, issuer)
 
 
 async def recorded(
-    channel: grpc.aio.Channel, tenant: str, stream: str
-) -> list[tuple[pb.RecordedEvent, dict[str, Any]]]:
+    logs: OwnLogs, tenant: str, stream: str
+) -> list[tuple[RecordedEvent, dict[str, Any]]]:
     """Everything in a stream, and the payloads read."""
-    with as_gateway(tenant):
-        call = EventStoreServiceStub(channel).Read(pb.ReadRequest(stream=stream))
-        events = [event async for response in call for event in response.events]
-    return [(event, orjson.loads(event.event.json)) for event in events]
+    with refusals_named():
+        events = [event async for event in logs.of(tenant).read(stream)]
+    return [(event, orjson.loads(event.json or "")) for event in events]

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import grpc.aio
-import orjson
 from prometheus_client import CollectorRegistry
 
 from gateway.accounts import app
@@ -20,15 +19,13 @@ from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.audit.security_log import STREAM, TYPE_PREFIX, SecurityLog, SecurityMetrics
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
-from gateway.own_calls import own_bearer
+from gateway.own_calls import OwnLogs
 from girih.accounts.v1 import accounts_pb2 as pb
-from girih.events.v1 import events_pb2
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.client import EventStoreClient, open_channel
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.correlation import Call
-from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.contract import scope_of
 from services.plumbing.identity import Principal, authorize
 from services.plumbing.tasks import OwnedTasks
@@ -125,19 +122,19 @@ async def open_replica(
     issuer = Issuer(SigningKeyFile(settings.signing_key), GATEWAY)
     registry, clock, tasks = CollectorRegistry(), clock or Clock(), OwnedTasks()
     async with (
-        open_channel(events_address, bearer=own_bearer(issuer)) as channel,
-        open_channel(events_address) as own_channel,
+        open_channel(events_address) as channel,
         open_counts(None, CountsMetrics(registry)) as counts,
     ):
-        security = SecurityLog(channel, SecurityMetrics(registry))
+        logs = OwnLogs(channel, issuer)
+        security = SecurityLog(logs, SecurityMetrics(registry))
         async with open_accounts(
             settings,
-            channel=channel,
+            logs=logs,
             issuer=issuer,
             security=security,
             throttle=Throttle(counts, ThrottleMetrics(registry), 0),
-            usage=Usage(UsageLog(channel), UsageMetrics(registry)),
-            resource_counts=ResourceCounts(own_channel, own_channel),
+            usage=Usage(UsageLog(logs), UsageMetrics(registry)),
+            resource_counts=ResourceCounts(EventStoreClient(channel), channel),
             tasks=tasks,
             clock=clock,
         ) as accounts:
@@ -150,22 +147,19 @@ async def open_replica(
 
 
 def account_settings(authority: Authority, **environ: str) -> AccountSettings:
-    answer = {
+    base = {
         "GIRIH_ENVIRONMENT": "development",
         "SIGNING_KEY": str(authority.gateway_key),
         "REFRESH_SECRET": str(authority.refresh_secret),
     }
-    return AccountSettings.from_environ(answer | environ)
+    return AccountSettings.from_environ(base | environ)
 
 
 async def security_events(
     channel: grpc.aio.Channel, authority: Authority, tenant: str
 ) -> list[tuple[str, dict[str, Any]]]:
     """What was recorded of a tenant's security: kinds, and what they tell."""
-    stub = EventStoreServiceStub(channel)
-    call = stub.Read(events_pb2.ReadRequest(stream=STREAM), metadata=authority.metadata(tenant))
+    events = EventStoreClient(channel, token=authority.token(tenant))
     return [
-        (one.event.type.removeprefix(TYPE_PREFIX), orjson.loads(one.event.json))
-        async for page in call
-        for one in page.events
+        (event.type.removeprefix(TYPE_PREFIX), event.data) async for event in events.read(STREAM)
     ]

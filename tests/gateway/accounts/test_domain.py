@@ -22,10 +22,10 @@ from gateway.accounts.domain import (
     user_after,
 )
 from gateway.accounts.events import (
+    AccountRecord,
     DamagedRecord,
     Event,
     PasswordChanged,
-    Recorded,
     SessionEnded,
     SessionsEnded,
     TenantJoined,
@@ -39,10 +39,9 @@ from services.plumbing.errors import InvalidInput, Violations
 LIMITS = SessionLimits(idle_ms=1_000_000, absolute_ms=3_000_000)
 
 
-def recorded(*recorded_events: Event | None, since: int = 0) -> list[Recorded]:
+def recorded(*history: Event | None, since: int = 0) -> list[AccountRecord]:
     return [
-        Recorded(since + number + 1, since + number, one)
-        for number, one in enumerate(recorded_events)
+        AccountRecord(since + number + 1, since + number, one) for number, one in enumerate(history)
     ]
 
 

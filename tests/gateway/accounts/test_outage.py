@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from gateway.own_calls import EventsUnavailable
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
+from services.plumbing.errors import EventsUnavailable
 from tests.events.serving import eventually
 from tests.gateway.accounts.replicas import Replica, fresh_email
 from tests.processes import Process

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from gateway.accounts import revocations
 from gateway.accounts.events import (
+    AccountRecord,
     Event,
     KeyRevoked,
     MemberRemoved,
-    Recorded,
     SessionEnded,
     SessionOpened,
     SessionRotated,
@@ -59,8 +59,8 @@ def ended(session: str) -> SessionEnded:
     return SessionEnded(session_id=session, user_id="u", tenant_id="t", why="logged-out", at_ms=0)
 
 
-def log(*recorded_events: Event) -> list[Recorded]:
-    return [Recorded(position, 0, one) for position, one in enumerate(recorded_events, 1)]
+def log(*history: Event) -> list[AccountRecord]:
+    return [AccountRecord(position, 0, one) for position, one in enumerate(history, 1)]
 
 
 def revoked(result: Revocations, *sessions: str) -> set[str]:
@@ -125,7 +125,7 @@ def test_a_session_known_only_by_a_refresh_was_spared_by_what_was_before() -> No
     assert not result.is_revoked("s")
 
 
-_recorded_events = st.lists(
+_histories = st.lists(
     st.one_of(
         st.sampled_from("abcd").map(lambda user: ("open", user)),
         st.sampled_from("abcd").map(lambda user: ("end", user)),
@@ -134,7 +134,7 @@ _recorded_events = st.lists(
 )
 
 
-@given(_recorded_events, st.randoms(use_true_random=False))
+@given(_histories, st.randoms(use_true_random=False))
 def test_the_order_and_number_of_tellings_change_nothing(
     acts: list[tuple[str, str]], random: object
 ) -> None:

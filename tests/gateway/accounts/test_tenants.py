@@ -20,12 +20,12 @@ from gateway.accounts.errors import (
     TooManyKeys,
 )
 from gateway.accounts.events import (
+    AccountRecord,
     DamagedRecord,
     Event,
     KeyCreated,
     MemberJoined,
     PlanSet,
-    Recorded,
     TenantCreated,
 )
 from gateway.accounts.policy.plans import PLANS
@@ -49,9 +49,9 @@ def joined(user_id: str, role: Role) -> MemberJoined:
     )
 
 
-def after(tenant: Tenant | None, recorded_events: Iterable[Event]) -> Tenant:
+def after(tenant: Tenant | None, history: Iterable[Event]) -> Tenant:
     since = tenant.revision + 1 if tenant else 0
-    records = [Recorded(n + 1, n, one) for n, one in enumerate(recorded_events, since)]
+    records = [AccountRecord(n + 1, n, one) for n, one in enumerate(history, since)]
     result = tenant_after(tenant, records)
     assert result is not None
     return result
@@ -173,19 +173,19 @@ def test_whatever_members_do_there_is_an_owner(acts: list[tuple[str, str, str, R
 def test_a_tenant_is_the_same_however_its_records_are_read(
     acts: list[tuple[str, str, str, Role]], cut: int
 ) -> None:
-    recorded_events: list[Event] = [TenantCreated(tenant_id="t", name="Knots", at_ms=0)]
-    recorded_events.append(joined("a", Role.OWNER))
-    tenant = after(None, recorded_events)
+    history: list[Event] = [TenantCreated(tenant_id="t", name="Knots", at_ms=0)]
+    history.append(joined("a", Role.OWNER))
+    tenant = after(None, history)
     for act, by, whom, role in acts:
         event = _tried(tenant, act, by, whom, role)
         if event is not None:
             tenant = after(tenant, [event])
-            recorded_events.append(event)
+            history.append(event)
 
-    cut = min(max(cut, 1), len(recorded_events))
+    cut = min(max(cut, 1), len(history))
 
-    assert after(None, recorded_events) == tenant
-    assert after(after(None, recorded_events[:cut]), recorded_events[cut:]) == tenant
+    assert after(None, history) == tenant
+    assert after(after(None, history[:cut]), history[cut:]) == tenant
 
 
 def test_an_invitation_is_for_whoever_has_its_token() -> None:

@@ -5,20 +5,18 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.http.errors import from_service_error
 from gateway.metering.usage import QuotaExceeded, Usage, UsageMetrics
 from gateway.metering.usage_log import TENANT, Counted, Month, UsageLog
-from gateway.own_calls import as_gateway
-from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from gateway.own_calls import OwnLogs
+from girih.client import NewEvent
 from services.plumbing.identity import Principal
 from services.policy import PlanLimits
 from tests.authority import Authority
-from tests.gateway.accounts.own import own_channel, recorded
+from tests.gateway.accounts.own import own_logs, recorded
 from tests.gateway.counting import Clock
 from tests.processes import Process
 
@@ -27,17 +25,15 @@ ROUTE = "/v1/lattices"
 
 
 @pytest.fixture
-async def channel(
-    event_store: tuple[Process, str], authority: Authority
-) -> AsyncIterator[grpc.aio.Channel]:
-    async with own_channel(event_store[1], authority) as made:
+async def logs(event_store: tuple[Process, str], authority: Authority) -> AsyncIterator[OwnLogs]:
+    async with own_logs(event_store[1], authority) as made:
         yield made
 
 
 @pytest.fixture
-async def nowhere(authority: Authority, tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to an event store that is away."""
-    async with own_channel(f"unix:{tmp_path}/nobody-listens.sock", authority) as made:
+async def nowhere(authority: Authority, tmp_path: Path) -> AsyncIterator[OwnLogs]:
+    """Access to an event store that is away."""
+    async with own_logs(f"unix:{tmp_path}/nobody-listens.sock", authority) as made:
         yield made
 
 
@@ -51,9 +47,9 @@ def tenant() -> str:
     return f"test-{secrets.token_hex(8)}"
 
 
-def usage_on(channel: grpc.aio.Channel, clock: Clock, tenant_count_max: int = 100) -> Usage:
+def usage_on(logs: OwnLogs, clock: Clock, tenant_count_max: int = 100) -> Usage:
     """One replica."""
-    return Usage(UsageLog(channel), UsageMetrics(CollectorRegistry()), clock, tenant_count_max)
+    return Usage(UsageLog(logs), UsageMetrics(CollectorRegistry()), clock, tenant_count_max)
 
 
 def caller(tenant: str, calls: int = 0, service: str = "") -> Principal:
@@ -78,9 +74,9 @@ async def count(usage: Usage, tenant: str) -> int:
 
 
 async def test_calls_are_let_through_until_the_months_are_made(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
 
     let_through = await call(usage, caller(tenant, calls=10), times=25)
 
@@ -88,9 +84,9 @@ async def test_calls_are_let_through_until_the_months_are_made(
 
 
 async def test_calls_at_once_are_no_more_than_the_plan_allows(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
 
     tried = await asyncio.gather(*(call(usage, caller(tenant, calls=10)) for _ in range(100)))
 
@@ -98,9 +94,9 @@ async def test_calls_at_once_are_no_more_than_the_plan_allows(
 
 
 async def test_a_refusal_is_429_and_tells_the_limit_the_month_and_its_end(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
     await call(usage, caller(tenant, calls=1))
 
     with pytest.raises(QuotaExceeded) as refused:
@@ -117,32 +113,32 @@ async def test_a_refusal_is_429_and_tells_the_limit_the_month_and_its_end(
 
 
 async def test_what_was_counted_is_remembered_by_the_next_process(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    before = usage_on(channel, clock)
+    before = usage_on(logs, clock)
     await call(before, caller(tenant), times=7)
     await before.close()
 
-    after = usage_on(channel, clock)
+    after = usage_on(logs, clock)
 
     assert await count(after, tenant) == 7
     assert await call(after, caller(tenant, calls=10), times=10) == 3
 
 
 async def test_the_first_call_of_a_process_knows_what_others_have_counted(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    one = usage_on(channel, clock)
+    one = usage_on(logs, clock)
     await call(one, caller(tenant), times=10)
     await one.flush()
 
-    assert await call(usage_on(channel, clock), caller(tenant, calls=10)) == 0
+    assert await call(usage_on(logs, clock), caller(tenant, calls=10)) == 0
 
 
 async def test_replicas_learn_at_each_flush_what_the_others_have_counted(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    replicas = [usage_on(channel, clock) for _ in range(3)]
+    replicas = [usage_on(logs, clock) for _ in range(3)]
     for _ in range(5):
         await asyncio.gather(*(call(one, caller(tenant), times=4) for one in replicas))
         await asyncio.gather(*(one.flush() for one in replicas))
@@ -154,56 +150,56 @@ async def test_replicas_learn_at_each_flush_what_the_others_have_counted(
 
 
 async def test_flushing_again_and_again_counts_nothing_twice(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
     for _ in range(5):
         await call(usage, caller(tenant), times=3)
         await asyncio.gather(*(usage.flush() for _ in range(3)))
 
     assert await count(usage, tenant) == 15
-    assert await count(usage_on(channel, clock), tenant) == 15
+    assert await count(usage_on(logs, clock), tenant) == 15
 
 
 async def test_an_append_whose_answer_was_lost_counts_once(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
     await call(usage, caller(tenant), times=3)
     await usage.calls(tenant)
     tally = usage._tallies[tenant]
-    await UsageLog(channel).append([(tally.month, tally.send())])
+    await UsageLog(logs).append([(tally.month, tally.send())])
 
     await call(usage, caller(tenant), times=2)
     await usage.flush()
     await usage.flush()
 
     assert await count(usage, tenant) == 5
-    assert await count(usage_on(channel, clock), tenant) == 5
+    assert await count(usage_on(logs, clock), tenant) == 5
 
 
 async def test_a_reader_needs_only_the_end_of_a_stream(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
     for _ in range(20):
         await call(usage, caller(tenant), times=2)
         await usage.flush()
 
-    last = await UsageLog(channel).last(Month(tenant, MONTH))
+    last = await UsageLog(logs).last(Month(tenant, MONTH))
 
     assert last is not None
     assert (last.calls, last.through, last.total) == (2, 18, 38)
 
 
 async def test_a_process_reads_only_the_end_of_a_stream(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    before = usage_on(channel, clock)
+    before = usage_on(logs, clock)
     for _ in range(20):
         await call(before, caller(tenant), times=2)
         await before.flush()
-    log = WatchedLog(channel)
+    log = WatchedLog(logs)
     after = Usage(log, UsageMetrics(CollectorRegistry()), clock)
 
     assert await count(after, tenant) == 40
@@ -213,8 +209,8 @@ async def test_a_process_reads_only_the_end_of_a_stream(
 class WatchedLog(UsageLog):
     """Notes from where it is read."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        super().__init__(channel)
+    def __init__(self, logs: OwnLogs) -> None:
+        super().__init__(logs)
         self.read_after: list[int] = []
 
     async def after(self, month: Month, revision: int) -> list[tuple[int, Counted]]:
@@ -223,13 +219,13 @@ class WatchedLog(UsageLog):
 
 
 async def test_what_is_read_by_two_at_once_counts_once(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    before = usage_on(channel, clock)
+    before = usage_on(logs, clock)
     for _ in range(3):
         await call(before, caller(tenant), times=2)
         await before.flush()
-    after = usage_on(channel, clock)
+    after = usage_on(logs, clock)
 
     await call(after, caller(tenant))
     await asyncio.gather(after.flush(), after.flush(), after.calls(tenant))
@@ -241,8 +237,8 @@ async def test_while_the_event_store_is_away_calls_pass_and_are_told_later(
     event_store: tuple[Process, str], authority: Authority, clock: Clock, tenant: str
 ) -> None:
     process, address = event_store
-    async with own_channel(address, authority) as channel:
-        usage = usage_on(channel, clock)
+    async with own_logs(address, authority) as logs:
+        usage = usage_on(logs, clock)
         process.kill()
         let_through = await call(usage, caller(tenant, calls=10), times=4)
         flushed = await usage.flush()
@@ -253,11 +249,11 @@ async def test_while_the_event_store_is_away_calls_pass_and_are_told_later(
             await asyncio.sleep(0.05)
 
         assert (let_through, flushed) == (4, False)
-        assert await count(usage_on(channel, clock), tenant) == 4
+        assert await count(usage_on(logs, clock), tenant) == 4
 
 
 async def test_a_plan_is_enforced_while_the_event_store_is_away(
-    nowhere: grpc.aio.Channel, clock: Clock, tenant: str
+    nowhere: OwnLogs, clock: Clock, tenant: str
 ) -> None:
     usage = usage_on(nowhere, clock)
 
@@ -265,9 +261,9 @@ async def test_a_plan_is_enforced_while_the_event_store_is_away(
 
 
 async def test_a_new_month_begins_at_nothing_and_the_old_one_is_still_told(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
     await call(usage, caller(tenant, calls=5), times=9)
     clock.turn(26 * 86_400)
 
@@ -276,14 +272,12 @@ async def test_a_new_month_begins_at_nothing_and_the_old_one_is_still_told(
 
     assert let_through == 5
     assert (await usage.calls(tenant)).month == "2026-12"
-    november = await recorded(channel, TENANT, f"usage-{tenant}-{MONTH}")
+    november = await recorded(logs, TENANT, f"usage-{tenant}-{MONTH}")
     assert sum(payload["calls"] for _, payload in november) == 5
 
 
-async def test_tenants_are_counted_apart(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
-) -> None:
-    usage = usage_on(channel, clock)
+async def test_tenants_are_counted_apart(logs: OwnLogs, clock: Clock, tenant: str) -> None:
+    usage = usage_on(logs, clock)
     await call(usage, caller(tenant), times=3)
     await call(usage, caller(f"{tenant}-other"), times=2)
     await usage.flush()
@@ -293,9 +287,9 @@ async def test_tenants_are_counted_apart(
 
 @pytest.mark.parametrize("route", ["/auth/whoami", "/auth/password"])
 async def test_what_has_to_do_with_logging_in_is_not_counted(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str, route: str
+    logs: OwnLogs, clock: Clock, tenant: str, route: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
     await call(usage, caller(tenant, calls=1))
 
     assert await call(usage, caller(tenant, calls=1), times=5, route=route) == 5
@@ -303,9 +297,9 @@ async def test_what_has_to_do_with_logging_in_is_not_counted(
 
 
 async def test_services_and_operators_are_not_counted(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
 
     await call(usage, caller(tenant, calls=1, service="gateway.girih"), times=5)
 
@@ -313,9 +307,9 @@ async def test_services_and_operators_are_not_counted(
 
 
 async def test_no_more_tenants_are_kept_than_there_is_room_for(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock, tenant_count_max=10)
+    usage = usage_on(logs, clock, tenant_count_max=10)
     for n in range(40):
         await call(usage, caller(f"{tenant}-{n}"))
         await usage.flush()
@@ -325,7 +319,7 @@ async def test_no_more_tenants_are_kept_than_there_is_room_for(
 
 
 async def test_counts_that_were_not_told_yet_are_never_forgotten_for_others(
-    nowhere: grpc.aio.Channel, clock: Clock, tenant: str
+    nowhere: OwnLogs, clock: Clock, tenant: str
 ) -> None:
     usage = usage_on(nowhere, clock, tenant_count_max=10)
 
@@ -336,13 +330,12 @@ async def test_counts_that_were_not_told_yet_are_never_forgotten_for_others(
 
 
 async def test_a_record_that_cannot_be_read_counts_for_nothing(
-    channel: grpc.aio.Channel, clock: Clock, tenant: str
+    logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
-    usage = usage_on(channel, clock)
+    usage = usage_on(logs, clock)
     await call(usage, caller(tenant), times=3)
     await usage.flush()
-    odd = pb.Event(stream=f"usage-{tenant}-{MONTH}", type="usage.counted", json="[1]")
-    with as_gateway(TENANT):
-        await EventStoreServiceStub(channel).Append(pb.AppendRequest(events=[odd]))
+    odd = NewEvent(stream=f"usage-{tenant}-{MONTH}", type="usage.counted", json="[1]")
+    await logs.of(TENANT).append([odd])
 
-    assert await count(usage_on(channel, clock), tenant) == 3
+    assert await count(usage_on(logs, clock), tenant) == 3
