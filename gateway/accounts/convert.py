@@ -1,9 +1,7 @@
 """Between the messages of the contract and what accounts are made of. Decides nothing."""
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, cast
-from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,7 +12,7 @@ from gateway.accounts.policy.roles import Role
 from gateway.accounts.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.users import Joined, LoggedIn, Registration
 from girih.accounts.v1 import accounts_pb2 as pb
-from services.plumbing.errors import InvalidInput, Violations
+from services.plumbing.errors import Violations
 from services.policy import PlanLimits
 
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - a word of RFC 6750
@@ -31,46 +29,22 @@ def registration(request: pb.RegisterRequest) -> Registration:
     )
 
 
-def present_refresh_token(request: pb.LogoutRequest) -> str:
-    """Raises InvalidInput when there is none: nobody shall think that a session has ended."""
-    if not request.refresh_token:
-        raise InvalidInput.of("refresh_token", "is the token of the session to end")
-    return request.refresh_token
-
-
-def uuid_text(text: str, field_name: str) -> str:
-    """In its canonical form; raises InvalidInput when it is none."""
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise InvalidInput.of(field_name, "is a UUID") from None
-
-
-def role(number: int) -> Role:
-    """Raises InvalidInput for ROLE_UNSPECIFIED and for numbers without a name."""
-    try:
-        return Role(number)
-    except ValueError:
-        raise InvalidInput.of("role", "is one of the roles") from None
+def canonical(uuid: str) -> str:
+    """The one spelling of a UUID that fits the contract; empty stays empty."""
+    return uuid.lower()
 
 
 def plan_limits(message: pb.Plan) -> PlanLimits:
-    """Raises InvalidInput when the plan is not known, or its numbers are not as they may be."""
+    """Raises InvalidInput when the plan is not known, or has numbers that it cannot have."""
     numbers = {name: getattr(message, name) for name in FREE.numbers()}
-    is_custom = message.name == CUSTOM
-    _check_numbers(numbers, lambda number: number >= 0 if is_custom else number == 0, is_custom)
-    return PlanLimits(CUSTOM, **numbers) if is_custom else plan(message.name)
-
-
-def _check_numbers(
-    numbers: Mapping[str, int], is_fine: Callable[[int], bool], is_custom: bool
-) -> None:
+    if message.name == CUSTOM:
+        return PlanLimits(CUSTOM, **numbers)
     violations = Violations()
     for name, number in numbers.items():
-        if not is_fine(number):
-            wanted = "is 0 or more" if is_custom else "is given for custom plans only"
-            violations.add(f"plan.{name}", wanted)
+        if number:
+            violations.add(f"plan.{name}", "must be given for custom plans only")
     violations.raise_if_any()
+    return plan(message.name)
 
 
 def registered(joined: Joined) -> pb.RegisterResponse:

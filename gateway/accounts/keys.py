@@ -10,11 +10,9 @@ from uuid import uuid4
 from gateway.accounts import tenants
 from gateway.accounts.account_log import Change, StreamChanged
 from gateway.accounts.callers import UserCaller, key_subject, user_subject
-from gateway.accounts.domain import check_name
 from gateway.accounts.errors import KeyInvalid, KeyNotFound
 from gateway.accounts.events import DamagedRecord, KeyUsed
 from gateway.accounts.grants import Access, AccessTokens
-from gateway.accounts.policy.roles import KEY_SCOPES
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import KEY_PREFIX, TenantSecret, is_same
 from gateway.accounts.store import AccountsStore, retry_on_conflict, tenant_stream
@@ -22,7 +20,7 @@ from gateway.accounts.tenants import Key, Tenant
 from gateway.http.caller import caller_address
 from gateway.own_calls import EventsRefused
 from girih.client import ABSENT
-from services.plumbing.errors import EventsUnavailable, Violations
+from services.plumbing.errors import EventsUnavailable
 from services.plumbing.logging import get_logger
 
 FRESHNESS_S: Final = 5.0
@@ -67,7 +65,6 @@ class Keys:
         self, caller: UserCaller, name: str, scopes: Sequence[str], expires_in_days: int
     ) -> NewKey:
         """Raises ScopeMissing, RoleTooLow and TooManyKeys."""
-        _check(name, scopes, expires_in_days)
         return await retry_on_conflict(
             lambda: self._create(caller, name, tuple(sorted(scopes)), expires_in_days)
         )
@@ -253,21 +250,6 @@ class _Given:
 
 def _stream(key_id: str) -> str:
     return f"key-{key_id}"
-
-
-def _check(name: str, scopes: Sequence[str], expires_in_days: int) -> None:
-    violations = Violations()
-    check_name(name, violations)
-    if not scopes:
-        violations.add("scopes", "has one or more")
-    if len(set(scopes)) != len(scopes):
-        violations.add("scopes", "has none twice")
-    for index, scope in enumerate(scopes[: len(KEY_SCOPES) + 1]):
-        if scope not in KEY_SCOPES:
-            violations.add(f"scopes[{index}]", f"is one of {', '.join(sorted(KEY_SCOPES))}")
-    if not 0 <= expires_in_days <= _LIFETIME_DAYS_MAX:
-        violations.add("expires_in_days", f"is 0, or 1 to {_LIFETIME_DAYS_MAX}")
-    violations.raise_if_any()
 
 
 def _invalid() -> KeyInvalid:

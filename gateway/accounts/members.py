@@ -9,7 +9,7 @@ from uuid import uuid4
 from gateway.accounts import tenants
 from gateway.accounts.account_log import Change
 from gateway.accounts.callers import UserCaller, user_subject
-from gateway.accounts.domain import check_email, email_key
+from gateway.accounts.domain import check_seen, email_key
 from gateway.accounts.errors import AlreadyAMember
 from gateway.accounts.events import PlanSet, TenantLeft
 from gateway.accounts.policy.roles import Role
@@ -53,10 +53,6 @@ class Members:
 
     async def page(self, tenant_id: str, page_size: int, page_token: str) -> Page:
         """Members in the order in which they joined."""
-        violations = Violations()
-        if page_size < 0:
-            violations.add("page_size", "is 0 or more")
-        violations.raise_if_any()
         after = _after(page_token)
         size = min(page_size or _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX)
         tenant = await self._store.present_tenant(tenant_id)
@@ -76,7 +72,7 @@ class Members:
     async def invite(self, caller: UserCaller, email: str, role: Role) -> Invited:
         """Raises AlreadyAMember, RoleTooLow and TooManyInvitations."""
         violations = Violations()
-        check_email(email, violations)
+        check_seen(email, violations)
         violations.raise_if_any()
         return await retry_on_conflict(lambda: self._invite(caller, email, role))
 
@@ -181,5 +177,5 @@ def _after(page_token: str) -> int:
     if not page_token:
         return -1
     if not page_token.isascii() or not page_token.isdigit() or len(page_token) > 18:
-        raise InvalidInput.of("page_token", "is the next_page_token of the page before")
+        raise InvalidInput.of("page_token", "must be the next_page_token of the page before")
     return int(page_token)

@@ -14,6 +14,8 @@ from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
 from gateway.metering.usage import Usage
 from girih.accounts.v1 import accounts_pb2 as pb
+from services.plumbing import validation
+from services.plumbing.errors import Violations
 from services.plumbing.identity import Principal
 
 
@@ -39,11 +41,14 @@ class AccountsServicer:
         self._resource_counts = resource_counts
 
     async def Register(self, request: pb.RegisterRequest) -> pb.RegisterResponse:
-        joined = await self._users.register(convert.registration(request))
+        violations = Violations()
+        validation.add_violations(request, violations)
+        joined = await self._users.register(convert.registration(request), violations)
         return convert.registered(joined)
 
     async def Login(self, request: pb.LoginRequest) -> pb.LoginResponse:
-        tenant_id = convert.uuid_text(request.tenant_id, "tenant_id") if request.tenant_id else ""
+        validation.check(request)
+        tenant_id = convert.canonical(request.tenant_id)
         found = await self._users.login(request.email, request.password, tenant_id)
         return convert.logged_in(found)
 
@@ -51,8 +56,9 @@ class AccountsServicer:
         return convert.refreshed(await self._sessions.refresh(request.refresh_token))
 
     async def Logout(self, request: pb.LogoutRequest) -> pb.LogoutResponse:
-        token = convert.present_refresh_token(request)
-        await self._sessions.logout(token, everywhere=request.everywhere)
+        # Nobody shall think that a session has ended of which nothing was said.
+        validation.check(request)
+        await self._sessions.logout(request.refresh_token, everywhere=request.everywhere)
         return pb.LogoutResponse()
 
     async def ExchangeKey(self, request: pb.ExchangeKeyRequest) -> pb.ExchangeKeyResponse:
@@ -68,12 +74,15 @@ class AccountsServicer:
         return response
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest) -> pb.ChangePasswordResponse:
+        user = user_caller()
+        validation.check(request)
         await self._users.change_password(
-            user_caller(), request.password, request.new_password, request.refresh_token
+            user, request.password, request.new_password, request.refresh_token
         )
         return pb.ChangePasswordResponse()
 
     async def ListMembers(self, request: pb.ListMembersRequest) -> pb.ListMembersResponse:
+        validation.check(request)
         page = await self._members.page(caller().tenant, request.page_size, request.page_token)
         return pb.ListMembersResponse(
             members=[convert.member(one) for one in page.members],
@@ -81,21 +90,21 @@ class AccountsServicer:
         )
 
     async def SetMemberRole(self, request: pb.SetMemberRoleRequest) -> pb.SetMemberRoleResponse:
-        user_id = convert.uuid_text(request.user_id, "user_id")
-        role = convert.role(request.role)
-        member = await self._members.set_role(user_caller(), user_id, role)
+        validation.check(request)
+        user_id = convert.canonical(request.user_id)
+        member = await self._members.set_role(user_caller(), user_id, Role(request.role))
         return pb.SetMemberRoleResponse(member=convert.member(member))
 
     async def RemoveMember(self, request: pb.RemoveMemberRequest) -> pb.RemoveMemberResponse:
-        user_id = convert.uuid_text(request.user_id, "user_id")
-        await self._members.remove(user_caller(), user_id)
+        validation.check(request)
+        await self._members.remove(user_caller(), convert.canonical(request.user_id))
         return pb.RemoveMemberResponse()
 
     async def CreateInvitation(
         self, request: pb.CreateInvitationRequest
     ) -> pb.CreateInvitationResponse:
-        role = convert.role(request.role)
-        invited = await self._members.invite(user_caller(), request.email, role)
+        validation.check(request)
+        invited = await self._members.invite(user_caller(), request.email, Role(request.role))
         return pb.CreateInvitationResponse(
             invitation=convert.invitation(invited.invitation), token=invited.token
         )
@@ -109,17 +118,20 @@ class AccountsServicer:
     async def RevokeInvitation(
         self, request: pb.RevokeInvitationRequest
     ) -> pb.RevokeInvitationResponse:
-        invitation_id = convert.uuid_text(request.invitation_id, "invitation_id")
+        validation.check(request)
+        invitation_id = convert.canonical(request.invitation_id)
         await self._members.revoke_invitation(user_caller(), invitation_id)
         return pb.RevokeInvitationResponse()
 
     async def AcceptInvitation(
         self, request: pb.AcceptInvitationRequest
     ) -> pb.AcceptInvitationResponse:
+        validation.check(request)
         joined = await self._users.accept_invitation(request.token, request.password, request.name)
         return convert.accepted(joined)
 
     async def CreateKey(self, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
+        validation.check(request)
         made = await self._keys.create(
             user_caller(), request.name, request.scopes, request.expires_in_days
         )
@@ -131,8 +143,8 @@ class AccountsServicer:
         return pb.ListKeysResponse(keys=[convert.key(one, used.get(one.key_id)) for one in keys])
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest) -> pb.RevokeKeyResponse:
-        key_id = convert.uuid_text(request.key_id, "key_id")
-        await self._keys.revoke(user_caller(), key_id)
+        validation.check(request)
+        await self._keys.revoke(user_caller(), convert.canonical(request.key_id))
         return pb.RevokeKeyResponse()
 
     async def GetUsage(self, _request: pb.GetUsageRequest) -> pb.GetUsageResponse:
@@ -151,7 +163,8 @@ class AccountsServicer:
         )
 
     async def SetPlan(self, request: pb.SetPlanRequest) -> pb.SetPlanResponse:
-        tenant_id = convert.uuid_text(request.tenant_id, "tenant_id")
+        validation.check(request)
+        tenant_id = convert.canonical(request.tenant_id)
         plan = convert.plan_limits(request.plan)
         tenant = await self._members.set_plan(tenant_id, plan, by=caller().subject)
         return pb.SetPlanResponse(tenant=convert.tenant(tenant))

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from gateway.accounts.account_log import Change, StreamChanged
 from gateway.accounts.callers import UserCaller, user_subject
-from gateway.accounts.domain import User, check_email, check_name, email_key, user_after
+from gateway.accounts.domain import User, check_seen, email_key, user_after
 from gateway.accounts.errors import (
     CredentialsInvalid,
     EmailTaken,
@@ -27,7 +27,7 @@ from gateway.accounts.grants import Grant
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
-from gateway.accounts.secrets.passwords import PasswordHashing, check_password, check_size
+from gateway.accounts.secrets.passwords import PasswordHashing, check_password
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import (
     AccountsStore,
@@ -100,9 +100,12 @@ class Users:
         self._clock = clock
         self._password_bytes_min = password_bytes_min
 
-    async def register(self, wanted: Registration) -> Joined:
-        """A new user with a tenant of its own; raises EmailTaken."""
-        self._check(wanted)
+    async def register(self, wanted: Registration, violations: Violations) -> Joined:
+        """A new user with a tenant of its own; raises EmailTaken.
+
+        `violations` are what the contract does not allow; what else is wrong is added.
+        """
+        self._check(wanted, violations)
         self._hashing.check_room()
         key = email_key(wanted.email)
         if await self._store.user_id_of(key):
@@ -146,10 +149,6 @@ class Users:
 
     async def login(self, email: str, password: str, tenant_id: str) -> LoggedIn:
         """A session in the tenant named, or in the user's first; raises CredentialsInvalid."""
-        violations = Violations()
-        check_email(email, violations)
-        check_size(password, violations)
-        violations.raise_if_any()
         user = await self._proved(email, password)
         rehashed = await self._rehashed(user, password)
         return await retry_on_conflict(lambda: self._open(user, tenant_id, rehashed))
@@ -163,7 +162,6 @@ class Users:
         """
         user = await self._present(caller.user_id)
         violations = Violations()
-        check_size(password, violations)
         self._check_new(new_password, violations, "new_password", (user.email, user.name))
         violations.raise_if_any()
         if refresh_token:
@@ -190,9 +188,6 @@ class Users:
         tenant = await self._store.tenant(secret.tenant_id)
         invitation = open_invitation(tenant, secret.own_id, secret.hash, self._clock())
         if await self._store.user_id_of(email_key(invitation.email)):
-            violations = Violations()
-            check_size(password, violations)
-            violations.raise_if_any()
             user = await self._proved(invitation.email, password)
             await retry_on_conflict(lambda: self._join(secret, user))
             user_id = user.user_id
@@ -204,12 +199,8 @@ class Users:
         self._tell(secret.tenant_id, "invitation-accepted", user_id, role=role)
         return await self._joined(user_id, secret.tenant_id)
 
-    def _check(self, wanted: Registration) -> None:
-        violations = Violations()
-        check_email(wanted.email, violations)
-        check_name(wanted.name, violations)
-        if wanted.tenant_name:
-            check_name(wanted.tenant_name, violations, "tenant_name")
+    def _check(self, wanted: Registration, violations: Violations) -> None:
+        check_seen(wanted.email, violations)
         taken = (wanted.email, wanted.name, wanted.tenant_name)
         self._check_new(wanted.password, violations, "password", taken)
         violations.raise_if_any()
@@ -308,7 +299,8 @@ class Users:
 
     async def _newcomer(self, invitation: Invitation, password: str, name: str) -> UserRegistered:
         violations = Violations()
-        check_name(name, violations)
+        if not name:
+            violations.add("name", "must be given for a new user")
         self._check_new(password, violations, "password", (invitation.email, name))
         violations.raise_if_any()
         return UserRegistered(

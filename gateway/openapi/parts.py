@@ -148,7 +148,7 @@ def header_parameters() -> Json:
         "RequestTimeout": header(
             "X-Request-Timeout",
             "The most seconds that the call may take, when fewer than the gateway allows.",
-            {"type": "number", "minimum": 0.001, "maximum": 999_999, "examples": [2.5]},
+            {"type": "number", "minimum": 1, "maximum": 999_999, "examples": [2.5]},
         ),
     }
 

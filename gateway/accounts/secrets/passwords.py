@@ -52,17 +52,11 @@ def check_password(
     """
     size = len(password.encode())
     if not bytes_min <= size <= BYTES_MAX:
-        violations.add(field_name, f"has {bytes_min} to {BYTES_MAX} bytes")
+        violations.add(field_name, f"must be {bytes_min} to {BYTES_MAX:,} bytes")
     elif _is_known(password):
-        violations.add(field_name, "is one that everybody knows; take another one")
+        violations.add(field_name, "must be one that not everybody knows")
     elif password.casefold() in {one.casefold() for one in taken}:
-        violations.add(field_name, "is not the name or the address")
-
-
-def check_size(password: str, violations: Violations, field_name: str = "password") -> None:
-    """For passwords that are compared, not set: whatever was set once is let in."""
-    if len(password.encode()) > BYTES_MAX:
-        violations.add(field_name, f"has at most {BYTES_MAX} bytes")
+        violations.add(field_name, "must be neither the name nor the address")
 
 
 def _is_known(password: str) -> bool:

@@ -1,16 +1,21 @@
 """Everything that people do with accounts, on a real event store."""
 
+from dataclasses import replace
+
 import grpc.aio
 import pytest
 
 from gateway.accounts import errors
 from gateway.admission.throttle import LoginThrottled
+from gateway.contract.descriptors import message_class
 from girih.accounts.v1 import accounts_pb2 as pb
+from services.plumbing import validation
 from services.plumbing.errors import InvalidInput
+from services.plumbing.grpc.contract import scope_of
 from services.plumbing.identity import ScopeMissing, TokenRequired
 from tests.authority import Authority
 from tests.events.serving import eventually
-from tests.gateway.accounts.replicas import PASSWORD, Replica, fresh_email, security_events
+from tests.gateway.accounts.replicas import PASSWORD, SERVICE, Replica, fresh_email, security_events
 
 
 async def test_whoever_registers_owns_a_tenant_on_the_free_plan(replica: Replica) -> None:
@@ -321,3 +326,21 @@ async def test_administrative_acts_are_told_in_the_tenants_log(
 async def test_calls_without_a_token_reach_nothing_that_needs_one(replica: Replica) -> None:
     with pytest.raises(TokenRequired):
         await replica.accounts.servicer.WhoAmI(pb.WhoAmIRequest())
+
+
+RULED = [
+    method.name
+    for method in SERVICE.methods
+    if not validation.check_of(method.input_type).holds(message_class(method.input_type)())
+]
+
+
+@pytest.mark.parametrize("rpc", RULED)
+async def test_what_the_contract_does_not_allow_is_refused(rpc: str, replica: Replica) -> None:
+    assert len(RULED) == 11
+    owner = replica.verifier.verify((await replica.owner()).access_token)
+    principal = replace(owner, scopes=frozenset({scope_of(SERVICE.methods_by_name[rpc])}))
+    request = message_class(SERVICE.methods_by_name[rpc].input_type)()
+
+    with pytest.raises(InvalidInput):
+        await replica.call_as(principal, rpc, request)

@@ -2,8 +2,11 @@
 
 import pytest
 
-from gateway.accounts.policy.plans import FREE, PLANS, plan, read_plans
+from gateway.accounts.policy.plans import CUSTOM, FREE, PLANS, plan, read_plans
+from gateway.accounts.policy.roles import KEY_SCOPES
+from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.errors import InvalidInput
+from services.plumbing.rules import rules_of
 from services.policy import PlanLimits
 
 
@@ -22,6 +25,14 @@ def test_a_plan_is_found_by_its_name() -> None:
 def test_a_plan_that_is_not_for_everybody_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="free, professional, or custom"):
         plan(name)
+
+
+def test_the_contract_names_all_plans_and_all_scopes_of_keys() -> None:
+    names = rules_of(pb.Plan.DESCRIPTOR.fields_by_name["name"]).string
+    scopes = rules_of(pb.CreateKeyRequest.DESCRIPTOR.fields_by_name["scopes"]).repeated.items.string
+
+    assert set(getattr(names, "in")) == {*PLANS, CUSTOM}
+    assert set(getattr(scopes, "in")) == KEY_SCOPES
 
 
 THREE = "lattice_count_max = 5\naxis_count_max = 3\nextent_max = 10\n"
