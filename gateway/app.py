@@ -14,8 +14,8 @@ from gateway.composition import Composition, open_composition
 from gateway.contract.descriptors import Contract, ContractError
 from gateway.contract.rules import Routes, Rule, rules_of
 from gateway.endpoints.endpoint import Endpoint, EndpointContext
+from gateway.endpoints.factory import build_endpoint
 from gateway.endpoints.open_streams import OpenStreams
-from gateway.endpoints.transcode import endpoint
 from gateway.http.aliases import newest_version
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
@@ -40,8 +40,8 @@ async def run(settings: Settings) -> None:
         metrics_server(registry, settings.metrics_host, settings.metrics_port) as metrics_port,
     ):
         async with (
-            open_composition(settings, registry, tasks) as home,
-            open_gateway(settings, read_contract(), registry, lifecycle, home, tasks) as app,
+            open_composition(settings, registry, tasks) as composition,
+            open_gateway(settings, read_contract(), registry, lifecycle, composition, tasks) as app,
         ):
             host, port = listener.getsockname()[:2]
             _log.info("serving", address=f"{host}:{port}", metrics_port=metrics_port)
@@ -58,7 +58,7 @@ async def open_gateway(
     contract: Contract,
     registry: CollectorRegistry,
     lifecycle: Lifecycle,
-    home: Composition,
+    composition: Composition,
     tasks: OwnedTasks,
 ) -> AsyncIterator[Application]:
     """The ASGI application, with its channels open. Raises ContractError.
@@ -66,20 +66,22 @@ async def open_gateway(
     Its background work runs among `tasks`, which the caller stops.
     """
     rules = list(rules_of(contract))
-    own = [_local(contract, name, servicer) for name, servicer in home.services.items()]
-    async with open_backends(contract, settings, home.services) as backends:
-        streams = OpenStreams(settings, lifecycle, home.admission.is_revoked)
+    own = [_local(contract, name, servicer) for name, servicer in composition.services.items()]
+    async with open_backends(contract, settings, composition.services) as backends:
+        streams = OpenStreams(settings, lifecycle, composition.admission.is_revoked)
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)
         tasks.start("streams", streams.watch())
         tasks.start("pulse", HealthMonitor(health, backends).run())
-        pages = HealthPages(health, backends, home.ops_token, timeout_s=settings.health_timeout_s)
+        pages = HealthPages(
+            health, backends, composition.ops_token, timeout_s=settings.health_timeout_s
+        )
         document = openapi_document(contract, rules) if settings.docs else None
         try:
             yield Application(
                 _routes(rules, [*backends, *own], EndpointContext(contract, settings, streams)),
                 newest_version(rule.template.text for rule in rules),
-                Site([*pages.routes(), jwks_route(home.trusted)], document),
-                home.admission,
+                Site([*pages.routes(), jwks_route(composition.trusted)], document),
+                composition.admission,
                 settings,
                 lifecycle,
                 HttpMetrics(registry),
@@ -101,7 +103,7 @@ def _routes(
 ) -> Routes[Endpoint]:
     backend_of = {backend.service.full_name: backend for backend in backends}
     return Routes(
-        (rule.http_method, rule.template, endpoint(context, rule, backend_of[_service(rule)]))
+        (rule.http_method, rule.template, build_endpoint(context, rule, backend_of[_service(rule)]))
         for rule in rules
     )
 

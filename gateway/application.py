@@ -1,6 +1,6 @@
 """The front: every HTTP request comes in here, and every answer goes out.
 
-Gives each request its correlation id, finds its route, has the door let it in, turns whatever
+Gives each request its correlation id, finds its route, has admission let it in, turns whatever
 goes wrong into the one error body, and writes the one log line and the numbers. Knows nothing
 of gRPC.
 """
@@ -149,11 +149,11 @@ class Application:
     async def _call(
         self, exchange: HttpExchange, endpoint: Endpoint, captured: Captured, started_s: float
     ) -> None:
-        """Call a route in the name of whoever the door has let in, until its deadline."""
+        """Call a route in the name of whoever admission has let in, until its deadline."""
         # Before anybody is known: what accounts are asked is bounded and named like the rest.
         call = self._entered(exchange, started_s, endpoint.timeout_s)
-        verdict = await self.admission.check_address(exchange)
-        admitted = await self.admission.admit(exchange, endpoint.scope, verdict)
+        rate_status = await self.admission.check_address(exchange)
+        admitted = await self.admission.admit(exchange, endpoint.scope, rate_status)
         if admitted.principal is not None:
             tenant = admitted.principal.tenant
             correlation.enter(
@@ -163,7 +163,7 @@ class Application:
             await endpoint(exchange, captured)
         except HttpError as error:
             if error.status == _FORBIDDEN:
-                self.admission.tell_refusal(exchange, error)
+                self.admission.record_service_refusal(exchange, error)
             raise
 
     def _check_limits(self, exchange: HttpExchange) -> None:
@@ -178,9 +178,9 @@ class Application:
         method = "GET" if exchange.method == "HEAD" else exchange.method
         try:
             for path in paths_meant(exchange.raw_path, self.newest_version):
-                found = self.routes.find(method, path)
-                if found is not None:
-                    return found
+                match = self.routes.find(method, path)
+                if match is not None:
+                    return match
         except UnicodeDecodeError:
             raise errors.malformed_request() from None
         return None
@@ -206,9 +206,9 @@ class Application:
 
     def _identify(self, exchange: HttpExchange) -> None:
         """What is known of a request before anybody has looked at who sends it."""
-        given = exchange.headers.get(CORRELATION_HEADER, b"").decode("latin-1")
-        is_taken = correlation.well_formed(given)
-        exchange.correlation_id = given if is_taken else correlation.fresh()
+        requested = exchange.headers.get(CORRELATION_HEADER, b"").decode("latin-1")
+        is_valid = correlation.well_formed(requested)
+        exchange.correlation_id = requested if is_valid else correlation.fresh()
         exchange.address = self.admission.address_of(exchange)
         exchange.common_headers = (*self._security_headers, *self._cors.headers(exchange))
 
@@ -261,17 +261,17 @@ class Application:
 
 def _by_name(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Several headers of one name are one with commas, as HTTP has it."""
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    found.clear()
+    headers = dict(pairs)
+    if len(headers) == len(pairs):
+        return headers
+    headers.clear()
     for name, value in pairs:
-        found[name] = b"%b, %b" % (found[name], value) if name in found else value
-    return found
+        headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
+    return headers
 
 
 def _seconds(text: bytes) -> float:
-    shown = text.decode("latin-1")
-    if not _is_seconds(shown) or float(shown) <= 0:
+    number = text.decode("latin-1")
+    if not _is_seconds(number) or float(number) <= 0:
         raise ValidationError([("X-Request-Timeout", "must be a number of seconds above 0")])
-    return float(shown)
+    return float(number)

@@ -11,7 +11,7 @@ from gateway.accounts.app import open_accounts
 from gateway.accounts.keys import Keys
 from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.revocations import RevocationFollower
-from gateway.admission.admission import Accounts, Admission
+from gateway.admission.admission import AccountChecks, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.admission.throttle import Throttle, ThrottleMetrics
@@ -93,7 +93,7 @@ async def open_composition(
         )
         admission = Admission(
             Verifier(trusted, GATEWAY, POLICY),
-            Accounts(
+            AccountChecks(
                 accounts.revocations.is_revoked, _exchange(accounts.keys), usage.admit, security
             ),
             Limits(settings, calls, LimitMetrics(registry)),

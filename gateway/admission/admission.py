@@ -8,10 +8,11 @@ behind verify it again themselves.
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
+from gateway.accounts.ports import SecurityEvents
 from gateway.accounts.secrets.credentials import KEY_PREFIX
-from gateway.admission.limits import Limits, Verdict
+from gateway.admission.limits import Limits, RateStatus
 from gateway.http import errors
 from gateway.http.caller import Proxies, enter_address
 from gateway.http.errors import HttpError
@@ -28,15 +29,9 @@ _QUIET_REASONS = frozenset({"TOKEN_REQUIRED", "TOKEN_EXPIRED"})
 """What happens to everybody now and then."""
 
 
-class SecurityEvents(Protocol):
-    """Where refusals are told. Never waits and never fails."""
-
-    def record(self, tenant: str, kind: str, *, subject: str = "", **fields: str) -> None: ...
-
-
 @dataclass(frozen=True)
-class Accounts:
-    """What the door asks of accounts, wherever they are kept."""
+class AccountChecks:
+    """What admission asks of accounts, wherever they are kept."""
 
     is_revoked: Callable[[str], bool]
     """Whether tokens of this session, or of the key with this id, count no longer."""
@@ -65,7 +60,7 @@ class Admission:
     """Lets requests in."""
 
     def __init__(
-        self, verifier: Verifier, accounts: Accounts, limits: Limits, proxies: Proxies
+        self, verifier: Verifier, accounts: AccountChecks, limits: Limits, proxies: Proxies
     ) -> None:
         self._verifier = verifier
         self._accounts = accounts
@@ -82,15 +77,15 @@ class Admission:
     def is_revoked(self, principal: Principal) -> bool:
         return self._accounts.is_revoked(principal.session)
 
-    async def check_address(self, exchange: HttpExchange) -> Verdict:
+    async def check_address(self, exchange: HttpExchange) -> RateStatus:
         """Before it costs anything to find out who calls; raises HttpError."""
         try:
-            return _told(exchange, await self._limits.check_address(exchange.address))
+            return _with_headers(exchange, await self._limits.check_address(exchange.address))
         except ServiceError as error:
-            # Not told as a matter of security: whoever floods the door would flood the log.
+            # Not told as a matter of security: whoever floods the gateway would flood the log.
             raise errors.from_service_error(error) from None
 
-    async def admit(self, exchange: HttpExchange, scope: str, so_far: Verdict) -> Admitted:
+    async def admit(self, exchange: HttpExchange, scope: str, status: RateStatus) -> Admitted:
         """Raises HttpError for who may not call a route that asks for `scope`.
 
         On a public route nothing is asked, and what a client proves there is not looked at.
@@ -98,23 +93,23 @@ class Admission:
         if scope == PUBLIC:
             return _ANYBODY
         try:
-            admitted = await self._known(exchange, scope)
+            admitted = await self._authenticate(exchange, scope)
             principal = admitted.principal
             assert principal is not None, "whoever is known is somebody"
             exchange.tenant, exchange.subject = principal.tenant, principal.subject
             authorize(principal, scope)
-            _told(exchange, await self._limits.check_caller(principal, so_far))
+            _with_headers(exchange, await self._limits.check_caller(principal, status))
             await self._accounts.admit_call(principal, exchange.route)
         except ServiceError as error:
-            self._tell(exchange, error)
+            self._record_refusal(exchange, error)
             raise errors.from_service_error(error) from None
         return admitted
 
-    def tell_refusal(self, exchange: HttpExchange, error: HttpError) -> None:
+    def record_service_refusal(self, exchange: HttpExchange, error: HttpError) -> None:
         """A service has refused a caller who was let in."""
         self._record(exchange, str(error.details.get("reason", "")))
 
-    async def _known(self, exchange: HttpExchange, scope: str) -> Admitted:
+    async def _authenticate(self, exchange: HttpExchange, scope: str) -> Admitted:
         token = _token(exchange)
         if token.startswith(f"{KEY_PREFIX}_"):
             token = await self._accounts.token_of_key(token)
@@ -127,7 +122,7 @@ class Admission:
             raise errors.session_ended()
         return Admitted(principal, token)
 
-    def _tell(self, exchange: HttpExchange, error: ServiceError) -> None:
+    def _record_refusal(self, exchange: HttpExchange, error: ServiceError) -> None:
         if error.reason in _QUIET_REASONS or isinstance(error, Unavailable):
             return  # nobody was refused: it cannot be told now whether they are
         if isinstance(error, TokenRefused) and error.principal is not None:
@@ -149,18 +144,18 @@ class Admission:
 
 def _token(exchange: HttpExchange) -> str:
     """The token or key of a request, in the one place where it may be."""
-    given = exchange.headers.get(AUTHORIZATION)
-    if given is None:
+    header = exchange.headers.get(AUTHORIZATION)
+    if header is None:
         raise TokenRequired("the call needs a token")
-    found = _bearer(given)
-    if found is None:
+    match = _bearer(header)
+    if match is None:
         raise TokenInvalid("the token is not valid", "the header is not: Bearer and one token")
-    return found[1].decode("ascii")
+    return match[1].decode("ascii")
 
 
-def _told(exchange: HttpExchange, verdict: Verdict) -> Verdict:
+def _with_headers(exchange: HttpExchange, status: RateStatus) -> RateStatus:
     """Every answer says how the caller stands, a refusal most of all."""
-    exchange.added_headers = verdict.headers
-    if verdict.refused is not None:
-        raise verdict.refused
-    return verdict
+    exchange.added_headers = status.headers
+    if status.refused is not None:
+        raise status.refused
+    return status

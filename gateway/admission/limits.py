@@ -4,7 +4,7 @@ Windows are fixed: a minute per caller, beginning at a second that depends on th
 that not all come back at once. One count answers everything, also how much is left and
 until when, which costs one round trip to Redis where a sliding window costs two. The price
 is that a caller may use two windows' calls around the moment where they meet. These limits
-keep the door from being blocked; what a tenant has paid for is counted in `accounts.usage`.
+keep the gateway from being blocked; what a tenant has paid for is counted in `accounts.usage`.
 
 Headers are those of draft-ietf-httpapi-ratelimit-headers-06, the last one with a header per
 number, which is what clients read.
@@ -12,7 +12,7 @@ number, which is what clients read.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from zlib import crc32
 
@@ -21,12 +21,11 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.admission.counts import Counts
 from gateway.admission.limit_settings import LimitSettings
 from gateway.http.caller import network_of
+from gateway.http.exchange import Headers
 from services.plumbing.errors import ResourceExhausted
 from services.plumbing.identity import Principal
 
 WINDOW_S: Final = 60
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class RateLimited(ResourceExhausted):
@@ -36,7 +35,7 @@ class RateLimited(ResourceExhausted):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RatePolicy:
     """So many calls a minute."""
 
     per: str
@@ -45,14 +44,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RateStatus:
     """How a caller stands with the tightest of the policies that apply."""
 
-    policy: Policy | None = None
+    policy: RatePolicy | None = None
     """None when nothing is limited."""
     remaining: int = 0
     reset_s: int = 0
-    told: bytes = b""
+    policies: bytes = b""
     """All policies that apply."""
     refused: RateLimited | None = None
 
@@ -65,7 +64,7 @@ class Verdict:
             (b"ratelimit-limit", b"%d" % self.policy.calls_max),
             (b"ratelimit-remaining", b"%d" % self.remaining),
             (b"ratelimit-reset", b"%d" % self.reset_s),
-            (b"ratelimit-policy", self.told),
+            (b"ratelimit-policy", self.policies),
         )
 
 
@@ -83,43 +82,43 @@ class Limits:
         metrics: "LimitMetrics",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._address = Policy("address", settings.address_calls_per_minute)
-        self._user = Policy("user", settings.user_calls_per_minute)
-        self._tenant = Policy("tenant", settings.tenant_calls_per_minute)
-        self._told_to_strangers = _told(self._address)
-        self._told_to_callers = _told(self._address, self._user, self._tenant)
+        self._address = RatePolicy("address", settings.address_calls_per_minute)
+        self._user = RatePolicy("user", settings.user_calls_per_minute)
+        self._tenant = RatePolicy("tenant", settings.tenant_calls_per_minute)
+        self._address_policies = _policy_header(self._address)
+        self._caller_policies = _policy_header(self._address, self._user, self._tenant)
         self._counts = counts
         self._metrics = metrics
         self._clock = clock
 
-    async def check_address(self, address: str) -> Verdict:
+    async def check_address(self, address: str) -> RateStatus:
         """To be asked first, before it costs anything to find out who calls."""
-        start = Verdict(told=self._told_to_strangers)
+        start = RateStatus(policies=self._address_policies)
         return await self._count(self._address, network_of(address), start)
 
-    async def check_caller(self, principal: Principal, so_far: Verdict) -> Verdict:
+    async def check_caller(self, principal: Principal, status: RateStatus) -> RateStatus:
         """To be asked once it is known who calls, with what `check_address` answered."""
-        if so_far.told is self._told_to_strangers:
-            so_far = Verdict(so_far.policy, so_far.remaining, so_far.reset_s, self._told_to_callers)
-        verdict = await self._count(self._user, principal.subject, so_far)
-        if verdict.refused is not None:
-            return verdict
-        return await self._count(self._tenant, principal.tenant, verdict)
+        if status.policies is self._address_policies:
+            status = replace(status, policies=self._caller_policies)
+        status = await self._count(self._user, principal.subject, status)
+        if status.refused is not None:
+            return status
+        return await self._count(self._tenant, principal.tenant, status)
 
-    async def _count(self, policy: Policy, who: str, so_far: Verdict) -> Verdict:
-        if not policy.calls_max or not who:
-            return so_far
-        now_s = int(self._clock()) + crc32(who.encode()) % WINDOW_S
-        key = f"calls:{policy.per}:{who}:{now_s // WINDOW_S}"
+    async def _count(self, policy: RatePolicy, caller: str, status: RateStatus) -> RateStatus:
+        if not policy.calls_max or not caller:
+            return status
+        now_s = int(self._clock()) + crc32(caller.encode()) % WINDOW_S
+        key = f"calls:{policy.per}:{caller}:{now_s // WINDOW_S}"
         remaining = policy.calls_max - await self._counts.add(key, WINDOW_S)
         reset_s = WINDOW_S - now_s % WINDOW_S
         if remaining < 0:
-            return self._refusal(policy, reset_s, so_far.told)
-        if so_far.policy is not None and so_far.remaining <= remaining:
-            return so_far
-        return Verdict(policy, remaining, reset_s, so_far.told)
+            return self._refusal(policy, reset_s, status.policies)
+        if status.policy is not None and status.remaining <= remaining:
+            return status
+        return RateStatus(policy, remaining, reset_s, status.policies)
 
-    def _refusal(self, policy: Policy, reset_s: int, told: bytes) -> Verdict:
+    def _refusal(self, policy: RatePolicy, reset_s: int, policies: bytes) -> RateStatus:
         self._metrics.refused[policy.per].inc()
         refused = RateLimited(
             f"more than {policy.calls_max} calls within a minute from one {policy.per}",
@@ -127,7 +126,7 @@ class Limits:
             limit=policy.calls_max,
             per=policy.per,
         )
-        return Verdict(policy, 0, reset_s, told, refused)
+        return RateStatus(policy, 0, reset_s, policies, refused)
 
 
 class LimitMetrics:
@@ -143,7 +142,7 @@ class LimitMetrics:
         self.refused = {per: refused.labels(per) for per in ("address", "user", "tenant")}
 
 
-def _told(*policies: Policy) -> bytes:
+def _policy_header(*policies: RatePolicy) -> bytes:
     return ", ".join(
         f'{policy.calls_max};w={WINDOW_S};comment="{policy.per}"'
         for policy in policies

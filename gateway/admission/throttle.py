@@ -39,7 +39,7 @@ class LoginThrottled(ResourceExhausted):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FailureLimit:
     """So many failures, or registrations, within so long."""
 
     name: str
@@ -47,16 +47,16 @@ class Rule:
     window_s: int
 
 
-PAIR = Rule("pair", 5, 15 * _MINUTE_S)
+PAIR = FailureLimit("pair", 5, 15 * _MINUTE_S)
 """One account from one network, known or not."""
-ACCOUNT = Rule("account", 20, _HOUR_S)
+ACCOUNT = FailureLimit("account", 20, _HOUR_S)
 """One account from all networks it was never logged into from."""
-STREAK = Rule("streak", 80, 30 * _DAY_S)
+STREAK = FailureLimit("streak", 80, 30 * _DAY_S)
 """The same since the last login that succeeded."""
-KNOWN_STREAK = Rule("known-streak", 20, 30 * _DAY_S)
+KNOWN_STREAK = FailureLimit("known-streak", 20, 30 * _DAY_S)
 """One account from networks it was logged into from, since the last login that succeeded.
 Beyond it they are new ones."""
-ADDRESS = Rule("address", 50, _HOUR_S)
+ADDRESS = FailureLimit("address", 50, _HOUR_S)
 """All accounts from one network that is new to them."""
 
 _KNOWN_S = 90 * _DAY_S
@@ -70,10 +70,10 @@ class RegistrationThrottled(ResourceExhausted):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Slot:
     """One counter that a guess takes a place in."""
 
-    rule: Rule
+    limit: FailureLimit
     key: str
 
 
@@ -91,8 +91,8 @@ class Throttle:
     ) -> None:
         self._counts = counts
         self._metrics = metrics
-        self._global = Rule("global", global_failures_max, _GLOBAL_WINDOW_S)
-        self._registrations = Rule("registration", registrations_max, _HOUR_S)
+        self._global = FailureLimit("global", global_failures_max, _GLOBAL_WINDOW_S)
+        self._registrations = FailureLimit("registration", registrations_max, _HOUR_S)
         self._clock = clock
         self._alarmed_until_s = 0.0
 
@@ -101,14 +101,14 @@ class Throttle:
 
         Each brings a tenant with what the free plan gives away.
         """
-        rule = self._registrations
-        if not rule.failures_max:
+        limit = self._registrations
+        if not limit.failures_max:
             return
-        place = _Place(rule, f"registration:{_hidden(network_of(address))}")
-        if await self._take(place) > rule.failures_max:
-            await _give_back(self._counts, [place])
-            self._metrics.throttled[rule.name].inc()
-            left_s = await self._counts.ends_at(place.key) - self._clock()
+        slot = _Slot(limit, f"registration:{_hidden(network_of(address))}")
+        if await self._take(slot) > limit.failures_max:
+            await _release(self._counts, [slot])
+            self._metrics.throttled[limit.name].inc()
+            left_s = await self._counts.ends_at(slot.key) - self._clock()
             raise RegistrationThrottled(
                 "too many users registered from this network", retry_after_s=max(1.0, left_s)
             )
@@ -119,30 +119,30 @@ class Throttle:
         A process that dies before the guess is judged leaves it counted as a failure.
         """
         names = _Names(email_key, address)
-        taken: list[_Place] = []
-        for place in await self._places(names):
-            if await self._take(place) > place.rule.failures_max:
-                await _give_back(self._counts, [*taken, place])
-                raise await self._throttled(place)
-            taken.append(place)
+        taken: list[_Slot] = []
+        for slot in await self._slots(names):
+            if await self._take(slot) > slot.limit.failures_max:
+                await _release(self._counts, [*taken, slot])
+                raise await self._throttled(slot)
+            taken.append(slot)
         return Guess(self._counts, self._metrics, names, taken)
 
-    async def _places(self, names: "_Names") -> list[_Place]:
+    async def _slots(self, names: "_Names") -> list[_Slot]:
         """Where a guess is counted.
 
         The widest come first: what strangers type makes no counters any longer, some of which
         would last for a month, once too many of their guesses were wrong.
         """
-        pair = _Place(PAIR, names.pair)
+        pair = _Slot(PAIR, names.pair)
         if await self._is_known(names):
-            return [pair, _Place(KNOWN_STREAK, names.of_account(KNOWN_STREAK))]
-        places = [
-            _Place(ADDRESS, names.address),
+            return [pair, _Slot(KNOWN_STREAK, names.of_account(KNOWN_STREAK))]
+        slots = [
+            _Slot(ADDRESS, names.address),
             pair,
-            _Place(ACCOUNT, names.of_account(ACCOUNT)),
-            _Place(STREAK, names.of_account(STREAK)),
+            _Slot(ACCOUNT, names.of_account(ACCOUNT)),
+            _Slot(STREAK, names.of_account(STREAK)),
         ]
-        return [self._global_place(), *places] if self._global.failures_max else places
+        return [self._global_slot(), *slots] if self._global.failures_max else slots
 
     async def _is_known(self, names: "_Names") -> bool:
         if not await self._counts.read(names.known):
@@ -150,16 +150,16 @@ class Throttle:
         failures = await self._counts.read(names.of_account(KNOWN_STREAK))
         return failures < KNOWN_STREAK.failures_max
 
-    def _global_place(self) -> _Place:
-        return _Place(self._global, "login:global")
+    def _global_slot(self) -> _Slot:
+        return _Slot(self._global, "login:global")
 
-    async def _take(self, place: _Place) -> int:
-        return await self._counts.add(place.key, place.rule.window_s)
+    async def _take(self, slot: _Slot) -> int:
+        return await self._counts.add(slot.key, slot.limit.window_s)
 
-    async def _throttled(self, place: _Place) -> LoginThrottled:
-        self._metrics.throttled[place.rule.name].inc()
-        left_s = await self._counts.ends_at(place.key) - self._clock()
-        if place.rule is self._global:
+    async def _throttled(self, slot: _Slot) -> LoginThrottled:
+        self._metrics.throttled[slot.limit.name].inc()
+        left_s = await self._counts.ends_at(slot.key) - self._clock()
+        if slot.limit is self._global:
             self._alarm(left_s)
         # Which rule it was is not told: that would tell what is known of an account.
         return LoginThrottled("too many attempts failed", retry_after_s=max(1.0, left_s))
@@ -180,12 +180,12 @@ class Guess:
     """A guess that was let through, and the places that it took: exactly one method follows."""
 
     def __init__(
-        self, counts: Counts, metrics: "ThrottleMetrics", names: "_Names", places: list[_Place]
+        self, counts: Counts, metrics: "ThrottleMetrics", names: "_Names", slots: list[_Slot]
     ) -> None:
         self._counts = counts
         self._metrics = metrics
         self._names = names
-        self._places = places
+        self._slots = slots
 
     async def failed(self) -> None:
         """It was wrong: its places stay taken."""
@@ -194,21 +194,21 @@ class Guess:
     async def succeeded(self) -> None:
         """It was right: this ends the account's streaks, and makes the network known."""
         self._metrics.succeeded.inc()
-        await _give_back(self._counts, self._places)
-        for rule in (STREAK, KNOWN_STREAK):
-            await self._counts.forget(self._names.of_account(rule))
+        await _release(self._counts, self._slots)
+        for limit in (STREAK, KNOWN_STREAK):
+            await self._counts.forget(self._names.of_account(limit))
         await self._counts.forget(self._names.pair)
         await self._counts.add(self._names.known, _KNOWN_S)
 
     async def released(self) -> None:
         """It was never judged: its places are free again."""
-        await _give_back(self._counts, self._places)
+        await _release(self._counts, self._slots)
 
 
-async def _give_back(counts: Counts, places: Sequence[_Place]) -> None:
-    for place in places:
-        if await counts.read(place.key) > 0:
-            await counts.add(place.key, place.rule.window_s, -1)
+async def _release(counts: Counts, slots: Sequence[_Slot]) -> None:
+    for slot in slots:
+        if await counts.read(slot.key) > 0:
+            await counts.add(slot.key, slot.limit.window_s, -1)
 
 
 class _Names:
@@ -222,8 +222,8 @@ class _Names:
         self.known = f"login:known:{pair}"
         self.address = f"login:{ADDRESS.name}:{_hidden(network)}"
 
-    def of_account(self, rule: Rule) -> str:
-        return f"login:{rule.name}:{self._account}"
+    def of_account(self, limit: FailureLimit) -> str:
+        return f"login:{limit.name}:{self._account}"
 
 
 class ThrottleMetrics:
@@ -241,8 +241,8 @@ class ThrottleMetrics:
         )
         self.failed = judged.labels("failed")
         self.succeeded = judged.labels("succeeded")
-        rules = (PAIR, ACCOUNT, STREAK, KNOWN_STREAK, ADDRESS)
-        names = (*(rule.name for rule in rules), "global", "registration")
+        limits = (PAIR, ACCOUNT, STREAK, KNOWN_STREAK, ADDRESS)
+        names = (*(limit.name for limit in limits), "global", "registration")
         self.throttled = {name: throttled.labels(name) for name in names}
 
 

@@ -163,14 +163,14 @@ def _name(file: descriptor_pb2.FileDescriptorProto, path: Sequence[int]) -> str 
     numbers = descriptor_pb2.FileDescriptorProto
     if list(path) == [numbers.PACKAGE_FIELD_NUMBER]:
         return file.package
-    here: Any = file
+    node: Any = file
     names = [file.package]
     for kind, index in zip(path[::2], path[1::2], strict=False):
-        field = here.DESCRIPTOR.fields_by_number.get(kind)
+        field = node.DESCRIPTOR.fields_by_number.get(kind)
         if field is None or not field.is_repeated or field.message_type is None:
             return None
-        here = getattr(here, field.name)[index]
-        names.append(getattr(here, "name", ""))
+        node = getattr(node, field.name)[index]
+        names.append(getattr(node, "name", ""))
     return ".".join(names) if len(path) >= 2 and len(path) % 2 == 0 else None
 
 

@@ -50,9 +50,9 @@ class Template:
     @classmethod
     def parse(cls, text: str) -> "Template":
         """Raises ContractError for what is no template."""
-        found = list(_variable.finditer(text))
+        matches = list(_variable.finditer(text))
         variables = tuple(
-            Variable(match[1], _segments_pattern(match[2] or "*", text)) for match in found
+            Variable(match[1], _segments_pattern(match[2] or "*", text)) for match in matches
         )
         literals = _variable.split(text)[::3]
         _check_literals(literals, text)
@@ -98,13 +98,13 @@ def rules_of(contract: Contract) -> Iterator[Rule]:
 def resolve(message: Descriptor, field_path: str) -> tuple[FieldDescriptor, ...]:
     """The fields that lead from `message` to `a.b.c`; raises ContractError."""
     fields: list[FieldDescriptor] = []
-    here: Descriptor | None = message
+    parent: Descriptor | None = message
     for name in field_path.split("."):
-        field = here.fields_by_name.get(name) if here is not None else None
+        field = parent.fields_by_name.get(name) if parent is not None else None
         if field is None:
             raise ContractError(f"{message.full_name} has no field {field_path}")
         fields.append(field)
-        here = None if field.is_repeated else field.message_type
+        parent = None if field.is_repeated else field.message_type
     return tuple(fields)
 
 

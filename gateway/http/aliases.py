@@ -15,7 +15,7 @@ _version = re.compile(r"/v([0-9]+)/").match
 
 def newest_version(templates: Iterable[str]) -> str:
     """`/v2` for routes that begin with /v1 and /v2; empty when none has a version."""
-    versions = [int(found[1]) for found in map(_version, templates) if found]
+    versions = [int(match[1]) for match in map(_version, templates) if match]
     return f"/v{max(versions)}" if versions else ""
 
 

@@ -91,10 +91,10 @@ class Proxies:
         for hop in reversed(hops[-_HOP_COUNT_MAX:]):
             if not self._trusts(caller):
                 break
-            said = _parsed(self._hop(hop))
-            if said is None:
+            address = _parsed(self._hop(hop))
+            if address is None:
                 break
-            caller = str(said)
+            caller = str(address)
         return caller
 
     def _trusts(self, address: str) -> bool:
@@ -106,13 +106,13 @@ class Proxies:
 
 def _plain_hop(hop: str) -> str:
     hop = hop.strip()
-    found = _with_port(hop)
-    return (found[1] or found[2]) if found else hop
+    match = _with_port(hop)
+    return (match[1] or match[2]) if match else hop
 
 
 def _forwarded_hop(hop: str) -> str:
-    found = _forwarded_for(hop)
-    return (found[1] or found[2]) if found else ""
+    match = _forwarded_for(hop)
+    return (match[1] or match[2]) if match else ""
 
 
 def _parsed(text: str) -> Address | None:

@@ -38,7 +38,7 @@ class Cors:
             return (_VARY,)
         return (
             _VARY,
-            (b"access-control-allow-origin", self._shown(exchange)),
+            (b"access-control-allow-origin", self._allowed_origin(exchange)),
             (b"access-control-expose-headers", _ANSWER_HEADERS),
         )
 
@@ -57,5 +57,5 @@ class Cors:
         origin = exchange.headers.get(_ORIGIN)
         return origin is not None and (self._any or origin in self._origins)
 
-    def _shown(self, exchange: HttpExchange) -> bytes:
+    def _allowed_origin(self, exchange: HttpExchange) -> bytes:
         return ANY.encode() if self._any else exchange.headers[_ORIGIN]

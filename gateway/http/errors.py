@@ -116,7 +116,7 @@ def body_too_large(bytes_max: int) -> HttpError:
     return HttpError(
         413,
         "PAYLOAD_TOO_LARGE",
-        f"a request body has at most {bytes_max} bytes",
+        f"a request body must have at most {bytes_max} bytes",
         {"reason": "BODY_TOO_LARGE", "bytes_max": bytes_max},
         _CLOSE,
     )
@@ -126,7 +126,7 @@ def line_too_large(bytes_max: int) -> HttpError:
     return HttpError(
         413,
         "PAYLOAD_TOO_LARGE",
-        f"a line of the request has at most {bytes_max} bytes",
+        f"a line of the request must have at most {bytes_max} bytes",
         {"reason": "LINE_TOO_LARGE", "bytes_max": bytes_max},
         _CLOSE,
     )
@@ -156,7 +156,7 @@ def headers_too_large(bytes_max: int) -> HttpError:
     return HttpError(
         431,
         "HEADERS_TOO_LARGE",
-        f"request line and headers have at most {bytes_max} bytes",
+        f"request line and headers must have at most {bytes_max} bytes",
         {"reason": "HEADERS_TOO_LARGE", "bytes_max": bytes_max},
         _CLOSE,
     )
@@ -224,7 +224,7 @@ def from_status(
 
 
 def from_service_error(error: ServiceError, field_names: FieldNames = _same) -> HttpError:
-    """What the gateway's own services, and its door, refuse a call with."""
+    """What the gateway's own services, and its admission, refuse a call with."""
     remote = RemoteError(
         code=grpc_errors.status_code(error),
         message=error.message,
@@ -245,13 +245,13 @@ def _from_remote(
         return _from_transport(remote, label)
     if status == INTERNAL_STATUS:
         return internal()
-    details = {**_told(remote), **_own(remote, detail_encoder)}
+    details = {**_remote_details(remote), **_own(remote, detail_encoder)}
     if remote.violations:
-        shown = [(field_names(bad.field), bad.description) for bad in remote.violations]
-        return _invalid(remote.reason, shown, details)
-    told = HttpError(status, remote.code.name, remote.message, details, _challenge(remote))
+        violations = [(field_names(bad.field), bad.description) for bad in remote.violations]
+        return _invalid(remote.reason, violations, details)
+    error = HttpError(status, remote.code.name, remote.message, details, _challenge(remote))
     # A service that says nothing of a retry means that the same call fails again.
-    return told if remote.retry_after_s is None else _retryable(told, remote.retry_after_s)
+    return error if remote.retry_after_s is None else _retryable(error, remote.retry_after_s)
 
 
 def _challenge(remote: RemoteError) -> tuple[tuple[bytes, bytes], ...]:
@@ -280,12 +280,12 @@ def _invalid(
     path, description = violations[0]
     more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
     message = f"{path}: {description}{more}" if path else f"{description}{more}"
-    shown = [{"field": path, "description": description} for path, description in violations]
-    told = {**(details or {}), "reason": reason, "violations": shown}
-    return HttpError(400, "INVALID_ARGUMENT", message, told)
+    fields = [{"field": path, "description": description} for path, description in violations]
+    all_details = {**(details or {}), "reason": reason, "violations": fields}
+    return HttpError(400, "INVALID_ARGUMENT", message, all_details)
 
 
-def _told(remote: RemoteError) -> dict[str, Any]:
+def _remote_details(remote: RemoteError) -> dict[str, Any]:
     details: dict[str, Any] = {"reason": remote.reason, "domain": remote.domain}
     if remote.metadata:
         details["metadata"] = dict(remote.metadata)
@@ -293,8 +293,8 @@ def _told(remote: RemoteError) -> dict[str, Any]:
 
 
 def _own(remote: RemoteError, encode: DetailEncoder) -> dict[str, Any]:
-    shown = (encode(detail) for detail in remote.details)
-    return dict(pair for pair in shown if pair is not None)
+    pairs = (encode(detail) for detail in remote.details)
+    return dict(pair for pair in pairs if pair is not None)
 
 
 def _from_transport(remote: RemoteError, label: str) -> HttpError:
@@ -373,8 +373,8 @@ _TRANSPORT_WORDS = {
 
 def unavailable(message: str, reason: str, details: Mapping[str, Any] | None = None) -> HttpError:
     """An outage: the same request may succeed later."""
-    told = {**(details or {}), "reason": reason}
-    return _retryable(HttpError(503, "UNAVAILABLE", message, told), None)
+    all_details = {**(details or {}), "reason": reason}
+    return _retryable(HttpError(503, "UNAVAILABLE", message, all_details), None)
 
 
 def too_many_streams(whose: str, count_max: int) -> HttpError:

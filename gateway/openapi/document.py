@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document: routes, types and words, all of them from the contract.
 
-What the gateway adds itself is in `openapi_parts`.
+What the gateway adds itself is in `components`.
 """
 
 import re
@@ -24,7 +24,7 @@ from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import stream_shape
 from gateway.endpoints.stream_encodings import NDJSON, SSE
 from gateway.http.errors import HTTP_STATUSES
-from gateway.openapi import parts
+from gateway.openapi import components
 from gateway.openapi.schemas import HTTP_BODY, Schemas
 from gateway.transcoding.query import Fields, Query, json_path
 from services.plumbing.validation import is_required
@@ -60,22 +60,22 @@ def document(contract: Contract, rules: Sequence[Rule]) -> Json:
             "description": _INTRODUCTION,
         },
         "servers": [{"url": "/"}],
-        "security": parts.security(parts.SIGNED_IN),
-        "tags": [*_tags(contract, rules), parts.health_tag()],
-        "paths": {**_paths(contract, schemas, rules), **parts.own_paths()},
+        "security": components.security(components.SIGNED_IN),
+        "tags": [*_tags(contract, rules), components.health_tag()],
+        "paths": {**_paths(contract, schemas, rules), **components.own_paths()},
         "components": {
-            "schemas": {**schemas.components(), **parts.schemas()},
-            "parameters": parts.header_parameters(),
-            "headers": parts.HEADERS,
-            "responses": parts.responses(),
-            "securitySchemes": parts.SECURITY_SCHEMES,
+            "schemas": {**schemas.components(), **components.schemas()},
+            "parameters": components.header_parameters(),
+            "headers": components.HEADERS,
+            "responses": components.responses(),
+            "securitySchemes": components.SECURITY_SCHEMES,
         },
     }
 
 
 def _paths(contract: Contract, schemas: Schemas, rules: Sequence[Rule]) -> Json:
     taken_by_all = [
-        {"$ref": f"#/components/parameters/{name}"} for name in parts.header_parameters()
+        {"$ref": f"#/components/parameters/{name}"} for name in components.header_parameters()
     ]
     paths: dict[str, Json] = {}
     for rule in rules:
@@ -94,18 +94,18 @@ class _Operation:
         method = self.rule.method
         text = self.schemas.words(_without_errors(self.contract.comment(method.full_name)))
         parameters = [*self._path_parameters(), *self._query_parameters()]
-        shown: Json = {
+        operation: Json = {
             "operationId": self._operation_id(),
             "summary": _first_sentence(text),
             "description": text,
             "tags": [_tag(self.rule)],
-            "security": parts.security(scope_of(method)),
+            "security": components.security(scope_of(method)),
         }
         if parameters:
-            shown["parameters"] = parameters
+            operation["parameters"] = parameters
         if self.rule.body:
-            shown["requestBody"] = self._request_body()
-        return {**shown, "responses": self._responses()}
+            operation["requestBody"] = self._request_body()
+        return {**operation, "responses": self._responses()}
 
     def _operation_id(self) -> str:
         service = self.rule.method.containing_service
@@ -121,8 +121,8 @@ class _Operation:
     def _query_parameters(self) -> Iterator[Json]:
         if self.rule.body == WHOLE_BODY:
             return
-        given = {variable.field_path for variable in self.rule.template.variables}
-        query = Query(self.rule.method.input_type, given | {self.rule.body})
+        elsewhere = {variable.field_path for variable in self.rule.template.variables}
+        query = Query(self.rule.method.input_type, elsewhere | {self.rule.body})
         for fields in query.parameters.values():
             yield self._parameter(fields, "query")
 
@@ -130,19 +130,19 @@ class _Operation:
         schema = self.schemas.field(fields[-1])
         description = schema.pop("description", "")
         name = json_path(fields)
-        shown = {"name": name, "in": place, "description": description, "schema": schema}
+        parameter = {"name": name, "in": place, "description": description, "schema": schema}
         if place == "query" and is_required(fields[-1]):
-            shown["required"] = True
-        return shown | ({"example": self._example[name]} if name in self._example else {})
+            parameter["required"] = True
+        return parameter | ({"example": self._example[name]} if name in self._example else {})
 
     def _request_body(self) -> Json:
         if self.rule.body == WHOLE_BODY:
             schema = self._whole_body()
         else:
             schema = self.schemas.field(resolve(self.rule.method.input_type, self.rule.body)[-1])
-        shown = {"schema": schema} | self._body_example()
+        media = {"schema": schema} | self._body_example()
         media_type = NDJSON if self.rule.method.client_streaming else "application/json"
-        return {"required": True, "content": {media_type: shown}}
+        return {"required": True, "content": {media_type: media}}
 
     @property
     def _example(self) -> Json:
@@ -172,35 +172,37 @@ class _Operation:
         method = self.rule.method
         output = self.rule.answer
         if output.full_name == HTTP_BODY:
-            return parts.response(_DOWNLOAD, {"application/octet-stream": {"schema": {}}})
+            return components.response(_DOWNLOAD, {"application/octet-stream": {"schema": {}}})
         if method.server_streaming:
             return _streamed(self.contract, self.schemas, method)
         description = self.schemas.words(self.contract.comment(output.full_name))
         content = {"application/json": {"schema": self.schemas.reference(output)}}
-        return parts.response(description or "The answer.", content)
+        return components.response(description or "The answer.", content)
 
     def _failures(self) -> Json:
         """The errors that the comments promise, by status, then what may always happen."""
         method = self.rule.method
         assert method.containing_service is not None, "every method is of a service"
         scope = scope_of(method)
-        found: dict[int, list[str]] = {status: [] for status in parts.statuses(self.rule, scope)}
+        lines: dict[int, list[str]] = {
+            status: [] for status in components.statuses(self.rule, scope)
+        }
         for code, reason, text in [
             *self._own_errors(method),
-            *_told_errors(self.contract.comment(method.containing_service.file.package)),
+            *_listed_errors(self.contract.comment(method.containing_service.file.package)),
         ]:
-            if scope == parts.PUBLIC and reason in _OF_TOKENS:
+            if scope == components.PUBLIC and reason in _TOKEN_REASONS:
                 continue
             reasons = "`, `".join(reason.split(", "))
             line = f"- `{reasons}`: {self.schemas.words(text)}"
-            found.setdefault(HTTP_STATUSES[code], []).append(line)
-        return {str(status): _failure(status, found[status]) for status in sorted(found)}
+            lines.setdefault(HTTP_STATUSES[code], []).append(line)
+        return {str(status): _failure(status, lines[status]) for status in sorted(lines)}
 
     def _own_errors(self, method: MethodDescriptor) -> Iterator[tuple[grpc.StatusCode, str, str]]:
         """Those of its comment, and of the rpc that its comment says it fails like."""
         comment = self.contract.comment(method.full_name)
-        yield from _told_errors(comment)
-        alike = _fails_like.search(comment)
+        yield from _listed_errors(comment)
+        alike = _fails_as.search(comment)
         if alike and method.containing_service is not None:
             yield from self._own_errors(method.containing_service.methods_by_name[alike[1]])
 
@@ -252,33 +254,33 @@ def _streamed(contract: Contract, schemas: Schemas, method: MethodDescriptor) ->
         NDJSON: {"schema": reference},
         SSE: {"schema": {"type": "string", "description": "Events with such objects as data."}},
     }
-    return parts.response(description, content)
+    return components.response(description, content)
 
 
-def _failure(status: int, told: Sequence[str]) -> Json:
+def _failure(status: int, lines: Sequence[str]) -> Json:
     """What a status means on this route: what its comments say, or else what it always means."""
-    if not told:
-        return parts.shared(status)
-    lines = "\n".join(dict.fromkeys(told))
-    return parts.error_response(f"{parts.words(status)}\n\n{lines}".strip(), status)
+    if not lines:
+        return components.shared(status)
+    text = "\n".join(dict.fromkeys(lines))
+    return components.error_response(f"{components.words(status)}\n\n{text}".strip(), status)
 
 
-_OF_TOKENS = {"TOKEN_REQUIRED, TOKEN_INVALID, TOKEN_EXPIRED", "SCOPE_MISSING"}
+_TOKEN_REASONS = {"TOKEN_REQUIRED, TOKEN_INVALID, TOKEN_EXPIRED", "SCOPE_MISSING"}
 """Reasons that no route without a token answers."""
 
-_told = re.compile(
+_listed_error = re.compile(
     r"^  ([A-Z_]+) / ([A-Z_]+(?:, [A-Z_]+)*): ((?:.+\n?)(?:^    .+\n?)*)", re.MULTILINE
 )
 
 
-def _told_errors(comment: str) -> Iterable[tuple[grpc.StatusCode, str, str]]:
+def _listed_errors(comment: str) -> Iterable[tuple[grpc.StatusCode, str, str]]:
     """The errors that a comment lists as `  CODE / REASON: what to do`."""
-    for code, reason, text in _told.findall(comment):
+    for code, reason, text in _listed_error.findall(comment):
         if code in grpc.StatusCode.__members__:
             yield grpc.StatusCode[code], reason, " ".join(text.split())
 
 
-_fails_like = re.compile(r"^Errors: as (\w+)", re.MULTILINE)
+_fails_as = re.compile(r"^Errors: as (\w+)", re.MULTILINE)
 
 _error_list = re.compile(r"\s*(^Errors:|Every rpc may answer).*\n?(^  .+\n?)*", re.MULTILINE)
 

@@ -138,9 +138,9 @@ def _config(app: App, settings: Settings, tasks: OwnedTasks) -> uvicorn.Config:
     )
     config.load()
     if settings.http_transport == "tls":
-        shown = EdgeCertificate(settings)
-        tasks.start("certificate", shown.watch())
-        config.ssl = shown.context()
+        certificate = EdgeCertificate(settings)
+        tasks.start("certificate", certificate.watch())
+        config.ssl = certificate.context()
     return config
 
 

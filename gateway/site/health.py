@@ -41,7 +41,7 @@ DATABASE_STATUS_RPC = "GetDatabaseStatus"
 
 
 @dataclass(frozen=True)
-class Part:
+class ServiceHealth:
     """How one service is."""
 
     label: str
@@ -52,7 +52,7 @@ class Part:
         return {"status": self.status, "latency_ms": round(self.latency_ms, 3)}
 
 
-class _Shared(Generic[R]):
+class _SharedCall(Generic[R]):
     """Gives one answer to all who ask while it is found out. `find` never raises."""
 
     def __init__(self, find: Callable[[], Coroutine[Any, Any, R]]) -> None:
@@ -75,23 +75,23 @@ class Health:
         self._lifecycle = lifecycle
         self._timeout_s = timeout_s
         self._stubs = [health_pb2_grpc.HealthStub(backend.calls) for backend in backends]
-        self._ask_once = _Shared(self._ask_all)
+        self._ask_once = _SharedCall(self._ask_all)
 
-    async def parts(self) -> list[Part]:
+    async def parts(self) -> list[ServiceHealth]:
         """One per service, within the timeout."""
         return await self._ask_once()
 
-    def status(self, parts: Sequence[Part]) -> str:
+    def status(self, parts: Sequence[ServiceHealth]) -> str:
         """The gateway is as good as its worst part."""
         if self._lifecycle.is_draining:
             return DRAINING
         return SERVING if all(part.status == SERVING for part in parts) else NOT_SERVING
 
-    async def _ask_all(self) -> list[Part]:
-        asked = zip(self._backends, self._stubs, strict=True)
-        return await asyncio.gather(*(self._ask(*pair) for pair in asked))
+    async def _ask_all(self) -> list[ServiceHealth]:
+        pairs = zip(self._backends, self._stubs, strict=True)
+        return await asyncio.gather(*(self._ask(*pair) for pair in pairs))
 
-    async def _ask(self, backend: RemoteBackend, stub: Any) -> Part:  # noqa: ANN401 - a generated stub
+    async def _ask(self, backend: RemoteBackend, stub: Any) -> ServiceHealth:  # noqa: ANN401 - a generated stub
         started_s = time.monotonic()
         request = health_pb2.HealthCheckRequest(service=backend.service.full_name)
         try:
@@ -100,7 +100,7 @@ class Health:
             status = SERVING if serving else NOT_SERVING
         except grpc.aio.AioRpcError:
             status = UNREACHABLE
-        return Part(backend.label, status, (time.monotonic() - started_s) * 1e3)
+        return ServiceHealth(backend.label, status, (time.monotonic() - started_s) * 1e3)
 
 
 class HealthMonitor:
@@ -125,7 +125,7 @@ class HealthMonitor:
             self._note(await self._health.parts())
             await asyncio.sleep(self._INTERVAL_S)
 
-    def _note(self, parts: Sequence[Part]) -> None:
+    def _note(self, parts: Sequence[ServiceHealth]) -> None:
         for backend, part in zip(self._backends, parts, strict=True):
             is_missed = part.status == UNREACHABLE
             self._misses[backend.label] = self._misses[backend.label] + 1 if is_missed else 0
@@ -134,8 +134,8 @@ class HealthMonitor:
             answers = self._misses[backend.label] <= self._MISSES_MAX
             if answers != backend.answers:
                 backend.answers = answers
-                told = _log.info if answers else _log.warning
-                told(
+                log = _log.info if answers else _log.warning
+                log(
                     "a service answers again" if answers else "a service does not answer",
                     service=backend.label,
                 )
@@ -158,7 +158,7 @@ class HealthPages:
         self._ops_token = ops_token
         self._timeout_s = timeout_s
         # Anybody may ask, and not even calls a minute are counted: the database must not feel it.
-        self._ask_database_once = _Shared(self._ask_database)
+        self._ask_database_once = _SharedCall(self._ask_database)
 
     def routes(self) -> list[Route]:
         routes = [
@@ -174,8 +174,8 @@ class HealthPages:
         """Every part and its state; 503 unless all of them serve."""
         parts = await self._health.parts()
         status = self._health.status(parts)
-        shown = {"status": status, "parts": {part.label: part.as_json() for part in parts}}
-        return _json(200 if status == SERVING else 503, shown)
+        report = {"status": status, "parts": {part.label: part.as_json() for part in parts}}
+        return _json(200 if status == SERVING else 503, report)
 
     async def live(self, _request: Request) -> Response:
         """The process answers. Says nothing of what is behind it: a restart would not mend that."""
@@ -191,32 +191,32 @@ class HealthPages:
 
     async def database(self, _request: Request) -> Response:
         """How the event store is connected to its database; 503 when it is not."""
-        found = await self._ask_database_once()
-        return _failure(found) if isinstance(found, HttpError) else _json(200, found)
+        status = await self._ask_database_once()
+        return _failure(status) if isinstance(status, HttpError) else _json(200, status)
 
     async def _ask_database(self) -> dict[str, Any] | HttpError:
         assert self._database is not None, "there is no such route"
-        label, call, encode = self._database
-        asked = replace(correlation.current(), token=self._ops_token(f"{label}.girih"))
+        label, rpc, encode = self._database
+        call = replace(correlation.current(), token=self._ops_token(f"{label}.girih"))
         try:
-            with correlation.bind(asked):
-                reply = await call(timeout=self._timeout_s)
+            with correlation.bind(call):
+                reply = await rpc(timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             return errors.from_call(error, label)
-        shown: dict[str, Any] = encode(reply)
-        return shown if reply.reachable else _database_down(shown)
+        status: dict[str, Any] = encode(reply)
+        return status if reply.reachable else _database_down(status)
 
 
-def _not_ready(status: str, parts: Sequence[Part]) -> HttpError:
+def _not_ready(status: str, parts: Sequence[ServiceHealth]) -> HttpError:
     bad = [f"{part.label} is {part.status}" for part in parts if part.status != SERVING]
     why = ", ".join(bad) if bad else f"the gateway is {status}"
-    shown = {"parts": {part.label: part.as_json() for part in parts}}
-    return errors.unavailable(f"not ready: {why}", "NOT_READY", shown)
+    details = {"parts": {part.label: part.as_json() for part in parts}}
+    return errors.unavailable(f"not ready: {why}", "NOT_READY", details)
 
 
-def _database_down(shown: dict[str, Any]) -> HttpError:
+def _database_down(status: dict[str, Any]) -> HttpError:
     message = "the database cannot be reached"
-    return errors.unavailable(message, "DATABASE_UNAVAILABLE", {"database": shown})
+    return errors.unavailable(message, "DATABASE_UNAVAILABLE", {"database": status})
 
 
 def _database_call(backends: Sequence[RemoteBackend]) -> tuple[str, Any, Any] | None:

@@ -20,13 +20,13 @@ def jwks_route(trusted: TrustedKeys) -> Route:
 
     async def answer(_request: Request) -> Response:
         keys = [key for key in trusted.current.values() if key.issuer == GATEWAY]
-        found = [_shown(key) for key in keys if trusted.find(key.kid) is not None]
-        return Response(orjson.dumps({"keys": found}), 200, _HEADERS, "application/jwk-set+json")
+        jwks = [_jwk(key) for key in keys if trusted.find(key.kid) is not None]
+        return Response(orjson.dumps({"keys": jwks}), 200, _HEADERS, "application/jwk-set+json")
 
     return Route("/.well-known/jwks.json", answer)
 
 
-def _shown(key: TrustedKey) -> dict[str, str]:
+def _jwk(key: TrustedKey) -> dict[str, str]:
     public = to_base64url(key.public.public_bytes_raw())
     return {
         "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": public,

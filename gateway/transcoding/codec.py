@@ -110,16 +110,16 @@ def json_path_to(descriptor: Descriptor | None, segments: Sequence[str | int]) -
 
 def json_path_of(descriptor: Descriptor, proto_path: str) -> str:
     """`events[3].schema_version` as `events[3].schemaVersion`. Other texts stay as they are."""
-    here: Descriptor | None = descriptor
+    message: Descriptor | None = descriptor
     path: list[str] = []
     for segment in proto_path.split("."):
         name, bracket, rest = segment.partition("[")
-        field = here.fields_by_name.get(name) if here is not None else None
+        field = message.fields_by_name.get(name) if message is not None else None
         if field is None:
             return proto_path
         path.append(field.json_name + bracket + rest)
         value = entry_fields(field)["value"] if is_map(field) else field
-        here = value.message_type
+        message = value.message_type
     return ".".join(path)
 
 

@@ -154,25 +154,25 @@ _marking_decoder = json.JSONDecoder(
 def _no_number(value: Any) -> NestedValidationError:  # noqa: ANN401 - any JSON value, with marks
     """The refusal of the first mark. Without recursion: what was read may be deep."""
     # Each with the way to it, last step first: cheap for values that nobody asks about.
-    to_see: list[tuple[Any, Any]] = [(value, None)]
-    while to_see:
-        here, trail = to_see.pop()
-        if type(here) is _Mark:
-            return NestedValidationError(here.description, _segments(trail))
-        if type(here) is dict:
-            to_see += [(item, (trail, key)) for key, item in reversed(here.items())]
-        elif type(here) is list:
-            last = len(here) - 1
-            to_see += [(item, (trail, last - n)) for n, item in enumerate(reversed(here))]
+    pending: list[tuple[Any, Any]] = [(value, None)]
+    while pending:
+        nested, trail = pending.pop()
+        if type(nested) is _Mark:
+            return NestedValidationError(nested.description, _segments(trail))
+        if type(nested) is dict:
+            pending += [(item, (trail, key)) for key, item in reversed(nested.items())]
+        elif type(nested) is list:
+            last = len(nested) - 1
+            pending += [(item, (trail, last - n)) for n, item in enumerate(reversed(nested))]
     return NestedValidationError("holds what is no number", ())
 
 
 def _segments(trail: Any) -> list[Segment]:  # noqa: ANN401 - nested pairs
-    found: list[Segment] = []
+    segments: list[Segment] = []
     while trail is not None:
         trail, segment = trail
-        found.append(segment)
-    return found[::-1]
+        segments.append(segment)
+    return segments[::-1]
 
 
 _SCANNED_CHARS_MAX = 2**16

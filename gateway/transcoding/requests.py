@@ -75,5 +75,5 @@ class RequestBuilder:
 def _query(rule: Rule) -> Query | None:
     if rule.body == WHOLE_BODY:
         return None
-    given = {variable.field_path for variable in rule.template.variables}
-    return Query(rule.method.input_type, given | {rule.body})
+    in_path = {variable.field_path for variable in rule.template.variables}
+    return Query(rule.method.input_type, in_path | {rule.body})

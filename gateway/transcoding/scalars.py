@@ -232,9 +232,9 @@ def double_value(value: float) -> float | str:
 
 
 def double_values(values: Any) -> list[float | str]:  # noqa: ANN401 - a repeated field
-    found: list[float | str] = list(values)
+    doubles: list[float | str] = list(values)
     # One pass in C tells whether all are finite, or that the sum is too large to tell.
-    return found if math.isfinite(sum(values)) else [double_value(value) for value in values]
+    return doubles if math.isfinite(sum(values)) else [double_value(value) for value in values]
 
 
 def float_value(value: float) -> float | str:

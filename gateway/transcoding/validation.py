@@ -31,7 +31,7 @@ def refused(description: str) -> ValidationError:
 
 def joined(segment: str, path: str) -> str:
     """`events` and `[3].id` make `events[3].id`."""
-    shown = segment if len(segment) <= _SEGMENT_CHARS_MAX else f"{segment[:_SEGMENT_CHARS_MAX]}…"
+    prefix = segment if len(segment) <= _SEGMENT_CHARS_MAX else f"{segment[:_SEGMENT_CHARS_MAX]}…"
     if not path or path.startswith("["):
-        return shown + path
-    return f"{shown}.{path}"
+        return prefix + path
+    return f"{prefix}.{path}"

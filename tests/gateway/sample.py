@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from grpc_tools import protoc  # type: ignore[import-untyped] # has no types
 from prometheus_client import CollectorRegistry
 
-from gateway.admission.admission import Accounts, Admission
+from gateway.admission.admission import AccountChecks, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.app import open_gateway
@@ -248,13 +248,13 @@ _SERVICE_ENVIRON = {**_DEVELOPMENT, "SAMPLE_CALL_TIMEOUT_S": "300"}
 
 
 @dataclass
-class SecurityEvents:
-    """What was told to the security log."""
+class SecurityRecords:
+    """What was recorded in the security log."""
 
-    response: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    records: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def record(self, tenant: str, kind: str, *, subject: str = "", **fields: str) -> None:
-        self.response.append((tenant, kind, {"subject": subject, **fields}))
+        self.records.append((tenant, kind, {"subject": subject, **fields}))
 
 
 class NoSuchKey(Unauthenticated):
@@ -263,7 +263,7 @@ class NoSuchKey(Unauthenticated):
 
 @dataclass
 class SampleAccounts:
-    """Sessions and keys as a test has them; the door asks."""
+    """Sessions and keys as a test has them, for admission."""
 
     revoked: set[str] = field(default_factory=set)
     tokens_of_keys: dict[str, str] = field(default_factory=dict)
@@ -271,7 +271,7 @@ class SampleAccounts:
     over_plan: set[str] = field(default_factory=set)
     counted: list[tuple[str, str]] = field(default_factory=list)
     """Calls that were counted: tenant and route."""
-    security: SecurityEvents = field(default_factory=SecurityEvents)
+    security: SecurityRecords = field(default_factory=SecurityRecords)
 
     async def token_of_key(self, key: str) -> str:
         if self.are_away:
@@ -285,8 +285,8 @@ class SampleAccounts:
             raise ResourceExhausted("the plan allows no more", retry_after_s=60.0)
         self.counted.append((principal.tenant, route))
 
-    def for_door(self) -> Accounts:
-        return Accounts(
+    def checks(self) -> AccountChecks:
+        return AccountChecks(
             self.revoked.__contains__, self.token_of_key, self.admit_call, self.security
         )
 
@@ -343,9 +343,9 @@ async def gateway_before(
         accounts = SampleAccounts()
         registry, lifecycle, tasks = CollectorRegistry(), Lifecycle(), OwnedTasks()
         stack.push_async_callback(tasks.stop)
-        home = await _home(stack, settings, registry, accounts)
+        composition = await _composition(stack, settings, registry, accounts)
         application = await stack.enter_async_context(
-            open_gateway(settings, contract, registry, lifecycle, home, tasks)
+            open_gateway(settings, contract, registry, lifecycle, composition, tasks)
         )
         transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
         client = httpx.AsyncClient(
@@ -360,7 +360,7 @@ async def gateway_before(
         )  # fmt: skip
 
 
-async def _home(
+async def _composition(
     stack: AsyncExitStack,
     settings: Settings,
     registry: CollectorRegistry,
@@ -370,7 +370,7 @@ async def _home(
     trusted = TrustedKeys(settings.trusted_keys)
     admission = Admission(
         Verifier(trusted, GATEWAY, POLICY),
-        accounts.for_door(),
+        accounts.checks(),
         Limits(settings, counts, LimitMetrics(registry)),
         Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
     )

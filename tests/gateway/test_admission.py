@@ -249,14 +249,14 @@ async def test_refusals_are_told_to_the_security_log(gateway: Gateway) -> None:
 
     response = [
         (tenant, kind, fields["reason"], fields["route"])
-        for tenant, kind, fields in gateway.accounts.security.response
+        for tenant, kind, fields in gateway.accounts.security.records
     ]
     assert response == [
         ("acme", "call-refused", "SCOPE_MISSING", "/v1/echo"),
         ("", "call-refused", "TOKEN_INVALID", "/v1/echo"),
         ("acme", "call-refused", "TOKEN_INVALID", "/v1/echo"),
     ]
-    assert not any(token in str(gateway.accounts.security.response) for token in tokens)
+    assert not any(token in str(gateway.accounts.security.records) for token in tokens)
 
 
 async def test_an_outage_is_no_refusal(gateway: Gateway) -> None:
@@ -265,14 +265,14 @@ async def test_an_outage_is_no_refusal(gateway: Gateway) -> None:
     answer = await gateway.client.post(_ECHO, headers={"authorization": "Bearer girih_key"})
 
     assert answer.status_code == 503
-    assert not gateway.accounts.security.response
+    assert not gateway.accounts.security.records
 
 
 async def test_what_a_service_forbids_is_told_too(gateway: Gateway) -> None:
     answer = await gateway.client.post("/v1/fail", json={"kind": "denied"})
 
     assert answer.status_code == 403
-    (response,) = gateway.accounts.security.response
+    (response,) = gateway.accounts.security.records
     assert response[:2] == ("default", "call-refused")
     assert response[2]["reason"] == "PERMISSION_DENIED"
 

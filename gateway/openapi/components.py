@@ -102,10 +102,10 @@ def response(description: str, content: Json) -> Json:
 
 def error_response(description: str, status: int = 0) -> Json:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    shown = response(description, content)
+    described = response(description, content)
     for name in _STATUS_HEADERS.get(status, ()):
-        shown["headers"][name] = {"$ref": f"#/components/headers/{name}"}
-    return shown
+        described["headers"][name] = {"$ref": f"#/components/headers/{name}"}
+    return described
 
 
 _STATUS_HEADERS: Final = {
@@ -187,13 +187,13 @@ def schemas() -> Json:
         },
         "required": ["code", "message", "details", "correlation_id"],
     }
-    shown = {
+    failure = {
         "type": "object",
         "description": "Every failure, on every route.",
         "properties": {"error": error, "timestamp": {"type": "string", "format": "date-time"}},
         "required": ["error", "timestamp"],
     }
-    return {"Error": shown, "Health": _health_schema(), "KeySet": _KEY_SET}
+    return {"Error": failure, "Health": _health_schema(), "KeySet": _KEY_SET}
 
 
 def _health_schema() -> Json:

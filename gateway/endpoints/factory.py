@@ -10,7 +10,7 @@ from gateway.endpoints.unary import UnaryEndpoint
 from gateway.endpoints.uploads import UploadEndpoint
 
 
-def endpoint(context: EndpointContext, rule: Rule, backend: Backend) -> Endpoint:
+def build_endpoint(context: EndpointContext, rule: Rule, backend: Backend) -> Endpoint:
     """Raises ContractError for a rule that cannot be served, or that nobody says a scope of."""
     if rule.method.client_streaming:
         return UploadEndpoint(context, rule, backend)
