@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.plumbing.auth.jose import to_base64url
 from services.plumbing.auth.keys import TrustedKey, TrustedKeys
+from services.plumbing.ids import to_base64url
 from services.policy import GATEWAY
 
 _HEADERS = {

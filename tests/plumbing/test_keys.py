@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.plumbing.auth import keys
-from services.plumbing.auth.jose import to_base64url
 from services.plumbing.auth.keys import (
     SigningKey,
     SigningKeyFile,
@@ -29,6 +28,7 @@ from services.plumbing.auth.keys import (
     write_jwks,
 )
 from services.plumbing.auth.tokens import LIFETIME_S_MAX, Issuer, Verifier
+from services.plumbing.ids import to_base64url
 from services.policy import GATEWAY, LATTICE, POLICY
 from tests.authority import UNLIMITED, USER, Authority
 from tests.plumbing.conftest import Log, until

@@ -14,7 +14,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.plumbing.auth.jose import from_base64url, json_object, to_base64url
+from services.plumbing.auth.jose import json_object
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import (
     ACCESS,
@@ -27,6 +27,7 @@ from services.plumbing.auth.tokens import (
     sign,
 )
 from services.plumbing.identity import Principal
+from services.plumbing.ids import from_base64url, to_base64url
 from services.policy import EVENTS, GATEWAY, LATTICE, POLICY, SCOPES, PlanLimits
 from tests.authority import UNLIMITED, USER, Authority
 

@@ -5,7 +5,6 @@ stored as a hash. Keys and invitations end in a checksum: those who search files
 leaked secrets know one when they see it, and one mistyped is refused without a look.
 """
 
-import base64
 import hashlib
 import hmac
 import re
@@ -15,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Self
 from uuid import UUID
+
+from services.plumbing.ids import from_base64url, to_base64url
 
 _NONCE_BYTES = 20
 _TAG_BYTES = 12
@@ -90,12 +91,15 @@ class RefreshTokens:
 
         So a session's id alone, which is no secret, is not enough to have it ended as stolen.
         """
-        secret = base64.urlsafe_b64decode(token.secret + "=")
+        try:
+            secret = from_base64url(token.secret)
+        except ValueError:
+            return False
         nonce, tag = secret[:_NONCE_BYTES], secret[_NONCE_BYTES:]
         return hmac.compare_digest(tag, self._tag(token.session_id, nonce))
 
     def _made(self, session_id: str, nonce: bytes) -> RefreshToken:
-        return RefreshToken(session_id, _base64url(nonce + self._tag(session_id, nonce)))
+        return RefreshToken(session_id, to_base64url(nonce + self._tag(session_id, nonce)))
 
     def _tag(self, session_id: str, nonce: bytes) -> bytes:
         return self._mac(f"ours|{session_id}|{nonce.hex()}")[:_TAG_BYTES]
@@ -139,7 +143,3 @@ class TenantSecret:
 
 def _checksum(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -1,7 +1,6 @@
 """Lists a tenant's lattices from the catalogue, in pages. Knows no wire and no bitmap."""
 
 import asyncio
-import base64
 import hashlib
 import sys
 from bisect import bisect_left
@@ -20,6 +19,7 @@ from services.lattice.state.journal import (
     LatticeRecord,
 )
 from services.plumbing.errors import InvalidInput
+from services.plumbing.ids import from_base64url, to_base64url
 
 _SHARES = 4
 """A tenant's catalogue is kept while it takes no more than one share of the memory given."""
@@ -209,14 +209,14 @@ def _size_of(lattice: Lattice) -> int:
 
 def _token(tenant: str, revision: int) -> str:
     place = revision.to_bytes(8)
-    return base64.urlsafe_b64encode(place + _seal(tenant, place)).rstrip(b"=").decode()
+    return to_base64url(place + _seal(tenant, place))
 
 
 def _revision(tenant: str, token: str) -> int:
     """The revision in a token of ours; it grants nothing, so its seal needs no secret."""
     try:
-        place = base64.urlsafe_b64decode(token.encode() + b"==")[:8]
-    except (ValueError, UnicodeEncodeError):
+        place = from_base64url(token)[:8]
+    except ValueError:
         place = b""
     revision = int.from_bytes(place)
     if revision > _REVISION_MAX or _token(tenant, revision) != token:

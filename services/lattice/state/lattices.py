@@ -5,7 +5,6 @@ believed for a moment only, since another process may have deleted it meanwhile.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -40,6 +39,7 @@ from services.lattice.state.journal import (
     StreamSlice,
 )
 from services.plumbing import correlation
+from services.plumbing.ids import uuid7
 from services.policy import PlanLimits
 
 Key = tuple[str, str]
@@ -358,11 +358,4 @@ def _lattice_id(tenant: str, request_id: UUID | None) -> UUID:
     """The id that a request always leads to, or a fresh one that sorts by time."""
     if request_id is not None:
         return uuid5(_REQUESTS, f"{tenant}/{request_id}")
-    return _uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-
-
-def _uuid7(unix_ms: int, random: bytes) -> UUID:
-    """A UUID of version 7 (RFC 9562): 48 bits of time, then chance."""
-    number = unix_ms << 80 | int.from_bytes(random)
-    number = number & ~(0xF << 76) | 7 << 76
-    return UUID(int=number & ~(3 << 62) | 2 << 62)
+    return uuid7()

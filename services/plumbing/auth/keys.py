@@ -29,8 +29,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from services.plumbing.auth.jose import from_base64url, json_object, to_base64url
+from services.plumbing.auth.jose import json_object
 from services.plumbing.errors import CannotRun
+from services.plumbing.ids import from_base64url, to_base64url
 from services.plumbing.watched import Watched
 
 _FILE_BYTES_MAX = 256 * 2**10
