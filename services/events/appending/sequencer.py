@@ -15,6 +15,7 @@ from typing import Protocol
 from services.events.appending.committer import CommitInstruments, Committer
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import AppendQueueFull
+from services.plumbing.byte_budget import ByteBudget
 from services.plumbing.errors import ServiceError, ShuttingDown
 from services.plumbing.logging import get_logger
 
@@ -56,20 +57,6 @@ class Instruments(CommitInstruments, Protocol):
         """A batch of so many events was settled after so long."""
 
 
-class Backlog:
-    """The bytes that wait for any log of this process."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._byte_count = 0
-
-    def has_capacity(self, byte_count: int) -> bool:
-        return self._byte_count + byte_count <= self._bytes_max
-
-    def add(self, byte_count: int) -> None:
-        self._byte_count += byte_count
-
-
 class Sequencers:
     """The sequencers of a process, one per log, each made when first needed."""
 
@@ -82,7 +69,8 @@ class Sequencers:
         self._committer_of = committer_of
         self._instruments = instruments
         self._limits = limits
-        self._backlog = Backlog(limits.total_bytes)
+        self._backlog = ByteBudget(limits.total_bytes)
+        """The bytes that wait for any log of this process."""
         self._sequencers: OrderedDict[str, Sequencer] = OrderedDict()
         self._closed = False
 
@@ -124,7 +112,7 @@ class Sequencer:
         committer: Committer,
         instruments: Instruments,
         limits: SequencerLimits,
-        backlog: Backlog,
+        backlog: ByteBudget,
     ) -> None:
         self._committer = committer
         self._instruments = instruments
@@ -172,7 +160,7 @@ class Sequencer:
             self._weight + waiting.weight > self._limits.queue_weight
             or self._byte_count + waiting.byte_count > self._limits.queue_bytes
         )
-        if is_full or not self._backlog.has_capacity(waiting.byte_count):
+        if is_full or not self._backlog.try_acquire(waiting.byte_count):
             raise AppendQueueFull("too much waits to be appended", retry_after_s=0.5)
         self._queue.append(waiting)
         self._count(waiting, 1)
@@ -180,7 +168,6 @@ class Sequencer:
     def _count(self, waiting: "_Waiting", sign: int) -> None:
         self._weight += sign * waiting.weight
         self._byte_count += sign * waiting.byte_count
-        self._backlog.add(sign * waiting.byte_count)
         self._instruments.queued(sign * waiting.event_count)
 
     async def _drain(self) -> None:
@@ -228,6 +215,7 @@ class Sequencer:
 
     def _take(self) -> "_Waiting":
         waiting = self._queue.popleft()
+        self._backlog.release(waiting.byte_count)
         self._count(waiting, -1)
         return waiting
 

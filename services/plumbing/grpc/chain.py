@@ -19,6 +19,7 @@ import grpc.aio
 
 from services.plumbing import correlation
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier, expired
+from services.plumbing.byte_budget import ByteBudget
 from services.plumbing.correlation import (
     CAUSATION_KEY,
     CORRELATION_KEY,
@@ -117,7 +118,7 @@ class Chain:
         self._refused = metrics.refused
         self._details_of = details_of
         self._stopping = stopping
-        self._requests = _Requests(request_bytes_max)
+        self._requests = ByteBudget(request_bytes_max)
 
     def wrap(self, rpc: Rpc) -> RpcHandler:
         """The handler as gRPC wants it, with everything around it."""
@@ -130,7 +131,7 @@ class Chain:
             try:
                 _admit(rpc, call, refusal)
                 await _tell_correlation(rpc, context, call)
-                with self._requests.held(0 if rpc.takes_stream else len(request)):
+                with self._holding(0 if rpc.takes_stream else len(request)):
                     response = await _in_time(run(request, context), rpc, call)
             except BaseException as error:
                 outcome = self._outcome(error, context)
@@ -148,6 +149,22 @@ class Chain:
             return await _abort(context, outcome.status, call)
 
         return _method_handler(rpc, serve)
+
+    @contextmanager
+    def _holding(self, byte_count: int) -> Iterator[None]:
+        """Hold a request's single message inside the block; raises `ServerFull`.
+
+        Counted before a message is parsed, which makes several times as much of it. Messages
+        of client streams are not: they come one after the other, and gRPC reads them.
+        """
+        # While nothing is held anything is taken: one message is bounded by itself.
+        byte_count = min(byte_count, self._requests.bytes_max)
+        if not self._requests.try_acquire(byte_count):
+            raise ServerFull("the requests being served are too large together")
+        try:
+            yield
+        finally:
+            self._requests.release(byte_count)
 
     def _enter(
         self, rpc: Rpc, context: Context, started_s: float
@@ -244,30 +261,6 @@ class Chain:
         _log.error("a call failed unexpectedly", exc_info=error)
         status = grpc_errors.internal_status(self._domain)
         return _Outcome(status.code, grpc_errors.INTERNAL_REASON, status)
-
-
-class _Requests:
-    """The single messages that calls hold while they are served, in bytes.
-
-    Counted before a message is parsed, which makes several times as much of it. Messages of
-    client streams are not: they come one after the other, and gRPC reads them.
-    """
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._byte_count = 0
-
-    @contextmanager
-    def held(self, byte_count: int) -> Iterator[None]:
-        """Hold a message inside the block; raises `ServerFull` when there is no room for it."""
-        # While nothing is held anything is taken: one message is bounded by itself.
-        if self._byte_count and self._byte_count + byte_count > self._bytes_max:
-            raise ServerFull("the requests being served are too large together")
-        self._byte_count += byte_count
-        try:
-            yield
-        finally:
-            self._byte_count -= byte_count
 
 
 def _admit(rpc: Rpc, call: Call, refusal: TokenRefused | None) -> None:

@@ -1,0 +1,78 @@
+"""Bytes are given out in the order of asking, and none are lost."""
+
+import asyncio
+import contextlib
+
+from services.plumbing.byte_budget import ByteBudget
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_bytes_are_given_in_the_order_of_asking() -> None:
+    budget = ByteBudget(10)
+    await budget.acquire(8)
+    got: list[str] = []
+
+    async def take(name: str, byte_count: int) -> None:
+        await budget.acquire(byte_count)
+        got.append(name)
+
+    asking = [asyncio.create_task(take(*one)) for one in (("large", 9), ("small", 1))]
+    await turns()
+    assert got == [], "the small one fits, and does not overtake"
+    budget.release(8)
+    await asyncio.gather(*asking)
+    assert got == ["large", "small"]
+    assert not budget.has(1)
+
+
+async def test_who_leaves_while_waiting_takes_nothing_along() -> None:
+    budget = ByteBudget(10)
+    await budget.acquire(10)
+    waiting = [asyncio.create_task(budget.acquire(6)) for _ in range(3)]
+    await turns()
+
+    waiting[0].cancel()
+    budget.release(10)
+    waiting[1].cancel()
+    await asyncio.wait(waiting)
+
+    assert waiting[2].exception() is None if not waiting[2].cancelled() else False
+    budget.release(6)
+    assert budget.has(10)
+
+
+async def test_what_cannot_be_had_now_is_not_taken() -> None:
+    budget = ByteBudget(10)
+
+    assert budget.try_acquire(6)
+    assert not budget.try_acquire(5)
+    assert budget.bytes_held == 6
+    assert budget.try_acquire(4)
+
+
+async def test_who_does_not_wait_overtakes_nobody_who_does() -> None:
+    budget = ByteBudget(10)
+    await budget.acquire(5)
+    waiting = asyncio.create_task(budget.acquire(6))
+    await turns()
+
+    assert not budget.try_acquire(1)
+    budget.release(5)
+    await waiting
+    assert budget.try_acquire(4)
+
+
+async def test_who_waits_no_longer_than_a_deadline_takes_nothing() -> None:
+    budget = ByteBudget(10)
+    await budget.acquire(10)
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await budget.acquire(1)
+
+    budget.release(10)
+    assert (budget.bytes_held, budget.has(10)) == (0, True)
