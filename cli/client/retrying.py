@@ -1,6 +1,5 @@
 """Calls made again while a server is away. Only for calls that are safe to repeat."""
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import grpc.aio
 
 from cli.failure import Failed
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from services.plumbing.retry import Backoff
 
 _BACKOFF_MIN_S = 0.05
 _BACKOFF_MAX_S = 2.0
@@ -70,7 +70,7 @@ class RetryPolicy:
         Raises Refused, and Unavailable when time has run out.
         """
         deadline: float | None = None
-        attempt = 0
+        backoff = Backoff(_BACKOFF_MIN_S, _BACKOFF_MAX_S)
         call = first
         while True:
             try:
@@ -86,11 +86,10 @@ class RetryPolicy:
             if deadline is None:
                 deadline = now + self._retry_for_s
                 self._on_trouble(f"{trouble}; trying again")
-            pause_s = _pause_s(trouble, attempt)
+            pause_s = backoff.next_s(trouble.retry_after_s)
             if now + pause_s > deadline:
                 raise Unavailable(trouble.lasting(self._retry_for_s))
             time.sleep(pause_s)
-            attempt += 1
             self.retry_count += 1
             call = None
 
@@ -124,10 +123,3 @@ def _read(error: grpc.RpcError) -> RemoteError:
 
 def _may_pass(error: RemoteError) -> bool:
     return error.code in _RETRIED and _TOO_LARGE not in error.message
-
-
-def _pause_s(error: _Trouble, attempt: int) -> float:
-    """What the server asks for, or twice as long each time; with jitter, so that many callers
-    do not come back as one."""
-    growing_s = min(_BACKOFF_MAX_S, _BACKOFF_MIN_S * 2.0**attempt)
-    return max(error.retry_after_s or 0.0, growing_s) * random.uniform(0.75, 1.25)  # noqa: S311

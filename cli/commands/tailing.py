@@ -5,7 +5,6 @@ comes once, in order. A token that expires is replaced.
 """
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ from cli.client.rest import STREAM_READ_S, Gateway, Refused
 from cli.client.sse import ServerEvent, server_events
 from cli.commands import options
 from cli.failure import Failed
+from services.plumbing.retry import Backoff
 
 _BACKOFF_MIN_S = 0.2
 _BACKOFF_MAX_S = 10.0
@@ -44,7 +44,7 @@ class _Following:
         self._say = say
         self._last_id = ""
         self._was_connected = False
-        self._failure_count = 0
+        self._backoff = Backoff(_BACKOFF_MIN_S, _BACKOFF_MAX_S)
 
     def until_broken(self) -> Iterator[str]:
         """The events of one connection. Returns when it is time for the next."""
@@ -58,9 +58,10 @@ class _Following:
 
     def _events(self) -> Iterator[str]:
         with self._opened() as response, self._gateway.guarded():
-            if self._failure_count:
+            if self._backoff.count:
                 self._say(f"{self._gateway.url} is back")
-            self._was_connected, self._failure_count = True, 0
+            self._was_connected = True
+            self._backoff.reset()
             for event in server_events(response.iter_lines()):
                 if event.kind == "error":
                     self._gateway.raise_error(response.status_code, json.loads(event.data))
@@ -91,13 +92,7 @@ class _Following:
             return
         if not self._was_connected or not error.may_pass:
             raise error
-        if not self._failure_count:
+        if not self._backoff.count:
             self._say(f"{str(error).splitlines()[0]}; trying again")
-        time.sleep(self._pause_s(error))
-        self._failure_count += 1
-
-    def _pause_s(self, error: Failed) -> float:
-        """What the gateway asks for, or twice as long each time, with jitter."""
-        asked_s = (error.error.retry_after_s or 0.0) if isinstance(error, Refused) else 0.0
-        growing_s = min(_BACKOFF_MAX_S, _BACKOFF_MIN_S * 2.0 ** min(self._failure_count, 10))
-        return max(asked_s, growing_s) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+        asked_s = error.error.retry_after_s if isinstance(error, Refused) else None
+        time.sleep(self._backoff.next_s(asked_s))

@@ -26,6 +26,7 @@ from girih.client import NewEvent, new_event_id
 from services.plumbing import correlation
 from services.plumbing.errors import EventsUnavailable, Scalar
 from services.plumbing.logging import get_logger
+from services.plumbing.retry import Backoff
 
 _log = get_logger("security")
 
@@ -136,14 +137,15 @@ class SecurityLog:
 
     async def keep_writing(self) -> None:
         """Write what is kept into the tenants' logs, for ever."""
-        pause_s = 0.0
+        backoff, pause_s = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX), 0.0
         while True:
             await self._until_due(pause_s)
             self._close_windows(self._clock())
             if await self._write():
+                backoff.reset()
                 pause_s = 0.0
             else:
-                pause_s = min(_PAUSE_S_MAX, max(_PAUSE_S_MIN, 2 * pause_s))
+                pause_s = backoff.next_s()
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Write what is left, as far as the event store takes it in time."""

@@ -21,7 +21,6 @@ the call: because the batch was written on it, or because it was read for it.
 """
 
 import asyncio
-import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +39,7 @@ from services.events.domain import (
 from services.events.errors import PreconditionFailed
 from services.events.store import Log, LogView, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
+from services.plumbing.retry import Backoff
 
 LOST_RACES_MAX = 3
 
@@ -158,11 +158,10 @@ class Committer:
     def _delays_s(self) -> Iterator[float]:
         """How long to wait before each further attempt, until the budget is spent."""
         give_up_s = time.monotonic() + self._limits.retry_budget_s
-        delay_s = self._limits.retry_delay_min_s
+        backoff = Backoff(self._limits.retry_delay_min_s, self._limits.retry_delay_max_s)
         while time.monotonic() < give_up_s:
             self._instruments.database_away()
-            yield delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads replicas, no secret
-            delay_s = min(2 * delay_s, self._limits.retry_delay_max_s)
+            yield backoff.next_s()
 
     async def _attempt(
         self, proposals: Sequence[Proposal], looks_up: bool, lost_races: int

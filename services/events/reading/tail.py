@@ -10,7 +10,6 @@ Whatever becomes of them, the task looks by itself several times within two seco
 """
 
 import asyncio
-import random
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,9 +20,10 @@ from typing import Protocol, TypeVar
 
 from services.events.errors import BeyondEnd
 from services.events.reading.reader import PageCursor
-from services.events.reading.send_budget import TOTAL_BYTES_MAX, ByteSemaphore, SendBudget
+from services.events.reading.send_budget import TOTAL_BYTES_MAX, SendBudget
 from services.events.reading.window import Frame, TailRecord, Window
 from services.events.store import EventStore, TailPage
+from services.plumbing.byte_budget import ByteBudget
 from services.plumbing.errors import (
     DatabaseUnavailable,
     ResourceExhausted,
@@ -32,6 +32,7 @@ from services.plumbing.errors import (
     Unavailable,
 )
 from services.plumbing.logging import get_logger
+from services.plumbing.retry import Backoff
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class Tails:
         self._limits = limits
         self._windows = _Windows(limits, instruments)
         self._retry_policy = RetryPolicy(limits)
-        self._room = ByteSemaphore(TOTAL_BYTES_MAX)
+        self._send_total = ByteBudget(TOTAL_BYTES_MAX)
         self._tails: dict[str, Tail] = {}
         self._is_closed = False
 
@@ -134,7 +135,7 @@ class Tails:
             self._store,
             Window(self._frame),
             self._windows,
-            SendBudget(self._room),
+            SendBudget(self._send_total),
             self._retry_policy,
         )
         self._tails[tenant] = tail
@@ -276,7 +277,8 @@ class RetryPolicy:
     async def read(self, read: Callable[[], Awaitable[T]]) -> T:
         """What `read` answers. Raises `DatabaseUnavailable` when the database stays away."""
         limits = self._limits
-        delay_s, give_up_s = limits.retry_delay_min_s, time.monotonic() + limits.retry_budget_s
+        backoff = Backoff(limits.retry_delay_min_s, limits.retry_delay_max_s)
+        give_up_s = time.monotonic() + limits.retry_budget_s
         while True:
             try:
                 async with self._turns:
@@ -284,8 +286,7 @@ class RetryPolicy:
             except _AWAY as error:
                 if time.monotonic() > give_up_s:
                     raise DatabaseUnavailable("the database does not answer") from error
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            delay_s = min(2 * delay_s, limits.retry_delay_max_s)
+            await asyncio.sleep(backoff.next_s())
 
 
 def check_end(position: int, head: int) -> None:

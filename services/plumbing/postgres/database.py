@@ -12,6 +12,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from services.plumbing.errors import CannotRun, DatabaseUnavailable, ResourceExhausted
 from services.plumbing.logging import get_logger
+from services.plumbing.retry import Backoff
 from services.plumbing.settings import EX_CONFIG, PoolSettings
 
 Pool = asyncpg.Pool
@@ -159,7 +160,7 @@ def translate() -> Iterator[None]:
 
 async def wait_for_database(dsn: str, timeout_s: float) -> None:
     """Return once the database answers; raise `DatabaseUnavailable` after `timeout_s`."""
-    delay_s = _FIRST_RETRY_S
+    backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
     try:
         async with asyncio.timeout(timeout_s):
             while True:
@@ -167,8 +168,7 @@ async def wait_for_database(dsn: str, timeout_s: float) -> None:
                 if problem is None:
                     return
                 _log.warning("waiting for the database", problem=problem)
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, _LAST_RETRY_S)
+                await asyncio.sleep(backoff.next_s())
     except TimeoutError as error:
         message = f"the database did not answer within {timeout_s:g} s"
         raise DatabaseUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
