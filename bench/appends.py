@@ -9,13 +9,23 @@ against a bare COPY into the same table with the same indexes.
 import argparse
 import hashlib
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
 import asyncpg
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.serving import RECORD_BYTES, Service, event, events_service, report, run, seconds
+from bench.serving import (
+    EVENT_TYPE,
+    RECORD_BYTES,
+    Service,
+    event,
+    events_service,
+    report,
+    run,
+    seconds,
+)
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
@@ -26,7 +36,10 @@ BATCH_EVENTS = 1_000
 BATCHES = 30
 EVENTS_PER_STREAM = 5
 
-_COLUMNS = ("log", "position", "revision", "event_id", "stream", "digest", "record")
+_COLUMNS = (
+    "log", "position", "stream", "revision", "recorded_at", "event_id", "type", "correlation_id",
+    "digest", "leaf_digest", "tags", "header", "payload",
+)  # fmt: skip
 _COPIED_LOG = 1_000_000
 """A log of nobody's, for the records that are copied into the table."""
 
@@ -91,15 +104,22 @@ def _requests(prefix: str, request_count: int, event_count: int) -> list[pb.Appe
 
 def _rows(start: int) -> list[tuple[object, ...]]:
     """A batch as the table holds it, behind position `start` of a log of its own."""
+    now, correlation_id = datetime.now(UTC), str(uuid4())
     return [
         (
             _COPIED_LOG,
             position,
+            position - position % EVENTS_PER_STREAM or 1,
             position % EVENTS_PER_STREAM,
+            now,
             uuid4(),
-            f"copied-{position // EVENTS_PER_STREAM}",
+            EVENT_TYPE,
+            correlation_id,
             hashlib.sha256(position.to_bytes(8, "big")).digest(),
-            bytes(RECORD_BYTES),
+            hashlib.sha256(position.to_bytes(8, "little")).digest(),
+            None,
+            bytes(RECORD_BYTES // 2),
+            bytes(RECORD_BYTES // 2),
         )
         for position in range(start + 1, start + 1 + BATCH_EVENTS)
     ]

@@ -16,7 +16,7 @@ EVENTS_PER_SECOND_MIN = 200_000
 _BATCH = 5_000
 _PAGE = 1_000
 _SELECT = """
-    SELECT position, record
+    SELECT position, header || payload
     FROM events.records
     WHERE log = $1 AND position >= $2
     ORDER BY position
@@ -28,7 +28,9 @@ async def main(rounds: int, event_count: int) -> int:
     async with events_service() as service:
         await fill(service, event_count)
         connection = await asyncpg.connect(service.database_url)
-        size = await connection.fetchval("SELECT avg(octet_length(record)) FROM events.records")
+        size = await connection.fetchval(
+            "SELECT avg(octet_length(header || payload)) FROM events.records"
+        )
         await connection.execute("VACUUM ANALYZE events.records")
         print(f"{event_count:,} events of {size:.0f} bytes")
         ours, limit = [], []

@@ -16,6 +16,7 @@ from girih.events.v1 import events_pb2 as pb
 from tests.processes import Caller, authority_of, ending, events_process, own_postgres
 
 RECORD_BYTES = 300
+EVENT_TYPE = "T02 Check confirmation of receipt"
 _JSON = '{"resource":"Resource26","group":"Group 1","transition":"complete","note":"%s"}'
 
 
@@ -42,7 +43,7 @@ async def events_service() -> AsyncIterator[Service]:
 
 def event(stream: str) -> pb.Event:
     """An event whose record takes `RECORD_BYTES`, more or less."""
-    made = pb.Event(id=str(uuid4()), stream=stream, type="T02 Check confirmation of receipt")
+    made = pb.Event(id=str(uuid4()), stream=stream, type=EVENT_TYPE)
     made.json = _JSON % ("x" * 60)
     return made
 

@@ -31,7 +31,7 @@ def check_counts(request: AnyAppendRequest, violations: Violations) -> None:
 
 
 def check_together(events: Sequence[NewEvent], violations: Violations) -> None:
-    if sum([len(event.content) for event in events]) > domain.APPEND_BYTES_MAX:
+    if sum([event.byte_count for event in events]) > domain.APPEND_BYTES_MAX:
         violations.add("events", f"must be at most {domain.APPEND_BYTES_MAX} bytes together")
     if len({event.event_id for event in events}) == len(events):
         return

@@ -7,6 +7,7 @@ memory, without touching anything.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
@@ -79,12 +80,30 @@ class Precondition:
 
 
 class NewEvent(NamedTuple):
-    """An event to append: `content` as it will be stored, and the SHA-256 of it."""
+    """An event to append, in the two pieces in which it will be stored."""
 
     event_id: str
     stream: str
+    type: str
+    tags: Sequence[str]
     digest: bytes
-    content: bytes
+    """Of all that its writer said: equal when, and only when, two events are the same."""
+    header: bytes
+    """All of it but the payload."""
+    payload: bytes
+    """Empty when it has none."""
+    byte_count: int
+    """As its writer sent it."""
+
+
+class CallContext(NamedTuple):
+    """The call that appends: what filters will ask for, and all of it as it will be stored."""
+
+    correlation_id: str
+    encoded: bytes
+
+
+NO_CONTEXT = CallContext("", b"")
 
 
 @dataclass(frozen=True)
@@ -93,8 +112,8 @@ class Proposal:
 
     events: Sequence[NewEvent]
     preconditions: Sequence[Precondition] = ()
-    context: bytes = b""
-    """The call's context as it will be stored beside each event."""
+    context: CallContext = NO_CONTEXT
+    """Stored beside each event."""
 
     def streams(self) -> set[str]:
         """Every stream whose revision it takes to decide."""
@@ -108,6 +127,7 @@ class StoredEvent(NamedTuple):
 
     position: int
     revision: int
+    recorded_at: datetime
     digest: bytes
 
 
@@ -117,6 +137,7 @@ class Placement(NamedTuple):
     event_id: str
     position: int
     revision: int
+    recorded_at: datetime
     already_stored: bool
 
 
@@ -125,8 +146,20 @@ class PlacedEvent(NamedTuple):
 
     event: NewEvent
     position: int
+    stream_number: int
     revision: int
-    context: bytes
+    context: CallContext
+
+
+class StreamHead(NamedTuple):
+    """A stream's number, which is the position of its first event, and its last revision."""
+
+    number: int
+    revision: int
+
+
+NO_STREAM = StreamHead(0, NO_REVISION)
+"""A stream without events."""
 
 
 Refusal = PreconditionFailed | EventIdReused
@@ -135,57 +168,62 @@ Outcome = Sequence[Placement] | Refusal
 
 @dataclass(frozen=True)
 class LogState:
-    """A log as of one instant: the position of its last event, and streams' last revisions."""
+    """A log as of one instant: the position of its last event, and where streams end."""
 
     head: int
-    revisions: Mapping[str, int]
+    streams: Mapping[str, StreamHead]
 
 
 @dataclass(frozen=True)
 class Decision:
     """What becomes of a batch: one outcome per proposal, and what to write for them.
 
-    The events of `placed` are to lie right behind `state.head`. `revisions` are those of
-    the streams named in the batch, once that is done.
+    The events of `placed` are to lie right behind `state.head`. `streams` is where those
+    named in the batch end, once that is done.
     """
 
     state: LogState
+    recorded_at: datetime
     outcomes: Sequence[Outcome]
     placed: Sequence[PlacedEvent]
-    revisions: Mapping[str, int]
+    streams: Mapping[str, StreamHead]
 
 
 def decide(
-    state: LogState, proposals: Sequence[Proposal], known: Mapping[str, StoredEvent]
+    state: LogState,
+    proposals: Sequence[Proposal],
+    known: Mapping[str, StoredEvent],
+    now: datetime,
 ) -> Decision:
     """Place `proposals` one after the other on `state`, each wholly or not at all.
 
-    `state` holds the revision of every stream that a proposal names. `known` holds what
-    is stored under the proposals' ids, as far as anybody looked: an id that is stored and
-    not in it is placed again, which the log's unique index then refuses.
+    `state` holds every stream that a proposal names. `known` holds what is stored under the
+    proposals' ids, as far as anybody looked: an id that is stored and not in it is placed
+    again, which the log's unique index then refuses. What is placed is recorded at `now`.
 
     Ids come before preconditions, so that whoever repeats an append that succeeded is
     told so, whatever happened to the streams since.
     """
-    placing = _BatchDecision(state, known)
+    placing = _BatchDecision(state, known, now)
     outcomes = [placing.outcome(proposal) for proposal in proposals]
-    return Decision(state, outcomes, placing.placed, placing.revisions)
+    return Decision(state, now, outcomes, placing.placed, placing.streams)
 
 
 class _BatchDecision:
     """A batch as far as it is decided."""
 
-    def __init__(self, state: LogState, known: Mapping[str, StoredEvent]) -> None:
+    def __init__(self, state: LogState, known: Mapping[str, StoredEvent], now: datetime) -> None:
         self.placed: list[PlacedEvent] = []
-        self.revisions = dict(state.revisions)
+        self.streams = dict(state.streams)
         self._position = state.head
-        self._seen: dict[str, tuple[int, int, bytes]] = dict(known)
+        self._now = now
+        self._seen: dict[str, tuple[int, int, datetime, bytes]] = dict(known)
 
     def outcome(self, proposal: Proposal) -> Outcome:
         """What becomes of `proposal`, which is placed unless it is refused."""
         seen = self._seen
         stored = [event for event in proposal.events if event.event_id in seen]
-        if reused := [e.event_id for e in stored if seen[e.event_id][2] != e.digest]:
+        if reused := [e.event_id for e in stored if seen[e.event_id][3] != e.digest]:
             return EventIdReused(reused)
         if len(stored) < len(proposal.events) and (violations := self._violations(proposal)):
             return PreconditionFailed(violations)
@@ -194,7 +232,7 @@ class _BatchDecision:
     def _violations(self, proposal: Proposal) -> list[Violation]:
         violations = []
         for index, precondition in enumerate(proposal.preconditions):
-            revision = self.revisions[precondition.stream]
+            revision = self.streams[precondition.stream].revision
             if not precondition.holds(revision):
                 actual = None if revision == NO_REVISION else revision
                 violations.append(Violation(index, precondition.stream, actual))
@@ -202,17 +240,19 @@ class _BatchDecision:
 
     def _place(self, proposal: Proposal) -> list[Placement]:
         """Give each event that is not stored the next place. Runs once per event appended."""
-        seen, revisions, context = self._seen, self.revisions, proposal.context
+        seen, streams, context, now = self._seen, self.streams, proposal.context, self._now
         placements = []
         for event in proposal.events:
-            event_id, stream, digest, _ = event
+            event_id, stream = event.event_id, event.stream
             if event_id in seen:
-                position, revision, _ = seen[event_id]
-                placements.append(Placement(event_id, position, revision, True))
+                position, revision, recorded_at, _ = seen[event_id]
+                placements.append(Placement(event_id, position, revision, recorded_at, True))
                 continue
             self._position = position = self._position + 1
-            revisions[stream] = revision = revisions[stream] + 1
-            seen[event_id] = (position, revision, digest)
-            self.placed.append(PlacedEvent(event, position, revision, context))
-            placements.append(Placement(event_id, position, revision, False))
+            number, revision = streams[stream]
+            number, revision = number or position, revision + 1
+            streams[stream] = StreamHead(number, revision)
+            seen[event_id] = (position, revision, now, event.digest)
+            self.placed.append(PlacedEvent(event, position, number, revision, context))
+            placements.append(Placement(event_id, position, revision, now, False))
         return placements

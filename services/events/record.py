@@ -1,52 +1,103 @@
 """The stored record: a `RecordedEvent` as bytes, put together and never taken apart.
 
-It is put together from the bytes of its fields, so that an event is serialized once in its
-life. Every field below is written with its tag and length.
+It is stored in two pieces, so that the payload can be taken away and all else stays. The
+header is a `RecordedEvent` whose event has no payload, the payload piece one that has nothing
+but an event with its payload: protobuf merges a field that comes twice, so one behind the other
+they are the whole. Both are put together from the bytes of their fields, so that an event is
+serialized once in its life. Every field below is written with its tag and length.
+
+Two digests are stored beside them, both SHA-256. Each can be computed anew from the header and
+the digest of the payload piece, hence also when the payload is gone.
+
+    digest       "girih event 1", the digest of the payload piece (32 bytes),
+                 the header's event (an `Event` without payload, its map in the order of keys)
+    leaf digest  0, 1, position, revision, recorded at in microseconds since 1970 (8 bytes each,
+                 big-endian), the length of the context (4 bytes, big-endian),
+                 the context (a `Context`), digest
+
+The event's `digest` tells whether two events are the same. The leaf digest is that of a leaf of
+a Merkle tree over positions as in RFC 6962, which hashes 0 before a leaf and 1 before a node;
+the second byte is the version of the layout. It covers the stream, the type, the id and the rest
+of the event through `digest`.
 """
 
+import struct
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import sha256
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.events.v1 import events_pb2 as pb
-from services.events.domain import PlacedEvent
+from services.events.domain import CallContext, PlacedEvent
+from services.events.store import EncodedRecord
 from services.plumbing.correlation import Call
 
-Encode = Callable[[PlacedEvent], bytes]
+Encode = Callable[[PlacedEvent], EncodedRecord]
+
+_DIGEST_LABEL = b"girih event 1"
+_pack_leaf = struct.Struct(">BBQQQI").pack
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
-def encoder_at(time_ns: int) -> Encode:
-    """Makes records, as serialized `RecordedEvent`s, of events placed at `time_ns`."""
-    recorded_at = Timestamp()
-    recorded_at.FromNanoseconds(time_ns)
-    recorded_at_field = pb.RecordedEvent(recorded_at=recorded_at).SerializeToString()
+def encoder_at(recorded_at: datetime) -> Encode:
+    """Makes the records of events placed at that time."""
+    timestamp = timestamp_of(recorded_at)
+    recorded_at_field = pb.RecordedEvent(recorded_at=timestamp).SerializeToString()
+    recorded_at_us = (recorded_at - _EPOCH) // _MICROSECOND
 
-    def encode(placed: PlacedEvent) -> bytes:
-        event, position, revision, context_field = placed
-        return b"".join(
+    def encode(placed: PlacedEvent) -> EncodedRecord:
+        event, position, _, revision, (_, context) = placed
+        header = b"".join(
             (
                 b"\x08",
                 _varint(position),
                 _revision_field(revision),
                 recorded_at_field,
-                context_field,
+                b"\x22",
+                _varint(len(context)),
+                context,
                 b"\x2a",
-                _varint(len(event.content)),
-                event.content,
+                _varint(len(event.header)),
+                event.header,
             )
         )
+        leaf = _pack_leaf(0, 1, position, revision, recorded_at_us, len(context))
+        return EncodedRecord(header, sha256(leaf + context + event.digest).digest())
 
     return encode
 
 
-def context_field(call: Call) -> bytes:
+def timestamp_of(time: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
+
+
+def payload_piece(event: pb.Event) -> bytes:
+    """The payload of `event` as it is stored behind the header; empty when it has none."""
+    payload = event.WhichOneof("payload")
+    if payload is None:
+        return b""
+    tag, content = (b"\x2a", event.json.encode()) if payload == "json" else (b"\x32", event.binary)
+    length = _varint(len(content))
+    return b"".join((b"\x2a", _varint(1 + len(length) + len(content)), tag, length, content))
+
+
+def event_digest(header: bytes, payload_digest: bytes) -> bytes:
+    """The digest of an event, from its header and the digest of its payload piece."""
+    return sha256(_DIGEST_LABEL + payload_digest + header).digest()
+
+
+def call_context(call: Call) -> CallContext:
     context = pb.Context(
         correlation_id=call.correlation_id,
         causation_id=call.causation_id,
         actor=call.principal.subject if call.principal else "",
     )
-    return pb.RecordedEvent(context=context).SerializeToString()
+    return CallContext(call.correlation_id, context.SerializeToString())
 
 
 def read_response(records: Sequence[bytes]) -> bytes:

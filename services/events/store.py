@@ -7,8 +7,9 @@ and `ResourceExhausted` when it is too busy to answer in time.
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 
@@ -23,19 +24,33 @@ class WriteResult(Enum):
     """The log holds the id of an event of the batch: find which, and decide again."""
 
 
+class EncodedRecord(NamedTuple):
+    """What is stored of an event besides the columns that its place and its writer give."""
+
+    header: bytes
+    leaf_digest: bytes
+
+
+@dataclass(frozen=True)
+class RecordBatch:
+    """Events that are written together, in the order of their positions, with their records."""
+
+    recorded_at: datetime
+    placed: Sequence[PlacedEvent]
+    records: Sequence[EncodedRecord]
+
+
 class LogView(Protocol):
     """One log, as its sequencer reads and writes it."""
 
     async def state(self, streams: Sequence[str]) -> LogState:
-        """The head and the last revisions of `streams`, all as of one instant."""
+        """The head and where `streams` end, all as of one instant."""
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         """Where these events are. Ids that are not stored are left out."""
 
-    async def write(
-        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
-    ) -> WriteResult:
-        """Write `records` right behind `head`, in one transaction.
+    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
+        """Write `batch` right behind `head`, in one transaction.
 
         Whether it has been written is not known when this raises.
         """
@@ -77,13 +92,13 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class StreamEnds:
-    """The first and the last record of a stream, and where they are."""
+    """Where the first and the last record of a stream are, and when they were recorded."""
 
     first_position: int
-    first_record: bytes
+    created_at: datetime
     last_position: int
     last_revision: int
-    last_record: bytes
+    updated_at: datetime
 
 
 @dataclass(frozen=True)

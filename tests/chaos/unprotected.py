@@ -14,9 +14,14 @@ _DROPPED = """
         DROP CONSTRAINT records_position,
         DROP CONSTRAINT records_revision,
         DROP CONSTRAINT records_event_id;
+    ALTER TABLE events.streams
+        DROP CONSTRAINT streams_stream,
+        DROP CONSTRAINT streams_name;
     CREATE INDEX ON events.records (log, position);
     CREATE INDEX ON events.records (log, stream, revision);
     CREATE INDEX ON events.records (log, event_id);
+    CREATE INDEX ON events.streams (log, stream);
+    CREATE INDEX ON events.streams (log, name);
 """
 
 

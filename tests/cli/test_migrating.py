@@ -39,7 +39,7 @@ def test_migrates_as_the_login_that_is_meant_for_it(
     done = migrate(tmp_path, DATABASE_URL=app_url, EVENTS_MIGRATION_DATABASE_URL=database_url)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("applied 0001, 0002")
+    assert done.stdout.startswith("applied 0001, 0002, 0003")
 
 
 def test_a_login_that_may_not_migrate_is_told_so(tmp_path: Path, app_url: str) -> None:

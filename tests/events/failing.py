@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from services.events.domain import LogState, PlacedEvent, StoredEvent
-from services.events.store import Log, LogView, WriteResult
+from services.events.domain import LogState, StoredEvent
+from services.events.store import Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import Unavailable
 
 Moment = Callable[[], Awaitable[None]]
@@ -37,12 +37,10 @@ class FailingLog:
         self.calls.append("find")
         return await self._log.find(event_ids)
 
-    async def write(
-        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
-    ) -> WriteResult:
+    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
         self.calls.append("write")
         await _next(self.before_write)
-        result = await self._log.write(head, placed, records)
+        result = await self._log.write(head, batch)
         await _next(self.after_write)
         return result
 

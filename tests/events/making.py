@@ -1,14 +1,25 @@
 """Short ways to make what is appended."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from girih.events.v1 import events_pb2 as pb
-from services.events.domain import NewEvent, Precondition, Proposal, StreamState
+from services.events import record
+from services.events.domain import (
+    CallContext,
+    NewEvent,
+    PlacedEvent,
+    Precondition,
+    Proposal,
+    StreamState,
+)
+from services.events.store import EncodedRecord, RecordBatch
 
 ABSENT = StreamState.ABSENT
 EXISTS = StreamState.EXISTS
+NOW = datetime(2026, 2, 3, 4, 5, 6, 789_012, tzinfo=UTC)
 
 
 def event_id(number: int) -> str:
@@ -19,8 +30,31 @@ def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> New
     """An event as the domain sees it, valid for the store as well."""
     with_id = with_id or str(uuid4())
     message = pb.Event(id=with_id, stream=stream, type="happened", json=f'"{content}"')
-    data = message.SerializeToString(deterministic=True)
-    return NewEvent(with_id, stream, hashlib.sha256(data).digest(), data)
+    payload = record.payload_piece(message)
+    message.ClearField("json")
+    header = message.SerializeToString(deterministic=True)
+    digest = record.event_digest(header, hashlib.sha256(payload).digest())
+    return NewEvent(
+        with_id, stream, "happened", (), digest, header, payload, len(header) + len(payload)
+    )
+
+
+def placed_event(event: NewEvent, position: int, revision: int, first: int = 0) -> PlacedEvent:
+    """`event` at its place, in a stream that begins at position `first`, or else here."""
+    return PlacedEvent(event, position, first or position, revision, CallContext("c-1", b""))
+
+
+def record_batch(placed: Iterable[PlacedEvent], records: Sequence[bytes]) -> RecordBatch:
+    """A batch whose records read as those of `records`, half of which are header."""
+    pieces = [(one[: len(one) // 2], one[len(one) // 2 :]) for one in records]
+    return RecordBatch(
+        NOW,
+        [
+            one._replace(event=one.event._replace(payload=payload))
+            for one, (_, payload) in zip(placed, pieces, strict=True)
+        ],
+        [EncodedRecord(header, bytes(32)) for header, _ in pieces],
+    )
 
 
 def proposal(*events: NewEvent, expecting: dict[str, int | StreamState] | None = None) -> Proposal:

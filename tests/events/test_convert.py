@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from girih.events.v1 import events_pb2 as pb
 from services.events import convert, domain, record
-from services.events.domain import PlacedEvent
+from services.events.domain import CallContext, PlacedEvent
 from services.events.errors import PreconditionFailed, Violation
 from services.events.reading.reader import ReadOptions
 from services.plumbing.correlation import Call
 from services.plumbing.errors import InvalidInput, NotFound
-from tests.events.making import append_of, message
+from tests.events.making import NOW, append_of, event_id, message
 
 CALL = Call(correlation_id="c-1", causation_id="because")
 
@@ -24,6 +27,12 @@ async def bad_fields(request: pb.AppendRequest) -> list[str]:
     with pytest.raises(InvalidInput) as caught:
         await convert.proposal(request, CALL)
     return [violation.field for violation in caught.value.violations]
+
+
+def whole(event: domain.NewEvent) -> pb.Event:
+    """An event from the two pieces that it is stored in."""
+    bare = pb.RecordedEvent(event=pb.Event.FromString(event.header))
+    return pb.RecordedEvent.FromString(bare.SerializeToString() + event.payload).event
 
 
 def with_event(change: Callable[[pb.Event], object]) -> pb.AppendRequest:
@@ -163,7 +172,7 @@ async def test_takes_everything_at_its_bounds() -> None:
 
     taken = await convert.proposal(pb.AppendRequest(events=[event]), CALL)
 
-    assert pb.Event.FromString(taken.events[0].content) == event
+    assert whole(taken.events[0]) == event
 
 
 async def test_makes_ids_of_version_7_where_there_are_none() -> None:
@@ -175,7 +184,7 @@ async def test_makes_ids_of_version_7_where_there_are_none() -> None:
     assert len(set(ids)) == 300
     assert all(domain.is_event_id(made) and made[14] == "7" for made in ids)
     assert {made[19] for made in ids} <= set("89ab")
-    assert [pb.Event.FromString(event.content).id for event in taken.events] == ids
+    assert [pb.Event.FromString(event.header).id for event in taken.events] == ids
 
 
 async def test_equal_events_have_equal_digests_whatever_the_order_of_their_metadata() -> None:
@@ -239,34 +248,104 @@ async def test_a_large_request_lets_others_run(request_: pb.AppendRequest) -> No
     assert turns >= 9
 
 
-@settings(max_examples=300, deadline=None)
+PAYLOADS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "empty JSON": {"json": '""'},
+    "JSON": {"json": '{"grüße": [1, 2.5, "x"]}'},
+    "long JSON": {"json": f'"{"x" * 20_000}"'},
+    "no bytes": {"binary": b""},
+    "bytes": {"binary": bytes(range(256)), "content_type": "image/png"},
+}
+
+
+def stored(event: pb.Event, position: int, revision: int, at: datetime) -> tuple[bytes, bytes]:
+    """The two pieces in which `event` is stored."""
+    proposed = asyncio.run(convert.proposal(pb.AppendRequest(events=[event]), CALL))
+    placed = PlacedEvent(proposed.events[0], position, 1, revision, proposed.context)
+    return record.encoder_at(at)(placed).header, proposed.events[0].payload
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     position=st.integers(1, 2**63 - 1),
     revision=st.integers(0, 2**63 - 1),
-    time_ns=st.integers(0, 2**62),
-    payload=st.binary(max_size=300),
+    at=st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds have none
+    payload=st.sampled_from(list(PAYLOADS.values())),
 )
-def test_a_record_is_a_recorded_event_byte_for_byte(
-    position: int, revision: int, time_ns: int, payload: bytes
+def test_the_pieces_of_a_record_read_as_the_whole_event(
+    position: int, revision: int, at: datetime, payload: dict[str, Any]
 ) -> None:
-    event = message()
-    event.binary = payload
-    taken = asyncio.run(convert.proposal(pb.AppendRequest(events=[event]), CALL))
-    recorded_at = Timestamp()
-    recorded_at.FromNanoseconds(time_ns)
+    event = pb.Event(id=event_id(7), stream="s", type="t", tags=["a", "b"], metadata={"k": "v"})
+    event.MergeFrom(pb.Event(**payload))
 
-    encoded = record.encoder_at(time_ns)(
-        PlacedEvent(taken.events[0], position, revision, taken.context)
-    )
+    read = pb.RecordedEvent.FromString(b"".join(stored(event, position, revision, at)))
 
     expected = pb.RecordedEvent(
         position=position,
         revision=revision,
-        recorded_at=recorded_at,
+        recorded_at=at,
         context=pb.Context(correlation_id="c-1", causation_id="because"),
         event=event,
     )
-    assert encoded == expected.SerializeToString(deterministic=True)
+    assert read == expected
+    assert json_format.MessageToJson(read) == json_format.MessageToJson(expected)
+    assert read.SerializeToString(deterministic=True) == expected.SerializeToString(
+        deterministic=True
+    )
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+def test_a_header_without_its_payload_is_the_event_without_it(payload: dict[str, Any]) -> None:
+    event = pb.Event(id=event_id(7), stream="s", type="t", tags=["a"], metadata={"k": "v"})
+    event.MergeFrom(pb.Event(**payload))
+
+    header, piece = stored(event, 3, 1, NOW)
+
+    bare = pb.RecordedEvent.FromString(header).event
+    assert bare.WhichOneof("payload") is None
+    event.ClearField("json")
+    event.ClearField("binary")
+    assert bare == event
+    alone = pb.RecordedEvent.FromString(piece)
+    assert [descriptor.name for descriptor, _ in alone.ListFields()] == ["event"] * bool(payload)
+    assert [descriptor.name for descriptor, _ in alone.event.ListFields()] == [*payload][:1]
+
+
+def test_digests_are_those_of_the_documented_layout_and_need_no_payload() -> None:
+    event = pb.Event(id=event_id(7), stream="s", type="t", json="[1]")
+    proposed = asyncio.run(convert.proposal(pb.AppendRequest(events=[event]), CALL))
+    new = proposed.events[0]
+    encoded = record.encoder_at(NOW)(PlacedEvent(new, 258, 200, 3, proposed.context))
+
+    header = pb.RecordedEvent.FromString(encoded.header)
+    payload_digest = sha256(b"\x2a\x05\x2a\x03[1]").digest()
+    bare = header.event.SerializeToString(deterministic=True)
+    digest = sha256(b"girih event 1" + payload_digest + bare).digest()
+    context = header.context.SerializeToString()
+    leaf = b"\x00\x01" + b"".join(
+        number.to_bytes(8, "big") for number in (258, 3, header.recorded_at.ToMicroseconds())
+    )
+    leaf += len(context).to_bytes(4, "big") + context + digest
+
+    assert new.digest == digest
+    assert encoded.leaf_digest == sha256(leaf).digest()
+
+
+def test_whatever_a_leaf_covers_changes_its_digest() -> None:
+    proposed = asyncio.run(convert.proposal(append_of("s"), CALL))
+    placed = PlacedEvent(proposed.events[0], 2, 1, 1, proposed.context)
+    changed = {
+        "position": placed._replace(position=3),
+        "revision": placed._replace(revision=2),
+        "context": placed._replace(context=CallContext("c-1", b"other")),
+        "event": placed._replace(event=placed.event._replace(digest=bytes(32))),
+    }
+
+    leaves = {name: record.encoder_at(NOW)(one).leaf_digest for name, one in changed.items()}
+    leaves["time"] = record.encoder_at(NOW + timedelta(microseconds=1))(placed).leaf_digest
+    leaves["nothing"] = record.encoder_at(NOW)(placed).leaf_digest
+
+    assert len(set(leaves.values())) == 6
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1, 127, 128, 16_383, 16_384, 100_000]])

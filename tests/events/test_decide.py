@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.events.domain import (
     NO_REVISION,
+    NO_STREAM,
     Decision,
     LogState,
     NewEvent,
@@ -15,12 +17,14 @@ from services.events.domain import (
     Precondition,
     Proposal,
     StoredEvent,
+    StreamHead,
     decide,
 )
 from services.events.errors import EventIdReused, PreconditionFailed, Violation
-from tests.events.making import ABSENT, EXISTS, event_id, new_event, proposal
+from tests.events.making import ABSENT, EXISTS, NOW, event_id, new_event, proposal
 
 STREAMS = ("a", "b", "c")
+BEFORE = NOW - timedelta(days=1)
 
 
 @dataclass
@@ -32,12 +36,16 @@ class PlainLog:
     def revision(self, stream: str) -> int:
         return sum(event.stream == stream for event in self.events) - 1
 
+    def head(self, stream: str) -> StreamHead:
+        positions = [number for number, one in enumerate(self.events, 1) if one.stream == stream]
+        return StreamHead(positions[0], len(positions) - 1) if positions else NO_STREAM
+
     def state(self) -> LogState:
-        return LogState(len(self.events), {stream: self.revision(stream) for stream in STREAMS})
+        return LogState(len(self.events), {stream: self.head(stream) for stream in STREAMS})
 
     def stored(self) -> dict[str, StoredEvent]:
         return {
-            event.event_id: StoredEvent(index + 1, self._revision_of(index), event.digest)
+            event.event_id: StoredEvent(index + 1, self._revision_of(index), BEFORE, event.digest)
             for index, event in enumerate(self.events)
         }
 
@@ -118,7 +126,7 @@ def test_a_batch_comes_out_as_if_each_append_were_alone(
 ) -> None:
     log = before(earlier)
 
-    decision = decide(log.state(), batch, log.stored())
+    decision = decide(log.state(), batch, log.stored(), NOW)
 
     assert [in_words(outcome) for outcome in decision.outcomes] == [
         log.append(appended) for appended in batch
@@ -133,7 +141,7 @@ def test_what_is_placed_continues_the_log_without_gaps(
     log = before(earlier)
     state, stored = log.state(), log.stored()
 
-    decision = decide(state, batch, stored)
+    decision = decide(state, batch, stored, NOW)
 
     for appended in batch:
         log.append(appended)
@@ -141,11 +149,14 @@ def test_what_is_placed_continues_the_log_without_gaps(
     assert [placed.position for placed in decision.placed] == list(
         range(state.head + 1, len(log.events) + 1)
     )
-    assert log.state().revisions == {**state.revisions, **decision.revisions}
+    assert log.state().streams == {**state.streams, **decision.streams}
+    assert [placed.stream_number for placed in decision.placed] == [
+        log.head(placed.event.stream).number for placed in decision.placed
+    ]
 
 
 def empty() -> LogState:
-    return LogState(0, dict.fromkeys(STREAMS, NO_REVISION))
+    return LogState(0, dict.fromkeys(STREAMS, NO_STREAM))
 
 
 def only_outcome(decision: Decision) -> object:
@@ -154,10 +165,10 @@ def only_outcome(decision: Decision) -> object:
 
 
 def test_names_every_precondition_that_does_not_hold() -> None:
-    state = LogState(5, {"a": 4, "b": NO_REVISION, "c": 0})
+    state = LogState(6, {"a": StreamHead(1, 4), "b": NO_STREAM, "c": StreamHead(6, 0)})
 
     decision = decide(
-        state, [proposal(new_event("a"), expecting={"a": 3, "b": EXISTS, "c": 0})], {}
+        state, [proposal(new_event("a"), expecting={"a": 3, "b": EXISTS, "c": 0})], {}, NOW
     )
 
     outcome = only_outcome(decision)
@@ -168,19 +179,24 @@ def test_names_every_precondition_that_does_not_hold() -> None:
 
 def test_a_repeated_append_is_answered_although_its_precondition_no_longer_holds() -> None:
     first = new_event("a")
-    known = {first.event_id: StoredEvent(1, 0, first.digest)}
+    known = {first.event_id: StoredEvent(1, 0, BEFORE, first.digest)}
 
-    decision = decide(LogState(1, {"a": 0}), [proposal(first, expecting={"a": ABSENT})], known)
+    decision = decide(
+        LogState(1, {"a": StreamHead(1, 0)}), [proposal(first, expecting={"a": ABSENT})], known, NOW
+    )
 
-    assert only_outcome(decision) == [Placement(first.event_id, 1, 0, already_stored=True)]
+    assert only_outcome(decision) == [Placement(first.event_id, 1, 0, BEFORE, already_stored=True)]
 
 
 def test_preconditions_count_when_only_some_of_the_events_are_stored() -> None:
     first, second = new_event("a"), new_event("a")
-    known = {first.event_id: StoredEvent(1, 0, first.digest)}
+    known = {first.event_id: StoredEvent(1, 0, BEFORE, first.digest)}
 
     decision = decide(
-        LogState(1, {"a": 0}), [proposal(first, second, expecting={"a": ABSENT})], known
+        LogState(1, {"a": StreamHead(1, 0)}),
+        [proposal(first, second, expecting={"a": ABSENT})],
+        known,
+        NOW,
     )
 
     assert isinstance(only_outcome(decision), PreconditionFailed)
@@ -189,11 +205,11 @@ def test_preconditions_count_when_only_some_of_the_events_are_stored() -> None:
 def test_the_second_of_two_equal_appends_in_a_batch_sees_the_first() -> None:
     event = new_event("a")
 
-    decision = decide(empty(), [proposal(event), proposal(event)], {})
+    decision = decide(empty(), [proposal(event), proposal(event)], {}, NOW)
 
     assert decision.outcomes == [
-        [Placement(event.event_id, 1, 0, already_stored=False)],
-        [Placement(event.event_id, 1, 0, already_stored=True)],
+        [Placement(event.event_id, 1, 0, NOW, already_stored=False)],
+        [Placement(event.event_id, 1, 0, NOW, already_stored=True)],
     ]
     assert len(decision.placed) == 1
 
@@ -205,6 +221,7 @@ def test_a_refused_append_leaves_its_batch_mates_alone() -> None:
         empty(),
         [proposal(good), proposal(bad, expecting={"a": ABSENT}), proposal(better)],
         {},
+        NOW,
     )
 
     assert [placed.event for placed in decision.placed] == [good, better]

@@ -22,7 +22,7 @@ from services.events.postgres.isolation import ROLE
 from services.events.settings import Settings
 from services.plumbing.postgres.sql import load
 from tests.authority import Authority
-from tests.events.making import append_of, event_id
+from tests.events.making import NOW, append_of, event_id
 
 OURS, THEIRS, NOBODY = "acme", "globex", "initech"
 OUR_HEAD, THEIR_HEAD = 7, 5
@@ -52,22 +52,31 @@ MISTAKES = {
     "another log's": ("this.log", "(this.log * 0 + {their_log})"),
 }
 
-APPEND = "SELECT events.append($1, $2, $3, $4, $5, $6, $7)"
-
 
 def sql(name: str) -> str:
     return load("services.events.postgres.sql", name)
 
 
-def new_records(first: int, count: int, stream: str) -> list[Any]:
-    """What `events.append` takes behind tenant and head."""
+APPEND = sql("append_records")
+
+
+def new_records(head: int, first: int, count: int, stream: str) -> list[Any]:
+    """What `events.append` takes behind tenant and head, of a stream that begins there."""
     numbers = range(first, first + count)
     return [
-        [stream] * count,
+        NOW,
+        [head + 1],
+        [stream],
+        [head + 1] * count,
         list(range(count)),
         [UUID(int=number) for number in numbers],
+        ["happened"] * count,
+        ["c-1"] * count,
         [bytes(32)] * count,
+        [bytes(32)] * count,
+        [None] * count,
         [f"{stream} {number}".encode() for number in numbers],
+        [b""] * count,
     ]
 
 
@@ -82,8 +91,8 @@ async def _fill(url: str) -> None:
     connection = await asyncpg.connect(url)
     for tenant in (OURS, THEIRS):
         await connection.execute(sql("insert_log"), tenant)
-    await connection.fetch(APPEND, OURS, 0, *new_records(50, OUR_HEAD, "ours"))
-    await connection.fetch(APPEND, THEIRS, 0, *new_records(1, THEIR_HEAD, "theirs"))
+    await connection.fetch(APPEND, OURS, 0, *new_records(0, 50, OUR_HEAD, "ours"))
+    await connection.fetch(APPEND, THEIRS, 0, *new_records(0, 1, THEIR_HEAD, "theirs"))
     await connection.close()
 
 
@@ -187,6 +196,7 @@ async def test_what_one_statement_told_is_forgotten_by_the_next(
     await service.fetch(sql(name), OURS, *READS[name])
 
     assert await service.fetch("SELECT tenant FROM events.logs") == []
+    assert await service.fetch("SELECT name FROM events.streams") == []
     assert await service.fetch("SELECT position FROM events.records") == []
 
 
@@ -243,7 +253,7 @@ async def test_a_mistaken_append_writes_nothing_into_another_log(
     assert right in function
     await owner.execute(function.replace(right, wrong.format(their_log=their_log)))
     behind = THEIR_HEAD if mistake == "another tenant's" else OUR_HEAD
-    arguments = [OURS, behind, *new_records(60, 1, "s")]
+    arguments = [OURS, behind, *new_records(behind, 60, 1, "s")]
     count = "SELECT count(*) FROM events.records WHERE log = $1"
 
     assert not await _succeeds_behind_the_wall(owner, APPEND, *arguments)
@@ -314,7 +324,7 @@ async def test_a_service_without_checks_of_tenancy_shows_nobody_what_is_not_thei
     assert (await seen(), await their_stream()) == ({"ours"}, 0)
 
     wall = await asyncpg.connect(settings.database_url.get_secret_value())
-    for table in ("logs", "records"):
+    for table in ("logs", "streams", "records"):
         await wall.execute(f"ALTER TABLE events.{table} DISABLE ROW LEVEL SECURITY")
     await wall.close()
 

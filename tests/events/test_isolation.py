@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -111,7 +112,7 @@ BREACHES = {
     "ALTER POLICY records_of_tenant ON events.records WITH CHECK (true)": "records_of_tenant",
     "DROP POLICY logs_of_tenant ON events.logs": "logs_of_tenant on events.logs is missing",
     f"GRANT UPDATE ON events.records TO {ROLE}": "has UPDATE on events.records",
-    f"GRANT UPDATE (record) ON events.records TO {ROLE}": "has UPDATE on events.records (record)",
+    f"GRANT UPDATE (payload) ON events.records TO {ROLE}": "has UPDATE on events.records (payload)",
     f"GRANT DELETE ON events.records TO {ROLE}": "has DELETE on events.records",
     f"GRANT TRUNCATE ON events.records TO {ROLE}": "has TRUNCATE on events.records",
     f"GRANT TRIGGER ON events.records TO {ROLE}": "has TRIGGER on events.records",
@@ -123,6 +124,14 @@ BREACHES = {
     f"GRANT INSERT ON events.schema_revision TO {ROLE}": "has INSERT on events.schema_revision",
     f"GRANT CREATE ON SCHEMA events TO {ROLE}": "has CREATE on schema events",
     f"GRANT EXECUTE ON FUNCTION events.refuse_change TO {ROLE}": "EXECUTE on events.refuse_change",
+    "ALTER TABLE events.streams NO FORCE ROW LEVEL SECURITY": "not forced on events.streams",
+    "ALTER TABLE events.streams DISABLE ROW LEVEL SECURITY": "not enabled on events.streams",
+    "ALTER POLICY streams_of_tenant ON events.streams USING (true)": "streams_of_tenant",
+    "DROP POLICY streams_of_tenant ON events.streams": "streams_of_tenant on events.streams is mi",
+    f"CREATE POLICY more ON events.streams TO {ROLE} USING (true)": "more on events.streams",
+    f"GRANT UPDATE ON events.streams TO {ROLE}": "has UPDATE on events.streams",
+    f"GRANT DELETE ON events.streams TO {ROLE}": "has DELETE on events.streams",
+    f"REVOKE INSERT ON events.streams FROM {ROLE}": "lacks INSERT on events.streams",
     f"REVOKE INSERT ON events.records FROM {ROLE}": "lacks INSERT on events.records",
     f"REVOKE EXECUTE ON FUNCTION events.append FROM {ROLE}": "lacks EXECUTE on events.append",
     f"ALTER SCHEMA events OWNER TO {ROLE}": "owns the schema events",
@@ -355,9 +364,12 @@ async def test_whoever_owns_the_tables_is_behind_the_walls_too(
 
 
 REFUSED = [
-    "UPDATE events.records SET record = ''",
+    "UPDATE events.records SET payload = NULL",
     "DELETE FROM events.records",
     "TRUNCATE events.records",
+    "UPDATE events.streams SET name = 'mine'",
+    "DELETE FROM events.streams",
+    "TRUNCATE events.streams",
     "UPDATE events.logs SET tenant = 'globex'",
     "DELETE FROM events.logs",
     "TRUNCATE events.logs",
@@ -396,6 +408,40 @@ async def test_a_login_that_may_not_make_the_role_is_told_so(
             await migrate(url_as(fresh.url, name), MIGRATIONS, schema=SCHEMA)
 
         fresh.execute(f"DROP OWNED BY {name}")
+
+
+async def test_a_database_with_events_of_the_unreleased_layout_is_refused_and_left_as_it_is(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgres
+) -> None:
+    package = tmp_path / "earlier_revisions"
+    package.mkdir()
+    for file in sorted(files(MIGRATIONS).iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".sql") and file.name < "0003":
+            (package / file.name).write_text(file.read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    _make_role(postgres)
+    name = urlsplit(database_url).path[1:]
+    with login(postgres, ROLE) as owner:
+        # No superuser, so that the wall stands before it as well.
+        postgres.execute(f"GRANT CREATE ON DATABASE {name} TO {owner}")
+        await migrate(url_as(database_url, owner), package.name, schema=SCHEMA)
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("INSERT INTO events.logs (tenant) VALUES ('acme')")
+        await connection.execute(
+            "INSERT INTO events.records (log, position, revision, event_id, stream, digest, record)"
+            " SELECT log, 1, 0, gen_random_uuid(), 's', $1, 'kept'::bytea FROM events.logs",
+            bytes(32),
+        )
+
+        with pytest.raises(MigrationRefused, match=r"Nothing was changed"):
+            await migrate(url_as(database_url, owner), MIGRATIONS, schema=SCHEMA)
+
+        assert await connection.fetchval("SELECT record FROM events.records") == b"kept"
+        assert (await gaps_of(database_url)).of_isolation[0].startswith(
+            "the schema is at revision 0002"
+        )
+        await connection.close()
+        postgres.execute(f"DROP OWNED BY {owner} CASCADE", database=name)
 
 
 async def test_databases_of_one_server_are_migrated_at_once_by_who_is_no_superuser(

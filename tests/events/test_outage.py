@@ -156,8 +156,13 @@ async def test_what_is_being_appended_when_the_server_stops_is_settled_first(
 
 _APPEND_AS_ANOTHER_PROCESS = """
     WITH moved AS (UPDATE events.logs SET head = 2 RETURNING log)
-    INSERT INTO events.records (log, position, revision, event_id, stream, digest, record)
-    SELECT log, 2, 0, gen_random_uuid(), 'other', digest, record
+    INSERT INTO events.records (
+        log, position, stream, revision, recorded_at, event_id, type, correlation_id,
+        digest, leaf_digest, header, payload
+    )
+    SELECT
+        log, 2, stream, 1, recorded_at, gen_random_uuid(), type, correlation_id,
+        digest, leaf_digest, header, payload
     FROM events.records JOIN moved USING (log)
 """
 

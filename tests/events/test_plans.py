@@ -7,19 +7,18 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.events.domain import PlacedEvent
 from services.events.postgres.isolation import ROLE
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.postgres.sql import load
-from tests.events.making import event_id, new_event
+from tests.events.making import event_id, new_event, placed_event, record_batch
 
 TENANT = "acme"
 ROWS = 3_000
 _READ = """
-    SELECT seq_tup_read + coalesce(idx_tup_fetch, 0)
+    SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
     FROM pg_stat_xact_user_tables
-    WHERE schemaname = 'events' AND relname = 'records'
+    WHERE schemaname = 'events' AND relname IN ('records', 'streams')
 """
 LOOKUPS: dict[str, list[Any]] = {
     "select_log_state": [["s-1", "s-7", "nowhere"]],
@@ -37,13 +36,16 @@ LOOKUPS: dict[str, list[Any]] = {
 async def fill(store: PostgresEventStore, start: int, end: int) -> None:
     """Records behind `start`, ten to a stream."""
     placed = [
-        PlacedEvent(
-            new_event(f"s-{number // 10}", with_id=event_id(number)), number, number % 10, b""
+        placed_event(
+            new_event(f"s-{number // 10}", with_id=event_id(number)),
+            number,
+            number % 10,
+            number - number % 10,
         )
         for number in range(start + 1, end + 1)
     ]
     await store.log(TENANT).state([])
-    await store.log(TENANT).write(start, placed, [b"record"] * len(placed))
+    await store.log(TENANT).write(start, record_batch(placed, [b"record"] * len(placed)))
 
 
 @pytest.fixture
@@ -53,7 +55,10 @@ async def connection(
     """A connection whose statements were planned while the log was nearly empty."""
     url = settings.database_url.get_secret_value()
     owner = await asyncpg.connect(url)
-    await owner.execute("ALTER TABLE events.records SET (autovacuum_enabled = off)")
+    await owner.execute(
+        "ALTER TABLE events.records SET (autovacuum_enabled = off);"
+        "ALTER TABLE events.streams SET (autovacuum_enabled = off)"
+    )
     await owner.close()
     connection = await asyncpg.connect(url, server_settings={"role": ROLE})
     await fill(store, 0, 3)

@@ -5,35 +5,37 @@ import asyncio
 import asyncpg
 import pytest
 
-from services.events.domain import NO_REVISION, LogState, PlacedEvent, StoredEvent
+from services.events.domain import NO_STREAM, LogState, StoredEvent, StreamHead
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
-from services.events.store import Log, WriteResult
+from services.events.store import Log, RecordBatch, WriteResult
 from services.plumbing.postgres.database import UnsafeDatabase
 from tests.authority import Authority
-from tests.events.making import event_id, new_event
+from tests.events.making import NOW, event_id, new_event, placed_event, record_batch
 from tests.events.serving import eventually, production
 
 
-def placed(head: int, *streams: str, first_id: int = 0) -> tuple[list[PlacedEvent], list[bytes]]:
+def placed(head: int, *streams: str, first_id: int = 0) -> RecordBatch:
     """The next events behind `head`, the first of each stream at revision 0."""
     revisions = dict.fromkeys(streams, -1)
+    firsts: dict[str, int] = {}
     result = []
     for number, stream in enumerate(streams, 1):
         revisions[stream] += 1
+        first = firsts.setdefault(stream, head + number)
         event = new_event(stream, with_id=event_id((first_id or head) + number))
-        result.append(PlacedEvent(event, head + number, revisions[stream], b""))
-    return result, [f"record {one.position}".encode() for one in result]
+        result.append(placed_event(event, head + number, revisions[stream], first))
+    return record_batch(result, [f"record {one.position}".encode() for one in result])
 
 
 async def write(log: Log, head: int, *streams: str, first_id: int = 0) -> WriteResult:
-    return await log.write(head, *placed(head, *streams, first_id=first_id))
+    return await log.write(head, placed(head, *streams, first_id=first_id))
 
 
 async def test_a_log_is_empty_before_its_first_event(store: PostgresEventStore) -> None:
     assert await store.head("acme") == 0
-    assert await store.log("acme").state(["a"]) == LogState(0, {"a": NO_REVISION})
+    assert await store.log("acme").state(["a"]) == LogState(0, {"a": NO_STREAM})
 
 
 async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) -> None:
@@ -41,7 +43,9 @@ async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) ->
     await log.state([])
     await write(log, 0, "a", "b", "a")
 
-    assert await log.state(["a", "b", "c"]) == LogState(3, {"a": 1, "b": 0, "c": NO_REVISION})
+    assert await log.state(["a", "b", "c"]) == LogState(
+        3, {"a": StreamHead(1, 1), "b": StreamHead(2, 0), "c": NO_STREAM}
+    )
     assert await log.state([]) == LogState(3, {})
     assert await store.head("acme") == 3
 
@@ -52,7 +56,7 @@ async def test_writes_nothing_when_the_head_has_moved(store: PostgresEventStore)
     await write(log, 0, "a", "a")
 
     assert await write(log, 1, "b", first_id=50) is WriteResult.HEAD_MOVED
-    assert await log.state(["b"]) == LogState(2, {"b": NO_REVISION})
+    assert await log.state(["b"]) == LogState(2, {"b": NO_STREAM})
 
 
 async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEventStore) -> None:
@@ -61,17 +65,17 @@ async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEvent
     await write(log, 0, "a", "b")
 
     assert await write(log, 2, "d", "e", first_id=1) is WriteResult.ID_STORED
-    assert await log.state(["d", "e"]) == LogState(2, {"d": NO_REVISION, "e": NO_REVISION})
+    assert await log.state(["d", "e"]) == LogState(2, {"d": NO_STREAM, "e": NO_STREAM})
 
 
 async def test_finds_where_ids_are_and_leaves_out_the_rest(store: PostgresEventStore) -> None:
     log = store.log("acme")
     await log.state([])
-    events, records = placed(0, "a", "a")
-    await log.write(0, events, records)
+    batch = placed(0, "a", "a")
+    await log.write(0, batch)
 
     assert await log.find([event_id(2), event_id(9)]) == {
-        event_id(2): StoredEvent(2, 1, events[1].event.digest)
+        event_id(2): StoredEvent(2, 1, NOW, batch.placed[1].event.digest)
     }
 
 
@@ -83,7 +87,7 @@ async def test_tenants_share_neither_positions_nor_streams_nor_ids(
     await theirs.state([])
     await write(ours, 0, "a", "a")
 
-    assert await theirs.state(["a"]) == LogState(0, {"a": NO_REVISION})
+    assert await theirs.state(["a"]) == LogState(0, {"a": NO_STREAM})
     assert await theirs.find([event_id(1)]) == {}
     assert await write(theirs, 0, "a") is WriteResult.WRITTEN
     assert await store.head("acme") == 2
@@ -97,7 +101,7 @@ async def test_what_is_written_under_the_lock_is_gone_when_the_block_fails(
 
     async def fail_after_writing() -> None:
         async with log.locked() as view:
-            assert await view.write(0, *placed(0, "a")) is WriteResult.WRITTEN
+            assert await view.write(0, placed(0, "a")) is WriteResult.WRITTEN
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -114,7 +118,7 @@ async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -
         late = asyncio.create_task(write(log, 0, "b", first_id=50))
         await asyncio.sleep(0.1)
         assert not late.done()
-        await view.write(0, *placed(0, "a"))
+        await view.write(0, placed(0, "a"))
 
     assert await late is WriteResult.HEAD_MOVED
 
@@ -130,17 +134,19 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
     await late.start()
     await other.execute("UPDATE events.logs SET head = head + 1 WHERE tenant = 'acme'")
     await other.execute(
-        "INSERT INTO events.records (log, position, revision, event_id, stream, digest, record)"
-        " SELECT log, 2, 0, gen_random_uuid(), 'late', digest, record FROM events.records"
+        "INSERT INTO events.records (log, position, stream, revision, recorded_at, event_id, type,"
+        " correlation_id, digest, leaf_digest, header, payload)"
+        " SELECT log, 2, 2, 0, recorded_at, gen_random_uuid(), type,"
+        " correlation_id, digest, leaf_digest, header, payload FROM events.records"
     )
 
     meanwhile = asyncio.create_task(write(log, 1, "b", first_id=50))
     await asyncio.sleep(0.1)
-    seen_before = await store.head("acme"), (await log.state(["b"])).revisions["b"]
+    seen_before = await store.head("acme"), (await log.state(["b"])).streams["b"]
     await late.commit()
     await other.close()
 
-    assert seen_before == (1, NO_REVISION)
+    assert seen_before == (1, NO_STREAM)
     assert await meanwhile is WriteResult.HEAD_MOVED
     assert await write(log, 2, "b", first_id=50) is WriteResult.WRITTEN
 
@@ -148,9 +154,12 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE events.records SET record = ''",
+        "UPDATE events.records SET payload = NULL",
         "DELETE FROM events.records",
         "TRUNCATE events.records",
+        "UPDATE events.streams SET name = 'b'",
+        "DELETE FROM events.streams",
+        "TRUNCATE events.streams",
     ],
 )
 async def test_history_cannot_be_rewritten(
@@ -186,7 +195,7 @@ async def test_finds_the_revision_at_any_position(store: PostgresEventStore, len
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-async def test_tells_the_first_record_of_a_stream_and_the_last(
+async def test_tells_where_a_stream_begins_and_ends_and_when(
     store: PostgresEventStore, length: int
 ) -> None:
     log = store.log("acme")
@@ -196,9 +205,9 @@ async def test_tells_the_first_record_of_a_stream_and_the_last(
     ends = await store.stream_ends("acme", "a")
 
     assert ends is not None
-    assert (ends.first_position, ends.first_record) == (1, b"record 1")
+    assert (ends.first_position, ends.created_at) == (1, NOW)
     assert (ends.last_position, ends.last_revision) == (length, length - 1)
-    assert ends.last_record == f"record {length}".encode()
+    assert ends.updated_at == NOW
 
 
 async def test_a_stream_without_events_has_no_ends(store: PostgresEventStore) -> None:

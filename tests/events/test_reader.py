@@ -6,11 +6,10 @@ from contextlib import aclosing
 
 import pytest
 
-from services.events.domain import PlacedEvent
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.reader import PAGE_BYTES_MAX, Reader, ReadOptions
 from services.events.store import Page, PageRequest
-from tests.events.making import new_event
+from tests.events.making import new_event, placed_event, record_batch
 
 TENANT = "acme"
 
@@ -21,12 +20,17 @@ async def fill(store: PostgresEventStore, records: Sequence[bytes], *streams: st
     await log.state([])
     names = streams or ("s",)
     placed = [
-        PlacedEvent(new_event(names[index % len(names)]), index + 1, index // len(names), b"")
+        placed_event(
+            new_event(names[index % len(names)]),
+            index + 1,
+            index // len(names),
+            index % len(names) + 1,
+        )
         for index in range(len(records))
     ]
     for start in range(0, len(records), 1_000):
         part = slice(start, start + 1_000)
-        await log.write(start, placed[part], records[part])
+        await log.write(start, record_batch(placed[part], records[part]))
 
 
 async def read(store: PostgresEventStore, options: ReadOptions) -> list[bytes]:
@@ -37,7 +41,7 @@ def numbered(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(1, count + 1)]
 
 
-SPANS = {
+OPTIONS = {
     "everything": (ReadOptions(), range(1, 31)),
     "backwards": (ReadOptions(is_backwards=True), range(30, 0, -1)),
     "from a position": (ReadOptions(from_position=28), range(28, 31)),
@@ -75,7 +79,7 @@ SPANS = {
 }
 
 
-@pytest.mark.parametrize(("options", "expected"), SPANS.values(), ids=SPANS)
+@pytest.mark.parametrize(("options", "expected"), OPTIONS.values(), ids=OPTIONS)
 async def test_reads(
     store: PostgresEventStore, options: ReadOptions, expected: Sequence[int]
 ) -> None:
@@ -137,14 +141,14 @@ async def test_no_group_exceeds_a_page_unless_it_is_a_single_record(
 async def test_goes_on_to_what_is_appended_while_it_reads(store: PostgresEventStore) -> None:
     await fill(store, numbered(1_024))
     log = store.log(TENANT)
-    late = PlacedEvent(new_event(), 1_025, 1_024, b"")
+    late = placed_event(new_event(), 1_025, 1_024, 1)
 
     seen: list[bytes] = []
     async with aclosing(Reader(store).read(TENANT, ReadOptions(from_position=1))) as groups:
         async for group in groups:
             seen += group
             if len(seen) == 1_024:
-                await log.write(1_024, [late], [b"late"])
+                await log.write(1_024, record_batch([late], [b"late"]))
 
     assert seen[:1_024] == numbered(1_024)
     assert seen[1_024:] in ([], [b"late"])
@@ -181,8 +185,9 @@ class LateStore(PostgresEventStore):
     async def revision_at(self, tenant: str, stream: str, position: int) -> int:
         revision = await super().revision_at(tenant, stream, position)
         head = await self.head(tenant)
-        late = [PlacedEvent(new_event(stream), head + n, revision + n - 1, b"") for n in (1, 2)]
-        await self.log(tenant).write(head, late, [b"%d" % place.position for place in late])
+        late = [placed_event(new_event(stream), head + n, revision + n - 1, 1) for n in (1, 2)]
+        records = [b"%d" % place.position for place in late]
+        await self.log(tenant).write(head, record_batch(late, records))
         return revision
 
 

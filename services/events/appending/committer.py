@@ -25,6 +25,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from services.events.domain import (
@@ -34,10 +35,11 @@ from services.events.domain import (
     PlacedEvent,
     Proposal,
     StoredEvent,
+    StreamHead,
     decide,
 )
 from services.events.errors import PreconditionFailed
-from services.events.store import Log, LogView, WriteResult
+from services.events.store import EncodedRecord, Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 from services.plumbing.retry import Backoff
 
@@ -45,9 +47,9 @@ LOST_RACES_MAX = 3
 
 _AWAY = (Unavailable, ResourceExhausted)
 
-Encode = Callable[[PlacedEvent], bytes]
-EncoderAt = Callable[[int], Encode]
-"""Makes the encoder of records for a moment, in nanoseconds since 1970."""
+Encode = Callable[[PlacedEvent], EncodedRecord]
+EncoderAt = Callable[[datetime], Encode]
+"""Makes the encoder of records for a moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +195,7 @@ class Committer:
         known = await self._find(log, proposals) if looks_up else {}
         if self._unsure is not None and _is_stored(self._unsure, known):
             return WriteResult.WRITTEN, self._unsure
-        decision = decide(state, proposals, known)
+        decision = decide(state, proposals, known, datetime.now(UTC))
         if _refuses(decision) and not looks_up:
             # What a precondition forbids now may be stored already, by an earlier try of
             # the same call. The ids are looked up after the state: an id that is not
@@ -226,10 +228,11 @@ class Committer:
         return known
 
     async def _write(self, log: LogView, decision: Decision) -> WriteResult:
-        encode = self._encoder_at(time.time_ns())
+        encode = self._encoder_at(decision.recorded_at)
         records = [encode(placed) for placed in decision.placed]
         self._unsure = decision
-        return await log.write(decision.state.head, decision.placed, records)
+        batch = RecordBatch(decision.recorded_at, decision.placed, records)
+        return await log.write(decision.state.head, batch)
 
 
 def _is_stored(decision: Decision, known: Mapping[str, StoredEvent]) -> bool:
@@ -239,8 +242,9 @@ def _is_stored(decision: Decision, known: Mapping[str, StoredEvent]) -> bool:
     may have been given the very place it was to have here.
     """
     return all(
-        known.get(event.event_id) == StoredEvent(position, revision, event.digest)
-        for event, position, revision, _ in decision.placed
+        known.get(placed.event.event_id)
+        == StoredEvent(placed.position, placed.revision, decision.recorded_at, placed.event.digest)
+        for placed in decision.placed
     )
 
 
@@ -249,46 +253,46 @@ def _refuses(decision: Decision) -> bool:
 
 
 class _CachedState:
-    """A log's head and the revisions of streams lately written, as of the last commit here."""
+    """A log's head and where streams lately written end, as of the last commit here."""
 
     def __init__(self, revision_cache: RevisionCache) -> None:
         self._revision_cache = revision_cache
-        self._revisions: OrderedDict[str, int] = OrderedDict()
+        self._streams: OrderedDict[str, StreamHead] = OrderedDict()
         self.head: int | None = None
 
     def forget(self) -> None:
-        self._revision_cache.drop(self, len(self._revisions))
+        self._revision_cache.drop(self, len(self._streams))
         self.head = None
-        self._revisions.clear()
+        self._streams.clear()
 
     def forget_oldest(self, stream_count: int) -> None:
         for _ in range(stream_count):
-            self._revisions.popitem(last=False)
+            self._streams.popitem(last=False)
         self._revision_cache.count(self, -stream_count)
 
     def unknown(self, streams: Iterable[str]) -> list[str]:
-        return [stream for stream in streams if stream not in self._revisions]
+        return [stream for stream in streams if stream not in self._streams]
 
     def state(self, streams: Iterable[str]) -> LogState:
         assert self.head is not None
-        return LogState(self.head, {stream: self._revisions[stream] for stream in streams})
+        return LogState(self.head, {stream: self._streams[stream] for stream in streams})
 
     def learn(self, read: LogState) -> None:
         """Add what was read, and forget all else when the log has moved on."""
         if self.head not in (None, read.head):
             self.forget()
         self.head = read.head
-        self._take(read.revisions)
+        self._take(read.streams)
 
     def move(self, decision: Decision) -> None:
         """Take over what was committed, and forget the streams longest unused."""
         self.head = decision.state.head + len(decision.placed)
-        self._take(decision.revisions)
+        self._take(decision.streams)
         self._revision_cache.evict(self)
 
-    def _take(self, revisions: Mapping[str, int]) -> None:
-        known_count = len(self._revisions)
-        for stream, revision in revisions.items():
-            self._revisions[stream] = revision
-            self._revisions.move_to_end(stream)
-        self._revision_cache.count(self, len(self._revisions) - known_count)
+    def _take(self, streams: Mapping[str, StreamHead]) -> None:
+        known_count = len(self._streams)
+        for stream, head in streams.items():
+            self._streams[stream] = head
+            self._streams.move_to_end(stream)
+        self._revision_cache.count(self, len(self._streams) - known_count)

@@ -261,7 +261,7 @@ class _Waiting:
         self.proposal = proposal
         self.event_count = len(proposal.events)
         self.weight = self.event_count + len(proposal.preconditions)
-        self.byte_count = sum([len(event.content) for event in proposal.events]) + sum(
+        self.byte_count = sum([event.byte_count for event in proposal.events]) + sum(
             [len(precondition.stream) for precondition in proposal.preconditions]
         )
         self.placements: asyncio.Future[Sequence[Placement]] = (

@@ -6,8 +6,16 @@ from typing import Protocol, cast
 
 import asyncpg
 
-from services.events.domain import NO_REVISION, LogState, PlacedEvent, StoredEvent
-from services.events.store import LogView, Page, PageRequest, StreamEnds, TailPage, WriteResult
+from services.events.domain import NO_STREAM, LogState, StoredEvent, StreamHead
+from services.events.store import (
+    LogView,
+    Page,
+    PageRequest,
+    RecordBatch,
+    StreamEnds,
+    TailPage,
+    WriteResult,
+)
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 
@@ -49,10 +57,10 @@ class PostgresEventStore:
         first, last = rows
         return StreamEnds(
             first_position=first["position"],
-            first_record=first["record"],
+            created_at=first["recorded_at"],
             last_position=last["position"],
             last_revision=last["revision"],
-            last_record=last["record"],
+            updated_at=last["recorded_at"],
         )
 
     async def page(self, tenant: str, request: PageRequest) -> Page:
@@ -95,11 +103,9 @@ class PostgresLog:
         async with self._connections.connection() as connection:
             return await _View(connection, self._tenant).find(event_ids)
 
-    async def write(
-        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
-    ) -> WriteResult:
+    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection() as connection:
-            return await _View(connection, self._tenant).write(head, placed, records)
+            return await _View(connection, self._tenant).write(head, batch)
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[LogView]:
@@ -119,35 +125,43 @@ class _View:
         rows = await self._connection.fetch(_sql("select_log_state"), self._tenant, streams)
         if not rows:
             await self._connection.execute(_sql("insert_log"), self._tenant)
-            return LogState(0, dict.fromkeys(streams, NO_REVISION))
-        revisions = {
-            stream: NO_REVISION if revision is None else revision
-            for _, stream, revision in rows
-            if stream is not None
+            return LogState(0, dict.fromkeys(streams, NO_STREAM))
+        heads = {
+            name: NO_STREAM if number is None else StreamHead(number, revision)
+            for _, name, number, revision in rows
+            if name is not None
         }
-        return LogState(rows[0]["head"], revisions)
+        return LogState(rows[0]["head"], heads)
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)
         return {
-            str(event_id): StoredEvent(position, revision, digest)
-            for event_id, position, revision, digest in rows
+            str(event_id): StoredEvent(position, revision, recorded_at, digest)
+            for event_id, position, revision, recorded_at, digest in rows
         }
 
-    async def write(
-        self, head: int, placed: Sequence[PlacedEvent], records: Sequence[bytes]
-    ) -> WriteResult:
-        events = [event for event, _, _, _ in placed]
+    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
+        placed = batch.placed
+        events = [one.event for one in placed]
+        begun = [one for one in placed if one.revision == 0]
         try:
             is_written = await self._connection.fetchval(
                 _sql("append_records"),
                 self._tenant,
                 head,
-                [event.stream for event in events],
-                [revision for _, _, revision, _ in placed],
+                batch.recorded_at,
+                [one.stream_number for one in begun],
+                [one.event.stream for one in begun],
+                [one.stream_number for one in placed],
+                [one.revision for one in placed],
                 [event.event_id for event in events],
+                [event.type for event in events],
+                [one.context.correlation_id for one in placed],
                 [event.digest for event in events],
-                records,
+                [record.leaf_digest for record in batch.records],
+                [_array(event.tags) if event.tags else None for event in events],
+                [record.header for record in batch.records],
+                [event.payload for event in events],
             )
         except asyncpg.UniqueViolationError as error:
             # The other indexes are only violated when the head lies, which is a bug.
@@ -155,6 +169,12 @@ class _View:
                 raise
             return WriteResult.ID_STORED
         return WriteResult.WRITTEN if is_written else WriteResult.HEAD_MOVED
+
+
+def _array(texts: Sequence[str]) -> str:
+    """An array as PostgreSQL reads it. Arrays of arrays, whose lengths differ, it has none."""
+    quoted = [text.replace("\\", r"\\").replace('"', r"\"") for text in texts]
+    return '{"' + '","'.join(quoted) + '"}'
 
 
 _PAGES = {

@@ -40,7 +40,7 @@ class MigrationTimeout(CannotRun):
 
 
 class MigrationRefused(CannotRun):
-    """The login may not do what a revision does."""
+    """The login may not do what a revision does, or a revision will not touch what is stored."""
 
     exit_code = EX_CONFIG
 
@@ -79,6 +79,8 @@ async def migrate(
         raise MigrationTimeout(f"could not migrate {schema} within {timeout_s:g} s") from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationRefused(f"the login may not migrate {schema}: {error}") from error
+    except asyncpg.ObjectNotInPrerequisiteStateError as error:
+        raise MigrationRefused(f"{schema} cannot be migrated: {error}") from error
 
 
 async def _migrate(database_url: str, revisions: Sequence[_Revision], schema: str) -> list[str]:

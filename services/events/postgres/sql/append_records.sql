@@ -1,11 +1,19 @@
 -- Moves the head of a log and inserts the records behind it, or answers false and does
--- nothing: see the function in 0002_wall_off_tenants.sql.
+-- nothing: see the function in 0003_part_payloads_from_headers.sql.
 --
---   $1 tenant     text
---   $2 head       bigint    the position the records were decided on
---   $3 streams    text[]    one entry per record, as in all that follow
---   $4 revisions  bigint[]
---   $5 event_ids  uuid[]
---   $6 digests    bytea[]
---   $7 records    bytea[]
-SELECT events.append($1, $2, $3, $4, $5, $6, $7);
+--   $1  tenant           text
+--   $2  head             bigint       the position the records were decided on
+--   $3  recorded_at      timestamptz
+--   $4  begun            bigint[]     the numbers of the streams that begin
+--   $5  begun_names      text[]       their names
+--   $6  streams          bigint[]     one entry per record, as in all that follow
+--   $7  revisions        bigint[]
+--   $8  event_ids        uuid[]
+--   $9  types            text[]
+--   $10 correlation_ids  text[]
+--   $11 digests          bytea[]
+--   $12 leaf_digests     bytea[]
+--   $13 tag_lists        text[]       each an array as text, or NULL
+--   $14 headers          bytea[]
+--   $15 payloads         bytea[]
+SELECT events.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);

@@ -5,7 +5,7 @@
 --
 --   $1 tenant     text
 --   $2 event_ids  uuid[]
-SELECT stored.event_id, stored.position, stored.revision, stored.digest
+SELECT stored.event_id, stored.position, stored.revision, stored.recorded_at, stored.digest
 FROM set_config('girih.tenant', $1, true) AS told (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -15,7 +15,12 @@ CROSS JOIN LATERAL (
 ) AS this
 CROSS JOIN unnest($2::uuid[]) AS asked (event_id)
 CROSS JOIN LATERAL (
-    SELECT records.event_id, records.position, records.revision, records.digest
+    SELECT
+        records.event_id,
+        records.position,
+        records.revision,
+        records.recorded_at,
+        records.digest
     FROM events.records
     WHERE records.log = this.log AND records.event_id = asked.event_id
     LIMIT 1

@@ -16,7 +16,12 @@ CROSS JOIN LATERAL (
 -- Comes in order and is not sorted once more, which would cost a third of the time: a nested
 -- loop is the only way to run a LATERAL subquery, and `told` and `this` are one row each.
 CROSS JOIN LATERAL (
-    SELECT position, CASE WHEN octet_length(record) <= $4 THEN record END AS record
+    SELECT
+        position,
+        CASE
+            WHEN octet_length(header) + octet_length(coalesce(payload, '')) <= $4
+            THEN header || coalesce(payload, '')
+        END AS record
     FROM events.records
     WHERE log = this.log
       AND position >= $2

@@ -6,7 +6,7 @@
 --   $2 position          bigint  of the first record that may be returned
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
-SELECT page.position, page.record, page.stream, page.revision
+SELECT page.position, page.record, named.name, page.revision
 FROM set_config('girih.tenant', $1, true) AS told (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -19,7 +19,10 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT
         position,
-        CASE WHEN octet_length(record) <= $4 THEN record END AS record,
+        CASE
+            WHEN octet_length(header) + octet_length(coalesce(payload, '')) <= $4
+            THEN header || coalesce(payload, '')
+        END AS record,
         stream,
         revision
     FROM events.records
@@ -27,4 +30,10 @@ CROSS JOIN LATERAL (
       AND position >= $2
     ORDER BY position
     LIMIT $3
-) AS page;
+) AS page
+CROSS JOIN LATERAL (
+    SELECT name
+    FROM events.streams
+    WHERE log = this.log AND stream = page.stream
+    LIMIT 1
+) AS named;

@@ -6,10 +6,10 @@
 -- would cost every append more than this costs the few reads that need it.
 --
 --   $1 tenant    text
---   $2 stream    text
+--   $2 name      text
 --   $3 position  bigint
-WITH RECURSIVE search (log, low, high) AS (
-    SELECT this.log, 0::bigint, newest.revision + 1
+WITH RECURSIVE search (log, stream, low, high) AS (
+    SELECT this.log, named.stream, 0::bigint, newest.revision + 1
     FROM set_config('girih.tenant', $1, true) AS told (tenant)
     CROSS JOIN LATERAL (
         SELECT log
@@ -18,15 +18,22 @@ WITH RECURSIVE search (log, low, high) AS (
         LIMIT 1
     ) AS this
     CROSS JOIN LATERAL (
+        SELECT stream
+        FROM events.streams
+        WHERE log = this.log AND name = $2
+        LIMIT 1
+    ) AS named
+    CROSS JOIN LATERAL (
         SELECT revision
         FROM events.records
-        WHERE log = this.log AND stream = $2
+        WHERE log = this.log AND stream = named.stream
         ORDER BY revision DESC
         LIMIT 1
     ) AS newest
     UNION ALL
     SELECT
         search.log,
+        search.stream,
         CASE WHEN middle.is_before THEN (low + high) / 2 + 1 ELSE low END,
         CASE WHEN middle.is_before THEN high ELSE (low + high) / 2 END
     FROM search
@@ -34,7 +41,7 @@ WITH RECURSIVE search (log, low, high) AS (
         -- In order and one only, so that no plan reads the rest of the stream.
         SELECT position < $3 AS is_before
         FROM events.records
-        WHERE log = search.log AND stream = $2 AND revision >= (low + high) / 2
+        WHERE log = search.log AND stream = search.stream AND revision >= (low + high) / 2
         ORDER BY revision
         LIMIT 1
     ) AS middle

@@ -14,13 +14,24 @@ CROSS JOIN LATERAL (
     WHERE tenant = told.tenant
     LIMIT 1
 ) AS this
--- Comes in order and is not sorted once more, which would cost a third of the time: a nested
--- loop is the only way to run a LATERAL subquery, and `told` and `this` are one row each.
 CROSS JOIN LATERAL (
-    SELECT revision, CASE WHEN octet_length(record) <= $4 THEN record END AS record
+    SELECT stream
+    FROM events.streams
+    WHERE log = this.log AND name = $5
+    LIMIT 1
+) AS named
+-- Comes in order and is not sorted once more, which would cost a third of the time: a nested
+-- loop is the only way to run a LATERAL subquery, and what stands before is one row each.
+CROSS JOIN LATERAL (
+    SELECT
+        revision,
+        CASE
+            WHEN octet_length(header) + octet_length(coalesce(payload, '')) <= $4
+            THEN header || coalesce(payload, '')
+        END AS record
     FROM events.records
     WHERE log = this.log
-      AND stream = $5
+      AND stream = named.stream
       AND revision <= $2
     ORDER BY revision DESC
     LIMIT $3

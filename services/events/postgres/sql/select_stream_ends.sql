@@ -1,9 +1,9 @@
--- The first record of a stream and then the last, two rows also when they are the same one;
--- no row when the stream does not exist.
+-- Where the first record of a stream is and then the last, and when they were recorded; two rows
+-- also when they are the same one; no row when the stream does not exist.
 --
 --   $1 tenant  text
---   $2 stream  text
-SELECT ends.position, ends.revision, ends.record
+--   $2 name    text
+SELECT ends.position, ends.revision, ends.recorded_at
 FROM set_config('girih.tenant', $1, true) AS told (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -12,18 +12,24 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS this
 CROSS JOIN LATERAL (
+    SELECT stream
+    FROM events.streams
+    WHERE log = this.log AND name = $2
+    LIMIT 1
+) AS named
+CROSS JOIN LATERAL (
     (
-        SELECT position, revision, record
+        SELECT position, revision, recorded_at
         FROM events.records
-        WHERE log = this.log AND stream = $2
+        WHERE log = this.log AND stream = named.stream
         ORDER BY revision
         LIMIT 1
     )
     UNION ALL
     (
-        SELECT position, revision, record
+        SELECT position, revision, recorded_at
         FROM events.records
-        WHERE log = this.log AND stream = $2
+        WHERE log = this.log AND stream = named.stream
         ORDER BY revision DESC
         LIMIT 1
     )

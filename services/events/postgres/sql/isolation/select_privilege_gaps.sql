@@ -8,6 +8,8 @@ WITH expected (object, privilege) AS (
         ('events.logs', 'SELECT'),
         ('events.logs (tenant)', 'INSERT'),
         ('events.logs (head)', 'UPDATE'),
+        ('events.streams', 'SELECT'),
+        ('events.streams', 'INSERT'),
         ('events.records', 'SELECT'),
         ('events.records', 'INSERT'),
         ('events.schema_revision', 'SELECT'),
