@@ -437,8 +437,10 @@ async def test_a_database_with_events_of_the_unreleased_layout_is_refused_and_le
             await migrate(url_as(database_url, owner), MIGRATIONS, schema=SCHEMA)
 
         assert await connection.fetchval("SELECT record FROM events.records") == b"kept"
-        assert (await gaps_of(database_url)).of_isolation[0].startswith(
-            "the schema is at revision 0002"
+        assert (
+            (await gaps_of(database_url))
+            .of_isolation[0]
+            .startswith("the schema is at revision 0002")
         )
         await connection.close()
         postgres.execute(f"DROP OWNED BY {owner} CASCADE", database=name)
