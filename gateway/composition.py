@@ -73,6 +73,7 @@ async def open_composition(
         security = SecurityLog(logs, SecurityMetrics(registry))
         stack.push_async_callback(_settle, tasks, usage, security)
         tasks.start("usage", usage.keep_flushing())
+        tasks.start("usage of other processes", usage.keep_following())
         tasks.start("security log", security.keep_writing())
         accounts = await stack.enter_async_context(
             open_accounts(

@@ -51,15 +51,15 @@ def registered(joined: Joined) -> pb.RegisterResponse:
     return pb.RegisterResponse(user=user(joined.user), tenant=tenant(joined.tenant))
 
 
-def logged_in(found: LoggedIn) -> pb.LoginResponse:
+def logged_in(login: LoggedIn) -> pb.LoginResponse:
     return pb.LoginResponse(
-        access_token=found.grant.access.token,
+        access_token=login.grant.access.token,
         token_type=TOKEN_TYPE,
-        expires_in=found.grant.access.expires_in_s,
-        refresh_token=found.grant.refresh_token,
-        user=user(found.user),
-        tenant=tenant(found.tenant),
-        role=role_number(found.role),
+        expires_in=login.grant.access.expires_in_s,
+        refresh_token=login.grant.refresh_token,
+        user=user(login.user),
+        tenant=tenant(login.tenant),
+        role=role_number(login.role),
     )
 
 
@@ -85,21 +85,21 @@ def accepted(joined: Joined) -> pb.AcceptInvitationResponse:
     )
 
 
-def user(found: User) -> pb.User:
+def user(source: User) -> pb.User:
     return pb.User(
-        user_id=found.user_id,
-        email=found.email,
-        name=found.name,
-        created_at=_time(found.registered_at_ms),
+        user_id=source.user_id,
+        email=source.email,
+        name=source.name,
+        created_at=_time(source.registered_at_ms),
     )
 
 
-def tenant(found: Tenant) -> pb.Tenant:
+def tenant(source: Tenant) -> pb.Tenant:
     return pb.Tenant(
-        tenant_id=found.tenant_id,
-        name=found.name,
-        plan=plan_message(found.plan),
-        created_at=_time(found.created_at_ms),
+        tenant_id=source.tenant_id,
+        name=source.name,
+        plan=plan_message(source.plan),
+        created_at=_time(source.created_at_ms),
     )
 
 
@@ -108,40 +108,40 @@ def plan_message(plan: PlanLimits) -> pb.Plan:
     return pb.Plan(name=plan.name, **plan.numbers())
 
 
-def member(found: Member) -> pb.Member:
+def member(source: Member) -> pb.Member:
     who = pb.User(
-        user_id=found.user_id,
-        email=found.email,
-        name=found.name,
-        created_at=_time(found.registered_at_ms),
+        user_id=source.user_id,
+        email=source.email,
+        name=source.name,
+        created_at=_time(source.registered_at_ms),
     )
-    return pb.Member(user=who, role=role_number(found.role), joined_at=_time(found.joined_at_ms))
+    return pb.Member(user=who, role=role_number(source.role), joined_at=_time(source.joined_at_ms))
 
 
-def invitation(found: Invitation) -> pb.Invitation:
+def invitation(source: Invitation) -> pb.Invitation:
     return pb.Invitation(
-        invitation_id=found.invitation_id,
-        email=found.email,
-        role=role_number(found.role),
-        created_at=_time(found.created_at_ms),
-        expires_at=_time(found.expires_at_ms),
+        invitation_id=source.invitation_id,
+        email=source.email,
+        role=role_number(source.role),
+        created_at=_time(source.created_at_ms),
+        expires_at=_time(source.expires_at_ms),
     )
 
 
-def key(found: Key, last_used_at_ms: int | None) -> pb.Key:
+def key(source: Key, last_used_at_ms: int | None) -> pb.Key:
     return pb.Key(
-        key_id=found.key_id,
-        name=found.name,
-        scopes=found.scopes,
-        created_at=_time(found.created_at_ms),
-        expires_at=_time(found.expires_at_ms) if found.expires_at_ms else None,
+        key_id=source.key_id,
+        name=source.name,
+        scopes=source.scopes,
+        created_at=_time(source.created_at_ms),
+        expires_at=_time(source.expires_at_ms) if source.expires_at_ms else None,
         last_used_at=_time(last_used_at_ms) if last_used_at_ms else None,
-        created_by=found.created_by,
+        created_by=source.created_by,
     )
 
 
-def role_number(found: Role) -> pb.Role:
-    return cast("pb.Role", pb.Role.Value(f"ROLE_{found.name}"))
+def role_number(role: Role) -> pb.Role:
+    return cast("pb.Role", pb.Role.Value(f"ROLE_{role.name}"))
 
 
 def _time(at_ms: int) -> Timestamp:

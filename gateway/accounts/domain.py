@@ -103,8 +103,8 @@ def _user_after(user: User | None, one: AccountRecord) -> User | None:
 
 def _user_changed(user: User, one: AccountRecord) -> User:
     match one.event:
-        case PasswordChanged(password_hash=found) | PasswordRehashed(password_hash=found):
-            return replace(user, password_hash=found)
+        case PasswordChanged(password_hash=new_hash) | PasswordRehashed(password_hash=new_hash):
+            return replace(user, password_hash=new_hash)
         case SessionsEnded(kept_session=kept):
             return replace(user, epoch=user.epoch + 1, kept_session=kept)
         case TenantJoined(tenant_id=joined):
@@ -173,16 +173,16 @@ def _ended(event: SessionEnded, revision: int) -> Session:
     )
 
 
-class Verdict(Enum):
+class TokenStatus(Enum):
     """What a refresh token is good for."""
 
     CURRENT = "current"
     """It is the last one given out: it gets a successor."""
-    REPEATED = "repeated"
-    """It was traded a moment ago: whoever asks did not hear the answer."""
+    ROTATED = "rotated"
+    """It was rotated a moment ago: whoever asks did not get the answer."""
     REUSED = "reused"
     """It is one of ours and was traded before: somebody else has it too."""
-    WORTHLESS = "worthless"
+    INVALID = "invalid"
     """It is none of ours, or its session is over."""
 
 
@@ -196,18 +196,18 @@ class SessionLimits:
     """Since the login."""
 
 
-def judge(
+def token_status(
     session: Session, token_hash: str, *, is_ours: bool, now_ms: int, limits: SessionLimits
-) -> Verdict:
+) -> TokenStatus:
     """What the token with this hash is good for. `is_ours` says that we made it, ever."""
     if session.has_ended or has_expired(session, now_ms, limits):
-        return Verdict.WORTHLESS
+        return TokenStatus.INVALID
     if is_same(token_hash, session.token_hash):
-        return Verdict.CURRENT
+        return TokenStatus.CURRENT
     is_previous = is_same(token_hash, session.previous_hash)
     if is_previous and now_ms - session.moved_at_ms <= OVERLAP_MS:
-        return Verdict.REPEATED
-    return Verdict.REUSED if is_ours or is_previous else Verdict.WORTHLESS
+        return TokenStatus.ROTATED
+    return TokenStatus.REUSED if is_ours or is_previous else TokenStatus.INVALID
 
 
 def has_expired(session: Session, now_ms: int, limits: SessionLimits) -> bool:

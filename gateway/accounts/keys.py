@@ -59,7 +59,7 @@ class Keys:
         self._is_revoked = is_revoked
         self._security = security
         self._clock = clock
-        self._accesses: OrderedDict[str, _Given] = OrderedDict()
+        self._accesses: OrderedDict[str, _IssuedAccess] = OrderedDict()
 
     async def create(
         self, caller: UserCaller, name: str, scopes: Sequence[str], expires_in_days: int
@@ -84,8 +84,8 @@ class Keys:
 
     async def last_used(self, keys: Sequence[Key]) -> Mapping[str, int]:
         """When each was last used, by its id; those never used are missing."""
-        found = await asyncio.gather(*(self._uses.last_used(key.key_id) for key in keys))
-        return {key.key_id: at_ms for key, at_ms in zip(keys, found, strict=True) if at_ms}
+        times_ms = await asyncio.gather(*(self._uses.last_used(key.key_id) for key in keys))
+        return {key.key_id: at_ms for key, at_ms in zip(keys, times_ms, strict=True) if at_ms}
 
     async def revoke(self, caller: UserCaller, key_id: str) -> None:
         """Raises KeyNotFound and RoleTooLow."""
@@ -115,14 +115,14 @@ class Keys:
 
     def _access(self, secret_hash: str, tenant: Tenant, key: Key) -> Access:
         now_ms = self._clock()
-        given = self._accesses.get(secret_hash)
-        if given and now_ms < given.good_until_ms and given.plan == tenant.plan:
+        issued = self._accesses.get(secret_hash)
+        if issued and now_ms < issued.good_until_ms and issued.plan == tenant.plan:
             self._accesses.move_to_end(secret_hash)
-            left_s = (given.expires_at_ms - now_ms) // 1_000
-            return Access(given.access.token, left_s)
+            left_s = (issued.expires_at_ms - now_ms) // 1_000
+            return Access(issued.access.token, left_s)
         access = self._access_tokens.for_key(key, tenant, now_ms)
         life_ms = access.expires_in_s * 1_000
-        self._accesses[secret_hash] = _Given(
+        self._accesses[secret_hash] = _IssuedAccess(
             access, tenant.plan, now_ms + life_ms * 2 // 3, now_ms + life_ms
         )
         if len(self._accesses) > _ACCESS_MAX:
@@ -159,7 +159,7 @@ class Keys:
         created = tenants.create_key(tenant, key, caller_scopes=caller.scopes, at_ms=at_ms)
         stream = tenant_stream(tenant.tenant_id)
         await self._store.record([Change(stream, created)], {stream: tenant.revision})
-        self._tell(caller, "key-created", key.key_id)
+        self._audit(caller, "key-created", key.key_id)
         return NewKey(key, secret.text)
 
     async def _revoke(self, caller: UserCaller, key_id: str) -> None:
@@ -167,9 +167,9 @@ class Keys:
         revoked = tenants.revoke_key(tenant, key_id, by=caller.user_id, at_ms=self._clock())
         stream = tenant_stream(tenant.tenant_id)
         await self._store.record([Change(stream, revoked)], {stream: tenant.revision})
-        self._tell(caller, "key-revoked", key_id)
+        self._audit(caller, "key-revoked", key_id)
 
-    def _tell(self, caller: UserCaller, kind: str, key_id: str) -> None:
+    def _audit(self, caller: UserCaller, kind: str, key_id: str) -> None:
         self._security.record(
             caller.tenant_id,
             kind,
@@ -239,8 +239,8 @@ class KeyUses:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """An access token that a key was given."""
+class _IssuedAccess:
+    """An access token that a key was issued."""
 
     access: Access
     plan: object

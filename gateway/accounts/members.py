@@ -57,9 +57,9 @@ class Members:
         size = min(page_size or _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX)
         tenant = await self._store.present_tenant(tenant_id)
         behind = (one for one in tenant.members.values() if one.membership > after)
-        found = list(islice(behind, size + 1))
-        more = len(found) > size
-        return Page(found[:size], str(found[size - 1].membership) if more else "")
+        page = list(islice(behind, size + 1))
+        more = len(page) > size
+        return Page(page[:size], str(page[size - 1].membership) if more else "")
 
     async def set_role(self, caller: UserCaller, user_id: str, role: Role) -> Member:
         """Raises MemberNotFound, RoleTooLow and LastOwner."""
@@ -96,7 +96,7 @@ class Members:
         if role_set is None:
             return tenant.members[user_id]
         changed = await self._record(tenant, [Change(tenant_stream(tenant.tenant_id), role_set)])
-        self._tell(caller, "member-role-set", member=user_id, role=role.word)
+        self._audit(caller, "member-role-set", member=user_id, role=role.word)
         return changed.members[user_id]
 
     async def _remove(self, caller: UserCaller, user_id: str) -> None:
@@ -111,7 +111,7 @@ class Members:
             ],
             {tenant_stream(tenant.tenant_id): tenant.revision},
         )
-        self._tell(caller, "member-removed", member=user_id)
+        self._audit(caller, "member-removed", member=user_id)
 
     async def _invite(self, caller: UserCaller, email: str, role: Role) -> Invited:
         tenant = await self._store.present_tenant(caller.tenant_id)
@@ -131,7 +131,7 @@ class Members:
         if user_id in tenant.members:
             raise AlreadyAMember("the user with this address is a member")
         await self._record(tenant, [Change(tenant_stream(tenant.tenant_id), created)])
-        self._tell(
+        self._audit(
             caller, "invitation-created", invitation=secret.own_id, role=invitation.role.word
         )
         return Invited(invitation, secret.text)
@@ -142,7 +142,7 @@ class Members:
             tenant, invitation_id, by=caller.user_id, at_ms=self._clock()
         )
         await self._record(tenant, [Change(tenant_stream(tenant.tenant_id), revoked)])
-        self._tell(caller, "invitation-revoked", invitation=invitation_id)
+        self._audit(caller, "invitation-revoked", invitation=invitation_id)
 
     async def _set_plan(self, tenant_id: str, plan: PlanLimits, by: str) -> Tenant:
         tenant = await self._store.present_tenant(tenant_id)
@@ -163,7 +163,7 @@ class Members:
         assert changed is not None, "there was one before"
         return changed
 
-    def _tell(self, caller: UserCaller, kind: str, **fields: str) -> None:
+    def _audit(self, caller: UserCaller, kind: str, **fields: str) -> None:
         self._security.record(
             caller.tenant_id,
             kind,

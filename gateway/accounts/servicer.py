@@ -49,8 +49,8 @@ class AccountsServicer:
     async def Login(self, request: pb.LoginRequest) -> pb.LoginResponse:
         validation.check(request)
         tenant_id = convert.canonical(request.tenant_id)
-        found = await self._users.login(request.email, request.password, tenant_id)
-        return convert.logged_in(found)
+        login = await self._users.login(request.email, request.password, tenant_id)
+        return convert.logged_in(login)
 
     async def Refresh(self, request: pb.RefreshRequest) -> pb.RefreshResponse:
         return convert.refreshed(await self._sessions.refresh(request.refresh_token))
@@ -112,8 +112,10 @@ class AccountsServicer:
     async def ListInvitations(
         self, _request: pb.ListInvitationsRequest
     ) -> pb.ListInvitationsResponse:
-        found = await self._members.invitations(caller().tenant)
-        return pb.ListInvitationsResponse(invitations=[convert.invitation(one) for one in found])
+        invitations = await self._members.invitations(caller().tenant)
+        return pb.ListInvitationsResponse(
+            invitations=[convert.invitation(one) for one in invitations]
+        )
 
     async def RevokeInvitation(
         self, request: pb.RevokeInvitationRequest

@@ -8,7 +8,7 @@ from uuid import uuid4
 from gateway.accounts import domain
 from gateway.accounts.account_log import Change
 from gateway.accounts.callers import user_subject
-from gateway.accounts.domain import Session, SessionLimits, User, Verdict
+from gateway.accounts.domain import Session, SessionLimits, TokenStatus, User
 from gateway.accounts.errors import CredentialsInvalid, RefreshTokenInvalid
 from gateway.accounts.events import SessionEnded, SessionsEnded
 from gateway.accounts.grants import AccessTokens, Grant
@@ -28,7 +28,7 @@ from girih.client import ABSENT
 
 
 @dataclass(frozen=True, slots=True)
-class _CachedSession:
+class _ResolvedToken:
     """A refresh token that somebody holds, and what it stands for now."""
 
     token: RefreshToken
@@ -36,7 +36,7 @@ class _CachedSession:
     user: User
     tenant: Tenant
     role: Role
-    verdict: Verdict
+    status: TokenStatus
 
 
 class Sessions:
@@ -101,47 +101,47 @@ class Sessions:
 
     async def own(self, text: str, user_id: str) -> Session:
         """The open session of this user that the token is of; raises RefreshTokenInvalid."""
-        held = await self._held(_parsed(text))
-        if held.user.user_id != user_id:
+        resolved = await self._resolve(_parsed(text))
+        if resolved.user.user_id != user_id:
             raise _invalid()
-        return held.session
+        return resolved.session
 
     async def _refresh(self, token: RefreshToken) -> Grant:
-        held = await self._held(token)
-        generation = held.session.generation + (held.verdict is Verdict.CURRENT)
+        resolved = await self._resolve(token)
+        generation = resolved.session.generation + (resolved.status is TokenStatus.CURRENT)
         successor = self._refresh_tokens.successor(token, generation)
-        if held.verdict is Verdict.CURRENT:
-            await self._rotate(held, successor)
-        elif not is_same(successor.hash, held.session.token_hash):
+        if resolved.status is TokenStatus.CURRENT:
+            await self._rotate(resolved, successor)
+        elif not is_same(successor.hash, resolved.session.token_hash):
             raise _invalid()  # made with another key: nobody can say what it was traded for
         access = self._access_tokens.for_user(
-            held.user.user_id, held.tenant, held.role, token.session_id
+            resolved.user.user_id, resolved.tenant, resolved.role, token.session_id
         )
         return Grant(access, successor.text)
 
-    async def _rotate(self, held: _CachedSession, successor: RefreshToken) -> None:
-        rotated = domain.rotated(held.session, held.user, successor.hash, self._clock())
-        stream = session_stream(held.session.session_id)
+    async def _rotate(self, resolved: _ResolvedToken, successor: RefreshToken) -> None:
+        rotated = domain.rotated(resolved.session, resolved.user, successor.hash, self._clock())
+        stream = session_stream(resolved.session.session_id)
         await self._store.record(
             [Change(stream, rotated)],
             {
-                stream: held.session.revision,
-                user_stream(held.user.user_id): held.user.revision,
-                tenant_stream(held.tenant.tenant_id): held.tenant.revision,
+                stream: resolved.session.revision,
+                user_stream(resolved.user.user_id): resolved.user.revision,
+                tenant_stream(resolved.tenant.tenant_id): resolved.tenant.revision,
             },
         )
 
     async def _logout(self, token: RefreshToken, *, everywhere: bool) -> None:
-        held = await self._held(token)
-        user_id = held.user.user_id
-        changes = [self._ending(held.session, "logged-out")]
+        resolved = await self._resolve(token)
+        user_id = resolved.user.user_id
+        changes = [self._ending(resolved.session, "logged-out")]
         if everywhere:
             ended = SessionsEnded(user_id=user_id, at_ms=self._clock())
             changes.append(Change(user_stream(user_id), ended))
-        await self._end(held.session, changes)
-        self._tell("logged-out", held.session, everywhere=str(everywhere).lower())
+        await self._end(resolved.session, changes)
+        self._audit("logged-out", resolved.session, everywhere=str(everywhere).lower())
 
-    async def _held(self, token: RefreshToken) -> _CachedSession:
+    async def _resolve(self, token: RefreshToken) -> _ResolvedToken:
         """What the token stands for; raises RefreshTokenInvalid unless it is good for something.
 
         One that was used before ends its session here.
@@ -157,16 +157,16 @@ class Sessions:
             raise _invalid()
         if not domain.is_open_for(session, user, tenant.membership_of(user.user_id)):
             raise _invalid()
-        verdict = self._judge(session, token)
-        if verdict is Verdict.REUSED:
+        status = self._status(session, token)
+        if status is TokenStatus.REUSED:
             await self._end(session, [self._ending(session, "reused")])
-            self._tell("refresh-reused", session)
-        if verdict in (Verdict.REUSED, Verdict.WORTHLESS):
+            self._audit("refresh-reused", session)
+        if status in (TokenStatus.REUSED, TokenStatus.INVALID):
             raise _invalid()
-        return _CachedSession(token, session, user, tenant, role, verdict)
+        return _ResolvedToken(token, session, user, tenant, role, status)
 
-    def _judge(self, session: Session, token: RefreshToken) -> Verdict:
-        return domain.judge(
+    def _status(self, session: Session, token: RefreshToken) -> TokenStatus:
+        return domain.token_status(
             session,
             token.hash,
             is_ours=self._refresh_tokens.made(token),
@@ -188,7 +188,7 @@ class Sessions:
         expected = {session_stream(session.session_id): session.revision}
         await self._store.record(changes, expected)
 
-    def _tell(self, kind: str, session: Session, **fields: str) -> None:
+    def _audit(self, kind: str, session: Session, **fields: str) -> None:
         self._security.record(
             session.tenant_id,
             kind,

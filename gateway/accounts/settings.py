@@ -27,14 +27,14 @@ class WrongRefreshSecret(CannotRun):
 def read_refresh_secret(path: Path) -> bytes:
     """The secret in the file: 32 bytes or more in hexadecimal; raises WrongRefreshSecret."""
     try:
-        found = _secret(path.read_bytes())
+        match = _secret(path.read_bytes())
     except OSError as error:
         raise WrongRefreshSecret(f"{path}: {error.strerror}") from error
-    if not found:
+    if not match:
         raise WrongRefreshSecret(f"{path}: must hold 64 or more hexadecimal digits")
-    if len(set(found[1].lower())) < 8:
+    if len(set(match[1].lower())) < 8:
         raise WrongRefreshSecret(f"{path}: is no random secret")
-    return bytes.fromhex(found[1].decode())
+    return bytes.fromhex(match[1].decode())
 
 
 def _readable(path: Path) -> Path:

@@ -124,7 +124,7 @@ class Users:
             tenant_id=tenant_id, name=wanted.tenant_name or wanted.name, at_ms=at_ms
         )
         joined = await self._record_registration(registered, created)
-        self._tell(tenant_id, "registered", registered.user_id)
+        self._audit(tenant_id, "registered", registered.user_id)
         return joined
 
     async def _record_registration(
@@ -169,7 +169,7 @@ class Users:
         proved = await self._proved(user.email, password)
         new_hash = await self._hashing.hash(new_password)
         await retry_on_conflict(lambda: self._change(proved, new_hash, refresh_token))
-        self._tell(caller.tenant_id, "password-changed", user.user_id)
+        self._audit(caller.tenant_id, "password-changed", user.user_id)
 
     async def accept_invitation(self, text: str, password: str, name: str) -> Joined:
         """Make whoever was invited a member; raises InvitationInvalid, CredentialsInvalid."""
@@ -196,7 +196,7 @@ class Users:
             await retry_on_conflict(lambda: self._join_as_newcomer(secret, newcomer))
             user_id = newcomer.user_id
         role = invitation.role.word
-        self._tell(secret.tenant_id, "invitation-accepted", user_id, role=role)
+        self._audit(secret.tenant_id, "invitation-accepted", user_id, role=role)
         return await self._joined(user_id, secret.tenant_id)
 
     def _check(self, wanted: Registration, violations: Violations) -> None:
@@ -244,7 +244,7 @@ class Users:
     def _tell_failure(self, user: User | None) -> None:
         """In the log of the user's first tenant. Of addresses that nobody has, in ours alone."""
         if user and user.tenants:
-            self._tell(user.tenants[0], "login-failed", user.user_id)
+            self._audit(user.tenants[0], "login-failed", user.user_id)
         else:
             self._security.record("", "login-failed", address=caller_address())
 
@@ -264,7 +264,7 @@ class Users:
             raise _credentials_invalid()
         also = [self._rehashing(user, rehashed)] if rehashed else []
         grant = await self._sessions.open(user, tenant, also)
-        self._tell(tenant.tenant_id, "login-succeeded", user.user_id)
+        self._audit(tenant.tenant_id, "login-succeeded", user.user_id)
         return LoggedIn(grant=grant, user=user, tenant=tenant, role=role)
 
     def _rehashing(self, user: User, password_hash: str) -> Change:
@@ -355,7 +355,7 @@ class Users:
             raise invitation_invalid()  # removed again in this very moment
         return Joined(user=user, tenant=tenant, role=role)
 
-    def _tell(self, tenant_id: str, kind: str, user_id: str, **fields: str) -> None:
+    def _audit(self, tenant_id: str, kind: str, user_id: str, **fields: str) -> None:
         subject = user_subject(user_id)
         self._security.record(tenant_id, kind, subject=subject, address=caller_address(), **fields)
 

@@ -1,10 +1,10 @@
 """How many calls each tenant has made this month, and who has made as many as the plan allows.
 
-Counted in memory where calls come in, told to the event store every half minute, and read
-back from there together with what other processes counted. A call costs no round trip, and
-a process that is killed forgets at most half a minute. The price is that a tenant whose
-calls come in at several processes may go over its plan by what the others count within
-that time. While the event store is away calls pass; what they come to is told later.
+Counted in memory where calls come in, recorded in the event store every half minute, and
+followed there, so that each process knows what the others have recorded. A call costs no
+round trip, and a process that is killed forgets at most half a minute. The price is that a
+tenant whose calls come in at several processes may go over its plan by what the others count
+within that time. While the event store is away calls pass, and are recorded later.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ FLUSH_INTERVAL_S: Final = 30.0
 TENANT_COUNT_MAX: Final = 10_000
 """Months of tenants that are kept in memory."""
 
-_PATIENCE_S = 0.5
+_READ_WAIT_S = 0.5
 """How long the first call of a tenant waits to learn what the month has come to."""
 
 _PAUSE_S = 1.0
 
-_FREE_OF_CHARGE = "/auth/"
+_UNCOUNTED_PREFIX = "/auth/"
 
 
 class QuotaExceeded(ResourceExhausted):
@@ -67,6 +67,8 @@ class _TenantCounter:
     """On its way to the log: perhaps there already, and not read back."""
     new: int = 0
     is_read: bool = False
+    is_behind: bool = False
+    """More was recorded than was read."""
     reading: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
     @property
@@ -78,7 +80,7 @@ class _TenantCounter:
         """Nothing is lost with it."""
         return not self.new and self.sent is None and self.reading is None
 
-    def took(self, revision: int, counted: Counted) -> None:
+    def add(self, revision: int, counted: Counted) -> None:
         """Add what was read, unless it was before."""
         if revision <= self.through:
             return
@@ -87,8 +89,15 @@ class _TenantCounter:
         if self.sent is not None and self.sent.event_id == counted.event_id:
             self.sent = None
 
+    def follow(self, revision: int, counted: Counted) -> None:
+        """Add what was recorded just now, if everything before is known."""
+        if self.is_read and revision <= self.through + 1:
+            self.add(revision, counted)
+        else:
+            self.is_behind = True
+
     def send(self) -> Counted:
-        """What is to be told to the log now: the same as before while it is on its way."""
+        """What is to be recorded now: the same as before while it is on its way."""
         if self.sent is None:
             self.sent = Counted(new_event_id(), self.new, self.through, self.total)
             self.new = 0
@@ -96,7 +105,10 @@ class _TenantCounter:
 
 
 class Usage:
-    """Counts calls. One task of the owner's runs `keep_flushing`; `close` tells the rest."""
+    """Counts calls.
+
+    Tasks of the owner's run `keep_flushing` and `keep_following`; `close` records the rest.
+    """
 
     def __init__(
         self,
@@ -109,59 +121,63 @@ class Usage:
         self._metrics = metrics
         self._clock = clock
         self._tenant_count_max = tenant_count_max
-        self._tallies: dict[str, _TenantCounter] = {}
+        self._counters: dict[str, _TenantCounter] = {}
         """Of this month, by tenant."""
         self._past: list[_TenantCounter] = []
-        """Of the month before, while something of them is still to be told."""
+        """Of the month before, while something of them is still to be recorded."""
         self._month = ""
         self._month_ends_s = 0.0
-        self._crowded = asyncio.Event()
+        self._is_full = asyncio.Event()
         self._flushing = asyncio.Lock()
-        metrics.tenants.set_function(lambda: len(self._tallies))
+        metrics.tenants.set_function(lambda: len(self._counters))
 
     async def admit(self, principal: Principal, route: str) -> None:
         """Count a call; raises QuotaExceeded, and then does not count it.
 
         Services and operators are not counted, nor is what has to do with logging in.
         """
-        if principal.service or not principal.tenant or route.startswith(_FREE_OF_CHARGE):
+        if principal.service or not principal.tenant or route.startswith(_UNCOUNTED_PREFIX):
             return
         plan = plan_of(principal)
         calls_max = plan.monthly_call_count_max if plan else 0
-        tally = self._tally(principal.tenant)
-        if tally is None:
+        counter = self._counter(principal.tenant)
+        if counter is None:
             self._metrics.uncounted.inc()
             return
-        if calls_max and tally.reading is not None:
-            await asyncio.wait([tally.reading], timeout=_PATIENCE_S)
-        if calls_max and tally.calls >= calls_max:
+        if calls_max and counter.reading is not None:
+            await asyncio.wait([counter.reading], timeout=_READ_WAIT_S)
+        if calls_max and counter.calls >= calls_max:
             self._metrics.refused.inc()
             raise self._exceeded(calls_max)
-        tally.new += 1
+        counter.new += 1
 
     async def calls(self, tenant: str) -> Calls:
         """What a tenant has used; raises EventsUnavailable when that is not known yet."""
-        tally = self._tally(tenant)
-        if tally is None:
-            raise EventsUnavailable("more tenants call than are kept in mind; retry")
-        if tally.reading is not None:
-            await asyncio.wait([tally.reading], timeout=_PATIENCE_S)
-        if not tally.is_read:
-            await self._read(tally)
-        return Calls(tally.month.month, tally.calls)
+        counter = self._counter(tenant)
+        if counter is None:
+            raise EventsUnavailable("more tenants call than are counted at once; retry")
+        if counter.reading is not None:
+            await asyncio.wait([counter.reading], timeout=_READ_WAIT_S)
+        if not counter.is_read or counter.is_behind:
+            await self._read(counter)
+        return Calls(counter.month.month, counter.calls)
+
+    async def keep_following(self) -> None:
+        """Learn what other processes record, as they do, for ever."""
+        await self._log.follower(self._follow, self._expire).run()
 
     async def keep_flushing(self) -> None:
-        """Tell the log what was counted, every half minute, for ever."""
+        """Record what was counted, every half minute, for ever."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_INTERVAL_S):
-                    await self._crowded.wait()
-            self._crowded.clear()
+                    await self._is_full.wait()
+            self._is_full.clear()
             if not await self.flush():
                 await asyncio.sleep(_PAUSE_S)
 
     async def flush(self) -> bool:
-        """Tell the log what was counted since, and learn what others have told it.
+        """Record what was counted since, and learn what others have recorded.
 
         False when it is away: then this is done with the next flush.
         """
@@ -178,96 +194,114 @@ class Usage:
             return True
 
     async def close(self, timeout_s: float = 5.0) -> None:
-        """Tell the log the rest, as far as it takes it in time."""
+        """Record the rest, as far as the event store takes it in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
-        readings = [tally.reading for tally in self._all() if tally.reading is not None]
+        readings = [counter.reading for counter in self._all() if counter.reading is not None]
         for reading in readings:
             reading.cancel()
         await asyncio.gather(*readings, return_exceptions=True)
-        left = sum(tally.new + (tally.sent.calls if tally.sent else 0) for tally in self._all())
+        left = sum(one.new + (one.sent.calls if one.sent else 0) for one in self._all())
         if left:
             _log.error("calls were counted that could not be recorded", calls=left)
 
-    def _tally(self, tenant: str) -> _TenantCounter | None:
-        """The tally of this month; None when there is no room for another."""
+    def _counter(self, tenant: str) -> _TenantCounter | None:
+        """The counter of this month; None when no more can be kept."""
         if self._clock() >= self._month_ends_s:
-            self._turn_the_page()
-        found = self._tallies.get(tenant)
-        return found if found is not None else self._begin(tenant)
+            self._begin_month()
+        counter = self._counters.get(tenant)
+        return counter if counter is not None else self._begin(tenant)
 
     def _begin(self, tenant: str) -> _TenantCounter | None:
-        if len(self._tallies) >= self._tenant_count_max and not self._make_room():
-            self._crowded.set()
+        if len(self._counters) >= self._tenant_count_max and not self._evict_settled():
+            self._is_full.set()
             return None
-        tally = self._tallies[tenant] = _TenantCounter(Month(tenant, self._month))
-        tally.reading = asyncio.get_running_loop().create_task(self._read_first(tally))
-        return tally
+        counter = self._counters[tenant] = _TenantCounter(Month(tenant, self._month))
+        counter.reading = asyncio.get_running_loop().create_task(self._read_first(counter))
+        return counter
 
-    def _make_room(self) -> bool:
-        settled = [name for name, tally in self._tallies.items() if tally.is_settled]
+    def _evict_settled(self) -> bool:
+        settled = [name for name, counter in self._counters.items() if counter.is_settled]
         for name in settled:
-            del self._tallies[name]
+            del self._counters[name]
         return bool(settled)
 
-    def _turn_the_page(self) -> None:
+    def _begin_month(self) -> None:
         now = datetime.fromtimestamp(self._clock(), UTC)
         ends_at = now.replace(
             year=now.year + now.month // 12,
             month=now.month % 12 + 1,
             day=1, hour=0, minute=0, second=0, microsecond=0,
         )  # fmt: skip
-        self._past += [tally for tally in self._tallies.values() if not tally.is_settled]
-        self._tallies = {}
+        self._past += [counter for counter in self._counters.values() if not counter.is_settled]
+        self._counters = {}
         self._month = now.strftime("%Y-%m")
         self._month_ends_s = ends_at.timestamp()
 
-    async def _read_first(self, tally: _TenantCounter) -> None:
+    async def _read_first(self, counter: _TenantCounter) -> None:
         """Learn what the month has come to. When that fails, the next flush tries again."""
         try:
-            await self._read(tally)
+            await self._read(counter)
         except EventsUnavailable:
             self._metrics.flush_failures.inc()
         except EventsRefused as error:
             _log.error("usage cannot be read: this is a bug", problem=str(error))
         finally:
-            tally.reading = None
+            counter.reading = None
 
-    async def _read(self, tally: _TenantCounter) -> None:
-        if not tally.is_read:
-            last = await self._log.last(tally.month)
+    def _expire(self) -> None:
+        for counter in self._counters.values():
+            counter.is_behind = True
+
+    def _follow(self, month: Month, revision: int, counted: Counted) -> None:
+        counter = self._counters.get(month.tenant)
+        if counter is not None and counter.month == month:
+            counter.follow(revision, counted)
+
+    async def _read(self, counter: _TenantCounter) -> None:
+        # What is recorded from here on may be missing in what is read, and says so itself.
+        was_behind, counter.is_behind = counter.is_behind, False
+        try:
+            await self._read_new(counter)
+        except BaseException:
+            counter.is_behind |= was_behind
+            raise
+
+    async def _read_new(self, counter: _TenantCounter) -> None:
+        if not counter.is_read:
+            last = await self._log.last(counter.month)
             # Unless it was read by somebody else meanwhile: then it has gone on from there.
-            if last is not None and not tally.is_read:
-                tally.through, tally.total = last.through, last.total
-        for revision, counted in await self._log.after(tally.month, tally.through):
-            tally.took(revision, counted)
-        tally.is_read = True
+            if last is not None and not counter.is_read:
+                counter.through, counter.total = last.through, last.total
+        for revision, counted in await self._log.after(counter.month, counter.through):
+            counter.add(revision, counted)
+        counter.is_read = True
 
     async def _flush(self) -> None:
-        unsettled = [tally for tally in self._all() if tally.new or tally.sent is not None]
-        for tally in unsettled:
-            if not tally.is_read:
-                await self._read(tally)
+        unsettled = [counter for counter in self._all() if counter.new or counter.sent is not None]
+        for counter in unsettled:
+            if not counter.is_read or counter.is_behind:
+                await self._read(counter)
         for start in range(0, len(unsettled), EVENT_COUNT_MAX):
             await self._send(unsettled[start : start + EVENT_COUNT_MAX])
-        self._past = [tally for tally in self._past if not tally.is_settled]
+        self._past = [counter for counter in self._past if not counter.is_settled]
 
-    async def _send(self, tallies: Sequence[_TenantCounter]) -> None:
-        counts = [tally.send() for tally in tallies]
+    async def _send(self, counters: Sequence[_TenantCounter]) -> None:
+        counts = [counter.send() for counter in counters]
         revisions = await self._log.append(
-            [(tally.month, counted) for tally, counted in zip(tallies, counts, strict=True)]
+            [(counter.month, counted) for counter, counted in zip(counters, counts, strict=True)]
         )
-        for tally, counted, revision in zip(tallies, counts, revisions, strict=True):
-            if revision == tally.through + 1:
-                tally.took(revision, counted)
-            else:
-                # Another process has told the log something meanwhile.
-                await self._read(tally)
+        for counter, counted, revision in zip(counters, counts, revisions, strict=True):
+            if revision == counter.through + 1:
+                counter.add(revision, counted)
+            elif revision > counter.through:
+                # Another process has recorded something meanwhile.
+                await self._read(counter)
 
     def _all(self) -> Iterator[_TenantCounter]:
         yield from self._past
-        yield from self._tallies.values()
+        yield from self._counters.values()
 
     def _exceeded(self, calls_max: int) -> QuotaExceeded:
         resets_at = datetime.fromtimestamp(self._month_ends_s, UTC)

@@ -4,7 +4,7 @@ They lie in a log of their own, so that whoever reads the log of accounts does n
 all of them. Knows nothing of limits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +12,14 @@ from typing import Any, Final
 import orjson
 
 from gateway.own_calls import OwnLogs, refusals_named
-from girih.client import ABSENT, NewEvent, RecordedEvent
+from girih.client import (
+    ABSENT,
+    Batch,
+    EventStoreError,
+    Follower,
+    NewEvent,
+    RecordedEvent,
+)
 from services.plumbing.logging import get_logger
 
 _log = get_logger("gateway")
@@ -25,6 +32,7 @@ EVENT_COUNT_MAX: Final = 1_000
 """Counts that are appended at once."""
 
 _SCHEMA_VERSION = 1
+_PREFIX = "usage-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,15 @@ class Month:
 
     @property
     def stream(self) -> str:
-        return f"usage-{self.tenant}-{self.month}"
+        return f"{_PREFIX}{self.tenant}-{self.month}"
+
+    @classmethod
+    def of(cls, stream: str) -> "Month | None":
+        """That of a stream, None for streams of something else."""
+        tenant, separator, month = stream[:-8], stream[-8:-7], stream[-7:]
+        if not tenant.startswith(_PREFIX) or separator != "-":
+            return None
+        return cls(tenant.removeprefix(_PREFIX), month)
 
 
 class UsageLog:
@@ -78,6 +94,31 @@ class UsageLog:
         with refusals_named():
             async with aclosing(events):
                 return [(event.revision, _counted(event)) async for event in events]
+
+    def follower(
+        self, apply: Callable[[Month, int, Counted], None], on_start: Callable[[], None]
+    ) -> Follower:
+        """Applies each count that is recorded from a moment on, with its revision.
+
+        `on_start` is called at that moment: what was recorded before it does not come.
+        """
+
+        def fold(batch: Batch) -> None:
+            for event in batch:
+                month = Month.of(event.stream)
+                if month is not None:
+                    apply(month, event.revision, _counted(event))
+
+        async def start() -> int:
+            head = await self._events.head()
+            on_start()
+            return head
+
+        return Follower(self._events, fold, start=start, on_interrupted=_interrupted)
+
+
+def _interrupted(error: EventStoreError) -> None:
+    _log.warning("what other processes count is not followed now", problem=str(error))
 
 
 def _new_event(month: Month, counted: Counted) -> NewEvent:

@@ -15,11 +15,11 @@ CUSTOM: Final = "custom"
 
 def plan(name: str) -> PlanLimits:
     """The plan of this name; raises InvalidInput, also for `custom`, which is no one plan."""
-    found = PLANS.get(name)
-    if found is None:
+    limits = PLANS.get(name)
+    if limits is None:
         known = ", ".join(sorted(PLANS))
         raise InvalidInput.of("plan.name", f"must be {known}, or {CUSTOM} with its numbers")
-    return found
+    return limits
 
 
 def read_plans(text: str) -> Mapping[str, PlanLimits]:

@@ -1,6 +1,6 @@
 """The secrets that we hand out: refresh tokens, API keys and invitations. Knows no state.
 
-Each names in clear what it belongs to, so that it is found without an index, and is
+Each names in clear what it belongs to, so that it is match without an index, and is
 stored as a hash. Keys and invitations end in a checksum: those who search files for
 leaked secrets know one when they see it, and one mistyped is refused without a look.
 """
@@ -54,8 +54,8 @@ class RefreshToken:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """The token, or None when it is none by its shape."""
-        found = _REFRESH.fullmatch(text)
-        return cls(str(UUID(found[1])), found[2]) if found else None
+        match = _REFRESH.fullmatch(text)
+        return cls(str(UUID(match[1])), match[2]) if match else None
 
     @property
     def text(self) -> str:
@@ -125,10 +125,10 @@ class TenantSecret:
     @classmethod
     def parse(cls, prefix: str, text: str) -> Self | None:
         """What the text names, or None when it is not one by its shape and checksum."""
-        found = _TWO_PART.fullmatch(text)
-        if not found or found[1] != prefix or found[5] != _checksum(text[:-8]):
+        match = _TWO_PART.fullmatch(text)
+        if not match or match[1] != prefix or match[5] != _checksum(text[:-8]):
             return None
-        return cls(prefix, str(UUID(found[2])), str(UUID(found[3])), found[4])
+        return cls(prefix, str(UUID(match[2])), str(UUID(match[3])), match[4])
 
     @property
     def text(self) -> str:

@@ -63,8 +63,7 @@ def _is_known(password: str) -> bool:
     """On the list, or made of something on it, or of a few keys one after the other."""
     text = password.casefold()
     words = {text, text.strip("0123456789!?.,-_*# "), "".join(text.split())}
-    found = _repeated(text)
-    if found or not words.isdisjoint(_common_passwords()):
+    if _repeated(text) or not words.isdisjoint(_common_passwords()):
         return True
     half = text[: len(text) // 2]
     return (text == half * 2 and half in _common_passwords()) or _is_run(text)
@@ -124,8 +123,8 @@ class PasswordHashing:
 
         Without a hash it is not, which takes as long to find out.
         """
-        found = password_hash or self._nobodys_hash
-        return await self._run(lambda: self._fits(found, password.encode()))
+        known_hash = password_hash or self._nobodys_hash
+        return await self._run(lambda: self._fits(known_hash, password.encode()))
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether the hash was made with other parameters than those of now."""

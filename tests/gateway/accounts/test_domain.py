@@ -8,16 +8,16 @@ from gateway.accounts.domain import (
     OVERLAP_MS,
     Session,
     SessionLimits,
+    TokenStatus,
     User,
-    Verdict,
     check_seen,
     email_key,
     is_open_for,
-    judge,
     opened,
     rotated,
     same_email,
     session_from,
+    token_status,
     user_after,
 )
 from gateway.accounts.events import (
@@ -176,47 +176,48 @@ def test_the_hash_of_a_password_is_not_shown() -> None:
 
 
 def test_the_token_given_last_is_current() -> None:
-    assert _judged(session_of(some_user()), "current") is Verdict.CURRENT
+    assert _status(session_of(some_user()), "current") is TokenStatus.CURRENT
 
 
-@pytest.mark.parametrize(("later_ms", "verdict"), [
-    (0, Verdict.REPEATED), (OVERLAP_MS, Verdict.REPEATED), (OVERLAP_MS + 1, Verdict.REUSED),
+@pytest.mark.parametrize(("later_ms", "status"), [
+    (0, TokenStatus.ROTATED), (OVERLAP_MS, TokenStatus.ROTATED),
+    (OVERLAP_MS + 1, TokenStatus.REUSED),
 ])  # fmt: skip
-def test_a_traded_token_is_repeated_for_ten_seconds(later_ms: int, verdict: Verdict) -> None:
+def test_a_traded_token_is_repeated_for_ten_seconds(later_ms: int, status: TokenStatus) -> None:
     user = some_user()
     session = moved_on(session_of(user), user, at_ms=100)
 
-    assert _judged(session, "current", now_ms=100 + later_ms) is verdict
+    assert _status(session, "current", now_ms=100 + later_ms) is status
 
 
 def test_an_older_token_is_reused_and_a_strange_one_worth_nothing() -> None:
     session = session_of(some_user())
 
-    assert _judged(session, "older", is_ours=True) is Verdict.REUSED
-    assert _judged(session, "strange", is_ours=False) is Verdict.WORTHLESS
+    assert _status(session, "older", is_ours=True) is TokenStatus.REUSED
+    assert _status(session, "strange", is_ours=False) is TokenStatus.INVALID
 
 
 def test_a_session_that_does_nothing_expires() -> None:
     session = session_of(some_user())
 
-    assert _judged(session, "current", now_ms=LIMITS.idle_ms) is Verdict.CURRENT
-    assert _judged(session, "current", now_ms=LIMITS.idle_ms + 1) is Verdict.WORTHLESS
+    assert _status(session, "current", now_ms=LIMITS.idle_ms) is TokenStatus.CURRENT
+    assert _status(session, "current", now_ms=LIMITS.idle_ms + 1) is TokenStatus.INVALID
 
 
 def test_a_busy_session_expires_too() -> None:
     user = some_user()
     session = moved_on(session_of(user), user, at_ms=LIMITS.absolute_ms - 1)
 
-    assert _judged(session, "next", now_ms=LIMITS.absolute_ms) is Verdict.CURRENT
-    assert _judged(session, "next", now_ms=LIMITS.absolute_ms + 1) is Verdict.WORTHLESS
+    assert _status(session, "next", now_ms=LIMITS.absolute_ms) is TokenStatus.CURRENT
+    assert _status(session, "next", now_ms=LIMITS.absolute_ms + 1) is TokenStatus.INVALID
 
 
 def test_no_token_of_an_ended_session_is_worth_anything() -> None:
     ended = SessionEnded(session_id="s", user_id="u", tenant_id="t", why="logged-out", at_ms=1)
     session = session_from(recorded(ended)[0])
 
-    assert _judged(session, "") is Verdict.WORTHLESS
-    assert _judged(session, "current", is_ours=True) is Verdict.WORTHLESS
+    assert _status(session, "") is TokenStatus.INVALID
+    assert _status(session, "current", is_ours=True) is TokenStatus.INVALID
 
 
 def test_a_session_outlives_only_the_end_that_spared_it() -> None:
@@ -258,5 +259,7 @@ def test_nothing_is_decided_on_a_damaged_record(text: str) -> None:
         from_json("user.tenant-joined", text)
 
 
-def _judged(session: Session, token_hash: str, *, is_ours: bool = True, now_ms: int = 0) -> Verdict:
-    return judge(session, token_hash, is_ours=is_ours, now_ms=now_ms, limits=LIMITS)
+def _status(
+    session: Session, token_hash: str, *, is_ours: bool = True, now_ms: int = 0
+) -> TokenStatus:
+    return token_status(session, token_hash, is_ours=is_ours, now_ms=now_ms, limits=LIMITS)

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from girih.client import NewEvent
 from services.plumbing.identity import Principal
 from services.policy import PlanLimits
 from tests.authority import Authority
+from tests.events.serving import eventually
 from tests.gateway.accounts.own import own_logs, recorded
 from tests.gateway.counting import Clock
 from tests.processes import Process
@@ -167,8 +169,8 @@ async def test_an_append_whose_answer_was_lost_counts_once(
     usage = usage_on(logs, clock)
     await call(usage, caller(tenant), times=3)
     await usage.calls(tenant)
-    tally = usage._tallies[tenant]
-    await UsageLog(logs).append([(tally.month, tally.send())])
+    counter = usage._counters[tenant]
+    await UsageLog(logs).append([(counter.month, counter.send())])
 
     await call(usage, caller(tenant), times=2)
     await usage.flush()
@@ -314,7 +316,7 @@ async def test_no_more_tenants_are_kept_than_there_is_room_for(
         await call(usage, caller(f"{tenant}-{n}"))
         await usage.flush()
 
-    assert len(usage._tallies) <= 10
+    assert len(usage._counters) <= 10
     assert await count(usage, f"{tenant}-0") == 1
 
 
@@ -326,7 +328,7 @@ async def test_counts_that_were_not_told_yet_are_never_forgotten_for_others(
     for n in range(40):
         await call(usage, caller(f"{tenant}-{n}"))
 
-    assert sorted(usage._tallies) == sorted(f"{tenant}-{n}" for n in range(10))
+    assert sorted(usage._counters) == sorted(f"{tenant}-{n}" for n in range(10))
 
 
 async def test_a_record_that_cannot_be_read_counts_for_nothing(
@@ -339,3 +341,65 @@ async def test_a_record_that_cannot_be_read_counts_for_nothing(
     await logs.of(TENANT).append([odd])
 
     assert await count(usage_on(logs, clock), tenant) == 3
+
+
+@asynccontextmanager
+async def following(usage: Usage) -> AsyncIterator[None]:
+    """As its owner runs it."""
+    task = asyncio.create_task(usage.keep_following())
+    try:
+        yield
+        assert not task.done(), "following has ended"
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def eventually_counted(usage: Usage, tenant: str, expected: int) -> None:
+    async def is_counted() -> bool:
+        return await count(usage, tenant) == expected
+
+    await eventually(is_counted, within_s=5)
+
+
+async def test_what_others_record_counts_at_once(logs: OwnLogs, clock: Clock, tenant: str) -> None:
+    mine, others = usage_on(logs, clock), usage_on(logs, clock)
+    async with following(mine), following(others):
+        await call(mine, caller(tenant), times=1)
+        assert await count(mine, tenant) == 1
+        await call(others, caller(tenant), times=8)
+        await others.flush()
+
+        await eventually_counted(mine, tenant, 9)
+        assert await call(mine, caller(tenant, calls=10), times=5) == 1
+        await mine.flush()
+        await eventually_counted(others, tenant, 10)
+        await others.flush()
+
+        assert [await count(usage, tenant) for usage in (mine, others)] == [10, 10]
+
+
+async def test_a_count_that_came_while_reading_is_read_afterwards(
+    logs: OwnLogs, clock: Clock, tenant: str
+) -> None:
+    usage, others = usage_on(logs, clock), usage_on(logs, clock)
+    await call(others, caller(tenant), times=3)
+    await count(usage, tenant)
+    await others.flush()
+
+    usage._follow(Month(tenant, MONTH), 1, Counted("some id", 0, 0, 3))
+
+    assert await count(usage, tenant) == 3
+
+
+@pytest.mark.parametrize(
+    ("stream", "month"),
+    [
+        ("usage-a-b-2026-11", Month("a-b", "2026-11")),
+        ("usage-a2026-11", None),
+        ("other-a-2026-11", None),
+        ("usage-", None),
+    ],
+)
+def test_a_stream_names_its_month(stream: str, month: Month | None) -> None:
+    assert Month.of(stream) == month
