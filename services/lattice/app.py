@@ -66,21 +66,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         waiting_max=settings.waiting_calls_max,
     )
     events = EventStoreHealth(channel, settings)
-    journal = EventStoreJournal(channel, events.patience_s)
-    add_service(server, SERVICE, _servicer(settings, server, journal, compute))
-    add_metrics_service(server)
-    _watch_kernels(server)
-    server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
-    try:
-        yield server
-    finally:
-        await compute.close()
-        await channel.close()
-
-
-def _servicer(
-    settings: Settings, server: Server, journal: LatticeJournal, compute: Compute
-) -> LatticeServicer:
+    journal = EventStoreJournal(channel, events.patience_s, events.is_serving)
     searches = SearchPool(settings.searches_bytes)
     operations = OperationContext(
         compute,
@@ -88,16 +74,33 @@ def _servicer(
         ComputationMetrics(server.registry),
         part_timeout_s=settings.part_timeout_s,
     )
-    lattices = Lattices(
+    lattices = _lattices(settings, journal, operations)
+    server.registry.register(StateMetrics(compute, searches, lattices))
+    servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
+    add_service(server, SERVICE, servicer)
+    add_metrics_service(server)
+    _watch_kernels(server)
+    server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
+    try:
+        yield server
+    finally:
+        await lattices.close()
+        await compute.close()
+        await channel.close()
+
+
+def _lattices(
+    settings: Settings, journal: LatticeJournal, operations: OperationContext
+) -> Lattices:
+    return Lattices(
         journal,
         operations,
         cache_bytes=settings.cache_bytes,
         catalogue_bytes=settings.catalogue_bytes,
         freshness_s=settings.freshness_s,
         confirm_timeout_s=settings.confirm_timeout_s,
+        followed_tenants_max=settings.followed_tenants_max,
     )
-    server.registry.register(StateMetrics(compute, searches, lattices))
-    return LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
 
 
 def _watch_kernels(server: Server) -> None:
@@ -141,6 +144,9 @@ class EventStoreHealth:
         self._stub = health_pb2_grpc.HealthStub(channel)
         self._settings = settings
         self._serves = False
+
+    def is_serving(self) -> bool:
+        return self._serves
 
     async def probe(self) -> None:
         """Ask; raises unless it serves."""

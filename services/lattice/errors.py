@@ -10,7 +10,6 @@ from services.plumbing.errors import (
     PermissionDenied,
     ResourceExhausted,
     Scalar,
-    Unavailable,
 )
 
 
@@ -69,9 +68,3 @@ class ConsumerTooSlow(DeadlineExceeded):
     """The caller of a stream did not take a part of its answer in time."""
 
     reason: ClassVar[str] = "CONSUMER_TOO_SLOW"
-
-
-class EventStoreUnavailable(Unavailable):
-    """The event store cannot be reached, or did not answer in time."""
-
-    reason: ClassVar[str] = "EVENTS_UNAVAILABLE"

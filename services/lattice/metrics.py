@@ -66,6 +66,11 @@ class StateMetrics(Collector):
             "Memory kept for searches, in bytes.",
             self._searches.bytes_held,
         )
+        yield _gauge(
+            "lattice_followed_tenants",
+            "Tenants whose changes through other replicas are followed.",
+            self._lattices.following.tenant_count,
+        )
         yield _gauge("lattice_cache_bytes", "Memory of lattices, in bytes.", cache.bytes_held)
         yield CounterMetricFamily(
             "lattice_cache_hits", "Lattices that were in memory.", value=cache.hits

@@ -57,9 +57,12 @@ class Settings(ServerSettings):
     catalogue_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)
     """The memory that lists of lattices are kept in, in bytes. Longer lists are read anew for
     every page."""
+    followed_tenants_max: int = Field(default=1_000, ge=0, le=100_000)
+    """Tenants whose changes through other replicas are followed, those who called last. Each
+    holds a call to the event store open. 0 follows none."""
     freshness_s: float = Field(default=1.0, ge=0, le=3_600)
-    """How long a lattice in memory is believed before the event store is asked whether it was
-    deleted, in seconds."""
+    """How long a lattice in memory is believed while its tenant is not followed, before the event
+    store is asked whether it was deleted, in seconds."""
     confirm_timeout_s: float = Field(default=0.5, gt=0, le=60)
     """How long that question is waited for, in seconds, before memory is believed again."""
     kernel_cache_dir: Path | None = None

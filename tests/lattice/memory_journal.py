@@ -1,13 +1,13 @@
 """A journal in memory. It passes the same contract tests as the one on the event store."""
 
+import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.lattice.errors import EventStoreUnavailable
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
@@ -19,8 +19,46 @@ from services.lattice.state.journal import (
     StreamSlice,
     UnknownEvent,
 )
+from services.plumbing.errors import EventsUnavailable
 
 CATALOGUE = "lattices"
+
+
+class MemoryFollower:
+    """Folds what is recorded while it runs, unless its journal keeps that back."""
+
+    def __init__(
+        self,
+        journal: "MemoryJournal",
+        tenant: str,
+        fold: Callable[[Sequence[LatticeRecord]], None],
+        began: Callable[[], None],
+    ) -> None:
+        self.revision = -1
+        self._journal = journal
+        self._tenant = tenant
+        self._fold = fold
+        self._began = began
+        self._runs = False
+
+    @property
+    def is_current(self) -> bool:
+        return self._runs and not self._journal.is_away
+
+    def take(self, record: LatticeRecord) -> None:
+        self.revision = record.revision
+        self._fold([record])
+
+    async def run(self) -> None:
+        self.revision = len(self._journal.catalogue_of(self._tenant)) - 1
+        self._began()
+        self._runs = True
+        self._journal.followers[self._tenant].append(self)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._runs = False
+            self._journal.followers[self._tenant].remove(self)
 
 
 class MemoryJournal:
@@ -28,7 +66,11 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.keeps_back = False
+        """Followers get nothing."""
         self.reads = 0
+        self.catalogue_reads = 0
+        self.followers: dict[str, list[MemoryFollower]] = defaultdict(list)
         self._streams: dict[tuple[str, str], list[LatticeRecord]] = defaultdict(list)
         self._commands: dict[tuple[str, UUID], tuple[bytes, datetime]] = {}
 
@@ -43,25 +85,32 @@ class MemoryJournal:
         self._answer()
         known = self._repeated(tenant, command_id, created)
         if known is not None:
-            return Appended(revision=0, recorded_at=known, is_new=False)
+            return Appended(revision=0, recorded_at=known, is_new=False, catalogue_revision=0)
         if self._streams[tenant, created.lattice_id]:
             raise StreamChanged("the stream exists")
         if catalogue_revision not in (None, len(self._streams[tenant, CATALOGUE]) - 1):
             raise CatalogueChanged("the catalogue is at another revision")
         summary = replace(created, blocked=b"")
         recorded_at = self._append(tenant, command_id, created, summary)
-        return Appended(revision=0, recorded_at=recorded_at, is_new=True)
+        catalogue_revision = len(self._streams[tenant, CATALOGUE]) - 1
+        return Appended(
+            revision=0,
+            recorded_at=recorded_at,
+            is_new=True,
+            catalogue_revision=catalogue_revision,
+        )
 
     async def append_deleted(
         self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
-    ) -> None:
+    ) -> int:
         self._answer()
         deleted = LatticeDeleted(lattice_id=lattice_id)
         if self._repeated(tenant, command_id, deleted) is not None:
-            return
+            return 0
         if len(self._streams[tenant, lattice_id]) - 1 != expected_revision:
             raise StreamChanged("the stream is at another revision")
         self._append(tenant, command_id, deleted, deleted)
+        return len(self._streams[tenant, CATALOGUE]) - 1
 
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
         self._answer()
@@ -75,10 +124,22 @@ class MemoryJournal:
         self, tenant: str, *, after_revision: int
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         self._answer()
+        self.catalogue_reads += 1
         stream = self._streams[tenant, CATALOGUE]
         for start in range(after_revision + 1, len(stream), 100):
             self._answer()
             yield tuple(stream[start : start + 100])
+
+    def follower(
+        self,
+        tenant: str,
+        fold: Callable[[Sequence[LatticeRecord]], None],
+        began: Callable[[], None],
+    ) -> MemoryFollower:
+        return MemoryFollower(self, tenant, fold, began)
+
+    def catalogue_of(self, tenant: str) -> Sequence[LatticeRecord]:
+        return self._streams[tenant, CATALOGUE]
 
     def append_something_else(self, tenant: str, lattice_id: str) -> None:
         """What a newer version of the service would write."""
@@ -87,7 +148,7 @@ class MemoryJournal:
 
     def _answer(self) -> None:
         if self.is_away:
-            raise EventStoreUnavailable("the event store cannot be reached")
+            raise EventsUnavailable("the event store cannot be reached")
 
     def _repeated(self, tenant: str, command_id: UUID, event: LatticeEvent) -> datetime | None:
         known = self._commands.get((tenant, command_id))
@@ -112,7 +173,11 @@ class MemoryJournal:
 
     def _place(self, tenant: str, stream: str, event: LatticeEvent, now: datetime) -> None:
         places = self._streams[tenant, stream]
-        places.append(LatticeRecord(revision=len(places), recorded_at=now, event=event))
+        record = LatticeRecord(revision=len(places), recorded_at=now, event=event)
+        places.append(record)
+        if stream == CATALOGUE and not self.keeps_back:
+            for follower in self.followers[tenant]:
+                follower.take(record)
 
 
 def _content(event: LatticeEvent) -> bytes:

@@ -1,5 +1,6 @@
 """What every journal promises, on the one in memory and on the event store."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -250,6 +251,36 @@ async def test_what_a_newer_version_wrote_is_told_as_something_else(
     reading = await world.journal.read(tenant, lattice_id)
     assert reading.recorded[-1].event == UnknownEvent(event_type="lattice.painted")
     assert reading.revision == 1
+
+
+async def test_a_follower_folds_what_is_recorded_from_where_it_began(
+    journal: LatticeJournal, tenant: str
+) -> None:
+    await create(journal, tenant)
+    records: list[LatticeRecord] = []
+    began = asyncio.Event()
+    follower = journal.follower(tenant, records.extend, began.set)
+    task = asyncio.create_task(follower.run())
+    await until(lambda: follower.is_current)
+
+    lattice_id = await create(journal, tenant)
+    revision = await journal.append_deleted(
+        tenant, lattice_id, expected_revision=0, command_id=uuid4()
+    )
+    await until(lambda: follower.revision >= revision)
+
+    assert began.is_set()
+    assert [record.revision for record in records] == [1, 2]
+    assert isinstance(records[0].event, LatticeCreated)
+    assert records[1].event == LatticeDeleted(lattice_id=lattice_id)
+    assert follower.is_current
+    task.cancel()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - another process answers
+            await asyncio.sleep(0.001)
 
 
 async def test_tenants_see_only_their_own(journal: LatticeJournal, tenant: str) -> None:

@@ -9,7 +9,6 @@ import pytest
 from services.lattice.computing.compute import Compute
 from services.lattice.domain import LatticeSpec
 from services.lattice.errors import (
-    EventStoreUnavailable,
     LatticeChanged,
     LatticeNotFound,
     RequestIdReused,
@@ -18,7 +17,7 @@ from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import NewLattice
 from services.lattice.state.journal import LatticeRecord
 from services.lattice.state.lattices import Lattices
-from services.plumbing.errors import InvalidInput
+from services.plumbing.errors import EventsUnavailable, InvalidInput
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import (
     TENANT,
@@ -252,11 +251,11 @@ async def test_nothing_is_changed_while_the_journal_is_away(
     held = await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
     journal.is_away = True
 
-    with pytest.raises(EventStoreUnavailable):
+    with pytest.raises(EventsUnavailable):
         await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
-    with pytest.raises(EventStoreUnavailable):
+    with pytest.raises(EventsUnavailable):
         await lattices.delete(TENANT, held.lattice.lattice_id)
-    with pytest.raises(EventStoreUnavailable):
+    with pytest.raises(EventsUnavailable):
         await lattices.open(TENANT, str(uuid4()))
 
     journal.is_away = False

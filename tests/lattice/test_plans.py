@@ -11,7 +11,6 @@ import pytest
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import (
-    EventStoreUnavailable,
     LatticesChanged,
     PlanLimit,
     RequestIdReused,
@@ -21,6 +20,7 @@ from services.lattice.operations.creation import NewLattice
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import CatalogueChanged, LatticeJournal
 from services.lattice.state.lattices import Lattices
+from services.plumbing.errors import EventsUnavailable
 from services.policy import PlanLimits
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import TENANT, UNBOUNDED, lattices_on, new, operations_on, plan, spec
@@ -126,7 +126,7 @@ async def test_nothing_is_counted_from_memory_alone(
     await refused(lattices, new(spec(3)), plan(lattices=2))
     journal.is_away = True
     # Others may have made room since, so that the plan is no reason to refuse.
-    with pytest.raises(EventStoreUnavailable):
+    with pytest.raises(EventsUnavailable):
         await lattices.create(TENANT, new(spec(3)), plan(lattices=2))
 
 

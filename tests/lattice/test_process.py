@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -75,6 +76,59 @@ async def test_a_process_serves_counts_and_ends_when_asked(
         assert 'lattice_sites_expanded_total{method="a_star"} 0.0' in metrics.text
         assert "lattice_compute_waiting 0.0" in metrics.text
         assert process.stop(within_s=10) == 0
+
+
+@pytest.mark.e2e
+async def test_a_lattice_deleted_through_one_replica_is_gone_on_another(
+    event_store: tuple[Process, str], authority: Authority, tmp_path: Path, tenant: str
+) -> None:
+    """Prints how long that takes (`pytest -s`): from the answer of the delete on."""
+    # The other replica would believe its memory for an hour if it did not follow.
+    environ = authority.environ | {"LATTICE_FRESHNESS_S": "3600"}
+    replicas = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        replicas.append(lattice_process(event_store[1], tmp_path / name, **environ))
+    (one, one_address), (other, other_address) = replicas
+    metadata = authority.metadata(tenant)
+    with ending(one, other):
+        for process in (one, other):
+            process.start()
+        for process in (one, other):
+            process.wait_ready()
+        async with (
+            grpc.aio.insecure_channel(one_address) as one_channel,
+            grpc.aio.insecure_channel(other_address) as other_channel,
+        ):
+            here, there = LatticeServiceStub(one_channel), LatticeServiceStub(other_channel)
+            # Following begins with the first call of a tenant.
+            await there.ListLattices(pb.ListLatticesRequest(), metadata=metadata)
+            await asyncio.sleep(0.5)
+            delays_s = [await delete_and_wait(here, there, metadata) for _ in range(50)]
+
+    delays_ms = sorted(1e3 * delay_s for delay_s in delays_s)
+    print(f"gone after {statistics.median(delays_ms):.1f} ms, at most {delays_ms[-1]:.1f} ms")
+    assert delays_ms[-1] < 5_000
+
+
+async def delete_and_wait(
+    here: LatticeServiceStub, there: LatticeServiceStub, metadata: list[tuple[str, str]]
+) -> float:
+    """Delete a lattice that another replica has in memory; answers until when it answers it."""
+    created = await here.CreateLattice(pb.CreateLatticeRequest(shape=[10]), metadata=metadata)
+    lattice_id = created.lattice.lattice_id
+    get = pb.GetLatticeRequest(lattice_id=lattice_id)
+    for _ in range(2):
+        await there.GetLattice(get, metadata=metadata)
+    await here.DeleteLattice(pb.DeleteLatticeRequest(lattice_id=lattice_id), metadata=metadata)
+    began_s = time.monotonic()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await there.GetLattice(get, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                assert error.code() == grpc.StatusCode.NOT_FOUND  # noqa: PT017
+                return time.monotonic() - began_s
 
 
 async def use(channel: grpc.aio.Channel, metadata: list[tuple[str, str]]) -> set[str]:

@@ -38,6 +38,7 @@ def lattices_on(
     freshness_s: float = 0.0,
     cache_bytes: int = 64 * _MIB,
     catalogue_bytes: int = 8 * _MIB,
+    followed_tenants_max: int = 0,
 ) -> Lattices:
     return Lattices(
         journal,
@@ -46,6 +47,7 @@ def lattices_on(
         catalogue_bytes=catalogue_bytes,
         freshness_s=freshness_s,
         confirm_timeout_s=0.5,
+        followed_tenants_max=followed_tenants_max,
     )
 
 

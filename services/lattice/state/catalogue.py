@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from services.lattice.domain import Lattice
-from services.lattice.errors import EventStoreUnavailable
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.journal import (
     LatticeCreated,
@@ -18,7 +17,7 @@ from services.lattice.state.journal import (
     LatticeJournal,
     LatticeRecord,
 )
-from services.plumbing.errors import InvalidInput
+from services.plumbing.errors import EventsUnavailable, InvalidInput
 from services.plumbing.ids import from_base64url, to_base64url
 
 _SHARES = 4
@@ -50,7 +49,8 @@ class LatticeCount:
 class Catalogue:
     """The catalogues of all tenants, in bounded memory.
 
-    What was read is kept and only the tail is read again. Of a tenant's catalogue that does
+    What was read is kept. While a catalogue is followed, what comes is added to it; otherwise its
+    tail is read again when it is asked for. Of a tenant's catalogue that does
     not fit into the memory given only the number of its lattices is kept, and it is read
     through for each page: that takes longer, and no more memory than a page.
     """
@@ -60,10 +60,20 @@ class Catalogue:
         self._kept: ByteCache[str, _CatalogueIndex | _TenantCounter] = ByteCache(bytes_max)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def page(self, tenant: str, page_size: int, page_token: str) -> CataloguePage:
-        """The page that a token asks for; raises InvalidInput when the token is not ours."""
+    async def page(
+        self, tenant: str, page_size: int, page_token: str, current_revision: int | None = None
+    ) -> CataloguePage:
+        """The page that a token asks for; raises InvalidInput when the token is not ours.
+
+        What is kept is answered as it is when it goes up to `current_revision`, which is where
+        the catalogue is known to end.
+        """
         first_revision = _revision(tenant, page_token) if page_token else 0
-        known = await self._up_to_date(tenant, may_be_old=True)
+        kept = self._kept.get(tenant)
+        if kept is not None and current_revision is not None and kept.revision >= current_revision:
+            known = kept
+        else:
+            known = await self._up_to_date(tenant, may_be_old=True)
         index = known
         if isinstance(index, _TenantCounter):
             index = await self._read_page(tenant, page_size, first_revision)
@@ -75,6 +85,17 @@ class Catalogue:
         """Count a tenant's lattices, never from memory alone."""
         known = await self._up_to_date(tenant, may_be_old=False)
         return LatticeCount(lattices=known.count, revision=known.revision)
+
+    def fold(self, tenant: str, records: Sequence[LatticeRecord]) -> None:
+        """Add what was recorded in a catalogue, unless something before it is missing here."""
+        kept = self._kept.peek(tenant)
+        if kept is None or not records:
+            return
+        if records[0].revision > kept.revision + 1:
+            self._kept.drop(tenant)
+            return
+        kept.add(records)
+        self._put(tenant, kept)
 
     async def _up_to_date(
         self, tenant: str, *, may_be_old: bool
@@ -89,11 +110,10 @@ class Catalogue:
             known = kept or _CatalogueIndex()
             try:
                 known = await self._read_on(tenant, known)
-            except EventStoreUnavailable:
+            except EventsUnavailable:
                 if kept is None or not may_be_old:
                     raise
-            self._kept.put(tenant, known, known.size_bytes)
-            return known
+            return self._put(tenant, known)
 
     async def _read_on(
         self, tenant: str, known: "_CatalogueIndex | _TenantCounter"
@@ -103,9 +123,21 @@ class Catalogue:
         async with aclosing(reading) as batches:
             async for batch in batches:
                 known.add(batch)
-                if known.size_bytes > self._kept.bytes_max // _SHARES:
-                    known = _TenantCounter(known)
+                known = self._bounded(known)
         return known
+
+    def _put(
+        self, tenant: str, known: "_CatalogueIndex | _TenantCounter"
+    ) -> "_CatalogueIndex | _TenantCounter":
+        known = self._bounded(known)
+        self._kept.put(tenant, known, known.size_bytes)
+        return known
+
+    def _bounded(
+        self, known: "_CatalogueIndex | _TenantCounter"
+    ) -> "_CatalogueIndex | _TenantCounter":
+        too_large = known.size_bytes > self._kept.bytes_max // _SHARES
+        return _TenantCounter(known) if too_large else known
 
     async def _read_page(
         self, tenant: str, page_size: int, first_revision: int
@@ -133,6 +165,8 @@ class _TenantCounter:
 
     def add(self, batch: Sequence[LatticeRecord]) -> None:
         for recorded in batch:
+            if recorded.revision <= self.revision:
+                continue
             self.revision = recorded.revision
             self.count += isinstance(recorded.event, LatticeCreated)
             self.count -= isinstance(recorded.event, LatticeDeleted)
@@ -161,6 +195,9 @@ class _CatalogueIndex:
 
     def add(self, batch: Sequence[LatticeRecord]) -> None:
         for recorded in batch:
+            if recorded.revision <= self.revision:
+                # It was followed while it was read.
+                continue
             self.revision = recorded.revision
             if isinstance(recorded.event, LatticeCreated):
                 self._put(recorded.revision, recorded.event.lattice(recorded.recorded_at))

@@ -1,4 +1,4 @@
-"""The journal of lattices on the event store. Knows its rpcs, and no rule of lattices.
+"""The journal of lattices on the event store. Knows its client, and no rule of lattices.
 
 The stream `lattice-<id>` holds everything of one lattice, the stream `lattices` the
 creations and deletions of all. A bitmap that is small when compressed travels inside
@@ -11,23 +11,32 @@ import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TypeVar
 from uuid import UUID, uuid5
 
-import grpc
 import grpc.aio
 from google.protobuf import json_format
 
-from girih.events.v1 import events_pb2 as events
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.client import (
+    EventIdReused,
+    EventStoreClient,
+    EventStoreError,
+    Follower,
+    NewEvent,
+    Placement,
+    Precondition,
+    PreconditionFailed,
+    RecordedEvent,
+    RetryPolicy,
+    Unauthenticated,
+)
 from girih.lattice.v1 import lattice_pb2 as pb
-from services.lattice.errors import EventStoreUnavailable
 from services.lattice.state import records
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
+    CatalogueFollower,
     DamagedRecord,
     LatticeCreated,
     LatticeEvent,
@@ -39,15 +48,13 @@ from services.lattice.state.journal import (
 from services.plumbing import correlation
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import Bearer
-from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from services.plumbing.grpc.event_store import events_unavailable_named, served_context
 from services.plumbing.logging import get_logger
 from services.policy import EVENTS
 
 A = TypeVar("A")
 R = TypeVar("R")
 P = TypeVar("P", pb.LatticeCreated, pb.LatticeDeleted)
-
-ReadCall = grpc.aio.UnaryStreamCall[events.ReadRequest, events.ReadResponse]
 
 CATALOGUE_STREAM = "lattices"
 CREATED = "lattice.created"
@@ -63,14 +70,6 @@ _PART_BYTES = 2 << 20
 # What is larger, or more, is made and checked in a thread.
 _LARGE_BYTES = 1 << 16
 _MANY_EVENTS = 20
-
-_LOST_RACES = {"PRECONDITION_FAILED", "EVENT_ID_REUSED"}
-_AWAY = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.CANCELLED,
-}
 
 _log = get_logger("lattice")
 
@@ -93,15 +92,22 @@ def acting_bearer(issuer: Issuer) -> Bearer:
 
 
 class EventStoreJournal:
-    """A `LatticeJournal` through the stubs of the event store.
+    """A `LatticeJournal` through the client of the event store.
 
     Every call is made for the principal of the call being served, on a channel with
-    `acting_bearer`. `patience_s` tells how long an answer is waited for at the moment.
+    `acting_bearer`. `patience_s` gives how long an answer is waited for at the moment, once.
+    `is_serving` tells whether the event store served when it was asked last.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, patience_s: Callable[[], float]) -> None:
-        self._stub = EventStoreServiceStub(channel)
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        patience_s: Callable[[], float],
+        is_serving: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._events = EventStoreClient(channel, context=served_context)
         self._patience_s = patience_s
+        self._is_serving = is_serving
 
     async def append_created(
         self,
@@ -114,100 +120,132 @@ class EventStoreJournal:
         is_large = len(created.blocked) > _LARGE_BYTES
         own = await _off_the_loop(is_large, _creation_events, created)
         summary = _json_event(CATALOGUE_STREAM, CREATED, records.created_to_proto(created, b""))
-        preconditions = [_at(own[0].stream, -1)]
+        preconditions = [Precondition.absent(own[0].stream)]
         if catalogue_revision is not None:
-            preconditions.append(_at(CATALOGUE_STREAM, catalogue_revision))
+            preconditions.append(Precondition.at(CATALOGUE_STREAM, catalogue_revision))
         placements = await self._append(tenant, command_id, [*own, summary], preconditions)
         # The answer to an append tells places, not times: the summary is small enough to
         # be read for its time, which is that of the whole append.
         catalogued = await self._read_one(tenant, CATALOGUE_STREAM, placements[-1].revision)
         return Appended(
             revision=placements[-2].revision,
-            recorded_at=_recorded_at(catalogued),
+            recorded_at=catalogued.recorded_at,
             is_new=not placements[0].already_stored,
+            catalogue_revision=placements[-1].revision,
         )
 
     async def append_deleted(
         self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
-    ) -> None:
+    ) -> int:
         payload = pb.LatticeDeleted(lattice_id=lattice_id)
         streams = (_stream(lattice_id), CATALOGUE_STREAM)
         deletions = [_json_event(stream, DELETED, payload) for stream in streams]
-        unchanged = [_at(streams[0], expected_revision)]
-        await self._append(tenant, command_id, deletions, unchanged)
+        unchanged = [Precondition.at(streams[0], expected_revision)]
+        placements = await self._append(tenant, command_id, deletions, unchanged)
+        return placements[-1].revision
 
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
-        request = events.ReadRequest(stream=_stream(lattice_id), from_revision=after_revision + 1)
-        found = await self._read(tenant, request)
-        recorded = await _off_the_loop(_is_long(found), _recorded, found)
-        return StreamSlice(
-            revision=found[-1].revision if found else after_revision, recorded=recorded
-        )
+        events = await self._read(tenant, _stream(lattice_id), after_revision + 1)
+        recorded = await _off_the_loop(_is_long(events), _records, events)
+        revision = events[-1].revision if events else after_revision
+        return StreamSlice(revision=revision, recorded=recorded)
 
     async def catalogue(
         self, tenant: str, *, after_revision: int
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
-        request = events.ReadRequest(stream=CATALOGUE_STREAM, from_revision=after_revision + 1)
-        async with aclosing(self._read_batches(tenant, request)) as batches:
+        reading = self._read_batches(tenant, CATALOGUE_STREAM, after_revision + 1)
+        async with aclosing(reading) as batches:
             async for batch in batches:
-                yield await _off_the_loop(_is_long(batch), _recorded, batch)
+                yield await _off_the_loop(_is_long(batch), _records, batch)
+
+    def follower(
+        self,
+        tenant: str,
+        fold: Callable[[Sequence[LatticeRecord]], None],
+        began: Callable[[], None],
+    ) -> CatalogueFollower:
+        async def start() -> int:
+            revision = await self._events.head_revision(CATALOGUE_STREAM)
+            began()
+            return revision
+
+        follower = Follower(
+            self._events,
+            lambda batch: fold(_records(batch)),
+            stream=CATALOGUE_STREAM,
+            start=start,
+            on_interrupted=lambda error: _log.warning(
+                "a catalogue is not followed now", tenant=tenant, problem=str(error)
+            ),
+        )
+        return _EventsFollower(follower, self._is_serving)
 
     async def _append(
         self,
         tenant: str,
         command_id: UUID,
-        happened: Sequence[events.Event],
-        preconditions: Sequence[events.Precondition],
-    ) -> Sequence[events.Placement]:
-        for ordinal, event in enumerate(happened):
-            event.id = str(uuid5(command_id, str(ordinal)))
-        request = events.AppendRequest(events=happened, preconditions=preconditions)
-        with _refusals_named(), _on_behalf_of(tenant, command_id):
-            response = await self._stub.Append(request, timeout=self._remaining_s())
-        placements: Sequence[events.Placement] = response.placements
-        return placements
+        events: Sequence[NewEvent],
+        preconditions: Sequence[Precondition],
+    ) -> Sequence[Placement]:
+        identified = [
+            replace(event, id=str(uuid5(command_id, str(ordinal))))
+            for ordinal, event in enumerate(events)
+        ]
+        with _errors_translated(), _on_behalf_of(tenant, command_id):
+            return await self._client().append(identified, preconditions)
 
-    async def _read_one(self, tenant: str, stream: str, revision: int) -> events.RecordedEvent:
-        request = events.ReadRequest(stream=stream, from_revision=revision, limit=1)
-        return (await self._read(tenant, request))[0]
+    async def _read_one(self, tenant: str, stream: str, revision: int) -> RecordedEvent:
+        return (await self._read(tenant, stream, revision, limit=1))[0]
 
-    async def _read(self, tenant: str, request: events.ReadRequest) -> list[events.RecordedEvent]:
-        async with aclosing(self._read_batches(tenant, request)) as batches:
+    async def _read(
+        self, tenant: str, stream: str, from_revision: int, limit: int | None = None
+    ) -> list[RecordedEvent]:
+        reading = self._read_batches(tenant, stream, from_revision, limit)
+        async with aclosing(reading) as batches:
             return [event async for batch in batches for event in batch]
 
     async def _read_batches(
-        self, tenant: str, request: events.ReadRequest
-    ) -> AsyncGenerator[Sequence[events.RecordedEvent]]:
-        with _on_behalf_of(tenant):
-            call = self._stub.Read(request)
-        try:
-            while response := await self._next(call):
-                yield response.events
-        finally:
-            call.cancel()
+        self, tenant: str, stream: str, from_revision: int, limit: int | None = None
+    ) -> AsyncGenerator[Sequence[RecordedEvent]]:
+        reading = self._client().read_batches(stream, from_revision=from_revision, limit=limit)
+        async with aclosing(reading) as batches:
+            while True:
+                # Not around the yield: what is bound here would be bound for the reader too.
+                with _errors_translated(), _on_behalf_of(tenant):
+                    batch = await anext(batches, None)
+                if batch is None:
+                    return
+                yield batch
 
-    async def _next(self, call: ReadCall) -> events.ReadResponse | None:
-        """The next answer of a stream, None at its end. Each is waited for anew."""
-        with _refusals_named():
-            async with asyncio.timeout(self._patience_s()):
-                response = await call.read()
-        return response if isinstance(response, events.ReadResponse) else None
-
-    def _remaining_s(self) -> float:
-        """As long as this process waits for the event store, or the caller if that is less."""
-        remaining_s = correlation.current().remaining_s()
+    def _client(self) -> EventStoreClient:
+        """The client for one call, which is not repeated: who called us may repeat theirs."""
         patience_s = self._patience_s()
-        return patience_s if remaining_s is None else min(patience_s, remaining_s)
+        once = RetryPolicy(timeout_s=patience_s, attempt_timeout_s=patience_s, attempt_count_max=1)
+        return self._events.acting(retry=once)
 
 
-def _at(stream: str, revision: int) -> events.Precondition:
-    """A stream is at a revision; at -1 it has no events."""
-    if revision < 0:
-        return events.Precondition(stream=stream, state=events.Precondition.STATE_ABSENT)
-    return events.Precondition(stream=stream, revision=revision)
+class _EventsFollower:
+    """A catalogue's follower, which is not current either while the event store is away.
+
+    A store that vanished without a word is noticed by its health before it is by a call that
+    only waits.
+    """
+
+    def __init__(self, follower: Follower, is_serving: Callable[[], bool]) -> None:
+        self.run = follower.run
+        self._follower = follower
+        self._is_serving = is_serving
+
+    @property
+    def revision(self) -> int:
+        return self._follower.place
+
+    @property
+    def is_current(self) -> bool:
+        return self._follower.is_current and self._is_serving()
 
 
-def _creation_events(created: LatticeCreated) -> list[events.Event]:
+def _creation_events(created: LatticeCreated) -> list[NewEvent]:
     stream = _stream(created.lattice_id)
     compressed = zlib.compress(created.blocked) if created.blocked else b""
     inline = compressed if len(compressed) <= _INLINE_BYTES_MAX else b""
@@ -215,9 +253,9 @@ def _creation_events(created: LatticeCreated) -> list[events.Event]:
     return [first] if inline == compressed else [first, *_blocked_events(stream, compressed)]
 
 
-def _blocked_events(stream: str, compressed: bytes) -> Iterator[events.Event]:
+def _blocked_events(stream: str, compressed: bytes) -> Iterator[NewEvent]:
     for start in range(0, len(compressed), _PART_BYTES):
-        yield events.Event(
+        yield NewEvent(
             stream=stream,
             type=BLOCKED,
             schema_version=_SCHEMA_VERSION,
@@ -226,38 +264,43 @@ def _blocked_events(stream: str, compressed: bytes) -> Iterator[events.Event]:
         )
 
 
-def _is_long(found: Sequence[events.RecordedEvent]) -> bool:
-    """Reading these takes long enough to be noticed by other calls."""
-    return len(found) > _MANY_EVENTS or sum(one.ByteSize() for one in found) > _LARGE_BYTES
+def _is_long(events: Sequence[RecordedEvent]) -> bool:
+    """Parsing these takes long enough to be noticed by other calls."""
+    return len(events) > _MANY_EVENTS or sum(map(_payload_size, events)) > _LARGE_BYTES
 
 
-def _recorded(found: Sequence[events.RecordedEvent]) -> list[LatticeRecord]:
-    """What the events say, without those that say nothing that can be read."""
+def _payload_size(event: RecordedEvent) -> int:
+    return len(event.json or event.binary or b"")
+
+
+def _records(events: Sequence[RecordedEvent]) -> list[LatticeRecord]:
+    """What the events record, without those that cannot be read."""
     recorded = []
-    for place, event in enumerate(found):
-        if event.event.type == BLOCKED:
+    for index, event in enumerate(events):
+        if event.type == BLOCKED:
             continue
         try:
-            recorded_event = _lattice_event(found, place)
+            lattice_event = _lattice_event(events, index)
         except DamagedRecord as error:
             _log.warning(
                 "a record cannot be read and is skipped",
-                stream=event.event.stream,
+                stream=event.stream,
                 position=event.position,
-                event_id=event.event.id,
+                event_id=event.id,
                 problem=str(error),
             )
             continue
-        at = _recorded_at(event)
         recorded.append(
-            LatticeRecord(revision=event.revision, recorded_at=at, event=recorded_event)
+            LatticeRecord(
+                revision=event.revision, recorded_at=event.recorded_at, event=lattice_event
+            )
         )
     return recorded
 
 
-def _lattice_event(found: Sequence[events.RecordedEvent], place: int) -> LatticeEvent:
-    """What an event says; raises DamagedRecord when that is not what its type says."""
-    event = found[place].event
+def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
+    """What an event records; raises DamagedRecord when that is not what its type says."""
+    event = events[index]
     if event.type not in (CREATED, DELETED):
         return UnknownEvent(event_type=event.type)
     if event.type == DELETED:
@@ -267,34 +310,34 @@ def _lattice_event(found: Sequence[events.RecordedEvent], place: int) -> Lattice
     payload = _payload(event, pb.LatticeCreated())
     if event.stream == CATALOGUE_STREAM:
         return records.created_from_proto(payload, b"")
-    return _own_creation(found, place, payload)
+    return _own_creation(events, index, payload)
 
 
 def _own_creation(
-    found: Sequence[events.RecordedEvent], place: int, payload: pb.LatticeCreated
+    events: Sequence[RecordedEvent], index: int, payload: pb.LatticeCreated
 ) -> LatticeCreated:
     """A creation with its bitmap, which is in it or in the parts right after it."""
-    if found[place].revision != 0:
+    if events[index].revision != 0:
         raise DamagedRecord("a creation is not the first of its stream")
     has_parts = payload.blocked_digest and not payload.blocked_zlib
-    parts = _parts(found[place + 1 :]) if has_parts else payload.blocked_zlib
-    created = records.created_from_proto(payload, parts)
-    _check_stream(found[place].event.stream, created.lattice_id)
+    bitmap = _joined_parts(events[index + 1 :]) if has_parts else payload.blocked_zlib
+    created = records.created_from_proto(payload, bitmap)
+    _check_stream(events[index].stream, created.lattice_id)
     if created.blocked_digest and not created.blocked:
         raise DamagedRecord("the bitmap of blocked sites is missing")
     return created
 
 
-def _parts(found: Sequence[events.RecordedEvent]) -> bytes:
-    parts = takewhile(lambda one: one.event.type == BLOCKED, found)
-    return b"".join(one.event.binary for one in parts)
+def _joined_parts(events: Sequence[RecordedEvent]) -> bytes:
+    parts = takewhile(lambda event: event.type == BLOCKED, events)
+    return b"".join(event.binary or b"" for event in parts)
 
 
-def _payload(event: events.Event, empty: P) -> P:
-    # Python's and protobuf's parsers tell of odd JSON by all of these, and in their words
+def _payload(event: RecordedEvent, empty: P) -> P:
+    # Python's and protobuf's parsers raise any of these on odd JSON, and in their words
     # repeat some of it.
     try:
-        return json_format.Parse(event.json, empty, ignore_unknown_fields=True)
+        return json_format.Parse(event.json or "", empty, ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedRecord(f"the payload is not that of {event.type}") from error
 
@@ -306,17 +349,13 @@ def _check_stream(stream: str, lattice_id: str) -> None:
 
 def _json_event(
     stream: str, event_type: str, payload: pb.LatticeCreated | pb.LatticeDeleted
-) -> events.Event:
-    return events.Event(
+) -> NewEvent:
+    return NewEvent(
         stream=stream,
         type=event_type,
         schema_version=_SCHEMA_VERSION,
         json=json_format.MessageToJson(payload, indent=None),
     )
-
-
-def _recorded_at(event: events.RecordedEvent) -> datetime:
-    return event.recorded_at.ToDatetime(tzinfo=UTC)
 
 
 def _stream(lattice_id: str) -> str:
@@ -341,28 +380,25 @@ def _on_behalf_of(tenant: str, command_id: UUID | None = None) -> Iterator[None]
 
 
 @contextmanager
-def _refusals_named() -> Iterator[None]:
+def _errors_translated() -> Iterator[None]:
+    """What the event store refuses, in the journal's terms. The rest is a bug, ours or its."""
+    try:
+        with events_unavailable_named(), _refused_token_logged():
+            yield
+    except (PreconditionFailed, EventIdReused) as error:
+        # The metadata has the first that does not hold, and a lattice's own stream is first.
+        of_catalogue = error.metadata.get("stream") == CATALOGUE_STREAM
+        raise (CatalogueChanged if of_catalogue else StreamChanged)(error.message) from error
+    except EventStoreError as error:
+        raise RuntimeError(f"the event store refused a call: {error}") from error
+
+
+@contextmanager
+def _refused_token_logged() -> Iterator[None]:
+    """While keys are exchanged the event store may not know ours yet. Callers would take that
+    for a problem of their own tokens, so only the log has it."""
     try:
         yield
-    except grpc.aio.AioRpcError as error:
-        raise _named(from_rpc_error(error)) from error
-    except TimeoutError as error:
-        raise EventStoreUnavailable("the event store did not answer in time") from error
-
-
-def _named(refusal: RemoteError) -> Exception:
-    """What a refusal means to us. One that means nothing is a bug, ours or the store's."""
-    if refusal.reason in _LOST_RACES:
-        # The first that does not hold is told, and a lattice's own stream stands first.
-        of_catalogue = refusal.metadata.get("stream") == CATALOGUE_STREAM
-        return (CatalogueChanged if of_catalogue else StreamChanged)(refusal.message)
-    if refusal.code == grpc.StatusCode.UNAUTHENTICATED:
-        # While keys are exchanged it may not know ours yet. Callers are told no such thing of
-        # their own tokens.
-        _log.error("the event store refuses our token", reason=refusal.reason)
-        return EventStoreUnavailable("the event store does not know this service")
-    if refusal.code in _AWAY:
-        return EventStoreUnavailable(
-            "the event store cannot be reached", retry_after_s=refusal.retry_after_s or 1.0
-        )
-    return RuntimeError(f"the event store refused a call: {refusal.code} {refusal.message}")
+    except Unauthenticated as error:
+        _log.error("the event store refuses our token", reason=error.reason)
+        raise

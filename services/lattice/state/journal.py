@@ -1,7 +1,7 @@
 """What happens to lattices, and what is promised by whoever keeps it. Knows no wire."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, Self
@@ -102,6 +102,8 @@ class Appended:
     revision: int
     recorded_at: datetime
     is_new: bool
+    catalogue_revision: int
+    """Where it is in the catalogue."""
 
 
 class StreamChanged(Exception):
@@ -116,6 +118,21 @@ class DamagedRecord(Exception):
     """What was read is not what can have been written."""
 
 
+class CatalogueFollower(Protocol):
+    """Follows one tenant's catalogue."""
+
+    @property
+    def revision(self) -> int:
+        """The revision of the last record that was folded or was there before; -1 if none was."""
+
+    @property
+    def is_current(self) -> bool:
+        """Everything is folded that was recorded up to a moment ago."""
+
+    async def run(self) -> None:
+        """Follow for ever, whatever becomes of the event store meanwhile."""
+
+
 class LatticeJournal(Protocol):
     """Keeps what happens to the lattices of each tenant, for ever and in order.
 
@@ -128,7 +145,7 @@ class LatticeJournal(Protocol):
     says is left out of what is read, and so is a creation that is not the first record of
     its lattice. Revisions count every record.
 
-    Everything raises EventStoreUnavailable when the outcome is unknown or nothing could be
+    Everything raises EventsUnavailable when the outcome is unknown or nothing could be
     read; the same call may then be repeated.
     """
 
@@ -149,8 +166,11 @@ class LatticeJournal(Protocol):
 
     async def append_deleted(
         self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
-    ) -> None:
-        """Record a deletion; raises StreamChanged unless the lattice is at that revision."""
+    ) -> int:
+        """Record a deletion, and answer its revision in the catalogue.
+
+        Raises StreamChanged unless the lattice is at the revision expected.
+        """
 
     async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
         """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
@@ -159,6 +179,18 @@ class LatticeJournal(Protocol):
         self, tenant: str, *, after_revision: int
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         """Yield the catalogue after a revision in batches, up to where it ends now."""
+
+    def follower(
+        self,
+        tenant: str,
+        fold: Callable[[Sequence[LatticeRecord]], None],
+        began: Callable[[], None],
+    ) -> CatalogueFollower:
+        """Follow a catalogue from where it ends when it runs, folding what is recorded later.
+
+        `began` is called when that place is known, and again whenever it is found anew because
+        the log was restored to an earlier state.
+        """
 
 
 def digest_of(spec: LatticeSpec) -> bytes:

@@ -1,10 +1,12 @@
 """The lattices of all tenants: what the journal holds, cached in bounded memory.
 
-Memory may be lost at any time and is made anew from the journal. What is cached is
-believed for a moment only, since another process may have deleted it meanwhile.
+Memory may be lost at any time and is made anew from the journal. Another process may delete
+what is cached here: it is believed while the tenant's catalogue is followed, and otherwise
+for a moment only.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -18,7 +20,6 @@ from services.lattice.computing.budget import Budget
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec
 from services.lattice.errors import (
-    EventStoreUnavailable,
     LatticeChanged,
     LatticeNotFound,
     LatticesChanged,
@@ -29,6 +30,7 @@ from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import NewLattice, measure
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.catalogue import Catalogue
+from services.lattice.state.following import CatalogueFollowing, Following
 from services.lattice.state.journal import (
     CatalogueChanged,
     LatticeCreated,
@@ -39,6 +41,7 @@ from services.lattice.state.journal import (
     StreamSlice,
 )
 from services.plumbing import correlation
+from services.plumbing.errors import EventsUnavailable
 from services.plumbing.ids import uuid7
 from services.policy import PlanLimits
 
@@ -58,6 +61,9 @@ _OVERHEAD_BYTES = 1_150
 _GRID_BYTES = 900
 _AXIS_BYTES = 30
 _DELETED_BYTES = 500
+
+_GONE_REVISION = sys.maxsize
+"""Of a lattice whose deletion was followed: whatever is read of it meanwhile is older."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +89,10 @@ class _CacheEntry:
 
     held: HeldLattice | None
     revision: int
+    read_s: float
+    """When the reading of this from the journal began, by `time.monotonic()`."""
     confirmed_s: float
+    """As `read_s`, or when the journal was asked in vain: it is not asked by every call."""
     size_bytes: int
 
 
@@ -99,7 +108,7 @@ class Lattices:
     """Creates, finds, lists and deletes lattices.
 
     Reading goes on from memory while the journal is away; everything else raises
-    EventStoreUnavailable then.
+    EventsUnavailable then.
     """
 
     def __init__(
@@ -111,11 +120,15 @@ class Lattices:
         catalogue_bytes: int,
         freshness_s: float,
         confirm_timeout_s: float,
+        followed_tenants_max: int,
     ) -> None:
         self._journal = journal
         self._operations = operations
         self._cache: ByteCache[Key, _CacheEntry] = ByteCache(cache_bytes)
         self._catalogue = Catalogue(journal, bytes_max=catalogue_bytes)
+        self.following = CatalogueFollowing(
+            journal, self._fold, tenant_count_max=followed_tenants_max
+        )
         self._freshness_s = freshness_s
         self._confirm_timeout_s = confirm_timeout_s
         self._reading: dict[Key, asyncio.Task[_CacheEntry]] = {}
@@ -126,6 +139,10 @@ class Lattices:
     def cache(self) -> CacheState:
         """How the memory of lattices is used."""
         return self._cache
+
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        await self.following.close()
 
     async def create(self, tenant: str, new: NewLattice, plan: PlanLimits) -> HeldLattice:
         """Create a lattice, or answer the one that the same request created before.
@@ -141,24 +158,28 @@ class Lattices:
         except PlanLimit:
             if new.request_id is None:
                 raise
+            began_s = time.monotonic()
             reading = await self._journal.read(tenant, str(lattice_id))
             if reading.revision < 0:
                 raise
-            return self._created_before(tenant, str(lattice_id), new.spec, reading)
+            return self._created_before(tenant, str(lattice_id), new.spec, reading, began_s)
 
     async def open(self, tenant: str, lattice_id: str) -> HeldLattice:
         """The lattice of that id; raises LatticeNotFound."""
         key = (tenant, lattice_id)
+        following = self.following.of(tenant)
         known = self._cache.get(key)
         if known is None:
             known = await self._once(key, self._load(key))
-        elif known.held and time.monotonic() - known.confirmed_s > self._freshness_s:
+        elif known.held and not self._is_believed(known, following):
             known = await self._once(key, self._confirm_if_possible(key, known))
         return _existing(known, lattice_id)
 
     async def page(self, tenant: str, page_size: int, page_token: str) -> LatticePage:
         """A page of the tenant's lattices in the order of their creation."""
-        page = await self._catalogue.page(tenant, page_size, page_token)
+        following = self.following.of(tenant)
+        current_revision = following.revision if following and following.is_current else None
+        page = await self._catalogue.page(tenant, page_size, page_token, current_revision)
         listed = [
             ListedLattice(lattice=lattice, bytes_held=self.bytes_held(tenant, lattice.lattice_id))
             for lattice in page.lattices
@@ -174,7 +195,7 @@ class Lattices:
             known = await self._latest((tenant, lattice_id))
             _existing(known, lattice_id)
             try:
-                await self._journal.append_deleted(
+                written = await self._journal.append_deleted(
                     tenant, lattice_id, expected_revision=known.revision, command_id=command_id
                 )
             except StreamChanged:
@@ -182,6 +203,7 @@ class Lattices:
                     break
                 await asyncio.sleep(delay_s)
             else:
+                self.following.wrote(tenant, written)
                 self._keep((tenant, lattice_id), None, known.revision + 1)
                 return
         raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
@@ -225,21 +247,24 @@ class Lattices:
     ) -> HeldLattice:
         """Record a creation, or answer what was recorded under its id before."""
         lattice_id = created.lattice_id
+        began_s = time.monotonic()
         try:
             appended = await self._journal.append_created(
                 tenant, created, UUID(lattice_id), catalogue_revision=catalogue_revision
             )
+            self.following.wrote(tenant, appended.catalogue_revision)
         except StreamChanged:
             appended = None
         if appended is None or not appended.is_new:
+            began_s = time.monotonic()
             reading = await self._journal.read(tenant, lattice_id)
-            return self._created_before(tenant, lattice_id, spec, reading)
+            return self._created_before(tenant, lattice_id, spec, reading, began_s)
         held = HeldLattice.of(created.lattice(appended.recorded_at), spec)
-        self._keep((tenant, lattice_id), held, appended.revision)
+        self._keep((tenant, lattice_id), held, appended.revision, began_s)
         return held
 
     def _created_before(
-        self, tenant: str, lattice_id: str, spec: LatticeSpec, reading: StreamSlice
+        self, tenant: str, lattice_id: str, spec: LatticeSpec, reading: StreamSlice, began_s: float
     ) -> HeldLattice:
         """The lattice that the request created first, even when it was deleted since."""
         for recorded in reading.recorded:
@@ -247,7 +272,9 @@ class Lattices:
             if isinstance(created, LatticeCreated) and created.creates(spec):
                 held = HeldLattice.of(created.lattice(recorded.recorded_at), spec)
                 is_there = _held(reading) is not None
-                self._keep((tenant, lattice_id), held if is_there else None, reading.revision)
+                self._keep(
+                    (tenant, lattice_id), held if is_there else None, reading.revision, began_s
+                )
                 return held
         raise RequestIdReused("the request id was used for another lattice", lattice_id=lattice_id)
 
@@ -277,29 +304,49 @@ class Lattices:
 
     async def _load(self, key: Key) -> _CacheEntry:
         async with self._loads.borrowed(1, key[0]):
+            began_s = time.monotonic()
             reading = await self._journal.read(*key)
             held = await asyncio.to_thread(_held, reading)
             # Where something is recorded already, no lattice can be created any more.
-            return self._keep(key, held, reading.revision) if reading.revision >= 0 else _NOTHING
+            if reading.revision < 0:
+                return _NOTHING
+            return self._keep(key, held, reading.revision, began_s)
 
     async def _confirm_if_possible(self, key: Key, known: _CacheEntry) -> _CacheEntry:
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
                 return await self._confirm(key, known)
-        except (EventStoreUnavailable, TimeoutError):
+        except (EventsUnavailable, TimeoutError):
             # Asked again after a while, not by every call.
             known.confirmed_s = time.monotonic()
             return known
 
     async def _confirm(self, key: Key, known: _CacheEntry) -> _CacheEntry:
+        began_s = time.monotonic()
         reading = await self._journal.read(*key, after_revision=known.revision)
         if any(isinstance(recorded.event, LatticeDeleted) for recorded in reading.recorded):
             return self._keep(key, None, reading.revision)
-        known.revision = reading.revision
-        known.confirmed_s = time.monotonic()
+        known.revision = max(known.revision, reading.revision)
+        known.read_s = known.confirmed_s = began_s
         return known
 
-    def _keep(self, key: Key, held: HeldLattice | None, revision: int) -> _CacheEntry:
+    def _is_believed(self, known: _CacheEntry, following: Following | None) -> bool:
+        """Whether what is cached needs not be asked about."""
+        if following is not None and following.covers(known.read_s):
+            return True
+        return time.monotonic() - known.confirmed_s <= self._freshness_s
+
+    def _fold(self, tenant: str, records: Sequence[LatticeRecord]) -> None:
+        """Take note of what was recorded in a tenant's catalogue, by whatever process."""
+        self._catalogue.fold(tenant, records)
+        for record in records:
+            if isinstance(record.event, LatticeDeleted):
+                self._keep((tenant, record.event.lattice_id), None, _GONE_REVISION)
+
+    def _keep(
+        self, key: Key, held: HeldLattice | None, revision: int, began_s: float = 0.0
+    ) -> _CacheEntry:
+        """Cache what was read from `began_s` on, unless more is known already."""
         before = self._cache.peek(key)
         if before and before.revision > revision:
             return before
@@ -308,14 +355,15 @@ class Lattices:
         known = _CacheEntry(
             held=held,
             revision=revision,
-            confirmed_s=time.monotonic(),
+            read_s=began_s,
+            confirmed_s=began_s,
             size_bytes=size_of(held) if held else _DELETED_BYTES,
         )
         self._cache.put(key, known, known.size_bytes)
         return known
 
 
-_NOTHING = _CacheEntry(held=None, revision=-1, confirmed_s=0.0, size_bytes=0)
+_NOTHING = _CacheEntry(held=None, revision=-1, read_s=0.0, confirmed_s=0.0, size_bytes=0)
 
 
 def size_of(held: HeldLattice) -> int:
