@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from cli import exit_codes
+from cli.client.lines import lines_of
 from cli.failure import Away, Failed
 
 # The gateway gives a call 30 s; its own answer shall come before we stop waiting.
@@ -178,7 +179,7 @@ class Gateway:
         """The lines of an answer that is streamed as JSON lines, as they were sent."""
         headers = {"Accept": "application/x-ndjson"}
         with self.opened(method, path, headers=headers, **request) as response, self.guarded():
-            for line in response.iter_lines():
+            for line in lines_of(response.iter_text()):
                 if line.startswith('{"error":'):
                     self.raise_error(response.status_code, json.loads(line))
                 yield line

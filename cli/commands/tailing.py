@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 from httpx import Response
 
+from cli.client.lines import lines_of
 from cli.client.rest import STREAM_READ_S, Gateway, Refused
 from cli.client.sse import ServerEvent, server_events
 from cli.commands import options
@@ -62,7 +63,7 @@ class _Following:
                 self._say(f"{self._gateway.url} is back")
             self._was_connected = True
             self._backoff.reset()
-            for event in server_events(response.iter_lines()):
+            for event in server_events(lines_of(response.iter_text())):
                 if event.kind == "error":
                     self._gateway.raise_error(response.status_code, json.loads(event.data))
                 if event.kind == "message":
