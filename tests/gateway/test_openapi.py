@@ -223,7 +223,10 @@ async def test_it_is_served(client: httpx.AsyncClient, sample: dict[str, Any]) -
     assert answer.json() == sample
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/docs.css", "/docs/docs.js"])
+@pytest.mark.parametrize(
+    "path",
+    ["/docs", *(f"/docs/{name}" for name in ("docs.css", "docs.js", "dom.js", "session.js"))],
+)
 async def test_the_documentation_needs_nothing_from_elsewhere(
     path: str, client: httpx.AsyncClient
 ) -> None:

@@ -44,6 +44,7 @@ OPEN_PAGES = {
     "/docs",
     "/docs/docs.css",
     "/docs/docs.js",
+    "/docs/dom.js",
     "/docs/session.js",
     "/health",
     "/health/database",

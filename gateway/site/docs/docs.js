@@ -1,9 +1,18 @@
-"use strict";
 // Draws the page from openapi.json, and makes calls. Needs nothing from anywhere else.
+
+import { byId, element, first, messageOf, replace } from "./dom.js";
+import { adopt, bearer, setUpSession } from "./session.js";
+
+/** @import { Answer, Content, Document, Health, Parameter, Reference, Route, Schema, Tag } from "./openapi.js" */
+/** @import { Child } from "./dom.js" */
+/** @typedef {{ input: HTMLInputElement | HTMLSelectElement, label: HTMLLabelElement }} Input */
+/** @typedef {{ method: string, url: string, headers: Record<string, string>, body?: string, isPublic: boolean }} CallRequest */
+/** @typedef {{ send: HTMLButtonElement, stop: HTMLButtonElement, result: HTMLElement }} CallView */
 
 const METHODS = ["get", "put", "post", "patch", "delete"];
 const STREAMS = ["application/x-ndjson", "text/event-stream"];
 const SHOWN_LINES_MAX = 500;
+/** @type {Document} */
 let api;
 
 main();
@@ -15,7 +24,8 @@ async function main() {
   try {
     api = await (await fetch("/openapi.json")).json();
   } catch (error) {
-    return replace(byId("content"), element("p", { class: "loading" }, `The contract cannot be read: ${error.message}`));
+    replace(byId("content"), element("p", { class: "loading" }, `The contract cannot be read: ${messageOf(error)}`));
+    return;
   }
   byId("version").textContent = api.info.version;
   const tags = api.tags.map((tag) => ({ ...tag, routes: routesOf(tag.name) }));
@@ -28,19 +38,24 @@ async function main() {
   setInterval(showHealth, 10000);
 }
 
+/**
+ * @param {string} tag
+ * @returns {Route[]}
+ */
 function routesOf(tag) {
   return Object.entries(api.paths).flatMap(([path, item]) =>
-    METHODS.filter((method) => item[method]?.tags.includes(tag)).map((method) => ({
-      path,
-      method,
-      ...item[method],
-      parameters: [...(item[method].parameters ?? []), ...(item.parameters ?? [])].map(resolve),
-    })),
+    METHODS.flatMap((method) => {
+      const operation = item[method];
+      if (!operation?.tags.includes(tag)) return [];
+      const parameters = [...(operation.parameters ?? []), ...(item.parameters ?? [])].map(resolve);
+      return [{ path, method, ...operation, parameters }];
+    }),
   );
 }
 
 // ---- drawing
 
+/** @param {Tag[]} tags */
 function drawMenu(tags) {
   const parts = tags.flatMap((tag) => [
     element("h2", {}, tag.name),
@@ -54,10 +69,12 @@ function drawMenu(tags) {
   replace(byId("menu"), parts);
 }
 
+/** @param {Route} route */
 function shortName(route) {
   return route.operationId.replace(/^[^_]*_/, "").replace(/([a-z])([A-Z])/g, "$1 $2").replace(/_\d+$/, " (other path)").toLowerCase();
 }
 
+/** @param {Tag[]} tags */
 function drawContent(tags) {
   const sections = tags.map((tag) =>
     element("section", { id: tag.name }, [
@@ -69,12 +86,13 @@ function drawContent(tags) {
   replace(byId("content"), [element("div", { class: "prose" }, prose(api.info.description)), ...sections]);
 }
 
+/** @param {Route} route */
 function drawRoute(route) {
   const details = element("details", { class: "route", id: route.operationId }, [
     element("summary", {}, [
       element("span", { class: `verb ${route.method}` }, route.method.toUpperCase()),
       element("span", { class: "path" }, pathParts(route.path)),
-      element("span", { class: "said" }, route.summary ?? ""),
+      element("span", { class: "summary" }, route.summary ?? ""),
     ]),
   ]);
   // Drawn when opened: a contract may have hundreds of routes.
@@ -86,15 +104,20 @@ function drawRoute(route) {
   return details;
 }
 
+/** @param {string} path */
 function pathParts(path) {
   return path.split(/(\{[^}]+\})/).map((part) => (part.startsWith("{") ? element("em", {}, part) : part));
 }
 
+/**
+ * @param {Route} route
+ * @returns {Child[]}
+ */
 function drawRouteBody(route) {
   const own = route.parameters.filter((parameter) => parameter.in !== "header");
   const body = bodySchema(route);
   return [
-    element("div", { class: "prose" }, prose(route.description ?? route.summary)),
+    element("div", { class: "prose" }, prose(route.description ?? route.summary ?? "")),
     element("p", { class: "needs" }, needs(route)),
     ...(own.length ? [element("h3", {}, "Parameters"), drawParameters(own)] : []),
     ...(body ? [element("h3", {}, "Body"), drawFields(body)] : []),
@@ -104,7 +127,11 @@ function drawRouteBody(route) {
   ];
 }
 
-// What a caller must have, in words.
+/**
+ * What a caller must have, in words.
+ * @param {Route} route
+ * @returns {Child | Child[]}
+ */
 function needs(route) {
   const wanted = route.security ?? api.security ?? [];
   if (!wanted.length) return "Needs no token.";
@@ -113,20 +140,27 @@ function needs(route) {
   return ["Needs a token with the scope ", ...scopes.map((scope) => element("code", {}, scope)), "."];
 }
 
+/** @param {Route} route */
 function bodyType(route) {
-  return route.requestBody && Object.keys(route.requestBody.content)[0];
+  return Object.keys(route.requestBody?.content ?? {})[0];
 }
 
+/** @param {Route} route */
 function bodySchema(route) {
-  return route.requestBody && resolve(route.requestBody.content[bodyType(route)].schema);
+  return route.requestBody && resolveSchema(route.requestBody.content[bodyType(route)].schema);
 }
 
-// The example of the contract, or one made of the schema.
+/**
+ * The example of the contract, or one made of the schema.
+ * @param {Route} route
+ * @param {Schema} body
+ */
 function bodyExample(route, body) {
-  const shown = route.requestBody.content[bodyType(route)].example ?? example(body);
-  return bodyType(route) === STREAMS[0] ? JSON.stringify(shown) : JSON.stringify(shown, null, 2);
+  const value = route.requestBody?.content[bodyType(route)].example ?? example(body);
+  return bodyType(route) === STREAMS[0] ? JSON.stringify(value) : JSON.stringify(value, null, 2);
 }
 
+/** @param {Parameter[]} parameters */
 function drawParameters(parameters) {
   const rows = parameters.map((parameter) =>
     drawField(parameter.name, { ...parameter.schema, description: parameter.description }, parameter.required, parameter.in),
@@ -134,6 +168,7 @@ function drawParameters(parameters) {
   return element("dl", { class: "fields" }, rows);
 }
 
+/** @param {Schema} schema */
 function drawFields(schema) {
   const rows = Object.entries(schema.properties ?? {}).map(([name, field]) =>
     drawField(name, field, schema.required?.includes(name) && schema.additionalProperties === false),
@@ -142,6 +177,12 @@ function drawFields(schema) {
   return element("dl", { class: "fields" }, rows);
 }
 
+/**
+ * @param {string} name
+ * @param {Schema} field
+ * @param {boolean} [required]
+ * @param {string} [place]
+ */
 function drawField(name, field, required, place) {
   const schema = firstForm(field);
   const inner = innerSchema(schema);
@@ -151,11 +192,12 @@ function drawField(name, field, required, place) {
     required ? element("span", { class: "must", title: "required" }, " *") : "",
     element("span", { class: "kind" }, kind),
   ]);
-  const said = element("dd", {}, prose(schema.description ?? ""));
-  if (inner) said.append(drawInner(inner));
-  return element("div", { class: "field" }, [term, said]);
+  const description = element("dd", {}, prose(schema.description ?? ""));
+  if (inner) description.append(drawInner(inner));
+  return element("div", { class: "field" }, [term, description]);
 }
 
+/** @param {Schema} schema */
 function drawInner(schema) {
   const isEnum = Boolean(schema.enum);
   const details = element("details", { class: "inner" }, element("summary", {}, isEnum ? "values" : "fields"));
@@ -168,45 +210,57 @@ function drawInner(schema) {
   return details;
 }
 
+/** @param {Schema} schema */
 function innerSchema(schema) {
-  const found = resolve(schema.items ?? (schema.additionalProperties || null) ?? schema);
-  return found && (found.properties || found.enum) ? found : null;
+  const { additionalProperties } = schema;
+  const values = typeof additionalProperties === "object" ? additionalProperties : schema;
+  const inner = resolveSchema(schema.items ?? values);
+  return inner.properties || inner.enum ? inner : null;
 }
 
+/**
+ * @param {Schema} alternatives
+ * @returns {string}
+ */
 function kindOf(alternatives) {
   const schema = firstForm(alternatives);
-  if (schema.$ref) return schema.$ref.replace(/\.Input$/, "").split(".").pop().split("/").pop();
-  if (schema.type === "array") return `list of ${kindOf(schema.items)}`;
-  if (schema.type === "object" && schema.additionalProperties) return `map to ${kindOf(schema.additionalProperties)}`;
+  if (schema.$ref) return schema.$ref.replace(/\.Input$/, "").replace(/^.*[./]/, "");
+  if (schema.type === "array") return `list of ${kindOf(schema.items ?? {})}`;
+  if (schema.type === "object" && typeof schema.additionalProperties === "object") return `map to ${kindOf(schema.additionalProperties)}`;
   if (schema.contentEncoding) return "base64";
   return schema.format ?? schema.type ?? "any JSON";
 }
 
+/** @param {[string, Answer]} answer */
 function drawAnswer([status, response]) {
-  const found = resolve(response);
+  const answer = resolve(response);
   const isGood = status.startsWith("2");
   const details = element("details", { class: `answer ${isGood ? "good" : "bad"}` }, [
     element("summary", {}, [
       element("b", {}, status),
-      element("span", {}, found.description.replace(/^- /gm, "").replace(/`/g, "").replace(/\s+/g, " ")),
+      element("span", {}, answer.description.replace(/^- /gm, "").replace(/`/g, "").replace(/\s+/g, " ")),
     ]),
   ]);
   details.addEventListener("toggle", () => {
     if (!details.open || details.children.length > 1) return;
-    details.append(element("div", {}, [...prose(found.description), ...drawContentTypes(found.content)]));
+    details.append(element("div", {}, [...prose(answer.description), ...drawContentTypes(answer.content)]));
   });
   return details;
 }
 
+/** @param {Content} [content] */
 function drawContentTypes(content) {
-  const shown = Object.entries(content ?? {}).filter(([type]) => type !== "text/event-stream");
-  return shown.flatMap(([type, { schema }]) => [
+  const types = Object.entries(content ?? {}).filter(([type]) => type !== "text/event-stream");
+  return types.flatMap(([type, { schema }]) => [
     element("p", {}, element("code", {}, type)),
-    drawFields(resolve(schema)),
+    drawFields(resolveSchema(schema)),
   ]);
 }
 
-// Paragraphs, lists and `code`, which is all that the contract's comments use.
+/**
+ * Paragraphs, lists and `code`, which is all that the contract's comments use.
+ * @param {string} text
+ */
 function prose(text) {
   return text.split(/\n\s*\n/).filter(Boolean).map((block) => {
     const items = block.split(/\n(?=- )/);
@@ -215,6 +269,10 @@ function prose(text) {
   });
 }
 
+/**
+ * @param {string} text
+ * @returns {Child[]}
+ */
 function inline(text) {
   return text.split(/(`[^`]+`)/).map((part) =>
     part.startsWith("`") && part.length > 1 ? element("code", {}, part.slice(1, -1)) : part,
@@ -223,11 +281,16 @@ function inline(text) {
 
 // ---- trying a call
 
+/**
+ * @param {Route} route
+ * @param {Schema} [body]
+ */
 function drawTry(route, body) {
+  /** @type {[Parameter, Input][]} */
   const inputs = route.parameters.map((parameter) => [parameter, drawInput(parameter)]);
-  const accept = isStream(route) && drawChoice("Accept", STREAMS);
-  const text = body && element("textarea", { rows: 10, spellcheck: "false", "aria-label": "Body" });
-  if (text) text.value = bodyExample(route, body);
+  const accept = isStream(route) ? drawChoice("Accept", STREAMS) : null;
+  const text = body ? element("textarea", { rows: 10, spellcheck: "false", "aria-label": "Body" }) : null;
+  if (text && body) text.value = bodyExample(route, body);
   const send = element("button", { type: "submit" }, "Send");
   const stop = element("button", { type: "button", class: "quiet", hidden: "" }, "Stop");
   const copy = element("button", { type: "button", class: "quiet" }, "Copy as curl");
@@ -252,7 +315,9 @@ function drawTry(route, body) {
     try {
       await navigator.clipboard.writeText(line);
       copy.textContent = "Copied";
-      setTimeout(() => (copy.textContent = "Copy as curl"), 1500);
+      setTimeout(() => {
+        copy.textContent = "Copy as curl";
+      }, 1500);
     } catch {
       replace(result, element("pre", {}, line));
     }
@@ -260,10 +325,14 @@ function drawTry(route, body) {
   return form;
 }
 
+/**
+ * @param {Parameter} parameter
+ * @returns {Input}
+ */
 function drawInput(parameter) {
   const { name } = parameter;
   const schema = firstForm(parameter.schema);
-  const values = resolve(schema.items ?? schema)?.enum ?? (schema.type === "boolean" ? ["true", "false"] : null);
+  const values = resolveSchema(schema.items ?? schema).enum ?? (schema.type === "boolean" ? ["true", "false"] : null);
   if (values) return drawChoice(name, ["", ...values], parameter.required);
   const hint = schema.type === "array" ? "a, b, c" : (schema.format ?? "");
   const input = element("input", { placeholder: hint, autocomplete: "off", spellcheck: "false" });
@@ -272,21 +341,41 @@ function drawInput(parameter) {
   return labelled(name, input, parameter.required);
 }
 
+/**
+ * @param {string} name
+ * @param {string[]} values
+ * @param {boolean} [required]
+ */
 function drawChoice(name, values, required) {
   return labelled(name, element("select", {}, values.map((value) => element("option", { value }, value))), required);
 }
 
+/**
+ * @param {string} name
+ * @param {HTMLInputElement | HTMLSelectElement} input
+ * @param {boolean} [required]
+ * @returns {Input}
+ */
 function labelled(name, input, required) {
   return { input, label: element("label", {}, [element("span", {}, required ? `${name} *` : name), input]) };
 }
 
+/** @param {Route} route */
 function isStream(route) {
   return Object.values(route.responses).some((response) => response.content?.["text/event-stream"]);
 }
 
+/**
+ * @param {Route} route
+ * @param {[Parameter, Input][]} inputs
+ * @param {HTMLTextAreaElement | null} text
+ * @param {Input | null} accept
+ * @returns {CallRequest}
+ */
 function requestOf(route, inputs, text, accept) {
   let path = route.path;
   const query = new URLSearchParams();
+  /** @type {Record<string, string>} */
   const headers = {};
   for (const [parameter, { input }] of inputs) {
     const value = input.value.trim();
@@ -297,11 +386,15 @@ function requestOf(route, inputs, text, accept) {
   }
   if (text) headers["Content-Type"] = bodyType(route);
   if (accept) headers.Accept = accept.input.value;
-  const asked = query.toString();
+  const search = query.toString();
   const isPublic = !(route.security ?? api.security ?? []).length;
-  return { method: route.method.toUpperCase(), url: path + (asked ? `?${asked}` : ""), headers, body: text?.value, isPublic };
+  return { method: route.method.toUpperCase(), url: path + (search ? `?${search}` : ""), headers, body: text?.value, isPublic };
 }
 
+/**
+ * @param {CallRequest} request
+ * @param {CallView} view
+ */
 async function call(request, { send, stop, result }) {
   const stopper = new AbortController();
   const started = performance.now();
@@ -317,7 +410,7 @@ async function call(request, { send, stop, result }) {
     replace(result, [statusLine(answer, performance.now() - started), view]);
     await show(answer, view);
   } catch (error) {
-    const words = error.name === "AbortError" ? "Stopped." : `No answer: ${error.message}`;
+    const words = stopper.signal.aborted ? "Stopped." : `No answer: ${messageOf(error)}`;
     if (view.isConnected) view.append(`\n${words}`);
     else replace(result, element("p", {}, words));
   } finally {
@@ -326,6 +419,10 @@ async function call(request, { send, stop, result }) {
   }
 }
 
+/**
+ * @param {Response} answer
+ * @param {number} duration
+ */
 function statusLine(answer, duration) {
   return element("div", { class: "line" }, [
     element("b", { class: answer.ok ? "good" : "bad" }, `${answer.status} ${answer.statusText}`),
@@ -334,10 +431,16 @@ function statusLine(answer, duration) {
   ]);
 }
 
+/**
+ * @param {Response} answer
+ * @param {HTMLElement} view
+ * @returns {Promise<void>}
+ */
 async function show(answer, view) {
   const type = answer.headers.get("Content-Type") ?? "";
   if (type.startsWith("application/octet-stream")) return showDownload(await answer.blob(), view);
   if (!STREAMS.some((stream) => type.startsWith(stream))) return showWhole(await answer.text(), view);
+  if (!answer.body) return;
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let count = 0;
@@ -345,7 +448,7 @@ async function show(answer, view) {
     const { done, value } = await reader.read();
     if (done) break;
     const lines = (rest + value).split("\n");
-    rest = lines.pop();
+    rest = lines.pop() ?? "";
     for (const line of lines) {
       if (++count <= SHOWN_LINES_MAX) view.append(...coloured(line), "\n");
     }
@@ -354,30 +457,50 @@ async function show(answer, view) {
   if (!count) view.append("(nothing)");
 }
 
+/**
+ * @param {Blob} blob
+ * @param {HTMLElement} view
+ */
 function showDownload(blob, view) {
   const link = element("a", { href: URL.createObjectURL(blob), download: "download.bin" }, `Save ${blob.size} bytes`);
   replace(view, [link]);
 }
 
+/**
+ * @param {string} text
+ * @param {HTMLElement} view
+ */
 function showWhole(text, view) {
   if (text.includes('"access_token"')) adopt(JSON.parse(text));
   // Printed from the text, since parsing would round its large numbers.
   replace(view, coloured(indented(text)));
 }
 
+/** @param {string} text */
 function indented(text) {
   let depth = 0;
   const line = () => `\n${"  ".repeat(depth)}`;
   return text.replace(/"(?:[^"\\]|\\.)*"|[[{]\s*[\]}]|[{}[\],:]|\s+/g, (token) => {
-    if (token === "{" || token === "[") return depth++, token + line();
-    if (token === "}" || token === "]") return depth--, line() + token;
+    if (token === "{" || token === "[") {
+      depth++;
+      return token + line();
+    }
+    if (token === "}" || token === "]") {
+      depth--;
+      return line() + token;
+    }
     if (token === ",") return token + line();
     if (token === ":") return ": ";
     return /^\s+$/.test(token) ? "" : token;
   });
 }
 
+/**
+ * @param {string} text
+ * @returns {Child[]}
+ */
 function coloured(text) {
+  /** @type {Child[]} */
   const parts = [];
   let end = 0;
   for (const match of text.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
@@ -389,8 +512,9 @@ function coloured(text) {
   return [...parts, text.slice(end)];
 }
 
+/** @param {CallRequest} request */
 function curl({ method, url, headers, body, isPublic }) {
-  const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const quote = (/** @type {string} */ text) => `'${text.replaceAll("'", "'\\''")}'`;
   const parts = ["curl", "-X", method, quote(location.origin + url)];
   for (const [name, value] of Object.entries(headers)) parts.push("-H", quote(`${name}: ${value}`));
   // Not the token itself: what is copied ends up in places where no secret should be.
@@ -399,84 +523,97 @@ function curl({ method, url, headers, body, isPublic }) {
   return parts.join(" ");
 }
 
-// A body to begin with: one of each list, and of a choice the first.
+/**
+ * A body to begin with: one of each list, and of a choice the first.
+ * @param {Schema} schema
+ * @param {string[]} [seen]
+ * @returns {unknown}
+ */
 function example(schema, seen = []) {
-  const found = resolve(schema) ?? {};
+  const type = resolveSchema(schema);
   const name = firstForm(schema).$ref;
   if (name && seen.includes(name)) return undefined;
-  if (found.enum) return found.enum[Math.min(1, found.enum.length - 1)];
-  if (found.type === "array") return [example(found.items, seen)].filter((item) => item !== undefined);
-  if (found.properties) {
-    const others = (found.allOf ?? []).flatMap((choice) => choice.oneOf.filter((one) => one.required).slice(1).flatMap((one) => one.required));
+  if (type.enum) return type.enum[Math.min(1, type.enum.length - 1)];
+  if (type.type === "array") return [example(type.items ?? {}, seen)].filter((item) => item !== undefined);
+  if (type.properties) {
+    const others = (type.allOf ?? []).flatMap((choice) => choice.oneOf.flatMap(({ required }) => (required ? [required] : [])).slice(1).flat());
     const inner = name ? [...seen, name] : seen;
-    const pairs = Object.entries(found.properties).filter(([key]) => !others.includes(key));
+    const pairs = Object.entries(type.properties).filter(([key]) => !others.includes(key));
     return Object.fromEntries(pairs.map(([key, value]) => [key, example(value, inner)]));
   }
-  if (found.type === "object") return {};
-  if (found.type === "boolean") return false;
-  if (found.type === "integer" || found.type === "number") return 0;
-  if (found.type === "string") return /int64/.test(found.format ?? "") ? "0" : "";
+  if (type.type === "object") return {};
+  if (type.type === "boolean") return false;
+  if (type.type === "integer" || type.type === "number") return 0;
+  if (type.type === "string") return /int64/.test(type.format ?? "") ? "0" : "";
   return {};
 }
 
 // ---- the rest
 
 async function showHealth() {
-  const shown = byId("service-health");
+  const badge = byId("service-health");
   try {
+    /** @type {Health} */
     const { status, parts } = await (await fetch("/health")).json();
-    shown.className = `health ${status === "SERVING" ? "good" : "bad"}`;
+    badge.className = `health ${status === "SERVING" ? "good" : "bad"}`;
     const bad = Object.entries(parts).filter(([, part]) => part.status !== "SERVING").map(([name]) => name);
-    shown.textContent = bad.length ? `${bad.join(", ")} away` : status.toLowerCase();
+    badge.textContent = bad.length ? `${bad.join(", ")} away` : status.toLowerCase();
   } catch {
-    shown.className = "health bad";
-    shown.textContent = "gateway away";
+    badge.className = "health bad";
+    badge.textContent = "gateway away";
   }
 }
 
 function setUpSearch() {
-  byId("search").addEventListener("input", (event) => {
-    const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const route of document.querySelectorAll(".route")) {
-      const text = `${route.id} ${route.querySelector("summary").textContent}`.toLowerCase();
+  const search = byId("search", HTMLInputElement);
+  search.addEventListener("input", () => {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const route of all(".route")) {
+      const text = `${route.id} ${first(route, "summary").textContent}`.toLowerCase();
       const hidden = !words.every((word) => text.includes(word));
       route.hidden = hidden;
-      document.querySelector(`nav [data-route="${route.id}"]`).hidden = hidden;
+      first(document, `nav [data-route="${route.id}"]`).hidden = hidden;
     }
-    for (const section of document.querySelectorAll("main > section")) {
-      section.hidden = ![...section.querySelectorAll(".route")].some((route) => !route.hidden);
+    for (const section of all("main > section")) {
+      section.hidden = !section.querySelector(".route:not([hidden])");
     }
   });
 }
 
 function setUpKeys() {
+  const search = byId("search", HTMLInputElement);
   addEventListener("keydown", (event) => {
-    const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
+    const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName ?? "");
     if (event.key === "/" && !isTyping) {
       event.preventDefault();
-      byId("search").focus();
+      search.focus();
     }
-    if (event.key === "Escape" && document.activeElement === byId("search")) {
-      byId("search").value = "";
-      byId("search").dispatchEvent(new Event("input"));
-      byId("search").blur();
+    if (event.key === "Escape" && document.activeElement === search) {
+      search.value = "";
+      search.dispatchEvent(new Event("input"));
+      search.blur();
     }
     if ((event.key === "j" || event.key === "k") && !isTyping && !event.ctrlKey && !event.metaKey) step(event.key === "j" ? 1 : -1);
   });
 }
 
+/** @param {1 | -1} by */
 function step(by) {
-  const all = [...document.querySelectorAll(".route:not([hidden]) > summary")];
-  const at = all.indexOf(document.activeElement);
-  all[Math.max(0, Math.min(all.length - 1, at + by))]?.focus();
+  const summaries = all(".route:not([hidden]) > summary");
+  const current = summaries.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+  summaries[Math.max(0, Math.min(summaries.length - 1, current + by))]?.focus();
 }
 
 function setUpTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const set = (theme) => (document.documentElement.dataset.theme = theme);
+  const set = (/** @type {string} */ theme) => {
+    document.documentElement.dataset.theme = theme;
+  };
   let chosen = stored();
   set(chosen ?? (dark.matches ? "dark" : "light"));
-  dark.addEventListener("change", () => chosen || set(dark.matches ? "dark" : "light"));
+  dark.addEventListener("change", () => {
+    if (!chosen) set(dark.matches ? "dark" : "light");
+  });
   byId("theme").addEventListener("click", () => {
     chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     set(chosen);
@@ -499,43 +636,52 @@ function stored() {
 function openFromAddress() {
   const route = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!route) return;
-  if (route.matches("details")) {
+  if (route instanceof HTMLDetailsElement) {
     route.open = true;
-    route.querySelector("summary").focus({ preventScroll: true });
+    first(route, "summary").focus({ preventScroll: true });
   }
   route.scrollIntoView();
 }
 
+/** @param {string} id */
 function markCurrent(id) {
-  for (const link of document.querySelectorAll("nav a")) {
+  for (const link of all("nav a")) {
     if (link.dataset.route === id) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
 }
 
-function resolve(schema) {
-  let found = schema && firstForm(schema);
-  while (found?.$ref) found = found.$ref.slice(2).split("/").reduce((here, key) => here[key], api);
-  return found;
+/**
+ * What a reference leads to, and everything else as it is.
+ * @template {Reference} T
+ * @param {T} value
+ * @returns {T}
+ */
+function resolve(value) {
+  let target = value;
+  while (target.$ref) target = target.$ref.slice(2).split("/").reduce((/** @type {any} */ node, key) => node[key], api);
+  return target;
 }
 
-// Of several forms of a value, the one to send: the others are taken too.
+/** @param {Schema} schema */
+function resolveSchema(schema) {
+  return resolve(firstForm(schema));
+}
+
+/**
+ * Of several forms of a value, the one to send: the others are taken too.
+ * @param {Schema} schema
+ * @returns {Schema}
+ */
 function firstForm(schema) {
   const { anyOf, ...rest } = schema;
   return anyOf ? { ...anyOf[0], ...rest } : schema;
 }
 
-function byId(id) {
-  return document.getElementById(id);
-}
-
-function replace(parent, children) {
-  parent.replaceChildren(...[children].flat());
-}
-
-function element(name, attributes, children = []) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...[children].flat());
-  return made;
+/**
+ * @param {string} selector
+ * @returns {HTMLElement[]}
+ */
+function all(selector) {
+  return [...document.querySelectorAll(selector)].filter((node) => node instanceof HTMLElement);
 }

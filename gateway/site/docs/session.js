@@ -1,15 +1,22 @@
-"use strict";
 // Who calls from this page. Tokens are held in memory alone, and are gone with the page.
+
+import { byId, first, messageOf } from "./dom.js";
+
+/** @import { Tokens } from "./openapi.js" */
 
 const session = { access: "", refresh: "", expires: 0, name: "" };
 const SPARE_MS = 15000;
+
+/** @type {Promise<void> | null} */
 let refreshing = null;
 
 // The token for a call, renewed when its time is nearly over; empty when nobody is logged in.
-async function bearer() {
+export async function bearer() {
   if (session.refresh && Date.now() > session.expires - SPARE_MS) {
     // Two calls at once share one refresh: a refresh token works once.
-    refreshing ??= renew().finally(() => (refreshing = null));
+    refreshing ??= renew().finally(() => {
+      refreshing = null;
+    });
     await refreshing;
   }
   return session.access;
@@ -21,8 +28,11 @@ async function renew() {
   else if (answer.status === 401) forget();
 }
 
-// Takes the tokens of an answer that holds some, wherever on the page it was asked for.
-function adopt(answer) {
+/**
+ * Takes the tokens of an answer that holds some, wherever on the page it was asked for.
+ * @param {Tokens | null} answer
+ */
+export function adopt(answer) {
   if (!answer?.access_token) return;
   session.access = answer.access_token;
   session.refresh = answer.refresh_token ?? "";
@@ -31,6 +41,7 @@ function adopt(answer) {
   showSession();
 }
 
+/** @param {string} secret */
 function adoptSecret(secret) {
   Object.assign(session, { access: secret, refresh: "", expires: Infinity, name: "a token or key" });
   showSession();
@@ -47,47 +58,63 @@ function forget() {
   showSession();
 }
 
+/**
+ * @param {string} url
+ * @param {Record<string, string>} body
+ */
 function post(url, body) {
   return fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }
 
-function setUpSession() {
-  const dialog = document.getElementById("login");
-  const problem = document.getElementById("login-problem");
-  document.getElementById("session").addEventListener("click", () => {
-    if (session.access) return logOut();
+export function setUpSession() {
+  const dialog = byId("login", HTMLDialogElement);
+  const problem = byId("login-problem");
+  const form = /** @type {HTMLFormElement} */ (first(dialog, "form"));
+  byId("session").addEventListener("click", () => {
+    if (session.access) {
+      logOut();
+      return;
+    }
     problem.textContent = "";
     dialog.showModal();
   });
   for (const leaving of dialog.querySelectorAll("#login-cancel, a")) leaving.addEventListener("click", () => dialog.close());
-  dialog.querySelector("form").addEventListener("submit", async (event) => {
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    problem.textContent = await logInWith(new FormData(event.target));
+    problem.textContent = await logInWith(new FormData(form));
     if (problem.textContent) return;
-    event.target.reset();
+    form.reset();
     dialog.close();
   });
   showSession();
 }
 
-// Answers what went wrong, or nothing.
+/**
+ * Answers what went wrong, or nothing.
+ * @param {FormData} form
+ * @returns {Promise<string>}
+ */
 async function logInWith(form) {
-  const secret = form.get("secret").trim();
-  if (secret) return adoptSecret(secret), "";
+  const text = (/** @type {string} */ name) => String(form.get(name) ?? "");
+  const secret = text("secret").trim();
+  if (secret) {
+    adoptSecret(secret);
+    return "";
+  }
   try {
-    const answer = await post("/auth/login", { email: form.get("email"), password: form.get("password") });
-    const told = await answer.json();
-    if (!answer.ok) return told.error.message;
-    adopt(told);
+    const answer = await post("/auth/login", { email: text("email"), password: text("password") });
+    const body = await answer.json();
+    if (!answer.ok) return body.error.message;
+    adopt(body);
     return "";
   } catch (error) {
-    return `No answer: ${error.message}`;
+    return `No answer: ${messageOf(error)}`;
   }
 }
 
 function showSession() {
-  const button = document.getElementById("session");
+  const button = byId("session");
   button.textContent = session.access ? "Log out" : "Log in";
   button.title = session.access ? `Logged in as ${session.name}` : "Calls from this page are made without a token";
-  document.getElementById("session-name").textContent = session.name;
+  byId("session-name").textContent = session.name;
 }
