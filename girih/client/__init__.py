@@ -35,13 +35,12 @@ from girih.client.events import (
     StreamState,
 )
 from girih.client.following import Follower
-from girih.client.ids import new_correlation_id, new_event_id, uuid7
 from girih.client.reading import Batch, Subscription
-from girih.client.retry import Backoff, RetryPolicy
+from girih.client.retry import RetryPolicy
+from girih.ids import new_correlation_id, new_event_id, uuid7
 
 __all__ = [
     "ABSENT",
-    "Backoff",
     "Batch",
     "BeyondEnd",
     "CallContext",

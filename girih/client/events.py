@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final, NewType
 
-from girih.client.ids import new_event_id
+from girih.ids import new_event_id
 
 Position = NewType("Position", int)
 """A place in the log: 1, 2, 3, ... without gaps. 0 is before the first."""
@@ -88,6 +88,8 @@ class Placement:
     position: Position
     revision: Revision
     event_id: str
+    recorded_at: datetime
+    """By the server's clock, in UTC."""
     already_stored: bool
     """It was stored before this append, and this is where."""
 

@@ -18,7 +18,7 @@ from girih.client.errors import (
 from girih.client.event_store import EventStoreClient
 from girih.client.events import ABSENT, Position, Revision
 from girih.client.reading import Batch
-from girih.client.retry import Backoff, RetryPolicy
+from girih.client.retry import RetryPolicy
 
 Fold = Callable[[Batch], None]
 """Adds events to the state, in order. What it raises ends the follower."""
@@ -73,7 +73,7 @@ class Follower:
         self._fold = fold
         self._stream = stream
         self._start = start
-        self._backoff = Backoff(retry or RetryPolicy())
+        self._backoff = (retry or RetryPolicy()).backoff()
         self._on_interrupted = on_interrupted
         self._place: int | None = None
         self._target: int | None = None
@@ -119,7 +119,7 @@ class Follower:
                     if isinstance(error, BeyondEnd):
                         self._place = None
                     self._interrupted(error)
-                    await asyncio.sleep(self._backoff.next_s(error))
+                    await asyncio.sleep(self._backoff.next_s(error.retry_after_s))
         finally:
             self._lose_target()
             self._ended = True

@@ -18,7 +18,6 @@ from girih.client.errors import (
     from_rpc_error,
 )
 from girih.client.events import RecordedEvent
-from girih.client.retry import Backoff
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
@@ -114,7 +113,7 @@ class Subscription:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """Never ends by itself. Close it (`contextlib.aclosing`) to end the call at once."""
-        backoff = Backoff(self._caller.retry)
+        backoff = self._caller.retry.backoff()
         while True:
             began_s = time.monotonic()
             try:
@@ -131,7 +130,7 @@ class Subscription:
                 self._on_interrupted(error)
             if time.monotonic() - began_s >= _LASTED_S:
                 backoff.reset()
-            await asyncio.sleep(backoff.next_s(error))
+            await asyncio.sleep(backoff.next_s(error.retry_after_s))
 
     async def _events(self) -> AsyncGenerator[RecordedEvent]:
         async with aclosing(self.batches()) as batches:

@@ -1,10 +1,10 @@
 """When a call is repeated, and when it is given up. Knows errors, and no rpc."""
 
 import asyncio
-import random
 import time
 from dataclasses import dataclass
 
+from girih.backoff import Backoff
 from girih.client.errors import EventStoreError, Unauthenticated, Unavailable
 
 
@@ -19,9 +19,9 @@ class RetryPolicy:
     attempt_count_max: int | None = None
     """None allows as many as the time does."""
     pause_s_min: float = 0.05
-    """The first pause between attempts. Each is twice the one before, give or take a half..."""
+    """The longest first pause between attempts. Each later one may be twice the one before."""
     pause_s_max: float = 2.0
-    """... up to this, unless the server asks for a longer one."""
+    """The longest pause, unless the server asks for a longer one."""
 
     def __post_init__(self) -> None:
         if not 0 < self.attempt_timeout_s <= self.timeout_s:
@@ -31,25 +31,9 @@ class RetryPolicy:
         if self.attempt_count_max is not None and self.attempt_count_max < 1:
             raise ValueError("attempt_count_max must be at least 1")
 
-
-class Backoff:
-    """Pauses that grow exponentially, with jitter: who failed together returns apart."""
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._count = 0
-
-    def next_s(self, error: EventStoreError | None = None) -> float:
-        """The next pause, at least as long as the server asked for."""
-        grown_s = self._policy.pause_s_min * 2.0 ** min(self._count, 30)
-        self._count += 1
-        pause_s = min(self._policy.pause_s_max, grown_s) * random.uniform(0.5, 1.0)  # noqa: S311
-        asked_s = error.retry_after_s if error is not None else None
-        return max(pause_s, asked_s or 0.0)
-
-    def reset(self) -> None:
-        """Begin with the shortest again: there was progress."""
-        self._count = 0
+    def backoff(self) -> Backoff:
+        """The pauses of one call."""
+        return Backoff(self.pause_s_min, self.pause_s_max)
 
 
 class Attempts:
@@ -59,7 +43,7 @@ class Attempts:
         """`remaining_s` bounds the whole call, whatever the policy allows."""
         self._policy = policy
         self._renews_token = renews_token
-        self._backoff = Backoff(policy)
+        self._backoff = policy.backoff()
         self._last_s = time.monotonic() + remaining_s
         self._deadline_s = 0.0
         self._count = 0
@@ -100,4 +84,4 @@ class Attempts:
                 return None
             self._renewed = True
             return 0.0
-        return self._backoff.next_s(error) if isinstance(error, Unavailable) else None
+        return self._backoff.next_s(error.retry_after_s) if isinstance(error, Unavailable) else None

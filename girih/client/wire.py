@@ -63,6 +63,7 @@ def placements(response: pb.AppendResponse) -> list[Placement]:
             position=Position(one.position),
             revision=Revision(one.revision),
             event_id=one.event_id,
+            recorded_at=one.recorded_at.ToDatetime(tzinfo=UTC),
             already_stored=one.already_stored,
         )
         for one in response.placements

@@ -1,21 +1,10 @@
 """Ids that nobody else has, and the text that stands for bytes. Knows not what they name."""
 
 import base64
-import os
-import time
-from uuid import UUID
 
+from girih.ids import uuid7, uuid7_at
 
-def uuid7() -> UUID:
-    """A UUID of version 7 (RFC 9562): 48 bits of milliseconds, then chance. Sorts by time."""
-    return uuid7_at(time.time_ns() // 1_000_000, os.urandom(10))
-
-
-def uuid7_at(unix_ms: int, random: bytes) -> UUID:
-    """The one of a moment, with these 10 bytes for chance, of which 6 bits are given up."""
-    number = unix_ms << 80 | int.from_bytes(random)
-    version_and_variant = 0xF << 76 | 0b11 << 62
-    return UUID(int=number & ~version_and_variant | 7 << 76 | 0b10 << 62)
+__all__ = ["from_base64url", "to_base64url", "uuid7", "uuid7_at"]
 
 
 def to_base64url(data: bytes) -> str:

@@ -54,6 +54,7 @@ async def test_an_event_is_read_as_it_was_appended(events: EventStoreClient) -> 
     read = [one async for one in events.read("permit-1")]
 
     assert [(one.position, one.revision) for one in placements] == [(1, 0), (2, 1)]
+    assert [one.recorded_at for one in placements] == [one.recorded_at for one in read]
     first, second = read
     assert (first.id, first.stream, first.type, first.json) == (
         event.id,

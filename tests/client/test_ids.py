@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122
 
-from girih.client.ids import UuidMaker, uuid7
+from girih.ids import UuidMaker, uuid7
 
 
 def test_an_id_is_a_uuid_of_version_7_that_tells_when_it_was_made() -> None:
