@@ -16,9 +16,11 @@ from services.events.domain import NewEvent, Placement, Precondition, StreamStat
 from services.events.errors import PreconditionFailed
 from services.events.reading.reader import ReadOptions
 from services.events.store import DatabaseStatus, StreamEnds
+from services.plumbing import validation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import ServiceError, Violations
 from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.validation import MessageCheck
 
 # In characters of JSON, of which an event's other fields take as long as some.
 _WORK_AT_A_TIME = 2**16
@@ -44,18 +46,22 @@ async def proposal(request: checks.AnyAppendRequest, call: Call) -> domain.Propo
         for index, precondition in enumerate(request.preconditions)
     ]
     events: list[NewEvent] = []
+    rules = checks.event_rules()
     work = 0
     for index, event in enumerate(request.events):
         json_length = len(event.json)
         if json_length > _WORK_AT_A_TIME:
-            events.append(await asyncio.to_thread(_new_event, event, index, violations))
+            events.append(await asyncio.to_thread(_new_event, event, index, rules, violations))
             continue
-        events.append(_new_event(event, index, violations))
+        events.append(_new_event(event, index, rules, violations))
         work += _WORK_OF_AN_EVENT + json_length
         if work > _WORK_AT_A_TIME:
             work = 0
+            if violations.is_full:
+                break
             await asyncio.sleep(0)
-    checks.check_together(events, violations)
+    if not violations.is_full:
+        checks.check_together(events, violations)
     violations.raise_if_any()
     return domain.Proposal(events, preconditions, record.call_context(call))
 
@@ -120,20 +126,19 @@ def details_of(error: ServiceError) -> Sequence[Message]:
     return (failure,)
 
 
-def _new_event(event: pb.Event, index: int, violations: Violations) -> NewEvent:
+def _new_event(
+    event: pb.Event, index: int, rules: MessageCheck, violations: Violations
+) -> NewEvent:
     """`event` as it will be stored, its payload taken out of it; of no use when a violation
     was found.
     """
-    found: checks.Found = []
-    checks.check_event(event, found)
-    if found:
-        checks.add(violations, f"events[{index}].", found)
+    checks.check_event(event, index, rules, violations)
     event_id = event.id
     if not event_id:
         event_id = event.id = _new_id()
     byte_count = event.ByteSize()
     if byte_count > domain.EVENT_BYTES_MAX:
-        violations.add(f"events[{index}]", f"must be at most {domain.EVENT_BYTES_MAX} bytes")
+        violations.add(f"events[{index}]", f"must be at most {domain.EVENT_BYTES_MAX:,} bytes")
     payload = record.payload_piece(event)
     event.ClearField("json")
     event.ClearField("binary")
@@ -148,9 +153,7 @@ def _precondition(
     precondition: pb.Precondition, index: int, violations: Violations
 ) -> Precondition:
     """`precondition` in the domain's words; of no use when a violation was found."""
-    found: checks.Found = []
-    checks.check_precondition(precondition, found)
-    checks.add(violations, f"preconditions[{index}].", found)
+    checks.check_precondition(precondition, index, violations)
     if precondition.HasField("revision"):
         return Precondition(precondition.stream, precondition.revision)
     state = checks.STATES.get(precondition.state, StreamState.EXISTS)
@@ -172,10 +175,8 @@ def _new_id() -> str:
 
 def options(request: pb.ReadRequest) -> ReadOptions:
     """What `request` asks to read. Raises `InvalidInput` with every bad field."""
-    found: checks.Found = []
-    checks.check_read(request, found)
     violations = Violations()
-    checks.add(violations, "", found)
+    checks.check_read(request, violations)
     violations.raise_if_any()
     return ReadOptions(
         stream=request.stream,
@@ -189,10 +190,7 @@ def options(request: pb.ReadRequest) -> ReadOptions:
 
 def stream_name(request: pb.GetStreamRequest) -> str:
     """The stream asked about. Raises `InvalidInput`."""
-    violations = Violations()
-    if not domain.is_stream_name(request.stream):
-        violations.add("stream", checks.NOT_A_STREAM)
-    violations.raise_if_any()
+    validation.check(request)
     return request.stream
 
 

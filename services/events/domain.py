@@ -4,7 +4,6 @@
 memory, without touching anything.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,47 +12,12 @@ from typing import NamedTuple
 
 from services.events.errors import EventIdReused, PreconditionFailed, Violation
 
-EVENTS_MAX = 5_000
 EVENT_BYTES_MAX = 4 * 1024 * 1024
 APPEND_BYTES_MAX = 8 * 1024 * 1024
-PRECONDITIONS_MAX = 1_000
-SCHEMA_VERSION_MAX = 2**31 - 1
 POSITION_MAX = 2**63 - 1
-
-TYPE_CHARS_MAX = 255
-CONTENT_TYPE_CHARS_MAX = 255
-METADATA_KEYS_MAX = 32
-METADATA_KEY_CHARS_MAX = 64
-METADATA_VALUE_CHARS_MAX = 1_024
-TAGS_MAX = 32
-TAG_CHARS_MAX = 255
 
 NO_REVISION = -1
 """The revision of a stream without events, so that the next one is always one more."""
-
-_event_id = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII
-).fullmatch
-_stream_name = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,254}", re.ASCII).fullmatch
-_control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
-
-
-def is_event_id(text: str) -> bool:
-    """A UUID as canonical lower-case text, so that one id has one spelling."""
-    return _event_id(text) is not None
-
-
-def is_stream_name(text: str) -> bool:
-    """1 to 255 of A-Z a-z 0-9 _ . : @ -, the first a letter, a digit or an underscore."""
-    return _stream_name(text) is not None
-
-
-def is_line(text: str, chars_max: int) -> bool:
-    """At most `chars_max` characters, none a control character. May be empty."""
-    if len(text) > chars_max:
-        return False
-    # What is printable holds none, and that is quick to tell; not all else does.
-    return text.isprintable() or _control_character(text) is None
 
 
 class StreamState(Enum):

@@ -17,12 +17,12 @@ def problem(text: str) -> str | None:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return f"is not valid JSON: {error}"
+        return f"must be valid JSON: {error}"
     # Both can only be so in texts that are rarely written; only then is a walk worth it.
     if text.count("[") + text.count("{") > DEPTH_MAX and _deeper_than(value, DEPTH_MAX):
-        return f"is nested deeper than {DEPTH_MAX} levels"
+        return f"must be nested at most {DEPTH_MAX} levels deep"
     if "\\u0000" in text and _holds_nul(value):
-        return "holds the character \\u0000"
+        return "must not hold the character \\u0000"
     return None
 
 

@@ -58,6 +58,15 @@ def add_violations(message: Message, violations: Violations) -> None:
         compiled.examine(message, "", violations)
 
 
+def add_count_violations(message: Message, name: str, violations: Violations) -> None:
+    """Add what is wrong with the number of items of a repeated field, and look at none of them."""
+    field: Any = message.DESCRIPTOR.fields_by_name[name]
+    rules = rules_of(field)
+    count = len(getattr(message, name))
+    if not rules.repeated.min_items <= count <= _items_max(rules):
+        violations.add(name, value_words(field, rules))
+
+
 @cache
 def check_of(descriptor: Descriptor) -> "MessageCheck":
     """The rules of a message type. Raises ValueError for rules that cannot be checked."""
@@ -227,7 +236,7 @@ def _list(
     bounds = rules.repeated
     item = _single(field, bounds.items, known)
     least = bounds.min_items
-    most = bounds.max_items if bounds.HasField("max_items") else _INT64_MAX
+    most = _items_max(rules)
     if item is None and not rules.HasField("repeated"):
         return None
     words, is_unique = value_words(field, rules), bounds.unique
@@ -390,6 +399,10 @@ def _all_of(predicates: Sequence[Predicate]) -> Predicate:
 
 def _or_zero(holds: Predicate) -> Predicate:
     return lambda value: not value or holds(value)
+
+
+def _items_max(rules: FieldRules) -> int:
+    return rules.repeated.max_items if rules.repeated.HasField("max_items") else _INT64_MAX
 
 
 def _is_map(field: FieldDescriptor) -> bool:

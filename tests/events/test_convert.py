@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.protobuf import json_format
@@ -124,7 +125,7 @@ async def test_refuses_an_append_without_events() -> None:
 
 
 async def test_refuses_too_many_events_without_looking_at_them() -> None:
-    request = pb.AppendRequest(events=[pb.Event()] * (domain.EVENTS_MAX + 1))
+    request = pb.AppendRequest(events=[pb.Event()] * 5_001)
 
     assert await bad_fields(request) == ["events"]
 
@@ -182,7 +183,7 @@ async def test_makes_ids_of_version_7_where_there_are_none() -> None:
 
     ids = [event.event_id for event in taken.events]
     assert len(set(ids)) == 300
-    assert all(domain.is_event_id(made) and made[14] == "7" for made in ids)
+    assert all(str(UUID(made)) == made and made[14] == "7" for made in ids)
     assert {made[19] for made in ids} <= set("89ab")
     assert [pb.Event.FromString(event.header).id for event in taken.events] == ids
 
@@ -386,7 +387,7 @@ BAD_READS = {
     "an unknown direction": (pb.ReadRequest(direction=9), ["direction"]),  # type: ignore[arg-type]
     "everything wrong": (
         pb.ReadRequest(from_position=-1, from_revision=-1, limit=-1),
-        ["from_position", "from_revision", "from_revision", "from_revision", "limit"],
+        ["from_position", "from_revision", "limit", "from_revision", "from_revision"],
     ),
 }
 
