@@ -22,6 +22,7 @@ from services.lattice.operations import creation, distances, paths
 from services.lattice.operations.creation import NewLattice
 from services.lattice.operations.distances import DistanceQuery, DistancesAnswer
 from services.lattice.operations.paths import PathAnswer, PathsAnswer, PathsQuery
+from services.plumbing import validation
 
 _SITES_MAX_DEFAULT = 1_000
 """Sites of a single path that are listed unless the caller says how many."""
@@ -39,13 +40,15 @@ _METHODS = {
 
 
 def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
+    """What to create. Raises InvalidInput naming every bad field."""
+    validation.check(request)
     return creation.new_lattice(
         shape=request.shape,
         dimensions=request.dimensions,
         size=request.size,
-        periodic=[PERIODIC.get(boundary) for boundary in request.boundaries],
-        moore=MOORE.get(request.neighbourhood),
-        no_cutting=NO_CUTTING.get(request.corner_rule),
+        periodic=[PERIODIC[boundary] for boundary in request.boundaries],
+        moore=MOORE[request.neighbourhood],
+        no_cutting=NO_CUTTING[request.corner_rule],
         blocked=request.blocked,
         request_id=request.request_id,
     )

@@ -13,7 +13,7 @@ from enum import Enum
 
 from services.lattice.errors import PlanLimit
 from services.lattice.geometry import Coordinates, Geometry
-from services.plumbing.errors import Violations
+from services.plumbing.errors import InvalidInput, Violations
 from services.policy import PlanLimits
 
 AXES_MAX = 10
@@ -122,27 +122,14 @@ def bitmap_bytes(geometry: Geometry) -> int:
 
 def lattice_id(text: str) -> str:
     """The canonical form of an id, in lower case; raises InvalidInput unless it is a UUID."""
-    bad = Violations()
-    check_uuid(text, "lattice_id", bad)
-    bad.raise_if_any()
+    if not _CANONICAL_UUID.fullmatch(text):
+        raise InvalidInput.of("lattice_id", "must be a UUID, as 36 hexadecimal digits and hyphens")
     return text.lower()
 
 
 def page_size(requested: int) -> int:
-    """The most lattices on a page: 100 for 0, and 1,000 at most; raises InvalidInput below 0."""
-    bad = Violations()
-    if requested < 0:
-        bad.add("page_size", "must be 0 or more")
-    bad.raise_if_any()
+    """The most lattices on a page: 100 for 0, and 1,000 at most."""
     return min(requested or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-
-
-def check_uuid(text: str, field: str, bad: Violations) -> bool:
-    """Whether a text is a UUID in its canonical form, in either case."""
-    fits = _CANONICAL_UUID.fullmatch(text) is not None
-    if not fits:
-        bad.add(field, "must be a UUID, as 36 hexadecimal digits and hyphens")
-    return fits
 
 
 def check_shape(shape: Sequence[int], field: str, bad: Violations) -> bool:
@@ -173,14 +160,6 @@ def check_bitmap(blocked: bytes, geometry: Geometry, bad: Violations) -> None:
         bad.add("blocked", f"must be {bitmap_bytes(geometry)} bytes long, not {len(blocked)}")
     elif geometry.sites % 8 and blocked[-1] >> geometry.sites % 8:
         bad.add("blocked", "must have no bit set beyond the last site")
-
-
-def check_count(count: int, field: str, least: int, most: int, bad: Violations) -> bool:
-    """Whether a count is within its bounds, both included."""
-    fits = least <= count <= most
-    if not fits:
-        bad.add(field, f"must be {least:,} to {most:,}, not {count:,}")
-    return fits
 
 
 def check_site(geometry: Geometry, site: Sequence[int], field: str, bad: Violations) -> bool:

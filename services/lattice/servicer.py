@@ -17,7 +17,7 @@ from services.lattice.operations.context import OperationContext
 from services.lattice.operations.distances import find_distances
 from services.lattice.operations.paths import find_path, find_paths
 from services.lattice.state.lattices import Lattices
-from services.plumbing import correlation
+from services.plumbing import correlation, validation
 from services.policy import PlanLimits, plan_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -45,12 +45,14 @@ class LatticeServicer:
     async def GetLattice(
         self, request: pb.GetLatticeRequest, _context: Context
     ) -> pb.GetLatticeResponse:
+        validation.check(request)
         held = await self._open(request.lattice_id)
         return pb.GetLatticeResponse(lattice=self._to_proto(held))
 
     async def ListLattices(
         self, request: pb.ListLatticesRequest, _context: Context
     ) -> pb.ListLatticesResponse:
+        validation.check(request)
         page = await self._lattices.page(
             _tenant(), domain.page_size(request.page_size), request.page_token
         )
@@ -66,6 +68,7 @@ class LatticeServicer:
     async def ReadBlocked(
         self, request: pb.ReadBlockedRequest, _context: Context
     ) -> AsyncGenerator[HttpBody]:
+        validation.check(request)
         held = await self._open(request.lattice_id)
         async with aclosing(read_blocked(self._operations, held)) as pieces:
             async for piece in pieces:
@@ -74,10 +77,12 @@ class LatticeServicer:
     async def DeleteLattice(
         self, request: pb.DeleteLatticeRequest, _context: Context
     ) -> pb.DeleteLatticeResponse:
+        validation.check(request)
         await self._lattices.delete(_tenant(), domain.lattice_id(request.lattice_id))
         return pb.DeleteLatticeResponse()
 
     async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> pb.FindPathResponse:
+        validation.check(request)
         held = await self._open(request.lattice_id)
         answer = await find_path(self._operations, held, convert.path_query(request, held.spec))
         if answer.path.nbytes < _LARGE_BYTES:
@@ -89,6 +94,7 @@ class LatticeServicer:
     async def FindPaths(
         self, request: pb.FindPathsRequest, _context: Context
     ) -> AsyncGenerator[pb.FindPathsResponse]:
+        await asyncio.to_thread(validation.check, request)
         held = await self._open(request.lattice_id)
         query = await asyncio.to_thread(convert.paths_query, request, held.spec)
         async with aclosing(find_paths(self._operations, held, query)) as answers:
@@ -100,6 +106,7 @@ class LatticeServicer:
     async def Distances(
         self, request: pb.DistancesRequest, _context: Context
     ) -> AsyncGenerator[pb.DistancesResponse]:
+        await asyncio.to_thread(validation.check, request)
         held = await self._open(request.lattice_id)
         query = await asyncio.to_thread(convert.distance_query, request, held.spec)
         async with aclosing(find_distances(self._operations, held, query)) as answers:

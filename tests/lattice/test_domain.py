@@ -50,21 +50,12 @@ def fields(wrong: pytest.ExceptionInfo[InvalidInput]) -> set[str]:
         ({"dimensions": 2, "size": 3}, "shape"),
         ({"shape": (), "dimensions": 2}, "size"),
         ({"shape": (), "size": 2}, "dimensions"),
-        ({"shape": (), "dimensions": 11, "size": 2}, "dimensions"),
-        ({"shape": (), "dimensions": -1, "size": 2}, "dimensions"),
-        ({"shape": (), "dimensions": 2, "size": -2}, "size"),
         ({"shape": (), "dimensions": 10, "size": 100}, "size"),
         ({"periodic": (True,) * 3}, "boundaries"),
-        ({"periodic": (True, None)}, "boundaries[1]"),
-        ({"periodic": (None,)}, "boundaries[0]"),
-        ({"moore": None}, "neighbourhood"),
-        ({"no_cutting": None}, "corner_rule"),
         ({"blocked": b"\1\1"}, "blocked"),
         ({"blocked": b"\1\1\1\1"}, "blocked"),
         ({"shape": (9,), "blocked": b"\0\2"}, "blocked"),
         ({"shape": (33_554_433,), "blocked": b"\1"}, "blocked"),
-        ({"request_id": "1"}, "request_id"),
-        ({"request_id": "{00000000-0000-0000-0000-000000000000}"}, "request_id"),
     ],
     ids=str,
 )
@@ -73,14 +64,6 @@ def test_a_bad_value_is_refused_by_its_field(changed: dict[str, Any], field: str
         create(**changed)
 
     assert fields(wrong) == {field}
-
-
-def test_everything_wrong_with_a_creation_is_told_at_once() -> None:
-    with pytest.raises(InvalidInput) as wrong:
-        create(shape=(0, 3), periodic=(None,), moore=None, no_cutting=None, request_id="x")
-
-    expected = {"shape[0]", "boundaries[0]", "neighbourhood", "corner_rule", "request_id"}
-    assert fields(wrong) == expected
 
 
 def test_as_many_sites_as_int64_counts_are_allowed_and_one_more_is_not() -> None:
@@ -124,8 +107,6 @@ def test_a_bit_blocks_its_site_in_c_order_from_the_least_significant() -> None:
         ((1, 1), (0, 5), 0, "goal.coordinates[1]"),
         ((0, 0), (1, 1), 0, "start"),
         ((1, 1), (0, 0), 0, "goal"),
-        ((1, 1), (1, 1), -1, "sites_max"),
-        ((1, 1), (1, 1), 100_001, "sites_max"),
     ],
 )
 def test_a_bad_path_query_is_refused_by_its_field(
@@ -146,22 +127,11 @@ def test_a_bad_query_of_a_batch_is_refused_by_its_index() -> None:
     assert fields(wrong) == {"queries[7].goal"}
 
 
-@pytest.mark.parametrize("count", [0, 10_001])
-def test_a_batch_has_one_to_ten_thousand_queries(count: int) -> None:
-    with pytest.raises(InvalidInput) as wrong:
-        paths.paths_query(spec(3), [((0,), (1,))] * count, 0)
-
-    assert fields(wrong) == {"queries"}
-
-
 @pytest.mark.parametrize(
     ("sources", "targets", "region", "field"),
     [
-        ([], [], None, "sources"),
-        ([(1, 1)] * 1_001, [], None, "sources"),
         ([(0, 0)], [], None, "sources[0]"),
         ([(1, 1), (9, 9)], [], None, "sources[1].coordinates[0]"),
-        ([(1, 1)], [(1, 1)] * 10_001, None, "targets"),
         ([(1, 1)], [(3, 0)], None, "targets[0].coordinates[0]"),
         ([(1, 1)], [(1, 1)], ((0, 0), (1, 1)), "region"),
         ([(1, 1)], [], ((0,), (1, 1)), "region.origin.coordinates"),
@@ -203,13 +173,6 @@ def test_without_targets_and_region_the_whole_lattice_is_meant() -> None:
 @pytest.mark.parametrize(("asked", "given"), [(0, 100), (1, 1), (1_000, 1_000), (1_001, 1_000)])
 def test_a_page_size_has_a_default_and_a_most(asked: int, given: int) -> None:
     assert domain.page_size(asked) == given
-
-
-def test_a_negative_page_size_is_refused() -> None:
-    with pytest.raises(InvalidInput) as wrong:
-        domain.page_size(-1)
-
-    assert fields(wrong) == {"page_size"}
 
 
 @pytest.mark.parametrize("text", ["", "nope", "0" * 36, "../etc/passwd", "a" * 1_000_000])

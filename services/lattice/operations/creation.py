@@ -8,12 +8,10 @@ from uuid import UUID
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.held_lattice import grid_of
 from services.lattice.domain import (
-    AXES_MAX,
     LatticeSpec,
     check_bitmap,
     check_shape,
     check_site_count,
-    check_uuid,
 )
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.counting import bytes_to_count, count_edges, count_vertices
@@ -43,29 +41,25 @@ def new_lattice(
     shape: Sequence[int],
     dimensions: int,
     size: int,
-    periodic: Sequence[bool | None],
-    moore: bool | None,
-    no_cutting: bool | None,
+    periodic: Sequence[bool],
+    moore: bool,
+    no_cutting: bool,
     blocked: bytes,
     request_id: str,
 ) -> NewLattice:
-    """Check a creation; None stands for a value that the contract does not know.
+    """Check how the values of a creation fit together, each being as the contract says.
 
     Raises InvalidInput naming every bad field.
     """
     bad = Violations()
     lengths = _shape(shape, dimensions, size, bad)
     wraps = _periodic(periodic, len(lengths), bad)
-    if moore is None:
-        bad.add("neighbourhood", "must be a neighbourhood of the contract")
-    if no_cutting is None:
-        bad.add("corner_rule", "must be a corner rule of the contract")
-    geometry = Geometry(lengths, wraps, moore=bool(moore), no_cutting=bool(no_cutting))
+    geometry = Geometry(lengths, wraps, moore=moore, no_cutting=no_cutting)
     if lengths:
         check_bitmap(blocked, geometry, bad)
-    request = _request_id(request_id, bad)
     bad.raise_if_any()
-    return NewLattice(spec=LatticeSpec(geometry=geometry, blocked=blocked), request_id=request)
+    spec = LatticeSpec(geometry=geometry, blocked=blocked)
+    return NewLattice(spec=spec, request_id=UUID(request_id) if request_id else None)
 
 
 async def measure(context: OperationContext, spec: LatticeSpec) -> Size:
@@ -88,33 +82,23 @@ def _shape(shape: Sequence[int], dimensions: int, size: int, bad: Violations) ->
     if shape:
         bad.add("shape", "must not be given beside dimensions and size")
         fits = False
-    if not 1 <= dimensions <= AXES_MAX:
-        bad.add("dimensions", f"must be 1 to {AXES_MAX}, and given with size")
+    if not dimensions:
+        bad.add("dimensions", "must be given with size")
         fits = False
-    if size < 1:
-        bad.add("size", "must be 1 or more, and given with dimensions")
+    if not size:
+        bad.add("size", "must be given with dimensions")
         fits = False
     if not fits or not check_site_count(size**dimensions, "size", bad):
         return ()
     return (size,) * dimensions
 
 
-def _periodic(
-    periodic: Sequence[bool | None], axis_count: int, bad: Violations
-) -> tuple[bool, ...]:
+def _periodic(periodic: Sequence[bool], axis_count: int, bad: Violations) -> tuple[bool, ...]:
     """Whether each axis is a ring, given for each, once for all, or not at all.
 
     Their number is not judged while the number of axes is unknown.
     """
-    if len(periodic) > AXES_MAX or (axis_count and len(periodic) not in (0, 1, axis_count)):
+    if axis_count and len(periodic) not in (0, 1, axis_count):
         bad.add("boundaries", "must be none, one for all, or one per axis")
         return ()
-    for n, ring in enumerate(periodic):
-        if ring is None:
-            bad.add(f"boundaries[{n}]", "must be a boundary of the contract")
-    wraps = tuple(bool(ring) for ring in periodic)
-    return wraps if len(wraps) > 1 else (wraps or (False,)) * axis_count
-
-
-def _request_id(text: str, bad: Violations) -> UUID | None:
-    return UUID(text) if text and check_uuid(text, "request_id", bad) else None
+    return tuple(periodic) if len(periodic) > 1 else (tuple(periodic) or (False,)) * axis_count

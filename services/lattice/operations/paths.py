@@ -15,7 +15,6 @@ from services.lattice.domain import (
     LatticeSpec,
     Method,
     Site,
-    check_count,
     check_free_site,
 )
 from services.lattice.geometry import Geometry, length_of
@@ -23,9 +22,6 @@ from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import Search, bytes_to_search
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
-
-QUERIES_MAX = 10_000
-LISTED_SITES_MAX = 100_000
 
 _PART_NS = 50_000_000
 _PART_BYTES = 1 << 20
@@ -69,9 +65,8 @@ class PathsAnswer:
 def path_query(
     spec: LatticeSpec, start: Sequence[int], goal: Sequence[int], sites_max: int
 ) -> PathsQuery:
-    """Check the query for one path; raises InvalidInput naming every bad field."""
+    """Check that the sites of a query are free; raises InvalidInput naming every bad field."""
     bad = Violations()
-    _check_sites_max(sites_max, bad)
     check_free_site(spec, start, "start", bad)
     check_free_site(spec, goal, "goal", bad)
     bad.raise_if_any()
@@ -81,13 +76,11 @@ def path_query(
 def paths_query(
     spec: LatticeSpec, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], sites_max: int
 ) -> PathsQuery:
-    """Check a batch of starts and goals; raises InvalidInput naming every bad field."""
+    """The same for a batch of starts and goals."""
     bad = Violations()
-    _check_sites_max(sites_max, bad)
-    if check_count(len(pairs), "queries", 1, QUERIES_MAX, bad):
-        for n, (start, goal) in enumerate(pairs):
-            check_free_site(spec, start, f"queries[{n}].start", bad)
-            check_free_site(spec, goal, f"queries[{n}].goal", bad)
+    for n, (start, goal) in enumerate(pairs):
+        check_free_site(spec, start, f"queries[{n}].start", bad)
+        check_free_site(spec, goal, f"queries[{n}].goal", bad)
     bad.raise_if_any()
     return PathsQuery(queries=[_query(start, goal) for start, goal in pairs], sites_max=sites_max)
 
@@ -131,11 +124,6 @@ async def find_paths(
 
 def _query(start: Sequence[int], goal: Sequence[int]) -> PathQuery:
     return PathQuery(start=tuple(start), goal=tuple(goal))
-
-
-def _check_sites_max(count: int, bad: Violations) -> None:
-    if not 0 <= count <= LISTED_SITES_MAX:
-        bad.add("sites_max", f"must be 0 to {LISTED_SITES_MAX:,}")
 
 
 def _find_some(
