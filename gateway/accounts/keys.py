@@ -1,11 +1,12 @@
 """API keys: made for machines, traded for access tokens, revoked at once."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
+
+from cachetools import LRUCache
 
 from gateway.accounts import tenants
 from gateway.accounts.account_log import Change, StreamChanged
@@ -59,7 +60,7 @@ class Keys:
         self._is_revoked = is_revoked
         self._security = security
         self._clock = clock
-        self._accesses: OrderedDict[str, _IssuedAccess] = OrderedDict()
+        self._accesses: LRUCache[str, _IssuedAccess] = LRUCache(_ACCESS_MAX)
 
     async def create(
         self, caller: UserCaller, name: str, scopes: Sequence[str], expires_in_days: int
@@ -117,7 +118,6 @@ class Keys:
         now_ms = self._clock()
         issued = self._accesses.get(secret_hash)
         if issued and now_ms < issued.good_until_ms and issued.plan == tenant.plan:
-            self._accesses.move_to_end(secret_hash)
             left_s = (issued.expires_at_ms - now_ms) // 1_000
             return Access(issued.access.token, left_s)
         access = self._access_tokens.for_key(key, tenant, now_ms)
@@ -125,8 +125,6 @@ class Keys:
         self._accesses[secret_hash] = _IssuedAccess(
             access, tenant.plan, now_ms + life_ms * 2 // 3, now_ms + life_ms
         )
-        if len(self._accesses) > _ACCESS_MAX:
-            self._accesses.popitem(last=False)
         return access
 
     async def _verified(self, secret: TenantSecret) -> tuple[Tenant, Key]:
@@ -193,7 +191,7 @@ class KeyUses:
         self._store = store
         self._security = security
         self._clock = clock
-        self._noted: OrderedDict[str, int] = OrderedDict()
+        self._noted: LRUCache[str, int] = LRUCache(self.NOTED_MAX)
         self._pending: asyncio.Queue[KeyUsed] = asyncio.Queue(self.PENDING_MAX)
 
     def note(self, tenant_id: str, key: Key) -> None:
@@ -204,9 +202,6 @@ class KeyUses:
         if self._pending.full():
             return
         self._noted[key.key_id] = now_ms
-        self._noted.move_to_end(key.key_id)
-        if len(self._noted) > self.NOTED_MAX:
-            self._noted.popitem(last=False)
         used = KeyUsed(key_id=key.key_id, tenant_id=tenant_id, at_ms=now_ms)
         self._pending.put_nowait(used)
 

@@ -8,10 +8,11 @@ import asyncio
 import math
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
+
+from cachetools import LRUCache
 
 from gateway.accounts.account_log import AccountLog, Change, StreamChanged
 from gateway.accounts.domain import Session, User, session_from, user_after
@@ -58,7 +59,7 @@ Fold = Callable[[S | None, Sequence[AccountRecord]], S | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept(Generic[S]):
+class _Read(Generic[S]):
     state: S
     read_at_s: float
 
@@ -69,36 +70,31 @@ class _Folded(Generic[S]):
     def __init__(self, log: AccountLog, fold: Fold[S], kept_max: int) -> None:
         self._log = log
         self._fold = fold
-        self._kept_max = kept_max
-        self._kept: OrderedDict[str, _Kept[S]] = OrderedDict()
+        self._kept: LRUCache[str, _Read[S]] = LRUCache(kept_max)
 
     async def load(self, stream: str, max_age_s: float = 0.0) -> S | None:
         """The state as it is, or was at most `max_age_s` ago."""
         kept = self._kept.get(stream)
         if kept and time.monotonic() - kept.read_at_s < max_age_s:
-            self._kept.move_to_end(stream)
             return kept.state
         started_s = time.monotonic()
         before = kept.state if kept else None
         records = await self._log.read(stream, after_revision=before.revision if before else ABSENT)
         state = self._fold(before, records)
         if state is not None:
-            self._keep(stream, _Kept(state, started_s))
+            self._keep(stream, _Read(state, started_s))
         return state
 
     def expire(self, stream: str) -> None:
         """Read the stream again before it is believed, however short ago it was read."""
         kept = self._kept.get(stream)
         if kept:
-            self._kept[stream] = _Kept(kept.state, -math.inf)
+            self._kept[stream] = _Read(kept.state, -math.inf)
 
-    def _keep(self, stream: str, made: _Kept[S]) -> None:
+    def _keep(self, stream: str, read: _Read[S]) -> None:
         kept = self._kept.get(stream)
-        if kept is None or kept.state.revision <= made.state.revision:
-            self._kept[stream] = made
-        self._kept.move_to_end(stream)
-        if len(self._kept) > self._kept_max:
-            self._kept.popitem(last=False)
+        if kept is None or kept.state.revision <= read.state.revision:
+            self._kept[stream] = read
 
 
 class AccountsStore:
