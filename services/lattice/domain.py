@@ -64,6 +64,7 @@ class LatticeSpec:
         return not self.blocked
 
     def blocks(self, site: Site) -> bool:
+        """Whether a site, which must lie inside, is blocked."""
         if self.free:
             return False
         index = self.geometry.index(site)
@@ -86,10 +87,13 @@ class Lattice:
 
     @property
     def bytes_as_graph(self) -> int:
+        """In compressed sparse rows: 8 bytes of cost and 4 of index per direction of an edge,
+        and 4 of offset per vertex and one more."""
         return 24 * self.edges + 4 * (self.vertices + 1)
 
     @property
     def bytes_as_matrix(self) -> int:
+        """With 8 bytes for each ordered pair of vertices."""
         return 8 * self.vertices**2
 
 

@@ -110,9 +110,13 @@ async def test_what_was_read_before_following_began_is_asked_about(
     here._freshness_s = 0
     lattice_id = await create(here)
     await elsewhere.delete(TENANT, lattice_id)
+    journal.is_away = True
+    await open_and_follow(here, lattice_id)
+
+    journal.is_away = False
 
     with pytest.raises(LatticeNotFound):
-        await open_and_follow(here, lattice_id)
+        await here.open(TENANT, lattice_id)
 
 
 async def test_a_list_follows_what_happens_elsewhere(
@@ -183,6 +187,8 @@ async def test_a_lattice_deleted_while_it_is_read_is_not_cached(replica: Replica
     here, elsewhere = replica(journal), replica(journal)
     lattice_id, other = [await create(elsewhere) for _ in range(2)]
     await open_and_follow(here, other)
+    for _ in range(3):
+        journal.append_something_else(TENANT, lattice_id)
     journal.deleter = elsewhere
 
     for _ in range(2):

@@ -70,10 +70,12 @@ class Compute:
 
     @property
     def running(self) -> int:
+        """Threads at work."""
         return self._thread_budget.lent
 
     @property
     def waiting(self) -> int:
+        """Pieces of work that wait for bytes or for a thread."""
         return self.bytes.waiting + self._thread_budget.waiting
 
     @asynccontextmanager

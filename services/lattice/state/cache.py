@@ -1,9 +1,10 @@
 """Keeps values up to a number of bytes. Knows nothing of what it keeps."""
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from cachetools import Cache, LRUCache
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -23,13 +24,16 @@ class ByteCache(Generic[Key, Value]):
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        self.bytes_held = 0
         self.hits = 0
         self.misses = 0
-        self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
+        self._entries: LRUCache[Key, _Entry[Value]] = LRUCache(bytes_max, _size_of)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def bytes_held(self) -> int:
+        return int(self._entries.currsize)
 
     def get(self, key: Key) -> Value | None:
         """The value kept, which is now the one used last."""
@@ -38,24 +42,24 @@ class ByteCache(Generic[Key, Value]):
             self.misses += 1
             return None
         self.hits += 1
-        self._entries.move_to_end(key)
         return entry.value
 
     def peek(self, key: Key) -> Value | None:
         """The value kept, without counting as a use."""
-        entry = self._entries.get(key)
-        return entry.value if entry else None
+        if key not in self._entries:
+            return None
+        return Cache.__getitem__(self._entries, key).value
 
     def put(self, key: Key, value: Value, size_bytes: int) -> None:
+        """Keep a value in place of the one that was kept, as the one used last."""
         self.drop(key)
-        if size_bytes > self.bytes_max:
-            return
-        self._entries[key] = _Entry(value, size_bytes)
-        self.bytes_held += size_bytes
-        while self.bytes_held > self.bytes_max:
-            self.drop(next(iter(self._entries)))
+        if size_bytes <= self.bytes_max:
+            self._entries[key] = _Entry(value, size_bytes)
 
     def drop(self, key: Key) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self.bytes_held -= entry.size_bytes
+        """Keep nothing under a key."""
+        self._entries.pop(key, None)
+
+
+def _size_of(entry: _Entry[Value]) -> int:
+    return entry.size_bytes

@@ -194,4 +194,5 @@ class LatticeJournal(Protocol):
 
 
 def digest_of(spec: LatticeSpec) -> bytes:
+    """The SHA-256 of the bitmap of blocked sites, empty when none is blocked."""
     return hashlib.sha256(spec.blocked).digest() if spec.blocked else b""

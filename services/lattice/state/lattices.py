@@ -99,9 +99,12 @@ class _CacheEntry:
 class CacheState(Protocol):
     """What there is to know of a cache from outside."""
 
-    bytes_held: int
     hits: int
     misses: int
+
+    @property
+    def bytes_held(self) -> int:
+        """The bytes of all that is kept."""
 
 
 class Lattices:
