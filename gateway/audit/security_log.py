@@ -30,7 +30,7 @@ from services.plumbing.retry import Backoff
 
 _log = get_logger("security")
 
-STREAM: Final = "security"
+STREAM: Final = "$security"
 TYPE_PREFIX: Final = "security."
 
 REPEATED: Final = frozenset(

@@ -1,27 +1,33 @@
-"""Which streams belong to a service, so that nobody else appends to them. Knows no log."""
+"""Which streams are reserved, and for which service. Knows no log.
 
-import re
+Names that begin with `$` are girih's own, which no name of a user's does: so more of them can
+come without taking one from anybody. Whoever may read the log may read them.
+"""
+
 from collections.abc import Iterable
+from typing import Final
 
 from services.events.errors import StreamOwned
+from services.policy import GATEWAY, LATTICE
 
-_LATTICE = "lattice.girih"
-_GATEWAY = "gateway.girih"
+RESERVED: Final = "$"
 
-_OWNERS = (
-    (re.compile(r"lattices|lattice-.*"), _LATTICE),
-    (re.compile(r"security"), _GATEWAY),
-)
-"""The streams of a tenant's log that its users may read and only one service may write."""
+_OWNERS: Final = {"$lattice": LATTICE, "$security": GATEWAY}
+"""By what the names of a service's streams begin with."""
+
+_NOBODY: Final = "nobody"
 
 
 def owner_of(stream: str) -> str:
-    """The service that a stream belongs to; empty when it is its tenant's own."""
-    return next((service for name, service in _OWNERS if name.fullmatch(stream)), "")
+    """The service that alone appends to a stream; empty when it is its tenant's own."""
+    if not stream.startswith(RESERVED):
+        return ""
+    owners = (service for prefix, service in _OWNERS.items() if stream.startswith(prefix))
+    return next(owners, _NOBODY)
 
 
 def check(streams: Iterable[str], service: str) -> None:
-    """Raises `StreamOwned` when one of `streams` belongs to a service other than `service`.
+    """Raises `StreamOwned` when one of `streams` is reserved for another than `service`.
 
     `service` is the one that makes the call; empty for users and keys.
     """

@@ -33,7 +33,7 @@ def events_of(client: httpx.Client) -> list[dict[str, Any]]:
     reply = client.get("/api/v1/events", headers={"Accept": "application/x-ndjson"})
     assert reply.status_code == 200, reply.text
     events = [httpx.Response(200, text=line).json() for line in reply.text.splitlines()]
-    return [event for event in events if event["event"]["stream"] != "security"]
+    return [event for event in events if event["event"]["stream"] != "$security"]
 
 
 def test_from_registering_to_reading_the_events(url: str) -> None:
@@ -57,7 +57,7 @@ def test_from_registering_to_reading_the_events(url: str) -> None:
         assert result.json()["path"]["length"] == 27
 
         created_in = [event["event"]["stream"] for event in events_of(client)]
-        assert sorted(created_in) == [f"lattice-{lattice['latticeId']}", "lattices"]
+        assert sorted(created_in) == [f"$lattice-{lattice['latticeId']}", "$lattices"]
 
         _stranger_sees_nothing(url, lattice["latticeId"])
 
@@ -69,7 +69,28 @@ def _stranger_sees_nothing(url: str, lattice_id: str) -> None:
         assert events_of(client) == []
         assert client.get("/api/v1/lattices").json().get("lattices", []) == []
         assert client.get(f"/api/v1/lattices/{lattice_id}").status_code == 404
-        assert client.get(f"/api/v1/streams/lattice-{lattice_id}").status_code == 404
+        assert client.get(f"/api/v1/streams/$lattice-{lattice_id}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["$security", "%24security"])
+def test_reserved_streams_are_read_by_everybody_and_appended_to_by_nobody(
+    url: str, name: str
+) -> None:
+    ada = {**REGISTER, "email": f"reads-{len(name)}@example.com"}
+    assert httpx.post(f"{url}/auth/register", json=ada, timeout=30).status_code == 201
+    with signed_in(url, {**LOGIN, "email": ada["email"]}) as client:
+        path = f"/api/v1/streams/{name}"
+        reply = client.get(f"{path}/events", headers={"Accept": "application/x-ndjson"})
+        event = {"stream": "$security", "type": "security.login"}
+        refused = client.post("/api/v1/events:append", json={"events": [event]})
+
+        assert client.get(path).json()["stream"] == "$security"
+    assert reply.status_code == 200
+    assert '"stream":"$security"' in reply.text.replace(" ", "")
+    assert (refused.status_code, refused.json()["error"]["details"]["reason"]) == (
+        403,
+        "STREAM_OWNED",
+    )
 
 
 def test_a_stranger_without_a_token_is_told_to_log_in(url: str) -> None:

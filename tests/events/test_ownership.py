@@ -13,24 +13,21 @@ from services.policy import EVENTS, GATEWAY, LATTICE
 from tests.authority import Authority
 from tests.events.making import append_of
 
-LONG = "lattice-" + "x" * 200
+LONG = "$lattice-" + "x" * 200
 
 
 @pytest.mark.parametrize(
     ("stream", "owner"),
     [
-        ("lattices", LATTICE),
-        ("lattice-", LATTICE),
-        ("lattice-7f", LATTICE),
-        ("lattice-a.b:c@d", LATTICE),
-        ("security", GATEWAY),
-        ("lattice", ""),
-        ("latticeworks", ""),
-        ("lattices-2", ""),
-        ("Lattices", ""),
-        ("my-lattice-7f", ""),
-        ("security-7", ""),
-        ("insecurity", ""),
+        ("$lattices", LATTICE),
+        ("$lattice-7f", LATTICE),
+        ("$lattice-a.b:c@d", LATTICE),
+        ("$security", GATEWAY),
+        ("$Security", "nobody"),
+        ("$anything", "nobody"),
+        ("lattices", ""),
+        ("lattice-7f", ""),
+        ("security", ""),
     ],
 )
 def test_streams_belong_to_whom_their_name_says(stream: str, owner: str) -> None:
@@ -63,12 +60,12 @@ async def test_a_user_cannot_append_to_the_streams_of_services(
     events: EventStoreServiceStub,
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await events.Append(append_of("orders", "lattices", "security"))
+        await events.Append(append_of("orders", "$lattices", "$security", "$mine"))
 
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     answer = from_rpc_error(caught.value)
     assert answer.reason == "STREAM_OWNED"
-    assert answer.metadata["streams"] == "lattices,security"
+    assert answer.metadata["streams"] == "$lattices,$mine,$security"
     assert (await events.GetLog(pb.GetLogRequest())).head_position == 0
 
 
@@ -76,7 +73,8 @@ async def test_a_user_cannot_append_to_them_over_a_stream_of_appends_either(
     events: EventStoreServiceStub,
 ) -> None:
     requests = [
-        pb.AppendStreamRequest(events=append_of(stream).events) for stream in ("security", "orders")
+        pb.AppendStreamRequest(events=append_of(stream).events)
+        for stream in ("$security", "orders")
     ]
 
     refused, placed = [response async for response in events.AppendStream(iter(requests))]
@@ -90,9 +88,9 @@ async def test_a_service_that_acts_for_a_user_appends_to_its_own_streams_alone(
 ) -> None:
     lattice = [("authorization", f"Bearer {authority.service_token(EVENTS)}")]
 
-    response = await events.Append(append_of("lattices", "lattice-7f"), metadata=lattice)
+    response = await events.Append(append_of("$lattices", "$lattice-7f"), metadata=lattice)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await events.Append(append_of("security"), metadata=lattice)
+        await events.Append(append_of("$security"), metadata=lattice)
 
     assert len(response.placements) == 2
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -102,10 +100,10 @@ async def test_everybody_in_the_tenant_may_expect_something_of_them(
     events: EventStoreServiceStub,
 ) -> None:
     request = append_of("orders")
-    request.preconditions.add(stream="lattices", state=pb.Precondition.STATE_ABSENT)
+    request.preconditions.add(stream="$lattices", state=pb.Precondition.STATE_ABSENT)
 
     assert len((await events.Append(request)).placements) == 1
 
 
 def _streams_of(service: str) -> list[str]:
-    return {GATEWAY: ["security"], LATTICE: ["lattices", "lattice-7f"]}.get(service, [])
+    return {GATEWAY: ["$security"], LATTICE: ["$lattices", "$lattice-7f"]}.get(service, [])

@@ -21,7 +21,7 @@ from services.lattice.state.journal import (
 )
 from services.plumbing.errors import EventsUnavailable
 
-CATALOGUE = "lattices"
+CATALOGUE = "$lattices"
 
 
 class MemoryFollower:

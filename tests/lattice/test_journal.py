@@ -65,7 +65,7 @@ def _on_events(channel: grpc.aio.Channel) -> World:
 
     async def append_something_else(tenant: str, lattice_id: str) -> None:
         event = events.Event(
-            id=str(uuid4()), stream=f"lattice-{lattice_id}", type="lattice.painted", json="{}"
+            id=str(uuid4()), stream=f"$lattice-{lattice_id}", type="lattice.painted", json="{}"
         )
         await stub.Append(events.AppendRequest(events=[event]))
 

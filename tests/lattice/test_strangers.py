@@ -138,7 +138,7 @@ async def test_an_unreadable_entry_is_left_out_of_the_list(
     lattices: Lattices, stranger: Stranger, tenant: str, payload: str | None
 ) -> None:
     before = await create(lattices, tenant)
-    await stranger.append("lattices", "lattice.created", payload)
+    await stranger.append("$lattices", "lattice.created", payload)
     after = await create(lattices, tenant)
 
     with capture_logs() as logged:
@@ -154,7 +154,7 @@ async def test_an_unreadable_entry_is_left_out_of_the_list(
 async def test_an_unreadable_creation_creates_no_lattice(
     lattices: Lattices, stranger: Stranger, tenant: str, payload: str | None
 ) -> None:
-    await stranger.append(f"lattice-{LATTICE_ID}", "lattice.created", payload)
+    await stranger.append(f"$lattice-{LATTICE_ID}", "lattice.created", payload)
 
     with pytest.raises(LatticeNotFound):
         await lattices.open(tenant, LATTICE_ID)
@@ -168,7 +168,7 @@ async def test_a_lattice_stays_what_it_is_and_can_be_deleted(
     lattices: Lattices, stranger: Stranger, tenant: str, payload: str | None, event_type: str
 ) -> None:
     lattice_id = await create(lattices, tenant)
-    await stranger.append(f"lattice-{lattice_id}", event_type, payload)
+    await stranger.append(f"$lattice-{lattice_id}", event_type, payload)
 
     assert (await lattices.open(tenant, lattice_id)).spec == spec(3, 3)
     await lattices.delete(tenant, lattice_id)
@@ -182,7 +182,7 @@ async def test_a_second_creation_changes_nothing(
     lattice_id = (
         await lattices.create(tenant, NewLattice(spec=spec(7)), UNBOUNDED)
     ).lattice.lattice_id
-    for stream in ("lattices", f"lattice-{lattice_id}"):
+    for stream in ("$lattices", f"$lattice-{lattice_id}"):
         await stranger.append(stream, "lattice.created", changed(latticeId=lattice_id))
 
     fresh = lattices_on(EventStoreJournal(events_channel, lambda: 10), lattices._operations)
@@ -203,7 +203,7 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
     lattice_id = (
         await lattices.create(tenant, NewLattice(spec=expected), UNBOUNDED)
     ).lattice.lattice_id
-    stream = f"lattice-{lattice_id}"
+    stream = f"$lattice-{lattice_id}"
     part = events.Event(id=str(uuid4()), stream=stream, type="lattice.blocked", binary=b"\1\2")
     await stranger.append_event(part)
 
@@ -217,7 +217,7 @@ async def test_a_creation_where_a_stranger_wrote_before_is_refused(
 ) -> None:
     request_id = uuid4()
     lattice_id: UUID = uuid5(_REQUESTS, f"{tenant}/{request_id}")
-    await stranger.append(f"lattice-{lattice_id}", "lattice.created", changed(edges="many"))
+    await stranger.append(f"$lattice-{lattice_id}", "lattice.created", changed(edges="many"))
 
     with pytest.raises(RequestIdReused):
         await lattices.create(tenant, NewLattice(spec=spec(3), request_id=request_id), UNBOUNDED)

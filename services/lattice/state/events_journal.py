@@ -1,6 +1,6 @@
 """The journal of lattices on the event store. Knows its client, and no rule of lattices.
 
-The stream `lattice-<id>` holds everything of one lattice, the stream `lattices` the
+The stream `$lattice-<id>` holds everything of one lattice, the stream `$lattices` the
 creations and deletions of all. A bitmap that is small when compressed travels inside
 `lattice.created`. A larger one follows it, cut into events `lattice.blocked` that hold
 its compressed bytes in order, since an event has an upper size.
@@ -56,7 +56,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 P = TypeVar("P", pb.LatticeCreated, pb.LatticeDeleted)
 
-CATALOGUE_STREAM = "lattices"
+CATALOGUE_STREAM = "$lattices"
 CREATED = "lattice.created"
 BLOCKED = "lattice.blocked"
 DELETED = "lattice.deleted"
@@ -124,12 +124,9 @@ class EventStoreJournal:
         if catalogue_revision is not None:
             preconditions.append(Precondition.at(CATALOGUE_STREAM, catalogue_revision))
         placements = await self._append(tenant, command_id, [*own, summary], preconditions)
-        # The answer to an append tells places, not times: the summary is small enough to
-        # be read for its time, which is that of the whole append.
-        catalogued = await self._read_one(tenant, CATALOGUE_STREAM, placements[-1].revision)
         return Appended(
             revision=placements[-2].revision,
-            recorded_at=catalogued.recorded_at,
+            recorded_at=placements[-1].recorded_at,
             is_new=not placements[0].already_stored,
             catalogue_revision=placements[-1].revision,
         )
@@ -194,20 +191,16 @@ class EventStoreJournal:
         with _errors_translated(), _on_behalf_of(tenant, command_id):
             return await self._client().append(identified, preconditions)
 
-    async def _read_one(self, tenant: str, stream: str, revision: int) -> RecordedEvent:
-        return (await self._read(tenant, stream, revision, limit=1))[0]
-
     async def _read(
-        self, tenant: str, stream: str, from_revision: int, limit: int | None = None
+        self, tenant: str, stream: str, from_revision: int
     ) -> list[RecordedEvent]:
-        reading = self._read_batches(tenant, stream, from_revision, limit)
-        async with aclosing(reading) as batches:
+        async with aclosing(self._read_batches(tenant, stream, from_revision)) as batches:
             return [event async for batch in batches for event in batch]
 
     async def _read_batches(
-        self, tenant: str, stream: str, from_revision: int, limit: int | None = None
+        self, tenant: str, stream: str, from_revision: int
     ) -> AsyncGenerator[Sequence[RecordedEvent]]:
-        reading = self._client().read_batches(stream, from_revision=from_revision, limit=limit)
+        reading = self._client().read_batches(stream, from_revision=from_revision)
         async with aclosing(reading) as batches:
             while True:
                 # Not around the yield: what is bound here would be bound for the reader too.
@@ -359,7 +352,7 @@ def _json_event(
 
 
 def _stream(lattice_id: str) -> str:
-    return f"lattice-{lattice_id}"
+    return f"$lattice-{lattice_id}"
 
 
 async def _off_the_loop(is_long: bool, work: Callable[[A], R], argument: A) -> R:

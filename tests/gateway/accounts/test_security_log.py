@@ -76,7 +76,7 @@ async def writing(log: SecurityLog) -> AsyncIterator[None]:
 
 async def written(logs: OwnLogs, tenant: str) -> list[tuple[str, dict[str, Any]]]:
     """Type and payload of every security event, without the time."""
-    result = await recorded(logs, tenant, "security")
+    result = await recorded(logs, tenant, "$security")
     return [
         (event.type, {name: payload[name] for name in payload if name != "at"})
         for event, payload in result
@@ -116,7 +116,7 @@ async def test_an_event_carries_the_correlation_id_of_the_call_it_happened_in(
             with correlation.bind(Call(f"call-{name}")):
                 log.record(tenant, "logged-out", subject="user:ada")
 
-    events = [event for event, _ in await recorded(logs, tenant, "security")]
+    events = [event for event, _ in await recorded(logs, tenant, "$security")]
     ids = [event.correlation_id for event in events]
     assert ids == ["call-one", "call-two", "call-two"]
 
