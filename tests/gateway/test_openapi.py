@@ -166,7 +166,9 @@ def test_bounds_of_the_contract_are_bounds_of_the_document(real: dict[str, Any])
     key = body_of(real, "/v1/keys")["properties"]
 
     assert (event["type"]["minLength"], event["type"]["maxLength"]) == (1, 255)
-    assert event["stream"]["pattern"] == "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,254}$"
+    assert event["stream"]["pattern"] == (
+        "^([A-Za-z0-9_][A-Za-z0-9_.:@-]{0,254}|\\$[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,253})$"
+    )
     assert event["stream"]["description"].endswith("the first a letter, a digit or _.")
     tags = event["tags"]["anyOf"][0]
     assert (tags["maxItems"], tags["uniqueItems"], tags["items"]["maxLength"]) == (32, True, 255)
