@@ -191,9 +191,7 @@ class EventStoreJournal:
         with _errors_translated(), _on_behalf_of(tenant, command_id):
             return await self._client().append(identified, preconditions)
 
-    async def _read(
-        self, tenant: str, stream: str, from_revision: int
-    ) -> list[RecordedEvent]:
+    async def _read(self, tenant: str, stream: str, from_revision: int) -> list[RecordedEvent]:
         async with aclosing(self._read_batches(tenant, stream, from_revision)) as batches:
             return [event async for batch in batches for event in batch]
 
