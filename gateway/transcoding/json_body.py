@@ -54,7 +54,7 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        _refuse("the body is not UTF-8")
+        _refuse("the body must be UTF-8")
     value = _parsed(text, _decoder)
     if _surrogate(text):
         _refuse_lone_surrogates(text)
@@ -252,7 +252,7 @@ def _spelled(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return [_spelled(item) for item in value]
     number = Number(str(value)) if type(value) is int else value
     if type(number) is Number and math.isinf(float(number)):
-        raise refused("holds a number beyond a double's range")
+        raise refused("must hold numbers within the range of a double")
     return number
 
 

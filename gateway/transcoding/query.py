@@ -62,7 +62,7 @@ def put(values: dict[str, Any], fields: Fields, value: object) -> None:
     """Set a value that may already be there, if it is the same; raises ValidationError."""
     holder, name = _holder(values, fields), fields[-1].name
     if holder.setdefault(name, value) != value:
-        raise ValidationError([(json_path(fields), "is given differently in the path")])
+        raise ValidationError([(json_path(fields), "must be the same as in the path")])
 
 
 def _values(message: Descriptor, above: Fields, left_out: set[str]) -> Iterator[Fields]:
@@ -85,9 +85,9 @@ def _setter(fields: Fields) -> Callable[[dict[str, Any], str], None]:
     def set_single(values: dict[str, Any], text: str) -> None:
         holder = _holder(values, fields)
         if field.name in holder:
-            raise refused("is given more than once")
+            raise refused("must be given once")
         if any(rival in holder for rival in rivals):
-            raise refused("is given beside another of which only one may be")
+            raise refused("must not be given beside another of its choice")
         holder[field.name] = decode(text)
 
     def add(values: dict[str, Any], text: str) -> None:
@@ -115,9 +115,9 @@ def _pairs(query_string: bytes) -> list[tuple[str, str]]:
             max_num_fields=_PARAMETERS_MAX,
         )
     except UnicodeDecodeError:
-        raise ValidationError([(_not_utf8(query_string), "is not UTF-8")]) from None
+        raise ValidationError([(_not_utf8(query_string), "must be UTF-8")]) from None
     except ValueError:
-        raise refused(f"the query has more than {_PARAMETERS_MAX} parameters") from None
+        raise refused(f"the query must have at most {_PARAMETERS_MAX} parameters") from None
 
 
 def _not_utf8(query_string: bytes) -> str:

@@ -113,7 +113,7 @@ def well_known_decoder(message: Descriptor) -> Decode:
         try:
             return json_format.ParseDict(_plain(value), made(), max_recursion_depth=100)
         except _PARSE_ERRORS as error:
-            raise refused(_shortened(f"is not a {message.full_name}: {error}")) from None
+            raise refused(_shortened(f"must be a {message.full_name}: {error}")) from None
 
     return decode
 
@@ -159,7 +159,7 @@ def _double(value: object) -> float:
     if not _is_decimal(text):
         raise refused("must be a number")
     if math.isinf(number := float(text)):
-        raise refused("is beyond the range of a double")
+        raise refused("must be within the range of a double")
     return number
 
 
@@ -167,13 +167,13 @@ def _double_of_integer(value: int) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise refused("is beyond the range of a double") from None
+        raise refused("must be within the range of a double") from None
 
 
 def _float(value: object) -> float:
     number = _double(value)
     if math.isfinite(number) and _rounded(number) is None:
-        raise refused("is beyond the range of a 32-bit float")
+        raise refused("must be within the range of a 32-bit float")
     return number
 
 
@@ -208,7 +208,7 @@ def _bytes(value: object) -> bytes:
     try:
         return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
-        raise refused("is not base64") from None
+        raise refused("must be base64") from None
 
 
 _PLAIN: dict[int, Decode] = {

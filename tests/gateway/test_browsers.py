@@ -36,14 +36,14 @@ async def test_pages_of_other_sites_may_do_nothing(client: httpx.AsyncClient) ->
 async def test_a_page_of_a_named_origin_may_call(service: SampleService) -> None:
     async with gateway_before(service, {"GATEWAY_CORS_ORIGINS": f"{_OURS}, https://b.dev"}) as made:
         headers = {"origin": _OURS}
-        asked = await made.client.options("/v1/echo", headers=headers | _PREFLIGHT)
+        preflight = await made.client.options("/v1/echo", headers=headers | _PREFLIGHT)
         called = await made.client.post("/v1/echo", headers=headers)
         refused = await made.client.post("/v1/echo", headers=headers | {"authorization": "x"})
 
-    assert asked.status_code == 204
-    assert asked.headers["access-control-allow-origin"] == _OURS
-    assert "POST" in asked.headers["access-control-allow-methods"]
-    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == _OURS
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert "authorization" in preflight.headers["access-control-allow-headers"]
     for answer in (called, refused):
         assert answer.headers["access-control-allow-origin"] == _OURS
         assert "x-correlation-id" in answer.headers["access-control-expose-headers"]
@@ -56,10 +56,10 @@ async def test_a_page_of_a_named_origin_may_call(service: SampleService) -> None
 )
 async def test_a_page_of_another_origin_may_not(origin: str, service: SampleService) -> None:
     async with gateway_before(service, {"GATEWAY_CORS_ORIGINS": _OURS}) as made:
-        asked = await made.client.options("/v1/echo", headers={"origin": origin} | _PREFLIGHT)
+        preflight = await made.client.options("/v1/echo", headers={"origin": origin} | _PREFLIGHT)
         called = await made.client.post("/v1/echo", headers={"origin": origin})
 
-    assert _cors(asked) == _cors(called) == {}
+    assert _cors(preflight) == _cors(called) == {}
     assert called.headers["vary"] == "origin"
 
 
@@ -143,14 +143,14 @@ def test_what_is_no_origin_is_refused(origins: str, authority: Authority) -> Non
 
 async def test_clients_are_served_over_tls(service: SampleService, tmp_path: Path) -> None:
     authority = CertificateAuthority.create(tmp_path / "ours")
-    shown = authority.issue("gateway")
+    files = authority.issue("gateway")
     environ = {
         "GATEWAY_HTTP_TRANSPORT": "tls",
-        "GATEWAY_TLS_CERTIFICATE": str(shown.certificate),
-        "GATEWAY_TLS_KEY": str(shown.key),
+        "GATEWAY_TLS_CERTIFICATE": str(files.certificate),
+        "GATEWAY_TLS_KEY": str(files.key),
     }
-    trusting = ssl.create_default_context(cafile=shown.ca)
-    old = ssl.create_default_context(cafile=shown.ca)
+    trusting = ssl.create_default_context(cafile=files.ca)
+    old = ssl.create_default_context(cafile=files.ca)
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     async with gateway_before(service, environ) as gateway, gateway.listening() as plain:
@@ -174,25 +174,25 @@ async def test_a_new_certificate_is_shown_without_a_restart(
     service: SampleService, tmp_path: Path
 ) -> None:
     authority = CertificateAuthority.create(tmp_path / "ours")
-    shown, later = authority.issue("gateway"), authority.issue("later")
+    current, later = authority.issue("gateway"), authority.issue("later")
     environ = {
         "GATEWAY_HTTP_TRANSPORT": "tls",
-        "GATEWAY_TLS_CERTIFICATE": str(shown.certificate),
-        "GATEWAY_TLS_KEY": str(shown.key),
+        "GATEWAY_TLS_CERTIFICATE": str(current.certificate),
+        "GATEWAY_TLS_KEY": str(current.key),
     }
     async with gateway_before(service, environ) as gateway, gateway.listening() as client:
-        before = await _shown(client, shown.ca)
-        later.key.replace(shown.key)
-        later.certificate.replace(shown.certificate)
+        before = await _certificate(client, current.ca)
+        later.key.replace(current.key)
+        later.certificate.replace(current.certificate)
         async with asyncio.timeout(15):
-            while (after := await _shown(client, shown.ca)) == before:  # noqa: ASYNC110 - no event tells
+            while (after := await _certificate(client, current.ca)) == before:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.1)
 
     assert b"gateway" in before
     assert b"later" in after
 
 
-async def _shown(client: httpx.AsyncClient, ca: Path) -> bytes:
+async def _certificate(client: httpx.AsyncClient, ca: Path) -> bytes:
     """The certificate that a new connection is shown."""
     context = ssl.create_default_context(cafile=ca)
     _, writer = await asyncio.open_connection(

@@ -119,9 +119,9 @@ _many = settings(
 def test_writes_what_protobuf_writes(made: Message) -> None:
     oracle = json_format.MessageToDict(made, always_print_fields_with_no_presence=True)
 
-    shown = encoded(made)
+    value = encoded(made)
 
-    assert without_json_texts(shown) == without_json_texts(json.loads(json.dumps(oracle)))
+    assert without_json_texts(value) == without_json_texts(json.loads(json.dumps(oracle)))
 
 
 @_many
@@ -297,22 +297,22 @@ def test_an_empty_json_text_is_left_out() -> None:
 
 
 def test_fields_without_presence_are_always_printed() -> None:
-    shown = encoded(message("Everything"))
+    value = encoded(message("Everything"))
 
-    assert shown["longNumber"] == "0"
-    assert shown["texts"] == []
-    assert shown["notes"] == {}
-    assert shown["colour"] == "COLOUR_UNSPECIFIED"
-    assert not {"maybeNumber", "child", "chosenText", "moment"} & shown.keys()
+    assert value["longNumber"] == "0"
+    assert value["texts"] == []
+    assert value["notes"] == {}
+    assert value["colour"] == "COLOUR_UNSPECIFIED"
+    assert not {"maybeNumber", "child", "chosenText", "moment"} & value.keys()
 
 
 def test_numbers_that_json_lacks_are_strings() -> None:
     made = message("Everything", double_numbers=[1.0, math.nan, -math.inf], double_number=math.inf)
 
-    shown = encoded(made)
+    value = encoded(made)
 
-    assert shown["doubleNumbers"] == [1.0, "NaN", "-Infinity"]
-    assert shown["doubleNumber"] == "Infinity"
+    assert value["doubleNumbers"] == [1.0, "NaN", "-Infinity"]
+    assert value["doubleNumber"] == "Infinity"
 
 
 def test_finite_numbers_whose_sum_is_not_stay_numbers() -> None:

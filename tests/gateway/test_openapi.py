@@ -181,11 +181,11 @@ def test_bounds_of_the_contract_are_bounds_of_the_document(real: dict[str, Any])
 
 def test_a_parameter_has_the_bounds_of_its_field(real: dict[str, Any]) -> None:
     listed = parameters_of(real, "/v1/lattices")
-    found = parameters_of(real, "/v1/lattices/{latticeId}")
+    parameters = parameters_of(real, "/v1/lattices/{latticeId}")
     read = parameters_of(real, "/v1/events")
 
     assert listed["pageSize"]["schema"]["minimum"] == 0
-    assert found["latticeId"]["schema"]["format"] == "uuid"
+    assert parameters["latticeId"]["schema"]["format"] == "uuid"
     assert read["fromPosition"]["schema"]["anyOf"][1]["minimum"] == 1
     assert re.fullmatch(read["stream"]["schema"]["pattern"], "")
     assert "required" not in read["stream"]
