@@ -30,7 +30,8 @@ _MEMORY_KIB: Final = 19 * 1_024
 _TIME_COST: Final = 2
 _PARALLELISM: Final = 1
 
-_NICENESS = 10
+_NICER_BY = 10
+_NICENESS_MAX = 19
 _RETRY_AFTER_S = 1.0
 _COMMON = Path(__file__).with_name("common_passwords.txt")
 
@@ -170,7 +171,12 @@ def _tell(loop: asyncio.AbstractEventLoop, settled: Callable[[], None]) -> None:
 
 
 def _be_nice() -> None:
-    """Let the scheduler prefer every other thread of this process."""
+    """Let the scheduler prefer every other thread of this process, however nice that is.
+
+    A thread begins as nice as the one that started it. Beyond 19 there is nothing.
+    """
     if sys.platform == "linux":
+        thread_id = threading.get_native_id()
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            niceness = os.getpriority(os.PRIO_PROCESS, thread_id) + _NICER_BY
+            os.setpriority(os.PRIO_PROCESS, thread_id, min(niceness, _NICENESS_MAX))

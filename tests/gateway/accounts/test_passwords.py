@@ -5,11 +5,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from argon2 import extract_parameters
 
 from gateway.accounts.errors import HashingBusy
+from gateway.accounts.secrets import passwords
 from gateway.accounts.secrets.passwords import (
     BYTES_MAX,
     BYTES_MIN_DEVELOPMENT,
@@ -167,7 +169,21 @@ async def test_who_goes_away_makes_room_once_the_work_is_done(hashing: PasswordH
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority on Linux alone")
 async def test_hashing_gives_way_to_everything_else(hashing: PasswordHashing) -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
     assert await hashing._run(niceness) > niceness()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority on Linux alone")
+@pytest.mark.parametrize(("own", "expected"), [(5, 15), (15, 19), (19, 19)])
+def test_hashing_in_a_nice_process_is_nicer_still(own: int, expected: int) -> None:
+    def of_hashing() -> int:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(own, niceness()))
+        with ThreadPoolExecutor(1, initializer=passwords._be_nice) as threads:
+            return threads.submit(niceness).result()
+
+    with ThreadPoolExecutor(1) as process:
+        assert process.submit(of_hashing).result() >= expected
+
+
+def niceness() -> int:
+    """Of this thread."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
