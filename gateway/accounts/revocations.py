@@ -12,6 +12,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+from cachetools import TTLCache
+
 from gateway.accounts.account_log import AccountLog
 from gateway.accounts.events import (
     AccountRecord,
@@ -58,14 +60,13 @@ class Revocations:
     ) -> None:
         self._memory_s = memory_s
         self._clock = clock
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._ended: TTLCache[str, None] = TTLCache(SESSIONS_MAX, memory_s, timer=clock)
         self._in_use: OrderedDict[str, _InUse] = OrderedDict()
         self._of_user: defaultdict[str, set[str]] = defaultdict(set)
 
     def is_revoked(self, session_id: str) -> bool:
         """Whether tokens of this session, or of the key with this id, count no longer."""
-        forget_at_s = self._ended.get(session_id)
-        return forget_at_s is not None and self._clock() < forget_at_s
+        return session_id in self._ended
 
     def apply(self, recorded: Iterable[AccountRecord]) -> None:
         """Learn from records."""
@@ -104,12 +105,9 @@ class Revocations:
                 self._end(session_id)
 
     def _end(self, ended_id: str) -> None:
-        self._ended[ended_id] = self._clock() + self._memory_s
-        self._ended.move_to_end(ended_id)
+        self._ended[ended_id] = None
 
     def _forget_old(self) -> None:
-        while self._ended and self._is_over(self._ended, next(iter(self._ended.values()))):
-            self._ended.popitem(last=False)
         while self._in_use and self._is_over(
             self._in_use, next(iter(self._in_use.values())).forget_at_s
         ):

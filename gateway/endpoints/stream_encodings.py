@@ -4,12 +4,12 @@ What a line or an event is made of, and its id, is a `StreamShape`.
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Any, Protocol
 
 import orjson
+from cachetools import FIFOCache
 from google.protobuf.descriptor import Descriptor
 
 from gateway.contract.descriptors import message_class
@@ -89,7 +89,7 @@ class _Encoding:
         self._parse = message_class(response).FromString
         self._items = attrgetter(shape.items) if shape.items else None
         self._encode: Encode = encoder.message(shape.item)
-        self._cache: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._cache: FIFOCache[bytes, tuple[bytes, ...]] = FIFOCache(_CACHED_COUNT_MAX)
 
     def chunks(self, raw: bytes) -> Iterable[bytes]:
         if len(raw) > _CACHED_BYTES_MAX:
@@ -97,8 +97,6 @@ class _Encoding:
         cached = self._cache.get(raw)
         if cached is None:
             cached = self._cache[raw] = tuple(self._chunks(raw))
-            if len(self._cache) > _CACHED_COUNT_MAX:
-                self._cache.popitem(last=False)
         return cached
 
     def _chunks(self, raw: bytes) -> Iterator[bytes]:

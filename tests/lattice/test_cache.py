@@ -48,3 +48,14 @@ def test_what_is_dropped_gives_its_bytes_back() -> None:
     cache.drop("a")
 
     assert (cache.bytes_held, len(cache)) == (0, 0)
+
+
+def test_a_look_is_no_use() -> None:
+    cache = ByteCache[str, int](bytes_max=2)
+    cache.put("a", 1, 1)
+    cache.put("b", 2, 1)
+
+    assert (cache.peek("a"), cache.peek("x")) == (1, None)
+    cache.put("c", 3, 1)
+
+    assert (cache.peek("a"), cache.peek("b"), cache.hits) == (None, 2, 0)

@@ -9,10 +9,10 @@ import json
 import os
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
+from cachetools import LRUCache
 from jwt import InvalidTokenError
 from jwt.api_jws import PyJWS
 
@@ -86,7 +86,8 @@ class Verifier:
         self._policy = policy
         self._audience = audience
         self._now = now
-        self._verified: OrderedDict[str, tuple[Principal, TrustedKey]] = OrderedDict()
+        # Only tokens with a right signature come here: strangers cannot fill the memory.
+        self._verified: LRUCache[str, tuple[Principal, TrustedKey]] = LRUCache(_VERIFIED_MAX)
 
     def verify(self, token: str) -> Principal:
         """Raises `TokenInvalid` or `TokenExpired`.
@@ -97,10 +98,7 @@ class Verifier:
         now = self._now()
         verified = self._verified.get(token)
         if verified is None or self._trusted.current.get(verified[1].kid) is not verified[1]:
-            verified = self._examine(token, now)
-            self._remember(token, verified)
-        else:
-            self._verified.move_to_end(token)
+            verified = self._verified[token] = self._examine(token, now)
         principal, key = verified
         if now >= key.retire_at:
             raise _invalid("its key has retired", principal)
@@ -123,12 +121,6 @@ class Verifier:
             raise _Flaw("no such key")
         return key
 
-    def _remember(self, token: str, verified: tuple[Principal, TrustedKey]) -> None:
-        """Only tokens with a right signature come here: strangers cannot fill the memory."""
-        self._verified[token] = verified
-        if len(self._verified) > _VERIFIED_MAX:
-            self._verified.popitem(last=False)
-
 
 def expired(principal: Principal) -> TokenExpired:
     return TokenExpired("the token has expired", "it has expired", principal)
@@ -148,7 +140,7 @@ class Issuer:
         self._key = key
         self._iss = iss
         self._now = now
-        self._issued: OrderedDict[tuple[object, ...], tuple[float, str]] = OrderedDict()
+        self._issued: LRUCache[tuple[object, ...], tuple[float, str]] = LRUCache(_ISSUED_MAX)
 
     def access_token(
         self,
@@ -190,7 +182,6 @@ class Issuer:
         wanted = (audience, tenant, tuple(sorted(scopes)), subject, lifetime_s, self._key.current)
         good_until, token = self._issued.get(wanted, (0.0, ""))
         if self._now() < good_until:
-            self._issued.move_to_end(wanted)
             return token
         token = self._sign(
             SERVICE,
@@ -204,8 +195,6 @@ class Issuer:
             lifetime_s,
         )
         self._issued[wanted] = (self._now() + lifetime_s * 2 / 3, token)
-        if len(self._issued) > _ISSUED_MAX:
-            self._issued.popitem(last=False)
         return token
 
     def _sign(self, typ: str, claims: Mapping[str, Any], lifetime_s: int) -> str:
