@@ -15,14 +15,14 @@ from cli.commands import (
     keys,
     lattices,
     members,
-    options,
     paths,
     signing_keys,
     tenants,
 )
-from cli.commands.options import DATA_DIR, AsJson, DataDir
 from cli.commands.usage import usage
 from cli.failure import Failed
+from cli.terminal import options
+from cli.terminal.options import DATA_DIR, AsJson, DataDir
 
 app = typer.Typer(
     name="girih",
@@ -176,7 +176,7 @@ def import_(
     Ends with 65 at a bad line (and says which), with 69 when the service stayed away.
     """
     from cli.client.session import chosen
-    from cli.commands.importing import Request, run
+    from cli.importing.command import Request, run
 
     if str(file) == "-" and source is None:
         raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")

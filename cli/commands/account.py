@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli.commands import options, passwords, shown
+from cli.terminal import options, output, passwords
 
 if TYPE_CHECKING:
     from cli.client.credentials import CredentialsFile
@@ -77,7 +77,7 @@ def logout(
         body = {"refresh_token": held.refresh_token, "everywhere": everywhere}
         gateway.post("/auth/logout", body)
         del sessions[gateway.url]
-    shown.said(f"Logged out of {gateway.url}.")
+    output.message(f"Logged out of {gateway.url}.")
 
 
 def whoami(url: options.Url = None, as_json: options.AsJson = False) -> None:
@@ -85,10 +85,10 @@ def whoami(url: options.Url = None, as_json: options.AsJson = False) -> None:
     with options.gateway(url) as gateway:
         answer = gateway.get("/auth/whoami")
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
     user, key, tenant = (answer.get(name) or {} for name in ("user", "key", "tenant"))
-    shown.record(
+    output.record(
         [
             ("user", " ".join(filter(None, (user.get("name"), user.get("email"))))),
             ("user id", user.get("userId")),
@@ -96,7 +96,7 @@ def whoami(url: options.Url = None, as_json: options.AsJson = False) -> None:
             ("tenant", tenant.get("name")),
             ("tenant id", tenant.get("tenantId")),
             ("plan", (tenant.get("plan") or {}).get("name")),
-            ("role", shown.word(answer.get("role", "")).replace("unspecified", "")),
+            ("role", output.word(answer.get("role", "")).replace("unspecified", "")),
             ("may", ", ".join(answer.get("scopes", []))),
             ("gateway", gateway.url),
         ]
@@ -130,7 +130,7 @@ def password(
         body = {"password": present, "newPassword": new}
         own = {"refresh_token": held.refresh_token} if held else {}
         gateway.post("/auth/password", body | own)
-    shown.said("The password is changed; all other sessions have ended.")
+    output.message("The password is changed; all other sessions have ended.")
 
 
 def _open_session(gateway: "Gateway", body: "Json") -> "Json":
@@ -150,16 +150,16 @@ def _open_session(gateway: "Gateway", body: "Json") -> "Json":
 
 def _show_joined(answer: "Json", *, is_json: bool) -> None:
     if is_json:
-        shown.document(answer)
+        output.document(answer)
         return
     user, tenant = answer["user"], answer["tenant"]
-    shown.record(
+    output.record(
         [
             ("user", f"{user['name']} {user['email']}"),
             ("tenant", tenant["name"]),
             ("tenant id", tenant["tenantId"]),
             ("plan", (tenant.get("plan") or {}).get("name")),
-            ("role", shown.word(answer.get("role", ""))),
+            ("role", output.word(answer.get("role", ""))),
         ]
     )
 
@@ -178,7 +178,7 @@ def _anonymous(url: str | None) -> "Gateway":
     found = options.url_of(url)
     parts = urlsplit(found)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        shown.said(f"note: {found} is not encrypted; others on the way can read the password")
+        output.message(f"note: {found} is not encrypted; others on the way can read the password")
     return Gateway(found)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands import options, shown
+from cli.terminal import options, output
 
 if TYPE_CHECKING:
     from cli.client.rest import Json
@@ -60,7 +60,7 @@ def append(
         body = {"events": [event], "preconditions": preconditions}
         answer = gateway.post("/v1/events:append", body)
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
     placement = answer["placements"][0]
     before = ", where it was already" if placement.get("alreadyStored") else ""
@@ -115,7 +115,7 @@ def tail(
 
     with options.gateway(url) as gateway:
         first = start or int(gateway.get("/v1/log").get("headPosition", 0)) + 1
-        events = followed(gateway, stream, first, shown.said)
+        events = followed(gateway, stream, first, output.message)
         _print(islice(events, limit or None), is_json=as_json)
 
 
@@ -147,7 +147,7 @@ def _line(recorded: "Json") -> str:
     from cli.client.rest import printable
 
     line = (
-        f"{int(recorded['position']):>7}  {shown.moment(recorded.get('recordedAt', ''))}"
+        f"{int(recorded['position']):>7}  {output.moment(recorded.get('recordedAt', ''))}"
         f"  {event['stream']:<24}  {event['type']:<20}  {told}"
     )
     return printable(line.rstrip())

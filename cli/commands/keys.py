@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import options, shown
+from cli.terminal import options, output
 
 app = typer.Typer(help="API keys, for machines.", no_args_is_help=True)
 
@@ -33,9 +33,9 @@ def create(
         body = {"name": name, "scopes": scope, "expiresInDays": expires_in_days}
         answer = gateway.post("/v1/keys", body)
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
-    shown.said(f"Key {answer['key']['keyId']}. The secret is shown this once:")
+    output.message(f"Key {answer['key']['keyId']}. The secret is shown this once:")
     print(answer["secret"])
 
 
@@ -45,18 +45,18 @@ def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
     with options.gateway(url) as gateway:
         answer = gateway.get("/v1/keys")
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
-    shown.table(
+    output.table(
         ("key", "name", "scopes", "created", "expires", "last used"),
         [
             (
                 key["keyId"],
                 key["name"],
                 ", ".join(key.get("scopes", [])),
-                shown.moment(key.get("createdAt", "")),
-                shown.moment(key.get("expiresAt", "")) or "never",
-                shown.moment(key.get("lastUsedAt", "")) or "never",
+                output.moment(key.get("createdAt", "")),
+                output.moment(key.get("expiresAt", "")) or "never",
+                output.moment(key.get("lastUsedAt", "")) or "never",
             )
             for key in answer.get("keys", [])
         ],
@@ -72,4 +72,4 @@ def revoke(
     """Revoke a key. It stops working at once."""
     with options.gateway(url) as gateway:
         gateway.delete(f"/v1/keys/{options.segment(key_id)}")
-    shown.said(f"Revoked {key_id}.")
+    output.message(f"Revoked {key_id}.")

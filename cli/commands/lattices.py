@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands import options, shown
+from cli.terminal import options, output
 
 if TYPE_CHECKING:
     from cli.client.rest import Json
@@ -82,7 +82,7 @@ def create(
     with options.gateway(url) as gateway:
         lattice = gateway.post("/v1/lattices", body)
     if as_json:
-        shown.document(lattice)
+        output.document(lattice)
     else:
         _show(lattice, beside=True)
         print(lattice["latticeId"])
@@ -94,16 +94,16 @@ def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
     with options.gateway(url) as gateway:
         found = list(gateway.pages("/v1/lattices", "lattices"))
     if as_json:
-        shown.document({"lattices": found})
+        output.document({"lattices": found})
         return
-    shown.table(
+    output.table(
         ("lattice", "shape", "vertices>", "edges>", "blocked>", "bytes held>", "created"),
         [
             (
                 one["latticeId"],
                 _told_shape(one),
                 *(f"{int(one.get(name, 0)):,}" for name in _COUNTS),
-                shown.moment(one.get("createdAt", "")),
+                output.moment(one.get("createdAt", "")),
             )
             for one in found
         ],
@@ -120,7 +120,7 @@ def get(lattice_id: LatticeId, url: options.Url = None, as_json: options.AsJson 
     with options.gateway(url) as gateway:
         lattice = gateway.get(f"/v1/lattices/{options.segment(lattice_id)}")
     if as_json:
-        shown.document(lattice)
+        output.document(lattice)
     else:
         _show(lattice)
 
@@ -130,7 +130,7 @@ def delete(lattice_id: LatticeId, url: options.Url = None) -> None:
     """Delete a lattice. Its events stay."""
     with options.gateway(url) as gateway:
         gateway.delete(f"/v1/lattices/{options.segment(lattice_id)}")
-    shown.said(f"Deleted {lattice_id}.")
+    output.message(f"Deleted {lattice_id}.")
 
 
 def _shape(dimensions: int | None, size: int | None, shape: str | None) -> "Json":
@@ -156,15 +156,15 @@ def _boundaries(boundary: list[Boundary] | None, *, is_periodic: bool) -> list[s
 
 
 def _show(lattice: "Json", *, beside: bool = False) -> None:
-    shown.record(
+    output.record(
         [
             ("lattice", "" if beside else lattice["latticeId"]),
             ("shape", _told_shape(lattice)),
-            ("boundaries", ", ".join(map(shown.word, lattice.get("boundaries", [])))),
-            ("neighbourhood", shown.word(lattice.get("neighbourhood", ""))),
-            ("corner rule", shown.word(lattice.get("cornerRule", "").removeprefix("CORNER_"))),
+            ("boundaries", ", ".join(map(output.word, lattice.get("boundaries", [])))),
+            ("neighbourhood", output.word(lattice.get("neighbourhood", ""))),
+            ("corner rule", output.word(lattice.get("cornerRule", "").removeprefix("CORNER_"))),
             *((name, f"{int(lattice.get(field, 0)):,}") for name, field in _SHOWN),
-            ("created", shown.moment(lattice.get("createdAt", ""))),
+            ("created", output.moment(lattice.get("createdAt", ""))),
         ],
         beside=beside,
     )

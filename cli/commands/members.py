@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands import options, passwords, shown
+from cli.terminal import options, output, passwords
 
 if TYPE_CHECKING:
     from cli.client.rest import Gateway
@@ -37,17 +37,17 @@ def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
     with options.gateway(url) as gateway:
         found = list(gateway.pages("/v1/members", "members"))
     if as_json:
-        shown.document({"members": found})
+        output.document({"members": found})
         return
-    shown.table(
+    output.table(
         ("user", "email", "name", "role", "joined"),
         [
             (
                 one["user"]["userId"],
                 one["user"]["email"],
                 one["user"]["name"],
-                shown.word(one["role"]),
-                shown.moment(one.get("joinedAt", "")),
+                output.word(one["role"]),
+                output.moment(one.get("joinedAt", "")),
             )
             for one in found
         ],
@@ -64,9 +64,9 @@ def set_role(
         path = f"/v1/members/{_user_id(gateway, member)}"
         answer = gateway.patch(path, {"role": role.wire})
     if as_json:
-        shown.document(answer)
+        output.document(answer)
     else:
-        shown.said(f"{member} is {shown.word(answer['role'])} now.")
+        output.message(f"{member} is {output.word(answer['role'])} now.")
 
 
 @app.command()
@@ -74,7 +74,7 @@ def remove(member: Who, url: options.Url = None) -> None:
     """Take a member out of the tenant, and end its sessions there."""
     with options.gateway(url) as gateway:
         gateway.delete(f"/v1/members/{_user_id(gateway, member)}")
-    shown.said(f"{member} is no member any more.")
+    output.message(f"{member} is no member any more.")
 
 
 @app.command()
@@ -91,9 +91,9 @@ def invite(
     with options.gateway(url) as gateway:
         answer = gateway.post("/v1/invitations", {"email": email, "role": role.wire})
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
-    shown.said(f"Invited {email} as {role.value}. The token is shown this once:")
+    output.message(f"Invited {email} as {role.value}. The token is shown this once:")
     print(answer["token"])
 
 
@@ -103,17 +103,17 @@ def invitations(url: options.Url = None, as_json: options.AsJson = False) -> Non
     with options.gateway(url) as gateway:
         answer = gateway.get("/v1/invitations")
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
-    shown.table(
+    output.table(
         ("invitation", "email", "role", "made", "expires"),
         [
             (
                 one["invitationId"],
                 one["email"],
-                shown.word(one["role"]),
-                shown.moment(one.get("createdAt", "")),
-                shown.moment(one.get("expiresAt", "")),
+                output.word(one["role"]),
+                output.moment(one.get("createdAt", "")),
+                output.moment(one.get("expiresAt", "")),
             )
             for one in answer.get("invitations", [])
         ],
@@ -129,7 +129,7 @@ def revoke_invitation(
     """Revoke an invitation."""
     with options.gateway(url) as gateway:
         gateway.delete(f"/v1/invitations/{options.segment(invitation_id)}")
-    shown.said(f"Revoked {invitation_id}.")
+    output.message(f"Revoked {invitation_id}.")
 
 
 @app.command()
@@ -154,10 +154,10 @@ def accept(
         body = {"token": token, "password": secret, "name": name}
         answer = gateway.post("/auth/invitations:accept", body)
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
-    tenant, role = answer["tenant"], shown.word(answer["role"])
-    shown.said(f"{answer['user']['email']} is {role} of {tenant['name']} now. Log in with:")
+    tenant, role = answer["tenant"], output.word(answer["role"])
+    output.message(f"{answer['user']['email']} is {role} of {tenant['name']} now. Log in with:")
     print(f"girih login {answer['user']['email']} --tenant {tenant['tenantId']}")
 
 

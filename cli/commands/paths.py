@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from cli import exit_codes
-from cli.commands import options, shown
 from cli.commands.lattices import LatticeId, numbers
+from cli.terminal import options, output
 
 if TYPE_CHECKING:
     from cli.client.rest import Gateway, Json
@@ -63,7 +63,7 @@ def find(
         if start is not None and goal is not None and file is None:
             query = _query(start, goal)
             answer = gateway.post(f"{route}:findPath", {**query, "sitesMax": sites_max})
-            shown.document(answer) if as_json else _show(answer)
+            output.document(answer) if as_json else _show(answer)
         elif file is not None and start is None and goal is None:
             _find_all(gateway, f"{route}:findPaths", Path(file), sites_max, is_json=as_json)
         else:
@@ -100,14 +100,14 @@ def _show(answer: "Json") -> None:
     told = [f"{int(run['count']):,} x ({', '.join(map(str, run['step']))})" for run in runs]
     more = [f"and {len(runs) - _RUNS_SHOWN:,} more runs"] if len(runs) > _RUNS_SHOWN else []
     sites = (",".join(site["coordinates"]) for site in path.get("sites", []))
-    shown.record(
+    output.record(
         [
             ("path", "found" if path.get("found") else "there is none"),
             ("length", f"{path['length']:g}" if path.get("found") else ""),
             ("steps", f"{int(path['steps']):,}" if path.get("found") else ""),
             ("runs", ", ".join(told[:_RUNS_SHOWN] + more)),
             ("sites", " ".join(sites)),
-            ("method", shown.word(computation.get("method", ""))),
+            ("method", output.word(computation.get("method", ""))),
             ("took", f"{int(computation.get('elapsedNs', 0)) / 1e6:,.3f} ms"),
             ("looked at", f"{int(computation.get('sitesExpanded', 0)):,} sites"),
         ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import options, shown
+from cli.terminal import options, output
 
 app = typer.Typer(help="The keys that tokens are signed with, for operators.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
     for path in made:
         print(path)
     if not made:
-        shown.said("Everything is there.")
+        output.message("Everything is there.")
 
 
 @app.command(name="list")
@@ -51,9 +51,9 @@ def list_(data_dir: options.DataDir = options.DATA_DIR, as_json: options.AsJson 
 
     keys = held(KeyFiles.of(data_dir, os.environ))
     if as_json:
-        shown.document({"keys": [{**asdict(key), "state": key.state} for key in keys]})
+        output.document({"keys": [{**asdict(key), "state": key.state} for key in keys]})
         return
-    shown.table(
+    output.table(
         ("key", "of", "state", "retires"),
         [(key.kid, key.issuer, key.state, _moment(key.retire_at_s)) for key in keys],
         nothing="No key is trusted.",
@@ -85,7 +85,7 @@ def rotate(
         KeyFiles.of(data_dir.absolute(), os.environ),
         of.issuers,
         wait_s=rotation.WAIT_S if wait_s is None else wait_s,
-        say=shown.said,
+        say=output.message,
     )
     for kid in new:
         print(kid)
@@ -104,7 +104,7 @@ def retire(
     from cli.local.keyfiles import KeyFiles
 
     rotation.retire(KeyFiles.of(data_dir.absolute(), os.environ), kid, after_s)
-    shown.said(f"{kid} retires {'now' if after_s == 0 else f'in {after_s:g} s'}.")
+    output.message(f"{kid} retires {'now' if after_s == 0 else f'in {after_s:g} s'}.")
 
 
 def _moment(at_s: float | None) -> str:

@@ -14,8 +14,8 @@ from httpx import Response
 from cli.client.lines import lines_of
 from cli.client.rest import STREAM_READ_S, Gateway, Refused
 from cli.client.sse import ServerEvent, server_events
-from cli.commands import options
 from cli.failure import Failed
+from cli.terminal import options
 from services.plumbing.retry import Backoff
 
 _BACKOFF_MIN_S = 0.2

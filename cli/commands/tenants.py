@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands import options, shown
+from cli.terminal import options, output
 
 if TYPE_CHECKING:
     from cli.client.rest import Tokens
@@ -65,9 +65,9 @@ def set_plan(
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
         answer = gateway.post(path, {"plan": {"name": plan.value, **told}})
     if as_json:
-        shown.document(answer)
+        output.document(answer)
     else:
-        shown.said(f"{answer['name']} is on the plan {answer['plan']['name']} now.")
+        output.message(f"{answer['name']} is on the plan {answer['plan']['name']} now.")
 
 
 def _check(plan: PlanName, numbers: list[int | None]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cli.commands import options, shown
+from cli.terminal import options, output
 
 if TYPE_CHECKING:
     from cli.client.rest import Json
@@ -13,10 +13,10 @@ def usage(url: options.Url = None, as_json: options.AsJson = False) -> None:
     with options.gateway(url) as gateway:
         answer = gateway.get("/v1/usage")
     if as_json:
-        shown.document(answer)
+        output.document(answer)
         return
     plan, month = answer["plan"], answer["month"]
-    shown.table(
+    output.table(
         ("", "used>", "allowed>"),
         [
             (

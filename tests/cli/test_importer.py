@@ -18,10 +18,10 @@ import grpc
 import pytest
 
 from cli import exit_codes
-from cli.commands import importer
-from cli.commands.importer import Job, Refused, Report, Unavailable, import_lines
-from cli.commands.jsonlines import BadLine, Format
 from cli.failure import Failed, NotLoggedIn
+from cli.importing import importer
+from cli.importing.importer import Job, Refused, Report, Unavailable, import_lines
+from cli.importing.jsonlines import BadLine, Format
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc

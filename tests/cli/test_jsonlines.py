@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.commands import jsonlines
-from cli.commands.jsonlines import BadLine, Draft, Format, Line, draft, event_id, lines
+from cli.importing import jsonlines
+from cli.importing.jsonlines import BadLine, Draft, Format, Line, draft, event_id, lines
 
 FORM = Format()
 NAMESPACE = uuid.UUID(int=7)

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cli import exit_codes
 from cli.client.rest import Tokens
-from cli.commands.importer import NAMESPACE, Job, Refused, Report, Unavailable, import_lines
-from cli.commands.jsonlines import BadLine, Format
 from cli.failure import Failed
+from cli.importing.importer import NAMESPACE, Job, Refused, Report, Unavailable, import_lines
+from cli.importing.jsonlines import BadLine, Format
 from services.plumbing import correlation
 
 _PLAIN_INTERVAL_S = 2.0

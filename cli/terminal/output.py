@@ -41,10 +41,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: 
     if made.row_count:
         _console(sys.stdout).print(made)
     else:
-        said(nothing)
+        message(nothing)
 
 
-def said(sentence: str) -> None:
+def message(sentence: str) -> None:
     """A sentence for people, beside stdout."""
     print(sentence, file=sys.stderr)
 

@@ -17,7 +17,7 @@ import grpc
 
 from cli.client.retrying import Refused, RetryPolicy, Unavailable, UnderWay
 from cli.client.transport import open_channel
-from cli.commands.jsonlines import BadLine, Format, Line, draft, event_id, lines
+from cli.importing.jsonlines import BadLine, Format, Line, draft, event_id, lines
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 from services.plumbing.correlation import CORRELATION_KEY
