@@ -218,12 +218,9 @@ def migrate(
     ] = 60.0,
 ) -> None:
     """Bring the database of DATABASE_URL, or the embedded one, up to this version's schema."""
-    from cli.local.migrating import Failed, run
+    from cli.local.migrating import run
 
-    try:
-        run(data_dir.absolute(), os.environ, timeout_s=timeout_s)
-    except Failed as error:
-        _fail(str(error), error.exit_code)
+    run(data_dir.absolute(), os.environ, timeout_s=timeout_s)
 
 
 @app.command(rich_help_panel=_RUNNING)

@@ -44,8 +44,8 @@ def default_path(environ: Mapping[str, str]) -> Path:
     try:
         config = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     except RuntimeError as error:
-        told = "there is no home directory; set GIRIH_CREDENTIALS to a file"
-        raise Failed(told, exit_codes.CONFIG) from error
+        message = "there is no home directory; set GIRIH_CREDENTIALS to a file"
+        raise Failed(message, exit_codes.CONFIG) from error
     return Path(config) / "girih" / "credentials.json"
 
 
@@ -63,13 +63,13 @@ class CredentialsFile:
         """The sessions, to be changed in place: written when the block ends, whole or not at
         all. Nobody else writes meanwhile."""
         with self._lock():
-            found = self._read()
-            before = dict(found)
+            sessions = self._read()
+            before = dict(sessions)
             try:
-                yield found
+                yield sessions
             finally:
-                if found != before:
-                    self._write(found)
+                if sessions != before:
+                    self._write(sessions)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -88,24 +88,24 @@ class CredentialsFile:
         try:
             with self.path.open() as file:
                 _refuse_open_mode(self.path, os.fstat(file.fileno()).st_mode)
-                found = json.load(file)
-            return {url: Credential(**told) for url, told in found["sessions"].items()}
+                document = json.load(file)
+            return {url: Credential(**fields) for url, fields in document["sessions"].items()}
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise _unusable(self.path, error) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            told = f"{self.path} cannot be read; remove it and log in again"
-            raise Failed(told, exit_codes.CONFIG) from error
+            message = f"{self.path} cannot be read; remove it and log in again"
+            raise Failed(message, exit_codes.CONFIG) from error
 
     def _write(self, sessions: Mapping[str, Credential]) -> None:
         new = self.path.with_name(f"{self.path.name}.new")
-        told = {"sessions": {url: asdict(one) for url, one in sessions.items()}}
+        document = {"sessions": {url: asdict(one) for url, one in sessions.items()}}
         try:
             new.unlink(missing_ok=True)
             handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(handle, "w") as file:  # noqa: PTH123 - a handle has no path
-                json.dump(told, file, indent=2)
+                json.dump(document, file, indent=2)
                 file.flush()
                 # A refresh token that is lost cannot be asked for again.
                 os.fsync(file.fileno())
@@ -121,8 +121,8 @@ def _wait_for(handle: int, path: Path) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() > deadline:
-                told = f"another command holds {path}.lock for too long"
-                raise Failed(told, exit_codes.TEMPFAIL) from error
+                message = f"another command holds {path}.lock for too long"
+                raise Failed(message, exit_codes.TEMPFAIL) from error
             time.sleep(_POLL_S)
         else:
             return
@@ -130,11 +130,11 @@ def _wait_for(handle: int, path: Path) -> None:
 
 def _refuse_open_mode(path: Path, mode: int) -> None:
     if mode & _OTHERS:
-        told = f"{path} can be read by others; chmod 600 it, or remove it and log in again"
-        raise Failed(told, exit_codes.CONFIG)
+        message = f"{path} can be read by others; chmod 600 it, or remove it and log in again"
+        raise Failed(message, exit_codes.CONFIG)
 
 
 def _unusable(path: Path, error: OSError) -> Failed:
     reason = (error.strerror or str(error)).lower()
-    told = f"{path} cannot be used: {reason}; name another with GIRIH_CREDENTIALS"
-    return Failed(told, exit_codes.CONFIG)
+    message = f"{path} cannot be used: {reason}; name another with GIRIH_CREDENTIALS"
+    return Failed(message, exit_codes.CONFIG)

@@ -87,7 +87,6 @@ class ErrorBody:
 _EXIT_CODES = {
     "INVALID_ARGUMENT": exit_codes.DATAERR,
     "PAYLOAD_TOO_LARGE": exit_codes.DATAERR,
-    "UNPROCESSABLE": exit_codes.DATAERR,
     "UNAUTHENTICATED": exit_codes.NOPERM,
     "PERMISSION_DENIED": exit_codes.NOPERM,
     "NOT_FOUND": exit_codes.NOINPUT,
@@ -199,7 +198,7 @@ class Gateway:
         request = self._client.build_request(
             method,
             path,
-            params=_said(params or {}),
+            params=_given(params or {}),
             content=content,
             headers=headers,
             timeout=_timeout(read_timeout_s),
@@ -235,20 +234,20 @@ class Gateway:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            told = f"{self.url} does not answer: {printable(str(error))}"
-            raise Away(told, was_sent=False) from error
+            message = f"{self.url} does not answer: {printable(str(error))}"
+            raise Away(message, was_sent=False) from error
         except httpx.TimeoutException as error:
             raise Away(f"{self.url} does not answer in time", was_sent=True) from error
         except (httpx.TransportError, httpx.StreamError) as error:
-            told = f"{self.url} broke off: {printable(str(error))}"
-            raise Away(told, was_sent=True) from error
+            message = f"{self.url} broke off: {printable(str(error))}"
+            raise Away(message, was_sent=True) from error
 
     def raise_error(self, status: int, body: Json) -> None:
         """Raise what an error's body says."""
         error = ErrorBody.of(status, body, self.correlation_id)
         if error is None:
-            told = f"{self.url} answers {status}, and not as a gateway of girih does"
-            raise Failed(told, exit_codes.UNAVAILABLE)
+            message = f"{self.url} answers {status}, and not as a gateway of girih does"
+            raise Failed(message, exit_codes.UNAVAILABLE)
         raise error.refusal()
 
 
@@ -274,8 +273,8 @@ def _decoded(response: httpx.Response, url: str) -> Json:
     try:
         return response.json()
     except ValueError as error:
-        told = f"{url} does not answer as a gateway of girih does"
-        raise Failed(told, exit_codes.UNAVAILABLE) from error
+        message = f"{url} does not answer as a gateway of girih does"
+        raise Failed(message, exit_codes.UNAVAILABLE) from error
 
 
 def _json_or_none(response: httpx.Response) -> Json:
@@ -285,7 +284,7 @@ def _json_or_none(response: httpx.Response) -> Json:
         return None
 
 
-def _said(params: Mapping[str, str | int | bool | None]) -> dict[str, str]:
+def _given(params: Mapping[str, str | int | bool | None]) -> dict[str, str]:
     """The parameters that say something, as proto3 JSON writes them."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)

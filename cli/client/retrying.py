@@ -31,7 +31,7 @@ _TOO_LARGE = "larger than max"
 Response_co = TypeVar("Response_co", covariant=True)
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """The server will not take it, and repeating changes nothing."""
 
     def __init__(self, error: RemoteError) -> None:
@@ -67,7 +67,7 @@ class RetryPolicy:
     ) -> Response_co:
         """The answer to `first`, a call under way, or to those that `begin` makes after it.
 
-        Raises Refused, and Unavailable when time has run out.
+        Raises CallRefused, and Unavailable when time has run out.
         """
         deadline: float | None = None
         backoff = Backoff(_BACKOFF_MIN_S, _BACKOFF_MAX_S)
@@ -110,9 +110,9 @@ class _Trouble:
 
 
 def _trouble(error: RemoteError) -> _Trouble:
-    """Raises Refused for an error that does not pass."""
+    """Raises CallRefused for an error that does not pass."""
     if not _may_pass(error):
-        raise Refused(error)
+        raise CallRefused(error)
     return _Trouble(error.code.name, error.message, error.retry_after_s)
 
 

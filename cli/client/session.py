@@ -68,19 +68,19 @@ class SessionTokens(Tokens):
 
     def _exchanged(self, refused: str) -> Credential:
         with self._file.locked() as sessions:
-            found = sessions.get(self._url)
-            if found is None:
+            credential = sessions.get(self._url)
+            if credential is None:
                 raise NotLoggedIn(self._url)
-            if found.access_token != refused and found.is_fresh(MARGIN_S):
-                return found  # another command was faster
+            if credential.access_token != refused and credential.is_fresh(MARGIN_S):
+                return credential  # another command was faster
             try:
-                tokens = _refreshed(self._url, found.refresh_token)
+                tokens = _refreshed(self._url, credential.refresh_token)
             except Refused as error:
                 if error.error.code != "UNAUTHENTICATED":
                     raise
                 del sessions[self._url]
                 raise NotLoggedIn(self._url, "the session has ended") from error
-            sessions[self._url] = with_tokens(found, tokens)
+            sessions[self._url] = with_tokens(credential, tokens)
             return sessions[self._url]
 
 

@@ -26,11 +26,11 @@ def _credentials(environ: Mapping[str, str]) -> grpc.ChannelCredentials | None:
     transport = environ.get("GIRIH_TRANSPORT") or "plain"
     if transport not in {"tls", "mtls"}:
         return None
-    shown = transport == "mtls"
+    is_mutual = transport == "mtls"
     try:
-        key = _named(environ, "GIRIH_TLS_KEY") if shown else None
-        certificate = _named(environ, "GIRIH_TLS_CERTIFICATE") if shown else None
-        authorities = _named(environ, "GIRIH_TLS_CA") if shown else environ.get("GIRIH_TLS_CA")
+        key = _named(environ, "GIRIH_TLS_KEY") if is_mutual else None
+        certificate = _named(environ, "GIRIH_TLS_CERTIFICATE") if is_mutual else None
+        authorities = _named(environ, "GIRIH_TLS_CA") if is_mutual else environ.get("GIRIH_TLS_CA")
         return grpc.ssl_channel_credentials(
             read_certificates(Path(authorities)) if authorities else None,
             read_key(Path(key)) if key else None,

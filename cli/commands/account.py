@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cli.client.credentials import CredentialsFile
     from cli.client.rest import Gateway, Json
 
-Email = Annotated[str | None, typer.Argument(help="The address; asked for when not said.")]
+Email = Annotated[str | None, typer.Argument(help="The address; asked for when not given.")]
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -175,11 +175,13 @@ def _email(email: str | None) -> str:
 def _anonymous(url: str | None) -> "Gateway":
     from cli.client.rest import LOOPBACK, Gateway
 
-    found = options.url_of(url)
-    parts = urlsplit(found)
+    gateway_url = options.url_of(url)
+    parts = urlsplit(gateway_url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        output.message(f"note: {found} is not encrypted; others on the way can read the password")
-    return Gateway(found)
+        output.message(
+            f"note: {gateway_url} is not encrypted; others on the way can read the password"
+        )
+    return Gateway(gateway_url)
 
 
 def _file() -> "CredentialsFile":

@@ -70,7 +70,7 @@ class Finding:
 
     part: str
     grade: Grade
-    told: str
+    message: str
     mend: str = ""
 
 
@@ -84,12 +84,12 @@ class Surroundings:
 
     @classmethod
     def of(cls, data_dir: Path, environ: Mapping[str, str]) -> "Surroundings":
-        found = state.read(data_dir)
-        running = found if found is not None and found.is_running() else None
-        told = running.environ if running else {}
+        recorded = state.read(data_dir)
+        running = recorded if recorded is not None and recorded.is_running() else None
+        of_running = running.environ if running else {}
         made = KeyFiles.of(data_dir, environ).existing
-        # What runs now was told so; the environment of this shell came after it.
-        return cls(data_dir, {**_DEFAULTS, **made, **environ, **told}, running)
+        # What runs now was started so; the environment of this shell came after it.
+        return cls(data_dir, {**_DEFAULTS, **made, **environ, **of_running}, running)
 
     def source(self, variable: str) -> str:
         return "girih up" if self.running and variable in self.running.environ else "environment"
@@ -127,9 +127,9 @@ def examine(around: Surroundings) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    found = versions.found()
-    told = ", ".join(f"{name} {found[name]}" for name in ("girih", "grpcio", "protobuf"))
-    yield Finding("versions", "well", f"Python {platform.python_version()}, {told}")
+    installed = versions.installed()
+    message = ", ".join(f"{name} {installed[name]}" for name in ("girih", "grpcio", "protobuf"))
+    yield Finding("versions", "well", f"Python {platform.python_version()}, {message}")
     try:
         stubs = import_module("girih")
     except Exception as error:  # noqa: BLE001 - whatever keeps the stubs from being made
@@ -146,12 +146,12 @@ def _running(around: Surroundings) -> Finding:
     children = around.running.children
     dead = [child.name for child in children if not child.is_running()]
     names = ", ".join(f"{child.name} {child.pid}" for child in children)
-    told = f"process {around.running.supervisor.pid} keeps {names}"
+    message = f"process {around.running.supervisor.pid} keeps {names}"
     if dead:
         return Finding(
-            "girih up", "wrong", f"{told}; not running: {', '.join(dead)}", "read its log"
+            "girih up", "wrong", f"{message}; not running: {', '.join(dead)}", "read its log"
         )
-    return Finding("girih up", "well", told)
+    return Finding("girih up", "well", message)
 
 
 def _keys(around: Surroundings) -> Iterator[Finding]:
@@ -159,9 +159,9 @@ def _keys(around: Surroundings) -> Iterator[Finding]:
     files = KeyFiles.of(around.data_dir, around.environ)
     if missing := files.missing():
         grade: Grade = "note" if around.running is None else "wrong"
-        told = f"{', '.join(missing)} not set, and nothing in {files.directory}"
+        message = f"{', '.join(missing)} not set, and nothing in {files.directory}"
         mend = "`girih up` makes them in development, `girih signing-keys create` elsewhere"
-        yield Finding("keys", grade, told, mend)
+        yield Finding("keys", grade, message, mend)
         return
     try:
         keys = rotation.held(files)
@@ -171,26 +171,26 @@ def _keys(around: Surroundings) -> Iterator[Finding]:
         return
     yield from _judge_keys(files, keys)
     if opened:
-        told = f"others than their owner can read {', '.join(map(str, opened))}"
-        yield Finding("keys", "wrong", told, f"chmod 600 {' '.join(map(str, opened))}")
+        message = f"others than their owner can read {', '.join(map(str, opened))}"
+        yield Finding("keys", "wrong", message, f"chmod 600 {' '.join(map(str, opened))}")
 
 
 def _judge_keys(files: KeyFiles, keys: list[rotation.Held]) -> Iterator[Finding]:
     signing = {key.issuer: key for key in keys if key.signs}
     for issuer in files.private:
         if issuer not in signing or signing[issuer].state == "retired":
-            told = f"nobody trusts the key that {issuer} signs with"
-            yield Finding("keys", "wrong", told, f"add its public half to {files.trusted}")
+            message = f"nobody trusts the key that {issuer} signs with"
+            yield Finding("keys", "wrong", message, f"add its public half to {files.trusted}")
     for key in keys:
         if key.signs and key.state == "retiring":
-            told = f"{key.kid} of {key.issuer} signs, and retires all the same"
-            yield Finding("keys", "wrong", told, "`girih signing-keys rotate`")
+            message = f"{key.kid} of {key.issuer} signs, and retires all the same"
+            yield Finding("keys", "wrong", message, "`girih signing-keys rotate`")
         elif key.state == "trusted, does not sign":
-            told = f"{key.kid} of {key.issuer} is trusted for ever, and signs nothing here"
-            yield Finding("keys", "note", told, f"`girih signing-keys retire {key.kid}`")
+            message = f"{key.kid} of {key.issuer} is trusted for ever, and signs nothing here"
+            yield Finding("keys", "note", message, f"`girih signing-keys retire {key.kid}`")
     if signing.keys() == files.private.keys():
-        told = f"{len(keys)} trusted, one signs for each of {', '.join(sorted(signing))}"
-        yield Finding("keys", "well", told)
+        message = f"{len(keys)} trusted, one signs for each of {', '.join(sorted(signing))}"
+        yield Finding("keys", "well", message)
 
 
 def _is_open(path: Path) -> bool:
@@ -203,13 +203,15 @@ def _transport(around: Surroundings) -> Iterator[Finding]:
     edge = around.environ.get("GATEWAY_HTTP_TRANSPORT") or "plain"
     addresses = [around.environ[f"{name.upper()}_ADDRESS"] for name in PROCESSES]
     outside = [one for one in addresses if not ports.is_loopback(one)]
-    told = f"gRPC is {transport}, HTTP is {edge}"
+    message = f"gRPC is {transport}, HTTP is {edge}"
     if outside and "plain" in (transport, edge):
         mend = "set GIRIH_TRANSPORT and GATEWAY_HTTP_TRANSPORT, or listen on the loopback"
-        yield Finding("transport", "wrong", f"{told}; {', '.join(outside)} is for others", mend)
+        yield Finding("transport", "wrong", f"{message}; {', '.join(outside)} is for others", mend)
     else:
         yield Finding(
-            "transport", "well", f"{told}; every address is the loopback's" if not outside else told
+            "transport",
+            "well",
+            f"{message}; every address is the loopback's" if not outside else message,
         )
 
 
@@ -244,13 +246,13 @@ def _wrong_setting(around: Surroundings, part: str, problem: str) -> Finding:
 def _told_settings(around: Surroundings, settings: ProcessSettings) -> str:
     """What is set, from where, and how many are left at their defaults. No secrets."""
     cls = type(settings)
-    told = []
+    settings_set = []
     for name in sorted(cls.model_fields):
         variable = variable_name(cls, name)
         if variable in around.environ and around.environ.get(variable) != _DEFAULTS.get(variable):
-            told.append(f"{variable}={getattr(settings, name)} ({around.source(variable)})")
-    rest = len(cls.model_fields) - len(told)
-    return "; ".join([*told, f"{rest} by default"])
+            settings_set.append(f"{variable}={getattr(settings, name)} ({around.source(variable)})")
+    rest = len(cls.model_fields) - len(settings_set)
+    return "; ".join([*settings_set, f"{rest} by default"])
 
 
 def _embedded(around: Surroundings) -> Iterator[Finding]:
@@ -260,23 +262,25 @@ def _embedded(around: Surroundings) -> Iterator[Finding]:
     data = around.data_dir / "postgres" / "PG_VERSION"
     major = int(data.read_text()) if data.exists() else None
     try:
-        found = find_binaries(around.environ, major)
+        binaries = find_binaries(around.environ, major)
     except PostgresError as error:
         yield Finding("embedded PostgreSQL", "wrong", str(error), "install it, or set DATABASE_URL")
     else:
         state_of_data = "data is there" if major else "no data yet"
         yield Finding(
-            "embedded PostgreSQL", "well", f"{found.major}, {found.directory}; {state_of_data}"
+            "embedded PostgreSQL",
+            "well",
+            f"{binaries.major}, {binaries.directory}; {state_of_data}",
         )
 
 
 def _disk(data_dir: Path) -> Finding:
     existing = next(path for path in (data_dir, *data_dir.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    told = f"{free / 2**30:,.1f} GiB free where {data_dir} is"
+    message = f"{free / 2**30:,.1f} GiB free where {data_dir} is"
     if free < _DISK_BYTES_MIN:
-        return Finding("disk", "wrong", told, "make room: a full disk stops PostgreSQL")
-    return Finding("disk", "well", told)
+        return Finding("disk", "wrong", message, "make room: a full disk stops PostgreSQL")
+    return Finding("disk", "well", message)
 
 
 def _database(around: Surroundings) -> Iterator[Finding]:
@@ -325,24 +329,24 @@ async def _ask_database(look: PoolSettings) -> dict[str, Any]:
         database.acquire(pool, _TIMEOUT_S) as connection,
     ):
         before_s, began = time.time(), time.perf_counter()
-        found = dict(await connection.fetchrow(_SERVER, _REVISIONS) or {})
+        row = dict(await connection.fetchrow(_SERVER, _REVISIONS) or {})
         round_trip_s = time.perf_counter() - began
-        if found["is_migrated"]:
+        if row["is_migrated"]:
             revision = await connection.fetchval(_REVISION)
-            found["gaps"] = await import_module(
+            row["gaps"] = await import_module(
                 "services.events.postgres.isolation"
             ).find_isolation_findings(connection, _newest_revision())
-    offset_s = found["clock_s"] - before_s - round_trip_s / 2
-    return {**found, "revision": revision, "round_trip_s": round_trip_s, "offset_s": offset_s}
+    offset_s = row["clock_s"] - before_s - round_trip_s / 2
+    return {**row, "revision": revision, "round_trip_s": round_trip_s, "offset_s": offset_s}
 
 
 def _judge_database(row: Mapping[str, Any]) -> Iterator[Finding]:
     yield _slow("database", f"PostgreSQL {row['version']} answers", row["round_trip_s"])
     names = ("fsync", "full_page_writes", "synchronous_commit")
     off = [name for name in names if row[name] == "off"]
-    told = ", ".join(f"{name} {row[name]}" for name in names)
+    message = ", ".join(f"{name} {row[name]}" for name in names)
     mend = "turn them on: what is acknowledged could be lost" if off else ""
-    yield Finding("durability", "wrong" if off else "well", told, mend)
+    yield Finding("durability", "wrong" if off else "well", message, mend)
     yield _judge_revision(row["revision"])
     offset_ms = row["offset_s"] * 1e3
     is_off = abs(row["offset_s"]) > _CLOCK_OFFSET_MAX_S
@@ -375,8 +379,8 @@ def _newest_revision() -> str:
 def _judge_revision(applied: str | None) -> Finding:
     newest = _newest_revision()
     if applied is None or applied < newest:
-        told = f"at {applied or 'none'}, this version wants {newest}"
-        return Finding("migrations", "wrong", told, "run `girih migrate`, or start events")
+        message = f"at {applied or 'none'}, this version wants {newest}"
+        return Finding("migrations", "wrong", message, "run `girih migrate`, or start events")
     ahead = "; the database is ahead of this version" if applied > newest else ""
     return Finding("migrations", "well", f"at {applied}{ahead}")
 
@@ -399,20 +403,20 @@ def _probe(part: str, where: str, problem_of: Callable[[], str | None]) -> Findi
         began = time.perf_counter()
         problem_of()
         return _slow(part, f"{where} answers well", time.perf_counter() - began)
-    told = f"{where} {problem_of_first}"
+    message = f"{where} {problem_of_first}"
     if "does not answer" not in problem_of_first:
-        return Finding(part, "wrong", told, "read its log; it says which part it misses")
+        return Finding(part, "wrong", message, "read its log; it says which part it misses")
     port = ports.split(where.rpartition("//")[2].removesuffix("/metrics"))[1]
     holder = ports.holder(port)
     mend = f"port {port} is held by {holder}" if holder else "start it: `girih up`"
-    return Finding(part, "wrong", told, mend)
+    return Finding(part, "wrong", message, mend)
 
 
-def _slow(part: str, told: str, round_trip_s: float) -> Finding:
-    told = f"{told} in {round_trip_s * 1e3:.1f} ms"
+def _slow(part: str, message: str, round_trip_s: float) -> Finding:
+    message = f"{message} in {round_trip_s * 1e3:.1f} ms"
     if round_trip_s > _ROUND_TRIP_SLOW_S:
-        return Finding(part, "note", told, "slow; is the machine or the network busy?")
-    return Finding(part, "well", told)
+        return Finding(part, "note", message, "slow; is the machine or the network busy?")
+    return Finding(part, "well", message)
 
 
 _MARKS = {"well": ("ok", "green"), "note": ("-", "yellow"), "wrong": ("WRONG", "bold red")}
@@ -426,10 +430,10 @@ def _show(findings: list[Finding], *, is_well: bool) -> None:
     table.add_column(overflow="fold")
     for finding in findings:
         mark, style = _MARKS[finding.grade]
-        told = Text(finding.told)
+        text = Text(finding.message)
         if finding.mend:
-            told.append(f"\n{finding.mend}", style="italic")
-        table.add_row(Text(mark, style=style), finding.part, told)
+            text.append(f"\n{finding.mend}", style="italic")
+        table.add_row(Text(mark, style=style), finding.part, text)
     console.print(table)
     console.print(f"\n{_conclusion(findings, is_well=is_well)}")
 
@@ -438,7 +442,7 @@ def _conclusion(findings: list[Finding], *, is_well: bool) -> str:
     if is_well:
         return "All is well."
     wrong = {finding.part: finding for finding in findings if finding.grade == "wrong"}
-    is_off = all("does not answer" in finding.told for finding in wrong.values())
+    is_off = all("does not answer" in finding.message for finding in wrong.values())
     if is_off and not any(one.part == "girih up" and one.grade == "well" for one in findings):
         return "Nothing is broken: girih just does not run here. Start it with `girih up`."
     return f"{len(wrong)} things are wrong: {', '.join(wrong)}."

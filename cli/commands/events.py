@@ -141,14 +141,14 @@ def _print(events: Iterable[str], *, is_json: bool) -> None:
 def _line(recorded: "Json") -> str:
     event = recorded["event"]
     payload = event.get("json")
-    told = "" if payload is None else json.dumps(payload, ensure_ascii=False)
+    text = "" if payload is None else json.dumps(payload, ensure_ascii=False)
     if event.get("binary"):
-        told = f"{len(event['binary']) * 3 // 4:,} bytes"
+        text = f"{len(event['binary']) * 3 // 4:,} bytes"
     from cli.client.rest import printable
 
     line = (
         f"{int(recorded['position']):>7}  {output.moment(recorded.get('recordedAt', ''))}"
-        f"  {event['stream']:<24}  {event['type']:<20}  {told}"
+        f"  {event['stream']:<24}  {event['type']:<20}  {text}"
     )
     return printable(line.rstrip())
 
@@ -157,8 +157,8 @@ def _precondition(stream: str, expect: str) -> "Json":
     if expect.isascii() and expect.isdigit():
         return {"stream": stream, "revision": expect}
     if expect not in {"absent", "exists"}:
-        told = f"{expect!r} is not absent, exists or a revision"
-        raise typer.BadParameter(told, param_hint="--expect")
+        message = f"must be absent, exists or a revision, not {expect!r}"
+        raise typer.BadParameter(message, param_hint="--expect")
     return {"stream": stream, "state": f"STATE_{expect.upper()}"}
 
 

@@ -92,9 +92,9 @@ def create(
 def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
     """List the lattices in the order of their creation."""
     with options.gateway(url) as gateway:
-        found = list(gateway.pages("/v1/lattices", "lattices"))
+        rows = list(gateway.pages("/v1/lattices", "lattices"))
     if as_json:
-        output.document({"lattices": found})
+        output.document({"lattices": rows})
         return
     output.table(
         ("lattice", "shape", "vertices>", "edges>", "blocked>", "bytes held>", "created"),
@@ -105,7 +105,7 @@ def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
                 *(f"{int(one.get(name, 0)):,}" for name in _COUNTS),
                 output.moment(one.get("createdAt", "")),
             )
-            for one in found
+            for one in rows
         ],
         nothing="There are no lattices.",
     )

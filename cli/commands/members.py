@@ -35,9 +35,9 @@ Who = Annotated[str, typer.Argument(metavar="MEMBER", help="The user's id or add
 def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
     """List the members in the order in which they joined."""
     with options.gateway(url) as gateway:
-        found = list(gateway.pages("/v1/members", "members"))
+        rows = list(gateway.pages("/v1/members", "members"))
     if as_json:
-        output.document({"members": found})
+        output.document({"members": rows})
         return
     output.table(
         ("user", "email", "name", "role", "joined"),
@@ -49,7 +49,7 @@ def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
                 output.word(one["role"]),
                 output.moment(one.get("joinedAt", "")),
             )
-            for one in found
+            for one in rows
         ],
         nothing="There are no members.",
     )

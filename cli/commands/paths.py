@@ -97,7 +97,7 @@ def _tell(index: int, path: "Json", *, is_json: bool) -> None:
 def _show(answer: "Json") -> None:
     path, computation = answer["path"], answer["computation"]
     runs = path.get("runs", [])
-    told = [f"{int(run['count']):,} x ({', '.join(map(str, run['step']))})" for run in runs]
+    steps = [f"{int(run['count']):,} x ({', '.join(map(str, run['step']))})" for run in runs]
     more = [f"and {len(runs) - _RUNS_SHOWN:,} more runs"] if len(runs) > _RUNS_SHOWN else []
     sites = (",".join(site["coordinates"]) for site in path.get("sites", []))
     output.record(
@@ -105,7 +105,7 @@ def _show(answer: "Json") -> None:
             ("path", "found" if path.get("found") else "there is none"),
             ("length", f"{path['length']:g}" if path.get("found") else ""),
             ("steps", f"{int(path['steps']):,}" if path.get("found") else ""),
-            ("runs", ", ".join(told[:_RUNS_SHOWN] + more)),
+            ("runs", ", ".join(steps[:_RUNS_SHOWN] + more)),
             ("sites", " ".join(sites)),
             ("method", output.word(computation.get("method", ""))),
             ("took", f"{int(computation.get('elapsedNs', 0)) / 1e6:,.3f} ms"),
@@ -137,8 +137,8 @@ def _queries(lines: BinaryIO, file: Path) -> Iterator["Json"]:
 def _refuse_line(file: Path, number: int) -> NoReturn:
     from cli.failure import Failed
 
-    told = f"{file}: line {number}: is not two sites, as in `0,0,0 9,9,9`"
-    raise Failed(told, exit_codes.DATAERR)
+    message = f"{file}: line {number}: must be two sites, as in `0,0,0 9,9,9`"
+    raise Failed(message, exit_codes.DATAERR)
 
 
 @contextmanager

@@ -60,10 +60,10 @@ def set_plan(
         "monthlyCallCountMax": calls,
     }
     _check(plan, list(numbers.values()))
-    told = {name: number for name, number in numbers.items() if number is not None}
+    given = {name: number for name, number in numbers.items() if number is not None}
     with Gateway(options.url_of(url), _operator(data_dir)) as gateway:
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
-        answer = gateway.post(path, {"plan": {"name": plan.value, **told}})
+        answer = gateway.post(path, {"plan": {"name": plan.value, **given}})
     if as_json:
         output.document(answer)
     else:
@@ -71,10 +71,10 @@ def set_plan(
 
 
 def _check(plan: PlanName, numbers: list[int | None]) -> None:
-    said = [number for number in numbers if number is not None]
-    if plan is PlanName.custom and len(said) < len(numbers):
+    given = [number for number in numbers if number is not None]
+    if plan is PlanName.custom and len(given) < len(numbers):
         raise typer.BadParameter("custom needs --lattices, --axes, --extent and --calls")
-    if plan is not PlanName.custom and said:
+    if plan is not PlanName.custom and given:
         raise typer.BadParameter(f"{plan.value} has its own numbers")
 
 
@@ -89,8 +89,8 @@ def _operator(data_dir: Path) -> "Tokens":
 
     path = KeyFiles.of(data_dir, os.environ).private[GATEWAY]
     if not path.exists():
-        told = f"operators need the gateway's key, and {path} is not there; say --data"
-        raise Failed(told, exit_codes.CONFIG)
+        message = f"operators need the gateway's key, and {path} is not there; say --data"
+        raise Failed(message, exit_codes.CONFIG)
     with explained():
         issuer = Issuer(SigningKeyFile(path), GATEWAY)
     return GivenToken(issuer.service_token(GATEWAY, _OPERATORS, ["plans.write"]))

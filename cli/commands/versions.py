@@ -7,16 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 _PACKAGES = ("girih", "grpcio", "protobuf", "asyncpg", "numba", "numpy", "starlette", "uvicorn")
 
 
-def found() -> dict[str, str]:
+def installed() -> dict[str, str]:
     """Versions by name; "missing" for what is not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
 def show(*, is_json: bool) -> None:
     if is_json:
-        print(json.dumps(found()))
+        print(json.dumps(installed()))
     else:
-        for name, value in found().items():
+        for name, value in installed().items():
             print(f"{name:<10} {value}")
 
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from cli import exit_codes
 from cli.client.rest import Tokens
 from cli.failure import Failed
-from cli.importing.importer import NAMESPACE, Job, Refused, Report, Unavailable, import_lines
+from cli.importing.importer import NAMESPACE, CallRefused, Job, Report, Unavailable, import_lines
 from cli.importing.jsonlines import BadLine, Format
 from services.plumbing import correlation
 
@@ -47,21 +47,21 @@ def run(path: Path, request: Request) -> int:
     console = Console(stderr=True, highlight=False)
     outcome = _Outcome(job)
     try:
-        with _opened(path) as file, _progress(console, file, path) as shown:
+        with _opened(path) as file, _progress(console, file, path) as display:
             outcome.report = import_lines(
                 request.address,
                 file,
                 job,
                 environ=os.environ,
-                on_progress=lambda report: outcome.see(report, shown),
-                on_bad=lambda bad: shown.say(f"{path}: {bad}; passed over"),
-                on_trouble=lambda message: shown.say(f"{request.address}: {message}"),
+                on_progress=lambda report: outcome.see(report, display),
+                on_bad=lambda bad: display.say(f"{path}: {bad}; passed over"),
+                on_trouble=lambda message: display.say(f"{request.address}: {message}"),
             )
     except BadLine as error:
         outcome.fail(exit_codes.DATAERR, f"{path}: {error}")
     except Unavailable as error:
         outcome.fail(exit_codes.UNAVAILABLE, f"events at {request.address} is away: {error}")
-    except Refused as error:
+    except CallRefused as error:
         outcome.fail(_exit_code(error), f"events at {request.address} refuses: {error}")
     except OSError as error:
         outcome.fail(exit_codes.USAGE, f"{path}: {error.strerror or error}")
@@ -73,7 +73,7 @@ def run(path: Path, request: Request) -> int:
     return outcome.exit_code
 
 
-def _exit_code(refused: Refused) -> int:
+def _exit_code(refused: CallRefused) -> int:
     is_about_caller = refused.error.code in _ABOUT_CALLER
     return exit_codes.NOPERM if is_about_caller else exit_codes.FAILED
 
@@ -111,9 +111,9 @@ class _Outcome:
         self._error = ""
         self._job = job
 
-    def see(self, report: Report, shown: _Shown) -> None:
+    def see(self, report: Report, display: _Shown) -> None:
         self.report = report
-        shown.update(report)
+        display.update(report)
 
     def fail(self, exit_code: int, message: str) -> None:
         self.exit_code, self._error = exit_code, message

@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 
 import grpc
 
-from cli.client.retrying import Refused, RetryPolicy, Unavailable, UnderWay
+from cli.client.retrying import CallRefused, RetryPolicy, Unavailable, UnderWay
 from cli.client.transport import open_channel
 from cli.importing.jsonlines import BadLine, Format, Line, draft, event_id, lines
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 from services.plumbing.correlation import CORRELATION_KEY
 
-__all__ = ["Job", "Refused", "Report", "Unavailable", "import_lines"]
+__all__ = ["CallRefused", "Job", "Report", "Unavailable", "import_lines"]
 
 NAMESPACE = uuid.UUID("c2f0e7a4-5a0b-5b5e-9a63-7d1c0a1f6b0e")
 """Makes the ids of imported events differ from everybody else's. Never changed."""
@@ -115,7 +115,7 @@ def import_lines(
 
     `environ` says how the calls are encrypted.
 
-    Raises BadLine unless `job.skips_bad`, with everything before that line stored; Refused;
+    Raises BadLine unless `job.skips_bad`, with everything before that line stored; CallRefused;
     Unavailable. Whatever was raised, the same import made again goes on where this ended.
     """
     with open_channel(address, environ, _CHANNEL_OPTIONS) as channel:
@@ -162,10 +162,10 @@ class _Import:
                 return
             batch = following
 
-    def _batches(self, found: Iterable[Line | BadLine]) -> Iterator[_Batch]:
+    def _batches(self, parsed: Iterable[Line | BadLine]) -> Iterator[_Batch]:
         """Cut the lines into batches. Ends with a last one, empty perhaps, or with BadLine."""
         batch, size = _Batch([], []), 0
-        for line in found:
+        for line in parsed:
             try:
                 event = self._event(line)
             except BadLine as bad:
@@ -223,25 +223,25 @@ class _Import:
         while batch.events:
             try:
                 response = self._patience.result(partial(self._append, batch), under_way)
-            except Refused as refused:
+            except CallRefused as refused:
                 batch, under_way = self._without_bad(batch, refused), None
             else:
                 was_repeated = self._patience.retry_count > retry_count
                 self._count(batch, response, was_repeated=was_repeated)
                 return
 
-    def _without_bad(self, batch: _Batch, refused: Refused) -> _Batch:
+    def _without_bad(self, batch: _Batch, refused: CallRefused) -> _Batch:
         """The batch without the lines that the server finds bad. Raises for what is not theirs."""
-        found = dict(_bad_events(batch, refused))
-        if not found:
+        problems = dict(_bad_events(batch, refused))
+        if not problems:
             raise refused
-        for index, message in sorted(found.items()):
+        for index, message in sorted(problems.items()):
             bad = BadLine(batch.numbers[index], message)
             if not self._job.skips_bad:
                 self._store_before(batch, index)
                 raise bad from refused
             self._skip(bad)
-        return batch.without(found)
+        return batch.without(problems)
 
     def _store_before(self, batch: _Batch, index: int) -> None:
         """Store what stands before a bad line, as promised."""
@@ -274,7 +274,7 @@ def _next_or_bad(batches: Iterator[_Batch]) -> tuple[_Batch | None, BadLine | No
 _FIELD_OF_EVENT = re.compile(r"events\[(\d+)\]\.?(.*)", re.DOTALL).fullmatch
 
 
-def _bad_events(batch: _Batch, refused: Refused) -> Iterator[tuple[int, str]]:
+def _bad_events(batch: _Batch, refused: CallRefused) -> Iterator[tuple[int, str]]:
     """Which events of a refused batch are to blame, by index, and why."""
     error = refused.error
     for violation in error.violations:

@@ -119,11 +119,11 @@ def for_up(data_dir: Path, environ: Mapping[str, str]) -> KeyFiles:
     files = KeyFiles.of(data_dir, environ)
     missing = files.missing()
     if environ.get("GIRIH_ENVIRONMENT", "development") != "development" and missing:
-        told = (
+        message = (
             f"keys are not made up in production: set {', '.join(missing)},"
             f"\nor make them in {files.directory} with `girih signing-keys create`"
         )
-        raise Failed(told, exit_codes.CONFIG)
+        raise Failed(message, exit_codes.CONFIG)
     files.make_missing()
     return files
 
@@ -135,8 +135,8 @@ def changing(directory: Path) -> Iterator[None]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        told = f"{directory} cannot be written: {(error.strerror or str(error)).lower()}"
-        raise Failed(told, exit_codes.CONFIG) from error
+        message = f"{directory} cannot be written: {(error.strerror or str(error)).lower()}"
+        raise Failed(message, exit_codes.CONFIG) from error
     try:
         _take(handle, directory)
         yield
@@ -148,8 +148,8 @@ def _take(handle: int, directory: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        told = f"another command is changing the keys in {directory}"
-        raise Failed(told, exit_codes.TEMPFAIL) from error
+        message = f"another command is changing the keys in {directory}"
+        raise Failed(message, exit_codes.TEMPFAIL) from error
 
 
 @contextmanager
@@ -160,5 +160,5 @@ def explained() -> Iterator[None]:
     except WrongKey as error:
         raise Failed(str(error), exit_codes.CONFIG) from error
     except OSError as error:
-        told = f"{error.filename}: {(error.strerror or str(error)).lower()}"
-        raise Failed(told, exit_codes.CONFIG) from error
+        message = f"{error.filename}: {(error.strerror or str(error)).lower()}"
+        raise Failed(message, exit_codes.CONFIG) from error

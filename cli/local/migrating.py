@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cli import exit_codes
+from cli.failure import Failed
 from cli.local import state
 from cli.local.postgres import EmbeddedPostgres, PostgresError
 from services.plumbing import logging
@@ -23,16 +24,11 @@ PACKAGE = "services.events.postgres.sql.migrations"
 SCHEMA = "events"
 
 
-class Failed(Exception):
-    """The database is as it was. The message says why."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None:
-    """Apply what is missing, starting the embedded server for it if need be."""
+    """Apply what is missing, starting the embedded server for it if need be.
+
+    Raises Failed, with no revision applied in part.
+    """
     _quiet_logs()
     with ExitStack() as stack:
         try:

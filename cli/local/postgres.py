@@ -80,10 +80,10 @@ def find_binaries(environ: Mapping[str, str], major: int | None = None) -> Binar
     """The first usable PostgreSQL in the search order, of version `major` if that is given."""
     tried: list[str] = []
     for directory in _directories(environ):
-        found = _version(directory)
-        if found is not None and major in (None, found):
-            return Binaries(directory, found)
-        tried.append(f"{directory} ({'unusable' if found is None else f'version {found}'})")
+        version = _version(directory)
+        if version is not None and major in (None, version):
+            return Binaries(directory, version)
+        tried.append(f"{directory} ({'unusable' if version is None else f'version {version}'})")
     wanted = "PostgreSQL" if major is None else f"PostgreSQL {major}, which made the data,"
     raise PostgresError(
         f"{wanted} was not found; tried: {', '.join(tried) or 'nothing'}. Install the package"
@@ -113,7 +113,7 @@ def _version(directory: Path) -> int | None:
     if not (directory / "initdb").exists():
         return None
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             [str(directory / "postgres"), "--version"],
             capture_output=True,
             text=True,
@@ -122,7 +122,7 @@ def _version(directory: Path) -> int | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.search(r"\) (\d+)", told)
+    match = re.search(r"\) (\d+)", output)
     return int(match.group(1)) if match else None
 
 
@@ -326,8 +326,8 @@ class EmbeddedPostgres:
                 timeout_s=_INITDB_TIMEOUT_S,
             )
         except (subprocess.SubprocessError, LaunchError) as error:
-            told = getattr(error, "stderr", None) or error
-            raise PostgresError(f"initdb failed: {str(told).strip()}") from error
+            reason = getattr(error, "stderr", None) or error
+            raise PostgresError(f"initdb failed: {str(reason).strip()}") from error
 
     def _choose_identity(self, directory: Path) -> Identity:
         """Who the server shall be: PostgreSQL refuses to be root.
@@ -360,8 +360,8 @@ class EmbeddedPostgres:
         assert self._identity is not None
         with suppress(FileExistsError):
             self._socket_dir.mkdir(mode=0o700)
-        found = self._socket_dir.lstat()
-        if found.st_uid not in (os.geteuid(), self._identity.owner[0]) or found.st_mode & 0o077:
+        status = self._socket_dir.lstat()
+        if status.st_uid not in (os.geteuid(), self._identity.owner[0]) or status.st_mode & 0o077:
             raise PostgresError(f"somebody else has taken {self._socket_dir}")
         _hand_over(self._socket_dir, self._identity)
 
@@ -392,11 +392,11 @@ class EmbeddedPostgres:
         """Raise, unless the remains of a crashed server may still leave in time."""
         assert self._child is not None
         refused = self._child.poll() is not None
-        told = tail(self.log_path, log_start)
-        if refused and _is_leaving(told) and time.monotonic() < deadline:
+        log_text = tail(self.log_path, log_start)
+        if refused and _is_leaving(log_text) and time.monotonic() < deadline:
             return
         process.end(self._child, _STOP_SIGNALS[1:], patience_s=_QUIT_TIMEOUT_S)
-        raise PostgresError(f"PostgreSQL did not start; {self.log_path} says:\n{told}")
+        raise PostgresError(f"PostgreSQL did not start; {self.log_path} says:\n{log_text}")
 
     def _spawn(self) -> Child:
         settings = {**self._options, "unix_socket_directories": str(self._socket_dir)}
@@ -488,8 +488,8 @@ def _nobody() -> tuple[int, int]:
 def _hand_over(directory: Path, identity: Identity) -> None:
     """Give a directory and all in it to the identity, if its top is not its own yet."""
     owner = identity.owner
-    found = directory.stat()
-    if (found.st_uid, found.st_gid) == owner or os.geteuid() != 0:
+    status = directory.stat()
+    if (status.st_uid, status.st_gid) == owner or os.geteuid() != 0:
         return
     for parent, directories, names in os.walk(directory):
         for name in (*directories, *names):

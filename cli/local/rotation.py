@@ -76,12 +76,12 @@ def rotate(
 def retire(files: KeyFiles, kid: str, after_s: float) -> None:
     """Trust a key for `after_s` more seconds. Raises Failed, also for a key that signs."""
     with changing(files.directory):
-        found = next((key for key in held(files) if key.kid == kid), None)
-        if found is None:
+        retiring = next((key for key in held(files) if key.kid == kid), None)
+        if retiring is None:
             raise Failed(f"{files.trusted} has no key {kid}", exit_codes.NOINPUT)
-        if found.signs:
-            told = f"{found.issuer} signs with it; rotate first: girih signing-keys rotate"
-            raise Failed(told, exit_codes.TEMPFAIL)
+        if retiring.signs:
+            message = f"{retiring.issuer} signs with it; rotate first: girih signing-keys rotate"
+            raise Failed(message, exit_codes.TEMPFAIL)
         with explained():
             _retire(files, {kid}, time.time() + after_s)
 

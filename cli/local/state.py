@@ -62,11 +62,11 @@ class State:
 def read(data_dir: Path) -> State | None:
     """The last run's state, also when it has ended; None when there is none to be read."""
     try:
-        found: dict[str, Any] = json.loads((data_dir / _STATE).read_text())
+        document: dict[str, Any] = json.loads((data_dir / _STATE).read_text())
         return State(
-            supervisor=Started(**found["supervisor"]),
-            environ=found["environ"],
-            children=tuple(Started(**child) for child in found["children"]),
+            supervisor=Started(**document["supervisor"]),
+            environ=document["environ"],
+            children=tuple(Started(**child) for child in document["children"]),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -65,7 +65,7 @@ class GaveUp(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class SupervisorLimits:
     """When to lose patience."""
 
     start_timeout_s: float = 120.0
@@ -104,13 +104,13 @@ class Supervisor:
         say: Callable[[str], None],
         on_change: Callable[[], None] = lambda: None,
         on_tick: Callable[[], None] = lambda: None,
-        limits: Limits | None = None,
+        limits: SupervisorLimits | None = None,
     ) -> None:
         self._watches = [_Watch(member) for member in members]
         self._say = say
         self._on_change = on_change
         self._on_tick = on_tick
-        self._limits = limits or Limits()
+        self._limits = limits or SupervisorLimits()
         self._stop_requests = 0
         self._began = time.monotonic()
 
@@ -151,7 +151,7 @@ class Supervisor:
     def _become_ready(self) -> bool:
         """Answers False when asked to stop before all were healthy."""
         deadline = time.monotonic() + self._limits.start_timeout_s
-        told_at = time.monotonic()
+        reported_at = time.monotonic()
         while not self._stop_requests:
             self._tend()
             missing = [watch.member for watch in self._watches if not watch.is_healthy]
@@ -159,8 +159,8 @@ class Supervisor:
                 return True
             if time.monotonic() > deadline:
                 raise GaveUp(self._what_is_missing(missing))
-            if time.monotonic() > told_at + self._limits.tell_interval_s:
-                told_at = time.monotonic()
+            if time.monotonic() > reported_at + self._limits.tell_interval_s:
+                reported_at = time.monotonic()
                 self._say(f"waiting for {', '.join(member.name for member in missing)}")
             time.sleep(_POLL_S)
         return False
@@ -316,7 +316,7 @@ class Program:
             self._child.kill()
 
 
-class Database:
+class PostgresMember:
     """The embedded PostgreSQL as a member."""
 
     name = "postgres"

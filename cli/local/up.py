@@ -15,7 +15,14 @@ import cli
 from cli.local import health, keyfiles, logs, ports, state
 from cli.local.ports import url_of_gateway
 from cli.local.postgres import EmbeddedPostgres
-from cli.local.supervisor import Database, GaveUp, Limits, Member, Program, Supervisor
+from cli.local.supervisor import (
+    GaveUp,
+    Member,
+    PostgresMember,
+    Program,
+    Supervisor,
+    SupervisorLimits,
+)
 
 # A process that has ended may hold its ports until its last thread has.
 _LEAVING_S = 5.0
@@ -92,8 +99,8 @@ def up(
             console.print(f"Ended {name}, left over from a run that was killed.")
         _refuse_taken_ports(plan, patience_s=_LEAVING_S if orphans else 0.0)
         try:
-            told = {**environ, **key_files.environ}
-            _Up(plan, told, console, is_verbose, ends_when_ready).run()
+            variables = {**environ, **key_files.environ}
+            _Up(plan, variables, console, is_verbose, ends_when_ready).run()
         finally:
             state.forget(plan.data_dir)
 
@@ -138,7 +145,7 @@ class _Up:
             say=self._say,
             on_change=self._write_state,
             on_tick=self._tick,
-            limits=Limits(start_timeout_s=plan.start_timeout_s),
+            limits=SupervisorLimits(start_timeout_s=plan.start_timeout_s),
         )
         self._followers = {
             name: logs.Follower(self._log_dir / f"{name}.log")
@@ -164,7 +171,7 @@ class _Up:
     def _child_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """What is set stays set; `girih up` is for development unless told otherwise."""
         root = str(Path(cli.__file__).resolve().parent.parent)
-        found = {
+        variables = {
             "GIRIH_ENVIRONMENT": "development",
             **environ,
             **self._plan.settings(),
@@ -172,7 +179,11 @@ class _Up:
             # Logs are files here; without this their last lines sit in a buffer.
             "PYTHONUNBUFFERED": "1",
         }
-        return found if self._postgres is None else {**found, "DATABASE_URL": self._postgres.url}
+        return (
+            variables
+            if self._postgres is None
+            else {**variables, "DATABASE_URL": self._postgres.url}
+        )
 
     def _make_members(self) -> Sequence[Member]:
         plan = self._plan
@@ -193,22 +204,22 @@ class _Up:
             )
             for name in SERVICES
         ]
-        return programs if self._postgres is None else [Database(self._postgres), *programs]
+        return programs if self._postgres is None else [PostgresMember(self._postgres), *programs]
 
     def _write_state(self) -> None:
         also = ("GIRIH_ENVIRONMENT", "GIRIH_TRANSPORT", *keyfiles.VARIABLES)
-        told = {name: self._environ[name] for name in also if name in self._environ}
-        told |= self._plan.settings()
+        variables = {name: self._environ[name] for name in also if name in self._environ}
+        variables |= self._plan.settings()
         if self._postgres is not None:
             # A URL from outside may hold a password; ours holds none.
-            told["DATABASE_URL"] = self._postgres.url
+            variables["DATABASE_URL"] = self._postgres.url
         children = [
             state.Started.of(member.name, pid)
             for member in self._members
             if (pid := member.pid()) is not None
         ]
         supervisor = state.Started.of("up", os.getpid())
-        state.write(self._plan.data_dir, state.State(supervisor, told, tuple(children)))
+        state.write(self._plan.data_dir, state.State(supervisor, variables, tuple(children)))
 
     def _tick(self) -> None:
         for name, follower in self._followers.items():

@@ -33,8 +33,8 @@ def gateway(url: str | None) -> "Gateway":
     from cli.client.rest import Gateway
     from cli.client.session import chosen
 
-    found = url_of(url)
-    return Gateway(found, chosen(found, os.environ))
+    gateway_url = url_of(url)
+    return Gateway(gateway_url, chosen(gateway_url, os.environ))
 
 
 def url_of(url: str | None) -> str:

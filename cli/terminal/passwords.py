@@ -24,8 +24,8 @@ def password(prompt: str = "Password", *, from_stdin: bool, is_new: bool = False
     """From stdin, from GIRIH_PASSWORD, or asked for on the terminal; a new one twice."""
     if from_stdin:
         return _first_line()
-    if told := os.environ.get("GIRIH_PASSWORD"):
-        return told
+    if password := os.environ.get("GIRIH_PASSWORD"):
+        return password
     return asked(prompt, "use --password-stdin or set GIRIH_PASSWORD", is_new=is_new)
 
 
@@ -33,16 +33,16 @@ def new_password(*, from_stdin: bool) -> str:
     """The one to change to: from stdin, from GIRIH_NEW_PASSWORD, or asked for twice."""
     if from_stdin:
         return _first_line()
-    if told := os.environ.get("GIRIH_NEW_PASSWORD"):
-        return told
+    if password := os.environ.get("GIRIH_NEW_PASSWORD"):
+        return password
     return asked("New password", "set GIRIH_NEW_PASSWORD", is_new=True)
 
 
 def asked(prompt: str, otherwise: str, *, is_new: bool = False) -> str:
     """A secret typed blindly. Raises Failed where there is no terminal to type it on."""
     if not sys.stdin.isatty():
-        told = f"there is no terminal to ask for it: {prompt.lower()}; {otherwise}"
-        raise Failed(told, exit_codes.USAGE)
+        message = f"there is no terminal to ask for it: {prompt.lower()}; {otherwise}"
+        raise Failed(message, exit_codes.USAGE)
     secret = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
     if is_new and getpass.getpass(f"{prompt}, again: ", stream=sys.stderr) != secret:
         raise Failed("the two are not the same", exit_codes.USAGE)

@@ -87,7 +87,7 @@ def test_names_every_wrong_setting_and_no_secret(tmp_path: Path, nowhere: dict[s
 
     result = look(tmp_path, environ)
 
-    answer = [finding.told for finding in result["settings of events"]]
+    answer = [finding.message for finding in result["settings of events"]]
     assert any(line.startswith("EVENTS_POOL_SIZE_MAX: ") for line in answer)
     assert "EVENTS_NO_SUCH_THING: no such setting" in answer
     assert "s3cr3t" not in str(result)
@@ -96,7 +96,7 @@ def test_names_every_wrong_setting_and_no_secret(tmp_path: Path, nowhere: dict[s
 def test_says_which_settings_are_set_and_where(
     tmp_path: Path, nowhere: dict[str, str], authority: Authority
 ) -> None:
-    answer = look(tmp_path, nowhere | authority.environ)["settings of gateway"][0].told
+    answer = look(tmp_path, nowhere | authority.environ)["settings of gateway"][0].message
 
     assert f"GATEWAY_ADDRESS={nowhere['GATEWAY_ADDRESS']} (environment)" in answer
     assert answer.endswith("by default")
@@ -128,7 +128,7 @@ def test_a_database_that_forgets_in_a_power_cut_is_wrong(
     finding = look(tmp_path, {**nowhere, "DATABASE_URL": postgres.url})["durability"][0]
 
     assert finding.grade == "wrong"
-    assert finding.told == ", ".join(f"{name} off" for name in FAST)
+    assert finding.message == ", ".join(f"{name} off" for name in FAST)
 
 
 def test_migrate_mends_what_doctor_finds(
@@ -212,7 +212,7 @@ def test_a_key_that_signs_and_nobody_trusts_is_wrong(
     findings = look(tmp_path, nowhere)["keys"]
 
     assert findings[0].grade == "wrong"
-    assert "nobody trusts the key that gateway.girih signs with" in findings[0].told
+    assert "nobody trusts the key that gateway.girih signs with" in findings[0].message
 
 
 def test_a_key_that_signs_and_retires_is_wrong(
@@ -223,7 +223,7 @@ def test_a_key_that_signs_and_retires_is_wrong(
 
     finding = look(tmp_path, nowhere)["keys"][0]
 
-    assert (finding.grade, "retires all the same" in finding.told) == ("wrong", True)
+    assert (finding.grade, "retires all the same" in finding.message) == ("wrong", True)
 
 
 def test_a_trust_store_that_cannot_be_read_is_wrong(
@@ -233,7 +233,7 @@ def test_a_trust_store_that_cannot_be_read_is_wrong(
 
     finding = look(tmp_path, nowhere)["keys"][0]
 
-    assert (finding.grade, str(keys.trusted_keys) in finding.told) == ("wrong", True)
+    assert (finding.grade, str(keys.trusted_keys) in finding.message) == ("wrong", True)
 
 
 def test_plain_calls_from_outside_are_wrong(tmp_path: Path, nowhere: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ import pytest
 from cli import exit_codes
 from cli.failure import Failed, NotLoggedIn
 from cli.importing import importer
-from cli.importing.importer import Job, Refused, Report, Unavailable, import_lines
+from cli.importing.importer import CallRefused, Job, Report, Unavailable, import_lines
 from cli.importing.jsonlines import BadLine, Format
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.events.v1 import events_pb2 as pb
@@ -240,7 +240,7 @@ def test_a_token_that_may_not_append_is_refused(
 ) -> None:
     reader = tokens_for(authority, "reader", scopes=["events.read"])
 
-    with pytest.raises(Refused, match="PERMISSION_DENIED SCOPE_MISSING"):
+    with pytest.raises(CallRefused, match="PERMISSION_DENIED SCOPE_MISSING"):
         import_lines(service.address, cases(1), replace(job, token=reader))
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from cli.exit_codes import CONFIG
 from cli.local import process
-from cli.local.supervisor import GaveUp, Limits, Program, Supervisor
+from cli.local.supervisor import GaveUp, Program, Supervisor, SupervisorLimits
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 FOR_EVER = "import time; print('up', flush=True); time.sleep(600)"
-QUICK = Limits(start_timeout_s=10.0, backoff_min_s=0.01, backoff_max_s=0.05)
+QUICK = SupervisorLimits(start_timeout_s=10.0, backoff_min_s=0.01, backoff_max_s=0.05)
 
 
 def program(
@@ -41,7 +41,7 @@ def program(
 
 
 def supervise(
-    *members: Program, limits: Limits = QUICK, lines: list[str] | None = None
+    *members: Program, limits: SupervisorLimits = QUICK, lines: list[str] | None = None
 ) -> Supervisor:
     return Supervisor(members, say=(lines if lines is not None else []).append, limits=limits)
 
@@ -126,7 +126,7 @@ def test_it_gives_up_on_a_member_that_keeps_dying_and_stops_the_others(tmp_path:
 def test_restarts_long_ago_are_forgiven(tmp_path: Path) -> None:
     member = program("one", "pass", tmp_path)
     lines: list[str] = []
-    limits = Limits(restart_count_max=2, restart_window_s=0.1, backoff_min_s=0.11)
+    limits = SupervisorLimits(restart_count_max=2, restart_window_s=0.1, backoff_min_s=0.11)
 
     run_until(supervise(member, limits=limits, lines=lines), lambda: len(lines) > 6)
 
@@ -160,7 +160,7 @@ def test_a_command_that_does_not_exist_is_told(tmp_path: Path) -> None:
 
 def test_a_start_that_takes_too_long_says_what_is_missing_and_why(tmp_path: Path) -> None:
     slow = program("slow", FOR_EVER, tmp_path, problem=lambda: "says NOT_SERVING")
-    limits = Limits(start_timeout_s=0.5)
+    limits = SupervisorLimits(start_timeout_s=0.5)
 
     with pytest.raises(GaveUp, match=r"(?s)not ready after 0.5 s.*slow: says NOT_SERVING\nup"):
         supervise(program("fine", FOR_EVER, tmp_path), slow, limits=limits).run(lambda: True)
