@@ -100,28 +100,28 @@ class Users:
         self._clock = clock
         self._password_bytes_min = password_bytes_min
 
-    async def register(self, wanted: Registration, violations: Violations) -> Joined:
+    async def register(self, registration: Registration, violations: Violations) -> Joined:
         """A new user with a tenant of its own; raises EmailTaken.
 
         `violations` are what the contract does not allow; what else is wrong is added.
         """
-        self._check(wanted, violations)
-        self._hashing.check_room()
-        key = email_key(wanted.email)
+        self._check(registration, violations)
+        self._hashing.check_capacity()
+        key = email_key(registration.email)
         if await self._store.user_id_of(key):
             raise _email_taken()
         await self._throttle.registering(caller_address())
-        password_hash = await self._hashing.hash(wanted.password)
+        password_hash = await self._hashing.hash(registration.password)
         tenant_id, at_ms = str(uuid4()), self._clock()
         registered = UserRegistered(
             user_id=str(uuid4()),
-            email=wanted.email,
-            name=wanted.name,
+            email=registration.email,
+            name=registration.name,
             password_hash=password_hash,
             at_ms=at_ms,
         )
         created = TenantCreated(
-            tenant_id=tenant_id, name=wanted.tenant_name or wanted.name, at_ms=at_ms
+            tenant_id=tenant_id, name=registration.tenant_name or registration.name, at_ms=at_ms
         )
         joined = await self._record_registration(registered, created)
         self._audit(tenant_id, "registered", registered.user_id)
@@ -199,10 +199,10 @@ class Users:
         self._audit(secret.tenant_id, "invitation-accepted", user_id, role=role)
         return await self._joined(user_id, secret.tenant_id)
 
-    def _check(self, wanted: Registration, violations: Violations) -> None:
-        check_seen(wanted.email, violations)
-        taken = (wanted.email, wanted.name, wanted.tenant_name)
-        self._check_new(wanted.password, violations, "password", taken)
+    def _check(self, registration: Registration, violations: Violations) -> None:
+        check_seen(registration.email, violations)
+        taken = (registration.email, registration.name, registration.tenant_name)
+        self._check_new(registration.password, violations, "password", taken)
         violations.raise_if_any()
 
     def _check_new(
@@ -217,7 +217,7 @@ class Users:
 
         Whether there is one takes the same steps to find out, and the same time.
         """
-        self._hashing.check_room()
+        self._hashing.check_capacity()
         key, address = email_key(email), caller_address()
         guess = await self._take_turn(key, address)
         try:
@@ -257,8 +257,8 @@ class Users:
 
     async def _open(self, proved: User, tenant_id: str, rehashed: str) -> LoggedIn:
         user = await self._still(proved)
-        wanted = tenant_id or next(iter(user.tenants), "")
-        tenant = await self._store.tenant(wanted) if wanted else None
+        chosen_id = tenant_id or next(iter(user.tenants), "")
+        tenant = await self._store.tenant(chosen_id) if chosen_id else None
         role = tenant.role_of(user.user_id) if tenant else None
         if tenant is None or role is None:
             raise _credentials_invalid()

@@ -105,7 +105,7 @@ class PasswordHashing:
         self._pending_of: Counter[str] = Counter()
         self._nobodys_hash = self._hasher.hash(os.urandom(16))
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Raises HashingBusy as hashing would now: for before the work that leads to it."""
         network = network_of(caller_address())
         has_its_share = network != UNKNOWN and self._pending_of[network] >= self._share_max
@@ -141,7 +141,7 @@ class PasswordHashing:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _run(self, work: Callable[[], R]) -> R:
-        self.check_room()
+        self.check_capacity()
         network = network_of(caller_address())
         self._pending += 1
         self._pending_of[network] += 1

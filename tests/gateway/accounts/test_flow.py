@@ -313,14 +313,14 @@ async def test_administrative_acts_are_told_in_the_tenants_log(
     owner = await replica.owner()
     await replica.joined(owner, pb.ROLE_VIEWER)
 
-    async def is_told() -> bool:
+    async def is_recorded() -> bool:
         response = await security_events(events_channel, authority, owner.tenant.tenant_id)
         assert PASSWORD not in str(response)
         return {"registered", "login-succeeded", "invitation-created"} <= {
             kind for kind, _ in response
         }
 
-    await eventually(is_told)
+    await eventually(is_recorded)
 
 
 async def test_calls_without_a_token_reach_nothing_that_needs_one(replica: Replica) -> None:

@@ -52,11 +52,11 @@ async def test_a_token_that_comes_back_later_ends_its_session(
     with pytest.raises(TokenInvalid):
         await replica.call("WhoAmI", pb.WhoAmIRequest(), first.access_token)
 
-    async def is_told() -> bool:
+    async def is_recorded() -> bool:
         response = await security_events(events_channel, authority, owner.tenant.tenant_id)
         return "refresh-reused" in {kind for kind, _ in response}
 
-    await eventually(is_told)
+    await eventually(is_recorded)
 
 
 async def test_a_token_used_before_the_last_ends_its_session_however_soon(

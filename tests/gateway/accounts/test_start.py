@@ -20,5 +20,5 @@ async def test_sessions_that_ended_before_are_known_from_the_first_request_on(
     environ = {"GIRIH_ENVIRONMENT": "development", "GATEWAY_EVENTS_ADDRESS": event_store[1]}
     settings = Settings.from_environ(authority.environ | environ)
 
-    async with open_composition(settings, CollectorRegistry(), OwnedTasks()) as home:
-        assert home.admission.is_revoked(principal)
+    async with open_composition(settings, CollectorRegistry(), OwnedTasks()) as composition:
+        assert composition.admission.is_revoked(principal)
