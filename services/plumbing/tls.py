@@ -159,8 +159,8 @@ def _refuse_expired(certificate: Certificate) -> None:
 
 
 def _spki(public: object) -> bytes:
-    found: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
-    return found
+    encoded: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
+    return encoded
 
 
 @contextlib.contextmanager

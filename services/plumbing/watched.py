@@ -61,7 +61,7 @@ class Watched(Generic[T]):
 
 def _version(path: Path) -> tuple[int, ...]:
     try:
-        found = os.stat(path)  # noqa: PTH116 - follows links, as secrets of Kubernetes are
+        status = os.stat(path)  # noqa: PTH116 - follows links, as secrets of Kubernetes are
     except OSError:
         return ()
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -408,10 +408,10 @@ _ERRORS: Mapping[grpc.StatusCode, str] = {
 
 def _by_key(pairs: Sequence[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
     """Several values of one key become one text with commas, which no id or token is."""
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    values: dict[str, list[str | bytes]] = {key: [] for key in found}
+    by_key = dict(pairs)
+    if len(by_key) == len(pairs):
+        return by_key
+    values: dict[str, list[str | bytes]] = {key: [] for key in by_key}
     for key, value in pairs:
         values[key].append(value)
     return {
@@ -422,10 +422,10 @@ def _by_key(pairs: Sequence[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
 
 def _bearer(sent: str | bytes) -> str:
     """The token in what was sent; given twice, it is joined with a comma and is none."""
-    found = _authorization(sent) if isinstance(sent, str) else None
-    if found is None:
+    match = _authorization(sent) if isinstance(sent, str) else None
+    if match is None:
         raise TokenInvalid("the token is not valid", "it was not sent as one bearer token")
-    return found[1]
+    return match[1]
 
 
 def _id(text: str | bytes | None) -> str:

@@ -87,12 +87,12 @@ def to_proto(
     error: ServiceError, domain: str, details: Sequence[Message] = ()
 ) -> status_pb2.Status:
     """The same as a message, for rpcs that tell it inside an answer."""
-    found: list[Message] = [_error_info(error.reason, domain, error.metadata)]
+    messages: list[Message] = [_error_info(error.reason, domain, error.metadata)]
     if isinstance(error, InvalidInput) and error.violations:
-        found.append(_bad_request(error.violations))
+        messages.append(_bad_request(error.violations))
     if isinstance(error, ResourceExhausted | Unavailable) and error.retry_after_s is not None:
-        found.append(_retry_info(error.retry_after_s))
-    return _proto(status_code(error), error.message, [*found, *details])
+        messages.append(_retry_info(error.retry_after_s))
+    return _proto(status_code(error), error.message, [*messages, *details])
 
 
 def internal_status(domain: str) -> grpc.Status:

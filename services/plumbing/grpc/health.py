@@ -102,12 +102,12 @@ class Health:
 
     async def changes(self, service: str) -> AsyncIterator[int]:
         """The status now and whenever it changes, until the process drains."""
-        told: int | None = None
+        sent: int | None = None
         while True:
             # Together, and before the status is told: what changes meanwhile is told next.
             changed, draining, status = self._changed, self.draining, self.status(service)
-            if status != told:
-                told = status
+            if status != sent:
+                sent = status
                 yield status
             if draining:
                 return

@@ -44,8 +44,8 @@ class MetricsServicer:
         return pb.GetMetricsResponse(families=families)
 
     def _families(self, prefix: str) -> list[pb.MetricFamily]:
-        found = sorted(_named(self._registry.collect(), prefix), key=lambda metric: metric.name)
-        return [_family(metric) for metric in found]
+        families = sorted(_named(self._registry.collect(), prefix), key=lambda metric: metric.name)
+        return [_family(metric) for metric in families]
 
 
 def add_metrics_service(server: Server) -> None:

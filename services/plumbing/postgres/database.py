@@ -96,10 +96,10 @@ async def listen(
     settings: PoolSettings,
     application_name: str,
     channel: str,
-    heard: Callable[[str], None],
+    on_notification: Callable[[str], None],
     connected: Callable[[], None],
 ) -> None:
-    """Call `heard` with what is notified on `channel`, on a connection of its own.
+    """Call `on_notification` with what is notified on `channel`, on a connection of its own.
 
     Goes on until the connection is lost, and raises `DatabaseUnavailable` then. A server
     that vanished without a word is noticed within seconds.
@@ -107,7 +107,7 @@ async def listen(
     async with connect(settings, application_name) as connection:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _connection: lost.set())
-        await connection.add_listener(channel, lambda *told: heard(str(told[-1])))
+        await connection.add_listener(channel, lambda *args: on_notification(str(args[-1])))
         connected()
         while not await _is_set_within(lost, _LISTENER_CHECK_S):
             await connection.execute("SELECT", timeout=_LISTENER_CHECK_S)
