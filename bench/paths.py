@@ -128,15 +128,15 @@ def plane_queries(
 
 
 def rooms(shape: tuple[int, int], size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Square rooms; two walls of three have a door of three sites. Some sites are pillars."""
+    """Square rooms; two walls of three have a gap of three sites. Some sites are pillars."""
     blocked = rng.random(shape) < 0.02
     blocked[::size] = True
     blocked[:, ::size] = True
     for corner in product(range(0, shape[0], size), range(0, shape[1], size)):
-        admission = 1 + int(rng.integers(size - 4))
+        gap_start = 1 + int(rng.integers(size - 4))
         for axis in np.flatnonzero(rng.random(2) < 2 / 3):
             opening = [slice(at, at + 1) for at in corner]
-            opening[axis] = slice(corner[axis] + admission, corner[axis] + admission + 3)
+            opening[axis] = slice(corner[axis] + gap_start, corner[axis] + admission + 3)
             blocked[tuple(opening)] = False
     return blocked
 
