@@ -136,7 +136,7 @@ def rooms(shape: tuple[int, int], size: int, rng: np.random.Generator) -> NDArra
         gap_start = 1 + int(rng.integers(size - 4))
         for axis in np.flatnonzero(rng.random(2) < 2 / 3):
             opening = [slice(at, at + 1) for at in corner]
-            opening[axis] = slice(corner[axis] + gap_start, corner[axis] + admission + 3)
+            opening[axis] = slice(corner[axis] + gap_start, corner[axis] + gap_start + 3)
             blocked[tuple(opening)] = False
     return blocked
 
