@@ -7,8 +7,10 @@ added beside the items changes nothing of what REST sends.
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
 
 from gateway.contract.descriptors import HTTP_BODY, ContractError, is_map, stream_options
+from girih.options.v1.options_pb2 import StreamOptions
 
 _INTEGERS = (
     FieldDescriptor.CPPTYPE_INT32,
@@ -33,6 +35,14 @@ class StreamShape:
     """The integer field of the request that names the first event; empty when there is none."""
     stays_open: str = ""
     """The bool field of the request that asks for a stream without end; may be empty."""
+    resume_clears: tuple[str, ...] = ()
+    """The fields of the request that say in another way where to begin."""
+    falling: tuple[str, int] | None = None
+    """The field of the request and its value that ask for items in falling order of ids."""
+
+    def is_falling(self, request: Message) -> bool:
+        """Whether `request` asks for items in falling order of their ids."""
+        return self.falling is not None and getattr(request, self.falling[0]) == self.falling[1]
 
 
 def stream_shape(method: MethodDescriptor) -> StreamShape:
@@ -54,9 +64,32 @@ def stream_shape(method: MethodDescriptor) -> StreamShape:
             raise ContractError(
                 f"{method.full_name}: {name} must be {kind} field of {message.full_name}"
             )
+    for name in options.resume_clears:
+        if name not in request.fields_by_name:
+            raise ContractError(f"{method.full_name}: {request.full_name} has no field {name}")
     return StreamShape(
-        item, options.items, options.event_id, options.resumes_at, options.stays_open
+        item,
+        options.items,
+        options.event_id,
+        options.resumes_at,
+        options.stays_open,
+        tuple(options.resume_clears),
+        _falling(method, options),
     )
+
+
+def _falling(method: MethodDescriptor, options: StreamOptions) -> tuple[str, int] | None:
+    if not options.HasField("falling"):
+        return None
+    field = method.input_type.fields_by_name.get(options.falling.field)
+    enum = field.enum_type if field is not None and not field.is_repeated else None
+    value = enum.values_by_name.get(options.falling.value) if enum is not None else None
+    if value is None:
+        raise ContractError(
+            f"{method.full_name}: {options.falling.field} must be an enum field of the request"
+            f" that has the value {options.falling.value}"
+        )
+    return options.falling.field, value.number
 
 
 def _check_method(method: MethodDescriptor) -> None:

@@ -36,8 +36,12 @@ class StreamEndpoint(MethodEndpoint):
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         request = await self.request(exchange, captured)
-        self._resume(exchange, request)
+        is_over = self._resume(exchange, request)
         encoding = self._encodings.accepted(exchange.headers.get(b"accept", b""))
+        if is_over:
+            await exchange.start(self._status, [*API_HEADERS, *encoding.headers])
+            await exchange.end(encoding.begin + encoding.end)
+            return
         with self._context.streams.opened(exchange) as stream:
             call = stream.call = self.call(self._start(request))
             with call.running(exchange):
@@ -46,17 +50,25 @@ class StreamEndpoint(MethodEndpoint):
                 await asyncio.wait({first}, timeout=self._early_s(request))
                 await self._respond(call, first, encoding, stream, exchange)
 
-    def _resume(self, exchange: HttpExchange, request: Message) -> None:
+    def _resume(self, exchange: HttpExchange, request: Message) -> bool:
         """Begin behind what the client has seen, whatever the URL says.
 
-        A browser that reconnects asks the same URL again and adds the header.
+        A browser that reconnects asks the same URL again and adds the header. Answers whether
+        it has seen everything that there can be.
         """
         last_id = exchange.headers.get(LAST_EVENT_ID)
         if last_id is None or not self._shape.resumes_at:
-            return
+            return False
         if not (last_id.isdigit() and len(last_id) < 20 and int(last_id) <= _EVENT_ID_MAX):
             raise ValidationError([("Last-Event-ID", "must be the id of an event of this stream")])
-        setattr(request, self._shape.resumes_at, int(last_id) + 1)
+        for name in self._shape.resume_clears:
+            request.ClearField(name)
+        is_falling = self._shape.is_falling(request)
+        first = int(last_id) + (-1 if is_falling else 1)
+        if is_falling and first < 1:
+            return True
+        setattr(request, self._shape.resumes_at, first)
+        return False
 
     def _early_s(self, request: Message) -> float | None:
         """How long a first message is waited for before headers are sent without one."""

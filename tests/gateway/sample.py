@@ -161,6 +161,13 @@ class SampleService:
     async def Count(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._note(context)
         size = request.batch_size or request.to or 1
+        if request.HasField("from_position") and request.HasField("from_place"):
+            raise ThingChanged("two ways to begin")
+        if request.order:
+            last = request.from_position if request.HasField("from_position") else request.to
+            for n in range(last, 0, -1):
+                yield message("CountResponse", counted=[self._counted(n, request)])
+            return
         begin = request.from_position - 1 if request.HasField("from_position") else 0
         for first in range(begin, request.to, size):
             last = min(first + size, request.to)

@@ -169,7 +169,7 @@ def test_bounds_of_the_contract_are_bounds_of_the_document(real: dict[str, Any])
     assert event["stream"]["pattern"] == (
         "^([A-Za-z0-9_][A-Za-z0-9_.:@-]{0,254}|\\$[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,253})$"
     )
-    assert event["stream"]["description"].endswith("the first a letter, a digit or _.")
+    assert event["stream"]["description"].endswith("such a one behind $.")
     tags = event["tags"]["anyOf"][0]
     assert (tags["maxItems"], tags["uniqueItems"], tags["items"]["maxLength"]) == (32, True, 255)
     metadata = event["metadata"]["anyOf"][0]

@@ -185,7 +185,9 @@ async def test_a_stream_that_ends_by_itself_is_waited_for_before_it_begins(
         await online.get("/v1/count?hang=true", timeout=httpx.Timeout(20, read=0.3))
 
 
-@pytest.mark.parametrize("query", ["to=5", "to=5&fromPosition=2"])
+@pytest.mark.parametrize(
+    "query", ["to=5", "to=5&fromPosition=2", "to=5&fromPlace=1", "to=5&fromPosition=9&fromPlace=9"]
+)
 async def test_a_browser_that_comes_back_goes_on_behind_what_it_has_seen(
     query: str, client: httpx.AsyncClient
 ) -> None:
@@ -194,6 +196,17 @@ async def test_a_browser_that_comes_back_goes_on_behind_what_it_has_seen(
     answer = await client.get(f"/v1/count?{query}", headers=headers)
 
     assert [event["id"] for event in events(answer.text)[:-1]] == ["4", "5"]
+
+
+@pytest.mark.parametrize(("last", "rest"), [("4", ["3", "2", "1"]), ("2", ["1"]), ("1", [])])
+async def test_a_client_that_reads_backwards_sees_nothing_twice(
+    last: str, rest: list[str], client: httpx.AsyncClient
+) -> None:
+    headers = _EVENTS | {"last-event-id": last}
+
+    answer = await client.get("/v1/count?to=5&order=ORDER_FALLING", headers=headers)
+
+    assert [event["id"] for event in events(answer.text)[:-1]] == rest
 
 
 @pytest.mark.parametrize(
