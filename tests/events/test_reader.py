@@ -6,10 +6,18 @@ from contextlib import aclosing
 
 import pytest
 
+from girih.events.v1 import events_pb2 as pb
+from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX
 from services.events.postgres.store import PostgresEventStore
-from services.events.reading.reader import PAGE_BYTES_MAX, Reader, ReadOptions
+from services.events.reading.reader import (
+    PAGE_BYTES_MAX,
+    ROW_COUNT_MAX,
+    PageCursor,
+    Reader,
+    ReadOptions,
+)
 from services.events.store import Page, PageRequest
-from tests.events.making import new_event, placed_event, record_batch
+from tests.events.making import NOW, new_event, placed_event, record_batch
 
 TENANT = "acme"
 
@@ -205,3 +213,21 @@ async def test_a_limit_within_a_page_costs_one_page(store: PostgresEventStore) -
 
     assert len([group async for group in Reader(counting).read(TENANT, ReadOptions(limit=50))]) == 1
     assert counting.page_count == 1
+
+
+def test_the_widest_page_holds_what_a_page_may_hold_and_the_narrowest_one_record_of_any_size() -> (
+    None
+):
+    widest = PageCursor(1)
+    narrowest = widest._replace(narrowing=ROW_COUNT_MAX.bit_length() - 1)
+    text = "x" * 64
+    largest = pb.RecordedEvent(
+        position=POSITION_MAX,
+        revision=POSITION_MAX,
+        recorded_at=NOW,
+        context=pb.Context(correlation_id=text, causation_id=text, actor=4 * text),
+    )
+
+    assert widest.byte_count_max == PAGE_BYTES_MAX
+    assert (narrowest.row_count, narrowest.record_bytes_max) == (1, 2**31 - 1)
+    assert narrowest.byte_count_max >= largest.ByteSize() + EVENT_BYTES_MAX + 16

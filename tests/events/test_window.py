@@ -109,3 +109,42 @@ def test_nothing_is_left_of_an_emptied_window() -> None:
     window.drop_oldest()
 
     assert (window.first, window.end, window.byte_count) == (FIRST + 1, FIRST + 1, 0)
+
+
+def sized(position: int, byte_count: int) -> TailRecord:
+    """A record whose response has exactly so many bytes."""
+    one = record(position, byte_count - 40)
+    missing = byte_count - len(read_response([one.record]))
+    exact = record(position, byte_count - 40 + missing)
+    assert len(read_response([exact.record])) == byte_count
+    return exact
+
+
+@pytest.mark.parametrize(
+    ("sizes", "joined"),
+    [
+        ([RESPONSE_BYTES_MAX - 1_000, 1_000], 2),
+        ([RESPONSE_BYTES_MAX - 1_000, 1_001], 1),
+        ([RESPONSE_BYTES_MAX - 2_000, 1_000, 1_000], 3),
+        ([RESPONSE_BYTES_MAX - 2_000, 1_000, 1_001], 2),
+    ],
+)
+def test_pieces_are_joined_up_to_the_size_of_a_response_and_not_beyond(
+    sizes: list[int], joined: int
+) -> None:
+    window = window_of([[sized(FIRST + n, size)] for n, size in enumerate(sizes)])
+
+    taken = window.take(FollowCursor(FIRST, POSITION_MAX))
+
+    assert taken is not None
+    assert positions(taken.response) == list(range(FIRST, FIRST + joined))
+
+
+@pytest.mark.parametrize("stream", ["", "s"])
+def test_a_follower_at_the_end_is_given_nothing_and_is_up_to_date(stream: str) -> None:
+    window = window_of([[record(FIRST)], [record(FIRST + 1, revision=1)]])
+
+    taken = window.take(FollowCursor(window.end, POSITION_MAX, stream))
+
+    assert taken is not None
+    assert (taken.response, taken.record_count, taken.position) == (b"", 0, window.end)
