@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from gateway.accounts.app import open_accounts
 from gateway.accounts.keys import Keys
-from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.revocations import RevocationFollower
 from gateway.admission.admission import AccountChecks, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
@@ -18,6 +17,7 @@ from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.audit.security_log import SecurityLog, SecurityMetrics
 from gateway.backends.remote import callers_token
 from gateway.http.caller import Proxies, trusted_networks
+from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from gateway.own_calls import RETRY, OwnLogs

@@ -1,6 +1,8 @@
 """What docs/architecture.md says of the repository is so."""
 
 import re
+import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 LINKS = sorted(set(re.findall(r"\]\(\.\./([\w/.]+)\)", TEXT)))
+PRODUCT = ("cli", "gateway", "girih", "services")
+
+CROWDED = {"services/lattice/kernels", "services/events/postgres/sql"}
+"""Folders of many small files of one kind, of which a reader wants one at a time."""
+
+FILES_MAX = 16
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -26,3 +34,19 @@ def test_every_room_is_on_the_page() -> None:
 
     missing = sorted(room for room in rooms if f"{room}/" not in TEXT)
     assert missing == []
+
+
+def test_no_room_is_crowded() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", *PRODUCT], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if tracked.returncode != 0:
+        pytest.skip("not a git checkout")
+
+    counts = Counter(
+        str(Path(name).parent)
+        for name in tracked.stdout.split()
+        if not name.endswith("__init__.py")
+    )
+    crowded = {folder: count for folder, count in counts.items() if count > FILES_MAX}
+    assert {folder: count for folder, count in crowded.items() if folder not in CROWDED} == {}

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.accounts.events import AccountRecord, DamagedRecord, Event, from_json, to_json
+from gateway.accounts.state.events import AccountRecord, DamagedRecord, Event, from_json, to_json
 from gateway.own_calls import OwnLogs, refusals_named
 from girih.client import (
     ABSENT,

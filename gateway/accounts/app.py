@@ -5,12 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.accounts.account_log import AccountLog
-from gateway.accounts.domain import SessionLimits
 from gateway.accounts.grants import AccessTokens
 from gateway.accounts.keys import Keys, KeyUses
 from gateway.accounts.members import Members
 from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
-from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.revocations import RevocationFollower, Revocations
 from gateway.accounts.secrets.credentials import RefreshTokens
 from gateway.accounts.secrets.passwords import (
@@ -21,8 +19,10 @@ from gateway.accounts.secrets.passwords import (
 from gateway.accounts.servicer import AccountsServicer
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.settings import AccountSettings, read_refresh_secret
+from gateway.accounts.state.domain import SessionLimits
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
+from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
 from gateway.own_calls import OwnLogs
 from services.plumbing.auth.tokens import Issuer

@@ -5,11 +5,11 @@ from typing import Final, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.accounts.domain import User
 from gateway.accounts.grants import Access, Grant
 from gateway.accounts.policy.plans import CUSTOM, FREE, plan
 from gateway.accounts.policy.roles import Role
-from gateway.accounts.tenants import Invitation, Key, Member, Tenant
+from gateway.accounts.state.domain import User
+from gateway.accounts.state.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.users import Joined, LoggedIn, Registration
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.errors import Violations

@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.accounts.callers import key_subject, user_subject
 from gateway.accounts.policy.roles import SCOPES, Role
-from gateway.accounts.tenants import Key, Tenant
+from gateway.accounts.state.tenants import Key, Tenant
 from services.plumbing.auth.tokens import Issuer
 from services.policy import POLICY
 

@@ -8,16 +8,16 @@ from uuid import uuid4
 
 from cachetools import LRUCache
 
-from gateway.accounts import tenants
 from gateway.accounts.account_log import Change, StreamChanged
 from gateway.accounts.callers import UserCaller, key_subject, user_subject
 from gateway.accounts.errors import KeyInvalid, KeyNotFound
-from gateway.accounts.events import DamagedRecord, KeyUsed
 from gateway.accounts.grants import Access, AccessTokens
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import KEY_PREFIX, TenantSecret, is_same
+from gateway.accounts.state import tenants
+from gateway.accounts.state.events import DamagedRecord, KeyUsed
+from gateway.accounts.state.tenants import Key, Tenant
 from gateway.accounts.store import AccountsStore, retry_on_conflict, tenant_stream
-from gateway.accounts.tenants import Key, Tenant
 from gateway.http.caller import caller_address
 from gateway.own_calls import EventsRefused
 from girih.client import ABSENT

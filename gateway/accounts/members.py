@@ -6,17 +6,17 @@ from itertools import islice
 from typing import Final
 from uuid import uuid4
 
-from gateway.accounts import tenants
 from gateway.accounts.account_log import Change
 from gateway.accounts.callers import UserCaller, user_subject
-from gateway.accounts.domain import check_seen, email_key
 from gateway.accounts.errors import AlreadyAMember
-from gateway.accounts.events import PlanSet, TenantLeft
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
+from gateway.accounts.state import tenants
+from gateway.accounts.state.domain import check_seen, email_key
+from gateway.accounts.state.events import PlanSet, TenantLeft
+from gateway.accounts.state.tenants import Invitation, Member, Tenant
 from gateway.accounts.store import AccountsStore, retry_on_conflict, tenant_stream, user_stream
-from gateway.accounts.tenants import Invitation, Member, Tenant
 from gateway.http.caller import caller_address
 from services.plumbing.errors import InvalidInput, Violations
 from services.policy import PlanLimits

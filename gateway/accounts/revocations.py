@@ -15,7 +15,8 @@ from typing import Final
 from cachetools import TTLCache
 
 from gateway.accounts.account_log import AccountLog
-from gateway.accounts.events import (
+from gateway.accounts.ports import Clock
+from gateway.accounts.state.events import (
     AccountRecord,
     KeyRevoked,
     MemberRemoved,
@@ -23,7 +24,6 @@ from gateway.accounts.events import (
     SessionMoved,
     SessionsEnded,
 )
-from gateway.accounts.ports import Clock
 from girih.client import EventStoreError, Unavailable
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.logging import get_logger

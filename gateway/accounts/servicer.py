@@ -8,10 +8,10 @@ from gateway.accounts.errors import CredentialsInvalid
 from gateway.accounts.keys import FRESHNESS_S, Keys
 from gateway.accounts.members import Members
 from gateway.accounts.policy.roles import Role
-from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.users import Users
+from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing import validation

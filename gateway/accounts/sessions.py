@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from gateway.accounts import domain
 from gateway.accounts.account_log import Change
 from gateway.accounts.callers import user_subject
-from gateway.accounts.domain import Session, SessionLimits, TokenStatus, User
 from gateway.accounts.errors import CredentialsInvalid, RefreshTokenInvalid
-from gateway.accounts.events import SessionEnded, SessionsEnded
 from gateway.accounts.grants import AccessTokens, Grant
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens, is_same
+from gateway.accounts.state import domain
+from gateway.accounts.state.domain import Session, SessionLimits, TokenStatus, User
+from gateway.accounts.state.events import SessionEnded, SessionsEnded
+from gateway.accounts.state.tenants import Tenant
 from gateway.accounts.store import (
     AccountsStore,
     retry_on_conflict,
@@ -22,7 +23,6 @@ from gateway.accounts.store import (
     tenant_stream,
     user_stream,
 )
-from gateway.accounts.tenants import Tenant
 from gateway.http.caller import caller_address
 from girih.client import ABSENT
 

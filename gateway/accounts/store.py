@@ -15,10 +15,10 @@ from typing import Final, Generic, Protocol, TypeVar
 from cachetools import LRUCache
 
 from gateway.accounts.account_log import AccountLog, Change, StreamChanged
-from gateway.accounts.domain import Session, User, session_from, user_after
 from gateway.accounts.errors import AccountsBusy, TenantNotFound
-from gateway.accounts.events import AccountRecord, DamagedRecord, EmailClaimed
-from gateway.accounts.tenants import Tenant, tenant_after
+from gateway.accounts.state.domain import Session, User, session_from, user_after
+from gateway.accounts.state.events import AccountRecord, DamagedRecord, EmailClaimed
+from gateway.accounts.state.tenants import Tenant, tenant_after
 from girih.client import ABSENT
 
 R = TypeVar("R")

@@ -6,14 +6,20 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from gateway.accounts.account_log import Change, StreamChanged
 from gateway.accounts.callers import UserCaller, user_subject
-from gateway.accounts.domain import User, check_seen, email_key, user_after
 from gateway.accounts.errors import (
     CredentialsInvalid,
     EmailTaken,
     HashingBusy,
     InvitationInvalid,
 )
-from gateway.accounts.events import (
+from gateway.accounts.grants import Grant
+from gateway.accounts.policy.roles import Role
+from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
+from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
+from gateway.accounts.secrets.passwords import PasswordHashing, check_password
+from gateway.accounts.sessions import Sessions
+from gateway.accounts.state.domain import User, check_seen, email_key, user_after
+from gateway.accounts.state.events import (
     EmailClaimed,
     MemberJoined,
     PasswordChanged,
@@ -23,12 +29,14 @@ from gateway.accounts.events import (
     TenantJoined,
     UserRegistered,
 )
-from gateway.accounts.grants import Grant
-from gateway.accounts.policy.roles import Role
-from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
-from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
-from gateway.accounts.secrets.passwords import PasswordHashing, check_password
-from gateway.accounts.sessions import Sessions
+from gateway.accounts.state.tenants import (
+    Invitation,
+    Tenant,
+    accept,
+    invitation_invalid,
+    open_invitation,
+    tenant_after,
+)
 from gateway.accounts.store import (
     AccountsStore,
     email_stream,
@@ -36,14 +44,6 @@ from gateway.accounts.store import (
     session_stream,
     tenant_stream,
     user_stream,
-)
-from gateway.accounts.tenants import (
-    Invitation,
-    Tenant,
-    accept,
-    invitation_invalid,
-    open_invitation,
-    tenant_after,
 )
 from gateway.http.caller import caller_address
 from girih.client import ABSENT

@@ -20,8 +20,8 @@ from unittest.mock import patch
 
 from gateway.accounts.account_log import AccountLog, Change
 from gateway.accounts.errors import RefreshTokenInvalid
-from gateway.accounts.events import AccountRecord
 from gateway.accounts.secrets.credentials import RefreshToken, RefreshTokens
+from gateway.accounts.state.events import AccountRecord
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import Conflict, ResourceExhausted, ServiceError, Unavailable

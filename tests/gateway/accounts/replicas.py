@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 from gateway.accounts import app
 from gateway.accounts.app import open_accounts
 from gateway.accounts.ports import now_ms
-from gateway.accounts.resource_counts import ResourceCounts
 from gateway.accounts.settings import AccountSettings
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.audit.security_log import STREAM, TYPE_PREFIX, SecurityLog, SecurityMetrics
+from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from gateway.own_calls import OwnLogs

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounts.domain import (
+from gateway.accounts.state.domain import (
     OVERLAP_MS,
     Session,
     SessionLimits,
@@ -20,7 +20,7 @@ from gateway.accounts.domain import (
     token_status,
     user_after,
 )
-from gateway.accounts.events import (
+from gateway.accounts.state.events import (
     AccountRecord,
     DamagedRecord,
     Event,

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.accounts import revocations
-from gateway.accounts.events import (
+from gateway.accounts.revocations import Revocations
+from gateway.accounts.state.events import (
     AccountRecord,
     Event,
     KeyRevoked,
@@ -16,7 +17,6 @@ from gateway.accounts.events import (
     SessionRotated,
     SessionsEnded,
 )
-from gateway.accounts.revocations import Revocations
 
 
 @dataclass

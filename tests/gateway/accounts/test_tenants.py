@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounts import tenants
 from gateway.accounts.errors import (
     InvitationInvalid,
     InvitationNotFound,
@@ -19,7 +18,10 @@ from gateway.accounts.errors import (
     TooManyInvitations,
     TooManyKeys,
 )
-from gateway.accounts.events import (
+from gateway.accounts.policy.plans import PLANS
+from gateway.accounts.policy.roles import KEY_SCOPES, SCOPES, Role
+from gateway.accounts.state import tenants
+from gateway.accounts.state.events import (
     AccountRecord,
     DamagedRecord,
     Event,
@@ -28,9 +30,7 @@ from gateway.accounts.events import (
     PlanSet,
     TenantCreated,
 )
-from gateway.accounts.policy.plans import PLANS
-from gateway.accounts.policy.roles import KEY_SCOPES, SCOPES, Role
-from gateway.accounts.tenants import Invitation, Key, Tenant, tenant_after
+from gateway.accounts.state.tenants import Invitation, Key, Tenant, tenant_after
 from services.plumbing.identity import ScopeMissing
 from services.policy import PlanLimits
 

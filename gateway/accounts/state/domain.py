@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from gateway.accounts.events import (
+from gateway.accounts.secrets.credentials import is_same
+from gateway.accounts.state.events import (
     AccountRecord,
     DamagedRecord,
     PasswordChanged,
@@ -21,7 +22,6 @@ from gateway.accounts.events import (
     TenantLeft,
     UserRegistered,
 )
-from gateway.accounts.secrets.credentials import is_same
 from services.plumbing.errors import Violations
 
 # Spaces of all kinds, control characters, and those that are not seen.

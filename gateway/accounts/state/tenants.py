@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from gateway.accounts.domain import same_email
 from gateway.accounts.errors import (
     InvitationInvalid,
     InvitationNotFound,
@@ -16,7 +15,11 @@ from gateway.accounts.errors import (
     TooManyInvitations,
     TooManyKeys,
 )
-from gateway.accounts.events import (
+from gateway.accounts.policy.plans import FREE, PLANS
+from gateway.accounts.policy.roles import SCOPES, Role
+from gateway.accounts.secrets.credentials import is_same
+from gateway.accounts.state.domain import same_email
+from gateway.accounts.state.events import (
     AccountRecord,
     DamagedRecord,
     Event,
@@ -31,9 +34,6 @@ from gateway.accounts.events import (
     PlanSet,
     TenantCreated,
 )
-from gateway.accounts.policy.plans import FREE, PLANS
-from gateway.accounts.policy.roles import SCOPES, Role
-from gateway.accounts.secrets.credentials import is_same
 from services.plumbing.identity import ScopeMissing
 from services.policy import PlanLimits
 
