@@ -163,7 +163,10 @@ class Schemas:
 
     def _property(self, field: FieldDescriptor, *, is_input: bool) -> Json:
         schema = self.field(field, is_input=is_input)
-        may_be_null = is_input and not is_required(field) and not is_json_text(field)
+        oneof = field.containing_oneof
+        is_choice = oneof is not None and requires_one(oneof)
+        must = is_required(field) or is_choice or is_json_text(field)
+        may_be_null = is_input and not must
         return values.or_null(schema) if may_be_null else schema
 
     def _map(self, field: FieldDescriptor, rules: FieldRules, *, is_input: bool) -> Json:

@@ -65,8 +65,10 @@ def or_null(schema: Json) -> Json:
 def _string(rules: FieldRules) -> Json:
     string, is_optional = rules.string, may_be_zero(rules)
     shown: Json = {}
-    if (rules.required or string.min_len) and not is_optional:
-        shown["minLength"] = string.min_len or 1
+    # So many characters are at least as many bytes.
+    least = max(string.min_len, string.min_bytes, int(rules.required))
+    if least and not is_optional:
+        shown["minLength"] = least
     if string.HasField("max_len"):
         shown["maxLength"] = string.max_len
     elif string.HasField("max_bytes"):

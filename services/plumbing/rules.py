@@ -98,7 +98,7 @@ def _string_words(rules: FieldRules, _field: FieldDescriptor) -> str:
     if names := list(getattr(string, "in")):
         return _one_of(names)
     length = _span(_most(string, "min_len"), _most(string, "max_len"), " characters")
-    size = _span(None, _most(string, "max_bytes"), " bytes")
+    size = _span(_most(string, "min_bytes"), _most(string, "max_bytes"), " bytes")
     form = string.pattern_words or (string.pattern and f"of the form {string.pattern}")
     return ", ".join(filter(None, [" ".join(filter(None, [length, form])), size]))
 

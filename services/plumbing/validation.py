@@ -332,9 +332,10 @@ def _string_predicates(rules: options_pb2.StringRules, *, is_optional: bool) -> 
         yield match if most is None or pattern != _LINE else _line(match, rules.min_len, most)
     if names := frozenset(getattr(rules, "in")):
         yield (names | {""} if is_optional else names).__contains__
-    if rules.HasField("max_bytes"):
-        bytes_max = rules.max_bytes
-        yield lambda text: len(text.encode()) <= bytes_max
+    if rules.HasField("min_bytes") or rules.HasField("max_bytes"):
+        bytes_min = rules.min_bytes
+        bytes_max = rules.max_bytes if rules.HasField("max_bytes") else _INT64_MAX
+        yield lambda text: bytes_min <= len(text.encode()) <= bytes_max
 
 
 _LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"

@@ -196,6 +196,8 @@ def test_a_request_may_hold_null_for_what_it_may_leave_out(real: dict[str, Any])
 
     assert {"type": "null"} in event["id"]["anyOf"]
     assert "anyOf" not in event["stream"]
+    precondition = real["components"]["schemas"]["events.v1.Precondition"]["properties"]
+    assert {"type": "null"} not in precondition["state"]["anyOf"]
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def test_an_enum_holds_a_value_of_the_contract() -> None:
 
 def test_a_length_in_bytes_counts_bytes() -> None:
     validation.check(accounts_pb2.LoginRequest(email="a@b", password="ü" * 512))
+    validation.check(accounts_pb2.ChangePasswordRequest(new_password="üüü"))
     too_long = accounts_pb2.LoginRequest(email="a@b", password="ü" * 513)
 
     assert fields_of(too_long) == [("password", "must be at most 1,024 bytes")]
