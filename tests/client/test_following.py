@@ -1,7 +1,6 @@
 """Following: each event once and in order, whatever happens; and state that is kept current."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
@@ -175,13 +174,11 @@ async def test_a_state_grows_old_while_its_store_is_away_and_is_current_again_af
         async with asyncio.timeout(10):
             while len(interruptions) < 2:  # noqa: ASYNC110 - the follower's own task
                 await asyncio.sleep(0.01)
-        began_s = time.monotonic()
-        assert 0.0 < follower.behind_s < 5
+        assert follower.behind_s > 0.0
 
         await events.append(numbered("a", 1))
         await follower.until(3, timeout_s=10)
         assert (state.positions, follower.behind_s) == ([1, 2, 3], 0.0)
-        assert time.monotonic() - began_s < 5
 
 
 async def _restarted(broken: Between) -> None:
