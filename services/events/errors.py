@@ -11,7 +11,7 @@ from services.plumbing.errors import (
     ResourceExhausted,
 )
 
-_IDS_TOLD_MAX = 8
+_IDS_SHOWN_MAX = 8
 """As many as fit whole into what is told of one value, see `grpc_errors`."""
 _STREAMS_CHARS_MAX = 300
 
@@ -51,11 +51,10 @@ class EventIdReused(AlreadyExists):
     reason = "EVENT_ID_REUSED"
 
     def __init__(self, event_ids: Sequence[str]) -> None:
-        told = ",".join(event_ids[:_IDS_TOLD_MAX])
         super().__init__(
             f"{len(event_ids)} of the event ids are stored with other content",
             event_id_count=len(event_ids),
-            event_ids=told,
+            event_ids=",".join(event_ids[:_IDS_SHOWN_MAX]),
         )
         self.event_ids = tuple(event_ids)
 

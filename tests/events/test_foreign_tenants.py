@@ -47,9 +47,15 @@ OF_NOBODY = {"notify_moved", "select_server_version"}
 """Statements that touch no table."""
 
 MISTAKES = {
-    "every tenant's": ("tenant = told.tenant\n    LIMIT 1", "told.tenant IS NOT NULL\n    LIMIT 9"),
-    "another tenant's": ("tenant = told.tenant", f"tenant = '{THEIRS}' || left(told.tenant, 0)"),
-    "another log's": ("this.log", "(this.log * 0 + {their_log})"),
+    "every tenant's": (
+        "tenant = setting.tenant\n    LIMIT 1",
+        "setting.tenant IS NOT NULL\n    LIMIT 9",
+    ),
+    "another tenant's": (
+        "tenant = setting.tenant",
+        f"tenant = '{THEIRS}' || left(setting.tenant, 0)",
+    ),
+    "another log's": ("own_log.log", "(own_log.log * 0 + {their_log})"),
 }
 
 
@@ -153,7 +159,7 @@ def test_every_statement_is_tried() -> None:
 @pytest.mark.parametrize("name", [*READS, "insert_log"])
 def test_every_statement_tells_its_tenant_for_one_transaction(name: str) -> None:
     assert sql(name).count("set_config(") == 1
-    assert "FROM set_config('girih.tenant', $1, true) AS told (tenant)" in sql(name)
+    assert "FROM set_config('girih.tenant', $1, true) AS setting (tenant)" in sql(name)
 
 
 @pytest.mark.parametrize(("name", "mistake"), list(mistaken()))
@@ -181,7 +187,7 @@ async def test_nothing_is_read_before_a_tenant_is_told(
 ) -> None:
     untold = re.sub(
         r"set_config\('girih.tenant', \$1, true\)", "(SELECT $1::text)", sql(name)
-    ).replace("tenant = told.tenant", f"tenant = '{THEIRS}' AND told.tenant IS NOT NULL")
+    ).replace("tenant = setting.tenant", f"tenant = '{THEIRS}' AND setting.tenant IS NOT NULL")
 
     walled = await rows(service, untold, OURS, *READS[name])
 
@@ -266,7 +272,7 @@ async def test_a_mistaken_append_writes_nothing_into_another_log(
 async def test_a_mistaken_statement_makes_no_log_of_another_tenant(
     owner: asyncpg.Connection,
 ) -> None:
-    statement = sql("insert_log").replace("SELECT told.tenant", f"SELECT '{NOBODY}'")
+    statement = sql("insert_log").replace("SELECT setting.tenant", f"SELECT '{NOBODY}'")
 
     assert not await _succeeds_behind_the_wall(owner, statement, OURS)
     assert NOBODY not in await _heads(owner)

@@ -2,6 +2,6 @@
 --
 --   $1 tenant  text
 INSERT INTO events.logs (tenant)
-SELECT told.tenant
-FROM set_config('girih.tenant', $1, true) AS told (tenant)
+SELECT setting.tenant
+FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 ON CONFLICT (tenant) DO NOTHING;

@@ -4,12 +4,12 @@
 -- for ever; who waits for this lock is served in the order of asking.
 --
 --   $1 tenant  text
-SELECT this.head
-FROM set_config('girih.tenant', $1, true) AS told (tenant)
+SELECT own_log.head
+FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT head
     FROM events.logs
-    WHERE tenant = told.tenant
+    WHERE tenant = setting.tenant
     LIMIT 1
     FOR UPDATE
-) AS this;
+) AS own_log;

@@ -2,5 +2,5 @@
 --
 --   $1 channel   text
 --   $2 payloads  text[]
-SELECT pg_notify($1, told.payload)
-FROM unnest($2::text[]) AS told (payload);
+SELECT pg_notify($1, message.payload)
+FROM unnest($2::text[]) AS message (payload);

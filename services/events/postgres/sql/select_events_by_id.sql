@@ -6,13 +6,13 @@
 --   $1 tenant     text
 --   $2 event_ids  uuid[]
 SELECT stored.event_id, stored.position, stored.revision, stored.recorded_at, stored.digest
-FROM set_config('girih.tenant', $1, true) AS told (tenant)
+FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
     FROM events.logs
-    WHERE tenant = told.tenant
+    WHERE tenant = setting.tenant
     LIMIT 1
-) AS this
+) AS own_log
 CROSS JOIN unnest($2::uuid[]) AS asked (event_id)
 CROSS JOIN LATERAL (
     SELECT
@@ -22,6 +22,6 @@ CROSS JOIN LATERAL (
         records.recorded_at,
         records.digest
     FROM events.records
-    WHERE records.log = this.log AND records.event_id = asked.event_id
+    WHERE records.log = own_log.log AND records.event_id = asked.event_id
     LIMIT 1
 ) AS stored;

@@ -4,25 +4,25 @@
 --
 --   $1 tenant   text
 --   $2 names    text[]
-SELECT this.head, asked.name, named.stream, last.revision
-FROM set_config('girih.tenant', $1, true) AS told (tenant)
+SELECT own_log.head, asked.name, named.stream, last.revision
+FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log, head
     FROM events.logs
-    WHERE tenant = told.tenant
+    WHERE tenant = setting.tenant
     LIMIT 1
-) AS this
+) AS own_log
 LEFT JOIN unnest($2::text[]) AS asked (name) ON true
 LEFT JOIN LATERAL (
     SELECT streams.stream
     FROM events.streams
-    WHERE streams.log = this.log AND streams.name = asked.name
+    WHERE streams.log = own_log.log AND streams.name = asked.name
     LIMIT 1
 ) AS named ON true
 LEFT JOIN LATERAL (
     SELECT records.revision
     FROM events.records
-    WHERE records.log = this.log AND records.stream = named.stream
+    WHERE records.log = own_log.log AND records.stream = named.stream
     ORDER BY records.revision DESC
     LIMIT 1
 ) AS last ON true;

@@ -7,15 +7,15 @@
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
 SELECT page.position, page.record, named.name, page.revision
-FROM set_config('girih.tenant', $1, true) AS told (tenant)
+FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
     FROM events.logs
-    WHERE tenant = told.tenant
+    WHERE tenant = setting.tenant
     LIMIT 1
-) AS this
+) AS own_log
 -- Comes in order and is not sorted once more, which would cost a third of the time: a nested
--- loop is the only way to run a LATERAL subquery, and `told` and `this` are one row each.
+-- loop is the only way to run a LATERAL subquery, and `setting` and `own_log` are one row each.
 CROSS JOIN LATERAL (
     SELECT
         position,
@@ -26,7 +26,7 @@ CROSS JOIN LATERAL (
         stream,
         revision
     FROM events.records
-    WHERE log = this.log
+    WHERE log = own_log.log
       AND position >= $2
     ORDER BY position
     LIMIT $3
@@ -34,6 +34,6 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT name
     FROM events.streams
-    WHERE log = this.log AND stream = page.stream
+    WHERE log = own_log.log AND stream = page.stream
     LIMIT 1
 ) AS named;

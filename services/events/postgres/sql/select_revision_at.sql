@@ -9,24 +9,24 @@
 --   $2 name      text
 --   $3 position  bigint
 WITH RECURSIVE search (log, stream, low, high) AS (
-    SELECT this.log, named.stream, 0::bigint, newest.revision + 1
-    FROM set_config('girih.tenant', $1, true) AS told (tenant)
+    SELECT own_log.log, named.stream, 0::bigint, newest.revision + 1
+    FROM set_config('girih.tenant', $1, true) AS setting (tenant)
     CROSS JOIN LATERAL (
         SELECT log
         FROM events.logs
-        WHERE tenant = told.tenant
+        WHERE tenant = setting.tenant
         LIMIT 1
-    ) AS this
+    ) AS own_log
     CROSS JOIN LATERAL (
         SELECT stream
         FROM events.streams
-        WHERE log = this.log AND name = $2
+        WHERE log = own_log.log AND name = $2
         LIMIT 1
     ) AS named
     CROSS JOIN LATERAL (
         SELECT revision
         FROM events.records
-        WHERE log = this.log AND stream = named.stream
+        WHERE log = own_log.log AND stream = named.stream
         ORDER BY revision DESC
         LIMIT 1
     ) AS newest

@@ -4,24 +4,24 @@
 --   $1 tenant  text
 --   $2 name    text
 SELECT ends.position, ends.revision, ends.recorded_at
-FROM set_config('girih.tenant', $1, true) AS told (tenant)
+FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
     FROM events.logs
-    WHERE tenant = told.tenant
+    WHERE tenant = setting.tenant
     LIMIT 1
-) AS this
+) AS own_log
 CROSS JOIN LATERAL (
     SELECT stream
     FROM events.streams
-    WHERE log = this.log AND name = $2
+    WHERE log = own_log.log AND name = $2
     LIMIT 1
 ) AS named
 CROSS JOIN LATERAL (
     (
         SELECT position, revision, recorded_at
         FROM events.records
-        WHERE log = this.log AND stream = named.stream
+        WHERE log = own_log.log AND stream = named.stream
         ORDER BY revision
         LIMIT 1
     )
@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
     (
         SELECT position, revision, recorded_at
         FROM events.records
-        WHERE log = this.log AND stream = named.stream
+        WHERE log = own_log.log AND stream = named.stream
         ORDER BY revision DESC
         LIMIT 1
     )

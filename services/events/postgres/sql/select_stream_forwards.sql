@@ -8,17 +8,17 @@
 --   $5 stream            text
 --   $6 position_min      bigint  of records that may be returned
 SELECT page.revision, page.record
-FROM set_config('girih.tenant', $1, true) AS told (tenant)
+FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
     FROM events.logs
-    WHERE tenant = told.tenant
+    WHERE tenant = setting.tenant
     LIMIT 1
-) AS this
+) AS own_log
 CROSS JOIN LATERAL (
     SELECT stream
     FROM events.streams
-    WHERE log = this.log AND name = $5
+    WHERE log = own_log.log AND name = $5
     LIMIT 1
 ) AS named
 -- Comes in order and is not sorted once more, which would cost a third of the time: a nested
@@ -31,7 +31,7 @@ CROSS JOIN LATERAL (
             THEN header || coalesce(payload, '')
         END AS record
     FROM events.records
-    WHERE log = this.log
+    WHERE log = own_log.log
       AND stream = named.stream
       AND revision >= $2
       -- Plus 0, so that no plan searches by position: what is left out is next to nothing.
