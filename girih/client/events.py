@@ -39,6 +39,9 @@ class NewEvent:
     def __post_init__(self) -> None:
         if self.json is not None and self.binary is not None:
             raise ValueError("an event must have json or binary, not both")
+        if not self.id:
+            # The server would make one at every attempt, and store the event as often.
+            raise ValueError("an event must have an id")
 
     @classmethod
     def with_data(

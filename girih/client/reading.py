@@ -69,8 +69,9 @@ async def read_batches(
         call: ReadCall = stub.Read(cursor.request, metadata=metadata)
         try:
             while response := await _next(call, attempt_s):
-                cursor.pass_over(response.events)
-                yield wire.recorded_events(response.events)
+                if response.events:
+                    cursor.pass_over(response.events)
+                    yield wire.recorded_events(response.events)
                 attempts.progressed()
                 attempt_s = attempts.begin()
         except EventStoreError as error:
@@ -148,8 +149,9 @@ class Subscription:
             if self._on_connected is not None and not call.done():
                 await self._on_connected()
             while response := await _next(call, None):
-                self._cursor.pass_over(response.events)
-                yield wire.recorded_events(response.events)
+                if response.events:
+                    self._cursor.pass_over(response.events)
+                    yield wire.recorded_events(response.events)
         finally:
             self.is_connected = False
             call.cancel()

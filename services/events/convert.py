@@ -1,8 +1,6 @@
 """Between the wire and the domain, one message at a time."""
 
 import asyncio
-import os
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -20,6 +18,7 @@ from services.plumbing import validation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import ServiceError, Violations
 from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.ids import uuid7
 from services.plumbing.validation import MessageCheck
 
 # In characters of JSON, of which an event's other fields take as long as some.
@@ -135,7 +134,7 @@ def _new_event(
     checks.check_event(event, index, rules, violations)
     event_id = event.id
     if not event_id:
-        event_id = event.id = _new_id()
+        event_id = event.id = str(uuid7())
     byte_count = event.ByteSize()
     if byte_count > domain.EVENT_BYTES_MAX:
         violations.add(f"events[{index}]", f"must be at most {domain.EVENT_BYTES_MAX:,} bytes")
@@ -158,16 +157,6 @@ def _precondition(
         return Precondition(precondition.stream, precondition.revision)
     state = checks.STATES.get(precondition.state, StreamState.EXISTS)
     return Precondition(precondition.stream, state)
-
-
-def _new_id() -> str:
-    """A UUID of version 7: milliseconds first, so that ids made later sort later."""
-    number = int.from_bytes(
-        (time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10), "big"
-    )
-    number = number & ~(0xF << 76) | 0x7 << 76
-    text = f"{number & ~(0x3 << 62) | 0x2 << 62:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 # Reads

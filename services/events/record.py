@@ -6,8 +6,9 @@ but an event with its payload: protobuf merges a field that comes twice, so one 
 they are the whole. Both are put together from the bytes of their fields, so that an event is
 serialized once in its life. Every field below is written with its tag and length.
 
-Two digests are stored beside them, both SHA-256. Each can be computed anew from the header and
-the digest of the payload piece, hence also when the payload is gone.
+Two digests are stored beside them, both SHA-256. The leaf digest can be computed anew from the
+header and `digest`, so also when the payload is gone. `digest` takes the digest of the payload
+piece as well: whoever takes a payload away must keep that one.
 
     digest       "girih event 1", the digest of the payload piece (32 bytes),
                  the header's event (an `Event` without payload, its map in the order of keys)

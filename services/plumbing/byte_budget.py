@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 
 class ByteBudget:
@@ -43,7 +44,9 @@ class ByteBudget:
             if turn.done() and not turn.cancelled():
                 self.release(byte_count)
             else:
-                self._waiting.remove((turn, byte_count))
+                # It may have been passed over already, as one that nobody waits for.
+                with suppress(ValueError):
+                    self._waiting.remove((turn, byte_count))
                 self.release(0)
             raise
 

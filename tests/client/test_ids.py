@@ -3,6 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122
 
+import pytest
+
+from girih.client import NewEvent
 from girih.ids import UuidMaker, uuid7
 
 
@@ -27,3 +30,8 @@ def test_ids_made_in_many_threads_differ() -> None:
         made = list(pool.map(lambda _: uuid7(), range(5_000)))
 
     assert len(set(made)) == len(made)
+
+
+def test_an_event_without_an_id_is_no_event() -> None:
+    with pytest.raises(ValueError, match="id"):
+        NewEvent(stream="a", type="x", id="")

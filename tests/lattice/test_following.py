@@ -239,3 +239,33 @@ async def test_while_the_journal_is_away_reading_goes_on_and_writing_does_not(
     assert await listed(here) == [lattice_id]
     with pytest.raises(EventsUnavailable):
         await here.delete(TENANT, lattice_id)
+
+
+async def test_who_asks_in_the_moment_that_following_ends_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "_IDLE_S", 0.01)
+    ending, may_end = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        """A follower that takes its time to end."""
+
+        revision = 0
+        is_current = True
+
+        async def run(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ending.set()
+                await may_end.wait()
+
+    one = following.Following()
+    running = asyncio.create_task(one.run(Slow()))
+    await ending.wait()
+
+    one.used()
+
+    may_end.set()
+    await running
+    one.used()

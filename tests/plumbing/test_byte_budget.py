@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+import pytest
+
 from services.plumbing.byte_budget import ByteBudget
 
 
@@ -76,3 +78,17 @@ async def test_who_waits_no_longer_than_a_deadline_takes_nothing() -> None:
 
     budget.release(10)
     assert (budget.bytes_held, budget.has(10)) == (0, True)
+
+
+async def test_who_is_cancelled_in_the_moment_of_a_release_is_told_so() -> None:
+    budget = ByteBudget(10)
+    await budget.acquire(10)
+    waiting = asyncio.create_task(budget.acquire(5))
+    await turns()
+
+    waiting.cancel()
+    budget.release(10)
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert budget.has(10)

@@ -58,8 +58,10 @@ class Following:
 
     def used(self) -> None:
         """Somebody asked: go on for a while."""
+        if self._idle is None or self._idle.expired():
+            return  # it is ending, and whoever asks next begins anew
         now_s = time.monotonic()
-        if self._idle is not None and now_s - self._used_s > _IDLE_S / 10:
+        if now_s - self._used_s > _IDLE_S / 10:
             self._used_s = now_s
             self._idle.reschedule(asyncio.get_running_loop().time() + _IDLE_S)
 
@@ -76,7 +78,7 @@ class Following:
         except TimeoutError:
             pass
         finally:
-            self._follower = None
+            self._follower = self._idle = None
 
 
 class CatalogueFollowing:
