@@ -3,21 +3,21 @@
 Match on classes, or on `reason`, which never changes. Messages are for people.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
 
 from girih.events.v1 import events_pb2 as pb
+from girih.status_details import details_in, first_detail
 
 M = TypeVar("M", bound=Message)
 
-_STATUS_DETAILS_KEY = "grpc-status-details-bin"
 _TOO_LARGE = "larger than max"
 
 
@@ -130,7 +130,7 @@ class InvalidRequest(EventStoreError):
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal)
-        request = _first(refusal.details, error_details_pb2.BadRequest())
+        request = first_detail(refusal.details, error_details_pb2.BadRequest())
         self.violations: Final = tuple(
             FieldViolation(one.field, one.description)
             for one in (request.field_violations if request else ())
@@ -148,7 +148,7 @@ class PreconditionFailed(EventStoreError):
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal)
-        failure = _first(refusal.details, pb.PreconditionFailure())
+        failure = first_detail(refusal.details, pb.PreconditionFailure())
         self.violations: Final = tuple(
             PreconditionViolation(
                 one.index,
@@ -215,9 +215,9 @@ def error_of(refusal: Refusal) -> EventStoreError:
 
 def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
     """Take a status apart. Details that do not parse are left out."""
-    details = tuple(_details(error))
-    info = _first(details, error_details_pb2.ErrorInfo())
-    retry = _first(details, error_details_pb2.RetryInfo())
+    details = tuple(details_in(error))
+    info = first_detail(details, error_details_pb2.ErrorInfo())
+    retry = first_detail(details, error_details_pb2.RetryInfo())
     return Refusal(
         code=error.code(),
         message=error.details() or "",
@@ -226,26 +226,6 @@ def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
         retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
         details=details,
     )
-
-
-def _details(error: grpc.aio.AioRpcError) -> Iterable[Any]:
-    for key, value in error.trailing_metadata() or ():
-        if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
-            try:
-                yield from status_pb2.Status.FromString(value).details
-            except DecodeError:
-                return
-
-
-def _first(details: Iterable[Any], empty: M) -> M | None:
-    """Unpack into `empty` the first detail of its type that parses."""
-    for detail in details:
-        try:
-            if detail.Unpack(empty):
-                return empty
-        except DecodeError:
-            continue
-    return None
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from girih.status_details import details_in, first_detail
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
@@ -50,7 +51,6 @@ STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
 INTERNAL_MESSAGE = "internal error"
 INTERNAL_REASON = "INTERNAL"
 
-STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 # Statuses travel in HTTP/2 trailers, of which peers accept 8 KiB by default and lose the
 # whole status beyond that. Base64 adds a third, and the message is sent twice.
@@ -121,7 +121,7 @@ class RemoteError:
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> RemoteError:
     """Read an error back into its parts. Details that do not parse are left out."""
-    return _remote(error.code(), error.details() or "", tuple(_details(error)))
+    return _remote(error.code(), error.details() or "", tuple(details_in(error)))
 
 
 def from_status(status: status_pb2.Status) -> RemoteError:
@@ -131,9 +131,9 @@ def from_status(status: status_pb2.Status) -> RemoteError:
 
 
 def _remote(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> RemoteError:
-    info = _first(details, error_details_pb2.ErrorInfo())
-    request = _first(details, error_details_pb2.BadRequest())
-    retry = _first(details, error_details_pb2.RetryInfo())
+    info = first_detail(details, error_details_pb2.ErrorInfo())
+    request = first_detail(details, error_details_pb2.BadRequest())
+    retry = first_detail(details, error_details_pb2.RetryInfo())
     return RemoteError(
         code=code,
         message=message,
@@ -196,23 +196,3 @@ def _text(value: Scalar) -> str:
 
 def _shortened(text: str, chars_max: int) -> str:
     return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
-
-
-def _details(error: grpc.aio.AioRpcError) -> Iterable[Any]:
-    for key, value in error.trailing_metadata() or ():
-        if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
-            try:
-                yield from status_pb2.Status.FromString(value).details
-            except DecodeError:
-                return
-
-
-def _first(details: Iterable[Any], empty: M) -> M | None:
-    """Unpack into `empty` the first detail of its type that parses."""
-    for detail in details:
-        try:
-            if detail.Unpack(empty):
-                return empty
-        except DecodeError:
-            continue
-    return None
