@@ -91,9 +91,9 @@ $(NODE_MODULES): gateway/site/package-lock.json | $(VENV)/.dev
 	@touch $@
 
 # buf resolves imports only inside its workspace, so the annotations are laid there.
-build/googleapis: $(VENV)/.dev
+build/googleapis: $(VENV)/.dev Makefile
 	@mkdir -p $@/google/api $@/google/rpc
 	@$(BIN)/python -c 'import shutil; from pathlib import Path; from google.api import http_pb2; \
 	  google = Path(http_pb2.__file__).parents[1]; \
-	  [shutil.copy(google / name, Path("$@/google") / name) for name in ("api/annotations.proto", "api/http.proto", "api/httpbody.proto", "rpc/status.proto")]'
+	  [shutil.copy(google / name, Path("$@/google") / name) for name in ("api/annotations.proto", "api/http.proto", "api/httpbody.proto", "rpc/error_details.proto", "rpc/status.proto")]'
 	@touch $@

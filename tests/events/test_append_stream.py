@@ -1,7 +1,10 @@
 """Many appends over one call: each with its own outcome, in order, and never too many at once."""
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -9,12 +12,14 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
 
+from girih import DESCRIPTOR_SET
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.appending import pipeline
 from services.events.appending.pipeline import REQUEST_COUNT_MAX, Pipeline
 from services.plumbing.errors import ShuttingDown
 from services.plumbing.grpc.errors import from_rpc_error
+from tests.authority import Authority
 from tests.events.making import message
 
 T = TypeVar("T")
@@ -68,6 +73,27 @@ async def test_a_request_that_is_refused_does_not_end_the_call(
     assert (info.reason, info.domain) == ("PRECONDITION_FAILED", "events.girih")
     assert violated.violations[0].actual_revision == 0
     assert [first.placements[0].position, second.placements[0].position] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--schema", str(DESCRIPTOR_SET))], ids=["reflection", "descriptor set"]
+)
+async def test_tools_that_know_the_contract_from_descriptors_show_a_refusal(
+    address: str, events: EventStoreServiceStub, authority: Authority, options: tuple[str, ...]
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("buf"),
+        *("curl", "--protocol", "grpc", "--http2-prior-knowledge", *options),
+        *("--header", f"authorization: Bearer {authority.token()}"),
+        *("--data", json.dumps({"events": [{"stream": "bad stream"}]})),
+        f"http://{address}/girih.events.v1.EventStoreService/AppendStream",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+
+    info, bad_request = json.loads(output)["refusal"]["details"]
+    assert info["reason"] == "INVALID_INPUT"
+    assert "events[0].stream" in {bad["field"] for bad in bad_request["fieldViolations"]}
 
 
 async def test_a_message_that_does_not_parse_ends_the_call_behind_the_answers_before(
