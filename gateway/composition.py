@@ -15,7 +15,6 @@ from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.audit.security_log import SecurityLog, SecurityMetrics
-from gateway.backends.remote import callers_token
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage, UsageMetrics
@@ -24,6 +23,7 @@ from gateway.own_calls import RETRY, OwnLogs
 from gateway.settings import Settings
 from girih.client import EventStoreClient
 from girih.client import open_channel as open_own_channel
+from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
 from services.plumbing.grpc.channel import Bearer, open_channel
@@ -32,7 +32,7 @@ from services.plumbing.identity import OPS_READ
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import channel_credentials
-from services.policy import GATEWAY, POLICY
+from services.policy import EVENTS, GATEWAY, LATTICE, POLICY
 
 ACCOUNT_SERVICE = "girih.accounts.v1.AccountService"
 
@@ -88,7 +88,7 @@ async def open_composition(
                     registrations_max=settings.registration_count_max,
                 ),
                 usage=usage,
-                resource_counts=await _resource_counts(stack, settings),
+                resource_counts=await _resource_counts(stack, settings, issuer),
                 tasks=tasks,
             )
         )
@@ -143,11 +143,25 @@ def _redis(settings: Settings) -> str | None:
     return None if settings.redis_url is None else settings.redis_url.get_secret_value()
 
 
-async def _resource_counts(stack: AsyncExitStack, settings: Settings) -> ResourceCounts:
-    events = await _channel(stack, settings.events_address, settings, callers_token)
-    lattice = await _channel(stack, settings.lattice_address, settings, callers_token)
+async def _resource_counts(
+    stack: AsyncExitStack, settings: Settings, issuer: Issuer
+) -> ResourceCounts:
+    may_count_events = _own_token(issuer, EVENTS, "events.read")
+    may_count_lattices = _own_token(issuer, LATTICE, "lattices.read")
+    events = await _channel(stack, settings.events_address, settings, may_count_events)
+    lattice = await _channel(stack, settings.lattice_address, settings, may_count_lattices)
     client = EventStoreClient(events, context=served_context, retry=RETRY)
     return ResourceCounts(client, lattice)
+
+
+def _own_token(issuer: Issuer, service: str, scope: str) -> Bearer:
+    """The gateway's own token for whoever makes the call being served, whatever they may do."""
+
+    def token() -> str:
+        call = correlation.current()
+        return issuer.service_token(service, call.tenant, (scope,), call.principal)
+
+    return token
 
 
 async def _channel(

@@ -1,18 +1,19 @@
-"""What a tenant holds in the services, asked of them with the caller's own token."""
+"""What a tenant holds in the services, asked of them in the gateway's own name.
+
+Who may see it, the route has asked: the caller's token need not allow to read what is counted.
+"""
 
 import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
 import grpc.aio
 
-from girih.client import EventStoreClient, EventStoreError, PermissionDenied
+from girih.client import EventStoreClient, EventStoreError
 from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from services.plumbing.errors import Unavailable
 from services.plumbing.grpc.errors import from_rpc_error
-from services.plumbing.identity import ScopeMissing
 
 _TIMEOUT_S: Final = 5.0
 
@@ -35,19 +36,17 @@ class ResourceCounts:
     """Asks both services."""
 
     def __init__(self, events: EventStoreClient, lattice: grpc.aio.Channel) -> None:
-        """Both carry the token of the caller being served."""
+        """Both carry the gateway's own token, for the caller being served."""
         self._events = events
         self._lattice = LatticeServiceStub(lattice)
 
     async def count(self) -> ResourceCount:
-        """Raises ServiceAway, and ScopeMissing when the token does not allow to see either."""
+        """What the tenant of the call being served holds; raises ServiceAway."""
         return ResourceCount(*await asyncio.gather(self._lattice_count(), self._event_count()))
 
     async def _event_count(self) -> int:
         try:
             return await self._events.head(timeout_s=_TIMEOUT_S)
-        except PermissionDenied as error:
-            raise ScopeMissing(error.message, **error.metadata) from error
         except EventStoreError as error:
             raise _away(error.retry_after_s) from error
 
@@ -56,10 +55,7 @@ class ResourceCounts:
         try:
             response = await self._lattice.ListLattices(request, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            refusal = from_rpc_error(error)
-            if refusal.code == grpc.StatusCode.PERMISSION_DENIED:
-                raise ScopeMissing(refusal.message, **refusal.metadata) from error
-            raise _away(refusal.retry_after_s) from error
+            raise _away(from_rpc_error(error).retry_after_s) from error
         count: int = response.total_count
         return count
 

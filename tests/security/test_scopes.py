@@ -1,0 +1,158 @@
+"""The scope that a route declares is what it asks for: no other will do, and none beside it."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.accounts.policy.roles import KEY_SCOPES
+from gateway.app import read_contract
+from gateway.contract.descriptors import scope_of
+from gateway.contract.rules import Rule
+from services.plumbing.identity import SIGNED_IN
+from services.policy import GATEWAY, SCOPES
+from tests.security.conftest import PASSWORD, Tenant, Town, settled
+from tests.security.matrix import guarded, path_of
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+OPERATORS = {"plans.write"}
+"""Scopes that only tokens of the gateway's own have."""
+
+_CORNERS: dict[str, Any] = {"start": {"coordinates": [0, 0]}, "goal": {"coordinates": [3, 3]}}
+_EVENT = {"stream": "permit-1", "type": "submitted", "json": {"by": "Ada"}}
+BODIES: dict[str, dict[str, Any]] = {
+    "POST /auth/password": {"password": PASSWORD, "newPassword": "another strapwork of stars"},
+    "PATCH /v1/members/{user_id}": {"role": "ROLE_OWNER"},
+    "POST /v1/invitations": {"email": "omar@girih.test", "role": "ROLE_MEMBER"},
+    "POST /v1/keys": {"name": "importer", "scopes": ["usage.read"]},
+    "POST /v1/tenants/{tenant_id}:setPlan": {"plan": {"name": "professional"}},
+    "POST /v1/events:append": {"events": [_EVENT]},
+    "POST /v1/events:appendStream": {"events": [_EVENT]},
+    "POST /v1/lattices": {"dimensions": 2, "size": 4},
+    "POST /v1/lattices/{lattice_id}:findPath": _CORNERS,
+    "POST /v1/lattices/{lattice_id}:findPaths": {"queries": [_CORNERS]},
+    "POST /v1/lattices/{lattice_id}:distances": {
+        "sources": [{"coordinates": [0, 0]}],
+        "targets": [{"coordinates": [3, 3]}],
+    },
+}
+"""What a route with a body is sent, so that it gets as far as it can."""
+
+ELSE_REFUSED = {
+    # No token gives what its caller does not have. No role and no key has this scope alone.
+    ("POST /v1/keys", "token"): "SCOPE_MISSING",
+    # A key has no password.
+    ("POST /auth/password", "key"): "NOT_A_USER",
+}
+"""What is refused for another reason than the scope that the route declares."""
+
+
+@pytest.fixture(scope="module")
+def client(town: Town) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=town.system.url, timeout=30) as made:
+        yield made
+
+
+@pytest.fixture
+def tenant(client: httpx.Client) -> Tenant:
+    """A tenant of the test's own, which may be changed."""
+    name = f"scopes-{secrets.token_hex(8)}"
+    return settled(client, name, name)
+
+
+def shown(rule: Rule) -> str:
+    return f"{rule.http_method} {rule.template.text}"
+
+
+RULES = list(guarded(read_contract()))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=shown)
+def test_a_token_with_the_declared_scope_alone_is_let_in(
+    rule: Rule, town: Town, tenant: Tenant, client: httpx.Client
+) -> None:
+    scope = scope_of(rule.method)
+    scopes = [] if scope == SIGNED_IN else [scope]
+
+    answer = _send(client, rule, tenant, _token(town, tenant, scopes))
+
+    _assert_let_in(answer, rule, "token")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=shown)
+def test_a_token_with_all_other_scopes_is_kept_out(
+    rule: Rule, town: Town, client: httpx.Client
+) -> None:
+    scope = scope_of(rule.method)
+    if scope == SIGNED_IN:
+        pytest.skip("any token will do")
+    others = sorted(SCOPES - OPERATORS - {scope})
+
+    answer = _send(client, rule, town.attacked, _token(town, town.attacked, others))
+
+    assert answer.status_code == 403, answer.text
+    assert answer.json()["error"]["details"]["metadata"]["scope"] == scope
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if scope_of(rule.method) in KEY_SCOPES | {SIGNED_IN}], ids=shown
+)
+def test_a_key_with_the_declared_scope_alone_is_let_in(
+    rule: Rule, tenant: Tenant, client: httpx.Client
+) -> None:
+    scope = scope_of(rule.method)
+    made = client.post(
+        "/v1/keys",
+        headers=_bearer(tenant.access_token),
+        json={"name": "one scope", "scopes": ["usage.read" if scope == SIGNED_IN else scope]},
+    )
+
+    answer = _send(client, rule, tenant, made.json()["secret"])
+
+    _assert_let_in(answer, rule, "key")
+
+
+def test_every_scope_of_a_key_is_one_that_some_route_declares() -> None:
+    assert {scope_of(rule.method) for rule in RULES} >= KEY_SCOPES
+
+
+def _assert_let_in(answer: httpx.Response, rule: Rule, with_what: str) -> None:
+    refused_for = ELSE_REFUSED.get((shown(rule), with_what))
+    if refused_for is None:
+        # A conflict is as good: the last owner stays. A malformed request would prove nothing.
+        assert answer.is_success or answer.status_code == httpx.codes.CONFLICT, answer.text
+        return
+    details = answer.json()["error"]["details"]
+    assert (answer.status_code, details["reason"]) == (403, refused_for)
+    assert details.get("metadata", {}).get("scope") != scope_of(rule.method)
+
+
+def _send(client: httpx.Client, rule: Rule, tenant: Tenant, token: str) -> httpx.Response:
+    headers, path = _bearer(token), path_of(rule, tenant.owned)
+    if not rule.body:
+        return client.request(rule.http_method, path, headers=headers)
+    kind = "application/x-ndjson" if rule.method.client_streaming else "application/json"
+    return client.request(
+        rule.http_method,
+        path,
+        headers=headers | {"content-type": kind},
+        content=json.dumps(BODIES[shown(rule)]),
+    )
+
+
+def _token(town: Town, tenant: Tenant, scopes: list[str]) -> str:
+    """As the gateway issues them: to a member, or for operators to the gateway itself."""
+    authority = town.system.authority
+    if OPERATORS.intersection(scopes):
+        return authority.service_token(
+            GATEWAY, "girih-operators", scopes, service=GATEWAY, sub=GATEWAY
+        )
+    return authority.token(tenant.tenant_id, scopes, sub=f"user:{tenant.user_id}")
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
