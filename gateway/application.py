@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, Final, Protocol
 
 from gateway.admission.admission import Admission
-from gateway.contract.rules import Captured, Routes
+from gateway.contract.rules import Captured, Match, Routes
 from gateway.endpoints.endpoint import Endpoint
 from gateway.http import errors
 from gateway.http.aliases import paths_meant
@@ -127,8 +127,10 @@ class Application:
     async def _serve(self, exchange: HttpExchange, started_s: float) -> None:
         self._check_limits(exchange)
         match = self._find(exchange)
-        if match is not None:
-            endpoint, captured = match
+        method = "GET" if exchange.method == "HEAD" else exchange.method
+        endpoint = match.targets.get(method) if match is not None else None
+        if match is not None and endpoint is not None:
+            captured = _captured(match)
             exchange.route = endpoint.rule.template.text
             await self._call(exchange, endpoint, captured, started_s)
             return
@@ -138,7 +140,7 @@ class Application:
         if page is not None:
             await self._show(exchange, page)
         else:
-            await self._no_endpoint(exchange)
+            await self._no_endpoint(exchange, match.targets if match is not None else ())
 
     async def _show(self, exchange: HttpExchange, page: str) -> None:
         exchange.route = page
@@ -174,19 +176,14 @@ class Application:
         if self.metrics.in_flight_count > self.settings.request_count_max:
             raise errors.too_busy()
 
-    def _find(self, exchange: HttpExchange) -> tuple[Endpoint, Captured] | None:
-        method = "GET" if exchange.method == "HEAD" else exchange.method
-        try:
-            for path in paths_meant(exchange.raw_path, self.newest_version):
-                match = self.routes.find(method, path)
-                if match is not None:
-                    return match
-        except UnicodeDecodeError:
-            raise errors.malformed_request() from None
+    def _find(self, exchange: HttpExchange) -> Match[Endpoint] | None:
+        for path in paths_meant(exchange.raw_path, self.newest_version):
+            match = self.routes.find(path)
+            if match is not None:
+                return match
         return None
 
-    async def _no_endpoint(self, exchange: HttpExchange) -> None:
-        methods = self._methods(exchange)
+    async def _no_endpoint(self, exchange: HttpExchange, methods: Collection[str]) -> None:
         if not methods:
             raise errors.route_not_found()
         allowed = sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
@@ -196,13 +193,6 @@ class Application:
         headers = [*API_HEADERS, allow, *self._cors.preflight(exchange, allowed)]
         await exchange.start(204, headers)
         await exchange.end()
-
-    def _methods(self, exchange: HttpExchange) -> list[str]:
-        for path in paths_meant(exchange.raw_path, self.newest_version):
-            methods = self.routes.methods_of(path)
-            if methods:
-                return methods
-        return []
 
     def _identify(self, exchange: HttpExchange) -> None:
         """What is known of a request before anybody has looked at who sends it."""
@@ -257,6 +247,13 @@ class Application:
         is_outage = exchange.status > errors.INTERNAL_STATUS
         is_slow = duration_s > SLOW_REQUEST_S and not exchange.is_streamed
         return "warning" if is_outage or is_slow else "info"
+
+
+def _captured(match: Match[Endpoint]) -> Captured:
+    try:
+        return match.captured()
+    except UnicodeDecodeError:
+        raise errors.malformed_request() from None
 
 
 def _by_name(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -1,12 +1,12 @@
 """From `google.api.http` rules to a table of routes. Knows paths, and not how a call is made.
 
 A template's literals match as they are, `{field}` one segment, `{field=a/*}` what it says,
-and `**` the rest. Where several templates match a path, the most literal one that has the
-method wins.
+and `**` the rest. Where several templates match a path, the most literal one wins, whatever
+its methods.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import unquote
@@ -113,50 +113,43 @@ Captured = tuple[str, ...]
 
 
 class Routes(Generic[Target]):
-    """Finds what a method and a path lead to, in one regular expression per method."""
+    """Finds what a path leads to, in one regular expression."""
 
     def __init__(self, entries: Iterable[tuple[str, Template, Target]]) -> None:
-        ordered = sorted(entries, key=lambda entry: entry[1].specificity)
-        self._methods = {
-            name: _Alternatives([entry[1:] for entry in ordered if entry[0] == name])
-            for name in sorted({entry[0] for entry in ordered})
-        }
-
-    def find(self, http_method: str, raw_path: str) -> tuple[Target, Captured] | None:
-        """What the path leads to, and the template's variables, decoded.
-
-        `raw_path` is percent-encoded; raises UnicodeDecodeError when it is not UTF-8.
-        """
-        alternatives = self._methods.get(http_method)
-        return alternatives.find(raw_path) if alternatives else None
-
-    def methods_of(self, raw_path: str) -> list[str]:
-        """The methods that this path has. Empty when it leads nowhere."""
-        return [name for name, table in self._methods.items() if table.has(raw_path)]
-
-
-class _Alternatives(Generic[Target]):
-    def __init__(self, entries: Sequence[tuple[Template, Target]]) -> None:
+        by_pattern: dict[str, tuple[Template, dict[str, Target]]] = {}
+        for http_method, template, target in sorted(entries, key=lambda one: one[1].specificity):
+            by_pattern.setdefault(template.pattern, (template, {}))[1][http_method] = target
         # An empty group ends each alternative: the last group that matched tells which.
-        self._match = re.compile("|".join(f"{entry[0].pattern}()" for entry in entries)).fullmatch
-        self._by_last_group: dict[int, tuple[Target, int]] = {}
+        alternatives = "|".join(f"{pattern}()" for pattern in by_pattern)
+        self._match = re.compile(alternatives).fullmatch
+        self._by_last_group: dict[int, tuple[dict[str, Target], int]] = {}
         group = 0
-        for template, target in entries:
+        for template, targets in by_pattern.values():
             first = group + 1
             group = first + len(template.variables)
-            self._by_last_group[group] = (target, first)
+            self._by_last_group[group] = (targets, first)
 
-    def has(self, raw_path: str) -> bool:
-        """Whether the path leads somewhere, be its variables UTF-8 or not."""
-        return self._match(raw_path) is not None
-
-    def find(self, raw_path: str) -> tuple[Target, Captured] | None:
+    def find(self, raw_path: str) -> "Match[Target] | None":
+        """What a percent-encoded path leads to; None when it leads nowhere."""
         match = self._match(raw_path)
         if match is None or match.lastindex is None:
             return None
-        target, first = self._by_last_group[match.lastindex]
-        captured = match.groups()[first - 1 : match.lastindex - 1]
-        return target, tuple([unquote(part, errors="strict") for part in captured])
+        targets, first = self._by_last_group[match.lastindex]
+        return Match(targets, match.groups()[first - 1 : match.lastindex - 1])
+
+
+@dataclass(frozen=True)
+class Match(Generic[Target]):
+    """What a path leads to."""
+
+    targets: Mapping[str, Target]
+    """By HTTP method. At least one."""
+    raw_captured: Captured
+    """The template's variables, percent-encoded."""
+
+    def captured(self) -> Captured:
+        """The template's variables; raises UnicodeDecodeError when one is not UTF-8."""
+        return tuple([unquote(part, errors="strict") for part in self.raw_captured])
 
 
 def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule:

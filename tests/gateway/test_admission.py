@@ -31,8 +31,8 @@ def reason(answer: httpx.Response) -> str:
 def routes(gateway: Gateway) -> list[tuple[str, str, str]]:
     """Every route: its method, a path that leads to it, and its scope."""
     result = []
-    for table in gateway.application.routes._methods.values():
-        for endpoint, _ in table._by_last_group.values():
+    for targets, _ in gateway.application.routes._by_last_group.values():
+        for endpoint in targets.values():
             template = endpoint.rule.template.text
             path = re.sub(r"\{[^{}=]+(=[^{}]+)?\}", "1", template.replace("=shelves/*}", "}"))
             path = path.replace("/v1/1/books", "/v1/shelves/1/books")

@@ -15,7 +15,8 @@ from tests.gateway.sample import contract_from, descriptor
 
 def result(templates: list[str], path: str) -> tuple[str, tuple[str, ...]] | None:
     routes = Routes([("GET", Template.parse(text), text) for text in templates])
-    return routes.find("GET", path)
+    match = routes.find(path)
+    return None if match is None else (match.targets["GET"], match.captured())
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,18 @@ def test_the_most_literal_template_wins(path: str, meant: str) -> None:
 
     assert match is not None
     assert match[0] == meant
+
+
+def test_a_path_has_the_methods_of_its_most_literal_template_alone() -> None:
+    routes = Routes(
+        (method, Template.parse(text), text)
+        for method, text in [("GET", "/v1/{x}"), ("DELETE", "/v1/{x}"), ("POST", "/v1/{x}:go")]
+    )
+
+    match = routes.find("/v1/a:go")
+
+    assert match is not None
+    assert match.targets == {"POST": "/v1/{x}:go"}
 
 
 def test_a_path_that_is_no_utf8_is_an_error_of_its_own() -> None:
