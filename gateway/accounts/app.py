@@ -12,8 +12,8 @@ from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
 from gateway.accounts.revocations import RevocationFollower, Revocations
 from gateway.accounts.secrets.credentials import RefreshTokens
 from gateway.accounts.secrets.passwords import (
-    BYTES_MIN_DEVELOPMENT,
-    BYTES_MIN_PRODUCTION,
+    CHARS_MIN_DEVELOPMENT,
+    CHARS_MIN_PRODUCTION,
     PasswordHashing,
 )
 from gateway.accounts.servicer import AccountsServicer
@@ -89,7 +89,7 @@ async def open_accounts(
     hashing = PasswordHashing(
         thread_count=settings.hashing_threads, queue_max=settings.hashing_queue_max
     )
-    users = Users(store, sessions, hashing, throttle, security, clock, _bytes_min(settings))
+    users = Users(store, sessions, hashing, throttle, security, clock, _chars_min(settings))
     members = Members(store, security, clock)
     servicer = AccountsServicer(users, sessions, members, keys, store, usage, resource_counts)
     follower = RevocationFollower(log, revocations, clock)
@@ -102,6 +102,6 @@ async def open_accounts(
         hashing.close()
 
 
-def _bytes_min(settings: AccountSettings) -> int:
+def _chars_min(settings: AccountSettings) -> int:
     is_development = settings.environment == "development"
-    return BYTES_MIN_DEVELOPMENT if is_development else BYTES_MIN_PRODUCTION
+    return CHARS_MIN_DEVELOPMENT if is_development else CHARS_MIN_PRODUCTION

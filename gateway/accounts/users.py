@@ -79,6 +79,14 @@ class Joined:
     role: Role
 
 
+@dataclass(frozen=True, slots=True)
+class _Proved:
+    """A user whose password was right."""
+
+    user: User
+    hash_is_outdated: bool
+
+
 class Users:
     """Registers users, and lets in those who are who they say."""
 
@@ -90,7 +98,7 @@ class Users:
         throttle: Throttle,
         security: SecurityEvents,
         clock: Clock,
-        password_bytes_min: int,
+        password_chars_min: int,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -98,7 +106,7 @@ class Users:
         self._throttle = throttle
         self._security = security
         self._clock = clock
-        self._password_bytes_min = password_bytes_min
+        self._password_chars_min = password_chars_min
 
     async def register(self, registration: Registration, violations: Violations) -> Joined:
         """A new user with a tenant of its own; raises EmailTaken.
@@ -149,9 +157,9 @@ class Users:
 
     async def login(self, email: str, password: str, tenant_id: str) -> LoggedIn:
         """A session in the tenant named, or in the user's first; raises CredentialsInvalid."""
-        user = await self._proved(email, password)
-        rehashed = await self._rehashed(user, password)
-        return await retry_on_conflict(lambda: self._open(user, tenant_id, rehashed))
+        proved = await self._proved(email, password)
+        rehashed = await self._hash_anew(password) if proved.hash_is_outdated else ""
+        return await retry_on_conflict(lambda: self._open(proved.user, tenant_id, rehashed))
 
     async def change_password(
         self, caller: UserCaller, password: str, new_password: str, refresh_token: str
@@ -168,7 +176,7 @@ class Users:
             await self._sessions.own(refresh_token, user.user_id)
         proved = await self._proved(user.email, password)
         new_hash = await self._hashing.hash(new_password)
-        await retry_on_conflict(lambda: self._change(proved, new_hash, refresh_token))
+        await retry_on_conflict(lambda: self._change(proved.user, new_hash, refresh_token))
         self._audit(caller.tenant_id, "password-changed", user.user_id)
 
     async def accept_invitation(self, text: str, password: str, name: str) -> Joined:
@@ -188,9 +196,9 @@ class Users:
         tenant = await self._store.tenant(secret.tenant_id)
         invitation = open_invitation(tenant, secret.own_id, secret.hash, self._clock())
         if await self._store.user_id_of(email_key(invitation.email)):
-            user = await self._proved(invitation.email, password)
-            await retry_on_conflict(lambda: self._join(secret, user))
-            user_id = user.user_id
+            proved = await self._proved(invitation.email, password)
+            await retry_on_conflict(lambda: self._join(secret, proved.user))
+            user_id = proved.user.user_id
         else:
             newcomer = await self._newcomer(invitation, password, name)
             await retry_on_conflict(lambda: self._join_as_newcomer(secret, newcomer))
@@ -209,10 +217,10 @@ class Users:
         self, password: str, violations: Violations, field_name: str, taken: tuple[str, ...]
     ) -> None:
         check_password(
-            password, violations, field_name, bytes_min=self._password_bytes_min, taken=taken
+            password, violations, field_name, chars_min=self._password_chars_min, taken=taken
         )
 
-    async def _proved(self, email: str, password: str) -> User:
+    async def _proved(self, email: str, password: str) -> _Proved:
         """The user with this address and password; raises CredentialsInvalid, LoginThrottled.
 
         Whether there is one takes the same steps to find out, and the same time.
@@ -223,13 +231,13 @@ class Users:
         try:
             user_id = await self._store.user_id_of(key)
             user = await self._store.user(user_id or _nobody(key))
-            is_right = await self._hashing.verify(password, user.password_hash if user else None)
+            verdict = await self._hashing.verify(password, user.password_hash if user else None)
         except BaseException:
             await guess.released()
             raise
-        if user and is_right:
+        if user and verdict.is_right:
             await guess.succeeded()
-            return user
+            return _Proved(user, verdict.is_outdated)
         await guess.failed()
         self._tell_failure(user)
         raise _credentials_invalid()
@@ -248,11 +256,10 @@ class Users:
         else:
             self._security.record("", "login-failed", address=caller_address())
 
-    async def _rehashed(self, user: User, password: str) -> str:
-        """A hash with the parameters of now; empty when it has them, or there is no time."""
+    async def _hash_anew(self, password: str) -> str:
+        """A hash as they are made now; empty when there is no time: the next login tries again."""
         with suppress(HashingBusy):
-            if self._hashing.is_outdated(user.password_hash):
-                return await self._hashing.hash(password)
+            return await self._hashing.hash(password)
         return ""
 
     async def _open(self, proved: User, tenant_id: str, rehashed: str) -> LoggedIn:

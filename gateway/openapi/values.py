@@ -65,8 +65,8 @@ def or_null(schema: Json) -> Json:
 def _string(rules: FieldRules) -> Json:
     string, is_optional = rules.string, may_be_zero(rules)
     shown: Json = {}
-    # So many characters are at least as many bytes.
-    least = max(string.min_len, string.min_bytes, int(rules.required))
+    # A character takes one byte to four.
+    least = max(string.min_len, -(-string.min_bytes // 4), int(rules.required))
     if least and not is_optional:
         shown["minLength"] = least
     if string.HasField("max_len"):

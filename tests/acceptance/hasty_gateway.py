@@ -6,7 +6,7 @@ Taken away: the hash that is computed where there is no user. Everything else is
 import os
 from unittest.mock import patch
 
-from gateway.accounts.secrets.passwords import PasswordHashing
+from gateway.accounts.secrets.passwords import PasswordHashing, Verdict
 from gateway.app import run
 from gateway.settings import Settings
 from services.plumbing.process import run_process
@@ -16,9 +16,11 @@ _verify = PasswordHashing.verify
 
 async def verify_users_alone(
     hashing: PasswordHashing, password: str, password_hash: str | None
-) -> bool:
+) -> Verdict:
     """As the product does where there is a hash to compare with."""
-    return password_hash is not None and await _verify(hashing, password, password_hash)
+    if password_hash is None:
+        return Verdict(is_right=False)
+    return await _verify(hashing, password, password_hash)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from girih.accounts.v1 import accounts_pb2
 from girih.events.v1 import events_pb2
 from girih.lattice.v1 import lattice_pb2
 from girih.ops.v1 import ops_pb2
+from girih.options.v1 import options_pb2
 from services.plumbing import rules, validation
 from services.plumbing.errors import VIOLATIONS_MAX, InvalidInput, Violations
 
@@ -111,12 +112,22 @@ def test_an_enum_holds_a_value_of_the_contract() -> None:
     assert words == "must be one of ROLE_VIEWER, ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER"
 
 
-def test_a_length_in_bytes_counts_bytes() -> None:
-    validation.check(accounts_pb2.LoginRequest(email="a@b", password="ü" * 512))
-    validation.check(accounts_pb2.ChangePasswordRequest(new_password="üüü"))
-    too_long = accounts_pb2.LoginRequest(email="a@b", password="ü" * 513)
+def test_a_length_counts_characters() -> None:
+    validation.check(accounts_pb2.LoginRequest(email="a@b", password="ü" * 1_024))
+    too_short = accounts_pb2.ChangePasswordRequest(new_password="密码密码密")
+    too_long = accounts_pb2.LoginRequest(email="a@b", password="ü" * 1_025)
 
-    assert fields_of(too_long) == [("password", "must be at most 1,024 bytes")]
+    assert fields_of(too_short) == [("new_password", "must be 6 to 1,024 characters")]
+    assert fields_of(too_long) == [("password", "must be at most 1,024 characters")]
+
+
+def test_a_length_in_bytes_counts_bytes() -> None:
+    bounds = options_pb2.StringRules(min_bytes=6, max_bytes=8)
+
+    [holds] = validation._string_predicates(bounds, is_optional=False)
+
+    taken = [text for text in ("üü", "üüü", "üüüü", "üüüüü", "sixsix") if holds(text)]
+    assert taken == ["üüü", "üüüü", "sixsix"]
 
 
 def test_no_more_violations_are_told_than_anybody_reads() -> None:

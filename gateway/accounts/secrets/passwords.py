@@ -6,9 +6,11 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,9 +24,10 @@ from services.plumbing.errors import Violations
 
 R = TypeVar("R")
 
-BYTES_MIN_PRODUCTION: Final = 15
-BYTES_MIN_DEVELOPMENT: Final = 6
-BYTES_MAX: Final = 1_024
+CHARS_MIN_PRODUCTION: Final = 15
+CHARS_MIN_DEVELOPMENT: Final = 6
+CHARS_MAX: Final = 1_024
+"""Lengths are in Unicode code points."""
 
 _MEMORY_KIB: Final = 19 * 1_024
 _TIME_COST: Final = 2
@@ -35,6 +38,9 @@ _NICENESS_MAX = 19
 _RETRY_AFTER_S = 1.0
 _COMMON = Path(__file__).with_name("common_passwords.txt")
 
+_NO_CHARACTERS = {"Cn", "Cs"}
+"""Not assigned, and halves of a pair."""
+
 _repeated = re.compile(r"(.{1,5}?)\1+(?!.)", re.DOTALL).fullmatch
 _RUNS = ("01234567890123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm")
 
@@ -44,25 +50,53 @@ def check_password(
     violations: Violations,
     field_name: str = "password",
     *,
-    bytes_min: int,
+    chars_min: int,
     taken: tuple[str, ...] = (),
 ) -> None:
     """Long enough, and neither one that everybody knows nor one of `taken`.
 
-    Every character is allowed and counts; nothing is composed, trimmed or cut off.
+    Every character is allowed that Unicode has, and counts; nothing is composed of rules,
+    trimmed or cut off. It is counted as it will be hashed.
     """
-    size = len(password.encode())
-    if not bytes_min <= size <= BYTES_MAX:
-        violations.add(field_name, f"must be {bytes_min} to {BYTES_MAX:,} bytes")
-    elif _is_known(password):
+    text = normalized(password)
+    if not chars_min <= len(text) <= CHARS_MAX:
+        violations.add(field_name, f"must be {chars_min} to {CHARS_MAX:,} characters")
+    elif any(unicodedata.category(char) in _NO_CHARACTERS for char in text):
+        # A later Unicode may normalise them otherwise: their owner would be locked out.
+        violations.add(field_name, "must be of characters that Unicode has assigned")
+    elif _is_known(_folded(text)):
         violations.add(field_name, "must be one that not everybody knows")
-    elif password.casefold() in {one.casefold() for one in taken}:
+    elif _folded(text) in map(_folded, taken):
         violations.add(field_name, "must be neither the name nor the address")
 
 
-def _is_known(password: str) -> bool:
+def normalized(password: str) -> str:
+    """The one form of all that Unicode holds for the same text: NFC (SP 800-63B-4, 3.1.1.2).
+
+    Keyboards and systems differ in which they send. Not NFKC, which NIST allows too: it takes
+    apart what users see as different characters, such as ² and 2, and with that what they
+    chose. RFC 8265, which is about passwords alone, has NFC for the same reason.
+    """
+    return unicodedata.normalize("NFC", password)
+
+
+def _forms(password: str) -> list[str]:
+    """What may have been hashed for a password: what is now, and what was before.
+
+    Hashes of old are of whatever was sent: that is composed, as it is sent now, or taken apart.
+    """
+    return list(
+        dict.fromkeys([normalized(password), password, unicodedata.normalize("NFD", password)])
+    )
+
+
+def _folded(text: str) -> str:
+    """The same for all that reads alike, in whatever case and width: for comparing alone."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _is_known(text: str) -> bool:
     """On the list, or made of something on it, or of a few keys one after the other."""
-    text = password.casefold()
     words = {text, text.strip("0123456789!?.,-_*# "), "".join(text.split())}
     if _repeated(text) or not words.isdisjoint(_common_passwords()):
         return True
@@ -78,6 +112,18 @@ def _is_run(text: str) -> bool:
 def _common_passwords() -> frozenset[str]:
     lines = _COMMON.read_text(encoding="utf-8").splitlines()
     return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a password was found to be."""
+
+    is_right: bool
+    is_outdated: bool = False
+    """Its hash is of another form of it, or made with other parameters, than those of now."""
+
+
+_WRONG: Final = Verdict(is_right=False)
 
 
 class PasswordHashing:
@@ -117,19 +163,16 @@ class PasswordHashing:
 
     async def hash(self, password: str) -> str:
         """What is stored of a password; raises HashingBusy."""
-        return await self._run(lambda: self._hasher.hash(password.encode()))
+        return await self._run(lambda: self._hasher.hash(normalized(password).encode()))
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether this is the password; raises HashingBusy.
+    async def verify(self, password: str, password_hash: str | None) -> Verdict:
+        """Whether this is the password, in any of its forms; raises HashingBusy.
 
-        Without a hash it is not, which takes as long to find out.
+        Without a hash it is not, which takes as long to find out. Costs a hash for text that
+        has one form, as ASCII has, and for other text three at most.
         """
         known_hash = password_hash or self._nobodys_hash
-        return await self._run(lambda: self._fits(known_hash, password.encode()))
-
-    def is_outdated(self, password_hash: str) -> bool:
-        """Whether the hash was made with other parameters than those of now."""
-        return self._hasher.check_needs_rehash(password_hash)
+        return await self._run(lambda: self._judge(known_hash, password))
 
     @property
     def pending_count(self) -> int:
@@ -156,6 +199,13 @@ class PasswordHashing:
         self._pending_of[network] -= 1
         if not self._pending_of[network]:
             del self._pending_of[network]
+
+    def _judge(self, password_hash: str, password: str) -> Verdict:
+        for form in _forms(password):
+            if self._fits(password_hash, form.encode()):
+                is_outdated = self._hasher.check_needs_rehash(password_hash)
+                return Verdict(True, is_outdated or form != normalized(password))
+        return _WRONG
 
     def _fits(self, password_hash: str, password: bytes) -> bool:
         try:

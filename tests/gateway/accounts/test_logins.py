@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from gateway.accounts.errors import CredentialsInvalid, HashingBusy
+from gateway.accounts.secrets import passwords
 from gateway.http.caller import enter_address
 from tests.gateway.accounts.replicas import Replica, fresh_email
 
@@ -43,6 +44,27 @@ async def test_an_unknown_address_takes_as_long_as_a_wrong_password(replica: Rep
     # when nothing can be told from it. A shortcut for unknown addresses gives 0 or 1.
     longer = sum(one > other for one in times[True] for other in times[False])
     assert 0.3 < longer / TRIES**2 < 0.7
+
+
+async def test_a_password_set_in_another_form_of_unicode_logs_in_and_is_hashed_anew(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(passwords, "normalized", str)
+        user = (await replica.register(password="un cafe\u0301 d'e\u0301toiles")).user
+    hashes = [await _hash_of(replica, user.user_id)]
+
+    for _ in range(2):
+        await replica.login(user.email, password="un caf\u00e9 d'\u00e9toiles")
+        hashes.append(await _hash_of(replica, user.user_id))
+
+    assert hashes[0] != hashes[1] == hashes[2]
+
+
+async def _hash_of(replica: Replica, user_id: str) -> str:
+    user = await replica.accounts.servicer._store.user(user_id)
+    assert user is not None
+    return user.password_hash
 
 
 async def _failing(replica: Replica, number: int) -> None:

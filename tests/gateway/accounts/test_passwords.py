@@ -1,4 +1,4 @@
-"""Passwords: which are taken, that every byte of them counts, and that hashing is bounded."""
+"""Passwords: which are taken, that every character of them counts, and that hashing is bounded."""
 
 import asyncio
 import os
@@ -13,16 +13,19 @@ from argon2 import extract_parameters
 from gateway.accounts.errors import HashingBusy
 from gateway.accounts.secrets import passwords
 from gateway.accounts.secrets.passwords import (
-    BYTES_MAX,
-    BYTES_MIN_DEVELOPMENT,
-    BYTES_MIN_PRODUCTION,
+    CHARS_MAX,
+    CHARS_MIN_DEVELOPMENT,
+    CHARS_MIN_PRODUCTION,
     PasswordHashing,
+    Verdict,
     check_password,
 )
 from gateway.http.caller import enter_address
 from services.plumbing.errors import Violations
 
 A_LITTLE_KIB = 64
+WIDE = "".join(chr(ord(char) + 0xFEE0) for char in "passwordpassword")
+COMPOSED, TAKEN_APART = "a caf\u00e9 of stars", "a cafe\u0301 of stars"
 
 
 @pytest.fixture
@@ -32,9 +35,9 @@ def hashing() -> Iterator[PasswordHashing]:
     made.close()
 
 
-def is_taken(password: str, bytes_min: int = BYTES_MIN_PRODUCTION, *taken: str) -> bool:
+def is_taken(password: str, chars_min: int = CHARS_MIN_PRODUCTION, *taken: str) -> bool:
     violations = Violations()
-    check_password(password, violations, bytes_min=bytes_min, taken=taken)
+    check_password(password, violations, chars_min=chars_min, taken=taken)
     return not violations
 
 
@@ -44,12 +47,13 @@ def is_taken(password: str, bytes_min: int = BYTES_MIN_PRODUCTION, *taken: str) 
         "a strapwork of stars",
         "x7-Kq 9mZp:wRt!vB",
         "пароль из звёзд",
-        "🌟✨💫⭐🔭",
+        "🌟✨💫⭐🔭" * 2 + "stars",
+        "五个汉字的密码在这里不够长吗?",
         "nul\x00 in the middle of it",
         "long " * 12 + "and not the same",
         "vt" + "aq8" * 340 + "vt",
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_passwords_of_all_characters_are_taken(password: str) -> None:
     assert is_taken(password)
@@ -58,26 +62,42 @@ def test_passwords_of_all_characters_are_taken(password: str) -> None:
 @pytest.mark.parametrize(
     "password",
     [
-        "", "fourteen bytes", "x" * (BYTES_MAX + 1), "passwordpassword", "Password1234567",
+        "", "fourteen bytes", "x" * (CHARS_MAX + 1), "passwordpassword", "Password1234567",
         "PASSWORD IS PASSWORD", "aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "123456789012345",
         "qwertyuiopasdfgh", "Correct Horse Battery Staple", "!!!!administrator!!!!",
-        "98765432109876543210",
+        "98765432109876543210", WIDE,
     ],
-    ids=range(13),
+    ids=range(14),
 )  # fmt: skip
 def test_passwords_that_everybody_knows_are_refused(password: str) -> None:
     assert not is_taken(password)
 
 
+@pytest.mark.parametrize(
+    "password",
+    ["三人行必有", "🌟✨💫⭐🔭", "e\u0301" * 7 + "e", "é" * 7 + "e\u0301" * 7],
+    ids=range(4),
+)
+def test_what_is_counted_are_characters_and_not_bytes(password: str) -> None:
+    assert len(password.encode()) >= CHARS_MIN_PRODUCTION
+
+    assert not is_taken(password)
+
+
+@pytest.mark.parametrize("char", ["\u0378", "\U0010ffff", "\U0001d455"])
+def test_a_character_that_unicode_may_yet_define_is_refused(char: str) -> None:
+    assert not is_taken(f"a strapwork of stars {char}")
+
+
 @pytest.mark.parametrize("password", ["ADA@girih.dev...", "Ada of the Knots"])
 def test_a_name_is_no_password(password: str) -> None:
-    assert not is_taken(password, BYTES_MIN_PRODUCTION, "ada@girih.dev...", "ada of the knots")
+    assert not is_taken(password, CHARS_MIN_PRODUCTION, "ada@girih.dev...", "ada of the knots")
 
 
 def test_development_takes_short_ones() -> None:
-    assert is_taken("test123", BYTES_MIN_DEVELOPMENT)
+    assert is_taken("test123", CHARS_MIN_DEVELOPMENT)
     assert not is_taken("test123")
-    assert not is_taken("123456", BYTES_MIN_DEVELOPMENT)
+    assert not is_taken("123456", CHARS_MIN_DEVELOPMENT)
 
 
 async def test_hashes_are_argon2id_with_the_parameters_that_are_asked_for() -> None:
@@ -97,20 +117,52 @@ async def test_hashes_are_argon2id_with_the_parameters_that_are_asked_for() -> N
         ("x" * 72 + "a", "x" * 72 + "b"),
         ("x" * 1_023 + "a", "x" * 1_023 + "b"),
         ("nul\x00one", "nul\x00two"),
-        ("caf\u00e9 of stars", "cafe\u0301 of stars"),
+        ("caf\u00e9 of stars", "cafe of stars"),
+        ("x\u00b2 of the stars", "x2 of the stars"),
         ("trailing ", "trailing"),
     ],
-    ids=range(5),
+    ids=range(6),
 )
-async def test_every_byte_counts(hashing: PasswordHashing, password: str, almost: str) -> None:
+async def test_every_character_counts(hashing: PasswordHashing, password: str, almost: str) -> None:
     result = await hashing.hash(password)
 
-    assert await hashing.verify(password, result)
-    assert not await hashing.verify(almost, result)
+    assert await hashing.verify(password, result) == Verdict(is_right=True)
+    assert await hashing.verify(almost, result) == Verdict(is_right=False)
+
+
+@pytest.mark.parametrize(
+    ("password", "same"),
+    [
+        ("caf\u00e9 of stars", "cafe\u0301 of stars"),
+        ("\ud55c\uae00 of stars", "\u1112\u1161\u11ab\u1100\u1173\u11af of stars"),
+        ("q\u0323\u0307 of stars", "q\u0307\u0323 of stars"),
+        ("\u212bngstr\u00f6m", "A\u030angstro\u0308m"),
+    ],
+    ids=range(4),
+)
+async def test_two_ways_to_write_a_text_are_one_password(
+    hashing: PasswordHashing, password: str, same: str
+) -> None:
+    for one, other in ((password, same), (same, password)):
+        result = await hashing.hash(one)
+
+        assert await hashing.verify(other, result) == Verdict(is_right=True)
+
+
+@pytest.mark.parametrize("typed", [COMPOSED, TAKEN_APART], ids=["composed", "taken apart"])
+@pytest.mark.parametrize("hashed", [COMPOSED, TAKEN_APART], ids=["composed", "taken apart"])
+async def test_a_hash_of_old_fits_however_the_password_is_typed(
+    hashing: PasswordHashing, hashed: str, typed: str
+) -> None:
+    of_old = hashing._hasher.hash(hashed.encode())
+
+    verdict = await hashing.verify(typed, of_old)
+
+    assert verdict == Verdict(is_right=True, is_outdated=hashed == TAKEN_APART)
 
 
 async def test_nobody_has_no_password(hashing: PasswordHashing) -> None:
-    assert not await hashing.verify("", None)
+    assert not (await hashing.verify("", None)).is_right
 
 
 async def test_a_hash_of_other_parameters_is_outdated(hashing: PasswordHashing) -> None:
@@ -120,9 +172,9 @@ async def test_a_hash_of_other_parameters_is_outdated(hashing: PasswordHashing) 
     finally:
         other.close()
 
-    assert hashing.is_outdated(result)
-    assert not hashing.is_outdated(await hashing.hash("a strapwork of stars"))
-    assert await hashing.verify("a strapwork of stars", result)
+    verdict = await hashing.verify("a strapwork of stars", result)
+
+    assert verdict == Verdict(is_right=True, is_outdated=True)
 
 
 async def test_whoever_comes_too_late_is_refused_and_later_ones_are_not(
