@@ -13,7 +13,7 @@ from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, SecurityEvents
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.state import tenants
-from gateway.accounts.state.domain import check_seen, email_key
+from gateway.accounts.state.addresses import check_address, claim_keys
 from gateway.accounts.state.events import PlanSet, TenantLeft
 from gateway.accounts.state.tenants import Invitation, Member, Tenant
 from gateway.accounts.store import AccountsStore, retry_on_conflict, tenant_stream, user_stream
@@ -72,7 +72,7 @@ class Members:
     async def invite(self, caller: UserCaller, email: str, role: Role) -> Invited:
         """Raises AlreadyAMember, RoleTooLow and TooManyInvitations."""
         violations = Violations()
-        check_seen(email, violations)
+        check_address(email, violations)
         violations.raise_if_any()
         return await retry_on_conflict(lambda: self._invite(caller, email, role))
 
@@ -127,7 +127,7 @@ class Members:
             token_hash=secret.hash,
         )
         created = tenants.invite(tenant, invitation, at_ms=at_ms)
-        user_id = await self._store.user_id_of(email_key(email))
+        user_id = await self._store.user_id_of(claim_keys(email))
         if user_id in tenant.members:
             raise AlreadyAMember("the user with this address is a member")
         await self._record(tenant, [Change(tenant_stream(tenant.tenant_id), created)])

@@ -109,9 +109,16 @@ class AccountsStore:
         self._users = _Folded(log, user_after, USERS_MAX)
         self._tenants = _Folded(log, tenant_after, TENANTS_MAX)
 
-    async def user_id_of(self, email_key: str) -> str | None:
-        """Whose the address is."""
-        last = await self._log.last(email_stream(email_key))
+    async def user_id_of(self, claim_keys: Sequence[str]) -> str | None:
+        """Whose the address is: of whoever claimed it by the first of these keys that anybody did.
+
+        All are asked for at once, so that it takes as long whichever it was.
+        """
+        claims = await asyncio.gather(*map(self._claimed_by, claim_keys))
+        return next((user_id for user_id in claims if user_id is not None), None)
+
+    async def _claimed_by(self, key: str) -> str | None:
+        last = await self._log.last(email_stream(key))
         if last is None:
             return None
         if not isinstance(last.event, EmailClaimed):

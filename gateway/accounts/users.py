@@ -18,7 +18,8 @@ from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.secrets.passwords import PasswordHashing, check_password
 from gateway.accounts.sessions import Sessions
-from gateway.accounts.state.domain import User, check_seen, email_key, user_after
+from gateway.accounts.state.addresses import address_key, check_address, claim_keys
+from gateway.accounts.state.domain import User, user_after
 from gateway.accounts.state.events import (
     EmailClaimed,
     MemberJoined,
@@ -115,8 +116,7 @@ class Users:
         """
         self._check(registration, violations)
         self._hashing.check_capacity()
-        key = email_key(registration.email)
-        if await self._store.user_id_of(key):
+        if await self._store.user_id_of(claim_keys(registration.email)):
             raise _email_taken()
         await self._throttle.registering(caller_address())
         password_hash = await self._hashing.hash(registration.password)
@@ -195,7 +195,7 @@ class Users:
             raise invitation_invalid()
         tenant = await self._store.tenant(secret.tenant_id)
         invitation = open_invitation(tenant, secret.own_id, secret.hash, self._clock())
-        if await self._store.user_id_of(email_key(invitation.email)):
+        if await self._store.user_id_of(claim_keys(invitation.email)):
             proved = await self._proved(invitation.email, password)
             await retry_on_conflict(lambda: self._join(secret, proved.user))
             user_id = proved.user.user_id
@@ -208,7 +208,7 @@ class Users:
         return await self._joined(user_id, secret.tenant_id)
 
     def _check(self, registration: Registration, violations: Violations) -> None:
-        check_seen(registration.email, violations)
+        check_address(registration.email, violations)
         taken = (registration.email, registration.name, registration.tenant_name)
         self._check_new(registration.password, violations, "password", taken)
         violations.raise_if_any()
@@ -226,10 +226,10 @@ class Users:
         Whether there is one takes the same steps to find out, and the same time.
         """
         self._hashing.check_capacity()
-        key, address = email_key(email), caller_address()
+        key, address = address_key(email), caller_address()
         guess = await self._take_turn(key, address)
         try:
-            user_id = await self._store.user_id_of(key)
+            user_id = await self._store.user_id_of(claim_keys(email))
             user = await self._store.user(user_id or _nobody(key))
             verdict = await self._hashing.verify(password, user.password_hash if user else None)
         except BaseException:
@@ -338,7 +338,7 @@ class Users:
 
     async def _join_as_newcomer(self, secret: TenantSecret, newcomer: UserRegistered) -> None:
         tenant, invitation = await self._invited(secret)
-        if await self._store.user_id_of(email_key(newcomer.email)):
+        if await self._store.user_id_of(claim_keys(newcomer.email)):
             raise _credentials_invalid()  # registered meanwhile, with a password of its own
         stream = tenant_stream(tenant.tenant_id)
         user_changes, unclaimed = _new_user(newcomer, tenant.tenant_id)
@@ -371,10 +371,11 @@ def _new_user(registered: UserRegistered, tenant_id: str) -> tuple[list[Change],
     """What makes a user who is in a tenant from the first moment, and what that demands."""
     claimed = EmailClaimed(user_id=registered.user_id, at_ms=registered.at_ms)
     joined = TenantJoined(tenant_id=tenant_id, at_ms=registered.at_ms)
-    email = email_stream(email_key(registered.email))
+    email = email_stream(address_key(registered.email))
     user = user_stream(registered.user_id)
     changes = [Change(email, claimed), Change(user, registered), Change(user, joined)]
-    return changes, {email: ABSENT, user: ABSENT}
+    unclaimed = map(email_stream, claim_keys(registered.email))
+    return changes, dict.fromkeys([*unclaimed, user], ABSENT)
 
 
 def _joining(registered: UserRegistered, role: Role, at_ms: int) -> MemberJoined:

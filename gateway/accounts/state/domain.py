@@ -1,7 +1,5 @@
 """Users and sessions: what their records add up to, and what may be done. No I/O."""
 
-import hashlib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -22,42 +20,9 @@ from gateway.accounts.state.events import (
     TenantLeft,
     UserRegistered,
 )
-from services.plumbing.errors import Violations
-
-# Spaces of all kinds, control characters, and those that are not seen.
-_NOT_IN_EMAILS = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}
-
-# Letters and marks that nothing is drawn for, beside those that addresses cannot have.
-_UNSEEN: Final = dict.fromkeys(
-    [
-        0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0,
-        *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0),
-    ]
-)  # fmt: skip
 
 OVERLAP_MS: Final = 10_000
 """How long a used refresh token still gives the successor that it was traded for."""
-
-
-def check_seen(email: str, violations: Violations) -> None:
-    """Nothing unseen, of all that Unicode has: the pattern of the contract names the most of it."""
-    if any(unicodedata.category(char) in _NOT_IN_EMAILS for char in email):
-        violations.add("email", "must have no spaces and no control characters")
-
-
-def same_email(email: str) -> str:
-    """The same text for all ways to write an address that look the same, or differ in case.
-
-    As NFKC_Casefold of Unicode: else two users could show one address, and who writes it on
-    another keyboard would be unknown.
-    """
-    folded = unicodedata.normalize("NFKC", email.translate(_UNSEEN)).casefold()
-    return unicodedata.normalize("NFKC", folded)
-
-
-def email_key(email: str) -> str:
-    """What names an address in streams, and does not tell it."""
-    return hashlib.sha256(same_email(email).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from gateway.accounts.errors import (
 from gateway.accounts.policy.plans import FREE, PLANS
 from gateway.accounts.policy.roles import SCOPES, Role
 from gateway.accounts.secrets.credentials import is_same
-from gateway.accounts.state.domain import same_email
+from gateway.accounts.state.addresses import same_address
 from gateway.accounts.state.events import (
     AccountRecord,
     DamagedRecord,
@@ -196,9 +196,9 @@ class _Draft:
             membership=revision,
         )
         # Whoever has joined needs no other invitation, and would get another role by it.
-        address = same_email(joined.email)
+        address = same_address(joined.email)
         for one in list(self._invitations.values()):
-            if same_email(one.email) == address:
+            if same_address(one.email) == address:
                 del self._invitations[one.invitation_id]
 
     def _invite(self, made: InvitationCreated) -> None:

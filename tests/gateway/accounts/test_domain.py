@@ -1,8 +1,6 @@
 """Users and sessions: what their records add up to, and what a refresh token is good for."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.accounts.state.domain import (
     OVERLAP_MS,
@@ -10,12 +8,9 @@ from gateway.accounts.state.domain import (
     SessionLimits,
     TokenStatus,
     User,
-    check_seen,
-    email_key,
     is_open_for,
     opened,
     rotated,
-    same_email,
     session_from,
     token_status,
     user_after,
@@ -33,9 +28,6 @@ from gateway.accounts.state.events import (
     from_json,
     to_json,
 )
-from girih.accounts.v1 import accounts_pb2 as pb
-from services.plumbing import validation
-from services.plumbing.errors import InvalidInput, Violations
 
 LIMITS = SessionLimits(idle_ms=1_000_000, absolute_ms=3_000_000)
 
@@ -66,79 +58,6 @@ def session_of(user: User, moved_at_ms: int = 0) -> Session:
 
 def moved_on(session: Session, user: User, at_ms: int) -> Session:
     return session_from(recorded(rotated(session, user, "next", at_ms), since=1)[0])
-
-
-def bad_fields(**changed: str) -> set[str]:
-    """What is wrong with a registration, by the contract and beyond it."""
-    values = {"email": "ada@girih.dev", "password": "a strapwork of stars", "name": "Ada"}
-    request = pb.RegisterRequest(**(values | changed))
-    violations = Violations()
-    validation.add_violations(request, violations)
-    check_seen(request.email, violations)
-    try:
-        violations.raise_if_any()
-    except InvalidInput as error:
-        return {violation.field for violation in error.violations}
-    return set()
-
-
-@pytest.mark.parametrize(
-    "email",
-    ["a@b", "ada@girih.dev", "jürgen@bücher.example", "用户@例子.广告", "a" * 252 + "@b"],
-)
-def test_addresses_of_all_scripts_are_taken(email: str) -> None:
-    assert bad_fields(email=email) == set()
-
-
-@pytest.mark.parametrize(
-    "email",
-    [
-        "", "a", "@", "a@", "@b", "a@@b", "a@b@c", "a b@c", "a@b\n", "a\x00@b", "a\u200b@b",
-        "a\u202e@b", "a\u00a0@b", "a@b\u2028", "a\U000e0041@b", "a" * 253 + "@b",
-    ],
-)  # fmt: skip
-def test_an_address_that_is_none_is_refused(email: str) -> None:
-    assert bad_fields(email=email) == {"email"}
-
-
-@pytest.mark.parametrize("name", ["", "a" * 101, "a\x00b", "a\nb", "a\x7fb", "a\u2028b"])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
-    assert bad_fields(name=name) == {"name"}
-    assert bad_fields(tenant_name=name or "\n") == {"tenant_name"}
-
-
-def test_addresses_that_differ_in_case_are_one() -> None:
-    assert email_key("Ada@GIRIH.dev") == email_key("ada@girih.DEV")
-    assert email_key("ada@girih.dev") != email_key("adá@girih.dev")
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("caf\u00e9@girih.dev", "cafe\u0301@girih.dev"),
-        ("CAFE\u0301@girih.dev", "caf\u00e9@girih.dev"),
-        ("kn\uff4ft@girih.dev", "knot@girih.dev"),
-        ("knot\u034f@girih.dev", "knot@girih.dev"),
-        ("kn\u3164ot@girih.dev", "knot@girih.dev"),
-        ("knot\ufe0f@girih.dev", "knot@girih.dev"),
-    ],
-    ids=ascii,
-)
-def test_addresses_that_look_the_same_are_one(one: str, other: str) -> None:
-    assert email_key(one) == email_key(other)
-
-
-_ascii = st.text(st.characters(max_codepoint=127), max_size=50)
-
-
-@given(_ascii, _ascii)
-def test_only_the_case_of_letters_makes_plain_addresses_one(one: str, other: str) -> None:
-    assert (email_key(one) == email_key(other)) == (one.lower() == other.lower())
-
-
-@given(st.text(max_size=50))
-def test_an_address_is_the_same_as_what_it_is_compared_by(email: str) -> None:
-    assert same_email(same_email(email)) == same_email(email)
 
 
 def test_a_user_is_what_happened_to_it() -> None:
