@@ -34,6 +34,7 @@ from girih.events.v1 import events_pb2 as pb
 from services.events.domain import CallContext, PlacedEvent
 from services.events.store import EncodedRecord
 from services.plumbing.correlation import Call
+from services.plumbing.wire import varint
 
 Encode = Callable[[PlacedEvent], EncodedRecord]
 
@@ -54,14 +55,14 @@ def encoder_at(recorded_at: datetime) -> Encode:
         header = b"".join(
             (
                 b"\x08",
-                _varint(position),
+                varint(position),
                 _revision_field(revision),
                 recorded_at_field,
                 b"\x22",
-                _varint(len(context)),
+                varint(len(context)),
                 context,
                 b"\x2a",
-                _varint(len(event.header)),
+                varint(len(event.header)),
                 event.header,
             )
         )
@@ -83,8 +84,8 @@ def payload_piece(event: pb.Event) -> bytes:
     if payload is None:
         return b""
     tag, content = (b"\x2a", event.json.encode()) if payload == "json" else (b"\x32", event.binary)
-    length = _varint(len(content))
-    return b"".join((b"\x2a", _varint(1 + len(length) + len(content)), tag, length, content))
+    length = varint(len(content))
+    return b"".join((b"\x2a", varint(1 + len(length) + len(content)), tag, length, content))
 
 
 def event_digest(header: bytes, payload_digest: bytes) -> bytes:
@@ -111,19 +112,9 @@ def read_response(records: Sequence[bytes]) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _events_tag(byte_count: int) -> bytes:
-    return b"\x0a" + _varint(byte_count)
+    return b"\x0a" + varint(byte_count)
 
 
 @lru_cache(maxsize=4_096)
 def _revision_field(revision: int) -> bytes:
-    return b"\x10" + _varint(revision) if revision else b""
-
-
-def _varint(number: int) -> bytes:
-    """`number`, 0 or more, seven bits to the byte, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return b"\x10" + varint(revision) if revision else b""

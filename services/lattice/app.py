@@ -16,7 +16,7 @@ from services.lattice.computing.search_pool import SearchPool
 from services.lattice.kernels.warm import compile_all
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
-from services.lattice.servicer import LatticeServicer
+from services.lattice.servicer import SERIALIZED, LatticeServicer
 from services.lattice.settings import Settings
 from services.lattice.state.events_journal import EventStoreJournal, acting_bearer
 from services.lattice.state.journal import LatticeJournal
@@ -77,7 +77,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     lattices = _lattices(settings, journal, operations)
     server.registry.register(StateMetrics(compute, searches, lattices))
     servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
-    add_service(server, SERVICE, servicer)
+    add_service(server, SERVICE, servicer, raw_responses=SERIALIZED)
     add_metrics_service(server)
     _watch_kernels(server)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)

@@ -18,11 +18,13 @@ from services.lattice.enums import (
 )
 from services.lattice.errors import AnswerTooLarge
 from services.lattice.kernels.runs import Path
+from services.lattice.kernels.wire import run_messages, site_messages
 from services.lattice.operations import creation, distances, paths
 from services.lattice.operations.creation import NewLattice
 from services.lattice.operations.distances import DistanceQuery, DistancesAnswer
 from services.lattice.operations.paths import PathAnswer, PathsAnswer, PathsQuery
 from services.plumbing import validation
+from services.plumbing.wire import field, tag
 
 _SITES_MAX_DEFAULT = 1_000
 """Sites of a single path that are listed unless the caller says how many."""
@@ -98,52 +100,55 @@ def blocked_to_proto(piece: bytes) -> HttpBody:
     return HttpBody(content_type="application/octet-stream", data=piece)
 
 
-def path_to_proto(path: Path) -> pb.Path:
-    """Takes about half a microsecond per run and one per site."""
-    message = pb.Path(found=path.found, length=path.length, steps=path.steps, runs=_runs(path))
-    add_site = message.sites.add
-    for site in path.sites.tolist():
-        add_site().coordinates.extend(site)
-    return message
+def path_bytes(path: Path) -> bytes:
+    """A path as a serialized `Path`. Takes some nanoseconds a number, however many there are."""
+    head = pb.Path(found=path.found, length=path.length, steps=path.steps)
+    return b"".join(
+        (
+            head.SerializeToString(),
+            run_messages(path.run_steps, path.run_counts, tag(pb.Path.RUNS_FIELD_NUMBER)),
+            site_messages(path.sites, tag(pb.Path.SITES_FIELD_NUMBER)),
+        )
+    )
 
 
-def path_answer_to_proto(answer: PathAnswer, message_bytes_max: int) -> pb.FindPathResponse:
-    """The answer as a message; raises AnswerTooLarge when it would take more bytes than that."""
-    path, _ = _fitting_path(answer.path, message_bytes_max - _STATUS_BYTES)
-    return pb.FindPathResponse(path=path, computation=computation_to_proto(answer.computation))
+def path_answer_bytes(answer: PathAnswer, message_bytes_max: int) -> bytes:
+    """The answer, serialized; raises AnswerTooLarge when it would take more bytes than that."""
+    path = _fitting_path(answer.path, message_bytes_max - _STATUS_BYTES)
+    rest = pb.FindPathResponse(computation=computation_to_proto(answer.computation))
+    return field(pb.FindPathResponse.PATH_FIELD_NUMBER, path) + rest.SerializeToString()
 
 
-def paths_answer_to_proto(
-    answer: PathsAnswer, message_bytes_max: int
-) -> Iterator[pb.FindPathsResponse]:
-    """The answers as one message, or as several when one would take more bytes than that.
+def paths_answer_bytes(answer: PathsAnswer, message_bytes_max: int) -> Iterator[bytes]:
+    """The answers as one serialized message, or as several when one would take more bytes.
 
     The first has the computation of all. Raises AnswerTooLarge when one path alone does not
     fit.
     """
     bytes_max = message_bytes_max - _STATUS_BYTES
-    message = pb.FindPathsResponse(
+    head = pb.FindPathsResponse(
         first_query=answer.first_query, computation=computation_to_proto(answer.computation)
     )
-    size_bytes = 0
+    pieces, size_bytes = [head.SerializeToString()], 0
     for index, path in enumerate(answer.paths):
-        path_message, path_bytes = _fitting_path(path, bytes_max)
-        if size_bytes + path_bytes > bytes_max:
-            yield message
-            message = pb.FindPathsResponse(first_query=answer.first_query + index)
-            size_bytes = 0
-        message.paths.append(path_message)
-        size_bytes += path_bytes
-    yield message
+        piece = field(pb.FindPathsResponse.PATHS_FIELD_NUMBER, _fitting_path(path, bytes_max))
+        if size_bytes + len(piece) > bytes_max:
+            yield b"".join(pieces)
+            head = pb.FindPathsResponse(first_query=answer.first_query + index)
+            pieces, size_bytes = [head.SerializeToString()], 0
+        pieces.append(piece)
+        size_bytes += len(piece)
+    yield b"".join(pieces)
 
 
-def distances_answer_to_proto(answer: DistancesAnswer) -> pb.DistancesResponse:
+def distances_answer_bytes(answer: DistancesAnswer) -> bytes:
     computation = answer.computation
-    return pb.DistancesResponse(
+    head = pb.DistancesResponse(
         first_index=answer.first_index,
-        distances=answer.distances.tolist(),
         computation=computation_to_proto(computation) if computation else None,
     )
+    distances = answer.distances.astype("<f8", copy=False).tobytes()
+    return head.SerializeToString() + field(pb.DistancesResponse.DISTANCES_FIELD_NUMBER, distances)
 
 
 def computation_to_proto(computation: Computation) -> pb.Computation:
@@ -156,59 +161,21 @@ def computation_to_proto(computation: Computation) -> pb.Computation:
     )
 
 
-def _fitting_path(path: Path, bytes_max: int) -> tuple[pb.Path, int]:
-    """A path as a message, and what it takes: known exactly only where it may be too much.
-
-    Nothing is made of a path that cannot fit.
-    """
-    if _least_bytes(path) > bytes_max:
-        raise _too_large(path)
-    message, size_bytes = path_to_proto(path), _most_bytes(path)
-    if size_bytes > bytes_max:
-        size_bytes = message.ByteSize() + _FRAME_BYTES
-        if size_bytes > bytes_max:
-            raise _too_large(path)
-    return message, size_bytes
-
-
-def _too_large(path: Path) -> AnswerTooLarge:
-    return AnswerTooLarge(
+def _fitting_path(path: Path, bytes_max: int) -> bytes:
+    """A path, serialized. Nothing is made of one that cannot fit."""
+    if _least_bytes(path) <= bytes_max and len(message := path_bytes(path)) <= bytes_max:
+        return message
+    raise AnswerTooLarge(
         "the path has more runs than one message holds",
         runs=len(path.run_counts),
         steps=path.steps,
     )
 
 
-_FRAME_BYTES = 32
-"""More than a path takes beside its runs and sites, its own tag and length included."""
-_VARINT_BYTES_MAX = 9
-"""Of a number that is not negative."""
-
-
 def _least_bytes(path: Path) -> int:
     """A run is a tag and a length, as its steps are, then its count; a step takes a byte."""
     axis_count = int(path.run_steps.shape[1])
     return len(path.run_steps) * (axis_count + 6) + len(path.sites) * (axis_count + 4)
-
-
-def _most_bytes(path: Path) -> int:
-    """As `_least_bytes`, with every number at its widest."""
-    axis_count = int(path.run_steps.shape[1])
-    run_bytes = axis_count + 5 + _VARINT_BYTES_MAX
-    site_bytes = axis_count * _VARINT_BYTES_MAX + 4
-    return _FRAME_BYTES + len(path.run_steps) * run_bytes + len(path.sites) * site_bytes
-
-
-def _runs(path: Path) -> list[pb.Run]:
-    """Runs are many and rarely differ: each kind is made once, and copied where it goes."""
-    kinds: dict[tuple[bytes, int], pb.Run] = {}
-    runs = []
-    for step, count in zip(path.run_steps, path.run_counts.tolist(), strict=True):
-        kind = (step.tobytes(), count)
-        if kind not in kinds:
-            kinds[kind] = pb.Run(step=step.tolist(), count=count)
-        runs.append(kinds[kind])
-    return runs
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -23,7 +23,11 @@ from services.policy import PlanLimits, plan_of
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _LARGE_BYTES = 1 << 15
-"""From this size on a message is checked or made in a thread: the loop goes on meanwhile."""
+"""From this size on an answer is made in a thread: the loop goes on meanwhile."""
+
+
+SERIALIZED = ("FindPath", "FindPaths", "Distances")
+"""The rpcs whose answers are bytes: a message per site would hold the interpreter too long."""
 
 
 class LatticeServicer:
@@ -81,37 +85,35 @@ class LatticeServicer:
         await self._lattices.delete(_tenant(), domain.lattice_id(request.lattice_id))
         return pb.DeleteLatticeResponse()
 
-    async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> pb.FindPathResponse:
+    async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> bytes:
         validation.check(request)
         held = await self._open(request.lattice_id)
         answer = await find_path(self._operations, held, convert.path_query(request, held.spec))
         if answer.path.nbytes < _LARGE_BYTES:
-            return convert.path_answer_to_proto(answer, self._message_bytes_max)
-        return await asyncio.to_thread(
-            convert.path_answer_to_proto, answer, self._message_bytes_max
-        )
+            return convert.path_answer_bytes(answer, self._message_bytes_max)
+        return await asyncio.to_thread(convert.path_answer_bytes, answer, self._message_bytes_max)
 
     async def FindPaths(
         self, request: pb.FindPathsRequest, _context: Context
-    ) -> AsyncGenerator[pb.FindPathsResponse]:
+    ) -> AsyncGenerator[bytes]:
         await asyncio.to_thread(validation.check, request)
         held = await self._open(request.lattice_id)
         query = await asyncio.to_thread(convert.paths_query, request, held.spec)
         async with aclosing(find_paths(self._operations, held, query)) as answers:
             async for answer in answers:
-                messages = convert.paths_answer_to_proto(answer, self._message_bytes_max)
-                while message := await asyncio.to_thread(next, messages, None):
+                messages = convert.paths_answer_bytes(answer, self._message_bytes_max)
+                while message := await asyncio.to_thread(next, messages, b""):
                     yield message
 
     async def Distances(
         self, request: pb.DistancesRequest, _context: Context
-    ) -> AsyncGenerator[pb.DistancesResponse]:
+    ) -> AsyncGenerator[bytes]:
         await asyncio.to_thread(validation.check, request)
         held = await self._open(request.lattice_id)
         query = await asyncio.to_thread(convert.distance_query, request, held.spec)
         async with aclosing(find_distances(self._operations, held, query)) as answers:
             async for answer in answers:
-                yield await asyncio.to_thread(convert.distances_answer_to_proto, answer)
+                yield convert.distances_answer_bytes(answer)
 
     async def _open(self, lattice_id: str) -> HeldLattice:
         return await self._lattices.open(_tenant(), domain.lattice_id(lattice_id))

@@ -1,5 +1,6 @@
 """Messages and values tell the same."""
 
+import math
 import zlib
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from services.lattice import convert
 from services.lattice.domain import Computation, Method
 from services.lattice.errors import AnswerTooLarge
 from services.lattice.kernels.runs import Path
+from services.lattice.operations.distances import DistancesAnswer
 from services.lattice.operations.paths import PathAnswer, PathsAnswer
 from services.lattice.state import records
 from services.lattice.state.journal import DamagedRecord, LatticeCreated
@@ -27,7 +29,7 @@ def test_a_path_keeps_every_run_and_site() -> None:
     counts = random.integers(1, 4, 500)
     sites = random.integers(0, 2**62, (500, 3))
 
-    message = convert.path_to_proto(path_of(steps, counts, sites))
+    message = pb.Path.FromString(convert.path_bytes(path_of(steps, counts, sites)))
 
     assert (message.found, message.length, message.steps) == (True, 2.5, 7)
     assert [list(run.step) for run in message.runs] == steps.tolist()
@@ -35,23 +37,32 @@ def test_a_path_keeps_every_run_and_site() -> None:
     assert [list(site.coordinates) for site in message.sites] == sites.tolist()
 
 
-@pytest.mark.parametrize("axis_count", [1, 10])
-@pytest.mark.parametrize("number", [1, 2**62])
-def test_a_path_takes_no_fewer_and_no_more_bytes_than_its_bounds(
-    axis_count: int, number: int
-) -> None:
-    runs = (np.ones((1_000, axis_count), np.int8), np.full(1_000, number))
-    path = path_of(*runs, np.full((1_000, axis_count), number))
+@pytest.mark.parametrize("axis_count", [1, 2, 10])
+@pytest.mark.parametrize("number", [1, 127, 128, 2**35, 2**63 - 1])
+def test_a_path_takes_the_bytes_that_protobuf_gives_it(axis_count: int, number: int) -> None:
+    steps = np.resize(np.array([-1, 0, 1], np.int8), (1_000, axis_count))
+    path = path_of(steps, np.full(1_000, number), np.full((1_000, axis_count), number))
 
-    size_bytes = convert.path_to_proto(path).ByteSize()
+    response = convert.path_bytes(path)
 
-    assert convert._least_bytes(path) <= size_bytes <= convert._most_bytes(path)
+    assert pb.Path.FromString(response).SerializeToString() == response
+    assert convert._least_bytes(path) <= len(response)
+
+
+def test_distances_are_what_protobuf_reads_back() -> None:
+    distances = np.array([0.0, -1.0, 2.5, math.inf])
+
+    response = convert.distances_answer_bytes(DistancesAnswer(7, distances, COMPUTATION))
+
+    message = pb.DistancesResponse.FromString(response)
+    assert (message.first_index, list(message.distances)) == (7, distances.tolist())
+    assert message.computation == convert.computation_to_proto(COMPUTATION)
 
 
 def test_answers_that_fit_one_by_one_are_cut_into_messages_that_fit() -> None:
     paths = [straight_path(site_count) for site_count in (2_000, 2_000, 10, 10, 2_000)]
 
-    messages = list(convert.paths_answer_to_proto(PathsAnswer(7, paths, COMPUTATION), 20_000))
+    messages = told(PathsAnswer(7, paths, COMPUTATION), 20_000)
 
     assert [message.first_query for message in messages] == [7, 8, 11]
     assert [len(path.sites) for message in messages for path in message.paths] == [
@@ -64,7 +75,7 @@ def test_answers_that_fit_one_by_one_are_cut_into_messages_that_fit() -> None:
 def test_answers_that_fit_together_are_one_message() -> None:
     answer = PathsAnswer(0, [straight_path(2_000)] * 20, COMPUTATION)
 
-    (message,) = convert.paths_answer_to_proto(answer, 1 << 20)
+    (message,) = told(answer, 1 << 20)
 
     assert len(message.paths) == 20
 
@@ -74,11 +85,16 @@ def test_an_answer_that_no_message_can_hold_is_refused(site_count: int) -> None:
     path = straight_path(site_count)
 
     with pytest.raises(AnswerTooLarge) as refusal:
-        convert.path_answer_to_proto(PathAnswer(path, COMPUTATION), 15_000)
+        convert.path_answer_bytes(PathAnswer(path, COMPUTATION), 15_000)
     with pytest.raises(AnswerTooLarge):
-        list(convert.paths_answer_to_proto(PathsAnswer(0, [path], COMPUTATION), 15_000))
+        list(convert.paths_answer_bytes(PathsAnswer(0, [path], COMPUTATION), 15_000))
 
     assert refusal.value.retry_after_s is None
+
+
+def told(answer: PathsAnswer, message_bytes_max: int) -> list[pb.FindPathsResponse]:
+    messages = convert.paths_answer_bytes(answer, message_bytes_max)
+    return [pb.FindPathsResponse.FromString(message) for message in messages]
 
 
 def path_of(

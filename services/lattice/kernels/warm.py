@@ -13,6 +13,7 @@ from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.distances import measure
 from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.searches import search_on
+from services.lattice.kernels.wire import run_messages, site_messages
 
 
 def compile_all() -> None:
@@ -29,7 +30,10 @@ def compile_all() -> None:
                 (3, 3), (ring, ring), moore=moore, no_cutting=True, blocked=bytes([0b10000, 0])
             )
             count_edges(grid, cancel)
-            search_on(grid).find((0, 0), (2, 2), cancel)
+            path = search_on(grid).find((0, 0), (2, 2), cancel)
+            path = path.listing(grid.shape, grid.periodic, (0, 0), 1)
+            site_messages(path.sites, 0)
+            run_messages(path.run_steps, path.run_counts, 0)
             measure(grid, [(0, 0)], cancel)
 
 

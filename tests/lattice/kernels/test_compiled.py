@@ -8,14 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.lattice.kernels import buckets, counting, diagonal, flood, jump, sources, straight
+from services.lattice.kernels import (
+    buckets,
+    counting,
+    diagonal,
+    flood,
+    jump,
+    runs,
+    sources,
+    straight,
+    wire,
+)
 from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.distances import measure
 from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all
+from services.lattice.kernels.wire import run_messages, site_messages
 
-MODULES: Sequence[ModuleType] = (buckets, counting, diagonal, flood, jump, straight)
+MODULES: Sequence[ModuleType] = (buckets, counting, diagonal, flood, jump, runs, straight, wire)
 
 
 def compiled_so_far() -> dict[str, Sequence[Any]]:
@@ -40,7 +51,10 @@ def test_nothing_is_compiled_but_ahead() -> None:
                     (3, 4), periodic, moore=moore, no_cutting=no_cutting, blocked=blocked
                 )
                 count_edges(grid, go)
-                search_on(grid).find((0, 0), (2, 3), go)
+                path = search_on(grid).find((0, 0), (2, 3), go)
+                path = path.listing(grid.shape, grid.periodic, (0, 0), 5)
+                site_messages(path.sites, 1)
+                run_messages(path.run_steps, path.run_counts, 1)
                 measure(grid, [(0, 0)], go, targets=[(2, 3)])
 
     assert compiled_so_far() == ahead
