@@ -15,7 +15,8 @@ from services.events.postgres import isolation
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.isolation import ROLE, IsolationFindings, find_isolation_findings
 from services.events.settings import Settings
-from services.plumbing.postgres.database import UnsafeDatabase, open_pool
+from services.plumbing.postgres.database import open_pool
+from services.plumbing.postgres.failures import UnsafeDatabase
 from services.plumbing.postgres.migrations import MigrationRefused, migrate, newest_revision
 from tests.authority import Authority
 from tests.events.serving import development, opened, production

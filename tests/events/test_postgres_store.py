@@ -10,7 +10,7 @@ from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.events.store import Log, RecordBatch, WriteResult
-from services.plumbing.postgres.database import UnsafeDatabase
+from services.plumbing.postgres.failures import UnsafeDatabase
 from tests.authority import Authority
 from tests.events.making import NOW, event_id, new_event, placed_event, record_batch
 from tests.events.serving import eventually, production

@@ -11,15 +11,15 @@ from pydantic import SecretStr
 from cli.local.postgres import DURABLE, EmbeddedPostgres
 from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.postgres.database import (
-    DatabaseBusy,
     Pool,
     acquire,
     connect,
     lost_guarantees,
     open_pool,
-    translate,
     wait_for_database,
 )
+from services.plumbing.postgres.failures import DatabaseBusy, translate
+from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.settings import PoolSettings
 from tests.plumbing.conftest import Log, until
 
@@ -75,6 +75,45 @@ async def test_a_cancelled_caller_gives_its_connection_back(pool: Pool) -> None:
 
     async with acquire(pool, 1) as first, acquire(pool, 1) as second:
         assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1") == 1
+
+
+async def test_callers_who_leave_while_connections_open_cost_nobody_a_connection(
+    database_url: str,
+) -> None:
+    opened: list[RawConnection] = []
+
+    async def count(connection: RawConnection) -> None:
+        opened.append(connection)
+
+    patient = settings(database_url, pool_acquire_timeout_s=10)
+    async with open_pool(patient, "girih-tests", opened=count) as pool:
+        for _ in range(50):
+            leaving = [asyncio.create_task(_ask(pool)) for _ in range(8)]
+            await asyncio.sleep(0)
+            for task in leaving:
+                task.cancel()
+            await asyncio.gather(*leaving, return_exceptions=True)
+        await asyncio.gather(*[_ask(pool) for _ in range(50)])
+
+        assert len(opened) <= pool.get_max_size()
+        assert not any(connection.is_closed() for connection in opened)
+
+
+async def test_connections_that_cannot_be_opened_are_no_busy_pool(database_url: str) -> None:
+    is_first_open = asyncio.Event()
+
+    async def only_one(_connection: RawConnection) -> None:
+        if is_first_open.is_set():
+            await asyncio.Event().wait()
+        is_first_open.set()
+
+    async with open_pool(settings(database_url), "girih-tests", opened=only_one) as pool:
+        async with acquire(pool, 1):
+            with pytest.raises(DatabaseUnavailable):
+                async with acquire(pool, 0.05):
+                    pass
+
+        await _ask(pool)
 
 
 async def test_a_transaction_left_open_is_rolled_back_before_the_next_borrower(

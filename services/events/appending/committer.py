@@ -133,17 +133,21 @@ class Committer:
         """One outcome per proposal; returns once what is placed is durable.
 
         Raises `DatabaseUnavailable` when the database stays away for the retry budget, or
-        is away once nobody wants the outcome. Then it is not known what is stored.
+        is away once nobody wants the outcome: then it is not known what is stored. A database
+        that was never away, and too busy all the time, raises what says so: nothing is.
         """
         self._unsure = None
         delays_s = self._delays_s()
-        looks_up, lost_races = self._expects_repeats, 0
+        looks_up, lost_races, was_away = self._expects_repeats, 0, False
         while True:
             try:
                 result, outcomes = await self._attempt(proposals, looks_up, lost_races)
             except _AWAY as error:
+                was_away = was_away or isinstance(error, Unavailable)
                 delay_s = next(delays_s, None)
                 if delay_s is None or not is_wanted():
+                    if not was_away:
+                        raise
                     raise DatabaseUnavailable("the database does not answer") from error
                 await asyncio.sleep(delay_s)
                 looks_up = True

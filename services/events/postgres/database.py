@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import NamedTuple, cast
+
+import asyncpg
 
 from services.events.postgres import isolation
 from services.events.settings import Settings
@@ -12,7 +14,8 @@ from services.events.store import DatabaseStatus
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres import database
-from services.plumbing.postgres.database import Connection, Pool, UnsafeDatabase
+from services.plumbing.postgres.database import Connection, Pool
+from services.plumbing.postgres.failures import UnsafeDatabase, refusals_translated
 from services.plumbing.postgres.migrations import MigrationTimeout, migrate, newest_revision
 from services.plumbing.postgres.sql import load
 
@@ -27,6 +30,14 @@ _STATUS_TIMEOUT_S = 2.0
 _RETRY_S = 1.0
 
 _log = get_logger("database")
+
+
+class _ServerState(NamedTuple):
+    version: str
+    is_read_only: bool
+    """Nothing may be written: a setting says so, and may be reset."""
+    is_outdated: bool
+    """The session was told otherwise than one that begins now."""
 
 
 class Database:
@@ -79,8 +90,9 @@ class Database:
 
     async def notify(self, texts: Sequence[str]) -> None:
         """Pass texts to every process on this database, this one included."""
-        async with self.connection() as connection:
-            await connection.execute(_sql("notify_moved"), _CHANNEL, texts)
+        with refusals_translated():
+            async with self.connection() as connection:
+                await connection.execute(_sql("notify_moved"), _CHANNEL, texts)
 
     async def listen(self, received: Callable[[str], None], connected: Callable[[], None]) -> None:
         """Call `received` for every text told after `connected` was called.
@@ -90,9 +102,18 @@ class Database:
         await database.listen(self._settings, LISTENER_NAME, _CHANNEL, received, connected)
 
     async def probe(self) -> None:
-        """Raises unless the store could work now; waits for the database to be opened."""
+        """Raises unless the store could work now; waits for the database to be opened.
+
+        Also when nothing may be written, be it for now: connections that were told otherwise
+        when they began are opened anew.
+        """
         await self._opened.wait()
-        await self._server_version()
+        state = await self._server_state()
+        if state.is_outdated and self._pool is not None:
+            await self._pool.renew()
+            state = await self._server_state()
+        if state.is_read_only:
+            raise DatabaseUnavailable("the database lets nobody write")
 
     async def status(self) -> DatabaseStatus:
         """How the database is. Answers also when it is down, within two seconds."""
@@ -164,14 +185,16 @@ class Database:
         started_s = time.perf_counter()
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                version = await self._server_version()
+                state = await self._server_state()
         except (ServiceError, TimeoutError):
             return None, ""
-        return 1e3 * (time.perf_counter() - started_s), version
+        return 1e3 * (time.perf_counter() - started_s), state.version
 
-    async def _server_version(self) -> str:
-        async with self.connection() as connection:
-            return cast("str", await connection.fetchval(_sql("select_server_version")))
+    async def _server_state(self) -> _ServerState:
+        with refusals_translated():
+            async with self.connection() as connection:
+                row = await connection.fetchrow(_sql("select_server_state"))
+        return _ServerState(*cast("asyncpg.Record", row))
 
 
 def _sql(name: str) -> str:

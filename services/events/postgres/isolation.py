@@ -9,7 +9,9 @@ from typing import cast
 
 import asyncpg
 
-from services.plumbing.postgres.database import Pool, RawConnection, UnsafeDatabase, translate
+from services.plumbing.postgres.database import Pool
+from services.plumbing.postgres.failures import UnsafeDatabase, refusals_translated
+from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 
 ROLE = "girih_events"
@@ -66,7 +68,7 @@ async def check_role(pool: Pool) -> None:
 
     A pooler between us and the database may drop what is asked for on connecting.
     """
-    with translate():
+    with refusals_translated():
         role = await pool.fetchval(_sql("select_current_role"))
     if role != ROLE:
         raise UnsafeDatabase(f"connections work as {role} and not as {ROLE}")

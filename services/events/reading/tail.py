@@ -25,7 +25,6 @@ from services.events.reading.window import Frame, TailRecord, Window
 from services.events.store import EventStore, TailPage
 from services.plumbing.byte_budget import ByteBudget
 from services.plumbing.errors import (
-    DatabaseUnavailable,
     ResourceExhausted,
     ServiceError,
     ShuttingDown,
@@ -94,7 +93,7 @@ class Tails:
     async def tail(self, tenant: str) -> AsyncIterator["Tail"]:
         """The tail of a log, which lasts at least as long as the block.
 
-        Raises `ShuttingDown`, and `DatabaseUnavailable` when the log's end cannot be read.
+        Raises `ShuttingDown`, and what says why when the log's end cannot be read.
         """
         tail = self._tails.get(tenant)
         if tail is None or tail.has_failed:
@@ -275,7 +274,9 @@ class RetryPolicy:
         self._turns = asyncio.Semaphore(limits.read_count)
 
     async def read(self, read: Callable[[], Awaitable[T]]) -> T:
-        """What `read` answers. Raises `DatabaseUnavailable` when the database stays away."""
+        """What `read` answers. Raises what it raised last when the database stays away, or too
+        busy.
+        """
         limits = self._limits
         backoff = Backoff(limits.retry_delay_min_s, limits.retry_delay_max_s)
         give_up_s = time.monotonic() + limits.retry_budget_s
@@ -283,9 +284,9 @@ class RetryPolicy:
             try:
                 async with self._turns:
                     return await read()
-            except _AWAY as error:
+            except _AWAY:
                 if time.monotonic() > give_up_s:
-                    raise DatabaseUnavailable("the database does not answer") from error
+                    raise
             await asyncio.sleep(backoff.next_s())
 
 

@@ -4,23 +4,35 @@ This and the stores are the only doors to asyncpg. It knows no table.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from services.plumbing.errors import CannotRun, DatabaseUnavailable, ResourceExhausted
+from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.logging import get_logger
+from services.plumbing.postgres.failures import (
+    RETRY_AFTER_S,
+    DatabaseBusy,
+    refusals_translated,
+    translate,
+    unavailable,
+)
+from services.plumbing.postgres.opening import (
+    IDLE_LIFETIME_S,
+    GirihConnection,
+    Opener,
+    RawConnection,
+)
 from services.plumbing.retry import Backoff
-from services.plumbing.settings import EX_CONFIG, PoolSettings
+from services.plumbing.settings import PoolSettings
 
-Pool = asyncpg.Pool
 Connection = PoolConnectionProxy
-RawConnection = asyncpg.Connection
-"""One that belongs to no pool."""
 
-_RETRY_AFTER_S = 1.0
+_RENEWAL_SPACING_S = 0.25
 _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 2.0
 _LISTENER_CHECK_S = 5.0
@@ -28,42 +40,71 @@ _LISTENER_CHECK_S = 5.0
 _log = get_logger("database")
 
 
-class DatabaseBusy(ResourceExhausted):
-    """No connection came free in time, or a statement or lock took too long."""
+class Pool(asyncpg.Pool):
+    """asyncpg's pool, whose connections are opened by an `Opener`."""
 
-    reason = "DATABASE_BUSY"
+    __slots__ = ("_renewed_s", "opener")
 
+    def __init__(
+        self,
+        dsn: str,
+        opener: Opener,
+        **options: Any,  # noqa: ANN401 - asyncpg's
+    ) -> None:
+        super().__init__(
+            dsn,
+            connect=opener,
+            connection_class=GirihConnection,
+            record_class=asyncpg.Record,
+            loop=None,
+            **options,
+        )
+        self.opener = opener
+        self._renewed_s = 0.0
 
-class UnsafeDatabase(CannotRun):
-    """The database would lose what it acknowledged, or show it to whom it does not belong."""
-
-    exit_code = EX_CONFIG
+    async def renew(self) -> None:
+        """Have connections opened anew before they are lent again: what a session was told when
+        it began is no longer so. Asked again within a moment it does nothing.
+        """
+        now_s = time.monotonic()
+        if now_s - self._renewed_s >= _RENEWAL_SPACING_S:
+            self._renewed_s = now_s
+            await self.expire_connections()
 
 
 @asynccontextmanager
 async def open_pool(
-    settings: PoolSettings, application_name: str, *, role: str = ""
+    settings: PoolSettings,
+    application_name: str,
+    *,
+    role: str = "",
+    opened: Callable[[RawConnection], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pool]:
     """A pool that is open inside the block, and closed after it even if connections hang.
 
     Its connections work as `role` when one is named, and else as the login of the URL.
+    `opened` is called with each of them before it is lent the first time.
     Raises `DatabaseUnavailable` when the database cannot be reached at first; see
     `wait_for_database`.
     """
     options = _server_settings(settings, application_name) | ({"role": role} if role else {})
-    with translate():
-        pool = await asyncpg.create_pool(
-            settings.database_url.get_secret_value(),
-            min_size=settings.pool_size_min,
-            max_size=settings.pool_size_max,
-            max_queries=50_000,
-            max_inactive_connection_lifetime=300.0,
-            timeout=settings.database_connect_timeout_s,
-            command_timeout=settings.command_timeout_s,
-            server_settings=options,
-            reset=_keep_session,
-        )
+    pool = Pool(
+        settings.database_url.get_secret_value(),
+        Opener(opened),
+        min_size=settings.pool_size_min,
+        max_size=settings.pool_size_max,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=IDLE_LIFETIME_S,
+        timeout=settings.database_connect_timeout_s,
+        command_timeout=settings.command_timeout_s,
+        # What a standby shows may be older than what was read before.
+        target_session_attrs="primary",
+        server_settings=options,
+        reset=_keep_session,
+    )
     try:
+        with translate():
+            await pool
         yield pool
     finally:
         await _close(pool)
@@ -79,17 +120,19 @@ async def _keep_session(_connection: object) -> None:
 @asynccontextmanager
 async def connect(settings: PoolSettings, application_name: str) -> AsyncIterator[RawConnection]:
     """One connection for the block, as the login of the URL. Failures come out by name."""
-    with translate():
+    with refusals_translated():
         connection = await asyncpg.connect(
             settings.database_url.get_secret_value(),
             timeout=settings.database_connect_timeout_s,
             command_timeout=settings.command_timeout_s,
             server_settings=_server_settings(settings, application_name),
+            connection_class=GirihConnection,
         )
-        try:
+    try:
+        with translate():
             yield connection
-        finally:
-            await connection.close(timeout=settings.database_connect_timeout_s)
+    finally:
+        await connection.close(timeout=settings.database_connect_timeout_s)
 
 
 async def listen(
@@ -104,13 +147,14 @@ async def listen(
     Goes on until the connection is lost, and raises `DatabaseUnavailable` then. A server
     that vanished without a word is noticed within seconds.
     """
-    async with connect(settings, application_name) as connection:
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _connection: lost.set())
-        await connection.add_listener(channel, lambda *args: on_notification(str(args[-1])))
-        connected()
-        while not await _is_set_within(lost, _LISTENER_CHECK_S):
-            await connection.execute("SELECT", timeout=_LISTENER_CHECK_S)
+    lost = asyncio.Event()
+    with refusals_translated():
+        async with connect(settings, application_name) as connection:
+            connection.add_termination_listener(lambda _connection: lost.set())
+            await connection.add_listener(channel, lambda *args: on_notification(str(args[-1])))
+            connected()
+            while not await _is_set_within(lost, _LISTENER_CHECK_S):
+                await connection.execute("SELECT", timeout=_LISTENER_CHECK_S)
     raise DatabaseUnavailable("the connection that listens was lost")
 
 
@@ -118,44 +162,28 @@ async def listen(
 async def acquire(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
     """A connection for the block. Failures inside it come out by name, see `translate`.
 
-    Raises `DatabaseBusy` when all connections stay in use for `timeout_s`, and
+    Raises `DatabaseBusy` when no connection comes free within `timeout_s`, and
     `DatabaseUnavailable` when none can be opened.
     """
     with translate():
         try:
             connection = await pool.acquire(timeout=timeout_s)
         except TimeoutError as error:
-            if pool.get_size() < pool.get_max_size():
-                raise _unavailable(error) from error
+            if pool.opener.is_stuck(timeout_s):
+                raise unavailable(error) from error
             raise DatabaseBusy(
-                "no database connection came free in time", retry_after_s=_RETRY_AFTER_S
+                "no database connection came free in time", retry_after_s=RETRY_AFTER_S
             ) from error
         try:
             yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            # Whether a session may write is told when it begins, by settings of the database
+            # and of the role: one that is opened now may.
+            await pool.renew()
+            raise
         finally:
             # Resetting a connection whose server is gone must not keep the caller waiting.
             await pool.release(connection, timeout=timeout_s)
-
-
-@contextmanager
-def translate() -> Iterator[None]:
-    """Turn what asyncpg and the network raise inside the block into named errors.
-
-    What the caller's SQL did wrong (constraints, syntax) passes: the store knows what it means.
-    """
-    try:
-        yield
-    except _BUSY as error:
-        raise DatabaseBusy(
-            "the database is too busy to answer in time", retry_after_s=_RETRY_AFTER_S
-        ) from error
-    except _GONE as error:
-        raise _unavailable(error) from error
-    except asyncpg.InterfaceError as error:
-        # Raised for misuse as well, which is a bug and stays one.
-        if _is_closed(error):
-            raise _unavailable(error) from error
-        raise
 
 
 async def wait_for_database(dsn: str, timeout_s: float) -> None:
@@ -171,12 +199,12 @@ async def wait_for_database(dsn: str, timeout_s: float) -> None:
                 await asyncio.sleep(backoff.next_s())
     except TimeoutError as error:
         message = f"the database did not answer within {timeout_s:g} s"
-        raise DatabaseUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
+        raise DatabaseUnavailable(message, retry_after_s=RETRY_AFTER_S) from error
 
 
 async def lost_guarantees(connection: RawConnection | Pool) -> list[str]:
     """Settings without which what the database acknowledges does not survive a power cut."""
-    with translate():
+    with refusals_translated():
         off = await connection.fetch(
             "SELECT name FROM pg_settings WHERE setting = 'off' AND name = ANY ($1) ORDER BY name",
             ["fsync", "full_page_writes", "synchronous_commit"],
@@ -184,43 +212,11 @@ async def lost_guarantees(connection: RawConnection | Pool) -> list[str]:
     return [row["name"] for row in off]
 
 
-_GONE = (
-    OSError,  # ConnectionError and name resolution among them, and TimeoutError
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shutdown, crash, cannot connect now
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,  # the database itself is missing
-    asyncpg.ReadOnlySQLTransactionError,  # a standby: the primary is elsewhere by now
-    asyncpg.DiskFullError,
-    asyncpg.OutOfMemoryError,
-    asyncpg.PostgresIOError,
-    asyncpg.InternalClientError,
-)
-# Looked at first: some of these are kinds of the above.
-_BUSY = (
-    asyncpg.QueryCanceledError,  # statement_timeout
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-)
-
-
-def _unavailable(error: BaseException) -> DatabaseUnavailable:
-    _log.warning("the database cannot be reached", problem=f"{type(error).__name__}: {error}")
-    return DatabaseUnavailable("the database cannot be reached", retry_after_s=_RETRY_AFTER_S)
-
-
 async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
     return event.is_set()
-
-
-def _is_closed(error: asyncpg.InterfaceError) -> bool:
-    return "closed" in str(error) or "closing" in str(error)
 
 
 async def _problem(dsn: str) -> str | None:
@@ -258,6 +254,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 async def _close(pool: Pool) -> None:
+    await pool.opener.close()
     try:
         async with asyncio.timeout(5.0):
             await pool.close()

@@ -17,7 +17,9 @@ import asyncpg
 
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
-from services.plumbing.postgres.database import RawConnection, translate, wait_for_database
+from services.plumbing.postgres.database import wait_for_database
+from services.plumbing.postgres.failures import refusals_translated, translate
+from services.plumbing.postgres.opening import GirihConnection, RawConnection
 from services.plumbing.settings import EX_CONFIG
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -84,18 +86,20 @@ async def migrate(
 
 
 async def _migrate(database_url: str, revisions: Sequence[_Revision], schema: str) -> list[str]:
-    with translate():
+    with refusals_translated():
         connection = await asyncpg.connect(
             database_url,
             timeout=_CONNECT_TIMEOUT_S,
             server_settings={"application_name": "girih-migrate"},
+            connection_class=GirihConnection,
         )
-        try:
+    try:
+        with translate():
             await _lock(connection, schema)
             await _create_table(connection, schema)
             applied = await _apply(connection, revisions, schema)
-        finally:
-            await connection.close(timeout=_CLOSE_TIMEOUT_S)
+    finally:
+        await connection.close(timeout=_CLOSE_TIMEOUT_S)
     if applied:
         _log.info("migrated", schema=schema, revisions=applied)
     return applied
