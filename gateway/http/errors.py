@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 
 from gateway.transcoding.validation import ValidationError
 from services.plumbing.auth.tokens import TokenInvalid
-from services.plumbing.errors import InvalidInput, Scalar, ServiceError
+from services.plumbing.errors import InvalidInput, Scalar, ServiceError, first_of
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.policy import GATEWAY
@@ -278,8 +278,7 @@ def _invalid(
     reason: str, violations: list[tuple[str, str]], details: Mapping[str, Any] | None = None
 ) -> HttpError:
     path, description = violations[0]
-    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-    message = f"{path}: {description}{more}" if path else f"{description}{more}"
+    message = first_of(f"{path}: {description}" if path else description, len(violations))
     fields = [{"field": path, "description": description} for path, description in violations]
     all_details = {**(details or {}), "reason": reason, "violations": fields}
     return HttpError(400, "INVALID_ARGUMENT", message, all_details)

@@ -39,6 +39,7 @@ An event store and a service that computes on n-dimensional lattices.
 Answers are complete: a field that holds its default is printed. What can be absent is left
 out: messages that are not set, fields marked as optional, and members of a choice that were
 not chosen. 64-bit integers are strings, since a JavaScript number does not hold them all.
+Integers of a request may be spelled as `1e2`, `100.0` and `-0`, too, in quotes or not.
 Requests are strict: an unknown field or parameter is refused, by its path. `null` is the
 same as leaving a field out, except where any JSON value is taken.
 

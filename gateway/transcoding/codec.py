@@ -19,13 +19,8 @@ from google.protobuf.message import Message
 from gateway.contract.descriptors import entry_fields, is_json_text, is_map, message_class, oneofs
 from gateway.transcoding import scalars
 from gateway.transcoding.scalars import Decode
-from gateway.transcoding.validation import (
-    VIOLATIONS_MAX,
-    ValidationError,
-    Violation,
-    joined,
-    refused,
-)
+from gateway.transcoding.validation import ValidationError, Violation, joined, refused
+from services.plumbing.errors import VIOLATIONS_MAX
 
 Encode = Callable[[Any], Any]
 """From a message to what `orjson.dumps` takes."""

@@ -9,7 +9,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from gateway.contract.descriptors import is_map, oneof_members
 from gateway.transcoding.codec import WELL_KNOWN
 from gateway.transcoding.scalars import Decode, query_decoder, well_known_decoder
-from gateway.transcoding.validation import VIOLATIONS_MAX, ValidationError, Violation, refused
+from gateway.transcoding.validation import ValidationError, Violation, refused
+from services.plumbing.errors import VIOLATIONS_MAX
 
 Fields = tuple[FieldDescriptor, ...]
 """The way from a request message to one of its values."""

@@ -7,6 +7,7 @@ import struct
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -43,7 +44,9 @@ WIDE_TYPES = frozenset(kind for kind, bounds in _BOUNDS.items() if bounds in (_I
 """Integers that JSON carries as strings, because a double does not hold them all."""
 
 _NONFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_EXACT_IN_A_DOUBLE = 2**53
+_DIGITS_MAX = 20
+"""Of an integer that is compared with its bounds. Those of 64 bits have no more."""
+_NO_INTEGER = f"must be an integer of at most {_DIGITS_MAX} digits, or a string of one"
 
 _is_integer = re.compile(r"-?(0|[1-9][0-9]{0,19})", re.ASCII).fullmatch
 _is_decimal = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII).fullmatch
@@ -125,25 +128,27 @@ _PARSE_ERRORS = (
 
 
 def _integer(value: object) -> int:
-    if type(value) is str and _is_integer(value):
-        return int(value)
-    if type(value) is float and value.is_integer():
-        return int(value)  # of few digits: more of them came as a Number
-    if type(value) is Number:
-        return _spelled_integer(value.text)
     if type(value) is int:
         return value
-    raise refused("must be an integer, or a string of one")
+    if type(value) is float and value.is_integer():
+        return int(value)  # what was spelled otherwise than the double came as a Number
+    text = value.text if type(value) is Number else value
+    if type(text) is not str:
+        raise refused(_NO_INTEGER)
+    return int(text) if _is_integer(text) else _spelled_integer(text)
 
 
 def _spelled_integer(text: str) -> int:
-    """An integer that may be spelled as a decimal number, such as 1e3 or 5.0."""
-    if _is_integer(text):
-        return int(text)
-    number = float(text)
-    if number.is_integer() and abs(number) <= _EXACT_IN_A_DOUBLE:
-        return int(number)
-    raise refused("must be an integer, or a string of one")
+    """An integer spelled as a decimal number, such as 1e3 or 5.0: protobuf's JSON has them."""
+    if not _is_decimal(text):
+        raise refused(_NO_INTEGER)
+    try:
+        number = Decimal(text)
+    except ArithmeticError:  # an exponent of very many digits
+        raise refused(_NO_INTEGER) from None
+    if number.adjusted() >= _DIGITS_MAX or number != number.to_integral_value():
+        raise refused(_NO_INTEGER)
+    return int(number)
 
 
 def _double(value: object) -> float:

@@ -1,10 +1,6 @@
 """Why a request was refused, field by field. Knows no transport."""
 
 from collections.abc import Iterable
-from typing import Final
-
-VIOLATIONS_MAX: Final = 100
-"""So many are told at once; a client that gets more wrong reads the documentation."""
 
 _SEGMENT_CHARS_MAX = 100
 

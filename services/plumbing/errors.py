@@ -164,6 +164,10 @@ class Violations:
         if not self.is_full:
             self._violations.append(FieldViolation(field, description))
 
+    def has(self, field: str) -> bool:
+        """Whether something is wrong with a field already."""
+        return any(violation.field == field for violation in self._violations)
+
     @property
     def is_full(self) -> bool:
         """There are as many as are told: looking on is of no use."""
@@ -181,5 +185,13 @@ def _summary(violations: Sequence[FieldViolation]) -> str:
     if not violations:
         return "the request is not valid"
     first = f"{violations[0].field}: {violations[0].description}"
-    more = len(violations) - 1
-    return f"{first} (and {more} more)" if more else first
+    return first_of(first, len(violations))
+
+
+def first_of(first: str, violation_count: int) -> str:
+    """The message of an error, from its first violation and how many were found."""
+    if violation_count <= 1:
+        return first
+    # Whoever has found enough looks for no more.
+    at_least = "at least " if violation_count >= VIOLATIONS_MAX else ""
+    return f"{first} (and {at_least}{violation_count - 1} more)"

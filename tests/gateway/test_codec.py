@@ -158,6 +158,17 @@ _SPELLINGS = [
     ('{"number": 1e3}', {"number": 1000}),
     ('{"longNumber": 9007199254740992.0}', {"long_number": 2**53}),
     ('{"number": "12"}', {"number": 12}),
+    ('{"number": "1e2"}', {"number": 100}),
+    ('{"number": 1E+2}', {"number": 100}),
+    ('{"number": "1.10e1"}', {"number": 11}),
+    ('{"number": "5.0"}', {"number": 5}),
+    ('{"number": 10.50e1}', {"number": 105}),
+    ('{"number": -0}', {"number": 0}),
+    ('{"number": "-0"}', {"number": 0}),
+    ('{"longNumber": "9.223372036854775807e18"}', {"long_number": 2**63 - 1}),
+    ('{"longNumber": 9007199254740993.0}', {"long_number": 2**53 + 1}),
+    ('{"longNumber": ' + "1" + "0" * 400 + "e-400}", {"long_number": 1}),
+    ('{"doubleNumber": 1.10}', {"double_number": 1.1}),
     ('{"colour": "COLOUR_RED"}', {"colour": 1}),
     ('{"colour": 2}', {"colour": 2}),
     ('{"colour": 99}', {"colour": 99}),
@@ -207,7 +218,15 @@ _REFUSED = [
     ('{"data": "é"}', "data"),
     ('{"data": "YW Jj"}', "data"),
     ('{"data": "YWJj!!!!"}', "data"),
-    ('{"longNumber": 9007199254740994.0}', "longNumber"),
+    ('{"longNumber": "1e300"}', "longNumber"),
+    ('{"longNumber": "1e99999999999999999999"}', "longNumber"),
+    ('{"longNumber": 1e-99999999999999999999}', "longNumber"),
+    ('{"longNumber": "1e"}', "longNumber"),
+    ('{"longNumber": "01"}', "longNumber"),
+    ('{"longNumber": "+1"}', "longNumber"),
+    ('{"longNumber": ".5e1"}', "longNumber"),
+    ('{"longNumber": ""}', "longNumber"),
+    ('{"number": 2147483648.0}', "number"),
     ('{"colour": "RED"}', "colour"),
     ('{"colour": 1e20}', "colour"),
     ('{"doubleNumber": "1e999"}', "doubleNumber"),
@@ -267,8 +286,26 @@ def test_tells_a_bounded_number_of_violations() -> None:
 _VERBATIM = [
     "null", "true", '"a"', "[]", "{}", "12345678901234567890123456789", "-1e40",
     "0.1000000000000000055511151231257827021181583404541015625", "1e-400", "-0.0", "[1,2.5,\"x\"]",
+    "-0", "[-0]", '{"a":-0,"b":[0,-0]}', '"a, -0, b"', "1e5", "5e-324", "1.7976931348623157e308",
     '{"z":1,"a":{"\\"":[null]}}', '"\\u0000"', '{"n":18446744073709551616}', '[1E5,1.0e+3]',
 ]  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.from_regex(
+            r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,2}|\.0{0,8}[0-9]{1,20}0*)?([eE][+-]?[0-9]{1,2})?",
+            fullmatch=True,
+            alphabet="-+.eE0123456789",
+        )
+    )
+)
+def test_a_json_text_keeps_the_spelling_of_numbers(numbers: list[str]) -> None:
+    text = f"[{','.join(numbers)}]"
+
+    made: Any = decoded(f'{{"json": {text}}}')
+
+    assert made.json == text
 
 
 @pytest.mark.parametrize("text", _VERBATIM)

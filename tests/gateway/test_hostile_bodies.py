@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder
 from gateway.transcoding.requests import RequestBuilder
-from gateway.transcoding.validation import VIOLATIONS_MAX, ValidationError
+from gateway.transcoding.validation import ValidationError
+from services.plumbing.errors import VIOLATIONS_MAX
 from tests.gateway.sample import sample_contract
 
 COUNT = 100_000

@@ -29,6 +29,15 @@ def received(status: grpc.Status) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), trailing, status.details)
 
 
+def test_a_message_tells_how_many_fields_are_bad_or_at_least_how_many() -> None:
+    def message(count: int) -> str:
+        return InvalidInput(violations=[FieldViolation("a", "must be b")] * count).message
+
+    assert message(1) == "a: must be b"
+    assert message(99) == "a: must be b (and 98 more)"
+    assert message(100) == "a: must be b (and at least 99 more)"
+
+
 @pytest.mark.parametrize("kind", STATUS_CODES, ids=lambda kind: kind.__name__)
 def test_every_kind_travels_there_and_back(kind: type[ServiceError]) -> None:
     status = to_status(kind("it happened", count=3, share=0.5, final=True, name="x"), "a.girih")

@@ -33,8 +33,11 @@ _dot = re.compile("[.\u3002\uff0e\uff61]")
 def check_address(email: str, violations: Violations, field_name: str = "email") -> None:
     """What a new address must be, beyond the pattern of the contract.
 
-    Older ones are not asked: whoever registered with one goes on with it.
+    Adds nothing where the field is known to be bad. Older addresses are not asked: whoever
+    registered with one goes on with it.
     """
+    if violations.has(field_name):
+        return
     local, _, domain = email.rpartition("@")
     if any(unicodedata.category(char) in _REFUSED or ord(char) in _UNSEEN for char in email):
         violations.add(field_name, "must have no spaces, control characters or unseen ones")
