@@ -100,9 +100,22 @@ def claimed(data_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def for_owner_alone() -> Iterator[None]:
+    """What this process and its children make meanwhile, nobody else can read or enter."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def _opened_lock(data_dir: Path) -> IO[str]:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        if not data_dir.exists():
+            data_dir.mkdir(parents=True)
+            # PostgreSQL may run as another user, who must get to its folder, past all others.
+            data_dir.chmod(0o711)
         return (data_dir / _LOCK).open("w")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

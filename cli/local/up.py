@@ -92,7 +92,7 @@ def up(
 
     Raises InUse, Unusable, Obstructed, GaveUp and Failed, with nothing left running.
     """
-    with state.claimed(plan.data_dir):
+    with state.for_owner_alone(), state.claimed(plan.data_dir):
         key_files = keyfiles.for_up(plan.data_dir, environ)
         orphans = state.end_orphans(plan.data_dir)
         for name in orphans:
@@ -137,6 +137,8 @@ class _Up:
         self._began = time.monotonic()
         self._log_dir = plan.data_dir / "logs"
         self._log_dir.mkdir(exist_ok=True)
+        # Those of a run before may be readable.
+        self._log_dir.chmod(0o700)
         self._postgres = self._embedded_postgres(environ)
         self._environ = self._child_environ(environ)
         self._members = self._make_members()

@@ -23,7 +23,6 @@ from gateway.contract.descriptors import message_class
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.lifecycle import Lifecycle
-from gateway.transcoding.codec import Encoder
 from services.plumbing import correlation
 from services.plumbing.logging import get_logger
 
@@ -190,21 +189,23 @@ class HealthPages:
         return _failure(_not_ready(status, parts))
 
     async def database(self, _request: Request) -> Response:
-        """How the event store is connected to its database; 503 when it is not."""
+        """Whether the event store reaches its database; 503 when it does not.
+
+        No more: anybody may ask. Who may know its version and its connections asks the rpc.
+        """
         status = await self._ask_database_once()
         return _failure(status) if isinstance(status, HttpError) else _json(200, status)
 
     async def _ask_database(self) -> dict[str, Any] | HttpError:
         assert self._database is not None, "there is no such route"
-        label, rpc, encode = self._database
+        label, rpc = self._database
         call = replace(correlation.current(), token=self._ops_token(f"{label}.girih"))
         try:
             with correlation.bind(call):
                 reply = await rpc(timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             return errors.from_call(error, label)
-        status: dict[str, Any] = encode(reply)
-        return status if reply.reachable else _database_down(status)
+        return {"reachable": True} if reply.reachable else _database_down()
 
 
 def _not_ready(status: str, parts: Sequence[ServiceHealth]) -> HttpError:
@@ -214,18 +215,18 @@ def _not_ready(status: str, parts: Sequence[ServiceHealth]) -> HttpError:
     return errors.unavailable(f"not ready: {why}", "NOT_READY", details)
 
 
-def _database_down(status: dict[str, Any]) -> HttpError:
-    message = "the database cannot be reached"
-    return errors.unavailable(message, "DATABASE_UNAVAILABLE", {"database": status})
+def _database_down() -> HttpError:
+    details = {"database": {"reachable": False}}
+    return errors.unavailable("the database cannot be reached", "DATABASE_UNAVAILABLE", details)
 
 
-def _database_call(backends: Sequence[RemoteBackend]) -> tuple[str, Any, Any] | None:
-    """The label, the call and the encoder of the first service that has a database."""
+def _database_call(backends: Sequence[RemoteBackend]) -> tuple[str, Any] | None:
+    """The label and the call of the first service that has a database."""
     for backend in backends:
         method = backend.service.methods_by_name.get(DATABASE_STATUS_RPC)
         if method is not None:
-            call = functools.partial(backend.unary(method), message_class(method.input_type)())
-            return backend.label, call, Encoder().message(method.output_type)
+            request = message_class(method.input_type)()
+            return backend.label, functools.partial(backend.unary(method), request)
     return None
 
 

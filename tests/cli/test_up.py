@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import stat
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,10 @@ PROCESSES = ["postgres", "events", "lattice", "gateway"]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home.made(tmp_path_factory.mktemp("up"))
+    folder = tmp_path_factory.mktemp("up")
+    # As the folder of a project is: what is in it must keep others out by itself.
+    folder.chmod(0o755)
+    return Home.made(folder / "data")
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
@@ -73,6 +77,29 @@ def test_it_says_where_everything_is_and_ctrl_c_stops_it_cleanly(home: Home) -> 
     assert (exit_code, output.strip()) == (0, "girih has stopped.")
     assert not any(child.is_running() for child in started)
     assert state.read(home.data_dir) is None
+
+
+def test_nobody_but_its_owner_reads_what_it_writes(home: Home) -> None:
+    with running(home):
+        shown = list(_open_to_others(home.data_dir))
+
+        log = home.data_dir / "logs" / "gateway.log"
+        assert log.stat().st_size
+        assert shown == []
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
+
+
+def _open_to_others(folder: Path) -> Iterator[Path]:
+    """What others can read or write below a folder that they can get into."""
+    if folder.stat().st_mode & 0o066:
+        yield folder
+    if folder.stat().st_mode & 0o011:
+        for path in folder.iterdir():
+            if path.is_dir():
+                yield from _open_to_others(path)
+            elif path.stat().st_mode & 0o077:
+                yield path
 
 
 def test_one_data_directory_is_up_once(home: Home) -> None:

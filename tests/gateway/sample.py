@@ -216,7 +216,11 @@ class SampleService:
 
     async def GetDatabaseStatus(self, _request: Any, _context: Any) -> Any:
         self.database_asked_count += 1
-        return message("GetDatabaseStatusResponse", reachable=self.is_database_reachable)
+        return message(
+            "GetDatabaseStatusResponse",
+            reachable=self.is_database_reachable,
+            server_version="18.6",
+        )
 
     def _body(self, request: Any) -> Any:
         made = descriptor("DownloadRequest").file.pool.FindMessageTypeByName("google.api.HttpBody")

@@ -53,13 +53,15 @@ async def test_a_draining_gateway_is_not_ready(gateway: Gateway, client: httpx.A
     assert (await client.get("/health")).json()["status"] == "DRAINING"
 
 
-async def test_a_database_that_is_away_is_503_with_what_is_known(
+async def test_of_the_database_nobody_is_told_more_than_that_it_is_there(
     gateway: Gateway, client: httpx.AsyncClient
 ) -> None:
+    there = await client.get("/health/database")
     gateway.service.is_database_reachable = False
 
     answer = await client.get("/health/database")
 
+    assert there.json() == {"reachable": True}
     assert answer.status_code == 503
     assert answer.json()["error"]["details"]["database"] == {"reachable": False}
 

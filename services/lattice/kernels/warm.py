@@ -44,7 +44,7 @@ def _sole_writer() -> Iterator[None]:
         yield
         return
     directory = Path(named)
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (directory / "compiling.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
