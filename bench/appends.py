@@ -38,7 +38,7 @@ EVENTS_PER_STREAM = 5
 
 _COLUMNS = (
     "log", "position", "stream", "revision", "recorded_at", "event_id", "type", "correlation_id",
-    "digest", "leaf_digest", "tags", "header", "payload",
+    "digest", "tags", "header", "payload",
 )  # fmt: skip
 _COPIED_LOG = 1_000_000
 """A log of nobody's, for the records that are copied into the table."""
@@ -116,7 +116,6 @@ def _rows(start: int) -> list[tuple[object, ...]]:
             EVENT_TYPE,
             correlation_id,
             hashlib.sha256(position.to_bytes(8, "big")).digest(),
-            hashlib.sha256(position.to_bytes(8, "little")).digest(),
             None,
             bytes(RECORD_BYTES // 2),
             bytes(RECORD_BYTES // 2),

@@ -6,9 +6,10 @@ but an event with its payload: protobuf merges a field that comes twice, so one 
 they are the whole. Both are put together from the bytes of their fields, so that an event is
 serialized once in its life. Every field below is written with its tag and length.
 
-Two digests are stored beside them, both SHA-256. The leaf digest can be computed anew from the
-header and `digest`, so also when the payload is gone. `digest` takes the digest of the payload
-piece as well: whoever takes a payload away must keep that one.
+There are two digests of a record, both SHA-256. `digest` is stored. `leaf_digest` is computed when
+somebody asks for it, from the header and `digest`, so also when the payload is gone. Whoever
+takes a payload away puts the digest of its piece into `payload_digest`, since `digest` takes that
+one as well.
 
     digest       "girih event 1", the digest of the payload piece (32 bytes),
                  the header's event (an `Event` without payload, its map in the order of keys)
@@ -24,7 +25,7 @@ of the event through `digest`.
 
 import struct
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 
@@ -32,27 +33,23 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.events.v1 import events_pb2 as pb
 from services.events.domain import CallContext, PlacedEvent
-from services.events.store import EncodedRecord
 from services.plumbing.correlation import Call
 from services.plumbing.wire import varint
 
-Encode = Callable[[PlacedEvent], EncodedRecord]
+Encode = Callable[[PlacedEvent], bytes]
 
 _DIGEST_LABEL = b"girih event 1"
 _pack_leaf = struct.Struct(">BBQQQI").pack
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def encoder_at(recorded_at: datetime) -> Encode:
-    """Makes the records of events placed at that time."""
+    """Makes the headers of events placed at that time."""
     timestamp = timestamp_of(recorded_at)
     recorded_at_field = pb.RecordedEvent(recorded_at=timestamp).SerializeToString()
-    recorded_at_us = (recorded_at - _EPOCH) // _MICROSECOND
 
-    def encode(placed: PlacedEvent) -> EncodedRecord:
+    def encode(placed: PlacedEvent) -> bytes:
         event, position, _, revision, (_, context) = placed
-        header = b"".join(
+        return b"".join(
             (
                 b"\x08",
                 varint(position),
@@ -66,10 +63,17 @@ def encoder_at(recorded_at: datetime) -> Encode:
                 event.header,
             )
         )
-        leaf = _pack_leaf(0, 1, position, revision, recorded_at_us, len(context))
-        return EncodedRecord(header, sha256(leaf + context + event.digest).digest())
 
     return encode
+
+
+def leaf_digest(header: bytes, digest: bytes) -> bytes:
+    """The digest of a record to be a leaf of a tree, from what stays of it without its payload."""
+    record = pb.RecordedEvent.FromString(header)
+    context = record.context.SerializeToString()
+    recorded_at_us = record.recorded_at.ToMicroseconds()
+    leaf = _pack_leaf(0, 1, record.position, record.revision, recorded_at_us, len(context))
+    return sha256(leaf + context + digest).digest()
 
 
 def timestamp_of(time: datetime) -> Timestamp:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 
@@ -24,20 +24,16 @@ class WriteResult(Enum):
     """The log holds the id of an event of the batch: find which, and decide again."""
 
 
-class EncodedRecord(NamedTuple):
-    """What is stored of an event besides the columns that its place and its writer give."""
-
-    header: bytes
-    leaf_digest: bytes
-
-
 @dataclass(frozen=True)
 class RecordBatch:
-    """Events that are written together, in the order of their positions, with their records."""
+    """Events that are written together, in the order of their positions.
+
+    `headers` are their records up to the payloads, which `placed` has.
+    """
 
     recorded_at: datetime
     placed: Sequence[PlacedEvent]
-    records: Sequence[EncodedRecord]
+    headers: Sequence[bytes]
 
 
 class LogView(Protocol):

@@ -2,6 +2,7 @@
 
     python -m tests.chaos replicas [--seconds 60] [--writers 16] [--kill-every 5] [--unprotected]
     python -m tests.chaos import [--file FILE] [--rounds 20]
+    python -m tests.chaos snapshot [--appends 200000] [--unprotected]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
@@ -16,11 +17,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.imports import Disagreement, kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
+from tests.chaos.snapshots import SLOWDOWN_MAX, append_under_a_snapshot
 
 IMPORT_ROUNDS = 20
 REFRESH_ROUNDS = 1_000
@@ -29,7 +32,12 @@ ANOMALIES_SHOWN = 5
 
 def main() -> int:
     arguments = _arguments()
-    proofs = {"replicas": prove_replicas, "import": prove_import, "refresh": prove_refresh}
+    proofs = {
+        "replicas": prove_replicas,
+        "import": prove_import,
+        "snapshot": prove_snapshot,
+        "refresh": prove_refresh,
+    }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
 
@@ -70,6 +78,20 @@ def prove_import(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def prove_snapshot(arguments: argparse.Namespace) -> int:
+    """Appends under a held snapshot; the last must take no longer than the first."""
+    print(f"== {arguments.appends:,} appends while a snapshot is held", flush=True)
+    answer = asyncio.run(
+        append_under_a_snapshot(arguments.appends, is_protected=not arguments.unprotected)
+    )
+    _print({name: f"{value:,.3f}" for name, value in answer.items()})
+    slowdown = max([value for name, value in answer.items() if name.startswith("slowdown")])
+    if slowdown <= SLOWDOWN_MAX:
+        return 0
+    print(f"BROKEN snapshot: appends became {slowdown:.2f} times slower, of {SLOWDOWN_MAX} at most")
+    return 1
+
+
 def prove_refresh(arguments: argparse.Namespace) -> int:
     """Refresh tokens used by many at once, after lost answers, and by thieves."""
     print(f"== refresh tokens, seed {arguments.seed}", flush=True)
@@ -98,7 +120,7 @@ def _made_up(file: Path, seed: int) -> Path:
     return file
 
 
-def _print(figures: "dict[str, int] | dict[str, float | str]") -> None:
+def _print(figures: Mapping[str, int | float | str]) -> None:
     for name, value in figures.items():
         print(f"{name:28} {value:,}" if isinstance(value, int) else f"{name:28} {value}")
 
@@ -107,11 +129,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("proof", nargs="?", choices=["replicas", "import", "refresh"])
+    parser.add_argument("proof", nargs="?", choices=["replicas", "import", "snapshot", "refresh"])
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
+    parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")
     parser.add_argument("--unprotected", action="store_true")
     parser.add_argument("--file", type=Path, help="JSON lines; made up when unset")
     parser.add_argument("--rounds", type=int, help="20 imports, 1,000 sessions")

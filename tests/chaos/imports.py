@@ -29,6 +29,12 @@ from tests.processes import (
     signed_in,
 )
 
+_HEAD = """
+    SELECT max(position)
+    FROM events.records JOIN events.logs USING (log)
+    WHERE tenant = $1
+"""
+
 Content = list[tuple[int, str, int, str, str]]
 """Position, stream, revision, event id and payload of every event."""
 
@@ -129,8 +135,7 @@ async def _stored(log: Log) -> int:
     """The head of a log while no service runs that could be asked for it."""
     connection = await asyncpg.connect(log.database_url)
     try:
-        head = "SELECT head FROM events.logs WHERE tenant = $1"
-        return int(await connection.fetchval(head, log.tenant) or 0)
+        return int(await connection.fetchval(_HEAD, log.tenant) or 0)
     finally:
         await connection.close()
 

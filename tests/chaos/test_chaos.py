@@ -9,6 +9,7 @@ from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
+from tests.chaos.snapshots import pages_of_appends
 
 pytestmark = pytest.mark.e2e
 
@@ -131,3 +132,15 @@ async def test_the_proof_sees_refresh_tokens_without_protection() -> None:
     answer = await use_refresh_tokens(rounds=2, callers=20, seed=1, is_protected=False)
 
     assert answer.broken["successors of one token"] == 2
+
+
+async def test_an_append_under_a_held_snapshot_looks_at_no_more_pages_than_the_first() -> None:
+    first, last = await pages_of_appends(3_000, is_protected=True)
+
+    assert last <= first + 5, "an index may have grown by a level"
+
+
+async def test_the_proof_sees_appends_that_leave_versions_of_a_row() -> None:
+    first, last = await pages_of_appends(3_000, is_protected=False)
+
+    assert last > first + 5

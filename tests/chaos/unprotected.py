@@ -1,14 +1,23 @@
-"""The events service with its protection removed, to see the checker fail.
+"""The events service with its protection removed, to see the proofs fail.
 
-Taken away: the guard that lets a write happen only on the head that it was decided on, and
-the unique constraints behind it, both of which are in the database. Everything else is the
-product.
+Taken away by `remove_protection`: the turns of appends and the guard that lets a write happen
+only on the head that it was decided on, and the unique constraints behind both, all of which are
+in the database. Everything else is the product.
 """
 
 import asyncpg
 
-_GUARD = " AND head = behind"
-_APPEND = "SELECT pg_get_functiondef('events.append'::regproc)"
+_TURN = ("take_turn", "PERFORM pg_advisory_xact_lock(", "PERFORM concat(")
+_GUARD = ("append", "coalesce(head, 0) <> behind", "false")
+_COUNTED = """
+    ALTER TABLE events.logs ADD COLUMN head bigint NOT NULL DEFAULT 0;
+    ALTER TABLE events.logs SET (fillfactor = 10);
+    GRANT UPDATE (head) ON events.logs TO girih_events;
+"""
+_COUNTING = (
+    "RETURN true",
+    "UPDATE events.logs SET head = behind + 1 WHERE tenant = of_tenant; RETURN true",
+)
 _DROPPED = """
     ALTER TABLE events.records
         DROP CONSTRAINT records_position,
@@ -29,9 +38,29 @@ async def remove_protection(database_url: str) -> None:
     """Take the guard out of a migrated database, and its unique indexes for plain ones."""
     connection = await asyncpg.connect(database_url)
     try:
-        append = await connection.fetchval(_APPEND)
-        assert _GUARD in append, "the guard is written otherwise now"
-        await connection.execute(append.replace(_GUARD, ""))
+        for name, written, instead in (_TURN, _GUARD):
+            await change_function(connection, name, written, instead)
         await connection.execute(_DROPPED)
     finally:
         await connection.close()
+
+
+async def count_in_the_row(database_url: str) -> None:
+    """Have appends take turns by updating the row of their log, which leaves its old version."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_COUNTED)
+        await change_function(connection, "append", *_COUNTING)
+    finally:
+        await connection.close()
+
+
+async def change_function(
+    connection: asyncpg.Connection, name: str, written: str, instead: str
+) -> None:
+    """Write a function of the schema otherwise."""
+    function = await connection.fetchval(
+        "SELECT pg_get_functiondef(to_regproc($1))", f"events.{name}"
+    )
+    assert written in function, f"events.{name} is written otherwise now"
+    await connection.execute(function.replace(written, instead))

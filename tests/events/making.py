@@ -15,7 +15,7 @@ from services.events.domain import (
     Proposal,
     StreamState,
 )
-from services.events.store import EncodedRecord, RecordBatch
+from services.events.store import RecordBatch
 
 ABSENT = StreamState.ABSENT
 EXISTS = StreamState.EXISTS
@@ -53,7 +53,7 @@ def record_batch(placed: Iterable[PlacedEvent], records: Sequence[bytes]) -> Rec
             one._replace(event=one.event._replace(payload=payload))
             for one, (_, payload) in zip(placed, pieces, strict=True)
         ],
-        [EncodedRecord(header, bytes(32)) for header, _ in pieces],
+        [header for header, _ in pieces],
     )
 
 

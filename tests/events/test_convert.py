@@ -268,7 +268,7 @@ def stored(event: pb.Event, position: int, revision: int, at: datetime) -> tuple
     """The two pieces in which `event` is stored."""
     proposed = asyncio.run(convert.proposal(pb.AppendRequest(events=[event]), CALL))
     placed = PlacedEvent(proposed.events[0], position, 1, revision, proposed.context)
-    return record.encoder_at(at)(placed).header, proposed.events[0].payload
+    return record.encoder_at(at)(placed), proposed.events[0].payload
 
 
 @settings(max_examples=100, deadline=None)
@@ -321,9 +321,9 @@ def test_digests_are_those_of_the_documented_layout_and_need_no_payload() -> Non
     event = pb.Event(id=event_id(7), stream="s", type="t", json="[1]")
     proposed = asyncio.run(convert.proposal(pb.AppendRequest(events=[event]), CALL))
     new = proposed.events[0]
-    encoded = record.encoder_at(NOW)(PlacedEvent(new, 258, 200, 3, proposed.context))
+    stored_header = record.encoder_at(NOW)(PlacedEvent(new, 258, 200, 3, proposed.context))
 
-    header = pb.RecordedEvent.FromString(encoded.header)
+    header = pb.RecordedEvent.FromString(stored_header)
     payload_digest = sha256(b"\x2a\x05\x2a\x03[1]").digest()
     bare = header.event.SerializeToString(deterministic=True)
     digest = sha256(b"girih event 1" + payload_digest + bare).digest()
@@ -334,7 +334,8 @@ def test_digests_are_those_of_the_documented_layout_and_need_no_payload() -> Non
     leaf += len(context).to_bytes(4, "big") + context + digest
 
     assert new.digest == digest
-    assert encoded.leaf_digest == sha256(leaf).digest()
+    assert record.event_digest(bare, payload_digest) == digest
+    assert record.leaf_digest(stored_header, digest) == sha256(leaf).digest()
 
 
 def test_whatever_a_leaf_covers_changes_its_digest() -> None:
@@ -343,13 +344,18 @@ def test_whatever_a_leaf_covers_changes_its_digest() -> None:
     changed = {
         "position": placed._replace(position=3),
         "revision": placed._replace(revision=2),
-        "context": placed._replace(context=CallContext("c-1", b"other")),
+        "context": placed._replace(
+            context=CallContext("c-1", pb.Context(actor="other").SerializeToString())
+        ),
         "event": placed._replace(event=placed.event._replace(digest=bytes(32))),
     }
 
-    leaves = {name: record.encoder_at(NOW)(one).leaf_digest for name, one in changed.items()}
-    leaves["time"] = record.encoder_at(NOW + timedelta(microseconds=1))(placed).leaf_digest
-    leaves["nothing"] = record.encoder_at(NOW)(placed).leaf_digest
+    def leaf_of(one: PlacedEvent, at: datetime = NOW) -> bytes:
+        return record.leaf_digest(record.encoder_at(at)(one), one.event.digest)
+
+    leaves = {name: leaf_of(one) for name, one in changed.items()}
+    leaves["time"] = leaf_of(placed, NOW + timedelta(microseconds=1))
+    leaves["nothing"] = leaf_of(placed)
 
     assert len(set(leaves.values())) == 6
 

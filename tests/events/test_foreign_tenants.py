@@ -28,7 +28,6 @@ OURS, THEIRS, NOBODY = "acme", "globex", "initech"
 OUR_HEAD, THEIR_HEAD = 7, 5
 
 READS: dict[str, list[Any]] = {
-    "lock_log": [],
     "select_events_by_id": [[event_id(number) for number in range(1, 9)]],
     "select_head": [],
     "select_log_backwards": [2**62, 100, 512],
@@ -42,7 +41,7 @@ READS: dict[str, list[Any]] = {
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]
-WRITES = {"append_records", "insert_log"}
+WRITES = {"append_records", "insert_log", "lock_log"}
 OF_NOBODY = {"notify_moved", "select_server_version"}
 """Statements that touch no table."""
 
@@ -78,7 +77,6 @@ def new_records(head: int, first: int, count: int, stream: str) -> list[Any]:
         [UUID(int=number) for number in numbers],
         ["happened"] * count,
         ["c-1"] * count,
-        [bytes(32)] * count,
         [bytes(32)] * count,
         [None] * count,
         [f"{stream} {number}".encode() for number in numbers],
@@ -245,8 +243,8 @@ async def test_no_plan_gives_a_page_in_another_order(
 
 
 WRONG_APPENDS = {
-    "another tenant's": ("tenant = of_tenant", f"tenant = '{THEIRS}'"),
-    "another log's": ("SELECT this,", "SELECT {their_log},"),
+    "another tenant's": ("take_turn", "tenant = of_tenant", f"tenant = '{THEIRS}'"),
+    "another log's": ("append", "SELECT this,", "SELECT {their_log},"),
 }
 
 
@@ -254,10 +252,8 @@ WRONG_APPENDS = {
 async def test_a_mistaken_append_writes_nothing_into_another_log(
     owner: asyncpg.Connection, their_log: int, mistake: str
 ) -> None:
-    right, wrong = WRONG_APPENDS[mistake]
-    function = await owner.fetchval("SELECT pg_get_functiondef('events.append'::regproc)")
-    assert right in function
-    await owner.execute(function.replace(right, wrong.format(their_log=their_log)))
+    name, right, wrong = WRONG_APPENDS[mistake]
+    await _change_function(owner, name, right, wrong.format(their_log=their_log))
     behind = THEIR_HEAD if mistake == "another tenant's" else OUR_HEAD
     arguments = [OURS, behind, *new_records(behind, 60, 1, "s")]
     count = "SELECT count(*) FROM events.records WHERE log = $1"
@@ -281,6 +277,26 @@ async def test_a_mistaken_statement_makes_no_log_of_another_tenant(
     assert NOBODY in await _heads(owner)
 
 
+async def test_a_mistaken_lock_keeps_no_other_tenant_waiting(owner: asyncpg.Connection) -> None:
+    name, right, wrong = WRONG_APPENDS["another tenant's"]
+    await _change_function(owner, name, right, wrong)
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+
+    await owner.execute(f"SET LOCAL ROLE {ROLE}")
+    await owner.execute(sql("lock_log"), OURS)
+    assert await owner.fetchval(locks) == 0
+
+    await owner.execute("RESET ROLE")
+    await owner.execute(sql("lock_log"), OURS)
+    assert await owner.fetchval(locks) == 1
+
+
+async def _change_function(owner: asyncpg.Connection, name: str, right: str, wrong: str) -> None:
+    function = await owner.fetchval(f"SELECT pg_get_functiondef('events.{name}'::regproc)")
+    assert right in function
+    await owner.execute(function.replace(right, wrong))
+
+
 async def _succeeds_behind_the_wall(
     owner: asyncpg.Connection, statement: str, *arguments: object
 ) -> bool:
@@ -296,7 +312,10 @@ async def _succeeds_behind_the_wall(
 
 
 async def _heads(owner: asyncpg.Connection) -> dict[str, int]:
-    result = await owner.fetch("SELECT tenant, head FROM events.logs")
+    result = await owner.fetch(
+        "SELECT tenant, coalesce(max(position), 0) AS head"
+        " FROM events.logs LEFT JOIN events.records USING (log) GROUP BY tenant"
+    )
     return {row["tenant"]: row["head"] for row in result}
 
 

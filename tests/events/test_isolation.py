@@ -121,6 +121,7 @@ BREACHES = {
     f"GRANT SELECT ON events.logs TO {ROLE} WITH GRANT OPTION": "SELECT WITH GRANT OPTION",
     f"GRANT UPDATE ON events.logs TO {ROLE}": "has UPDATE on events.logs",
     f"GRANT UPDATE (tenant) ON events.logs TO {ROLE}": "has UPDATE on events.logs (tenant)",
+    f"GRANT INSERT ON events.logs TO {ROLE}": "has INSERT on events.logs",
     f"GRANT USAGE ON SEQUENCE events.logs_log_seq TO {ROLE}": "has USAGE on events.logs_log_seq",
     f"GRANT INSERT ON events.schema_revision TO {ROLE}": "has INSERT on events.schema_revision",
     f"GRANT CREATE ON SCHEMA events TO {ROLE}": "has CREATE on schema events",
@@ -135,6 +136,7 @@ BREACHES = {
     f"REVOKE INSERT ON events.streams FROM {ROLE}": "lacks INSERT on events.streams",
     f"REVOKE INSERT ON events.records FROM {ROLE}": "lacks INSERT on events.records",
     f"REVOKE EXECUTE ON FUNCTION events.append FROM {ROLE}": "lacks EXECUTE on events.append",
+    f"REVOKE EXECUTE ON FUNCTION events.take_turn FROM {ROLE}": "lacks EXECUTE on events.take_turn",
     f"ALTER SCHEMA events OWNER TO {ROLE}": "owns the schema events",
     f"ALTER FUNCTION events.append OWNER TO {ROLE}": f"{ROLE} owns events.append(",
 }
@@ -195,7 +197,7 @@ async def test_a_view_with_the_rights_of_who_asks_is_no_gap(
     breaching: asyncpg.Connection, shared_login: str
 ) -> None:
     await breaching.execute(
-        "CREATE VIEW heads WITH (security_invoker) AS SELECT head FROM events.logs;"
+        "CREATE VIEW heads WITH (security_invoker) AS SELECT log FROM events.logs;"
         f"GRANT SELECT ON heads TO {ROLE}"
     )
 
@@ -374,7 +376,8 @@ REFUSED = [
     "UPDATE events.logs SET tenant = 'globex'",
     "DELETE FROM events.logs",
     "TRUNCATE events.logs",
-    "INSERT INTO events.logs (tenant, head) VALUES ('acme', 7)",
+    "INSERT INTO events.logs (log, tenant) OVERRIDING SYSTEM VALUE VALUES (7, 'acme')",
+    "SELECT log FROM events.logs FOR UPDATE",
     "UPDATE events.schema_revision SET version_num = '0001'",
     "CREATE TABLE events.notes ()",
     "CREATE SCHEMA notes",

@@ -13,7 +13,7 @@ from services.events.store import Log, RecordBatch, WriteResult
 from services.plumbing.postgres.failures import UnsafeDatabase
 from tests.authority import Authority
 from tests.events.making import NOW, event_id, new_event, placed_event, record_batch
-from tests.events.serving import eventually, production
+from tests.events.serving import eventually, opened, production
 
 
 def placed(head: int, *streams: str, first_id: int = 0) -> RecordBatch:
@@ -123,6 +123,18 @@ async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -
     assert await late is WriteResult.HEAD_MOVED
 
 
+async def test_appends_take_turns_whatever_isolation_the_database_prefers(
+    database_url: str, settings: Settings
+) -> None:
+    owner = await asyncpg.connect(database_url)
+    name = await owner.fetchval("SELECT current_database()")
+    await owner.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+    await owner.close()
+
+    async with opened(settings) as database:
+        await test_nobody_appends_while_a_log_is_locked(PostgresEventStore(database))
+
+
 async def test_an_append_that_commits_late_never_appears_below_a_later_one(
     store: PostgresEventStore, settings: Settings
 ) -> None:
@@ -132,12 +144,12 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
     other = await asyncpg.connect(settings.database_url.get_secret_value())
     late = other.transaction()
     await late.start()
-    await other.execute("UPDATE events.logs SET head = head + 1 WHERE tenant = 'acme'")
+    await other.execute("SELECT events.take_turn('acme')")
     await other.execute(
         "INSERT INTO events.records (log, position, stream, revision, recorded_at, event_id, type,"
-        " correlation_id, digest, leaf_digest, header, payload)"
+        " correlation_id, digest, header, payload)"
         " SELECT log, 2, 2, 0, recorded_at, gen_random_uuid(), type,"
-        " correlation_id, digest, leaf_digest, header, payload FROM events.records"
+        " correlation_id, digest, header, payload FROM events.records"
     )
 
     meanwhile = asyncio.create_task(write(log, 1, "b", first_id=50))
@@ -149,6 +161,54 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
     assert seen_before == (1, NO_STREAM)
     assert await meanwhile is WriteResult.HEAD_MOVED
     assert await write(log, 2, "b", first_id=50) is WriteResult.WRITTEN
+
+
+async def test_an_append_leaves_no_old_version_of_any_row(
+    store: PostgresEventStore, settings: Settings
+) -> None:
+    log = store.log("acme")
+    for head in range(20):
+        await log.state([])
+        await write(log, head, "a" if head == 0 else f"s-{head}")
+    observer = await asyncpg.connect(settings.database_url.get_secret_value())
+
+    async def is_counted() -> bool:
+        # A session hands in its counts when it has been idle for a moment, or now and then.
+        await observer.execute("SELECT pg_stat_clear_snapshot()")
+        return bool(await observer.fetchval(_INSERTED) >= 20)
+
+    await eventually(is_counted)
+    versions = await observer.fetch(_VERSIONS)
+    await observer.close()
+
+    assert [tuple(row) for row in versions] == []
+
+
+_INSERTED = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relid = 'events.records'::regclass"
+_VERSIONS = """
+    SELECT relname, n_tup_upd, n_tup_del, n_dead_tup
+    FROM pg_stat_user_tables
+    WHERE schemaname = 'events' AND n_tup_upd + n_tup_del + n_dead_tup > 0
+        AND relname <> 'schema_revision'
+"""
+
+
+async def test_a_payload_goes_only_where_its_digest_stays(
+    store: PostgresEventStore, settings: Settings
+) -> None:
+    await store.log("acme").state([])
+    await write(store.log("acme"), 0, "a")
+    owner = await asyncpg.connect(settings.database_url.get_secret_value())
+    await owner.execute("ALTER TABLE events.records DISABLE TRIGGER records_never_change")
+    take_away = "UPDATE events.records SET payload = NULL, payload_digest = $1"
+
+    for kept in (None, b"short"):
+        with pytest.raises(asyncpg.CheckViolationError, match="records_payload_or_its_digest"):
+            await owner.execute(take_away, kept)
+    await owner.execute(take_away, bytes(32))
+    with pytest.raises(asyncpg.CheckViolationError, match="records_payload_or_its_digest"):
+        await owner.execute("UPDATE events.records SET payload = 'again'")
+    await owner.close()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from services.events.domain import (
     decide,
 )
 from services.events.errors import PreconditionFailed
-from services.events.store import EncodedRecord, Log, LogView, RecordBatch, WriteResult
+from services.events.store import Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 from services.plumbing.retry import Backoff
 
@@ -47,9 +47,9 @@ LOST_RACES_MAX = 3
 
 _AWAY = (Unavailable, ResourceExhausted)
 
-Encode = Callable[[PlacedEvent], EncodedRecord]
+Encode = Callable[[PlacedEvent], bytes]
 EncoderAt = Callable[[datetime], Encode]
-"""Makes the encoder of records for a moment."""
+"""Makes the encoder of headers for a moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +233,9 @@ class Committer:
 
     async def _write(self, log: LogView, decision: Decision) -> WriteResult:
         encode = self._encoder_at(decision.recorded_at)
-        records = [encode(placed) for placed in decision.placed]
+        headers = [encode(placed) for placed in decision.placed]
         self._unsure = decision
-        batch = RecordBatch(decision.recorded_at, decision.placed, records)
+        batch = RecordBatch(decision.recorded_at, decision.placed, headers)
         return await log.write(decision.state.head, batch)
 
 

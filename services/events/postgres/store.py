@@ -131,7 +131,7 @@ class _View:
             for _, name, number, revision in rows
             if name is not None
         }
-        return LogState(rows[0]["head"], heads)
+        return LogState(rows[0]["head"] or 0, heads)
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)
@@ -158,9 +158,8 @@ class _View:
                 [event.type for event in events],
                 [one.context.correlation_id for one in placed],
                 [event.digest for event in events],
-                [record.leaf_digest for record in batch.records],
                 [_array(event.tags) if event.tags else None for event in events],
-                [record.header for record in batch.records],
+                batch.headers,
                 [event.payload for event in events],
             )
         except asyncpg.UniqueViolationError as error:

@@ -242,6 +242,8 @@ def _server_settings(settings: PoolSettings, application_name: str) -> dict[str,
         "tcp_keepalives_idle": "5",
         "tcp_keepalives_interval": "2",
         "tcp_keepalives_count": "3",
+        # Whoever waited for a lock must see what was committed meanwhile.
+        "default_transaction_isolation": "read committed",
         # With limits as parameters the planner expects far more rows than come, and would
         # compile for longer than the statement runs.
         "jit": "off",

@@ -1,5 +1,5 @@
--- Moves the head of a log and inserts the records behind it, or answers false and does
--- nothing: see the function in 0003_part_payloads_from_headers.sql.
+-- Inserts records behind the head of a log, or answers false and does nothing: see the function
+-- in 0004_find_heads_in_records.sql.
 --
 --   $1  tenant           text
 --   $2  head             bigint       the position the records were decided on
@@ -12,8 +12,7 @@
 --   $9  types            text[]
 --   $10 correlation_ids  text[]
 --   $11 digests          bytea[]
---   $12 leaf_digests     bytea[]
---   $13 tag_lists        text[]       each an array as text, or NULL
---   $14 headers          bytea[]
---   $15 payloads         bytea[]
-SELECT events.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+--   $12 tag_lists        text[]       each an array as text, or NULL
+--   $13 headers          bytea[]
+--   $14 payloads         bytea[]
+SELECT events.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);

@@ -1,13 +1,21 @@
 -- The head of a log and the numbers and last revisions of some streams, all as of one instant.
--- One row per stream, NULL where the stream has no records; one row when none is asked
--- for; no row when nobody has appended to the log.
+-- The head is NULL while the log has no records. One row per stream, NULL where the stream has
+-- no records; one row when none is asked for; no row when nobody has appended to the log.
 --
 --   $1 tenant   text
 --   $2 names    text[]
 SELECT own_log.head, asked.name, named.stream, last.revision
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
-    SELECT log, head
+    SELECT
+        log,
+        (
+            SELECT position
+            FROM events.records
+            WHERE records.log = logs.log
+            ORDER BY position DESC
+            LIMIT 1
+        ) AS head
     FROM events.logs
     WHERE tenant = setting.tenant
     LIMIT 1

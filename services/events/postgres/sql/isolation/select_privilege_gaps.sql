@@ -7,13 +7,13 @@ WITH expected (object, privilege) AS (
         ('schema events', 'USAGE'),
         ('events.logs', 'SELECT'),
         ('events.logs (tenant)', 'INSERT'),
-        ('events.logs (head)', 'UPDATE'),
         ('events.streams', 'SELECT'),
         ('events.streams', 'INSERT'),
         ('events.records', 'SELECT'),
         ('events.records', 'INSERT'),
         ('events.schema_revision', 'SELECT'),
-        ('events.append', 'EXECUTE')
+        ('events.append', 'EXECUTE'),
+        ('events.take_turn', 'EXECUTE')
 ),
 lists (object, list) AS (
     SELECT 'schema events', coalesce(nspacl, acldefault('n', nspowner))
