@@ -42,7 +42,7 @@ READS: dict[str, list[Any]] = {
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]
 WRITES = {"append_records", "insert_log", "lock_log"}
-OF_NOBODY = {"notify_moved", "select_server_version"}
+OF_NOBODY = {"notify_moved", "select_server_state"}
 """Statements that touch no table."""
 
 MISTAKES = {
