@@ -17,7 +17,7 @@ from services.events.reading.tail import TailLimits, Tails
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
 from services.plumbing.grpc.ops import add_metrics_service
-from services.plumbing.grpc.server import Server, add_service, build_server, serve
+from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
 from services.policy import POLICY
 
@@ -38,7 +38,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
     Appends that its calls have begun are settled before it closes the database.
     """
-    server = build_server(DOMAIN, settings, policy=POLICY, details_of=convert.details_of)
+    server = Server(DOMAIN, settings, policy=POLICY, details_of=convert.details_of)
     database = Database(settings)
     store = PostgresEventStore(database)
     metrics = FollowMetrics(server.registry)
@@ -48,8 +48,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     notifications = Notifications(database, tails, metrics)
     sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
-    add_service(
-        server,
+    server.add_service(
         SERVICE,
         EventStoreServicer(sequencers, store, followers, database, DOMAIN, server.stopping),
         raw_responses={"Read"},

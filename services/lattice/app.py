@@ -25,7 +25,7 @@ from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.ops import add_metrics_service
-from services.plumbing.grpc.server import Server, add_service, build_server, serve
+from services.plumbing.grpc.server import Server, serve
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server
 from services.plumbing.tls import channel_credentials
@@ -52,7 +52,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
     It serves once the kernels are compiled, and while the event store does.
     """
-    server = build_server(DOMAIN, settings, policy=POLICY)
+    server = Server(DOMAIN, settings, policy=POLICY)
     key = SigningKeyFile(settings.signing_key, private=settings.environment == "production")
     server.tasks.start("signing key", key.watch())
     channel = open_channel(
@@ -77,7 +77,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     lattices = _lattices(settings, journal, operations)
     server.registry.register(StateMetrics(compute, searches, lattices))
     servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
-    add_service(server, SERVICE, servicer, raw_responses=SERIALIZED)
+    server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     add_metrics_service(server)
     _watch_kernels(server)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)

@@ -343,10 +343,10 @@ async def gateway_before(
     """A gateway for the sample contract; `environ` is put over a development's."""
     contract, authority = sample_contract(), service.authority
     server_settings = SampleServerSettings.from_environ(_SERVICE_ENVIRON | authority.environ)
-    backend = plumbing_server.build_server(
+    backend = plumbing_server.Server(
         "events.girih", server_settings, policy=POLICY, details_of=explain
     )
-    plumbing_server.add_service(backend, contract.services[0], service)
+    backend.add_service(contract.services[0], service)
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(plumbing_server.running(backend, "127.0.0.1:0"))
         response = _DEVELOPMENT | {"GATEWAY_EVENTS_ADDRESS": f"127.0.0.1:{port}"}

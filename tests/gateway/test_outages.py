@@ -59,9 +59,9 @@ async def main():
     settings = SampleServerSettings.from_environ(
         {"GIRIH_ENVIRONMENT": "development", **authority.environ}
     )
-    built = server.build_server("events.girih", settings, policy=POLICY)
+    built = server.Server("events.girih", settings, policy=POLICY)
     service = SampleService(authority, cancelled=asyncio.Event(), calls=[])
-    server.add_service(built, sample_contract().services[0], service)
+    built.add_service(sample_contract().services[0], service)
     async with server.running(built, "127.0.0.1:0") as port:
         print(port, file=sys.stderr, flush=True)
         await asyncio.Event().wait()

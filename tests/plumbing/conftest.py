@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from services.plumbing import logging
-from services.plumbing.grpc.server import Server, build_server, running
+from services.plumbing.grpc.server import Server, running
 from services.plumbing.settings import ServerSettings
 from services.policy import POLICY
 from tests.authority import Authority
@@ -91,7 +91,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 @asynccontextmanager
 async def serving(settings: ServerSettings, knots: Knots, **options: Any) -> AsyncIterator[Served]:
     """The knots, served as `settings` say, and a client with a token that will do."""
-    server = build_server(DOMAIN, settings, policy=POLICY)
+    server = Server(DOMAIN, settings, policy=POLICY)
     server.add_service(SERVICE, knots, **options)
     token = Authority.load(settings.trusted_keys.parent).token(aud=[DOMAIN])
     async with (

@@ -5,7 +5,7 @@ import os
 
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.grpc.server import add_service, build_server, serve
+from services.plumbing.grpc.server import Server, serve
 from services.plumbing.process import run_process
 from services.plumbing.settings import ServerSettings
 from services.policy import POLICY
@@ -24,8 +24,8 @@ class Settings(ServerSettings):
 async def main(settings: Settings) -> None:
     if settings.breaks:
         raise ZeroDivisionError("a bug")
-    server = build_server(DOMAIN, settings, policy=POLICY)
-    add_service(server, SERVICE, Knots())
+    server = Server(DOMAIN, settings, policy=POLICY)
+    server.add_service(SERVICE, Knots())
     if settings.dies:
         server.tasks.start("sequencer", asyncio.sleep(0))
     await serve(server)

@@ -12,7 +12,7 @@ from girih.ops.v1 import ops_pb2 as pb
 from girih.ops.v1 import ops_pb2_grpc
 from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.grpc.ops import MetricsServicer, add_metrics_service
-from services.plumbing.grpc.server import build_server, running
+from services.plumbing.grpc.server import Server, running
 from services.plumbing.metrics import (
     GrpcMetrics,
     MetricsPortTaken,
@@ -96,7 +96,7 @@ def _get(port: int) -> str:
 
 
 async def get_metrics(prefix: str, settings: ServerSettings) -> pb.GetMetricsResponse:
-    server = build_server(DOMAIN, settings, policy=POLICY)
+    server = Server(DOMAIN, settings, policy=POLICY)
     add_metrics_service(server)
     # For operators, and so for nobody in particular.
     token = Authority.load(settings.trusted_keys.parent).service_token(

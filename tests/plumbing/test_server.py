@@ -19,8 +19,6 @@ from services.plumbing.grpc.server import (
     MissingScope,
     PortTaken,
     Server,
-    add_service,
-    build_server,
     running,
     serve,
 )
@@ -47,14 +45,14 @@ async def test_the_scope_is_what_the_contract_says(server: Server) -> None:
     pool.Add(file(scope=""))
     silent = pool.FindServiceByName(SERVICE.full_name)
 
-    add_service(server, SERVICE, Knots())
+    server.add_service(SERVICE, Knots())
     with pytest.raises(MissingScope):
-        add_service(server, silent, Knots())
+        server.add_service(silent, Knots())
 
 
 @pytest.fixture
 async def server(settings: ServerSettings, log: Log) -> Server:
-    return build_server("knots.girih", settings, policy=POLICY)
+    return Server("knots.girih", settings, policy=POLICY)
 
 
 class Unfinished(Knots):
@@ -75,7 +73,7 @@ async def test_an_rpc_that_nobody_implements_stops_the_start(
     server: Server, servicer: object
 ) -> None:
     with pytest.raises(MissingRpc, match=r"does not implement girih\.test\.v1\.KnotService"):
-        add_service(server, SERVICE, servicer)
+        server.add_service(SERVICE, servicer)
 
 
 async def test_raw_responses_are_sent_as_they_are(settings: ServerSettings, log: Log) -> None:
@@ -102,7 +100,7 @@ async def test_a_port_that_is_taken_is_told_clearly(server: Server) -> None:
 
 async def test_two_servers_never_share_a_port(server: Server, settings: ServerSettings) -> None:
     async with running(server, "127.0.0.1:0") as port:
-        second = build_server("knots.girih", settings, policy=POLICY)
+        second = Server("knots.girih", settings, policy=POLICY)
 
         with pytest.raises(PortTaken):
             await second.start(f"127.0.0.1:{port}")
@@ -113,7 +111,7 @@ async def test_two_servers_never_share_a_port(server: Server, settings: ServerSe
 async def test_a_signal_ends_the_server_in_order(
     server: Server, number: signal.Signals, log: Log
 ) -> None:
-    add_service(server, SERVICE, Knots())
+    server.add_service(SERVICE, Knots())
     serving = asyncio.create_task(serve(server, "127.0.0.1:0"))
     await until(lambda: bool(log.lines("serving")))
 
@@ -352,8 +350,8 @@ async def test_a_server_outlives_those_who_only_hold_its_port(
     """Garbage is collected while it serves, and calls go on."""
     import gc
 
-    server = build_server("knots.girih", settings, policy=POLICY)
-    add_service(server, SERVICE, Knots())
+    server = Server("knots.girih", settings, policy=POLICY)
+    server.add_service(SERVICE, Knots())
     serving = asyncio.create_task(serve(server, "127.0.0.1:0"))
     await until(lambda: bool(log.lines("serving")))
     port = server.port

@@ -17,7 +17,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.health import SERVING
-from services.plumbing.grpc.server import build_server, running
+from services.plumbing.grpc.server import Server, running
 from services.plumbing.settings import PeerSettings, ServerSettings, WrongSettings
 from services.plumbing.tls import ServerFiles, WrongCertificate, channel_credentials
 from services.policy import POLICY
@@ -43,7 +43,7 @@ def stranger(tmp_path: Path) -> CertificateAuthority:
 @asynccontextmanager
 async def serving(settings: ServerSettings) -> AsyncIterator[str]:
     """The knots, encrypted as `settings` say; gives their address."""
-    server = build_server(DOMAIN, settings, policy=POLICY)
+    server = Server(DOMAIN, settings, policy=POLICY)
     server.add_service(SERVICE, Knots())
     async with running(server, "127.0.0.1:0") as port:
         yield f"127.0.0.1:{port}"
@@ -154,7 +154,7 @@ async def test_a_new_certificate_is_shown_without_a_restart(
 ) -> None:
     identity = ca.issue("server")
     settings = make_settings(transport=transport, **identity.settings)
-    server = build_server(DOMAIN, settings, policy=POLICY)
+    server = Server(DOMAIN, settings, policy=POLICY)
     server.add_service(SERVICE, Knots())
 
     async with running(server, "127.0.0.1:0") as port:

@@ -63,16 +63,22 @@ class MissingScope(CannotRun):
 
 
 class Server:
-    """What `build_server` makes: a server with its health, its tasks and its numbers."""
+    """A server with its health, its tasks and its numbers. Needs the event loop that serves."""
 
     def __init__(
         self,
         domain: str,
         settings: ServerSettings,
+        *,
         policy: TokenPolicy,
-        details_of: DetailsOf,
-        registry: CollectorRegistry,
+        details_of: DetailsOf = no_details,
+        registry: CollectorRegistry | None = None,
     ) -> None:
+        """`domain` stands in every error, for example "events.girih"; `policy` says whose tokens
+        allow what; `details_of` gives the service's own details of an error, and is called for
+        every `ServiceError`.
+        """
+        registry = registry or new_registry()
         self.settings = settings
         self.registry = registry
         self.tasks = OwnedTasks()
@@ -113,7 +119,13 @@ class Server:
         quiet: bool = False,
         needs_nothing: bool = False,
     ) -> None:
-        """Serve every rpc of `service` by the method of its name; see `add_service`."""
+        """Serve every rpc of `service` by the method of `servicer` that has its name.
+
+        Nobody may call an rpc but those whose token has the scope that the contract gives it.
+        Raises `MissingScope` when it gives none, and `MissingRpc` when one is not implemented.
+        Rpcs named in `raw_responses` give bytes that are sent as they are. A service that
+        `needs_nothing` is healthy whatever else is down; `quiet` calls are logged for debugging.
+        """
         for method in service.methods:
             path = f"/{service.full_name}/{method.name}"
             metrics = self._metrics.of(_type(method), service.full_name, method.name)
@@ -195,39 +207,6 @@ class Server:
         if method.client_streaming or method.server_streaming:
             return self.settings.stream_timeout_s
         return self.settings.call_timeout_s
-
-
-def build_server(
-    domain: str,
-    settings: ServerSettings,
-    *,
-    policy: TokenPolicy,
-    details_of: DetailsOf = no_details,
-    registry: CollectorRegistry | None = None,
-) -> Server:
-    """A server that does not listen yet. Needs the running event loop that will serve.
-
-    `domain` stands in every error, for example "events.girih"; `policy` says whose tokens allow
-    what; `details_of` gives the
-    service's own details of an error, and is called for every `ServiceError`.
-    """
-    return Server(domain, settings, policy, details_of, registry or new_registry())
-
-
-def add_service(
-    server: Server,
-    service: ServiceDescriptor,
-    servicer: object,
-    *,
-    raw_responses: Collection[str] = (),
-) -> None:
-    """Serve every rpc of `service` by the method of `servicer` that has its name.
-
-    Nobody may call an rpc but those whose token has the scope that the contract gives it.
-    Raises `MissingScope` when it gives none, and `MissingRpc` when one is not implemented.
-    Rpcs named in `raw_responses` give bytes that are sent as they are.
-    """
-    server.add_service(service, servicer, raw_responses=raw_responses)
 
 
 async def serve(server: Server, address: str | None = None) -> None:
