@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
+from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import Computation, Method
 from services.lattice.state.lattices import Lattices
 
@@ -51,16 +52,28 @@ class ComputationMetrics:
 class StateMetrics(Collector):
     """How much is held, running and waiting at the moment of asking."""
 
-    def __init__(self, compute: Compute, searches: SearchPool, lattices: Lattices) -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        searches: SearchPool,
+        send_budget: SendBudget,
+        lattices: Lattices,
+    ) -> None:
         self._compute = compute
         self._searches = searches
+        self._send_budget = send_budget
         self._lattices = lattices
 
     def collect(self) -> Iterator[Metric]:
         compute, cache = self._compute, self._lattices.cache
         yield _gauge("lattice_compute_running", "Threads at work.", compute.running)
         yield _gauge("lattice_compute_waiting", "Calls that wait for them.", compute.waiting)
-        yield _gauge("lattice_compute_bytes", "Memory lent to calls, in bytes.", compute.bytes.lent)
+        yield _gauge("lattice_compute_bytes", "Memory lent to calls, in bytes.", compute.bytes_lent)
+        yield _gauge(
+            "lattice_unsent_bytes",
+            "Memory of answers that their readers have not taken yet, in bytes.",
+            self._send_budget.lent,
+        )
         yield _gauge(
             "lattice_searches_bytes",
             "Memory kept for searches, in bytes.",

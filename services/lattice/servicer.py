@@ -1,15 +1,18 @@
 """The rpcs of LatticeService: convert, call, convert back."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc.aio
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import Message
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert, domain
+from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import PlanMissing
 from services.lattice.operations.bitmaps import read_blocked
@@ -22,8 +25,20 @@ from services.policy import PlanLimits, plan_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+T = TypeVar("T")
+
 _LARGE_BYTES = 1 << 15
 """From this size on an answer is made in a thread: the loop goes on meanwhile."""
+
+_INLINE_REQUEST_BYTES = 1 << 12
+_LOOKS_PER_BYTE = 20
+_BYTES_PER_BYTE = 20
+"""What a byte of a request takes while it is checked and made into values."""
+
+_INLINE_ROWS = 50
+_LOOKS_PER_ROW = 500
+_BYTES_PER_ROW = 2_000
+"""What a lattice of a list takes while it is made into a message."""
 
 
 SERIALIZED = ("FindPath", "FindPaths", "Distances")
@@ -60,14 +75,10 @@ class LatticeServicer:
         page = await self._lattices.page(
             _tenant(), domain.page_size(request.page_size), request.page_token
         )
-        return pb.ListLatticesResponse(
-            lattices=[
-                convert.lattice_to_proto(listed.lattice, listed.bytes_held)
-                for listed in page.listed
-            ],
-            next_page_token=page.next_page_token,
-            total_count=page.total_count,
-        )
+        rows = len(page.listed)
+        estimate = Estimate(size_bytes=_BYTES_PER_ROW * rows, looks=_LOOKS_PER_ROW * rows)
+        make = partial(convert.page_to_proto, page)
+        return await self._made(make, estimate, inline=rows <= _INLINE_ROWS)
 
     async def ReadBlocked(
         self, request: pb.ReadBlockedRequest, _context: Context
@@ -96,9 +107,9 @@ class LatticeServicer:
     async def FindPaths(
         self, request: pb.FindPathsRequest, _context: Context
     ) -> AsyncGenerator[bytes]:
-        await asyncio.to_thread(validation.check, request)
+        await self._read(request, partial(validation.check, request))
         held = await self._open(request.lattice_id)
-        query = await asyncio.to_thread(convert.paths_query, request, held.spec)
+        query = await self._read(request, partial(convert.paths_query, request, held.spec))
         async with aclosing(find_paths(self._operations, held, query)) as answers:
             async for answer in answers:
                 messages = convert.paths_answer_bytes(answer, self._message_bytes_max)
@@ -108,12 +119,25 @@ class LatticeServicer:
     async def Distances(
         self, request: pb.DistancesRequest, _context: Context
     ) -> AsyncGenerator[bytes]:
-        await asyncio.to_thread(validation.check, request)
+        await self._read(request, partial(validation.check, request))
         held = await self._open(request.lattice_id)
-        query = await asyncio.to_thread(convert.distance_query, request, held.spec)
+        query = await self._read(request, partial(convert.distance_query, request, held.spec))
         async with aclosing(find_distances(self._operations, held, query)) as answers:
             async for answer in answers:
                 yield convert.distances_answer_bytes(answer)
+
+    async def _read(self, request: Message, read: Callable[[], T]) -> T:
+        """Check a request or take it apart, beside the loop when it is long."""
+        size_bytes = request.ByteSize()
+        estimate = Estimate(
+            size_bytes=_BYTES_PER_BYTE * size_bytes, looks=_LOOKS_PER_BYTE * size_bytes
+        )
+        return await self._made(read, estimate, inline=size_bytes <= _INLINE_REQUEST_BYTES)
+
+    async def _made(self, make: Callable[[], T], estimate: Estimate, *, inline: bool) -> T:
+        if inline:
+            return make()
+        return await self._operations.compute.run(estimate, lambda _stop: make())
 
     async def _open(self, lattice_id: str) -> HeldLattice:
         return await self._lattices.open(_tenant(), domain.lattice_id(lattice_id))

@@ -40,13 +40,17 @@ class Settings(ServerSettings):
     """How often the event store is asked whether it serves, in seconds."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads that compute for one tenant. 0 means one per core that the process may use. There
-    is one more, which only another tenant gets."""
+    is one more, which only another tenant gets. What takes a moment has as many of its own."""
     compute_bytes: int = Field(default=2 * _GIB, ge=_GIB + _GIB // 4, le=2**40)
     """The memory that calls may compute in, all together, in bytes. The largest call alone
     takes 1 GiB. A tenant's calls take half of it at most, unless one alone takes more."""
+    send_bytes: int = Field(default=512 * _MIB, ge=256 * _MIB, le=2**40)
+    """The memory of answers that are computed and that their callers have not read yet, in
+    bytes. A tenant's answers take half of it at most, unless one alone takes more."""
     waiting_calls_max: int = Field(default=256, ge=0, le=100_000)
     """Calls that wait to be computed; the next one is refused with COMPUTE_BUSY. A tenant may
-    have half as many."""
+    have half as many. One whose turn does not come within half of its time, or 15 s, is refused
+    too."""
     part_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     """How long a part of a streamed answer, about 1 MiB, waits for its caller to take it, in
     seconds. Then the call ends with CONSUMER_TOO_SLOW."""

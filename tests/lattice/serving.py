@@ -102,10 +102,13 @@ class Client:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def computes_nothing(self) -> bool:
-        """Whether no memory is lent to any call."""
-        request = ops.GetMetricsRequest(name_prefix="lattice_compute_bytes")
-        answer = await self.metrics.GetMetrics(request, metadata=self.metadata)
-        return [sample.value for sample in answer.families[0].samples] == [0]
+        """Whether no memory is lent to any call, and none to what its caller has not read."""
+        held = []
+        for name in ("lattice_compute_bytes", "lattice_unsent_bytes"):
+            request = ops.GetMetricsRequest(name_prefix=name)
+            answer = await self.metrics.GetMetrics(request, metadata=self.metadata)
+            held += [sample.value for sample in answer.families[0].samples]
+        return held == [0, 0]
 
 
 def site(coordinates: list[int]) -> pb.Site:

@@ -46,6 +46,25 @@ async def test_owners_take_turns_whoever_asks_more() -> None:
     assert await served(Budget(1, share=1), "aaaaabbbc") == "abcababaa"
 
 
+async def test_of_one_owner_the_lowest_rank_comes_first_and_who_asked_first_of_one_rank() -> None:
+    budget = Budget(1, share=1)
+    await budget.take(1, "x")
+    granted: list[str] = []
+
+    async def ask(name: str, rank: float) -> None:
+        await budget.take(1, "a", rank)
+        granted.append(name)
+        budget.give_back(1, "a")
+
+    async with asyncio.TaskGroup() as asking:
+        for name, rank in (("large", 9.0), ("first", 5.0), ("second", 5.0), ("small", 1.0)):
+            asking.create_task(ask(name, rank))
+            await asyncio.sleep(0)
+        budget.give_back(1, "x")
+
+    assert granted == ["small", "first", "second", "large"]
+
+
 async def test_an_owner_that_asks_late_comes_before_the_rest_of_a_long_line() -> None:
     budget = Budget(2, share=1)
     borrowers = Borrowers(budget)

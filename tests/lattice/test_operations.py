@@ -4,16 +4,19 @@ import asyncio
 import heapq
 import itertools
 import math
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.lattice.computing.compute import Compute
+from services.lattice.computing.compute import Compute, Stop
+from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec, Method, Site
 from services.lattice.errors import ComputeBusy, ConsumerTooSlow
@@ -325,7 +328,7 @@ async def test_a_search_that_nobody_waits_for_ends_within_a_second(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    while compute.running or compute.bytes.lent:  # noqa: ASYNC110 - a thread ends
+    while compute.running or compute.bytes_lent:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.01)
 
     assert time.monotonic() - began_s < 1
@@ -356,7 +359,7 @@ async def test_a_batch_that_is_not_read_on_holds_nothing(
     await anext(answers)
     await asyncio.sleep(0.05)
 
-    assert (compute.bytes.lent, compute.running) == (0, 0)
+    assert (compute.bytes_lent, compute.running) == (0, 0)
     await answers.aclose()
 
 
@@ -374,9 +377,30 @@ async def test_distances_that_are_not_read_on_hold_no_more_than_what_is_left(
     query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
 
     async with aclosing(find_distances(operations, requested, query)) as parts:
-        left = [compute.bytes.lent async for _ in parts]
+        left = [operations.send_budget.lent async for _ in parts]
 
     assert left == [3 * 65_536 * 4, 2 * 65_536 * 4, 65_536 * 4, 0]
+    assert compute.bytes_lent == 0
+
+
+async def test_readers_that_stop_hold_up_no_computing_of_their_tenant() -> None:
+    compute = Compute(threads=2, bytes_max=2 << 20, waiting_max=10)
+    operations = operations_on(compute, send_bytes=8 << 20)
+    requested = held(blocked_spec(geometry(512, 512), 0.1, seed=1, free=[0, 1]))
+    query = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(512, 512)))
+    stopped = [find_distances(operations, requested, query) for _ in range(3)]
+    for parts in stopped:
+        await anext(parts)
+
+    answer = await find_path(
+        operations, requested, paths_query([PathQuery(start=(0, 0), goal=(0, 1))], 10)
+    )
+
+    assert answer.path.found
+    assert (compute.bytes_lent, compute.running) == (0, 0)
+    for parts in stopped:
+        await parts.aclose()
+    await compute.close()
 
 
 async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
@@ -388,7 +412,7 @@ async def test_distances_of_few_sites_hold_nothing_while_they_are_read(
     async with aclosing(find_distances(operations, requested, query)) as parts:
         await anext(parts)
 
-        assert compute.bytes.lent == 0
+        assert compute.bytes_lent == 0
 
 
 async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> None:
@@ -404,7 +428,7 @@ async def test_a_reader_that_stops_keeps_others_waiting_for_a_bounded_time() -> 
     assert len(parts) == 4
     with pytest.raises(ConsumerTooSlow):
         await stopped
-    assert compute.bytes.lent == 0
+    assert compute.bytes_lent == 0
     await compute.close()
 
 
@@ -419,7 +443,7 @@ async def test_a_bitmap_is_told_whole_in_pieces(
 
     assert b"".join(response) == requested.spec.blocked
     assert all(0 < len(piece) <= 65_536 for piece in response)
-    assert compute.bytes.lent == 0
+    assert compute.bytes_lent == 0
 
 
 async def test_where_no_site_is_blocked_one_empty_piece_is_told(
@@ -428,9 +452,9 @@ async def test_where_no_site_is_blocked_one_empty_piece_is_told(
     assert [piece async for piece in read_blocked(operations, held(spec(10**9)))] == [b""]
 
 
-async def test_bitmaps_being_read_hold_no_more_than_calls_may_compute_in() -> None:
-    compute = Compute(threads=1, bytes_max=2_000, waiting_max=10)
-    operations = operations_on(compute)
+async def test_bitmaps_being_read_hold_no_more_than_answers_may() -> None:
+    compute = Compute(threads=1, bytes_max=1, waiting_max=10)
+    operations = operations_on(compute, send_bytes=2_000)
     requested = held(blocked_spec(geometry(8 * 1_000), 0.5, seed=1))
     readers = [read_blocked(operations, requested) for _ in range(2)]
     await anext(readers[0])
@@ -471,14 +495,23 @@ async def test_a_reader_that_is_cancelled_is_cancelled(
     region = Region(origin=(0, 0), shape=(512, 512))
     query = DistanceQuery(sources=((0, 0),), region=region)
     reader = asyncio.create_task(linger(find_distances(operations, requested, query)))
-    while not compute.bytes.lent or compute.running:  # noqa: ASYNC110 - a thread ends
+    budget = operations.send_budget
+    while budget.lent != 3 * 65_536 * 4:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.001)
 
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
 
-    assert compute.bytes.lent == 0
+    assert budget.lent == 0
+
+
+def until_stopped(begun: threading.Event, stop: Stop) -> None:
+    """Work that ends when nobody waits for it."""
+    begun.set()
+    while True:
+        stop.check()
+        time.sleep(0.001)
 
 
 async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() -> None:
@@ -487,10 +520,11 @@ async def test_a_batch_that_has_begun_waits_its_turn_instead_of_being_refused() 
     queries = [PathQuery(start=(0,), goal=(10**9,))] * 10
     answers = find_paths(operations, held(spec(2**40)), paths_query(queries, 100_000))
     await anext(answers)
-    query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
-    other = asyncio.create_task(find_path(operations, maze(), paths_query([query], 0)))
-    await asyncio.sleep(0.3)
-    assert compute.running == 1
+    begun = threading.Event()
+    other = asyncio.create_task(
+        compute.run(Estimate(size_bytes=0, looks=0), partial(until_stopped, begun))
+    )
+    assert await asyncio.to_thread(begun.wait, 10)
 
     going_on = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0.05)

@@ -6,6 +6,7 @@ import numpy as np
 
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
+from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import Computation, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.operations.context import OperationContext
@@ -25,9 +26,15 @@ class NoRecorder:
     def record(self, computation: Computation) -> None: ...
 
 
-def operations_on(compute: Compute, *, part_timeout_s: float = 30.0) -> OperationContext:
+def operations_on(
+    compute: Compute, *, part_timeout_s: float = 30.0, send_bytes: int = 64 * _MIB
+) -> OperationContext:
     return OperationContext(
-        compute, SearchPool(64 * _MIB), NoRecorder(), part_timeout_s=part_timeout_s
+        compute,
+        SearchPool(64 * _MIB),
+        SendBudget(send_bytes),
+        NoRecorder(),
+        part_timeout_s=part_timeout_s,
     )
 
 

@@ -1,7 +1,8 @@
 """Lends so much of something at once, to owners in turns. Knows neither what nor to whom."""
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from bisect import insort_right
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ from dataclasses import dataclass
 class _Waiter:
     owner: str
     amount: int
+    rank: float
     granted: asyncio.Future[None]
 
 
 class _FairQueue:
-    """Who waits: owners come one after the other, and each one's waiters in order of asking."""
+    """Who waits: owners come one after the other, and each one's waiters by their rank."""
 
     def __init__(self) -> None:
-        self._by_owner: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._by_owner: OrderedDict[str, list[_Waiter]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -29,12 +31,12 @@ class _FairQueue:
         return [waiters[0] for waiters in self._by_owner.values()]
 
     def add(self, waiter: _Waiter) -> None:
-        self._by_owner.setdefault(waiter.owner, deque()).append(waiter)
+        insort_right(self._by_owner.setdefault(waiter.owner, []), waiter, key=_rank)
         self._count += 1
 
     def remove(self, waiter: _Waiter) -> bool:
         """Take a waiter out; answers whether it still waited."""
-        waiters = self._by_owner.get(waiter.owner, deque())
+        waiters = self._by_owner.get(waiter.owner, [])
         if waiter not in waiters:
             return False
         waiters.remove(waiter)
@@ -48,6 +50,10 @@ class _FairQueue:
         self.remove(waiter)
         if waiter.owner in self._by_owner:
             self._by_owner.move_to_end(waiter.owner)
+
+
+def _rank(waiter: _Waiter) -> float:
+    return waiter.rank
 
 
 class Budget:
@@ -74,13 +80,17 @@ class Budget:
         amount = self._lendable(amount)
         return not self._queue and self._fits(amount) and self._in_share(amount, owner)
 
-    async def take(self, amount: int, owner: str) -> int:
-        """Wait for that much, or for all there is when that is less; returns which."""
-        waiter = _Waiter(owner, self._lendable(amount), asyncio.get_running_loop().create_future())
+    async def take(self, amount: int, owner: str, rank: float = 0.0) -> int:
+        """Wait for that much, or for all there is when that is less; returns which.
+
+        Of one owner the lowest rank comes first, and of one rank who asked first.
+        """
+        granted = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(owner, self._lendable(amount), rank, granted)
         self._queue.add(waiter)
         self._lend()
         try:
-            await waiter.granted
+            await granted
         except asyncio.CancelledError:
             if self._queue.remove(waiter):
                 self._lend()

@@ -1,22 +1,24 @@
 """Runs compute-bound work beside the event loop, so much at once and so much waiting.
 
 Knows nothing of lattices. Work is a function that takes a `Stop` and looks at it often
-enough to return within a second of its being set.
+enough to return within a tenth of a second of its being set.
 """
 
 import asyncio
 import contextvars
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.computing.budget import Budget
+from services.lattice.computing.estimate import Estimate
+from services.lattice.computing.patience import patience
 from services.lattice.errors import ComputeBusy
 from services.plumbing import correlation
 
@@ -26,6 +28,11 @@ _RETRY_SHORTEST_S = 0.1
 _RETRY_LONGEST_S = 10.0
 _SMOOTHING = 0.2
 """The weight of the last piece of work in the mean duration that delays are estimated from."""
+
+_SHORT_SHARE = 8
+"""Short work has one part in so many of all bytes."""
+_AGEING = 2.0
+"""Work gives way to what is shorter and comes within so many times its own duration."""
 
 
 class Stopped(Exception):
@@ -50,79 +57,65 @@ class Stop:
 class Compute:
     """Threads for work, and the bytes that the work of all of them may take.
 
-    Work first reserves its bytes, then waits for a thread; tenants take turns at both. When
-    as much waits as may wait, more is refused with ComputeBusy and a delay estimated from how
-    long work takes just now. A tenant may have half of the bytes, half of the waiting places,
-    and so many threads as are asked for. There is one thread more, which only another tenant
-    gets: it begins at once, however long the work of the first takes, and the system shares the
+    Short work and long work have threads and bytes of their own, so that what takes a moment
+    never waits for what takes a minute. In each lane work waits for its bytes, then for a
+    thread; tenants take turns at both, and of a tenant's work the shorter comes first (see
+    `_rank`). When as much waits as may wait, or when its turn does not come in time, work is
+    refused with ComputeBusy and a delay estimated from how long work takes just now.
+
+    A tenant may have half of the bytes, half of the waiting places, and in each lane so many
+    threads as are asked for. There is one thread more in each, which only another tenant gets:
+    it begins at once, however long the work of the first takes, and the system shares the
     cores between them.
     """
 
     def __init__(self, *, threads: int, bytes_max: int, waiting_max: int) -> None:
         self.threads = threads
-        self.bytes = Budget(bytes_max, share=bytes_max // 2)
-        self._thread_budget = Budget(threads + 1, share=threads)
+        short_bytes = bytes_max // _SHORT_SHARE
+        self._short = _Lane(threads, short_bytes)
+        self._long = _Lane(threads, bytes_max - short_bytes)
         self._waiting_max = waiting_max
-        self._executor = ThreadPoolExecutor(threads + 1, thread_name_prefix="lattice")
+        self._executor = ThreadPoolExecutor(2 * (threads + 1), thread_name_prefix="lattice")
         self._stops: set[Stop] = set()
         self._calls: Counter[str] = Counter()
-        self._mean_s = _RETRY_SHORTEST_S
 
     @property
     def running(self) -> int:
         """Threads at work."""
-        return self._thread_budget.lent
+        return self._short.threads.lent + self._long.threads.lent
+
+    @property
+    def bytes_lent(self) -> int:
+        """The memory that work holds, in bytes."""
+        return self._short.bytes.lent + self._long.bytes.lent
 
     @property
     def waiting(self) -> int:
         """Pieces of work that wait for bytes or for a thread."""
-        return self.bytes.waiting + self._thread_budget.waiting
+        return self._short.waiting + self._long.waiting
 
-    @asynccontextmanager
-    async def reserve(
-        self, size_bytes: int, *, admitted: bool = False
-    ) -> AsyncIterator["Reservation"]:
-        """Hold that many bytes inside the block; raises ComputeBusy when too much waits.
+    async def run(
+        self, estimate: Estimate, work: Callable[[Stop], T], *, admitted: bool = False
+    ) -> T:
+        """Run work in a thread once its bytes are there; raises ComputeBusy.
 
-        The bytes return when the block ends and no thread works on them any more. A call
-        that has begun to answer is `admitted` already: it waits for as long as it takes.
+        The bytes and the thread are free again when the work has ended, whatever becomes of
+        what it returned. A caller that is cancelled has its work stopped. A call that has
+        begun to answer is `admitted` already: it waits for as long as it takes.
         """
         call = correlation.bound()
         owner = call.tenant if call else ""
-        if not (admitted or self._can_begin_now(size_bytes, owner)) and self._is_full_for(owner):
-            raise ComputeBusy(
-                "as much is computed as this process admits",
-                retry_after_s=self._retry_after_s(),
-                waiting=self.waiting,
-            )
+        lane = self._short if estimate.is_short else self._long
+        can_begin = lane.can_begin_now(estimate.size_bytes, owner)
+        if not (admitted or can_begin) and self._is_full_for(owner):
+            raise self._busy(lane)
         with self._counted(owner):
-            reservation = Reservation(self, owner, await self.bytes.take(size_bytes, owner))
-            try:
-                yield reservation
-            finally:
-                reservation.when_idle(lambda: reservation.keep(0))
-
-    async def run(self, size_bytes: int, work: Callable[[Stop], T], *, admitted: bool = False) -> T:
-        """Reserve the bytes for one piece of work and run it."""
-        async with self.reserve(size_bytes, admitted=admitted) as reservation:
-            return await reservation.run(work)
-
-    async def submit(self, owner: str, work: Callable[[Stop], T], stop: Stop) -> Future[T]:
-        """Wait for a thread and give it the work, in the context of the caller."""
-        await self._thread_budget.take(1, owner)
-        context = contextvars.copy_context()
-        try:
-            future = self._executor.submit(context.run, self._timed, work, stop)
-        except BaseException:
-            self._thread_budget.give_back(1, owner)
-            raise
-        self._stops.add(stop)
-        return future
-
-    def finished(self, owner: str, stop: Stop) -> None:
-        """The thread that was given work has ended it."""
-        self._stops.discard(stop)
-        self._thread_budget.give_back(1, owner)
+            if admitted or can_begin:
+                turn = await lane.turn(estimate, owner)
+            else:
+                async with patience(self._busy(lane)):
+                    turn = await lane.turn(estimate, owner)
+            return await self._work(turn, work)
 
     async def close(self) -> None:
         """Stop all work and wait until the threads have ended."""
@@ -130,14 +123,40 @@ class Compute:
             stop.set()
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 
-    def _can_begin_now(self, size_bytes: int, owner: str) -> bool:
-        has_thread = self._thread_budget.can_take_now(1, owner)
-        return has_thread and self.bytes.can_take_now(size_bytes, owner)
+    async def _work(self, turn: "_Turn", work: Callable[[Stop], T]) -> T:
+        stop = Stop()
+        context = contextvars.copy_context()
+        try:
+            future = self._executor.submit(context.run, turn.lane.timed, work, stop)
+        except BaseException:
+            turn.end()
+            raise
+        self._stops.add(stop)
+        loop = asyncio.get_running_loop()
+
+        def ended(_: Future[T]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(turn.end)
+                loop.call_soon_threadsafe(self._stops.discard, stop)
+
+        future.add_done_callback(ended)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
 
     def _is_full_for(self, owner: str) -> bool:
         if self._calls[owner] >= self.threads + self._waiting_max // 2:
             return True
         return self.waiting >= self._waiting_max
+
+    def _busy(self, lane: "_Lane") -> ComputeBusy:
+        return ComputeBusy(
+            "as much is computed as this process admits",
+            retry_after_s=lane.retry_after_s(),
+            waiting=self.waiting,
+        )
 
     @contextmanager
     def _counted(self, owner: str) -> Iterator[None]:
@@ -149,7 +168,35 @@ class Compute:
             if not self._calls[owner]:
                 del self._calls[owner]
 
-    def _timed(self, work: Callable[[Stop], T], stop: Stop) -> T:
+
+class _Lane:
+    """The threads and the bytes of work of one kind."""
+
+    def __init__(self, threads: int, bytes_max: int) -> None:
+        self.bytes = Budget(bytes_max, share=bytes_max // 2)
+        self.threads = Budget(threads + 1, share=threads)
+        self._mean_s = _RETRY_SHORTEST_S
+
+    @property
+    def waiting(self) -> int:
+        return self.bytes.waiting + self.threads.waiting
+
+    def can_begin_now(self, size_bytes: int, owner: str) -> bool:
+        has_thread = self.threads.can_take_now(1, owner)
+        return has_thread and self.bytes.can_take_now(size_bytes, owner)
+
+    async def turn(self, estimate: Estimate, owner: str) -> "_Turn":
+        """Wait for bytes and a thread."""
+        rank = _rank(estimate)
+        taken = await self.bytes.take(estimate.size_bytes, owner, rank)
+        try:
+            await self.threads.take(1, owner, rank)
+        except BaseException:
+            self.bytes.give_back(taken, owner)
+            raise
+        return _Turn(self, owner, taken)
+
+    def timed(self, work: Callable[[Stop], T], stop: Stop) -> T:
         stop.check()
         began_s = time.monotonic()
         try:
@@ -159,55 +206,28 @@ class Compute:
             took_s = time.monotonic() - began_s
             self._mean_s += _SMOOTHING * (took_s - self._mean_s)
 
-    def _retry_after_s(self) -> float:
-        wait_s = (self.waiting + 1) * self._mean_s / self.threads
+    def retry_after_s(self) -> float:
+        wait_s = (self.waiting + 1) * self._mean_s / (self.threads.most - 1)
         return min(max(wait_s, _RETRY_SHORTEST_S), _RETRY_LONGEST_S)
 
 
-class Reservation:
-    """Bytes that are held, and the work done on them, one piece after the other."""
+class _Turn:
+    """The thread and the bytes that a piece of work holds until it has ended."""
 
-    def __init__(self, compute: Compute, owner: str, bytes_held: int) -> None:
-        self._compute = compute
+    def __init__(self, lane: _Lane, owner: str, bytes_held: int) -> None:
+        self.lane = lane
         self._owner = owner
         self._bytes_held = bytes_held
-        self._loop = asyncio.get_running_loop()
-        self._working = 0
-        self._when_idle: Callable[[], None] | None = None
 
-    async def run(self, work: Callable[[Stop], T]) -> T:
-        """Run work in a thread. When the caller is cancelled the work is stopped."""
-        stop = Stop()
-        future = await self._compute.submit(self._owner, work, stop)
-        self._working += 1
-        future.add_done_callback(lambda _: self._notify_loop(stop))
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            stop.set()
-            raise
+    def end(self) -> None:
+        self.lane.threads.give_back(1, self._owner)
+        self.lane.bytes.give_back(self._bytes_held, self._owner)
 
-    def keep(self, size_bytes: int) -> None:
-        """Give back all but that many bytes: work that took more must have ended."""
-        spare_bytes = max(0, self._bytes_held - size_bytes)
-        self._bytes_held -= spare_bytes
-        self._compute.bytes.give_back(spare_bytes, self._owner)
 
-    def when_idle(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once no thread works for this reservation."""
-        self._when_idle = callback
-        self._if_idle()
+def _rank(estimate: Estimate) -> float:
+    """Where work stands among its owner's: as if it had come later by twice its duration.
 
-    def _notify_loop(self, stop: Stop) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._done, stop)
-
-    def _done(self, stop: Stop) -> None:
-        self._compute.finished(self._owner, stop)
-        self._working -= 1
-        self._if_idle()
-
-    def _if_idle(self) -> None:
-        if self._working == 0 and self._when_idle is not None:
-            callback, self._when_idle = self._when_idle, None
-            callback()
+    So the short overtakes the long, and not for ever: what comes after that time stands
+    behind it.
+    """
+    return time.monotonic() + _AGEING * estimate.duration_s

@@ -40,6 +40,14 @@ def bytes_to_count(grid: Grid) -> int:
     return (2 * len(grid.kept) + 1) * (grid.sites // 8 + 16)
 
 
+def words_to_count(grid: Grid) -> int:
+    """The numbers that `count_edges` writes, roughly."""
+    axis_count = len(grid.kept)
+    if grid.diagonal and not grid.no_cutting:
+        return axis_count * grid.sites
+    return (2**axis_count if grid.moore else axis_count) * (grid.sites // WORD_BITS + 2)
+
+
 def _count_boxes(
     grid: Grid,
     inside: NDArray[np.uint64],

@@ -9,21 +9,14 @@ _PIECE_BYTES = 1 << 16
 """The most bytes of a piece: the contract says so."""
 
 
-def estimate_bytes(lattice: HeldLattice) -> int:
-    """The memory to reserve while a bitmap is read, in bytes.
-
-    The lattice may leave memory meanwhile, and what readers hold is bounded too.
-    """
-    return len(lattice.spec.blocked)
-
-
 async def read_blocked(context: OperationContext, lattice: HeldLattice) -> AsyncGenerator[bytes]:
     """Yield the bitmap, as in `LatticeSpec.blocked`, in pieces of at most 64 KiB.
 
-    Where no site is blocked there is one piece, which is empty.
+    Where no site is blocked there is one piece, which is empty. The lattice may leave memory
+    meanwhile, so what its readers hold is counted.
     """
     bitmap = lattice.spec.blocked
-    async with context.compute.reserve(estimate_bytes(lattice)):
+    async with context.send_budget.reserved(len(bitmap)):
         for start in range(0, max(1, len(bitmap)), _PIECE_BYTES):
             async with context.consumed_in_time():
                 yield bitmap[start : start + _PIECE_BYTES]

@@ -8,6 +8,7 @@ from typing import Protocol
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.search_pool import SearchPool
+from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import Computation
 from services.lattice.errors import ConsumerTooSlow
 
@@ -22,7 +23,9 @@ class ComputationRecorder(Protocol):
 class OperationContext:
     """Where operations compute, what they keep, and how long their readers may take.
 
-    An operation raises ComputeBusy when as much waits as may wait, before it has begun. An
+    An operation raises ComputeBusy when as much waits as may wait, before it has begun. What
+    it computes in is free again before the answer is sent; an answer in parts holds of the send
+    budget what is not sent of it. An
     answer in parts is read by one task, which lets the generator be closed in it when it is
     cancelled: a part that it does not take in time ends its reading with ConsumerTooSlow.
     """
@@ -31,12 +34,14 @@ class OperationContext:
         self,
         compute: Compute,
         searches: SearchPool,
+        send_budget: SendBudget,
         recorder: ComputationRecorder,
         *,
         part_timeout_s: float,
     ) -> None:
         self.compute = compute
         self.searches = searches
+        self.send_budget = send_budget
         self.record = recorder.record
         self._part_timeout_s = part_timeout_s
 

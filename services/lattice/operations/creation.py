@@ -6,6 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from services.lattice.computing.compute import Stop
+from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import grid_of
 from services.lattice.domain import (
     LatticeSpec,
@@ -14,7 +15,12 @@ from services.lattice.domain import (
     check_site_count,
 )
 from services.lattice.geometry import Geometry
-from services.lattice.kernels.counting import bytes_to_count, count_edges, count_vertices
+from services.lattice.kernels.counting import (
+    bytes_to_count,
+    count_edges,
+    count_vertices,
+    words_to_count,
+)
 from services.lattice.kernels.grid import Grid
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
@@ -67,7 +73,8 @@ async def measure(context: OperationContext, spec: LatticeSpec) -> Size:
     if spec.free:
         return Size(vertices=spec.geometry.sites, edges=spec.geometry.edges)
     grid = grid_of(spec)
-    return await context.compute.run(bytes_to_count(grid), partial(_count, grid))
+    estimate = Estimate(size_bytes=bytes_to_count(grid), looks=words_to_count(grid))
+    return await context.compute.run(estimate, partial(_count, grid))
 
 
 def _count(grid: Grid, stop: Stop) -> Size:

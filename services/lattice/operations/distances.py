@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.computing.compute import Stop
+from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import (
     Computation,
@@ -106,16 +107,14 @@ def distance_query(
     )
 
 
-def estimate_bytes(lattice: HeldLattice) -> int:
-    """The working memory to reserve, in bytes.
-
-    On a lattice with blocked sites it is that of the whole computation, otherwise that of one
-    part of the answer.
-    """
+def estimate(lattice: HeldLattice, query: DistanceQuery) -> Estimate:
+    """What it takes at most: on a lattice with blocked sites all of it, otherwise a part."""
     if lattice.grid is not None:
-        return bytes_to_measure(lattice.grid)
+        return Estimate(size_bytes=bytes_to_measure(lattice.grid), looks=lattice.looks_max)
     axis_count = len(lattice.spec.geometry.shape)
-    return DISTANCES_PER_ANSWER * 8 * (_ARRAYS * axis_count + 2)
+    count = min(query.count, DISTANCES_PER_ANSWER)
+    numbers = count * (_ARRAYS * axis_count + 2)
+    return Estimate(size_bytes=8 * numbers, looks=numbers * len(query.sources))
 
 
 async def find_distances(
@@ -125,7 +124,7 @@ async def find_distances(
 
     On a lattice without blocked sites each part is computed when it is asked for, and has
     its own computation. Otherwise the first has that of the whole, and while the caller
-    looks at a part no more is reserved than the values that follow it.
+    looks at a part no more is held than the values that follow it.
     """
     answer = _by_formula if lattice.grid is None else _by_search
     async with aclosing(answer(context, lattice, query)) as parts:
@@ -158,19 +157,21 @@ def free_distances(
 async def _by_formula(
     context: OperationContext, lattice: HeldLattice, query: DistanceQuery
 ) -> AsyncGenerator[DistancesAnswer]:
-    size_bytes = estimate_bytes(lattice)
-    for part in _parts_of(query):
-        work = partial(_compute_part, lattice.spec.geometry, query, part)
-        yield await context.compute.run(size_bytes, work, admitted=part.start > 0)
+    takes = estimate(lattice, query)
+    async with context.send_budget.reserved(8 * min(query.count, DISTANCES_PER_ANSWER)):
+        for part in _parts_of(query):
+            work = partial(_compute_part, lattice.spec.geometry, query, part)
+            yield await context.compute.run(takes, work, admitted=part.start > 0)
 
 
 async def _by_search(
     context: OperationContext, lattice: HeldLattice, query: DistanceQuery
 ) -> AsyncGenerator[DistancesAnswer]:
     assert lattice.grid is not None
-    async with context.compute.reserve(estimate_bytes(lattice)) as reservation:
+    value_bytes = 8 if lattice.grid.diagonal else 4
+    async with context.send_budget.reserved(value_bytes * query.count) as reservation:
         work = partial(_measure, lattice.spec.geometry, lattice.grid, query)
-        measured = await reservation.run(work)
+        measured = await context.compute.run(estimate(lattice, query), work)
         computation: Computation | None = measured.computation
         remaining = measured.parts
         first = 0

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from services.lattice.computing.compute import Stop
+from services.lattice.computing.estimate import LOOKS_PER_S, Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import (
     Computation,
@@ -26,6 +27,9 @@ from services.plumbing.errors import Violations
 _PART_NS = 50_000_000
 _PART_BYTES = 1 << 20
 """A part of an answer to a batch ends once it took so long or its arrays take so many bytes."""
+
+_INLINE_LOOKS = 1 << 15
+"""What takes no more is computed at once: a millisecond at most, less than a thread costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,20 +89,25 @@ def paths_query(
     return PathsQuery(queries=[_query(start, goal) for start, goal in pairs], sites_max=sites_max)
 
 
-def estimate_bytes(lattice: HeldLattice) -> int:
-    """The working memory of a search on the lattice, in bytes; none where a formula answers."""
-    return bytes_to_search(lattice.grid) if lattice.grid else 0
+def estimate(lattice: HeldLattice, query: PathsQuery) -> Estimate:
+    """What one path takes at most: the search, if no formula answers, and the listed sites."""
+    numbers = query.sites_max * len(lattice.spec.geometry.shape)
+    if lattice.grid is None:
+        return Estimate(size_bytes=8 * numbers, looks=numbers)
+    return Estimate(
+        size_bytes=8 * numbers + bytes_to_search(lattice.grid), looks=numbers + lattice.looks_max
+    )
 
 
 async def find_path(
     context: OperationContext, lattice: HeldLattice, query: PathsQuery
 ) -> PathAnswer:
     """Find the path of a single query."""
-    find = partial(_find_some, context, lattice, query, 0)
-    if lattice.grid is None:
+    find, takes = partial(_find_some, context, lattice, query, 0), estimate(lattice, query)
+    if lattice.grid is None and takes.looks <= _INLINE_LOOKS:
         answer = find(Stop())
     else:
-        answer = await context.compute.run(estimate_bytes(lattice), find)
+        answer = await context.compute.run(takes, find)
     context.record(answer.computation)
     return PathAnswer(answer.paths[0], answer.computation)
 
@@ -108,18 +117,28 @@ async def find_paths(
 ) -> AsyncGenerator[PathsAnswer]:
     """Find paths in the order of the queries and yield them as they come.
 
-    No more than one part of the answer is in memory at a time, and nothing is reserved while
+    No more than one part of the answer is in memory at a time, and nothing is computed while
     the caller looks at it. The arrays of a part take 1 MiB and one path more at most.
     """
-    size_bytes = _PART_BYTES + estimate_bytes(lattice)
+    takes = _estimate_part(lattice, query)
     first = 0
-    while first < len(query.queries):
-        find = partial(_find_some, context, lattice, query, first)
-        answer = await context.compute.run(size_bytes, find, admitted=first > 0)
-        context.record(answer.computation)
-        async with context.consumed_in_time():
-            yield answer
-        first += len(answer.paths)
+    async with context.send_budget.reserved(_PART_BYTES):
+        while first < len(query.queries):
+            find = partial(_find_some, context, lattice, query, first)
+            answer = await context.compute.run(takes, find, admitted=first > 0)
+            context.record(answer.computation)
+            async with context.consumed_in_time():
+                yield answer
+            first += len(answer.paths)
+
+
+def _estimate_part(lattice: HeldLattice, query: PathsQuery) -> Estimate:
+    """A part goes on for a while with paths that take less than the estimate of one."""
+    one = estimate(lattice, query)
+    return Estimate(
+        size_bytes=_PART_BYTES + one.size_bytes,
+        looks=_PART_NS * LOOKS_PER_S // 10**9 + one.looks,
+    )
 
 
 def _query(start: Sequence[int], goal: Sequence[int]) -> PathQuery:

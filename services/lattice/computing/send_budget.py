@@ -1,0 +1,62 @@
+"""Bounds the bytes of answers that are computed and not taken yet. Knows no answer.
+
+They are counted apart from the memory that work is done in: who reads slowly holds up nobody's
+computing, and in the end only the large answers of its own tenant.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.lattice.computing.budget import Budget
+from services.lattice.computing.patience import patience
+from services.lattice.errors import ComputeBusy
+from services.plumbing import correlation
+
+_RETRY_AFTER_S = 5.0
+
+
+class SendBudget:
+    """What the answers of all tenants may hold; those of one tenant half of it at most.
+
+    An answer that takes more than there is has all of it, alone.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._budget = Budget(bytes_max, share=bytes_max // 2)
+
+    @property
+    def lent(self) -> int:
+        """The bytes that answers hold now."""
+        return self._budget.lent
+
+    @asynccontextmanager
+    async def reserved(self, size_bytes: int) -> AsyncIterator["SendReservation"]:
+        """Hold so much inside the block, before it is computed. Raises ComputeBusy."""
+        call = correlation.bound()
+        owner = call.tenant if call else ""
+        busy = ComputeBusy(
+            "as many answers wait for their readers as this process holds",
+            retry_after_s=_RETRY_AFTER_S,
+        )
+        async with patience(busy):
+            taken = await self._budget.take(size_bytes, owner)
+        reservation = SendReservation(self._budget, owner, taken)
+        try:
+            yield reservation
+        finally:
+            reservation.keep(0)
+
+
+class SendReservation:
+    """What one answer holds."""
+
+    def __init__(self, budget: Budget, owner: str, bytes_held: int) -> None:
+        self._budget = budget
+        self._owner = owner
+        self._bytes_held = bytes_held
+
+    def keep(self, size_bytes: int) -> None:
+        """Give back all but so much."""
+        spare_bytes = max(0, self._bytes_held - size_bytes)
+        self._bytes_held -= spare_bytes
+        self._budget.give_back(spare_bytes, self._owner)

@@ -1,0 +1,51 @@
+"""What the answers that nobody has read yet may hold."""
+
+import time
+
+import pytest
+
+from services.lattice.computing.send_budget import SendBudget
+from services.lattice.errors import ComputeBusy
+from services.plumbing.correlation import Call, bind
+
+
+def call_of(tenant: str) -> Call:
+    """A call that has little time left."""
+    return Call(correlation_id="x", tenant=tenant, deadline_s=time.monotonic() + 0.1)
+
+
+async def test_a_tenant_that_reads_slowly_leaves_half_to_others() -> None:
+    budget = SendBudget(100)
+
+    with bind(call_of("slow")):
+        async with budget.reserved(40):
+            with pytest.raises(ComputeBusy) as busy:
+                async with budget.reserved(20):
+                    pass
+            with bind(call_of("other")):
+                async with budget.reserved(50):
+                    assert budget.lent == 90
+
+    assert busy.value.retry_after_s
+    assert budget.lent == 0
+
+
+async def test_what_was_sent_is_given_back() -> None:
+    budget = SendBudget(100)
+
+    async with budget.reserved(40) as reservation:
+        reservation.keep(15)
+
+        assert budget.lent == 15
+    assert budget.lent == 0
+
+
+async def test_an_answer_larger_than_all_there_is_has_it_alone() -> None:
+    budget = SendBudget(100)
+
+    with bind(call_of("a")):
+        async with budget.reserved(1_000):
+            assert budget.lent == 100
+            with bind(call_of("b")), pytest.raises(ComputeBusy):
+                async with budget.reserved(1):
+                    pass
