@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Final, Protocol
 
 from gateway.admission.admission import Admission
@@ -125,7 +124,8 @@ class Application:
             await exchange.fail(errors.internal())
 
     async def _serve(self, exchange: HttpExchange, started_s: float) -> None:
-        self._check_limits(exchange)
+        if self.metrics.in_flight_count > self.settings.request_count_max:
+            raise errors.too_busy()
         match = self._find(exchange)
         method = "GET" if exchange.method == "HEAD" else exchange.method
         endpoint = match.targets.get(method) if match is not None else None
@@ -134,11 +134,13 @@ class Application:
             exchange.route = endpoint.rule.template.text
             await self._call(exchange, endpoint, captured, started_s)
             return
-        page = self.pages.route(exchange.scope["path"])
+        page = self.pages.route(exchange.path)
         if page not in _PROBES:
             await self.admission.check_address(exchange)
         if page is not None:
             await self._show(exchange, page)
+        elif exchange.path == "*":
+            await self._no_endpoint(exchange, self.routes.methods)
         else:
             await self._no_endpoint(exchange, match.targets if match is not None else ())
 
@@ -168,16 +170,8 @@ class Application:
                 self.admission.record_service_refusal(exchange, error)
             raise
 
-    def _check_limits(self, exchange: HttpExchange) -> None:
-        bytes_max = self.settings.header_bytes_max
-        size = sum(map(len, chain.from_iterable(exchange.scope["headers"])))
-        if size + len(exchange.raw_path) + len(exchange.query_string) > bytes_max:
-            raise errors.headers_too_large(bytes_max)
-        if self.metrics.in_flight_count > self.settings.request_count_max:
-            raise errors.too_busy()
-
     def _find(self, exchange: HttpExchange) -> Match[Endpoint] | None:
-        for path in paths_meant(exchange.raw_path, self.newest_version):
+        for path in paths_meant(exchange.path, self.newest_version):
             match = self.routes.find(path)
             if match is not None:
                 return match

@@ -73,9 +73,11 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     body_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a request body may take to arrive, in seconds."""
     header_bytes_max: int = Field(default=16 * 2**10, ge=1_024, le=2**20)
-    """The largest request line and headers together, in bytes."""
+    """The largest request line and headers together, in bytes; and what a body in chunks may hold
+    beside them, such as trailers, which are thrown away."""
     header_timeout_s: float = Field(default=10.0, gt=0, le=600)
-    """How long a connection may take to send the headers of a request, in seconds."""
+    """How long a connection may take to send the headers of a request, in seconds. Bytes that
+    arrive do not put it off."""
     keep_alive_s: float = Field(default=75.0, gt=0, le=3_600)
     """How long an idle connection is kept open, in seconds. Longer than what a load balancer in
     front keeps, or it will use connections that are just closing."""
@@ -99,7 +101,7 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     stream_heartbeat_s: float = Field(default=15.0, gt=0, le=600)
     """How often a quiet event stream says that it is alive, in seconds."""
     stream_write_timeout_s: float = Field(default=30.0, gt=0, le=600)
-    """How long a client may leave a stream unread, in seconds, before it is cut off."""
+    """How long a client may leave an answer unread, in seconds, before it is cut off."""
     health_timeout_s: float = Field(default=1.0, gt=0, le=60)
     """How long a service may take to say that it is healthy, in seconds."""
     down_timeout_s: float = Field(default=2.0, gt=0, le=60)

@@ -4,7 +4,7 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("girih", "grpcio", "protobuf", "asyncpg", "numba", "numpy", "starlette", "uvicorn")
+_PACKAGES = ("girih", "grpcio", "protobuf", "asyncpg", "numba", "numpy", "starlette", "uvloop")
 
 
 def installed() -> dict[str, str]:

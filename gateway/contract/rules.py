@@ -8,6 +8,7 @@ its methods.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 from urllib.parse import unquote
 
@@ -128,6 +129,13 @@ class Routes(Generic[Target]):
             first = group + 1
             group = first + len(template.variables)
             self._by_last_group[group] = (targets, first)
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The HTTP methods that some path has."""
+        return frozenset(
+            chain.from_iterable(targets for targets, _ in self._by_last_group.values())
+        )
 
     def find(self, raw_path: str) -> "Match[Target] | None":
         """What a percent-encoded path leads to; None when it leads nowhere."""

@@ -60,7 +60,7 @@ class DownloadEndpoint(MethodEndpoint):
         except (HttpError, SlowReader) as error:
             # Nothing in a body tells of an error: one that is cut off shows that it is not whole.
             exchange.error_code = error.code if isinstance(error, HttpError) else SLOW_READER
-            await exchange.abort()
+            exchange.abort()
 
     async def _next(self, call: UpstreamCall) -> Any:  # noqa: ANN401 - a message, or None
         raw = await call.read()

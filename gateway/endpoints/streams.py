@@ -96,7 +96,7 @@ class StreamEndpoint(MethodEndpoint):
             await exchange.end(last)
         except SlowReader:
             exchange.error_code = SLOW_READER
-            await exchange.abort()
+            exchange.abort()
 
     async def _write_all(
         self,

@@ -86,7 +86,7 @@ class UploadEndpoint(MethodEndpoint):
             raise
         except SlowReader:
             exchange.error_code = SLOW_READER
-            await exchange.abort()
+            exchange.abort()
 
     async def _respond_once(self, call: UpstreamCall, exchange: HttpExchange) -> None:
         try:
@@ -122,9 +122,7 @@ class UploadEndpoint(MethodEndpoint):
         except DecodeError:
             last = failed(self.response_invalid(), encoding, exchange)
         stream.heartbeat = b""
-        await exchange.write(last)
-        await exchange.discard_body()
-        await exchange.end()
+        await exchange.end(last)
 
 
 class _Feed:

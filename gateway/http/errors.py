@@ -75,10 +75,6 @@ class HttpError(Exception):
     details: Mapping[str, Any] = field(default_factory=dict)
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    @property
-    def closes_connection(self) -> bool:
-        return (b"connection", b"close") in self.headers
-
     def body(self, correlation_id: str) -> bytes:
         """JSON, the same on every route."""
         return orjson.dumps(self.as_json(correlation_id))
@@ -162,14 +158,23 @@ def headers_too_large(bytes_max: int) -> HttpError:
     )
 
 
-def malformed_request() -> HttpError:
+def malformed_request(message: str = "the request is not well-formed HTTP") -> HttpError:
+    return HttpError(400, "INVALID_ARGUMENT", message, {"reason": "MALFORMED_REQUEST"}, _CLOSE)
+
+
+def http_version_not_supported() -> HttpError:
     return HttpError(
-        400,
-        "INVALID_ARGUMENT",
-        "the request is not well-formed HTTP",
-        {"reason": "MALFORMED_REQUEST"},
+        505,
+        "HTTP_VERSION_NOT_SUPPORTED",
+        "the version of HTTP must be 1.1 or 1.0",
+        {"reason": "HTTP_VERSION_NOT_SUPPORTED"},
         _CLOSE,
     )
+
+
+def not_implemented(message: str) -> HttpError:
+    """Well-formed HTTP that asks for what is not done here."""
+    return HttpError(501, "UNIMPLEMENTED", message, {"reason": "NOT_IMPLEMENTED"}, _CLOSE)
 
 
 def unexpected_body() -> HttpError:

@@ -1,7 +1,7 @@
 """One HTTP request and its answer. Knows headers and bytes, and nothing of gRPC."""
 
 import asyncio
-import contextlib
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -27,9 +27,6 @@ API_HEADERS: Final[Headers] = (
 
 SLOW_READER: Final = "SLOW_READER"
 """What the log says of a stream that ended because its client did not read it."""
-
-_DISCARD_DURATION_S = 1.0
-_DISCARDED_BYTES_MAX = 2**25
 
 
 class ClientGone(Exception):
@@ -74,7 +71,7 @@ class HttpExchange:
         "is_quiet",
         "is_streamed",
         "method",
-        "raw_path",
+        "path",
         "receive",
         "route",
         "scope",
@@ -90,7 +87,8 @@ class HttpExchange:
         self.headers = headers
         """By lower-case name; several with one name are joined by commas."""
         self.method: str = scope["method"]
-        self.raw_path: str = (scope.get("raw_path") or scope["path"].encode()).decode("ascii")
+        self.path = _normal_path((scope.get("raw_path") or scope["path"].encode()).decode("ascii"))
+        """Percent-encoded, but for letters, digits and `-._~`; `*` for the server itself."""
         self.route = "(none)"
         """The path template, for logs and metrics: a closed set."""
         self.correlation_id = ""
@@ -172,10 +170,7 @@ class HttpExchange:
             length = (b"content-length", str(len(body)).encode())
             media = (b"content-type", JSON)
             await self.start(error.status, [*API_HEADERS, media, length, *error.headers])
-            await self.write(body)
-            if error.closes_connection and self.announces_body:
-                await self.discard_body()
-            await self.end()
+            await self.end(body)
 
     async def send_event(self, event: Event) -> None:
         """Pass on an answer that other ASGI code makes, with what all answers carry."""
@@ -222,12 +217,10 @@ class HttpExchange:
         if self.connection is None or not self.connection.is_write_paused:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
-    async def abort(self) -> None:
+    def abort(self) -> None:
         """Drop the connection with everything that was not taken from it."""
         if self.connection is not None:
             self.connection.abort()
-            while (await self.receive())["type"] != "http.disconnect":
-                pass
 
     async def _send_body(self, chunk: bytes, *, more: bool) -> None:
         event = {"type": "http.response.body", "body": chunk, "more_body": more}
@@ -271,19 +264,17 @@ class HttpExchange:
         chunk: bytes = event.get("body", b"")
         return chunk
 
-    async def discard_body(self) -> None:
-        """Take more of a refused body, for a while.
 
-        A connection closed while the client still sends is reset, and with it goes the answer
-        that the client has not read yet.
-        """
-        size = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DISCARD_DURATION_S):
-                while self._has_more_body and size < _DISCARDED_BYTES_MAX:
-                    event = await self.receive()
-                    self._has_more_body = event.get("more_body", False)
-                    size += len(event.get("body", b""))
+# RFC 3986, 6.2.2.2: an escape of one of these is another spelling of it.
+_unreserved_escape = re.compile(
+    r"%(2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE
+).sub
+
+
+def _normal_path(path: str) -> str:
+    if "%" not in path:
+        return path
+    return _unreserved_escape(lambda match: chr(int(match[1], 16)), path)
 
 
 def _line(begin: bytearray, end: bytes, bytes_max: int) -> bytes:

@@ -1,23 +1,19 @@
-"""uvicorn, told in full how to serve, bounded where it is not, and stopped in order."""
+"""The HTTP server: accepts connections, and stops in order."""
 
 import asyncio
 import contextlib
-import logging
 import math
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from typing import Any, cast
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from gateway.http import errors
-from gateway.http.exchange import CONNECTION_EXTENSION, App
+from gateway.http.exchange import App
 from gateway.http.lifecycle import Lifecycle
+from gateway.serving.connection import READ_BYTES, HttpConnection
 from gateway.serving.edge_tls import EdgeCertificate
+from gateway.serving.served_request import ServedRequest
 from gateway.settings import Settings
-from services.plumbing import correlation
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
@@ -25,6 +21,8 @@ from services.plumbing.tasks import OwnedTasks
 _log = get_logger("gateway")
 
 _BACKLOG = 2_048
+_LAST_ANSWERS_S = 1.0
+"""How long those who were waited for until the grace was over may take to say so."""
 
 
 class PortTaken(CannotRun):
@@ -70,27 +68,92 @@ async def running(
     app: App, settings: Settings, lifecycle: Lifecycle, listener: socket.socket
 ) -> AsyncIterator[None]:
     """Serve inside the block; after it end the streams, and let requests finish."""
-    # Its lines of start and stop would only repeat ours.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _notice_lost_clients(listener, settings)
-    tasks = OwnedTasks()
-    server = _Server(_config(app, settings, tasks))
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    tasks, server = OwnedTasks(), HttpServer(app, settings)
+    accepting = await asyncio.get_running_loop().create_server(
+        server.connection, sock=listener, backlog=_BACKLOG, **_tls(settings, tasks)
+    )
     try:
         yield
     finally:
         lifecycle.is_draining = True
         lifecycle.stop()
-        server.should_exit = True
-        await serving
+        accepting.close()
+        await server.stop(settings.shutdown_grace_s)
         await tasks.stop()
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Signals are ours: uvicorn would stop listening at the first one."""
-        yield
+class HttpServer:
+    """What the connections of one gateway have in common."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self.settings = settings
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
+        self._app = app
+        self._connections: set[HttpConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_empty = asyncio.Event()
+        self._is_stopping = False
+
+    def connection(self) -> HttpConnection:
+        """A protocol for the next connection."""
+        return HttpConnection(self)
+
+    def admit(self, connection: HttpConnection) -> bool:
+        """See `connection.Serving`."""
+        if self._is_stopping or len(self._connections) >= self.settings.connection_count_max:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def dismiss(self, connection: HttpConnection) -> None:
+        """See `connection.Serving`."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._is_empty.set()
+
+    def start(self, request: ServedRequest, connection: HttpConnection) -> None:
+        """See `connection.Serving`."""
+        task = asyncio.get_running_loop().create_task(self._serve(request, connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an answer was broken off: this is a bug", exc_info=error)
+
+    async def _serve(self, request: ServedRequest, connection: HttpConnection) -> None:
+        try:
+            await self._app(request.scope, request.receive, request.send)
+        finally:
+            if not (request.is_answered or request.is_lost):
+                # An answer that is not whole must not look as if it were.
+                connection.abort()
+
+    async def stop(self, grace_s: float) -> None:
+        """Let requests finish, for so long; then have what still runs say that it was ended."""
+        self._is_stopping = True
+        for connection in tuple(self._connections):
+            connection.stop()
+        if not await self._emptied(grace_s):
+            for task in tuple(self._tasks):
+                task.cancel()
+            await self._emptied(_LAST_ANSWERS_S)
+        for connection in tuple(self._connections):
+            connection.abort()
+        await self._emptied(_LAST_ANSWERS_S)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _emptied(self, timeout_s: float) -> bool:
+        """Whether all connections are gone within this time."""
+        if not self._connections:
+            return True
+        self._is_empty.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._is_empty.wait()
+        return not self._connections
 
 
 @contextlib.contextmanager
@@ -120,157 +183,14 @@ def _notice_lost_clients(listener: socket.socket, settings: Settings) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
 
-def _config(app: App, settings: Settings, tasks: OwnedTasks) -> uvicorn.Config:
-    config = uvicorn.Config(
-        cast("Any", app),
-        http=guarded_protocol(settings),
-        ws="none",
-        lifespan="off",
-        loop="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        timeout_keep_alive=math.ceil(settings.keep_alive_s),
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_s),
-        backlog=_BACKLOG,
-    )
-    config.load()
-    if settings.http_transport == "tls":
-        certificate = EdgeCertificate(settings)
-        tasks.start("certificate", certificate.watch())
-        config.ssl = certificate.context()
-    return config
-
-
-def guarded_protocol(settings: Settings) -> type[asyncio.Protocol]:
-    """uvicorn's protocol with the bounds that it lacks, for one gateway's settings."""
-
-    class Guarded(_GuardedProtocol):
-        connection_count_max = settings.connection_count_max
-        header_bytes_max = settings.header_bytes_max
-        header_timeout_s = settings.header_timeout_s
-
-    return Guarded
-
-
-class _GuardedProtocol(HttpToolsProtocol):
-    """Bounds connections, the size of headers and the time they take; errors look like ours.
-
-    uvicorn keeps a connection open for as long as its headers take and collects as many as
-    come; a slow or endless sender would cost a file and memory for ever.
-    """
-
-    connection_count_max: int
-    header_bytes_max: int
-    header_timeout_s: float
-
-    _header_timer: asyncio.TimerHandle | None = None
-    _header_bytes: int = 0
-    _is_lost = False
-    _when_lost: Callable[[], object] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast("asyncio.Transport", transport))
-        if len(self.connections) > self.connection_count_max:
-            self.transport.abort()
-            return
-        self._await_headers()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
-        self._is_lost = True
-        if self._when_lost is not None:
-            self._when_lost()
-
-    @property
-    def is_write_paused(self) -> bool:
-        """See `exchange.Connection`."""
-        return self.flow.write_paused
-
-    def when_lost(self, act: Callable[[], object] | None) -> None:
-        """See `exchange.Connection`."""
-        self._when_lost = act
-        if act is None:
-            return
-        # A connection that is not read from does not tell that it was lost.
-        self.flow.resume_reading()
-        if self._is_lost:
-            act()
-
-    def abort(self) -> None:
-        """See `exchange.Connection`."""
-        self.transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        if self._header_timer is not None:
-            self._header_bytes += len(data)
-        super().data_received(data)
-        # Only while headers are incomplete: what comes with them may be a body.
-        if self._header_timer is not None and self._header_bytes > self.header_bytes_max:
-            self._refuse(errors.headers_too_large(self.header_bytes_max))
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._header_timer is None:
-            self._await_headers()
-
-    def on_headers_complete(self) -> None:
-        self._stop_timer()
-        if self.parser.get_http_version() == "1.1":
-            hosts = [value for name, value in self.headers if name == b"host"]
-            if len(hosts) != 1:
-                # The parser makes a malformed request of it.
-                raise ValueError("a request names one host")
-        self.scope["extensions"] = {CONNECTION_EXTENSION: cast("Any", self)}
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
-        self._refuse(errors.malformed_request())
-
-    def timeout_keep_alive_handler(self) -> None:
-        """An answer that nobody has read by now is not waited for any longer."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _await_headers(self) -> None:
-        self._header_bytes = 0
-        self._header_timer = self.loop.call_later(self.header_timeout_s, self._headers_too_slow)
-
-    def _stop_timer(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
-    def _headers_too_slow(self) -> None:
-        self._header_timer = None
-        self.transport.abort()
-
-    def _refuse(self, error: errors.HttpError) -> None:
-        """Answer what never became a request, and hang up."""
-        self._stop_timer()
-        if self.transport.is_closing():
-            return
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete or not cycle.response_started:
-            self.transport.write(_raw_answer(error))
-        self.transport.close()
-
-
-def _raw_answer(error: errors.HttpError) -> bytes:
-    correlation_id = correlation.fresh()
-    body = error.body(correlation_id)
-    lines = [
-        f"HTTP/1.1 {error.status} ",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        f"x-correlation-id: {correlation_id}",
-        "cache-control: no-store",
-        "x-content-type-options: nosniff",
-        "connection: close",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+def _tls(settings: Settings, tasks: OwnedTasks) -> dict[str, Any]:
+    """How connections are encrypted; the certificate is followed by one of `tasks`."""
+    if settings.http_transport != "tls":
+        return {}
+    certificate = EdgeCertificate(settings)
+    tasks.start("certificate", certificate.watch())
+    return {
+        "ssl": certificate.context(),
+        "ssl_handshake_timeout": settings.header_timeout_s,
+        "ssl_shutdown_timeout": _LAST_ANSWERS_S,
+    }

@@ -138,6 +138,8 @@ class SampleService:
     taken: int = 0
     """Lines that have come."""
     sums: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """What Echo was sent, latest last."""
     metadata: list[dict[str, Any]] = field(default_factory=list)
     """What calls carried beside ids and tokens, latest last."""
     peers: list[str] = field(default_factory=list)
@@ -145,6 +147,7 @@ class SampleService:
 
     async def Echo(self, request: Any, context: Any) -> Any:
         self._note(context)
+        self.texts.append(request.text)
         if request.text == "hang":
             await self._hang()
         return request

@@ -136,49 +136,6 @@ async def test_the_next_request_of_a_connection_must_come_in_time_too(
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /v1/numbers/5 HTTP/1.1\r\nhost: x\r\n" + b"x: " + b"y" * 20_000 + b"\r\n\r\n",
-        b"GET /v1/numbers/5 HTTP/1.1\r\n" + b"x: y\r\n" * 10_000,
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
-    ],
-    ids=["one long header", "endless headers", "long path"],
-)
-async def test_headers_that_are_too_large_are_431(head: bytes, service: SampleService) -> None:
-    async with raw(service) as connection:
-        answer = await connection.answer(head)
-
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert error_of(answer)["code"] == "HEADERS_TOO_LARGE"
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"nonsense\r\n\r\n",
-        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
-        _POST + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
-        _POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        _POST + b"content-length: -1\r\n\r\n",
-        _POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
-        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
-        b"GET /health/live HTTP/1.1\r\n\r\n",
-        b"GET /health/live HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
-        b"POST /v1/echo HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    ],
-)
-async def test_what_is_no_http_is_400_with_the_one_body(
-    request_bytes: bytes, service: SampleService
-) -> None:
-    async with raw(service) as connection:
-        answer = await connection.answer(request_bytes)
-
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert error_of(answer)["code"] == "INVALID_ARGUMENT"
-
-
 async def test_more_connections_than_allowed_are_closed(service: SampleService) -> None:
     async with raw(service, connection_count_max="1") as connection:
         host, port = connection.writer.get_extra_info("peername")[:2]
@@ -190,7 +147,7 @@ async def test_more_connections_than_allowed_are_closed(service: SampleService) 
 
 
 async def test_an_answer_that_nobody_reads_is_dropped_in_the_end(service: SampleService) -> None:
-    environ = {"GATEWAY_KEEP_ALIVE_S": "0.2"}
+    environ = {"GATEWAY_STREAM_WRITE_TIMEOUT_S": "0.2"}
     body = json.dumps({"text": "x" * 7 * 2**20}).encode()
     async with gateway_before(service, environ) as gateway, gateway.listening() as client:
         with socket.socket() as sender:
@@ -216,7 +173,7 @@ def _read_all(sender: socket.socket) -> int:
     return sum(iter(lambda: len(sender.recv(2**20)), 0))
 
 
-@pytest.mark.parametrize("path", ["*", "/v1/%zz", "/v1//numbers/5", "/v1/numbers/5;x=1/.."])
+@pytest.mark.parametrize("path", ["/v1/%zz", "/v1//numbers/5", "/v1/numbers/5;x=1/.."])
 async def test_odd_paths_lead_nowhere(path: str, service: SampleService) -> None:
     head = f"OPTIONS {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     async with raw(service) as connection:
