@@ -29,10 +29,11 @@ UNKNOWN: Final = "unknown"
 _HOP_COUNT_MAX = 32
 _IPV6_PREFIX = 64
 
-# The address of `for=` in RFC 7239: quoted and in brackets when it is IPv6, perhaps a port.
-_forwarded_for = re.compile(
-    r'(?:^|;)\s*for="?(?:\[([0-9a-f:.]+)\]|([0-9.]+))(?::[0-9]+)?"?\s*(?:;|$)', re.IGNORECASE
-).search
+# RFC 7239, 4: within quotes a comma ends no hop, and a semicolon no pair.
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_has_closed_quotes = re.compile(rf'(?:[^"]++|{_QUOTED})*+', re.DOTALL).fullmatch
+_quoted_hops = re.compile(rf'(?:[^,"]++|{_QUOTED})++', re.DOTALL).findall
+_pair = re.compile(rf'[ \t]*+([^;="\s]++)=({_QUOTED}|[^;"\s]*+)[ \t]*+(?:;|\Z)').match
 _with_port = re.compile(r"\[([0-9a-fA-F:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+").fullmatch
 
 _address: ContextVar[str] = ContextVar("girih_caller_address", default=UNKNOWN)
@@ -76,7 +77,7 @@ class Proxies:
     ) -> None:
         self._trusted = tuple(trusted)
         self._name = header.encode()
-        self._hop = _forwarded_hop if header == "forwarded" else _plain_hop
+        self._hops = _forwarded_hops if header == "forwarded" else _plain_hops
 
     def address_of(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
         """The caller's address: the last one on the way here that is no proxy of ours.
@@ -87,11 +88,11 @@ class Proxies:
         if not self._trusted or self._name not in headers:
             return peer
         caller = peer
-        hops = headers[self._name].decode("latin-1").rsplit(",", _HOP_COUNT_MAX)
+        hops = self._hops(headers[self._name].decode("latin-1"))
         for hop in reversed(hops[-_HOP_COUNT_MAX:]):
             if not self._trusts(caller):
                 break
-            address = _parsed(self._hop(hop))
+            address = _parsed(hop)
             if address is None:
                 break
             caller = str(address)
@@ -104,15 +105,35 @@ class Proxies:
         )
 
 
-def _plain_hop(hop: str) -> str:
-    hop = hop.strip()
-    match = _with_port(hop)
-    return (match[1] or match[2]) if match else hop
+def _plain_hops(text: str) -> list[str]:
+    """The addresses of X-Forwarded-For, first to last."""
+    return [_without_port(hop.strip(" \t")) for hop in text.rsplit(",", _HOP_COUNT_MAX)]
 
 
-def _forwarded_hop(hop: str) -> str:
-    match = _forwarded_for(hop)
-    return (match[1] or match[2]) if match else ""
+def _forwarded_hops(text: str) -> list[str]:
+    """The addresses of Forwarded, first to last.
+
+    None when a quote is left open: whoever wrote that would choose what all behind it say.
+    """
+    if not _has_closed_quotes(text):
+        return []
+    return [_forwarded_address(hop.strip(" \t")) for hop in _quoted_hops(text)[-_HOP_COUNT_MAX:]]
+
+
+def _forwarded_address(hop: str) -> str:
+    """What the pair `for` says, quoted or not; empty for a hop without, or that is none."""
+    match = _pair(hop)
+    while match is not None:
+        name, value = match.groups()
+        if name.lower() == "for":
+            return _without_port(value.strip('"'))
+        match = _pair(hop, match.end())
+    return ""
+
+
+def _without_port(text: str) -> str:
+    match = _with_port(text)
+    return (match[1] or match[2]) if match else text
 
 
 def _parsed(text: str) -> Address | None:

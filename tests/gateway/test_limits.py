@@ -439,6 +439,12 @@ def test_the_caller_is_the_last_one_that_is_no_proxy_of_ours(header: str, caller
         ("for=_hidden", "10.0.0.1"),
         ("for=unknown", "10.0.0.1"),
         ("for=1.1.1.1, xfor=2.2.2.2", "10.0.0.1"),
+        ('for=198.51.100.7;host="a,for=1.1.1.1"', "198.51.100.7"),
+        ('for=198.51.100.7;host="a;for=1.1.1.1;b"', "198.51.100.7"),
+        ('host="a;for=1.1.1.1;b";for="198.51.100.7:80"', "198.51.100.7"),
+        (r'for=198.51.100.7;host="a\",for=1.1.1.1,b=\""', "198.51.100.7"),
+        ('for=1.1.1.1;host="a, for=198.51.100.7', "10.0.0.1"),
+        ('host="x" for=1.1.1.1', "10.0.0.1"),
     ],
 )
 def test_the_standard_header_is_read_alike(header: str, caller: str) -> None:
