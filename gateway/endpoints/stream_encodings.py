@@ -28,7 +28,9 @@ _RETRY_MS = 2_000
 _CACHED_COUNT_MAX = 64
 _CACHED_BYTES_MAX = 16 * 2**10
 
-_is_refused = re.compile(rb"q\s*=\s*0(\.0*)?").fullmatch
+_weight = re.compile(rb"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
+"""RFC 9110, 12.4.2."""
+_RANGE_COUNT_MAX = 32
 
 
 class StreamEncoding(Protocol):
@@ -60,16 +62,36 @@ class StreamEncodings:
         self._sse = _SseEncoding(response, shape, encoder)
 
     def accepted(self, accept: bytes) -> StreamEncoding:
-        """Events for who names them before lines; lines for everybody else."""
-        for part in accept.lower().split(b","):
-            name, *parameters = [text.strip() for text in part.split(b";")]
-            if any(map(_is_refused, parameters)):
-                continue
-            if name == SSE.encode():
-                return self._sse
-            if name == NDJSON.encode():
-                break
-        return self._ndjson
+        """What the client would rather have; lines for who has no preference.
+
+        Of two that weigh the same the one that is named more exactly wins, then the first.
+        """
+        ranges = [_media_range(text) for text in accept.lower().split(b",", _RANGE_COUNT_MAX)]
+        sse, ndjson = _preference(ranges, SSE), _preference(ranges, NDJSON)
+        return self._sse if sse > ndjson else self._ndjson
+
+
+def _media_range(text: bytes) -> tuple[bytes, float]:
+    """A media range of Accept, and its weight: 1 where it tells none."""
+    name, *parameters = [part.strip() for part in text.split(b";")]
+    weights = [float(match[1]) for match in map(_weight, parameters) if match]
+    return name, weights[0] if weights else 1.0
+
+
+def _preference(ranges: list[tuple[bytes, float]], media_type: str) -> tuple[float, int, int]:
+    """Compares as media types are preferred: by weight, then how exactly and how early named."""
+    name = media_type.encode()
+    names = (b"*/*", name.partition(b"/")[0] + b"/*", name)
+    found = [
+        (names.index(one), -place, weight)
+        for place, (one, weight) in enumerate(ranges)
+        if one in names
+    ]
+    if not found:
+        return 0.0, 0, 0
+    # RFC 9110, 12.5.1: of several that match, the most exact one tells the weight.
+    exactness, place, weight = max(found)
+    return (weight, exactness, place) if weight else (0.0, 0, 0)
 
 
 def failed(error: HttpError, encoding: StreamEncoding, exchange: HttpExchange) -> bytes:
