@@ -7,7 +7,7 @@ absolute numbers of a shared machine do not travel.
 import subprocess
 import sys
 
-BENCHES = ("appends", "reads", "gateway", "paths")
+BENCHES = ("appends", "reads", "gateway", "arrays", "paths")
 
 
 def main(names: list[str]) -> int:

@@ -383,7 +383,11 @@ def _path(reply: lattice_pb.FindPathResponse) -> dict[str, Any]:
             "length": path.length,
             "steps": str(path.steps),
             "runs": [{"step": list(each.step), "count": str(each.count)} for each in path.runs],
-            "sites": [{"coordinates": [str(n) for n in each.coordinates]} for each in path.sites],
+            "sites": [
+                [str(n) for n in path.sites[first : first + path.axis_count]]
+                for first in range(0, len(path.sites), max(1, path.axis_count))
+            ],
+            "axisCount": path.axis_count,
         },
         "computation": {
             "method": lattice_pb.Method.Name(computation.method),

@@ -14,13 +14,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import dijkstra3d
-import grpc
 import igraph
 import networkit
 import numpy as np
@@ -29,49 +28,15 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse import csgraph
 
+from bench.lattices import Job, LatticeProcess, Site, created, lattice_service
 from girih.lattice.v1 import lattice_pb2 as pb
-from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
-from services.lattice.kernels.grid import Grid, prepare
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all
 from tests.acceptance.benchmark_maps import load_all
-from tests.processes import (
-    Caller,
-    authority_of,
-    ending,
-    events_process,
-    lattice_process,
-    own_postgres,
-)
 
 OURS = "girih"
-Site = tuple[int, ...]
 Ask = Callable[[Site, Site], float]
 """Find a path between two sites and answer its length."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A lattice with open edges, and between which sites to find paths."""
-
-    name: str
-    blocked: NDArray[np.bool_]
-    moore: bool
-    queries: Sequence[tuple[Site, Site]]
-
-    @property
-    def bitmap(self) -> bytes:
-        return np.packbits(self.blocked, axis=None, bitorder="little").tobytes()
-
-    def grid(self) -> Grid:
-        open_edges = (False,) * self.blocked.ndim
-        return prepare(
-            self.blocked.shape,
-            open_edges,
-            moore=self.moore,
-            no_cutting=True,
-            blocked=self.bitmap,
-        )
 
 
 @dataclass
@@ -330,25 +295,11 @@ def with_scipy(graph: SparseGraph) -> Ask:
     return ask
 
 
-@dataclass(frozen=True)
-class LatticeProcess:
-    """The running service, and who calls it."""
-
-    address: str
-    caller: Caller
-
-
 def through_grpc(lattice: LatticeProcess, job: Job) -> Contender:
     """The whole way: a request to the service in another process, and its answer."""
-    # One channel for all: that a connection is made is not part of a call.
-    service = LatticeServiceStub(grpc.insecure_channel(lattice.address))
 
     def build() -> Ask:
-        request = pb.CreateLatticeRequest(shape=job.blocked.shape, blocked=job.bitmap)
-        if job.moore:
-            request.neighbourhood = pb.NEIGHBOURHOOD_MOORE
-        made = service.CreateLattice(request, metadata=lattice.caller.metadata)
-        lattice_id = made.lattice.lattice_id
+        service, lattice_id = created(lattice, job)
 
         def ask(start: Site, goal: Site) -> float:
             query = pb.FindPathRequest(
@@ -363,19 +314,6 @@ def through_grpc(lattice: LatticeProcess, job: Job) -> Contender:
         return ask
 
     return built(f"{OURS}, the call through gRPC", build)
-
-
-@contextmanager
-def lattice_service() -> Iterator[LatticeProcess]:
-    """The lattice service and what it needs, as processes of their own."""
-    with own_postgres() as (postgres, folder):
-        events, events_address = events_process(postgres.url, folder)
-        lattice, address = lattice_process(events_address, folder)
-        with ending(events, lattice):
-            for process in (events, lattice):
-                process.start()
-                process.wait_ready()
-            yield LatticeProcess(address, Caller(authority_of(folder)))
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,0 +1,158 @@
+"""Whole calls that answer with arrays, beside the kernel that computes what they answer.
+
+python -m bench.arrays [--rounds 7] [--seed 1]
+
+The kernel runs in the process of the bench, the call goes to the service in another process
+and ends when its client has the array, in turns. What is left between the two is the service,
+gRPC and the wire.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.lattices import Job, LatticeProcess, created, lattice_service
+from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.geometry import Geometry
+from services.lattice.kernels.distances import measure
+from services.lattice.kernels.searches import search_on
+from services.lattice.kernels.warm import compile_all
+from services.lattice.operations.distances import free_distances
+
+RATIO_MAX = 1.5
+GO = np.zeros(1, np.uint8)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A kernel and the call that answers the same; both answer how many numbers they give."""
+
+    name: str
+    kernel: Callable[[], int]
+    call: Callable[[], int]
+
+
+def main(arguments: argparse.Namespace) -> int:
+    compile_all()
+    rng = np.random.default_rng(arguments.seed)
+    with lattice_service() as lattice:
+        held = [compare(contest, arguments.rounds) for contest in contests(lattice, rng)]
+    return 0 if all(held) else 1
+
+
+def contests(lattice: LatticeProcess, rng: np.random.Generator) -> Iterator[Contest]:
+    plane, cube = rng.random((1000, 1000)) < 0.3, rng.random((100, 100, 100)) < 0.3
+    plane[0, 0] = cube[0, 0, 0] = False
+    yield field(lattice, Job("10^6 distances, 1000^2, 4 neighbours", plane, False, []))
+    yield field(lattice, Job("10^6 distances, 1000^2, 8 neighbours", plane, True, []))
+    yield field(lattice, Job("10^6 distances, 100^3, 6 neighbours", cube, False, []))
+    for moore, name in ((False, "4"), (True, "8")):
+        free = np.zeros((1000, 1000), bool)
+        yield free_field(lattice, Job(f"10^6 distances, free, {name} neighbours", free, moore, []))
+    yield path(lattice, Job("a path of 100,000 sites, 1000^2", windings(), False, []))
+
+
+def field(lattice: LatticeProcess, job: Job) -> Contest:
+    """Distances of all sites of a lattice from its first."""
+    grid, origin = job.grid(), (0,) * job.blocked.ndim
+
+    def kernel() -> int:
+        return len(measure(grid, [origin], GO).values)
+
+    return Contest(job.name, kernel, _distances(lattice, job))
+
+
+def free_field(lattice: LatticeProcess, job: Job) -> Contest:
+    """The same where no site is blocked, in closed form."""
+    shape, origin = job.blocked.shape, (0,) * job.blocked.ndim
+    geometry = Geometry(shape, (False,) * len(shape), moore=job.moore, no_cutting=True)
+    sites = np.indices(shape).reshape(len(shape), -1)
+
+    def kernel() -> int:
+        return len(free_distances(geometry, [origin], sites, lambda: None))
+
+    return Contest(job.name, kernel, _distances(lattice, job))
+
+
+def path(lattice: LatticeProcess, job: Job) -> Contest:
+    """A path between the first and the last site, with 100,000 sites of it listed."""
+    search, goal = search_on(job.grid()), tuple(length - 1 for length in job.blocked.shape)
+    service, lattice_id = created(lattice, job)
+    query = pb.FindPathRequest(
+        lattice_id=lattice_id,
+        start=pb.Site(coordinates=[0] * job.blocked.ndim),
+        goal=pb.Site(coordinates=goal),
+        sites_max=100_000,
+    )
+
+    def kernel() -> int:
+        return min(100_000, search.find((0, 0), goal, GO).steps + 1)
+
+    def call() -> int:
+        answer = service.FindPath(query, metadata=lattice.caller.metadata)
+        return len(np.array(answer.path.sites).reshape(-1, answer.path.axis_count))
+
+    return Contest(job.name, kernel, call)
+
+
+def windings() -> NDArray[np.bool_]:
+    """A plane of 10^6 sites that a path winds through in 101 lanes."""
+    blocked = np.zeros((1001, 1001), bool)
+    blocked[5::10, :-1] = True
+    blocked[5::20, :-1], blocked[5::20, -1] = True, False
+    blocked[15::20, 0], blocked[15::20, 1:] = False, True
+    return blocked
+
+
+def _distances(lattice: LatticeProcess, job: Job) -> Callable[[], int]:
+    service, lattice_id = created(lattice, job)
+    source = pb.Site(coordinates=[0] * job.blocked.ndim)
+    request = pb.DistancesRequest(lattice_id=lattice_id, sources=[source])
+
+    def call() -> int:
+        parts = service.Distances(request, metadata=lattice.caller.metadata)
+        return len(np.concatenate([np.asarray(part.distances) for part in parts]))
+
+    return call
+
+
+def compare(contest: Contest, rounds: int) -> bool:
+    """Run both in turns; whether the call takes no more than it may."""
+    kernel_s: list[float] = []
+    call_s: list[float] = []
+    for number in range(rounds + 1):
+        for run, seconds in ((contest.kernel, kernel_s), (contest.call, call_s)):
+            began_s = time.perf_counter()
+            count = run()
+            if number:  # the first round warms up
+                seconds.append(time.perf_counter() - began_s)
+    ratio = _median_ratio(call_s, kernel_s)
+    holds = ratio <= RATIO_MAX
+    print(
+        f"{contest.name}: {count:,} answered in {statistics.median(call_s) * 1e3:,.1f} ms of"
+        f" {statistics.median(kernel_s) * 1e3:,.1f} ms, ratio {ratio:.2f} (at most {RATIO_MAX}):"
+        f" {'holds' if holds else 'MISSED'}",
+        flush=True,
+    )
+    return holds
+
+
+def _median_ratio(ours: Sequence[float], limit: Sequence[float]) -> float:
+    return statistics.median(one / other for one, other in zip(ours, limit, strict=True))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main(_arguments()))
