@@ -19,6 +19,17 @@ app = typer.Typer(help="Lattices.", no_args_is_help=True)
 LatticeId = Annotated[str, typer.Argument(metavar="LATTICE", help="Its id.")]
 
 
+class BitOrder(StrEnum):
+    """Which bit of a byte belongs to the first of its eight sites."""
+
+    little = "little"
+    big = "big"
+
+    @property
+    def wire(self) -> str:
+        return f"BIT_ORDER_{self.name.upper()}"
+
+
 class Boundary(StrEnum):
     """What lies beyond the last site of an axis."""
 
@@ -56,8 +67,14 @@ def create(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="A file with one bit per site in C order, the lowest of each byte first: a set"
-            " bit blocks the site.",
+            help="A file with one bit per site in C order: a set bit blocks the site.",
+        ),
+    ] = None,
+    bit_order: Annotated[
+        BitOrder | None,
+        typer.Option(
+            help="Which bit of each byte of --blocked comes first: little is the lowest, big the"
+            " highest, which is what numpy.packbits writes unless it is told otherwise.",
         ),
     ] = None,
     url: options.Url = None,
@@ -77,7 +94,10 @@ def create(
         body["neighbourhood"] = "NEIGHBOURHOOD_MOORE"
     if cutting:
         body["cornerRule"] = "CORNER_RULE_CUTTING"
-    if blocked is not None:
+    if (blocked is None) != (bit_order is None):
+        raise typer.BadParameter("say both --blocked and --bit-order, or neither")
+    if blocked is not None and bit_order is not None:
+        body["bitOrder"] = bit_order.wire
         body["blocked"] = base64.b64encode(blocked.read_bytes()).decode()
     with options.gateway(url) as gateway:
         lattice = gateway.post("/v1/lattices", body)

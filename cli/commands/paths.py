@@ -99,7 +99,7 @@ def _show(answer: "Json") -> None:
     runs = path.get("runs", [])
     steps = [f"{int(run['count']):,} x ({', '.join(map(str, run['step']))})" for run in runs]
     more = [f"and {len(runs) - _RUNS_SHOWN:,} more runs"] if len(runs) > _RUNS_SHOWN else []
-    sites = (",".join(site["coordinates"]) for site in path.get("sites", []))
+    sites = map(",".join, path.get("sites", []))
     output.record(
         [
             ("path", "found" if path.get("found") else "there is none"),

@@ -24,6 +24,16 @@ from girih.options.v1 import options_pb2
 
 SUCCESS_STATUS_DEFAULT = 200
 
+_INT32 = FieldDescriptor.TYPE_INT32
+_NO_NUMBERS = {
+    FieldDescriptor.TYPE_BOOL,
+    FieldDescriptor.TYPE_BYTES,
+    FieldDescriptor.TYPE_ENUM,
+    FieldDescriptor.TYPE_GROUP,
+    FieldDescriptor.TYPE_MESSAGE,
+    FieldDescriptor.TYPE_STRING,
+}
+
 HTTP_BODY = "google.api.HttpBody"
 """The message that stands for bytes of any type."""
 
@@ -117,6 +127,22 @@ def is_secret(field: FieldDescriptor) -> bool:
     """Whether the value is a password or a token."""
     secret: bool = _options(field).Extensions[options_pb2.secret]
     return secret
+
+
+def row_length_of(field: FieldDescriptor) -> FieldDescriptor | None:
+    """The field that tells the length of a row, where the list is a table row by row.
+
+    Raises ContractError where the option does not fit.
+    """
+    name: str = _options(field).Extensions[options_pb2.row_length]
+    if not name:
+        return None
+    assert field.containing_type is not None, "no extension"
+    length = field.containing_type.fields_by_name.get(name)
+    is_table = field.is_repeated and field.type not in _NO_NUMBERS
+    if not is_table or length is None or length.is_repeated or length.type != _INT32:
+        raise ContractError(f"{field.full_name} has rows of a length that {name!r} does not tell")
+    return length
 
 
 def is_map(field: FieldDescriptor) -> bool:

@@ -13,6 +13,7 @@ from gateway.contract.descriptors import (
     is_map,
     is_secret,
     oneofs,
+    row_length_of,
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import stream_shape
@@ -116,6 +117,8 @@ class Schemas:
             schema = self._map(field, rules, is_input=is_input)
         elif field.is_repeated:
             items = self._single(field, rules.repeated.items, is_input=is_input)
+            if row_length_of(field) is not None:
+                items = {"type": "array", "items": items}
             schema = {"type": "array", "items": items}
             schema |= _counts(rules) if is_input else {}
         else:

@@ -4,7 +4,8 @@ Follows protobuf's JSON mapping with three decisions of ours. What comes in is s
 unknown fields, repeated keys and two members of a oneof are refused, with their paths.
 What goes out is complete: every field without presence is printed, also when it holds
 its default; unset messages, `optional` fields and oneof members are left out. A
-`json_text` field is any JSON value, in both directions.
+`json_text` field is any JSON value, in both directions, and a list with a `row_length` a list
+of rows.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,15 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.contract.descriptors import entry_fields, is_json_text, is_map, message_class, oneofs
+from gateway.contract.descriptors import (
+    ContractError,
+    entry_fields,
+    is_json_text,
+    is_map,
+    message_class,
+    oneofs,
+    row_length_of,
+)
 from gateway.transcoding import scalars
 from gateway.transcoding.scalars import Decode
 from gateway.transcoding.validation import ValidationError, Violation, joined, refused
@@ -51,6 +60,8 @@ class Decoder:
         """For the value of one field, repeated and map fields included."""
         if is_map(field):
             return self._map(field)
+        if row_length_of(field) is not None:
+            raise ContractError(f"{field.full_name} has rows, which no request takes")
         single = self._single(field)
         return _list_decoder(single) if field.is_repeated else single
 
@@ -314,6 +325,12 @@ class Encoder:
             )
         if not field.is_repeated:
             return self._single(field, value, names)
+        if row_length := row_length_of(field):
+            names["rows"] = _rows
+            return f"rows({self._list(field, value, names)}, m.{row_length.name})"
+        return self._list(field, value, names)
+
+    def _list(self, field: FieldDescriptor, value: str, names: dict[str, Any]) -> str:
         if field.type == FieldDescriptor.TYPE_DOUBLE:
             names["double_values"] = scalars.double_values
             return f"double_values({value})"
@@ -345,6 +362,10 @@ _FUNCTIONS: dict[int, Encode] = {
     FieldDescriptor.TYPE_FLOAT: scalars.float_value,
     FieldDescriptor.TYPE_BYTES: scalars.base64_text,
 }
+
+
+def _rows(items: list[Any], length: int) -> list[list[Any]]:
+    return [items[first : first + length] for first in range(0, len(items), max(1, length))]
 
 
 def _late(names: dict[str, Any]) -> Encode:

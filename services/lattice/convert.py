@@ -7,8 +7,9 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.lattice.v1 import lattice_pb2 as pb
-from services.lattice.domain import Computation, Lattice, LatticeSpec, Method
+from services.lattice.domain import BitOrder, Computation, Lattice, LatticeSpec, Method
 from services.lattice.enums import (
+    BIT_ORDERS,
     MOORE,
     NO_CUTTING,
     PERIODIC,
@@ -18,7 +19,7 @@ from services.lattice.enums import (
 )
 from services.lattice.errors import AnswerTooLarge
 from services.lattice.kernels.runs import Path
-from services.lattice.kernels.wire import run_messages, site_messages
+from services.lattice.kernels.wire import packed_numbers, run_messages
 from services.lattice.operations import creation, distances, paths
 from services.lattice.operations.creation import NewLattice
 from services.lattice.operations.distances import DistanceQuery, DistancesAnswer
@@ -53,8 +54,13 @@ def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
         moore=MOORE[request.neighbourhood],
         no_cutting=NO_CUTTING[request.corner_rule],
         blocked=request.blocked,
+        bit_order=BIT_ORDERS[request.bit_order],
         request_id=request.request_id,
     )
+
+
+def bit_order(request: pb.ReadBlockedRequest) -> BitOrder:
+    return BIT_ORDERS[request.bit_order] or BitOrder.LITTLE
 
 
 def path_query(request: pb.FindPathRequest, spec: LatticeSpec) -> PathsQuery:
@@ -112,12 +118,17 @@ def blocked_to_proto(piece: bytes) -> HttpBody:
 
 def path_bytes(path: Path) -> bytes:
     """A path as a serialized `Path`. Takes some nanoseconds a number, however many there are."""
-    head = pb.Path(found=path.found, length=path.length, steps=path.steps)
+    head = pb.Path(
+        found=path.found,
+        length=path.length,
+        steps=path.steps,
+        axis_count=path.run_steps.shape[1],
+    )
     return b"".join(
         (
             head.SerializeToString(),
             run_messages(path.run_steps, path.run_counts, tag(pb.Path.RUNS_FIELD_NUMBER)),
-            site_messages(path.sites, tag(pb.Path.SITES_FIELD_NUMBER)),
+            field(pb.Path.SITES_FIELD_NUMBER, packed_numbers(path.sites)),
         )
     )
 
@@ -157,7 +168,7 @@ def distances_answer_bytes(answer: DistancesAnswer) -> bytes:
         first_index=answer.first_index,
         computation=computation_to_proto(computation) if computation else None,
     )
-    distances = answer.distances.astype("<f8", copy=False).tobytes()
+    distances = answer.distances.astype("<f8", copy=False).data.cast("B")
     return head.SerializeToString() + field(pb.DistancesResponse.DISTANCES_FIELD_NUMBER, distances)
 
 
@@ -176,16 +187,16 @@ def _fitting_path(path: Path, bytes_max: int) -> bytes:
     if _least_bytes(path) <= bytes_max and len(message := path_bytes(path)) <= bytes_max:
         return message
     raise AnswerTooLarge(
-        "the path has more runs than one message holds",
+        "the path has more runs or sites than one message holds",
         runs=len(path.run_counts),
         steps=path.steps,
     )
 
 
 def _least_bytes(path: Path) -> int:
-    """A run is a tag and a length, as its steps are, then its count; a step takes a byte."""
+    """A run is a tag and a length, as its steps are, then its count; a number takes a byte."""
     axis_count = int(path.run_steps.shape[1])
-    return len(path.run_steps) * (axis_count + 6) + len(path.sites) * (axis_count + 4)
+    return len(path.run_steps) * (axis_count + 6) + path.sites.size
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -22,6 +22,8 @@ BLOCKABLE_SITES_MAX = 33_554_432
 PAGE_SIZE_MAX = 1_000
 PAGE_SIZE_DEFAULT = 100
 
+_BITS_TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
 Site = Coordinates
 
 _CANONICAL_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -35,6 +37,14 @@ class Method(Enum):
     BREADTH_FIRST = "breadth_first"
     DIJKSTRA = "dijkstra"
     JUMP_POINT = "jump_point"
+
+
+class BitOrder(Enum):
+    """Which bit of a byte belongs to the first of its eight sites."""
+
+    LITTLE = "little"
+    """The least significant: so bitmaps are kept here."""
+    BIG = "big"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +129,11 @@ def check_count_allowed(count: int, plan: PlanLimits) -> None:
     _check_limit("lattices", count, plan.lattice_count_max, plan)
 
 
+def reordered(bitmap: bytes, bit_order: BitOrder) -> bytes:
+    """A bitmap of the order that is kept here in another order, or the other way round."""
+    return bitmap if bit_order is BitOrder.LITTLE else bitmap.translate(_BITS_TURNED_ROUND)
+
+
 def bitmap_bytes(geometry: Geometry) -> int:
     """The bytes of a bitmap of all sites."""
     return (geometry.sites + 7) // 8
@@ -163,7 +178,7 @@ def check_bitmap(blocked: bytes, geometry: Geometry, bad: Violations) -> None:
     elif len(blocked) != bitmap_bytes(geometry):
         bad.add("blocked", f"must be {bitmap_bytes(geometry)} bytes long, not {len(blocked)}")
     elif geometry.sites % 8 and blocked[-1] >> geometry.sites % 8:
-        bad.add("blocked", "must have no bit set beyond the last site")
+        bad.add("blocked", "must have no bit set beyond the last site, as bit_order has it")
 
 
 def check_site(geometry: Geometry, site: Sequence[int], field: str, bad: Violations) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.domain import BitOrder
 from services.lattice.geometry import Geometry
 
 # What is not given means open, von Neumann, and no cutting: the contract says so.
@@ -20,6 +21,12 @@ NO_CUTTING = {
     pb.CORNER_RULE_UNSPECIFIED: True,
     pb.CORNER_RULE_NO_CUTTING: True,
     pb.CORNER_RULE_CUTTING: False,
+}
+
+BIT_ORDERS = {
+    pb.BIT_ORDER_UNSPECIFIED: None,
+    pb.BIT_ORDER_LITTLE: BitOrder.LITTLE,
+    pb.BIT_ORDER_BIG: BitOrder.BIG,
 }
 
 

@@ -28,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
 
 _LARGE_BYTES = 1 << 15
-"""From this size on an answer is made in a thread: the loop goes on meanwhile."""
+"""From this size on bytes are read or made in a thread: the loop goes on meanwhile."""
 
 _INLINE_REQUEST_BYTES = 1 << 12
 _LOOKS_PER_BYTE = 20
@@ -42,7 +42,7 @@ _BYTES_PER_ROW = 2_000
 
 
 SERIALIZED = ("FindPath", "FindPaths", "Distances")
-"""The rpcs whose answers are bytes: a message per site would hold the interpreter too long."""
+"""The rpcs whose answers are bytes: an object per number would hold the interpreter too long."""
 
 
 class LatticeServicer:
@@ -58,7 +58,11 @@ class LatticeServicer:
     async def CreateLattice(
         self, request: pb.CreateLatticeRequest, _context: Context
     ) -> pb.CreateLatticeResponse:
-        held = await self._lattices.create(_tenant(), convert.new_lattice(request), _plan())
+        if len(request.blocked) < _LARGE_BYTES:
+            asked = convert.new_lattice(request)
+        else:
+            asked = await asyncio.to_thread(convert.new_lattice, request)
+        held = await self._lattices.create(_tenant(), asked, _plan())
         return pb.CreateLatticeResponse(lattice=self._to_proto(held))
 
     async def GetLattice(
@@ -85,7 +89,8 @@ class LatticeServicer:
     ) -> AsyncGenerator[HttpBody]:
         validation.check(request)
         held = await self._open(request.lattice_id)
-        async with aclosing(read_blocked(self._operations, held)) as pieces:
+        bit_order = convert.bit_order(request)
+        async with aclosing(read_blocked(self._operations, held, bit_order)) as pieces:
             async for piece in pieces:
                 yield convert.blocked_to_proto(piece)
 

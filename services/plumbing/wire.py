@@ -18,6 +18,6 @@ def tag(field_number: int) -> int:
     return field_number << 3 | _LENGTH_DELIMITED
 
 
-def field(field_number: int, content: bytes) -> bytes:
+def field(field_number: int, content: bytes | memoryview) -> bytes:
     """A field that holds `content`, with its tag and its length."""
     return b"".join((varint(tag(field_number)), varint(len(content)), content))

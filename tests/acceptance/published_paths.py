@@ -122,6 +122,7 @@ def _create(client: httpx.Client, benchmark: BenchmarkMap) -> str:
             "shape": benchmark.blocked.shape,
             "neighbourhood": "NEIGHBOURHOOD_MOORE",
             "cornerRule": "CORNER_RULE_NO_CUTTING",
+            "bitOrder": "BIT_ORDER_LITTLE",
             "blocked": base64.b64encode(benchmark.bitmap).decode(),
         },
     )

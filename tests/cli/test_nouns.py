@@ -1,6 +1,7 @@
 """Lattices, paths and events from the command line, against a real gateway."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -47,12 +48,23 @@ def test_a_lattice_is_as_it_was_asked_for(ada: Person, tmp_path: Path) -> None:
     blocked.write_bytes(bytes([0b0000_0010, 0]))
 
     words = ("--shape", "3x4", "--boundary", "open", "--boundary", "periodic", "--moore")
-    made = ada.does("lattices", "create", *words, "--blocked", str(blocked), "--json").json
+    bitmap = ("--blocked", str(blocked), "--bit-order", "little")
+    made = ada.does("lattices", "create", *words, *bitmap, "--json").json
 
     assert made["shape"] == ["3", "4"]
     assert made["boundaries"] == ["BOUNDARY_OPEN", "BOUNDARY_PERIODIC"]
     assert made["neighbourhood"] == "NEIGHBOURHOOD_MOORE"
     assert made["vertices"] == "11"
+
+
+def test_blocked_sites_need_their_bit_order(ada: Person, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_bytes(bytes(2))
+
+    done = ada.girih("lattices", "create", "--shape", "3x4", "--blocked", str(blocked))
+
+    assert done.code == 2
+    assert "--bit-order" in done.err
 
 
 def test_what_the_service_finds_wrong_is_65(ada: Person) -> None:
@@ -71,6 +83,7 @@ def test_a_path_is_found(ada: Person, lattice: str) -> None:
     for_people = ada.does(*words).out
     assert "27" in for_people
     assert "closed form" in for_people
+    assert re.search(r"0,0,0 (1,0,0|0,1,0|0,0,1)\b", ada.does(*words, "--sites", "2").out)
 
 
 def test_a_file_of_queries_is_answered_in_its_order(

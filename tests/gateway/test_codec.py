@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.descriptors import message_class
+from gateway.contract.descriptors import ContractError, message_class
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder, Encoder
 from gateway.transcoding.validation import ValidationError
@@ -331,6 +331,28 @@ def test_a_json_text_is_shown_as_json_on_one_line() -> None:
 def test_an_empty_json_text_is_left_out() -> None:
     assert "json" not in encoded(message("Everything"))
     assert "chosenJson" not in encoded(message("Everything"))
+
+
+def test_a_list_with_a_row_length_is_shown_in_rows() -> None:
+    table = message("Table", cells=[1, 2, 3, 2**62, 5, 6], columns=3, measures=[0.5, math.nan])
+    encode = Encoder().message(descriptor("Table"))
+
+    assert encode(table) == {
+        "cells": [["1", "2", "3"], [str(2**62), "5", "6"]],
+        "columns": 3,
+        "measures": [[0.5, "NaN"]],
+    }
+    assert encode(message("Table"))["cells"] == []
+
+
+def test_rows_of_an_unknown_length_are_found_at_start() -> None:
+    with pytest.raises(ContractError):
+        Encoder().message(descriptor("BadTable"))
+
+
+def test_a_request_with_rows_is_found_at_start() -> None:
+    with pytest.raises(ContractError):
+        Decoder().message(descriptor("Table"))
 
 
 def test_fields_without_presence_are_always_printed() -> None:

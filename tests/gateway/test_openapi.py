@@ -126,6 +126,13 @@ def test_a_json_text_is_any_value(sample: dict[str, Any]) -> None:
     assert "type" not in everything["json"]
 
 
+def test_the_sites_of_a_path_are_lists_of_coordinates(real: dict[str, Any]) -> None:
+    sites = real["components"]["schemas"]["lattice.v1.Path"]["properties"]["sites"]
+
+    assert sites["items"]["type"] == "array"
+    assert sites["items"]["items"]["format"] == "int64"
+
+
 def test_streams_have_both_forms_of_their_elements(sample: dict[str, Any]) -> None:
     content = sample["paths"]["/v1/count"]["get"]["responses"]["200"]["content"]
 

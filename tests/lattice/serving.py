@@ -40,7 +40,9 @@ class Client:
         ]
 
     async def create(self, **fields: object) -> pb.Lattice:
-        request = pb.CreateLatticeRequest(**fields)  # type: ignore[arg-type]
+        """Create a lattice. Unless told otherwise, bitmaps have the lowest bit first."""
+        order = {"bit_order": pb.BIT_ORDER_LITTLE} if "blocked" in fields else {}
+        request = pb.CreateLatticeRequest(**(order | fields))  # type: ignore[arg-type]
         response = await self.lattices.CreateLattice(request, metadata=self.metadata)
         lattice: pb.Lattice = response.lattice
         return lattice
@@ -89,8 +91,8 @@ class Client:
         request = pb.DistancesRequest(lattice_id=lattice_id, **fields)  # type: ignore[arg-type]
         return [part async for part in self.lattices.Distances(request, metadata=self.metadata)]
 
-    async def blocked(self, lattice_id: str) -> list[HttpBody]:
-        request = pb.ReadBlockedRequest(lattice_id=lattice_id)
+    async def blocked(self, lattice_id: str, **fields: object) -> list[HttpBody]:
+        request = pb.ReadBlockedRequest(lattice_id=lattice_id, **fields)  # type: ignore[arg-type]
         return [part async for part in self.lattices.ReadBlocked(request, metadata=self.metadata)]
 
     def as_caller(self, tenant: str, **token: Any) -> "Client":

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.lattice import domain
-from services.lattice.domain import LatticeSpec
+from services.lattice.domain import BitOrder, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.operations import creation, distances, paths
 from services.lattice.operations.creation import NewLattice
@@ -24,6 +24,7 @@ def create(**changed: Any) -> NewLattice:
         "moore": False,
         "no_cutting": True,
         "blocked": b"",
+        "bit_order": BitOrder.LITTLE,
         "request_id": "",
     }
     return creation.new_lattice(**{**requested, **changed})
@@ -55,6 +56,8 @@ def fields(wrong: pytest.ExceptionInfo[InvalidInput]) -> set[str]:
         ({"blocked": b"\1\1"}, "blocked"),
         ({"blocked": b"\1\1\1\1"}, "blocked"),
         ({"shape": (9,), "blocked": b"\0\2"}, "blocked"),
+        ({"shape": (9,), "blocked": b"\0\1", "bit_order": BitOrder.BIG}, "blocked"),
+        ({"blocked": b"\1\1\1", "bit_order": None}, "bit_order"),
         ({"shape": (33_554_433,), "blocked": b"\1"}, "blocked"),
     ],
     ids=str,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from services.lattice.computing.compute import Compute, Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.domain import Lattice, LatticeSpec, Method, Site
+from services.lattice.domain import BitOrder, Lattice, LatticeSpec, Method, Site
 from services.lattice.errors import ComputeBusy, ConsumerTooSlow
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import Path
@@ -438,7 +438,7 @@ async def test_a_bitmap_is_told_whole_in_pieces(
 ) -> None:
     requested = held(blocked_spec(geometry(sites), 1.0, seed=1))
 
-    async with aclosing(read_blocked(operations, requested)) as pieces:
+    async with aclosing(read_blocked(operations, requested, BitOrder.LITTLE)) as pieces:
         response = [piece async for piece in pieces]
 
     assert b"".join(response) == requested.spec.blocked
@@ -449,14 +449,16 @@ async def test_a_bitmap_is_told_whole_in_pieces(
 async def test_where_no_site_is_blocked_one_empty_piece_is_told(
     operations: OperationContext,
 ) -> None:
-    assert [piece async for piece in read_blocked(operations, held(spec(10**9)))] == [b""]
+    pieces = read_blocked(operations, held(spec(10**9)), BitOrder.LITTLE)
+
+    assert [piece async for piece in pieces] == [b""]
 
 
 async def test_bitmaps_being_read_hold_no_more_than_answers_may() -> None:
     compute = Compute(threads=1, bytes_max=1, waiting_max=10)
     operations = operations_on(compute, send_bytes=2_000)
     requested = held(blocked_spec(geometry(8 * 1_000), 0.5, seed=1))
-    readers = [read_blocked(operations, requested) for _ in range(2)]
+    readers = [read_blocked(operations, requested, BitOrder.LITTLE) for _ in range(2)]
     await anext(readers[0])
     second = asyncio.ensure_future(anext(readers[1]))
     await asyncio.sleep(0.01)
@@ -478,7 +480,7 @@ async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share
     for parts in (
         find_paths(operations, requested, paths_query(batch, 0)),
         find_distances(operations, requested, DistanceQuery(sources=((0, 0),), region=region)),
-        read_blocked(operations, requested),
+        read_blocked(operations, requested, BitOrder.LITTLE),
     ):
         with pytest.raises(ConsumerTooSlow):
             await linger(parts)

@@ -36,7 +36,7 @@ async def test_a_lattice_of_a_quintillion_sites_is_created_and_path_found(client
     assert 0 < lattice.bytes_held < 10_000
     assert result.path.length == 2 * (10**9 - 1)
     assert [run.count for run in result.path.runs] == [10**9 - 1] * 2
-    assert len(result.path.sites) == 1_000
+    assert len(result.path.sites) == 1_000 * result.path.axis_count
     assert result.computation.method == pb.METHOD_CLOSED_FORM
     assert result.computation.exact
 
@@ -50,7 +50,7 @@ async def test_a_path_around_blocked_sites_is_told_whole(client: Client) -> None
 
     result = await client.find_path(lattice.lattice_id, [0, 0], [2, 0])
 
-    sites = [list(site.coordinates) for site in result.path.sites]
+    sites = np.array(result.path.sites).reshape(-1, result.path.axis_count).tolist()
     assert sites == [[0, 0], [0, 1], [0, 2], [1, 2], [2, 2], [2, 1], [2, 0]]
     assert [(list(run.step), run.count) for run in result.path.runs] == [
         ([0, 1], 2),
@@ -82,6 +82,9 @@ async def test_no_sites_are_listed_when_none_are_asked_for(client: Client) -> No
         ({"shape": [3], "corner_rule": 9}, "corner_rule"),
         ({"shape": [3], "blocked": b"\0\0"}, "blocked"),
         ({"shape": [3], "blocked": b"\x08"}, "blocked"),
+        ({"shape": [3], "blocked": b"\x07", "bit_order": pb.BIT_ORDER_BIG}, "blocked"),
+        ({"shape": [8], "blocked": b"\x07", "bit_order": 0}, "bit_order"),
+        ({"shape": [8], "blocked": b"\x07", "bit_order": 9}, "bit_order"),
         ({"shape": [3], "request_id": "no"}, "request_id"),
     ],
     ids=str,

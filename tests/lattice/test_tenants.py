@@ -200,6 +200,22 @@ async def test_the_bitmap_read_is_the_one_created(client: Client) -> None:
     assert max(len(piece.data) for piece in pieces) == 65_536
 
 
+async def test_a_bitmap_as_numpy_writes_it_blocks_the_same_sites(client: Client) -> None:
+    bits = np.random.default_rng(6).random(1_000_000) < 0.5
+    big, little = np.packbits(bits).tobytes(), np.packbits(bits, bitorder="little").tobytes()
+    request_id = str(uuid4())
+
+    made = await client.create(
+        shape=[1_000_000], blocked=big, bit_order=pb.BIT_ORDER_BIG, request_id=request_id
+    )
+    same = await client.create(shape=[1_000_000], blocked=little, request_id=request_id)
+
+    assert made == same
+    for bit_order, bitmap in ((pb.BIT_ORDER_BIG, big), (pb.BIT_ORDER_UNSPECIFIED, little)):
+        pieces = await client.blocked(made.lattice_id, bit_order=bit_order)
+        assert b"".join(piece.data for piece in pieces) == bitmap
+
+
 async def test_the_bitmap_of_a_free_lattice_is_one_empty_piece(client: Client) -> None:
     lattice_id = (await client.create(dimensions=2, size=10**9)).lattice_id
 

@@ -24,10 +24,15 @@ class Distances:
     method: str
     """The algorithm: "breadth_first" or "dijkstra"."""
 
-    def at(self, sites: NDArray[np.int64] | slice) -> NDArray[np.float64]:
-        """The distances of the sites with these C-order indices, -1 where no path leads."""
+    def at(self, sites: NDArray[np.int64] | slice) -> NDArray[np.int32] | NDArray[np.float64]:
+        """The distances of the sites with these C-order indices, -1 where no path leads.
+
+        A copy, and whole numbers where all are.
+        """
+        if self.values.dtype == np.int32:
+            return self.values[sites].copy()
         # Adding zero turns the -0.0 of a source that was not expanded into 0.0.
-        return np.maximum(self.values[sites].astype(np.float64), -1.0) + 0.0
+        return np.maximum(self.values[sites], -1.0) + 0.0
 
 
 def measure(

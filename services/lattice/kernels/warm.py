@@ -13,7 +13,7 @@ from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.distances import measure
 from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.searches import search_on
-from services.lattice.kernels.wire import run_messages, site_messages
+from services.lattice.kernels.wire import packed_numbers, run_messages
 
 
 def compile_all() -> None:
@@ -32,7 +32,7 @@ def compile_all() -> None:
             count_edges(grid, cancel)
             path = search_on(grid).find((0, 0), (2, 2), cancel)
             path = path.listing(grid.shape, grid.periodic, (0, 0), 1)
-            site_messages(path.sites, 0)
+            packed_numbers(path.sites)
             run_messages(path.run_steps, path.run_counts, 0)
             measure(grid, [(0, 0)], cancel)
 

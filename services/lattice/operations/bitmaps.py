@@ -3,14 +3,17 @@
 from collections.abc import AsyncGenerator
 
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import BitOrder, reordered
 from services.lattice.operations.context import OperationContext
 
 _PIECE_BYTES = 1 << 16
 """The most bytes of a piece: the contract says so."""
 
 
-async def read_blocked(context: OperationContext, lattice: HeldLattice) -> AsyncGenerator[bytes]:
-    """Yield the bitmap, as in `LatticeSpec.blocked`, in pieces of at most 64 KiB.
+async def read_blocked(
+    context: OperationContext, lattice: HeldLattice, bit_order: BitOrder
+) -> AsyncGenerator[bytes]:
+    """Yield the bitmap, as in `LatticeSpec.blocked` or in another order, in pieces of 64 KiB.
 
     Where no site is blocked there is one piece, which is empty. The lattice may leave memory
     meanwhile, so what its readers hold is counted.
@@ -19,4 +22,4 @@ async def read_blocked(context: OperationContext, lattice: HeldLattice) -> Async
     async with context.send_budget.reserved(len(bitmap)):
         for start in range(0, max(1, len(bitmap)), _PIECE_BYTES):
             async with context.consumed_in_time():
-                yield bitmap[start : start + _PIECE_BYTES]
+                yield reordered(bitmap[start : start + _PIECE_BYTES], bit_order)

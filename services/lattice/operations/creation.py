@@ -9,10 +9,12 @@ from services.lattice.computing.compute import Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import grid_of
 from services.lattice.domain import (
+    BitOrder,
     LatticeSpec,
     check_bitmap,
     check_shape,
     check_site_count,
+    reordered,
 )
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.counting import (
@@ -51,6 +53,7 @@ def new_lattice(
     moore: bool,
     no_cutting: bool,
     blocked: bytes,
+    bit_order: BitOrder | None,
     request_id: str,
 ) -> NewLattice:
     """Check how the values of a creation fit together, each being as the contract says.
@@ -61,6 +64,10 @@ def new_lattice(
     lengths = _shape(shape, dimensions, size, bad)
     wraps = _periodic(periodic, len(lengths), bad)
     geometry = Geometry(lengths, wraps, moore=moore, no_cutting=no_cutting)
+    if blocked and bit_order is None:
+        bad.add("bit_order", "must be given with blocked")
+    elif bit_order is not None:
+        blocked = reordered(blocked, bit_order)
     if lengths:
         check_bitmap(blocked, geometry, bad)
     bad.raise_if_any()

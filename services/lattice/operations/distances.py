@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +177,7 @@ async def _by_search(
         remaining = measured.parts
         first = 0
         while remaining:
-            values = remaining.popleft().astype(np.float64)
+            values = remaining.popleft().astype(np.float64, copy=False)
             reservation.keep(sum(part.nbytes for part in remaining))
             yield DistancesAnswer(first, values, computation)
             first += len(values)
@@ -209,8 +210,7 @@ def _read_part(
     geometry: Geometry, distances: Distances, query: DistanceQuery, part: slice, stop: Stop
 ) -> NDArray[np.int32] | NDArray[np.float64]:
     stop.check()
-    values = distances.at(_indices_of(geometry, _sites_at(query, part)))
-    return values.astype(np.int32) if distances.values.dtype == np.int32 else values
+    return distances.at(_indices_at(geometry, query, part))
 
 
 def _compute_part(
@@ -259,15 +259,52 @@ def _sites_at(query: DistanceQuery, part: slice) -> NDArray[np.int64]:
     if query.targets is not None:
         return np.array(query.targets[part], np.int64).T
     assert query.region is not None
-    return _sites_of(query.region, np.arange(part.start, part.stop))
-
-
-def _sites_of(region: Region, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    sites = np.empty((len(region.shape), len(indices)), np.int64)
-    for axis in reversed(range(len(region.shape))):
-        indices, sites[axis] = np.divmod(indices, region.shape[axis])
-        sites[axis] += region.origin[axis]
+    rows = _Rows.of(query.region, part)
+    sites = np.repeat(rows.first_sites, rows.site_counts, axis=1)
+    sites[-1] += np.arange(part.start, part.stop) - np.repeat(rows.first_places, rows.site_counts)
     return sites
+
+
+def _indices_at(geometry: Geometry, query: DistanceQuery, part: slice) -> NDArray[np.int64] | slice:
+    """The C-order indices of the sites of this part of those asked for."""
+    if query.targets is not None:
+        return _indices_of(geometry, _sites_at(query, part))
+    assert query.region is not None
+    if query.region.shape == geometry.shape:
+        return part
+    rows = _Rows.of(query.region, part)
+    first_indices = _indices_of(geometry, rows.first_sites)
+    places = np.arange(part.start, part.stop)
+    return places + np.repeat(first_indices - rows.first_places, rows.site_counts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows that some sites of a region lie in, along its last axis.
+
+    A row's sites follow each other in the region and in the lattice, so what is computed of a
+    row needs not be computed of each of its sites.
+    """
+
+    first_sites: NDArray[np.int64]
+    """Of shape (axes, rows): where each begins in the lattice."""
+    first_places: NDArray[np.int64]
+    """Of shape (rows,): where each begins in the region, in C order."""
+    site_counts: NDArray[np.int64]
+    """Of shape (rows,): how many of its sites are meant; of the first row they are its last."""
+
+    @classmethod
+    def of(cls, region: Region, part: slice) -> Self:
+        width = region.shape[-1]
+        rows = np.arange(part.start // width, (part.stop - 1) // width + 1)
+        ends = np.clip(np.append(rows, rows[-1] + 1) * width, part.start, part.stop)
+        sites = np.empty((len(region.shape), len(rows)), np.int64)
+        sites[-1] = region.origin[-1]
+        rest = rows
+        for axis in reversed(range(len(region.shape) - 1)):
+            rest, sites[axis] = np.divmod(rest, region.shape[axis])
+            sites[axis] += region.origin[axis]
+        return cls(sites, rows * width, np.diff(ends))
 
 
 def _indices_of(geometry: Geometry, sites: NDArray[np.int64]) -> NDArray[np.int64]:

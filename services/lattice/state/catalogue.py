@@ -257,7 +257,7 @@ def _revision(tenant: str, token: str) -> int:
         place = b""
     revision = int.from_bytes(place)
     if revision > _REVISION_MAX or _token(tenant, revision) != token:
-        raise InvalidInput.of("page_token", "is not a token that this list gave")
+        raise InvalidInput.of("page_token", "must be empty or a next_page_token of this list")
     return revision
 
 

@@ -24,7 +24,7 @@ from services.lattice.kernels.distances import measure
 from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all
-from services.lattice.kernels.wire import run_messages, site_messages
+from services.lattice.kernels.wire import packed_numbers, run_messages
 
 MODULES: Sequence[ModuleType] = (buckets, counting, diagonal, flood, jump, runs, straight, wire)
 
@@ -53,7 +53,7 @@ def test_nothing_is_compiled_but_ahead() -> None:
                 count_edges(grid, go)
                 path = search_on(grid).find((0, 0), (2, 3), go)
                 path = path.listing(grid.shape, grid.periodic, (0, 0), 5)
-                site_messages(path.sites, 1)
+                packed_numbers(path.sites)
                 run_messages(path.run_steps, path.run_counts, 1)
                 measure(grid, [(0, 0)], go, targets=[(2, 3)])
 
