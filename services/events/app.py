@@ -16,6 +16,7 @@ from services.events.reading.notifications import Notifications
 from services.events.reading.tail import TailLimits, Tails
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
+from services.plumbing.allocator import give_back_freed_memory
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
@@ -27,6 +28,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
 
 async def run(settings: Settings) -> None:
     """Serve until the process is asked to stop."""
+    give_back_freed_memory()
     async with built(settings) as server:
         with metrics_server(server.registry, settings.metrics_host, settings.metrics_port):
             await serve(server)

@@ -17,6 +17,7 @@ from services.events.reading.reader import Reader, ReadOptions
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError
+from services.plumbing.grpc.requests import Requests
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -59,15 +60,20 @@ class EventStoreServicer:
     async def Append(self, request: pb.AppendRequest, _context: Context) -> pb.AppendResponse:
         call = correlation.current()
         proposal = await _proposal(request, call)
+        del request  # what is to be stored has been taken out of it
         return convert.append_response(await self._appender.append(call.tenant, proposal))
 
     async def AppendStream(
-        self, requests: AsyncIterator[pb.AppendStreamRequest], _context: Context
+        self, requests: Requests[pb.AppendStreamRequest], _context: Context
     ) -> AsyncIterator[pb.AppendStreamResponse]:
         pipeline = Pipeline(self._begin_append, pb.AppendStreamRequest.ByteSize, self._stopping)
-        async with aclosing(pipeline.answers(requests)) as responses:
+        async with (
+            aclosing(requests.unsettled()) as unsettled,
+            aclosing(pipeline.answers(unsettled)) as responses,
+        ):
             async for response in responses:
                 yield response
+                requests.settle()
 
     async def Read(self, request: pb.ReadRequest, _context: Context) -> AsyncIterator[bytes]:
         options = convert.options(request)

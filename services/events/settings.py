@@ -41,8 +41,8 @@ class Settings(ServerSettings, PoolSettings):
     append_queue_mib: int = Field(default=64, ge=8, le=4_096)
     """What may wait to be appended to one log, in MiB, before callers are told to retry."""
     append_queues_mib: int = Field(default=192, ge=8, le=65_536)
-    """What may wait to be appended to all logs together, in MiB. Less than `requests_mib`, so
-    that appends which wait leave room for calls that do not."""
+    """What may wait to be appended to all logs together, in MiB. What waits is part of what
+    `requests_mib` bounds."""
 
     @field_validator("migration_database_url")
     @classmethod

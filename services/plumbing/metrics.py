@@ -4,13 +4,14 @@ Every process has one registry, made by `new_registry` and passed on. All childr
 gRPC metrics exist from the start: labels come from descriptors, never from callers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -83,6 +84,15 @@ class GrpcMetrics:
             ("reason",),
             registry=registry,
         )
+        self._request_bytes = Gauge(
+            "girih_request_memory_bytes",
+            "What requests hold, or may hold as soon as they have come.",
+            registry=registry,
+        )
+
+    def watch_memory(self, bytes_held: Callable[[], float]) -> None:
+        """Ask `bytes_held` whenever somebody looks; it is called from another thread."""
+        self._request_bytes.set_function(bytes_held)
 
     def of(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
         return MethodMetrics(self, (grpc_type, service, method))

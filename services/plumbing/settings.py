@@ -252,11 +252,13 @@ class ServerSettings(PeerSettings):
     message_bytes_max: int = Field(default=MESSAGE_BYTES, ge=MESSAGE_BYTES, le=2**30)
     """The largest message taken or sent, in bytes. At least what the contract allows."""
     concurrent_rpc_count_max: int = Field(default=6_000, ge=1, le=1_000_000)
-    """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. Each may hold a
-    message of the largest size before it is looked at."""
-    requests_mib: int = Field(default=256, ge=1, le=65_536)
-    """What the requests being served may hold together, in MiB, before callers are told to
-    retry."""
+    """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. Each may send
+    16 KiB of a message before there is room for it."""
+    requests_mib: int = Field(default=256, ge=32, le=65_536)
+    """What the requests being received and served may hold together, in MiB. Calls wait for
+    room up to five seconds before they are told to retry. A tenant may hold as much as stays
+    free for all others: one alone half of it. A message that is under way holds room for the
+    largest there is."""
     connection_age_max_s: float = Field(default=3_600.0, ge=1, le=86_400)
     """How long a connection is used before callers are asked to open another, in seconds, so
     that they find new replicas."""

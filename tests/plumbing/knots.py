@@ -126,7 +126,7 @@ class WritingKnots(Knots):
     async def BidiStream(  # type: ignore[override]
         self, requests: AsyncIterator[Any], context: Context
     ) -> None:
-        while (request := await context.read()) is not grpc.aio.EOF:
+        async for request in requests:
             await context.write(Text(value=await self._do(request.value, context)))
 
 
@@ -151,8 +151,8 @@ class KnotClient:
         self, channel: grpc.aio.Channel, token: str = "", service: str = SERVICE.full_name
     ) -> None:
         self._channel = channel
-        self._service = service
-        self._own = [("authorization", f"Bearer {token}")] if token else []
+        self.service = service
+        self.metadata = [("authorization", f"Bearer {token}")] if token else []
 
     def start(self, kind: str, *values: str, raw: bytes | None = None, **options: Any) -> Any:
         """The call as gRPC gives it; `raw` is sent in place of a message.
@@ -171,9 +171,9 @@ class KnotClient:
             messages = [raw]
         metadata = list(options.pop("metadata", ()))
         if "authorization" not in dict(metadata):
-            metadata += self._own
+            metadata += self.metadata
         options["metadata"] = metadata or None
-        call: Any = make(f"/{self._service}/{kind}", response_deserializer=Text.FromString)
+        call: Any = make(f"/{self.service}/{kind}", response_deserializer=Text.FromString)
         streams_up = kind in {"ClientStream", "BidiStream"}
         if streams_up:
             return call(_each(messages) if messages else None, **options)

@@ -1,11 +1,11 @@
-"""Bytes are given out in the order of asking, and none are lost."""
+"""Bytes are given out in the order of asking, or by turns, and none are lost."""
 
 import asyncio
 import contextlib
 
 import pytest
 
-from services.plumbing.byte_budget import ByteBudget
+from services.plumbing.byte_budget import ByteBudget, FairBudget
 
 
 async def turns() -> None:
@@ -92,3 +92,89 @@ async def test_who_is_cancelled_in_the_moment_of_a_release_is_told_so() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert budget.has(10)
+
+
+def taken(budget: FairBudget, owner: str) -> int:
+    """Take by ones until none are given."""
+    count = 0
+    while budget.try_acquire(owner, 1):
+        count += 1
+    return count
+
+
+async def test_an_owner_gets_as_much_as_stays_free_for_the_others() -> None:
+    budget = FairBudget(120)
+
+    shares = [taken(budget, owner) for owner in "abc"]
+
+    assert shares == [60, 30, 15]
+    assert budget.try_acquire("d", 15), "who holds nothing gets what is free"
+
+
+async def test_who_waits_behind_another_owner_is_not_held_up_by_it() -> None:
+    budget = FairBudget(100)
+    assert budget.try_acquire("greedy", 50)
+    waiting = asyncio.create_task(budget.acquire("greedy", 10))
+    await turns()
+
+    async with asyncio.timeout(1):
+        await budget.acquire("modest", 10)
+
+    assert not waiting.done()
+    budget.release("greedy", 50)
+    await waiting
+    assert budget.bytes_held == 20
+
+
+async def test_what_one_owner_asks_for_is_given_in_the_order_of_asking() -> None:
+    budget = FairBudget(100)
+    assert budget.try_acquire("one", 50)
+    received: list[str] = []
+
+    async def take(name: str, byte_count: int) -> None:
+        await budget.acquire("one", byte_count)
+        received.append(name)
+
+    asking = [asyncio.create_task(take(*what)) for what in (("large", 50), ("small", 0))]
+    await turns()
+    assert received == []
+
+    budget.release("one", 50)
+    await asyncio.gather(*asking)
+    assert received == ["large", "small"]
+
+
+async def test_owners_who_wait_take_turns() -> None:
+    budget = FairBudget(30)
+    assert budget.try_acquire("first", 30)
+    received: list[str] = []
+
+    async def take(owner: str) -> None:
+        await budget.acquire(owner, 10)
+        received.append(owner)
+        budget.release(owner, 10)
+
+    asking = [asyncio.create_task(take(owner)) for owner in ("a", "a", "a", "b")]
+    await turns()
+    budget.release("first", 30)
+    await asyncio.gather(*asking)
+
+    assert received[:2] == ["a", "b"]
+    assert budget.bytes_held == 0
+
+
+async def test_an_owner_who_leaves_while_waiting_takes_nothing_along() -> None:
+    budget = FairBudget(10)
+    assert budget.try_acquire("a", 10)
+    waiting = [asyncio.create_task(budget.acquire("b", 6)) for _ in range(3)]
+    await turns()
+
+    waiting[0].cancel()
+    budget.release("a", 10)
+    waiting[1].cancel()
+    await asyncio.wait(waiting[:2])
+    await waiting[2]
+
+    budget.release("b", 6)
+    assert (budget.bytes_held, budget.holds("b")) == (0, 0)
+    assert budget.try_acquire("c", 10)

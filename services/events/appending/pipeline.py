@@ -65,6 +65,7 @@ class Pipeline(Generic[Request, Answer]):
         async for request in requests:
             byte_count = self._size_of(request)
             self._begun.append(_Begun(await self._begin(request), byte_count))
+            del request  # it may be large, and it may be long until the next one
             self._byte_count += byte_count
             self._changed.set()
             await self._until(self._has_room)

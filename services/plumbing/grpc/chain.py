@@ -9,8 +9,8 @@ import asyncio
 import inspect
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -19,7 +19,6 @@ import grpc.aio
 
 from services.plumbing import correlation
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier, expired
-from services.plumbing.byte_budget import ByteBudget
 from services.plumbing.correlation import (
     CAUSATION_KEY,
     CORRELATION_KEY,
@@ -32,12 +31,12 @@ from services.plumbing.correlation import (
 from services.plumbing.errors import (
     DeadlineExceeded,
     PermissionDenied,
-    ResourceExhausted,
     ServiceError,
     ShuttingDown,
     Unauthenticated,
 )
 from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.grpc.requests import RequestMemory, Requests, ServerFull
 from services.plumbing.identity import PUBLIC, Principal, authorize
 from services.plumbing.logging import get_logger, write_line
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics
@@ -76,12 +75,6 @@ class Rpc:
     """Calls that go well are logged at debug level only."""
 
 
-class ServerFull(ResourceExhausted):
-    """The requests that are being served hold as many bytes as this process gives them."""
-
-    reason = "SERVER_FULL"
-
-
 def grpc_type(*, takes_stream: bool, gives_stream: bool) -> GrpcType:
     if takes_stream:
         return "bidi_stream" if gives_stream else "client_stream"
@@ -111,28 +104,33 @@ class Chain:
         metrics: GrpcMetrics,
         details_of: grpc_errors.DetailsOf,
         stopping: asyncio.Event,
-        request_bytes_max: int,
+        memory: RequestMemory,
+        call_count_max: int,
     ) -> None:
+        """Calls beyond `call_count_max` at a time are refused, as is what `memory` refuses."""
         self._domain = domain
         self._verifier = verifier
         self._refused = metrics.refused
         self._details_of = details_of
         self._stopping = stopping
-        self._requests = ByteBudget(request_bytes_max)
+        self._memory = memory
+        self._call_count_max = call_count_max
+        self._call_count = 0
 
     def wrap(self, rpc: Rpc) -> RpcHandler:
         """The handler as gRPC wants it, with everything around it."""
         run = _runner(rpc)
 
-        async def serve(request: Any, context: Context) -> Any:  # noqa: ANN401 - any message
+        async def serve(_messages: object, context: Context) -> Any:  # noqa: ANN401
             started_s = time.monotonic()
             rpc.metrics.started.inc()
             call, refusal = self._enter(rpc, context, started_s)
+            requests = Requests(context, self._memory, call.tenant, rpc.deserialize)
+            self._call_count += 1
             try:
-                _admit(rpc, call, refusal)
+                self._admit(rpc, call, refusal)
                 await _tell_correlation(rpc, context, call)
-                with self._holding(0 if rpc.takes_stream else len(request)):
-                    response = await _in_time(run(request, context), rpc, call)
+                response = await _in_time(run(requests, context), rpc, call)
             except BaseException as error:
                 outcome = self._outcome(error, context)
                 if isinstance(error, Unauthenticated | PermissionDenied):
@@ -144,27 +142,21 @@ class Chain:
             else:
                 _finish(rpc, call, started_s, _OK)
                 return response
+            finally:
+                self._call_count -= 1
+                requests.close()
             # Not within `except`: the abort would carry the error, and that the request.
-            request = None
             return await _abort(context, outcome.status, call)
 
         return _method_handler(rpc, serve)
 
-    @contextmanager
-    def _holding(self, byte_count: int) -> Iterator[None]:
-        """Hold a request's single message inside the block; raises `ServerFull`.
-
-        Counted before a message is parsed, which makes several times as much of it. Messages
-        of client streams are not: they come one after the other, and gRPC reads them.
-        """
-        # While nothing is held anything is taken: one message is bounded by itself.
-        byte_count = min(byte_count, self._requests.bytes_max)
-        if not self._requests.try_acquire(byte_count):
-            raise ServerFull("the requests being served are too large together")
-        try:
-            yield
-        finally:
-            self._requests.release(byte_count)
+    def _admit(self, rpc: Rpc, call: Call, refusal: TokenRefused | None) -> None:
+        """Before anything of the request is read."""
+        if self._call_count > self._call_count_max:
+            raise ServerFull("as many calls are being served as this process takes")
+        if refusal is not None:
+            raise refusal
+        authorize(call.principal, rpc.scope)
 
     def _enter(
         self, rpc: Rpc, context: Context, started_s: float
@@ -263,12 +255,6 @@ class Chain:
         return _Outcome(status.code, grpc_errors.INTERNAL_REASON, status)
 
 
-def _admit(rpc: Rpc, call: Call, refusal: TokenRefused | None) -> None:
-    if refusal is not None:
-        raise refusal
-    authorize(call.principal, rpc.scope)
-
-
 async def _tell_correlation(rpc: Rpc, context: Context, call: Call) -> None:
     """Callers of streams learn the id, and that the call was accepted, before any message.
 
@@ -303,44 +289,44 @@ async def _abort(context: Context, status: grpc.Status, call: Call) -> NoReturn:
         raise asyncio.CancelledError from None
 
 
-def _runner(rpc: Rpc) -> Callable[[Any, Context], Awaitable[Any]]:
-    """The handler as a coroutine from what was received to what is sent, for any kind of rpc."""
-    receive = _same if rpc.takes_stream else rpc.deserialize
+def _runner(rpc: Rpc) -> Callable[[Requests[Any], Context], Awaitable[Any]]:
+    """The handler as a coroutine from what is received to what is sent, for any kind of rpc."""
     if not rpc.gives_stream:
 
-        async def answer(request: Any, context: Context) -> bytes:  # noqa: ANN401
-            return rpc.serialize(await rpc.handler(receive(request), context))
+        async def answer(requests: Requests[Any], context: Context) -> bytes:
+            return rpc.serialize(await rpc.handler(await _taken(rpc, requests), context))
 
         return answer
     if not inspect.isasyncgenfunction(rpc.handler):
 
-        async def write(request: Any, context: Context) -> None:  # noqa: ANN401
-            await rpc.handler(receive(request), context)
+        async def write(requests: Requests[Any], context: Context) -> None:
+            await rpc.handler(await _taken(rpc, requests), context)
 
         return write
 
-    async def pump(request: Any, context: Context) -> None:  # noqa: ANN401
+    async def pump(requests: Requests[Any], context: Context) -> None:
         # Closed here and now: a generator left to the collector would hold what it holds.
-        async with aclosing(rpc.handler(receive(request), context)) as responses:
+        async with aclosing(rpc.handler(await _taken(rpc, requests), context)) as responses:
             async for response in responses:
                 await context.write(response)
 
     return pump
 
 
+async def _taken(rpc: Rpc, requests: Requests[Any]) -> Any:  # noqa: ANN401 - any message
+    """What the handler takes: the messages, or the single one."""
+    return requests if rpc.takes_stream else await requests.only()
+
+
 def _method_handler(rpc: Rpc, serve: Any) -> RpcHandler:  # noqa: ANN401
-    """Single messages pass gRPC as bytes: (de)serialized inside, their errors are handled too."""
-    make = {
-        "unary": grpc.unary_unary_rpc_method_handler,
-        "client_stream": grpc.stream_unary_rpc_method_handler,
-        "server_stream": grpc.unary_stream_rpc_method_handler,
-        "bidi_stream": grpc.stream_stream_rpc_method_handler,
-    }[grpc_type(takes_stream=rpc.takes_stream, gives_stream=rpc.gives_stream)]
-    return make(
-        serve,
-        request_deserializer=rpc.deserialize if rpc.takes_stream else None,
-        response_serializer=rpc.serialize if rpc.gives_stream else None,
-    )
+    """To gRPC all rpcs take streams: only of those it does not read messages unasked.
+
+    On the wire there is no difference. Messages pass it as bytes: parsed inside, their errors
+    are handled too.
+    """
+    if rpc.gives_stream:
+        return grpc.stream_stream_rpc_method_handler(serve, response_serializer=rpc.serialize)
+    return grpc.stream_unary_rpc_method_handler(serve)
 
 
 async def _in_time(work: Awaitable[Any], rpc: Rpc, call: Call) -> Any:  # noqa: ANN401
@@ -443,7 +429,3 @@ def _log_replaced(metadata: Mapping[str, str | bytes], call: Call) -> None:
         sent = metadata.get(key, id_taken)
         if sent != id_taken:
             _log.warning("an ill-formed id was replaced", key=key, sent=repr(sent)[:100])
-
-
-def _same(request: Any) -> Any:  # noqa: ANN401
-    return request

@@ -36,6 +36,7 @@ from services.plumbing.grpc.chain import (
 from services.plumbing.grpc.errors import DetailsOf, no_details
 from services.plumbing.grpc.health import Health, HealthServicer
 from services.plumbing.grpc.reflection import reflection_services
+from services.plumbing.grpc.requests import OVERSIZE_BYTES, UNREAD_BYTES_MAX, RequestMemory
 from services.plumbing.identity import PUBLIC, SIGNED_IN
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
@@ -94,20 +95,20 @@ class Server:
         self._scopes = policy.scopes | {PUBLIC, SIGNED_IN}
         self._trusted = TrustedKeys.load(settings.trusted_keys)
         self._tls = ServerFiles(settings) if settings.encrypts else None
+        self.memory = RequestMemory(settings.requests_mib * 2**20, settings.message_bytes_max)
+        self._metrics.watch_memory(lambda: self.memory.bytes_held)
         self._chain = Chain(
             domain,
             verifier=Verifier(self._trusted, domain, policy),
             metrics=self._metrics,
             details_of=details_of,
             stopping=self.stopping,
-            request_bytes_max=settings.requests_mib * 2**20,
+            memory=self.memory,
+            call_count_max=settings.concurrent_rpc_count_max,
         )
         self._handlers: dict[str, RpcHandler] = {}
         self._services: list[str] = []
-        self._grpc = grpc.aio.server(
-            options=_options(settings),
-            maximum_concurrent_rpcs=settings.concurrent_rpc_count_max,
-        )
+        self._grpc = grpc.aio.server(options=_options(settings))
 
     def add_service(
         self,
@@ -322,8 +323,12 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
         # A second process on the same port is a mistake, and must not be a silent one.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", settings.message_bytes_max),
+        ("grpc.max_receive_message_length", settings.message_bytes_max + OVERSIZE_BYTES),
         ("grpc.max_send_message_length", settings.message_bytes_max),
+        # What nobody has asked for yet stays with its sender. With a probe for the bandwidth
+        # gRPC would let each call send some MiB of it.
+        ("grpc.http2.lookahead_bytes", UNREAD_BYTES_MAX),
+        ("grpc.http2.bdp_probe", 0),
         # Above the number of calls served at once: those beyond it are to be refused, not to
         # wait in their caller until their deadline.
         ("grpc.max_concurrent_streams", 2 * settings.concurrent_rpc_count_max),

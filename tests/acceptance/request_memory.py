@@ -1,0 +1,191 @@
+"""However much callers send at once, an events process holds no more than it is told to.
+
+    python -m tests.acceptance.request_memory [--callers 150] [--mib 256] [--seconds 20]
+
+Callers of four tenants send large appends, first over unary calls, then over streams whose
+answers they never read. The resident memory of the process must stay within what
+`EVENTS_REQUESTS_MIB` allows, and be given back when they have left; a fifth tenant must be
+served throughout.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from girih.client.channel import open_channel
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from tests.authority import Authority
+from tests.processes import authority_of, ending, events_process, own_postgres
+
+APPEND_BYTES = 4_000_000
+STREAMED_COUNT = 5
+"""Of one caller: 20 MB together."""
+
+TENANTS = 4
+BESIDE_MIB = 128
+"""What is not requests: batches being written, messages being parsed."""
+KEPT_MIB = 96
+"""What the process may keep when they have left."""
+RELEASE_S = 10.0
+CALL_TIMEOUT_S = 30.0
+
+Metadata = Sequence[tuple[str, str]]
+Send = Callable[[EventStoreServiceStub, Metadata], Awaitable[None]]
+
+
+async def unary(stub: EventStoreServiceStub, metadata: Metadata) -> None:
+    """One append, tried until it is taken."""
+    while True:
+        try:
+            await stub.Append(pb.AppendRequest(events=[_event()]), metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
+
+
+async def silent(stub: EventStoreServiceStub, metadata: Metadata) -> None:
+    """A stream of appends whose answers are never read."""
+    call = stub.AppendStream(metadata=metadata)
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for _ in range(STREAMED_COUNT):
+            await call.write(pb.AppendStreamRequest(events=[_event()]))
+        await asyncio.Event().wait()
+
+
+WAYS: dict[str, Send] = {"unary appends": unary, "streams never read": silent}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one way of sending did to the process, in MiB and seconds."""
+
+    before_mib: float
+    peak_mib: float
+    after_mib: float
+    other_count: int
+    other_slowest_s: float
+
+    def holds(self, requests_mib: int) -> bool:
+        is_bounded = self.peak_mib - self.before_mib <= requests_mib + BESIDE_MIB
+        is_given_back = self.after_mib - self.before_mib <= KEPT_MIB
+        return is_bounded and is_given_back and self.other_count > 0
+
+
+def main(callers: int, mib: int, seconds: float) -> int:
+    with own_postgres() as (postgres, folder):
+        process, address = events_process(postgres.url, folder, EVENTS_REQUESTS_MIB=str(mib))
+        with ending(process):
+            process.start()
+            process.wait_ready()
+            authority = authority_of(folder)
+            results = [
+                _measured(way, address, process.pid, authority, callers, seconds) for way in WAYS
+            ]
+    holds = all(result.holds(mib) for result in results)
+    allowed = f"{mib} + {BESIDE_MIB} MiB more at most, and {KEPT_MIB} MiB afterwards"
+    print(f"holds: {allowed}" if holds else f"falls short: {allowed} are allowed")
+    return 0 if holds else 1
+
+
+def _measured(
+    way: str, address: str, pid: int, authority: Authority, callers: int, seconds: float
+) -> Measured:
+    """Have callers send for so long, or until all is sent, and watch the process."""
+    metadata = [authority.metadata(f"tenant-{number}") for number in range(TENANTS)]
+    before_mib = _status_mib(pid, "VmRSS")
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
+    sending = multiprocessing.get_context("spawn").Process(
+        target=_send, args=(way, address, metadata, callers)
+    )
+    sending.start()
+    try:
+        count, slowest_s = _call_until(
+            address, authority.metadata("other"), lambda: not sending.is_alive(), seconds
+        )
+    finally:
+        sending.kill()
+        sending.join()
+    peak_mib = _status_mib(pid, "VmHWM")
+    after_mib = _settled_mib(pid, before_mib + KEPT_MIB)
+    print(
+        f"{way:20} {before_mib:5.0f} MiB before, {peak_mib:5.0f} at most, {after_mib:5.0f} after;"
+        f" another tenant: {count} appends, the slowest took {slowest_s:.1f} s",
+        flush=True,
+    )
+    return Measured(before_mib, peak_mib, after_mib, count, slowest_s)
+
+
+def _call_until(
+    address: str, metadata: Metadata, is_over: Callable[[], bool], seconds: float
+) -> tuple[int, float]:
+    """Append small events one after the other; how many, and how long the slowest took."""
+    count, slowest_s, ends_s = 0, 0.0, time.monotonic() + seconds
+    request = pb.AppendRequest(events=[pb.Event(stream="s", type="t")])
+    with grpc.insecure_channel(address) as channel:
+        stub = EventStoreServiceStub(channel)
+        while time.monotonic() < ends_s and not is_over():
+            started_s = time.monotonic()
+            stub.Append(request, metadata=metadata, timeout=CALL_TIMEOUT_S)
+            slowest_s = max(slowest_s, time.monotonic() - started_s)
+            count += 1
+            time.sleep(0.02)
+    return count, slowest_s
+
+
+def _settled_mib(pid: int, enough_mib: float) -> float:
+    """The resident memory once it is little enough, or when that has had its time."""
+    ends_s = time.monotonic() + RELEASE_S
+    while (now_mib := _status_mib(pid, "VmRSS")) > enough_mib and time.monotonic() < ends_s:
+        time.sleep(0.1)
+    return now_mib
+
+
+def _status_mib(pid: int, name: str) -> float:
+    line = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert line is not None
+    return int(line[1]) / 1024
+
+
+# ---- the callers, in their own process
+
+
+def _send(way: str, address: str, metadata: Sequence[Metadata], callers: int) -> None:
+    asyncio.run(_send_all(WAYS[way], address, metadata, callers))
+
+
+async def _send_all(send: Send, address: str, metadata: Sequence[Metadata], callers: int) -> None:
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(open_channel(address)) for _ in range(callers)]
+        await asyncio.gather(
+            *(
+                send(EventStoreServiceStub(channel), metadata[number % len(metadata)])
+                for number, channel in enumerate(channels)
+            )
+        )
+
+
+def _event() -> pb.Event:
+    return pb.Event(stream="large", type="t", binary=b"x" * APPEND_BYTES)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--callers", type=int, default=150)
+    parser.add_argument("--mib", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.callers, arguments.mib, arguments.seconds))

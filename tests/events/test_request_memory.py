@@ -1,0 +1,7 @@
+"""The short form of `tests.acceptance.request_memory`."""
+
+from tests.acceptance import request_memory
+
+
+def test_a_process_holds_no_more_of_requests_than_it_is_told_to() -> None:
+    assert request_memory.main(callers=40, mib=32, seconds=10.0) == 0

@@ -1,0 +1,171 @@
+"""What callers send is read when there is room for it, and what is too large has a name."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from services.plumbing.grpc import requests
+from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from services.plumbing.grpc.requests import OVERSIZE_BYTES
+from services.plumbing.settings import MESSAGE_BYTES, ServerSettings
+from tests.authority import Authority
+from tests.plumbing.conftest import Log, Served, serving, until
+from tests.plumbing.knots import DOMAIN, Context, KnotClient, Knots, Text
+
+MakeSettings = Callable[..., ServerSettings]
+
+LARGE = 8 * 2**20
+
+
+class Holding(Knots):
+    """Waits with whatever is large."""
+
+    async def _do(self, what: str, context: Context) -> str:
+        return await super()._do("wait" if len(what) > LARGE // 2 else what, context)
+
+
+class Measuring(Knots):
+    """Answers how long the text is."""
+
+    async def _do(self, what: str, context: Context) -> str:
+        return str(len(what))
+
+
+@pytest.fixture
+async def full(make_settings: MakeSettings, log: Log) -> AsyncIterator[Served]:
+    """A server with the least memory there is, of which one tenant holds all that it may."""
+    async with serving(make_settings(requests_mib=32), Holding()) as served:
+        holding = served.client.start("Unary", "x" * LARGE)
+        await until(lambda: bool(served.knots.seen.calls))
+        yield served
+        holding.cancel()
+
+
+def other_client(served: Served, settings: ServerSettings) -> KnotClient:
+    token = Authority.load(settings.trusted_keys.parent).token("other", aud=[DOMAIN])
+    return KnotClient(served.channel, token)
+
+
+async def refusal_of(client: KnotClient, kind: str, *values: str, **options: Any) -> RemoteError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.ask(kind, *values, **options)
+    return from_rpc_error(caught.value)
+
+
+async def test_a_call_for_which_no_room_becomes_free_is_told_to_come_back(
+    full: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "WAIT_S", 0.05)
+
+    refused = await refusal_of(full.client, "Unary", "ok")
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_FULL")
+    assert refused.retry_after_s
+
+
+async def test_what_one_tenant_holds_leaves_room_for_another(
+    full: Served, settings: ServerSettings
+) -> None:
+    answer = await other_client(full, settings).ask("Unary", "ok")
+
+    assert answer.values == ["ok"]
+
+
+async def test_a_call_that_waits_is_served_when_there_is_room(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    async with serving(make_settings(requests_mib=32), Holding()) as served:
+        holding = served.client.start("Unary", "x" * LARGE)
+        await until(lambda: bool(served.knots.seen.calls))
+        waiting = served.client.start("Unary", "ok")
+        await until(lambda: served.server.memory.is_waited_for)
+
+        holding.cancel()
+
+        assert (await waiting).value == "ok"
+
+
+@pytest.mark.parametrize("kind", ["Unary", "ServerStream", "BidiStream"])
+async def test_the_room_of_a_served_message_is_free_again(
+    make_settings: MakeSettings, log: Log, kind: str
+) -> None:
+    async with serving(make_settings(requests_mib=32), Measuring()) as served:
+        for _ in range(5):
+            assert await served.client.ask(kind, "x" * LARGE)
+
+
+async def test_a_stream_holds_room_for_one_message_at_a_time(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    async with serving(make_settings(requests_mib=32), Measuring()) as served:
+        answer = await served.client.ask("ClientStream", *["x" * LARGE] * 5)
+
+    assert answer.values == [",".join([str(LARGE)] * 5)]
+
+
+async def test_a_stream_that_sends_nothing_gives_way(
+    make_settings: MakeSettings, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "IDLE_S", 0.0)
+    async with serving(make_settings(requests_mib=32), Knots()) as served:
+        idle = served.client.start("BidiStream")
+        await idle.initial_metadata()
+
+        answer = await served.client.ask("Unary", "ok")
+
+        assert answer.values == ["ok"]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await idle.read()
+    ended = from_rpc_error(caught.value)
+    assert (ended.code, ended.reason) == (grpc.StatusCode.UNAVAILABLE, "CALL_IDLE")
+
+
+async def test_a_stream_that_sends_nothing_stays_while_there_is_room(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "IDLE_S", 0.0)
+    idle = served.client.start("BidiStream")
+    await idle.initial_metadata()
+
+    await served.client.ask("Unary", "ok")
+
+    await idle.write(Text(value="still here").SerializeToString())
+    assert (await idle.read()).value == "still here"
+    idle.cancel()
+
+
+@pytest.mark.parametrize("kind", ["Unary", "ServerStream", "ClientStream", "BidiStream"])
+async def test_a_message_over_the_limit_is_refused_by_name(
+    settings: ServerSettings, log: Log, kind: str
+) -> None:
+    async with serving(settings, Measuring()) as served:
+        assert await served.client.ask(kind, "x" * (MESSAGE_BYTES - 100))
+
+        refused = await refusal_of(served.client, kind, "x" * (MESSAGE_BYTES + 100))
+
+    assert (refused.code, refused.reason) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "MESSAGE_TOO_LARGE",
+    )
+    assert refused.metadata["byte_count_max"] == str(MESSAGE_BYTES)
+
+
+async def test_a_message_far_over_the_limit_is_refused_by_grpc(served: Served) -> None:
+    refused = await refusal_of(served.client, "Unary", "x" * (MESSAGE_BYTES + OVERSIZE_BYTES + 100))
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
+    assert refused.message.startswith("SERVER: Received message larger than max")
+
+
+async def test_a_call_without_a_message_is_refused(served: Served) -> None:
+    call: Any = served.channel.stream_unary(f"/{served.client.service}/Unary")(
+        iter(()), metadata=served.client.metadata
+    )
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+
+    assert from_rpc_error(caught.value).reason == "INVALID_INPUT"
