@@ -12,7 +12,11 @@ from typing import NamedTuple
 
 from services.events.errors import EventIdReused, PreconditionFailed, Violation
 
-EVENT_BYTES_MAX = 4 * 1024 * 1024
+RECORD_BYTES_MAX = 4 * 1024 * 1024
+"""What a client of gRPC takes at once unless it is told otherwise: a record of any size must
+fit into a response, or its log cannot be read past it."""
+EVENT_BYTES_MAX = RECORD_BYTES_MAX - 1024
+"""Leaves room for what a record has around its event. That is 300 bytes at most so far."""
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 POSITION_MAX = 2**63 - 1
 

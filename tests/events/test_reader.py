@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX
+from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.reader import (
     PAGE_BYTES_MAX,
@@ -17,7 +18,7 @@ from services.events.reading.reader import (
     ReadOptions,
 )
 from services.events.store import Page, PageRequest
-from tests.events.making import NOW, new_event, placed_event, record_batch
+from tests.events.making import new_event, placed_event, record_batch
 
 TENANT = "acme"
 
@@ -220,14 +221,21 @@ def test_the_widest_page_holds_what_a_page_may_hold_and_the_narrowest_one_record
 ):
     widest = PageCursor(1)
     narrowest = widest._replace(narrowing=ROW_COUNT_MAX.bit_length() - 1)
-    text = "x" * 64
-    largest = pb.RecordedEvent(
-        position=POSITION_MAX,
-        revision=POSITION_MAX,
-        recorded_at=NOW,
-        context=pb.Context(correlation_id=text, causation_id=text, actor=4 * text),
-    )
 
     assert widest.byte_count_max == PAGE_BYTES_MAX
     assert (narrowest.row_count, narrowest.record_bytes_max) == (1, 2**31 - 1)
-    assert narrowest.byte_count_max >= largest.ByteSize() + EVENT_BYTES_MAX + 16
+    assert narrowest.byte_count_max == RECORD_BYTES_MAX
+
+
+def test_the_largest_event_and_all_around_it_fit_into_what_every_client_takes() -> None:
+    text = "x" * 64
+    around = pb.RecordedEvent(
+        position=POSITION_MAX,
+        revision=POSITION_MAX,
+        recorded_at=datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        context=pb.Context(correlation_id=text, causation_id=text, actor=2 * text),
+    )
+    # Twice an event, and a record: their tags and lengths.
+    framing_bytes = 3 * 5
+
+    assert around.ByteSize() + framing_bytes + EVENT_BYTES_MAX <= RECORD_BYTES_MAX

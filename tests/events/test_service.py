@@ -352,3 +352,42 @@ async def test_two_hundred_callers_at_once_get_two_hundred_places(
     positions = [response.placements[0].position for response in responses]
     assert sorted(positions) == list(range(1, 201))
     assert sorted(r.placements[0].revision for r in responses) == list(range(200))
+
+
+def largest_event() -> pb.Event:
+    """As large as an event may be."""
+    event = pb.Event(id=str(uuid4()), stream="large", type="t", binary=bytes(2**21))
+    event.binary += bytes(domain.EVENT_BYTES_MAX - event.ByteSize())
+    return event
+
+
+@pytest.mark.parametrize("is_live", [False, True], ids=["stored", "live"])
+@pytest.mark.parametrize("stream", ["", "large"], ids=["log", "stream"])
+async def test_every_event_that_is_taken_reaches_clients_with_grpcs_default_limits(
+    events: EventStoreServiceStub, address: str, authority: Authority, stream: str, is_live: bool
+) -> None:
+    context = [("x-correlation-id", "c" * 64), ("x-causation-id", "d" * 64)]
+    largest = largest_event()
+    sent = [message("large"), message("large"), largest, message("large"), largest_event()]
+    request = pb.ReadRequest(stream=stream, follow=True, limit=5)
+
+    async with grpc.aio.insecure_channel(address) as stock:
+        reading = read(EventStoreServiceStub(stock), request, list(authority.metadata()))
+        live = asyncio.create_task(reading) if is_live else None
+        for event in sent:
+            await events.Append(pb.AppendRequest(events=[event]), metadata=context)
+        received = await (live or reading)
+
+    assert largest.ByteSize() == domain.EVENT_BYTES_MAX
+    assert [recorded.event for recorded in received] == sent
+
+
+async def test_an_event_that_a_client_with_grpcs_default_limits_could_not_read_is_not_taken(
+    events: EventStoreServiceStub,
+) -> None:
+    larger = largest_event()
+    larger.binary += b"x"
+
+    error = await refused(events.Append(pb.AppendRequest(events=[larger])))
+
+    assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX
+from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
 from services.events.store import EventStore, Page, PageRequest
 
 PAGE_BYTES_MAX = 2**19
@@ -19,7 +19,6 @@ PAGE_BYTES_MAX = 2**19
 ROW_COUNT_MAX = 2**10
 _RECORD_BYTES = PAGE_BYTES_MAX // ROW_COUNT_MAX
 _ANY_SIZE = 2**31 - 1
-_LARGEST_RECORD_BYTES = EVENT_BYTES_MAX + 2**12
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class PageCursor(NamedTuple):
     def byte_count_max(self) -> int:
         """What the page holds at most."""
         if self.narrowing == self._narrowest:
-            return _LARGEST_RECORD_BYTES
+            return RECORD_BYTES_MAX
         return self.row_count * self.record_bytes_max
 
     @property
