@@ -30,6 +30,7 @@ from gateway.http.exchange import (
 )
 from gateway.http.lifecycle import Lifecycle
 from gateway.http.metrics import HttpMetrics
+from gateway.http.page import enter_page
 from gateway.settings import Settings
 from gateway.transcoding.validation import ValidationError
 from services.plumbing import correlation
@@ -157,7 +158,12 @@ class Application:
         # Before anybody is known: what accounts are asked is bounded and named like the rest.
         call = self._entered(exchange, started_s, endpoint.timeout_s)
         rate_status = await self.admission.check_address(exchange)
-        admitted = await self.admission.admit(exchange, endpoint.scope, rate_status)
+        admitted = await self.admission.admit(
+            exchange,
+            endpoint.scope,
+            rate_status,
+            takes_ticket=endpoint.takes_ticket and exchange.method == "GET",
+        )
         if admitted.principal is not None:
             tenant = admitted.principal.tenant
             correlation.enter(
@@ -194,6 +200,7 @@ class Application:
         is_valid = correlation.well_formed(requested)
         exchange.correlation_id = requested if is_valid else correlation.fresh()
         exchange.address = self.admission.address_of(exchange)
+        enter_page(exchange.headers)
         exchange.common_headers = (*self._security_headers, *self._cors.headers(exchange))
 
     def _entered(self, exchange: HttpExchange, started_s: float, timeout_s: float) -> Call:

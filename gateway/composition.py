@@ -14,6 +14,7 @@ from gateway.admission.admission import AccountChecks, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.admission.throttle import Throttle, ThrottleMetrics
+from gateway.admission.tickets import BrowserCookie
 from gateway.audit.security_log import SecurityLog, SecurityMetrics
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.metering.resource_counts import ResourceCounts
@@ -95,10 +96,15 @@ async def open_composition(
         admission = Admission(
             Verifier(trusted, GATEWAY, POLICY),
             AccountChecks(
-                accounts.revocations.is_revoked, _exchange(accounts.keys), usage.admit, security
+                accounts.revocations.is_revoked,
+                _exchange(accounts.keys),
+                usage.admit,
+                security,
+                accounts.tickets.open,
             ),
             Limits(settings, calls, LimitMetrics(registry)),
             Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
+            BrowserCookie(is_secure=settings.http_transport != "plain"),
         )
         await _caught_up(accounts.follower)
         yield Composition(

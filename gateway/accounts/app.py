@@ -21,6 +21,8 @@ from gateway.accounts.sessions import Sessions
 from gateway.accounts.settings import AccountSettings, read_refresh_secret
 from gateway.accounts.state.domain import SessionLimits
 from gateway.accounts.store import AccountsStore
+from gateway.accounts.tickets.ticket import TicketCodes
+from gateway.accounts.tickets.tickets import Tickets
 from gateway.accounts.users import Users
 from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
@@ -37,6 +39,7 @@ class Accounts:
     servicer: AccountsServicer
     """The rpcs of girih.accounts.v1."""
     keys: Keys
+    tickets: Tickets
     revocations: Revocations
     follower: RevocationFollower
 
@@ -91,13 +94,17 @@ async def open_accounts(
     )
     users = Users(store, sessions, hashing, throttle, security, clock, _chars_min(settings))
     members = Members(store, security, clock)
-    servicer = AccountsServicer(users, sessions, members, keys, store, usage, resource_counts)
+    codes = TicketCodes(lambda: secret.current)
+    tickets = Tickets(store, sessions, codes, access_tokens, clock)
+    servicer = AccountsServicer(
+        users, sessions, members, keys, tickets, store, usage, resource_counts
+    )
     follower = RevocationFollower(log, revocations, clock)
     tasks.start("revocations", follower.run())
     tasks.start("key uses", uses.keep_recording())
     tasks.start("refresh secret", secret.watch())
     try:
-        yield Accounts(servicer, keys, revocations, follower)
+        yield Accounts(servicer, keys, tickets, revocations, follower)
     finally:
         hashing.close()
 

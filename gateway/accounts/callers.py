@@ -16,6 +16,7 @@ class UserCaller:
 
     user_id: str
     tenant_id: str
+    session_id: str
     scopes: frozenset[str]
 
 
@@ -33,7 +34,7 @@ def user_caller() -> UserCaller:
     user_id = user_id_of(principal)
     if not user_id:
         raise NotAUser("only a user can do this")
-    return UserCaller(user_id, principal.tenant, principal.scopes)
+    return UserCaller(user_id, principal.tenant, principal.session, principal.scopes)
 
 
 def user_id_of(principal: Principal) -> str:

@@ -10,6 +10,8 @@ from gateway.accounts.policy.plans import CUSTOM, FREE, plan
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.state.domain import User
 from gateway.accounts.state.tenants import Invitation, Key, Member, Tenant
+from gateway.accounts.tickets.ticket import QUERY_PARAMETER, Ticket
+from gateway.accounts.tickets.tickets import BEGINS_WITHIN_S
 from gateway.accounts.users import Joined, LoggedIn, Registration
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.errors import Violations
@@ -76,6 +78,13 @@ def refreshed(grant: Grant) -> pb.RefreshResponse:
 def exchanged(access: Access) -> pb.ExchangeKeyResponse:
     return pb.ExchangeKeyResponse(
         access_token=access.token, token_type=TOKEN_TYPE, expires_in=access.expires_in_s
+    )
+
+
+def stream_ticket(url: str, ticket: Ticket) -> pb.CreateStreamTicketResponse:
+    joint = "&" if "?" in url else "?"
+    return pb.CreateStreamTicketResponse(
+        url=f"{url}{joint}{QUERY_PARAMETER}={ticket.text}", expires_in=BEGINS_WITHIN_S
     )
 
 

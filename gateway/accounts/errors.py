@@ -41,6 +41,12 @@ class KeyInvalid(Unauthenticated):
     reason = "KEY_INVALID"
 
 
+class TicketInvalid(Unauthenticated):
+    """It is not one of ours, not for this stream or page, was used, or its session is over."""
+
+    reason = "TICKET_INVALID"
+
+
 class InvitationInvalid(Unauthenticated):
     """It is not one of ours, was accepted or revoked, or has expired."""
 

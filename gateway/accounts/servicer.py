@@ -10,7 +10,10 @@ from gateway.accounts.members import Members
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.sessions import Sessions
 from gateway.accounts.store import AccountsStore
+from gateway.accounts.tickets.ticket import Target
+from gateway.accounts.tickets.tickets import Tickets
 from gateway.accounts.users import Users
+from gateway.http.page import page_origin
 from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
 from girih.accounts.v1 import accounts_pb2 as pb
@@ -28,6 +31,7 @@ class AccountsServicer:
         sessions: Sessions,
         members: Members,
         keys: Keys,
+        tickets: Tickets,
         store: AccountsStore,
         usage: Usage,
         resource_counts: ResourceCounts,
@@ -36,6 +40,7 @@ class AccountsServicer:
         self._sessions = sessions
         self._members = members
         self._keys = keys
+        self._tickets = tickets
         self._store = store
         self._usage = usage
         self._resource_counts = resource_counts
@@ -80,6 +85,14 @@ class AccountsServicer:
             user, request.password, request.new_password, request.refresh_token
         )
         return pb.ChangePasswordResponse()
+
+    async def CreateStreamTicket(
+        self, request: pb.CreateStreamTicketRequest
+    ) -> pb.CreateStreamTicketResponse:
+        user = user_caller()
+        validation.check(request)
+        ticket = self._tickets.issue(user, Target(url=request.url, origin=page_origin()))
+        return convert.stream_ticket(request.url, ticket)
 
     async def ListMembers(self, request: pb.ListMembersRequest) -> pb.ListMembersResponse:
         validation.check(request)

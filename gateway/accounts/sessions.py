@@ -28,14 +28,20 @@ from girih.client import ABSENT
 
 
 @dataclass(frozen=True, slots=True)
-class _ResolvedToken:
-    """A refresh token that somebody holds, and what it stands for now."""
+class OpenSession:
+    """A session that has not ended, and whose it is now."""
 
-    token: RefreshToken
     session: Session
     user: User
     tenant: Tenant
     role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class _ResolvedToken(OpenSession):
+    """A refresh token that somebody holds, and what it stands for now."""
+
+    token: RefreshToken
     status: TokenStatus
 
 
@@ -106,6 +112,23 @@ class Sessions:
             raise _invalid()
         return resolved.session
 
+    async def present(self, session_id: str) -> OpenSession | None:
+        """The session as it is now; None when it is over."""
+        session = await self._store.session(session_id)
+        if session is None or session.has_ended:
+            return None
+        if domain.has_expired(session, self._clock(), self._limits):
+            return None
+        user, tenant = await asyncio.gather(
+            self._store.user(session.user_id), self._store.tenant(session.tenant_id)
+        )
+        role = tenant.role_of(session.user_id) if tenant else None
+        if user is None or tenant is None or role is None:
+            return None
+        if not domain.is_open_for(session, user, tenant.membership_of(user.user_id)):
+            return None
+        return OpenSession(session, user, tenant, role)
+
     async def _refresh(self, token: RefreshToken) -> Grant:
         resolved = await self._resolve(token)
         generation = resolved.session.generation + (resolved.status is TokenStatus.CURRENT)
@@ -115,7 +138,10 @@ class Sessions:
         elif not is_same(successor.hash, resolved.session.token_hash):
             raise _invalid()  # made with another key: nobody can say what it was traded for
         access = self._access_tokens.for_user(
-            resolved.user.user_id, resolved.tenant, resolved.role, token.session_id
+            resolved.user.user_id,
+            resolved.tenant,
+            resolved.role,
+            token.session_id,
         )
         return Grant(access, successor.text)
 
@@ -146,24 +172,19 @@ class Sessions:
 
         One that was used before ends its session here.
         """
-        session = await self._store.session(token.session_id)
-        if session is None or session.has_ended:
+        opened = await self.present(token.session_id)
+        if opened is None:
             raise _invalid()
-        user, tenant = await asyncio.gather(
-            self._store.user(session.user_id), self._store.tenant(session.tenant_id)
-        )
-        role = tenant.role_of(session.user_id) if tenant else None
-        if user is None or tenant is None or role is None:
-            raise _invalid()
-        if not domain.is_open_for(session, user, tenant.membership_of(user.user_id)):
-            raise _invalid()
+        session = opened.session
         status = self._status(session, token)
         if status is TokenStatus.REUSED:
             await self._end(session, [self._ending(session, "reused")])
             self._audit("refresh-reused", session)
         if status in (TokenStatus.REUSED, TokenStatus.INVALID):
             raise _invalid()
-        return _ResolvedToken(token, session, user, tenant, role, status)
+        return _ResolvedToken(
+            session, opened.user, opened.tenant, opened.role, token=token, status=status
+        )
 
     def _status(self, session: Session, token: RefreshToken) -> TokenStatus:
         return domain.token_status(

@@ -47,6 +47,10 @@ def session_stream(session_id: str) -> str:
     return f"session-{session_id}"
 
 
+def ticket_stream(ticket_id: str) -> str:
+    return f"ticket-{ticket_id}"
+
+
 class HasRevision(Protocol):
     """Something that its stream adds up to, up to a revision."""
 

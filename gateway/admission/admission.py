@@ -7,16 +7,19 @@ behind verify it again themselves.
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.accounts.ports import SecurityEvents
 from gateway.accounts.secrets.credentials import KEY_PREFIX
+from gateway.accounts.tickets.ticket import Target
+from gateway.accounts.tickets.tickets import OpenedStream
 from gateway.admission.limits import Limits, RateStatus
+from gateway.admission.tickets import BrowserCookie, PresentedTicket, take_ticket
 from gateway.http import errors
 from gateway.http.caller import Proxies, enter_address
 from gateway.http.errors import HttpError
-from gateway.http.exchange import HttpExchange
+from gateway.http.exchange import Headers, HttpExchange
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier
 from services.plumbing.errors import ServiceError, Unavailable
 from services.plumbing.identity import PUBLIC, Principal, TokenRequired, authorize
@@ -40,6 +43,8 @@ class AccountChecks:
     admit_call: Callable[[Principal, str], Awaitable[None]]
     """Counts a call to a route against the caller's plan; raises ServiceError."""
     security: SecurityEvents
+    open_stream: Callable[[str, Target, Callable[[str], str]], Awaitable[OpenedStream]]
+    """Opens a stream with a ticket, and what the browser has kept; raises ServiceError."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Admitted:
     """None where nobody asks."""
     token: str = ""
     """What proves it."""
+    headers: Headers = ()
+    """For the answer, whichever it is."""
 
 
 _ANYBODY = Admitted()
@@ -60,12 +67,18 @@ class Admission:
     """Lets requests in."""
 
     def __init__(
-        self, verifier: Verifier, accounts: AccountChecks, limits: Limits, proxies: Proxies
+        self,
+        verifier: Verifier,
+        accounts: AccountChecks,
+        limits: Limits,
+        proxies: Proxies,
+        cookie: BrowserCookie,
     ) -> None:
         self._verifier = verifier
         self._accounts = accounts
         self._limits = limits
         self._proxies = proxies
+        self._cookie = cookie
 
     def address_of(self, exchange: HttpExchange) -> str:
         """Where the client is; this is also what accounts are told."""
@@ -85,20 +98,25 @@ class Admission:
             # Not told as a matter of security: whoever floods the gateway would flood the log.
             raise errors.from_service_error(error) from None
 
-    async def admit(self, exchange: HttpExchange, scope: str, status: RateStatus) -> Admitted:
+    async def admit(
+        self, exchange: HttpExchange, scope: str, status: RateStatus, *, takes_ticket: bool = False
+    ) -> Admitted:
         """Raises HttpError for who may not call a route that asks for `scope`.
 
-        On a public route nothing is asked, and what a client proves there is not looked at.
+        `takes_ticket` says that who has no token may bring a ticket in the URL. On a public
+        route nothing is asked, and what a client proves there is not looked at.
         """
         if scope == PUBLIC:
             return _ANYBODY
         try:
-            admitted = await self._authenticate(exchange, scope)
+            proof = await self._proof(exchange, takes_ticket=takes_ticket)
+            admitted = self._authenticate(proof, scope)
             principal = admitted.principal
             assert principal is not None, "whoever is known is somebody"
             exchange.tenant, exchange.subject = principal.tenant, principal.subject
             authorize(principal, scope)
             _with_headers(exchange, await self._limits.check_caller(principal, status))
+            exchange.added_headers = (*exchange.added_headers, *admitted.headers)
             await self._accounts.admit_call(principal, exchange.route)
         except ServiceError as error:
             self._record_refusal(exchange, error)
@@ -109,18 +127,34 @@ class Admission:
         """A service has refused a caller who was let in."""
         self._record(exchange, str(error.details.get("reason", "")))
 
-    async def _authenticate(self, exchange: HttpExchange, scope: str) -> Admitted:
+    async def _proof(self, exchange: HttpExchange, *, takes_ticket: bool) -> Admitted:
+        """The access token that a request brings, or that what it brings stands for."""
+        if takes_ticket and AUTHORIZATION not in exchange.headers:
+            ticket = take_ticket(exchange)
+            if ticket is not None:
+                return await self._open_stream(ticket)
         token = _token(exchange)
         if token.startswith(f"{KEY_PREFIX}_"):
             token = await self._accounts.token_of_key(token)
-        principal = self._verifier.verify(token)
+        return Admitted(token=token)
+
+    async def _open_stream(self, ticket: PresentedTicket) -> Admitted:
+        def kept(session_id: str) -> str:
+            return ticket.cookie(self._cookie.name(session_id))
+
+        opened = await self._accounts.open_stream(ticket.text, ticket.target, kept)
+        cookie = self._cookie.header(opened.session_id, opened.browser_secret)
+        return Admitted(token=opened.token, headers=cookie)
+
+    def _authenticate(self, proof: Admitted, scope: str) -> Admitted:
+        principal = self._verifier.verify(proof.token)
         if principal.service and scope not in _OPERATORS_SCOPES:
             # Services have no business here: what they prove is for one another. Operators
             # have: who holds the gateway's own key signs a token of the gateway's.
             raise TokenInvalid("the token is not valid", "it is a service's", principal)
         if self._accounts.is_revoked(principal.session):
             raise errors.session_ended()
-        return Admitted(principal, token)
+        return replace(proof, principal=principal)
 
     def _record_refusal(self, exchange: HttpExchange, error: ServiceError) -> None:
         if error.reason in _QUIET_REASONS or isinstance(error, Unavailable):

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from google.api import http_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
-from gateway.contract.descriptors import Contract, ContractError, http_rules
+from gateway.contract.descriptors import HTTP_BODY, Contract, ContractError, http_rules
 from gateway.contract.streams import stream_shape
 
 _PATTERNS = ("get", "put", "post", "delete", "patch")
@@ -77,6 +77,12 @@ class Rule:
     """The name of the field that the answer's body is, or empty when it is all of them."""
     binding_index: int
     """0 for the rule itself, 1 and more for its additional bindings."""
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether a browser's `EventSource` can read the route."""
+        is_body = self.method.output_type.full_name == HTTP_BODY
+        return self.http_method == "GET" and self.method.server_streaming and not is_body
 
     @property
     def answer(self) -> Descriptor:

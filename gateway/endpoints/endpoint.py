@@ -33,6 +33,8 @@ class Endpoint(Protocol):
     rule: Rule
     scope: str
     """What the caller's token must allow."""
+    takes_ticket: bool
+    """Whether who cannot send a token may bring a ticket in the URL."""
 
     @property
     def timeout_s(self) -> float:
@@ -73,6 +75,8 @@ class EndpointContext:
 
 class MethodEndpoint:
     """What the endpoints of all kinds of method have in common."""
+
+    takes_ticket = False
 
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         self.rule = rule

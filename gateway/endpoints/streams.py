@@ -30,6 +30,7 @@ class StreamEndpoint(MethodEndpoint):
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         super().__init__(context, rule, backend)
         self.timeout_s = self._settings.stream_timeout_s
+        self.takes_ticket = rule.is_event_stream
         self._shape = stream_shape(rule.method)
         self._encodings = StreamEncodings(rule.method.output_type, self._shape, context.encoder)
         self._start = backend.server_stream(rule.method)

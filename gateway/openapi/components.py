@@ -7,6 +7,7 @@ routes that are no rpcs. Knows nothing of the contract.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from gateway.accounts.tickets.ticket import QUERY_PARAMETER
 from gateway.contract.rules import Rule
 
 Json = dict[str, Any]
@@ -31,7 +32,15 @@ SECURITY_SCHEMES: Final[Json] = {
         "description": "The `secret` of an API key, for machines, in place of a token. It has "
         "the scopes that it was made with.",
     },
+    "StreamTicket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": QUERY_PARAMETER,
+        "description": "For a browser's `EventSource`, which can send no header: the ticket in "
+        "the URL that `/auth/tickets` answers. It opens that one URL, once.",
+    },
 }
+_FOR_STREAMS: Final = "StreamTicket"
 
 _STATUSES: Final[dict[int, tuple[str, str]]] = {
     400: ("BadRequest", "The request does not fit the contract. Do not retry unchanged."),
@@ -88,12 +97,12 @@ def responses() -> Json:
     return {name: error_response(text, status) for status, (name, text) in _STATUSES.items()}
 
 
-def security(scope: str) -> list[Json]:
-    """What a caller needs. No entry means nothing."""
+def security(scope: str, *, takes_ticket: bool = False) -> list[Json]:
+    """What a caller needs, any one of these. No entry means nothing."""
     if scope == PUBLIC:
         return []
     scopes = [] if scope == SIGNED_IN else [scope]
-    return [{name: scopes} for name in SECURITY_SCHEMES]
+    return [{name: scopes} for name in SECURITY_SCHEMES if takes_ticket or name != _FOR_STREAMS]
 
 
 def response(description: str, content: Json) -> Json:

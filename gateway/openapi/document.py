@@ -100,7 +100,9 @@ class _Operation:
             "summary": _first_sentence(text),
             "description": text,
             "tags": [_tag(self.rule)],
-            "security": components.security(scope_of(method)),
+            "security": components.security(
+                scope_of(method), takes_ticket=self.rule.is_event_stream
+            ),
         }
         if parameters:
             operation["parameters"] = parameters

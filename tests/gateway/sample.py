@@ -20,9 +20,13 @@ from google.protobuf.message import Message
 from grpc_tools import protoc  # type: ignore[import-untyped] # has no types
 from prometheus_client import CollectorRegistry
 
+from gateway.accounts.errors import TicketInvalid
+from gateway.accounts.tickets.ticket import Target
+from gateway.accounts.tickets.tickets import OpenedStream
 from gateway.admission.admission import AccountChecks, Admission
 from gateway.admission.counts import CountsMetrics, open_counts
 from gateway.admission.limits import LimitMetrics, Limits
+from gateway.admission.tickets import BrowserCookie
 from gateway.app import open_gateway
 from gateway.application import Application
 from gateway.composition import Composition
@@ -275,12 +279,17 @@ class NoSuchKey(Unauthenticated):
     reason = "KEY_INVALID"
 
 
+SESSION = "0d6f6e3e-0000-4000-8000-000000000001"
+"""The session of every ticket here."""
+
+
 @dataclass
 class SampleAccounts:
     """Sessions and keys as a test has them, for admission."""
 
     revoked: set[str] = field(default_factory=set)
     tokens_of_keys: dict[str, str] = field(default_factory=dict)
+    tokens_of_tickets: dict[tuple[str, Target], str] = field(default_factory=dict)
     are_away: bool = False
     over_plan: set[str] = field(default_factory=set)
     counted: list[tuple[str, str]] = field(default_factory=list)
@@ -299,9 +308,21 @@ class SampleAccounts:
             raise ResourceExhausted("the plan allows no more", retry_after_s=60.0)
         self.counted.append((principal.tenant, route))
 
+    async def open_stream(
+        self, text: str, target: Target, kept: Callable[[str], str]
+    ) -> OpenedStream:
+        token = self.tokens_of_tickets.get((text, target))
+        if token is None:
+            raise TicketInvalid("the ticket is not valid")
+        return OpenedStream(token, SESSION, f"after {kept(SESSION) or 'nothing'}")
+
     def checks(self) -> AccountChecks:
         return AccountChecks(
-            self.revoked.__contains__, self.token_of_key, self.admit_call, self.security
+            self.revoked.__contains__,
+            self.token_of_key,
+            self.admit_call,
+            self.security,
+            self.open_stream,
         )
 
 
@@ -387,6 +408,7 @@ async def _composition(
         accounts.checks(),
         Limits(settings, counts, LimitMetrics(registry)),
         Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
+        BrowserCookie(is_secure=settings.http_transport != "plain"),
     )
     issuer = Issuer(SigningKeyFile(settings.signing_key), GATEWAY)
     return Composition(

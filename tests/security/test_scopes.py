@@ -26,6 +26,7 @@ _CORNERS: dict[str, Any] = {"start": {"coordinates": [0, 0]}, "goal": {"coordina
 _EVENT = {"stream": "permit-1", "type": "submitted", "json": {"by": "Ada"}}
 BODIES: dict[str, dict[str, Any]] = {
     "POST /auth/password": {"password": PASSWORD, "newPassword": "another strapwork of stars"},
+    "POST /auth/tickets": {"url": "/v1/events?follow=true"},
     "PATCH /v1/members/{user_id}": {"role": "ROLE_OWNER"},
     "POST /v1/invitations": {"email": "omar@girih.test", "role": "ROLE_MEMBER"},
     "POST /v1/keys": {"name": "importer", "scopes": ["usage.read"]},
@@ -47,6 +48,8 @@ ELSE_REFUSED = {
     ("POST /v1/keys", "token"): "SCOPE_MISSING",
     # A key has no password.
     ("POST /auth/password", "key"): "NOT_A_USER",
+    # Nor a session.
+    ("POST /auth/tickets", "key"): "NOT_A_USER",
 }
 """What is refused for another reason than the scope that the route declares."""
 

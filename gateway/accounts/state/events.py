@@ -211,6 +211,15 @@ class KeyUsed(Event):
     tenant_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketUsed(Event):
+    """A stream has begun with the ticket, which begins no other."""
+
+    type: ClassVar[str] = "ticket.used"
+    session_id: str
+    user_id: str
+
+
 _CLASSES: Final[Mapping[str, type[Event]]] = {
     kind.type: kind
     for kind in (
@@ -235,6 +244,7 @@ _CLASSES: Final[Mapping[str, type[Event]]] = {
         SessionRotated,
         SessionEnded,
         KeyUsed,
+        TicketUsed,
     )
 }
 

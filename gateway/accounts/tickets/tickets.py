@@ -1,0 +1,96 @@
+"""Streams that are opened with a ticket: who may have one, and who may use it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.accounts.account_log import Change, StreamChanged
+from gateway.accounts.callers import UserCaller
+from gateway.accounts.errors import TicketInvalid
+from gateway.accounts.grants import AccessTokens
+from gateway.accounts.ports import Clock
+from gateway.accounts.sessions import Sessions
+from gateway.accounts.state.events import TicketUsed
+from gateway.accounts.store import AccountsStore, ticket_stream
+from gateway.accounts.tickets.ticket import Target, Ticket, TicketCodes
+from girih.client import ABSENT
+
+BEGINS_WITHIN_S: Final = 30
+"""How long after it was made a ticket opens its stream for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStream:
+    """What a stream goes on with that a ticket has opened."""
+
+    token: str = field(repr=False)
+    """An access token of the session, as one would get that is refreshed now."""
+    session_id: str
+    browser_secret: str = field(repr=False)
+    """Lets the same browser open the same URL again, as long as the session lives."""
+
+
+class Tickets:
+    """Makes tickets for users, and opens streams for those who bring one."""
+
+    def __init__(
+        self,
+        store: AccountsStore,
+        sessions: Sessions,
+        codes: TicketCodes,
+        access_tokens: AccessTokens,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._codes = codes
+        self._access_tokens = access_tokens
+        self._clock = clock
+
+    def issue(self, caller: UserCaller, target: Target) -> Ticket:
+        """A ticket for the session that the caller's token is of."""
+        begins_by_s = self._clock() // 1_000 + BEGINS_WITHIN_S
+        return self._codes.new(caller.session_id, target, begins_by_s)
+
+    async def open(
+        self, text: str, target: Target, browser_secret: Callable[[str], str]
+    ) -> OpenedStream:
+        """Let the stream begin, or go on in the browser that it began in; raises TicketInvalid.
+
+        Of all replicas one lets it begin: what says so is recorded before, where nothing is
+        recorded twice. `browser_secret` gives what the browser has kept of a session, or "".
+        """
+        ticket = Ticket.parse(text)
+        if ticket is None or not self._codes.fits(ticket, target):
+            raise _invalid()
+        opened = await self._sessions.present(ticket.session_id)
+        if opened is None:
+            raise _invalid()
+        is_first = await self._use(ticket, opened.user.user_id)
+        kept = browser_secret(ticket.session_id)
+        if not is_first and not self._codes.is_of_browser(kept, ticket.session_id):
+            raise _invalid()
+        access = self._access_tokens.for_user(
+            opened.user.user_id, opened.tenant, opened.role, ticket.session_id
+        )
+        secret = self._codes.of_browser(ticket.session_id)
+        return OpenedStream(access.token, ticket.session_id, secret)
+
+    async def _use(self, ticket: Ticket, user_id: str) -> bool:
+        """Whether this is the ticket's first use; raises TicketInvalid when it never had one
+        and it is too late."""
+        stream, at_ms = ticket_stream(ticket.ticket_id), self._clock()
+        if at_ms // 1_000 >= ticket.begins_by_s:
+            if await self._store.last_record(stream) is None:
+                raise _invalid()
+            return False
+        used = TicketUsed(session_id=ticket.session_id, user_id=user_id, at_ms=at_ms)
+        try:
+            await self._store.record([Change(stream, used)], {stream: ABSENT})
+        except StreamChanged:
+            return False
+        return True
+
+
+def _invalid() -> TicketInvalid:
+    return TicketInvalid("the ticket is not valid here, or no longer; ask for a new one")

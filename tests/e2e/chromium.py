@@ -1,0 +1,111 @@
+"""A real browser for the tests: Chromium without a window, driven over a pipe.
+
+Speaks the DevTools protocol: JSON with a zero byte behind each message, on descriptors 3 and 4.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PATH = shutil.which("chromium") or shutil.which("google-chrome") or ""
+"""Empty where there is none."""
+
+_TIMEOUT_S = 60.0
+
+
+class Page:
+    """One page, as a user has it open."""
+
+    def __init__(self, requests: int, responses: int) -> None:
+        self._requests = requests
+        self._responses = responses
+        self._buffer = b""
+        self._ids = itertools.count(1)
+        self._session = ""
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+
+    def open(self, url: str) -> None:
+        """Go there, and wait until the page is loaded."""
+        self._call("Page.navigate", url=url)
+        # Of the page before it may be said that it is loaded; its address tells.
+        self.wait_for(f"document.readyState === 'complete' && location.href.startsWith({url!r})")
+
+    def run(self, script: str) -> Any:
+        """What a JavaScript expression comes to, once it does if it is a promise."""
+        answer = self._call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait_for(self, script: str, within_s: float = _TIMEOUT_S) -> None:
+        """Wait until an expression is true."""
+        deadline = time.monotonic() + within_s
+        while not self.run(script):
+            assert time.monotonic() < deadline, f"never true: {script}"
+            time.sleep(0.05)
+
+    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+        request = {"id": next(self._ids), "method": method, "params": params}
+        if self._session:
+            request["sessionId"] = self._session
+        os.write(self._requests, json.dumps(request).encode() + b"\0")
+        while True:
+            message = self._next()
+            if message.get("id") == request["id"]:
+                assert "error" not in message, message["error"]
+                result: dict[str, Any] = message["result"]
+                return result
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            chunk = os.read(self._responses, 2**16)
+            assert chunk, "the browser has ended"
+            self._buffer += chunk
+        text, _, self._buffer = self._buffer.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Page]:
+    """A browser with one page and a profile of its own, ended with the block."""
+    child_reads, requests = os.pipe()
+    responses, child_writes = os.pipe()
+    command = [
+        PATH, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--no-first-run", "--disable-background-networking", "--remote-debugging-pipe",
+        f"--user-data-dir={folder}",
+    ]  # fmt: skip
+    # The shell puts the ends where the browser looks for them.
+    moved = f'exec "$@" 3<&{child_reads} 4>&{child_writes}'
+    with (folder / "chromium.log").open("wb") as log:
+        child = subprocess.Popen(
+            ["/bin/bash", "-c", moved, "chromium", *command],
+            pass_fds=(child_reads, child_writes),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    os.close(child_reads)
+    os.close(child_writes)
+    try:
+        yield Page(requests, responses)
+    finally:
+        os.close(requests)
+        child.terminate()
+        try:
+            child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        os.close(responses)

@@ -1,0 +1,152 @@
+"""A browser's EventSource, which can send no token, follows a log: in a real browser."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e import chromium
+from tests.e2e.chromium import Page, browser
+from tests.processes import System, own_postgres, running_system
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+in_chromium = pytest.mark.skipif(not chromium.PATH, reason="there is no Chromium here")
+
+WHO = {"email": "ada@girih.test", "password": "girih-test-password-3141"}
+STREAM = "/v1/streams/permit-1/events?follow=true"
+
+OPEN = """
+(async () => {
+  const tokens = await (await fetch('/auth/login', {
+    method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(%s),
+  })).json();
+  window.refreshToken = tokens.refresh_token;
+  const answer = await fetch('/auth/tickets', {
+    method: 'POST',
+    headers: {'content-type': 'application/json', authorization: `Bearer ${tokens.access_token}`},
+    body: JSON.stringify({url: %s}),
+  });
+  window.url = (await answer.json()).url;
+  window.ids = [];
+  window.source = new EventSource(window.url);
+  window.source.onmessage = (event) => window.ids.push(event.lastEventId);
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    with (
+        own_postgres() as (postgres, folder),
+        # A token ends its stream: let that happen while the test looks.
+        running_system(postgres.url, folder, GATEWAY_ACCESS_TOKEN_S="30") as made,
+    ):
+        httpx.post(f"{made.url}/auth/register", json={**WHO, "name": "Ada"}).raise_for_status()
+        yield made
+
+
+@pytest.fixture
+def page(system: System, tmp_path: Path) -> Iterator[Page]:
+    with browser(tmp_path) as made:
+        made.open(f"{system.url}/docs")
+        yield made
+
+
+def login(system: System) -> dict[str, Any]:
+    tokens: dict[str, Any] = httpx.post(f"{system.url}/auth/login", json=WHO).json()
+    return tokens
+
+
+def append(system: System, count: int) -> None:
+    headers = {"authorization": f"Bearer {login(system)['access_token']}"}
+    events = [{"stream": "permit-1", "type": "submitted", "json": {}} for _ in range(count)]
+    body = {"events": events}
+    httpx.post(f"{system.url}/v1/events:append", json=body, headers=headers).raise_for_status()
+
+
+def follow(page: Page) -> None:
+    page.run(OPEN % (json.dumps(WHO), json.dumps(STREAM)))
+
+
+def seen(page: Page, count: int) -> list[int]:
+    """The revisions that the page has got, once it has so many."""
+    page.wait_for(f"window.ids.length >= {count}")
+    return [int(one) for one in page.run("window.ids")]
+
+
+@in_chromium
+def test_it_follows_past_a_restart_of_the_gateway_and_loses_and_repeats_nothing(
+    system: System, page: Page
+) -> None:
+    append(system, 2)
+    follow(page)
+    before = len(seen(page, 2))
+
+    append(system, 1)
+    seen(page, before + 1)
+    assert system.gateway.stop() == 0
+    page.wait_for("window.source.readyState === EventSource.CONNECTING")
+    system.gateway.start()
+    system.gateway.wait_ready()
+    append(system, 3)
+
+    ids = seen(page, before + 4)
+    assert ids == sorted(set(ids))
+    assert len(ids) == before + 4
+    assert page.run("window.source.readyState") == 1
+    assert "ticket=" in page.run("window.url")
+    assert "ticket=" not in system.gateway.log.read_text()
+
+
+@in_chromium
+def test_it_goes_on_when_its_token_expires_and_ends_with_the_session(
+    system: System, page: Page
+) -> None:
+    append(system, 1)
+    follow(page)
+    seen(page, 1)
+    # The token that the stream was opened with is good for half a minute.
+    page.run(
+        "window.source.addEventListener('error', (e) => { window.ended = e.data || window.ended })"
+    )
+    page.wait_for("window.ended && window.source.readyState === EventSource.OPEN", within_s=90)
+    count = page.run("window.ids.length")
+    append(system, 1)
+    assert len(seen(page, count + 1)) == count + 1
+
+    page.run(
+        "fetch('/auth/logout', {method: 'POST', headers: {'content-type': 'application/json'},"
+        " body: JSON.stringify({refresh_token: window.refreshToken})})"
+    )
+
+    page.wait_for("window.source.readyState === EventSource.CLOSED")
+
+
+@in_chromium
+def test_the_url_is_worth_nothing_to_whoever_finds_it(system: System, page: Page) -> None:
+    append(system, 1)
+    follow(page)
+    seen(page, 1)
+
+    answer = httpx.get(f"{system.url}{page.run('window.url')}")
+
+    assert answer.status_code == 401
+    assert answer.json()["error"]["details"]["reason"] == "TICKET_INVALID"
+    assert page.run("document.cookie") == ""
+
+
+def test_no_log_line_holds_a_ticket(system: System) -> None:
+    with httpx.Client(base_url=system.url) as client:
+        headers = {"authorization": f"Bearer {login(system)['access_token']}"}
+        made = client.post("/auth/tickets", json={"url": "/v1/events"}, headers=headers).json()
+        ticket = made["url"].rpartition("=")[2]
+        statuses = [client.get(url).status_code for url in (made["url"], made["url"] + "x")]
+
+    assert statuses == [200, 401]
+    log = system.gateway.log.read_text()
+    assert "/v1/events" in log
+    assert not [part for part in ticket.split(".")[::3] if part in log]
