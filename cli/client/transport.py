@@ -1,6 +1,6 @@
 """How this command's gRPC calls are kept from others: as GIRIH_TRANSPORT says, like all calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -9,20 +9,15 @@ from cli import exit_codes
 from cli.failure import Failed
 from services.plumbing.tls import WrongCertificate, read_certificates, read_key
 
-Option = tuple[str, int]
 
-
-def open_channel(
-    address: str, environ: Mapping[str, str], options: Sequence[Option] = ()
-) -> grpc.Channel:
+def open_channel(address: str, environ: Mapping[str, str]) -> grpc.Channel:
     """A channel to `address`, encrypted where the environment says so. Raises Failed."""
-    credentials = _credentials(environ)
-    if credentials is None:
-        return grpc.insecure_channel(address, options=options)
-    return grpc.secure_channel(address, credentials, options=options)
+    tls = credentials(environ)
+    return grpc.secure_channel(address, tls) if tls else grpc.insecure_channel(address)
 
 
-def _credentials(environ: Mapping[str, str]) -> grpc.ChannelCredentials | None:
+def credentials(environ: Mapping[str, str]) -> grpc.ChannelCredentials | None:
+    """What encrypts calls; None where the environment says that nothing does. Raises Failed."""
     transport = environ.get("GIRIH_TRANSPORT") or "plain"
     if transport not in {"tls", "mtls"}:
         return None

@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import grpc
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli import exit_codes
 from cli.client.rest import Tokens
 from cli.failure import Failed
-from cli.importing.importer import NAMESPACE, CallRefused, Job, Report, Unavailable, import_lines
+from cli.importing.importer import NAMESPACE, Job, Report, import_lines
 from cli.importing.jsonlines import BadLine, Format
+from girih.client import EventStoreError, PermissionDenied, Unauthenticated, Unavailable
 from services.plumbing import correlation
 
 _PLAIN_INTERVAL_S = 2.0
@@ -60,8 +60,9 @@ def run(path: Path, request: Request) -> int:
     except BadLine as error:
         outcome.fail(exit_codes.DATAERR, f"{path}: {error}")
     except Unavailable as error:
-        outcome.fail(exit_codes.UNAVAILABLE, f"events at {request.address} is away: {error}")
-    except CallRefused as error:
+        away = f"{error.code.name} for {request.retry_for_s:g} s: {error.message}"
+        outcome.fail(exit_codes.UNAVAILABLE, f"events at {request.address} is away: {away}")
+    except EventStoreError as error:
         outcome.fail(_exit_code(error), f"events at {request.address} refuses: {error}")
     except OSError as error:
         outcome.fail(exit_codes.USAGE, f"{path}: {error.strerror or error}")
@@ -73,12 +74,9 @@ def run(path: Path, request: Request) -> int:
     return outcome.exit_code
 
 
-def _exit_code(refused: CallRefused) -> int:
-    is_about_caller = refused.error.code in _ABOUT_CALLER
+def _exit_code(refused: EventStoreError) -> int:
+    is_about_caller = isinstance(refused, Unauthenticated | PermissionDenied)
     return exit_codes.NOPERM if is_about_caller else exit_codes.FAILED
-
-
-_ABOUT_CALLER = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 def _job(request: Request) -> Job:

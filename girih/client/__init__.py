@@ -4,6 +4,7 @@
 from events. Everything to be imported is here.
 """
 
+from girih.client.appending import AppendStream
 from girih.client.calls import Token
 from girih.client.channel import open_channel, tls_credentials
 from girih.client.context import CallContext, bind_context, current_context
@@ -41,6 +42,7 @@ from girih.ids import new_correlation_id, new_event_id, uuid7
 
 __all__ = [
     "ABSENT",
+    "AppendStream",
     "Batch",
     "BeyondEnd",
     "CallContext",

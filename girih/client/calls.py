@@ -4,15 +4,17 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from girih.client.context import CallContext, ContextSource
 from girih.client.errors import Unavailable, from_rpc_error
 from girih.client.retry import Attempts, RetryPolicy
 
 R = TypeVar("R")
+M = TypeVar("M", bound=Message)
 
 Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A token, or what gives one: asked before every attempt, so it should remember what is good.
@@ -58,11 +60,13 @@ class Caller:
         attempts = Attempts(self.retry, remaining_s, renews_token=self.renews_token)
         while True:
             attempt_s = attempts.begin()
-            metadata = await self.metadata(context_metadata, attempt_s)
             try:
+                metadata = await self.metadata(context_metadata, attempt_s)
                 return await method(request, timeout=attempt_s, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 await attempts.pause_after(from_rpc_error(error))
+            except Unavailable as error:  # the token
+                await attempts.pause_after(error)
 
     async def _token(self, timeout_s: float) -> str:
         if isinstance(self.token, str):
@@ -75,3 +79,18 @@ class Caller:
                 return await token
         except TimeoutError as error:
             raise Unavailable.no_answer("no token came in time") from error
+
+
+async def next_response(
+    call: grpc.aio.UnaryStreamCall[Any, M] | grpc.aio.StreamStreamCall[Any, M],
+    timeout_s: float | None,
+) -> M | None:
+    """The next answer, None at the end; raises EventStoreError."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            response: Any = await call.read()
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+    except TimeoutError as error:
+        raise Unavailable.no_answer("the event store did not answer in time") from error
+    return None if response is grpc.aio.EOF else response

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from girih.events.v1 import events_pb2 as pb
 from girih.status_details import details_in, first_detail
@@ -19,6 +19,8 @@ from girih.status_details import details_in, first_detail
 M = TypeVar("M", bound=Message)
 
 _TOO_LARGE = "larger than max"
+_WRITE_FAILED = "Internal error from Core"
+"""What gRPC makes of a message that was being written when the call ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,18 +211,32 @@ def error_of(refusal: Refusal) -> EventStoreError:
     # What is too large for gRPC has no reason, and the code of what is only too much now.
     if not refusal.reason and _TOO_LARGE in refusal.message:
         return RequestTooLarge(refusal)
+    if not refusal.reason and refusal.message == _WRITE_FAILED:
+        return Unavailable(refusal)
     kind = _BY_REASON.get(refusal.reason) or _BY_CODE.get(refusal.code, EventStoreError)
     return kind(refusal)
 
 
+def from_status(status: status_pb2.Status) -> EventStoreError:
+    """The error by name, of what was refused within a call that goes on."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return error_of(_refusal(code, status.message, tuple(status.details)))
+
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
 def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
     """Take a status apart. Details that do not parse are left out."""
-    details = tuple(details_in(error))
+    return _refusal(error.code(), error.details() or "", tuple(details_in(error)))
+
+
+def _refusal(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> Refusal:
     info = first_detail(details, error_details_pb2.ErrorInfo())
     retry = first_detail(details, error_details_pb2.RetryInfo())
     return Refusal(
-        code=error.code(),
-        message=error.details() or "",
+        code=code,
+        message=message,
         reason=info.reason if info else "",
         metadata=dict(info.metadata) if info else {},
         retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,

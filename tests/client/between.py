@@ -33,10 +33,12 @@ class Failure:
     after: bool = False
     """The event store did what was asked before the answer is lost."""
     responses: int = 0
-    """A read ends so after so many responses."""
+    """A read, or a stream of appends, ends so after so many responses."""
+    ends: bool = True
+    """Else a stream of appends has it as the refusal of one append, and goes on."""
 
     @property
-    def status(self) -> grpc.Status:
+    def message(self) -> status_pb2.Status:
         status = status_pb2.Status(code=self.code.value[0], message="broken on purpose")
         if self.reason:
             info = error_details_pb2.ErrorInfo(reason=self.reason, domain="events.girih")
@@ -45,7 +47,11 @@ class Failure:
             delay = Duration()
             delay.FromNanoseconds(round(self.retry_after_s * 1e9))
             status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
-        converted: grpc.Status = rpc_status.to_status(status)
+        return status
+
+    @property
+    def status(self) -> grpc.Status:
+        converted: grpc.Status = rpc_status.to_status(self.message)
         return converted
 
 
@@ -62,6 +68,8 @@ class Between(EventStoreServiceServicer):
     """Reads that are passed on now; tests may cancel them."""
     batch_max: int = 0
     """Responses of a read are cut into ones of so many events; 0 leaves them as they are."""
+    pads: bool = False
+    """Responses of a read without events come before and behind each."""
 
     async def Append(self, request: pb.AppendRequest, context: Context) -> Any:
         failure = self._next(request, context)
@@ -71,6 +79,26 @@ class Between(EventStoreServiceServicer):
         if failure is not None:
             await context.abort_with_status(failure.status)
         return response
+
+    async def AppendStream(
+        self, requests: AsyncIterator[pb.AppendStreamRequest], context: Context
+    ) -> AsyncIterator[pb.AppendStreamResponse]:
+        failure = self._next(pb.AppendStreamRequest(), context)
+        call = self.stub.AppendStream(requests, metadata=_token(context))
+        count = 0
+        try:
+            async for response in call:
+                if failure is None or count != failure.responses:
+                    yield response
+                elif failure.ends:
+                    await context.abort_with_status(failure.status)
+                else:
+                    yield pb.AppendStreamResponse(refusal=failure.message)
+                count += 1
+        except grpc.aio.AioRpcError as error:
+            await _abort(context, error)
+        finally:
+            call.cancel()
 
     async def Read(
         self, request: pb.ReadRequest, context: Context
@@ -113,12 +141,13 @@ class Between(EventStoreServiceServicer):
         return self.failures.pop(0) if self.failures else None
 
     def _parts(self, response: pb.ReadResponse) -> list[pb.ReadResponse]:
-        if not self.batch_max:
-            return [response]
-        return [
-            pb.ReadResponse(events=response.events[start : start + self.batch_max])
-            for start in range(0, len(response.events), self.batch_max)
-        ]
+        size = self.batch_max or max(1, len(response.events))
+        parts = [
+            pb.ReadResponse(events=response.events[start : start + size])
+            for start in range(0, len(response.events), size)
+        ] or [response]
+        empty = pb.ReadResponse()
+        return [one for part in parts for one in (empty, part, empty)] if self.pads else parts
 
     async def _passed(
         self, method: Callable[..., Awaitable[Any]], request: Any, context: Context

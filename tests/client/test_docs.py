@@ -34,6 +34,7 @@ async def test_the_programs_of_the_documentation_run(
     assert capsys.readouterr().out.splitlines() == [
         "0 submitted {'by': 'Ada'}",
         "it is at revision 0",
-        "Counter({'submitted': 1}) as of 0.0 seconds ago",
+        "101",
+        "Counter({'counted': 100, 'submitted': 1}) as of 0.0 seconds ago",
     ]
-    assert await events.head() == 1
+    assert await events.head() == 101

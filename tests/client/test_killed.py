@@ -63,3 +63,35 @@ async def test_a_killed_event_store_loses_and_doubles_nothing(
         stored = [event.id async for event in events.read()]
 
     assert folded == appended == stored
+
+
+async def test_appends_of_one_call_lie_in_order_and_once_though_it_is_killed(
+    own_event_store: tuple[Process, str], authority: Authority
+) -> None:
+    process, address = own_event_store
+    tenant = f"test-{secrets.token_hex(8)}"
+    many = [NewEvent(stream="a", type="x") for _ in range(3_000)]
+
+    def token() -> str:
+        return authority.token(tenant)
+
+    async def kill_and_start() -> None:
+        process.kill()
+        process.start()
+        await asyncio.to_thread(process.wait_ready)
+
+    async with EventStoreClient.connect(address, token=token, retry=RETRY) as events:
+        async with events.append_stream() as appends:
+            outcomes = []
+            killing: list[asyncio.Task[None]] = []
+            for count, event in enumerate(many):
+                outcomes.append(await appends.begin([event]))
+                if count in (1_000, 2_000):
+                    killing.append(asyncio.create_task(kill_and_start()))
+            placements = [(await outcome)[0] for outcome in outcomes]
+            await asyncio.gather(*killing)
+        stored = [event.id async for event in events.read()]
+
+    assert stored == [event.id for event in many]
+    assert [one.event_id for one in placements] == stored
+    assert [one.position for one in placements] == list(range(1, 3_001))
