@@ -47,10 +47,11 @@ def check_event(event: pb.Event, index: int, rules: MessageCheck, violations: Vi
     """Takes two microseconds, and as long as it takes to parse the JSON."""
     if not rules.holds(event):
         rules.examine(event, f"events[{index}].", violations)
-    if event.HasField("json"):
+    text = event.json
+    if text or event.HasField("json"):
         if event.content_type:
             violations.add(f"events[{index}].content_type", "must be empty beside json")
-        if problem := json_text.problem(event.json):
+        if problem := json_text.problem(text):
             violations.add(f"events[{index}].json", problem)
 
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from hashlib import sha256
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.events.v1 import events_pb2 as pb
 from services.events import checks, domain, record
@@ -90,19 +89,18 @@ def _add_placements(
     response: pb.AppendResponse | pb.AppendStreamResponse, placements: Sequence[Placement]
 ) -> None:
     add = response.placements.add
-    # What one batch places has one time.
-    timestamps: dict[datetime, Timestamp] = {}
+    # What one batch places has one time. Half of the time goes into copying it.
+    recorded: dict[datetime, pb.Placement] = {}
     for event_id, position, revision, recorded_at, already_stored in placements:
-        timestamp = timestamps.get(recorded_at)
-        if timestamp is None:
-            timestamp = timestamps[recorded_at] = record.timestamp_of(recorded_at)
-        add(
-            position=position,
-            revision=revision,
-            already_stored=already_stored,
-            event_id=event_id,
-            recorded_at=timestamp,
-        )
+        if recorded_at not in recorded:
+            recorded[recorded_at] = pb.Placement(recorded_at=recorded_at)
+        placement = add()
+        placement.MergeFrom(recorded[recorded_at])
+        placement.position = position
+        placement.revision = revision
+        placement.event_id = event_id
+        if already_stored:
+            placement.already_stored = True
 
 
 def details_of(error: ServiceError) -> Sequence[Message]:
@@ -139,13 +137,12 @@ def _new_event(
     byte_count = event.ByteSize()
     if byte_count > domain.EVENT_BYTES_MAX:
         violations.add(f"events[{index}]", f"must be at most {domain.EVENT_BYTES_MAX:,} bytes")
-    payload = record.payload_piece(event)
-    event.ClearField("json")
-    event.ClearField("binary")
+    payload = record.take_payload(event)
     # In a fixed order of map keys, so that the same event always has the same digest.
     header = event.SerializeToString(deterministic=True)
     digest = record.event_digest(header, sha256(payload).digest())
-    tags = tuple(event.tags)
+    # Most have none, and to make a tuple of nothing takes a microsecond.
+    tags = tuple(event.tags) if event.tags else ()
     return NewEvent(event_id, event.stream, event.type, tags, digest, header, payload, byte_count)
 
 

@@ -68,7 +68,8 @@ class CallContext(NamedTuple):
     """The call that appends: what filters will ask for, and all of it as it will be stored."""
 
     correlation_id: str
-    encoded: bytes
+    field: bytes
+    """Of a record: its tag, its length and what it holds."""
 
 
 NO_CONTEXT = CallContext("", b"")

@@ -19,7 +19,11 @@ def problem(text: str) -> str | None:
     except orjson.JSONDecodeError as error:
         return f"must be valid JSON: {error}"
     # Both can only be so in texts that are rarely written; only then is a walk worth it.
-    if text.count("[") + text.count("{") > DEPTH_MAX and _deeper_than(value, DEPTH_MAX):
+    if (
+        len(text) > 2 * DEPTH_MAX
+        and text.count("[") + text.count("{") > DEPTH_MAX
+        and _deeper_than(value, DEPTH_MAX)
+    ):
         return f"must be nested at most {DEPTH_MAX} levels deep"
     if "\\u0000" in text and _holds_nul(value):
         return "must not hold the character \\u0000"

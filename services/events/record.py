@@ -29,37 +29,32 @@ from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from girih.events.v1 import events_pb2 as pb
 from services.events.domain import CallContext, PlacedEvent
 from services.plumbing.correlation import Call
-from services.plumbing.wire import varint
+from services.plumbing.wire import field, varint
 
 Encode = Callable[[PlacedEvent], bytes]
 
+_CONTEXT = pb.RecordedEvent.CONTEXT_FIELD_NUMBER
 _DIGEST_LABEL = b"girih event 1"
 _pack_leaf = struct.Struct(">BBQQQI").pack
 
 
 def encoder_at(recorded_at: datetime) -> Encode:
     """Makes the headers of events placed at that time."""
-    timestamp = timestamp_of(recorded_at)
-    recorded_at_field = pb.RecordedEvent(recorded_at=timestamp).SerializeToString()
+    recorded_at_field = pb.RecordedEvent(recorded_at=recorded_at).SerializeToString()
 
     def encode(placed: PlacedEvent) -> bytes:
-        event, position, _, revision, (_, context) = placed
+        event, position, _, revision, (_, context_field) = placed
         return b"".join(
             (
                 b"\x08",
                 varint(position),
                 _revision_field(revision),
                 recorded_at_field,
-                b"\x22",
-                varint(len(context)),
-                context,
-                b"\x2a",
-                varint(len(event.header)),
+                context_field,
+                _before_event(len(event.header)),
                 event.header,
             )
         )
@@ -76,20 +71,17 @@ def leaf_digest(header: bytes, digest: bytes) -> bytes:
     return sha256(leaf + context + digest).digest()
 
 
-def timestamp_of(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp
+def take_payload(event: pb.Event) -> bytes:
+    """The payload of `event` as it is stored behind the header; empty when it has none.
 
-
-def payload_piece(event: pb.Event) -> bytes:
-    """The payload of `event` as it is stored behind the header; empty when it has none."""
+    `event` is left without it, as the header holds it.
+    """
     payload = event.WhichOneof("payload")
     if payload is None:
         return b""
-    tag, content = (b"\x2a", event.json.encode()) if payload == "json" else (b"\x32", event.binary)
-    length = varint(len(content))
-    return b"".join((b"\x2a", varint(1 + len(length) + len(content)), tag, length, content))
+    content = event.json.encode() if payload == "json" else event.binary
+    event.ClearField(payload)
+    return _before_payload(payload, len(content)) + content
 
 
 def event_digest(header: bytes, payload_digest: bytes) -> bytes:
@@ -103,7 +95,7 @@ def call_context(call: Call) -> CallContext:
         causation_id=call.causation_id,
         actor=call.principal.subject if call.principal else "",
     )
-    return CallContext(call.correlation_id, context.SerializeToString())
+    return CallContext(call.correlation_id, field(_CONTEXT, context.SerializeToString()))
 
 
 def read_response(records: Sequence[bytes]) -> bytes:
@@ -117,6 +109,21 @@ def read_response(records: Sequence[bytes]) -> bytes:
 @lru_cache(maxsize=16_384)
 def _events_tag(byte_count: int) -> bytes:
     return b"\x0a" + varint(byte_count)
+
+
+# What stands before bytes is asked for by their number, which recurs: that takes a fifth of the
+# time it takes to put it together.
+
+
+@lru_cache(maxsize=16_384)
+def _before_event(byte_count: int) -> bytes:
+    return b"\x2a" + varint(byte_count)
+
+
+@lru_cache(maxsize=16_384)
+def _before_payload(payload: str, byte_count: int) -> bytes:
+    before = (b"\x2a" if payload == "json" else b"\x32") + varint(byte_count)
+    return _before_event(len(before) + byte_count) + before
 
 
 @lru_cache(maxsize=4_096)

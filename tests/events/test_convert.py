@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from girih.events.v1 import events_pb2 as pb
 from services.events import convert, domain, record
-from services.events.domain import CallContext, PlacedEvent
+from services.events.domain import PlacedEvent
 from services.events.errors import PreconditionFailed, Violation
 from services.events.reading.reader import ReadOptions
 from services.plumbing.correlation import Call
@@ -345,7 +346,7 @@ def test_whatever_a_leaf_covers_changes_its_digest() -> None:
         "position": placed._replace(position=3),
         "revision": placed._replace(revision=2),
         "context": placed._replace(
-            context=CallContext("c-1", pb.Context(actor="other").SerializeToString())
+            context=record.call_context(replace(CALL, causation_id="other"))
         ),
         "event": placed._replace(event=placed.event._replace(digest=bytes(32))),
     }

@@ -67,21 +67,21 @@ APPEND = sql("append_records")
 
 def new_records(head: int, first: int, count: int, stream: str) -> list[Any]:
     """What `events.append` takes behind tenant and head, of a stream that begins there."""
-    numbers = range(first, first + count)
-    return [
-        NOW,
-        [head + 1],
-        [stream],
-        [head + 1] * count,
-        list(range(count)),
-        [UUID(int=number) for number in numbers],
-        ["happened"] * count,
-        ["c-1"] * count,
-        [bytes(32)] * count,
-        [None] * count,
-        [f"{stream} {number}".encode() for number in numbers],
-        [b""] * count,
+    rows = [
+        (
+            head + 1,
+            revision,
+            UUID(int=first + revision),
+            "happened",
+            "c-1",
+            bytes(32),
+            None,
+            f"{stream} {first + revision}".encode(),
+            b"",
+        )
+        for revision in range(count)
     ]
+    return [NOW, [head + 1], [stream], rows]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,13 @@ from typing import Protocol, cast
 
 import asyncpg
 
-from services.events.domain import NO_STREAM, LogState, StoredEvent, StreamHead
+from services.events.domain import (
+    NO_STREAM,
+    LogState,
+    PlacedEvent,
+    StoredEvent,
+    StreamHead,
+)
 from services.events.store import (
     LogView,
     Page,
@@ -141,9 +147,7 @@ class _View:
         }
 
     async def write(self, head: int, batch: RecordBatch) -> WriteResult:
-        placed = batch.placed
-        events = [one.event for one in placed]
-        begun = [one for one in placed if one.revision == 0]
+        begun = [one for one in batch.placed if one.revision == 0]
         try:
             is_written = await self._connection.fetchval(
                 _sql("append_records"),
@@ -152,15 +156,7 @@ class _View:
                 batch.recorded_at,
                 [one.stream_number for one in begun],
                 [one.event.stream for one in begun],
-                [one.stream_number for one in placed],
-                [one.revision for one in placed],
-                [event.event_id for event in events],
-                [event.type for event in events],
-                [one.context.correlation_id for one in placed],
-                [event.digest for event in events],
-                [_array(event.tags) if event.tags else None for event in events],
-                batch.headers,
-                [event.payload for event in events],
+                list(map(row_of, batch.placed, batch.headers)),
             )
         except asyncpg.UniqueViolationError as error:
             # The other indexes are only violated when the head lies, which is a bug.
@@ -170,10 +166,21 @@ class _View:
         return WriteResult.WRITTEN if is_written else WriteResult.HEAD_MOVED
 
 
-def _array(texts: Sequence[str]) -> str:
-    """An array as PostgreSQL reads it. Arrays of arrays, whose lengths differ, it has none."""
-    quoted = [text.replace("\\", r"\\").replace('"', r"\"") for text in texts]
-    return '{"' + '","'.join(quoted) + '"}'
+def row_of(placed: PlacedEvent, header: bytes) -> tuple[object, ...]:
+    """An `events.new_record`."""
+    event, _, stream_number, revision, context = placed
+    event_id, _, event_type, tags, digest, _, payload, _ = event
+    return (
+        stream_number,
+        revision,
+        event_id,
+        event_type,
+        context.correlation_id,
+        digest,
+        tags or None,
+        header,
+        payload,
+    )
 
 
 _PAGES = {

@@ -1,18 +1,10 @@
 -- Inserts records behind the head of a log, or answers false and does nothing: see the function
 -- in 0004_find_heads_in_records.sql.
 --
---   $1  tenant           text
---   $2  head             bigint       the position the records were decided on
---   $3  recorded_at      timestamptz
---   $4  begun            bigint[]     the numbers of the streams that begin
---   $5  begun_names      text[]       their names
---   $6  streams          bigint[]     one entry per record, as in all that follow
---   $7  revisions        bigint[]
---   $8  event_ids        uuid[]
---   $9  types            text[]
---   $10 correlation_ids  text[]
---   $11 digests          bytea[]
---   $12 tag_lists        text[]       each an array as text, or NULL
---   $13 headers          bytea[]
---   $14 payloads         bytea[]
-SELECT events.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+--   $1  tenant       text
+--   $2  head         bigint     the position the records were decided on
+--   $3  recorded_at  timestamptz
+--   $4  begun        bigint[]   the numbers of the streams that begin
+--   $5  begun_names  text[]     their names
+--   $6  new_records  events.new_record[]
+SELECT events.append($1, $2, $3, $4, $5, $6);
