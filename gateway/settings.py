@@ -88,6 +88,10 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     it likes."""
     line_timeout_s: float = Field(default=60.0, gt=0, le=3_600)
     """How long the next line of such a body may take to arrive, in seconds."""
+    large_answer_bytes_max: int = Field(default=128 * 2**20, ge=32 * 2**20, le=2**40)
+    """What answers of more than 16 KiB may hold together until their clients have taken them, in
+    bytes as they come from the services; the next one is answered with 503. The answers of one
+    tenant may hold half of it."""
     request_count_max: int = Field(default=6_000, ge=1, le=100_000)
     """Requests served at once; the next one is answered with 503."""
     stream_count_max: int = Field(default=4_000, ge=1, le=100_000)

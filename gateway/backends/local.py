@@ -39,17 +39,17 @@ class LocalBackend:
         self.service = service
         self._servicer = servicer
         self._pool = pool or Default()
-        self._running: set[asyncio.Task[Message]] = set()
+        self._running: set[asyncio.Task[bytes]] = set()
         self.pending: set[PendingCall] = set()
 
-    def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[Message]"]:
+    def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[bytes]"]:
         """Raises ContractError when the servicer has no such method."""
         rpc = self._rpc(method)
         input_type = self._pool.FindMessageTypeByName(method.input_type.full_name)
         parse = message_class(input_type).FromString
         only_reads = all(rule.WhichOneof("pattern") == "get" for rule in http_rules(method))
 
-        def start(request: Message) -> "asyncio.Future[Message]":
+        def start(request: Message) -> "asyncio.Future[bytes]":
             # Into the class that the servicer was written for: the contract is read anew here.
             work = asyncio.ensure_future(_within_deadline(rpc(parse(request.SerializeToString()))))
             self._running.add(work)
@@ -77,18 +77,18 @@ class LocalBackend:
             raise ContractError(f"{method.full_name} is not implemented")
         return rpc
 
-    def _ended(self, work: "asyncio.Task[Message]") -> None:
+    def _ended(self, work: "asyncio.Task[bytes]") -> None:
         self._running.discard(work)
         if not work.cancelled() and work.exception() is not None:
             # Whoever waits for it reports what it was; nobody may be waiting any longer.
             _log.debug("a call failed", problem=type(work.exception()).__name__)
 
 
-async def _within_deadline(work: Awaitable[Message]) -> Message:
+async def _within_deadline(work: Awaitable[Message]) -> bytes:
     timeout = asyncio.timeout(correlation.current().remaining_s())
     try:
         async with timeout:
-            return await work
+            return (await work).SerializeToString()
     except TimeoutError:
         if timeout.expired():
             raise DeadlineExceeded("the call took longer than it may") from None

@@ -36,7 +36,7 @@ class Backend(Protocol):
     def service(self) -> ServiceDescriptor: ...
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
-        """What starts a call. It is awaited for its response, and can be cancelled."""
+        """What starts a call. It is awaited for its response, bytes, and can be cancelled."""
 
     def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:
         """What starts a call whose responses are read, as bytes."""
@@ -75,7 +75,7 @@ class RemoteBackend:
         return self.calls.unary_unary(
             _path(method),
             request_serializer=message_class(method.input_type).SerializeToString,
-            response_deserializer=message_class(method.output_type).FromString,
+            response_deserializer=None,
         )
 
     def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:

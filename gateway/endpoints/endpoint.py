@@ -10,6 +10,7 @@ from google.rpc import status_pb2
 from gateway.backends.remote import Backend
 from gateway.contract.descriptors import Contract, message_class, scope_of, success_status
 from gateway.contract.rules import Rule
+from gateway.endpoints.large_answers import LargeAnswers
 from gateway.endpoints.open_streams import OpenStreams
 from gateway.endpoints.upstream_call import CallFailure, UpstreamCall
 from gateway.http import errors
@@ -52,6 +53,7 @@ class EndpointContext:
         self.streams = streams
         self.decoder = Decoder()
         self.encoder = Encoder({status_pb2.Status.DESCRIPTOR.full_name: self._refusal})
+        self.large_answers = LargeAnswers(settings.large_answer_bytes_max)
         self._contract = contract
 
     def detail(self, detail: AnyMessage) -> tuple[str, Any] | None:

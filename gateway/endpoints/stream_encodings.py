@@ -17,6 +17,7 @@ from gateway.contract.streams import StreamShape
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Headers, HttpExchange
 from gateway.transcoding.codec import Encode, Encoder
+from gateway.transcoding.slices import SLICE_BYTES, SlicedEncoder
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -26,7 +27,7 @@ _RETRY_MS = 2_000
 """When a browser connects again that has lost its stream."""
 
 _CACHED_COUNT_MAX = 64
-_CACHED_BYTES_MAX = 16 * 2**10
+_CACHED_BYTES_MAX = SLICE_BYTES
 
 _weight = re.compile(rb"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
 """RFC 9110, 12.4.2."""
@@ -107,10 +108,15 @@ class _Encoding:
     all. What it is made into depends on nothing but these bytes.
     """
 
+    _frame: tuple[bytes, bytes]
+    """What stands before and behind an item that is told in slices, which has no id."""
+
     def __init__(self, response: Descriptor, shape: StreamShape, encoder: Encoder) -> None:
         self._parse = message_class(response).FromString
         self._items = attrgetter(shape.items) if shape.items else None
+        self._item = shape.item
         self._encode: Encode = encoder.message(shape.item)
+        self._sliced_encoder = SlicedEncoder(encoder)
         self._cache: FIFOCache[bytes, tuple[bytes, ...]] = FIFOCache(_CACHED_COUNT_MAX)
 
     def chunks(self, raw: bytes) -> Iterable[bytes]:
@@ -122,6 +128,9 @@ class _Encoding:
         return cached
 
     def _chunks(self, raw: bytes) -> Iterator[bytes]:
+        if self._items is None and len(raw) > SLICE_BYTES:
+            yield from self._slices(raw)
+            return
         response = self._parse(raw)
         if self._items is None:
             yield self._text((response,))
@@ -129,6 +138,13 @@ class _Encoding:
         items = self._items(response)
         for first in range(0, len(items), _ITEMS_PER_CHUNK):
             yield self._text(items[first : first + _ITEMS_PER_CHUNK])
+
+    def _slices(self, raw: bytes) -> Iterator[bytes]:
+        """The text of a large response that is one item."""
+        begin, end = self._frame
+        yield begin
+        yield from self._sliced_encoder.slices(self._item, raw)
+        yield end
 
     def _text(self, items: Iterable[Any]) -> bytes:
         raise NotImplementedError
@@ -145,6 +161,7 @@ def _stream_headers(media_type: str) -> Headers:
 
 class _NdjsonEncoding(_Encoding):
     headers = _stream_headers(NDJSON)
+    _frame = (b"", b"\n")
     begin = b""
     heartbeat = b""
     end = b""
@@ -159,6 +176,7 @@ class _NdjsonEncoding(_Encoding):
 
 class _SseEncoding(_Encoding):
     headers = _stream_headers(SSE)
+    _frame = (b"data: ", b"\n\n")
     begin = b"retry: %d\n\n" % _RETRY_MS
     heartbeat = b": alive\n\n"
     end = b"event: end\ndata: {}\n\n"

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError, Message
 
@@ -15,6 +14,7 @@ from gateway.endpoints.stream_encodings import StreamEncoding, StreamEncodings, 
 from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, SLOW_READER, HttpExchange, SlowReader
+from gateway.transcoding.slices import SLICE_BYTES
 from gateway.transcoding.validation import ValidationError
 
 LAST_EVENT_ID = b"last-event-id"
@@ -113,7 +113,7 @@ class StreamEndpoint(MethodEndpoint):
             await exchange.write(encoding.begin)
             raw = await first
             while raw is not None:
-                await _write(encoding.chunks(raw), stream, exchange)
+                await self._write(raw, encoding, stream, exchange)
                 raw = await call.read()
         except DecodeError:
             return failed(self.response_invalid(), encoding, exchange)
@@ -124,13 +124,14 @@ class StreamEndpoint(MethodEndpoint):
             first.cancel()
         return encoding.end
 
-
-async def _write(chunks: Iterable[bytes], stream: OpenStream, exchange: HttpExchange) -> None:
-    is_first = True
-    for chunk in chunks:
-        if not is_first:
-            # A large message is many chunks: let others have their turn in between.
-            await asyncio.sleep(0)
-        await exchange.write(chunk)
-        is_first = False
-    stream.last_write_s = time.monotonic()
+    async def _write(
+        self, raw: bytes, encoding: StreamEncoding, stream: OpenStream, exchange: HttpExchange
+    ) -> None:
+        chunks = iter(encoding.chunks(raw))
+        if len(raw) > SLICE_BYTES:
+            async for chunk in self._context.large_answers.in_turns(exchange.tenant, chunks):
+                await exchange.write(chunk)
+        else:
+            for chunk in chunks:
+                await exchange.write(chunk)
+        stream.last_write_s = time.monotonic()

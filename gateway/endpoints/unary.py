@@ -4,13 +4,15 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
+from google.protobuf.message import DecodeError
 
 from gateway.backends.remote import Backend
-from gateway.contract.descriptors import HTTP_BODY
+from gateway.contract.descriptors import HTTP_BODY, message_class
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import media_type_of
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint
-from gateway.http.exchange import HttpExchange
+from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, HttpExchange, SlowReader
+from gateway.transcoding.slices import SLICE_BYTES, SlicedEncoder
 
 
 class UnaryEndpoint(MethodEndpoint):
@@ -19,8 +21,10 @@ class UnaryEndpoint(MethodEndpoint):
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         super().__init__(context, rule, backend)
         self._start = backend.unary(rule.method)
+        self._parse = message_class(rule.method.output_type).FromString
         self._body_of = attrgetter(rule.response_body) if rule.response_body else None
         self._is_body = rule.answer.full_name == HTTP_BODY
+        self._sliced_encoder = SlicedEncoder(context.encoder)
         self._encode = None if self._is_body else context.encoder.message(rule.answer)
 
     @property
@@ -31,14 +35,41 @@ class UnaryEndpoint(MethodEndpoint):
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         call = self.call(self._start(await self.request(exchange, captured)))
         with call.running(exchange):
-            response = await call.response()
-        if response is None:
-            # What gRPC makes of a response that is not of the type it should be.
-            raise self.response_invalid()
-        await self._respond(exchange, self._body_of(response) if self._body_of else response)
+            raw: bytes = await call.response()
+        if len(raw) <= SLICE_BYTES or self._body_of or self._is_body:
+            await self._respond(exchange, raw)
+        else:
+            with self._context.large_answers.held(exchange.tenant, len(raw)):
+                await self._respond_in_slices(exchange, raw)
 
-    async def _respond(self, exchange: HttpExchange, body: Any) -> None:  # noqa: ANN401 - a message
+    async def _respond(self, exchange: HttpExchange, raw: bytes) -> None:
+        try:
+            response: Any = self._parse(raw)
+        except DecodeError:
+            raise self.response_invalid() from None
+        body = self._body_of(response) if self._body_of else response
         if self._encode is not None:
             await exchange.respond(self._status, orjson.dumps(self._encode(body)))
         else:
             await exchange.respond(self._status, body.data, media_type_of(body))
+
+    async def _respond_in_slices(self, exchange: HttpExchange, raw: bytes) -> None:
+        """Send a large answer as it is made. What was sent cannot be taken back: an answer
+        that turns out to be invalid is broken off."""
+        made = self._sliced_encoder.slices(self.rule.answer, raw)
+        slices = self._context.large_answers.in_turns(exchange.tenant, made)
+        try:
+            first = await anext(slices)
+        except DecodeError:
+            raise self.response_invalid() from None
+        await exchange.start(self._status, [*API_HEADERS, (b"content-type", JSON)])
+        exchange.stream(self._settings.stream_write_timeout_s)
+        try:
+            await exchange.write(first)
+            async for text in slices:
+                await exchange.write(text)
+            await exchange.end()
+        except (DecodeError, SlowReader) as error:
+            is_slow = isinstance(error, SlowReader)
+            exchange.error_code = SLOW_READER if is_slow else self.response_invalid().code
+            exchange.abort()

@@ -198,11 +198,11 @@ class HealthPages:
 
     async def _ask_database(self) -> dict[str, Any] | HttpError:
         assert self._database is not None, "there is no such route"
-        label, rpc = self._database
+        label, rpc, parse = self._database
         call = replace(correlation.current(), token=self._ops_token(f"{label}.girih"))
         try:
             with correlation.bind(call):
-                reply = await rpc(timeout=self._timeout_s)
+                reply = parse(await rpc(timeout=self._timeout_s))
         except grpc.aio.AioRpcError as error:
             return errors.from_call(error, label)
         return {"reachable": True} if reply.reachable else _database_down()
@@ -220,13 +220,15 @@ def _database_down() -> HttpError:
     return errors.unavailable("the database cannot be reached", "DATABASE_UNAVAILABLE", details)
 
 
-def _database_call(backends: Sequence[RemoteBackend]) -> tuple[str, Any] | None:
-    """The label and the call of the first service that has a database."""
+def _database_call(backends: Sequence[RemoteBackend]) -> tuple[str, Any, Any] | None:
+    """The label and the call of the first service that has a database, and what reads the
+    answer."""
     for backend in backends:
         method = backend.service.methods_by_name.get(DATABASE_STATUS_RPC)
         if method is not None:
             request = message_class(method.input_type)()
-            return backend.label, functools.partial(backend.unary(method), request)
+            call = functools.partial(backend.unary(method), request)
+            return backend.label, call, message_class(method.output_type).FromString
     return None
 
 

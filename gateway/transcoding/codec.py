@@ -287,6 +287,7 @@ class Encoder:
     def __init__(self, own: Mapping[str, Encode] | None = None) -> None:
         """`own` are encoders of messages that are shown in a way of their own."""
         self._messages: dict[str, Encode] = dict(own or {})
+        self._own = frozenset(own or ())
 
     def message(self, descriptor: Descriptor) -> Encode:
         """Answers a dict by JSON name, in the order of the proto."""
@@ -296,6 +297,10 @@ class Encoder:
         if known is None:
             known = self._compiled(descriptor)
         return known
+
+    def shows_its_own_way(self, full_name: str) -> bool:
+        """Whether messages of a type are shown as none of their fields tells."""
+        return full_name in self._own
 
     def _compiled(self, descriptor: Descriptor) -> Encode:
         names: dict[str, Any] = {}

@@ -16,11 +16,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.computing.budget import Budget
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.patience import patience
 from services.lattice.errors import ComputeBusy
 from services.plumbing import correlation
+from services.plumbing.budget import Budget
 
 T = TypeVar("T")
 

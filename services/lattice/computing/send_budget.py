@@ -7,10 +7,10 @@ computing, and in the end only the large answers of its own tenant.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.lattice.computing.budget import Budget
 from services.lattice.computing.patience import patience
 from services.lattice.errors import ComputeBusy
 from services.plumbing import correlation
+from services.plumbing.budget import Budget
 
 _RETRY_AFTER_S = 5.0
 

@@ -16,7 +16,6 @@ from uuid import UUID, uuid4, uuid5
 from weakref import WeakValueDictionary
 
 from services.lattice import domain
-from services.lattice.computing.budget import Budget
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec
 from services.lattice.errors import (
@@ -41,6 +40,7 @@ from services.lattice.state.journal import (
     StreamSlice,
 )
 from services.plumbing import correlation
+from services.plumbing.budget import Budget
 from services.plumbing.errors import EventsUnavailable
 from services.plumbing.ids import uuid7
 from services.policy import PlanLimits

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from services.lattice.computing.budget import Budget
+from services.plumbing.budget import Budget
 
 
 class Borrowers:

@@ -80,6 +80,14 @@ class Budget:
         amount = self._lendable(amount)
         return not self._queue and self._fits(amount) and self._in_share(amount, owner)
 
+    def take_now(self, amount: int, owner: str) -> int | None:
+        """What `take` would return at once, if it would."""
+        if not self.can_take_now(amount, owner):
+            return None
+        amount = self._lendable(amount)
+        self._lend_to(amount, owner)
+        return amount
+
     async def take(self, amount: int, owner: str, rank: float = 0.0) -> int:
         """Wait for that much, or for all there is when that is less; returns which.
 
@@ -119,10 +127,13 @@ class Budget:
     def _lend(self) -> None:
         while (waiter := self._next()) is not None:
             self._queue.served(waiter)
-            self.lent += waiter.amount
-            self._lent_to[waiter.owner] += waiter.amount
+            self._lend_to(waiter.amount, waiter.owner)
             if not waiter.granted.done():
                 waiter.granted.set_result(None)
+
+    def _lend_to(self, amount: int, owner: str) -> None:
+        self.lent += amount
+        self._lent_to[owner] += amount
 
     def _next(self) -> _Waiter | None:
         """The waiter to grant now. An owner beyond its share is passed, with all it asks for.
