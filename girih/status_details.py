@@ -1,13 +1,18 @@
-"""The typed details of a status, as they come in trailing metadata. Knows no service."""
+"""What a status says beside its code: its typed details, as they come in trailing metadata, and
+what gRPC itself means that gives none. Knows no service."""
 
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
+import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+MESSAGE_TOO_LARGE: Final = "MESSAGE_TOO_LARGE"
+"""The reason of a message that is larger than is taken, whoever refuses it."""
 
 M = TypeVar("M", bound=Message)
 
@@ -31,3 +36,13 @@ def first_detail(details: Iterable[Any], empty: M) -> M | None:
         except DecodeError:
             continue
     return None
+
+
+def implied_reason(code: grpc.StatusCode, message: str) -> str:
+    """The reason of a status without details, or empty text.
+
+    What is far too large is refused by gRPC itself, on either side: with the code of what is
+    only too much now, which a client would repeat for ever.
+    """
+    is_too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in message
+    return MESSAGE_TOO_LARGE if is_too_large else ""

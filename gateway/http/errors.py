@@ -13,6 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 
 from gateway.transcoding.validation import ValidationError
+from girih.status_details import MESSAGE_TOO_LARGE
 from services.plumbing.auth.tokens import TokenInvalid
 from services.plumbing.errors import InvalidInput, Scalar, ServiceError, first_of
 from services.plumbing.grpc import errors as grpc_errors
@@ -246,6 +247,8 @@ def _from_remote(
     remote: RemoteError, label: str, detail_encoder: DetailEncoder, field_names: FieldNames
 ) -> HttpError:
     status = HTTP_STATUSES.get(remote.code, INTERNAL_STATUS)
+    if remote.reason == MESSAGE_TOO_LARGE:
+        return _too_large(remote, label)
     if not remote.reason:
         return _from_transport(remote, label)
     if status == INTERNAL_STATUS:
@@ -304,8 +307,6 @@ def _own(remote: RemoteError, encode: DetailEncoder) -> dict[str, Any]:
 def _from_transport(remote: RemoteError, label: str) -> HttpError:
     """Said by gRPC itself, in words that may hold addresses: ours are told instead."""
     code = remote.code
-    if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in remote.message:
-        return _too_large(remote, label)
     if any(words in remote.message for words in _NO_GRPC):
         return bad_gateway(label)
     message, reason = _TRANSPORT_WORDS.get(code, (INTERNAL_MESSAGE, "INTERNAL"))
@@ -335,16 +336,12 @@ _REQUEST_TOO_LARGE = ("CLIENT: Sent message", "SERVER: Received message")
 
 
 def _too_large(remote: RemoteError, label: str) -> HttpError:
-    if not remote.message.startswith(_REQUEST_TOO_LARGE):
+    if not remote.domain and not remote.message.startswith(_REQUEST_TOO_LARGE):
         # It was the answer, which nobody could know from the request.
         return internal()
     message = f"the request is larger than the {label} service takes"
-    return HttpError(
-        413,
-        "PAYLOAD_TOO_LARGE",
-        message,
-        {"reason": "MESSAGE_TOO_LARGE"},
-    )
+    details = _remote_details(remote) if remote.domain else {"reason": remote.reason}
+    return HttpError(413, "PAYLOAD_TOO_LARGE", message, details)
 
 
 _TRANSPORT_WORDS = {

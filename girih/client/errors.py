@@ -14,11 +14,10 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from girih.events.v1 import events_pb2 as pb
-from girih.status_details import details_in, first_detail
+from girih.status_details import MESSAGE_TOO_LARGE, details_in, first_detail, implied_reason
 
 M = TypeVar("M", bound=Message)
 
-_TOO_LARGE = "larger than max"
 _WRITE_FAILED = "Internal error from Core"
 """What gRPC makes of a message that was being written when the call ended."""
 
@@ -142,6 +141,8 @@ class InvalidRequest(EventStoreError):
 class RequestTooLarge(EventStoreError):
     """The request, or its answer, is more than a message may hold. Ask for less."""
 
+    reasons = frozenset({MESSAGE_TOO_LARGE})
+
 
 class PreconditionFailed(EventStoreError):
     """A stream is not in the state expected. Nothing was appended: read and decide again."""
@@ -195,6 +196,7 @@ _KINDS: Final[tuple[type[EventStoreError], ...]] = (
     PermissionDenied,
     Unauthenticated,
     InvalidRequest,
+    RequestTooLarge,
     Unavailable,
 )
 _BY_REASON: Final = {reason: kind for kind in _KINDS for reason in kind.reasons}
@@ -208,9 +210,6 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> EventStoreError:
 
 def error_of(refusal: Refusal) -> EventStoreError:
     """By its reason, or else by its code."""
-    # What is too large for gRPC has no reason, and the code of what is only too much now.
-    if not refusal.reason and _TOO_LARGE in refusal.message:
-        return RequestTooLarge(refusal)
     if not refusal.reason and refusal.message == _WRITE_FAILED:
         return Unavailable(refusal)
     kind = _BY_REASON.get(refusal.reason) or _BY_CODE.get(refusal.code, EventStoreError)
@@ -237,7 +236,7 @@ def _refusal(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> R
     return Refusal(
         code=code,
         message=message,
-        reason=info.reason if info else "",
+        reason=info.reason if info else implied_reason(code, message),
         metadata=dict(info.metadata) if info else {},
         retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
         details=details,

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from gateway.http.exchange import HttpExchange
+from services.plumbing.settings import MESSAGE_BYTES
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
 _LEAKS = re.compile(r"Traceback|asyncpg|/usr/|SELECT|127\.0\.0\.1|ZeroDivision|File \"")
@@ -315,9 +316,13 @@ async def test_a_service_that_is_away_is_503_without_its_address(service: Sample
         assert error(answer)["details"]["reason"] == "SERVICE_UNAVAILABLE"
 
 
-async def test_a_message_larger_than_the_service_takes_is_413(service: SampleService) -> None:
+@pytest.mark.parametrize("bytes_over", [100, 2**20], ids=["by little", "by far"])
+async def test_a_message_larger_than_the_service_takes_is_413(
+    service: SampleService, bytes_over: int
+) -> None:
+    text = "x" * (MESSAGE_BYTES + bytes_over)
     async with gateway_before(service, {"GATEWAY_BODY_BYTES_MAX": str(2**25)}) as gateway:
-        answer = await gateway.client.post("/v1/echo", json={"text": "x" * (2**23 + 2**20)})
+        answer = await gateway.client.post("/v1/echo", json={"text": text})
 
     assert answer.status_code == 413
     assert error(answer)["details"]["reason"] == "MESSAGE_TOO_LARGE"

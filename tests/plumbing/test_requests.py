@@ -156,7 +156,8 @@ async def test_a_message_over_the_limit_is_refused_by_name(
 async def test_a_message_far_over_the_limit_is_refused_by_grpc(served: Served) -> None:
     refused = await refusal_of(served.client, "Unary", "x" * (MESSAGE_BYTES + OVERSIZE_BYTES + 100))
 
-    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
+    assert (refused.code, refused.domain) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
+    assert refused.reason == "MESSAGE_TOO_LARGE", "which we make of it"
     assert refused.message.startswith("SERVER: Received message larger than max")
 
 

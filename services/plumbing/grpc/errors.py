@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from girih.status_details import details_in, first_detail
+from girih.status_details import details_in, first_detail, implied_reason
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
@@ -110,8 +110,9 @@ class RemoteError:
     code: grpc.StatusCode
     message: str
     reason: str = ""
-    """Empty when the answer did not come from one of our processes."""
+    """Empty when the answer did not come from one of our processes, and does not tell either."""
     domain: str = ""
+    """Empty when the answer did not come from one of our processes."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[FieldViolation, ...] = ()
     retry_after_s: float | None = None
@@ -137,7 +138,7 @@ def _remote(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> Re
     return RemoteError(
         code=code,
         message=message,
-        reason=info.reason if info else "",
+        reason=info.reason if info else implied_reason(code, message),
         domain=info.domain if info else "",
         metadata=dict(info.metadata) if info else {},
         violations=tuple(

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import grpc.aio
 
+from girih.status_details import MESSAGE_TOO_LARGE
 from services.plumbing.byte_budget import FairBudget
 from services.plumbing.errors import InvalidInput, ResourceExhausted, Unavailable
 
@@ -36,7 +37,7 @@ IDLE_S: Final = 10.0
 class MessageTooLarge(InvalidInput):
     """A message is larger than any that this process takes. Never retry unchanged."""
 
-    reason = "MESSAGE_TOO_LARGE"
+    reason = MESSAGE_TOO_LARGE
 
 
 class ServerFull(ResourceExhausted):
