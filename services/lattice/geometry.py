@@ -7,7 +7,7 @@ costs what one of ten does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Coordinates = tuple[int, ...]
@@ -79,15 +79,6 @@ class Geometry:
 
     def _axes(self) -> list[tuple[int, bool]]:
         return list(zip(self.shape, self.periodic, strict=True))
-
-
-def length_of(runs: Iterable[Run]) -> float:
-    """The sum of the steps' costs, rounded once: as many square roots as kinds of steps."""
-    counts: dict[int, int] = {}
-    for run in runs:
-        kind = sum(by != 0 for by in run.step)
-        counts[kind] = counts.get(kind, 0) + run.count
-    return math.fsum(count * math.sqrt(kind) for kind, count in counts.items())
 
 
 def _edges_of_axis(length: int, wraps: bool) -> int:

@@ -43,7 +43,7 @@ class Settings(ServerSettings):
     is one more, which only another tenant gets. What takes a moment has as many of its own."""
     compute_bytes: int = Field(default=2 * _GIB, ge=_GIB + _GIB // 4, le=2**40)
     """The memory that calls may compute in, all together, in bytes. The largest call alone
-    takes 1 GiB. A tenant's calls take half of it at most, unless one alone takes more."""
+    takes 1.25 GiB. A tenant's calls take half of it at most, unless one alone takes more."""
     send_bytes: int = Field(default=512 * _MIB, ge=256 * _MIB, le=2**40)
     """The memory of answers that are computed and that their callers have not read yet, in
     bytes. A tenant's answers take half of it at most, unless one alone takes more."""

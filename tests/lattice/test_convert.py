@@ -102,7 +102,7 @@ def told(answer: PathsAnswer, message_bytes_max: int) -> list[pb.FindPathsRespon
 def path_of(
     run_steps: NDArray[np.int8], run_counts: NDArray[np.int64], sites: NDArray[np.int64]
 ) -> Path:
-    return replace(Path.along(run_steps, run_counts, length=2.5, steps=7), sites=sites)
+    return replace(Path.along(run_steps, run_counts), length=2.5, steps=7, sites=sites)
 
 
 def straight_path(site_count: int) -> Path:

@@ -553,3 +553,58 @@ async def test_a_call_beyond_what_waits_is_refused() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await compute.close()
+
+
+@pytest.mark.parametrize(("length", "exact"), [(74, True), (75, False)])
+async def test_a_length_beyond_what_is_compared_exactly_is_told_not_to_be_exact(
+    operations: OperationContext, length: int, exact: bool
+) -> None:
+    frame = geometry(2, 2, 2, 2, 2, 2, 100, moore=True)
+    requested = held(LatticeSpec(geometry=frame, blocked=bytes(frame.sites // 8 - 1) + b"\x80"))
+    start, goal = (0,) * 7, (0,) * 6 + (length,)
+
+    path = await find_path(
+        operations, requested, paths_query([PathQuery(start=start, goal=goal)], 0)
+    )
+    query = DistanceQuery(sources=(start,), targets=(goal, start))
+    (part,) = [part async for part in find_distances(operations, requested, query)]
+
+    assert path.computation.exact == exact
+    assert part.computation is not None
+    assert part.computation.exact == exact
+    assert path.path.length == part.distances[0] == length
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(world=worlds())
+async def test_a_path_is_as_long_as_its_goal_is_distant_to_the_last_bit(
+    world: tuple[LatticeSpec, Site, Site],
+) -> None:
+    requested, start, goal = world
+    compute = Compute(threads=1, bytes_max=1 << 30, waiting_max=10)
+    operations = operations_on(compute)
+
+    path = await find_path(
+        operations, held(requested), paths_query([PathQuery(start=start, goal=goal)], 0)
+    )
+    query = DistanceQuery(sources=(start,), targets=(goal,))
+    (part,) = [part async for part in find_distances(operations, held(requested), query)]
+
+    await compute.close()
+    assert part.distances[0] == (path.path.length if path.path.found else -1)
+
+
+async def test_over_a_quintillion_sites_a_path_is_as_long_as_its_goal_is_distant(
+    operations: OperationContext,
+) -> None:
+    huge = held(spec(10**6, 10**6, 10**6, moore=True))
+    goals = np.random.default_rng(3).integers(0, 10**6, (200, 3)).tolist()
+    targets = tuple(tuple(goal) for goal in goals)
+
+    query = DistanceQuery(sources=((0, 0, 0),), targets=targets)
+    (part,) = [part async for part in find_distances(operations, huge, query)]
+    batch = [PathQuery(start=(0, 0, 0), goal=goal) for goal in targets]
+    answers = [answer async for answer in find_paths(operations, huge, paths_query(batch, 0))]
+
+    lengths = [path.length for answer in answers for path in answer.paths]
+    assert part.distances.tolist() == lengths

@@ -1,38 +1,66 @@
 """Measures distances from the nearest of some sources, on a grid."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels import axes, flood
+from services.lattice.kernels import axes, flood, lengths
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import BucketQueue, Cancel, run_slices
 from services.lattice.kernels.steps import allocate_steps
 
+Sites = NDArray[np.int64] | slice
+"""Sites by their C-order indices."""
+
 
 @dataclass(frozen=True, eq=False)
-class Distances:
+class Distances(ABC):
     """The distance of every site from the nearest source."""
 
-    values: NDArray[np.int32] | NDArray[np.float64]
-    """Of shape (sites,) in C order. Read it with `at`: what is negative is not known."""
+    method: ClassVar[str]
+    """The algorithm: "breadth_first" or "dijkstra"."""
     sites_expanded: int
     bytes_worked: int
-    """The bytes it took, `values` included."""
-    method: str
-    """The algorithm: "breadth_first" or "dijkstra"."""
+    """The bytes it took, what is kept here included."""
 
-    def at(self, sites: NDArray[np.int64] | slice) -> NDArray[np.int32] | NDArray[np.float64]:
-        """The distances of the sites with these C-order indices, -1 where no path leads.
+    @abstractmethod
+    def at(self, sites: Sites) -> NDArray[np.int32] | NDArray[np.float64]:
+        """The distances of some sites, -1 where no path leads: a copy, whole where all are."""
 
-        A copy, and whole numbers where all are.
-        """
-        if self.values.dtype == np.int32:
-            return self.values[sites].copy()
-        # Adding zero turns the -0.0 of a source that was not expanded into 0.0.
-        return np.maximum(self.values[sites], -1.0) + 0.0
+
+@dataclass(frozen=True, eq=False)
+class StraightDistances(Distances):
+    """Distances in steps along one axis."""
+
+    method = "breadth_first"
+    steps: NDArray[np.int32]
+    """Of shape (sites,), -1 where no path leads."""
+
+    def at(self, sites: Sites) -> NDArray[np.int32]:
+        return self.steps[sites].copy()
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalDistances(Distances):
+    """Distances in steps along several axes."""
+
+    method = "dijkstra"
+    grid: Grid
+    reached: flood.Reached
+
+    def at(self, sites: Sites) -> NDArray[np.float64]:
+        units = self.reached.lengths[sites]
+        distances = lengths.length_of_tallies(self.reached.tallies[sites], len(self.grid.kept))
+        # Longer ones may be too long for a tally.
+        is_long = units > self.grid.exact_length * self.grid.costs[1]
+        distances[is_long] = units[is_long] / self.grid.costs[1]
+        # Of a source that nothing was expanded from, 0 is known as well.
+        distances[(units < 0) & (units != ~0)] = -1
+        return distances
 
 
 def measure(
@@ -55,7 +83,7 @@ def measure(
 
 def bytes_to_measure(grid: Grid) -> int:
     """The most bytes that `measure` takes."""
-    return grid.sites * (8 + 8 * 3 if grid.diagonal else 8)
+    return grid.sites * (16 + 8 * 3 if grid.diagonal else 8)
 
 
 def _measure_straight(
@@ -73,28 +101,29 @@ def _measure_straight(
         return flood.flood_straight(grid.arrays, values, queue, ends, budget)
 
     _, expanded = run_slices(go_on, 2 * len(grid.kept), cancel)
-    return Distances(values, expanded, values.nbytes + queue.nbytes, "breadth_first")
+    return StraightDistances(expanded, values.nbytes + queue.nbytes, values)
 
 
 def _measure_diagonal(
     grid: Grid, origins: NDArray[np.int64], wanted: NDArray[np.int64] | None, cancel: Cancel
 ) -> Distances:
-    values = np.full(grid.sites, -np.inf)
-    values[origins] = -0.0
-    costs = np.sqrt(np.arange(len(grid.kept) + 1))
+    reached = flood.Reached(np.full(grid.sites, flood.NEVER), np.zeros(grid.sites, np.int64))
+    reached.lengths[origins] = ~0
+    costs = flood.Costs(grid.costs, lengths.tags(len(grid.kept)), not grid.no_cutting)
     queue = BucketQueue(grid)
     queue.begin_with(origins)
     steps, at = allocate_steps(len(grid.kept)), np.empty(len(grid.kept), np.int64)
 
     def go_on(budget: int) -> tuple[int, int]:
-        if wanted is not None and not bool(np.signbit(values[wanted]).any()):
+        if wanted is not None and bool((reached.lengths[wanted] >= 0).all()):
             return axes.EXHAUSTED, 0
         return flood.flood_diagonal(
-            grid.arrays, costs, not grid.no_cutting, values, queue.buckets, steps, at, budget
+            grid.arrays, costs, reached, queue.buckets, queue.shift, steps, at, budget
         )
 
     _, expanded = run_slices(go_on, 3 ** len(grid.kept), cancel, queue.enlarge)
-    return Distances(values, expanded, values.nbytes + queue.bytes_held, "dijkstra")
+    bytes_kept = reached.lengths.nbytes + reached.tallies.nbytes
+    return DiagonalDistances(expanded, bytes_kept + queue.bytes_held, grid, reached)
 
 
 def _indices(grid: Grid, sites: Sequence[Sequence[int]]) -> NDArray[np.int64]:

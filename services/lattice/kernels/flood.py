@@ -1,5 +1,7 @@
 """Distances from the nearest of some sources to every site. Knows no goal and no bound."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,7 @@ from services.lattice.kernels.buckets import WAITING, Buckets, pop, push
 from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.steps import Steps, list_steps, locate
 
+NEVER = np.iinfo(np.int64).min
 HEAD = 0
 TAIL = 1
 
@@ -77,34 +80,52 @@ def flood_straight(
     return (EXHAUSTED if ends[HEAD] == ends[TAIL] else SLICE_ENDED), ends[HEAD] - first
 
 
+class Costs(NamedTuple):
+    """What steps cost and need."""
+
+    units: NDArray[np.int64]
+    """Of shape (d + 1,): the cost by the number of axes moved on, in units."""
+    tags: NDArray[np.int64]
+    """Of shape (d + 1,): what it adds to a tally. See `lengths.tags`."""
+    cutting: bool
+    """A step needs only the site it leads to free, instead of the box it spans."""
+
+
+class Reached(NamedTuple):
+    """What is known of each site."""
+
+    lengths: NDArray[np.int64]
+    """Of shape (sites,), in units: final where it is 0 or more, otherwise the complement of the
+    shortest so far; NEVER where not reached."""
+    tallies: NDArray[np.int64]
+    """Of shape (sites,): the same length as a tally. Means nothing where not reached."""
+
+
 @kernel
 def flood_diagonal(
     lattice: GridArrays,
-    costs: NDArray[np.float64],
-    cutting: bool,
-    lengths: NDArray[np.float64],
+    costs: Costs,
+    reached: Reached,
     buckets: Buckets,
+    bucket_shift: int,
     steps: Steps,
     at: NDArray[np.int64],
     budget: int,
 ) -> tuple[int, int]:
     """Go on with Dijkstra's algorithm on steps along several axes.
 
-    A bucket holds the lengths with the same whole part. No step costs less than 1, so no
-    site of a bucket can shorten the way to another of it, and any order within is exact
-    (Denardo and Fox 1979).
+    Buckets are no wider than a step along one axis costs, which costs least, so no site of a
+    bucket can shorten the way to another of it, and any order within is exact (Denardo and
+    Fox 1979).
 
     Parameters
     ----------
-    costs : float64 array of shape (d + 1,)
-        The cost of a step by the number of axes it moves on.
-    cutting : bool
-        A step needs only the site it leads to free, instead of the box it spans.
-    lengths : float64 array of shape (sites,)
-        Final where the sign is plus, otherwise the shortest so far, negated; -inf where not
-        reached. To begin, -0.0 at the sources and -inf elsewhere.
+    reached : Reached
+        To begin, the complement of 0 and an empty tally at the sources, and NEVER elsewhere.
     buckets : Buckets
         To begin, the sources in bucket 0.
+    bucket_shift : int
+        Buckets are 2^bucket_shift units of length wide.
     steps, at
         Scratch; `at` has shape (d,).
     budget : int
@@ -116,9 +137,9 @@ def flood_diagonal(
 
     Notes
     -----
-    Work is O(3^d d) per site. A length is rounded once per step: its relative error is below
-    steps * 2^-53.
+    Work is O(3^d d) per site.
     """
+    lengths = reached.lengths
     expanded = 0
     while buckets.registers[WAITING] > 0:
         if buckets.registers[WAITING] + steps.sites.shape[0] > buckets.sites.shape[0]:
@@ -126,31 +147,34 @@ def flood_diagonal(
         if expanded == budget:
             return SLICE_ENDED, expanded
         site = pop(buckets)
-        if not np.signbit(lengths[site]):
+        if lengths[site] >= 0:
             continue
-        lengths[site] = -lengths[site]
+        lengths[site] = ~lengths[site]
         expanded += 1
         locate(lattice, site, at)
-        count = list_steps(lattice, cutting, site, at, steps)
+        count = list_steps(lattice, costs.cutting, site, at, steps)
         for entry in range(1, count):
-            length = lengths[site] + costs[steps.kinds[entry]]
-            shorten(lattice, cutting, lengths, buckets, steps, entry, length)
+            shorten(lattice, costs, reached, buckets, bucket_shift, steps, entry, site)
     return EXHAUSTED, expanded
 
 
 @inlined
 def shorten(
     lattice: GridArrays,
-    cutting: bool,
-    lengths: NDArray[np.float64],
+    costs: Costs,
+    reached: Reached,
     buckets: Buckets,
+    bucket_shift: Int,
     steps: Steps,
     entry: Int,
-    length: float,
+    site: Int,
 ) -> None:
-    """Note that a step leads to its site in a length, if no shorter way is known."""
+    """Go from a site along one of its steps, if no way there is known that is as short."""
     near = steps.sites[entry]
-    if lengths[near] >= -length or (cutting and is_blocked(lattice, near)):
+    kind = steps.kinds[entry]
+    length = reached.lengths[site] + costs.units[kind]
+    if reached.lengths[near] >= ~length or (costs.cutting and is_blocked(lattice, near)):
         return
-    lengths[near] = -length
-    push(buckets, int(length), near)
+    reached.lengths[near] = ~length
+    reached.tallies[near] = reached.tallies[site] + costs.tags[kind]
+    push(buckets, length >> bucket_shift, near)

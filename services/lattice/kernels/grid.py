@@ -7,14 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.kernels import lengths
 from services.lattice.kernels.axes import STRIDE, GridArrays
-
-COST_UNITS = (1, 1, 33_461, 2_151_016, 2_151_016, 11_579_546, 18_036_703, *(4 * [55_137_830]))
-"""What a step along one axis costs in whole units, by the number of axes of the lattice.
-
-The smallest found for which every sqrt(k) is a whole number of units to 2.5e-10 relative; for
-two axes a denominator of the continued fraction of sqrt(2).
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +44,11 @@ class Grid:
     def diagonal(self) -> bool:
         """Steps may lead along several axes at once."""
         return self.moore and len(self.kept) > 1
+
+    @property
+    def exact_length(self) -> float:
+        """Up to which length no other path is shorter than one that costs least."""
+        return lengths.exact_length(len(self.kept)) if self.diagonal else math.inf
 
     @property
     def bytes_held(self) -> int:
@@ -88,7 +87,6 @@ def prepare(
     bits = np.frombuffer(blocked if len(blocked) else bytes((math.prod(shape) + 7) // 8), np.uint8)
     bits.flags.writeable = False
     kept = tuple(axis for axis, length in enumerate(shape) if length > 1)
-    unit = COST_UNITS[len(kept)]
     return Grid(
         shape=tuple(shape),
         periodic=tuple(periodic),
@@ -97,7 +95,7 @@ def prepare(
         blocked=bits,
         kept=kept,
         axes=_axes(shape, periodic, kept),
-        costs=np.array([round(unit * math.sqrt(k)) for k in range(len(kept) + 1)], np.int64),
+        costs=lengths.costs(len(kept)),
     )
 
 

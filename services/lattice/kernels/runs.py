@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import Int
 from services.lattice.kernels.compiled import inlined, kernel
+from services.lattice.kernels.lengths import length_of_steps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,15 +39,16 @@ class Path:
         run_steps: NDArray[np.int8],
         run_counts: NDArray[np.int64],
         *,
-        length: float,
-        steps: int,
         sites_expanded: int = 0,
     ) -> Self:
         """The path that takes these runs, with no site listed."""
+        counts = np.zeros(run_steps.shape[1] + 1, np.int64)
+        np.add.at(counts, np.abs(run_steps).sum(axis=1), run_counts)
+        kinds = counts.tolist()
         return cls(
             found=True,
-            length=length,
-            steps=steps,
+            length=length_of_steps(kinds),
+            steps=sum(kinds),
             run_steps=run_steps,
             run_counts=run_counts,
             sites=np.zeros((0, run_steps.shape[1]), np.int64),

@@ -1,6 +1,5 @@
 """Finds paths on a grid: chooses the kernel, keeps its memory, reads off the path."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -104,15 +103,7 @@ class Search(ABC):
         return Path.none(len(self.grid.shape), expanded)
 
     def _path(self, vectors: NDArray[np.int8], counts: NDArray[np.int64], expanded: int) -> Path:
-        kinds = np.abs(vectors).sum(axis=1)
-        taken = [int(count) for count in np.bincount(kinds, counts)]
-        return Path.along(
-            vectors[::-1],
-            counts[::-1],
-            length=math.fsum(count * math.sqrt(kind) for kind, count in enumerate(taken)),
-            steps=sum(taken),
-            sites_expanded=expanded,
-        )
+        return Path.along(vectors[::-1], counts[::-1], sites_expanded=expanded)
 
 
 def search_on(grid: Grid) -> Search:

@@ -26,6 +26,7 @@ from services.lattice.domain import (
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.distances import Distances, bytes_to_measure, measure
 from services.lattice.kernels.grid import Grid
+from services.lattice.kernels.lengths import length_of_steps
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
 
@@ -196,13 +197,15 @@ def _measure(geometry: Geometry, grid: Grid, query: DistanceQuery, stop: Stop) -
     """Measure everywhere, and keep what was asked for: the rest is let go of here."""
     began_ns = time.perf_counter_ns()
     distances = measure(grid, query.sources, stop.flag, query.targets)
+    elapsed_ns = time.perf_counter_ns() - began_ns
+    parts = deque(_read_part(geometry, distances, query, part, stop) for part in _parts_of(query))
     computation = Computation(
         method=Method(distances.method),
-        elapsed_ns=time.perf_counter_ns() - began_ns,
+        elapsed_ns=elapsed_ns,
         sites_expanded=distances.sites_expanded,
         memory_bytes=distances.bytes_worked,
+        exact=all(part.max() <= grid.exact_length for part in parts),
     )
-    parts = deque(_read_part(geometry, distances, query, part, stop) for part in _parts_of(query))
     return _Measured(parts, computation)
 
 
@@ -243,8 +246,7 @@ def _free_distance(
     # costs sqrt(k).
     offsets.sort(axis=0)
     rises = np.diff(offsets, axis=0, prepend=0)
-    costs = np.sqrt(np.arange(len(geometry.shape), 0, -1))
-    lengths: NDArray[np.float64] = costs @ rises.astype(np.float64)
+    lengths: NDArray[np.float64] = length_of_steps([np.zeros_like(rises[0]), *rises[::-1]])
     return lengths
 
 

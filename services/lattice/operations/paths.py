@@ -1,5 +1,6 @@
 """Shortest paths between sites: what is asked, what it takes, how it is computed and answered."""
 
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from services.lattice.domain import (
     Site,
     check_free_site,
 )
-from services.lattice.geometry import Geometry, length_of
+from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import Search, bytes_to_search
 from services.lattice.operations.context import OperationContext
@@ -177,6 +178,7 @@ def _find_with(
         elapsed_ns=time.perf_counter_ns() - began_ns,
         sites_expanded=expanded,
         memory_bytes=size_bytes + finder.bytes_held,
+        exact=all(path.length <= finder.exact_length for path in paths),
     )
     return PathsAnswer(first, paths, computation)
 
@@ -190,6 +192,10 @@ class _Finder(Protocol):
     @property
     def bytes_held(self) -> int: ...
 
+    @property
+    def exact_length(self) -> float:
+        """Up to which length no other path is shorter than one that is found."""
+
     def find(self, query: PathQuery) -> Path: ...
 
 
@@ -198,6 +204,7 @@ class _FormulaFinder:
 
     method = Method.CLOSED_FORM
     bytes_held = 0
+    exact_length = math.inf
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
@@ -208,8 +215,6 @@ class _FormulaFinder:
         return Path.along(
             np.array([run.step for run in runs], np.int8).reshape(-1, axis_count),
             np.array([run.count for run in runs], np.int64),
-            length=length_of(runs),
-            steps=sum(run.count for run in runs),
         )
 
 
@@ -218,6 +223,7 @@ class _SearchFinder:
 
     def __init__(self, search: Search, stop: Stop) -> None:
         self.method = Method(search.method)
+        self.exact_length = search.grid.exact_length
         self._search = search
         self._stop = stop
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.lattice.kernels import jump, straight
 from services.lattice.kernels.distances import measure
-from services.lattice.kernels.grid import COST_UNITS
+from services.lattice.kernels.lengths import costs
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import (
     DiagonalSearch,
@@ -205,21 +205,8 @@ def test_a_search_on_a_large_lattice_costs_what_it_looks_at() -> None:
     assert path.sites_expanded < 40
 
 
-def test_units_of_cost_are_exact_to_a_billionth() -> None:
-    for axis_count, unit in enumerate(COST_UNITS):
-        for kind in range(1, axis_count + 1):
-            units = round(unit * math.sqrt(kind))
-            assert units / unit == pytest.approx(math.sqrt(kind), rel=3e-10)
-
-
 def test_the_longest_length_leaves_room_for_stamps() -> None:
-    blocked = np.zeros((5, 5, 5, 5, 5, 5, 5, 6, 6, 6), bool)
-    grid = grid_of(Plain(blocked[:1], 10 * (False,), moore=True, no_cutting=True))
-
-    bits = ((1 << 25) * int(grid.costs[-1])).bit_length()
-
-    assert 63 - bits - 1 >= 5
     assert straight.STAMP_MAX << straight.STAMP_SHIFT < 1 << 16
     assert (1 << 25) - 1 << straight.ENTRY_SHIFT | straight.STEP < 1 << 32
-    assert 63 - ((1 << 25) * 47_321).bit_length() - jump.LENGTH_SHIFT >= 5
+    assert 63 - ((1 << 25) * int(costs(2)[-1])).bit_length() - jump.LENGTH_SHIFT >= 5
     assert sys.maxsize == 2**63 - 1
