@@ -1,12 +1,14 @@
 """Wires the gateway: contract, channels, routes, pages and server."""
 
-from collections.abc import AsyncIterator, Iterable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 import girih
+from gateway.admission.counts import SharedCounts
 from gateway.application import Application
 from gateway.backends.local import LocalBackend
 from gateway.backends.remote import Backend, label_of, open_backends
@@ -34,18 +36,39 @@ _log = get_logger("gateway")
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises PortTaken, MetricsPortTaken and TaskDied."""
-    registry, lifecycle, tasks = new_registry(), Lifecycle(), OwnedTasks()
+    registry = new_registry()
     with (
         listen(settings.address) as listener,
         metrics_server(registry, settings.metrics_host, settings.metrics_port) as metrics_port,
     ):
-        async with (
-            open_composition(settings, registry, tasks) as composition,
-            open_gateway(settings, read_contract(), registry, lifecycle, composition, tasks) as app,
-        ):
-            host, port = listener.getsockname()[:2]
+        host, port = listener.getsockname()[:2]
+
+        async def say_so() -> None:
             _log.info("serving", address=f"{host}:{port}", metrics_port=metrics_port)
-            await serve(app, settings, lifecycle, listener, tasks)
+
+        await serve_from(listener, settings, registry, OwnedTasks(), on_ready=say_so)
+
+
+async def serve_from(
+    listener: socket.socket,
+    settings: Settings,
+    registry: CollectorRegistry,
+    tasks: OwnedTasks,
+    *,
+    on_ready: Callable[[], Awaitable[None]],
+    shared_counts: SharedCounts | None = None,
+) -> None:
+    """Serve what comes in at a socket until SIGTERM or SIGINT; raises TaskDied.
+
+    `shared_counts` are those of all processes of this gateway, where there are several.
+    """
+    lifecycle = Lifecycle()
+    async with (
+        open_composition(settings, registry, tasks, shared_counts) as composition,
+        open_gateway(settings, read_contract(), registry, lifecycle, composition, tasks) as app,
+    ):
+        await on_ready()
+        await serve(app, settings, lifecycle, listener, tasks)
 
 
 def read_contract(path: Path = girih.DESCRIPTOR_SET) -> Contract:

@@ -11,7 +11,7 @@ from gateway.accounts.app import open_accounts
 from gateway.accounts.keys import Keys
 from gateway.accounts.revocations import RevocationFollower
 from gateway.admission.admission import AccountChecks, Admission
-from gateway.admission.counts import CountsMetrics, open_counts
+from gateway.admission.counts import CountsMetrics, SharedCounts, open_counts
 from gateway.admission.limits import LimitMetrics, Limits
 from gateway.admission.throttle import Throttle, ThrottleMetrics
 from gateway.admission.tickets import BrowserCookie
@@ -56,7 +56,10 @@ class Composition:
 
 @asynccontextmanager
 async def open_composition(
-    settings: Settings, registry: CollectorRegistry, tasks: OwnedTasks
+    settings: Settings,
+    registry: CollectorRegistry,
+    tasks: OwnedTasks,
+    shared_counts: SharedCounts | None = None,
 ) -> AsyncIterator[Composition]:
     """Everything runs among `tasks`, which are stopped before the rest is written down."""
     issuer, trusted = _issuer(settings, tasks), _trusted(settings, tasks)
@@ -67,8 +70,10 @@ async def open_composition(
         logs = OwnLogs(own, issuer)
         counts_metrics = CountsMetrics(registry)
         calls, guesses = [
-            await stack.enter_async_context(open_counts(_redis(settings), counts_metrics))
-            for _ in range(2)
+            await stack.enter_async_context(
+                open_counts(_redis(settings), counts_metrics, shared=shared_counts, room=room)
+            )
+            for room in ("calls", "guesses")
         ]
         usage = Usage(UsageLog(logs), UsageMetrics(registry))
         security = SecurityLog(logs, SecurityMetrics(registry))

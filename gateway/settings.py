@@ -38,6 +38,10 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
 
     address: str = Field(default="127.0.0.1:8000", pattern=_ADDRESS)
     """Where to listen for HTTP, as host:port. Port 0 lets the system choose one."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that serve this address together, to use several cores. Limits and throttles count
+    for all of them, in memory or in GATEWAY_REDIS_URL; bounds on connections, requests, streams and
+    hashing are each one's own. Each takes about the memory of a gateway."""
     http_transport: HttpTransport = Field(default="plain", validate_default=True)
     """How clients are kept from being overheard: `tls` encrypts here, `proxy` says that a proxy
     in front does it, and that nobody else can reach this port. `plain` does nothing, for

@@ -1,7 +1,8 @@
-"""Counters that end by themselves: in this process, or in a Redis that replicas share.
+"""Counters that end by themselves: in this process, or shared by several.
 
-Knows no limits and no callers. What is counted in Redis goes on in this process while
-Redis is away: a limit that is a little too generous is better than a product that is down.
+Replicas share a Redis, and the processes of one gateway their parent's memory. Knows no limits
+and no callers. What is counted there goes on in this process while it is away: a limit that is
+a little too generous is better than a product that is down.
 """
 
 import time
@@ -25,6 +26,10 @@ KEY_COUNT_MAX: Final = 100_000
 _REDIS_TIMEOUT_S = 0.25
 _REDIS_CONNECTION_COUNT_MAX = 50
 _REDIS_PAUSE_S = 5.0
+
+
+SharedCounts = Callable[[str], Storage]
+"""Gives the storage of a room of counters that several processes share."""
 
 
 class Counts:
@@ -188,24 +193,32 @@ class CountsMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.away = Gauge(
             "gateway_counters_away",
-            "1 while Redis is configured and away, and limits are counted by each process.",
+            "1 while what shares the counters is away, and limits are counted by each process.",
             registry=registry,
         )
         self.failures = Counter(
-            "gateway_counters_failures", "Counts that Redis did not take.", registry=registry
+            "gateway_counters_failures",
+            "Counts that what shares them did not take.",
+            registry=registry,
         )
 
 
 @asynccontextmanager
 async def open_counts(
-    redis_url: str | None, metrics: CountsMetrics, clock: Callable[[], float] = time.monotonic
+    redis_url: str | None,
+    metrics: CountsMetrics,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    shared: SharedCounts | None = None,
+    room: str = "",
 ) -> AsyncIterator[Counts]:
-    """Counters of this process, or of the Redis at `redis_url` (redis, rediss or unix).
+    """Counters of this process, or of the Redis at `redis_url` (redis, rediss or unix), or
+    else those of a room that it shares.
 
     Nothing is connected until it is counted. Whoever uses these has the local room to itself.
     """
     if redis_url is None:
-        yield Counts(MemoryCounts(), None, metrics)
+        yield Counts(MemoryCounts(), shared(room) if shared else None, metrics, clock)
         return
     pool = _redis_pool(redis_url)
     try:

@@ -52,7 +52,7 @@ async def serve(
     the drain time is over. Raises TaskDied, after the same, when one of `tasks` has ended.
     """
     asked_to_stop = tasks.failed
-    with _signals(asked_to_stop):
+    with stopped_by_signals(asked_to_stop):
         async with running(app, settings, lifecycle, listener):
             await asked_to_stop.wait()
             _log.info("stopping", drain_s=settings.drain_duration_s)
@@ -157,7 +157,8 @@ class HttpServer:
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """A block in which SIGTERM and SIGINT set `stop`, and do nothing else."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
