@@ -19,6 +19,7 @@ _INTEGERS = (
     FieldDescriptor.CPPTYPE_UINT64,
 )
 _BOOLS = (FieldDescriptor.CPPTYPE_BOOL,)
+_STRINGS = (FieldDescriptor.CPPTYPE_STRING,)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class StreamShape:
     falling: tuple[str, int] | None = None
     """The field of the request and its value that ask for items in falling order of ids."""
 
+    incarnation: str = ""
+    """The string field, of a response and of the request, that says what ids belong to; may be
+    empty."""
+
     def is_falling(self, request: Message) -> bool:
         """Whether `request` asks for items in falling order of their ids."""
         return self.falling is not None and getattr(request, self.falling[0]) == self.falling[1]
@@ -54,7 +59,11 @@ def stream_shape(method: MethodDescriptor) -> StreamShape:
     request, item = method.input_type, _item(method, options.items)
     if options.resumes_at and not options.event_id:
         raise ContractError(f"{method.full_name}: a stream without event_id has no resumes_at")
+    if options.incarnation and not options.resumes_at:
+        raise ContractError(f"{method.full_name}: a stream without resumes_at has no incarnation")
     for message, name, types, kind in (
+        (method.output_type, options.incarnation, _STRINGS, "a string"),
+        (request, options.incarnation, _STRINGS, "a string"),
         (item, options.event_id, _INTEGERS, "an integer"),
         (request, options.resumes_at, _INTEGERS, "an integer"),
         (request, options.stays_open, _BOOLS, "a bool"),
@@ -75,6 +84,7 @@ def stream_shape(method: MethodDescriptor) -> StreamShape:
         options.stays_open,
         tuple(options.resume_clears),
         _falling(method, options),
+        options.incarnation,
     )
 
 

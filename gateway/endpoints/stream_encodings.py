@@ -4,7 +4,7 @@ What a line or an event is made of, and its id, is a `StreamShape`.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -115,6 +115,9 @@ class _Encoding:
         self._parse = message_class(response).FromString
         self._items = attrgetter(shape.items) if shape.items else None
         self._item = shape.item
+        self._incarnation: Callable[[Any], str] = (
+            attrgetter(shape.incarnation) if shape.incarnation else _no_incarnation
+        )
         self._encode: Encode = encoder.message(shape.item)
         self._sliced_encoder = SlicedEncoder(encoder)
         self._cache: FIFOCache[bytes, tuple[bytes, ...]] = FIFOCache(_CACHED_COUNT_MAX)
@@ -132,12 +135,13 @@ class _Encoding:
             yield from self._slices(raw)
             return
         response = self._parse(raw)
+        incarnation = self._incarnation(response)
         if self._items is None:
-            yield self._text((response,))
+            yield self._text((response,), incarnation)
             return
         items = self._items(response)
         for first in range(0, len(items), _ITEMS_PER_CHUNK):
-            yield self._text(items[first : first + _ITEMS_PER_CHUNK])
+            yield self._text(items[first : first + _ITEMS_PER_CHUNK], incarnation)
 
     def _slices(self, raw: bytes) -> Iterator[bytes]:
         """The text of a large response that is one item."""
@@ -146,7 +150,7 @@ class _Encoding:
         yield from self._sliced_encoder.slices(self._item, raw)
         yield end
 
-    def _text(self, items: Iterable[Any]) -> bytes:
+    def _text(self, items: Iterable[Any], incarnation: str) -> bytes:
         raise NotImplementedError
 
 
@@ -169,7 +173,7 @@ class _NdjsonEncoding(_Encoding):
     def failure(self, error: bytes) -> bytes:
         return error + b"\n"
 
-    def _text(self, items: Iterable[Any]) -> bytes:
+    def _text(self, items: Iterable[Any], _incarnation: str) -> bytes:
         encode, dumps, option = self._encode, orjson.dumps, orjson.OPT_APPEND_NEWLINE
         return b"".join([dumps(encode(item), None, option) for item in items])
 
@@ -188,11 +192,16 @@ class _SseEncoding(_Encoding):
     def failure(self, error: bytes) -> bytes:
         return b"event: error\ndata: %b\n\n" % error
 
-    def _text(self, items: Iterable[Any]) -> bytes:
-        return b"".join([self._event(item) for item in items])
+    def _text(self, items: Iterable[Any], incarnation: str) -> bytes:
+        suffix = f"-{incarnation}".encode() if incarnation else b""
+        return b"".join([self._event(item, suffix) for item in items])
 
-    def _event(self, item: Any) -> bytes:  # noqa: ANN401 - of the shape's type
+    def _event(self, item: Any, suffix: bytes) -> bytes:  # noqa: ANN401 - of the shape's type
         data = orjson.dumps(self._encode(item))
         if self._event_id is not None:
-            return b"id: %d\ndata: %b\n\n" % (self._event_id(item), data)
+            return b"id: %d%b\ndata: %b\n\n" % (self._event_id(item), suffix, data)
         return b"data: %b\n\n" % data
+
+
+def _no_incarnation(_response: object) -> str:
+    return ""

@@ -1,6 +1,7 @@
 """Endpoints of methods that answer with a stream: as lines of JSON, or as server-sent events."""
 
 import asyncio
+import re
 import time
 
 from google.protobuf.message import DecodeError, Message
@@ -20,6 +21,7 @@ from gateway.transcoding.validation import ValidationError
 LAST_EVENT_ID = b"last-event-id"
 
 _EVENT_ID_MAX = 2**63 - 2
+_event_id = re.compile(rb"(\d{1,19})(?:-([0-9A-Za-z]{1,64}))?").fullmatch
 _EARLY_S = 0.05
 """So long a stream that may be quiet is waited for, since it may be refused at once."""
 
@@ -60,16 +62,26 @@ class StreamEndpoint(MethodEndpoint):
         last_id = exchange.headers.get(LAST_EVENT_ID)
         if last_id is None or not self._shape.resumes_at:
             return False
-        if not (last_id.isdigit() and len(last_id) < 20 and int(last_id) <= _EVENT_ID_MAX):
-            raise ValidationError([("Last-Event-ID", "must be the id of an event of this stream")])
+        number, incarnation = self._seen(last_id)
         for name in self._shape.resume_clears:
             request.ClearField(name)
+        if incarnation:
+            setattr(request, self._shape.incarnation, incarnation)
         is_falling = self._shape.is_falling(request)
-        first = int(last_id) + (-1 if is_falling else 1)
+        first = number + (-1 if is_falling else 1)
         if is_falling and first < 1:
             return True
         setattr(request, self._shape.resumes_at, first)
         return False
+
+    def _seen(self, last_id: bytes) -> tuple[int, str]:
+        """The number in an id of ours, and the incarnation behind it if there is one."""
+        match = _event_id(last_id)
+        number = int(match[1]) if match is not None else _EVENT_ID_MAX + 1
+        incarnation = "" if match is None or match[2] is None else match[2].decode()
+        if number > _EVENT_ID_MAX or (incarnation and not self._shape.incarnation):
+            raise ValidationError([("Last-Event-ID", "must be the id of an event of this stream")])
+        return number, incarnation
 
     def _early_s(self, request: Message) -> float | None:
         """How long a first message is waited for before headers are sent without one."""

@@ -246,7 +246,8 @@ def _streamed(contract: Contract, schemas: Schemas, method: MethodDescriptor) ->
     reference = schemas.reference(shape.item)
     comment = contract.comment(shape.item.full_name)
     each = f"One object per `{shape.item.name}`" if shape.items else "One object per message"
-    ids = f" The `id` of an event is its `{shape.event_id}`." if shape.event_id else ""
+    behind = f", `-` and the `{shape.incarnation}` it is from" if shape.incarnation else ""
+    ids = f" The `id` of an event is its `{shape.event_id}`{behind}." if shape.event_id else ""
     description = (
         f"{each}, in order. {schemas.words(comment)}\n\n"
         f"As `{NDJSON}` each is a line. As `{SSE}` each is the data of an event.{ids} The last "

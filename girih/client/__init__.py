@@ -14,6 +14,7 @@ from girih.client.errors import (
     EventStoreError,
     FieldViolation,
     InvalidRequest,
+    LogReplaced,
     PermissionDenied,
     PreconditionFailed,
     PreconditionViolation,
@@ -26,6 +27,7 @@ from girih.client.errors import (
 from girih.client.event_store import EventStoreClient
 from girih.client.events import (
     ABSENT,
+    LogInfo,
     NewEvent,
     Placement,
     Position,
@@ -52,6 +54,8 @@ __all__ = [
     "FieldViolation",
     "Follower",
     "InvalidRequest",
+    "LogInfo",
+    "LogReplaced",
     "NewEvent",
     "PermissionDenied",
     "Placement",

@@ -187,11 +187,31 @@ class BeyondEnd(EventStoreError):
     reasons = frozenset({"BEYOND_END"})
 
 
+class LogReplaced(EventStoreError):
+    """The log does not hold any longer what was read of it: it was restored, or another server
+    took over that did not have all of it. Undo what came of what was read behind
+    `shared_position`, and read on from there without an incarnation, or from the beginning."""
+
+    reasons = frozenset({"LOG_REPLACED"})
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation that the log is in now."""
+        return self.metadata.get("incarnation", "")
+
+    @property
+    def shared_position(self) -> int:
+        """The position up to which it holds what was read; 0 when that is not known."""
+        text = self.metadata.get("shared_position", "")
+        return int(text) if text.isdecimal() else 0
+
+
 _KINDS: Final[tuple[type[EventStoreError], ...]] = (
     PreconditionFailed,
     EventIdReused,
     StreamNotFound,
     BeyondEnd,
+    LogReplaced,
     StreamOwned,
     PermissionDenied,
     Unauthenticated,

@@ -17,6 +17,7 @@ from girih.client.context import CallContext, ContextSource, current_context
 from girih.client.errors import EventStoreError, StreamNotFound
 from girih.client.events import (
     ABSENT,
+    LogInfo,
     NewEvent,
     Placement,
     Position,
@@ -153,12 +154,15 @@ class EventStoreClient:
         from_revision: int | None = None,
         backwards: bool = False,
         limit: int | None = None,
+        incarnation: str = "",
     ) -> AsyncGenerator[RecordedEvent]:
         """The events of a stream, or of the log, in order and each once, up to its end.
 
         `from_position` and `from_revision` are those of the first event that may come; the
         latter only with a stream. A stream that does not exist reads as empty. Resumes by
-        itself; raises Unavailable when nothing comes for as long as a call may take. Whoever
+        itself; raises Unavailable when nothing comes for as long as a call may take, and
+        LogReplaced when the log does not hold what was read of it any longer: here, or before in
+        the `incarnation` given. Whoever
         stops early closes it (`contextlib.aclosing`), or the call ends a moment later.
         """
         batches = self.read_batches(
@@ -167,6 +171,7 @@ class EventStoreClient:
             from_revision=from_revision,
             backwards=backwards,
             limit=limit,
+            incarnation=incarnation,
         )
         async with aclosing(batches):
             async for batch in batches:
@@ -181,6 +186,7 @@ class EventStoreClient:
         from_revision: int | None = None,
         backwards: bool = False,
         limit: int | None = None,
+        incarnation: str = "",
     ) -> AsyncGenerator[Batch]:
         """As `read`, in the batches that the server sends: for those who read much."""
         request = wire.read_request(
@@ -189,6 +195,7 @@ class EventStoreClient:
             from_revision=from_revision,
             backwards=backwards,
             limit=limit,
+            incarnation=incarnation,
         )
         return read_batches(self._stub, self._caller, request)
 
@@ -203,17 +210,24 @@ class EventStoreClient:
         *,
         from_position: int | None = None,
         from_revision: int | None = None,
+        incarnation: str = "",
         on_connected: Callable[[], Awaitable[None]] | None = None,
         on_interrupted: Callable[[EventStoreError], None] | None = None,
     ) -> Subscription:
         """The events of a stream or of the log, and then those to come: each once, in order.
 
-        Both starts may be at most one beyond the end, else BeyondEnd is raised. `on_connected`
+        Both starts may be at most one beyond the end, else BeyondEnd is raised. LogReplaced is
+        raised when the log does not hold any longer what was read of it, here or before in the
+        `incarnation` given: keep that of the subscription with the place. `on_connected`
         is awaited each time a call was taken, before its first event; `on_interrupted` is
         called each time one has ended and is about to be resumed.
         """
         request = wire.read_request(
-            stream, from_position=from_position, from_revision=from_revision, follow=True
+            stream,
+            from_position=from_position,
+            from_revision=from_revision,
+            follow=True,
+            incarnation=incarnation,
         )
         return Subscription(
             self._stub,
@@ -231,13 +245,17 @@ class EventStoreClient:
         )
         return wire.stream_info(response)
 
-    async def head(self, *, timeout_s: float | None = None) -> Position:
-        """The position of the last event of the log, which is also how many there are."""
+    async def log(self, *, timeout_s: float | None = None) -> LogInfo:
+        """Where the log ends, and which incarnation it is in."""
         request = pb.GetLogRequest()
         response: pb.GetLogResponse = await self._caller.unary(
             self._stub.GetLog, request, timeout_s
         )
-        return Position(response.head_position)
+        return wire.log_info(response)
+
+    async def head(self, *, timeout_s: float | None = None) -> Position:
+        """The position of the last event of the log, which is also how many there are."""
+        return (await self.log(timeout_s=timeout_s)).head
 
     async def head_revision(self, stream: str, *, timeout_s: float | None = None) -> Revision:
         """The revision of a stream's last event, ABSENT when it has none."""

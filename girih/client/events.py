@@ -129,6 +129,17 @@ class Precondition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogInfo:
+    """Where a log ends."""
+
+    head: Position
+    """The position of its last event, which is also how many there are."""
+    incarnation: str
+    """What its positions belong to: it changes when the log is restored. Empty when nobody has
+    appended to it yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
     """A stream, from its first event to its last."""
 

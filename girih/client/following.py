@@ -11,6 +11,7 @@ import grpc
 from girih.client.errors import (
     BeyondEnd,
     EventStoreError,
+    LogReplaced,
     Refusal,
     Unauthenticated,
     Unavailable,
@@ -76,6 +77,8 @@ class Follower:
         self._backoff = (retry or RetryPolicy()).backoff()
         self._on_interrupted = on_interrupted
         self._place: int | None = None
+        self._incarnation = ""
+        """Of the log that the state holds."""
         self._target: int | None = None
         """Where the end was when the call that is open began; None while none is."""
         self._current_until_s: float | None = None
@@ -90,6 +93,11 @@ class Follower:
     def place(self) -> int:
         """The place of the last event folded: 0 in a log, ABSENT in a stream, if none was."""
         return self._before_first if self._place is None else self._place
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of the log that the state was folded from; empty before there is one."""
+        return self._incarnation
 
     @property
     def is_current(self) -> bool:
@@ -116,7 +124,7 @@ class Follower:
                 try:
                     await self._follow()
                 except EventStoreError as error:
-                    if isinstance(error, BeyondEnd):
+                    if isinstance(error, BeyondEnd | LogReplaced):
                         self._place = None
                     self._interrupted(error)
                     await asyncio.sleep(self._backoff.next_s(error.retry_after_s))
@@ -140,17 +148,21 @@ class Follower:
 
     async def _follow(self) -> None:
         if self._place is None:
+            # Before the start: what that reads may be replaced as well before it is gone on from.
+            self._incarnation = (await self._events.log()).incarnation
             self._place = self._before_first if self._start is None else await self._start()
         subscription = self._events.follow(
             self._stream,
             from_position=Position(self._place + 1) if self._stream is None else None,
             from_revision=None if self._stream is None else Revision(self._place + 1),
+            incarnation=self._incarnation,
             on_connected=self._connected,
             on_interrupted=self._interrupted,
         )
         async with aclosing(subscription.batches()) as batches:
             async for batch in batches:
                 self._fold(batch)
+                self._incarnation = subscription.incarnation
                 last = batch[-1]
                 await self._reached(last.position if self._stream is None else last.revision)
 

@@ -38,9 +38,10 @@ class ReadCursor:
         self.is_done = False
         """Nothing can be left."""
 
-    def pass_over(self, batch: Sequence[pb.RecordedEvent]) -> None:
+    def pass_over(self, response: pb.ReadResponse) -> None:
         """These were read."""
-        request, last = self.request, batch[-1]
+        request, batch, last = self.request, response.events, response.events[-1]
+        request.incarnation = response.incarnation or request.incarnation
         step = -1 if request.direction == pb.DIRECTION_BACKWARDS else 1
         if request.stream:
             request.ClearField("from_position")
@@ -70,7 +71,7 @@ async def read_batches(
             call = stub.Read(cursor.request, metadata=metadata)
             while response := await next_response(call, attempt_s):
                 if response.events:
-                    cursor.pass_over(response.events)
+                    cursor.pass_over(response)
                     yield wire.recorded_events(response.events)
                 attempts.progressed()
                 attempt_s = attempts.begin()
@@ -88,8 +89,9 @@ class Subscription:
 
     Iterate over it, or over its `batches`, once. It resumes after the last event seen when
     the connection is lost, the token has expired or the server shuts down, and waits for an
-    event store that is away as long as that takes. Raises BeyondEnd, and what is refused for
-    good: PermissionDenied, InvalidRequest, Unauthenticated (unless a new token helps).
+    event store that is away as long as that takes. Raises BeyondEnd and LogReplaced, and what
+    is refused for good: PermissionDenied, InvalidRequest, Unauthenticated (unless a new token
+    helps).
     """
 
     def __init__(
@@ -109,6 +111,12 @@ class Subscription:
         self._context_metadata = caller.context().metadata()
         self.is_connected = False
         """A call is open. A server that vanished without a word is noticed within 40 s."""
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of the log that the last event seen is from. Keep it with the place
+        that you go on from later: so you are told when the log was replaced meanwhile."""
+        return self._cursor.request.incarnation
 
     def __aiter__(self) -> AsyncGenerator[RecordedEvent]:
         return self._events()
@@ -151,7 +159,7 @@ class Subscription:
                 await self._on_connected()
             while response := await next_response(call, None):
                 if response.events:
-                    self._cursor.pass_over(response.events)
+                    self._cursor.pass_over(response)
                     yield wire.recorded_events(response.events)
         finally:
             self.is_connected = False

@@ -5,6 +5,7 @@ from datetime import UTC
 from typing import Final
 
 from girih.client.events import (
+    LogInfo,
     NewEvent,
     Placement,
     Position,
@@ -46,6 +47,7 @@ def read_request(
     backwards: bool = False,
     limit: int | None = None,
     follow: bool = False,
+    incarnation: str = "",
 ) -> pb.ReadRequest:
     """Raises ValueError for what no server would take."""
     if stream == "":
@@ -61,6 +63,7 @@ def read_request(
         from_revision=from_revision,
         limit=limit or 0,
         follow=follow,
+        incarnation=incarnation,
     )
 
 
@@ -79,6 +82,10 @@ def placements(response: pb.AppendResponse | pb.AppendStreamResponse) -> list[Pl
 
 def recorded_events(messages: Sequence[pb.RecordedEvent]) -> list[RecordedEvent]:
     return [_recorded_event(message) for message in messages]
+
+
+def log_info(response: pb.GetLogResponse) -> LogInfo:
+    return LogInfo(head=Position(response.head_position), incarnation=response.incarnation)
 
 
 def stream_info(response: pb.GetStreamResponse) -> StreamInfo:

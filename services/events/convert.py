@@ -172,6 +172,7 @@ def options(request: pb.ReadRequest) -> ReadOptions:
         from_revision=request.from_revision if request.HasField("from_revision") else None,
         limit=request.limit or None,
         is_followed=request.follow,
+        incarnation=request.incarnation,
     )
 
 

@@ -5,7 +5,7 @@ memory, without touching anything.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
@@ -141,6 +141,8 @@ class LogState:
 
     head: int
     streams: Mapping[str, StreamHead]
+    incarnation: str = field(default="", compare=False)
+    """What is known of the log in another one is not true of it."""
 
 
 @dataclass(frozen=True)

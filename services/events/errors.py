@@ -86,6 +86,22 @@ class BeyondEnd(Conflict):
     reason = "BEYOND_END"
 
 
+class LogReplaced(Conflict):
+    """The log does not hold any longer what was read of it: it was restored, or another server
+    took over that did not have all of it. `shared_position` is where the two part.
+    """
+
+    reason = "LOG_REPLACED"
+
+    def __init__(self, incarnation: str, shared_position: int) -> None:
+        super().__init__(
+            "the log was replaced by an earlier state of it: what was read behind position"
+            f" {shared_position} is not in it any longer",
+            incarnation=incarnation,
+            shared_position=shared_position,
+        )
+
+
 class FollowersBusy(ResourceExhausted):
     """What is on its way to followers holds as much memory as it may."""
 

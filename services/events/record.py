@@ -98,9 +98,13 @@ def call_context(call: Call) -> CallContext:
     return CallContext(call.correlation_id, field(_CONTEXT, context.SerializeToString()))
 
 
-def read_response(records: Sequence[bytes]) -> bytes:
-    """A serialized `ReadResponse` of `records`, which are not looked into."""
+def read_response(records: Sequence[bytes], incarnation: str = "") -> bytes:
+    """A serialized `ReadResponse` of `records`, which are not looked into. Two of them, one
+    behind the other, are one as well.
+    """
     pieces: list[bytes] = []
+    if incarnation:
+        pieces.append(pb.ReadResponse(incarnation=incarnation).SerializeToString())
     for record in records:
         pieces += (_events_tag(len(record)), record)
     return b"".join(pieces)

@@ -93,8 +93,8 @@ class EventStoreServicer:
         return convert.stream_response(stream, ends)
 
     async def GetLog(self, _request: pb.GetLogRequest, _context: Context) -> pb.GetLogResponse:
-        head = await self._store.head(correlation.current().tenant)
-        return pb.GetLogResponse(head_position=head)
+        end = await self._store.end(correlation.current().tenant)
+        return pb.GetLogResponse(head_position=end.head, incarnation=end.incarnation)
 
     async def GetDatabaseStatus(
         self, _request: pb.GetDatabaseStatusRequest, _context: Context
@@ -103,8 +103,8 @@ class EventStoreServicer:
 
     async def _read(self, tenant: str, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._reader.read(tenant, options)) as pages:
-            async for records in pages:
-                yield record.read_response(records)
+            async for page in pages:
+                yield record.read_response(page.records, page.incarnation)
 
     async def _begin_append(
         self, request: pb.AppendStreamRequest

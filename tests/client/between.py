@@ -143,7 +143,9 @@ class Between(EventStoreServiceServicer):
     def _parts(self, response: pb.ReadResponse) -> list[pb.ReadResponse]:
         size = self.batch_max or max(1, len(response.events))
         parts = [
-            pb.ReadResponse(events=response.events[start : start + size])
+            pb.ReadResponse(
+                events=response.events[start : start + size], incarnation=response.incarnation
+            )
             for start in range(0, len(response.events), size)
         ] or [response]
         empty = pb.ReadResponse()

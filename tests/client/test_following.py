@@ -14,6 +14,7 @@ from girih.client import (
     EventStoreClient,
     EventStoreError,
     Follower,
+    LogReplaced,
     NewEvent,
     PermissionDenied,
     Subscription,
@@ -105,6 +106,62 @@ async def test_interruptions_are_told_and_the_end_of_the_log_is_not_passed(
     assert [error.reason for error in interruptions] == ["SHUTTING_DOWN"]
     with pytest.raises(BeyondEnd):
         await first(patient.follow(from_position=7), 1)
+
+
+async def test_what_is_gone_on_from_is_told_with_the_incarnation_that_it_is_from(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    await events.append(numbered("a", 3))
+    incarnation = (await events.log()).incarnation
+    broken.batch_max, broken.failures = 1, [Failure(grpc.StatusCode.UNAVAILABLE, responses=1)] * 2
+
+    subscription = patient.follow()
+    await first(subscription, 3)
+    read = [event.position async for event in patient.read(incarnation=incarnation)]
+
+    assert read == [1, 2, 3]
+    assert subscription.incarnation == incarnation
+    assert [one.incarnation for one in broken.requests] == ["", *[incarnation] * 3]
+
+
+@pytest.mark.parametrize("stream", [None, "a"])
+async def test_who_has_read_what_a_log_does_not_hold_is_told(
+    events: EventStoreClient, stream: str | None
+) -> None:
+    await events.append(numbered("a", 3))
+    position, revision = (2, None) if stream is None else (None, 1)
+    lost = "0123456789abcdef"
+
+    with pytest.raises(LogReplaced) as followed:
+        await first(
+            events.follow(stream, from_position=position, from_revision=revision, incarnation=lost),
+            1,
+        )
+    with pytest.raises(LogReplaced):
+        await anext(
+            events.read(stream, from_position=position, from_revision=revision, incarnation=lost)
+        )
+
+    assert followed.value.incarnation == (await events.log()).incarnation
+    assert followed.value.shared_position == 0
+
+
+async def test_a_state_of_a_log_that_was_replaced_is_folded_anew(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    await events.append(numbered("a", 3))
+    broken.failures = [Failure(grpc.StatusCode.ABORTED, "LOG_REPLACED", responses=1)]
+    state, starts = Sum(), list[None]()
+
+    async def start() -> int:
+        state.positions.clear()
+        starts.append(None)
+        return 0
+
+    async with running(Follower(patient, state.fold, start=start)):
+        async with asyncio.timeout(10):
+            while len(starts) < 2 or state.positions != [1, 2, 3]:  # noqa: ASYNC110 - its own task
+                await asyncio.sleep(0.01)
 
 
 async def test_who_may_not_read_is_told_and_does_not_try_again(

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from services.events.domain import LogState, StoredEvent
 from services.events.store import Log, LogView, RecordBatch, WriteResult
-from services.plumbing.errors import Unavailable
+from services.plumbing.errors import DatabaseUnavailable
 
 Moment = Callable[[], Awaitable[None]]
 
@@ -15,7 +15,7 @@ async def nothing() -> None:
 
 
 async def connection_lost() -> None:
-    raise Unavailable("the connection was lost")
+    raise DatabaseUnavailable("the connection was lost")
 
 
 class FailingLog:

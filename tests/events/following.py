@@ -20,6 +20,7 @@ class Follower:
         metadata: Sequence[tuple[str, str]] | None = None,
     ) -> None:
         request.follow = True
+        self.responses: list[pb.ReadResponse] = []
         self.received: list[pb.RecordedEvent] = []
         self.error: grpc.aio.AioRpcError | None = None
         self._more = asyncio.Event()
@@ -60,6 +61,7 @@ class Follower:
     async def _read(self) -> None:
         try:
             async for response in self._call:
+                self.responses.append(response)
                 self.received += response.events
                 self._more.set()
         except grpc.aio.AioRpcError as error:

@@ -181,7 +181,7 @@ async def test_only_what_is_new_of_a_mixed_append_is_stored(bench: Bench) -> Non
     (outcome,) = await bench.settle(proposal(new, old))
 
     assert places(outcome) == [(2, 1, False), (1, 0, True)]
-    assert await bench.store.head(TENANT) == 2
+    assert (await bench.store.end(TENANT)).head == 2
 
 
 async def test_an_id_with_other_content_is_refused_and_its_batch_mates_are_not(
@@ -228,7 +228,7 @@ async def test_a_write_whose_answer_was_lost_is_found_and_not_repeated(bench: Be
         [(1, 0, False), (2, 1, False)],
         [(3, 0, False)],
     ]
-    assert await bench.store.head(TENANT) == 3
+    assert (await bench.store.end(TENANT)).head == 3
 
 
 async def test_a_write_that_never_arrived_is_repeated(bench: Bench) -> None:
@@ -254,7 +254,7 @@ async def test_a_batch_that_never_arrived_is_not_taken_for_written_when_a_part_o
     outcomes = await bench.settle(repeated, lost)
 
     assert [places(outcome) for outcome in outcomes] == [[(1, 0, True)], [(2, 0, False)]]
-    assert await bench.store.head(TENANT) == 2
+    assert (await bench.store.end(TENANT)).head == 2
 
 
 async def test_a_refusal_beside_a_write_whose_answer_was_lost_stays_a_refusal(
@@ -340,7 +340,7 @@ async def test_many_replicas_fill_the_log_without_gaps(store: PostgresEventStore
     assert sorted(place.position for place in every) == list(range(1, 201))
     shared = [place for places_ in placed for place in places_[::2]]
     assert sorted(place.revision for place in shared) == list(range(100))
-    assert await store.head(TENANT) == 200
+    assert (await store.end(TENANT)).head == 200
 
 
 async def test_a_process_that_stops_while_it_has_the_lock_is_not_waited_for(

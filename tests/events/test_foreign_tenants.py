@@ -29,12 +29,12 @@ OUR_HEAD, THEIR_HEAD = 7, 5
 
 READS: dict[str, list[Any]] = {
     "select_events_by_id": [[event_id(number) for number in range(1, 9)]],
-    "select_head": [],
     "select_log_backwards": [2**62, 100, 512],
     "select_log_forwards": [0, 100, 512],
     "select_log_state": [["theirs"]],
     "select_log_tail": [0, 100, 512],
     "select_revision_at": ["theirs", 2**62],
+    "select_shared_position": ["incarnation-1"],
     "select_stream_backwards": [2**62, 100, 512, "theirs"],
     "select_stream_ends": ["theirs"],
     "select_stream_forwards": [0, 100, 512, "theirs", 0],
@@ -42,6 +42,8 @@ READS: dict[str, list[Any]] = {
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]
 WRITES = {"append_records", "insert_log", "lock_log"}
+FUNCTIONS = {"confirm_log", "select_moved_logs", "select_place"}
+"""Statements that call a function and do nothing else."""
 OF_NOBODY = {"notify_moved", "select_server_state"}
 """Statements that touch no table."""
 
@@ -97,7 +99,16 @@ async def _fill(url: str) -> None:
         await connection.execute(sql("insert_log"), tenant)
     await connection.fetch(APPEND, OURS, 0, *new_records(0, 50, OUR_HEAD, "ours"))
     await connection.fetch(APPEND, THEIRS, 0, *new_records(0, 1, THEIR_HEAD, "theirs"))
+    await connection.execute(_PARTED)
     await connection.close()
+
+
+_PARTED = f"""
+    INSERT INTO events.incarnations (log, number, incarnation, place, begins_behind)
+    SELECT log, number, 'incarnation-' || number, '', number
+    FROM events.logs, generate_series(1, 2) AS number
+    WHERE tenant = '{THEIRS}'
+"""
 
 
 @pytest.fixture
@@ -149,7 +160,7 @@ def test_every_statement_is_tried() -> None:
         if file.name.endswith(".sql")
     }
 
-    assert names == READS.keys() | WRITES | OF_NOBODY
+    assert names == READS.keys() | WRITES | FUNCTIONS | OF_NOBODY
     assert [name for name in OF_NOBODY if "events." in sql(name)] == []
     assert {name for name, _ in mistaken()} == READS.keys()
 
@@ -289,6 +300,28 @@ async def test_a_mistaken_lock_keeps_no_other_tenant_waiting(owner: asyncpg.Conn
     await owner.execute("RESET ROLE")
     await owner.execute(sql("lock_log"), OURS)
     assert await owner.fetchval(locks) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "right", "arguments"),
+    [
+        ("confirm_log", "tenant = of_tenant", [OURS, "", 0]),
+        ("select_moved_logs", "logs.tenant = asked.tenant", [[OURS], [""], [0]]),
+    ],
+)
+async def test_a_mistaken_function_tells_nothing_of_another_log(
+    owner: asyncpg.Connection, statement: str, right: str, arguments: list[Any]
+) -> None:
+    name = {"confirm_log": "confirm", "select_moved_logs": "moved"}[statement]
+    wrong = right.partition(" = ")[0] + f" = '{THEIRS}'"
+    await _change_function(owner, name, right, wrong)
+
+    await owner.execute(f"SET LOCAL ROLE {ROLE}")
+    walled = await owner.fetch(sql(statement), *arguments)
+    await owner.execute("RESET ROLE")
+
+    assert walled == []
+    assert len(await owner.fetch(sql(statement), *arguments)) == 1
 
 
 async def _change_function(owner: asyncpg.Connection, name: str, right: str, wrong: str) -> None:

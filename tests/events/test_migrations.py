@@ -53,7 +53,7 @@ async def test_events_of_0003_are_found_and_appended_to(settings: Settings) -> N
         store = PostgresEventStore(database)
 
         assert await store.log("acme").state(["s"]) == LogState(2, {"s": StreamHead(1, 1)})
-        assert (await store.head("acme"), await store.head("globex")) == (2, 0)
+        assert ((await store.end("acme")).head, (await store.end("globex")).head) == (2, 0)
 
 
 @pytest.mark.parametrize("head", [1, 3])

@@ -34,7 +34,7 @@ async def write(log: Log, head: int, *streams: str, first_id: int = 0) -> WriteR
 
 
 async def test_a_log_is_empty_before_its_first_event(store: PostgresEventStore) -> None:
-    assert await store.head("acme") == 0
+    assert (await store.end("acme")).head == 0
     assert await store.log("acme").state(["a"]) == LogState(0, {"a": NO_STREAM})
 
 
@@ -47,7 +47,7 @@ async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) ->
         3, {"a": StreamHead(1, 1), "b": StreamHead(2, 0), "c": NO_STREAM}
     )
     assert await log.state([]) == LogState(3, {})
-    assert await store.head("acme") == 3
+    assert (await store.end("acme")).head == 3
 
 
 async def test_writes_nothing_when_the_head_has_moved(store: PostgresEventStore) -> None:
@@ -90,7 +90,7 @@ async def test_tenants_share_neither_positions_nor_streams_nor_ids(
     assert await theirs.state(["a"]) == LogState(0, {"a": NO_STREAM})
     assert await theirs.find([event_id(1)]) == {}
     assert await write(theirs, 0, "a") is WriteResult.WRITTEN
-    assert await store.head("acme") == 2
+    assert (await store.end("acme")).head == 2
 
 
 async def test_what_is_written_under_the_lock_is_gone_when_the_block_fails(
@@ -107,7 +107,7 @@ async def test_what_is_written_under_the_lock_is_gone_when_the_block_fails(
     with pytest.raises(RuntimeError):
         await fail_after_writing()
 
-    assert await store.head("acme") == 0
+    assert (await store.end("acme")).head == 0
 
 
 async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -> None:
@@ -154,7 +154,7 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
 
     meanwhile = asyncio.create_task(write(log, 1, "b", first_id=50))
     await asyncio.sleep(0.1)
-    seen_before = await store.head("acme"), (await log.state(["b"])).streams["b"]
+    seen_before = (await store.end("acme")).head, (await log.state(["b"])).streams["b"]
     await late.commit()
     await other.close()
 

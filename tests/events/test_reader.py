@@ -17,7 +17,7 @@ from services.events.reading.reader import (
     Reader,
     ReadOptions,
 )
-from services.events.store import Page, PageRequest
+from services.events.store import LogPage, PageRequest
 from tests.events.making import new_event, placed_event, record_batch
 
 TENANT = "acme"
@@ -43,7 +43,9 @@ async def fill(store: PostgresEventStore, records: Sequence[bytes], *streams: st
 
 
 async def read(store: PostgresEventStore, options: ReadOptions) -> list[bytes]:
-    return [record async for group in Reader(store).read(TENANT, options) for record in group]
+    return [
+        record async for group in Reader(store).read(TENANT, options) for record in group.records
+    ]
 
 
 def numbered(count: int) -> list[bytes]:
@@ -141,7 +143,7 @@ async def test_no_group_exceeds_a_page_unless_it_is_a_single_record(
         store, [bytes(size) for size in [10] * 100 + [200_000] * 20 + [900_000] + [5_000] * 300]
     )
 
-    groups = [group async for group in Reader(store).read(TENANT, ReadOptions())]
+    groups = [group.records async for group in Reader(store).read(TENANT, ReadOptions())]
 
     assert all(len(group) == 1 or sum(map(len, group)) <= PAGE_BYTES_MAX for group in groups)
     assert sum(map(len, groups)) == 421
@@ -155,7 +157,7 @@ async def test_goes_on_to_what_is_appended_while_it_reads(store: PostgresEventSt
     seen: list[bytes] = []
     async with aclosing(Reader(store).read(TENANT, ReadOptions(from_position=1))) as groups:
         async for group in groups:
-            seen += group
+            seen += group.records
             if len(seen) == 1_024:
                 await log.write(1_024, record_batch([late], [b"late"]))
 
@@ -170,7 +172,7 @@ class CountingStore(PostgresEventStore):
         super().__init__(store._connections)
         self.page_count = 0
 
-    async def page(self, tenant: str, request: PageRequest) -> Page:
+    async def page(self, tenant: str, request: PageRequest) -> LogPage:
         self.page_count += 1
         return await super().page(tenant, request)
 
@@ -193,7 +195,7 @@ class LateStore(PostgresEventStore):
 
     async def revision_at(self, tenant: str, stream: str, position: int) -> int:
         revision = await super().revision_at(tenant, stream, position)
-        head = await self.head(tenant)
+        head = (await self.end(tenant)).head
         late = [placed_event(new_event(stream), head + n, revision + n - 1, 1) for n in (1, 2)]
         records = [b"%d" % place.position for place in late]
         await self.log(tenant).write(head, record_batch(late, records))

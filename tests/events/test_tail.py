@@ -1,7 +1,7 @@
 """The seam between what is stored and what is new, with everything happening at its worst."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -10,12 +10,12 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
-from services.events.errors import BeyondEnd
+from services.events.errors import LogReplaced
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
 from services.events.reading.reader import ReadOptions
 from services.events.reading.tail import TailLimits, Tails
-from services.events.store import Page, PageRequest, TailPage
+from services.events.store import FollowedLog, LogEnd, LogPage, LogTail, PageRequest
 from services.plumbing.errors import DatabaseUnavailable
 from tests.events.counting import Counts
 from tests.events.failing import Moment, connection_lost
@@ -31,26 +31,33 @@ class Seam(PostgresEventStore):
         self.__dict__ = store.__dict__
         self.after_page: list[Moment] = []
         self.before_tail: list[Moment] = []
-        self.reported_head: int | None = None
+        self.before_moved: list[Moment] = []
+        self.is_replaced = False
         self.tail_count = 0
 
-    async def page(self, tenant: str, request: PageRequest) -> Page:
+    async def page(self, tenant: str, request: PageRequest) -> LogPage:
         page = await super().page(tenant, request)
         if self.after_page:
             await self.after_page.pop(0)()
-        return page
+        return page._replace(incarnation="another") if self.is_replaced else page
 
     async def tail(
         self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
-    ) -> TailPage:
+    ) -> LogTail:
         self.tail_count += 1
         if self.before_tail:
             await self.before_tail.pop(0)()
-        return await super().tail(tenant, position, row_count_max, record_bytes_max)
+        tail = await super().tail(tenant, position, row_count_max, record_bytes_max)
+        return tail._replace(incarnation="another") if self.is_replaced else tail
 
-    async def head(self, tenant: str) -> int:
-        head = await super().head(tenant)
-        return head if self.reported_head is None else self.reported_head
+    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
+        if self.before_moved:
+            await self.before_moved.pop(0)()
+        return await super().moved(logs)
+
+    async def end(self, tenant: str) -> LogEnd:
+        end = await super().end(tenant)
+        return end._replace(incarnation="another") if self.is_replaced else end
 
 
 @dataclass
@@ -92,15 +99,17 @@ class Bench:
     async def append_and_wait(self, *streams: str) -> None:
         """Append, and return once the tail has it."""
         await self.append(*streams)
-        self.tails.look()
+        head = (await self.store.end(TENANT)).head
+        self.tails.moved(TENANT, head)
         async with self.tails.tail(TENANT) as tail:
-            await tail.moved(await self.store.head(TENANT))
+            await tail.moved(head)
 
     @asynccontextmanager
     async def following(
         self, options: ReadOptions
     ) -> AsyncIterator[Callable[[int], Awaitable[list[int]]]]:
         """Gives a function that answers the next positions, so many at least."""
+        polling = asyncio.create_task(self.tails.poll())
         async with aclosing(self.followers.follow(TENANT, options)) as responses:
 
             async def following(count: int) -> list[int]:
@@ -111,7 +120,10 @@ class Bench:
                         positions += [recorded.position for recorded in response.events]
                 return positions
 
-            yield following
+            try:
+                yield following
+            finally:
+                polling.cancel()
 
 
 @pytest.fixture
@@ -219,7 +231,7 @@ async def test_followers_are_told_when_the_database_stays_away(bench: Bench) -> 
         assert await received(1) == [1]
         bench.store.before_tail += [connection_lost] * 1_000
 
-        bench.tails.look()
+        bench.tails.moved(TENANT, 2)
 
         with pytest.raises(DatabaseUnavailable):
             await received(1)
@@ -230,17 +242,45 @@ async def test_followers_are_told_when_the_database_stays_away(bench: Bench) -> 
         assert await received(1) == [2]
 
 
-async def test_a_log_that_was_set_back_during_an_outage_ends_its_followers(bench: Bench) -> None:
+async def test_followers_of_a_log_at_rest_are_told_as_well(bench: Bench) -> None:
+    async with bench.following(ReadOptions()) as received:
+        await bench.append_and_wait("s")
+        assert await received(1) == [1]
+        bench.store.before_moved += [connection_lost] * 1_000
+
+        bench.tails.look()
+
+        with pytest.raises(DatabaseUnavailable):
+            await received(1)
+
+
+async def test_what_was_appended_unnoticed_is_found_by_asking_once_for_all_logs(
+    bench: Bench,
+) -> None:
+    async with bench.following(ReadOptions()) as received:
+        await bench.append_and_wait("s")
+        assert await received(1) == [1]
+
+        await bench.append("s")
+
+        assert await received(1) == [2]
+
+
+async def test_a_log_that_was_replaced_ends_its_followers_and_not_who_comes_then(
+    bench: Bench,
+) -> None:
     async with bench.following(ReadOptions()) as received:
         await bench.append_and_wait("s", "s")
         assert await received(2) == [1, 2]
         bench.store.before_tail.append(connection_lost)
-        bench.store.reported_head = 1
+        bench.store.is_replaced = True
 
-        bench.tails.look()
+        bench.tails.moved(TENANT, 3)
 
-        with pytest.raises(BeyondEnd):
+        with pytest.raises(LogReplaced):
             await received(1)
+    async with bench.following(ReadOptions(from_position=1)) as received:
+        assert await received(2) == [1, 2]
 
 
 async def test_a_follower_who_leaves_while_it_waits_is_forgotten(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from services.events.reading.window import RESPONSE_BYTES_MAX, FollowCursor, Tai
 from services.events.record import read_response
 
 FIRST = 100
+INCARNATION = "0123456789abcdef"
 
 
 def record(position: int, size: int = 10, stream: str = "s", revision: int = 0) -> TailRecord:
@@ -29,9 +30,9 @@ def records(dice: random.Random, count: int) -> list[TailRecord]:
     return made
 
 
-def window_of(groups: Sequence[Sequence[TailRecord]]) -> Window:
+def window_of(groups: Sequence[Sequence[TailRecord]], incarnation: str = INCARNATION) -> Window:
     window = Window(read_response)
-    window.begin(FIRST)
+    window.begin(FIRST, incarnation)
     for group in groups:
         window.add(group)
     return window
@@ -48,6 +49,7 @@ def walked(window: Window, at: FollowCursor) -> list[int]:
         taken = window.take(at)
         assert taken is not None
         result = positions(taken.response)
+        assert not result or pb.ReadResponse.FromString(taken.response).incarnation == INCARNATION
         assert len(result) == taken.record_count
         assert len(taken.response) < 2 * RESPONSE_BYTES_MAX or len(result) == 1
         received += result
@@ -132,7 +134,7 @@ def sized(position: int, byte_count: int) -> TailRecord:
 def test_pieces_are_joined_up_to_the_size_of_a_response_and_not_beyond(
     sizes: list[int], joined: int
 ) -> None:
-    window = window_of([[sized(FIRST + n, size)] for n, size in enumerate(sizes)])
+    window = window_of([[sized(FIRST + n, size)] for n, size in enumerate(sizes)], "")
 
     taken = window.take(FollowCursor(FIRST, POSITION_MAX))
 

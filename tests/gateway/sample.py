@@ -170,6 +170,8 @@ class SampleService:
         size = request.batch_size or request.to or 1
         if request.HasField("from_position") and request.HasField("from_place"):
             raise ThingChanged("two ways to begin")
+        if request.incarnation not in ("", request.present_incarnation):
+            raise ThingChanged("what was counted is no more")
         if request.order:
             last = request.from_position if request.HasField("from_position") else request.to
             for n in range(last, 0, -1):
@@ -179,7 +181,10 @@ class SampleService:
         for first in range(begin, request.to, size):
             last = min(first + size, request.to)
             counted = [self._counted(n, request) for n in range(first + 1, last + 1)]
-            yield message("CountResponse", counted=counted, head=request.to)
+            incarnation = request.present_incarnation
+            yield message(
+                "CountResponse", counted=counted, head=request.to, incarnation=incarnation
+            )
             self.yielded = last
         if request.HasField("fail_after") and request.fail_after == 0:
             raise ThingChanged("it changed meanwhile")

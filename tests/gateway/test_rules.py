@@ -191,6 +191,8 @@ def test_a_stream_without_items_shows_its_responses(tmp_path: Path) -> None:
         *(f'event_id: "head" resumes_at: "{name}"' for name in ("nope", "numbers", "text")),
         *(f'stays_open: "{name}"' for name in ("nope", "flags", "number")),
         'items: "items" resumes_at: "number"',
+        'items: "items" incarnation: "text"',
+        'items: "items" event_id: "number" resumes_at: "number" incarnation: "text"',
     ],
 )
 def test_stream_options_that_name_a_wrong_field_are_refused_at_start(

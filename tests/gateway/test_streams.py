@@ -215,8 +215,40 @@ async def test_a_client_that_reads_backwards_sees_nothing_twice(
     assert [event["id"] for event in events(answer.text)[:-1]] == rest
 
 
+async def test_an_id_says_what_it_belongs_to_and_goes_on_in_nothing_else(
+    client: httpx.AsyncClient,
+) -> None:
+    async def ids(last: str, incarnation: str = "a1") -> list[str]:
+        headers = _EVENTS | ({"last-event-id": last} if last else {})
+        path = f"/v1/count?to=3&presentIncarnation={incarnation}"
+        answer = await client.get(path, headers=headers)
+        if answer.status_code == 409:
+            return []
+        return [event["id"] for event in events(answer.text)[:-1]]
+
+    assert await ids("") == ["1-a1", "2-a1", "3-a1"]
+    assert await ids("2-a1") == await ids("2") == ["3-a1"]
+    assert await ids("2-a1", "b2") == []
+
+
 @pytest.mark.parametrize(
-    "given", ["", "x", "-1", "1.5", "+1", "0x1", "٣", "9" * 30, str(2**63 - 1), "1, 2"]
+    "given",
+    [
+        "1-",
+        "1-a-b",
+        "-a",
+        "1-" + "a" * 65,
+        "",
+        "x",
+        "-1",
+        "1.5",
+        "+1",
+        "0x1",
+        "٣",
+        "9" * 30,
+        str(2**63 - 1),
+        "1, 2",
+    ],
 )
 async def test_an_id_that_is_none_is_400(given: str, client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/count?to=5", headers={b"last-event-id": given.encode()})

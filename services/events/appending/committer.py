@@ -262,6 +262,7 @@ class _CachedState:
     def __init__(self, revision_cache: RevisionCache) -> None:
         self._revision_cache = revision_cache
         self._streams: OrderedDict[str, StreamHead] = OrderedDict()
+        self._incarnation = ""
         self.head: int | None = None
 
     def forget(self) -> None:
@@ -279,13 +280,14 @@ class _CachedState:
 
     def state(self, streams: Iterable[str]) -> LogState:
         assert self.head is not None
-        return LogState(self.head, {stream: self._streams[stream] for stream in streams})
+        known = {stream: self._streams[stream] for stream in streams}
+        return LogState(self.head, known, self._incarnation)
 
     def learn(self, read: LogState) -> None:
-        """Add what was read, and forget all else when the log has moved on."""
-        if self.head not in (None, read.head):
+        """Add what was read, and forget all else when the log has moved on or is another."""
+        if self.head not in (None, read.head) or self._incarnation != read.incarnation:
             self.forget()
-        self.head = read.head
+        self.head, self._incarnation = read.head, read.incarnation
         self._take(read.streams)
 
     def move(self, decision: Decision) -> None:

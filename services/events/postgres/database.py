@@ -17,6 +17,7 @@ from services.plumbing.postgres import database
 from services.plumbing.postgres.database import Connection, Pool
 from services.plumbing.postgres.failures import UnsafeDatabase, refusals_translated
 from services.plumbing.postgres.migrations import MigrationTimeout, migrate, newest_revision
+from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 
 APPLICATION_NAME = "girih-events"
@@ -48,6 +49,9 @@ class Database:
         self._pool: Pool | None = None
         self._opened = asyncio.Event()
         self._user_count = 0
+        self._place = ""
+        self.opened_count = 0
+        """Connections opened so far."""
 
     async def keep_open(self) -> None:
         """Migrate and connect as soon as the database answers; then runs for ever.
@@ -62,7 +66,10 @@ class Database:
                 await self._migrate()
                 await self._inspect()
                 async with database.open_pool(
-                    self._settings, APPLICATION_NAME, role=isolation.ROLE
+                    self._settings,
+                    APPLICATION_NAME,
+                    role=isolation.ROLE,
+                    opened=self._connection_opened,
                 ) as pool:
                     await self._lend(pool)
             except (ServiceError, MigrationTimeout) as error:
@@ -170,6 +177,18 @@ class Database:
                 _log.warning("production would refuse this database", problem=problem)
         if findings.of_isolation:
             raise UnsafeDatabase("; ".join(findings.of_isolation))
+
+    async def _connection_opened(self, connection: RawConnection) -> None:
+        """A connection that leads elsewhere than the others did takes them along: they lead to
+        a server that was replaced.
+        """
+        place = str(await connection.fetchval(_sql("select_place")))
+        self.opened_count += 1
+        if place != self._place:
+            self._place = place
+            if self._pool is not None:
+                _log.warning("connections lead to another database than before", place=place)
+                await self._pool.expire_connections()
 
     async def _lend(self, pool: Pool) -> None:
         await isolation.check_role(pool)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Protocol, cast
 
 import asyncpg
@@ -13,7 +14,12 @@ from services.events.domain import (
     StoredEvent,
     StreamHead,
 )
+from services.events.postgres.incarnations import Incarnations
 from services.events.store import (
+    FollowedLog,
+    LogEnd,
+    LogPage,
+    LogTail,
     LogView,
     Page,
     PageRequest,
@@ -34,19 +40,40 @@ class Connections(Protocol):
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection for the block."""
 
+    @property
+    def opened_count(self) -> int:
+        """How many connections were opened so far."""
+
 
 class PostgresEventStore:
     """The logs of all tenants, in one database. An `EventStore`."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._incarnations = Incarnations(connections)
 
     def log(self, tenant: str) -> "PostgresLog":
-        return PostgresLog(self._connections, tenant)
+        return PostgresLog(self._connections, self._incarnations, tenant)
 
-    async def head(self, tenant: str) -> int:
+    async def end(self, tenant: str) -> LogEnd:
         async with self._connections.connection() as connection:
-            return await connection.fetchval(_sql("select_head"), tenant) or 0
+            return await self._incarnations.confirm(connection, tenant)
+
+    async def shared_position(self, tenant: str, incarnation: str) -> int | None:
+        async with self._connections.connection() as connection:
+            position = await connection.fetchval(
+                _sql("select_shared_position"), tenant, incarnation
+            )
+            return cast("int | None", position)
+
+    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
+        async with self._connections.connection() as connection:
+            rows = await connection.fetch(_sql("select_moved_logs"), *zip(*logs, strict=True))
+        moved = [row["tenant"] for row in rows]
+        for tenant in moved:
+            # Perhaps to another place, which a pooler before the database hides.
+            self._incarnations.doubt(tenant)
+        return moved
 
     async def revision_at(self, tenant: str, stream: str, position: int) -> int:
         async with self._connections.connection() as connection:
@@ -69,7 +96,7 @@ class PostgresEventStore:
             updated_at=last["recorded_at"],
         )
 
-    async def page(self, tenant: str, request: PageRequest) -> Page:
+    async def page(self, tenant: str, request: PageRequest) -> LogPage:
         arguments: list[object] = [
             tenant,
             request.start,
@@ -82,28 +109,36 @@ class PostgresEventStore:
             arguments.append(request.position_min)
         statement = _PAGES[bool(request.stream), request.is_backwards]
         async with self._connections.connection() as connection:
-            return cast("Page", await connection.fetch(_sql(statement), *arguments))
+            incarnation = await self._incarnations.current(connection, tenant)
+            rows = await connection.fetch(_sql(statement), *arguments)
+        return LogPage(incarnation, cast("Page", rows))
 
     async def tail(
         self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
-    ) -> TailPage:
+    ) -> LogTail:
         async with self._connections.connection() as connection:
+            incarnation = await self._incarnations.current(connection, tenant)
             rows = await connection.fetch(
                 _sql("select_log_tail"), tenant, position, row_count_max, record_bytes_max
             )
-            return cast("TailPage", rows)
+        if rows:
+            self._incarnations.saw(tenant, incarnation, rows[-1]["position"])
+        return LogTail(incarnation, cast("TailPage", rows))
 
 
 class PostgresLog:
     """One log, each call on a connection of its own. A `Log`."""
 
-    def __init__(self, connections: Connections, tenant: str) -> None:
+    def __init__(self, connections: Connections, incarnations: Incarnations, tenant: str) -> None:
         self._connections = connections
+        self._incarnations = incarnations
         self._tenant = tenant
+        self._read_in: str | None = None
+        """The incarnation that the state was read in last."""
 
     async def state(self, streams: Sequence[str]) -> LogState:
         async with self._connections.connection() as connection:
-            return await _View(connection, self._tenant).state(streams)
+            return await self._state(connection, streams)
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         async with self._connections.connection() as connection:
@@ -111,21 +146,39 @@ class PostgresLog:
 
     async def write(self, head: int, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection() as connection:
-            return await _View(connection, self._tenant).write(head, batch)
+            incarnation = await self._incarnations.current(connection, self._tenant)
+            if self._read_in not in (None, incarnation):
+                # What was decided on is the state of a log that is no more.
+                return WriteResult.HEAD_MOVED
+            result = await _View(connection, self._tenant).write(head, batch)
+        if result is WriteResult.WRITTEN:
+            self._incarnations.saw(self._tenant, incarnation, head + len(batch.placed))
+        return result
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[LogView]:
-        async with self._connections.connection() as connection, connection.transaction():
-            await connection.execute(_sql("lock_log"), self._tenant)
-            yield _View(connection, self._tenant)
+        async with self._connections.connection() as connection:
+            self._read_in = await self._incarnations.current(connection, self._tenant)
+            async with connection.transaction():
+                await connection.execute(_sql("lock_log"), self._tenant)
+                yield _View(connection, self._tenant, self._read_in)
+
+    async def _state(self, connection: Connection, streams: Sequence[str]) -> LogState:
+        self._read_in = await self._incarnations.current(connection, self._tenant)
+        state = await _View(connection, self._tenant, self._read_in).state(streams)
+        if not self._read_in:
+            # It came into being just now, here or in another process.
+            self._read_in = await self._incarnations.current(connection, self._tenant)
+        return replace(state, incarnation=self._read_in)
 
 
 class _View:
     """One log on one connection. A `LogView`."""
 
-    def __init__(self, connection: Connection, tenant: str) -> None:
+    def __init__(self, connection: Connection, tenant: str, incarnation: str = "") -> None:
         self._connection = connection
         self._tenant = tenant
+        self._incarnation = incarnation
 
     async def state(self, streams: Sequence[str]) -> LogState:
         rows = await self._connection.fetch(_sql("select_log_state"), self._tenant, streams)
@@ -137,7 +190,7 @@ class _View:
             for _, name, number, revision in rows
             if name is not None
         }
-        return LogState(rows[0]["head"] or 0, heads)
+        return LogState(rows[0]["head"] or 0, heads, self._incarnation)
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)

@@ -64,7 +64,7 @@ class Followers:
     async def follow(self, tenant: str, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         """Responses with the records of `options`, in order and each once, as they come.
 
-        Ends only when there is a limit. Raises `BeyondEnd`, `ShuttingDown`,
+        Ends only when there is a limit. Raises `BeyondEnd`, `LogReplaced`, `ShuttingDown`,
         `FollowersBusy`, and `DatabaseUnavailable` when the database stays away. Close it.
         """
         self._instruments.followed(1)
@@ -83,11 +83,18 @@ class Followers:
         """Where to begin. Raises `BeyondEnd` when that is more than one behind the end."""
         position = options.from_position or 1
         if position > tail.window.end:
-            check_end(position, await self._store.head(tail.tenant))
+            check_end(position, (await self._store.end(tail.tenant)).head)
         left = options.limit or POSITION_MAX
+        revision = await self._reader.start(tail.tenant, options)
+        await self._reader.check_holds(
+            tail.tenant,
+            options,
+            revision if options.stream else position,
+            options.incarnation,
+            tail.window.incarnation,
+        )
         if not options.stream:
             return FollowCursor(position, left)
-        revision = await self._reader.start(tail.tenant, options)
         if options.from_revision:
             await self._check_revision(tail.tenant, options.stream, options.from_revision)
         # Behind every window: what a stream holds so far is read from the database.
@@ -111,6 +118,8 @@ class _Following:
         self._tail = tail
         self._span = options
         self._page = _NARROW_PAGE
+        self._incarnation = tail.window.incarnation
+        """Of the log that everything before is from."""
 
     async def responses(self, at: FollowCursor) -> AsyncGenerator[tuple[Source, Batch], None]:
         """What lies behind `at`, as it comes."""
@@ -123,6 +132,7 @@ class _Following:
                         yield "database", taken
             elif taken.response:
                 self._page = _NARROW_PAGE
+                self._incarnation = self._tail.window.incarnation
                 async with self._tail.send_budget.reserved(len(taken.response)):
                     yield "window", taken
             elif taken.position >= self._tail.window.end:
@@ -153,8 +163,9 @@ class _Following:
         # Before the page: whatever it does not hold is committed later, and in the window.
         end = self._tail.window.end
         read = partial(self._reader.fetch, self._tail.tenant, self._span, page)
-        records, self._page, is_end = await self._retry_policy.read(read)
-        response = self._frame(records)
+        records, self._page, is_end, incarnation = await self._retry_policy.read(read)
+        await self._check_holds(page.start, incarnation)
+        response = self._frame(records, incarnation) if records else b""
         if at.stream:
             position = max(at.position, end) if is_end else at.position
             return Batch(response, len(records), position, self._page.start)
@@ -162,3 +173,16 @@ class _Following:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")
         return Batch(response, len(records), self._page.start, 0)
+
+    async def _check_holds(self, place: int, incarnation: str) -> None:
+        """See that the log holds what was sent of it; it is in that incarnation now."""
+        check = partial(
+            self._reader.check_holds,
+            self._tail.tenant,
+            self._span,
+            place,
+            self._incarnation,
+            incarnation,
+        )
+        await self._retry_policy.read(check)
+        self._incarnation = incarnation

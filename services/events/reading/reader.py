@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
+from services.events.errors import LogReplaced
 from services.events.store import EventStore, Page, PageRequest
 
 PAGE_BYTES_MAX = 2**19
@@ -32,6 +33,8 @@ class ReadOptions:
     limit: int | None = None
     is_followed: bool = False
     """Go on with what is committed, instead of ending at the end."""
+    incarnation: str = ""
+    """What was read up to where this goes on; empty when nobody is to ask."""
 
 
 class Reader:
@@ -40,23 +43,25 @@ class Reader:
     def __init__(self, store: EventStore) -> None:
         self._store = store
 
-    async def read(
-        self, tenant: str, options: ReadOptions
-    ) -> AsyncGenerator[Sequence[bytes], None]:
+    async def read(self, tenant: str, options: ReadOptions) -> AsyncGenerator["Fetched", None]:
         """The records of `options` in order and each once, in groups that are never empty.
 
         Ends behind what was committed when the last page was read. Holds at most two
-        pages in memory. Close it when it is not read to its end.
+        pages in memory. Raises `LogReplaced` when the log does not hold what was read of it.
+        Close it when it is not read to its end.
         """
         start = await self.start(tenant, options)
+        incarnation, place = options.incarnation, start
         fetching = self._fetch(tenant, options, PageCursor(start, options.limit or POSITION_MAX))
         try:
             while True:
                 fetched = await fetching
+                await self.check_holds(tenant, options, place, incarnation, fetched.incarnation)
+                incarnation, place = fetched.incarnation, fetched.behind.start
                 if not fetched.is_end:
                     fetching = self._fetch(tenant, options, fetched.behind)
                 if fetched.records:
-                    yield fetched.records
+                    yield fetched
                 if fetched.is_end:
                     return
         finally:
@@ -74,6 +79,25 @@ class Reader:
         behind = min(options.from_position, POSITION_MAX - 1) + 1
         return await self._store.revision_at(tenant, options.stream, behind) - 1
 
+    async def check_holds(
+        self, tenant: str, options: ReadOptions, place: int, seen: str, current: str
+    ) -> None:
+        """Raise `LogReplaced` unless the log, now in the incarnation `current`, holds all that
+        was read before `place` in the incarnation `seen`.
+
+        `place` is the position of the next record, or its revision in a stream.
+        """
+        is_first = not options.is_backwards and place <= (0 if options.stream else 1)
+        if seen in ("", current) or is_first:
+            return
+        shared = await self._store.shared_position(tenant, seen)
+        behind_shared = 0 if shared is None else shared + 1
+        if options.stream and shared is not None:
+            # Of the stream's first record that was not shared.
+            behind_shared = await self._store.revision_at(tenant, options.stream, behind_shared)
+        if shared is None or place > behind_shared:
+            raise LogReplaced(current, shared or 0)
+
     def _fetch(
         self, tenant: str, options: ReadOptions, at: "PageCursor"
     ) -> "asyncio.Task[Fetched]":
@@ -81,7 +105,7 @@ class Reader:
 
     async def fetch(self, tenant: str, options: ReadOptions, at: "PageCursor") -> "Fetched":
         """The records at a place, none only at the end or before one that is too large."""
-        page = await self._store.page(
+        incarnation, page = await self._store.page(
             tenant,
             PageRequest(
                 options.stream,
@@ -96,11 +120,11 @@ class Reader:
         )
         records = [row[1] for row in page]
         if None in records:
-            return _until_large(page, at)
+            return _until_large(page, at)._replace(incarnation=incarnation)
         whole = cast("list[bytes]", records)
         is_end = len(page) < at.row_count or len(page) == at.left
         behind = at.behind(page[-1][0], whole, is_backwards=options.is_backwards) if page else at
-        return Fetched(whole, behind, is_end)
+        return Fetched(whole, behind, is_end, incarnation)
 
 
 class PageCursor(NamedTuple):
@@ -160,6 +184,8 @@ class Fetched(NamedTuple):
     behind: PageCursor
     is_end: bool
     """Nothing lay behind them, or no more was wanted."""
+    incarnation: str = ""
+    """Of the log that they are from."""
 
 
 def _until_large(page: Page, at: PageCursor) -> Fetched:

@@ -6,23 +6,24 @@ others from the database: so however many follow, and however slow they are, the
 that of the windows, and the database is asked once for what is new.
 
 Wake-ups only make it quick: a commit in this process, or a notification from another one.
-Whatever becomes of them, the task looks by itself several times within two seconds.
+Whatever becomes of them, all logs that are followed are looked at several times within two
+seconds, many by one question: logs at rest cost next to nothing.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from services.events.errors import BeyondEnd
-from services.events.reading.reader import PageCursor
+from services.events.errors import BeyondEnd, LogReplaced
+from services.events.reading.reader import PageCursor, Reader, ReadOptions
 from services.events.reading.send_budget import TOTAL_BYTES_MAX, SendBudget
 from services.events.reading.window import Frame, TailRecord, Window
-from services.events.store import EventStore, TailPage
+from services.events.store import EventStore, FollowedLog, LogTail, TailPage
 from services.plumbing.byte_budget import ByteBudget
 from services.plumbing.errors import (
     ResourceExhausted,
@@ -56,7 +57,9 @@ class TailLimits:
     """Pages read at once for tails, and as many for followers that are behind: so they leave
     connections to others, and who catches up does not hold up who has."""
     poll_s: float = 0.8
-    """After so long without a wake-up a tail looks by itself."""
+    """So often it is asked which logs have moved."""
+    poll_count: int = 1_000
+    """Logs asked about by one question: some 10 ms of work for the database."""
     retry_budget_s: float = 30.0
     """How long followers wait for a database that is away."""
     retry_delay_min_s: float = 0.05
@@ -88,24 +91,24 @@ class Tails:
         self._send_total = ByteBudget(TOTAL_BYTES_MAX)
         self._tails: dict[str, Tail] = {}
         self._is_closed = False
+        self._may_have_moved = asyncio.Event()
 
     @asynccontextmanager
     async def tail(self, tenant: str) -> AsyncIterator["Tail"]:
         """The tail of a log, which lasts at least as long as the block.
 
-        Raises `ShuttingDown`, and what says why when the log's end cannot be read.
+        It is in the incarnation that the log is in now. Raises `ShuttingDown`, and what says
+        why when the log's end cannot be read.
         """
-        tail = self._tails.get(tenant)
-        if tail is None or tail.has_failed:
-            tail = self._start(tenant)
-        tail.follower_count += 1
-        try:
-            await tail.moved(0)
-            yield tail
-        finally:
-            tail.follower_count -= 1
-            if not tail.follower_count or tail.has_failed:
-                self._forget(tail)
+        while True:
+            async with self._used(tenant) as tail:
+                try:
+                    await tail.agree()
+                except LogReplaced:
+                    # Those who followed the log that is no more are told; who comes now is not.
+                    continue
+                yield tail
+                return
 
     def moved(self, tenant: str, head: int) -> None:
         """The log of `tenant` has been seen to end at `head`."""
@@ -115,8 +118,15 @@ class Tails:
 
     def look(self) -> None:
         """Any log may have moved unnoticed."""
-        for tail in self._tails.values():
-            tail.wake()
+        self._may_have_moved.set()
+
+    async def poll(self) -> None:
+        """Wake the tails whose logs have moved, again and again; runs for ever."""
+        while True:
+            await _set_within(self._may_have_moved, self._limits.poll_s)
+            self._may_have_moved.clear()
+            for tails in _slices(list(self._tails.values()), self._limits.poll_count):
+                await self._look_at([tail for tail in tails if tail.is_waiting])
 
     async def end_when(self, stopping: asyncio.Event) -> None:
         """End what is followed once `stopping` is set; then waits for ever."""
@@ -125,6 +135,33 @@ class Tails:
         for tail in list(self._tails.values()):
             tail.stop()
         await asyncio.Event().wait()
+
+    async def _look_at(self, tails: Sequence["Tail"]) -> None:
+        if not tails:
+            return
+        logs = [tail.seen() for tail in tails]
+        try:
+            moved = set(await self._retry_policy.read(partial(self._store.moved, logs)))
+        except ServiceError as error:
+            for tail in tails:
+                tail.fail(error)
+            return
+        for tail in tails:
+            if tail.tenant in moved:
+                tail.wake()
+
+    @asynccontextmanager
+    async def _used(self, tenant: str) -> AsyncIterator["Tail"]:
+        tail = self._tails.get(tenant)
+        if tail is None or tail.has_failed:
+            tail = self._start(tenant)
+        tail.follower_count += 1
+        try:
+            yield tail
+        finally:
+            tail.follower_count -= 1
+            if not tail.follower_count or tail.has_failed:
+                self._forget(tail)
 
     def _start(self, tenant: str) -> "Tail":
         if self._is_closed:
@@ -138,7 +175,7 @@ class Tails:
             self._retry_policy,
         )
         self._tails[tenant] = tail
-        tail.start(self._limits.poll_s)
+        tail.start()
         return tail
 
     def _forget(self, tail: "Tail") -> None:
@@ -165,26 +202,58 @@ class Tail:
         self.send_budget = send_budget
         self.follower_count = 0
         self._store = store
+        self._reader = Reader(store)
         self._windows = windows
         self._retry_policy = patience
         self._woken = asyncio.Event()
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._is_end_certain = False
+        self._looked = asyncio.Event()
+        """Set when the log is read next."""
+        self._is_waiting = False
 
     @property
     def has_failed(self) -> bool:
         return self._failure is not None
 
-    def start(self, poll_s: float) -> None:
-        self._task = asyncio.create_task(self._run(poll_s), name="tail")
+    @property
+    def is_waiting(self) -> bool:
+        """It has read what there was, and waits to be woken."""
+        return self._is_waiting
+
+    def seen(self) -> FollowedLog:
+        """The log as it was seen last."""
+        return FollowedLog(self.tenant, self.window.incarnation, self.window.end - 1)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="tail")
 
     def stop(self) -> None:
         """Read no more, and end whoever waits."""
+        self.fail(_shutting_down())
+
+    def fail(self, error: BaseException) -> None:
+        """The same, with this error."""
         if self._task is not None:
             self._task.cancel()
-        self._fail(_shutting_down())
+        self._fail(error)
+
+    async def agree(self) -> None:
+        """Return once what is known of the log is of the incarnation that it is in now.
+
+        Raises what ended the tail: `LogReplaced` when it is another log than it was.
+        """
+        await self.moved(0)
+        while True:
+            end = await self._retry_policy.read(partial(self._store.end, self.tenant))
+            self.check()
+            if end.incarnation == self.window.incarnation:
+                return
+            looked = self._looked
+            self.wake()
+            await looked.wait()
+            self.check()
 
     def wake(self, head: int | None = None) -> None:
         """The log may have moved, or has: its last record is at `head`."""
@@ -208,49 +277,48 @@ class Tail:
             # One error for all followers: what it has passed through must not pile up.
             raise self._failure.with_traceback(None)
 
-    async def _run(self, poll_s: float) -> None:
+    async def _run(self) -> None:
         try:
-            head = await self._retry_policy.read(partial(self._store.head, self.tenant))
-            self.window.begin(head + 1)
-            self._is_end_certain = True
+            end = await self._retry_policy.read(partial(self._store.end, self.tenant))
+            self.window.begin(end.head + 1, end.incarnation)
             await self._wake_waiting()
-            await self._read_on(poll_s)
+            await self._read_on()
         except ServiceError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a bug, told to all who follow
             _log.error("a tail failed unexpectedly", exc_info=error)
             self._fail(error)
 
-    async def _read_on(self, poll_s: float) -> None:
+    async def _read_on(self) -> None:
         place = PageCursor(self.window.end)
         while True:
             # Before reading: what is committed meanwhile wakes again.
             self._woken.clear()
-            page = await self._retry_policy.read(partial(self._page, place))
+            incarnation, page = await self._retry_policy.read(partial(self._page, place))
+            if incarnation != self.window.incarnation:
+                await self._retry_policy.read(partial(self._check_holds, place, incarnation))
+                self.window.begin(self.window.end, incarnation)
             records, behind = _until_large(page, place)
             if records:
                 self.window.add(records)
                 self._windows.grew(self)
                 await self._wake_waiting()
+            self._tell_looked()
             if len(page) < place.row_count and len(records) == len(page):
-                await _set_within(self._woken, poll_s)
+                self._is_waiting = True
+                await self._woken.wait()
+                self._is_waiting = False
             place = behind
 
-    async def _page(self, place: PageCursor) -> TailPage:
-        """One page. After an outage it is first made certain that the log still ends where
-        it did: one that was restored to an earlier state gives out positions again.
-        """
-        try:
-            if not self._is_end_certain:
-                check_end(place.start, await self._store.head(self.tenant))
-            page = await self._store.tail(
-                self.tenant, place.start, place.row_count, place.record_bytes_max
-            )
-        except _AWAY:
-            self._is_end_certain = False
-            raise
-        self._is_end_certain = True
-        return page
+    async def _page(self, place: PageCursor) -> LogTail:
+        return await self._store.tail(
+            self.tenant, place.start, place.row_count, place.record_bytes_max
+        )
+
+    async def _check_holds(self, place: PageCursor, incarnation: str) -> None:
+        seen = self.window.incarnation
+        options = ReadOptions(is_followed=True)
+        await self._reader.check_holds(self.tenant, options, place.start, seen, incarnation)
 
     async def _wake_waiting(self) -> None:
         for index, (waiting, position) in enumerate(list(self._waiting.items())):
@@ -259,8 +327,13 @@ class Tail:
             if index % _WAKE_COUNT == _WAKE_COUNT - 1:
                 await asyncio.sleep(0)
 
+    def _tell_looked(self) -> None:
+        self._looked.set()
+        self._looked = asyncio.Event()
+
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
+        self._tell_looked()
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -343,6 +416,11 @@ def _until_large(page: TailPage, at: PageCursor) -> tuple[Sequence[TailRecord], 
         return records, at
     behind = at.behind(records[-1].position, [r.record for r in records], is_backwards=False)
     return records, behind._replace(left=at.left)
+
+
+def _slices(tails: Sequence[Tail], count: int) -> Iterator[Sequence[Tail]]:
+    for start in range(0, len(tails), count):
+        yield tails[start : start + count]
 
 
 async def _set_within(event: asyncio.Event, timeout_s: float) -> None:

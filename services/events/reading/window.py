@@ -18,8 +18,9 @@ _ROW_BYTES = 400
 
 _JOINED_COUNT_MAX = 4
 
-Frame = Callable[[Sequence[bytes]], bytes]
-"""Makes the bytes of a response of records, so that two of them joined are one as well."""
+Frame = Callable[[Sequence[bytes], str], bytes]
+"""Makes the bytes of a response of records, and of the incarnation that they are from unless that
+is empty, so that two of them joined are one as well: the incarnation is that of the second."""
 
 
 class TailRecord(NamedTuple):
@@ -68,10 +69,13 @@ class Window:
     """The records of a log from `first` on, up to before `end`."""
 
     def __init__(self, frame: Frame) -> None:
+        self.incarnation = ""
+        """Of the log that the records are from; set with `begin`."""
         self.end = 0
         """Nothing is known of the log before `begin`."""
         self.byte_count = 0
         self._frame = frame
+        self._tag = b""
         self._pieces: list[_Piece] = []
         self._joined: dict[int, Batch] = {}
 
@@ -83,9 +87,14 @@ class Window:
     def piece_count(self) -> int:
         return len(self._pieces)
 
-    def begin(self, end: int) -> None:
-        """The next record is the one at `end`."""
+    def begin(self, end: int, incarnation: str) -> None:
+        """The next record is the one at `end`, in that incarnation of the log.
+
+        Records that are there already are the same in this one.
+        """
         self.end = end
+        self.incarnation = incarnation
+        self._tag = self._frame((), incarnation)
 
     def add(self, records: Sequence[TailRecord]) -> None:
         """Take records that begin at `end`, without a gap."""
@@ -111,7 +120,7 @@ class Window:
         return self._of_stream(at) if at.stream else self._of_log(at)
 
     def _add(self, records: Sequence[TailRecord]) -> None:
-        piece = _Piece(records, self._frame)
+        piece = _Piece(records, self._frame, self._tag)
         self._pieces.append(piece)
         self.byte_count += piece.byte_count
         self.end = piece.end
@@ -161,11 +170,16 @@ class Window:
                 byte_count += row.end - row.start
                 is_full = responses and byte_count > RESPONSE_BYTES_MAX
                 if is_full or len(responses) == at.left:
-                    return Batch(b"".join(responses), len(responses), position, revision)
+                    return self._batch(responses, position, revision)
                 responses.append(piece.response[row.start : row.end])
                 position, revision = row.position + 1, row.revision + 1
             position = piece.end
-        return Batch(b"".join(responses), len(responses), position, revision)
+        return self._batch(responses, position, revision)
+
+    def _batch(self, responses: Sequence[bytes], position: int, revision: int) -> Batch:
+        """A response of single records, and where a follower of their stream is then."""
+        response = b"".join((self._tag, *responses)) if responses else b""
+        return Batch(response, len(responses), position, revision)
 
     def _from(self, position: int) -> Sequence["_Piece"]:
         """The pieces that hold what is at `position` or behind it."""
@@ -187,14 +201,16 @@ class _Row(NamedTuple):
 class _Piece:
     """Records next to each other, and the response that holds them all."""
 
-    __slots__ = ("_by_stream", "_rows", "byte_count", "first", "response")
+    __slots__ = ("_by_stream", "_rows", "_tag", "byte_count", "first", "response")
 
-    def __init__(self, records: Sequence[TailRecord], frame: Frame) -> None:
-        framed = [frame([record.record]) for record in records]
-        self.response = b"".join(framed)
+    def __init__(self, records: Sequence[TailRecord], frame: Frame, tag: bytes) -> None:
+        """`tag` is the response without records that stands before them."""
+        framed = [frame([record.record], "") for record in records]
+        self.response = b"".join((tag, *framed))
         self.first = records[0].position
+        self._tag = tag
         self._rows: list[_Row] = []
-        start = 0
+        start = len(tag)
         for record, response in zip(records, framed, strict=True):
             position, _, stream, revision = record
             self._rows.append(_Row(position, stream, revision, start, start + len(response)))
@@ -210,11 +226,12 @@ class _Piece:
     def response_from(self, position: int) -> bytes:
         if position <= self.first:
             return self.response
-        return self.response[self._rows[position - self.first].start :]
+        return self._tag + self.response[self._rows[position - self.first].start :]
 
     def response_between(self, position: int, end: int) -> bytes:
         rows = self._rows
-        return self.response[rows[position - self.first].start : rows[end - self.first - 1].end]
+        start, stop = rows[position - self.first].start, rows[end - self.first - 1].end
+        return self._tag + self.response[start:stop]
 
     def rows_of(self, stream: str) -> Sequence[_Row]:
         """Put in order once, when the first follower of a stream asks."""

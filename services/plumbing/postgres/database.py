@@ -4,6 +4,7 @@ This and the stores are the only doors to asyncpg. It knows no table.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -87,6 +88,8 @@ async def open_pool(
     Raises `DatabaseUnavailable` when the database cannot be reached at first; see
     `wait_for_database`.
     """
+    # It tells with a traceback what the opener tells in a line.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     options = _server_settings(settings, application_name) | ({"role": role} if role else {})
     pool = Pool(
         settings.database_url.get_secret_value(),

@@ -12,6 +12,13 @@ WITH expected (on_table, policy, definition) AS (
             ' (tenant = NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))'
         ),
         (
+            'incarnations',
+            'incarnations_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
             'records',
             'records_of_tenant',
             'PERMISSIVE ALL {girih_events}'

@@ -13,7 +13,13 @@ WITH expected (object, privilege) AS (
         ('events.records', 'INSERT'),
         ('events.schema_revision', 'SELECT'),
         ('events.append', 'EXECUTE'),
-        ('events.take_turn', 'EXECUTE')
+        ('events.take_turn', 'EXECUTE'),
+        ('events.incarnations', 'SELECT'),
+        ('events.incarnations', 'INSERT'),
+        ('events.confirm', 'EXECUTE'),
+        ('events.head_of', 'EXECUTE'),
+        ('events.moved', 'EXECUTE'),
+        ('events.place', 'EXECUTE')
 ),
 lists (object, list) AS (
     SELECT 'schema events', coalesce(nspacl, acldefault('n', nspowner))
