@@ -7,11 +7,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.events.postgres.isolation import ROLE
+from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
+from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
-from tests.events.making import event_id, new_event, placed_event, record_batch
+from tests.events.making import NOW, event_id, new_event, placed_event, record_batch
 
 TENANT = "acme"
 ROWS = 3_000
@@ -33,6 +34,10 @@ LOOKUPS: dict[str, list[Any]] = {
 }
 
 
+def sql(name: str) -> str:
+    return load("services.events.postgres.sql", name)
+
+
 async def fill(store: PostgresEventStore, start: int, end: int) -> None:
     """Records behind `start`, ten to a stream."""
     placed = [
@@ -50,32 +55,42 @@ async def fill(store: PostgresEventStore, start: int, end: int) -> None:
 
 @pytest.fixture
 async def connection(
-    store: PostgresEventStore, settings: Settings
-) -> AsyncIterator[asyncpg.Connection]:
-    """A connection whose statements were planned while the log was nearly empty."""
+    database: Database, store: PostgresEventStore, settings: Settings
+) -> AsyncIterator[Connection]:
+    """The service's connection whose statements were planned while the log was nearly empty."""
     url = settings.database_url.get_secret_value()
     owner = await asyncpg.connect(url)
     await owner.execute(
         "ALTER TABLE events.records SET (autovacuum_enabled = off);"
         "ALTER TABLE events.streams SET (autovacuum_enabled = off)"
     )
-    await owner.close()
-    connection = await asyncpg.connect(url, server_settings={"role": ROLE})
     await fill(store, 0, 3)
-    for name, arguments in LOOKUPS.items():
+    await owner.execute("ANALYZE events.records, events.streams")
+    await owner.close()
+    async with database.connection() as connection:
+        for name, arguments in LOOKUPS.items():
+            for _ in range(10):
+                await connection.fetch(sql(name), TENANT, *arguments)
         for _ in range(10):
-            await connection.fetch(load("services.events.postgres.sql", name), TENANT, *arguments)
-    await fill(store, 3, ROWS)
-    yield connection
-    await connection.close()
+            await connection.fetchval(sql("append_records"), TENANT, 0, NOW, [], [], [])
+        await fill(store, 3, ROWS)
+        yield connection
 
 
-async def test_every_lookup_reads_few_rows(connection: asyncpg.Connection) -> None:
+async def test_every_lookup_reads_few_rows(connection: Connection) -> None:
     read = {}
     for name, arguments in LOOKUPS.items():
         async with connection.transaction():
             before = await connection.fetchval(_READ) or 0
-            await connection.fetch(load("services.events.postgres.sql", name), TENANT, *arguments)
+            await connection.fetch(sql(name), TENANT, *arguments)
             read[name] = await connection.fetchval(_READ) - before
 
     assert {name: count for name, count in read.items() if count > 20} == {}, json.dumps(read)
+
+
+async def test_an_append_finds_the_head_without_reading_the_log(connection: Connection) -> None:
+    moved = [TENANT, ROWS - 1, NOW, [], [], []]
+    async with connection.transaction():
+        before = await connection.fetchval(_READ) or 0
+        assert await connection.fetchval(sql("append_records"), *moved) is False
+        assert await connection.fetchval(_READ) - before <= 1

@@ -250,6 +250,9 @@ def _server_settings(settings: PoolSettings, application_name: str) -> dict[str,
         # With limits as parameters the planner expects far more rows than come, and would
         # compile for longer than the statement runs.
         "jit": "off",
+        # A session keeps its plans. Of one made while a table is so small that to read all of it
+        # is cheapest, it would be the dearest once the table has grown, until it is analysed.
+        "enable_seqscan": "off",
         "timezone": "UTC",
     }
 

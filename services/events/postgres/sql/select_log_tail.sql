@@ -34,6 +34,8 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT name
     FROM events.streams
-    WHERE log = own_log.log AND stream = page.stream
+    -- Said as a range and in order, so that no plan looks through all names for the number.
+    WHERE log = own_log.log AND stream >= page.stream AND stream <= page.stream
+    ORDER BY stream
     LIMIT 1
 ) AS named;
