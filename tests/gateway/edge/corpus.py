@@ -29,6 +29,8 @@ class Case:
     half_close: bool = False
     kept: bool = False
     """The connection serves another request after that."""
+    is_direct: bool = False
+    """A proxy in front may make something else of it."""
     head: bool = False
     """The first answer has no body, whatever it says of its length."""
     bodies: tuple[str, ...] = ()
