@@ -27,6 +27,7 @@ from gateway.settings import Settings
 from gateway.site.health import Health, HealthMonitor, HealthPages
 from gateway.site.jwks import jwks_route
 from gateway.site.pages import Site
+from services.plumbing.allocator import give_back_freed_memory
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server, new_registry
 from services.plumbing.tasks import OwnedTasks
@@ -62,6 +63,7 @@ async def serve_from(
 
     `shared_counts` are those of all processes of this gateway, where there are several.
     """
+    give_back_freed_memory()
     lifecycle = Lifecycle()
     async with (
         open_composition(settings, registry, tasks, shared_counts) as composition,

@@ -34,6 +34,7 @@ from gateway.http.page import enter_page
 from gateway.settings import Settings
 from gateway.transcoding.validation import ValidationError
 from services.plumbing import correlation
+from services.plumbing.budget import Budget
 from services.plumbing.correlation import Call
 from services.plumbing.logging import get_logger, write_line
 
@@ -84,6 +85,9 @@ class Application:
     metrics: HttpMetrics
 
     def __post_init__(self) -> None:
+        bytes_max = self.settings.bodies_mib * 2**20
+        self._bodies = Budget(bytes_max, share=bytes_max // 2)
+        self.metrics.body_bytes = lambda: self._bodies.lent
         self._cors = Cors(self.settings.allowed_origins)
         is_tls = self.settings.http_transport != "plain"
         self._security_headers = (*_SECURITY_HEADERS, *(_TLS_HEADERS if is_tls else ()))
@@ -92,13 +96,15 @@ class Application:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
         started_s = time.monotonic()
-        exchange = HttpExchange(scope, receive, send, _by_name(scope["headers"]))
+        headers = _by_name(scope["headers"])
+        exchange = HttpExchange(scope, receive, send, headers, self._bodies)
         self._identify(exchange)
         self.metrics.in_flight_count += 1
         try:
             await self._answer(exchange, started_s)
         finally:
             self.metrics.in_flight_count -= 1
+            exchange.close()
             self._finish(exchange, time.monotonic() - started_s)
 
     async def _answer(self, exchange: HttpExchange, started_s: float) -> None:

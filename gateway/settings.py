@@ -96,6 +96,10 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     """What answers of more than 16 KiB may hold together until their clients have taken them, in
     bytes as they come from the services; the next one is answered with 503. The answers of one
     tenant may hold half of it."""
+    bodies_mib: int = Field(default=256, ge=1, le=2**20, validate_default=True)
+    """The memory for request bodies, whole ones and what has come of others, all together, in MiB.
+    What is beyond that is answered with 503, and so is what a tenant sends beyond half of it. At
+    least twice the largest body or line."""
     request_count_max: int = Field(default=6_000, ge=1, le=100_000)
     """Requests served at once; the next one is answered with 503."""
     stream_count_max: int = Field(default=4_000, ge=1, le=100_000)
@@ -116,6 +120,14 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     """How long a call may take to a service that does not even say how it is, in seconds."""
     docs: bool = True
     """Whether `/docs` and `/openapi.json` are served."""
+
+    @field_validator("bodies_mib")
+    @classmethod
+    def _room_for_the_largest(cls, value: int, info: ValidationInfo) -> int:
+        largest = max(info.data.get("body_bytes_max", 0), info.data.get("line_bytes_max", 0))
+        if value * 2**20 < 2 * largest:
+            raise _wrong("must be at least twice GATEWAY_BODY_BYTES_MAX and GATEWAY_LINE_BYTES_MAX")
+        return value
 
     @field_validator("http_transport")
     @classmethod

@@ -194,6 +194,13 @@ def too_busy() -> HttpError:
     return unavailable("the gateway serves as many requests as it can", "GATEWAY_BUSY")
 
 
+def bodies_busy() -> HttpError:
+    """There is no memory for the rest of a body."""
+    error = unavailable("the gateway holds as many request bodies as it can", "BODIES_BUSY")
+    error.headers = (*error.headers, *_CLOSE)
+    return error
+
+
 def shutting_down() -> HttpError:
     return unavailable("the gateway is shutting down", "GATEWAY_STOPPING")
 

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping,
 from typing import Any, Final, Protocol
 
 from gateway.http import errors
+from gateway.http.body_share import BodyShare
 from gateway.http.errors import HttpError
+from services.plumbing.budget import Budget
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -27,6 +29,10 @@ API_HEADERS: Final[Headers] = (
 
 SLOW_READER: Final = "SLOW_READER"
 """What the log says of a stream that ended because its client did not read it."""
+
+
+_SLICE_BYTES = 2**14
+"""Lines are looked for in so much before others have their turn."""
 
 
 class ClientGone(Exception):
@@ -58,8 +64,10 @@ class HttpExchange:
     """A request, and the only way by which its answer is sent."""
 
     __slots__ = (
+        "_bodies",
         "_has_more_body",
         "_send",
+        "_share",
         "_write_timeout_s",
         "added_headers",
         "address",
@@ -81,7 +89,12 @@ class HttpExchange:
     )
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: dict[bytes, bytes],
+        bodies: Budget,
     ) -> None:
         self.scope = scope
         self.headers = headers
@@ -114,6 +127,9 @@ class HttpExchange:
         self.receive = receive
         self._send = send
         self._has_more_body = True
+        self._bodies = bodies
+        self._share: BodyShare | None = None
+        """What is held of the body, since somebody asked for it."""
         self._write_timeout_s: float | None = None
 
     @property
@@ -127,7 +143,11 @@ class HttpExchange:
         return length not in (None, b"0") or b"transfer-encoding" in self.headers
 
     async def body(self, bytes_max: int, timeout_s: float) -> bytes:
-        """The whole body; raises HttpError when it is too large or too slow, ClientGone."""
+        """The whole body; raises HttpError when it is too large or too slow, ClientGone.
+
+        It is counted as held until the exchange is closed. Raises HttpError, too, where too much
+        is held of others.
+        """
         if not self.announces_body:
             return b""
         if int(self.headers.get(b"content-length", b"0")) > bytes_max:
@@ -193,15 +213,21 @@ class HttpExchange:
         number, rest = 0, bytearray()
         until_s = _now_s() + timeout_s
         while self.announces_body and self._has_more_body:
-            *ends, begin = (await self._chunk(until_s, timeout_s)).split(b"\n")
-            for end in ends:
-                number += 1
-                line = _line(rest, end, bytes_max)
-                rest.clear()
-                if line.strip():
-                    yield number, line
-                    until_s = _now_s() + timeout_s
-            rest[:] = _line(rest, begin, bytes_max)
+            chunk = await self._chunk(until_s, timeout_s)
+            for at in range(0, len(chunk), _SLICE_BYTES):
+                *ends, begin = chunk[at : at + _SLICE_BYTES].split(b"\n")
+                for end in ends:
+                    number += 1
+                    _put(rest, end, bytes_max)
+                    line = bytes(rest)
+                    rest.clear()
+                    if line.strip():
+                        yield number, line
+                        until_s = _now_s() + timeout_s
+                    self._held.give_back(len(line) + 1)
+                _put(rest, begin, bytes_max)
+                # A slice may be thousands of lines with nothing in them.
+                await asyncio.sleep(0)
         if rest.strip():
             yield number + 1, bytes(rest)
 
@@ -236,32 +262,44 @@ class HttpExchange:
         except TimeoutError:
             raise SlowReader from None
 
+    def close(self) -> None:
+        """Nothing of it is held any more."""
+        if self._share is not None:
+            self._share.close()
+
+    @property
+    def _held(self) -> BodyShare:
+        if self._share is None:
+            self._share = BodyShare(self._bodies, self.tenant)
+        return self._share
+
     async def _body(self, bytes_max: int) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        while True:
-            event = await self.receive()
-            if event["type"] == "http.disconnect":
-                raise ClientGone
-            chunk = event.get("body", b"")
-            self._has_more_body = event.get("more_body", False)
+        while self._has_more_body:
+            chunk = await self._part()
             size += len(chunk)
             if size > bytes_max:
                 raise errors.body_too_large(bytes_max)
             chunks.append(chunk)
-            if not self._has_more_body:
-                return b"".join(chunks)
+        return b"".join(chunks)
 
     async def _chunk(self, until_s: float, timeout_s: float) -> bytes:
         try:
             async with asyncio.timeout_at(until_s):
-                event = await self.receive()
+                return await self._part()
         except TimeoutError:
             raise errors.body_too_slow(timeout_s) from None
+
+    async def _part(self) -> bytes:
+        """What has come next of the body, and is counted as held."""
+        event = await self.receive()
         if event["type"] == "http.disconnect":
             raise ClientGone
         self._has_more_body = event.get("more_body", False)
         chunk: bytes = event.get("body", b"")
+        if chunk:
+            self._held.take(len(chunk))
         return chunk
 
 
@@ -277,10 +315,10 @@ def _normal_path(path: str) -> str:
     return _unreserved_escape(lambda match: chr(int(match[1], 16)), path)
 
 
-def _line(begin: bytearray, end: bytes, bytes_max: int) -> bytes:
-    if len(begin) + len(end) > bytes_max:
+def _put(line: bytearray, part: bytes, bytes_max: int) -> None:
+    if len(line) + len(part) > bytes_max:
         raise errors.line_too_large(bytes_max)
-    return bytes(begin + end)
+    line += part
 
 
 def _now_s() -> float:

@@ -5,7 +5,7 @@ its own counters take a lock and a float object for each bucket.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -35,6 +35,8 @@ class HttpMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self.in_flight_count = 0
         """Requests being served."""
+        self.body_bytes: Callable[[], int] = int
+        """How many bytes of request bodies are held."""
         self._requests: dict[tuple[str, str, int], int] = {}
         self._durations: dict[tuple[str, str], _Durations] = {}
         registry.register(self)
@@ -55,6 +57,9 @@ class HttpMetrics(Collector):
         """From the thread that serves metrics: reads copies of what grows meanwhile."""
         yield GaugeMetricFamily(
             "http_requests_in_flight", "Requests being served.", value=self.in_flight_count
+        )
+        yield GaugeMetricFamily(
+            "http_request_body_bytes", "Bytes held of request bodies.", value=self.body_bytes()
         )
         yield self._collected_requests()
         yield self._collected_durations()

@@ -17,6 +17,7 @@ from gateway.http.exchange import HttpExchange
 from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
 from services.plumbing import correlation
+from services.plumbing.budget import Budget
 from services.plumbing.correlation import Call
 from services.plumbing.identity import Principal
 from tests.authority import Authority
@@ -33,7 +34,9 @@ async def nothing(*_given: Any) -> Any:
 
 
 def exchange() -> HttpExchange:
-    return HttpExchange({"method": "GET", "raw_path": b"/"}, nothing, nothing, {})
+    return HttpExchange(
+        {"method": "GET", "raw_path": b"/"}, nothing, nothing, {}, Budget(2**20, share=2**20)
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import ClientGone, HttpExchange
+from services.plumbing.budget import Budget
 from services.plumbing.errors import NotFound
 from tests.gateway.sample import sample_contract
 
@@ -68,8 +70,13 @@ AWAITED: list[Callable[[UpstreamCall], Awaitable[object]]] = [
 ]
 
 
+async def nothing(*_given: Any) -> Any:
+    return {}
+
+
 def exchange(connection: Connection | None = None) -> HttpExchange:
-    made = HttpExchange({"method": "GET", "raw_path": b"/"}, None, None, {})  # type: ignore[arg-type]
+    scope = {"method": "GET", "raw_path": b"/"}
+    made = HttpExchange(scope, nothing, nothing, {}, Budget(2**20, share=2**20))
     made.connection = connection
     return made
 
