@@ -121,11 +121,11 @@ async def compare(
     scenario: Scenario, ours: Served, theirs: Served, caller: Caller, rounds: int, count: int
 ) -> bool:
     """Both in turns; the ratio of each round, and their median."""
-    found: list[tuple[float, float]] = []
+    measured: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
         by_hand = await cpu_s(scenario, *theirs, caller, count)
-        found.append((await cpu_s(scenario, *ours, caller, count), by_hand))
-    return report(scenario.name, *zip(*found[1:], strict=True))
+        measured.append((await cpu_s(scenario, *ours, caller, count), by_hand))
+    return report(scenario.name, *zip(*measured[1:], strict=True))
 
 
 def report(name: str, ours: Sequence[float], theirs: Sequence[float]) -> bool:

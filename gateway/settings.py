@@ -131,7 +131,7 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
 
     @field_validator("http_transport")
     @classmethod
-    def _not_plain_at_the_door(cls, value: str, info: ValidationInfo) -> str:
+    def _encrypted_in_production(cls, value: str, info: ValidationInfo) -> str:
         if value == "plain" and info.data.get("environment") == "production":
             raise _wrong("must be tls or proxy in production: tokens would be there for all to see")
         return value

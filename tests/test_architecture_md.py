@@ -24,19 +24,19 @@ def test_every_file_that_is_linked_exists(link: str) -> None:
     assert (ROOT / link).is_file()
 
 
-def test_every_room_is_on_the_page() -> None:
-    rooms = {
+def test_every_package_is_on_the_page() -> None:
+    packages = {
         folder.name
         for top in ("services/events", "services/lattice", "services/plumbing", "gateway", "cli")
         for folder in (ROOT / top).iterdir()
         if (folder / "__init__.py").is_file()
     }
 
-    missing = sorted(room for room in rooms if f"{room}/" not in TEXT)
+    missing = sorted(name for name in packages if f"{name}/" not in TEXT)
     assert missing == []
 
 
-def test_no_room_is_crowded() -> None:
+def test_no_folder_is_crowded() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", *PRODUCT], cwd=ROOT, capture_output=True, text=True, check=False
     )

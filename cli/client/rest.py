@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -39,6 +39,15 @@ class Refused(Failed):
     @property
     def reason(self) -> str:
         return self.error.reason
+
+    def naming(self, options: Mapping[str, str]) -> "Refused":
+        """The same, with the option in place of the field that it became."""
+        message = self.error.message
+        for field, option in options.items():
+            if message.startswith((f"{field}:", f"{field}[")):
+                message = option + message.removeprefix(field)
+                break
+        return Refused(replace(self.error, message=message), self.exit_code)
 
 
 @dataclass(frozen=True)
@@ -149,8 +158,12 @@ class Gateway:
     def get(self, path: str, **params: str | int | bool | None) -> Json:
         return self._call("GET", path, params=params)
 
-    def post(self, path: str, body: Json) -> Json:
-        return self._call("POST", path, content=_encoded(body))
+    def post(self, path: str, body: Json, options: Mapping[str, str] | None = None) -> Json:
+        """`options` are those of the command, by the fields of the body: errors name them."""
+        try:
+            return self._call("POST", path, content=_encoded(body))
+        except Refused as refused:
+            raise refused.naming(options or {}) from None
 
     def patch(self, path: str, body: Json) -> Json:
         return self._call("PATCH", path, content=_encoded(body))
@@ -198,7 +211,7 @@ class Gateway:
         request = self._client.build_request(
             method,
             path,
-            params=_given(params or {}),
+            params=_query(params or {}),
             content=content,
             headers=headers,
             timeout=_timeout(read_timeout_s),
@@ -284,7 +297,7 @@ def _json_or_none(response: httpx.Response) -> Json:
         return None
 
 
-def _given(params: Mapping[str, str | int | bool | None]) -> dict[str, str]:
+def _query(params: Mapping[str, str | int | bool | None]) -> dict[str, str]:
     """The parameters that say something, as proto3 JSON writes them."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)

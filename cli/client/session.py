@@ -110,7 +110,7 @@ class KeyTokens(Tokens):
         return self._held.access_token
 
 
-class GivenToken(Tokens):
+class FixedToken(Tokens):
     """A token that somebody else made."""
 
     def __init__(self, token: str) -> None:

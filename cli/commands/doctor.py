@@ -226,7 +226,7 @@ def _settings(around: Surroundings, process: str, package: str) -> Iterator[Find
     except ImportError as error:
         yield Finding(part, "wrong", f"cannot be read: {error}", "install girih anew: `make up`")
     else:
-        yield Finding(part, "well", _told_settings(around, settings))
+        yield Finding(part, "well", _settings_summary(around, settings))
         for warning in settings.warnings():
             yield Finding(part, "note", warning)
 
@@ -243,7 +243,7 @@ def _wrong_setting(around: Surroundings, part: str, problem: str) -> Finding:
     return Finding(part, "wrong", problem, "set it in the environment, see the table in docs/")
 
 
-def _told_settings(around: Surroundings, settings: ProcessSettings) -> str:
+def _settings_summary(around: Surroundings, settings: ProcessSettings) -> str:
     """What is set, from where, and how many are left at their defaults. No secrets."""
     cls = type(settings)
     settings_set = []
@@ -359,7 +359,7 @@ def _judge_database(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _judge_isolation(findings: Any, *, is_production: bool) -> Iterator[Finding]:  # noqa: ANN401 - events'
-    """What walls tenants off from each other in the database."""
+    """What isolates tenants from each other in the database."""
     for problem in findings.of_isolation:
         yield Finding("isolation", "wrong", problem, "see docs/operations.md")
     for problem in findings.of_login:
@@ -369,7 +369,7 @@ def _judge_isolation(findings: Any, *, is_production: bool) -> Iterator[Finding]
         else:
             yield Finding("isolation", "note", f"{problem}; production refuses it")
     if not findings.of_isolation:
-        yield Finding("isolation", "well", "tenants are walled off from each other")
+        yield Finding("isolation", "well", "tenants are isolated from each other")
 
 
 def _newest_revision() -> str:

@@ -100,7 +100,7 @@ def create(
         body["bitOrder"] = bit_order.wire
         body["blocked"] = base64.b64encode(blocked.read_bytes()).decode()
     with options.gateway(url) as gateway:
-        lattice = gateway.post("/v1/lattices", body)
+        lattice = gateway.post("/v1/lattices", body, _OPTIONS)
     if as_json:
         output.document(lattice)
     else:
@@ -121,7 +121,7 @@ def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
         [
             (
                 one["latticeId"],
-                _told_shape(one),
+                _shape_text(one),
                 *(f"{int(one.get(name, 0)):,}" for name in _COUNTS),
                 output.moment(one.get("createdAt", "")),
             )
@@ -131,6 +131,14 @@ def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
     )
 
 
+_OPTIONS = {
+    "shape": "--shape",
+    "dimensions": "--dimensions",
+    "size": "--size",
+    "boundaries": "--boundary",
+    "blocked": "--blocked",
+    "bitOrder": "--bit-order",
+}
 _COUNTS = ("vertices", "edges", "blockedSites", "bytesHeld")
 
 
@@ -179,7 +187,7 @@ def _show(lattice: "Json", *, beside: bool = False) -> None:
     output.record(
         [
             ("lattice", "" if beside else lattice["latticeId"]),
-            ("shape", _told_shape(lattice)),
+            ("shape", _shape_text(lattice)),
             ("boundaries", ", ".join(map(output.word, lattice.get("boundaries", [])))),
             ("neighbourhood", output.word(lattice.get("neighbourhood", ""))),
             ("corner rule", output.word(lattice.get("cornerRule", "").removeprefix("CORNER_"))),
@@ -200,5 +208,5 @@ _SHOWN = (
 )
 
 
-def _told_shape(lattice: "Json") -> str:
+def _shape_text(lattice: "Json") -> str:
     return " x ".join(f"{int(length):,}" for length in lattice.get("shape", []))

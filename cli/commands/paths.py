@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Shortest paths.", no_args_is_help=True)
 
 _QUERIES_MAX = 10_000  # of one call
+_OPTIONS = {"start.coordinates": "--from", "goal.coordinates": "--to", "sitesMax": "--sites"}
 _RUNS_SHOWN = 12
 
 
@@ -62,7 +63,7 @@ def find(
         route = f"/v1/lattices/{options.segment(lattice_id)}"
         if start is not None and goal is not None and file is None:
             query = _query(start, goal)
-            answer = gateway.post(f"{route}:findPath", {**query, "sitesMax": sites_max})
+            answer = gateway.post(f"{route}:findPath", {**query, "sitesMax": sites_max}, _OPTIONS)
             output.document(answer) if as_json else _show(answer)
         elif file is not None and start is None and goal is None:
             _find_all(gateway, f"{route}:findPaths", Path(file), sites_max, is_json=as_json)
@@ -80,12 +81,12 @@ def _find_all(gateway: "Gateway", route: str, file: Path, sites_max: int, *, is_
                 answer = json.loads(line)
                 at = first + answer.get("firstQuery", 0)
                 for index, path in enumerate(answer["paths"], start=at):
-                    _tell(index, path, is_json=is_json)
+                    _print_path(index, path, is_json=is_json)
                 answered(len(answer["paths"]))
             first += len(chunk)
 
 
-def _tell(index: int, path: "Json", *, is_json: bool) -> None:
+def _print_path(index: int, path: "Json", *, is_json: bool) -> None:
     if is_json:
         print(json.dumps({"query": index, **path}))
     elif path.get("found"):

@@ -60,10 +60,10 @@ def set_plan(
         "monthlyCallCountMax": calls,
     }
     _check(plan, list(numbers.values()))
-    given = {name: number for name, number in numbers.items() if number is not None}
+    limits = {name: number for name, number in numbers.items() if number is not None}
     with Gateway(options.url_of(url), _operator(data_dir)) as gateway:
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
-        answer = gateway.post(path, {"plan": {"name": plan.value, **given}})
+        answer = gateway.post(path, {"plan": {"name": plan.value, **limits}})
     if as_json:
         output.document(answer)
     else:
@@ -71,16 +71,16 @@ def set_plan(
 
 
 def _check(plan: PlanName, numbers: list[int | None]) -> None:
-    given = [number for number in numbers if number is not None]
-    if plan is PlanName.custom and len(given) < len(numbers):
+    limits = [number for number in numbers if number is not None]
+    if plan is PlanName.custom and len(limits) < len(numbers):
         raise typer.BadParameter("custom needs --lattices, --axes, --extent and --calls")
-    if plan is not PlanName.custom and given:
+    if plan is not PlanName.custom and limits:
         raise typer.BadParameter(f"{plan.value} has its own numbers")
 
 
 def _operator(data_dir: Path) -> "Tokens":
     """A token that allows nothing but this, for a minute."""
-    from cli.client.session import GivenToken
+    from cli.client.session import FixedToken
     from cli.failure import Failed
     from cli.local.keyfiles import KeyFiles, explained
     from services.plumbing.auth.keys import SigningKeyFile
@@ -93,4 +93,4 @@ def _operator(data_dir: Path) -> "Tokens":
         raise Failed(message, exit_codes.CONFIG)
     with explained():
         issuer = Issuer(SigningKeyFile(path), GATEWAY)
-    return GivenToken(issuer.service_token(GATEWAY, _OPERATORS, ["plans.write"]))
+    return FixedToken(issuer.service_token(GATEWAY, _OPERATORS, ["plans.write"]))

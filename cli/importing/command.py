@@ -117,13 +117,13 @@ class _Outcome:
         self.exit_code, self._error = exit_code, message
 
     def show(self, *, is_json: bool) -> None:
-        print(json.dumps(self._told()) if is_json else self._sentence())
+        print(json.dumps(self._as_json()) if is_json else self._sentence())
         if self._error:
             print(self._error, file=sys.stderr)
             if self.exit_code in (exit_codes.UNAVAILABLE, exit_codes.INTERRUPTED):
                 print("Import again to go on; nothing is stored twice.", file=sys.stderr)
 
-    def _told(self) -> dict[str, object]:
+    def _as_json(self) -> dict[str, object]:
         return {
             "source": self._job.source,
             **asdict(self.report),

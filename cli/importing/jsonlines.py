@@ -59,7 +59,7 @@ def lines(file: BinaryIO) -> Iterator[Line | BadLine]:
         number += 1
         if len(chunk) > LINE_BYTES_MAX and not chunk.endswith(b"\n"):
             _pass_over_rest(file)
-            yield BadLine(number, f"longer than {LINE_BYTES_MAX} bytes")
+            yield BadLine(number, f"must be at most {LINE_BYTES_MAX:,} bytes")
         elif content := chunk.strip():
             yield Line(number, content)
 
@@ -89,7 +89,7 @@ def draft(line: Line, form: Format) -> Draft:
 
 def _take_text(line: Line, members: dict[str, tuple[str, object]], name: str) -> str:
     if name not in members:
-        raise BadLine(line.number, f"has no member {name!r}")
+        raise BadLine(line.number, f"must have the member {name!r}")
     value = members.pop(name)[1]
     if not isinstance(value, str) or not value:
         raise BadLine(line.number, f"the member {name!r} must be a text that is not empty")
@@ -103,11 +103,13 @@ def _members(line: Line) -> dict[str, tuple[str, object]]:
         text = line.content.decode("utf-8-sig" if line.number == 1 else "utf-8")
         return _scan(text)
     except UnicodeDecodeError as error:
-        raise BadLine(line.number, f"is not UTF-8 at byte {error.start + 1}") from error
+        raise BadLine(
+            line.number, f"must be UTF-8, and is not at byte {error.start + 1}"
+        ) from error
     except _NotJson as error:
         raise BadLine(line.number, str(error)) from error
     except RecursionError as error:
-        raise BadLine(line.number, "is nested too deep") from error
+        raise BadLine(line.number, "must be nested less deep") from error
     except JSONDecodeError as error:
         raise BadLine(line.number, f"{error.msg} at character {error.pos + 1}") from error
 
@@ -117,7 +119,7 @@ class _NotJson(Exception):
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _NotJson(f"{name} is not JSON")
+    raise _NotJson(f"must be JSON, which has no {name}")
 
 
 # Numbers are checked and not converted: only their text travels on.
@@ -159,7 +161,7 @@ def _ended(
 def _expect(text: str, at: int, mark: str) -> int:
     """The index behind `mark`, and behind the white space that follows it."""
     if text[at : at + 1] != mark:
-        what = "is not a JSON object: " if mark == "{" else ""
+        what = "must be a JSON object: " if mark == "{" else ""
         raise JSONDecodeError(f"{what}{mark!r} expected", text, at)
     return _after_space(text, at + 1)
 

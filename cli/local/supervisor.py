@@ -69,7 +69,7 @@ class SupervisorLimits:
     """When to lose patience."""
 
     start_timeout_s: float = 120.0
-    tell_interval_s: float = 10.0
+    report_interval_s: float = 10.0
     """How often to say what a long start is waiting for."""
     restart_count_max: int = 5
     """Restarts of one member within the window; the next death ends everything."""
@@ -159,7 +159,7 @@ class Supervisor:
                 return True
             if time.monotonic() > deadline:
                 raise GaveUp(self._what_is_missing(missing))
-            if time.monotonic() > reported_at + self._limits.tell_interval_s:
+            if time.monotonic() > reported_at + self._limits.report_interval_s:
                 reported_at = time.monotonic()
                 self._say(f"waiting for {', '.join(member.name for member in missing)}")
             time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""The rpcs of accounts: convert, call, convert back. Who may call which, the door decides."""
+"""The rpcs of accounts: convert, call, convert back. Who may call which, admission decides."""
 
 import asyncio
 

@@ -239,7 +239,7 @@ class Users:
             await guess.succeeded()
             return _Proved(user, verdict.is_outdated)
         await guess.failed()
-        self._tell_failure(user)
+        self._record_failure(user)
         raise _credentials_invalid()
 
     async def _take_turn(self, key: str, address: str) -> Guess:
@@ -249,7 +249,7 @@ class Users:
             self._security.record("", "login-throttled", reason=error.reason, address=address)
             raise
 
-    def _tell_failure(self, user: User | None) -> None:
+    def _record_failure(self, user: User | None) -> None:
         """In the log of the user's first tenant. Of addresses that nobody has, in ours alone."""
         if user and user.tenants:
             self._audit(user.tenants[0], "login-failed", user.user_id)

@@ -146,7 +146,7 @@ class MemoryCounts(Storage):
         if amount <= 0:
             # All was taken back. It must not stand in the way of what still counts.
             return 0
-        self._make_room(windows, now_s)
+        self._evict(windows, now_s)
         windows[key] = [amount, now_s + expiry]
         return amount
 
@@ -177,7 +177,7 @@ class MemoryCounts(Storage):
                 return window if window[1] > self._clock() else None
         return None
 
-    def _make_room(self, windows: dict[str, list[float]], now_s: float) -> None:
+    def _evict(self, windows: dict[str, list[float]], now_s: float) -> None:
         for _ in range(2):
             oldest = next(iter(windows), None)
             if oldest is None:

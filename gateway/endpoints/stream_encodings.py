@@ -83,15 +83,15 @@ def _preference(ranges: list[tuple[bytes, float]], media_type: str) -> tuple[flo
     """Compares as media types are preferred: by weight, then how exactly and how early named."""
     name = media_type.encode()
     names = (b"*/*", name.partition(b"/")[0] + b"/*", name)
-    found = [
+    accepted = [
         (names.index(one), -place, weight)
         for place, (one, weight) in enumerate(ranges)
         if one in names
     ]
-    if not found:
+    if not accepted:
         return 0.0, 0, 0
     # RFC 9110, 12.5.1: of several that match, the most exact one tells the weight.
-    exactness, place, weight = max(found)
+    exactness, place, weight = max(accepted)
     return (weight, exactness, place) if weight else (0.0, 0, 0)
 
 

@@ -55,23 +55,23 @@ class Schemas:
     def __init__(self, contract: Contract, rules: Iterable[Rule]) -> None:
         self._contract = contract
         self._camel_names = _camel_names(contract)
-        self._taken: dict[str, Descriptor] = {}
-        self._given: dict[str, Descriptor] = {}
+        self._inputs: dict[str, Descriptor] = {}
+        self._outputs: dict[str, Descriptor] = {}
         self._enums: dict[str, EnumDescriptor] = {}
         for rule in rules:
-            _collect(_given(rule), self._given, self._enums)
-            for message in _taken(rule):
-                _collect(message, self._taken, {})
+            _collect(_output_of(rule), self._outputs, self._enums)
+            for message in _inputs_of(rule):
+                _collect(message, self._inputs, {})
 
     def components(self) -> Json:
         """Every type that the rules take or give, by name. One that is taken and given is two."""
         inputs = {
             self._input_name(message): self.message(message, is_input=True)
-            for message in self._taken.values()
+            for message in self._inputs.values()
         }
         outputs = {
             _name(message): self.message(message, is_input=False)
-            for message in self._given.values()
+            for message in self._outputs.values()
         }
         enums = {_name(enum): self.enum(enum) for enum in self._enums.values()}
         return dict(sorted((inputs | outputs | enums).items()))
@@ -99,7 +99,7 @@ class Schemas:
                 for field in message.fields
             },
         }
-        must = is_required if is_input else _always_given
+        must = is_required if is_input else _always_present
         if required := [field.json_name for field in message.fields if must(field)]:
             shown["required"] = required
         if is_input:
@@ -197,7 +197,7 @@ class Schemas:
 
     def _input_name(self, message: Descriptor) -> str:
         name = _name(message)
-        return f"{name}.Input" if message.full_name in self._given else name
+        return f"{name}.Input" if message.full_name in self._outputs else name
 
 
 def _reference(name: str) -> Json:
@@ -222,7 +222,7 @@ def _choice(members: list[FieldDescriptor], *, is_input: bool) -> Json:
     return {"oneOf": [{"not": {"anyOf": each}}, *each]}
 
 
-def _always_given(field: FieldDescriptor) -> bool:
+def _always_present(field: FieldDescriptor) -> bool:
     return field.is_repeated or not (field.has_presence or is_json_text(field))
 
 
@@ -230,12 +230,12 @@ def _name(descriptor: Descriptor | EnumDescriptor) -> str:
     return descriptor.full_name.removeprefix(_PREFIX)
 
 
-def _given(rule: Rule) -> Descriptor:
+def _output_of(rule: Rule) -> Descriptor:
     output = rule.method.output_type
     return stream_shape(rule.method).item if rule.method.server_streaming else output
 
 
-def _taken(rule: Rule) -> Iterator[Descriptor]:
+def _inputs_of(rule: Rule) -> Iterator[Descriptor]:
     """The messages in a request's body. The request itself is described where it is taken."""
     if not rule.body:
         return

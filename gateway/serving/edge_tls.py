@@ -25,7 +25,7 @@ class EdgeCertificate(Watched[ssl.SSLContext]):
         """For a server: every connection that is opened gets the newest certificate."""
         first = self.current
 
-        def choose(connection: ssl.SSLObject, _name: str | None, _given: ssl.SSLContext) -> None:
+        def choose(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
             if self.current is not first:
                 connection.context = self.current
 

@@ -51,7 +51,7 @@ class ServedRequest:
         "_connection",
         "_has_started",
         "_head_of_answer",
-        "_is_body_given",
+        "_is_body_delivered",
         "_is_waiting",
         "_more",
         "arrived",
@@ -78,7 +78,7 @@ class ServedRequest:
         self.is_answered = False
         self.scope = _scope(head, connection)
         self._connection = connection
-        self._is_body_given = False
+        self._is_body_delivered = False
         self._has_started = False
         self._head_of_answer = b""
         """What is to be sent with the first part of the body."""
@@ -98,7 +98,7 @@ class ServedRequest:
         return (
             self.head.expects_continue
             and self.head.has_body
-            and not (self.arrived or self._is_body_given or self.body.is_complete)
+            and not (self.arrived or self._is_body_delivered or self.body.is_complete)
         )
 
     @property
@@ -117,15 +117,15 @@ class ServedRequest:
         while not (self.is_lost or self.is_answered):
             if self.failure is not None:
                 raise self.failure
-            if self.arrived or (self.body.is_complete and not self._is_body_given):
+            if self.arrived or (self.body.is_complete and not self._is_body_delivered):
                 return self._next_part()
             await self._until_more()
         return dict(_DISCONNECT)
 
     def _next_part(self) -> Event:
         body, self.arrived = bytes(self.arrived), bytearray()
-        self._is_body_given = self.body.is_complete
-        return {"type": "http.request", "body": body, "more_body": not self._is_body_given}
+        self._is_body_delivered = self.body.is_complete
+        return {"type": "http.request", "body": body, "more_body": not self._is_body_delivered}
 
     async def _until_more(self) -> None:
         self._more = asyncio.Event()

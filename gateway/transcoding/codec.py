@@ -161,7 +161,7 @@ def _object_decoder(descriptor: Descriptor, fields: _Fields) -> Decode:
                 except ValidationError as error:
                     _add(violations, error.under(key))
         if len(values) < len(value):
-            violations += _given_twice(value, descriptor)
+            violations += _repeated(value, descriptor)
         if rivals:
             violations += _beside_each_other(values, rivals)
         if violations:
@@ -190,9 +190,9 @@ def _plain_type(field: FieldDescriptor) -> type:
     )
 
 
-def _given_twice(value: dict[str, Any], descriptor: Descriptor) -> list[Violation]:
+def _repeated(value: dict[str, Any], descriptor: Descriptor) -> list[Violation]:
     return [
-        (field.name, "is given twice, in both of its spellings")
+        (field.name, "must be given once, in one of its spellings")
         for field in descriptor.fields
         if field.name != field.json_name and field.name in value and field.json_name in value
     ]

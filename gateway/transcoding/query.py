@@ -24,10 +24,10 @@ _DEPTH_MAX = 4
 class Query:
     """The parameters that a request message takes in a URL, as `a.b` in either spelling."""
 
-    def __init__(self, message: Descriptor, given_elsewhere: set[str]) -> None:
-        """`given_elsewhere` are field paths that are in the path or the body."""
+    def __init__(self, message: Descriptor, set_elsewhere: set[str]) -> None:
+        """`set_elsewhere` are field paths that are in the path or the body."""
         self.parameters: dict[str, Fields] = {
-            json_path(fields): fields for fields in _values(message, (), given_elsewhere)
+            json_path(fields): fields for fields in _values(message, (), set_elsewhere)
         }
         """By their documented names."""
         self._setters: dict[str, Callable[[dict[str, Any], str], None]] = {}

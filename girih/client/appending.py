@@ -70,7 +70,7 @@ class AppendStream:
         `EventStoreClient.append` raises. Raises what has ended the stream.
         """
         request = wire.append_stream_request(events, preconditions)
-        await self._until(lambda: self._has_room() or self._failure or self._is_ending)
+        await self._until(lambda: self._has_capacity() or self._failure or self._is_ending)
         if self._failure is not None:
             raise self._failure
         if self._is_ending:
@@ -158,7 +158,7 @@ class AppendStream:
         else:
             answered.outcome.set_result(wire.placements(response))
 
-    def _has_room(self) -> bool:
+    def _has_capacity(self) -> bool:
         is_full = len(self._unanswered) >= self._in_flight_max
         return not is_full and self._byte_count < _IN_FLIGHT_BYTES_MAX
 

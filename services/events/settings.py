@@ -15,7 +15,7 @@ class Settings(ServerSettings, PoolSettings):
     address: str = Field(
         default="127.0.0.1:50051", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"
     )
-    """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
+    """Where to listen, as host:port. Anything but loopback belongs behind a firewall."""
     metrics_port: int = Field(default=9101, ge=0, le=65_535)
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
     migration_database_url: DatabaseUrl | None = None

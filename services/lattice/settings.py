@@ -23,7 +23,7 @@ class Settings(ServerSettings):
     address: str = Field(
         default="127.0.0.1:50052", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"
     )
-    """Where to listen, as host:port. Anything but loopback belongs behind a wall."""
+    """Where to listen, as host:port. Anything but loopback belongs behind a firewall."""
     metrics_port: int = Field(default=9102, ge=0, le=65_535)
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
     signing_key: SigningKeyPath
@@ -81,6 +81,6 @@ class Settings(ServerSettings):
             key = read_trusted(trusted).get(SigningKey.load(path, private=False).kid)
             if key is None or key.issuer != LATTICE:
                 raise PydanticCustomError(
-                    "setting", f"is not among the keys that GIRIH_TRUSTED_KEYS has for {LATTICE}"
+                    "setting", f"must be among the keys that GIRIH_TRUSTED_KEYS has for {LATTICE}"
                 )
         return path

@@ -105,9 +105,9 @@ class FairBudget:
         self._waiting.setdefault(owner, deque()).append(turn)
         self._give()
         try:
-            await turn.given
+            await turn.granted
         except asyncio.CancelledError:
-            if turn.given.done() and not turn.given.cancelled():
+            if turn.granted.done() and not turn.granted.cancelled():
                 self.release(owner, byte_count)
             else:
                 self._leave(owner, turn)
@@ -150,9 +150,9 @@ class FairBudget:
             if self._fits(owner, turns[0].byte_count):
                 passed_over = 0
                 turn = turns.popleft()
-                if not turn.given.done():
+                if not turn.granted.done():
                     self._take(owner, turn.byte_count)
-                    turn.given.set_result(None)
+                    turn.granted.set_result(None)
             else:
                 passed_over += 1
             if turns:
@@ -164,8 +164,8 @@ class FairBudget:
 class _Turn:
     """Somebody who waits for so many bytes."""
 
-    __slots__ = ("byte_count", "given")
+    __slots__ = ("byte_count", "granted")
 
     def __init__(self, byte_count: int) -> None:
         self.byte_count = byte_count
-        self.given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -19,5 +19,5 @@ def from_base64url(text: str) -> bytes:
     """
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if to_base64url(data) != text:
-        raise ValueError("is not base64url in its only form")
+        raise ValueError("must be base64url in its only form")
     return data

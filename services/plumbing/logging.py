@@ -207,8 +207,12 @@ def _safe(value: object) -> object:
 
 
 def _abridged(event: EventDict) -> EventDict:
-    room = _LINE_BYTES_MAX // (len(event) + 1) // 6  # an escaped character takes up to six bytes
-    kept = {name: value if _is_short(value) else str(value)[:room] for name, value in event.items()}
+    chars_max = (
+        _LINE_BYTES_MAX // (len(event) + 1) // 6
+    )  # an escaped character takes up to six bytes
+    kept = {
+        name: value if _is_short(value) else str(value)[:chars_max] for name, value in event.items()
+    }
     return {str(name)[:100]: value for name, value in kept.items()} | {"abridged": True}
 
 

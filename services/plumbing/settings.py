@@ -142,7 +142,7 @@ class WrongSettings(Exception):
 
 
 @contextlib.contextmanager
-def _told_as_wrong() -> Iterator[None]:
+def _as_wrong_settings() -> Iterator[None]:
     try:
         yield
     except CannotRun as error:
@@ -150,19 +150,19 @@ def _told_as_wrong() -> Iterator[None]:
 
 
 def _trusted_keys(path: Path) -> Path:
-    with _told_as_wrong():
+    with _as_wrong_settings():
         read_trusted(path)
     return path
 
 
 def _signing_key(path: Path, info: ValidationInfo) -> Path:
-    with _told_as_wrong():
+    with _as_wrong_settings():
         SigningKey.load(path, private=info.data.get("environment") != "development")
     return path
 
 
 def _certificates(path: Path) -> Path:
-    with _told_as_wrong():
+    with _as_wrong_settings():
         read_certificates(path)
     return path
 
@@ -227,7 +227,7 @@ class PeerSettings(ProcessSettings):
     def _fits_the_certificate(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is not None:
             private = info.data.get("environment") != "development"
-            with _told_as_wrong():
+            with _as_wrong_settings():
                 read_key(path, info.data.get("tls_certificate"), private=private)
         return path
 
@@ -286,7 +286,7 @@ def _postgres_url(value: SecretStr) -> SecretStr:
         url = urlsplit(value.get_secret_value())
         url.port  # noqa: B018 - reading it is what checks it
     except ValueError as error:
-        raise _wrong("is not a URL") from error
+        raise _wrong("must be a URL") from error
     if url.scheme not in {"postgresql", "postgres"}:
         raise _wrong("must begin with postgresql://")
     if len(url.path) < 2:
@@ -332,7 +332,7 @@ class PoolSettings(ProcessSettings):
     ) -> SecretStr:
         password = unquote(urlsplit(value.get_secret_value()).password or "")
         if info.data.get("environment") == "production" and password in _DEFAULT_PASSWORDS:
-            raise _wrong("holds a password that everybody knows")
+            raise _wrong("must not hold a password that everybody knows")
         return value
 
     @field_validator("pool_size_max")

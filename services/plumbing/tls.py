@@ -128,11 +128,11 @@ def read_key(path: Path, certificate: Path | None = None, *, private: bool = Fal
         data = path.read_bytes()
         key = load_pem_private_key(data, password=None)
         if private and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):  # noqa: PTH116
-            raise ValueError("is open to others than its owner")
+            raise ValueError("must be open to its owner alone")
         if certificate is not None:
             own = load_pem_x509_certificates(read_certificates(certificate))[0]
             if _spki(own.public_key()) != _spki(key.public_key()):
-                raise ValueError(f"is not the key of {certificate}")
+                raise ValueError(f"must be the key of {certificate}")
         return data
 
 
@@ -155,7 +155,7 @@ def _configuration(files: Files, *, asks_callers: bool) -> grpc.ServerCertificat
 
 def _refuse_expired(certificate: Certificate) -> None:
     if certificate.not_valid_after_utc < datetime.now(UTC):
-        raise ValueError(f"has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+        raise ValueError(f"must not have expired, as on {certificate.not_valid_after_utc:%Y-%m-%d}")
 
 
 def _spki(public: object) -> bytes:

@@ -59,7 +59,7 @@ class Connections(AbstractAsyncContextManager["Connections"]):
     def __init__(self, url: str, count_max: int) -> None:
         self._host = urlsplit(url).hostname or ""
         self._port = urlsplit(url).port or 80
-        self._room = asyncio.Semaphore(count_max)
+        self._slots = asyncio.Semaphore(count_max)
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def __aenter__(self) -> Self:
@@ -71,7 +71,7 @@ class Connections(AbstractAsyncContextManager["Connections"]):
 
     async def ask(self, request: bytes) -> Answer:
         """Raises OSError, EOFError and TimeoutError when there is no answer."""
-        async with self._room, asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with self._slots, asyncio.timeout(ANSWER_TIMEOUT_S):
             reader, writer = self._free.pop() if self._free else await self._opened()
             is_kept = False
             try:

@@ -52,10 +52,10 @@ def prove_timing(arguments: argparse.Namespace) -> int:
         unknown, known = uvloop.run(
             time_logins(system.url, arguments.attempts, arguments.accounts, dice)
         )
-    return max([_tell_answers(unknown, known), _tell_times(unknown, known)])
+    return max([_report_answers(unknown, known), _report_times(unknown, known)])
 
 
-def _tell_answers(unknown: Timed, known: Timed) -> int:
+def _report_answers(unknown: Timed, known: Timed) -> int:
     answers = unknown.answers | known.answers
     is_one = len(answers) == 1 and {answer[0] for answer in answers} == {UNAUTHORIZED}
     print(f"answers: {len(answers)} kind(s), statuses {sorted({one[0] for one in answers})}")
@@ -67,9 +67,9 @@ def _tell_answers(unknown: Timed, known: Timed) -> int:
     return 1
 
 
-def _tell_times(unknown: Timed, known: Timed) -> int:
+def _report_times(unknown: Timed, known: Timed) -> int:
     for name, timed in (("unknown address", unknown), ("wrong password", known)):
-        print(f"{name:16} {_told(timed.durations_s)}")
+        print(f"{name:16} {_percentiles(timed.durations_s)}")
     result = Separation.of(unknown.durations_s, known.durations_s)
     holds = abs(result.auc - 0.5) <= AUC_MARGIN
     print(f"AUC {result.auc:.3f} (0.5 +- {AUC_MARGIN}), p {result.p:.2g}: {_verdict(holds)}")
@@ -92,14 +92,16 @@ def prove_flood(arguments: argparse.Namespace) -> int:
         ):
             dice = random.Random(arguments.seed)
             flooded = uvloop.run(flood(system, load, dice, from_many=limits is UNLIMITED))
-        worst = max(worst, _tell_flood(flooded))
+        worst = max(worst, _report_flood(flooded))
     return worst
 
 
-def _tell_flood(result: Flooded) -> int:
+def _report_flood(result: Flooded) -> int:
     for kind in result.idle.samples:
         for when, seen in (("idle", result.idle), ("flooded", result.beside)):
-            print(f"{kind:24} {when:8} {_told([one.duration_s for one in seen.samples[kind]])}")
+            print(
+                f"{kind:24} {when:8} {_percentiles([one.duration_s for one in seen.samples[kind]])}"
+            )
     logins = result.logins
     answers = Counter(f"{one.status} {one.reason}".strip() for one in logins.samples)
     print(
@@ -108,11 +110,11 @@ def _tell_flood(result: Flooded) -> int:
     )
     cores = f"{result.idle.gateway_cores:.2f} cores idle, {result.beside.gateway_cores:.2f} flooded"
     print(f"the gateway took {cores}")
-    held = [_tell_ratio(result), _tell_memory(result), _tell_failures(result)]
+    held = [_report_ratio(result), _report_memory(result), _report_failures(result)]
     return 0 if all(held) else 1
 
 
-def _tell_ratio(result: Flooded) -> bool:
+def _report_ratio(result: Flooded) -> bool:
     idle_s, flooded_s = (quantile(seen.durations_s, 0.99) for seen in (result.idle, result.beside))
     ratio = flooded_s / idle_s
     holds = ratio <= P99_RATIO_MAX
@@ -123,7 +125,7 @@ def _tell_ratio(result: Flooded) -> bool:
     return holds
 
 
-def _tell_memory(result: Flooded) -> bool:
+def _report_memory(result: Flooded) -> bool:
     growth_mib = result.rss_max_mib - result.rss_before_mib
     holds = growth_mib <= GROWTH_MIB_MAX
     print(
@@ -133,13 +135,13 @@ def _tell_memory(result: Flooded) -> bool:
     return holds
 
 
-def _tell_failures(result: Flooded) -> bool:
+def _report_failures(result: Flooded) -> bool:
     failures = result.idle.failures + result.beside.failures
     print(f"other calls that failed: {dict(failures) or 'none'}: {_verdict(not failures)}")
     return not failures
 
 
-def _told(durations_s: Sequence[float]) -> str:
+def _percentiles(durations_s: Sequence[float]) -> str:
     p50, p99 = (quantile(durations_s, share) * 1e3 for share in (0.5, 0.99))
     return f"n {len(durations_s):5}  p50 {p50:7.2f} ms  p99 {p99:7.2f} ms"
 

@@ -81,8 +81,8 @@ class Measured:
 
     def holds(self, requests_mib: int) -> bool:
         is_bounded = self.peak_mib - self.before_mib <= requests_mib + BESIDE_MIB
-        is_given_back = self.after_mib - self.before_mib <= KEPT_MIB
-        return is_bounded and is_given_back and self.other_count > 0
+        is_released = self.after_mib - self.before_mib <= KEPT_MIB
+        return is_bounded and is_released and self.other_count > 0
 
 
 def main(callers: int, mib: int, seconds: float) -> int:

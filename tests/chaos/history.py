@@ -120,7 +120,7 @@ def _acknowledgements(operations: Iterable[Operation], final: Sequence[Recorded]
         attempted.update(operation.event_ids)
         present = [result[event_id] for event_id in operation.event_ids if event_id in result]
         if operation.acknowledged is not None:
-            yield from _told_places(operation, result)
+            yield from _misplaced(operation, result)
         elif present and operation.attempts[-1].outcome == "fail":
             yield f"failed-but-visible: {operation.event_ids[0]}"
         if 0 < len(present) < len(operation.event_ids):
@@ -133,7 +133,7 @@ def _acknowledgements(operations: Iterable[Operation], final: Sequence[Recorded]
             yield f"phantom-event: {event}"
 
 
-def _told_places(operation: Operation, result: dict[str, Recorded]) -> Iterator[str]:
+def _misplaced(operation: Operation, result: dict[str, Recorded]) -> Iterator[str]:
     """Every acknowledgement named the place where the event is."""
     for attempt in operation.attempts:
         if attempt.outcome != "ok":

@@ -34,7 +34,7 @@ OVERLAP_S = 10.0
 
 
 @dataclass
-class Told:
+class Outcome:
     """What happened, and what should not have."""
 
     figures: Counter[str] = field(default_factory=Counter)
@@ -50,13 +50,15 @@ class Run:
     owner: pb.LoginResponse
     dice: random.Random
     callers: int
-    answer: Told = field(default_factory=Told)
+    answer: Outcome = field(default_factory=Outcome)
 
     def any_replica(self) -> Replica:
         return self.dice.choice(self.replicas)
 
 
-async def use_refresh_tokens(*, rounds: int, callers: int, seed: int, is_protected: bool) -> Told:
+async def use_refresh_tokens(
+    *, rounds: int, callers: int, seed: int, is_protected: bool
+) -> Outcome:
     """Run the rounds. Without protection nothing is expected and nothing derived."""
     with own_postgres() as (postgres, folder), _protection(is_protected=is_protected):
         authority = Authority.create(folder / "keys")
@@ -72,7 +74,7 @@ async def use_refresh_tokens(*, rounds: int, callers: int, seed: int, is_protect
                 run = Run(replicas, clock, owner, random.Random(seed), callers)
                 for _ in range(rounds):
                     await _round(run)
-            await _count_told(run, address, authority)
+            await _count_outcome(run, address, authority)
             return run.answer
 
 
@@ -109,16 +111,16 @@ def _may_retry(error: BaseException) -> bool:
 async def _answer_lost(run: Run, token: str) -> str:
     """Use the token, do not hear the answer, and use it again. Empty when the session ended."""
     try:
-        heard = await _cut_off(run, token)
+        received = await _cut_off(run, token)
         run.clock.pass_s(run.dice.uniform(0, OVERLAP_S - 1))
         again = (await run.any_replica().refresh(token)).refresh_token
     except RefreshTokenInvalid:
         run.answer.broken["sessions ended for an answer that was lost"] += 1
         return ""
-    if heard and heard != again:
+    if received and received != again:
         run.answer.broken["another successor after an answer was lost"] += 1
     run.answer.figures["answers lost"] += 1
-    run.answer.figures["of these after they were given"] += bool(heard)
+    run.answer.figures["of these after they were given"] += bool(received)
     return again
 
 
@@ -151,7 +153,7 @@ async def _stolen(run: Run, stolen: str, token: str, access_token: str) -> None:
     run.answer.broken["access tokens that outlive their session"] += 1
 
 
-async def _count_told(run: Run, address: str, authority: Authority) -> None:
+async def _count_outcome(run: Run, address: str, authority: Authority) -> None:
     """Once the replicas have said all: every theft is told, each once, though some as a number."""
     async with open_channel(address) as channel:
         answer = await security_events(channel, authority, run.owner.tenant.tenant_id)

@@ -74,21 +74,21 @@ def test_other_members_may_name_stream_and_type() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "line 1: is not a JSON object"),
-        ('"text"', "line 1: is not a JSON object"),
-        ('{"type":"t"}', "line 1: has no member 'stream'"),
-        ('{"stream":"s"}', "line 1: has no member 'type'"),
+        ("[1]", "line 1: must be a JSON object"),
+        ('"text"', "line 1: must be a JSON object"),
+        ('{"type":"t"}', "line 1: must have the member 'stream'"),
+        ('{"stream":"s"}', "line 1: must have the member 'type'"),
         ('{"stream":5,"type":"t"}', "line 1: the member 'stream' must be a text"),
         ('{"stream":"","type":"t"}', "line 1: the member 'stream' must be a text"),
-        ('{"stream":"s","type":"t","a":NaN}', "line 1: NaN is not JSON"),
-        ('{"stream":"s","type":"t","a":-Infinity}', "line 1: -Infinity is not JSON"),
+        ('{"stream":"s","type":"t","a":NaN}', "line 1: must be JSON, which has no NaN"),
+        ('{"stream":"s","type":"t","a":-Infinity}', "line 1: must be JSON, which has no -Infinity"),
         ('{"stream":"s","stream":"r","type":"t"}', "stands there twice at character 15"),
         ('{"stream":"s","type":"t"', "'}' expected at character 25"),
         ('{"stream":"s","type":"t"} x', "more follows after the object at character 27"),
         ('{"stream":"s","type":"t",}', "expected at character 26"),
         ('{"stream":"s","type" "t"}', "':' expected at character 22"),
         ("{'stream':'s'}", "expected at character 2"),
-        ('{"stream":"s","type":"t","a":' + "[" * 100_000, "line 1: is nested too deep"),
+        ('{"stream":"s","type":"t","a":' + "[" * 100_000, "line 1: must be nested less deep"),
     ],
 )
 def test_a_bad_line_says_what_is_wrong(text: str, message: str) -> None:
@@ -99,7 +99,7 @@ def test_a_bad_line_says_what_is_wrong(text: str, message: str) -> None:
 
 
 def test_bytes_that_are_no_text_are_a_bad_line() -> None:
-    with pytest.raises(BadLine, match="line 3: is not UTF-8 at byte 3"):
+    with pytest.raises(BadLine, match="line 3: must be UTF-8, and is not at byte 3"):
         draft(Line(3, b'{"\xff":1}'), FORM)
 
 

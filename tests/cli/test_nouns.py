@@ -101,6 +101,12 @@ def test_a_file_of_queries_is_answered_in_its_order(
     assert for_people.split() == ["0", "3", "3", "steps"]
 
 
+def test_a_refused_site_is_named_by_its_option(ada: Person, lattice: str) -> None:
+    done = ada.girih("paths", "find", lattice, "--from", "0,0,0", "--to", "9,9")
+
+    assert (done.code, done.err.split(" must ")[0]) == (65, "--to:")
+
+
 def test_a_line_that_is_no_query_is_65_and_named(ada: Person, lattice: str, tmp_path: Path) -> None:
     file = tmp_path / "queries"
     file.write_text("0,0,0 1,1,1\n0,0,0\n")

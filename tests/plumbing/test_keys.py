@@ -83,7 +83,7 @@ def test_the_text_of_a_key_tells_nothing_of_it(own: Authority) -> None:
 def test_a_private_key_that_others_may_read_is_refused(own: Authority, mode: int) -> None:
     own.gateway_key.chmod(mode)
 
-    with pytest.raises(WrongKey, match=r"gateway\.pem: is open to others") as caught:
+    with pytest.raises(WrongKey, match=r"gateway\.pem: must be open to its owner") as caught:
         SigningKey.load(own.gateway_key)
 
     assert caught.value.exit_code == 78
@@ -115,7 +115,7 @@ def test_what_is_no_ed25519_key_is_refused_by_the_name_of_its_file(
 
 @pytest.mark.parametrize("seed", [bytes(32), b"\x01" * 32, b"0123456789abcdef"[:8] * 4])
 def test_a_private_key_that_is_not_random_is_refused(seed: bytes) -> None:
-    with pytest.raises(ValueError, match="not random"):
+    with pytest.raises(ValueError, match="must be random"):
         SigningKey(Ed25519PrivateKey.from_private_bytes(seed))
 
 
@@ -199,7 +199,7 @@ def test_what_is_no_trust_store_is_refused(tmp_path: Path, text: str) -> None:
 def test_two_issuers_never_share_a_key(own: Authority) -> None:
     jwks = [own.gateway.public_jwk(GATEWAY), own.gateway.public_jwk(LATTICE)]
 
-    with pytest.raises(WrongKey, match="twice"):
+    with pytest.raises(WrongKey, match="each key once"):
         write_jwks(own.trusted_keys, jwks)
 
     assert TrustedKeys.load(own.trusted_keys).find(own.lattice.kid)

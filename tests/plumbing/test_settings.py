@@ -114,7 +114,7 @@ def test_everything_wrong_is_told_at_once() -> None:
         ("DATABASE_URL", "", "is required"),
         ("DATABASE_URL", "mysql://girih:a@db/girih", "postgresql://"),
         ("DATABASE_URL", "postgresql://girih@db", "name a database"),
-        ("DATABASE_URL", "postgresql://girih@db:port/girih", "not a URL"),
+        ("DATABASE_URL", "postgresql://girih@db:port/girih", "must be a URL"),
         ("DATABASE_URL", "postgresql://user:password@host/girih", "placeholder"),
         ("DATABASE_URL", "postgresql://girih:changeme@db/girih", "placeholder"),
         ("DATABASE_URL", "postgresql://girih:CHANGE_ME@db/girih", "placeholder"),

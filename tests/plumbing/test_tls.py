@@ -192,7 +192,7 @@ async def test_a_broken_certificate_leaves_the_one_before(
     assert files.current is before
     problems = [line["problem"] for line in log.lines("not taken, the one before stays")]
     assert len(problems) == 2
-    assert "has expired" in problems[0]
+    assert "must not have expired" in problems[0]
 
 
 class Settings(ServerSettings):
@@ -278,7 +278,7 @@ def test_a_key_must_be_the_one_of_its_certificate(
         GIRIH_TLS_KEY=str(other.key),
     )
 
-    assert result == f"GIRIH_TLS_KEY: {other.key}: is not the key of {one.certificate}"
+    assert result == f"GIRIH_TLS_KEY: {other.key}: must be the key of {one.certificate}"
 
 
 def test_an_expired_certificate_is_refused(authority: Authority, ca: CertificateAuthority) -> None:
@@ -287,7 +287,7 @@ def test_an_expired_certificate_is_refused(authority: Authority, ca: Certificate
     result = problems(Settings, authority, GIRIH_TRANSPORT="tls", **identity.environ)
 
     assert any(problem.startswith("GIRIH_TLS_CERTIFICATE") for problem in result)
-    assert "has expired" in result[0]
+    assert "must not have expired" in result[0]
 
 
 @pytest.mark.parametrize(("environment", "count"), [("production", 1), ("development", 0)])
@@ -306,7 +306,7 @@ def test_a_key_that_others_may_read_is_refused_in_production(
     )
 
     assert len(result) == count
-    assert all("is open to others" in problem for problem in result)
+    assert all("must be open to its owner alone" in problem for problem in result)
 
 
 def test_a_file_that_went_away_is_told_by_its_name(
@@ -334,7 +334,7 @@ def test_trusted_keys_are_required_and_must_be_there(authority: Authority, tmp_p
     for path, response in [
         ("", "is required"),
         (str(tmp_path / "missing"), "No such file"),
-        (str(empty), 'needs "keys"'),
+        (str(empty), 'must have "keys"'),
     ]:
         (result,) = problems(Settings, authority, GIRIH_TRANSPORT="mesh", GIRIH_TRUSTED_KEYS=path)
         assert result.startswith("GIRIH_TRUSTED_KEYS: ")

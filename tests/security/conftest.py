@@ -34,7 +34,7 @@ class Tenant:
 
 
 @dataclass(frozen=True)
-class Town:
+class Deployment:
     """A girih with two tenants."""
 
     system: System
@@ -43,13 +43,13 @@ class Town:
 
 
 @pytest.fixture(scope="package")
-def town() -> Iterator[Town]:
+def deployment() -> Iterator[Deployment]:
     with (
         own_postgres() as (postgres, folder),
         running_system(postgres.url, folder, **UNLIMITED) as system,
         httpx.Client(base_url=system.url, timeout=30) as client,
     ):
-        yield Town(system, settled(client, "ada", CANARY), settled(client, "eve", "eve"))
+        yield Deployment(system, settled(client, "ada", CANARY), settled(client, "eve", "eve"))
 
 
 def settled(client: httpx.Client, name: str, mark: str) -> Tenant:

@@ -22,7 +22,7 @@ from services.policy import POLICY
 from tests.authority import Authority
 from tests.events.serving import development
 from tests.security import hostile
-from tests.security.conftest import Tenant, Town
+from tests.security.conftest import Deployment, Tenant
 from tests.security.matrix import (
     Attack,
     Owned,
@@ -55,9 +55,9 @@ OPEN_PAGES = {
 """What the gateway shows to anybody. A page that is added is added here, on purpose."""
 
 
-def attacks_without_right(town: Town) -> Iterator[Attack]:
+def attacks_without_right(deployment: Deployment) -> Iterator[Attack]:
     """Everything that proves nothing."""
-    attacked = town.attacked
+    attacked = deployment.attacked
     yield Attack("no token")
     yield Attack("empty token", metadata=[("authorization", "Bearer ")])
     yield Attack("no scheme", *_both("authorization", attacked.access_token))
@@ -66,14 +66,14 @@ def attacks_without_right(town: Town) -> Iterator[Attack]:
     yield Attack("token in a cookie", headers={"cookie": f"access_token={attacked.access_token}"})
     yield Attack("a tenant and no token", *_both("x-tenant-id", attacked.tenant_id))
     for name, token in hostile.tokens(
-        town.system.authority, attacked.tenant_id, attacked.refresh_token
+        deployment.system.authority, attacked.tenant_id, attacked.refresh_token
     ):
         yield Attack.with_token(name, token)
 
 
-def attacks_of_somebody_else(town: Town) -> Iterator[Attack]:
+def attacks_of_somebody_else(deployment: Deployment) -> Iterator[Attack]:
     """A good token of another tenant, and every way to say that one means this one."""
-    token, tenant_id = town.attacker.access_token, town.attacked.tenant_id
+    token, tenant_id = deployment.attacker.access_token, deployment.attacked.tenant_id
     bearer = ("authorization", f"Bearer {token}")
     yield Attack.with_token("other tenant's", token, is_somebody=True)
     for name in (
@@ -105,61 +105,65 @@ def _both(name: str, value: str) -> tuple[list[tuple[str, str]], dict[str, str]]
     return [(name, value)], {name: value}
 
 
-async def test_no_rpc_answers_a_call_that_proves_nothing(town: Town) -> None:
-    attacks, owned = list(attacks_without_right(town)), town.attacked.owned
+async def test_no_rpc_answers_a_call_that_proves_nothing(deployment: Deployment) -> None:
+    attacks, owned = list(attacks_without_right(deployment)), deployment.attacked.owned
 
-    for address, packages in _ports(town):
+    for address, packages in _ports(deployment):
         wrong, count = await wrong_answers_of_rpcs(address, attacks, owned, packages)
 
         assert wrong == []
         assert count >= 5 * len(attacks)
 
 
-async def test_no_route_answers_a_request_that_proves_nothing(town: Town) -> None:
-    attacks = list(attacks_without_right(town))
+async def test_no_route_answers_a_request_that_proves_nothing(deployment: Deployment) -> None:
+    attacks = list(attacks_without_right(deployment))
 
-    wrong, count = await wrong_answers_of_routes(town.system.url, attacks, town.attacked.owned)
+    wrong, count = await wrong_answers_of_routes(
+        deployment.system.url, attacks, deployment.attacked.owned
+    )
 
     assert wrong == []
     assert count >= 25 * len(attacks)
 
 
-async def test_nobody_reaches_another_tenant(town: Town) -> None:
-    before = await _head(town, town.attacked)
-    attacks, owned = list(attacks_of_somebody_else(town)), town.attacked.owned
+async def test_nobody_reaches_another_tenant(deployment: Deployment) -> None:
+    before = await _head(deployment, deployment.attacked)
+    attacks, owned = list(attacks_of_somebody_else(deployment)), deployment.attacked.owned
 
-    wrong, _ = await wrong_answers_of_routes(town.system.url, attacks, owned)
-    for address, packages in _ports(town):
+    wrong, _ = await wrong_answers_of_routes(deployment.system.url, attacks, owned)
+    for address, packages in _ports(deployment):
         wrong += (await wrong_answers_of_rpcs(address, attacks, owned, packages))[0]
 
     assert wrong == []
-    assert await _head(town, town.attacked) == before
+    assert await _head(deployment, deployment.attacked) == before
 
 
-async def test_a_viewer_changes_nothing(town: Town) -> None:
-    token = town.system.authority.token(town.attacked.tenant_id, sorted(VIEWER), role="viewer")
+async def test_a_viewer_changes_nothing(deployment: Deployment) -> None:
+    token = deployment.system.authority.token(
+        deployment.attacked.tenant_id, sorted(VIEWER), role="viewer"
+    )
     headers = {"authorization": f"Bearer {token}"}
 
-    async with httpx.AsyncClient(base_url=town.system.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=deployment.system.url, timeout=20) as client:
         for rule in guarded(read_contract()):
             response = await client.request(
-                rule.http_method, path_of(rule, town.attacked.owned), headers=headers
+                rule.http_method, path_of(rule, deployment.attacked.owned), headers=headers
             )
             may = scope_of(rule.method) in VIEWER | {SIGNED_IN}
             assert (response.status_code == 403) == (not may), (rule.template.text, response.text)
 
 
-async def test_the_owner_reads_the_canary(town: Town) -> None:
+async def test_the_owner_reads_the_canary(deployment: Deployment) -> None:
     """The control: what the attacks look for is there to be found."""
-    mine = [Attack.with_token("own token", town.attacked.access_token, is_somebody=True)]
+    mine = [Attack.with_token("own token", deployment.attacked.access_token, is_somebody=True)]
 
-    wrong, _ = await wrong_answers_of_routes(town.system.url, mine, town.attacked.owned)
+    wrong, _ = await wrong_answers_of_routes(deployment.system.url, mine, deployment.attacked.owned)
 
     assert {one.target.split("/v1/")[-1] for one in wrong} >= {"events", "keys", "invitations"}
 
 
-async def test_only_these_pages_are_open(town: Town) -> None:
-    async with httpx.AsyncClient(base_url=town.system.url, timeout=20) as client:
+async def test_only_these_pages_are_open(deployment: Deployment) -> None:
+    async with httpx.AsyncClient(base_url=deployment.system.url, timeout=20) as client:
         document = (await client.get("/openapi.json")).json()
         shown = {
             path
@@ -248,14 +252,14 @@ async def test_the_matrix_notices_a_check_that_is_gone(
     assert shown_by in {one.attack for one in wrong}
 
 
-def _ports(town: Town) -> list[tuple[str, tuple[str, ...]]]:
+def _ports(deployment: Deployment) -> list[tuple[str, tuple[str, ...]]]:
     return [
-        (town.system.events_address, EVENTS_RPCS),
-        (town.system.lattice_address, LATTICE_RPCS),
+        (deployment.system.events_address, EVENTS_RPCS),
+        (deployment.system.lattice_address, LATTICE_RPCS),
     ]
 
 
-async def _head(town: Town, tenant: Tenant) -> Any:
+async def _head(deployment: Deployment, tenant: Tenant) -> Any:
     headers = {"authorization": f"Bearer {tenant.access_token}"}
-    async with httpx.AsyncClient(base_url=town.system.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=deployment.system.url, headers=headers) as client:
         return (await client.get("/v1/log")).json()

@@ -15,7 +15,7 @@ from gateway.app import read_contract
 from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.settings import MESSAGE_BYTES
 from tests.authority import Authority
-from tests.security.conftest import Town
+from tests.security.conftest import Deployment
 from tests.security.matrix import Pairs, served_methods
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -87,10 +87,10 @@ async def refusals_without_reason(address: str, paths: list[str], call: Call) ->
     return wrong
 
 
-async def test_every_refusal_of_every_rpc_has_a_reason(town: Town) -> None:
+async def test_every_refusal_of_every_rpc_has_a_reason(deployment: Deployment) -> None:
     served = {
-        town.system.events_address: ("girih.events.", "girih.ops."),
-        town.system.lattice_address: ("girih.lattice.", "girih.ops."),
+        deployment.system.events_address: ("girih.events.", "girih.ops."),
+        deployment.system.lattice_address: ("girih.lattice.", "girih.ops."),
     }
 
     wrong: list[str] = []
@@ -98,7 +98,7 @@ async def test_every_refusal_of_every_rpc_has_a_reason(town: Town) -> None:
         paths = [f"/{m.containing_service.full_name}/{m.name}" for m in methods(packages)]
         assert len(paths) > 8
         paths += ["/girih.events.v1.EventStoreService/Unknown", "/unknown/unknown"]
-        for call in calls(town.system.authority):
+        for call in calls(deployment.system.authority):
             wrong += await refusals_without_reason(address, paths, call)
 
     assert wrong == []

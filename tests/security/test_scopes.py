@@ -14,7 +14,7 @@ from gateway.contract.descriptors import scope_of
 from gateway.contract.rules import Rule
 from services.plumbing.identity import SIGNED_IN
 from services.policy import GATEWAY, SCOPES
-from tests.security.conftest import PASSWORD, Tenant, Town, settled
+from tests.security.conftest import PASSWORD, Deployment, Tenant, settled
 from tests.security.matrix import guarded, path_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -55,8 +55,8 @@ ELSE_REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def client(town: Town) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=town.system.url, timeout=30) as made:
+def client(deployment: Deployment) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=deployment.system.url, timeout=30) as made:
         yield made
 
 
@@ -76,26 +76,28 @@ RULES = list(guarded(read_contract()))
 
 @pytest.mark.parametrize("rule", RULES, ids=shown)
 def test_a_token_with_the_declared_scope_alone_is_let_in(
-    rule: Rule, town: Town, tenant: Tenant, client: httpx.Client
+    rule: Rule, deployment: Deployment, tenant: Tenant, client: httpx.Client
 ) -> None:
     scope = scope_of(rule.method)
     scopes = [] if scope == SIGNED_IN else [scope]
 
-    answer = _send(client, rule, tenant, _token(town, tenant, scopes))
+    answer = _send(client, rule, tenant, _token(deployment, tenant, scopes))
 
     _assert_let_in(answer, rule, "token")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=shown)
 def test_a_token_with_all_other_scopes_is_kept_out(
-    rule: Rule, town: Town, client: httpx.Client
+    rule: Rule, deployment: Deployment, client: httpx.Client
 ) -> None:
     scope = scope_of(rule.method)
     if scope == SIGNED_IN:
         pytest.skip("any token will do")
     others = sorted(SCOPES - OPERATORS - {scope})
 
-    answer = _send(client, rule, town.attacked, _token(town, town.attacked, others))
+    answer = _send(
+        client, rule, deployment.attacked, _token(deployment, deployment.attacked, others)
+    )
 
     assert answer.status_code == 403, answer.text
     assert answer.json()["error"]["details"]["metadata"]["scope"] == scope
@@ -147,9 +149,9 @@ def _send(client: httpx.Client, rule: Rule, tenant: Tenant, token: str) -> httpx
     )
 
 
-def _token(town: Town, tenant: Tenant, scopes: list[str]) -> str:
+def _token(deployment: Deployment, tenant: Tenant, scopes: list[str]) -> str:
     """As the gateway issues them: to a member, or for operators to the gateway itself."""
-    authority = town.system.authority
+    authority = deployment.system.authority
     if OPERATORS.intersection(scopes):
         return authority.service_token(
             GATEWAY, "girih-operators", scopes, service=GATEWAY, sub=GATEWAY

@@ -190,7 +190,7 @@ class PasswordHashing:
         self._pending_of[network] += 1
         running = self._threads.submit(work)
         loop = asyncio.get_running_loop()
-        running.add_done_callback(lambda _: _tell(loop, lambda: self._settled(network)))
+        running.add_done_callback(lambda _: _call_in(loop, lambda: self._settled(network)))
         return await asyncio.wrap_future(running)
 
     def _settled(self, network: str) -> None:
@@ -214,7 +214,7 @@ class PasswordHashing:
             return False
 
 
-def _tell(loop: asyncio.AbstractEventLoop, settled: Callable[[], None]) -> None:
+def _call_in(loop: asyncio.AbstractEventLoop, settled: Callable[[], None]) -> None:
     # The loop may have been closed while a thread was still at work.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(settled)

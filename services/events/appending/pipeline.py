@@ -68,13 +68,13 @@ class Pipeline(Generic[Request, Answer]):
             del request  # it may be large, and it may be long until the next one
             self._byte_count += byte_count
             self._changed.set()
-            await self._until(self._has_room)
+            await self._until(self._has_capacity)
 
     async def _end(self, reading: "asyncio.Task[None]") -> None:
         await self._stopping.wait()
         reading.cancel()
 
-    def _has_room(self) -> bool:
+    def _has_capacity(self) -> bool:
         return len(self._begun) < REQUEST_COUNT_MAX and self._byte_count < REQUEST_BYTES_MAX
 
     async def _until(self, holds: Callable[[], object]) -> None:

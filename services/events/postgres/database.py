@@ -58,8 +58,8 @@ class Database:
 
         The process serves meanwhile, saying that it cannot, so that it needs no restart
         when the database comes up after it. Raises `UnsafeDatabase` when tenants are not
-        walled off from each other, and in production also when the database would lose what
-        it acknowledged or the login could climb the walls.
+        isolated from each other, and in production also when the database would lose what
+        it acknowledged or the login could get around the isolation.
         """
         while True:
             try:

@@ -1,7 +1,7 @@
-"""What must hold of the database for tenants to be walled off from each other in it.
+"""What must hold of the database for tenants to be isolated from each other in it.
 
-Looked at when the process starts, on a connection of its own: a wall that has a gap keeps
-nobody out, and nothing else would tell. Knows how to ask; what is asked is in `sql/isolation`.
+Looked at when the process starts, on a connection of its own: a policy that has a gap keeps
+nobody out, and nothing else would show it. Knows how to ask; what is asked is in `sql/isolation`.
 """
 
 from dataclasses import dataclass, field
@@ -23,18 +23,18 @@ _THIS_SCHEMA = ("select_policy_gaps", "select_privilege_gaps")
 
 @dataclass
 class IsolationFindings:
-    """Everything wrong with the walls, each in a sentence."""
+    """Everything wrong with the isolation, each in a sentence."""
 
     of_isolation: list[str] = field(default_factory=list)
-    """Tenants are not walled off, or the process could not work at all."""
+    """Tenants are not isolated, or the process could not work at all."""
     of_login: list[str] = field(default_factory=list)
-    """What the login could do if it stepped out of the role: an open door on one machine."""
+    """What the login could do if it stepped out of the role: let through in development."""
 
 
 async def find_isolation_findings(
     connection: RawConnection, newest_revision: str
 ) -> IsolationFindings:
-    """Look at all walls of the database that `connection` leads to.
+    """Look at the isolation in the database that `connection` leads to.
 
     Takes some milliseconds and changes nothing. `newest_revision` is what this version of
     the code needs of the schema, and knows.

@@ -16,7 +16,7 @@ from services.plumbing.logging import get_logger
 _SPACING_S = 0.01
 """Between two notifications: a hundred a second tell what a thousand would."""
 
-_TOLD_COUNT_MAX = 1_000
+_NOTIFIED_COUNT_MAX = 1_000
 _RECONNECT_DELAY_S = 1.0
 
 _log = get_logger("wakeups")
@@ -92,7 +92,7 @@ class Notifications:
             await asyncio.sleep(_RECONNECT_DELAY_S)
 
     def _take(self) -> list[str]:
-        tenants = list(self._moved)[:_TOLD_COUNT_MAX]
+        tenants = list(self._moved)[:_NOTIFIED_COUNT_MAX]
         texts = [f"{tenant} {self._moved.pop(tenant)}" for tenant in tenants]
         if not self._moved:
             self._has_moved.clear()

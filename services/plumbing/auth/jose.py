@@ -13,16 +13,16 @@ def json_object(data: bytes) -> dict[str, Any]:
         data.decode("utf-8"), object_pairs_hook=_named_once, parse_constant=_refuse_constant
     )
     if not isinstance(value, dict):
-        raise ValueError("is not a JSON object")  # noqa: TRY004 - the text is wrong, not a type
+        raise ValueError("must be a JSON object")  # noqa: TRY004 - the text is wrong, not a type
     return value
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("names something twice")
+        raise ValueError("must name each member once")
     return members
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"must be JSON, which has no {name}")

@@ -71,7 +71,7 @@ class SigningKey:
         with _naming(path):
             key = load_pem_private_key(_read(path, private=private), password=None)
             if not isinstance(key, Ed25519PrivateKey):
-                raise WrongKey("is no Ed25519 key")
+                raise WrongKey("must be an Ed25519 key")
             return cls(key)
 
     def save(self, path: Path) -> None:
@@ -133,7 +133,7 @@ def read_jwks(path: Path) -> list[dict[str, Any]]:
     with _naming(path):
         jwks = json_object(_read(path)).get("keys")
         if not isinstance(jwks, list) or not 0 < len(jwks) <= _KEY_COUNT_MAX:
-            raise WrongKey(f'needs "keys", a list of 1 to {_KEY_COUNT_MAX}')
+            raise WrongKey(f'must have "keys", a list of 1 to {_KEY_COUNT_MAX}')
         _by_kid(jwks)
         return jwks
 
@@ -174,7 +174,7 @@ def _by_kid(jwks: Iterable[Mapping[str, Any]]) -> dict[str, TrustedKey]:
     by_kid = {key.kid: key for key in keys}
     if len(by_kid) != len(keys):
         # One key for two issuers would let either sign in the other's name.
-        raise WrongKey("holds a key twice")
+        raise WrongKey("must hold each key once")
     return by_kid
 
 
@@ -234,15 +234,15 @@ def _refuse_weak(public: bytes) -> None:
     if len(public) != 32 or y >= _P:
         raise ValueError("must have the 32 bytes of a point as x")
     if y in _SMALL_ORDER:
-        raise ValueError("is a weak key, under which anybody can sign")
+        raise ValueError("must not be a weak key, under which anybody can sign")
     if public.hex() in _PUBLISHED:
-        raise ValueError("is a sample key, with which anybody can sign")
+        raise ValueError("must not be a sample key, with which anybody can sign")
 
 
 def _refuse_known(seed: bytes, public: bytes) -> None:
     _refuse_weak(public)
     if len(set(seed)) < _DISTINCT_BYTES_MIN:
-        raise ValueError("is not random")
+        raise ValueError("must be random")
 
 
 @contextlib.contextmanager
@@ -252,7 +252,7 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         raise WrongKey(f"{path}: {error.strerror or error}") from None
     except UnsupportedAlgorithm:
-        raise WrongKey(f"{path}: is no Ed25519 key") from None
+        raise WrongKey(f"{path}: must be an Ed25519 key") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise WrongKey(f"{path}: {error}") from None
     except WrongKey as error:
@@ -265,12 +265,12 @@ def _read(path: Path, *, private: bool = False) -> bytes:
     with path.open("rb") as file:
         mode = os.fstat(file.fileno()).st_mode
         if not stat.S_ISREG(mode):
-            raise WrongKey("is no file")
+            raise WrongKey("must be a file")
         if private and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise WrongKey(f"is open to others than its owner (mode {stat.S_IMODE(mode):04o})")
+            raise WrongKey(f"must be open to its owner alone, not {stat.S_IMODE(mode):04o}")
         data = file.read(_FILE_BYTES_MAX + 1)
     if len(data) > _FILE_BYTES_MAX:
-        raise WrongKey(f"is larger than {_FILE_BYTES_MAX} bytes")
+        raise WrongKey(f"must be at most {_FILE_BYTES_MAX:,} bytes")
     return data
 
 

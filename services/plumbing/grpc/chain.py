@@ -129,7 +129,7 @@ class Chain:
             self._call_count += 1
             try:
                 self._admit(rpc, call, refusal)
-                await _tell_correlation(rpc, context, call)
+                await _send_correlation(rpc, context, call)
                 response = await _in_time(run(requests, context), rpc, call)
             except BaseException as error:
                 outcome = self._outcome(error, context)
@@ -255,7 +255,7 @@ class Chain:
         return _Outcome(status.code, grpc_errors.INTERNAL_REASON, status)
 
 
-async def _tell_correlation(rpc: Rpc, context: Context, call: Call) -> None:
+async def _send_correlation(rpc: Rpc, context: Context, call: Call) -> None:
     """Callers of streams learn the id, and that the call was accepted, before any message.
 
     For the others it goes behind the answer: sending it ahead costs a message of its own,

@@ -47,7 +47,7 @@ class Health:
         self._needs.setdefault(service, set())
         if needs_nothing:
             self._independent.add(service)
-        self._tell()
+        self._publish()
 
     def watch(
         self,
@@ -79,12 +79,12 @@ class Health:
         else:
             self._down[dependency] = problem
             _log.warning("dependency is down", dependency=dependency, problem=problem)
-        self._tell()
+        self._publish()
 
     def enter_drain(self) -> None:
         """Say NOT_SERVING for every service from now on, for good."""
         self.draining = True
-        self._tell()
+        self._publish()
 
     def status(self, service: str) -> int:
         """SERVICE_UNKNOWN when this process does not answer for `service`."""
@@ -113,7 +113,7 @@ class Health:
                 return
             await changed.wait()
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -69,8 +69,8 @@ class Answer:
     body: bytes
 
     def header(self, name: str) -> str:
-        found = re.search(rb"\r\n%b: ([^\r]*)\r\n" % name.encode(), self.head, re.IGNORECASE)
-        return found[1].decode("latin-1") if found else ""
+        match = re.search(rb"\r\n%b: ([^\r]*)\r\n" % name.encode(), self.head, re.IGNORECASE)
+        return match[1].decode("latin-1") if match else ""
 
 
 async def read_answer(reader: asyncio.StreamReader, *, has_body: bool = True) -> Answer | None:

@@ -1,6 +1,6 @@
 -- Policies that are missing, or that are not what they should be, in words.
 --
--- One more that permits is enough to open the wall: a row is seen when any policy permits it.
+-- One more that permits is enough to defeat the others: a row is seen when any policy permits it.
 --
 --   $1 is_newest  boolean  false when a newer girih has migrated: what it added is its own
 WITH expected (on_table, policy, definition) AS (

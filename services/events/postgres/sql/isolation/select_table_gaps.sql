@@ -1,4 +1,4 @@
--- Tables of the schema that are not behind the wall, and ways around those that are, in words.
+-- Tables of the schema without row-level security, and ways around it, in words.
 SELECT format('row-level security is not %s on %s', missing.what, oid::regclass) AS problem
 FROM pg_class
 CROSS JOIN LATERAL (
