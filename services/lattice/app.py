@@ -14,6 +14,7 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
+from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.kernels.warm import compile_all
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
@@ -74,6 +75,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         compute,
         searches,
         send_budget,
+        WorkLimit(settings.looks_max),
         ComputationMetrics(server.registry),
         part_timeout_s=settings.part_timeout_s,
     )

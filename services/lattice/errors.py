@@ -55,6 +55,15 @@ class ComputeBusy(ResourceExhausted):
     reason: ClassVar[str] = "COMPUTE_BUSY"
 
 
+class WorkTooLarge(ResourceExhausted):
+    """The work is estimated to be more than a call may have done. Do not repeat it."""
+
+    reason: ClassVar[str] = "WORK_TOO_LARGE"
+
+    def __init__(self, message: str, **metadata: Scalar) -> None:
+        super().__init__(message, retry_after_s=None, **metadata)
+
+
 class AnswerTooLarge(ResourceExhausted):
     """The answer does not fit into one message. Repeating the call changes nothing."""
 

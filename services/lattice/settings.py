@@ -51,6 +51,11 @@ class Settings(ServerSettings):
     """Calls that wait to be computed; the next one is refused with COMPUTE_BUSY. A tenant may
     have half as many. One whose turn does not come within half of its time, or 15 s, is refused
     too."""
+    looks_max: int = Field(default=4_000_000_000, ge=1_000_000, le=2**62)
+    """The most neighbours that one call may have looked at, each along every axis on Moore
+    neighbourhoods: a minute or two of one core. A call whose time is too short for so many, at
+    100,000,000 a second, may have fewer. What is estimated to take more is refused with
+    WORK_TOO_LARGE, unless a small part of that is enough to find it."""
     part_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     """How long a part of a streamed answer, about 1 MiB, waits for its caller to take it, in
     seconds. Then the call ends with CONSUMER_TOO_SLOW."""

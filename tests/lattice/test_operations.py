@@ -19,7 +19,7 @@ from services.lattice.computing.compute import Compute, Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import BitOrder, Lattice, LatticeSpec, Method, Site
-from services.lattice.errors import ComputeBusy, ConsumerTooSlow
+from services.lattice.errors import ComputeBusy, ConsumerTooSlow, WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import Path
 from services.lattice.operations.bitmaps import read_blocked
@@ -27,6 +27,7 @@ from services.lattice.operations.context import OperationContext
 from services.lattice.operations.distances import DistanceQuery, Region, find_distances
 from services.lattice.operations.paths import PathQuery, PathsQuery, find_path, find_paths
 from services.lattice.state.journal import LatticeCreated
+from services.plumbing.correlation import Call, bind
 from tests.lattice.worlds import blocked_spec, geometry, operations_on, spec
 
 
@@ -304,6 +305,53 @@ async def test_distances_on_a_huge_free_lattice_never_take_more_than_a_part(
     assert max(len(part.distances) for part in parts) == 65_536
     assert response.tolist() == [2 * 10**8 + r + c for r in range(1_000) for c in range(1_000)]
     assert all(part.computation is not None for part in parts)
+
+
+@pytest.mark.parametrize("limit", [100, 3_000])
+async def test_work_of_more_than_a_call_may_have_done_is_refused_with_the_numbers(
+    compute: Compute, limit: int
+) -> None:
+    operations = operations_on(compute, looks_max=limit)
+    requested = held(blocked_spec(geometry(50, 50), 0.05, seed=1, free=[0, 1, 2_499]))
+    everywhere = DistanceQuery(sources=((0, 0),), region=Region(origin=(0, 0), shape=(50, 50)))
+    far = DistanceQuery(sources=((0, 0),), targets=((49, 49),))
+    path = paths_query([PathQuery(start=(0, 0), goal=(49, 49))], 0)
+
+    for call in (
+        anext(find_distances(operations, requested, everywhere)),
+        anext(find_distances(operations, requested, far)),
+        find_path(operations, requested, path),
+    ):
+        with pytest.raises(WorkTooLarge) as refusal:
+            await call
+
+        assert refusal.value.metadata == {"estimate": 2_500 + 4 * 50 * 49, "limit": limit}
+        assert refusal.value.retry_after_s is None
+
+
+async def test_what_is_near_is_found_however_much_there_is_to_look_at(compute: Compute) -> None:
+    operations = operations_on(compute, looks_max=3_000)
+    requested = held(blocked_spec(geometry(50, 50), 0.05, seed=1, free=[0, 1]))
+    query = PathQuery(start=(0, 0), goal=(0, 1))
+    near = DistanceQuery(sources=((0, 0),), targets=((0, 1),))
+
+    answer = await find_path(operations, requested, paths_query([query], 0))
+    part = await anext(find_distances(operations, requested, near))
+
+    assert answer.path.steps == 1
+    assert part.distances.tolist() == [1]
+
+
+async def test_a_call_that_has_little_time_may_have_little_looked_at(
+    operations: OperationContext,
+) -> None:
+    requested = held(blocked_spec(geometry(2_000, 2_000), 0.01, seed=1, free=[0]))
+    region = Region(origin=(0, 0), shape=(2_000, 2_000))
+    query = DistanceQuery(sources=((0, 0),), region=region)
+    hurried = Call(correlation_id="x", tenant="a", deadline_s=time.monotonic() + 0.1)
+
+    with bind(hurried), pytest.raises(WorkTooLarge):
+        await anext(find_distances(operations, requested, query))
 
 
 def maze() -> HeldLattice:

@@ -7,6 +7,7 @@ import numpy as np
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
+from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.domain import Computation, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.operations.context import OperationContext
@@ -27,12 +28,17 @@ class NoRecorder:
 
 
 def operations_on(
-    compute: Compute, *, part_timeout_s: float = 30.0, send_bytes: int = 64 * _MIB
+    compute: Compute,
+    *,
+    part_timeout_s: float = 30.0,
+    send_bytes: int = 64 * _MIB,
+    looks_max: int = 2**40,
 ) -> OperationContext:
     return OperationContext(
         compute,
         SearchPool(64 * _MIB),
         SendBudget(send_bytes),
+        WorkLimit(looks_max),
         NoRecorder(),
         part_timeout_s=part_timeout_s,
     )

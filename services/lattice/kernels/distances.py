@@ -68,17 +68,19 @@ def measure(
     sources: Sequence[Sequence[int]],
     cancel: Cancel,
     targets: Sequence[Sequence[int]] | None = None,
+    sites_max: int | None = None,
 ) -> Distances:
     """Find the distance of every site from the nearest of some free sources.
 
     With targets it stops when theirs are known; other sites then may tell -1 or a length
-    that is not the shortest. A blocked target has none. Raises `Cancelled`.
+    that is not the shortest. A blocked target has none. Raises `Cancelled`, or
+    `TooManySites` when it has to expand more than `sites_max`.
     """
     origins = _indices(grid, sources)
     wanted = None if targets is None else _free(grid, _indices(grid, targets))
     if grid.diagonal:
-        return _measure_diagonal(grid, origins, wanted, cancel)
-    return _measure_straight(grid, origins, wanted, cancel)
+        return _measure_diagonal(grid, origins, wanted, cancel, sites_max)
+    return _measure_straight(grid, origins, wanted, cancel, sites_max)
 
 
 def bytes_to_measure(grid: Grid) -> int:
@@ -87,7 +89,11 @@ def bytes_to_measure(grid: Grid) -> int:
 
 
 def _measure_straight(
-    grid: Grid, origins: NDArray[np.int64], wanted: NDArray[np.int64] | None, cancel: Cancel
+    grid: Grid,
+    origins: NDArray[np.int64],
+    wanted: NDArray[np.int64] | None,
+    cancel: Cancel,
+    sites_max: int | None,
 ) -> Distances:
     values = np.full(grid.sites, -1, np.int32)
     values[origins] = 0
@@ -100,12 +106,16 @@ def _measure_straight(
             return axes.EXHAUSTED, 0
         return flood.flood_straight(grid.arrays, values, queue, ends, budget)
 
-    _, expanded = run_slices(go_on, 2 * len(grid.kept), cancel)
+    _, expanded = run_slices(go_on, 2 * len(grid.kept), cancel, sites_max=sites_max)
     return StraightDistances(expanded, values.nbytes + queue.nbytes, values)
 
 
 def _measure_diagonal(
-    grid: Grid, origins: NDArray[np.int64], wanted: NDArray[np.int64] | None, cancel: Cancel
+    grid: Grid,
+    origins: NDArray[np.int64],
+    wanted: NDArray[np.int64] | None,
+    cancel: Cancel,
+    sites_max: int | None,
 ) -> Distances:
     reached = flood.Reached(np.full(grid.sites, flood.NEVER), np.zeros(grid.sites, np.int64))
     reached.lengths[origins] = ~0
@@ -121,7 +131,8 @@ def _measure_diagonal(
             grid.arrays, costs, reached, queue.buckets, queue.shift, steps, at, budget
         )
 
-    _, expanded = run_slices(go_on, 3 ** len(grid.kept), cancel, queue.enlarge)
+    looks = 3 ** len(grid.kept)
+    _, expanded = run_slices(go_on, looks, cancel, queue.enlarge, sites_max=sites_max)
     bytes_kept = reached.lengths.nbytes + reached.tallies.nbytes
     return DiagonalDistances(expanded, bytes_kept + queue.bytes_held, grid, reached)
 

@@ -39,13 +39,21 @@ class Search(ABC):
     def bytes_held(self) -> int:
         """The bytes reserved. Pages no search has looked at take no memory of the machine."""
 
-    def find(self, start: Sequence[int], goal: Sequence[int], cancel: Cancel) -> Path:
+    def find(
+        self,
+        start: Sequence[int],
+        goal: Sequence[int],
+        cancel: Cancel,
+        sites_max: int | None = None,
+    ) -> Path:
         """Find a shortest path between two free sites.
 
-        Raises `Cancelled`; the search can be used again.
+        Raises `Cancelled`, or `TooManySites`; the search can be used again.
         """
         self._begin(start, goal)
-        status, expanded = run_slices(self._go_on, self._looks_per_site, cancel, self._enlarge)
+        status, expanded = run_slices(
+            self._go_on, self._looks_per_site, cancel, self._enlarge, sites_max=sites_max
+        )
         if status == axes.EXHAUSTED:
             return self._no_path(expanded)
         steps, counts = self._trace()

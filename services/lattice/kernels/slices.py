@@ -26,14 +26,25 @@ class Cancelled(Exception):
     """The computation was told to stop and has no answer."""
 
 
+class TooManySites(Exception):
+    """The computation expanded as many sites as it may and has no answer yet."""
+
+
 def run_slices(
     go_on: Callable[[int], tuple[int, int]],
     looks_per_site: int,
     cancel: Cancel,
     enlarge: Callable[[], None] | None = None,
+    *,
+    sites_max: int | None = None,
 ) -> tuple[int, int]:
-    """Call `go_on(budget)` until it has an answer: (status, sites expanded in all)."""
+    """Call `go_on(budget)` until it has an answer: (status, sites expanded in all).
+
+    Raises `Cancelled`, and `TooManySites` once `sites_max` are expanded, or a slice more.
+    """
     budget = max(1, LOOKS_PER_SLICE // max(1, looks_per_site))
+    if sites_max is not None:
+        budget = max(1, min(budget, sites_max))
     expanded = 0
     while True:
         if cancel[0]:
@@ -44,6 +55,9 @@ def run_slices(
             enlarge()
         elif status != SLICE_ENDED:
             return status, expanded
+        # What is wanted may be known by now, which the next slice would tell.
+        if sites_max is not None and expanded - more >= sites_max:
+            raise TooManySites
 
 
 class BucketQueue:

@@ -9,6 +9,7 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
+from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.domain import Computation
 from services.lattice.errors import ConsumerTooSlow
 
@@ -35,6 +36,7 @@ class OperationContext:
         compute: Compute,
         searches: SearchPool,
         send_budget: SendBudget,
+        work_limit: WorkLimit,
         recorder: ComputationRecorder,
         *,
         part_timeout_s: float,
@@ -42,6 +44,7 @@ class OperationContext:
         self.compute = compute
         self.searches = searches
         self.send_budget = send_budget
+        self.work_limit = work_limit
         self.record = recorder.record
         self._part_timeout_s = part_timeout_s
 

@@ -27,6 +27,7 @@ from services.lattice.geometry import Geometry
 from services.lattice.kernels.distances import Distances, bytes_to_measure, measure
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.lengths import length_of_steps
+from services.lattice.kernels.slices import TooManySites
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
 
@@ -170,10 +171,16 @@ async def _by_search(
     context: OperationContext, lattice: HeldLattice, query: DistanceQuery
 ) -> AsyncGenerator[DistancesAnswer]:
     assert lattice.grid is not None
+    if query.targets is None:
+        context.work_limit.check(lattice)
+    sites_max = context.work_limit.sites_max(lattice)
     value_bytes = 8 if lattice.grid.diagonal else 4
     async with context.send_budget.reserved(value_bytes * query.count) as reservation:
-        work = partial(_measure, lattice.spec.geometry, lattice.grid, query)
-        measured = await context.compute.run(estimate(lattice, query), work)
+        work = partial(_measure, lattice.spec.geometry, lattice.grid, query, sites_max)
+        try:
+            measured = await context.compute.run(estimate(lattice, query), work)
+        except TooManySites:
+            raise context.work_limit.exceeded(lattice) from None
         computation: Computation | None = measured.computation
         remaining = measured.parts
         first = 0
@@ -193,10 +200,12 @@ class _Measured:
     computation: Computation
 
 
-def _measure(geometry: Geometry, grid: Grid, query: DistanceQuery, stop: Stop) -> _Measured:
+def _measure(
+    geometry: Geometry, grid: Grid, query: DistanceQuery, sites_max: int | None, stop: Stop
+) -> _Measured:
     """Measure everywhere, and keep what was asked for: the rest is let go of here."""
     began_ns = time.perf_counter_ns()
-    distances = measure(grid, query.sources, stop.flag, query.targets)
+    distances = measure(grid, query.sources, stop.flag, query.targets, sites_max)
     elapsed_ns = time.perf_counter_ns() - began_ns
     parts = deque(_read_part(geometry, distances, query, part, stop) for part in _parts_of(query))
     computation = Computation(

@@ -22,6 +22,7 @@ from services.lattice.domain import (
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import Search, bytes_to_search
+from services.lattice.kernels.slices import TooManySites
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
 
@@ -152,8 +153,13 @@ def _find_some(
     """Answer queries from `first` on, at least one, until it took long or is large."""
     if lattice.grid is None:
         return _find_with(_FormulaFinder(lattice.spec.geometry), lattice, query, first, stop)
-    with context.searches.on(lattice.grid) as search:
-        return _find_with(_SearchFinder(search, stop), lattice, query, first, stop)
+    sites_max = context.work_limit.sites_max(lattice)
+    try:
+        with context.searches.on(lattice.grid) as search:
+            finder = _SearchFinder(search, stop, sites_max)
+            return _find_with(finder, lattice, query, first, stop)
+    except TooManySites:
+        raise context.work_limit.exceeded(lattice) from None
 
 
 def _find_with(
@@ -221,15 +227,16 @@ class _FormulaFinder:
 class _SearchFinder:
     """Paths on a lattice with blocked sites, by search."""
 
-    def __init__(self, search: Search, stop: Stop) -> None:
+    def __init__(self, search: Search, stop: Stop, sites_max: int | None) -> None:
         self.method = Method(search.method)
         self.exact_length = search.grid.exact_length
         self._search = search
         self._stop = stop
+        self._sites_max = sites_max
 
     @property
     def bytes_held(self) -> int:
         return self._search.bytes_held
 
     def find(self, query: PathQuery) -> Path:
-        return self._search.find(query.start, query.goal, self._stop.flag)
+        return self._search.find(query.start, query.goal, self._stop.flag, self._sites_max)

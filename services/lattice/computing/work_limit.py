@@ -1,0 +1,47 @@
+"""How much work a call may have done on a lattice, told before it is done."""
+
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.errors import WorkTooLarge
+from services.plumbing import correlation
+
+_LOOKS_PER_S_MAX = 100_000_000
+"""What one thread does at best: what takes longer even so does not fit a call's time."""
+_PROBE_SHARE = 64
+
+
+class WorkLimit:
+    """No more than could be done in the time that a call has left, and so many looks at most."""
+
+    def __init__(self, looks_max: int) -> None:
+        self._looks_max = looks_max
+
+    def check(self, lattice: HeldLattice) -> None:
+        """Raise WorkTooLarge when all of a lattice is more than that."""
+        if lattice.looks_max > self._limit():
+            raise self.exceeded(lattice)
+
+    def sites_max(self, lattice: HeldLattice) -> int | None:
+        """How many sites a search may expand that may end long before it has expanded all.
+
+        Any number where all are no more than the limit. Otherwise what a small part of the limit
+        is enough for: what is near is found, and the rest is refused soon.
+        """
+        limit = self._limit()
+        if lattice.looks_max <= limit:
+            return None
+        return lattice.spec.geometry.sites * (limit // _PROBE_SHARE) // lattice.looks_max
+
+    def exceeded(self, lattice: HeldLattice) -> WorkTooLarge:
+        """What to raise when a search did not end by then."""
+        return WorkTooLarge(
+            "the lattice has more neighbours to look at than a call may have looked at",
+            estimate=lattice.looks_max,
+            limit=self._limit(),
+        )
+
+    def _limit(self) -> int:
+        call = correlation.bound()
+        left_s = call.remaining_s() if call else None
+        if left_s is None:
+            return self._looks_max
+        return min(self._looks_max, int(left_s * _LOOKS_PER_S_MAX))
