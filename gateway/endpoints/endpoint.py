@@ -19,6 +19,8 @@ from gateway.http.exchange import HttpExchange
 from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder
+from services.plumbing import correlation
+from services.plumbing.budget import Budget
 from services.plumbing.errors import ServiceError
 from services.plumbing.identity import PUBLIC
 
@@ -54,6 +56,8 @@ class EndpointContext:
         self.decoder = Decoder()
         self.encoder = Encoder({status_pb2.Status.DESCRIPTOR.full_name: self._refusal})
         self.large_answers = LargeAnswers(settings.large_answer_bytes_max)
+        self.long_bodies = Budget(2, share=1)
+        """Two are read at once, and one of a tenant: each takes the interpreter from all others."""
         self._contract = contract
 
     def detail(self, detail: AnyMessage) -> tuple[str, Any] | None:
@@ -108,7 +112,9 @@ class MethodEndpoint:
         """
         if len(body) <= _INLINE_BYTES_MAX:
             return self.builder.build(captured, query, body)
-        return await asyncio.to_thread(self.builder.build, captured, query, body)
+        call = correlation.bound()
+        async with self._context.long_bodies.borrowed(1, call.tenant if call else ""):
+            return await asyncio.to_thread(self.builder.build, captured, query, body)
 
     def call(self, rpc: Any) -> UpstreamCall:  # noqa: ANN401 - what starting it gave
         """What this endpoint's method was called by."""

@@ -1,5 +1,6 @@
 """From the parts of an HTTP request to the message that a method takes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -12,6 +13,8 @@ from gateway.transcoding.codec import Decoder, json_path_to
 from gateway.transcoding.query import Query, json_path, put
 from gateway.transcoding.scalars import query_decoder
 from gateway.transcoding.validation import ValidationError, refused
+
+_ITEMS_AT_ONCE = 1_000
 
 
 class RequestBuilder:
@@ -53,7 +56,7 @@ class RequestBuilder:
             except ValidationError as error:
                 raise ValidationError(error.under(json_path(fields))) from None
             put(values, fields, value)
-        return self._make(**values)
+        return _made(self._make, values)
 
     def _from_body(self, body: bytes) -> dict[str, Any]:
         if self._decode_body is None or not body:
@@ -70,6 +73,31 @@ class RequestBuilder:
         if self.query is None:
             raise refused("this route takes no query parameters")
         self.query.put_into(values, query_string)
+
+
+def _made(make: Callable[..., Message], values: dict[str, Any]) -> Message:
+    """The message of these values, long lists a few items at a time.
+
+    One call for all of them would not give the interpreter away until it ends.
+    """
+    long = {
+        name: value
+        for name, value in values.items()
+        if type(value) is list and len(value) > _ITEMS_AT_ONCE
+    }
+    if not long:
+        return make(**values)
+    message = make(**{name: value for name, value in values.items() if name not in long})
+    for name, items in long.items():
+        field = getattr(message, name)
+        for first in range(0, len(items), _ITEMS_AT_ONCE):
+            some = items[first : first + _ITEMS_AT_ONCE]
+            if type(some[0]) is dict:
+                for item in some:
+                    field.add(**item)
+            else:
+                field.extend(some)
+    return message
 
 
 def _query(rule: Rule) -> Query | None:

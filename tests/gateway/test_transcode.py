@@ -213,3 +213,15 @@ async def test_a_call_ends_with_its_deadline(gateway: Gateway, client: httpx.Asy
 def fields(answer: httpx.Response) -> list[Any]:
     assert answer.status_code == 400, answer.text
     return [result["field"] for result in answer.json()["error"]["details"]["violations"]]
+
+
+async def test_a_body_with_long_lists_reaches_the_service_whole(client: httpx.AsyncClient) -> None:
+    body = {
+        "longNumbers": [str(number) for number in range(5_001)],
+        "children": [{"number": number, "texts": ["a"]} for number in range(2_500)],
+    }
+
+    answer = await client.post("/v1/echo", json=body)
+
+    assert answer.json()["longNumbers"] == body["longNumbers"]
+    assert [child["number"] for child in answer.json()["children"]] == list(range(2_500))
