@@ -9,9 +9,10 @@ from typing import Final
 
 import grpc.aio
 
-from girih.client import CallContext, EventStoreClient, EventStoreError, RetryPolicy
+from girih.client import CallContext, EventStoreClient, EventStoreError, LogReplaced, RetryPolicy
 from girih.client.context import ContextSource
 from services.plumbing.auth.tokens import Issuer
+from services.plumbing.errors import EventsUnavailable
 from services.plumbing.grpc.event_store import events_unavailable_named
 from services.policy import EVENTS
 
@@ -49,5 +50,8 @@ def refusals_named() -> Iterator[None]:
     try:
         with events_unavailable_named():
             yield
+    except LogReplaced as error:
+        # In the middle of a read: read again, it is another log.
+        raise EventsUnavailable(error.message) from error
     except EventStoreError as error:
         raise EventsRefused(str(error)) from error

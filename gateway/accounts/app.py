@@ -99,7 +99,7 @@ async def open_accounts(
     servicer = AccountsServicer(
         users, sessions, members, keys, tickets, store, usage, resource_counts
     )
-    follower = RevocationFollower(log, revocations, clock)
+    follower = RevocationFollower(log, revocations, clock, store.forget)
     tasks.start("revocations", follower.run())
     tasks.start("key uses", uses.keep_recording())
     tasks.start("refresh secret", secret.watch())

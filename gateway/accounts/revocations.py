@@ -74,6 +74,13 @@ class Revocations:
             self._apply(one)
         self._forget_old()
 
+    def begin_anew(self, recorded: Iterable[AccountRecord]) -> None:
+        """Know what these records tell and nothing else."""
+        self._ended.clear()
+        self._in_use.clear()
+        self._of_user.clear()
+        self.apply(recorded)
+
     @property
     def sizes(self) -> tuple[int, int]:
         """How many endings, and how many sessions in use, are remembered."""
@@ -127,8 +134,18 @@ class Revocations:
 class RevocationFollower:
     """Applies to `Revocations` what is recorded of accounts, wherever that happens."""
 
-    def __init__(self, log: AccountLog, revocations: Revocations, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: AccountLog,
+        revocations: Revocations,
+        clock: Clock,
+        replaced: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`replaced` is called when the log was replaced by an earlier state of it: what else was
+        read of it may be no more."""
         self._log = log
+        self._replaced = replaced
+        self._has_begun = False
         self._revocations = revocations
         self._clock = clock
         self._follower = log.follower(revocations.apply, self._start, _interrupted)
@@ -160,7 +177,12 @@ class RevocationFollower:
                 is_old = record.event and record.event.at_ms < oldest_ms
                 if is_old or len(records) >= SESSIONS_MAX:
                     break
-        self._revocations.apply(reversed(records))
+        if self._has_begun:
+            self._revocations.begin_anew(reversed(records))
+            self._replaced()
+        else:
+            self._revocations.apply(reversed(records))
+        self._has_begun = True
         return records[0].position if records else 0
 
 

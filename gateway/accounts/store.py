@@ -75,19 +75,25 @@ class _Folded(Generic[S]):
         self._log = log
         self._fold = fold
         self._kept: LRUCache[str, _Read[S]] = LRUCache(kept_max)
+        self._forgotten_count = 0
 
     async def load(self, stream: str, max_age_s: float = 0.0) -> S | None:
         """The state as it is, or was at most `max_age_s` ago."""
         kept = self._kept.get(stream)
         if kept and time.monotonic() - kept.read_at_s < max_age_s:
             return kept.state
-        started_s = time.monotonic()
+        started_s, forgotten_count = time.monotonic(), self._forgotten_count
         before = kept.state if kept else None
         records = await self._log.read(stream, after_revision=before.revision if before else ABSENT)
         state = self._fold(before, records)
-        if state is not None:
+        if state is not None and forgotten_count == self._forgotten_count:
             self._keep(stream, _Read(state, started_s))
         return state
+
+    def forget(self) -> None:
+        """Keep nothing: it may have been read of a log that is no more."""
+        self._kept.clear()
+        self._forgotten_count += 1
 
     def expire(self, stream: str) -> None:
         """Read the stream again before it is believed, however short ago it was read."""
@@ -112,6 +118,11 @@ class AccountsStore:
         self._on_recorded = on_recorded
         self._users = _Folded(log, user_after, USERS_MAX)
         self._tenants = _Folded(log, tenant_after, TENANTS_MAX)
+
+    def forget(self) -> None:
+        """Read everything anew: the log may be another one than it was."""
+        self._users.forget()
+        self._tenants.forget()
 
     async def user_id_of(self, claim_keys: Sequence[str]) -> str | None:
         """Whose the address is: of whoever claimed it by the first of these keys that anybody did.

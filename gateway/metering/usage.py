@@ -69,6 +69,8 @@ class _TenantCounter:
     is_read: bool = False
     is_behind: bool = False
     """More was recorded than was read."""
+    generation: int = 0
+    """How often it was begun anew."""
     reading: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
     @property
@@ -79,6 +81,12 @@ class _TenantCounter:
     def is_settled(self) -> bool:
         """Nothing is lost with it."""
         return not self.new and self.sent is None and self.reading is None
+
+    def begin_anew(self) -> None:
+        """Nothing that was read is known to be in the log, which may be another one now."""
+        self.generation += 1
+        self.through, self.total = ABSENT, 0
+        self.is_read, self.is_behind = False, True
 
     def add(self, revision: int, counted: Counted) -> None:
         """Add what was read, unless it was before."""
@@ -218,8 +226,11 @@ class Usage:
             self._is_full.set()
             return None
         counter = self._counters[tenant] = _TenantCounter(Month(tenant, self._month))
-        counter.reading = asyncio.get_running_loop().create_task(self._read_first(counter))
+        self._start_reading(counter)
         return counter
+
+    def _start_reading(self, counter: _TenantCounter) -> None:
+        counter.reading = asyncio.get_running_loop().create_task(self._read_first(counter))
 
     def _evict_settled(self) -> bool:
         settled = [name for name, counter in self._counters.items() if counter.is_settled]
@@ -251,8 +262,10 @@ class Usage:
             counter.reading = None
 
     def _expire(self) -> None:
-        for counter in self._counters.values():
-            counter.is_behind = True
+        for counter in self._all():
+            counter.begin_anew()
+            if counter.reading is None:
+                self._start_reading(counter)
 
     def _follow(self, month: Month, revision: int, counted: Counted) -> None:
         counter = self._counters.get(month.tenant)
@@ -269,12 +282,17 @@ class Usage:
             raise
 
     async def _read_new(self, counter: _TenantCounter) -> None:
+        generation = counter.generation
         if not counter.is_read:
             last = await self._log.last(counter.month)
             # Unless it was read by somebody else meanwhile: then it has gone on from there.
-            if last is not None and not counter.is_read:
+            if last is not None and not counter.is_read and counter.generation == generation:
                 counter.through, counter.total = last.through, last.total
-        for revision, counted in await self._log.after(counter.month, counter.through):
+        recorded = await self._log.after(counter.month, counter.through)
+        if counter.generation != generation:
+            await self._read_new(counter)
+            return
+        for revision, counted in recorded:
             counter.add(revision, counted)
         counter.is_read = True
 

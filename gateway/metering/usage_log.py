@@ -100,7 +100,8 @@ class UsageLog:
     ) -> Follower:
         """Applies each count that is recorded from a moment on, with its revision.
 
-        `on_start` is called at that moment: what was recorded before it does not come.
+        `on_start` is called at that moment, and again when the log was replaced by an earlier
+        state of it: what was recorded before does not come, and what was read may be no more.
         """
 
         def fold(batch: Batch) -> None:

@@ -77,6 +77,8 @@ class RecordedEvent:
     causation_id: str
     actor: str
     """Who appended it, as the token proved."""
+    incarnation: str = ""
+    """Of the log that it was read from: what its places belong to."""
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - whatever the writer wrote

@@ -72,7 +72,7 @@ async def read_batches(
             while response := await next_response(call, attempt_s):
                 if response.events:
                     cursor.pass_over(response)
-                    yield wire.recorded_events(response.events)
+                    yield wire.recorded_events(response)
                 attempts.progressed()
                 attempt_s = attempts.begin()
         except EventStoreError as error:
@@ -160,7 +160,7 @@ class Subscription:
             while response := await next_response(call, None):
                 if response.events:
                     self._cursor.pass_over(response)
-                    yield wire.recorded_events(response.events)
+                    yield wire.recorded_events(response)
         finally:
             self.is_connected = False
             call.cancel()

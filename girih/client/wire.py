@@ -1,6 +1,6 @@
 """Values to messages of the contract and back. Knows no call."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC
 from typing import Final
 
@@ -80,8 +80,9 @@ def placements(response: pb.AppendResponse | pb.AppendStreamResponse) -> list[Pl
     ]
 
 
-def recorded_events(messages: Sequence[pb.RecordedEvent]) -> list[RecordedEvent]:
-    return [_recorded_event(message) for message in messages]
+def recorded_events(response: pb.ReadResponse) -> list[RecordedEvent]:
+    incarnation = response.incarnation
+    return [_recorded_event(message, incarnation) for message in response.events]
 
 
 def log_info(response: pb.GetLogResponse) -> LogInfo:
@@ -119,7 +120,7 @@ def _precondition(precondition: Precondition) -> pb.Precondition:
     return pb.Precondition(stream=precondition.stream, revision=precondition.expected)
 
 
-def _recorded_event(message: pb.RecordedEvent) -> RecordedEvent:
+def _recorded_event(message: pb.RecordedEvent, incarnation: str) -> RecordedEvent:
     event = message.event
     payload = event.WhichOneof("payload")
     return RecordedEvent(
@@ -138,4 +139,5 @@ def _recorded_event(message: pb.RecordedEvent) -> RecordedEvent:
         correlation_id=message.context.correlation_id,
         causation_id=message.context.causation_id,
         actor=message.context.actor,
+        incarnation=incarnation,
     )

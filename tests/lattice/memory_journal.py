@@ -11,6 +11,7 @@ from uuid import UUID
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
+    JournalReplaced,
     LatticeCreated,
     LatticeDeleted,
     LatticeEvent,
@@ -32,7 +33,7 @@ class MemoryFollower:
         journal: "MemoryJournal",
         tenant: str,
         fold: Callable[[Sequence[LatticeRecord]], None],
-        began: Callable[[], None],
+        began: Callable[[str], None],
     ) -> None:
         self.revision = -1
         self._journal = journal
@@ -45,13 +46,18 @@ class MemoryFollower:
     def is_current(self) -> bool:
         return self._runs and not self._journal.is_away
 
+    def restart(self) -> None:
+        """The journal was replaced."""
+        self.revision = len(self._journal.catalogue_of(self._tenant)) - 1
+        self._began(self._journal.incarnation)
+
     def take(self, record: LatticeRecord) -> None:
         self.revision = record.revision
         self._fold([record])
 
     async def run(self) -> None:
         self.revision = len(self._journal.catalogue_of(self._tenant)) - 1
-        self._began()
+        self._began(self._journal.incarnation)
         self._runs = True
         self._journal.followers[self._tenant].append(self)
         try:
@@ -66,6 +72,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.incarnation = "first"
         self.keeps_back = False
         """Followers get nothing."""
         self.reads = 0
@@ -112,18 +119,24 @@ class MemoryJournal:
         self._append(tenant, command_id, deleted, deleted)
         return len(self._streams[tenant, CATALOGUE]) - 1
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
-        self._answer()
+    async def read(
+        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+    ) -> StreamSlice:
+        self._answer(after_revision, incarnation)
         self.reads += 1
         stream = self._streams[tenant, lattice_id]
         recorded = tuple(stream[after_revision + 1 :])
         revision = recorded[-1].revision if recorded else after_revision
-        return StreamSlice(revision=revision, recorded=recorded)
+        return StreamSlice(
+            revision=revision,
+            recorded=recorded,
+            incarnation=recorded[-1].incarnation if recorded else incarnation,
+        )
 
     async def catalogue(
-        self, tenant: str, *, after_revision: int
+        self, tenant: str, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
-        self._answer()
+        self._answer(after_revision, incarnation)
         self.catalogue_reads += 1
         stream = self._streams[tenant, CATALOGUE]
         for start in range(after_revision + 1, len(stream), 100):
@@ -134,7 +147,7 @@ class MemoryJournal:
         self,
         tenant: str,
         fold: Callable[[Sequence[LatticeRecord]], None],
-        began: Callable[[], None],
+        began: Callable[[str], None],
     ) -> MemoryFollower:
         return MemoryFollower(self, tenant, fold, began)
 
@@ -146,9 +159,34 @@ class MemoryJournal:
         painted = UnknownEvent(event_type="lattice.painted")
         self._place(tenant, lattice_id, painted, datetime.now(UTC))
 
-    def _answer(self) -> None:
+    def restore(self, saved: "MemoryJournal") -> None:
+        """Become what `saved` is: the same journal as it was before."""
+        self._commands = saved._commands
+        self.incarnation = "restored"
+        self._streams = defaultdict(
+            list,
+            {
+                key: [replace(record, incarnation=self.incarnation) for record in records]
+                for key, records in saved._streams.items()
+            },
+        )
+        for followers in self.followers.values():
+            for follower in followers:
+                if not self.keeps_back:
+                    follower.restart()
+
+    def saved(self) -> "MemoryJournal":
+        """A copy of what is recorded now."""
+        copy = MemoryJournal()
+        copy._streams.update({key: list(records) for key, records in self._streams.items()})
+        copy._commands.update(self._commands)
+        return copy
+
+    def _answer(self, after_revision: int = -1, incarnation: str = "") -> None:
         if self.is_away:
             raise EventsUnavailable("the event store cannot be reached")
+        if after_revision >= 0 and incarnation not in ("", self.incarnation):
+            raise JournalReplaced("the journal was replaced")
 
     def _repeated(self, tenant: str, command_id: UUID, event: LatticeEvent) -> datetime | None:
         known = self._commands.get((tenant, command_id))
@@ -173,7 +211,9 @@ class MemoryJournal:
 
     def _place(self, tenant: str, stream: str, event: LatticeEvent, now: datetime) -> None:
         places = self._streams[tenant, stream]
-        record = LatticeRecord(revision=len(places), recorded_at=now, event=event)
+        record = LatticeRecord(
+            revision=len(places), recorded_at=now, event=event, incarnation=self.incarnation
+        )
         places.append(record)
         if stream == CATALOGUE and not self.keeps_back:
             for follower in self.followers[tenant]:

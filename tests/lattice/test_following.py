@@ -28,12 +28,14 @@ async def replica(journal: MemoryJournal) -> AsyncIterator[Replica]:
     compute = Compute(threads=1, bytes_max=1 << 30, waiting_max=10)
     replicas: list[Lattices] = []
 
-    def make(journal: MemoryJournal = journal, tenant_count_max: int = 10) -> Lattices:
+    def make(
+        journal: MemoryJournal = journal, tenant_count_max: int = 10, freshness_s: float = 3_600
+    ) -> Lattices:
         replicas.append(
             lattices_on(
                 journal,
                 operations_on(compute),
-                freshness_s=3_600,
+                freshness_s=freshness_s,
                 followed_tenants_max=tenant_count_max,
             )
         )
@@ -167,6 +169,36 @@ async def test_a_list_that_misses_a_record_is_read_anew(
     assert await listed(here) == [first, second, third]
 
 
+UNFOLLOWED = {"tenant_count_max": 0, "freshness_s": 0}
+
+
+@pytest.mark.parametrize("how", [{}, UNFOLLOWED])
+async def test_nothing_is_remembered_of_a_journal_that_was_restored(
+    replica: Replica, journal: MemoryJournal, how: dict[str, int]
+) -> None:
+    here, elsewhere = replica(**how), replica()
+    kept = await create(here)
+    deleted = await create(elsewhere)
+    saved = journal.saved()
+    lost = await create(here)
+    for lattice_id in (kept, deleted, lost):
+        await open_and_follow(here, lattice_id)
+    assert await listed(here) == [kept, deleted, lost]
+    await elsewhere.delete(TENANT, deleted)
+    with pytest.raises(LatticeNotFound):
+        await here.open(TENANT, deleted)
+
+    journal.restore(saved)
+
+    assert (await here.open(TENANT, deleted)).lattice.lattice_id == deleted
+    assert (await here.open(TENANT, kept)).lattice.lattice_id == kept
+    with pytest.raises(LatticeNotFound):
+        await here.open(TENANT, lost)
+    assert await listed(here) == [kept, deleted]
+    after = await create(here)
+    assert await listed(here) == [kept, deleted, after]
+
+
 class DeletingJournal(MemoryJournal):
     """Has a lattice deleted after it was read and before the reader knows."""
 
@@ -174,8 +206,12 @@ class DeletingJournal(MemoryJournal):
         super().__init__()
         self.deleter: Lattices | None = None
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
-        result = await super().read(tenant, lattice_id, after_revision=after_revision)
+    async def read(
+        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+    ) -> StreamSlice:
+        result = await super().read(
+            tenant, lattice_id, after_revision=after_revision, incarnation=incarnation
+        )
         deleter, self.deleter = self.deleter, None
         if deleter is not None:
             await deleter.delete(tenant, lattice_id)

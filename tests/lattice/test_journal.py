@@ -16,6 +16,7 @@ from services.lattice.geometry import Geometry
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import (
     DamagedRecord,
+    JournalReplaced,
     LatticeCreated,
     LatticeDeleted,
     LatticeJournal,
@@ -259,7 +260,7 @@ async def test_a_follower_folds_what_is_recorded_from_where_it_began(
     await create(journal, tenant)
     records: list[LatticeRecord] = []
     began = asyncio.Event()
-    follower = journal.follower(tenant, records.extend, began.set)
+    follower = journal.follower(tenant, records.extend, lambda _incarnation: began.set())
     task = asyncio.create_task(follower.run())
     await until(lambda: follower.is_current)
 
@@ -275,6 +276,21 @@ async def test_a_follower_folds_what_is_recorded_from_where_it_began(
     assert records[1].event == LatticeDeleted(lattice_id=lattice_id)
     assert follower.is_current
     task.cancel()
+
+
+async def test_who_reads_on_in_a_journal_that_is_another_one_is_told(
+    journal: LatticeJournal, tenant: str
+) -> None:
+    lattice_id = await create(journal, tenant)
+    reading = await journal.read(tenant, lattice_id)
+    lost = "0123456789abcdef"
+
+    on = await journal.read(tenant, lattice_id, after_revision=0, incarnation=reading.incarnation)
+    assert (on.recorded, on.incarnation) == ((), reading.incarnation)
+    with pytest.raises(JournalReplaced):
+        await journal.read(tenant, lattice_id, after_revision=0, incarnation=lost)
+    with pytest.raises(JournalReplaced):
+        await anext(journal.catalogue(tenant, after_revision=0, incarnation=lost))
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -371,9 +371,11 @@ async def test_a_list_is_kept_and_only_its_tail_is_read_again(
     asked: list[int] = []
     catalogue = journal.catalogue
 
-    def noting(tenant: str, *, after_revision: int) -> AsyncGenerator[Sequence[LatticeRecord]]:
+    def noting(
+        tenant: str, *, after_revision: int, incarnation: str
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         asked.append(after_revision)
-        return catalogue(tenant, after_revision=after_revision)
+        return catalogue(tenant, after_revision=after_revision, incarnation=incarnation)
 
     monkeypatch.setattr(journal, "catalogue", noting)
 

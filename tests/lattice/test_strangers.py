@@ -146,6 +146,10 @@ async def test_an_unreadable_entry_is_left_out_of_the_list(
 
     assert ids == [before, after]
     (line,) = logged
+    await stranger.append("$lattices", "lattice.created", payload)
+    with capture_logs() as logged:
+        assert [await listed(lattices, tenant) for _ in range(3)] == [ids] * 3
+    assert len(logged) == 1, "it was read again"
     assert line["log_level"] == "warning"
     assert len(str(line)) < 500
 

@@ -296,12 +296,16 @@ class WatchedJournal(MemoryJournal):
         super().__init__()
         self.read_by: list[str] = []
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
+    async def read(
+        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+    ) -> StreamSlice:
         await asyncio.sleep(0.01)
         principal = correlation.current().principal
         assert principal is not None
         self.read_by.append(principal.subject)
-        return await super().read(tenant, lattice_id, after_revision=after_revision)
+        return await super().read(
+            tenant, lattice_id, after_revision=after_revision, incarnation=incarnation
+        )
 
 
 @pytest.fixture

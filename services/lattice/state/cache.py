@@ -31,6 +31,10 @@ class ByteCache(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def kept(self) -> list[Key]:
+        """The keys under which something is kept, now."""
+        return list(self._entries)
+
     @property
     def bytes_held(self) -> int:
         return int(self._entries.currsize)

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from services.lattice.domain import Lattice
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.journal import (
+    JournalReplaced,
     LatticeCreated,
     LatticeDeleted,
     LatticeJournal,
@@ -97,6 +98,10 @@ class Catalogue:
         kept.add(records)
         self._put(tenant, kept)
 
+    def forget(self, tenant: str) -> None:
+        """Keep nothing of a catalogue: it was replaced."""
+        self._kept.drop(tenant)
+
     async def _up_to_date(
         self, tenant: str, *, may_be_old: bool
     ) -> "_CatalogueIndex | _TenantCounter":
@@ -110,6 +115,8 @@ class Catalogue:
             known = kept or _CatalogueIndex()
             try:
                 known = await self._read_on(tenant, known)
+            except JournalReplaced:
+                known = await self._read_on(tenant, _CatalogueIndex())
             except EventsUnavailable:
                 if kept is None or not may_be_old:
                     raise
@@ -119,7 +126,9 @@ class Catalogue:
         self, tenant: str, known: "_CatalogueIndex | _TenantCounter"
     ) -> "_CatalogueIndex | _TenantCounter":
         """Add what was recorded since. What gets too large on the way is only counted on."""
-        reading = self._journal.catalogue(tenant, after_revision=known.revision)
+        reading = self._journal.catalogue(
+            tenant, after_revision=known.revision, incarnation=known.incarnation
+        )
         async with aclosing(reading) as batches:
             async for batch in batches:
                 known.add(batch)
@@ -161,13 +170,14 @@ class _TenantCounter:
 
     def __init__(self, before: "_CatalogueIndex | _TenantCounter") -> None:
         self.revision: int = before.revision
+        self.incarnation: str = before.incarnation
         self.count: int = before.count
 
     def add(self, batch: Sequence[LatticeRecord]) -> None:
         for recorded in batch:
             if recorded.revision <= self.revision:
                 continue
-            self.revision = recorded.revision
+            self.revision, self.incarnation = recorded.revision, recorded.incarnation
             self.count += isinstance(recorded.event, LatticeCreated)
             self.count -= isinstance(recorded.event, LatticeDeleted)
 
@@ -181,6 +191,7 @@ class _CatalogueIndex:
 
     def __init__(self, taken_max: int | None = None) -> None:
         self.revision = -1
+        self.incarnation = ""
         self.size_bytes = 0
         self._left = sys.maxsize if taken_max is None else taken_max
         self._first_not_taken: int | None = None
@@ -198,7 +209,7 @@ class _CatalogueIndex:
             if recorded.revision <= self.revision:
                 # It was followed while it was read.
                 continue
-            self.revision = recorded.revision
+            self.revision, self.incarnation = recorded.revision, recorded.incarnation
             if isinstance(recorded.event, LatticeCreated):
                 self._put(recorded.revision, recorded.event.lattice(recorded.recorded_at))
             elif isinstance(recorded.event, LatticeDeleted):

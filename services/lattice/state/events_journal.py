@@ -23,6 +23,7 @@ from girih.client import (
     EventStoreClient,
     EventStoreError,
     Follower,
+    LogReplaced,
     NewEvent,
     Placement,
     Precondition,
@@ -38,6 +39,7 @@ from services.lattice.state.journal import (
     CatalogueChanged,
     CatalogueFollower,
     DamagedRecord,
+    JournalReplaced,
     LatticeCreated,
     LatticeEvent,
     LatticeRecord,
@@ -141,16 +143,20 @@ class EventStoreJournal:
         placements = await self._append(tenant, command_id, deletions, unchanged)
         return placements[-1].revision
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
-        events = await self._read(tenant, _stream(lattice_id), after_revision + 1)
+    async def read(
+        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+    ) -> StreamSlice:
+        events = await self._read(tenant, _stream(lattice_id), after_revision + 1, incarnation)
         recorded = await _off_the_loop(_is_long(events), _records, events)
-        revision = events[-1].revision if events else after_revision
-        return StreamSlice(revision=revision, recorded=recorded)
+        if not events:
+            return StreamSlice(revision=after_revision, recorded=(), incarnation=incarnation)
+        last = events[-1]
+        return StreamSlice(revision=last.revision, recorded=recorded, incarnation=last.incarnation)
 
     async def catalogue(
-        self, tenant: str, *, after_revision: int
+        self, tenant: str, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
-        reading = self._read_batches(tenant, CATALOGUE_STREAM, after_revision + 1)
+        reading = self._read_batches(tenant, CATALOGUE_STREAM, after_revision + 1, incarnation)
         async with aclosing(reading) as batches:
             async for batch in batches:
                 yield await _off_the_loop(_is_long(batch), _records, batch)
@@ -159,11 +165,11 @@ class EventStoreJournal:
         self,
         tenant: str,
         fold: Callable[[Sequence[LatticeRecord]], None],
-        began: Callable[[], None],
+        began: Callable[[str], None],
     ) -> CatalogueFollower:
         async def start() -> int:
             revision = await self._events.head_revision(CATALOGUE_STREAM)
-            began()
+            began(follower.incarnation)
             return revision
 
         follower = Follower(
@@ -191,14 +197,19 @@ class EventStoreJournal:
         with _errors_translated(), _on_behalf_of(tenant, command_id):
             return await self._client().append(identified, preconditions)
 
-    async def _read(self, tenant: str, stream: str, from_revision: int) -> list[RecordedEvent]:
-        async with aclosing(self._read_batches(tenant, stream, from_revision)) as batches:
+    async def _read(
+        self, tenant: str, stream: str, from_revision: int, incarnation: str
+    ) -> list[RecordedEvent]:
+        reading = self._read_batches(tenant, stream, from_revision, incarnation)
+        async with aclosing(reading) as batches:
             return [event async for batch in batches for event in batch]
 
     async def _read_batches(
-        self, tenant: str, stream: str, from_revision: int
+        self, tenant: str, stream: str, from_revision: int, incarnation: str
     ) -> AsyncGenerator[Sequence[RecordedEvent]]:
-        reading = self._client().read_batches(stream, from_revision=from_revision)
+        reading = self._client().read_batches(
+            stream, from_revision=from_revision, incarnation=incarnation
+        )
         async with aclosing(reading) as batches:
             while True:
                 # Not around the yield: what is bound here would be bound for the reader too.
@@ -265,28 +276,34 @@ def _payload_size(event: RecordedEvent) -> int:
 
 
 def _records(events: Sequence[RecordedEvent]) -> list[LatticeRecord]:
-    """What the events record, without those that cannot be read."""
-    recorded = []
-    for index, event in enumerate(events):
-        if event.type == BLOCKED:
-            continue
-        try:
-            lattice_event = _lattice_event(events, index)
-        except DamagedRecord as error:
-            _log.warning(
-                "a record cannot be read and is skipped",
-                stream=event.stream,
-                position=event.position,
-                event_id=event.id,
-                problem=str(error),
-            )
-            continue
-        recorded.append(
-            LatticeRecord(
-                revision=event.revision, recorded_at=event.recorded_at, event=lattice_event
-            )
+    """What the events record. One that cannot be read is an unknown event: left out, the
+    catalogue's last would be read again and again.
+    """
+    return [
+        LatticeRecord(
+            revision=event.revision,
+            recorded_at=event.recorded_at,
+            event=_readable_event(events, index),
+            incarnation=event.incarnation,
         )
-    return recorded
+        for index, event in enumerate(events)
+        if event.type != BLOCKED or event.stream == CATALOGUE_STREAM
+    ]
+
+
+def _readable_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
+    event = events[index]
+    try:
+        return _lattice_event(events, index)
+    except DamagedRecord as error:
+        _log.warning(
+            "a record cannot be read and is passed over",
+            stream=event.stream,
+            position=event.position,
+            event_id=event.id,
+            problem=str(error),
+        )
+        return UnknownEvent(event_type=event.type)
 
 
 def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
@@ -380,6 +397,8 @@ def _errors_translated() -> Iterator[None]:
         # The metadata has the first that does not hold, and a lattice's own stream is first.
         of_catalogue = error.metadata.get("stream") == CATALOGUE_STREAM
         raise (CatalogueChanged if of_catalogue else StreamChanged)(error.message) from error
+    except LogReplaced as error:
+        raise JournalReplaced(error.message) from error
     except EventStoreError as error:
         raise RuntimeError(f"the event store refused a call: {error}") from error
 

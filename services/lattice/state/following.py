@@ -16,6 +16,9 @@ from services.plumbing.logging import get_logger
 Fold = Callable[[str, Sequence[LatticeRecord]], None]
 """Takes a tenant and what was recorded in its catalogue, in order."""
 
+Began = Callable[[str, str], None]
+"""Takes a tenant and the incarnation of the journal that its catalogue is followed in."""
+
 _IDLE_S = 300.0
 """A catalogue that nobody asked about for so long is not followed any more."""
 
@@ -65,9 +68,12 @@ class Following:
             self._used_s = now_s
             self._idle.reschedule(asyncio.get_running_loop().time() + _IDLE_S)
 
-    def began(self) -> None:
-        """Following began, or began anew, at where the catalogue ends now."""
+    def began(self, *, is_anew: bool) -> None:
+        """Following began, or began anew in another journal, at where the catalogue ends now."""
         self._since_s = time.monotonic()
+        if is_anew:
+            # What was written before is not in this one.
+            self.written_revision = -1
 
     async def run(self, follower: CatalogueFollower) -> None:
         """Follow until nobody asked for a while."""
@@ -87,9 +93,12 @@ class CatalogueFollowing:
     What is not followed has to be asked about. Following acts for whoever's call began it.
     """
 
-    def __init__(self, journal: LatticeJournal, fold: Fold, *, tenant_count_max: int) -> None:
+    def __init__(
+        self, journal: LatticeJournal, fold: Fold, began: Began, *, tenant_count_max: int
+    ) -> None:
         self._journal = journal
         self._fold = fold
+        self._began = began
         self._tenant_count_max = tenant_count_max
         self._followings: OrderedDict[str, Following] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -135,8 +144,16 @@ class CatalogueFollowing:
     async def _follow(self, tenant: str, following: Following) -> None:
         call = correlation.current()
         correlation.enter(replace(call, tenant=tenant, deadline_s=None))
+        began_count = 0
+
+        def began(incarnation: str) -> None:
+            nonlocal began_count
+            following.began(is_anew=began_count > 0)
+            began_count += 1
+            self._began(tenant, incarnation)
+
         follower = self._journal.follower(
-            tenant, lambda records: self._fold(tenant, records), following.began
+            tenant, lambda records: self._fold(tenant, records), began
         )
         await following.run(follower)
 

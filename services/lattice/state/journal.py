@@ -9,6 +9,7 @@ from uuid import UUID
 
 from services.lattice.domain import Lattice, LatticeSpec
 from services.lattice.geometry import Geometry
+from services.plumbing.errors import EventsUnavailable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,8 @@ class LatticeRecord:
     revision: int
     recorded_at: datetime
     event: LatticeEvent
+    incarnation: str = ""
+    """Of the journal that it was read from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,8 @@ class StreamSlice:
 
     revision: int
     recorded: Sequence[LatticeRecord]
+    incarnation: str = ""
+    """Of the journal that it was read from; empty when nothing was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,11 @@ class StreamChanged(Exception):
 
 class CatalogueChanged(Exception):
     """The catalogue is not as the append expected it."""
+
+
+class JournalReplaced(EventsUnavailable):
+    """The journal does not hold any longer what was read of it: it was restored to an earlier
+    state. Nothing that is remembered of the tenant's lattices is known to be true."""
 
 
 class DamagedRecord(Exception):
@@ -142,8 +152,12 @@ class LatticeJournal(Protocol):
     same content changes nothing.
 
     Others may have written into the same streams. A record that cannot be read as what its type
-    says is left out of what is read, and so is a creation that is not the first record of
+    says is read as an unknown event, and so is a creation that is not the first record of
     its lattice. Revisions count every record.
+
+    A journal has an incarnation, which changes when it is restored to an earlier state. Who
+    reads on tells in which one it has read, and gets JournalReplaced when what it has read is
+    in the journal no more.
 
     Everything raises EventsUnavailable when the outcome is unknown or nothing could be
     read; the same call may then be repeated.
@@ -172,11 +186,13 @@ class LatticeJournal(Protocol):
         Raises StreamChanged unless the lattice is at the revision expected.
         """
 
-    async def read(self, tenant: str, lattice_id: str, *, after_revision: int = -1) -> StreamSlice:
+    async def read(
+        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+    ) -> StreamSlice:
         """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
 
     def catalogue(
-        self, tenant: str, *, after_revision: int
+        self, tenant: str, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         """Yield the catalogue after a revision in batches, up to where it ends now."""
 
@@ -184,12 +200,12 @@ class LatticeJournal(Protocol):
         self,
         tenant: str,
         fold: Callable[[Sequence[LatticeRecord]], None],
-        began: Callable[[], None],
+        began: Callable[[str], None],
     ) -> CatalogueFollower:
         """Follow a catalogue from where it ends when it runs, folding what is recorded later.
 
-        `began` is called when that place is known, and again whenever it is found anew because
-        the log was restored to an earlier state.
+        `began` is called with the journal's incarnation when that place is known, and again
+        whenever it is found anew because the journal was replaced.
         """
 
 

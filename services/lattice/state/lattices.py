@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4, uuid5
 from weakref import WeakValueDictionary
 
+from cachetools import LRUCache
+
 from services.lattice import domain
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec
@@ -32,6 +34,7 @@ from services.lattice.state.catalogue import Catalogue
 from services.lattice.state.following import CatalogueFollowing, Following
 from services.lattice.state.journal import (
     CatalogueChanged,
+    JournalReplaced,
     LatticeCreated,
     LatticeDeleted,
     LatticeJournal,
@@ -62,6 +65,8 @@ _GRID_BYTES = 900
 _AXIS_BYTES = 30
 _DELETED_BYTES = 500
 
+_INCARNATIONS_MAX = 100_000
+
 _GONE_REVISION = sys.maxsize
 """Of a lattice whose deletion was followed: whatever is read of it meanwhile is older."""
 
@@ -89,6 +94,8 @@ class _CacheEntry:
 
     held: HeldLattice | None
     revision: int
+    incarnation: str
+    """Of the journal that it was read from; empty when that was not told."""
     read_s: float
     """When the reading of this from the journal began, by `time.monotonic()`."""
     confirmed_s: float
@@ -130,8 +137,10 @@ class Lattices:
         self._cache: ByteCache[Key, _CacheEntry] = ByteCache(cache_bytes)
         self._catalogue = Catalogue(journal, bytes_max=catalogue_bytes)
         self.following = CatalogueFollowing(
-            journal, self._fold, tenant_count_max=followed_tenants_max
+            journal, self._fold, self._began, tenant_count_max=followed_tenants_max
         )
+        self._incarnations: LRUCache[str, str] = LRUCache(_INCARNATIONS_MAX)
+        """Of the journals that were followed."""
         self._freshness_s = freshness_s
         self._confirm_timeout_s = confirm_timeout_s
         self._reading: dict[Key, asyncio.Task[_CacheEntry]] = {}
@@ -174,7 +183,7 @@ class Lattices:
         known = self._cache.get(key)
         if known is None:
             known = await self._once(key, self._load(key))
-        elif known.held and not self._is_believed(known, following):
+        elif not self._is_believed(known, following):
             known = await self._once(key, self._confirm_if_possible(key, known))
         return _existing(known, lattice_id)
 
@@ -207,7 +216,9 @@ class Lattices:
                 await asyncio.sleep(delay_s)
             else:
                 self.following.wrote(tenant, written)
-                self._keep((tenant, lattice_id), None, known.revision + 1)
+                self._keep(
+                    (tenant, lattice_id), None, known.revision + 1, incarnation=known.incarnation
+                )
                 return
         raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
 
@@ -276,7 +287,11 @@ class Lattices:
                 held = HeldLattice.of(created.lattice(recorded.recorded_at), spec)
                 is_there = _held(reading) is not None
                 self._keep(
-                    (tenant, lattice_id), held if is_there else None, reading.revision, began_s
+                    (tenant, lattice_id),
+                    held if is_there else None,
+                    reading.revision,
+                    began_s,
+                    reading.incarnation,
                 )
                 return held
         raise RequestIdReused("the request id was used for another lattice", lattice_id=lattice_id)
@@ -286,7 +301,7 @@ class Lattices:
         known = self._cache.get(key)
         if known is None:
             return await self._once(key, self._load(key))
-        return await self._confirm(key, known) if known.held else known
+        return await self._confirm(key, known)
 
     async def _once(self, key: Key, work: Coroutine[Any, Any, _CacheEntry]) -> _CacheEntry:
         """Let one task read a lattice for all who ask for it meanwhile."""
@@ -313,7 +328,7 @@ class Lattices:
             # Where something is recorded already, no lattice can be created any more.
             if reading.revision < 0:
                 return _NOTHING
-            return self._keep(key, held, reading.revision, began_s)
+            return self._keep(key, held, reading.revision, began_s, reading.incarnation)
 
     async def _confirm_if_possible(self, key: Key, known: _CacheEntry) -> _CacheEntry:
         try:
@@ -325,13 +340,34 @@ class Lattices:
             return known
 
     async def _confirm(self, key: Key, known: _CacheEntry) -> _CacheEntry:
+        if known.revision == _GONE_REVISION or not known.incarnation:
+            return await self._reload(key, known)
         began_s = time.monotonic()
-        reading = await self._journal.read(*key, after_revision=known.revision)
+        try:
+            reading = await self._journal.read(
+                *key, after_revision=known.revision, incarnation=known.incarnation
+            )
+        except JournalReplaced:
+            self._forget(key[0])
+            return await self._load(key)
         if any(isinstance(recorded.event, LatticeDeleted) for recorded in reading.recorded):
-            return self._keep(key, None, reading.revision)
+            return self._keep(key, None, reading.revision, incarnation=reading.incarnation)
         known.revision = max(known.revision, reading.revision)
+        known.incarnation = reading.incarnation
         known.read_s = known.confirmed_s = began_s
         return known
+
+    async def _reload(self, key: Key, known: _CacheEntry) -> _CacheEntry:
+        """Read a lattice from its beginning of which no place in a journal is known."""
+        began_s = time.monotonic()
+        reading = await self._journal.read(*key)
+        held = await asyncio.to_thread(_held, reading)
+        if held is not None and known.held is not None and held.lattice == known.held.lattice:
+            known.revision, known.incarnation = reading.revision, reading.incarnation
+            known.read_s = known.confirmed_s = began_s
+            return known
+        self._drop(key)
+        return self._keep(key, held, reading.revision, began_s, reading.incarnation)
 
     def _is_believed(self, known: _CacheEntry, following: Following | None) -> bool:
         """Whether what is cached needs not be asked about."""
@@ -346,8 +382,32 @@ class Lattices:
             if isinstance(record.event, LatticeDeleted):
                 self._keep((tenant, record.event.lattice_id), None, _GONE_REVISION)
 
+    def _began(self, tenant: str, incarnation: str) -> None:
+        """Take note of the journal that a tenant's catalogue is followed in from now on."""
+        if self._incarnations.get(tenant, incarnation) != incarnation:
+            self._forget(tenant)
+        self._incarnations[tenant] = incarnation
+
+    def _forget(self, tenant: str) -> None:
+        """Remember nothing of a tenant's lattices, deletions included: they were replaced."""
+        self._catalogue.forget(tenant)
+        for key in self._cache.kept():
+            if key[0] == tenant:
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        known = self._cache.peek(key)
+        if known and known.held:
+            self._operations.forget(known.held)
+        self._cache.drop(key)
+
     def _keep(
-        self, key: Key, held: HeldLattice | None, revision: int, began_s: float = 0.0
+        self,
+        key: Key,
+        held: HeldLattice | None,
+        revision: int,
+        began_s: float = 0.0,
+        incarnation: str = "",
     ) -> _CacheEntry:
         """Cache what was read from `began_s` on, unless more is known already."""
         before = self._cache.peek(key)
@@ -358,6 +418,7 @@ class Lattices:
         known = _CacheEntry(
             held=held,
             revision=revision,
+            incarnation=incarnation,
             read_s=began_s,
             confirmed_s=began_s,
             size_bytes=size_of(held) if held else _DELETED_BYTES,
@@ -366,7 +427,9 @@ class Lattices:
         return known
 
 
-_NOTHING = _CacheEntry(held=None, revision=-1, read_s=0.0, confirmed_s=0.0, size_bytes=0)
+_NOTHING = _CacheEntry(
+    held=None, revision=-1, incarnation="", read_s=0.0, confirmed_s=0.0, size_bytes=0
+)
 
 
 def size_of(held: HeldLattice) -> int:

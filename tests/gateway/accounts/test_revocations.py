@@ -77,6 +77,16 @@ def test_an_ended_session_and_a_revoked_key_are_refused() -> None:
     assert revoked(result, "s1", "s2", "k", "") == {"s1", "k"}
 
 
+def test_nothing_is_remembered_of_a_log_that_is_no_more() -> None:
+    result = Revocations()
+    result.apply(log(opened("s1"), opened("s2"), ended("s1")))
+
+    result.begin_anew(log(opened("s1"), opened("s2"), ended("s2")))
+
+    assert revoked(result, "s1", "s2") == {"s2"}
+    assert result.sizes == (1, 2)
+
+
 def test_all_sessions_of_a_user_end_but_the_one_kept() -> None:
     result = Revocations()
 

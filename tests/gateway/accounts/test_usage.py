@@ -85,6 +85,23 @@ async def test_calls_are_let_through_until_the_months_are_made(
     assert (let_through, await count(usage, tenant)) == (10, 10)
 
 
+async def test_what_was_read_is_read_anew_when_the_log_is_another(
+    logs: OwnLogs, clock: Clock, tenant: str
+) -> None:
+    usage, other = usage_on(logs, clock), usage_on(logs, clock)
+    await call(usage, caller(tenant), times=3)
+    assert await usage.flush()
+    counter = usage._counters[tenant]
+    counter.total, counter.through = 1_000, 99  # of a log that is no more
+    await call(other, caller(tenant), times=2)
+    assert await other.flush()
+    await call(usage, caller(tenant), times=1)
+
+    usage._expire()
+
+    assert await count(usage, tenant) == 6
+
+
 async def test_calls_at_once_are_no_more_than_the_plan_allows(
     logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
