@@ -95,7 +95,7 @@ async def open_accounts(
     users = Users(store, sessions, hashing, throttle, security, clock, _chars_min(settings))
     members = Members(store, security, clock)
     codes = TicketCodes(lambda: secret.current)
-    tickets = Tickets(store, sessions, codes, access_tokens, clock)
+    tickets = Tickets(store, sessions, codes, access_tokens, revocations.apply, clock)
     servicer = AccountsServicer(
         users, sessions, members, keys, tickets, store, usage, resource_counts
     )

@@ -1,5 +1,6 @@
 """Nobody reaches what is not theirs, on any rpc or route, whatever they send."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.accounts.tickets.ticket import Target, TicketCodes
 from gateway.app import read_contract
 from gateway.contract.descriptors import scope_of
 from gateway.contract.rules import rules_of
@@ -63,12 +65,21 @@ def attacks_without_right(deployment: Deployment) -> Iterator[Attack]:
     yield Attack("no scheme", *_both("authorization", attacked.access_token))
     yield Attack("another scheme", *_both("authorization", f"Basic {attacked.access_token}"))
     yield Attack("token in the query", query={"access_token": attacked.access_token})
+    yield Attack("token as a ticket", query={"ticket": attacked.access_token})
+    yield Attack("a ticket of nobody's", query={"ticket": forged_ticket(attacked)})
     yield Attack("token in a cookie", headers={"cookie": f"access_token={attacked.access_token}"})
     yield Attack("a tenant and no token", *_both("x-tenant-id", attacked.tenant_id))
     for name, token in hostile.tokens(
         deployment.system.authority, attacked.tenant_id, attacked.refresh_token
     ):
         yield Attack.with_token(name, token)
+
+
+def forged_ticket(attacked: Tenant) -> str:
+    """A ticket for the session of the attacked, by somebody who does not know our secret."""
+    session_id = attacked.refresh_token.partition(".")[0]
+    codes = TicketCodes(lambda: b"not the secret of the gateway")
+    return codes.new(session_id, Target(url="/v1/events", origin=""), int(time.time()) + 30).text
 
 
 def attacks_of_somebody_else(deployment: Deployment) -> Iterator[Attack]:

@@ -1,6 +1,6 @@
 """Streams that are opened with a ticket: who may have one, and who may use it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,9 +9,9 @@ from gateway.accounts.callers import UserCaller
 from gateway.accounts.errors import TicketInvalid
 from gateway.accounts.grants import AccessTokens
 from gateway.accounts.ports import Clock
-from gateway.accounts.sessions import Sessions
-from gateway.accounts.state.events import TicketUsed
-from gateway.accounts.store import AccountsStore, ticket_stream
+from gateway.accounts.sessions import OpenSession, Sessions
+from gateway.accounts.state.events import AccountRecord, TicketUsed
+from gateway.accounts.store import AccountsStore, session_stream, ticket_stream
 from gateway.accounts.tickets.ticket import Target, Ticket, TicketCodes
 from girih.client import ABSENT
 
@@ -39,12 +39,15 @@ class Tickets:
         sessions: Sessions,
         codes: TicketCodes,
         access_tokens: AccessTokens,
+        on_in_use: Callable[[Iterable[AccountRecord]], None],
         clock: Clock,
     ) -> None:
+        """`on_in_use` gets the last record of a session that a token is made for."""
         self._store = store
         self._sessions = sessions
         self._codes = codes
         self._access_tokens = access_tokens
+        self._on_in_use = on_in_use
         self._clock = clock
 
     def issue(self, caller: UserCaller, target: Target) -> Ticket:
@@ -63,9 +66,7 @@ class Tickets:
         ticket = Ticket.parse(text)
         if ticket is None or not self._codes.fits(ticket, target):
             raise _invalid()
-        opened = await self._sessions.present(ticket.session_id)
-        if opened is None:
-            raise _invalid()
+        opened = await self._present(ticket.session_id)
         is_first = await self._use(ticket, opened.user.user_id)
         kept = browser_secret(ticket.session_id)
         if not is_first and not self._codes.is_of_browser(kept, ticket.session_id):
@@ -75,6 +76,21 @@ class Tickets:
         )
         secret = self._codes.of_browser(ticket.session_id)
         return OpenedStream(access.token, ticket.session_id, secret)
+
+    async def _present(self, session_id: str) -> OpenSession:
+        """The session as it is now; raises TicketInvalid when it is over.
+
+        Told before it is looked at: what ends it from then on ends the stream, though it may
+        be long ago that anybody refreshed it.
+        """
+        last = await self._store.last_record(session_stream(session_id))
+        if last is None:
+            raise _invalid()
+        self._on_in_use([last])
+        opened = await self._sessions.present(session_id)
+        if opened is None:
+            raise _invalid()
+        return opened
 
     async def _use(self, ticket: Ticket, user_id: str) -> bool:
         """Whether this is the ticket's first use; raises TicketInvalid when it never had one

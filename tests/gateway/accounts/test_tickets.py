@@ -13,7 +13,10 @@ from gateway.http.page import enter_page, origin_of
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing import validation
 from services.plumbing.errors import InvalidInput
-from tests.gateway.accounts.replicas import Replica
+from tests.authority import Authority
+from tests.events.serving import eventually
+from tests.gateway.accounts.replicas import Clock, Replica, open_replica
+from tests.processes import Process
 
 URL = "/v1/events?follow=true"
 HERE = Target(url=URL, origin="")
@@ -171,6 +174,28 @@ async def test_with_its_session_a_ticket_ends(replica: Replica) -> None:
     for one, kept in ((text, keeping(first)), (fresh, nothing)):
         with pytest.raises(TicketInvalid):
             await opened(replica, one, kept=kept)
+
+
+async def test_a_stream_ends_with_all_sessions_though_its_own_was_not_refreshed_for_long(
+    replica: Replica, event_store: tuple[Process, str], authority: Authority
+) -> None:
+    user = await replica.owner()
+    text = await ticket_of(replica, user)
+    first = await opened(replica, text)
+    elsewhere = await replica.login(user.user.email)
+    clock = Clock()
+    clock.pass_s(24 * 3_600)
+    async with open_replica(event_store[1], authority, clock) as tomorrow:
+        assert await tomorrow.accounts.follower.until_caught_up(10)
+        stream = await opened(tomorrow, text, kept=keeping(first))
+
+        request = pb.LogoutRequest(refresh_token=elsewhere.refresh_token, everywhere=True)
+        await replica.call("Logout", request)
+
+        async def has_ended() -> bool:
+            return tomorrow.accounts.is_revoked(stream.session_id)
+
+        await eventually(has_ended, within_s=10)
 
 
 async def test_a_stream_goes_on_with_the_role_of_now(replica: Replica) -> None:
