@@ -26,7 +26,7 @@ from services.lattice.operations.distances import DistanceQuery, DistancesAnswer
 from services.lattice.operations.paths import PathAnswer, PathsAnswer, PathsQuery
 from services.lattice.state.lattices import LatticePage
 from services.plumbing import validation
-from services.plumbing.wire import field, tag
+from services.plumbing.wire import field, field_head, tag
 
 _SITES_MAX_DEFAULT = 1_000
 """Sites of a single path that are listed unless the caller says how many."""
@@ -168,8 +168,10 @@ def distances_answer_bytes(answer: DistancesAnswer) -> bytes:
         first_index=answer.first_index,
         computation=computation_to_proto(computation) if computation else None,
     )
-    distances = answer.distances.astype("<f8", copy=False).data.cast("B")
-    return head.SerializeToString() + field(pb.DistancesResponse.DISTANCES_FIELD_NUMBER, distances)
+    # Packed doubles are what lies in memory: copied once, into the message.
+    distances = answer.distances.astype("<f8", copy=False)
+    before = field_head(pb.DistancesResponse.DISTANCES_FIELD_NUMBER, distances.nbytes)
+    return b"".join((head.SerializeToString(), before, distances.data))
 
 
 def computation_to_proto(computation: Computation) -> pb.Computation:

@@ -18,6 +18,11 @@ def tag(field_number: int) -> int:
     return field_number << 3 | _LENGTH_DELIMITED
 
 
-def field(field_number: int, content: bytes | memoryview) -> bytes:
+def field(field_number: int, content: bytes) -> bytes:
     """A field that holds `content`, with its tag and its length."""
-    return b"".join((varint(tag(field_number)), varint(len(content)), content))
+    return field_head(field_number, len(content)) + content
+
+
+def field_head(field_number: int, byte_count: int) -> bytes:
+    """What stands before the content of a field: its tag and its length."""
+    return varint(tag(field_number)) + varint(byte_count)
