@@ -76,7 +76,7 @@ class Process:
         self.child.kill()
         self.child.wait(timeout=30)
 
-    def stop(self, within_s: float = 30.0) -> int:
+    def stop(self, within_s: float = 60.0) -> int:
         """Ask it to end, and answer its exit code."""
         assert self.child is not None, "not started"
         self.child.send_signal(signal.SIGTERM)

@@ -150,7 +150,7 @@ def test_a_data_directory_that_cannot_be_made_is_explained(file: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr == (
-        f"{file} cannot be written: file exists; choose another folder with --data\n"
+        f"{file} cannot be written: not a directory; choose another folder with --data\n"
     )
 
 

@@ -33,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     made.stop()
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
+def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
     deadline = time.monotonic() + within_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -11,7 +11,7 @@ from tests.authority import Authority
 from tests.client.between import Between, between
 from tests.processes import ending, events_process
 
-RETRY = RetryPolicy(timeout_s=5.0, attempt_timeout_s=2.0, pause_s_min=0.01, pause_s_max=0.1)
+RETRY = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, pause_s_min=0.01, pause_s_max=0.1)
 
 
 @pytest.fixture(scope="session")

@@ -92,9 +92,10 @@ async def test_no_more_than_allowed_are_under_way(
 ) -> None:
     broken.failures = [AWAY] * 1_000  # none is answered
     begun: list[NewEvent] = []
+    brief = patient.acting(retry=RetryPolicy(timeout_s=1.0, attempt_timeout_s=1.0))
 
     async def begin_three() -> None:
-        async with patient.append_stream(in_flight_max=2) as appends:
+        async with brief.append_stream(in_flight_max=2) as appends:
             for one in (event(), event(), event()):
                 await appends.begin([one])
                 begun.append(one)

@@ -180,10 +180,9 @@ async def test_a_call_is_given_up_when_its_time_or_its_attempts_are_over(
     broken: Between, patient: EventStoreClient
 ) -> None:
     broken.failures = [AWAY] * 1_000
-    began_s = time.monotonic()
+    for_ever = patient.acting(retry=RetryPolicy(timeout_s=3_600.0))
     with pytest.raises(Unavailable):
-        await patient.append(numbered("a", 1), timeout_s=0.3)
-    assert time.monotonic() - began_s < 5  # the server is away for ever
+        await for_ever.append(numbered("a", 1), timeout_s=0.3)
 
     broken.requests.clear()
     thrice = patient.acting(retry=RetryPolicy(attempt_count_max=3, pause_s_min=0.01))
@@ -201,14 +200,13 @@ async def test_the_deadline_of_the_context_bounds_every_call(
     broken: Between, patient: EventStoreClient
 ) -> None:
     broken.failures = [AWAY] * 1_000
+    for_ever = patient.acting(retry=RetryPolicy(timeout_s=3_600.0))
 
-    began_s = time.monotonic()
-    with bind_context(CallContext(deadline_s=began_s + 0.2)), pytest.raises(Unavailable):
-        await patient.append(numbered("a", 1))
-    with bind_context(CallContext(deadline_s=began_s)), pytest.raises(Unavailable):
-        await patient.head()
-
-    assert time.monotonic() - began_s < 5  # the server is away for ever
+    now_s = time.monotonic()
+    with bind_context(CallContext(deadline_s=now_s + 0.2)), pytest.raises(Unavailable):
+        await for_ever.append(numbered("a", 1))
+    with bind_context(CallContext(deadline_s=now_s)), pytest.raises(Unavailable):
+        await for_ever.head()
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -252,7 +250,7 @@ async def test_an_expired_token_is_renewed_once(
 async def test_a_cancelled_call_ends_at_once(broken: Between, patient: EventStoreClient) -> None:
     broken.failures = [Failure(grpc.StatusCode.UNAVAILABLE, retry_after_s=4)]
     call = asyncio.create_task(patient.append(numbered("a", 1)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not broken.requests:  # noqa: ASYNC110 - what is waited for is in the server
             await asyncio.sleep(0.01)
 

@@ -35,7 +35,7 @@ class Follower:
     def is_over(self) -> bool:
         return self._reading.done()
 
-    async def until(self, count: int, within_s: float = 30.0) -> list[int]:
+    async def until(self, count: int, within_s: float = 60.0) -> list[int]:
         """The positions received, once there are so many."""
         async with asyncio.timeout(within_s):
             while len(self.received) < count and not self.is_over:
@@ -43,7 +43,7 @@ class Follower:
                 await self._more.wait()
         return self.positions
 
-    async def until_over(self, within_s: float = 30.0) -> grpc.aio.AioRpcError | None:
+    async def until_over(self, within_s: float = 60.0) -> grpc.aio.AioRpcError | None:
         """What the call ended with, None when it ended well."""
         async with asyncio.timeout(within_s):
             await asyncio.wait([self._reading])

@@ -53,7 +53,7 @@ async def is_serving(channel: grpc.aio.Channel, service: str = "") -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
     """Return once `holds` answers True."""
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110 - what is waited for is in other processes

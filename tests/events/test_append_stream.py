@@ -137,7 +137,7 @@ async def test_a_caller_who_leaves_leaves_no_task_behind(events: EventStoreServi
 
     call.cancel()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while _tasks("read requests", "end requests", "append one"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

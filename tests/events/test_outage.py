@@ -79,17 +79,18 @@ async def test_a_killed_database_loses_and_doubles_nothing(
             answer[request.events[0].id] = await append_until_answered(events, request)
 
     async def kill_again_and_again() -> None:
-        for _ in range(4):
-            await asyncio.sleep(0.4)
+        for count in (20, 40, 60, 80):
+            while len(answer) < count:  # noqa: ASYNC110 - writers append to it
+                await asyncio.sleep(0.05)
             await asyncio.to_thread(own_postgres.kill)
             await asyncio.to_thread(own_postgres.start)
-        await asyncio.sleep(0.4)
+        while len(answer) < 100:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         is_over.set()
 
     await asyncio.gather(kill_again_and_again(), *[writer(number) for number in range(8)])
 
     stored = await stored_ids(events)
-    assert len(answer) > 50
     assert {stored[position - 1]: position for position in answer.values()} == answer
     assert len(set(stored)) == len(stored)
 
@@ -104,8 +105,8 @@ async def test_calls_fail_soon_and_health_follows_while_the_database_is_away(
     async def is_away() -> bool:
         return not await is_serving(channel, "girih.events.v1.EventStoreService")
 
-    await eventually(is_away, within_s=10)
-    async with asyncio.timeout(15):
+    await eventually(is_away, within_s=60)
+    async with asyncio.timeout(60):
         for call in (
             events.Append(append_of("s")),
             events.GetLog(pb.GetLogRequest()),

@@ -185,6 +185,9 @@ async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
 
     async with aclosing(Reader(counting).read(TENANT, ReadOptions())) as groups:
         await anext(groups)
+        async with asyncio.timeout(60):
+            while counting.page_count < 2:  # noqa: ASYNC110 - nothing tells of a page
+                await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
 
         assert counting.page_count == 2

@@ -114,7 +114,7 @@ class Bench:
 
             async def following(count: int) -> list[int]:
                 positions: list[int] = []
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while len(positions) < count:
                         response = pb.ReadResponse.FromString(await anext(responses))
                         positions += [recorded.position for recorded in response.events]

@@ -423,6 +423,6 @@ async def _composition(
 
 async def until(is_true: Callable[[], object]) -> None:
     """Wait for what other tasks bring about, and no event tells."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not is_true():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.01)

@@ -72,7 +72,7 @@ async def ended(streams: OpenStreams, caller: Principal | None) -> OpenStream:
     is_ended = asyncio.Event()
     with correlation.bind(Call("id", principal=caller)), streams.opened(exchange()) as stream:
         stream.call = call(is_ended.set)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await is_ended.wait()
         return stream
 

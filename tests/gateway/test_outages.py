@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,19 +99,16 @@ async def test_a_frozen_service_is_not_waited_for(service: SampleService) -> Non
             assert (await client.get("/v1/count?to=1")).status_code == 200
             os.kill(pid, signal.SIGSTOP)
             await until(lambda: not _answers(gateway))
-            began_s = time.monotonic()
             late = [
                 await _late(client, "POST", "/v1/echo"),
                 await _late(client, "GET", "/v1/count?to=1"),
                 await _late(client, "GET", "/v1/download?chunkCount=1"),
             ]
-            took_s = time.monotonic() - began_s
             os.kill(pid, signal.SIGCONT)
             await until(lambda: _answers(gateway))
             after = await client.get("/v1/count?to=1")
 
     assert late == [504, 504, 504]
-    assert took_s < 5
     assert after.status_code == 200
 
 
@@ -124,7 +120,6 @@ async def test_calls_under_way_when_a_service_freezes_are_given_up(service: Samp
             assert (await client.post("/v1/echo")).status_code == 201
             assert (await client.get("/v1/count?to=1")).status_code == 200
             os.kill(pid, signal.SIGSTOP)
-            began_s = time.monotonic()
             late = await asyncio.gather(
                 *(
                     _late(client, *one)
@@ -135,14 +130,13 @@ async def test_calls_under_way_when_a_service_freezes_are_given_up(service: Samp
                     ]
                 )
             )
-            took_s = time.monotonic() - began_s
 
     assert late == [504, 504, 504]
-    assert took_s < 10
 
 
 async def _late(client: httpx.AsyncClient, method: str, path: str) -> int:
-    headers = {"x-request-timeout": "20"}
+    # Later than the client of the tests waits.
+    headers = {"x-request-timeout": "100"}
     return (await client.request(method, path, headers=headers)).status_code
 
 

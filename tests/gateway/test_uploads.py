@@ -194,7 +194,7 @@ async def conversation(
     )
     writer.write(head.encode())
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             yield reader, writer
     finally:
         writer.close()

@@ -294,7 +294,7 @@ async def test_who_reads_on_in_a_journal_that_is_another_one_is_told(
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - another process answers
             await asyncio.sleep(0.001)
 

@@ -75,7 +75,7 @@ async def test_a_process_serves_counts_and_ends_when_asked(
         assert 'lattice_computations_total{method="closed_form"} 1.0' in metrics.text
         assert 'lattice_sites_expanded_total{method="a_star"} 0.0' in metrics.text
         assert "lattice_compute_waiting 0.0" in metrics.text
-        assert process.stop(within_s=10) == 0
+        assert process.stop(within_s=60) == 0
 
 
 @pytest.mark.e2e
@@ -122,7 +122,7 @@ async def delete_and_wait(
         await there.GetLattice(get, metadata=metadata)
     await here.DeleteLattice(pb.DeleteLatticeRequest(lattice_id=lattice_id), metadata=metadata)
     began_s = time.monotonic()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await there.GetLattice(get, metadata=metadata)
@@ -201,4 +201,4 @@ def test_a_process_that_still_compiles_ends_when_asked(
             assert process.is_running
             time.sleep(0.05)
 
-        assert process.stop(within_s=10) == 0
+        assert process.stop(within_s=60) == 0

@@ -117,7 +117,7 @@ async def test_who_waits_behind_another_owner_is_not_held_up_by_it() -> None:
     waiting = asyncio.create_task(budget.acquire("greedy", 10))
     await turns()
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await budget.acquire("modest", 10)
 
     assert not waiting.done()

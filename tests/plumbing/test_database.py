@@ -243,7 +243,7 @@ async def test_a_pool_survives_its_server_and_comes_back(tmp_path: Path) -> None
             await _ask(pool)
             server.stop()
             with pytest.raises(DatabaseUnavailable):
-                await asyncio.wait_for(_ask(pool), 10)
+                await asyncio.wait_for(_ask(pool), 60)
 
             server.start()
             await wait_for_database(server.url, 10)

@@ -3,7 +3,6 @@
 import json
 import logging as standard_logging
 import os
-import time
 import warnings
 from collections.abc import Iterator
 from io import FileIO
@@ -143,12 +142,9 @@ def test_writing_never_waits_for_a_reader(pipe: Pipe) -> None:
     writer = LineWriter(pipe.writer.fileno(), lines_max=100)
     line = b"x" * 8_192 + b"\n"
 
-    started_s = time.monotonic()
     for _ in range(10_000):
         writer.write(line)
-    duration_s = time.monotonic() - started_s
 
-    assert duration_s < 1.0
     assert writer.dropped_count > 9_000
     assert not writer.flush(timeout_s=0.05)
     pipe.reader.close()

@@ -186,7 +186,7 @@ async def test_a_long_read_holds_up_the_migration_and_nobody_else(
     migrating = asyncio.create_task(migrate(database_url, package.name, schema="sample"))
     writer = await asyncpg.connect(database_url)
     while not log.lines("a revision waits for a lock"):
-        await asyncio.wait_for(writer.execute("INSERT INTO sample.knots VALUES (1)"), 2.5)
+        await asyncio.wait_for(writer.execute("INSERT INTO sample.knots VALUES (1)"), 60)
         await asyncio.sleep(0.05)
     assert not migrating.done()
 

@@ -30,7 +30,7 @@ async def ending() -> None:
 async def test_a_task_that_ends_by_itself_is_noticed(tasks: OwnedTasks, work: object) -> None:
     tasks.start("sequencer", work())  # type: ignore[operator]
 
-    await asyncio.wait_for(tasks.failed.wait(), 1)
+    await asyncio.wait_for(tasks.failed.wait(), 60)
 
     assert isinstance(tasks.failure, TaskDied)
     assert "'sequencer'" in str(tasks.failure)
@@ -42,12 +42,12 @@ async def test_a_task_somebody_else_cancels_is_noticed(tasks: OwnedTasks) -> Non
 
     task.cancel()
 
-    await asyncio.wait_for(tasks.failed.wait(), 1)
+    await asyncio.wait_for(tasks.failed.wait(), 60)
 
 
 async def test_the_cause_is_kept(tasks: OwnedTasks) -> None:
     tasks.start("sequencer", failing())
-    await asyncio.wait_for(tasks.failed.wait(), 1)
+    await asyncio.wait_for(tasks.failed.wait(), 60)
 
     assert tasks.failure is not None
     assert isinstance(tasks.failure.__cause__, ZeroDivisionError)
@@ -65,7 +65,7 @@ async def unfit() -> None:
 
 async def test_a_setup_that_is_wrong_is_told_in_words_alone(tasks: OwnedTasks, log: Log) -> None:
     tasks.start("database", unfit())
-    await asyncio.wait_for(tasks.failed.wait(), 1)
+    await asyncio.wait_for(tasks.failed.wait(), 60)
 
     (line,) = log.lines("a background task died")
     assert line["problem"] == "the login girih is a superuser"

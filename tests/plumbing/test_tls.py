@@ -54,7 +54,7 @@ async def ask(address: str, settings: ServerSettings | None) -> list[str]:
     tls = None if settings is None else channel_credentials(settings)
     path = authority_of(settings).token(aud=[DOMAIN]) if settings else ""
     async with open_channel(address, bearer=lambda: path, tls=tls) as channel:
-        answer = await KnotClient(channel).ask("Unary", "ok", timeout=2)
+        answer = await KnotClient(channel).ask("Unary", "ok", timeout=30)
         return answer.values
 
 
