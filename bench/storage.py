@@ -18,7 +18,7 @@ import asyncpg
 from bench.serving import EVENT_TYPE, Service, events_service, run
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from services.plumbing.ids import uuid7
+from girih.ids import uuid7
 from tests.processes import Caller
 
 EVENTS_PER_STREAM = 6

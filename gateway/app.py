@@ -27,9 +27,9 @@ from gateway.settings import Settings
 from gateway.site.health import Health, HealthMonitor, HealthPages
 from gateway.site.jwks import jwks_route
 from gateway.site.pages import Site
-from services.plumbing.allocator import give_back_freed_memory
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server, new_registry
+from services.plumbing.process import give_back_freed_memory
 from services.plumbing.tasks import OwnedTasks
 
 _log = get_logger("gateway")

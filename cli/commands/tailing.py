@@ -16,7 +16,7 @@ from cli.client.rest import STREAM_READ_S, Gateway, Refused
 from cli.client.sse import ServerEvent, server_events
 from cli.failure import Failed
 from cli.terminal import options
-from services.plumbing.retry import Backoff
+from girih.backoff import Backoff
 
 _BACKOFF_MIN_S = 0.2
 _BACKOFF_MAX_S = 10.0

@@ -22,11 +22,11 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.own_calls import EventsRefused, OwnLogs, refusals_named
+from girih.backoff import Backoff
 from girih.client import NewEvent, new_event_id
 from services.plumbing import correlation
 from services.plumbing.errors import EventsUnavailable, Scalar
 from services.plumbing.logging import get_logger
-from services.plumbing.retry import Backoff
 
 _log = get_logger("security")
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.plumbing.auth.keys import TrustedKey, TrustedKeys
-from services.plumbing.ids import to_base64url
+from services.plumbing.base64url import to_base64url
 from services.policy import GATEWAY
 
 _HEADERS = {

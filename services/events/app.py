@@ -16,10 +16,10 @@ from services.events.reading.notifications import Notifications
 from services.events.reading.tail import TailLimits, Tails
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
-from services.plumbing.allocator import give_back_freed_memory
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
+from services.plumbing.process import give_back_freed_memory
 from services.policy import POLICY
 
 DOMAIN = "events.girih"

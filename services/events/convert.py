@@ -8,6 +8,7 @@ from hashlib import sha256
 from google.protobuf.message import Message
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import uuid7
 from services.events import checks, domain, record
 from services.events.domain import NewEvent, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
@@ -17,7 +18,6 @@ from services.plumbing import validation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import ServiceError, Violations
 from services.plumbing.grpc import errors as grpc_errors
-from services.plumbing.ids import uuid7
 from services.plumbing.validation import MessageCheck
 
 # In bytes of an event, which takes as long as some however small it is.

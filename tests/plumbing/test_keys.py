@@ -28,7 +28,7 @@ from services.plumbing.auth.keys import (
     write_jwks,
 )
 from services.plumbing.auth.tokens import LIFETIME_S_MAX, Issuer, Verifier
-from services.plumbing.ids import to_base64url
+from services.plumbing.base64url import to_base64url
 from services.policy import GATEWAY, LATTICE, POLICY
 from tests.authority import UNLIMITED, USER, Authority
 from tests.plumbing.conftest import Log, until

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from services.plumbing.retry import Backoff
+from girih.backoff import Backoff
 
 
 @pytest.fixture

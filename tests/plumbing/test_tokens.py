@@ -26,8 +26,8 @@ from services.plumbing.auth.tokens import (
     Verifier,
     sign,
 )
+from services.plumbing.base64url import from_base64url, to_base64url
 from services.plumbing.identity import Principal
-from services.plumbing.ids import from_base64url, to_base64url
 from services.policy import EVENTS, GATEWAY, LATTICE, POLICY, SCOPES, PlanLimits
 from tests.authority import UNLIMITED, USER, Authority
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 from uuid import UUID
 
-from services.plumbing.ids import from_base64url, to_base64url
+from services.plumbing.base64url import from_base64url, to_base64url
 
 _NONCE_BYTES = 20
 _TAG_BYTES = 12

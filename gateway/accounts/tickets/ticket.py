@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 from uuid import UUID
 
-from services.plumbing.ids import to_base64url
+from services.plumbing.base64url import to_base64url
 
 QUERY_PARAMETER: Final = "ticket"
 """Where a ticket stands in the URL that it opens."""

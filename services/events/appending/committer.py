@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from girih.backoff import Backoff
 from services.events.domain import (
     Decision,
     LogState,
@@ -41,7 +42,6 @@ from services.events.domain import (
 from services.events.errors import PreconditionFailed
 from services.events.store import Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
-from services.plumbing.retry import Backoff
 
 LOST_RACES_MAX = 3
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
+from girih.backoff import Backoff
 from services.events.errors import BeyondEnd, LogReplaced
 from services.events.reading.reader import PageCursor, Reader, ReadOptions
 from services.events.reading.send_budget import TOTAL_BYTES_MAX, SendBudget
@@ -32,7 +33,6 @@ from services.plumbing.errors import (
     Unavailable,
 )
 from services.plumbing.logging import get_logger
-from services.plumbing.retry import Backoff
 
 T = TypeVar("T")
 

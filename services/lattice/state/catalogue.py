@@ -18,8 +18,8 @@ from services.lattice.state.journal import (
     LatticeJournal,
     LatticeRecord,
 )
+from services.plumbing.base64url import from_base64url, to_base64url
 from services.plumbing.errors import EventsUnavailable, InvalidInput
-from services.plumbing.ids import from_base64url, to_base64url
 
 _SHARES = 4
 """A tenant's catalogue is kept while it takes no more than one share of the memory given."""

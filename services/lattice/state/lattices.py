@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 
+from girih.ids import uuid7
 from services.lattice import domain
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec
@@ -45,7 +46,6 @@ from services.lattice.state.journal import (
 from services.plumbing import correlation
 from services.plumbing.budget import Budget
 from services.plumbing.errors import EventsUnavailable
-from services.plumbing.ids import uuid7
 from services.policy import PlanLimits
 
 Key = tuple[str, str]

@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.plumbing.auth.jose import json_object
+from services.plumbing.base64url import from_base64url, to_base64url
 from services.plumbing.errors import CannotRun
-from services.plumbing.ids import from_base64url, to_base64url
 from services.plumbing.watched import Watched
 
 _FILE_BYTES_MAX = 256 * 2**10

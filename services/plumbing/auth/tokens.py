@@ -19,10 +19,10 @@ from jwt.api_jws import PyJWS
 from services.plumbing.auth.jose import json_object
 from services.plumbing.auth.keys import SigningKey, TrustedKey, TrustedKeys
 from services.plumbing.auth.policy import IssuerPolicy, TokenPolicy
+from services.plumbing.base64url import from_base64url
 from services.plumbing.correlation import well_formed_tenant
 from services.plumbing.errors import Unauthenticated
 from services.plumbing.identity import Plan, Principal
-from services.plumbing.ids import from_base64url
 
 ACCESS: Final = "at+jwt"
 """The type of a token that a user or a key calls with."""

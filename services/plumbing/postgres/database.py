@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from girih.backoff import Backoff
 from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.failures import (
@@ -28,7 +29,6 @@ from services.plumbing.postgres.opening import (
     Opener,
     RawConnection,
 )
-from services.plumbing.retry import Backoff
 from services.plumbing.settings import PoolSettings
 
 Connection = PoolConnectionProxy

@@ -4,7 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.plumbing.ids import from_base64url, to_base64url, uuid7, uuid7_at
+from girih.ids import uuid7, uuid7_at
+from services.plumbing.base64url import from_base64url, to_base64url
 
 
 def test_a_moment_and_chance_make_the_id_that_the_standard_shows() -> None:

@@ -1,10 +1,6 @@
-"""Ids that nobody else has, and the text that stands for bytes. Knows not what they name."""
+"""Bytes as text, one text for each. Knows not what they name."""
 
 import base64
-
-from girih.ids import uuid7, uuid7_at
-
-__all__ = ["from_base64url", "to_base64url", "uuid7", "uuid7_at"]
 
 
 def to_base64url(data: bytes) -> str:
