@@ -71,9 +71,9 @@ async def open_composition(
         counts_metrics = CountsMetrics(registry)
         calls, guesses = [
             await stack.enter_async_context(
-                open_counts(_redis(settings), counts_metrics, shared=shared_counts, room=room)
+                open_counts(_redis(settings), counts_metrics, shared=shared_counts, group=group)
             )
-            for room in ("calls", "guesses")
+            for group in ("calls", "guesses")
         ]
         usage = Usage(UsageLog(logs), UsageMetrics(registry))
         security = SecurityLog(logs, SecurityMetrics(registry))

@@ -62,7 +62,7 @@ class Process:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait_ready(self, within_s: float = 90.0) -> None:
+    def wait_ready(self, within_s: float = 240.0) -> None:
         """Wait until the process serves; a process that ends instead is an error."""
         deadline = time.monotonic() + within_s
         while not self.is_ready():

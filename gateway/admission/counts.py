@@ -29,7 +29,7 @@ _REDIS_PAUSE_S = 5.0
 
 
 SharedCounts = Callable[[str], Storage]
-"""Gives the storage of a room of counters that several processes share."""
+"""Gives the storage of a group of counters that several processes share."""
 
 
 class Counts:
@@ -210,15 +210,15 @@ async def open_counts(
     clock: Callable[[], float] = time.monotonic,
     *,
     shared: SharedCounts | None = None,
-    room: str = "",
+    group: str = "",
 ) -> AsyncIterator[Counts]:
     """Counters of this process, or of the Redis at `redis_url` (redis, rediss or unix), or
-    else those of a room that it shares.
+    else those of a group that it shares.
 
-    Nothing is connected until it is counted. Whoever uses these has the local room to itself.
+    Nothing is connected until it is counted. Whoever uses these has the local ones to itself.
     """
     if redis_url is None:
-        yield Counts(MemoryCounts(), shared(room) if shared else None, metrics, clock)
+        yield Counts(MemoryCounts(), shared(group) if shared else None, metrics, clock)
         return
     pool = _redis_pool(redis_url)
     try:

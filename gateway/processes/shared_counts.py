@@ -15,15 +15,15 @@ COUNTERS: Final = "count"
 
 
 class KeptCounts:
-    """All counters of a gateway, by room. A room has its own bound, so that calls do not push
+    """All counters of a gateway, by group. A group has its own bound, so that calls do not push
     out what guesses were counted."""
 
     def __init__(self) -> None:
-        self._rooms: dict[str, MemoryCounts] = {}
+        self._groups: dict[str, MemoryCounts] = {}
 
-    async def answer(self, room: str, method: str, arguments: list[Any]) -> int | float | None:
+    async def answer(self, group: str, method: str, arguments: list[Any]) -> int | float | None:
         """What a process asks by way of `ParentCounts`."""
-        storage = self._rooms.setdefault(room, MemoryCounts())
+        storage = self._groups.setdefault(group, MemoryCounts())
         match method:
             case "incr":
                 return await storage.incr(*arguments)
@@ -39,14 +39,14 @@ class KeptCounts:
 
 
 class ParentCounts(Storage):
-    """A room of counters as a process has it. Raises OSError when the parent does not answer."""
+    """A group of counters as a process has it. Raises OSError when the parent does not answer."""
 
     STORAGE_SCHEME = None
 
-    def __init__(self, channel: ParentChannel, room: str) -> None:
+    def __init__(self, channel: ParentChannel, group: str) -> None:
         super().__init__()
         self._channel = channel
-        self._room = room
+        self._group = group
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -71,4 +71,4 @@ class ParentCounts(Storage):
         raise NotImplementedError("no process forgets what all have counted")
 
     async def _ask(self, method: str, *arguments: str | int) -> Any:  # noqa: ANN401 - a number
-        return await self._channel.ask(COUNTERS, self._room, method, *arguments)
+        return await self._channel.ask(COUNTERS, self._group, method, *arguments)

@@ -38,7 +38,7 @@ async def run(settings: Settings) -> None:
                 registry,
                 tasks,
                 on_ready=lambda: parent.ask(READY, metrics_port),
-                shared_counts=lambda room: ParentCounts(parent, room),
+                shared_counts=lambda group: ParentCounts(parent, group),
             )
 
 

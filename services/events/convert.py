@@ -142,9 +142,9 @@ def _new_event(
     # In a fixed order of map keys, so that the same event always has the same digest.
     header = event.SerializeToString(deterministic=True)
     digest = record.event_digest(header, sha256(payload).digest())
-    given = event.tags
+    own_tags = event.tags
     # Most have none, and to go through nothing takes longer than to ask.
-    tags = tuple(given) if given else ()
+    tags = tuple(own_tags) if own_tags else ()
     return NewEvent(event_id, event.stream, event.type, tags, digest, header, payload, byte_count)
 
 

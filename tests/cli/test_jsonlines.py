@@ -56,11 +56,13 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.text(), json_values), st.booleans())
 def test_no_member_is_lost_or_changed(members: dict[str, object], escapes: bool) -> None:
-    given_ = {**members, "stream": "s", "type": "t"}
+    members_sent = {**members, "stream": "s", "type": "t"}
 
-    made = cut(json.dumps(given_, ensure_ascii=escapes).encode(errors="replace").decode())
+    made = cut(json.dumps(members_sent, ensure_ascii=escapes).encode(errors="replace").decode())
 
-    expected = {name: value for name, value in given_.items() if name not in ("stream", "type")}
+    expected = {
+        name: value for name, value in members_sent.items() if name not in ("stream", "type")
+    }
     text = json.dumps(expected, ensure_ascii=escapes).encode(errors="replace").decode()
     assert json.loads(made.payload) == json.loads(text)
 

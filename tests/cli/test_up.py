@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.local import process, state
-from tests.homes import Home, running
+from tests.installations import Installation, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -22,11 +22,11 @@ PROCESSES = ["postgres", "events", "lattice", "gateway"]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("up")
     # As the folder of a project is: what is in it must keep others out by itself.
     folder.chmod(0o755)
-    return Home.made(folder / "data")
+    return Installation.made(folder / "data")
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
@@ -36,10 +36,10 @@ def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
     return condition()
 
 
-def kill_and_wait_for_another(home: Home, name: str) -> None:
-    killed = home.pid(name)
+def kill_and_wait_for_another(installation: Installation, name: str) -> None:
+    killed = installation.pid(name)
     os.kill(killed, signal.SIGKILL)
-    assert wait_until(lambda: home.pid(name) != killed)
+    assert wait_until(lambda: installation.pid(name) != killed)
 
 
 def fetch(url: str) -> str:
@@ -47,10 +47,10 @@ def fetch(url: str) -> str:
         return str(reply.read().decode())
 
 
-def register(home: Home, name: str) -> None:
+def register(installation: Installation, name: str) -> None:
     """Make a tenant of this test's own, and call as it from here on."""
     words = ("register", f"{name}@girih.dev", "--password-stdin")
-    done = home.run(*words, stdin=PASSWORD)
+    done = installation.run(*words, stdin=PASSWORD)
     assert done.returncode == 0, done.stderr
 
 
@@ -65,25 +65,27 @@ def write_cases(path: Path, count: int) -> Path:
     return path
 
 
-def test_it_says_where_everything_is_and_ctrl_c_stops_it_cleanly(home: Home) -> None:
-    with running(home) as up:
-        assert f"{home.url}/docs" in up.output
-        assert fetch(f"{home.url}/docs")
-        started = home.state.children
+def test_it_says_where_everything_is_and_ctrl_c_stops_it_cleanly(
+    installation: Installation,
+) -> None:
+    with running(installation) as up:
+        assert f"{installation.url}/docs" in up.output
+        assert fetch(f"{installation.url}/docs")
+        started = installation.state.children
         assert [child.name for child in started] == PROCESSES
 
         exit_code, output = up.stop()
 
     assert (exit_code, output.strip()) == (0, "girih has stopped.")
     assert not any(child.is_running() for child in started)
-    assert state.read(home.data_dir) is None
+    assert state.read(installation.data_dir) is None
 
 
-def test_nobody_but_its_owner_reads_what_it_writes(home: Home) -> None:
-    with running(home):
-        shown = list(_open_to_others(home.data_dir))
+def test_nobody_but_its_owner_reads_what_it_writes(installation: Installation) -> None:
+    with running(installation):
+        shown = list(_open_to_others(installation.data_dir))
 
-        log = home.data_dir / "logs" / "gateway.log"
+        log = installation.data_dir / "logs" / "gateway.log"
         assert log.stat().st_size
         assert shown == []
         assert stat.S_IMODE(log.stat().st_mode) == 0o600
@@ -102,9 +104,9 @@ def _open_to_others(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def test_one_data_directory_is_up_once(home: Home) -> None:
-    with running(home) as up:
-        second = home.run("up")
+def test_one_data_directory_is_up_once(installation: Installation) -> None:
+    with running(installation) as up:
+        second = installation.run("up")
         assert up.child.poll() is None
         up.stop(signal.SIGTERM)
 
@@ -112,15 +114,17 @@ def test_one_data_directory_is_up_once(home: Home) -> None:
     assert "girih is up already" in second.stderr
 
 
-def test_whatever_is_killed_comes_back_and_nothing_is_lost(home: Home, tmp_path: Path) -> None:
+def test_whatever_is_killed_comes_back_and_nothing_is_lost(
+    installation: Installation, tmp_path: Path
+) -> None:
     path = write_cases(tmp_path / "cases.jsonl", 300)
-    with running(home) as up:
-        register(home, "killed")
-        first = home.run("import", str(path), "--json")
+    with running(installation) as up:
+        register(installation, "killed")
+        first = installation.run("import", str(path), "--json")
         for name in PROCESSES:
-            kill_and_wait_for_another(home, name)
-        assert wait_until(lambda: home.run("doctor").returncode == 0)
-        again = home.run("import", str(path), "--json")
+            kill_and_wait_for_another(installation, name)
+        assert wait_until(lambda: installation.run("doctor").returncode == 0)
+        again = installation.run("import", str(path), "--json")
         _, output = up.stop()
 
     assert json.loads(first.stdout)["appended"] == 300
@@ -129,75 +133,81 @@ def test_whatever_is_killed_comes_back_and_nothing_is_lost(home: Home, tmp_path:
 
 
 def test_kill_9_leaves_nothing_running_and_the_next_start_recovers(
-    home: Home, tmp_path: Path
+    installation: Installation, tmp_path: Path
 ) -> None:
     path = write_cases(tmp_path / "cases.jsonl", 300)
-    with running(home) as up:
-        register(home, "recovered")
-        home.run("import", str(path))
-        pids = [home.pid(name) for name in PROCESSES]
+    with running(installation) as up:
+        register(installation, "recovered")
+        installation.run("import", str(path))
+        pids = [installation.pid(name) for name in PROCESSES]
         up.child.kill()
         up.child.wait()
         assert wait_until(lambda: not any(process.is_alive(pid) for pid in pids))
 
-    with running(home) as up:
-        again = home.run("import", str(path), "--json")
+    with running(installation) as up:
+        again = installation.run("import", str(path), "--json")
         up.stop()
 
     assert json.loads(again.stdout)["already_stored"] == 300
 
 
-def test_a_start_right_after_kill_9_does_not_trip_over_what_is_left(home: Home) -> None:
-    with running(home) as up:
+def test_a_start_right_after_kill_9_does_not_trip_over_what_is_left(
+    installation: Installation,
+) -> None:
+    with running(installation) as up:
         up.child.kill()
         up.child.wait()
 
-    with running(home) as up:
+    with running(installation) as up:
         assert "girih is ready" in up.output
         assert up.stop()[0] == 0
 
 
-def test_a_wrong_setting_ends_it_with_78_and_the_reason(home: Home) -> None:
-    environ = {**home.environ, "EVENTS_POOL_SIZE_MAX": "0"}
+def test_a_wrong_setting_ends_it_with_78_and_the_reason(installation: Installation) -> None:
+    environ = {**installation.environ, "EVENTS_POOL_SIZE_MAX": "0"}
 
-    done = Home(home.data_dir, environ).run("up")
+    done = Installation(installation.data_dir, environ).run("up")
 
     assert done.returncode == 78
     assert "EVENTS_POOL_SIZE_MAX" in done.stderr
 
 
-def test_it_makes_keys_once_and_goes_on_with_them(home: Home) -> None:
-    with running(home) as up:
+def test_it_makes_keys_once_and_goes_on_with_them(installation: Installation) -> None:
+    with running(installation) as up:
         up.stop()
-    before = {path.name: path.read_bytes() for path in (home.data_dir / "keys").iterdir()}
+    before = {path.name: path.read_bytes() for path in (installation.data_dir / "keys").iterdir()}
 
-    with running(home) as up:
+    with running(installation) as up:
         up.stop()
 
-    after = {path.name: path.read_bytes() for path in (home.data_dir / "keys").iterdir()}
+    after = {path.name: path.read_bytes() for path in (installation.data_dir / "keys").iterdir()}
     assert after == before
     assert {"gateway.pem", "lattice.pem", "trusted.json", "refresh.secret"} <= before.keys()
 
 
-def test_it_makes_no_keys_for_production(home: Home, tmp_path: Path) -> None:
-    environ = {**home.environ, "GIRIH_DATA": str(tmp_path), "GIRIH_ENVIRONMENT": "production"}
+def test_it_makes_no_keys_for_production(installation: Installation, tmp_path: Path) -> None:
+    environ = {
+        **installation.environ,
+        "GIRIH_DATA": str(tmp_path),
+        "GIRIH_ENVIRONMENT": "production",
+    }
 
-    done = Home(tmp_path, environ).run("up")
+    done = Installation(tmp_path, environ).run("up")
 
     assert done.returncode == 78
     assert "set GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, GIRIH_TRUSTED_KEYS" in done.stderr
     assert not (tmp_path / "keys").exists()
 
 
-def test_keys_rotate_while_it_runs_and_no_call_notices(home: Home) -> None:
-    with running(home):
-        register(home, "rotating")
-        before = home.run("lattices", "create", "-d", "2", "-n", "5", "--json")
+def test_keys_rotate_while_it_runs_and_no_call_notices(installation: Installation) -> None:
+    with running(installation):
+        register(installation, "rotating")
+        before = installation.run("lattices", "create", "-d", "2", "-n", "5", "--json")
 
-        rotated = home.run("signing-keys", "rotate")
+        rotated = installation.run("signing-keys", "rotate")
         # The processes sign with the new keys once they have read them.
-        assert wait_until(lambda: home.run("login", *LOGIN, stdin=PASSWORD).returncode == 0)
-        after = home.run("lattices", "list", "--json")
+        assert wait_until(lambda: installation.run("login", *LOGIN, stdin=PASSWORD).returncode == 0)
+        after = installation.run("lattices", "list", "--json")
 
     assert rotated.returncode == 0, rotated.stderr
     assert len(rotated.stdout.split()) == 2

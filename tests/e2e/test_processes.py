@@ -64,14 +64,14 @@ def bearer(tokens: httpx.Response) -> dict[str, str]:
 
 def lines(system: System, event: str) -> list[dict[str, Any]]:
     """What the log of all processes tells of this."""
-    told = [json.loads(line) for line in system.gateway.log.read_text().splitlines()]
-    return [line for line in told if line.get("event") == event]
+    records = [json.loads(line) for line in system.gateway.log.read_text().splitlines()]
+    return [line for line in records if line.get("event") == event]
 
 
 def serving(system: System) -> dict[int, int]:
     """The processes that serve, or did last: their ids, by their numbers."""
-    told = lines(system, "serving")
-    return {line["process"]: line["pid"] for line in told if "process" in line}
+    served = lines(system, "serving")
+    return {line["process"]: line["pid"] for line in served if "process" in line}
 
 
 def metrics(system: System) -> str:
@@ -79,14 +79,14 @@ def metrics(system: System) -> str:
     return httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
 
-def told(system: System, name: str, label: str = "") -> dict[int, float]:
+def values(system: System, name: str, label: str = "") -> dict[int, float]:
     """A metric of all processes, by their numbers."""
-    found: defaultdict[int, float] = defaultdict(float)
+    values_by_process: defaultdict[int, float] = defaultdict(float)
     for labels, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", metrics(system), re.MULTILINE):
         if label in labels:
             [number] = re.findall(r'process="(\d+)"', labels)
-            found[int(number)] += float(value)
-    return dict(found)
+            values_by_process[int(number)] += float(value)
+    return dict(values_by_process)
 
 
 def test_both_serve_and_tell_their_numbers_at_one_place(system: System) -> None:
@@ -94,12 +94,12 @@ def test_both_serve_and_tell_their_numbers_at_one_place(system: System) -> None:
     until(
         lambda: (
             once(system, "GET", "/health/live").is_success
-            and {1, 2} <= {number for number, count in told(system, name).items() if count}
+            and {1, 2} <= {number for number, count in values(system, name).items() if count}
         )
     )
 
-    assert set(told(system, "process_resident_memory_bytes")) == {0, 1, 2}
-    assert told(system, "gateway_processes_serving") == {0: 2.0}
+    assert set(values(system, "process_resident_memory_bytes")) == {0, 1, 2}
+    assert values(system, "gateway_processes_serving") == {0: 2.0}
     text = metrics(system)
     assert len(re.findall(rf"^# TYPE {name} ", text, re.MULTILINE)) == 1
 
@@ -172,8 +172,8 @@ def test_a_process_that_is_killed_is_missed_and_replaced_while_the_other_serves(
     [died] = lines(system, "a process has died")
     assert (died["process"], died["code"]) == (1, -signal.SIGKILL)
     assert died["level"] == "error"
-    assert told(system, "gateway_process_deaths_total") == {0: 1.0}
-    until(lambda: 1 in told(system, "process_resident_memory_bytes"))
+    assert values(system, "gateway_process_deaths_total") == {0: 1.0}
+    until(lambda: 1 in values(system, "process_resident_memory_bytes"))
     assert serving(system)[2] == before[2]
 
 

@@ -35,9 +35,9 @@ async def answered(
     return [response async for response in events.AppendStream(iter(requests))]
 
 
-async def collect(given: AsyncIterable[T], into: list[T]) -> None:
+async def collect(answers: AsyncIterable[T], into: list[T]) -> None:
     """Keeps what came before an iteration raises."""
-    async for one in given:
+    async for one in answers:
         into.append(one)  # noqa: PERF401
 
 

@@ -114,10 +114,10 @@ async def test_logs_share_what_is_remembered_and_the_longest_unused_forgets_firs
 async def test_what_is_forgotten_while_it_reads_is_read_again(bench: Bench) -> None:
     await bench.settle(proposal(new_event("a")))
 
-    async def another_log_needs_the_room() -> None:
+    async def another_log_evicts_it() -> None:
         bench.committer.forget()
 
-    bench.log.before_state = [another_log_needs_the_room]
+    bench.log.before_state = [another_log_evicts_it]
     (outcome,) = await bench.settle(proposal(new_event("a"), new_event("b")))
 
     assert places(outcome) == [(2, 1, False), (3, 0, False)]

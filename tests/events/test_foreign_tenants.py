@@ -269,7 +269,7 @@ async def test_a_mistaken_append_writes_nothing_into_another_log(
     arguments = [OURS, behind, *new_records(behind, 60, 1, "s")]
     count = "SELECT count(*) FROM events.records WHERE log = $1"
 
-    assert not await _succeeds_behind_the_wall(owner, APPEND, *arguments)
+    assert not await _succeeds_under_row_level_security(owner, APPEND, *arguments)
     assert await _heads(owner) == {OURS: OUR_HEAD, THEIRS: THEIR_HEAD}
 
     await owner.fetch(APPEND, *arguments)
@@ -281,7 +281,7 @@ async def test_a_mistaken_statement_makes_no_log_of_another_tenant(
 ) -> None:
     statement = sql("insert_log").replace("SELECT setting.tenant", f"SELECT '{NOBODY}'")
 
-    assert not await _succeeds_behind_the_wall(owner, statement, OURS)
+    assert not await _succeeds_under_row_level_security(owner, statement, OURS)
     assert NOBODY not in await _heads(owner)
 
     await owner.execute(statement, OURS)
@@ -330,7 +330,7 @@ async def _change_function(owner: asyncpg.Connection, name: str, right: str, wro
     await owner.execute(function.replace(right, wrong))
 
 
-async def _succeeds_behind_the_wall(
+async def _succeeds_under_row_level_security(
     owner: asyncpg.Connection, statement: str, *arguments: object
 ) -> bool:
     """Whether a write is made, and not refused or left undone, by who works as the service."""
@@ -381,9 +381,9 @@ async def test_a_service_without_checks_of_tenancy_shows_nobody_what_is_not_thei
 
     assert (await seen(), await their_stream()) == ({"ours"}, 0)
 
-    wall = await asyncpg.connect(settings.database_url.get_secret_value())
+    owner = await asyncpg.connect(settings.database_url.get_secret_value())
     for table in ("logs", "streams", "records"):
-        await wall.execute(f"ALTER TABLE events.{table} DISABLE ROW LEVEL SECURITY")
-    await wall.close()
+        await owner.execute(f"ALTER TABLE events.{table} DISABLE ROW LEVEL SECURITY")
+    await owner.close()
 
     assert (await seen(), await their_stream()) == ({"ours", "theirs"}, 2)

@@ -113,12 +113,12 @@ async def test_every_response_and_the_log_tell_the_same_incarnation(
         await follower.until(3)
         await append(events, 1)
         await follower.until(4)
-        told = {response.incarnation for response in follower.responses}
+        incarnations = {response.incarnation for response in follower.responses}
     stored = [response async for response in events.Read(pb.ReadRequest(stream="s"))]
 
     assert before.incarnation == ""
-    assert told == {await incarnation_of(events)} == {one.incarnation for one in stored}
-    assert len(told.pop()) == 16
+    assert incarnations == {await incarnation_of(events)} == {one.incarnation for one in stored}
+    assert len(incarnations.pop()) == 16
 
 
 @pytest.mark.parametrize("way", ["rename", "cut"])

@@ -137,13 +137,13 @@ async def test_a_token_counts_in_one_header_alone(
     gateway: Gateway, stranger: httpx.AsyncClient
 ) -> None:
     token = gateway.service.authority.token()
-    for name, given in itertools.product(
+    for name, value in itertools.product(
         ["access_token", "authorization", "token", "Authorization"], [token, f"Bearer {token}"]
     ):
-        in_query = await stranger.post(_ECHO, params={name: given})
-        in_cookie = await stranger.post(_ECHO, headers={"cookie": f"{name}={given}"})
-        in_body = await stranger.post(_ECHO, json={name: given})
-        in_header = await stranger.post(_ECHO, headers={f"x-{name}": given})
+        in_query = await stranger.post(_ECHO, params={name: value})
+        in_cookie = await stranger.post(_ECHO, headers={"cookie": f"{name}={value}"})
+        in_body = await stranger.post(_ECHO, json={name: value})
+        in_header = await stranger.post(_ECHO, headers={f"x-{name}": value})
 
         statuses = [one.status_code for one in (in_query, in_cookie, in_body, in_header)]
         assert statuses == [401] * 4

@@ -21,11 +21,11 @@ async def test_a_large_answer_is_told_whole(client: httpx.AsyncClient) -> None:
 
     assert answer.status_code == 201
     assert answer.headers["content-type"] == "application/json"
-    told = answer.json()
-    assert {name: told[name] for name in ("text", "longNumbers")} == {
+    shown = answer.json()
+    assert {name: shown[name] for name in ("text", "longNumbers")} == {
         name: body[name] for name in ("text", "longNumbers")
     }
-    assert [child["number"] for child in told["children"]] == list(range(3_000))
+    assert [child["number"] for child in shown["children"]] == list(range(3_000))
 
 
 def noting(order: list[str], name: str, count: int) -> Iterator[bytes]:

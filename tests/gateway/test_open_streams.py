@@ -29,7 +29,7 @@ def principal(expires_in_s: float = 600) -> Principal:
     return Principal("acme", "user:1", frozenset(), "gateway.girih", expires_at=expires_at)
 
 
-async def nothing(*_given: Any) -> Any:
+async def nothing(*_arguments: Any) -> Any:
     return {}
 
 

@@ -20,7 +20,7 @@ _encoder = Encoder()
 _sliced = SlicedEncoder(_encoder)
 
 
-def told(made: Message, kind: Descriptor = EVERYTHING) -> bytes:
+def whole(made: Message, kind: Descriptor = EVERYTHING) -> bytes:
     return orjson.dumps(_encoder.message(kind)(made))
 
 
@@ -40,7 +40,7 @@ def test_slices_are_together_what_the_encoder_answers(made: Message, slice_bytes
     # A map has no order of its own on the wire.
     again = type(made).FromString(made.SerializeToString())
 
-    assert b"".join(sliced(made)) == told(again)
+    assert b"".join(sliced(made)) == whole(again)
 
 
 @pytest.mark.parametrize("name", ["double_numbers", "float_numbers", "long_numbers", "colours"])
@@ -50,7 +50,7 @@ def test_packed_numbers_are_cut_between_numbers(name: str) -> None:
 
     result = sliced(made)
 
-    assert b"".join(result) == told(made)
+    assert b"".join(result) == whole(made)
     assert len(result) > 20
 
 
@@ -62,7 +62,7 @@ def test_rows_are_cut_between_rows(name: str, columns: int) -> None:
 
     result = sliced(table, descriptor("Table"))
 
-    assert b"".join(result) == told(table, descriptor("Table"))
+    assert b"".join(result) == whole(table, descriptor("Table"))
     assert len(result) > 20
 
 
@@ -72,7 +72,7 @@ def test_what_comes_in_turns_with_other_fields_keeps_its_order() -> None:
 
     result = b"".join(_sliced.slices(EVERYTHING, raw))
 
-    assert result == told(type(one).FromString(raw))
+    assert result == whole(type(one).FromString(raw))
 
 
 def test_a_message_with_a_way_of_its_own_is_not_cut() -> None:
@@ -104,4 +104,4 @@ def test_a_large_message_is_made_in_many_slices_none_much_larger_than_others(
     result = sliced(made)
 
     assert len(result) > 20
-    assert max(map(len, result)) < 5 * len(told(made)) / len(result) + 2**10
+    assert max(map(len, result)) < 5 * len(whole(made)) / len(result) + 2**10

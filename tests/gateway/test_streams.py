@@ -232,7 +232,7 @@ async def test_an_id_says_what_it_belongs_to_and_goes_on_in_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "given",
+    "last_id",
     [
         "1-",
         "1-a-b",
@@ -250,8 +250,8 @@ async def test_an_id_says_what_it_belongs_to_and_goes_on_in_nothing_else(
         "1, 2",
     ],
 )
-async def test_an_id_that_is_none_is_400(given: str, client: httpx.AsyncClient) -> None:
-    answer = await client.get("/v1/count?to=5", headers={b"last-event-id": given.encode()})
+async def test_an_id_that_is_none_is_400(last_id: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/count?to=5", headers={b"last-event-id": last_id.encode()})
 
     assert answer.status_code == 400
     violations = answer.json()["error"]["details"]["violations"]
@@ -316,9 +316,9 @@ async def test_equal_messages_are_made_into_text_once(
     made = []
     encode = stream_encodings._SseEncoding._text
 
-    def noted(*given: Any) -> bytes:
-        made.append(given)
-        return encode(*given)
+    def noted(*arguments: Any) -> bytes:
+        made.append(arguments)
+        return encode(*arguments)
 
     monkeypatch.setattr(stream_encodings._SseEncoding, "_text", noted)
 

@@ -101,16 +101,16 @@ async def test_without_being_asked_the_gateway_sets_the_deadline(
 
 
 @pytest.mark.parametrize(
-    "given", ["", "a b", "x" * 65, "ä", "a\tb", "a/b", "../..", "{}", "%0d%0a"]
+    "correlation_id", ["", "a b", "x" * 65, "ä", "a\tb", "a/b", "../..", "{}", "%0d%0a"]
 )
 async def test_an_ill_formed_correlation_id_is_replaced(
-    given: str, client: httpx.AsyncClient, service: SampleService
+    correlation_id: str, client: httpx.AsyncClient, service: SampleService
 ) -> None:
-    answer = await client.post("/v1/echo", headers={b"X-Correlation-ID": given.encode()})
+    answer = await client.post("/v1/echo", headers={b"X-Correlation-ID": correlation_id.encode()})
 
     answered = answer.headers["x-correlation-id"]
     assert answered == service.calls[-1].correlation_id
-    assert answered != given
+    assert answered != correlation_id
     assert len(answered) == 32
 
 

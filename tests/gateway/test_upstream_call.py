@@ -70,7 +70,7 @@ AWAITED: list[Callable[[UpstreamCall], Awaitable[object]]] = [
 ]
 
 
-async def nothing(*_given: Any) -> Any:
+async def nothing(*_arguments: Any) -> Any:
     return {}
 
 

@@ -64,7 +64,7 @@ def test_distances_are_what_protobuf_reads_back() -> None:
 def test_answers_that_fit_one_by_one_are_cut_into_messages_that_fit() -> None:
     paths = [straight_path(site_count) for site_count in (2_000, 2_000, 10, 10, 2_000)]
 
-    messages = told(PathsAnswer(7, paths, COMPUTATION), 6_000)
+    messages = messages_of(PathsAnswer(7, paths, COMPUTATION), 6_000)
 
     assert [message.first_query for message in messages] == [7, 8, 11]
     assert [len(path.sites) for message in messages for path in message.paths] == [
@@ -77,7 +77,7 @@ def test_answers_that_fit_one_by_one_are_cut_into_messages_that_fit() -> None:
 def test_answers_that_fit_together_are_one_message() -> None:
     answer = PathsAnswer(0, [straight_path(2_000)] * 20, COMPUTATION)
 
-    (message,) = told(answer, 1 << 20)
+    (message,) = messages_of(answer, 1 << 20)
 
     assert len(message.paths) == 20
 
@@ -94,7 +94,7 @@ def test_an_answer_that_no_message_can_hold_is_refused(site_count: int) -> None:
     assert refusal.value.retry_after_s is None
 
 
-def told(answer: PathsAnswer, message_bytes_max: int) -> list[pb.FindPathsResponse]:
+def messages_of(answer: PathsAnswer, message_bytes_max: int) -> list[pb.FindPathsResponse]:
     messages = convert.paths_answer_bytes(answer, message_bytes_max)
     return [pb.FindPathsResponse.FromString(message) for message in messages]
 

@@ -173,9 +173,9 @@ def test_without_targets_and_region_the_whole_lattice_is_meant() -> None:
     assert distances.distance_query(spec(3, 5), [(1, 1)], [], None).count == 15
 
 
-@pytest.mark.parametrize(("asked", "given"), [(0, 100), (1, 1), (1_000, 1_000), (1_001, 1_000)])
-def test_a_page_size_has_a_default_and_a_most(asked: int, given: int) -> None:
-    assert domain.page_size(asked) == given
+@pytest.mark.parametrize(("requested", "size"), [(0, 100), (1, 1), (1_000, 1_000), (1_001, 1_000)])
+def test_a_page_size_has_a_default_and_a_most(requested: int, size: int) -> None:
+    assert domain.page_size(requested) == size
 
 
 @pytest.mark.parametrize("text", ["", "nope", "0" * 36, "../etc/passwd", "a" * 1_000_000])

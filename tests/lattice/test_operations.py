@@ -203,10 +203,10 @@ async def test_sites_are_listed_across_the_edge_of_the_longest_ring(
 
 
 async def test_that_there_is_no_path_is_an_answer(operations: OperationContext) -> None:
-    wall = LatticeSpec(geometry=geometry(3), blocked=bytes([0b010]))
+    parted = LatticeSpec(geometry=geometry(3), blocked=bytes([0b010]))
 
     answer = await find_path(
-        operations, held(wall), paths_query([PathQuery(start=(0,), goal=(2,))], 10)
+        operations, held(parted), paths_query([PathQuery(start=(0,), goal=(2,))], 10)
     )
 
     assert not answer.path.found

@@ -303,7 +303,7 @@ class Tail:
                 self.window.add(records)
                 self._windows.grew(self)
                 await self._wake_waiting()
-            self._tell_looked()
+            self._announce_look()
             if len(page) < place.row_count and len(records) == len(page):
                 self._is_waiting = True
                 await self._woken.wait()
@@ -327,13 +327,13 @@ class Tail:
             if index % _WAKE_COUNT == _WAKE_COUNT - 1:
                 await asyncio.sleep(0)
 
-    def _tell_looked(self) -> None:
+    def _announce_look(self) -> None:
         self._looked.set()
         self._looked = asyncio.Event()
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
-        self._tell_looked()
+        self._announce_look()
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)

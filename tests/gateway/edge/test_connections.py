@@ -26,8 +26,8 @@ async def opened(
     service: SampleService, **environ: str
 ) -> AsyncIterator[tuple[Gateway, httpx.URL]]:
     """A gateway that listens, and where."""
-    given = {f"GATEWAY_{name.upper()}": value for name, value in environ.items()}
-    async with gateway_before(service, given) as gateway, gateway.listening() as client:
+    settings = {f"GATEWAY_{name.upper()}": value for name, value in environ.items()}
+    async with gateway_before(service, settings) as gateway, gateway.listening() as client:
         yield gateway, client.base_url
 
 

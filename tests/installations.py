@@ -15,7 +15,7 @@ from tests.processes import ROOT, free_port
 
 
 @dataclass(frozen=True)
-class Home:
+class Installation:
     """A data directory with ports of its own, for one `girih up` after another, and a person
     who uses the command on it."""
 
@@ -73,12 +73,12 @@ class Up:
 
 
 @contextlib.contextmanager
-def running(home: Home) -> Iterator[Up]:
+def running(installation: Installation) -> Iterator[Up]:
     """`girih up` once it is ready; killed after the block if it still runs."""
     child = subprocess.Popen(
         [sys.executable, "-m", "cli", "up", "--start-timeout-s", "200"],
         cwd=ROOT,
-        env=home.environ,
+        env=installation.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

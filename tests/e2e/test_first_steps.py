@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.homes import Home, running
+from tests.installations import Installation, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -16,9 +16,9 @@ LOGIN = {"email": "test@example.com", "password": "test123"}
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = Home.made(tmp_path_factory.mktemp("front-door"))
-    with running(home):
-        yield home.url
+    installation = Installation.made(tmp_path_factory.mktemp("front-door"))
+    with running(installation):
+        yield installation.url
 
 
 def signed_in(url: str, login: dict[str, str]) -> httpx.Client:
