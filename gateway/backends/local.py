@@ -12,9 +12,10 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import Default, DescriptorPool
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.remote import PendingCall
-from gateway.contract.descriptors import ContractError, http_rules, message_class
+from gateway.contract.descriptors import ContractError, http_rules
 from services.plumbing import correlation
 from services.plumbing.errors import DeadlineExceeded
 from services.plumbing.logging import get_logger
@@ -46,7 +47,7 @@ class LocalBackend:
         """Raises ContractError when the servicer has no such method."""
         rpc = self._rpc(method)
         input_type = self._pool.FindMessageTypeByName(method.input_type.full_name)
-        parse = message_class(input_type).FromString
+        parse = GetMessageClass(input_type).FromString
         only_reads = all(rule.WhichOneof("pattern") == "get" for rule in http_rules(method))
 
         def start(request: Message) -> "asyncio.Future[bytes]":

@@ -8,8 +8,9 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
-from gateway.contract.descriptors import Contract, ContractError, http_rules, message_class
+from gateway.contract.descriptors import Contract, ContractError, http_rules
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.settings import Settings
@@ -74,19 +75,19 @@ class RemoteBackend:
     def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
         return self.calls.unary_unary(
             _path(method),
-            request_serializer=message_class(method.input_type).SerializeToString,
+            request_serializer=GetMessageClass(method.input_type).SerializeToString,
             response_deserializer=None,
         )
 
     def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:
         return self._streams.unary_stream(
             _path(method),
-            request_serializer=message_class(method.input_type).SerializeToString,
+            request_serializer=GetMessageClass(method.input_type).SerializeToString,
             response_deserializer=None,
         )
 
     def client_stream(self, method: MethodDescriptor) -> Callable[[], Any]:
-        serialize = message_class(method.input_type).SerializeToString
+        serialize = GetMessageClass(method.input_type).SerializeToString
         kind = (
             self._streams.stream_stream if method.server_streaming else self._streams.stream_unary
         )

@@ -17,8 +17,6 @@ from google.protobuf.descriptor import (
     ServiceDescriptor,
 )
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from girih.options.v1 import options_pb2
 
@@ -68,10 +66,6 @@ class Contract:
 
     def comment(self, full_name: str) -> str:
         return self.comments.get(full_name, "")
-
-
-def message_class(descriptor: Descriptor) -> type[Message]:
-    return GetMessageClass(descriptor)
 
 
 def http_rules(method: MethodDescriptor) -> list[http_pb2.HttpRule]:

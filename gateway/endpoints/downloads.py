@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.remote import Backend
-from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint
 from gateway.endpoints.upstream_call import UpstreamCall
@@ -32,7 +32,7 @@ class DownloadEndpoint(MethodEndpoint):
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         super().__init__(context, rule, backend)
         self._start = backend.server_stream(rule.method)
-        self._parse = message_class(rule.method.output_type).FromString
+        self._parse = GetMessageClass(rule.method.output_type).FromString
         self.timeout_s = self._settings.stream_timeout_s
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:

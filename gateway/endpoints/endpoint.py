@@ -5,10 +5,11 @@ from typing import Any, Protocol
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
 from gateway.backends.remote import Backend
-from gateway.contract.descriptors import Contract, message_class, scope_of, success_status
+from gateway.contract.descriptors import Contract, scope_of, success_status
 from gateway.contract.rules import Rule
 from gateway.endpoints.large_answers import LargeAnswers
 from gateway.endpoints.open_streams import OpenStreams
@@ -67,7 +68,7 @@ class EndpointContext:
             return None
         try:
             descriptor = self._contract.pool.FindMessageTypeByName(name)
-            message = message_class(descriptor).FromString(detail.value)
+            message = GetMessageClass(descriptor).FromString(detail.value)
         except (KeyError, DecodeError):
             return None
         short = descriptor.name

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import orjson
 from cachetools import FIFOCache
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message_factory import GetMessageClass
 
-from gateway.contract.descriptors import message_class
 from gateway.contract.streams import StreamShape
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Headers, HttpExchange
@@ -112,7 +112,7 @@ class _Encoding:
     """What stands before and behind an item that is told in slices, which has no id."""
 
     def __init__(self, response: Descriptor, shape: StreamShape, encoder: Encoder) -> None:
-        self._parse = message_class(response).FromString
+        self._parse = GetMessageClass(response).FromString
         self._items = attrgetter(shape.items) if shape.items else None
         self._item = shape.item
         self._incarnation: Callable[[Any], str] = (

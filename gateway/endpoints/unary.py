@@ -5,9 +5,10 @@ from typing import Any
 
 import orjson
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.remote import Backend
-from gateway.contract.descriptors import HTTP_BODY, message_class
+from gateway.contract.descriptors import HTTP_BODY
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import media_type_of
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint
@@ -21,7 +22,7 @@ class UnaryEndpoint(MethodEndpoint):
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         super().__init__(context, rule, backend)
         self._start = backend.unary(rule.method)
-        self._parse = message_class(rule.method.output_type).FromString
+        self._parse = GetMessageClass(rule.method.output_type).FromString
         self._body_of = attrgetter(rule.response_body) if rule.response_body else None
         self._is_body = rule.answer.full_name == HTTP_BODY
         self._sliced_encoder = SlicedEncoder(context.encoder)

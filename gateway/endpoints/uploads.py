@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 import orjson
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.remote import Backend
-from gateway.contract.descriptors import message_class
 from gateway.contract.rules import Rule
 from gateway.contract.streams import stream_shape
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint, check_body_headers
@@ -37,7 +37,7 @@ class UploadEndpoint(MethodEndpoint):
         self._start = backend.client_stream(rule.method)
         output, shape = rule.method.output_type, stream_shape(rule.method)
         self._encodings = StreamEncodings(output, shape, context.encoder)
-        self._parse = message_class(rule.method.output_type).FromString
+        self._parse = GetMessageClass(rule.method.output_type).FromString
         self._encode = context.encoder.message(rule.method.output_type)
         self._is_answered_by_stream = rule.method.server_streaming
 

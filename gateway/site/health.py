@@ -13,13 +13,13 @@ from typing import Any, Generic, TypeVar
 import grpc
 import grpc.aio
 import orjson
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.backends.remote import RemoteBackend
-from gateway.contract.descriptors import message_class
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.lifecycle import Lifecycle
@@ -226,9 +226,9 @@ def _database_call(backends: Sequence[RemoteBackend]) -> tuple[str, Any, Any] | 
     for backend in backends:
         method = backend.service.methods_by_name.get(DATABASE_STATUS_RPC)
         if method is not None:
-            request = message_class(method.input_type)()
+            request = GetMessageClass(method.input_type)()
             call = functools.partial(backend.unary(method), request)
-            return backend.label, call, message_class(method.output_type).FromString
+            return backend.label, call, GetMessageClass(method.output_type).FromString
     return None
 
 

@@ -16,17 +16,17 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from gateway.contract.descriptors import (
     ContractError,
     entry_fields,
     is_json_text,
     is_map,
-    message_class,
     oneofs,
     row_length_of,
 )
-from gateway.transcoding import scalars
+from gateway.transcoding import json_body, scalars
 from gateway.transcoding.scalars import Decode
 from gateway.transcoding.validation import ValidationError, Violation, joined, refused
 from services.plumbing.errors import VIOLATIONS_MAX
@@ -73,7 +73,7 @@ class Decoder:
 
     def _single(self, field: FieldDescriptor) -> Decode:
         if field.message_type is None:
-            return scalars.json_text if is_json_text(field) else scalars.scalar_decoder(field)
+            return json_body.dump if is_json_text(field) else scalars.scalar_decoder(field)
         if field.message_type.full_name.startswith(WELL_KNOWN):
             return scalars.well_known_decoder(field.message_type)
         return self.message(field.message_type)
@@ -264,7 +264,7 @@ def _constructed(descriptor: Descriptor, convert: Decode) -> Decode:
     """Maps take messages where fields take the arguments to make one."""
     if descriptor.full_name.startswith(WELL_KNOWN):
         return convert
-    made = message_class(descriptor)
+    made = GetMessageClass(descriptor)
     return lambda value: made(**convert(value))
 
 
@@ -389,8 +389,4 @@ def _map_key(field: FieldDescriptor) -> str:
 def _well_known_encoder(descriptor: Descriptor) -> Encode:
     if descriptor.full_name == "google.protobuf.Timestamp":
         return scalars.timestamp_text
-    return _json_format_value
-
-
-def _json_format_value(message: Message) -> Any:  # noqa: ANN401 - a string, number, list or object
-    return json_format.MessageToDict(message)
+    return json_format.MessageToDict

@@ -5,8 +5,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
-from gateway.contract.descriptors import message_class
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder, json_path_to
@@ -22,7 +22,7 @@ class RequestBuilder:
 
     def __init__(self, rule: Rule, decoder: Decoder) -> None:
         message = rule.method.input_type
-        self._make = message_class(message)
+        self._make = GetMessageClass(message)
         self._path = [
             (fields, query_decoder(fields[-1]))
             for variable in rule.template.variables

@@ -14,9 +14,9 @@ import orjson
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
-from gateway.contract.descriptors import message_class
-from gateway.transcoding.json_body import Number, dump
+from gateway.transcoding.json_body import Number
 from gateway.transcoding.validation import refused
 
 Decode = Callable[[Any], Any]
@@ -103,14 +103,9 @@ def enum_decoder(enum: EnumDescriptor) -> Decode:
     return decode
 
 
-def json_text(value: object) -> str:
-    """Any JSON value, as its text."""
-    return dump(value)
-
-
 def well_known_decoder(message: Descriptor) -> Decode:
     """For `google.protobuf` types with a JSON form of their own."""
-    made = message_class(message)
+    made = GetMessageClass(message)
 
     def decode(value: object) -> Message:
         try:

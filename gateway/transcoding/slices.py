@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
-from gateway.contract.descriptors import is_map, message_class, row_length_of
+from gateway.contract.descriptors import is_map, row_length_of
 from gateway.transcoding.codec import WELL_KNOWN, Encoder
 from services.plumbing import wire
 
@@ -59,7 +60,7 @@ class SlicedEncoder:
             for field in descriptor.fields
             if pieces.size_bytes(field.number) > SLICE_BYTES and self._is_sliced(field)
         }
-        rest = message_class(descriptor).FromString(pieces.without(large))
+        rest = GetMessageClass(descriptor).FromString(pieces.without(large))
         shown = self._encoder.message(descriptor)(rest)
         before = b"{"
         for field in descriptor.fields:
@@ -121,7 +122,7 @@ class SlicedEncoder:
         return self.slices(field.message_type, raw)
 
     def _encode(self, descriptor: Descriptor, raw: bytes) -> Any:  # noqa: ANN401 - for `dumps`
-        return self._encoder.message(descriptor)(message_class(descriptor).FromString(raw))
+        return self._encoder.message(descriptor)(GetMessageClass(descriptor).FromString(raw))
 
     def _is_sliced(self, field: FieldDescriptor) -> bool:
         if field.message_type is None:

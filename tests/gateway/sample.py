@@ -17,6 +17,7 @@ import httpx
 from google.api import http_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc  # type: ignore[import-untyped] # has no types
 from prometheus_client import CollectorRegistry
 
@@ -30,7 +31,7 @@ from gateway.admission.tickets import BrowserCookie
 from gateway.app import open_gateway
 from gateway.application import Application
 from gateway.composition import Composition
-from gateway.contract.descriptors import Contract, message_class
+from gateway.contract.descriptors import Contract
 from gateway.http.caller import Proxies, trusted_networks
 from gateway.http.lifecycle import Lifecycle
 from gateway.serving.server import listen, running
@@ -94,7 +95,7 @@ def descriptor(name: str) -> Descriptor:
 
 
 def message(name: str, **fields: Any) -> Message:
-    return message_class(descriptor(name))(**fields)
+    return GetMessageClass(descriptor(name))(**fields)
 
 
 class ThingNotFound(NotFound):
@@ -237,7 +238,7 @@ class SampleService:
     def _body(self, request: Any) -> Any:
         made = descriptor("DownloadRequest").file.pool.FindMessageTypeByName("google.api.HttpBody")
         data = b"x" * request.chunk_bytes
-        return message_class(made)(content_type=request.content_type, data=data)
+        return GetMessageClass(made)(content_type=request.content_type, data=data)
 
     def _note(self, context: Any) -> None:
         self.peers.append(context.peer())

@@ -10,10 +10,11 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.descriptors import ContractError, message_class
+from gateway.contract.descriptors import ContractError
 from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder, Encoder
 from gateway.transcoding.validation import ValidationError
@@ -46,7 +47,7 @@ _PLAIN: dict[int, st.SearchStrategy[Any]] = {
 
 def decoded(text: bytes | str) -> Message:
     body = text.encode() if isinstance(text, str) else text
-    return message_class(EVERYTHING)(**_decode(json_body.parse(body)))
+    return GetMessageClass(EVERYTHING)(**_decode(json_body.parse(body)))
 
 
 def encoded(made: Message) -> Any:
@@ -70,7 +71,7 @@ def _scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 @st.composite
 def everything(draw: st.DrawFn, depth: int = 2) -> Message:
     """Any message of the sample contract, nested a little."""
-    made: Any = message_class(EVERYTHING)()
+    made: Any = GetMessageClass(EVERYTHING)()
     for field in EVERYTHING.fields:
         if field.name in _JSON_TEXTS or not draw(st.booleans()):
             continue

@@ -8,14 +8,13 @@ import grpc.aio
 from prometheus_client import CollectorRegistry, Metric
 
 from girih.ops.v1 import ops_pb2 as pb
-from services.plumbing.errors import InvalidInput
+from services.plumbing import validation
 from services.plumbing.grpc.server import Server
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["MetricsService"]
 
-_PREFIX_CHARS_MAX = 200
 _TYPES = {
     "counter": pb.MetricFamily.TYPE_COUNTER,
     "gauge": pb.MetricFamily.TYPE_GAUGE,
@@ -35,10 +34,7 @@ class MetricsServicer:
     async def GetMetrics(
         self, request: pb.GetMetricsRequest, _context: Context
     ) -> pb.GetMetricsResponse:
-        if len(request.name_prefix) > _PREFIX_CHARS_MAX:
-            raise InvalidInput.of(
-                "name_prefix", f"must have at most {_PREFIX_CHARS_MAX} characters"
-            )
+        validation.check(request)
         # A thread: collecting takes milliseconds, in which other calls should go on.
         families = await asyncio.to_thread(self._families, request.name_prefix)
         return pb.GetMetricsResponse(families=families)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import grpc.aio
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 
 from gateway.accounts import errors
 from gateway.admission.throttle import LoginThrottled
-from gateway.contract.descriptors import message_class
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing import validation
 from services.plumbing.errors import InvalidInput
@@ -331,7 +331,7 @@ async def test_calls_without_a_token_reach_nothing_that_needs_one(replica: Repli
 RULED = [
     method.name
     for method in SERVICE.methods
-    if not validation.check_of(method.input_type).holds(message_class(method.input_type)())
+    if not validation.check_of(method.input_type).holds(GetMessageClass(method.input_type)())
 ]
 
 
@@ -340,7 +340,7 @@ async def test_what_the_contract_does_not_allow_is_refused(rpc: str, replica: Re
     assert len(RULED) == 11
     owner = replica.verifier.verify((await replica.owner()).access_token)
     principal = replace(owner, scopes=frozenset({scope_of(SERVICE.methods_by_name[rpc])}))
-    request = message_class(SERVICE.methods_by_name[rpc].input_type)()
+    request = GetMessageClass(SERVICE.methods_by_name[rpc].input_type)()
 
     with pytest.raises(InvalidInput):
         await replica.call_as(principal, rpc, request)
