@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.searches import Search, search_on
+from services.lattice.kernels.slices import Cancel
 
 
 class SearchPool:
@@ -23,9 +24,9 @@ class SearchPool:
         self._on: defaultdict[Grid, list[Search]] = defaultdict(list)
 
     @contextmanager
-    def on(self, grid: Grid) -> Iterator[Search]:
-        """A search on the grid that nobody else uses inside the block."""
-        search = self._take(grid) or search_on(grid)
+    def on(self, grid: Grid, cancel: Cancel | None = None) -> Iterator[Search]:
+        """A search on the grid that nobody else uses inside the block. Raises `Cancelled`."""
+        search = self._take(grid) or search_on(grid, cancel)
         yield search
         # A search that failed is not kept: what it left behind is not known.
         self._keep(search)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from services.lattice.kernels import axes, diagonal, jump, straight
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.runs import Path
-from services.lattice.kernels.slices import BucketQueue, Cancel, doubled, run_slices
+from services.lattice.kernels.slices import BucketQueue, Cancel, Cancelled, doubled, run_slices
 from services.lattice.kernels.steps import allocate_steps
 
 _INITIAL_CAPACITY = 256
 _TURN_SHARE_MAX = 0.12
+_SITES_AT_ONCE = 1 << 20
 
 
 class Search(ABC):
@@ -114,11 +115,11 @@ class Search(ABC):
         return Path.along(vectors[::-1], counts[::-1], sites_expanded=expanded)
 
 
-def search_on(grid: Grid) -> Search:
-    """Make the search that is fastest on this grid."""
+def search_on(grid: Grid, cancel: Cancel | None = None) -> Search:
+    """Make the search that is fastest on this grid. Raises `Cancelled`."""
     is_plane = len(grid.kept) == 2 and not grid.axes[:, axes.WRAPS].any()
     if is_plane and (grid.moore or _turn_share(grid) < _TURN_SHARE_MAX):
-        return JumpSearch(grid)
+        return JumpSearch(grid, cancel)
     return DiagonalSearch(grid) if grid.diagonal else StraightSearch(grid)
 
 
@@ -289,13 +290,13 @@ class JumpSearch(LabelledSearch):
 
     method: ClassVar[str] = "jump_point"
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, cancel: Cancel | None = None) -> None:
         super().__init__(grid, jump.LENGTH_SHIFT)
         row_count, column_count = (int(length) for length in grid.axes[:, axes.LENGTH])
         blocked = np.unpackbits(grid.blocked, count=grid.sites, bitorder="little")
         free = 1 - blocked.reshape(row_count, column_count)
         read = np.zeros(1, np.int64)
-        rows, columns = _lines(free, read), _lines(free.T, read)
+        rows, columns = _lines(free, read, cancel), _lines(free.T, read, cancel)
         self._plane = jump.Plane(rows, columns, column_count, grid.moore)
         if not grid.moore:
             # With this cost of a diagonal the octile distance is that of straight steps.
@@ -345,14 +346,24 @@ class JumpSearch(LabelledSearch):
         return np.array([jump.ROW_STEPS, jump.COLUMN_STEPS], np.int8)[:, steps].T
 
 
-def _lines(free: NDArray[np.uint8], words_read: NDArray[np.int64]) -> jump.Lines:
-    """Lay out lines of sites, 1 where free, as `jump.Lines` has them."""
+def _lines(
+    free: NDArray[np.uint8], words_read: NDArray[np.int64], cancel: Cancel | None
+) -> jump.Lines:
+    """Lay out lines of sites, 1 where free, as `jump.Lines` has them. Raises `Cancelled`.
+
+    So many lines at a time that `cancel` is looked at every some milliseconds.
+    """
     line_count, length = free.shape
     words = (length + 2 + 63) // 64
     bits = np.zeros(1 + (line_count + 2) * words + 1, np.uint64)
     inner = bits[1:-1].reshape(line_count + 2, words)[1:-1]
-    padded = np.zeros((line_count, length + 1), np.uint8)
-    padded[:, 1:] = free
-    packed = np.packbits(padded, axis=1, bitorder="little")
-    inner.view(np.uint8)[:, : packed.shape[1]] = packed
+    octets = inner.view(np.uint8)
+    padded = np.zeros((max(1, _SITES_AT_ONCE // length), length + 1), np.uint8)
+    for first in range(0, line_count, len(padded)):
+        if cancel is not None and cancel[0]:
+            raise Cancelled
+        some = free[first : first + len(padded)]
+        padded[: len(some), 1:] = some
+        packed = np.packbits(padded[: len(some)], axis=1, bitorder="little")
+        octets[first : first + len(some), : packed.shape[1]] = packed
     return jump.Lines(bits, words, words_read)

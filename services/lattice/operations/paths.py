@@ -155,7 +155,7 @@ def _find_some(
         return _find_with(_FormulaFinder(lattice.spec.geometry), lattice, query, first, stop)
     sites_max = context.work_limit.sites_max(lattice)
     try:
-        with context.searches.on(lattice.grid) as search:
+        with context.searches.on(lattice.grid, stop.flag) as search:
             finder = _SearchFinder(search, stop, sites_max)
             return _find_with(finder, lattice, query, first, stop)
     except TooManySites:

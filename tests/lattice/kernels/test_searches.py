@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from services.lattice.kernels import jump, straight
+from services.lattice.kernels import jump, searches, straight
 from services.lattice.kernels.distances import measure
+from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.lengths import costs
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import (
@@ -210,3 +211,19 @@ def test_the_longest_length_leaves_room_for_stamps() -> None:
     assert (1 << 25) - 1 << straight.ENTRY_SHIFT | straight.STEP < 1 << 32
     assert 63 - ((1 << 25) * int(costs(2)[-1])).bit_length() - jump.LENGTH_SHIFT >= 5
     assert sys.maxsize == 2**63 - 1
+
+
+def test_a_search_that_nobody_waits_for_is_not_made_to_the_end() -> None:
+    grid = prepare((300, 300), (False, False), moore=True, no_cutting=True, blocked=b"")
+
+    with pytest.raises(Cancelled):
+        search_on(grid, STOP)
+
+
+def test_lines_are_laid_out_alike_however_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = np.random.default_rng(seed=3).integers(0, 2, (37, 130)).astype(np.uint8)
+    read = np.zeros(1, np.int64)
+    whole = searches._lines(free, read, None)
+    monkeypatch.setattr(searches, "_SITES_AT_ONCE", 300)
+
+    np.testing.assert_array_equal(searches._lines(free, read, None).bits, whole.bits)
