@@ -123,6 +123,44 @@ async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -
     assert await late is WriteResult.HEAD_MOVED
 
 
+async def test_nobody_waits_for_the_turn_of_another_tenant(store: PostgresEventStore) -> None:
+    ours, theirs = store.log("acme"), store.log("globex")
+    await ours.state([])
+    await theirs.state([])
+
+    async with ours.locked():
+        assert await write(theirs, 0, "a") is WriteResult.WRITTEN
+
+
+async def test_turns_come_in_the_order_of_asking(
+    store: PostgresEventStore, settings: Settings
+) -> None:
+    log = store.log("acme")
+    await log.state([])
+    observer = await asyncpg.connect(settings.database_url.get_secret_value())
+    turns: list[int] = []
+
+    async def take_turn(number: int) -> None:
+        async with log.locked():
+            turns.append(number)
+
+    async def waiting() -> int:
+        count = await observer.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return int(count)
+
+    async with asyncio.TaskGroup() as group, log.locked():
+        for number in range(5):
+            group.create_task(take_turn(number))
+
+            async def waits(count: int = number + 1) -> bool:
+                return await waiting() == count
+
+            await eventually(waits)
+    await observer.close()
+
+    assert turns == [0, 1, 2, 3, 4]
+
+
 async def test_appends_take_turns_whatever_isolation_the_database_prefers(
     database_url: str, settings: Settings
 ) -> None:
