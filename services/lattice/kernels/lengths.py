@@ -75,8 +75,9 @@ def tags(axis_count: int) -> NDArray[np.int64]:
 
 def length_of_steps(kinds: Sequence[Numbers]) -> Numbers:
     """The length of a path, by how many of its steps move on 0, 1, ... d axes, or of many."""
-    multiples: list[Numbers] = [0 * kinds[0] for _ in _ROOTS]
-    for kind, (place, multiple) in enumerate(_kinds(len(kinds) - 1), start=1):
+    axis_count = len(kinds) - 1
+    multiples: list[Numbers] = [0 * kinds[0] for _ in range(_root_count(axis_count))]
+    for kind, (place, multiple) in enumerate(_kinds(axis_count), start=1):
         multiples[place] = multiples[place] + multiple * kinds[kind]
     return _sum_of_roots(multiples)
 
