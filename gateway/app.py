@@ -17,6 +17,7 @@ from gateway.contract.descriptors import Contract, ContractError
 from gateway.contract.rules import Routes, Rule, rules_of
 from gateway.endpoints.endpoint import Endpoint, EndpointContext
 from gateway.endpoints.factory import build_endpoint
+from gateway.endpoints.large_bodies import LargeBodies
 from gateway.endpoints.open_streams import OpenStreams
 from gateway.http.aliases import newest_version
 from gateway.http.lifecycle import Lifecycle
@@ -101,9 +102,11 @@ async def open_gateway(
             health, backends, composition.ops_token, timeout_s=settings.health_timeout_s
         )
         document = openapi_document(contract, rules) if settings.docs else None
+        large_bodies = LargeBodies(contract, wait_s=settings.call_timeout_s)
+        endpoints = EndpointContext(contract, settings, streams, large_bodies)
         try:
             yield Application(
-                _routes(rules, [*backends, *own], EndpointContext(contract, settings, streams)),
+                _routes(rules, [*backends, *own], endpoints),
                 newest_version(rule.template.text for rule in rules),
                 Site([*pages.routes(), jwks_route(composition.trusted)], document),
                 composition.admission,
@@ -114,6 +117,7 @@ async def open_gateway(
         finally:
             for backend in own:
                 await backend.finish()
+            await large_bodies.close()
 
 
 def _local(contract: Contract, name: str, servicer: object) -> LocalBackend:

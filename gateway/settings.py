@@ -97,7 +97,8 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     bytes as they come from the services; the next one is answered with 503. The answers of one
     tenant may hold half of it."""
     bodies_mib: int = Field(default=256, ge=1, le=2**20, validate_default=True)
-    """The memory for request bodies, whole ones and what has come of others, all together, in MiB.
+    """The memory for request bodies, whole ones and what has come of others, all together, in MiB
+    of each process.
     What is beyond that is answered with 503, and so is what a tenant sends beyond half of it. At
     least twice the largest body or line."""
     request_count_max: int = Field(default=6_000, ge=1, le=100_000)

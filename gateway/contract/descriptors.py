@@ -48,6 +48,8 @@ class Contract:
     services: tuple[ServiceDescriptor, ...]
     comments: dict[str, str]
     """By full name of a service, method, message, field, enum, enum value or package."""
+    serialized: bytes
+    """The descriptor set itself, for who reads it in another process."""
 
     @classmethod
     def from_descriptor_set(cls, serialized: bytes) -> "Contract":
@@ -62,7 +64,7 @@ class Contract:
             for service in file.service
         ]
         comments = {name: text for file in files for name, text in _comments(file)}
-        return cls(pool, tuple(services), comments)
+        return cls(pool, tuple(services), comments, serialized)
 
     def comment(self, full_name: str) -> str:
         return self.comments.get(full_name, "")

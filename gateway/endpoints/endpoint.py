@@ -12,6 +12,7 @@ from gateway.backends.remote import Backend
 from gateway.contract.descriptors import Contract, scope_of, success_status
 from gateway.contract.rules import Rule
 from gateway.endpoints.large_answers import LargeAnswers
+from gateway.endpoints.large_bodies import LargeBodies
 from gateway.endpoints.open_streams import OpenStreams
 from gateway.endpoints.upstream_call import CallFailure, UpstreamCall
 from gateway.http import errors
@@ -20,7 +21,6 @@ from gateway.http.exchange import HttpExchange
 from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder
-from services.plumbing import correlation
 from services.plumbing.budget import Budget
 from services.plumbing.errors import ServiceError
 from services.plumbing.identity import PUBLIC
@@ -29,6 +29,9 @@ _JSON = b"application/json"
 
 _INLINE_BYTES_MAX = 2**15
 """What a body of so many bytes holds is read within some milliseconds, whatever it is."""
+
+_THREAD_BYTES_MAX = 2**17
+"""A parser of so much keeps the interpreter for some milliseconds at a time."""
 
 
 class Endpoint(Protocol):
@@ -51,8 +54,15 @@ class Endpoint(Protocol):
 class EndpointContext:
     """What the endpoints of one gateway share: what is compiled once, and what is counted."""
 
-    def __init__(self, contract: Contract, settings: Settings, streams: OpenStreams) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        settings: Settings,
+        streams: OpenStreams,
+        large_bodies: LargeBodies,
+    ) -> None:
         self.settings = settings
+        self.large_bodies = large_bodies
         self.streams = streams
         self.decoder = Decoder()
         self.encoder = Encoder({status_pb2.Status.DESCRIPTOR.full_name: self._refusal})
@@ -104,18 +114,23 @@ class MethodEndpoint:
         check_body_headers(exchange, _JSON, takes_body=self.builder.takes_body)
         settings = self._settings
         body = await exchange.body(self._body_bytes_max, settings.body_timeout_s)
-        return await self.message(captured, exchange.query_string, body)
+        return await self.message(exchange, captured, body)
 
-    async def message(self, captured: tuple[str, ...], query: bytes, body: bytes) -> Message:
+    async def message(
+        self, exchange: HttpExchange, captured: tuple[str, ...], body: bytes
+    ) -> Message:
         """What the parts of a request say, made off the event loop when that takes long.
 
-        Raises ValidationError.
+        Raises ValidationError, and HttpError when it cannot be told now.
         """
+        query = exchange.query_string
         if len(body) <= _INLINE_BYTES_MAX:
             return self.builder.build(captured, query, body)
-        call = correlation.bound()
-        async with self._context.long_bodies.borrowed(1, call.tenant if call else ""):
-            return await asyncio.to_thread(self.builder.build, captured, query, body)
+        if len(body) <= _THREAD_BYTES_MAX:
+            async with self._context.long_bodies.borrowed(1, exchange.tenant):
+                return await asyncio.to_thread(self.builder.build, captured, query, body)
+        large_bodies = self._context.large_bodies
+        return await large_bodies.message(exchange.tenant, self.rule, captured, query, body)
 
     def call(self, rpc: Any) -> UpstreamCall:  # noqa: ANN401 - what starting it gave
         """What this endpoint's method was called by."""

@@ -68,7 +68,7 @@ class UploadEndpoint(MethodEndpoint):
         async with contextlib.aclosing(lines):
             async for number, line in lines:
                 try:
-                    yield await self.message((), exchange.query_string, line)
+                    yield await self.message(exchange, (), line)
                 except ValidationError as error:
                     raise ValidationError(error.under(f"line {number}")) from None
 

@@ -30,6 +30,7 @@ from gateway.transcoding import json_body, scalars
 from gateway.transcoding.scalars import Decode
 from gateway.transcoding.validation import ValidationError, Violation, joined, refused
 from services.plumbing.errors import VIOLATIONS_MAX
+from services.plumbing.rules import rules_of, value_words
 
 Encode = Callable[[Any], Any]
 """From a message to what `orjson.dumps` takes."""
@@ -63,7 +64,11 @@ class Decoder:
         if row_length_of(field) is not None:
             raise ContractError(f"{field.full_name} has rows, which no request takes")
         single = self._single(field)
-        return _list_decoder(single) if field.is_repeated else single
+        if not field.is_repeated:
+            return single
+        rules = rules_of(field)
+        items_max = rules.repeated.max_items if rules.repeated.HasField("max_items") else None
+        return _list_decoder(single, items_max, value_words(field, rules))
 
     def _fields(self, descriptor: Descriptor) -> Iterable[tuple[str, "_Field"]]:
         for field in descriptor.fields:
@@ -213,10 +218,15 @@ def _refuses(description: str) -> Decode:
     return decode
 
 
-def _list_decoder(convert: Decode) -> Decode:
+def _list_decoder(convert: Decode, items_max: int | None, words: str) -> Decode:
+    """`words` say how many items there may be."""
+
     def decode(value: object) -> list[Any]:
         if type(value) is not list:
             raise refused("must be an array")
+        if items_max is not None and len(value) > items_max:
+            # The service would refuse them too, when millions of messages have been made.
+            raise refused(words)
         items: list[Any] = []
         try:
             for item in value:

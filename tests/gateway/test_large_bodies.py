@@ -1,0 +1,109 @@
+"""Bodies that are made into messages by a process beside the gateway."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+
+import httpx
+import pytest
+
+from gateway.app import read_contract
+from gateway.contract.rules import rules_of
+from gateway.transcoding.codec import Decoder
+from gateway.transcoding.requests import RequestBuilder
+from gateway.transcoding.validation import ValidationError
+from tests.gateway.sample import Gateway, SampleService, gateway_before
+
+_SIZE = 2**18
+
+
+def processes_beside() -> list[int | None]:
+    """The processes that make messages, by their ids."""
+    return [process.pid for process in multiprocessing.active_children()]
+
+
+async def test_a_large_body_is_what_it_says(
+    client: httpx.AsyncClient, service: SampleService
+) -> None:
+    text = "x" * _SIZE
+
+    answer = await client.post("/v1/echo", json={"text": text})
+
+    assert answer.status_code == 201
+    assert service.texts == [text]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"text": 5, "no": "%s"}' % ("x" * _SIZE), "text"),
+        ('{"text": "%s"' % ("x" * _SIZE), ""),
+        ("[" * _SIZE, "[0]"),
+    ],
+    ids=["a wrong type", "no JSON", "too deep"],
+)
+async def test_what_is_wrong_with_a_large_body_is_told_as_of_a_small_one(
+    body: str, field: str, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post("/v1/echo", content=body)
+
+    assert answer.status_code == 400
+    violations = answer.json()["error"]["details"]["violations"]
+    assert violations[0]["field"] == field
+
+
+async def test_a_large_line_is_taken_too(client: httpx.AsyncClient, service: SampleService) -> None:
+    line = '{"number": 7}%s\n' % (" " * _SIZE)
+
+    answer = await client.post(
+        "/v1/sum", content=line, headers={"content-type": "application/x-ndjson"}
+    )
+
+    assert answer.status_code == 200
+    assert service.sums == [7]
+
+
+async def test_small_bodies_need_no_process(gateway: Gateway) -> None:
+    await gateway.client.post("/v1/echo", json={"text": "x" * 2**16})
+
+    assert processes_beside() == []
+
+
+async def test_the_next_body_gets_another_process_when_one_has_died(gateway: Gateway) -> None:
+    large = {"text": "x" * _SIZE}
+    assert (await gateway.client.post("/v1/echo", json=large)).status_code == 201
+    (first,) = processes_beside()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+
+    async with asyncio.timeout(30):
+        statuses = [(await gateway.client.post("/v1/echo", json=large)).status_code]
+        while statuses[-1] != 201:
+            statuses.append((await gateway.client.post("/v1/echo", json=large)).status_code)
+
+    assert set(statuses) <= {503, 201}
+    assert processes_beside() != [first]
+
+
+async def test_nothing_stays_behind_when_the_gateway_has_stopped(service: SampleService) -> None:
+    async with gateway_before(service) as gateway:
+        await gateway.client.post("/v1/echo", json={"text": "x" * _SIZE})
+        assert processes_beside()
+
+    assert processes_beside() == []
+
+
+def test_a_list_that_is_too_long_is_refused_before_it_is_made() -> None:
+    contract = read_contract()
+    (append,) = [
+        rule
+        for rule in rules_of(contract)
+        if rule.template.text == "/v1/events:append" and rule.http_method == "POST"
+    ]
+    builder = RequestBuilder(append, Decoder())
+
+    with pytest.raises(ValidationError) as refusal:
+        builder.build((), b"", b'{"events": [%b0]}' % (b"5," * 5_000))
+
+    assert refusal.value.violations == [("events", "must have 1 to 5,000 items")]
