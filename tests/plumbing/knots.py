@@ -102,6 +102,8 @@ class Knots:
                 await context.abort(grpc.StatusCode.DATA_LOSS, "by hand")
             case "let a cancellation out":
                 raise asyncio.CancelledError
+            case "write to one that left":
+                raise grpc.aio.InternalError("the batch failed")
             case "wait":
                 await self._wait()
         return what

@@ -253,6 +253,20 @@ async def test_a_caller_that_leaves_while_it_is_refused_is_no_bug() -> None:
         await chain._abort(context, grpc_errors.internal_status("x"), correlation.Call("a"))
 
 
+@every_kind
+async def test_a_caller_that_leaves_while_it_is_written_to_is_no_bug(
+    served: Served, kind: str, log: Log
+) -> None:
+    call = served.client.start(kind, "write to one that left", timeout=1)
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+        await _consume(call)
+
+    (line,) = log.lines("call")
+    assert (line["status"], line["level"]) == ("CANCELLED", "info")
+    assert "Traceback" not in log.text()
+    assert "the batch failed" not in log.text()
+
+
 async def test_payloads_stay_out_of_the_log(served: Served, log: Log) -> None:
     await served.client.ask("BidiStream", "canary-1", "canary-2")
 

@@ -1,8 +1,12 @@
 """The pool and the names of what goes wrong with it, on a real server."""
 
 import asyncio
+import gc
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,7 +23,7 @@ from services.plumbing.postgres.database import (
     wait_for_database,
 )
 from services.plumbing.postgres.failures import DatabaseBusy, translate
-from services.plumbing.postgres.opening import RawConnection
+from services.plumbing.postgres.opening import Opener, RawConnection
 from services.plumbing.settings import PoolSettings
 from tests.plumbing.conftest import Log, until
 
@@ -77,26 +81,46 @@ async def test_a_cancelled_caller_gives_its_connection_back(pool: Pool) -> None:
         assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1") == 1
 
 
-async def test_callers_who_leave_while_connections_open_cost_nobody_a_connection(
+async def test_who_leaves_while_a_connection_opens_leaves_it_to_the_next(
     database_url: str,
 ) -> None:
+    begun = 0
+
+    async def connect(*args: Any, **options: Any) -> RawConnection:
+        nonlocal begun
+        begun += 1
+        return await asyncpg.connect(*args, **options)
+
+    opener = Opener(connect=connect)
+    for _ in range(20):
+        leaving = asyncio.create_task(opener(database_url))
+        await until(lambda: begun > 0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+
+    connection = await opener(database_url)
+
+    assert begun == 1
+    assert await connection.fetchval("SELECT 42") == 42
+    connection.terminate()
+    await opener.close()
+
+
+async def test_what_nobody_took_is_closed_with_the_pool(database_url: str) -> None:
     opened: list[RawConnection] = []
 
-    async def count(connection: RawConnection) -> None:
+    async def note(connection: RawConnection) -> None:
         opened.append(connection)
 
-    patient = settings(database_url, pool_acquire_timeout_s=10)
-    async with open_pool(patient, "girih-tests", opened=count) as pool:
-        for _ in range(50):
-            leaving = [asyncio.create_task(_ask(pool)) for _ in range(8)]
-            await asyncio.sleep(0)
-            for task in leaving:
-                task.cancel()
-            await asyncio.gather(*leaving, return_exceptions=True)
-        await asyncio.gather(*[_ask(pool) for _ in range(50)])
+    opener = Opener(note)
+    leaving = asyncio.create_task(opener(database_url))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await until(lambda: bool(opened))
 
-        assert len(opened) <= pool.get_max_size()
-        assert not any(connection.is_closed() for connection in opened)
+    await opener.close()
+
+    assert opened[0].is_closed()
 
 
 async def test_connections_that_cannot_be_opened_are_no_busy_pool(database_url: str) -> None:
@@ -114,6 +138,38 @@ async def test_connections_that_cannot_be_opened_are_no_busy_pool(database_url: 
                     pass
 
         await _ask(pool)
+
+
+async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
+    tmp_path: Path,
+) -> None:
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, problem: unseen.append(problem))
+    with EmbeddedPostgres(tmp_path / "data") as server:
+        hasty = settings(server.url, command_timeout_s=0.2)
+        async with open_pool(hasty, "girih-tests") as pool:
+            pid = await pool.fetchval("SELECT pg_backend_pid()")
+            leaving = asyncio.create_task(_sleep(pool))
+            await until(lambda: pool.get_idle_size() == 0)
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                for _ in range(3):
+                    leaving.cancel()
+                    await asyncio.sleep(0)
+                await asyncio.wait([leaving])
+                # It is cut off when it has not come free in time.
+                await until(lambda: pool.get_size() == 0)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            await _ask(pool)
+    gc.collect()
+
+    assert unseen == []
+
+
+async def _sleep(pool: Pool) -> None:
+    async with acquire(pool, 0.1) as connection:
+        await connection.execute("SELECT pg_sleep(60)")
 
 
 async def test_a_transaction_left_open_is_rolled_back_before_the_next_borrower(

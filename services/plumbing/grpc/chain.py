@@ -88,6 +88,8 @@ class _Outcome:
     code: grpc.StatusCode
     reason: str = ""
     status: grpc.Status | None = None
+    is_left: bool = False
+    """The caller has gone, and gRPC has said so by an error of its own."""
 
 
 _OK = _Outcome(grpc.StatusCode.OK)
@@ -137,6 +139,9 @@ class Chain:
                     self._report(error, rpc, call, context)
                 _finish(rpc, call, started_s, outcome)
                 if outcome.status is None:
+                    if outcome.is_left:
+                        # What gRPC says of a batch that failed would be logged as a bug.
+                        raise asyncio.CancelledError from None
                     raise
                 _let_go(error)
             else:
@@ -227,7 +232,8 @@ class Chain:
         if isinstance(error, grpc.aio.InternalError) or (
             isinstance(error, grpc.aio.BaseError) and context.done()
         ):
-            return _Outcome(grpc.StatusCode.CANCELLED)  # the caller left while we were writing
+            # The caller left while we were writing.
+            return _Outcome(grpc.StatusCode.CANCELLED, is_left=True)
         return self._bug(error)
 
     def _refusal(self, error: ServiceError) -> _Outcome:

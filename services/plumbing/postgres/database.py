@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from typing import Any
 
 import asyncpg
@@ -44,7 +45,7 @@ _log = get_logger("database")
 class Pool(asyncpg.Pool):
     """asyncpg's pool, whose connections are opened by an `Opener`."""
 
-    __slots__ = ("_renewed_s", "opener")
+    __slots__ = ("_releasing", "_renewed_s", "opener")
 
     def __init__(
         self,
@@ -62,6 +63,24 @@ class Pool(asyncpg.Pool):
         )
         self.opener = opener
         self._renewed_s = 0.0
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    def take_back(self, connection: Connection, timeout_s: float) -> None:
+        """Take a connection back in its own time, from who was interrupted with it.
+
+        It may have to wait for an answer that nobody wants any more, and is cut off when that
+        does not come: no caller waits for either, and neither is anybody's error.
+        """
+        releasing = asyncio.get_running_loop().create_task(
+            self.release(connection, timeout=timeout_s), context=Context()
+        )
+        self._releasing.add(releasing)
+        releasing.add_done_callback(self._released)
+
+    def _released(self, releasing: "asyncio.Task[None]") -> None:
+        self._releasing.discard(releasing)
+        if not releasing.cancelled():
+            releasing.exception()
 
     async def renew(self) -> None:
         """Have connections opened anew before they are lent again: what a session was told when
@@ -183,10 +202,12 @@ async def acquire(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
             # Whether a session may write is told when it begins, by settings of the database
             # and of the role: one that is opened now may.
             await pool.renew()
+            pool.take_back(connection, timeout_s)
             raise
-        finally:
-            # Resetting a connection whose server is gone must not keep the caller waiting.
-            await pool.release(connection, timeout=timeout_s)
+        except BaseException:
+            pool.take_back(connection, timeout_s)
+            raise
+        await pool.release(connection, timeout=timeout_s)
 
 
 async def wait_for_database(dsn: str, timeout_s: float) -> None:
