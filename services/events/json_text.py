@@ -1,5 +1,6 @@
 """Whether a text is JSON that every reader can take. Knows nothing of events."""
 
+import json
 from collections.abc import Iterable
 
 import orjson
@@ -11,8 +12,9 @@ def problem(text: str) -> str | None:
     """What is wrong with `text` as one RFC 8259 JSON text, or None.
 
     Beyond the grammar it refuses what some readers cannot hold: numbers outside the range
-    of a double, \\u0000 and lone surrogates in strings, and nesting deeper than
-    `DEPTH_MAX`. Costs one parse, under a microsecond for 300 characters.
+    of a double, \\u0000 and lone surrogates in strings, keys that an object holds twice, and
+    nesting deeper than `DEPTH_MAX`. Costs one parse and one writing, about a microsecond for
+    300 characters, in proportion to the text whatever it holds.
     """
     try:
         value = orjson.loads(text)
@@ -27,7 +29,29 @@ def problem(text: str) -> str | None:
         return f"must be nested at most {DEPTH_MAX} levels deep"
     if "\\u0000" in text and _holds_nul(value):
         return "must not hold the character \\u0000"
+    if _holds_a_key_twice(text, value):
+        return "must not hold a key of an object twice"
     return None
+
+
+def _holds_a_key_twice(text: str, value: object) -> bool:
+    """Of equal keys the parser keeps the last: written again, the text has fewer colons.
+
+    Colons within strings are as many in both, unless they were escaped.
+    """
+    colons = text.count(":")
+    if not colons or (isinstance(value, dict) and len(value) == colons):
+        return False
+    if "\\u003" not in text:
+        return colons != orjson.dumps(value).count(b":")
+    twice = False
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        nonlocal twice
+        twice = twice or len(dict(pairs)) < len(pairs)
+
+    json.loads(text, object_pairs_hook=look)
+    return twice
 
 
 def _deeper_than(value: object, depth_max: int) -> bool:
