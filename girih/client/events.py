@@ -97,6 +97,8 @@ class Placement:
     """By the server's clock, in UTC."""
     already_stored: bool
     """It was stored before this append, and this is where."""
+    incarnation: str = ""
+    """Of the log that the position is in."""
 
 
 class StreamState(Enum):

@@ -75,6 +75,7 @@ def placements(response: pb.AppendResponse | pb.AppendStreamResponse) -> list[Pl
             event_id=one.event_id,
             recorded_at=one.recorded_at.ToDatetime(tzinfo=UTC),
             already_stored=one.already_stored,
+            incarnation=response.incarnation,
         )
         for one in response.placements
     ]

@@ -93,7 +93,8 @@ def _add_placements(
     add = response.placements.add
     # What one batch places has one time. Half of the time goes into copying it.
     recorded: dict[datetime, pb.Placement] = {}
-    for event_id, position, revision, recorded_at, already_stored in placements:
+    response.incarnation = placements[0].incarnation
+    for event_id, position, revision, recorded_at, already_stored, _ in placements:
         if recorded_at not in recorded:
             recorded[recorded_at] = pb.Placement(recorded_at=recorded_at)
         placement = add()

@@ -108,6 +108,8 @@ class Placement(NamedTuple):
     revision: int
     recorded_at: datetime
     already_stored: bool
+    incarnation: str = ""
+    """Of the log that the position is in."""
 
 
 class PlacedEvent(NamedTuple):
@@ -188,6 +190,7 @@ class _BatchDecision:
         # As plain tuples: to name the parts of each would take a fifth of the whole time.
         self._heads: dict[str, tuple[int, int]] = dict(state.streams)
         self._position = state.head
+        self._incarnation = state.incarnation
         self._now = now
         self._seen: dict[str, tuple[int, int, datetime, bytes]] = dict(known)
 
@@ -217,19 +220,21 @@ class _BatchDecision:
     def _place(self, proposal: Proposal) -> list[Placement]:
         """Give each event that is not stored the next place. Runs once per event appended."""
         seen, heads, context, now = self._seen, self._heads, proposal.context, self._now
-        position, placed = self._position, self.placed
+        position, placed, incarnation = self._position, self.placed, self._incarnation
         placements = []
         for event in proposal.events:
             event_id, stream, _, _, digest, _, _, _ = event
             if event_id in seen:
                 there, revision, recorded_at, _ = seen[event_id]
-                placements.append(Placement(event_id, there, revision, recorded_at, True))
+                placements.append(
+                    Placement(event_id, there, revision, recorded_at, True, incarnation)
+                )
                 continue
             position += 1
             number, revision = heads[stream]
             heads[stream] = number, revision = number or position, revision + 1
             seen[event_id] = (position, revision, now, digest)
             placed.append(PlacedEvent(event, position, number, revision, context))
-            placements.append(Placement(event_id, position, revision, now, False))
+            placements.append(Placement(event_id, position, revision, now, False, incarnation))
         self._position = position
         return placements

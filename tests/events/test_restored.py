@@ -107,7 +107,7 @@ async def test_every_response_and_the_log_tell_the_same_incarnation(
     events: EventStoreServiceStub,
 ) -> None:
     before = await events.GetLog(pb.GetLogRequest())
-    await append(events, 3)
+    appended = [await events.Append(append_of("s")) for _ in range(3)]
 
     async with following(events) as follower:
         await follower.until(3)
@@ -117,6 +117,7 @@ async def test_every_response_and_the_log_tell_the_same_incarnation(
     stored = [response async for response in events.Read(pb.ReadRequest(stream="s"))]
 
     assert before.incarnation == ""
+    assert {one.incarnation for one in appended} == incarnations
     assert incarnations == {await incarnation_of(events)} == {one.incarnation for one in stored}
     assert len(incarnations.pop()) == 16
 

@@ -105,6 +105,7 @@ class MemoryJournal:
             recorded_at=recorded_at,
             is_new=True,
             catalogue_revision=catalogue_revision,
+            incarnation=self.incarnation,
         )
 
     async def append_deleted(

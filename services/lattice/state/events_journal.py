@@ -131,6 +131,7 @@ class EventStoreJournal:
             recorded_at=placements[-1].recorded_at,
             is_new=not placements[0].already_stored,
             catalogue_revision=placements[-1].revision,
+            incarnation=placements[-1].incarnation,
         )
 
     async def append_deleted(

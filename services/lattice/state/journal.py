@@ -109,6 +109,8 @@ class Appended:
     is_new: bool
     catalogue_revision: int
     """Where it is in the catalogue."""
+    incarnation: str = ""
+    """Of the journal that it is in."""
 
 
 class StreamChanged(Exception):

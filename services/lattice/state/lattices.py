@@ -274,7 +274,7 @@ class Lattices:
             reading = await self._journal.read(tenant, lattice_id)
             return self._created_before(tenant, lattice_id, spec, reading, began_s)
         held = HeldLattice.of(created.lattice(appended.recorded_at), spec)
-        self._keep((tenant, lattice_id), held, appended.revision, began_s)
+        self._keep((tenant, lattice_id), held, appended.revision, began_s, appended.incarnation)
         return held
 
     def _created_before(
