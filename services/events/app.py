@@ -13,6 +13,8 @@ from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
 from services.events.reading.notifications import Notifications
+from services.events.reading.reader import Reader
+from services.events.reading.send_budget import SendBudget
 from services.events.reading.tail import TailLimits, Tails
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
@@ -45,14 +47,23 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     store = PostgresEventStore(database)
     metrics = FollowMetrics(server.registry)
     limits = TailLimits()
-    tails = Tails(store, record.read_response, metrics, limits)
+    send_budget = SendBudget(settings.responses_mib * 2**20)
+    tails = Tails(store, record.read_response, metrics, limits, send_budget)
     followers = Followers(store, tails, record.read_response, metrics, limits)
     notifications = Notifications(database, tails, metrics)
     sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
     server.add_service(
         SERVICE,
-        EventStoreServicer(sequencers, store, followers, database, DOMAIN, server.stopping),
+        EventStoreServicer(
+            sequencers,
+            store,
+            Reader(store, send_budget),
+            followers,
+            database,
+            DOMAIN,
+            server.stopping,
+        ),
         raw_responses={"Read"},
     )
     add_metrics_service(server)

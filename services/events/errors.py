@@ -102,10 +102,10 @@ class LogReplaced(Conflict):
         )
 
 
-class FollowersBusy(ResourceExhausted):
-    """What is on its way to followers holds as much memory as it may."""
+class ReadersBusy(ResourceExhausted):
+    """What is on its way to readers holds as much memory as it may."""
 
-    reason = "FOLLOWERS_BUSY"
+    reason = "READERS_BUSY"
 
 
 class StreamNotFound(NotFound):

@@ -43,6 +43,7 @@ class EventStoreServicer:
         self,
         appender: Appender,
         store: EventStore,
+        reader: Reader,
         followers: Followers,
         database: DatabaseReporter,
         domain: str,
@@ -51,7 +52,7 @@ class EventStoreServicer:
         """`domain` stands in refusals; `stopping` is set when streams are to end."""
         self._appender = appender
         self._store = store
-        self._reader = Reader(store)
+        self._reader = reader
         self._followers = followers
         self._database = database
         self._domain = domain
@@ -82,6 +83,7 @@ class EventStoreServicer:
         async with aclosing(read(tenant, options)) as responses:
             async for response in responses:
                 yield response
+                del response
 
     async def GetStream(
         self, request: pb.GetStreamRequest, _context: Context
@@ -104,7 +106,10 @@ class EventStoreServicer:
     async def _read(self, tenant: str, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._reader.read(tenant, options)) as pages:
             async for page in pages:
-                yield record.read_response(page.records, page.incarnation)
+                response = record.read_response(page.records, page.incarnation)
+                del page
+                yield response
+                del response
 
     async def _begin_append(
         self, request: pb.AppendStreamRequest

@@ -43,6 +43,10 @@ class Settings(ServerSettings, PoolSettings):
     append_queues_mib: int = Field(default=192, ge=8, le=65_536)
     """What may wait to be appended to all logs together, in MiB. What waits is part of what
     `requests_mib` bounds."""
+    responses_mib: int = Field(default=128, ge=16, le=65_536)
+    """What large answers to reads may hold on their way to slow readers, in MiB. Readers wait for
+    room half a minute before they are told to come back. A tenant's may hold as much as stays
+    free for all others: one alone half of it."""
 
     @field_validator("migration_database_url")
     @classmethod

@@ -59,12 +59,16 @@ def _rank(waiter: _Waiter) -> float:
 class Budget:
     """So much at once, of which an owner that holds some already may have up to its share.
 
+    Without a fixed share that is as much as then stays free for all others: one owner alone
+    gets half, two a third each, and who comes next finds some (the dynamic threshold of
+    Choudhury and Hahne, 1998).
+
     Owners who wait take turns, so that who asks often holds up nobody who asks rarely. What
     an owner asks for beyond its share waits until it holds nothing, and others pass. Not for
     use from several threads.
     """
 
-    def __init__(self, most: int, *, share: int) -> None:
+    def __init__(self, most: int, *, share: int | None = None) -> None:
         self.most = most
         self.lent = 0
         self._share = share
@@ -74,6 +78,9 @@ class Budget:
     @property
     def waiting(self) -> int:
         return len(self._queue)
+
+    def lent_to(self, owner: str) -> int:
+        return self._lent_to[owner]
 
     def can_take_now(self, amount: int, owner: str) -> bool:
         """Whether `take` would return at once."""
@@ -154,4 +161,5 @@ class Budget:
 
     def _in_share(self, amount: int, owner: str) -> bool:
         held = self._lent_to[owner]
-        return held == 0 or held + amount <= self._share
+        left = self.most - self.lent - amount
+        return held == 0 or held + amount <= (left if self._share is None else self._share)

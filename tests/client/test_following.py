@@ -28,7 +28,7 @@ ENDINGS = [
     Failure(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", responses=2),
     Failure(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
     Failure(grpc.StatusCode.DEADLINE_EXCEEDED, responses=1),
-    Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "FOLLOWERS_BUSY", retry_after_s=0.1, responses=3),
+    Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "READERS_BUSY", retry_after_s=0.1, responses=3),
 ]
 
 

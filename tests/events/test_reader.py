@@ -9,7 +9,9 @@ import pytest
 
 from girih.events.v1 import events_pb2 as pb
 from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
+from services.events.errors import ReadersBusy
 from services.events.postgres.store import PostgresEventStore
+from services.events.reading import send_budget
 from services.events.reading.reader import (
     PAGE_BYTES_MAX,
     ROW_COUNT_MAX,
@@ -17,7 +19,8 @@ from services.events.reading.reader import (
     Reader,
     ReadOptions,
 )
-from services.events.store import LogPage, PageRequest
+from services.events.reading.send_budget import COPIES, SendBudget
+from services.events.store import EventStore, LogPage, PageRequest
 from tests.events.making import new_event, placed_event, record_batch
 
 TENANT = "acme"
@@ -42,9 +45,14 @@ async def fill(store: PostgresEventStore, records: Sequence[bytes], *streams: st
         await log.write(start, record_batch(placed[part], records[part]))
 
 
+def reader_of(store: EventStore) -> Reader:
+    """One whose readers have all the room they want."""
+    return Reader(store, SendBudget(2**26))
+
+
 async def read(store: PostgresEventStore, options: ReadOptions) -> list[bytes]:
     return [
-        record async for group in Reader(store).read(TENANT, options) for record in group.records
+        record async for group in reader_of(store).read(TENANT, options) for record in group.records
     ]
 
 
@@ -143,7 +151,7 @@ async def test_no_group_exceeds_a_page_unless_it_is_a_single_record(
         store, [bytes(size) for size in [10] * 100 + [200_000] * 20 + [900_000] + [5_000] * 300]
     )
 
-    groups = [group.records async for group in Reader(store).read(TENANT, ReadOptions())]
+    groups = [group.records async for group in reader_of(store).read(TENANT, ReadOptions())]
 
     assert all(len(group) == 1 or sum(map(len, group)) <= PAGE_BYTES_MAX for group in groups)
     assert sum(map(len, groups)) == 421
@@ -155,7 +163,7 @@ async def test_goes_on_to_what_is_appended_while_it_reads(store: PostgresEventSt
     late = placed_event(new_event(), 1_025, 1_024, 1)
 
     seen: list[bytes] = []
-    async with aclosing(Reader(store).read(TENANT, ReadOptions(from_position=1))) as groups:
+    async with aclosing(reader_of(store).read(TENANT, ReadOptions(from_position=1))) as groups:
         async for group in groups:
             seen += group.records
             if len(seen) == 1_024:
@@ -183,7 +191,7 @@ async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
     await fill(store, numbered(5_000))
     counting = CountingStore(store)
 
-    async with aclosing(Reader(counting).read(TENANT, ReadOptions())) as groups:
+    async with aclosing(reader_of(counting).read(TENANT, ReadOptions())) as groups:
         await anext(groups)
         async with asyncio.timeout(60):
             while counting.page_count < 2:  # noqa: ASYNC110 - nothing tells of a page
@@ -217,7 +225,9 @@ async def test_a_limit_within_a_page_costs_one_page(store: PostgresEventStore) -
     await fill(store, numbered(50))
     counting = CountingStore(store)
 
-    assert len([group async for group in Reader(counting).read(TENANT, ReadOptions(limit=50))]) == 1
+    assert (
+        len([group async for group in reader_of(counting).read(TENANT, ReadOptions(limit=50))]) == 1
+    )
     assert counting.page_count == 1
 
 
@@ -244,3 +254,22 @@ def test_the_largest_event_and_all_around_it_fit_into_what_every_client_takes() 
     framing_bytes = 3 * 5
 
     assert around.ByteSize() + framing_bytes + EVENT_BYTES_MAX <= RECORD_BYTES_MAX
+
+
+async def test_a_reader_that_takes_nothing_leaves_no_room_to_the_next_until_it_leaves(
+    store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_budget, "WAIT_S", 0.05)
+    await fill(store, [bytes(2**20)] * 3)
+    budget = SendBudget(COPIES * RECORD_BYTES_MAX)
+    reader = Reader(store, budget)
+
+    async with aclosing(reader.read(TENANT, ReadOptions())) as idle:
+        await anext(idle)
+        with pytest.raises(ReadersBusy):
+            async for _ in reader.read(TENANT, ReadOptions()):
+                pass
+    groups = [group async for group in reader.read(TENANT, ReadOptions())]
+
+    assert [len(record) for group in groups for record in group.records] == [2**20] * 3
+    assert budget.bytes_held == 0

@@ -19,6 +19,7 @@ from services.events.errors import (
 )
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.reader import Reader, ReadOptions
+from services.events.reading.send_budget import SendBudget
 from services.plumbing.errors import ShuttingDown
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, Moment
@@ -65,7 +66,7 @@ class Bench:
         ]
 
     async def stored_ids(self, tenant: str = TENANT) -> list[str]:
-        reader = Reader(self.store)
+        reader = Reader(self.store, SendBudget(2**26))
         groups = [group.records async for group in reader.read(tenant, ReadOptions())]
         return [recorded.event.id for group in groups for recorded in parsed(group)]
 

@@ -14,9 +14,10 @@ from services.events.errors import LogReplaced
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
 from services.events.reading.reader import ReadOptions
+from services.events.reading.send_budget import SendBudget
 from services.events.reading.tail import TailLimits, Tails
 from services.events.store import FollowedLog, LogEnd, LogPage, LogTail, PageRequest
-from services.plumbing.errors import DatabaseUnavailable
+from services.plumbing.errors import Unavailable
 from tests.events.counting import Counts
 from tests.events.failing import Moment, connection_lost
 from tests.events.making import new_event, proposal
@@ -84,7 +85,7 @@ class Bench:
     def __init__(self, store: PostgresEventStore, limits: TailLimits) -> None:
         self.store = Seam(store)
         self.counts = Followed()
-        self.tails = Tails(self.store, record.read_response, self.counts, limits)
+        self.tails = Tails(self.store, record.read_response, self.counts, limits, SendBudget(2**26))
         self.followers = Followers(
             self.store, self.tails, record.read_response, self.counts, limits
         )
@@ -233,7 +234,7 @@ async def test_followers_are_told_when_the_database_stays_away(bench: Bench) -> 
 
         bench.tails.moved(TENANT, 2)
 
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(Unavailable):
             await received(1)
     bench.store.before_tail.clear()
     async with bench.following(ReadOptions(from_position=2)) as received:
@@ -250,7 +251,7 @@ async def test_followers_of_a_log_at_rest_are_told_as_well(bench: Bench) -> None
 
         bench.tails.look()
 
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(Unavailable):
             await received(1)
 
 

@@ -168,3 +168,33 @@ async def test_what_is_lent_to_one_who_left_at_that_moment_returns() -> None:
         await leaving
 
     assert budget.lent == 0
+
+
+def taken(budget: Budget, owner: str) -> int:
+    """Take by ones until none are given."""
+    count = 0
+    while budget.take_now(1, owner) is not None:
+        count += 1
+    return count
+
+
+async def test_without_a_share_an_owner_gets_as_much_as_stays_free_for_the_others() -> None:
+    budget = Budget(120)
+
+    assert [taken(budget, owner) for owner in "abc"] == [60, 30, 15]
+    assert budget.take_now(15, "d") == 15, "who holds nothing gets what is free"
+
+
+async def test_without_a_share_who_waits_for_more_does_not_hold_up_others() -> None:
+    budget = Budget(100)
+    budget.take_now(50, "greedy")
+    waiting = asyncio.create_task(budget.take(10, "greedy"))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(60):
+        await budget.take(10, "modest")
+
+    assert not waiting.done()
+    budget.give_back(50, "greedy")
+    await waiting
+    assert budget.lent == 20

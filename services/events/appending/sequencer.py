@@ -15,7 +15,7 @@ from typing import Protocol
 from services.events.appending.committer import CommitInstruments, Committer
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import AppendQueueFull
-from services.plumbing.byte_budget import ByteBudget
+from services.plumbing.budget import Budget
 from services.plumbing.errors import ServiceError, ShuttingDown
 from services.plumbing.logging import get_logger
 
@@ -25,6 +25,9 @@ a call takes about as many from its bytes to the queue."""
 
 _WORTH_WRITING = 200
 """So many events waste no commit, and nobody waits for them to become more."""
+
+_ALL_LOGS = ""
+"""Who holds what waits: each log has a limit of its own besides."""
 
 _log = get_logger("sequencer")
 
@@ -69,7 +72,7 @@ class Sequencers:
         self._committer_of = committer_of
         self._instruments = instruments
         self._limits = limits
-        self._backlog = ByteBudget(limits.total_bytes)
+        self._backlog = Budget(limits.total_bytes, share=limits.total_bytes)
         """The bytes that wait for any log of this process."""
         self._sequencers: OrderedDict[str, Sequencer] = OrderedDict()
         self._closed = False
@@ -112,7 +115,7 @@ class Sequencer:
         committer: Committer,
         instruments: Instruments,
         limits: SequencerLimits,
-        backlog: ByteBudget,
+        backlog: Budget,
     ) -> None:
         self._committer = committer
         self._instruments = instruments
@@ -160,7 +163,9 @@ class Sequencer:
             self._weight + waiting.weight > self._limits.queue_weight
             or self._byte_count + waiting.byte_count > self._limits.queue_bytes
         )
-        if is_full or not self._backlog.try_acquire(waiting.byte_count):
+        if not is_full:
+            waiting.bytes_lent = self._backlog.take_now(waiting.byte_count, _ALL_LOGS)
+        if waiting.bytes_lent is None:
             raise AppendQueueFull("too much waits to be appended", retry_after_s=0.5)
         self._queue.append(waiting)
         self._count(waiting, 1)
@@ -215,7 +220,7 @@ class Sequencer:
 
     def _take(self) -> "_Waiting":
         waiting = self._queue.popleft()
-        self._backlog.release(waiting.byte_count)
+        self._backlog.give_back(waiting.bytes_lent or 0, _ALL_LOGS)
         self._count(waiting, -1)
         return waiting
 
@@ -255,7 +260,7 @@ class Sequencer:
 class _Waiting:
     """A proposal, and the caller that waits for its placements."""
 
-    __slots__ = ("byte_count", "event_count", "placements", "proposal", "weight")
+    __slots__ = ("byte_count", "bytes_lent", "event_count", "placements", "proposal", "weight")
 
     def __init__(self, proposal: Proposal) -> None:
         self.proposal = proposal
@@ -264,6 +269,7 @@ class _Waiting:
         self.byte_count = sum([event.byte_count for event in proposal.events]) + sum(
             [len(precondition.stream) for precondition in proposal.preconditions]
         )
+        self.bytes_lent: int | None = None
         self.placements: asyncio.Future[Sequence[Placement]] = (
             asyncio.get_running_loop().create_future()
         )

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from services.events.domain import POSITION_MAX
 from services.events.errors import BeyondEnd
 from services.events.reading.reader import (
+    NARROW_ROW_COUNT_MAX,
     PAGE_BYTES_MAX,
     ROW_COUNT_MAX,
     PageCursor,
@@ -21,7 +22,7 @@ from services.events.reading.reader import (
     ReadOptions,
 )
 from services.events.reading.tail import RetryPolicy, Tail, TailLimits, Tails, check_end
-from services.events.reading.window import RESPONSE_BYTES_MAX, Batch, FollowCursor, Frame
+from services.events.reading.window import Batch, FollowCursor, Frame
 from services.events.store import EventStore
 
 Source = Literal["window", "database"]
@@ -29,7 +30,7 @@ Source = Literal["window", "database"]
 _SLOW_S = 0.5
 """Who takes longer over a response gets small ones, of which many can wait."""
 
-_NARROW_PAGE = PageCursor(0, row_count_max=RESPONSE_BYTES_MAX * ROW_COUNT_MAX // PAGE_BYTES_MAX)
+_NARROW_PAGE = PageCursor(0, row_count_max=NARROW_ROW_COUNT_MAX)
 """No larger than a response from the window."""
 
 
@@ -55,7 +56,7 @@ class Followers:
         limits: TailLimits,
     ) -> None:
         self._store = store
-        self._reader = Reader(store)
+        self._reader = Reader(store, tails.send_budget)
         self._tails = tails
         self._retry_policy = RetryPolicy(limits)
         self._frame = frame
@@ -65,7 +66,7 @@ class Followers:
         """Responses with the records of `options`, in order and each once, as they come.
 
         Ends only when there is a limit. Raises `BeyondEnd`, `LogReplaced`, `ShuttingDown`,
-        `FollowersBusy`, and `DatabaseUnavailable` when the database stays away. Close it.
+        `ReadersBusy`, and `DatabaseUnavailable` when the database stays away. Close it.
         """
         self._instruments.followed(1)
         try:
@@ -76,6 +77,7 @@ class Followers:
                     async for source, taken in responses:
                         self._instruments.delivered(source, taken.record_count)
                         yield taken.response
+                        del taken
         finally:
             self._instruments.followed(-1)
 
@@ -133,11 +135,12 @@ class _Following:
             elif taken.response:
                 self._page = _NARROW_PAGE
                 self._incarnation = self._tail.window.incarnation
-                async with self._tail.send_budget.reserved(len(taken.response)):
+                async with self._tail.reserved(len(taken.response)):
                     yield "window", taken
             elif taken.position >= self._tail.window.end:
                 await self._tail.moved(taken.position)
             at = at.behind(taken)
+            del taken
 
     @asynccontextmanager
     async def _from_database(self, at: FollowCursor) -> AsyncIterator[Batch]:
@@ -145,7 +148,7 @@ class _Following:
         start = at.revision if at.stream else at.position
         page = self._page._replace(start=start, left=at.left)
         # Before it is read: those who wait for room hold nothing.
-        async with self._tail.send_budget.reserved(page.byte_count_max) as reserved:
+        async with self._tail.reserved(page.byte_count_max) as reserved:
             taken = await self._read(at, page)
             reserved.keep(len(taken.response))
             started_s = time.monotonic()
@@ -154,7 +157,7 @@ class _Following:
 
     def _fit_page(self, duration_s: float) -> None:
         """Large pages for who takes them quickly, while there is room for them."""
-        if duration_s < _SLOW_S and self._tail.send_budget.has_capacity(PAGE_BYTES_MAX):
+        if duration_s < _SLOW_S and self._tail.has_capacity(PAGE_BYTES_MAX):
             self._page = self._page._replace(row_count_max=ROW_COUNT_MAX)
         else:
             self._page = _NARROW_PAGE

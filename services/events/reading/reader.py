@@ -12,12 +12,15 @@ from typing import NamedTuple, cast
 
 from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import LogReplaced
+from services.events.reading.send_budget import COPIES, ByteReservation, SendBudget
 from services.events.store import EventStore, Page, PageRequest
 
 PAGE_BYTES_MAX = 2**19
 """What a page holds at most, a single larger record apart."""
 
 ROW_COUNT_MAX = 2**10
+NARROW_ROW_COUNT_MAX = 2**7
+"""Of pages that are so small that many of them can wait to be sent."""
 _RECORD_BYTES = PAGE_BYTES_MAX // ROW_COUNT_MAX
 _ANY_SIZE = 2**31 - 1
 
@@ -38,35 +41,42 @@ class ReadOptions:
 
 
 class Reader:
-    """Reads from an event store."""
+    """Reads from an event store, as much at once as those who are sent it may hold."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, send_budget: SendBudget) -> None:
         self._store = store
+        self._send_budget = send_budget
 
     async def read(self, tenant: str, options: ReadOptions) -> AsyncGenerator["Fetched", None]:
         """The records of `options` in order and each once, in groups that are never empty.
 
         Ends behind what was committed when the last page was read. Holds at most two
-        pages in memory. Raises `LogReplaced` when the log does not hold what was read of it.
+        pages in memory: one that is being sent and the next. Raises `ReadersBusy` when there
+        is no room for one, and `LogReplaced` when the log does not hold what was read of it.
         Close it when it is not read to its end.
         """
         start = await self.start(tenant, options)
         incarnation, place = options.incarnation, start
-        fetching = self._fetch(tenant, options, PageCursor(start, options.limit or POSITION_MAX))
-        try:
-            while True:
-                fetched = await fetching
-                await self.check_holds(tenant, options, place, incarnation, fetched.incarnation)
-                incarnation, place = fetched.incarnation, fetched.behind.start
-                if not fetched.is_end:
-                    fetching = self._fetch(tenant, options, fetched.behind)
-                if fetched.records:
-                    yield fetched
-                if fetched.is_end:
-                    return
-        finally:
-            fetching.cancel()
-            await asyncio.gather(fetching, return_exceptions=True)
+        at = PageCursor(start, options.limit or POSITION_MAX)
+        async with self._send_budget.reserved(tenant) as held:
+            fetching = self._fetch_ahead(tenant, options, at, held)
+            try:
+                while True:
+                    fetched, byte_count = await fetching
+                    await self.check_holds(tenant, options, place, incarnation, fetched.incarnation)
+                    incarnation, place = fetched.incarnation, fetched.behind.start
+                    is_end = fetched.is_end
+                    if not is_end:
+                        fetching = self._fetch_ahead(tenant, options, fetched.behind, held)
+                    if fetched.records:
+                        yield fetched
+                    del fetched
+                    held.give_back(byte_count)
+                    if is_end:
+                        return
+            finally:
+                fetching.cancel()
+                await asyncio.gather(fetching, return_exceptions=True)
 
     async def start(self, tenant: str, options: ReadOptions) -> int:
         """The key of the first record: a revision in a stream, a position in the log."""
@@ -98,10 +108,23 @@ class Reader:
         if shared is None or place > behind_shared:
             raise LogReplaced(current, shared or 0)
 
-    def _fetch(
-        self, tenant: str, options: ReadOptions, at: "PageCursor"
-    ) -> "asyncio.Task[Fetched]":
-        return asyncio.create_task(self.fetch(tenant, options, at), name="read ahead")
+    def _fetch_ahead(
+        self, tenant: str, options: ReadOptions, at: "PageCursor", held: ByteReservation
+    ) -> "asyncio.Task[tuple[Fetched, int]]":
+        fetching = self._fetch_held(tenant, options, at, held)
+        return asyncio.create_task(fetching, name="read ahead")
+
+    async def _fetch_held(
+        self, tenant: str, options: ReadOptions, at: "PageCursor", held: ByteReservation
+    ) -> tuple["Fetched", int]:
+        """A page once there is room for it, and how much of that it needs."""
+        is_wide = self._send_budget.has_capacity(tenant, PAGE_BYTES_MAX)
+        at = at.with_rows(ROW_COUNT_MAX if is_wide else NARROW_ROW_COUNT_MAX)
+        taken = await held.take(at.byte_count_max)
+        fetched = await self.fetch(tenant, options, at)
+        needed = min(taken, COPIES * sum(map(len, fetched.records)))
+        held.give_back(taken - needed)
+        return fetched, needed
 
     async def fetch(self, tenant: str, options: ReadOptions, at: "PageCursor") -> "Fetched":
         """The records at a place, none only at the end or before one that is too large."""
@@ -160,6 +183,11 @@ class PageCursor(NamedTuple):
     @property
     def _narrowest(self) -> int:
         return self.row_count_max.bit_length() - 1
+
+    def with_rows(self, row_count_max: int) -> "PageCursor":
+        """The same place, with pages of another size."""
+        at = self._replace(row_count_max=row_count_max)
+        return at._replace(narrowing=min(at.narrowing, at._narrowest))
 
     def behind(self, last: int, records: Sequence[bytes], *, is_backwards: bool) -> "PageCursor":
         """The place behind `last`; wider if these records had fitted in a wider page."""

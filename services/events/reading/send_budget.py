@@ -1,7 +1,7 @@
-"""Bounds what large responses hold on their way to followers. Knows no log and no wire.
+"""Bounds what large responses hold on their way to readers. Knows no log and no wire.
 
-Small ones are not counted: a follower has one of them on its way, and the number of calls
-is bounded. Of records of several MiB a thousand followers that do not read would hold
+Small ones are not counted: a reader has one or two of them on their way, and the number of
+calls is bounded. Of records of several MiB a thousand readers that do not take them would hold
 several GiB.
 """
 
@@ -9,58 +9,71 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.events.errors import FollowersBusy
-from services.plumbing.byte_budget import ByteBudget
+from services.events.errors import ReadersBusy
+from services.plumbing.budget import Budget
 
 SMALL_BYTES = 2**17
-"""Not counted: twice what a response holds unless it is a single larger record."""
+"""Not counted: twice what a narrow response holds unless it is a single larger record."""
 
-LOG_BYTES_MAX = 16 * 2**20
-TOTAL_BYTES_MAX = 64 * 2**20
+COPIES = 2
+"""How often each counts: what is being sent is there twice and, where it was read ahead, three
+times (as records, as a response, and in gRPC), and what is read ahead once."""
+
 WAIT_S = 30.0
 
 
 class SendBudget:
-    """What the followers of one log may have on their way, within what all may."""
+    """What the readers of all logs may have on their way; `Budget` says how much those of one."""
 
-    def __init__(self, total: ByteBudget) -> None:
-        self._budgets = (ByteBudget(LOG_BYTES_MAX), total)
+    def __init__(self, bytes_max: int) -> None:
+        self._budget = Budget(bytes_max)
 
-    def has_capacity(self, byte_count: int) -> bool:
-        return all(budget.has(byte_count) for budget in self._budgets)
+    @property
+    def bytes_held(self) -> int:
+        return self._budget.lent
+
+    def has_capacity(self, tenant: str, byte_count: int) -> bool:
+        return self._budget.can_take_now(COPIES * byte_count, tenant)
 
     @asynccontextmanager
-    async def reserved(self, byte_count: int) -> AsyncIterator["ByteReservation"]:
-        """Hold so much for the block, or nothing if it is little.
-
-        Raises `FollowersBusy` when it does not become free.
-        """
-        reserved = ByteReservation(self._budgets if byte_count > SMALL_BYTES else ())
+    async def reserved(self, tenant: str, byte_count: int = 0) -> AsyncIterator["ByteReservation"]:
+        """Hold so much for the block; see `ByteReservation.take`."""
+        reservation = ByteReservation(self._budget, tenant)
         try:
-            try:
-                async with asyncio.timeout(WAIT_S):
-                    await reserved.take(byte_count)
-            except TimeoutError:
-                raise FollowersBusy("too much is on its way to followers") from None
-            yield reserved
+            await reservation.take(byte_count)
+            yield reservation
         finally:
-            reserved.keep(0)
+            reservation.keep(0)
 
 
 class ByteReservation:
-    """What one response holds."""
+    """What the responses of one call hold."""
 
-    def __init__(self, budgets: tuple[ByteBudget, ...]) -> None:
-        self._budgets = budgets
-        self._taken: list[tuple[ByteBudget, int]] = []
+    def __init__(self, budget: Budget, tenant: str) -> None:
+        self._budget = budget
+        self._tenant = tenant
+        self._bytes_held = 0
 
-    async def take(self, byte_count: int) -> None:
-        for budget in self._budgets:
-            await budget.acquire(byte_count)
-            self._taken.append((budget, byte_count))
+    async def take(self, byte_count: int) -> int:
+        """Hold so much more, or nothing if it is little; answers how much, with its copies.
+
+        Raises `ReadersBusy` when it does not become free.
+        """
+        if byte_count <= SMALL_BYTES:
+            return 0
+        try:
+            async with asyncio.timeout(WAIT_S):
+                taken = await self._budget.take(COPIES * byte_count, self._tenant)
+        except TimeoutError:
+            raise ReadersBusy("too much is on its way to readers") from None
+        self._bytes_held += taken
+        return taken
+
+    def give_back(self, byte_count: int) -> None:
+        """Some of what `take` answered."""
+        self._bytes_held -= byte_count
+        self._budget.give_back(byte_count, self._tenant)
 
     def keep(self, byte_count: int) -> None:
-        """Give back all but so much."""
-        for budget, taken in self._taken:
-            budget.release(max(0, taken - byte_count))
-        self._taken = [(budget, min(taken, byte_count)) for budget, taken in self._taken]
+        """Give back all but what so much takes."""
+        self.give_back(max(0, self._bytes_held - COPIES * byte_count))

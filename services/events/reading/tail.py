@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -22,10 +22,9 @@ from typing import Protocol, TypeVar
 from girih.backoff import Backoff
 from services.events.errors import BeyondEnd, LogReplaced
 from services.events.reading.reader import PageCursor, Reader, ReadOptions
-from services.events.reading.send_budget import TOTAL_BYTES_MAX, SendBudget
+from services.events.reading.send_budget import ByteReservation, SendBudget
 from services.events.reading.window import Frame, TailRecord, Window
 from services.events.store import EventStore, FollowedLog, LogTail, TailPage
-from services.plumbing.byte_budget import ByteBudget
 from services.plumbing.errors import (
     ResourceExhausted,
     ServiceError,
@@ -82,13 +81,14 @@ class Tails:
         frame: Frame,
         instruments: TailInstruments,
         limits: TailLimits,
+        send_budget: SendBudget,
     ) -> None:
+        self.send_budget = send_budget
         self._store = store
         self._frame = frame
         self._limits = limits
         self._windows = _Windows(limits, instruments)
         self._retry_policy = RetryPolicy(limits)
-        self._send_total = ByteBudget(TOTAL_BYTES_MAX)
         self._tails: dict[str, Tail] = {}
         self._is_closed = False
         self._may_have_moved = asyncio.Event()
@@ -171,7 +171,7 @@ class Tails:
             self._store,
             Window(self._frame),
             self._windows,
-            SendBudget(self._send_total),
+            self.send_budget,
             self._retry_policy,
         )
         self._tails[tenant] = tail
@@ -199,10 +199,10 @@ class Tail:
     ) -> None:
         self.tenant = tenant
         self.window = window
-        self.send_budget = send_budget
+        self._send_budget = send_budget
         self.follower_count = 0
         self._store = store
-        self._reader = Reader(store)
+        self._reader = Reader(store, send_budget)
         self._windows = windows
         self._retry_policy = patience
         self._woken = asyncio.Event()
@@ -216,6 +216,14 @@ class Tail:
     @property
     def has_failed(self) -> bool:
         return self._failure is not None
+
+    def reserved(self, byte_count: int) -> AbstractAsyncContextManager[ByteReservation]:
+        """Room for a response of the log; see `SendBudget.reserve`."""
+        return self._send_budget.reserved(self.tenant, byte_count)
+
+    def has_capacity(self, byte_count: int) -> bool:
+        """Whether there is room for a response of the log now."""
+        return self._send_budget.has_capacity(self.tenant, byte_count)
 
     @property
     def is_waiting(self) -> bool:

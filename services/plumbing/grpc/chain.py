@@ -315,6 +315,7 @@ def _runner(rpc: Rpc) -> Callable[[Requests[Any], Context], Awaitable[Any]]:
         async with aclosing(rpc.handler(await _taken(rpc, requests), context)) as responses:
             async for response in responses:
                 await context.write(response)
+                del response  # it may be large, and it may be long until the next one
 
     return pump
 

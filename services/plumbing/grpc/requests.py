@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import grpc.aio
 
 from girih.status_details import MESSAGE_TOO_LARGE
-from services.plumbing.byte_budget import FairBudget
+from services.plumbing.budget import Budget
 from services.plumbing.errors import InvalidInput, ResourceExhausted, Unavailable
 
 Request = TypeVar("Request")
@@ -55,39 +55,40 @@ class CallIdle(Unavailable):
 class RequestMemory:
     """What all calls of a process may hold together of what is sent to them.
 
-    Each call holds for an owner; `FairBudget` says how much of it one owner gets.
+    Each call holds for an owner; `Budget` says how much of it one owner gets.
     """
 
     def __init__(self, bytes_max: int, message_bytes_max: int) -> None:
         self.message_bytes_max = message_bytes_max
-        self._budget = FairBudget(bytes_max)
-        self._largest = min(message_bytes_max + OVERSIZE_BYTES, bytes_max)
+        self._budget = Budget(bytes_max)
+        self._largest = message_bytes_max + OVERSIZE_BYTES
         self._awaited: dict[_Awaited, None] = {}
         """The longest awaited first."""
 
     @property
     def bytes_held(self) -> int:
         """By messages, and by calls whose message is under way."""
-        return self._budget.bytes_held
+        return self._budget.lent
 
     @property
     def is_waited_for(self) -> bool:
-        return self._budget.is_waited_for
+        return self._budget.waiting > 0
 
     async def reserve(self, owner: str) -> int:
         """Room for the largest message there is; answers how much. Raises `ServerFull`."""
-        if not self._budget.try_acquire(owner, self._largest):
-            self._end_idle(owner)
-            try:
-                async with asyncio.timeout(WAIT_S):
-                    await self._budget.acquire(owner, self._largest)
-            except TimeoutError:
-                raise ServerFull("the requests being served are too large together") from None
-        return self._largest
+        reserved = self._budget.take_now(self._largest, owner)
+        if reserved is not None:
+            return reserved
+        self._end_idle(owner)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await self._budget.take(self._largest, owner)
+        except TimeoutError:
+            raise ServerFull("the requests being served are too large together") from None
 
     def release(self, owner: str, byte_count: int) -> None:
         """Give back so much of what was reserved."""
-        self._budget.release(owner, byte_count)
+        self._budget.give_back(byte_count, owner)
 
     async def awaited(self, message: Awaitable[Any], owner: str) -> Any:  # noqa: ANN401
         """The message, once it has come. Raises `CallIdle`."""
@@ -108,7 +109,7 @@ class RequestMemory:
         One of the owner's own, unless that holds nothing: then any.
         """
         now_s = asyncio.get_running_loop().time()
-        is_own_wanted = self._budget.holds(owner) > 0
+        is_own_wanted = self._budget.lent_to(owner) > 0
         for awaited in self._awaited:
             if now_s - awaited.since_s < IDLE_S:
                 return
