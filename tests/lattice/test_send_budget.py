@@ -1,6 +1,7 @@
 """What the answers that nobody has read yet may hold."""
 
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -23,8 +24,8 @@ async def test_a_tenant_that_reads_slowly_leaves_half_to_others() -> None:
                 async with budget.reserved(20):
                     pass
             with bind(call_of("other")):
-                async with budget.reserved(50):
-                    assert budget.lent == 90
+                async with budget.reserved(40):
+                    assert budget.lent == 80
 
     assert busy.value.retry_after_s
     assert budget.lent == 0
@@ -45,7 +46,30 @@ async def test_an_answer_larger_than_all_there_is_has_it_alone() -> None:
 
     with bind(call_of("a")):
         async with budget.reserved(1_000):
-            assert budget.lent == 100
+            assert budget.lent == 88
             with bind(call_of("b")), pytest.raises(ComputeBusy):
                 async with budget.reserved(1):
                     pass
+
+
+async def test_a_small_answer_does_not_wait_for_a_large_one_of_its_tenant() -> None:
+    budget = SendBudget(2_560)
+
+    with bind(call_of("a")):
+        async with budget.reserved(2_560):
+            for _ in range(3):
+                async with budget.reserved(20):
+                    assert budget.lent == 2_260
+
+
+async def test_small_answers_are_bounded_too() -> None:
+    budget = SendBudget(2_560)
+
+    with bind(call_of("a")):
+        async with AsyncExitStack() as held:
+            for _ in range(8):
+                await held.enter_async_context(budget.reserved(20))
+            with pytest.raises(ComputeBusy):
+                async with budget.reserved(20):
+                    pass
+    assert budget.lent == 0

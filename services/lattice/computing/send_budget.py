@@ -14,20 +14,31 @@ from services.plumbing.budget import Budget
 
 _RETRY_AFTER_S = 5.0
 
+_SMALL_SHARE = 8
+"""Small answers have one part in so many of all bytes."""
+_SMALL_COUNT = 16
+"""Of the largest small answers so many fit."""
+
 
 class SendBudget:
     """What the answers of all tenants may hold; those of one tenant half of it at most.
 
-    An answer that takes more than there is has all of it, alone.
+    Small answers have bytes of their own: they would wait for a large one of their tenant
+    while it is computed, and until it is read. An answer that takes more than there is of its
+    kind has all of it, alone.
     """
 
     def __init__(self, bytes_max: int) -> None:
-        self._budget = Budget(bytes_max, share=bytes_max // 2)
+        small_bytes = bytes_max // _SMALL_SHARE
+        large_bytes = bytes_max - small_bytes
+        self._small = Budget(small_bytes, share=small_bytes // 2)
+        self._large = Budget(large_bytes, share=large_bytes // 2)
+        self._small_max = small_bytes // _SMALL_COUNT
 
     @property
     def lent(self) -> int:
         """The bytes that answers hold now."""
-        return self._budget.lent
+        return self._small.lent + self._large.lent
 
     @asynccontextmanager
     async def reserved(self, size_bytes: int) -> AsyncIterator["SendReservation"]:
@@ -38,9 +49,10 @@ class SendBudget:
             "as many answers wait for their readers as this process holds",
             retry_after_s=_RETRY_AFTER_S,
         )
+        budget = self._small if size_bytes <= self._small_max else self._large
         async with patience(busy):
-            taken = await self._budget.take(size_bytes, owner)
-        reservation = SendReservation(self._budget, owner, taken)
+            taken = await budget.take(size_bytes, owner)
+        reservation = SendReservation(budget, owner, taken)
         try:
             yield reservation
         finally:
