@@ -34,6 +34,7 @@ class Seam(PostgresEventStore):
         self.before_tail: list[Moment] = []
         self.before_moved: list[Moment] = []
         self.is_replaced = False
+        self.shared: int | None = None
         self.tail_count = 0
 
     async def page(self, tenant: str, request: PageRequest) -> LogPage:
@@ -50,6 +51,9 @@ class Seam(PostgresEventStore):
             await self.before_tail.pop(0)()
         tail = await super().tail(tenant, position, row_count_max, record_bytes_max)
         return tail._replace(incarnation="another") if self.is_replaced else tail
+
+    async def shared_position(self, tenant: str, incarnation: str) -> int | None:
+        return self.shared
 
     async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
         if self.before_moved:
@@ -282,6 +286,50 @@ async def test_a_log_that_was_replaced_ends_its_followers_and_not_who_comes_then
             await received(1)
     async with bench.following(ReadOptions(from_position=1)) as received:
         assert await received(2) == [1, 2]
+
+
+@pytest.mark.parametrize("stream", ["", "s"])
+async def test_events_of_a_replaced_log_never_follow_upon_those_of_the_new_one(
+    store: PostgresEventStore, stream: str
+) -> None:
+    bench = Bench(store, TailLimits(window_bytes=1))
+    async with bench.tails.tail(TENANT):
+        await bench.append_and_wait(*["s"] * 128)
+        await bench.append_and_wait("s")
+
+        async def replace() -> None:
+            bench.store.is_replaced = True
+
+        bench.store.after_page.append(replace)
+        async with bench.following(ReadOptions(stream)) as received:
+            assert await received(128) == list(range(1, 129))
+            with pytest.raises(LogReplaced):
+                await received(1)
+
+
+@pytest.mark.parametrize("stream", ["", "s"])
+async def test_who_is_ahead_of_the_tail_when_the_log_is_replaced_is_told(
+    bench: Bench, stream: str
+) -> None:
+    await bench.append("s")
+    is_held, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_the_tail_up() -> None:
+        is_held.set()
+        await may_go_on.wait()
+
+    bench.store.before_tail.append(hold_the_tail_up)
+    async with bench.tails.tail(TENANT):
+        await is_held.wait()
+        await bench.append("s", "s")
+        async with bench.following(ReadOptions(stream)) as received:
+            assert await received(3) == [1, 2, 3]
+            bench.store.is_replaced, bench.store.shared = True, 1
+            may_go_on.set()
+            await bench.append_and_wait("s")
+
+            with pytest.raises(LogReplaced):
+                await received(1)
 
 
 async def test_a_follower_who_leaves_while_it_waits_is_forgotten(bench: Bench) -> None:

@@ -127,6 +127,9 @@ class _Following:
         """What lies behind `at`, as it comes."""
         while at.left:
             self._tail.check()
+            if not self._is_of_the_window(at):
+                await self._agree(at)
+                continue
             taken = self._tail.window.take(at)
             if taken is None:
                 async with self._from_database(at) as taken:
@@ -176,6 +179,22 @@ class _Following:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")
         return Batch(response, len(records), self._page.start, 0)
+
+    def _is_of_the_window(self, at: FollowCursor) -> bool:
+        """Whether the window may go on from what was sent. A page from the database may be of a
+        newer incarnation than the window is, or may hold what the tail never saw.
+        """
+        window = self._tail.window
+        if self._incarnation == window.incarnation:
+            return True
+        # What was sent of a stream may lie behind all that was looked at.
+        return not at.stream and at.position <= window.shared_end(self._incarnation)
+
+    async def _agree(self, at: FollowCursor) -> None:
+        """Be in the incarnation of the window, and have that be the log's."""
+        await self._tail.agree()
+        place = at.revision if at.stream else at.position
+        await self._check_holds(place, self._tail.window.incarnation)
 
     async def _check_holds(self, place: int, incarnation: str) -> None:
         """See that the log holds what was sent of it; it is in that incarnation now."""

@@ -78,6 +78,7 @@ class Window:
         self._tag = b""
         self._pieces: list[_Piece] = []
         self._joined: dict[int, Batch] = {}
+        self._shared_ends: dict[str, int] = {}
 
     @property
     def first(self) -> int:
@@ -92,9 +93,16 @@ class Window:
 
         Records that are there already are the same in this one.
         """
+        self._shared_ends[self.incarnation] = self.end
         self.end = end
         self.incarnation = incarnation
         self._tag = self._frame((), incarnation)
+
+    def shared_end(self, incarnation: str) -> int:
+        """What lies before it was read in that incarnation, and is the same in this one; 0 when
+        nothing was.
+        """
+        return self._shared_ends.get(incarnation, 0)
 
     def add(self, records: Sequence[TailRecord]) -> None:
         """Take records that begin at `end`, without a gap."""
