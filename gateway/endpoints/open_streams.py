@@ -47,6 +47,16 @@ class OpenStream:
         self.heartbeat = heartbeat
         self.last_write_s = time.monotonic()
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A block in which a response is written, in parts perhaps: nothing is sent between."""
+        heartbeat, self.heartbeat = self.heartbeat, b""
+        try:
+            yield
+        finally:
+            self.heartbeat = heartbeat
+            self.last_write_s = time.monotonic()
+
     def end(self, error: HttpError) -> None:
         """End it soon, with this error."""
         if self.call is not None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 
 from google.protobuf.message import DecodeError, Message
 
@@ -140,10 +139,10 @@ class StreamEndpoint(MethodEndpoint):
         self, raw: bytes, encoding: StreamEncoding, stream: OpenStream, exchange: HttpExchange
     ) -> None:
         chunks = iter(encoding.chunks(raw))
-        if len(raw) > SLICE_BYTES:
-            async for chunk in self._context.large_answers.in_turns(exchange.tenant, chunks):
-                await exchange.write(chunk)
-        else:
-            for chunk in chunks:
-                await exchange.write(chunk)
-        stream.last_write_s = time.monotonic()
+        with stream.writing():
+            if len(raw) > SLICE_BYTES:
+                async for chunk in self._context.large_answers.in_turns(exchange.tenant, chunks):
+                    await exchange.write(chunk)
+            else:
+                for chunk in chunks:
+                    await exchange.write(chunk)

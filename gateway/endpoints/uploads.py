@@ -113,8 +113,9 @@ class UploadEndpoint(MethodEndpoint):
         try:
             await exchange.write(encoding.begin)
             while raw is not None:
-                for chunk in encoding.chunks(raw):
-                    await exchange.write(chunk)
+                with stream.writing():
+                    for chunk in encoding.chunks(raw):
+                        await exchange.write(chunk)
                 raw = await call.read()
             last = failed(feed.refusal, encoding, exchange) if feed.refusal else encoding.end
         except HttpError as error:
