@@ -81,7 +81,7 @@ def plane_queries(
         published = next(each for each in load_all(arguments.maps) if each.name == "orz900d.map")
         chosen = published.queries[:: max(1, len(published.queries) // arguments.queries)]
         return published.name, published.blocked, [(query.start, query.goal) for query in chosen]
-    blocked = rooms((656, 1491), 24, rng)
+    blocked = map_of_rooms((656, 1491), 24, rng)
     search, go = search_on(Job("", blocked, False, []).grid()), np.zeros(1, np.uint8)
     free = [tuple(map(int, site)) for site in np.argwhere(~blocked)]
     queries: list[tuple[Site, Site]] = []
@@ -92,7 +92,7 @@ def plane_queries(
     return "rooms", blocked, queries
 
 
-def rooms(shape: tuple[int, int], size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def map_of_rooms(shape: tuple[int, int], size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Square rooms; two walls of three have a gap of three sites. Some sites are pillars."""
     blocked = rng.random(shape) < 0.02
     blocked[::size] = True

@@ -124,7 +124,7 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
 
     @field_validator("bodies_mib")
     @classmethod
-    def _room_for_the_largest(cls, value: int, info: ValidationInfo) -> int:
+    def _fits_the_largest(cls, value: int, info: ValidationInfo) -> int:
         largest = max(info.data.get("body_bytes_max", 0), info.data.get("line_bytes_max", 0))
         if value * 2**20 < 2 * largest:
             raise _wrong("must be at least twice GATEWAY_BODY_BYTES_MAX and GATEWAY_LINE_BYTES_MAX")

@@ -52,7 +52,7 @@ class _Following:
         try:
             yield from self._events()
         except Failed as error:
-            self._bear(error)
+            self._wait_or_raise(error)
         else:
             # Whoever ends streams as soon as they begin is not to be asked all the time.
             time.sleep(_BACKOFF_MIN_S)
@@ -85,7 +85,7 @@ class _Following:
         self._last_id = event.id
         return event.data
 
-    def _bear(self, error: Failed) -> None:
+    def _wait_or_raise(self, error: Failed) -> None:
         """Wait for what may pass; raise what does not."""
         if self._was_connected and isinstance(error, Refused) and error.reason == "TOKEN_EXPIRED":
             # A stream ends with its token. The next one is opened with another.

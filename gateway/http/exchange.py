@@ -328,12 +328,12 @@ def _now_s() -> float:
 class _Watch:
     """Tells that a client went away from everything else that cancels."""
 
-    __slots__ = ("_connection", "_on_gone", "_saw_it_go")
+    __slots__ = ("_connection", "_is_gone", "_on_gone")
 
     def __init__(self, connection: Connection | None, on_gone: Callable[[], object]) -> None:
         self._connection = connection
         self._on_gone = on_gone
-        self._saw_it_go = False
+        self._is_gone = False
 
     def __enter__(self) -> None:
         if self._connection is not None:
@@ -342,9 +342,9 @@ class _Watch:
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         if self._connection is not None:
             self._connection.when_lost(None)
-        if kind is asyncio.CancelledError and self._saw_it_go:
+        if kind is asyncio.CancelledError and self._is_gone:
             raise ClientGone
 
     def _gone(self) -> None:
-        self._saw_it_go = True
+        self._is_gone = True
         self._on_gone()

@@ -158,8 +158,8 @@ class Workers:
 
     async def _answer(self, number: int, request: list[Any]) -> Any:  # noqa: ANN401 - JSON
         match request:
-            case [name, room, method, *arguments] if name == COUNTERS:
-                return await self._counts.answer(room, method, arguments)
+            case [name, group, method, *arguments] if name == COUNTERS:
+                return await self._counts.answer(group, method, arguments)
             case [name, metrics_port] if name == READY:
                 self._have_served = True
                 self._ports[number] = metrics_port

@@ -69,7 +69,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())
     server.tasks.start("tell of appends", notifications.notify())
-    server.tasks.start("hear of appends", notifications.listen())
+    server.tasks.start("listen for notifications", notifications.listen())
     server.tasks.start("look at followed logs", tails.poll())
     server.tasks.start("end followers", tails.end_when(server.stopping))
     server.health.watch("database", database.probe)

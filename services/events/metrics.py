@@ -75,9 +75,9 @@ class FollowMetrics:
             registry=registry,
         )
         self._delivered = {source: delivered.labels(source) for source in ("window", "database")}
-        self._hears = Gauge(
+        self._listening = Gauge(
             "events_notifications_connected",
-            "1 while this process hears of the appends of others at once, 0 while it looks"
+            "1 while this process is notified of the appends of others at once, 0 while it looks"
             " for them every second.",
             registry=registry,
         )
@@ -91,8 +91,8 @@ class FollowMetrics:
     def delivered(self, source: str, record_count: int) -> None:
         self._delivered[source].inc(record_count)
 
-    def hearing(self, *, is_connected: bool) -> None:
-        self._hears.set(is_connected)
+    def listening(self, *, is_connected: bool) -> None:
+        self._listening.set(is_connected)
 
 
 def count_pool(database: Database, registry: CollectorRegistry) -> None:

@@ -224,10 +224,10 @@ async def test_a_listener_that_was_cut_off_costs_a_second_and_hears_again(
 
         assert await follower.until(1, within_s=1.0) == [1]
 
-        async def is_hearing() -> bool:
+        async def is_listening() -> bool:
             return await value(server, "events_notifications_connected") == 1
 
-        await eventually(is_hearing)
+        await eventually(is_listening)
 
 
 async def cut_listeners_off(database_url: str) -> None:

@@ -183,11 +183,11 @@ async def test_a_mistaken_statement_reads_nothing_of_another_tenant(
     statement = sql(name).replace(right, wrong.format(their_log=their_log))
     permitted = [await rows(owner, sql(name), tenant, *READS[name]) for tenant in (OURS, NOBODY)]
 
-    walled = await rows(service, statement, OURS, *READS[name])
-    unwalled = await rows(owner, statement, OURS, *READS[name])
+    isolated = await rows(service, statement, OURS, *READS[name])
+    unprotected = await rows(owner, statement, OURS, *READS[name])
 
-    assert walled in permitted
-    assert unwalled not in permitted
+    assert isolated in permitted
+    assert unprotected not in permitted
 
 
 @pytest.mark.parametrize("name", READS)
@@ -198,10 +198,10 @@ async def test_nothing_is_read_before_a_tenant_is_told(
         r"set_config\('girih.tenant', \$1, true\)", "(SELECT $1::text)", sql(name)
     ).replace("tenant = setting.tenant", f"tenant = '{THEIRS}' AND setting.tenant IS NOT NULL")
 
-    walled = await rows(service, untold, OURS, *READS[name])
+    isolated = await rows(service, untold, OURS, *READS[name])
 
-    assert walled == await rows(owner, sql(name), NOBODY, *READS[name])
-    assert walled != await rows(owner, untold, OURS, *READS[name])
+    assert isolated == await rows(owner, sql(name), NOBODY, *READS[name])
+    assert isolated != await rows(owner, untold, OURS, *READS[name])
 
 
 @pytest.mark.parametrize("name", READS)
@@ -317,10 +317,10 @@ async def test_a_mistaken_function_tells_nothing_of_another_log(
     await _change_function(owner, name, right, wrong)
 
     await owner.execute(f"SET LOCAL ROLE {ROLE}")
-    walled = await owner.fetch(sql(statement), *arguments)
+    isolated = await owner.fetch(sql(statement), *arguments)
     await owner.execute("RESET ROLE")
 
-    assert walled == []
+    assert isolated == []
     assert len(await owner.fetch(sql(statement), *arguments)) == 1
 
 

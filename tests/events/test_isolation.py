@@ -53,16 +53,16 @@ async def gaps_behind(breaching: asyncpg.Connection, name: str) -> IsolationFind
 
 
 @pytest.fixture
-async def walled_url(database_url: str) -> str:
+async def migrated_url(database_url: str) -> str:
     """A database of the test's own that has been migrated."""
     await migrate(database_url, MIGRATIONS, schema=SCHEMA)
     return database_url
 
 
 @pytest.fixture
-async def owner(walled_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def owner(migrated_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection of the superuser who owns everything."""
-    connection = await asyncpg.connect(walled_url)
+    connection = await asyncpg.connect(migrated_url)
     yield connection
     await connection.close()
 
@@ -185,12 +185,14 @@ async def test_a_role_that_is_a_member_of_another_is_told(
 
 
 async def test_a_tenant_that_nobody_told_is_told(
-    walled_url: str, owner: asyncpg.Connection
+    migrated_url: str, owner: asyncpg.Connection
 ) -> None:
     name = await owner.fetchval("SELECT current_database()")
     await owner.execute(f"ALTER DATABASE {name} SET girih.tenant = 'acme'")
 
-    assert (await gaps_of(walled_url)).of_isolation == ["girih.tenant has a value that nobody told"]
+    assert (await gaps_of(migrated_url)).of_isolation == [
+        "girih.tenant has a value that nobody told"
+    ]
 
 
 async def test_a_view_with_the_rights_of_who_asks_is_no_gap(
@@ -204,7 +206,7 @@ async def test_a_view_with_the_rights_of_who_asks_is_no_gap(
     assert await gaps_behind(breaching, shared_login) == IsolationFindings()
 
 
-async def test_what_a_newer_version_added_is_no_gap_and_must_be_walled_as_well(
+async def test_what_a_newer_version_added_is_no_gap_and_must_be_isolated_as_well(
     breaching: asyncpg.Connection, shared_login: str
 ) -> None:
     await breaching.execute(
@@ -267,11 +269,11 @@ async def test_a_login_that_is_no_member_of_the_role_is_told_how_to_become_one(
 
 
 async def test_production_refuses_a_superuser_and_tells_all_that_is_wrong(
-    walled_url: str, owner: asyncpg.Connection, authority: Authority
+    migrated_url: str, owner: asyncpg.Connection, authority: Authority
 ) -> None:
     await owner.execute("ALTER TABLE events.records DISABLE ROW LEVEL SECURITY")
 
-    answer = await refusal(production(walled_url, authority))
+    answer = await refusal(production(migrated_url, authority))
 
     assert answer.split("; ") == [
         "row-level security is not enabled on events.records",
@@ -281,12 +283,12 @@ async def test_production_refuses_a_superuser_and_tells_all_that_is_wrong(
 
 
 async def test_development_refuses_a_gap_in_the_walls_and_warns_of_the_rest(
-    walled_url: str, owner: asyncpg.Connection, authority: Authority
+    migrated_url: str, owner: asyncpg.Connection, authority: Authority
 ) -> None:
-    async with opened(development(walled_url, authority)):
+    async with opened(development(migrated_url, authority)):
         await owner.execute("ALTER TABLE events.records DISABLE ROW LEVEL SECURITY")
 
-    answer = await refusal(development(walled_url, authority))
+    answer = await refusal(development(migrated_url, authority))
 
     assert answer == "row-level security is not enabled on events.records"
 
@@ -338,9 +340,9 @@ async def test_production_migrates_as_the_login_that_is_meant_for_it(
 
 
 async def test_connections_that_do_not_work_as_the_role_are_refused(
-    walled_url: str, authority: Authority
+    migrated_url: str, authority: Authority
 ) -> None:
-    settings = development(walled_url, authority)
+    settings = development(migrated_url, authority)
 
     async with open_pool(settings, "girih-tests", role=ROLE) as pool:
         await isolation.check_role(pool)

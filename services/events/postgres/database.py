@@ -22,7 +22,7 @@ from services.plumbing.postgres.sql import load
 
 APPLICATION_NAME = "girih-events"
 LISTENER_NAME = "girih-events-listener"
-"""What the connection is called that hears of the appends of other processes."""
+"""What the connection is called that listens for the notifications of other processes."""
 SCHEMA = "events"
 MIGRATIONS = "services.events.postgres.sql.migrations"
 

@@ -45,14 +45,14 @@ class Follows(Protocol):
 
 
 class NotificationInstruments(Protocol):
-    """Who counts what is told."""
+    """Where it is shown whether notifications come."""
 
-    def hearing(self, *, is_connected: bool) -> None:
-        """Whether this process hears what others tell."""
+    def listening(self, *, is_connected: bool) -> None:
+        """Whether this process receives the notifications of others."""
 
 
 class Notifications:
-    """What this process tells of its commits, and hears of those of others."""
+    """Notifies other processes of this one's commits, and receives what they notify of."""
 
     def __init__(
         self, exchange: NotificationChannel, follows: Follows, instruments: NotificationInstruments
@@ -70,25 +70,27 @@ class Notifications:
         self._has_moved.set()
 
     async def notify(self) -> None:
-        """Tell the others; runs for ever. What cannot be told is left untold."""
+        """Notify the others; runs for ever. What fails is not repeated."""
         while True:
             await self._has_moved.wait()
             texts = self._take()
             try:
                 await self._exchange.notify(texts)
             except ServiceError as error:
-                _log.debug("other processes were not told", problem=str(error))
+                _log.debug("other processes were not notified", problem=str(error))
             await asyncio.sleep(_SPACING_S)
 
     async def listen(self) -> None:
-        """Hear the others; runs for ever."""
+        """Receive the notifications of others; runs for ever."""
         while True:
             try:
                 await self._exchange.listen(self._received, self._connected)
             except ServiceError as error:
-                _log.warning("other processes are not heard", problem=str(error))
+                _log.warning(
+                    "notifications of other processes are not received", problem=str(error)
+                )
             finally:
-                self._instruments.hearing(is_connected=False)
+                self._instruments.listening(is_connected=False)
             await asyncio.sleep(_RECONNECT_DELAY_S)
 
     def _take(self) -> list[str]:
@@ -99,7 +101,7 @@ class Notifications:
         return texts
 
     def _connected(self) -> None:
-        self._instruments.hearing(is_connected=True)
+        self._instruments.listening(is_connected=True)
         self._follows.look()
 
     def _received(self, text: str) -> None:

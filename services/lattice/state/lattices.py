@@ -183,7 +183,7 @@ class Lattices:
         known = self._cache.get(key)
         if known is None:
             known = await self._once(key, self._load(key))
-        elif not self._is_believed(known, following):
+        elif not self._is_current(known, following):
             known = await self._once(key, self._confirm_if_possible(key, known))
         return _existing(known, lattice_id)
 
@@ -369,7 +369,7 @@ class Lattices:
         self._drop(key)
         return self._keep(key, held, reading.revision, began_s, reading.incarnation)
 
-    def _is_believed(self, known: _CacheEntry, following: Following | None) -> bool:
+    def _is_current(self, known: _CacheEntry, following: Following | None) -> bool:
         """Whether what is cached needs not be asked about."""
         if following is not None and following.covers(known.read_s):
             return True

@@ -61,11 +61,11 @@ def _family(metric: Metric) -> pb.MetricFamily:
         samples=[
             pb.Sample(name=sample.name, labels=sample.labels, value=sample.value)
             for sample in metric.samples
-            if not _tells_when_made(metric, sample.name)
+            if not _is_creation_time(metric, sample.name)
         ],
     )
 
 
-def _tells_when_made(metric: Metric, sample_name: str) -> bool:
+def _is_creation_time(metric: Metric, sample_name: str) -> bool:
     """When a child was made is a sample of its own for Prometheus, and no measurement."""
     return metric.type in _DATED_TYPES and sample_name == f"{metric.name}_created"
