@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from cli.client.credentials import CredentialsFile
     from cli.client.rest import Gateway, Json
 
-Email = Annotated[str | None, typer.Argument(help="The address; asked for when not given.")]
+Email = Annotated[
+    str | None, typer.Argument(metavar="EMAIL", help="The address; asked for when not given.")
+]
 
 
 def add_to(app: typer.Typer, panel: str) -> None:

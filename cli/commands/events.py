@@ -27,10 +27,10 @@ Backwards = Annotated[bool, typer.Option("--backwards", help="From newer to olde
 
 @app.command()
 def append(
-    stream: Annotated[str, typer.Argument(help="Which stream.")],
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Which stream.")],
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="What happened.")],
     payload: Annotated[
-        str | None, typer.Argument(metavar="[JSON]", help="In detail; - reads it from stdin.")
+        str | None, typer.Argument(metavar="JSON", help="In detail; - reads it from stdin.")
     ] = None,
     expect: Annotated[
         str,
@@ -82,7 +82,7 @@ def list_(
 
 @app.command()
 def read(
-    stream: Annotated[str, typer.Argument(help="Which stream.")],
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Which stream.")],
     start: FromPosition = None,
     limit: Limit = 0,
     backwards: Backwards = False,

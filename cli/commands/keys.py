@@ -11,7 +11,7 @@ app = typer.Typer(help="API keys, for machines.", no_args_is_help=True)
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What it is for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     scope: Annotated[
         list[str],
         typer.Option(

@@ -79,7 +79,7 @@ def remove(member: Who, url: options.Url = None) -> None:
 
 @app.command()
 def invite(
-    email: Annotated[str, typer.Argument(help="Who shall join.")],
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Who shall join.")],
     role: Annotated[Role, typer.Option(help="As what.")] = Role.member,
     url: options.Url = None,
     as_json: options.AsJson = False,

@@ -36,7 +36,7 @@ def tenants() -> None:
 @app.command(name="set-plan")
 def set_plan(
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Its id.")],
-    plan: PlanName,
+    plan: Annotated[PlanName, typer.Argument(metavar="PLAN")],
     lattices: Annotated[
         int | None, typer.Option(min=0, help="The most lattices at once. 0 is without limit.")
     ] = None,

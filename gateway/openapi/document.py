@@ -286,7 +286,7 @@ def _listed_errors(comment: str) -> Iterable[tuple[grpc.StatusCode, str, str]]:
 
 _fails_as = re.compile(r"^Errors: as (\w+)", re.MULTILINE)
 
-_error_list = re.compile(r"\s*(^Errors:|Every rpc may answer).*\n?(^  .+\n?)*", re.MULTILINE)
+_error_list = re.compile(r"\s*(^Errors:|Every\s+rpc\s+may\s+answer).*\n?(^  .+\n?)*", re.MULTILINE)
 
 
 def _without_errors(comment: str) -> str:

@@ -50,6 +50,19 @@ def test_help_names_the_commands() -> None:
     assert all(f"{code} " in done.stdout for code in exit_codes.MEANINGS)
 
 
+def test_help_breaks_lines_where_the_terminal_ends() -> None:
+    shown = girih("import", "--help", COLUMNS="80").stdout.split("Arguments")[0]
+
+    paragraph = shown.split("Each line", 1)[1].split("Ends with", 1)[0].strip().splitlines()
+    assert all(len(line.strip()) > 60 for line in paragraph[:-1])
+
+
+def test_arguments_are_in_capitals() -> None:
+    usage = girih("events", "append", "--help").stdout.splitlines()[1]
+
+    assert usage.split("append", 1)[1].split() == ["[OPTIONS]", "{STREAM}", "{TYPE}", "[JSON]"]
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, cli.main; "

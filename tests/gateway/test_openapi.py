@@ -96,6 +96,12 @@ def test_errors_that_the_comments_promise_are_told_by_status(sample: dict[str, A
     assert "Errors" not in sample["paths"]["/v1/fail"]["post"]["description"]
 
 
+def test_errors_of_every_rpc_are_told_by_status_alone(real: dict[str, Any]) -> None:
+    texts = [tag["description"] for tag in real["tags"]]
+
+    assert [text for text in texts if re.search(r"[A-Z]{4,} / [A-Z]{4,}", text)] == []
+
+
 def test_fields_are_named_as_json_names_them(sample: dict[str, Any]) -> None:
     operation = sample["paths"]["/v1/numbers/{longNumber}"]["get"]
 

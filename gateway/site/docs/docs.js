@@ -92,7 +92,7 @@ function drawRoute(route) {
     element("summary", {}, [
       element("span", { class: `verb ${route.method}` }, route.method.toUpperCase()),
       element("span", { class: "path" }, pathParts(route.path)),
-      element("span", { class: "summary" }, route.summary ?? ""),
+      element("span", { class: "summary" }, inline(route.summary ?? "")),
     ]),
   ]);
   // Drawn when opened: a contract may have hundreds of routes.
@@ -334,9 +334,10 @@ function drawInput(parameter) {
   const schema = firstForm(parameter.schema);
   const values = resolveSchema(schema.items ?? schema).enum ?? (schema.type === "boolean" ? ["true", "false"] : null);
   if (values) return drawChoice(name, ["", ...values], parameter.required);
-  const hint = schema.type === "array" ? "a, b, c" : (schema.format ?? "");
+  const hint = parameter.example ?? (schema.type === "array" ? "a, b, c" : (schema.format ?? ""));
   const input = element("input", { placeholder: hint, autocomplete: "off", spellcheck: "false" });
-  if (parameter.example !== undefined) input.value = parameter.example;
+  // What may be left out is left out: an example of a filter would hide what there is.
+  if (parameter.required && parameter.example !== undefined) input.value = parameter.example;
   input.required = Boolean(parameter.required);
   return labelled(name, input, parameter.required);
 }
