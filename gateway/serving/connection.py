@@ -39,6 +39,9 @@ _HALF_CLOSED_DURATION_S = 2.0
 answer may be quiet."""
 _TAKEN_BYTES_MIN = 2**16
 """How much of an answer its client takes at least within the time for it."""
+_TLS_WRITE_BYTES = 2**16
+"""Given to TLS at once. What its client has not taken it counts only from when the connection
+below it is full."""
 
 
 class Serving(Protocol):
@@ -145,7 +148,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         """The client sends no more; answers whether it may still want to read."""
         request = self._request
         self._is_half_closed = True
-        if self._is_lingering or self.scheme == "https":
+        if self.scheme == "https":
+            self._close()
+            return False
+        if self._is_lingering:
             return False
         if request is None:
             return self.is_write_paused and bool(self._buffer)
@@ -171,7 +177,12 @@ class HttpConnection(asyncio.BufferedProtocol):
         return _date_header(int(time()))
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        if self.scheme == "https" and len(data) > _TLS_WRITE_BYTES:
+            parts = memoryview(data)
+            for at in range(0, len(data), _TLS_WRITE_BYTES):
+                self._transport.write(parts[at : at + _TLS_WRITE_BYTES])
+        else:
+            self._transport.write(data)
         if self._is_half_closed:
             self._deadline.set(_HALF_CLOSED_DURATION_S)
 
@@ -367,10 +378,16 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         """Hang up, and let the client take what was written, for a while."""
+        if self._transport.is_closing():
+            return
         self._transport.close()
         unread = self._transport.get_write_buffer_size()
-        if unread:
+        is_tls = self.scheme == "https"
+        if unread or (is_tls and self._request is not None):
             self._await_reader(unread)
+        elif is_tls:
+            # It closes only when the client hangs up too.
+            self._deadline.set(_DISCARD_DURATION_S)
         else:
             self._deadline.clear()
 
@@ -383,9 +400,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         is_served = self._request is not None and not self._request.is_answered
         if unread and not is_served and unread <= self._unread_bytes - _TAKEN_BYTES_MIN:
             self._await_reader(unread)
-        elif unread or is_served or self._has_begun_head:
+        elif unread or is_served or self._has_begun_head or self._transport.is_closing():
             self._transport.abort()
-        elif self._unread_bytes and self._request is None and not self._transport.is_closing():
+        elif self._unread_bytes and self._request is None and not self._is_lingering:
             # The answer was taken meanwhile: from now on the connection is idle.
             self._unread_bytes = 0
             self._deadline.set(self._settings.keep_alive_s)

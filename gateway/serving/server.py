@@ -23,6 +23,9 @@ _log = get_logger("gateway")
 _BACKLOG = 2_048
 _LAST_ANSWERS_S = 1.0
 """How long those who were waited for until the grace was over may take to say so."""
+_TLS_SHUTDOWN_S = 86_400.0
+"""Never the first to end a connection: it would cut off what the client has not taken yet, and
+each connection has a deadline of its own."""
 
 
 class PortTaken(CannotRun):
@@ -193,5 +196,5 @@ def _tls(settings: Settings, tasks: OwnedTasks) -> dict[str, Any]:
     return {
         "ssl": certificate.context(),
         "ssl_handshake_timeout": settings.header_timeout_s,
-        "ssl_shutdown_timeout": _LAST_ANSWERS_S,
+        "ssl_shutdown_timeout": _TLS_SHUTDOWN_S,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.serving import connection, server
 from gateway.settings import Settings
 from services.plumbing.settings import WrongSettings
 from tests.authority import Authority
@@ -14,6 +15,7 @@ from tests.gateway.sample import Gateway, SampleService, gateway_before
 from tests.plumbing.certificates import CertificateAuthority
 
 _OURS = "https://app.girih.dev"
+_LARGE = 2**23
 _PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "x-y"}
 
 
@@ -168,6 +170,38 @@ async def test_clients_are_served_over_tls(service: SampleService, tmp_path: Pat
 
     assert (answer.status_code, status) == (201, 200)
     assert "strict-transport-security" in answer.headers
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_answer_over_tls_is_not_cut_off_before_its_client_had_time_to_take_it(
+    version: str, service: SampleService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_LAST_ANSWERS_S", 0.02)
+    monkeypatch.setattr(connection, "_DISCARD_DURATION_S", 0.02)
+    files = CertificateAuthority.create(tmp_path / "ours").issue("gateway")
+    environ = {
+        "GATEWAY_HTTP_TRANSPORT": "tls",
+        "GATEWAY_TLS_CERTIFICATE": str(files.certificate),
+        "GATEWAY_TLS_KEY": str(files.key),
+    }
+    request = (
+        f"GET /v1/picture?chunk_bytes={_LARGE} HTTP/{version}\r\nhost: x\r\n"
+        f"authorization: Bearer {service.authority.token()}\r\nconnection: close\r\n\r\n"
+    )
+    trusting = ssl.create_default_context(cafile=files.ca)
+    async with gateway_before(service, environ) as gateway, gateway.listening() as plain:
+        reader, writer = await asyncio.open_connection(
+            plain.base_url.host, plain.base_url.port, ssl=trusting, limit=2**10
+        )
+        writer.write(request.encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        # Longer than what is granted to connections that only have to say that they end.
+        await asyncio.sleep(0.3)
+        body = await reader.read(-1)
+        writer.transport.abort()
+
+    assert b" 200 " in head.splitlines()[0]
+    assert len(body) == _LARGE
 
 
 async def test_a_new_certificate_is_shown_without_a_restart(
