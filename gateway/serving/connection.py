@@ -154,7 +154,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._is_lingering:
             return False
         if request is None:
-            return self.is_write_paused and bool(self._buffer)
+            # What was read before may hold whole requests still.
+            asyncio.get_running_loop().call_soon(self._advance)
+            return bool(self._buffer)
         if not request.body.is_complete:
             return False
         self._deadline.set(_HALF_CLOSED_DURATION_S)
@@ -264,7 +266,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         del buffer[:end]
         self._searched_bytes = 0
         self._has_begun_head = False
-        self._deadline.clear()
+        if self._is_half_closed:
+            self._deadline.set(_HALF_CLOSED_DURATION_S)
+        else:
+            self._deadline.clear()
         self._request = ServedRequest(head, body_of(head, bytes_max), self)
         self._serving.start(self._request, self)
 

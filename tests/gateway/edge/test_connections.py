@@ -135,6 +135,30 @@ async def test_a_call_whose_client_sends_no_more_and_reads_nothing_is_ended(
         await asyncio.wait_for(service.cancelled.wait(), 10)
 
 
+async def test_all_requests_are_answered_whose_client_then_sends_no_more(
+    service: SampleService,
+) -> None:
+    async with opened(service) as (_, url), connected(url) as client:
+        client.writer.write(PROBE * 50 + b"GET / HT")
+        client.writer.write_eof()
+
+        answers = [await read_answer(client.reader) for _ in range(50)]
+        assert all(answer is not None and answer.status == 200 for answer in answers)
+        assert await client.reader.read() == b""
+
+
+async def test_a_later_call_is_ended_as_well_whose_client_sends_no_more_and_reads_nothing(
+    service: SampleService,
+) -> None:
+    head = _ECHO % service.authority.token().encode()
+    async with opened(service) as (_, url), connected(url) as client:
+        client.writer.write(PROBE * 2 + head + b'content-length: 16\r\n\r\n{"text": "hang"}')
+        client.writer.write_eof()
+        await until(lambda: service.texts)
+
+        await asyncio.wait_for(service.cancelled.wait(), 10)
+
+
 async def test_a_call_is_ended_at_once_when_its_client_resets_the_connection(
     service: SampleService,
 ) -> None:
