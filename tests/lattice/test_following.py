@@ -1,14 +1,14 @@
 """What is deleted elsewhere is gone here at once, while a tenant's catalogue is followed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import pytest
 
 from services.lattice.computing.compute import Compute
 from services.lattice.errors import LatticeNotFound
 from services.lattice.state import following
-from services.lattice.state.journal import StreamSlice
+from services.lattice.state.journal import LatticeRecord, StreamSlice
 from services.lattice.state.lattices import Lattices
 from services.plumbing.errors import EventsUnavailable
 from tests.lattice.memory_journal import MemoryJournal
@@ -197,6 +197,39 @@ async def test_nothing_is_remembered_of_a_journal_that_was_restored(
     assert await listed(here) == [kept, deleted]
     after = await create(here)
     assert await listed(here) == [kept, deleted, after]
+
+
+class RestoredJournal(MemoryJournal):
+    """Is replaced when all of a catalogue was read, and its reader does not know that yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replacement: MemoryJournal | None = None
+
+    async def catalogue(
+        self, tenant: str, *, after_revision: int, incarnation: str = ""
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
+        reading = super().catalogue(tenant, after_revision=after_revision, incarnation=incarnation)
+        async for batch in reading:
+            yield batch
+        replacement, self.replacement = self.replacement, None
+        if replacement is not None:
+            self.restore(replacement)
+
+
+async def test_a_list_that_was_read_while_its_journal_was_replaced_is_not_kept(
+    replica: Replica,
+) -> None:
+    journal = RestoredJournal()
+    here, elsewhere = replica(journal), replica(journal)
+    kept = await create(elsewhere)
+    await open_and_follow(here, kept)
+    saved = journal.saved()
+    lost = await create(elsewhere)
+    journal.replacement = saved
+
+    assert await listed(here) == [kept, lost]
+    assert await listed(here) == [kept]
 
 
 class DeletingJournal(MemoryJournal):

@@ -99,8 +99,9 @@ class Catalogue:
         self._put(tenant, kept)
 
     def forget(self, tenant: str) -> None:
-        """Keep nothing of a catalogue: it was replaced."""
+        """Keep nothing of a catalogue, nor what is being read of it: it was replaced."""
         self._kept.drop(tenant)
+        self._locks.pop(tenant, None)
 
     async def _up_to_date(
         self, tenant: str, *, may_be_old: bool
@@ -120,7 +121,8 @@ class Catalogue:
             except EventsUnavailable:
                 if kept is None or not may_be_old:
                     raise
-            return self._put(tenant, known)
+            # Whose lock it is not any more has read what was replaced meanwhile.
+            return self._put(tenant, known) if self._locks.get(tenant) is lock else known
 
     async def _read_on(
         self, tenant: str, known: "_CatalogueIndex | _TenantCounter"
