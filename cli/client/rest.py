@@ -5,7 +5,7 @@ Knows HTTP and the form of girih's errors; which routes there are is known by wh
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -42,12 +42,15 @@ class Refused(Failed):
 
     def naming(self, options: Mapping[str, str]) -> "Refused":
         """The same, with the option in place of the field that it became."""
-        message = self.error.message
-        for field, option in options.items():
-            if message.startswith((f"{field}:", f"{field}[")):
-                message = option + message.removeprefix(field)
-                break
-        return Refused(replace(self.error, message=message), self.exit_code)
+
+        def named(problem: str) -> str:
+            for field, option in options.items():
+                if problem.startswith((f"{field}:", f"{field}[")):
+                    return option + problem.removeprefix(field)
+            return problem
+
+        error = replace(self.error, problems=tuple(map(named, self.error.problems)))
+        return Refused(error, self.exit_code)
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,19 @@ class ErrorBody:
 
     status: int
     code: str
-    message: str
+    problems: tuple[str, ...]
+    """What is wrong: each bad field where there are several, else the message."""
     reason: str
     correlation_id: str
     retry_after_s: float | None
     details: Mapping[str, Json]
 
     def sentence(self) -> str:
-        """Two lines for people."""
+        """For people: a line for each problem, and one for whoever looks into it."""
         parts = [self.reason or self.code, f"correlation id {self.correlation_id}"]
         if self.retry_after_s is not None:
             parts.append(f"try again in {self.retry_after_s:g} s")
-        return printable(self.message) + "\n" + printable(", ".join(parts))
+        return "\n".join(map(printable, [*self.problems, ", ".join(parts)]))
 
     @classmethod
     def of(cls, status: int, body: Json, correlation_id: str) -> Self | None:
@@ -78,7 +82,7 @@ class ErrorBody:
             return cls(
                 status=status,
                 code=str(error["code"]),
-                message=str(error["message"]),
+                problems=_problems(str(error["message"]), details.get("violations") or ()),
                 reason=str(details.get("reason", "")),
                 correlation_id=str(error.get("correlation_id") or correlation_id),
                 retry_after_s=details.get("retry_after_s"),
@@ -91,6 +95,12 @@ class ErrorBody:
         exit_code = _EXIT_CODES.get(self.code, exit_codes.FAILED)
         # What nobody serves is no thing that could be missing.
         return Refused(self, exit_codes.FAILED if self.reason == "ROUTE_NOT_FOUND" else exit_code)
+
+
+def _problems(message: str, violations: Sequence[Json]) -> tuple[str, ...]:
+    if len(violations) < 2:
+        return (message,)
+    return tuple(f"{one['field']}: {one['description']}" for one in violations)
 
 
 _EXIT_CODES = {

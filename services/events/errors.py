@@ -72,7 +72,7 @@ class StreamOwned(PermissionDenied):
 
     def __init__(self, streams: Sequence[str]) -> None:
         super().__init__(
-            f"{len(streams)} of the streams belong to a service, which alone appends to them;"
+            f"streams of a service, which alone appends to them: {len(streams)};"
             f" the first: {streams[0]}",
             stream_count=len(streams),
             streams=",".join(_fitting(streams)),

@@ -160,9 +160,13 @@ class Violations:
         self._violations: list[FieldViolation] = []
 
     def add(self, field: str, description: str) -> None:
-        """Keep it, unless there are `VIOLATIONS_MAX` already."""
-        if not self.is_full:
-            self._violations.append(FieldViolation(field, description))
+        """Keep it, unless it is there or there are `VIOLATIONS_MAX` already.
+
+        The contract's rules and the domain's may find the same.
+        """
+        violation = FieldViolation(field, description)
+        if not self.is_full and violation not in self._violations:
+            self._violations.append(violation)
 
     def has(self, field: str) -> bool:
         """Whether something is wrong with a field already."""

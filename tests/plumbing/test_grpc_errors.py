@@ -86,6 +86,15 @@ def test_all_bad_fields_are_told_at_once() -> None:
     )
 
 
+def test_what_two_rules_find_of_a_field_is_told_once() -> None:
+    violations = Violations()
+    for description in ("must be 6 or more", "must be 6 or more", "must be even"):
+        violations.add("size", description)
+
+    with pytest.raises(InvalidInput, match=r"^size: must be 6 or more \(and 1 more\)$"):
+        violations.raise_if_any()
+
+
 def test_nothing_is_raised_when_nothing_is_wrong() -> None:
     Violations().raise_if_any()
 
