@@ -1,9 +1,19 @@
-"""Ids that nobody else has. Knows the clock, and not what they name."""
+"""The types of places, and ids that nobody else has. Knows the clock, and not what they name."""
 
 import os
 import threading
 import time
+from typing import Final, NewType
 from uuid import UUID
+
+Position = NewType("Position", int)
+"""A place in the log: 1, 2, 3, ... without gaps. 0 is before the first."""
+
+NO_POSITION: Final = Position(0)
+"""Where a log without events ends."""
+
+Revision = NewType("Revision", int)
+"""A place in a stream: 0, 1, 2, ... without gaps."""
 
 _COUNTER_MAX = 0xFFF
 

@@ -30,17 +30,15 @@ from girih.client.events import (
     LogInfo,
     NewEvent,
     Placement,
-    Position,
     Precondition,
     RecordedEvent,
-    Revision,
     StreamInfo,
     StreamState,
 )
 from girih.client.following import Follower
 from girih.client.reading import Batch, Subscription
 from girih.client.retry import RetryPolicy
-from girih.ids import new_correlation_id, new_event_id, uuid7
+from girih.ids import Position, Revision, new_correlation_id, new_event_id, uuid7
 
 __all__ = [
     "ABSENT",

@@ -20,16 +20,15 @@ from girih.client.events import (
     LogInfo,
     NewEvent,
     Placement,
-    Position,
     Precondition,
     RecordedEvent,
-    Revision,
     StreamInfo,
 )
 from girih.client.reading import Batch, Subscription, read_batches
 from girih.client.retry import RetryPolicy
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.ids import Position, Revision
 
 _DEFAULT_RETRY = RetryPolicy()
 

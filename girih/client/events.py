@@ -5,15 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, NewType
+from typing import Any, Final
 
-from girih.ids import new_event_id
-
-Position = NewType("Position", int)
-"""A place in the log: 1, 2, 3, ... without gaps. 0 is before the first."""
-
-Revision = NewType("Revision", int)
-"""A place in a stream: 0, 1, 2, ... without gaps."""
+from girih.ids import Position, Revision, new_event_id
 
 ABSENT: Final = Revision(-1)
 """The revision of a stream that has no events."""

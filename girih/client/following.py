@@ -17,9 +17,10 @@ from girih.client.errors import (
     Unavailable,
 )
 from girih.client.event_store import EventStoreClient
-from girih.client.events import ABSENT, Position, Revision
+from girih.client.events import ABSENT
 from girih.client.reading import Batch
 from girih.client.retry import RetryPolicy
+from girih.ids import Position, Revision
 
 Fold = Callable[[Batch], None]
 """Adds events to the state, in order. What it raises ends the follower."""

@@ -8,14 +8,13 @@ from girih.client.events import (
     LogInfo,
     NewEvent,
     Placement,
-    Position,
     Precondition,
     RecordedEvent,
-    Revision,
     StreamInfo,
     StreamState,
 )
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position, Revision
 
 _STATES: Final = {
     StreamState.ABSENT: pb.Precondition.STATE_ABSENT,

@@ -8,7 +8,7 @@ from hashlib import sha256
 from google.protobuf.message import Message
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import uuid7
+from girih.ids import Position, Revision, uuid7
 from services.events import checks, domain, record
 from services.events.domain import NewEvent, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
@@ -155,7 +155,7 @@ def _precondition(
     """`precondition` in the domain's words; of no use when a violation was found."""
     checks.check_precondition(precondition, index, violations)
     if precondition.HasField("revision"):
-        return Precondition(precondition.stream, precondition.revision)
+        return Precondition(precondition.stream, Revision(precondition.revision))
     state = checks.STATES.get(precondition.state, StreamState.EXISTS)
     return Precondition(precondition.stream, state)
 
@@ -171,8 +171,12 @@ def options(request: pb.ReadRequest) -> ReadOptions:
     return ReadOptions(
         stream=request.stream,
         is_backwards=request.direction == pb.DIRECTION_BACKWARDS,
-        from_position=request.from_position if request.HasField("from_position") else None,
-        from_revision=request.from_revision if request.HasField("from_revision") else None,
+        from_position=(
+            Position(request.from_position) if request.HasField("from_position") else None
+        ),
+        from_revision=(
+            Revision(request.from_revision) if request.HasField("from_revision") else None
+        ),
         limit=request.limit or None,
         is_followed=request.follow,
         incarnation=request.incarnation,

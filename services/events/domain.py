@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from girih.ids import NO_POSITION, Position, Revision
 from services.events.errors import EventIdReused, PreconditionFailed, Violation
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
@@ -18,9 +19,9 @@ fit into a response, or its log cannot be read past it."""
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - 1024
 """Leaves room for what a record has around its event. That is 300 bytes at most so far."""
 APPEND_BYTES_MAX = 8 * 1024 * 1024
-POSITION_MAX = 2**63 - 1
+POSITION_MAX = Position(2**63 - 1)
 
-NO_REVISION = -1
+NO_REVISION = Revision(-1)
 """The revision of a stream without events, so that the next one is always one more."""
 
 
@@ -36,9 +37,9 @@ class Precondition:
     """What a stream must be like before an append: its last revision, or a state."""
 
     stream: str
-    expected: int | StreamState
+    expected: Revision | StreamState
 
-    def holds(self, revision: int) -> bool:
+    def holds(self, revision: Revision) -> bool:
         """Whether it does when the stream's last revision is `revision`."""
         if self.expected is StreamState.EXISTS:
             return revision != NO_REVISION
@@ -94,8 +95,8 @@ class Proposal:
 class StoredEvent(NamedTuple):
     """Where an event id is in the log, and what its content was."""
 
-    position: int
-    revision: int
+    position: Position
+    revision: Revision
     recorded_at: datetime
     digest: bytes
 
@@ -104,8 +105,8 @@ class Placement(NamedTuple):
     """Where an event of a proposal is. `already_stored` says that it was so before."""
 
     event_id: str
-    position: int
-    revision: int
+    position: Position
+    revision: Revision
     recorded_at: datetime
     already_stored: bool
     incarnation: str = ""
@@ -116,20 +117,20 @@ class PlacedEvent(NamedTuple):
     """An event with its place, to be written."""
 
     event: NewEvent
-    position: int
-    stream_number: int
-    revision: int
+    position: Position
+    stream_number: Position
+    revision: Revision
     context: CallContext
 
 
 class StreamHead(NamedTuple):
     """A stream's number, which is the position of its first event, and its last revision."""
 
-    number: int
-    revision: int
+    number: Position
+    revision: Revision
 
 
-NO_STREAM = StreamHead(0, NO_REVISION)
+NO_STREAM = StreamHead(NO_POSITION, NO_REVISION)
 """A stream without events."""
 
 
@@ -141,7 +142,7 @@ Outcome = Sequence[Placement] | Refusal
 class LogState:
     """A log as of one instant: the position of its last event, and where streams end."""
 
-    head: int
+    head: Position
     streams: Mapping[str, StreamHead]
     incarnation: str = field(default="", compare=False)
     """What is known of the log in another one is not true of it."""
@@ -160,6 +161,11 @@ class Decision:
     outcomes: Sequence[Outcome]
     placed: Sequence[PlacedEvent]
     streams: Mapping[str, StreamHead]
+
+    @property
+    def head(self) -> Position:
+        """Where the log ends once that is done."""
+        return Position(self.state.head + len(self.placed))
 
 
 def decide(
@@ -187,12 +193,13 @@ class _BatchDecision:
 
     def __init__(self, state: LogState, known: Mapping[str, StoredEvent], now: datetime) -> None:
         self.placed: list[PlacedEvent] = []
-        # As plain tuples: to name the parts of each would take a fifth of the whole time.
-        self._heads: dict[str, tuple[int, int]] = dict(state.streams)
-        self._position = state.head
+        # As plain tuples: to name the parts of each would take a fifth of the whole time. And a
+        # place that was counted on has no type, which to give it takes time as well.
+        self._heads: dict[str, tuple[Any, Any]] = dict(state.streams)
+        self._position: Any = state.head
         self._incarnation = state.incarnation
         self._now = now
-        self._seen: dict[str, tuple[int, int, datetime, bytes]] = dict(known)
+        self._seen: dict[str, tuple[Any, Any, datetime, bytes]] = dict(known)
 
     def streams(self) -> dict[str, StreamHead]:
         """Where the streams end so far."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from girih.ids import Position, Revision
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
@@ -22,7 +23,7 @@ class Violation:
 
     index: int
     stream: str
-    actual_revision: int | None
+    actual_revision: Revision | None
 
 
 class PreconditionFailed(Conflict):
@@ -93,7 +94,7 @@ class LogReplaced(Conflict):
 
     reason = "LOG_REPLACED"
 
-    def __init__(self, incarnation: str, shared_position: int) -> None:
+    def __init__(self, incarnation: str, shared_position: Position) -> None:
         super().__init__(
             "the log was replaced by an earlier state of it: what was read behind position"
             f" {shared_position} is not in it any longer",

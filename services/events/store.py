@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from girih.ids import NO_POSITION, Position, Revision
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 
 
@@ -45,7 +46,7 @@ class LogView(Protocol):
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         """Where these events are. Ids that are not stored are left out."""
 
-    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
+    async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         """Write `batch` right behind `head`, in one transaction.
 
         Whether it has been written is not known when this raises.
@@ -67,7 +68,7 @@ class LogEnd(NamedTuple):
     """Where a log ends, and in which incarnation: 0 and empty when nobody has appended to it."""
 
     incarnation: str
-    head: int
+    head: Position
 
 
 class FollowedLog(NamedTuple):
@@ -75,14 +76,14 @@ class FollowedLog(NamedTuple):
 
     tenant: str
     incarnation: str
-    head: int
+    head: Position
 
 
 Page = Sequence[tuple[int, bytes | None]]
 """Records next to each other in reading order, each with its position, or its revision
 when a stream is read. None stands for a record that is larger than was asked for."""
 
-TailPage = Sequence[tuple[int, bytes | None, str, int]]
+TailPage = Sequence[tuple[Position, bytes | None, str, Revision]]
 """Records next to each other in a log: position, record, stream, revision. None as above."""
 
 
@@ -111,7 +112,7 @@ class PageRequest:
     row_count_max: int
     record_bytes_max: int
     """Larger records come as None, so that a page never exceeds the product of both."""
-    position_min: int = 0
+    position_min: Position = NO_POSITION
     """Records before it are left out of a stream that is read forwards."""
 
 
@@ -119,10 +120,10 @@ class PageRequest:
 class StreamEnds:
     """Where the first and the last record of a stream are, and when they were recorded."""
 
-    first_position: int
+    first_position: Position
     created_at: datetime
-    last_position: int
-    last_revision: int
+    last_position: Position
+    last_revision: Revision
     updated_at: datetime
 
 
@@ -149,7 +150,7 @@ class EventStore(Protocol):
     async def end(self, tenant: str) -> LogEnd:
         """Where the log ends now."""
 
-    async def shared_position(self, tenant: str, incarnation: str) -> int | None:
+    async def shared_position(self, tenant: str, incarnation: str) -> Position | None:
         """The position up to which the log holds what it held in an incarnation that has ended;
         None when that was never one of its own.
         """
@@ -160,7 +161,7 @@ class EventStore(Protocol):
         One round trip and 10 microseconds a log, whatever they hold.
         """
 
-    async def revision_at(self, tenant: str, stream: str, position: int) -> int:
+    async def revision_at(self, tenant: str, stream: str, position: Position) -> Revision:
         """How many events of `stream` lie before `position`: the revision of the next."""
 
     async def stream_ends(self, tenant: str, stream: str) -> StreamEnds | None:
@@ -170,6 +171,6 @@ class EventStore(Protocol):
         """The records of one page. Fewer than asked for means that the end is reached."""
 
     async def tail(
-        self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
+        self, tenant: str, position: Position, row_count_max: int, record_bytes_max: int
     ) -> LogTail:
         """The records of a log from `position` on, oldest first, as `page` gives them."""

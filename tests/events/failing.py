@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from girih.ids import Position
 from services.events.domain import LogState, StoredEvent
 from services.events.store import Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable
@@ -37,7 +38,7 @@ class FailingLog:
         self.calls.append("find")
         return await self._log.find(event_ids)
 
-    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
+    async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         self.calls.append("write")
         await _next(self.before_write)
         result = await self._log.write(head, batch)

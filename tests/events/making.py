@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position, Revision
 from services.events import record
 from services.events.domain import (
     CallContext,
@@ -40,7 +41,13 @@ def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> New
 
 def placed_event(event: NewEvent, position: int, revision: int, first: int = 0) -> PlacedEvent:
     """`event` at its place, in a stream that begins at position `first`, or else here."""
-    return PlacedEvent(event, position, first or position, revision, CallContext("c-1", b""))
+    return PlacedEvent(
+        event,
+        Position(position),
+        Position(first or position),
+        Revision(revision),
+        CallContext("c-1", b""),
+    )
 
 
 def record_batch(placed: Iterable[PlacedEvent], records: Sequence[bytes]) -> RecordBatch:
@@ -57,7 +64,10 @@ def record_batch(placed: Iterable[PlacedEvent], records: Sequence[bytes]) -> Rec
 
 
 def proposal(*events: NewEvent, expecting: dict[str, int | StreamState] | None = None) -> Proposal:
-    preconditions = [Precondition(stream, state) for stream, state in (expecting or {}).items()]
+    preconditions = [
+        Precondition(stream, one if isinstance(one, StreamState) else Revision(one))
+        for stream, one in (expecting or {}).items()
+    ]
     return Proposal(events, preconditions)
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position, Revision
 from services.events import convert, domain, record
 from services.events.domain import PlacedEvent
 from services.events.errors import PreconditionFailed, Violation
@@ -268,7 +269,9 @@ PAYLOADS: dict[str, dict[str, Any]] = {
 def stored(event: pb.Event, position: int, revision: int, at: datetime) -> tuple[bytes, bytes]:
     """The two pieces in which `event` is stored."""
     proposed = asyncio.run(convert.proposal(pb.AppendRequest(events=[event]), CALL))
-    placed = PlacedEvent(proposed.events[0], position, 1, revision, proposed.context)
+    placed = PlacedEvent(
+        proposed.events[0], Position(position), Position(1), Revision(revision), proposed.context
+    )
     return record.encoder_at(at)(placed), proposed.events[0].payload
 
 
@@ -322,7 +325,9 @@ def test_digests_are_those_of_the_documented_layout_and_need_no_payload() -> Non
     event = pb.Event(id=event_id(7), stream="s", type="t", json="[1]")
     proposed = asyncio.run(convert.proposal(pb.AppendRequest(events=[event]), CALL))
     new = proposed.events[0]
-    stored_header = record.encoder_at(NOW)(PlacedEvent(new, 258, 200, 3, proposed.context))
+    stored_header = record.encoder_at(NOW)(
+        PlacedEvent(new, Position(258), Position(200), Revision(3), proposed.context)
+    )
 
     header = pb.RecordedEvent.FromString(stored_header)
     payload_digest = sha256(b"\x2a\x05\x2a\x03[1]").digest()
@@ -341,10 +346,12 @@ def test_digests_are_those_of_the_documented_layout_and_need_no_payload() -> Non
 
 def test_whatever_a_leaf_covers_changes_its_digest() -> None:
     proposed = asyncio.run(convert.proposal(append_of("s"), CALL))
-    placed = PlacedEvent(proposed.events[0], 2, 1, 1, proposed.context)
+    placed = PlacedEvent(
+        proposed.events[0], Position(2), Position(1), Revision(1), proposed.context
+    )
     changed = {
-        "position": placed._replace(position=3),
-        "revision": placed._replace(revision=2),
+        "position": placed._replace(position=Position(3)),
+        "revision": placed._replace(revision=Revision(2)),
         "context": placed._replace(
             context=record.call_context(replace(CALL, causation_id="other"))
         ),
@@ -371,7 +378,9 @@ def test_a_response_is_a_read_response_byte_for_byte(sizes: list[int]) -> None:
 
 
 def test_a_refusal_lists_its_violations_as_far_as_they_fit() -> None:
-    violations = [Violation(index, "s" * 255, index - 1 or None) for index in range(1_000)]
+    violations = [
+        Violation(index, "s" * 255, Revision(index - 1) or None) for index in range(1_000)
+    ]
 
     (detail,) = convert.details_of(PreconditionFailed(violations))
 

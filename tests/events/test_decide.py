@@ -7,6 +7,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from girih.ids import Position, Revision
 from services.events.domain import (
     NO_REVISION,
     NO_STREAM,
@@ -38,14 +39,22 @@ class PlainLog:
 
     def head(self, stream: str) -> StreamHead:
         positions = [number for number, one in enumerate(self.events, 1) if one.stream == stream]
-        return StreamHead(positions[0], len(positions) - 1) if positions else NO_STREAM
+        return (
+            StreamHead(Position(positions[0]), Revision(len(positions) - 1))
+            if positions
+            else NO_STREAM
+        )
 
     def state(self) -> LogState:
-        return LogState(len(self.events), {stream: self.head(stream) for stream in STREAMS})
+        return LogState(
+            Position(len(self.events)), {stream: self.head(stream) for stream in STREAMS}
+        )
 
     def stored(self) -> dict[str, StoredEvent]:
         return {
-            event.event_id: StoredEvent(index + 1, self._revision_of(index), BEFORE, event.digest)
+            event.event_id: StoredEvent(
+                Position(index + 1), Revision(self._revision_of(index)), BEFORE, event.digest
+            )
             for index, event in enumerate(self.events)
         }
 
@@ -75,7 +84,7 @@ class PlainLog:
             )
             if not requested:
                 result.append(
-                    Violation(index, precondition.stream, actual if actual >= 0 else None)
+                    Violation(index, precondition.stream, Revision(actual) if actual >= 0 else None)
                 )
         return tuple(result)
 
@@ -156,7 +165,7 @@ def test_what_is_placed_continues_the_log_without_gaps(
 
 
 def empty() -> LogState:
-    return LogState(0, dict.fromkeys(STREAMS, NO_STREAM))
+    return LogState(Position(0), dict.fromkeys(STREAMS, NO_STREAM))
 
 
 def only_outcome(decision: Decision) -> object:
@@ -165,7 +174,14 @@ def only_outcome(decision: Decision) -> object:
 
 
 def test_names_every_precondition_that_does_not_hold() -> None:
-    state = LogState(6, {"a": StreamHead(1, 4), "b": NO_STREAM, "c": StreamHead(6, 0)})
+    state = LogState(
+        Position(6),
+        {
+            "a": StreamHead(Position(1), Revision(4)),
+            "b": NO_STREAM,
+            "c": StreamHead(Position(6), Revision(0)),
+        },
+    )
 
     decision = decide(
         state, [proposal(new_event("a"), expecting={"a": 3, "b": EXISTS, "c": 0})], {}, NOW
@@ -173,27 +189,32 @@ def test_names_every_precondition_that_does_not_hold() -> None:
 
     outcome = only_outcome(decision)
     assert isinstance(outcome, PreconditionFailed)
-    assert outcome.violations == (Violation(0, "a", 4), Violation(1, "b", None))
+    assert outcome.violations == (Violation(0, "a", Revision(4)), Violation(1, "b", None))
     assert decision.placed == []
 
 
 def test_a_repeated_append_is_answered_although_its_precondition_no_longer_holds() -> None:
     first = new_event("a")
-    known = {first.event_id: StoredEvent(1, 0, BEFORE, first.digest)}
+    known = {first.event_id: StoredEvent(Position(1), Revision(0), BEFORE, first.digest)}
 
     decision = decide(
-        LogState(1, {"a": StreamHead(1, 0)}), [proposal(first, expecting={"a": ABSENT})], known, NOW
+        LogState(Position(1), {"a": StreamHead(Position(1), Revision(0))}),
+        [proposal(first, expecting={"a": ABSENT})],
+        known,
+        NOW,
     )
 
-    assert only_outcome(decision) == [Placement(first.event_id, 1, 0, BEFORE, already_stored=True)]
+    assert only_outcome(decision) == [
+        Placement(first.event_id, Position(1), Revision(0), BEFORE, already_stored=True)
+    ]
 
 
 def test_preconditions_count_when_only_some_of_the_events_are_stored() -> None:
     first, second = new_event("a"), new_event("a")
-    known = {first.event_id: StoredEvent(1, 0, BEFORE, first.digest)}
+    known = {first.event_id: StoredEvent(Position(1), Revision(0), BEFORE, first.digest)}
 
     decision = decide(
-        LogState(1, {"a": StreamHead(1, 0)}),
+        LogState(Position(1), {"a": StreamHead(Position(1), Revision(0))}),
         [proposal(first, second, expecting={"a": ABSENT})],
         known,
         NOW,
@@ -208,8 +229,8 @@ def test_the_second_of_two_equal_appends_in_a_batch_sees_the_first() -> None:
     decision = decide(empty(), [proposal(event), proposal(event)], {}, NOW)
 
     assert decision.outcomes == [
-        [Placement(event.event_id, 1, 0, NOW, already_stored=False)],
-        [Placement(event.event_id, 1, 0, NOW, already_stored=True)],
+        [Placement(event.event_id, Position(1), Revision(0), NOW, already_stored=False)],
+        [Placement(event.event_id, Position(1), Revision(0), NOW, already_stored=True)],
     ]
     assert len(decision.placed) == 1
 

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from girih.ids import Position
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
@@ -50,7 +51,7 @@ async def fill(store: PostgresEventStore, start: int, end: int) -> None:
         for number in range(start + 1, end + 1)
     ]
     await store.log(TENANT).state([])
-    await store.log(TENANT).write(start, record_batch(placed, [b"record"] * len(placed)))
+    await store.log(TENANT).write(Position(start), record_batch(placed, [b"record"] * len(placed)))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
+from girih.ids import Position, Revision
 from services.events.domain import NO_STREAM, LogState, StoredEvent, StreamHead
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
@@ -30,12 +31,12 @@ def placed(head: int, *streams: str, first_id: int = 0) -> RecordBatch:
 
 
 async def write(log: Log, head: int, *streams: str, first_id: int = 0) -> WriteResult:
-    return await log.write(head, placed(head, *streams, first_id=first_id))
+    return await log.write(Position(head), placed(head, *streams, first_id=first_id))
 
 
 async def test_a_log_is_empty_before_its_first_event(store: PostgresEventStore) -> None:
     assert (await store.end("acme")).head == 0
-    assert await store.log("acme").state(["a"]) == LogState(0, {"a": NO_STREAM})
+    assert await store.log("acme").state(["a"]) == LogState(Position(0), {"a": NO_STREAM})
 
 
 async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) -> None:
@@ -44,9 +45,14 @@ async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) ->
     await write(log, 0, "a", "b", "a")
 
     assert await log.state(["a", "b", "c"]) == LogState(
-        3, {"a": StreamHead(1, 1), "b": StreamHead(2, 0), "c": NO_STREAM}
+        Position(3),
+        {
+            "a": StreamHead(Position(1), Revision(1)),
+            "b": StreamHead(Position(2), Revision(0)),
+            "c": NO_STREAM,
+        },
     )
-    assert await log.state([]) == LogState(3, {})
+    assert await log.state([]) == LogState(Position(3), {})
     assert (await store.end("acme")).head == 3
 
 
@@ -56,7 +62,7 @@ async def test_writes_nothing_when_the_head_has_moved(store: PostgresEventStore)
     await write(log, 0, "a", "a")
 
     assert await write(log, 1, "b", first_id=50) is WriteResult.HEAD_MOVED
-    assert await log.state(["b"]) == LogState(2, {"b": NO_STREAM})
+    assert await log.state(["b"]) == LogState(Position(2), {"b": NO_STREAM})
 
 
 async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEventStore) -> None:
@@ -65,17 +71,17 @@ async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEvent
     await write(log, 0, "a", "b")
 
     assert await write(log, 2, "d", "e", first_id=1) is WriteResult.ID_STORED
-    assert await log.state(["d", "e"]) == LogState(2, {"d": NO_STREAM, "e": NO_STREAM})
+    assert await log.state(["d", "e"]) == LogState(Position(2), {"d": NO_STREAM, "e": NO_STREAM})
 
 
 async def test_finds_where_ids_are_and_leaves_out_the_rest(store: PostgresEventStore) -> None:
     log = store.log("acme")
     await log.state([])
     batch = placed(0, "a", "a")
-    await log.write(0, batch)
+    await log.write(Position(0), batch)
 
     assert await log.find([event_id(2), event_id(9)]) == {
-        event_id(2): StoredEvent(2, 1, NOW, batch.placed[1].event.digest)
+        event_id(2): StoredEvent(Position(2), Revision(1), NOW, batch.placed[1].event.digest)
     }
 
 
@@ -87,7 +93,7 @@ async def test_tenants_share_neither_positions_nor_streams_nor_ids(
     await theirs.state([])
     await write(ours, 0, "a", "a")
 
-    assert await theirs.state(["a"]) == LogState(0, {"a": NO_STREAM})
+    assert await theirs.state(["a"]) == LogState(Position(0), {"a": NO_STREAM})
     assert await theirs.find([event_id(1)]) == {}
     assert await write(theirs, 0, "a") is WriteResult.WRITTEN
     assert (await store.end("acme")).head == 2
@@ -101,7 +107,7 @@ async def test_what_is_written_under_the_lock_is_gone_when_the_block_fails(
 
     async def fail_after_writing() -> None:
         async with log.locked() as view:
-            assert await view.write(0, placed(0, "a")) is WriteResult.WRITTEN
+            assert await view.write(Position(0), placed(0, "a")) is WriteResult.WRITTEN
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -118,7 +124,7 @@ async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -
         late = asyncio.create_task(write(log, 0, "b", first_id=50))
         await asyncio.sleep(0.1)
         assert not late.done()
-        await view.write(0, placed(0, "a"))
+        await view.write(Position(0), placed(0, "a"))
 
     assert await late is WriteResult.HEAD_MOVED
 
@@ -284,7 +290,8 @@ async def test_finds_the_revision_at_any_position(store: PostgresEventStore, len
         await write(log, 0, *streams)
 
     outcome = [
-        await store.revision_at("acme", "a", position) for position in range(1, 3 * length + 3)
+        await store.revision_at("acme", "a", Position(position))
+        for position in range(1, 3 * length + 3)
     ]
 
     assert outcome == [

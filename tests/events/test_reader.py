@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position, Revision
 from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import ReadersBusy
 from services.events.postgres.store import PostgresEventStore
@@ -42,7 +43,7 @@ async def fill(store: PostgresEventStore, records: Sequence[bytes], *streams: st
     ]
     for start in range(0, len(records), 1_000):
         part = slice(start, start + 1_000)
-        await log.write(start, record_batch(placed[part], records[part]))
+        await log.write(Position(start), record_batch(placed[part], records[part]))
 
 
 def reader_of(store: EventStore) -> Reader:
@@ -63,34 +64,37 @@ def numbered(count: int) -> list[bytes]:
 OPTIONS = {
     "everything": (ReadOptions(), range(1, 31)),
     "backwards": (ReadOptions(is_backwards=True), range(30, 0, -1)),
-    "from a position": (ReadOptions(from_position=28), range(28, 31)),
-    "backwards from a position": (ReadOptions(is_backwards=True, from_position=3), range(3, 0, -1)),
-    "from beyond the end": (ReadOptions(from_position=31), ()),
+    "from a position": (ReadOptions(from_position=Position(28)), range(28, 31)),
+    "backwards from a position": (
+        ReadOptions(is_backwards=True, from_position=Position(3)),
+        range(3, 0, -1),
+    ),
+    "from beyond the end": (ReadOptions(from_position=Position(31)), ()),
     "backwards from beyond the end": (
-        ReadOptions(is_backwards=True, from_position=2**63 - 1),
+        ReadOptions(is_backwards=True, from_position=Position(2**63 - 1)),
         range(30, 0, -1),
     ),
     "some": (ReadOptions(limit=2), (1, 2)),
     "some backwards": (ReadOptions(is_backwards=True, limit=2), (30, 29)),
     "a stream": (ReadOptions("b"), range(2, 31, 3)),
     "a stream backwards": (ReadOptions("b", is_backwards=True), range(29, 0, -3)),
-    "a stream from a revision": (ReadOptions("b", from_revision=8), (26, 29)),
+    "a stream from a revision": (ReadOptions("b", from_revision=Revision(8)), (26, 29)),
     "a stream backwards from a revision": (
-        ReadOptions("b", is_backwards=True, from_revision=1),
+        ReadOptions("b", is_backwards=True, from_revision=Revision(1)),
         (5, 2),
     ),
-    "a stream from beyond its end": (ReadOptions("b", from_revision=10), ()),
-    "a stream from a position of another": (ReadOptions("b", from_position=24), (26, 29)),
+    "a stream from beyond its end": (ReadOptions("b", from_revision=Revision(10)), ()),
+    "a stream from a position of another": (ReadOptions("b", from_position=Position(24)), (26, 29)),
     "a stream backwards from a position of its own": (
-        ReadOptions("b", is_backwards=True, from_position=5),
+        ReadOptions("b", is_backwards=True, from_position=Position(5)),
         (5, 2),
     ),
     "a stream backwards from a position before it": (
-        ReadOptions("b", is_backwards=True, from_position=1),
+        ReadOptions("b", is_backwards=True, from_position=Position(1)),
         (),
     ),
     "a stream backwards from beyond the end": (
-        ReadOptions("b", is_backwards=True, from_position=2**63 - 1),
+        ReadOptions("b", is_backwards=True, from_position=Position(2**63 - 1)),
         range(29, 0, -3),
     ),
     "a stream that does not exist": (ReadOptions("z"), ()),
@@ -111,7 +115,7 @@ async def test_reads_nothing_from_a_log_that_nobody_appended_to(
     store: PostgresEventStore,
 ) -> None:
     assert await read(store, ReadOptions()) == []
-    assert await read(store, ReadOptions("s", from_position=7)) == []
+    assert await read(store, ReadOptions("s", from_position=Position(7))) == []
 
 
 @pytest.mark.parametrize("count", [1_023, 1_024, 1_025, 2_500])
@@ -163,11 +167,13 @@ async def test_goes_on_to_what_is_appended_while_it_reads(store: PostgresEventSt
     late = placed_event(new_event(), 1_025, 1_024, 1)
 
     seen: list[bytes] = []
-    async with aclosing(reader_of(store).read(TENANT, ReadOptions(from_position=1))) as groups:
+    async with aclosing(
+        reader_of(store).read(TENANT, ReadOptions(from_position=Position(1)))
+    ) as groups:
         async for group in groups:
             seen += group.records
             if len(seen) == 1_024:
-                await log.write(1_024, record_batch([late], [b"late"]))
+                await log.write(Position(1_024), record_batch([late], [b"late"]))
 
     assert seen[:1_024] == numbered(1_024)
     assert seen[1_024:] in ([], [b"late"])
@@ -204,7 +210,7 @@ async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
 class LateStore(PostgresEventStore):
     """Another process appends to the stream right after its revision was looked up."""
 
-    async def revision_at(self, tenant: str, stream: str, position: int) -> int:
+    async def revision_at(self, tenant: str, stream: str, position: Position) -> Revision:
         revision = await super().revision_at(tenant, stream, position)
         head = (await self.end(tenant)).head
         late = [placed_event(new_event(stream), head + n, revision + n - 1, 1) for n in (1, 2)]
@@ -218,7 +224,9 @@ async def test_nothing_below_the_position_is_read_though_it_is_appended_meanwhil
 ) -> None:
     await fill(store, numbered(3))
 
-    assert await read(LateStore(store._connections), ReadOptions("s", from_position=5)) == [b"5"]
+    assert await read(
+        LateStore(store._connections), ReadOptions("s", from_position=Position(5))
+    ) == [b"5"]
 
 
 async def test_a_limit_within_a_page_costs_one_page(store: PostgresEventStore) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position
 from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.errors import LogReplaced
@@ -44,7 +45,7 @@ class Seam(PostgresEventStore):
         return page._replace(incarnation="another") if self.is_replaced else page
 
     async def tail(
-        self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
+        self, tenant: str, position: Position, row_count_max: int, record_bytes_max: int
     ) -> LogTail:
         self.tail_count += 1
         if self.before_tail:
@@ -236,12 +237,12 @@ async def test_followers_are_told_when_the_database_stays_away(bench: Bench) -> 
         assert await received(1) == [1]
         bench.store.before_tail += [connection_lost] * 1_000
 
-        bench.tails.moved(TENANT, 2)
+        bench.tails.moved(TENANT, Position(2))
 
         with pytest.raises(Unavailable):
             await received(1)
     bench.store.before_tail.clear()
-    async with bench.following(ReadOptions(from_position=2)) as received:
+    async with bench.following(ReadOptions(from_position=Position(2))) as received:
         await bench.append("s")
         bench.tails.look()
         assert await received(1) == [2]
@@ -280,11 +281,11 @@ async def test_a_log_that_was_replaced_ends_its_followers_and_not_who_comes_then
         bench.store.before_tail.append(connection_lost)
         bench.store.is_replaced = True
 
-        bench.tails.moved(TENANT, 3)
+        bench.tails.moved(TENANT, Position(3))
 
         with pytest.raises(LogReplaced):
             await received(1)
-    async with bench.following(ReadOptions(from_position=1)) as received:
+    async with bench.following(ReadOptions(from_position=Position(1))) as received:
         assert await received(2) == [1, 2]
 
 

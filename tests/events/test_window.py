@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position, Revision
 from services.events.domain import POSITION_MAX
 from services.events.reading.window import RESPONSE_BYTES_MAX, FollowCursor, TailRecord, Window
 from services.events.record import read_response
@@ -16,7 +17,7 @@ INCARNATION = "0123456789abcdef"
 
 def record(position: int, size: int = 10, stream: str = "s", revision: int = 0) -> TailRecord:
     recorded = pb.RecordedEvent(position=position, event=pb.Event(binary=bytes(size)))
-    return TailRecord(position, recorded.SerializeToString(), stream, revision)
+    return TailRecord(Position(position), recorded.SerializeToString(), stream, Revision(revision))
 
 
 def records(dice: random.Random, count: int) -> list[TailRecord]:
@@ -32,7 +33,7 @@ def records(dice: random.Random, count: int) -> list[TailRecord]:
 
 def window_of(groups: Sequence[Sequence[TailRecord]], incarnation: str = INCARNATION) -> Window:
     window = Window(read_response)
-    window.begin(FIRST, incarnation)
+    window.begin(Position(FIRST), incarnation)
     for group in groups:
         window.add(group)
     return window
@@ -68,7 +69,7 @@ def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) ->
     for _ in range(50):
         start, left = dice.randint(FIRST, window.end), dice.choice([1, 3, POSITION_MAX])
         of_log = [one.position for one in all_records if one.position >= start]
-        assert walked(window, FollowCursor(start, left)) == of_log[:left]
+        assert walked(window, FollowCursor(Position(start), left)) == of_log[:left]
         stream, revision = dice.choice("abc"), dice.randint(0, 20)
         floor = dice.randint(FIRST, window.end)
         of_stream = [
@@ -78,13 +79,13 @@ def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) ->
             and one.revision >= revision
             and one.position >= max(start, floor)
         ]
-        bookmark = FollowCursor(start, left, stream, revision, floor)
+        bookmark = FollowCursor(Position(start), left, stream, Revision(revision), Position(floor))
         assert walked(window, bookmark) == of_stream[:left]
 
 
 def test_followers_at_one_place_are_given_one_and_the_same_object() -> None:
     window = window_of([[record(FIRST)], [record(FIRST + 1)]])
-    first, second = (window.take(FollowCursor(FIRST, POSITION_MAX)) for _ in range(2))
+    first, second = (window.take(FollowCursor(Position(FIRST), POSITION_MAX)) for _ in range(2))
 
     assert first is not None
     assert second is not None
@@ -99,8 +100,8 @@ def test_what_was_dropped_must_be_read_elsewhere() -> None:
     window.drop_oldest()
 
     assert window.byte_count < before
-    assert window.take(FollowCursor(FIRST, 1)) is None
-    taken = window.take(FollowCursor(FIRST + 1, 1))
+    assert window.take(FollowCursor(Position(FIRST), 1)) is None
+    taken = window.take(FollowCursor(Position(FIRST + 1), 1))
     assert taken is not None
     assert positions(taken.response) == [FIRST + 1]
 
@@ -136,7 +137,7 @@ def test_pieces_are_joined_up_to_the_size_of_a_response_and_not_beyond(
 ) -> None:
     window = window_of([[sized(FIRST + n, size)] for n, size in enumerate(sizes)], "")
 
-    taken = window.take(FollowCursor(FIRST, POSITION_MAX))
+    taken = window.take(FollowCursor(Position(FIRST), POSITION_MAX))
 
     assert taken is not None
     assert positions(taken.response) == list(range(FIRST, FIRST + joined))

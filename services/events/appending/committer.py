@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from girih.backoff import Backoff
+from girih.ids import Position
 from services.events.domain import (
     Decision,
     LogState,
@@ -115,7 +116,7 @@ class Committer:
         instruments: CommitInstruments,
         limits: CommitterLimits,
         revision_cache: RevisionCache,
-        committed: Callable[[int], None] = lambda _head: None,
+        committed: Callable[[Position], None] = lambda _head: None,
     ) -> None:
         """`committed` is told where the log ends after each batch that was written."""
         self._log = log
@@ -186,7 +187,7 @@ class Committer:
         if result is WriteResult.WRITTEN:
             self._remembered.move(decision)
             if decision.placed:
-                self._committed(decision.state.head + len(decision.placed))
+                self._committed(decision.head)
         elif result is WriteResult.HEAD_MOVED:
             self._remembered.forget()
             self._instruments.race_lost()
@@ -263,7 +264,7 @@ class _CachedState:
         self._revision_cache = revision_cache
         self._streams: OrderedDict[str, StreamHead] = OrderedDict()
         self._incarnation = ""
-        self.head: int | None = None
+        self.head: Position | None = None
 
     def forget(self) -> None:
         self._revision_cache.drop(self, len(self._streams))
@@ -292,7 +293,7 @@ class _CachedState:
 
     def move(self, decision: Decision) -> None:
         """Take over what was committed, and forget the streams longest unused."""
-        self.head = decision.state.head + len(decision.placed)
+        self.head = decision.head
         self._take(decision.streams)
         self._revision_cache.evict(self)
 

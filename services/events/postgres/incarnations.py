@@ -8,6 +8,7 @@ connection is opened; then the database is asked again, once for each log that i
 from collections import OrderedDict
 from typing import Final, Protocol
 
+from girih.ids import NO_POSITION, Position
 from services.events.store import LogEnd
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
@@ -63,7 +64,7 @@ class Incarnations:
         )
         if row is None:
             self._known.pop(tenant, None)
-            return LogEnd("", 0)
+            return LogEnd("", NO_POSITION)
         end = LogEnd(*row)
         self._known[tenant] = _Known(end, opened_count)
         self._known.move_to_end(tenant)
@@ -77,7 +78,7 @@ class Incarnations:
         if known is not None:
             known.opened_count = -1
 
-    def saw(self, tenant: str, incarnation: str, head: int) -> None:
+    def saw(self, tenant: str, incarnation: str, head: Position) -> None:
         """The log was seen to go as far as `head` in that incarnation."""
         known = self._known.get(tenant)
         if known is not None and known.incarnation == incarnation:

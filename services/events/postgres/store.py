@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 import asyncpg
 
+from girih.ids import NO_POSITION, Position, Revision
 from services.events.domain import (
     NO_STREAM,
     LogState,
@@ -59,12 +60,12 @@ class PostgresEventStore:
         async with self._connections.connection() as connection:
             return await self._incarnations.confirm(connection, tenant)
 
-    async def shared_position(self, tenant: str, incarnation: str) -> int | None:
+    async def shared_position(self, tenant: str, incarnation: str) -> Position | None:
         async with self._connections.connection() as connection:
             position = await connection.fetchval(
                 _sql("select_shared_position"), tenant, incarnation
             )
-            return cast("int | None", position)
+            return cast("Position | None", position)
 
     async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
         async with self._connections.connection() as connection:
@@ -75,12 +76,12 @@ class PostgresEventStore:
             self._incarnations.doubt(tenant)
         return moved
 
-    async def revision_at(self, tenant: str, stream: str, position: int) -> int:
+    async def revision_at(self, tenant: str, stream: str, position: Position) -> Revision:
         async with self._connections.connection() as connection:
             revision = await connection.fetchval(
                 _sql("select_revision_at"), tenant, stream, position
             )
-            return cast("int", revision)
+            return cast("Revision", revision)
 
     async def stream_ends(self, tenant: str, stream: str) -> StreamEnds | None:
         async with self._connections.connection() as connection:
@@ -114,7 +115,7 @@ class PostgresEventStore:
         return LogPage(incarnation, cast("Page", rows))
 
     async def tail(
-        self, tenant: str, position: int, row_count_max: int, record_bytes_max: int
+        self, tenant: str, position: Position, row_count_max: int, record_bytes_max: int
     ) -> LogTail:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, tenant)
@@ -144,7 +145,7 @@ class PostgresLog:
         async with self._connections.connection() as connection:
             return await _View(connection, self._tenant).find(event_ids)
 
-    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
+    async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
             if self._read_in not in (None, incarnation):
@@ -152,7 +153,7 @@ class PostgresLog:
                 return WriteResult.HEAD_MOVED
             result = await _View(connection, self._tenant).write(head, batch)
         if result is WriteResult.WRITTEN:
-            self._incarnations.saw(self._tenant, incarnation, head + len(batch.placed))
+            self._incarnations.saw(self._tenant, incarnation, Position(head + len(batch.placed)))
         return result
 
     @asynccontextmanager
@@ -184,13 +185,13 @@ class _View:
         rows = await self._connection.fetch(_sql("select_log_state"), self._tenant, streams)
         if not rows:
             await self._connection.execute(_sql("insert_log"), self._tenant)
-            return LogState(0, dict.fromkeys(streams, NO_STREAM))
+            return LogState(NO_POSITION, dict.fromkeys(streams, NO_STREAM))
         heads = {
             name: NO_STREAM if number is None else StreamHead(number, revision)
             for _, name, number, revision in rows
             if name is not None
         }
-        return LogState(rows[0]["head"] or 0, heads, self._incarnation)
+        return LogState(rows[0]["head"] or NO_POSITION, heads, self._incarnation)
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)
@@ -199,7 +200,7 @@ class _View:
             for event_id, position, revision, recorded_at, digest in rows
         }
 
-    async def write(self, head: int, batch: RecordBatch) -> WriteResult:
+    async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         begun = [one for one in batch.placed if one.revision == 0]
         try:
             is_written = await self._connection.fetchval(

@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Literal, Protocol
 
+from girih.ids import NO_POSITION, Position, Revision
 from services.events.domain import POSITION_MAX
 from services.events.errors import BeyondEnd
 from services.events.reading.reader import (
@@ -83,15 +84,15 @@ class Followers:
 
     async def _start(self, tail: Tail, options: ReadOptions) -> FollowCursor:
         """Where to begin. Raises `BeyondEnd` when that is more than one behind the end."""
-        position = options.from_position or 1
+        position = options.from_position or Position(1)
         if position > tail.window.end:
             check_end(position, (await self._store.end(tail.tenant)).head)
         left = options.limit or POSITION_MAX
-        revision = await self._reader.start(tail.tenant, options)
+        start = await self._reader.start(tail.tenant, options)
         await self._reader.check_holds(
             tail.tenant,
             options,
-            revision if options.stream else position,
+            start if options.stream else position,
             options.incarnation,
             tail.window.incarnation,
         )
@@ -100,9 +101,9 @@ class Followers:
         if options.from_revision:
             await self._check_revision(tail.tenant, options.stream, options.from_revision)
         # Behind every window: what a stream holds so far is read from the database.
-        return FollowCursor(0, left, options.stream, revision, position)
+        return FollowCursor(NO_POSITION, left, options.stream, Revision(start), position)
 
-    async def _check_revision(self, tenant: str, stream: str, revision: int) -> None:
+    async def _check_revision(self, tenant: str, stream: str, revision: Revision) -> None:
         count = await self._store.revision_at(tenant, stream, POSITION_MAX)
         if revision > count:
             raise BeyondEnd(f"the stream has {count} events", event_count=count)
@@ -174,11 +175,11 @@ class _Following:
         response = self._frame(records, incarnation) if records else b""
         if at.stream:
             position = max(at.position, end) if is_end else at.position
-            return Batch(response, len(records), position, self._page.start)
+            return Batch(response, len(records), position, Revision(self._page.start))
         if is_end and not records:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")
-        return Batch(response, len(records), self._page.start, 0)
+        return Batch(response, len(records), Position(self._page.start), Revision(0))
 
     def _is_of_the_window(self, at: FollowCursor) -> bool:
         """Whether the window may go on from what was sent. A page from the database may be of a

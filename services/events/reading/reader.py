@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
+from girih.ids import NO_POSITION, Position, Revision
 from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import LogReplaced
 from services.events.reading.send_budget import COPIES, ByteReservation, SendBudget
@@ -31,8 +32,8 @@ class ReadOptions:
 
     stream: str = ""
     is_backwards: bool = False
-    from_position: int | None = None
-    from_revision: int | None = None
+    from_position: Position | None = None
+    from_revision: Revision | None = None
     limit: int | None = None
     is_followed: bool = False
     """Go on with what is committed, instead of ending at the end."""
@@ -86,7 +87,7 @@ class Reader:
             return end if first is None else first
         if not options.is_backwards:
             return await self._store.revision_at(tenant, options.stream, options.from_position)
-        behind = min(options.from_position, POSITION_MAX - 1) + 1
+        behind = Position(min(options.from_position, POSITION_MAX - 1) + 1)
         return await self._store.revision_at(tenant, options.stream, behind) - 1
 
     async def check_holds(
@@ -101,12 +102,14 @@ class Reader:
         if seen in ("", current) or is_first:
             return
         shared = await self._store.shared_position(tenant, seen)
-        behind_shared = 0 if shared is None else shared + 1
+        behind_shared: int = 0 if shared is None else shared + 1
         if options.stream and shared is not None:
             # Of the stream's first record that was not shared.
-            behind_shared = await self._store.revision_at(tenant, options.stream, behind_shared)
+            behind_shared = await self._store.revision_at(
+                tenant, options.stream, Position(behind_shared)
+            )
         if shared is None or place > behind_shared:
-            raise LogReplaced(current, shared or 0)
+            raise LogReplaced(current, shared or NO_POSITION)
 
     def _fetch_ahead(
         self, tenant: str, options: ReadOptions, at: "PageCursor", held: ByteReservation
@@ -138,7 +141,7 @@ class Reader:
                 at.record_bytes_max,
                 # Beyond the head the revision is that of the stream's next event, which may
                 # be appended below the position before the page is read.
-                position_min=options.from_position or 0,
+                position_min=options.from_position or NO_POSITION,
             ),
         )
         records = [row[1] for row in page]

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from girih.backoff import Backoff
+from girih.ids import NO_POSITION, Position
 from services.events.errors import BeyondEnd, LogReplaced
 from services.events.reading.reader import PageCursor, Reader, ReadOptions
 from services.events.reading.send_budget import ByteReservation, SendBudget
@@ -110,7 +111,7 @@ class Tails:
                 yield tail
                 return
 
-    def moved(self, tenant: str, head: int) -> None:
+    def moved(self, tenant: str, head: Position) -> None:
         """The log of `tenant` has been seen to end at `head`."""
         tail = self._tails.get(tenant)
         if tail is not None:
@@ -206,7 +207,7 @@ class Tail:
         self._windows = windows
         self._retry_policy = patience
         self._woken = asyncio.Event()
-        self._waiting: dict[asyncio.Future[None], int] = {}
+        self._waiting: dict[asyncio.Future[None], Position] = {}
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._looked = asyncio.Event()
@@ -232,7 +233,7 @@ class Tail:
 
     def seen(self) -> FollowedLog:
         """The log as it was seen last."""
-        return FollowedLog(self.tenant, self.window.incarnation, self.window.end - 1)
+        return FollowedLog(self.tenant, self.window.incarnation, Position(self.window.end - 1))
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="tail")
@@ -252,7 +253,7 @@ class Tail:
 
         Raises what ended the tail: `LogReplaced` when it is another log than it was.
         """
-        await self.moved(0)
+        await self.moved(NO_POSITION)
         while True:
             end = await self._retry_policy.read(partial(self._store.end, self.tenant))
             self.check()
@@ -263,12 +264,12 @@ class Tail:
             await looked.wait()
             self.check()
 
-    def wake(self, head: int | None = None) -> None:
+    def wake(self, head: Position | None = None) -> None:
         """The log may have moved, or has: its last record is at `head`."""
         if head is None or head >= self.window.end:
             self._woken.set()
 
-    async def moved(self, position: int) -> None:
+    async def moved(self, position: Position) -> None:
         """Return once the window ends behind `position`. Raises what ended the tail."""
         if self._failure is None and self.window.end <= position:
             waiting = asyncio.get_running_loop().create_future()
@@ -288,7 +289,7 @@ class Tail:
     async def _run(self) -> None:
         try:
             end = await self._retry_policy.read(partial(self._store.end, self.tenant))
-            self.window.begin(end.head + 1, end.incarnation)
+            self.window.begin(Position(end.head + 1), end.incarnation)
             await self._wake_waiting()
             await self._read_on()
         except ServiceError as error:
@@ -320,7 +321,7 @@ class Tail:
 
     async def _page(self, place: PageCursor) -> LogTail:
         return await self._store.tail(
-            self.tenant, place.start, place.row_count, place.record_bytes_max
+            self.tenant, Position(place.start), place.row_count, place.record_bytes_max
         )
 
     async def _check_holds(self, place: PageCursor, incarnation: str) -> None:
@@ -371,7 +372,7 @@ class RetryPolicy:
             await asyncio.sleep(backoff.next_s())
 
 
-def check_end(position: int, head: int) -> None:
+def check_end(position: Position, head: Position) -> None:
     """Raise `BeyondEnd` unless a log that ends at `head` goes on at or before `position`."""
     if position > head + 1:
         raise BeyondEnd(f"the log ends at position {head}", head_position=head)

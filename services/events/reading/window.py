@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from girih.ids import NO_POSITION, Position, Revision
+
 RESPONSE_BYTES_MAX = 2**16
 """What a response holds at most, a single larger record apart. A follower that does not
 read has one of them on its way."""
@@ -26,10 +28,10 @@ is empty, so that two of them joined are one as well: the incarnation is that of
 class TailRecord(NamedTuple):
     """A record with what it can be told apart by."""
 
-    position: int
+    position: Position
     record: bytes
     stream: str
-    revision: int
+    revision: Revision
 
 
 class Batch(NamedTuple):
@@ -38,23 +40,23 @@ class Batch(NamedTuple):
     response: bytes
     """Empty when nothing is for it."""
     record_count: int
-    position: int
+    position: Position
     """Everything before it has been looked at."""
-    revision: int
+    revision: Revision
     """Of the next record of the stream that is followed."""
 
 
 class FollowCursor(NamedTuple):
     """Where a follower is in a log, or in one stream of it."""
 
-    position: int
+    position: Position
     """Everything before it has been looked at."""
     left: int
     """So many more records are wanted."""
     stream: str = ""
-    revision: int = 0
+    revision: Revision = Revision(0)
     """Records of the stream before it have been sent."""
-    position_min: int = 0
+    position_min: Position = NO_POSITION
     """Records of the stream before it are not wanted."""
 
     def behind(self, taken: Batch) -> "FollowCursor":
@@ -71,24 +73,24 @@ class Window:
     def __init__(self, frame: Frame) -> None:
         self.incarnation = ""
         """Of the log that the records are from; set with `begin`."""
-        self.end = 0
+        self.end = NO_POSITION
         """Nothing is known of the log before `begin`."""
         self.byte_count = 0
         self._frame = frame
         self._tag = b""
         self._pieces: list[_Piece] = []
-        self._joined: dict[int, Batch] = {}
-        self._shared_ends: dict[str, int] = {}
+        self._joined: dict[Position, Batch] = {}
+        self._shared_ends: dict[str, Position] = {}
 
     @property
-    def first(self) -> int:
+    def first(self) -> Position:
         return self._pieces[0].first if self._pieces else self.end
 
     @property
     def piece_count(self) -> int:
         return len(self._pieces)
 
-    def begin(self, end: int, incarnation: str) -> None:
+    def begin(self, end: Position, incarnation: str) -> None:
         """The next record is the one at `end`, in that incarnation of the log.
 
         Records that are there already are the same in this one.
@@ -144,9 +146,9 @@ class Window:
         if known.record_count <= at.left:
             return known
         response = self._cut(position, at.left)
-        return Batch(response, at.left, position + at.left, 0)
+        return Batch(response, at.left, Position(position + at.left), Revision(0))
 
-    def _join(self, position: int) -> Batch:
+    def _join(self, position: Position) -> Batch:
         responses: list[bytes] = []
         byte_count, end = 0, position
         for piece in self._from(position):
@@ -156,7 +158,7 @@ class Window:
             responses.append(response)
             byte_count += len(response)
             end = piece.end
-        return Batch(_one(responses), end - position, end, 0)
+        return Batch(_one(responses), end - position, end, Revision(0))
 
     def _cut(self, position: int, count: int) -> bytes:
         end = position + count
@@ -169,7 +171,9 @@ class Window:
     def _of_stream(self, at: FollowCursor) -> Batch:
         """The records of one stream, as many as fit into a response."""
         responses: list[bytes] = []
-        byte_count, position, revision = 0, at.position, at.revision
+        byte_count = 0
+        position: int = at.position
+        revision: int = at.revision
         position_min = max(at.position, at.position_min)
         for piece in self._from(position):
             for row in piece.rows_of(at.stream):
@@ -187,7 +191,7 @@ class Window:
     def _batch(self, responses: Sequence[bytes], position: int, revision: int) -> Batch:
         """A response of single records, and where a follower of their stream is then."""
         response = b"".join((self._tag, *responses)) if responses else b""
-        return Batch(response, len(responses), position, revision)
+        return Batch(response, len(responses), Position(position), Revision(revision))
 
     def _from(self, position: int) -> Sequence["_Piece"]:
         """The pieces that hold what is at `position` or behind it."""
@@ -199,9 +203,9 @@ class Window:
 class _Row(NamedTuple):
     """Where a record is, in its stream and in the bytes of its piece."""
 
-    position: int
+    position: Position
     stream: str
-    revision: int
+    revision: Revision
     start: int
     end: int
 
@@ -228,8 +232,8 @@ class _Piece:
         self._by_stream: dict[str, list[_Row]] | None = None
 
     @property
-    def end(self) -> int:
-        return self.first + len(self._rows)
+    def end(self) -> Position:
+        return Position(self.first + len(self._rows))
 
     def response_from(self, position: int) -> bytes:
         if position <= self.first:
