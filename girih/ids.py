@@ -1,10 +1,13 @@
-"""The types of places, and ids that nobody else has. Knows the clock, and not what they name."""
+"""Types of names and places, and ids that nobody else has. Knows the clock, not what they name."""
 
 import os
 import threading
 import time
 from typing import Final, NewType
 from uuid import UUID
+
+StreamName = NewType("StreamName", str)
+"""The name of a stream, 1 to 255 characters."""
 
 Position = NewType("Position", int)
 """A place in the log: 1, 2, 3, ... without gaps. 0 is before the first."""

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from google.protobuf.message import Message
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision, uuid7
+from girih.ids import Position, Revision, StreamName, uuid7
 from services.events import checks, domain, record
 from services.events.domain import NewEvent, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
@@ -146,7 +147,9 @@ def _new_event(
     own_tags = event.tags
     # Most have none, and to go through nothing takes longer than to ask.
     tags = tuple(own_tags) if own_tags else ()
-    return NewEvent(event_id, event.stream, event.type, tags, digest, header, payload, byte_count)
+    # Without a call, which is the price of a type, for each event.
+    stream: Any = event.stream
+    return NewEvent(event_id, stream, event.type, tags, digest, header, payload, byte_count)
 
 
 def _precondition(
@@ -154,10 +157,11 @@ def _precondition(
 ) -> Precondition:
     """`precondition` in the domain's words; of no use when a violation was found."""
     checks.check_precondition(precondition, index, violations)
+    stream = StreamName(precondition.stream)
     if precondition.HasField("revision"):
-        return Precondition(precondition.stream, Revision(precondition.revision))
+        return Precondition(stream, Revision(precondition.revision))
     state = checks.STATES.get(precondition.state, StreamState.EXISTS)
-    return Precondition(precondition.stream, state)
+    return Precondition(stream, state)
 
 
 # Reads
@@ -169,7 +173,7 @@ def options(request: pb.ReadRequest) -> ReadOptions:
     checks.check_read(request, violations)
     violations.raise_if_any()
     return ReadOptions(
-        stream=request.stream,
+        stream=StreamName(request.stream) if request.stream else None,
         is_backwards=request.direction == pb.DIRECTION_BACKWARDS,
         from_position=(
             Position(request.from_position) if request.HasField("from_position") else None
@@ -183,13 +187,13 @@ def options(request: pb.ReadRequest) -> ReadOptions:
     )
 
 
-def stream_name(request: pb.GetStreamRequest) -> str:
+def stream_name(request: pb.GetStreamRequest) -> StreamName:
     """The stream asked about. Raises `InvalidInput`."""
     validation.check(request)
-    return request.stream
+    return StreamName(request.stream)
 
 
-def stream_response(stream: str, ends: StreamEnds) -> pb.GetStreamResponse:
+def stream_response(stream: StreamName, ends: StreamEnds) -> pb.GetStreamResponse:
     """A stream, from its first event to its last."""
     return pb.GetStreamResponse(
         stream=stream,

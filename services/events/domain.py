@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from girih.ids import NO_POSITION, Position, Revision
+from girih.ids import NO_POSITION, Position, Revision, StreamName
 from services.events.errors import EventIdReused, PreconditionFailed, Violation
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
@@ -36,7 +36,7 @@ class StreamState(Enum):
 class Precondition:
     """What a stream must be like before an append: its last revision, or a state."""
 
-    stream: str
+    stream: StreamName
     expected: Revision | StreamState
 
     def holds(self, revision: Revision) -> bool:
@@ -52,7 +52,7 @@ class NewEvent(NamedTuple):
     """An event to append, in the two pieces in which it will be stored."""
 
     event_id: str
-    stream: str
+    stream: StreamName
     type: str
     tags: Sequence[str]
     digest: bytes
@@ -85,7 +85,7 @@ class Proposal:
     context: CallContext = NO_CONTEXT
     """Stored beside each event."""
 
-    def streams(self) -> set[str]:
+    def streams(self) -> set[StreamName]:
         """Every stream whose revision it takes to decide."""
         named = {event.stream for event in self.events}
         named.update([precondition.stream for precondition in self.preconditions])
@@ -143,7 +143,7 @@ class LogState:
     """A log as of one instant: the position of its last event, and where streams end."""
 
     head: Position
-    streams: Mapping[str, StreamHead]
+    streams: Mapping[StreamName, StreamHead]
     incarnation: str = field(default="", compare=False)
     """What is known of the log in another one is not true of it."""
 
@@ -160,7 +160,7 @@ class Decision:
     recorded_at: datetime
     outcomes: Sequence[Outcome]
     placed: Sequence[PlacedEvent]
-    streams: Mapping[str, StreamHead]
+    streams: Mapping[StreamName, StreamHead]
 
     @property
     def head(self) -> Position:
@@ -195,13 +195,13 @@ class _BatchDecision:
         self.placed: list[PlacedEvent] = []
         # As plain tuples: to name the parts of each would take a fifth of the whole time. And a
         # place that was counted on has no type, which to give it takes time as well.
-        self._heads: dict[str, tuple[Any, Any]] = dict(state.streams)
+        self._heads: dict[StreamName, tuple[Any, Any]] = dict(state.streams)
         self._position: Any = state.head
         self._incarnation = state.incarnation
         self._now = now
         self._seen: dict[str, tuple[Any, Any, datetime, bytes]] = dict(known)
 
-    def streams(self) -> dict[str, StreamHead]:
+    def streams(self) -> dict[StreamName, StreamHead]:
         """Where the streams end so far."""
         return {stream: StreamHead(*head) for stream, head in self._heads.items()}
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from girih.ids import Position, Revision
+from girih.ids import Position, Revision, StreamName
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
@@ -22,7 +22,7 @@ class Violation:
     """One precondition that does not hold. `actual_revision` is None for an absent stream."""
 
     index: int
-    stream: str
+    stream: StreamName
     actual_revision: Revision | None
 
 
@@ -71,7 +71,7 @@ class StreamOwned(PermissionDenied):
 
     reason = "STREAM_OWNED"
 
-    def __init__(self, streams: Sequence[str]) -> None:
+    def __init__(self, streams: Sequence[StreamName]) -> None:
         super().__init__(
             f"streams of a service, which alone appends to them: {len(streams)};"
             f" the first: {streams[0]}",
@@ -115,7 +115,7 @@ class StreamNotFound(NotFound):
     reason = "STREAM_NOT_FOUND"
 
 
-def _fitting(streams: Sequence[str]) -> Iterator[str]:
+def _fitting(streams: Sequence[StreamName]) -> Iterator[str]:
     """As many names as are told whole, the first always: a name has 255 characters at most."""
     left = _STREAMS_CHARS_MAX
     for stream in streams:

@@ -7,6 +7,7 @@ come without taking one from anybody. Whoever may read the log may read them.
 from collections.abc import Iterable
 from typing import Final
 
+from girih.ids import StreamName
 from services.events.errors import StreamOwned
 from services.policy import GATEWAY, LATTICE
 
@@ -18,7 +19,7 @@ _OWNERS: Final = {"$lattice": LATTICE, "$security": GATEWAY}
 _NOBODY: Final = "nobody"
 
 
-def owner_of(stream: str) -> str:
+def owner_of(stream: StreamName) -> str:
     """The service that alone appends to a stream; empty when it is its tenant's own."""
     if not stream.startswith(RESERVED):
         return ""
@@ -26,7 +27,7 @@ def owner_of(stream: str) -> str:
     return next(owners, _NOBODY)
 
 
-def check(streams: Iterable[str], service: str) -> None:
+def check(streams: Iterable[StreamName], service: str) -> None:
     """Raises `StreamOwned` when one of `streams` is reserved for another than `service`.
 
     `service` is the one that makes the call; empty for users and keys.

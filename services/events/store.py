@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from girih.ids import NO_POSITION, Position, Revision
+from girih.ids import NO_POSITION, Position, Revision, StreamName
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 
 
@@ -40,7 +40,7 @@ class RecordBatch:
 class LogView(Protocol):
     """One log, as its sequencer reads and writes it."""
 
-    async def state(self, streams: Sequence[str]) -> LogState:
+    async def state(self, streams: Sequence[StreamName]) -> LogState:
         """The head and where `streams` end, all as of one instant."""
 
     async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
@@ -83,7 +83,7 @@ Page = Sequence[tuple[int, bytes | None]]
 """Records next to each other in reading order, each with its position, or its revision
 when a stream is read. None stands for a record that is larger than was asked for."""
 
-TailPage = Sequence[tuple[Position, bytes | None, str, Revision]]
+TailPage = Sequence[tuple[Position, bytes | None, StreamName, Revision]]
 """Records next to each other in a log: position, record, stream, revision. None as above."""
 
 
@@ -103,9 +103,10 @@ class LogTail(NamedTuple):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """One page of a stream by revision, or of the log by position when `stream` is empty."""
+    """One page of a stream by revision, or of the whole log by position."""
 
-    stream: str
+    stream: StreamName | None
+    """None for the log."""
     is_backwards: bool
     start: int
     """The position or revision of the first record that may be returned."""
@@ -161,10 +162,10 @@ class EventStore(Protocol):
         One round trip and 10 microseconds a log, whatever they hold.
         """
 
-    async def revision_at(self, tenant: str, stream: str, position: Position) -> Revision:
+    async def revision_at(self, tenant: str, stream: StreamName, position: Position) -> Revision:
         """How many events of `stream` lie before `position`: the revision of the next."""
 
-    async def stream_ends(self, tenant: str, stream: str) -> StreamEnds | None:
+    async def stream_ends(self, tenant: str, stream: StreamName) -> StreamEnds | None:
         """Where a stream begins and ends, None when it does not exist."""
 
     async def page(self, tenant: str, request: PageRequest) -> LogPage:

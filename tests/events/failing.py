@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from girih.ids import Position
+from girih.ids import Position, StreamName
 from services.events.domain import LogState, StoredEvent
 from services.events.store import Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable
@@ -29,7 +29,7 @@ class FailingLog:
         self.after_write: list[Moment] = []
         self.calls: list[str] = []
 
-    async def state(self, streams: Sequence[str]) -> LogState:
+    async def state(self, streams: Sequence[StreamName]) -> LogState:
         self.calls.append("state")
         await _next(self.before_state)
         return await self._log.state(streams)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision
+from girih.ids import Position, Revision, StreamName
 from services.events import record
 from services.events.domain import (
     CallContext,
@@ -35,7 +35,14 @@ def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> New
     header = message.SerializeToString(deterministic=True)
     digest = record.event_digest(header, hashlib.sha256(payload).digest())
     return NewEvent(
-        with_id, stream, "happened", (), digest, header, payload, len(header) + len(payload)
+        with_id,
+        StreamName(stream),
+        "happened",
+        (),
+        digest,
+        header,
+        payload,
+        len(header) + len(payload),
     )
 
 
@@ -65,7 +72,7 @@ def record_batch(placed: Iterable[PlacedEvent], records: Sequence[bytes]) -> Rec
 
 def proposal(*events: NewEvent, expecting: dict[str, int | StreamState] | None = None) -> Proposal:
     preconditions = [
-        Precondition(stream, one if isinstance(one, StreamState) else Revision(one))
+        Precondition(StreamName(stream), one if isinstance(one, StreamState) else Revision(one))
         for stream, one in (expecting or {}).items()
     ]
     return Proposal(events, preconditions)

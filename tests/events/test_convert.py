@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision
+from girih.ids import Position, Revision, StreamName
 from services.events import convert, domain, record
 from services.events.domain import PlacedEvent
 from services.events.errors import PreconditionFailed, Violation
@@ -379,7 +379,8 @@ def test_a_response_is_a_read_response_byte_for_byte(sizes: list[int]) -> None:
 
 def test_a_refusal_lists_its_violations_as_far_as_they_fit() -> None:
     violations = [
-        Violation(index, "s" * 255, Revision(index - 1) or None) for index in range(1_000)
+        Violation(index, StreamName("s" * 255), Revision(index - 1) or None)
+        for index in range(1_000)
     ]
 
     (detail,) = convert.details_of(PreconditionFailed(violations))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from girih.ids import Position, Revision
+from girih.ids import Position, Revision, StreamName
 from services.events.domain import (
     NO_REVISION,
     NO_STREAM,
@@ -24,7 +24,7 @@ from services.events.domain import (
 from services.events.errors import EventIdReused, PreconditionFailed, Violation
 from tests.events.making import ABSENT, EXISTS, NOW, event_id, new_event, proposal
 
-STREAMS = ("a", "b", "c")
+STREAMS = (StreamName("a"), StreamName("b"), StreamName("c"))
 BEFORE = NOW - timedelta(days=1)
 
 
@@ -177,9 +177,9 @@ def test_names_every_precondition_that_does_not_hold() -> None:
     state = LogState(
         Position(6),
         {
-            "a": StreamHead(Position(1), Revision(4)),
-            "b": NO_STREAM,
-            "c": StreamHead(Position(6), Revision(0)),
+            StreamName("a"): StreamHead(Position(1), Revision(4)),
+            StreamName("b"): NO_STREAM,
+            StreamName("c"): StreamHead(Position(6), Revision(0)),
         },
     )
 
@@ -189,7 +189,10 @@ def test_names_every_precondition_that_does_not_hold() -> None:
 
     outcome = only_outcome(decision)
     assert isinstance(outcome, PreconditionFailed)
-    assert outcome.violations == (Violation(0, "a", Revision(4)), Violation(1, "b", None))
+    assert outcome.violations == (
+        Violation(0, StreamName("a"), Revision(4)),
+        Violation(1, StreamName("b"), None),
+    )
     assert decision.placed == []
 
 
@@ -198,7 +201,7 @@ def test_a_repeated_append_is_answered_although_its_precondition_no_longer_holds
     known = {first.event_id: StoredEvent(Position(1), Revision(0), BEFORE, first.digest)}
 
     decision = decide(
-        LogState(Position(1), {"a": StreamHead(Position(1), Revision(0))}),
+        LogState(Position(1), {StreamName("a"): StreamHead(Position(1), Revision(0))}),
         [proposal(first, expecting={"a": ABSENT})],
         known,
         NOW,
@@ -214,7 +217,7 @@ def test_preconditions_count_when_only_some_of_the_events_are_stored() -> None:
     known = {first.event_id: StoredEvent(Position(1), Revision(0), BEFORE, first.digest)}
 
     decision = decide(
-        LogState(Position(1), {"a": StreamHead(Position(1), Revision(0))}),
+        LogState(Position(1), {StreamName("a"): StreamHead(Position(1), Revision(0))}),
         [proposal(first, second, expecting={"a": ABSENT})],
         known,
         NOW,

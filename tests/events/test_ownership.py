@@ -6,6 +6,7 @@ import pytest
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.ids import StreamName
 from services.events import ownership
 from services.events.errors import StreamOwned
 from services.plumbing.grpc.errors import from_rpc_error
@@ -31,26 +32,26 @@ LONG = "$lattice-" + "x" * 200
     ],
 )
 def test_streams_belong_to_whom_their_name_says(stream: str, owner: str) -> None:
-    assert ownership.owner_of(stream) == owner
+    assert ownership.owner_of(StreamName(stream)) == owner
 
 
 @pytest.mark.parametrize("service", ["", GATEWAY, LATTICE])
 def test_a_service_writes_its_own_streams_and_those_of_nobody(service: str) -> None:
-    ownership.check(["orders", *_streams_of(service)], service)
+    ownership.check([StreamName("orders"), *_streams_of(service)], service)
 
 
 @pytest.mark.parametrize("service", ["", GATEWAY, LATTICE])
 def test_nobody_writes_the_streams_of_another_service(service: str) -> None:
     for other in {GATEWAY, LATTICE} - {service}:
         with pytest.raises(StreamOwned) as caught:
-            ownership.check(["orders", *_streams_of(other)], service)
+            ownership.check([StreamName("orders"), *_streams_of(other)], service)
 
         assert set(caught.value.streams) == set(_streams_of(other))
 
 
 def test_as_many_names_are_told_as_fit_and_all_are_counted() -> None:
     with pytest.raises(StreamOwned) as caught:
-        ownership.check([f"{LONG}{number}" for number in range(5)], "")
+        ownership.check([StreamName(f"{LONG}{number}") for number in range(5)], "")
 
     assert caught.value.metadata == {"stream_count": 5, "streams": f"{LONG}0"}
     assert f"{LONG}0" in caught.value.message
@@ -105,5 +106,6 @@ async def test_everybody_in_the_tenant_may_expect_something_of_them(
     assert len((await events.Append(request)).placements) == 1
 
 
-def _streams_of(service: str) -> list[str]:
-    return {GATEWAY: ["$security"], LATTICE: ["$lattices", "$lattice-7f"]}.get(service, [])
+def _streams_of(service: str) -> list[StreamName]:
+    names = {GATEWAY: ["$security"], LATTICE: ["$lattices", "$lattice-7f"]}.get(service, [])
+    return [StreamName(name) for name in names]

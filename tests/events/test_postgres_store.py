@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from girih.ids import Position, Revision
+from girih.ids import Position, Revision, StreamName
 from services.events.domain import NO_STREAM, LogState, StoredEvent, StreamHead
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
@@ -36,7 +36,9 @@ async def write(log: Log, head: int, *streams: str, first_id: int = 0) -> WriteR
 
 async def test_a_log_is_empty_before_its_first_event(store: PostgresEventStore) -> None:
     assert (await store.end("acme")).head == 0
-    assert await store.log("acme").state(["a"]) == LogState(Position(0), {"a": NO_STREAM})
+    assert await store.log("acme").state([StreamName("a")]) == LogState(
+        Position(0), {StreamName("a"): NO_STREAM}
+    )
 
 
 async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) -> None:
@@ -44,12 +46,12 @@ async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) ->
     await log.state([])
     await write(log, 0, "a", "b", "a")
 
-    assert await log.state(["a", "b", "c"]) == LogState(
+    assert await log.state([StreamName("a"), StreamName("b"), StreamName("c")]) == LogState(
         Position(3),
         {
-            "a": StreamHead(Position(1), Revision(1)),
-            "b": StreamHead(Position(2), Revision(0)),
-            "c": NO_STREAM,
+            StreamName("a"): StreamHead(Position(1), Revision(1)),
+            StreamName("b"): StreamHead(Position(2), Revision(0)),
+            StreamName("c"): NO_STREAM,
         },
     )
     assert await log.state([]) == LogState(Position(3), {})
@@ -62,7 +64,7 @@ async def test_writes_nothing_when_the_head_has_moved(store: PostgresEventStore)
     await write(log, 0, "a", "a")
 
     assert await write(log, 1, "b", first_id=50) is WriteResult.HEAD_MOVED
-    assert await log.state(["b"]) == LogState(Position(2), {"b": NO_STREAM})
+    assert await log.state([StreamName("b")]) == LogState(Position(2), {StreamName("b"): NO_STREAM})
 
 
 async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEventStore) -> None:
@@ -71,7 +73,9 @@ async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEvent
     await write(log, 0, "a", "b")
 
     assert await write(log, 2, "d", "e", first_id=1) is WriteResult.ID_STORED
-    assert await log.state(["d", "e"]) == LogState(Position(2), {"d": NO_STREAM, "e": NO_STREAM})
+    assert await log.state([StreamName("d"), StreamName("e")]) == LogState(
+        Position(2), {StreamName("d"): NO_STREAM, StreamName("e"): NO_STREAM}
+    )
 
 
 async def test_finds_where_ids_are_and_leaves_out_the_rest(store: PostgresEventStore) -> None:
@@ -93,7 +97,9 @@ async def test_tenants_share_neither_positions_nor_streams_nor_ids(
     await theirs.state([])
     await write(ours, 0, "a", "a")
 
-    assert await theirs.state(["a"]) == LogState(Position(0), {"a": NO_STREAM})
+    assert await theirs.state([StreamName("a")]) == LogState(
+        Position(0), {StreamName("a"): NO_STREAM}
+    )
     assert await theirs.find([event_id(1)]) == {}
     assert await write(theirs, 0, "a") is WriteResult.WRITTEN
     assert (await store.end("acme")).head == 2
@@ -198,7 +204,10 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
 
     meanwhile = asyncio.create_task(write(log, 1, "b", first_id=50))
     await asyncio.sleep(0.1)
-    seen_before = (await store.end("acme")).head, (await log.state(["b"])).streams["b"]
+    seen_before = (
+        (await store.end("acme")).head,
+        (await log.state([StreamName("b")])).streams[StreamName("b")],
+    )
     await late.commit()
     await other.close()
 
@@ -290,7 +299,7 @@ async def test_finds_the_revision_at_any_position(store: PostgresEventStore, len
         await write(log, 0, *streams)
 
     outcome = [
-        await store.revision_at("acme", "a", Position(position))
+        await store.revision_at("acme", StreamName("a"), Position(position))
         for position in range(1, 3 * length + 3)
     ]
 
@@ -307,7 +316,7 @@ async def test_tells_where_a_stream_begins_and_ends_and_when(
     await log.state([])
     await write(log, 0, *["a"] * length)
 
-    ends = await store.stream_ends("acme", "a")
+    ends = await store.stream_ends("acme", StreamName("a"))
 
     assert ends is not None
     assert (ends.first_position, ends.created_at) == (1, NOW)
@@ -316,7 +325,7 @@ async def test_tells_where_a_stream_begins_and_ends_and_when(
 
 
 async def test_a_stream_without_events_has_no_ends(store: PostgresEventStore) -> None:
-    assert await store.stream_ends("acme", "a") is None
+    assert await store.stream_ends("acme", StreamName("a")) is None
 
 
 async def test_a_database_that_lies_about_durability_is_refused_in_production(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision
+from girih.ids import Position, Revision, StreamName
 from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import ReadersBusy
 from services.events.postgres.store import PostgresEventStore
@@ -76,29 +76,32 @@ OPTIONS = {
     ),
     "some": (ReadOptions(limit=2), (1, 2)),
     "some backwards": (ReadOptions(is_backwards=True, limit=2), (30, 29)),
-    "a stream": (ReadOptions("b"), range(2, 31, 3)),
-    "a stream backwards": (ReadOptions("b", is_backwards=True), range(29, 0, -3)),
-    "a stream from a revision": (ReadOptions("b", from_revision=Revision(8)), (26, 29)),
+    "a stream": (ReadOptions(StreamName("b")), range(2, 31, 3)),
+    "a stream backwards": (ReadOptions(StreamName("b"), is_backwards=True), range(29, 0, -3)),
+    "a stream from a revision": (ReadOptions(StreamName("b"), from_revision=Revision(8)), (26, 29)),
     "a stream backwards from a revision": (
-        ReadOptions("b", is_backwards=True, from_revision=Revision(1)),
+        ReadOptions(StreamName("b"), is_backwards=True, from_revision=Revision(1)),
         (5, 2),
     ),
-    "a stream from beyond its end": (ReadOptions("b", from_revision=Revision(10)), ()),
-    "a stream from a position of another": (ReadOptions("b", from_position=Position(24)), (26, 29)),
+    "a stream from beyond its end": (ReadOptions(StreamName("b"), from_revision=Revision(10)), ()),
+    "a stream from a position of another": (
+        ReadOptions(StreamName("b"), from_position=Position(24)),
+        (26, 29),
+    ),
     "a stream backwards from a position of its own": (
-        ReadOptions("b", is_backwards=True, from_position=Position(5)),
+        ReadOptions(StreamName("b"), is_backwards=True, from_position=Position(5)),
         (5, 2),
     ),
     "a stream backwards from a position before it": (
-        ReadOptions("b", is_backwards=True, from_position=Position(1)),
+        ReadOptions(StreamName("b"), is_backwards=True, from_position=Position(1)),
         (),
     ),
     "a stream backwards from beyond the end": (
-        ReadOptions("b", is_backwards=True, from_position=Position(2**63 - 1)),
+        ReadOptions(StreamName("b"), is_backwards=True, from_position=Position(2**63 - 1)),
         range(29, 0, -3),
     ),
-    "a stream that does not exist": (ReadOptions("z"), ()),
-    "one of a stream": (ReadOptions("c", limit=1), (3,)),
+    "a stream that does not exist": (ReadOptions(StreamName("z")), ()),
+    "one of a stream": (ReadOptions(StreamName("c"), limit=1), (3,)),
 }
 
 
@@ -115,7 +118,7 @@ async def test_reads_nothing_from_a_log_that_nobody_appended_to(
     store: PostgresEventStore,
 ) -> None:
     assert await read(store, ReadOptions()) == []
-    assert await read(store, ReadOptions("s", from_position=Position(7))) == []
+    assert await read(store, ReadOptions(StreamName("s"), from_position=Position(7))) == []
 
 
 @pytest.mark.parametrize("count", [1_023, 1_024, 1_025, 2_500])
@@ -127,7 +130,7 @@ async def test_pages_join_without_gap_or_repetition(
 
     expected = numbered(count)[:: -1 if is_backwards else 1]
     assert await read(store, ReadOptions(is_backwards=is_backwards)) == expected
-    assert await read(store, ReadOptions("s", is_backwards=is_backwards)) == expected
+    assert await read(store, ReadOptions(StreamName("s"), is_backwards=is_backwards)) == expected
 
 
 @pytest.mark.parametrize("is_backwards", [False, True])
@@ -210,7 +213,7 @@ async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
 class LateStore(PostgresEventStore):
     """Another process appends to the stream right after its revision was looked up."""
 
-    async def revision_at(self, tenant: str, stream: str, position: Position) -> Revision:
+    async def revision_at(self, tenant: str, stream: StreamName, position: Position) -> Revision:
         revision = await super().revision_at(tenant, stream, position)
         head = (await self.end(tenant)).head
         late = [placed_event(new_event(stream), head + n, revision + n - 1, 1) for n in (1, 2)]
@@ -225,7 +228,7 @@ async def test_nothing_below_the_position_is_read_though_it_is_appended_meanwhil
     await fill(store, numbered(3))
 
     assert await read(
-        LateStore(store._connections), ReadOptions("s", from_position=Position(5))
+        LateStore(store._connections), ReadOptions(StreamName("s"), from_position=Position(5))
     ) == [b"5"]
 
 

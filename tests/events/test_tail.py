@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position
+from girih.ids import Position, StreamName
 from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.errors import LogReplaced
@@ -35,7 +35,7 @@ class Seam(PostgresEventStore):
         self.before_tail: list[Moment] = []
         self.before_moved: list[Moment] = []
         self.is_replaced = False
-        self.shared: int | None = None
+        self.shared: Position | None = None
         self.tail_count = 0
 
     async def page(self, tenant: str, request: PageRequest) -> LogPage:
@@ -53,7 +53,7 @@ class Seam(PostgresEventStore):
         tail = await super().tail(tenant, position, row_count_max, record_bytes_max)
         return tail._replace(incarnation="another") if self.is_replaced else tail
 
-    async def shared_position(self, tenant: str, incarnation: str) -> int | None:
+    async def shared_position(self, tenant: str, incarnation: str) -> Position | None:
         return self.shared
 
     async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
@@ -137,9 +137,9 @@ def bench(store: PostgresEventStore) -> Bench:
     return Bench(store, TailLimits(retry_budget_s=0.3))
 
 
-@pytest.mark.parametrize(("stream", "expected"), [("", [1, 2, 3, 4]), ("a", [1, 3])])
+@pytest.mark.parametrize(("stream", "expected"), [(None, [1, 2, 3, 4]), (StreamName("a"), [1, 3])])
 async def test_what_is_committed_right_behind_the_last_page_is_not_left_out(
-    bench: Bench, stream: str, expected: list[int]
+    bench: Bench, stream: StreamName | None, expected: list[int]
 ) -> None:
     await bench.append("a", "b")
 
@@ -151,9 +151,9 @@ async def test_what_is_committed_right_behind_the_last_page_is_not_left_out(
         assert await received(len(expected)) == expected
 
 
-@pytest.mark.parametrize("stream", ["", "a"])
+@pytest.mark.parametrize("stream", [None, StreamName("a")])
 async def test_what_a_page_holds_already_is_not_sent_again_from_the_window(
-    bench: Bench, stream: str
+    bench: Bench, stream: StreamName | None
 ) -> None:
     await bench.append("a")
     is_held, may_go_on = asyncio.Event(), asyncio.Event()
@@ -289,9 +289,9 @@ async def test_a_log_that_was_replaced_ends_its_followers_and_not_who_comes_then
         assert await received(2) == [1, 2]
 
 
-@pytest.mark.parametrize("stream", ["", "s"])
+@pytest.mark.parametrize("stream", [None, StreamName("s")])
 async def test_events_of_a_replaced_log_never_follow_upon_those_of_the_new_one(
-    store: PostgresEventStore, stream: str
+    store: PostgresEventStore, stream: StreamName | None
 ) -> None:
     bench = Bench(store, TailLimits(window_bytes=1))
     async with bench.tails.tail(TENANT):
@@ -308,9 +308,9 @@ async def test_events_of_a_replaced_log_never_follow_upon_those_of_the_new_one(
                 await received(1)
 
 
-@pytest.mark.parametrize("stream", ["", "s"])
+@pytest.mark.parametrize("stream", [None, StreamName("s")])
 async def test_who_is_ahead_of_the_tail_when_the_log_is_replaced_is_told(
-    bench: Bench, stream: str
+    bench: Bench, stream: StreamName | None
 ) -> None:
     await bench.append("s")
     is_held, may_go_on = asyncio.Event(), asyncio.Event()
@@ -325,7 +325,7 @@ async def test_who_is_ahead_of_the_tail_when_the_log_is_replaced_is_told(
         await bench.append("s", "s")
         async with bench.following(ReadOptions(stream)) as received:
             assert await received(3) == [1, 2, 3]
-            bench.store.is_replaced, bench.store.shared = True, 1
+            bench.store.is_replaced, bench.store.shared = True, Position(1)
             may_go_on.set()
             await bench.append_and_wait("s")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision
+from girih.ids import Position, Revision, StreamName
 from services.events.domain import POSITION_MAX
 from services.events.reading.window import RESPONSE_BYTES_MAX, FollowCursor, TailRecord, Window
 from services.events.record import read_response
@@ -17,7 +17,9 @@ INCARNATION = "0123456789abcdef"
 
 def record(position: int, size: int = 10, stream: str = "s", revision: int = 0) -> TailRecord:
     recorded = pb.RecordedEvent(position=position, event=pb.Event(binary=bytes(size)))
-    return TailRecord(Position(position), recorded.SerializeToString(), stream, Revision(revision))
+    return TailRecord(
+        Position(position), recorded.SerializeToString(), StreamName(stream), Revision(revision)
+    )
 
 
 def records(dice: random.Random, count: int) -> list[TailRecord]:
@@ -79,7 +81,9 @@ def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) ->
             and one.revision >= revision
             and one.position >= max(start, floor)
         ]
-        bookmark = FollowCursor(Position(start), left, stream, Revision(revision), Position(floor))
+        bookmark = FollowCursor(
+            Position(start), left, StreamName(stream), Revision(revision), Position(floor)
+        )
         assert walked(window, bookmark) == of_stream[:left]
 
 
@@ -143,8 +147,10 @@ def test_pieces_are_joined_up_to_the_size_of_a_response_and_not_beyond(
     assert positions(taken.response) == list(range(FIRST, FIRST + joined))
 
 
-@pytest.mark.parametrize("stream", ["", "s"])
-def test_a_follower_at_the_end_is_given_nothing_and_is_up_to_date(stream: str) -> None:
+@pytest.mark.parametrize("stream", [None, StreamName("s")])
+def test_a_follower_at_the_end_is_given_nothing_and_is_up_to_date(
+    stream: StreamName | None,
+) -> None:
     window = window_of([[record(FIRST)], [record(FIRST + 1, revision=1)]])
 
     taken = window.take(FollowCursor(window.end, POSITION_MAX, stream))

@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from girih.backoff import Backoff
-from girih.ids import Position
+from girih.ids import Position, StreamName
 from services.events.domain import (
     Decision,
     LogState,
@@ -215,7 +215,7 @@ class Committer:
 
     async def _state(self, log: LogView, proposals: Sequence[Proposal]) -> tuple[LogState, bool]:
         """The state to decide on, and whether it was read just now."""
-        streams = set[str]().union(*[proposal.streams() for proposal in proposals])
+        streams = set[StreamName]().union(*[proposal.streams() for proposal in proposals])
         unknown = self._remembered.unknown(streams)
         if not unknown and self._remembered.head is not None:
             return self._remembered.state(streams), False
@@ -262,7 +262,7 @@ class _CachedState:
 
     def __init__(self, revision_cache: RevisionCache) -> None:
         self._revision_cache = revision_cache
-        self._streams: OrderedDict[str, StreamHead] = OrderedDict()
+        self._streams: OrderedDict[StreamName, StreamHead] = OrderedDict()
         self._incarnation = ""
         self.head: Position | None = None
 
@@ -276,10 +276,10 @@ class _CachedState:
             self._streams.popitem(last=False)
         self._revision_cache.count(self, -stream_count)
 
-    def unknown(self, streams: Iterable[str]) -> list[str]:
+    def unknown(self, streams: Iterable[StreamName]) -> list[StreamName]:
         return [stream for stream in streams if stream not in self._streams]
 
-    def state(self, streams: Iterable[str]) -> LogState:
+    def state(self, streams: Iterable[StreamName]) -> LogState:
         assert self.head is not None
         known = {stream: self._streams[stream] for stream in streams}
         return LogState(self.head, known, self._incarnation)
@@ -297,7 +297,7 @@ class _CachedState:
         self._take(decision.streams)
         self._revision_cache.evict(self)
 
-    def _take(self, streams: Mapping[str, StreamHead]) -> None:
+    def _take(self, streams: Mapping[StreamName, StreamHead]) -> None:
         known_count = len(self._streams)
         for stream, head in streams.items():
             self._streams[stream] = head

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import asyncpg
 
-from girih.ids import NO_POSITION, Position, Revision
+from girih.ids import NO_POSITION, Position, Revision, StreamName
 from services.events.domain import (
     NO_STREAM,
     LogState,
@@ -76,14 +76,14 @@ class PostgresEventStore:
             self._incarnations.doubt(tenant)
         return moved
 
-    async def revision_at(self, tenant: str, stream: str, position: Position) -> Revision:
+    async def revision_at(self, tenant: str, stream: StreamName, position: Position) -> Revision:
         async with self._connections.connection() as connection:
             revision = await connection.fetchval(
                 _sql("select_revision_at"), tenant, stream, position
             )
             return cast("Revision", revision)
 
-    async def stream_ends(self, tenant: str, stream: str) -> StreamEnds | None:
+    async def stream_ends(self, tenant: str, stream: StreamName) -> StreamEnds | None:
         async with self._connections.connection() as connection:
             rows = await connection.fetch(_sql("select_stream_ends"), tenant, stream)
         if not rows:
@@ -104,11 +104,12 @@ class PostgresEventStore:
             request.row_count_max,
             request.record_bytes_max,
         ]
-        if request.stream:
+        is_of_stream = request.stream is not None
+        if is_of_stream:
             arguments.append(request.stream)
-        if request.stream and not request.is_backwards:
+        if is_of_stream and not request.is_backwards:
             arguments.append(request.position_min)
-        statement = _PAGES[bool(request.stream), request.is_backwards]
+        statement = _PAGES[is_of_stream, request.is_backwards]
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, tenant)
             rows = await connection.fetch(_sql(statement), *arguments)
@@ -137,7 +138,7 @@ class PostgresLog:
         self._read_in: str | None = None
         """The incarnation that the state was read in last."""
 
-    async def state(self, streams: Sequence[str]) -> LogState:
+    async def state(self, streams: Sequence[StreamName]) -> LogState:
         async with self._connections.connection() as connection:
             return await self._state(connection, streams)
 
@@ -164,7 +165,7 @@ class PostgresLog:
                 await connection.execute(_sql("lock_log"), self._tenant)
                 yield _View(connection, self._tenant, self._read_in)
 
-    async def _state(self, connection: Connection, streams: Sequence[str]) -> LogState:
+    async def _state(self, connection: Connection, streams: Sequence[StreamName]) -> LogState:
         self._read_in = await self._incarnations.current(connection, self._tenant)
         state = await _View(connection, self._tenant, self._read_in).state(streams)
         if not self._read_in:
@@ -181,7 +182,7 @@ class _View:
         self._tenant = tenant
         self._incarnation = incarnation
 
-    async def state(self, streams: Sequence[str]) -> LogState:
+    async def state(self, streams: Sequence[StreamName]) -> LogState:
         rows = await self._connection.fetch(_sql("select_log_state"), self._tenant, streams)
         if not rows:
             await self._connection.execute(_sql("insert_log"), self._tenant)

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Literal, Protocol
 
-from girih.ids import NO_POSITION, Position, Revision
+from girih.ids import NO_POSITION, Position, Revision, StreamName
 from services.events.domain import POSITION_MAX
 from services.events.errors import BeyondEnd
 from services.events.reading.reader import (
@@ -92,18 +92,18 @@ class Followers:
         await self._reader.check_holds(
             tail.tenant,
             options,
-            start if options.stream else position,
+            position if options.stream is None else start,
             options.incarnation,
             tail.window.incarnation,
         )
-        if not options.stream:
+        if options.stream is None:
             return FollowCursor(position, left)
         if options.from_revision:
             await self._check_revision(tail.tenant, options.stream, options.from_revision)
         # Behind every window: what a stream holds so far is read from the database.
         return FollowCursor(NO_POSITION, left, options.stream, Revision(start), position)
 
-    async def _check_revision(self, tenant: str, stream: str, revision: Revision) -> None:
+    async def _check_revision(self, tenant: str, stream: StreamName, revision: Revision) -> None:
         count = await self._store.revision_at(tenant, stream, POSITION_MAX)
         if revision > count:
             raise BeyondEnd(f"the stream has {count} events", event_count=count)
@@ -149,7 +149,7 @@ class _Following:
     @asynccontextmanager
     async def _from_database(self, at: FollowCursor) -> AsyncIterator[Batch]:
         """One page from the database, which may hold nothing yet of what is looked for."""
-        start = at.revision if at.stream else at.position
+        start = at.position if at.stream is None else at.revision
         page = self._page._replace(start=start, left=at.left)
         # Before it is read: those who wait for room hold nothing.
         async with self._tail.reserved(page.byte_count_max) as reserved:
@@ -173,7 +173,7 @@ class _Following:
         records, self._page, is_end, incarnation = await self._retry_policy.read(read)
         await self._check_holds(page.start, incarnation)
         response = self._frame(records, incarnation) if records else b""
-        if at.stream:
+        if at.stream is not None:
             position = max(at.position, end) if is_end else at.position
             return Batch(response, len(records), position, Revision(self._page.start))
         if is_end and not records:
@@ -189,12 +189,12 @@ class _Following:
         if self._incarnation == window.incarnation:
             return True
         # What was sent of a stream may lie behind all that was looked at.
-        return not at.stream and at.position <= window.shared_end(self._incarnation)
+        return at.stream is None and at.position <= window.shared_end(self._incarnation)
 
     async def _agree(self, at: FollowCursor) -> None:
         """Be in the incarnation of the window, and have that be the log's."""
         await self._tail.agree()
-        place = at.revision if at.stream else at.position
+        place = at.position if at.stream is None else at.revision
         await self._check_holds(place, self._tail.window.incarnation)
 
     async def _check_holds(self, place: int, incarnation: str) -> None:

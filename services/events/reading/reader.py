@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from girih.ids import NO_POSITION, Position, Revision
+from girih.ids import NO_POSITION, Position, Revision, StreamName
 from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import LogReplaced
 from services.events.reading.send_budget import COPIES, ByteReservation, SendBudget
@@ -30,7 +30,7 @@ _ANY_SIZE = 2**31 - 1
 class ReadOptions:
     """What to read: the log, or a stream when it is named, from one end or from a place."""
 
-    stream: str = ""
+    stream: StreamName | None = None
     is_backwards: bool = False
     from_position: Position | None = None
     from_revision: Revision | None = None
@@ -81,8 +81,8 @@ class Reader:
 
     async def start(self, tenant: str, options: ReadOptions) -> int:
         """The key of the first record: a revision in a stream, a position in the log."""
-        if not options.stream or options.from_position is None:
-            first = options.from_revision if options.stream else options.from_position
+        if options.stream is None or options.from_position is None:
+            first = options.from_position if options.stream is None else options.from_revision
             end = POSITION_MAX if options.is_backwards else 0
             return end if first is None else first
         if not options.is_backwards:
@@ -98,12 +98,12 @@ class Reader:
 
         `place` is the position of the next record, or its revision in a stream.
         """
-        is_first = not options.is_backwards and place <= (0 if options.stream else 1)
+        is_first = not options.is_backwards and place <= (1 if options.stream is None else 0)
         if seen in ("", current) or is_first:
             return
         shared = await self._store.shared_position(tenant, seen)
         behind_shared: int = 0 if shared is None else shared + 1
-        if options.stream and shared is not None:
+        if options.stream is not None and shared is not None:
             # Of the stream's first record that was not shared.
             behind_shared = await self._store.revision_at(
                 tenant, options.stream, Position(behind_shared)

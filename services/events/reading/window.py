@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from girih.ids import NO_POSITION, Position, Revision
+from girih.ids import NO_POSITION, Position, Revision, StreamName
 
 RESPONSE_BYTES_MAX = 2**16
 """What a response holds at most, a single larger record apart. A follower that does not
@@ -30,7 +30,7 @@ class TailRecord(NamedTuple):
 
     position: Position
     record: bytes
-    stream: str
+    stream: StreamName
     revision: Revision
 
 
@@ -53,7 +53,8 @@ class FollowCursor(NamedTuple):
     """Everything before it has been looked at."""
     left: int
     """So many more records are wanted."""
-    stream: str = ""
+    stream: StreamName | None = None
+    """None for the log."""
     revision: Revision = Revision(0)
     """Records of the stream before it have been sent."""
     position_min: Position = NO_POSITION
@@ -100,11 +101,11 @@ class Window:
         self.incarnation = incarnation
         self._tag = self._frame((), incarnation)
 
-    def shared_end(self, incarnation: str) -> int:
+    def shared_end(self, incarnation: str) -> Position:
         """What lies before it was read in that incarnation, and is the same in this one; 0 when
         nothing was.
         """
-        return self._shared_ends.get(incarnation, 0)
+        return self._shared_ends.get(incarnation, NO_POSITION)
 
     def add(self, records: Sequence[TailRecord]) -> None:
         """Take records that begin at `end`, without a gap."""
@@ -127,7 +128,7 @@ class Window:
         """
         if at.position < self.first:
             return None
-        return self._of_stream(at) if at.stream else self._of_log(at)
+        return self._of_log(at) if at.stream is None else self._of_stream(at, at.stream)
 
     def _add(self, records: Sequence[TailRecord]) -> None:
         piece = _Piece(records, self._frame, self._tag)
@@ -168,7 +169,7 @@ class Window:
             if piece.first < end
         )
 
-    def _of_stream(self, at: FollowCursor) -> Batch:
+    def _of_stream(self, at: FollowCursor, stream: StreamName) -> Batch:
         """The records of one stream, as many as fit into a response."""
         responses: list[bytes] = []
         byte_count = 0
@@ -176,7 +177,7 @@ class Window:
         revision: int = at.revision
         position_min = max(at.position, at.position_min)
         for piece in self._from(position):
-            for row in piece.rows_of(at.stream):
+            for row in piece.rows_of(stream):
                 if row.revision < revision or row.position < position_min:
                     continue
                 byte_count += row.end - row.start
@@ -204,7 +205,7 @@ class _Row(NamedTuple):
     """Where a record is, in its stream and in the bytes of its piece."""
 
     position: Position
-    stream: str
+    stream: StreamName
     revision: Revision
     start: int
     end: int
@@ -229,7 +230,7 @@ class _Piece:
             start += len(response)
         names = sum([len(record.stream) for record in records])
         self.byte_count = start + names + _ROW_BYTES * len(records)
-        self._by_stream: dict[str, list[_Row]] | None = None
+        self._by_stream: dict[StreamName, list[_Row]] | None = None
 
     @property
     def end(self) -> Position:
@@ -245,7 +246,7 @@ class _Piece:
         start, stop = rows[position - self.first].start, rows[end - self.first - 1].end
         return self._tag + self.response[start:stop]
 
-    def rows_of(self, stream: str) -> Sequence[_Row]:
+    def rows_of(self, stream: StreamName) -> Sequence[_Row]:
         """Put in order once, when the first follower of a stream asks."""
         if self._by_stream is None:
             self._by_stream = {}
