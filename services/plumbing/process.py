@@ -24,6 +24,10 @@ _ARENA_MAX: Final = -8
 
 _LARGE_BYTES: Final = 256 * 2**10
 
+_OPEN_FILE_COUNT_MAX: Final = 2**17
+"""More than all limits on connections need. Some systems allow a billion, and some programs
+that we start look at each."""
+
 _EXIT_OK = 0
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
@@ -45,6 +49,7 @@ def run_process(
     logging.configure(settings)
     for warning in settings.warnings():
         _log.warning(warning)
+    _open_all_files_allowed()
     _spare_collector()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     code = _exit_code(lambda: _run(main(settings)))
@@ -82,6 +87,27 @@ def _exit_code(run: Callable[[], None]) -> int:
         _log.error("died unexpectedly", exc_info=error)
         return _EXIT_FAILED
     return _EXIT_OK
+
+
+def _open_all_files_allowed() -> None:
+    """Raise the limit that a process may raise by itself, which is often 1024.
+
+    It is kept so low for programs that call `select`, which we do not. A server would run
+    out of descriptors long before its own limit on connections, and could open none to others.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _OPEN_FILE_COUNT_MAX if hard == resource.RLIM_INFINITY else hard
+    wanted = min(allowed, _OPEN_FILE_COUNT_MAX)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        _log.warning("may open few files at once", open_file_count_max=soft, problem=str(error))
 
 
 def _spare_collector() -> None:

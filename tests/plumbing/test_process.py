@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -104,6 +105,21 @@ async def test_a_process_whose_task_died_exits_with_1(start: Start) -> None:
 
     assert result["problem"] == "the background task 'sequencer' died"
     assert await process.wait() == 1
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux alone tells of others")
+async def test_a_process_may_open_as_many_files_as_the_system_allows_it(start: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, soft), hard))
+    try:
+        process = await start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await line(process, "serving")
+
+    allowed, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+
+    assert allowed == min(hard, 2**17)
 
 
 async def test_a_bug_at_the_start_is_told_in_full(start: Start) -> None:
