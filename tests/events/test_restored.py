@@ -1,6 +1,7 @@
 """A log goes back under live followers: who read what is no more is told, and nobody else."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -247,6 +248,53 @@ async def test_followers_who_lost_nothing_go_on_when_another_server_takes_over(
                 assert await resumed.until(1) == [4]
             lost = pb.ReadRequest(from_position=5, incarnation=seen)
             assert await refusal(events, lost) == ("LOG_REPLACED", "3")
+
+
+async def test_a_snapshot_of_the_disks_is_noticed_although_who_forgot_nothing_is_not_the_first(
+    tmp_path: Path, authority: Authority
+) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "data")
+    with postgres:
+        settings = development(postgres.url, authority)
+        async with (
+            built(settings) as server,
+            running(server, "127.0.0.1:0") as port,
+            open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
+        ):
+            events = EventStoreServiceStub(channel)
+            await until_serving(channel)
+            await append(events, SHARED)
+            await asyncio.to_thread(_save_disks, postgres)
+            await until_serving(channel)
+            await append(events, LOST - SHARED)
+            seen = await incarnation_of(events)
+
+            await asyncio.to_thread(_bring_disks_back, postgres)
+            async with (
+                built(settings) as other,
+                running(other, "127.0.0.1:0") as other_port,
+                open_channel(f"127.0.0.1:{other_port}", bearer=authority.bearer) as other_channel,
+            ):
+                await until_serving(other_channel)
+                assert await append(EventStoreServiceStub(other_channel), LOST) == SHARED + LOST
+            await until_serving(channel)
+
+            lost = pb.ReadRequest(from_position=LOST + 1, incarnation=seen)
+            assert (await refusal(events, lost))[0] == "LOG_REPLACED"
+
+
+def _save_disks(postgres: EmbeddedPostgres) -> None:
+    postgres.stop()
+    shutil.copytree(postgres.data_dir, postgres.data_dir.with_name("saved"))
+    postgres.start()
+
+
+def _bring_disks_back(postgres: EmbeddedPostgres) -> None:
+    postgres.stop()
+    for entry in postgres.data_dir.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    shutil.copytree(postgres.data_dir.with_name("saved"), postgres.data_dir, dirs_exist_ok=True)
+    postgres.start()
 
 
 def _begin_a_timeline(postgres: EmbeddedPostgres) -> None:

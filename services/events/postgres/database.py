@@ -180,14 +180,14 @@ class Database:
 
     async def _connection_opened(self, connection: RawConnection) -> None:
         """A connection that leads elsewhere than the others did takes them along: they lead to
-        a server that was replaced.
+        a server that was restarted or replaced.
         """
         place = str(await connection.fetchval(_sql("select_place")))
         self.opened_count += 1
         if place != self._place:
             self._place = place
             if self._pool is not None:
-                _log.warning("connections lead to another database than before", place=place)
+                _log.warning("the database was restarted, or is another one", place=place)
                 await self._pool.expire_connections()
 
     async def _lend(self, pool: Pool) -> None:

@@ -3,7 +3,7 @@
 --
 --   $1 tenant       text
 --   $2 incarnation  text
-SELECT min(later.begins_behind) AS position
+SELECT lowest.begins_behind AS position
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -21,5 +21,6 @@ CROSS JOIN LATERAL (
     SELECT begins_behind
     FROM events.incarnations
     WHERE log = own_log.log AND number > ended.number
-    LIMIT 1000
-) AS later;
+    ORDER BY begins_behind
+    LIMIT 1
+) AS lowest;

@@ -1,4 +1,4 @@
--- Tells a log from what it was before a restore, or before another server took over.
+-- Tells a log from what it was before a restore, a restart, or before another server took over.
 --
 -- A log that goes back gives out positions again, for other events. Whoever has read it would
 -- go on behind the place that it knows and never see them, or see what others never saw. So
@@ -8,9 +8,10 @@
 -- Those that have ended stay, with the position up to which the log still holds what it held
 -- then. Readers that had come no further go on as if nothing had happened.
 
--- Where this database is: the cluster, its timeline, and the database in it. A restored dump
--- and a copy have another cluster or database; recovery and promotion begin a timeline. What a
--- snapshot of the disks brought back has none of it: that is noticed where a head went back.
+-- Where this database is: the cluster, its timeline, the database in it, and since when its server
+-- runs. A restored dump and a copy have another cluster or database; recovery and promotion begin
+-- a timeline. A snapshot of the disks that is brought back has none of it, but takes a restart:
+-- so each restart begins an incarnation, in which nobody who lost nothing notices anything.
 CREATE FUNCTION events.place() RETURNS text
 STABLE LANGUAGE sql AS $$
     SELECT concat_ws(
@@ -20,7 +21,8 @@ STABLE LANGUAGE sql AS $$
             WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
         END,
-        (SELECT oid FROM pg_database WHERE datname = current_database())
+        (SELECT oid FROM pg_database WHERE datname = current_database()),
+        extract(epoch FROM pg_postmaster_start_time())
     );
 $$;
 
