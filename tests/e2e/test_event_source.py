@@ -75,7 +75,7 @@ def follow(page: Page) -> None:
 def seen(page: Page, count: int) -> list[int]:
     """The revisions that the page has got, once it has so many."""
     page.wait_for(f"window.ids.length >= {count}")
-    return [int(one) for one in page.run("window.ids")]
+    return [int(one.partition("-")[0]) for one in page.run("window.ids")]
 
 
 @in_chromium
