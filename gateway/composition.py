@@ -24,6 +24,7 @@ from gateway.own_calls import RETRY, OwnLogs
 from gateway.settings import Settings
 from girih.client import EventStoreClient
 from girih.client import open_channel as open_own_channel
+from girih.ids import NO_TENANT
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
@@ -140,7 +141,7 @@ def _trusted(settings: Settings, tasks: OwnedTasks) -> TrustedKeys:
 
 
 def _ops_token(issuer: Issuer) -> Callable[[str], str]:
-    return lambda service: issuer.service_token(service, "", (OPS_READ,))
+    return lambda service: issuer.service_token(service, NO_TENANT, (OPS_READ,))
 
 
 def _exchange(keys: Keys) -> Callable[[str], Awaitable[str]]:

@@ -11,6 +11,7 @@ import grpc.aio
 
 from girih.client import CallContext, EventStoreClient, EventStoreError, LogReplaced, RetryPolicy
 from girih.client.context import ContextSource
+from girih.ids import TenantId
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.errors import EventsUnavailable
 from services.plumbing.grpc.event_store import events_unavailable_named
@@ -39,7 +40,7 @@ class OwnLogs:
         """A client of the log of `tenant`. Without a context its calls are caused by nobody."""
 
         def token() -> str:
-            return self._issuer.service_token(EVENTS, tenant, SCOPES)
+            return self._issuer.service_token(EVENTS, TenantId(tenant), SCOPES)
 
         return EventStoreClient(self._channel, token=token, context=context, retry=RETRY)
 

@@ -6,6 +6,12 @@ import time
 from typing import Final, NewType
 from uuid import UUID
 
+TenantId = NewType("TenantId", str)
+"""Whose data it is: 1 to 63 of a-z 0-9 -."""
+
+NO_TENANT: Final = TenantId("")
+"""Where it is nobody's."""
+
 StreamName = NewType("StreamName", str)
 """The name of a stream, 1 to 255 characters."""
 

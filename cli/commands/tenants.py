@@ -9,6 +9,7 @@ import typer
 
 from cli import exit_codes
 from cli.terminal import options, output
+from girih.ids import TenantId
 
 if TYPE_CHECKING:
     from cli.client.rest import Tokens
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Tenants, for operators: on the machine with the gateway's key.")
 
 
-_OPERATORS = "girih-accounts"
+_OPERATORS = TenantId("girih-accounts")
 """Whose call it is: no tenant pays for it."""
 
 

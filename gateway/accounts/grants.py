@@ -6,6 +6,7 @@ from typing import Final
 from gateway.accounts.callers import key_subject, user_subject
 from gateway.accounts.policy.roles import SCOPES, Role
 from gateway.accounts.state.tenants import Key, Tenant
+from girih.ids import TenantId
 from services.plumbing.auth.tokens import Issuer
 from services.policy import POLICY
 
@@ -38,7 +39,7 @@ class AccessTokens:
 
     def for_user(self, user_id: str, tenant: Tenant, role: Role, session_id: str) -> Access:
         token = self._issuer.access_token(
-            tenant=tenant.tenant_id,
+            tenant=TenantId(tenant.tenant_id),
             subject=user_subject(user_id),
             audiences=POLICY.audiences,
             scopes=SCOPES[role],
@@ -55,7 +56,7 @@ class AccessTokens:
         if key.expires_at_ms:
             lifetime_s = min(lifetime_s, max(1, (key.expires_at_ms - now_ms) // 1_000))
         token = self._issuer.access_token(
-            tenant=tenant.tenant_id,
+            tenant=TenantId(tenant.tenant_id),
             subject=key_subject(key.key_id),
             audiences=POLICY.audiences,
             scopes=key.scopes,

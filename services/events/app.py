@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import TenantId
 from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
@@ -86,7 +87,7 @@ def _sequencers(
     committer_limits = CommitterLimits(retry_budget_s=settings.append_retry_s)
     revision_cache = RevisionCache()
 
-    def committer_of(tenant: str) -> Committer:
+    def committer_of(tenant: TenantId) -> Committer:
         return Committer(
             store.log(tenant),
             record.encoder_at,

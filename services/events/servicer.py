@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import grpc.aio
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import TenantId
 from services.events import convert, ownership, record
 from services.events.appending.pipeline import Pipeline
 from services.events.domain import Placement, Proposal
@@ -25,7 +26,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Appender(Protocol):
     """Who appends to the logs."""
 
-    async def append(self, tenant: str, proposal: Proposal) -> Sequence[Placement]:
+    async def append(self, tenant: TenantId, proposal: Proposal) -> Sequence[Placement]:
         """Append all of `proposal` or nothing; returns once it is durable."""
 
 
@@ -103,7 +104,7 @@ class EventStoreServicer:
     ) -> pb.GetDatabaseStatusResponse:
         return convert.database_response(await self._database.status())
 
-    async def _read(self, tenant: str, options: ReadOptions) -> AsyncGenerator[bytes, None]:
+    async def _read(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._reader.read(tenant, options)) as pages:
             async for page in pages:
                 response = record.read_response(page.records, page.incarnation)
@@ -124,7 +125,7 @@ class EventStoreServicer:
             return refused
         return asyncio.create_task(self._append_one(call.tenant, proposal), name="append one")
 
-    async def _append_one(self, tenant: str, proposal: Proposal) -> pb.AppendStreamResponse:
+    async def _append_one(self, tenant: TenantId, proposal: Proposal) -> pb.AppendStreamResponse:
         try:
             placements = await self._appender.append(tenant, proposal)
         except ServiceError as error:

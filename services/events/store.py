@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from girih.ids import NO_POSITION, Position, Revision, StreamName
+from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 
 
@@ -74,7 +74,7 @@ class LogEnd(NamedTuple):
 class FollowedLog(NamedTuple):
     """A log whose end somebody follows, as it was seen last."""
 
-    tenant: str
+    tenant: TenantId
     incarnation: str
     head: Position
 
@@ -145,33 +145,35 @@ class DatabaseStatus:
 class EventStore(Protocol):
     """The logs of all tenants."""
 
-    def log(self, tenant: str) -> Log:
+    def log(self, tenant: TenantId) -> Log:
         """The log of `tenant`. It comes into being with its first event."""
 
-    async def end(self, tenant: str) -> LogEnd:
+    async def end(self, tenant: TenantId) -> LogEnd:
         """Where the log ends now."""
 
-    async def shared_position(self, tenant: str, incarnation: str) -> Position | None:
+    async def shared_position(self, tenant: TenantId, incarnation: str) -> Position | None:
         """The position up to which the log holds what it held in an incarnation that has ended;
         None when that was never one of its own.
         """
 
-    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
+    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
         """The tenants of those logs that are not as they were seen last.
 
         One round trip and 10 microseconds a log, whatever they hold.
         """
 
-    async def revision_at(self, tenant: str, stream: StreamName, position: Position) -> Revision:
+    async def revision_at(
+        self, tenant: TenantId, stream: StreamName, position: Position
+    ) -> Revision:
         """How many events of `stream` lie before `position`: the revision of the next."""
 
-    async def stream_ends(self, tenant: str, stream: StreamName) -> StreamEnds | None:
+    async def stream_ends(self, tenant: TenantId, stream: StreamName) -> StreamEnds | None:
         """Where a stream begins and ends, None when it does not exist."""
 
-    async def page(self, tenant: str, request: PageRequest) -> LogPage:
+    async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         """The records of one page. Fewer than asked for means that the end is reached."""
 
     async def tail(
-        self, tenant: str, position: Position, row_count_max: int, record_bytes_max: int
+        self, tenant: TenantId, position: Position, row_count_max: int, record_bytes_max: int
     ) -> LogTail:
         """The records of a log from `position` on, oldest first, as `page` gives them."""

@@ -10,6 +10,7 @@ import grpc.aio
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
+from girih.ids import TenantId
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert, domain
 from services.lattice.computing.estimate import Estimate
@@ -154,7 +155,7 @@ class LatticeServicer:
         )
 
 
-def _tenant() -> str:
+def _tenant() -> TenantId:
     return correlation.current().tenant
 
 

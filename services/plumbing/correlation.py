@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from girih.ids import NO_TENANT, TenantId
 from services.plumbing.identity import Principal
 
 CORRELATION_KEY = "x-correlation-id"
@@ -32,7 +33,7 @@ class Call:
 
     correlation_id: str
     causation_id: str = ""
-    tenant: str = ""
+    tenant: TenantId = NO_TENANT
     traceparent: str = ""
     deadline_s: float | None = None
     """On the clock of `time.monotonic()`; None when the call may take any time."""

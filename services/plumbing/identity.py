@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from girih.ids import TenantId
 from services.plumbing.errors import PermissionDenied, Unauthenticated
 
 PUBLIC = "public"
@@ -47,7 +48,7 @@ class Plan(Protocol):
 class Principal:
     """Who a verified token speaks for."""
 
-    tenant: str
+    tenant: TenantId
     """Whose data it is for; empty for a service that asks for nobody's."""
     subject: str
     """`user:<uuid>` or `key:<id>`, or the service's own name when it acts for nobody."""

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from cli.local.postgres import EmbeddedPostgres
+from girih.ids import TenantId
 from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.postgres.database import APPLICATION_NAME, Database
@@ -36,7 +37,7 @@ from tests.events.making import new_event, placed_event, proposal, record_batch
 from tests.events.serving import development, opened
 from tests.processes import authority_of, own_postgres
 
-TENANT = "busy"
+TENANT = TenantId("busy")
 MEASURED = 1_000
 """Appends at the beginning, and at the end."""
 _AT_A_TIME = 100

@@ -11,6 +11,7 @@ import pytest
 from cli.failure import Failed
 from cli.local import rotation
 from cli.local.keyfiles import VARIABLES, KeyFiles, for_up
+from girih.ids import TenantId
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.identity import Principal
@@ -34,7 +35,7 @@ def verified(files: KeyFiles, token: str) -> Principal:
 def token_of(files: KeyFiles, issuer: str = GATEWAY) -> str:
     """Signed by a process that reads its key now."""
     key = SigningKeyFile(files.private[issuer])
-    return Issuer(key, issuer).service_token(GATEWAY, "t", ["events.read"])
+    return Issuer(key, issuer).service_token(GATEWAY, TenantId("t"), ["events.read"])
 
 
 def test_up_makes_keys_that_fit_each_other(files: KeyFiles) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from girih.ids import TenantId
 from services.events import record
 from services.events.appending.committer import (
     LOST_RACES_MAX,
@@ -22,7 +23,7 @@ from tests.events.failing import FailingLog, connection_lost
 from tests.events.making import ABSENT, new_event, proposal
 from tests.events.serving import opened
 
-TENANT = "acme"
+TENANT = TenantId("acme")
 
 
 class Bench:
@@ -98,7 +99,7 @@ async def test_logs_share_what_is_remembered_and_the_longest_unused_forgets_firs
 ) -> None:
     revision_cache = RevisionCache(stream_count_max=3)
     idle, busy = Bench(store, revision_cache), Bench(store, revision_cache)
-    busy.log = FailingLog(store.log("globex"))
+    busy.log = FailingLog(store.log(TenantId("globex")))
     busy.committer = Committer(
         busy.log, record.encoder_at, busy.counts, CommitterLimits(), revision_cache
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from girih.ids import Position, Revision, StreamName
+from girih.ids import Position, Revision, StreamName, TenantId
 from services.events.domain import LogState, StreamHead
 from services.events.postgres.database import MIGRATIONS, SCHEMA
 from services.events.postgres.store import PostgresEventStore
@@ -53,10 +53,11 @@ async def test_events_of_0003_are_found_and_appended_to(settings: Settings) -> N
     async with opened(settings) as database:
         store = PostgresEventStore(database)
 
-        assert await store.log("acme").state([StreamName("s")]) == LogState(
-            Position(2), {StreamName("s"): StreamHead(Position(1), Revision(1))}
+        acme, globex, stream = TenantId("acme"), TenantId("globex"), StreamName("s")
+        assert await store.log(acme).state([stream]) == LogState(
+            Position(2), {stream: StreamHead(Position(1), Revision(1))}
         )
-        assert ((await store.end("acme")).head, (await store.end("globex")).head) == (2, 0)
+        assert ((await store.end(acme)).head, (await store.end(globex)).head) == (2, 0)
 
 
 @pytest.mark.parametrize("head", [1, 3])

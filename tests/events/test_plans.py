@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from girih.ids import Position
+from girih.ids import Position, TenantId
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
@@ -15,7 +15,7 @@ from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 from tests.events.making import NOW, event_id, new_event, placed_event, record_batch
 
-TENANT = "acme"
+TENANT = TenantId("acme")
 ROWS = 3_000
 _READ = """
     SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint

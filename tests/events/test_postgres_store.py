@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from girih.ids import Position, Revision, StreamName
+from girih.ids import Position, Revision, StreamName, TenantId
 from services.events.domain import NO_STREAM, LogState, StoredEvent, StreamHead
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
@@ -15,6 +15,8 @@ from services.plumbing.postgres.failures import UnsafeDatabase
 from tests.authority import Authority
 from tests.events.making import NOW, event_id, new_event, placed_event, record_batch
 from tests.events.serving import eventually, opened, production
+
+ACME = TenantId("acme")
 
 
 def placed(head: int, *streams: str, first_id: int = 0) -> RecordBatch:
@@ -35,14 +37,14 @@ async def write(log: Log, head: int, *streams: str, first_id: int = 0) -> WriteR
 
 
 async def test_a_log_is_empty_before_its_first_event(store: PostgresEventStore) -> None:
-    assert (await store.end("acme")).head == 0
-    assert await store.log("acme").state([StreamName("a")]) == LogState(
+    assert (await store.end(ACME)).head == 0
+    assert await store.log(ACME).state([StreamName("a")]) == LogState(
         Position(0), {StreamName("a"): NO_STREAM}
     )
 
 
 async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     await write(log, 0, "a", "b", "a")
 
@@ -55,11 +57,11 @@ async def test_state_tells_head_and_last_revisions(store: PostgresEventStore) ->
         },
     )
     assert await log.state([]) == LogState(Position(3), {})
-    assert (await store.end("acme")).head == 3
+    assert (await store.end(ACME)).head == 3
 
 
 async def test_writes_nothing_when_the_head_has_moved(store: PostgresEventStore) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     await write(log, 0, "a", "a")
 
@@ -68,7 +70,7 @@ async def test_writes_nothing_when_the_head_has_moved(store: PostgresEventStore)
 
 
 async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEventStore) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     await write(log, 0, "a", "b")
 
@@ -79,7 +81,7 @@ async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEvent
 
 
 async def test_finds_where_ids_are_and_leaves_out_the_rest(store: PostgresEventStore) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     batch = placed(0, "a", "a")
     await log.write(Position(0), batch)
@@ -92,7 +94,7 @@ async def test_finds_where_ids_are_and_leaves_out_the_rest(store: PostgresEventS
 async def test_tenants_share_neither_positions_nor_streams_nor_ids(
     store: PostgresEventStore,
 ) -> None:
-    ours, theirs = store.log("acme"), store.log("globex")
+    ours, theirs = store.log(ACME), store.log(TenantId("globex"))
     await ours.state([])
     await theirs.state([])
     await write(ours, 0, "a", "a")
@@ -102,13 +104,13 @@ async def test_tenants_share_neither_positions_nor_streams_nor_ids(
     )
     assert await theirs.find([event_id(1)]) == {}
     assert await write(theirs, 0, "a") is WriteResult.WRITTEN
-    assert (await store.end("acme")).head == 2
+    assert (await store.end(ACME)).head == 2
 
 
 async def test_what_is_written_under_the_lock_is_gone_when_the_block_fails(
     store: PostgresEventStore,
 ) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
 
     async def fail_after_writing() -> None:
@@ -119,11 +121,11 @@ async def test_what_is_written_under_the_lock_is_gone_when_the_block_fails(
     with pytest.raises(RuntimeError):
         await fail_after_writing()
 
-    assert (await store.end("acme")).head == 0
+    assert (await store.end(ACME)).head == 0
 
 
 async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
 
     async with log.locked() as view:
@@ -136,7 +138,7 @@ async def test_nobody_appends_while_a_log_is_locked(store: PostgresEventStore) -
 
 
 async def test_nobody_waits_for_the_turn_of_another_tenant(store: PostgresEventStore) -> None:
-    ours, theirs = store.log("acme"), store.log("globex")
+    ours, theirs = store.log(ACME), store.log(TenantId("globex"))
     await ours.state([])
     await theirs.state([])
 
@@ -147,7 +149,7 @@ async def test_nobody_waits_for_the_turn_of_another_tenant(store: PostgresEventS
 async def test_turns_come_in_the_order_of_asking(
     store: PostgresEventStore, settings: Settings
 ) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     observer = await asyncpg.connect(settings.database_url.get_secret_value())
     turns: list[int] = []
@@ -188,7 +190,7 @@ async def test_appends_take_turns_whatever_isolation_the_database_prefers(
 async def test_an_append_that_commits_late_never_appears_below_a_later_one(
     store: PostgresEventStore, settings: Settings
 ) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     await write(log, 0, "a")
     other = await asyncpg.connect(settings.database_url.get_secret_value())
@@ -205,7 +207,7 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
     meanwhile = asyncio.create_task(write(log, 1, "b", first_id=50))
     await asyncio.sleep(0.1)
     seen_before = (
-        (await store.end("acme")).head,
+        (await store.end(ACME)).head,
         (await log.state([StreamName("b")])).streams[StreamName("b")],
     )
     await late.commit()
@@ -219,7 +221,7 @@ async def test_an_append_that_commits_late_never_appears_below_a_later_one(
 async def test_an_append_leaves_no_old_version_of_any_row(
     store: PostgresEventStore, settings: Settings
 ) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     for head in range(20):
         await log.state([])
         await write(log, head, "a" if head == 0 else f"s-{head}")
@@ -249,8 +251,8 @@ _VERSIONS = """
 async def test_a_payload_goes_only_where_its_digest_stays(
     store: PostgresEventStore, settings: Settings
 ) -> None:
-    await store.log("acme").state([])
-    await write(store.log("acme"), 0, "a")
+    await store.log(ACME).state([])
+    await write(store.log(ACME), 0, "a")
     owner = await asyncpg.connect(settings.database_url.get_secret_value())
     await owner.execute("ALTER TABLE events.records DISABLE TRIGGER records_never_change")
     take_away = "UPDATE events.records SET payload = NULL, payload_digest = $1"
@@ -278,7 +280,7 @@ async def test_a_payload_goes_only_where_its_digest_stays(
 async def test_history_cannot_be_rewritten(
     store: PostgresEventStore, settings: Settings, statement: str
 ) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     await write(log, 0, "a")
     owner = await asyncpg.connect(settings.database_url.get_secret_value())
@@ -291,7 +293,7 @@ async def test_history_cannot_be_rewritten(
 
 @pytest.mark.parametrize("length", [0, 1, 2, 7, 40])
 async def test_finds_the_revision_at_any_position(store: PostgresEventStore, length: int) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     streams = ["a" if number % 3 == 2 else "other" for number in range(3 * length)]
     positions = [number + 1 for number, stream in enumerate(streams) if stream == "a"]
@@ -299,7 +301,7 @@ async def test_finds_the_revision_at_any_position(store: PostgresEventStore, len
         await write(log, 0, *streams)
 
     outcome = [
-        await store.revision_at("acme", StreamName("a"), Position(position))
+        await store.revision_at(ACME, StreamName("a"), Position(position))
         for position in range(1, 3 * length + 3)
     ]
 
@@ -312,11 +314,11 @@ async def test_finds_the_revision_at_any_position(store: PostgresEventStore, len
 async def test_tells_where_a_stream_begins_and_ends_and_when(
     store: PostgresEventStore, length: int
 ) -> None:
-    log = store.log("acme")
+    log = store.log(ACME)
     await log.state([])
     await write(log, 0, *["a"] * length)
 
-    ends = await store.stream_ends("acme", StreamName("a"))
+    ends = await store.stream_ends(ACME, StreamName("a"))
 
     assert ends is not None
     assert (ends.first_position, ends.created_at) == (1, NOW)
@@ -325,7 +327,7 @@ async def test_tells_where_a_stream_begins_and_ends_and_when(
 
 
 async def test_a_stream_without_events_has_no_ends(store: PostgresEventStore) -> None:
-    assert await store.stream_ends("acme", StreamName("a")) is None
+    assert await store.stream_ends(ACME, StreamName("a")) is None
 
 
 async def test_a_database_that_lies_about_durability_is_refused_in_production(

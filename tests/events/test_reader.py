@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision, StreamName
+from girih.ids import Position, Revision, StreamName, TenantId
 from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import ReadersBusy
 from services.events.postgres.store import PostgresEventStore
@@ -24,7 +24,7 @@ from services.events.reading.send_budget import COPIES, SendBudget
 from services.events.store import EventStore, LogPage, PageRequest
 from tests.events.making import new_event, placed_event, record_batch
 
-TENANT = "acme"
+TENANT = TenantId("acme")
 
 
 async def fill(store: PostgresEventStore, records: Sequence[bytes], *streams: str) -> None:
@@ -189,7 +189,7 @@ class CountingStore(PostgresEventStore):
         super().__init__(store._connections)
         self.page_count = 0
 
-    async def page(self, tenant: str, request: PageRequest) -> LogPage:
+    async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         self.page_count += 1
         return await super().page(tenant, request)
 
@@ -213,7 +213,9 @@ async def test_fetches_one_page_ahead_of_a_slow_reader_and_no_more(
 class LateStore(PostgresEventStore):
     """Another process appends to the stream right after its revision was looked up."""
 
-    async def revision_at(self, tenant: str, stream: StreamName, position: Position) -> Revision:
+    async def revision_at(
+        self, tenant: TenantId, stream: StreamName, position: Position
+    ) -> Revision:
         revision = await super().revision_at(tenant, stream, position)
         head = (await self.end(tenant)).head
         late = [placed_event(new_event(stream), head + n, revision + n - 1, 1) for n in (1, 2)]

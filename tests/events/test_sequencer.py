@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from girih.ids import TenantId
 from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
@@ -26,7 +27,7 @@ from tests.events.failing import FailingLog, Moment
 from tests.events.making import ABSENT, new_event, parsed, proposal
 from tests.events.serving import eventually
 
-TENANT = "acme"
+TENANT = TenantId("acme")
 
 
 class Gate:
@@ -52,7 +53,7 @@ class Bench:
         self.before_write: list[Moment] = []
         self.sequencers = Sequencers(self._committer, self.counts, limits)
 
-    def _committer(self, tenant: str) -> Committer:
+    def _committer(self, tenant: TenantId) -> Committer:
         log = self.logs[tenant] = FailingLog(self.store.log(tenant))
         log.before_write = self.before_write
         return Committer(
@@ -65,13 +66,15 @@ class Bench:
             for appended in proposals
         ]
 
-    async def stored_ids(self, tenant: str = TENANT) -> list[str]:
+    async def stored_ids(self, tenant: TenantId = TENANT) -> list[str]:
         reader = Reader(self.store, SendBudget(2**26))
         groups = [group.records async for group in reader.read(tenant, ReadOptions())]
         return [recorded.event.id for group in groups for recorded in parsed(group)]
 
 
-async def _append(sequencers: Sequencers, tenant: str, appended: Proposal) -> Sequence[Placement]:
+async def _append(
+    sequencers: Sequencers, tenant: TenantId, appended: Proposal
+) -> Sequence[Placement]:
     return await sequencers.append(tenant, appended)
 
 
@@ -302,7 +305,7 @@ async def test_logs_of_two_tenants_do_not_wait_for_each_other(bench: Bench) -> N
     (reserved,) = bench.start(proposal(new_event("a")))
     await gate.is_reached.wait()
 
-    (place,) = await bench.sequencers.append("globex", proposal(new_event("a")))
+    (place,) = await bench.sequencers.append(TenantId("globex"), proposal(new_event("a")))
 
     assert (place.position, place.revision) == (1, 0)
     assert not reserved.done()
@@ -314,9 +317,9 @@ async def test_forgets_logs_that_nobody_appends_to(store: PostgresEventStore) ->
     bench = Bench(store, SequencerLimits(log_count=2))
 
     for tenant in ("one", "two", "three", "one"):
-        await bench.sequencers.append(tenant, proposal(new_event("a")))
+        await bench.sequencers.append(TenantId(tenant), proposal(new_event("a")))
 
-    assert (await bench.store.end("one")).head == 2
+    assert (await bench.store.end(TenantId("one"))).head == 2
     assert len(bench.sequencers._sequencers) == 2
     assert bench.revision_cache._stream_count == 2
 

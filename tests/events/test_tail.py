@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, StreamName
+from girih.ids import Position, StreamName, TenantId
 from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
 from services.events.errors import LogReplaced
@@ -23,7 +23,7 @@ from tests.events.counting import Counts
 from tests.events.failing import Moment, connection_lost
 from tests.events.making import new_event, proposal
 
-TENANT = "acme"
+TENANT = TenantId("acme")
 
 
 class Seam(PostgresEventStore):
@@ -38,14 +38,14 @@ class Seam(PostgresEventStore):
         self.shared: Position | None = None
         self.tail_count = 0
 
-    async def page(self, tenant: str, request: PageRequest) -> LogPage:
+    async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         page = await super().page(tenant, request)
         if self.after_page:
             await self.after_page.pop(0)()
         return page._replace(incarnation="another") if self.is_replaced else page
 
     async def tail(
-        self, tenant: str, position: Position, row_count_max: int, record_bytes_max: int
+        self, tenant: TenantId, position: Position, row_count_max: int, record_bytes_max: int
     ) -> LogTail:
         self.tail_count += 1
         if self.before_tail:
@@ -53,15 +53,15 @@ class Seam(PostgresEventStore):
         tail = await super().tail(tenant, position, row_count_max, record_bytes_max)
         return tail._replace(incarnation="another") if self.is_replaced else tail
 
-    async def shared_position(self, tenant: str, incarnation: str) -> Position | None:
+    async def shared_position(self, tenant: TenantId, incarnation: str) -> Position | None:
         return self.shared
 
-    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
+    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
         if self.before_moved:
             await self.before_moved.pop(0)()
         return await super().moved(logs)
 
-    async def end(self, tenant: str) -> LogEnd:
+    async def end(self, tenant: TenantId) -> LogEnd:
         end = await super().end(tenant)
         return end._replace(incarnation="another") if self.is_replaced else end
 
@@ -213,7 +213,7 @@ async def test_who_fell_behind_catches_up_from_the_database_and_comes_back(
 
 async def test_all_windows_together_stay_within_their_bounds(store: PostgresEventStore) -> None:
     bench = Bench(store, TailLimits(window_bytes=2**20, windows_bytes=100_000))
-    async with bench.tails.tail(TENANT), bench.tails.tail("other"):
+    async with bench.tails.tail(TENANT), bench.tails.tail(TenantId("other")):
         for _ in range(30):
             await bench.append_and_wait(*["s"] * 20)
             assert bench.counts.window_bytes <= 100_000

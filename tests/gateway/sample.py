@@ -36,6 +36,7 @@ from gateway.http.caller import Proxies, trusted_networks
 from gateway.http.lifecycle import Lifecycle
 from gateway.serving.server import listen, running
 from gateway.settings import Settings
+from girih.ids import NO_TENANT
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
@@ -418,7 +419,10 @@ async def _composition(
     )
     issuer = Issuer(SigningKeyFile(settings.signing_key), GATEWAY)
     return Composition(
-        admission, {}, trusted, lambda service: issuer.service_token(service, "", (OPS_READ,))
+        admission,
+        {},
+        trusted,
+        lambda service: issuer.service_token(service, NO_TENANT, (OPS_READ,)),
     )
 
 

@@ -17,13 +17,14 @@ from gateway.admission.limit_settings import LimitSettings
 from gateway.admission.limits import LimitMetrics, Limits, RateStatus
 from gateway.http.caller import Proxies, network_of, trusted_networks
 from gateway.http.errors import from_service_error
+from girih.ids import TenantId
 from services.plumbing.identity import Principal
 from services.plumbing.settings import WrongSettings
 from tests.gateway.counting import Clock, counts_at
 
-ADA = Principal("tenant-a", "user:ada", frozenset(), "gateway.girih")
-OMAR = Principal("tenant-a", "user:omar", frozenset(), "gateway.girih")
-EVE = Principal("tenant-e", "user:eve", frozenset(), "gateway.girih")
+ADA = Principal(TenantId("tenant-a"), "user:ada", frozenset(), "gateway.girih")
+OMAR = Principal(TenantId("tenant-a"), "user:omar", frozenset(), "gateway.girih")
+EVE = Principal(TenantId("tenant-e"), "user:eve", frozenset(), "gateway.girih")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
 from gateway.http.lifecycle import Lifecycle
 from gateway.settings import Settings
+from girih.ids import TenantId
 from services.plumbing import correlation
 from services.plumbing.budget import Budget
 from services.plumbing.correlation import Call
@@ -26,7 +27,9 @@ from tests.gateway.sample import sample_contract
 
 def principal(expires_in_s: float = 600) -> Principal:
     expires_at = int(time.time() + expires_in_s)
-    return Principal("acme", "user:1", frozenset(), "gateway.girih", expires_at=expires_at)
+    return Principal(
+        TenantId("acme"), "user:1", frozenset(), "gateway.girih", expires_at=expires_at
+    )
 
 
 async def nothing(*_arguments: Any) -> Any:
@@ -82,7 +85,7 @@ async def ended(streams: OpenStreams, caller: Principal | None) -> OpenStream:
     [
         (principal(expires_in_s=-1), "TOKEN_EXPIRED", "the token has expired"),
         (
-            Principal("acme", "user:revoked", frozenset(), "", expires_at=2**40),
+            Principal(TenantId("acme"), "user:revoked", frozenset(), "", expires_at=2**40),
             "TOKEN_INVALID",
             "the session has ended",
         ),
@@ -115,7 +118,9 @@ async def test_a_stopping_gateway_ends_all_of_them(
 
 async def test_nothing_is_kept_of_callers_that_have_gone(streams: OpenStreams) -> None:
     for number in range(100):
-        caller = Principal(f"tenant-{number}", "user:1", frozenset(), "", expires_at=2**40)
+        caller = Principal(
+            TenantId(f"tenant-{number}"), "user:1", frozenset(), "", expires_at=2**40
+        )
         with correlation.bind(Call("id", principal=caller)), streams.opened(exchange()):
             assert streams.count == 1
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from girih.ids import TenantId
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
@@ -31,7 +32,7 @@ class MemoryFollower:
     def __init__(
         self,
         journal: "MemoryJournal",
-        tenant: str,
+        tenant: TenantId,
         fold: Callable[[Sequence[LatticeRecord]], None],
         began: Callable[[str], None],
     ) -> None:
@@ -83,7 +84,7 @@ class MemoryJournal:
 
     async def append_created(
         self,
-        tenant: str,
+        tenant: TenantId,
         created: LatticeCreated,
         command_id: UUID,
         *,
@@ -109,7 +110,7 @@ class MemoryJournal:
         )
 
     async def append_deleted(
-        self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
+        self, tenant: TenantId, lattice_id: str, *, expected_revision: int, command_id: UUID
     ) -> int:
         self._answer()
         deleted = LatticeDeleted(lattice_id=lattice_id)
@@ -121,7 +122,7 @@ class MemoryJournal:
         return len(self._streams[tenant, CATALOGUE]) - 1
 
     async def read(
-        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
     ) -> StreamSlice:
         self._answer(after_revision, incarnation)
         self.reads += 1
@@ -135,7 +136,7 @@ class MemoryJournal:
         )
 
     async def catalogue(
-        self, tenant: str, *, after_revision: int, incarnation: str = ""
+        self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         self._answer(after_revision, incarnation)
         self.catalogue_reads += 1
@@ -146,16 +147,16 @@ class MemoryJournal:
 
     def follower(
         self,
-        tenant: str,
+        tenant: TenantId,
         fold: Callable[[Sequence[LatticeRecord]], None],
         began: Callable[[str], None],
     ) -> MemoryFollower:
         return MemoryFollower(self, tenant, fold, began)
 
-    def catalogue_of(self, tenant: str) -> Sequence[LatticeRecord]:
+    def catalogue_of(self, tenant: TenantId) -> Sequence[LatticeRecord]:
         return self._streams[tenant, CATALOGUE]
 
-    def append_something_else(self, tenant: str, lattice_id: str) -> None:
+    def append_something_else(self, tenant: TenantId, lattice_id: str) -> None:
         """What a newer version of the service would write."""
         painted = UnknownEvent(event_type="lattice.painted")
         self._place(tenant, lattice_id, painted, datetime.now(UTC))
@@ -189,7 +190,7 @@ class MemoryJournal:
         if after_revision >= 0 and incarnation not in ("", self.incarnation):
             raise JournalReplaced("the journal was replaced")
 
-    def _repeated(self, tenant: str, command_id: UUID, event: LatticeEvent) -> datetime | None:
+    def _repeated(self, tenant: TenantId, command_id: UUID, event: LatticeEvent) -> datetime | None:
         known = self._commands.get((tenant, command_id))
         if known is None:
             return None
@@ -199,7 +200,7 @@ class MemoryJournal:
 
     def _append(
         self,
-        tenant: str,
+        tenant: TenantId,
         command_id: UUID,
         own: LatticeCreated | LatticeDeleted,
         summary: LatticeEvent,
@@ -210,7 +211,7 @@ class MemoryJournal:
         self._commands[tenant, command_id] = (_content(own), now)
         return now
 
-    def _place(self, tenant: str, stream: str, event: LatticeEvent, now: datetime) -> None:
+    def _place(self, tenant: TenantId, stream: str, event: LatticeEvent, now: datetime) -> None:
         places = self._streams[tenant, stream]
         record = LatticeRecord(
             revision=len(places), recorded_at=now, event=event, incarnation=self.incarnation

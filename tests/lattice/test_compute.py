@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pytest
 
+from girih.ids import TenantId
 from services.lattice.computing.compute import Compute, Stop
 from services.lattice.computing.estimate import LOOKS_PER_S, Estimate
 from services.lattice.errors import ComputeBusy
@@ -58,7 +59,7 @@ def run_of(
     tenant: str, compute: Compute, size_bytes: int, work: Callable[[Stop], T]
 ) -> asyncio.Task[T]:
     """A call of a tenant, begun."""
-    with bind(Call(correlation_id="x", tenant=tenant)):
+    with bind(Call(correlation_id="x", tenant=TenantId(tenant))):
         return asyncio.create_task(compute.run(long(size_bytes), work))
 
 
@@ -81,7 +82,7 @@ async def test_work_whose_turn_does_not_come_in_half_its_time_is_refused_with_a_
     running = run_of("a", compute, 4, gate)
     await gate.until_begun()
 
-    hurried = Call(correlation_id="x", tenant="a", deadline_s=time.monotonic() + 0.1)
+    hurried = Call(correlation_id="x", tenant=TenantId("a"), deadline_s=time.monotonic() + 0.1)
     with bind(hurried), pytest.raises(ComputeBusy) as busy:
         await compute.run(long(4), gate)
     gate.open.set()
@@ -98,7 +99,7 @@ async def test_short_work_does_not_wait_for_long_work_of_its_tenant(threads: int
     calls = [run_of("a", compute, 40, gate) for _ in range(20)]
     await gate.until_begun()
 
-    with bind(Call(correlation_id="x", tenant="a")):
+    with bind(Call(correlation_id="x", tenant=TenantId("a"))):
         assert await compute.run(short(1), lambda _: "computed") == "computed"
 
     gate.open.set()
@@ -110,7 +111,7 @@ async def order_of(first: Estimate, then: Estimate, wait_s: float) -> list[str]:
     """In which order work of one tenant is done that asks while another keeps the thread."""
     compute, gate = computing(threads=1, long_bytes=1 << 40, waiting_max=10), Gate()
     order: list[str] = []
-    with bind(Call(correlation_id="x", tenant="a")):
+    with bind(Call(correlation_id="x", tenant=TenantId("a"))):
         tasks = [asyncio.create_task(compute.run(long(1), gate))]
         await gate.until_begun()
         tasks += [asyncio.create_task(compute.run(first, noting(order, "first")))]

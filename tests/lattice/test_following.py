@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import pytest
 
+from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
 from services.lattice.errors import LatticeNotFound
 from services.lattice.state import following
@@ -47,19 +48,19 @@ async def replica(journal: MemoryJournal) -> AsyncIterator[Replica]:
     await compute.close()
 
 
-async def create(lattices: Lattices, tenant: str = TENANT) -> str:
+async def create(lattices: Lattices, tenant: TenantId = TENANT) -> str:
     held = await lattices.create(tenant, new(spec(3)), UNBOUNDED)
     return held.lattice.lattice_id
 
 
-async def open_and_follow(lattices: Lattices, lattice_id: str, tenant: str = TENANT) -> None:
+async def open_and_follow(lattices: Lattices, lattice_id: str, tenant: TenantId = TENANT) -> None:
     """Open a lattice twice: the second time it is cached, and known to be followed."""
     await lattices.open(tenant, lattice_id)
     await asyncio.sleep(0)
     await lattices.open(tenant, lattice_id)
 
 
-async def listed(lattices: Lattices, tenant: str = TENANT) -> list[str]:
+async def listed(lattices: Lattices, tenant: TenantId = TENANT) -> list[str]:
     page = await lattices.page(tenant, 10, "")
     return [one.lattice.lattice_id for one in page.listed]
 
@@ -207,7 +208,7 @@ class RestoredJournal(MemoryJournal):
         self.replacement: MemoryJournal | None = None
 
     async def catalogue(
-        self, tenant: str, *, after_revision: int, incarnation: str = ""
+        self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         reading = super().catalogue(tenant, after_revision=after_revision, incarnation=incarnation)
         async for batch in reading:
@@ -240,7 +241,7 @@ class DeletingJournal(MemoryJournal):
         self.deleter: Lattices | None = None
 
     async def read(
-        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
     ) -> StreamSlice:
         result = await super().read(
             tenant, lattice_id, after_revision=after_revision, incarnation=incarnation
@@ -271,7 +272,7 @@ async def test_no_more_tenants_are_followed_than_may_be(
     here = replica(tenant_count_max=2)
     tenants = [f"tenant-{n}" for n in range(5)]
     for tenant in tenants:
-        await listed(here, tenant)
+        await listed(here, TenantId(tenant))
         await asyncio.sleep(0)
     await asyncio.sleep(0)
 

@@ -11,6 +11,7 @@ import pytest
 
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.ids import TenantId
 from services.lattice.domain import LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.events_journal import EventStoreJournal
@@ -37,7 +38,7 @@ class World:
     """A journal, and a way to write into it what only a newer version would."""
 
     journal: LatticeJournal
-    append_something_else: Callable[[str, str], Awaitable[None]]
+    append_something_else: Callable[[TenantId, str], Awaitable[None]]
 
 
 @pytest.fixture(params=["memory", "events"])
@@ -55,7 +56,7 @@ def journal(world: World) -> LatticeJournal:
 def _in_memory() -> World:
     journal = MemoryJournal()
 
-    async def append_something_else(tenant: str, lattice_id: str) -> None:
+    async def append_something_else(tenant: TenantId, lattice_id: str) -> None:
         journal.append_something_else(tenant, lattice_id)
 
     return World(journal, append_something_else)
@@ -64,7 +65,7 @@ def _in_memory() -> World:
 def _on_events(channel: grpc.aio.Channel) -> World:
     stub = EventStoreServiceStub(channel)
 
-    async def append_something_else(tenant: str, lattice_id: str) -> None:
+    async def append_something_else(tenant: TenantId, lattice_id: str) -> None:
         event = events.Event(
             id=str(uuid4()), stream=f"$lattice-{lattice_id}", type="lattice.painted", json="{}"
         )
@@ -80,14 +81,16 @@ def creation(expected: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCr
     )
 
 
-async def create(journal: LatticeJournal, tenant: str, expected: LatticeSpec | None = None) -> str:
+async def create(
+    journal: LatticeJournal, tenant: TenantId, expected: LatticeSpec | None = None
+) -> str:
     created = creation(expected or spec(3))
     await journal.append_created(tenant, created, UUID(created.lattice_id))
     return created.lattice_id
 
 
 async def whole_catalogue(
-    journal: LatticeJournal, tenant: str, after_revision: int = -1
+    journal: LatticeJournal, tenant: TenantId, after_revision: int = -1
 ) -> list[LatticeRecord]:
     batches = journal.catalogue(tenant, after_revision=after_revision)
     return [recorded async for batch in batches for recorded in batch]
@@ -104,7 +107,7 @@ async def whole_catalogue(
     ids=["huge", "one site", "mixed", "blocked"],
 )
 async def test_a_creation_is_read_as_it_was_written(
-    journal: LatticeJournal, tenant: str, expected: LatticeSpec
+    journal: LatticeJournal, tenant: TenantId, expected: LatticeSpec
 ) -> None:
     created = creation(expected)
 
@@ -117,7 +120,7 @@ async def test_a_creation_is_read_as_it_was_written(
 
 
 async def test_the_largest_bitmap_is_read_as_it_was_written(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     # Chance cannot be compressed: this is the most that a creation can take.
     bitmap = os.urandom(4 << 20)
@@ -131,7 +134,7 @@ async def test_the_largest_bitmap_is_read_as_it_was_written(
 
 
 async def test_the_catalogue_has_every_creation_without_its_bitmap(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     created = creation(blocked_spec(geometry(9, 9), 0.3, seed=6))
 
@@ -142,7 +145,7 @@ async def test_the_catalogue_has_every_creation_without_its_bitmap(
     assert (recorded.revision, recorded.recorded_at) == (0, appended.recorded_at)
 
 
-async def test_a_lattice_is_created_once(journal: LatticeJournal, tenant: str) -> None:
+async def test_a_lattice_is_created_once(journal: LatticeJournal, tenant: TenantId) -> None:
     created = creation(spec(3))
     await journal.append_created(tenant, created, uuid4())
 
@@ -152,7 +155,7 @@ async def test_a_lattice_is_created_once(journal: LatticeJournal, tenant: str) -
     assert len(await whole_catalogue(journal, tenant)) == 1
 
 
-async def test_the_same_command_is_recorded_once(journal: LatticeJournal, tenant: str) -> None:
+async def test_the_same_command_is_recorded_once(journal: LatticeJournal, tenant: TenantId) -> None:
     created, command_id = creation(blocked_spec(geometry(9, 9), 0.3, seed=7)), uuid4()
 
     first = await journal.append_created(tenant, created, command_id)
@@ -164,7 +167,7 @@ async def test_the_same_command_is_recorded_once(journal: LatticeJournal, tenant
 
 
 async def test_a_command_with_other_content_is_refused(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     command_id = uuid4()
     await journal.append_created(tenant, creation(spec(3), command_id), command_id)
@@ -173,7 +176,9 @@ async def test_a_command_with_other_content_is_refused(
         await journal.append_created(tenant, creation(spec(4), command_id), command_id)
 
 
-async def test_a_deletion_is_read_in_both_streams(journal: LatticeJournal, tenant: str) -> None:
+async def test_a_deletion_is_read_in_both_streams(
+    journal: LatticeJournal, tenant: TenantId
+) -> None:
     lattice_id = await create(journal, tenant)
 
     await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=uuid4())
@@ -185,7 +190,7 @@ async def test_a_deletion_is_read_in_both_streams(journal: LatticeJournal, tenan
 
 @pytest.mark.parametrize("revision", [1, 7])
 async def test_nothing_is_deleted_at_another_revision(
-    journal: LatticeJournal, tenant: str, revision: int
+    journal: LatticeJournal, tenant: TenantId, revision: int
 ) -> None:
     lattice_id = await create(journal, tenant)
 
@@ -199,7 +204,7 @@ async def test_nothing_is_deleted_at_another_revision(
 
 
 async def test_a_deletion_by_the_same_command_is_recorded_once(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     lattice_id, command_id = await create(journal, tenant), uuid4()
 
@@ -210,7 +215,7 @@ async def test_a_deletion_by_the_same_command_is_recorded_once(
 
 
 async def test_only_what_came_after_a_revision_is_read(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     lattice_id = await create(journal, tenant)
     await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=uuid4())
@@ -223,7 +228,7 @@ async def test_only_what_came_after_a_revision_is_read(
 
 
 async def test_a_lattice_that_never_was_reads_as_nothing(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     reading = await journal.read(tenant, ABSENT)
 
@@ -231,7 +236,7 @@ async def test_a_lattice_that_never_was_reads_as_nothing(
 
 
 async def test_the_catalogue_is_read_on_from_where_it_was_left(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     ids = [await create(journal, tenant) for _ in range(5)]
 
@@ -243,7 +248,7 @@ async def test_the_catalogue_is_read_on_from_where_it_was_left(
 
 
 async def test_what_a_newer_version_wrote_is_told_as_something_else(
-    world: World, tenant: str
+    world: World, tenant: TenantId
 ) -> None:
     lattice_id = await create(world.journal, tenant)
 
@@ -255,7 +260,7 @@ async def test_what_a_newer_version_wrote_is_told_as_something_else(
 
 
 async def test_a_follower_folds_what_is_recorded_from_where_it_began(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     await create(journal, tenant)
     records: list[LatticeRecord] = []
@@ -279,7 +284,7 @@ async def test_a_follower_folds_what_is_recorded_from_where_it_began(
 
 
 async def test_who_reads_on_in_a_journal_that_is_another_one_is_told(
-    journal: LatticeJournal, tenant: str
+    journal: LatticeJournal, tenant: TenantId
 ) -> None:
     lattice_id = await create(journal, tenant)
     reading = await journal.read(tenant, lattice_id)
@@ -299,17 +304,17 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_tenants_see_only_their_own(journal: LatticeJournal, tenant: str) -> None:
+async def test_tenants_see_only_their_own(journal: LatticeJournal, tenant: TenantId) -> None:
     lattice_id = await create(journal, tenant)
 
     other = f"{tenant}-other"
     with correlation.bind(call_of(other)):
-        assert not (await journal.read(other, lattice_id)).recorded
-        assert not await whole_catalogue(journal, other)
+        assert not (await journal.read(TenantId(other), lattice_id)).recorded
+        assert not await whole_catalogue(journal, TenantId(other))
 
 
 async def test_nothing_is_read_for_a_tenant_whose_user_does_not_ask(
-    events_channel: grpc.aio.Channel, tenant: str
+    events_channel: grpc.aio.Channel, tenant: TenantId
 ) -> None:
     journal = EventStoreJournal(events_channel, lambda: 10)
     lattice_id = await create(journal, tenant)

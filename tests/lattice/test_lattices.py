@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
 from services.lattice.domain import LatticeSpec
 from services.lattice.errors import (
@@ -108,8 +109,8 @@ async def test_a_lattice_belongs_to_its_tenant_alone(lattices: Lattices) -> None
     created = await lattices.create(TENANT, new(spec(3)), UNBOUNDED)
 
     with pytest.raises(LatticeNotFound):
-        await lattices.open("tenant-b", created.lattice.lattice_id)
-    assert (await lattices.page("tenant-b", 10, "")).listed == []
+        await lattices.open(TenantId("tenant-b"), created.lattice.lattice_id)
+    assert (await lattices.page(TenantId("tenant-b"), 10, "")).listed == []
 
 
 async def test_a_deleted_lattice_is_gone_for_good(lattices: Lattices) -> None:
@@ -157,9 +158,13 @@ async def test_a_lattice_that_never_rests_is_not_deleted(
     lattice_id = (await lattices.create(TENANT, new(spec(3)), UNBOUNDED)).lattice.lattice_id
     append_deleted = journal.append_deleted
 
-    async def after_another_change(*args: str, expected_revision: int, command_id: UUID) -> None:
+    async def after_another_change(
+        tenant: TenantId, deleted: str, *, expected_revision: int, command_id: UUID
+    ) -> None:
         journal.append_something_else(TENANT, lattice_id)
-        await append_deleted(*args, expected_revision=expected_revision, command_id=command_id)
+        await append_deleted(
+            tenant, deleted, expected_revision=expected_revision, command_id=command_id
+        )
 
     monkeypatch.setattr(journal, "append_deleted", after_another_change)
 
@@ -229,7 +234,10 @@ async def test_a_repeated_request_does_not_bring_a_deleted_lattice_back(
 async def test_two_tenants_may_use_the_same_request_id(lattices: Lattices) -> None:
     expected = NewLattice(spec=spec(4, 3), request_id=uuid4())
 
-    ids = {(await lattices.create(t, expected, UNBOUNDED)).lattice.lattice_id for t in ("a", "b")}
+    ids = {
+        (await lattices.create(TenantId(t), expected, UNBOUNDED)).lattice.lattice_id
+        for t in ("a", "b")
+    }
 
     assert len(ids) == 2
 
@@ -375,7 +383,7 @@ async def test_a_list_is_kept_and_only_its_tail_is_read_again(
         tenant: str, *, after_revision: int, incarnation: str
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         asked.append(after_revision)
-        return catalogue(tenant, after_revision=after_revision, incarnation=incarnation)
+        return catalogue(TenantId(tenant), after_revision=after_revision, incarnation=incarnation)
 
     monkeypatch.setattr(journal, "catalogue", noting)
 
@@ -403,7 +411,7 @@ async def test_the_token_of_another_tenant_is_refused(lattices: Lattices) -> Non
     token = (await lattices.page(TENANT, 1, "")).next_page_token
 
     with pytest.raises(InvalidInput):
-        await lattices.page("tenant-b", 1, token)
+        await lattices.page(TenantId("tenant-b"), 1, token)
 
 
 async def test_a_list_tells_what_this_process_holds(

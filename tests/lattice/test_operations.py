@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from girih.ids import TenantId
 from services.lattice.computing.compute import Compute, Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
@@ -346,7 +347,7 @@ async def test_a_call_that_has_little_time_may_have_little_looked_at(
     requested = held(blocked_spec(geometry(2_000, 2_000), 0.01, seed=1, free=[0]))
     region = Region(origin=(0, 0), shape=(2_000, 2_000))
     query = DistanceQuery(sources=((0, 0),), region=region)
-    hurried = Call(correlation_id="x", tenant="a", deadline_s=time.monotonic() + 0.1)
+    hurried = Call(correlation_id="x", tenant=TenantId("a"), deadline_s=time.monotonic() + 0.1)
 
     with bind(hurried), pytest.raises(WorkTooLarge):
         await anext(find_distances(operations, requested, query))

@@ -8,6 +8,7 @@ from uuid import uuid4
 import grpc.aio
 import pytest
 
+from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import (
@@ -86,7 +87,7 @@ async def test_no_more_lattices_are_created_than_the_plan_allows(lattices: Latti
 
 
 async def test_another_tenants_lattices_do_not_count(lattices: Lattices) -> None:
-    await lattices.create("tenant-b", new(spec(3)), plan(lattices=1))
+    await lattices.create(TenantId("tenant-b"), new(spec(3)), plan(lattices=1))
 
     await lattices.create(TENANT, new(spec(3)), plan(lattices=1))
 
@@ -180,7 +181,7 @@ def any_journal(request: pytest.FixtureRequest) -> LatticeJournal:
 
 
 async def test_a_hundred_creations_at_once_leave_as_many_as_the_plan_allows(
-    any_journal: LatticeJournal, operations: OperationContext, tenant: str
+    any_journal: LatticeJournal, operations: OperationContext, tenant: TenantId
 ) -> None:
     replicas = [lattices_on(any_journal, operations) for _ in range(2)]
 
@@ -199,7 +200,7 @@ async def test_a_hundred_creations_at_once_leave_as_many_as_the_plan_allows(
 
 
 async def test_a_place_that_many_want_is_taken_by_one(
-    any_journal: LatticeJournal, operations: OperationContext, tenant: str
+    any_journal: LatticeJournal, operations: OperationContext, tenant: TenantId
 ) -> None:
     replicas = [lattices_on(any_journal, operations) for _ in range(2)]
     for _ in range(10):
@@ -212,7 +213,7 @@ async def test_a_place_that_many_want_is_taken_by_one(
 
 
 async def test_one_request_repeated_at_once_takes_one_place(
-    any_journal: LatticeJournal, operations: OperationContext, tenant: str
+    any_journal: LatticeJournal, operations: OperationContext, tenant: TenantId
 ) -> None:
     replicas = [lattices_on(any_journal, operations) for _ in range(2)]
     expected = NewLattice(spec=spec(3), request_id=uuid4())

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from girih.ids import TenantId
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.errors import ComputeBusy
 from services.plumbing.correlation import Call, bind
@@ -12,7 +13,7 @@ from services.plumbing.correlation import Call, bind
 
 def call_of(tenant: str) -> Call:
     """A call that has little time left."""
-    return Call(correlation_id="x", tenant=tenant, deadline_s=time.monotonic() + 0.1)
+    return Call(correlation_id="x", tenant=TenantId(tenant), deadline_s=time.monotonic() + 0.1)
 
 
 async def test_a_tenant_that_reads_slowly_leaves_half_to_others() -> None:

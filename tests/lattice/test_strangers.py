@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
 from services.lattice.errors import LatticeNotFound, RequestIdReused
 from services.lattice.operations.creation import NewLattice
@@ -122,12 +123,12 @@ async def lattices(events_channel: grpc.aio.Channel) -> AsyncIterator[Lattices]:
     await compute.close()
 
 
-async def listed(lattices: Lattices, tenant: str) -> list[str]:
+async def listed(lattices: Lattices, tenant: TenantId) -> list[str]:
     page = await lattices.page(tenant, 10, "")
     return [one.lattice.lattice_id for one in page.listed]
 
 
-async def create(lattices: Lattices, tenant: str) -> str:
+async def create(lattices: Lattices, tenant: TenantId) -> str:
     return (
         await lattices.create(tenant, NewLattice(spec=spec(3, 3)), UNBOUNDED)
     ).lattice.lattice_id
@@ -135,7 +136,7 @@ async def create(lattices: Lattices, tenant: str) -> str:
 
 @in_the_catalogue
 async def test_an_unreadable_entry_is_left_out_of_the_list(
-    lattices: Lattices, stranger: Stranger, tenant: str, payload: str | None
+    lattices: Lattices, stranger: Stranger, tenant: TenantId, payload: str | None
 ) -> None:
     before = await create(lattices, tenant)
     await stranger.append("$lattices", "lattice.created", payload)
@@ -156,7 +157,7 @@ async def test_an_unreadable_entry_is_left_out_of_the_list(
 
 @in_a_lattice
 async def test_an_unreadable_creation_creates_no_lattice(
-    lattices: Lattices, stranger: Stranger, tenant: str, payload: str | None
+    lattices: Lattices, stranger: Stranger, tenant: TenantId, payload: str | None
 ) -> None:
     await stranger.append(f"$lattice-{LATTICE_ID}", "lattice.created", payload)
 
@@ -169,7 +170,7 @@ async def test_an_unreadable_creation_creates_no_lattice(
 @in_a_lattice
 @pytest.mark.parametrize("event_type", ["lattice.created", "lattice.deleted", "lattice.blocked"])
 async def test_a_lattice_stays_what_it_is_and_can_be_deleted(
-    lattices: Lattices, stranger: Stranger, tenant: str, payload: str | None, event_type: str
+    lattices: Lattices, stranger: Stranger, tenant: TenantId, payload: str | None, event_type: str
 ) -> None:
     lattice_id = await create(lattices, tenant)
     await stranger.append(f"$lattice-{lattice_id}", event_type, payload)
@@ -181,7 +182,7 @@ async def test_a_lattice_stays_what_it_is_and_can_be_deleted(
 
 
 async def test_a_second_creation_changes_nothing(
-    lattices: Lattices, stranger: Stranger, events_channel: grpc.aio.Channel, tenant: str
+    lattices: Lattices, stranger: Stranger, events_channel: grpc.aio.Channel, tenant: TenantId
 ) -> None:
     lattice_id = (
         await lattices.create(tenant, NewLattice(spec=spec(7)), UNBOUNDED)
@@ -200,7 +201,7 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
     lattices: Lattices,
     stranger: Stranger,
     events_channel: grpc.aio.Channel,
-    tenant: str,
+    tenant: TenantId,
     share: float,
 ) -> None:
     expected = blocked_spec(geometry(9, 9), share, seed=3)
@@ -217,7 +218,7 @@ async def test_parts_that_a_stranger_adds_do_not_change_a_bitmap(
 
 
 async def test_a_creation_where_a_stranger_wrote_before_is_refused(
-    lattices: Lattices, stranger: Stranger, tenant: str
+    lattices: Lattices, stranger: Stranger, tenant: TenantId
 ) -> None:
     request_id = uuid4()
     lattice_id: UUID = uuid5(_REQUESTS, f"{tenant}/{request_id}")

@@ -11,6 +11,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from girih.ids import TenantId
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
@@ -263,7 +264,7 @@ def test_what_nobody_asks_for_carries_no_token(bearer: Bearer) -> None:
 def test_no_token_is_made_for_a_tenant_that_nobody_of_it_asks_for(
     bearer: Bearer, principal: Principal | None
 ) -> None:
-    call = Call(correlation_id="test", tenant="a", principal=principal)
+    call = Call(correlation_id="test", tenant=TenantId("a"), principal=principal)
 
     with correlation.bind(call), pytest.raises(RuntimeError):
         bearer()
@@ -304,7 +305,7 @@ class WatchedJournal(MemoryJournal):
         assert principal is not None
         self.read_by.append(principal.subject)
         return await super().read(
-            tenant, lattice_id, after_revision=after_revision, incarnation=incarnation
+            TenantId(tenant), lattice_id, after_revision=after_revision, incarnation=incarnation
         )
 
 

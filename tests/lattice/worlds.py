@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
@@ -16,7 +17,7 @@ from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
 from services.policy import PlanLimits
 
-TENANT = "tenant-a"
+TENANT = TenantId("tenant-a")
 UNBOUNDED = PlanLimits("unbounded", 0, 0, 0, 0)
 _MIB = 2**20
 

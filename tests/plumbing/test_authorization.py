@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from girih.ids import TenantId
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.grpc.channel import open_channel
@@ -358,7 +359,7 @@ async def test_a_channel_asks_for_the_token_of_every_call(
     async with open_channel(address, bearer=token) as channel:
         client = KnotClient(channel)
         for tenant in ("acme", "delft"):
-            with correlation.bind(Call("c-1", tenant=tenant)):
+            with correlation.bind(Call("c-1", tenant=TenantId(tenant))):
                 await client.ask("Unary", "ok")
         assert (await refused(client, "Unary")).reason == "TOKEN_REQUIRED"
 

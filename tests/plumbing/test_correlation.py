@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from girih.ids import TenantId
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.grpc.channel import open_channel
@@ -117,7 +118,7 @@ async def carried(served: Served, authority: Authority) -> AsyncIterator[KnotCli
 async def test_calls_made_for_a_call_carry_its_context(
     served: Served, carried: KnotClient, kind: str
 ) -> None:
-    call = Call("c-1", causation_id="e-7", tenant="delft", traceparent=TRACE)
+    call = Call("c-1", causation_id="e-7", tenant=TenantId("delft"), traceparent=TRACE)
     with correlation.bind(call):
         answer = await carried.ask(kind, "ok")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from girih.ids import NO_TENANT, TenantId
 from services.plumbing.identity import (
     OPS_READ,
     PUBLIC,
@@ -14,8 +15,8 @@ from services.plumbing.identity import (
 )
 from services.policy import SCOPES
 
-READER = Principal("acme", "user:1", frozenset({"events.read"}), "gateway.girih")
-NOBODYS = Principal("", "gateway.girih", frozenset(SCOPES), "gateway.girih", "gateway.girih")
+READER = Principal(TenantId("acme"), "user:1", frozenset({"events.read"}), "gateway.girih")
+NOBODYS = Principal(NO_TENANT, "gateway.girih", frozenset(SCOPES), "gateway.girih", "gateway.girih")
 
 
 def test_anybody_may_call_what_is_public() -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from girih.ids import TenantId
 from services.plumbing.auth import keys
 from services.plumbing.auth.keys import (
     SigningKey,
@@ -321,7 +322,7 @@ async def test_nobody_is_refused_while_keys_are_replaced(own: Authority, log: Lo
 
 def _access_token(issuer: Issuer) -> str:
     return issuer.access_token(
-        tenant="acme",
+        tenant=TenantId("acme"),
         subject=USER,
         audiences=POLICY.audiences,
         scopes=["events.read"],

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from girih.ids import TenantId
 from services.plumbing import correlation, logging
 from services.plumbing.correlation import Call
 from services.plumbing.logging import LineWriter
@@ -47,7 +48,7 @@ def test_a_line_says_what_when_how_important_and_by_whom(log: Log) -> None:
 
 
 def test_lines_written_for_a_call_carry_its_id_and_tenant(log: Log) -> None:
-    with correlation.bind(Call("c-1", tenant="delft")):
+    with correlation.bind(Call("c-1", tenant=TenantId("delft"))):
         _log.info("inside")
     _log.info("outside")
 

@@ -14,6 +14,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from girih.ids import TenantId
 from services.plumbing.auth.jose import json_object
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import (
@@ -54,7 +55,7 @@ def test_an_access_token_says_who_calls_for_whom_and_what_they_may(
     result = verifier_at(authority, 2**31 - 900).verify(_dated(authority, token, 2**31 - 900))
 
     assert result == Principal(
-        tenant="acme",
+        tenant=TenantId("acme"),
         subject=USER,
         scopes=frozenset({"events.read"}),
         issuer=GATEWAY,
@@ -616,7 +617,7 @@ def test_what_is_remembered_of_tokens_is_bounded(
 def test_an_issuer_makes_tokens_that_are_believed(authority: Authority) -> None:
     issuer = Issuer(SigningKeyFile(authority.gateway_key), GATEWAY)
     token = issuer.access_token(
-        tenant="acme",
+        tenant=TenantId("acme"),
         subject="key:k-1",
         scopes={"events.read", "lattices.read"},
         role="viewer",
@@ -648,7 +649,7 @@ def test_a_service_token_is_given_again_for_two_thirds_of_its_life(authority: Au
     issuer = Issuer(SigningKeyFile(authority.gateway_key), GATEWAY, now=lambda: moment[0])
 
     def token(tenant: str = "acme") -> str:
-        return issuer.service_token(EVENTS, tenant, ["events.append"])
+        return issuer.service_token(EVENTS, TenantId(tenant), ["events.append"])
 
     first = token()
     assert token("other") != first
@@ -661,12 +662,12 @@ def test_a_service_token_is_given_again_for_two_thirds_of_its_life(authority: Au
 async def test_a_new_key_signs_the_very_next_token(own: Authority) -> None:
     source, key = SigningKeyFile(own.gateway_key), SigningKey.generate()
     issuer = Issuer(source, GATEWAY)
-    first = issuer.service_token(EVENTS, "acme", ["events.append"])
+    first = issuer.service_token(EVENTS, TenantId("acme"), ["events.append"])
 
     key.save(own.gateway_key)
     await source.reread()
 
-    second = issuer.service_token(EVENTS, "acme", ["events.append"])
+    second = issuer.service_token(EVENTS, TenantId("acme"), ["events.append"])
     assert second != first
     assert json_object(from_base64url(second.split(".")[0]))["kid"] == key.kid
 

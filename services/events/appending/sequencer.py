@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from girih.ids import TenantId
 from services.events.appending.committer import CommitInstruments, Committer
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import AppendQueueFull
@@ -65,7 +66,7 @@ class Sequencers:
 
     def __init__(
         self,
-        committer_of: Callable[[str], Committer],
+        committer_of: Callable[[TenantId], Committer],
         instruments: Instruments,
         limits: SequencerLimits,
     ) -> None:
@@ -74,10 +75,10 @@ class Sequencers:
         self._limits = limits
         self._backlog = Budget(limits.total_bytes, share=limits.total_bytes)
         """The bytes that wait for any log of this process."""
-        self._sequencers: OrderedDict[str, Sequencer] = OrderedDict()
+        self._sequencers: OrderedDict[TenantId, Sequencer] = OrderedDict()
         self._closed = False
 
-    async def append(self, tenant: str, proposal: Proposal) -> Sequence[Placement]:
+    async def append(self, tenant: TenantId, proposal: Proposal) -> Sequence[Placement]:
         """Append to the log of `tenant`; see `Sequencer.append`."""
         if self._closed:
             raise _shutting_down()
@@ -88,7 +89,7 @@ class Sequencers:
         self._closed = True
         await asyncio.gather(*[sequencer.close() for sequencer in self._sequencers.values()])
 
-    def _sequencer(self, tenant: str) -> "Sequencer":
+    def _sequencer(self, tenant: TenantId) -> "Sequencer":
         sequencer = self._sequencers.get(tenant)
         if sequencer is None:
             self._forget_one_idle()

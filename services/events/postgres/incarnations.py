@@ -8,7 +8,7 @@ connection is opened; then the database is asked again, once for each log that i
 from collections import OrderedDict
 from typing import Final, Protocol
 
-from girih.ids import NO_POSITION, Position
+from girih.ids import NO_POSITION, Position, TenantId
 from services.events.store import LogEnd
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
@@ -38,9 +38,9 @@ class Incarnations:
 
     def __init__(self, connections: OpenedCount) -> None:
         self._connections = connections
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: OrderedDict[TenantId, _Known] = OrderedDict()
 
-    async def current(self, connection: Connection, tenant: str) -> str:
+    async def current(self, connection: Connection, tenant: TenantId) -> str:
         """The incarnation of the log as it is behind `connection`; empty when there is none.
 
         Costs nothing as long as no connection was opened since it was asked last, and else one
@@ -51,7 +51,7 @@ class Incarnations:
             return known.incarnation
         return (await self.confirm(connection, tenant)).incarnation
 
-    async def confirm(self, connection: Connection, tenant: str) -> LogEnd:
+    async def confirm(self, connection: Connection, tenant: TenantId) -> LogEnd:
         """The same, and the log's head, asked of the database in any case."""
         known = self._known.get(tenant)
         # Before asking: what is opened meanwhile is another reason to ask.
@@ -72,13 +72,13 @@ class Incarnations:
             self._known.popitem(last=False)
         return end
 
-    def doubt(self, tenant: str) -> None:
+    def doubt(self, tenant: TenantId) -> None:
         """Ask again before the log is used next."""
         known = self._known.get(tenant)
         if known is not None:
             known.opened_count = -1
 
-    def saw(self, tenant: str, incarnation: str, head: Position) -> None:
+    def saw(self, tenant: TenantId, incarnation: str, head: Position) -> None:
         """The log was seen to go as far as `head` in that incarnation."""
         known = self._known.get(tenant)
         if known is not None and known.incarnation == incarnation:

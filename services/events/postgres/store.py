@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import asyncpg
 
-from girih.ids import NO_POSITION, Position, Revision, StreamName
+from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import (
     NO_STREAM,
     LogState,
@@ -53,21 +53,21 @@ class PostgresEventStore:
         self._connections = connections
         self._incarnations = Incarnations(connections)
 
-    def log(self, tenant: str) -> "PostgresLog":
+    def log(self, tenant: TenantId) -> "PostgresLog":
         return PostgresLog(self._connections, self._incarnations, tenant)
 
-    async def end(self, tenant: str) -> LogEnd:
+    async def end(self, tenant: TenantId) -> LogEnd:
         async with self._connections.connection() as connection:
             return await self._incarnations.confirm(connection, tenant)
 
-    async def shared_position(self, tenant: str, incarnation: str) -> Position | None:
+    async def shared_position(self, tenant: TenantId, incarnation: str) -> Position | None:
         async with self._connections.connection() as connection:
             position = await connection.fetchval(
                 _sql("select_shared_position"), tenant, incarnation
             )
             return cast("Position | None", position)
 
-    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[str]:
+    async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
         async with self._connections.connection() as connection:
             rows = await connection.fetch(_sql("select_moved_logs"), *zip(*logs, strict=True))
         moved = [row["tenant"] for row in rows]
@@ -76,14 +76,16 @@ class PostgresEventStore:
             self._incarnations.doubt(tenant)
         return moved
 
-    async def revision_at(self, tenant: str, stream: StreamName, position: Position) -> Revision:
+    async def revision_at(
+        self, tenant: TenantId, stream: StreamName, position: Position
+    ) -> Revision:
         async with self._connections.connection() as connection:
             revision = await connection.fetchval(
                 _sql("select_revision_at"), tenant, stream, position
             )
             return cast("Revision", revision)
 
-    async def stream_ends(self, tenant: str, stream: StreamName) -> StreamEnds | None:
+    async def stream_ends(self, tenant: TenantId, stream: StreamName) -> StreamEnds | None:
         async with self._connections.connection() as connection:
             rows = await connection.fetch(_sql("select_stream_ends"), tenant, stream)
         if not rows:
@@ -97,7 +99,7 @@ class PostgresEventStore:
             updated_at=last["recorded_at"],
         )
 
-    async def page(self, tenant: str, request: PageRequest) -> LogPage:
+    async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         arguments: list[object] = [
             tenant,
             request.start,
@@ -116,7 +118,7 @@ class PostgresEventStore:
         return LogPage(incarnation, cast("Page", rows))
 
     async def tail(
-        self, tenant: str, position: Position, row_count_max: int, record_bytes_max: int
+        self, tenant: TenantId, position: Position, row_count_max: int, record_bytes_max: int
     ) -> LogTail:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, tenant)
@@ -131,7 +133,9 @@ class PostgresEventStore:
 class PostgresLog:
     """One log, each call on a connection of its own. A `Log`."""
 
-    def __init__(self, connections: Connections, incarnations: Incarnations, tenant: str) -> None:
+    def __init__(
+        self, connections: Connections, incarnations: Incarnations, tenant: TenantId
+    ) -> None:
         self._connections = connections
         self._incarnations = incarnations
         self._tenant = tenant
@@ -177,7 +181,7 @@ class PostgresLog:
 class _View:
     """One log on one connection. A `LogView`."""
 
-    def __init__(self, connection: Connection, tenant: str, incarnation: str = "") -> None:
+    def __init__(self, connection: Connection, tenant: TenantId, incarnation: str = "") -> None:
         self._connection = connection
         self._tenant = tenant
         self._incarnation = incarnation

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Literal, Protocol
 
-from girih.ids import NO_POSITION, Position, Revision, StreamName
+from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import POSITION_MAX
 from services.events.errors import BeyondEnd
 from services.events.reading.reader import (
@@ -63,7 +63,7 @@ class Followers:
         self._frame = frame
         self._instruments = instruments
 
-    async def follow(self, tenant: str, options: ReadOptions) -> AsyncGenerator[bytes, None]:
+    async def follow(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         """Responses with the records of `options`, in order and each once, as they come.
 
         Ends only when there is a limit. Raises `BeyondEnd`, `LogReplaced`, `ShuttingDown`,
@@ -103,7 +103,9 @@ class Followers:
         # Behind every window: what a stream holds so far is read from the database.
         return FollowCursor(NO_POSITION, left, options.stream, Revision(start), position)
 
-    async def _check_revision(self, tenant: str, stream: StreamName, revision: Revision) -> None:
+    async def _check_revision(
+        self, tenant: TenantId, stream: StreamName, revision: Revision
+    ) -> None:
         count = await self._store.revision_at(tenant, stream, POSITION_MAX)
         if revision > count:
             raise BeyondEnd(f"the stream has {count} events", event_count=count)

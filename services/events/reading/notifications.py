@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from girih.ids import Position
+from girih.ids import Position, TenantId
 from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
 
@@ -38,7 +38,7 @@ class NotificationChannel(Protocol):
 class Follows(Protocol):
     """Who is woken."""
 
-    def moved(self, tenant: str, head: Position) -> None:
+    def moved(self, tenant: TenantId, head: Position) -> None:
         """A log has been seen to end at `head`."""
 
     def look(self) -> None:
@@ -61,10 +61,10 @@ class Notifications:
         self._exchange = exchange
         self._follows = follows
         self._instruments = instruments
-        self._moved: dict[str, Position] = {}
+        self._moved: dict[TenantId, Position] = {}
         self._has_moved = asyncio.Event()
 
-    def committed(self, tenant: str, head: Position) -> None:
+    def committed(self, tenant: TenantId, head: Position) -> None:
         """This process has moved the head of a log. Never waits."""
         self._follows.moved(tenant, head)
         self._moved[tenant] = head
@@ -108,4 +108,4 @@ class Notifications:
     def _received(self, text: str) -> None:
         tenant, _, head = text.rpartition(" ")
         if head.isdecimal():
-            self._follows.moved(tenant, Position(int(head)))
+            self._follows.moved(TenantId(tenant), Position(int(head)))

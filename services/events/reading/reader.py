@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from girih.ids import NO_POSITION, Position, Revision, StreamName
+from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import LogReplaced
 from services.events.reading.send_budget import COPIES, ByteReservation, SendBudget
@@ -48,7 +48,7 @@ class Reader:
         self._store = store
         self._send_budget = send_budget
 
-    async def read(self, tenant: str, options: ReadOptions) -> AsyncGenerator["Fetched", None]:
+    async def read(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator["Fetched", None]:
         """The records of `options` in order and each once, in groups that are never empty.
 
         Ends behind what was committed when the last page was read. Holds at most two
@@ -79,7 +79,7 @@ class Reader:
                 fetching.cancel()
                 await asyncio.gather(fetching, return_exceptions=True)
 
-    async def start(self, tenant: str, options: ReadOptions) -> int:
+    async def start(self, tenant: TenantId, options: ReadOptions) -> int:
         """The key of the first record: a revision in a stream, a position in the log."""
         if options.stream is None or options.from_position is None:
             first = options.from_position if options.stream is None else options.from_revision
@@ -91,7 +91,7 @@ class Reader:
         return await self._store.revision_at(tenant, options.stream, behind) - 1
 
     async def check_holds(
-        self, tenant: str, options: ReadOptions, place: int, seen: str, current: str
+        self, tenant: TenantId, options: ReadOptions, place: int, seen: str, current: str
     ) -> None:
         """Raise `LogReplaced` unless the log, now in the incarnation `current`, holds all that
         was read before `place` in the incarnation `seen`.
@@ -112,13 +112,13 @@ class Reader:
             raise LogReplaced(current, shared or NO_POSITION)
 
     def _fetch_ahead(
-        self, tenant: str, options: ReadOptions, at: "PageCursor", held: ByteReservation
+        self, tenant: TenantId, options: ReadOptions, at: "PageCursor", held: ByteReservation
     ) -> "asyncio.Task[tuple[Fetched, int]]":
         fetching = self._fetch_held(tenant, options, at, held)
         return asyncio.create_task(fetching, name="read ahead")
 
     async def _fetch_held(
-        self, tenant: str, options: ReadOptions, at: "PageCursor", held: ByteReservation
+        self, tenant: TenantId, options: ReadOptions, at: "PageCursor", held: ByteReservation
     ) -> tuple["Fetched", int]:
         """A page once there is room for it, and how much of that it needs."""
         is_wide = self._send_budget.has_capacity(tenant, PAGE_BYTES_MAX)
@@ -129,7 +129,7 @@ class Reader:
         held.give_back(taken - needed)
         return fetched, needed
 
-    async def fetch(self, tenant: str, options: ReadOptions, at: "PageCursor") -> "Fetched":
+    async def fetch(self, tenant: TenantId, options: ReadOptions, at: "PageCursor") -> "Fetched":
         """The records at a place, none only at the end or before one that is too large."""
         incarnation, page = await self._store.page(
             tenant,

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from girih.ids import TenantId
 from services.events.errors import ReadersBusy
 from services.plumbing.budget import Budget
 
@@ -32,11 +33,13 @@ class SendBudget:
     def bytes_held(self) -> int:
         return self._budget.lent
 
-    def has_capacity(self, tenant: str, byte_count: int) -> bool:
+    def has_capacity(self, tenant: TenantId, byte_count: int) -> bool:
         return self._budget.can_take_now(COPIES * byte_count, tenant)
 
     @asynccontextmanager
-    async def reserved(self, tenant: str, byte_count: int = 0) -> AsyncIterator["ByteReservation"]:
+    async def reserved(
+        self, tenant: TenantId, byte_count: int = 0
+    ) -> AsyncIterator["ByteReservation"]:
         """Hold so much for the block; see `ByteReservation.take`."""
         reservation = ByteReservation(self._budget, tenant)
         try:
@@ -49,7 +52,7 @@ class SendBudget:
 class ByteReservation:
     """What the responses of one call hold."""
 
-    def __init__(self, budget: Budget, tenant: str) -> None:
+    def __init__(self, budget: Budget, tenant: TenantId) -> None:
         self._budget = budget
         self._tenant = tenant
         self._bytes_held = 0

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from girih.backoff import Backoff
-from girih.ids import NO_POSITION, Position
+from girih.ids import NO_POSITION, Position, TenantId
 from services.events.errors import BeyondEnd, LogReplaced
 from services.events.reading.reader import PageCursor, Reader, ReadOptions
 from services.events.reading.send_budget import ByteReservation, SendBudget
@@ -90,12 +90,12 @@ class Tails:
         self._limits = limits
         self._windows = _Windows(limits, instruments)
         self._retry_policy = RetryPolicy(limits)
-        self._tails: dict[str, Tail] = {}
+        self._tails: dict[TenantId, Tail] = {}
         self._is_closed = False
         self._may_have_moved = asyncio.Event()
 
     @asynccontextmanager
-    async def tail(self, tenant: str) -> AsyncIterator["Tail"]:
+    async def tail(self, tenant: TenantId) -> AsyncIterator["Tail"]:
         """The tail of a log, which lasts at least as long as the block.
 
         It is in the incarnation that the log is in now. Raises `ShuttingDown`, and what says
@@ -111,7 +111,7 @@ class Tails:
                 yield tail
                 return
 
-    def moved(self, tenant: str, head: Position) -> None:
+    def moved(self, tenant: TenantId, head: Position) -> None:
         """The log of `tenant` has been seen to end at `head`."""
         tail = self._tails.get(tenant)
         if tail is not None:
@@ -152,7 +152,7 @@ class Tails:
                 tail.wake()
 
     @asynccontextmanager
-    async def _used(self, tenant: str) -> AsyncIterator["Tail"]:
+    async def _used(self, tenant: TenantId) -> AsyncIterator["Tail"]:
         tail = self._tails.get(tenant)
         if tail is None or tail.has_failed:
             tail = self._start(tenant)
@@ -164,7 +164,7 @@ class Tails:
             if not tail.follower_count or tail.has_failed:
                 self._forget(tail)
 
-    def _start(self, tenant: str) -> "Tail":
+    def _start(self, tenant: TenantId) -> "Tail":
         if self._is_closed:
             raise _shutting_down()
         tail = Tail(
@@ -191,7 +191,7 @@ class Tail:
 
     def __init__(
         self,
-        tenant: str,
+        tenant: TenantId,
         store: EventStore,
         window: Window,
         windows: "_Windows",

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from girih.ids import TenantId
 from services.lattice.domain import Lattice
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.journal import (
@@ -62,7 +63,7 @@ class Catalogue:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def page(
-        self, tenant: str, page_size: int, page_token: str, current_revision: int | None = None
+        self, tenant: TenantId, page_size: int, page_token: str, current_revision: int | None = None
     ) -> CataloguePage:
         """The page that a token asks for; raises InvalidInput when the token is not ours.
 
@@ -82,12 +83,12 @@ class Catalogue:
         token = "" if next_revision is None else _token(tenant, next_revision)
         return CataloguePage(lattices=lattices, next_page_token=token, total_count=known.count)
 
-    async def count(self, tenant: str) -> LatticeCount:
+    async def count(self, tenant: TenantId) -> LatticeCount:
         """Count a tenant's lattices, never from memory alone."""
         known = await self._up_to_date(tenant, may_be_old=False)
         return LatticeCount(lattices=known.count, revision=known.revision)
 
-    def fold(self, tenant: str, records: Sequence[LatticeRecord]) -> None:
+    def fold(self, tenant: TenantId, records: Sequence[LatticeRecord]) -> None:
         """Add what was recorded in a catalogue, unless something before it is missing here."""
         kept = self._kept.peek(tenant)
         if kept is None or not records:
@@ -98,13 +99,13 @@ class Catalogue:
         kept.add(records)
         self._put(tenant, kept)
 
-    def forget(self, tenant: str) -> None:
+    def forget(self, tenant: TenantId) -> None:
         """Keep nothing of a catalogue, nor what is being read of it: it was replaced."""
         self._kept.drop(tenant)
         self._locks.pop(tenant, None)
 
     async def _up_to_date(
-        self, tenant: str, *, may_be_old: bool
+        self, tenant: TenantId, *, may_be_old: bool
     ) -> "_CatalogueIndex | _TenantCounter":
         """All of a tenant's catalogue, or the number of its lattices when it is too large.
 
@@ -125,7 +126,7 @@ class Catalogue:
             return self._put(tenant, known) if self._locks.get(tenant) is lock else known
 
     async def _read_on(
-        self, tenant: str, known: "_CatalogueIndex | _TenantCounter"
+        self, tenant: TenantId, known: "_CatalogueIndex | _TenantCounter"
     ) -> "_CatalogueIndex | _TenantCounter":
         """Add what was recorded since. What gets too large on the way is only counted on."""
         reading = self._journal.catalogue(
@@ -138,7 +139,7 @@ class Catalogue:
         return known
 
     def _put(
-        self, tenant: str, known: "_CatalogueIndex | _TenantCounter"
+        self, tenant: TenantId, known: "_CatalogueIndex | _TenantCounter"
     ) -> "_CatalogueIndex | _TenantCounter":
         known = self._bounded(known)
         self._kept.put(tenant, known, known.size_bytes)
@@ -151,7 +152,7 @@ class Catalogue:
         return _TenantCounter(known) if too_large else known
 
     async def _read_page(
-        self, tenant: str, page_size: int, first_revision: int
+        self, tenant: TenantId, page_size: int, first_revision: int
     ) -> "_CatalogueIndex":
         index = _CatalogueIndex(taken_max=page_size)
         reading = self._journal.catalogue(tenant, after_revision=first_revision - 1)
@@ -257,12 +258,12 @@ def _size_of(lattice: Lattice) -> int:
     return _LINE_BYTES + _AXIS_BYTES * len(lattice.geometry.shape)
 
 
-def _token(tenant: str, revision: int) -> str:
+def _token(tenant: TenantId, revision: int) -> str:
     place = revision.to_bytes(8)
     return to_base64url(place + _seal(tenant, place))
 
 
-def _revision(tenant: str, token: str) -> int:
+def _revision(tenant: TenantId, token: str) -> int:
     """The revision in a token of ours; it grants nothing, so its seal needs no secret."""
     try:
         place = from_base64url(token)[:8]
@@ -274,6 +275,6 @@ def _revision(tenant: str, token: str) -> int:
     return revision
 
 
-def _seal(tenant: str, place: bytes) -> bytes:
+def _seal(tenant: TenantId, place: bytes) -> bytes:
     digest = hashlib.blake2b(place, digest_size=8, key=tenant.encode(), person=b"lattices")
     return digest.digest()

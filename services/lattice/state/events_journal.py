@@ -32,6 +32,7 @@ from girih.client import (
     RetryPolicy,
     Unauthenticated,
 )
+from girih.ids import TenantId
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.state import records
 from services.lattice.state.journal import (
@@ -113,7 +114,7 @@ class EventStoreJournal:
 
     async def append_created(
         self,
-        tenant: str,
+        tenant: TenantId,
         created: LatticeCreated,
         command_id: UUID,
         *,
@@ -135,7 +136,7 @@ class EventStoreJournal:
         )
 
     async def append_deleted(
-        self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
+        self, tenant: TenantId, lattice_id: str, *, expected_revision: int, command_id: UUID
     ) -> int:
         payload = pb.LatticeDeleted(lattice_id=lattice_id)
         streams = (_stream(lattice_id), CATALOGUE_STREAM)
@@ -145,7 +146,7 @@ class EventStoreJournal:
         return placements[-1].revision
 
     async def read(
-        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
     ) -> StreamSlice:
         events = await self._read(tenant, _stream(lattice_id), after_revision + 1, incarnation)
         recorded = await _off_the_loop(_is_long(events), _records, events)
@@ -155,7 +156,7 @@ class EventStoreJournal:
         return StreamSlice(revision=last.revision, recorded=recorded, incarnation=last.incarnation)
 
     async def catalogue(
-        self, tenant: str, *, after_revision: int, incarnation: str = ""
+        self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         reading = self._read_batches(tenant, CATALOGUE_STREAM, after_revision + 1, incarnation)
         async with aclosing(reading) as batches:
@@ -164,7 +165,7 @@ class EventStoreJournal:
 
     def follower(
         self,
-        tenant: str,
+        tenant: TenantId,
         fold: Callable[[Sequence[LatticeRecord]], None],
         began: Callable[[str], None],
     ) -> CatalogueFollower:
@@ -186,7 +187,7 @@ class EventStoreJournal:
 
     async def _append(
         self,
-        tenant: str,
+        tenant: TenantId,
         command_id: UUID,
         events: Sequence[NewEvent],
         preconditions: Sequence[Precondition],
@@ -199,14 +200,14 @@ class EventStoreJournal:
             return await self._client().append(identified, preconditions)
 
     async def _read(
-        self, tenant: str, stream: str, from_revision: int, incarnation: str
+        self, tenant: TenantId, stream: str, from_revision: int, incarnation: str
     ) -> list[RecordedEvent]:
         reading = self._read_batches(tenant, stream, from_revision, incarnation)
         async with aclosing(reading) as batches:
             return [event async for batch in batches for event in batch]
 
     async def _read_batches(
-        self, tenant: str, stream: str, from_revision: int, incarnation: str
+        self, tenant: TenantId, stream: str, from_revision: int, incarnation: str
     ) -> AsyncGenerator[Sequence[RecordedEvent]]:
         reading = self._client().read_batches(
             stream, from_revision=from_revision, incarnation=incarnation
@@ -376,7 +377,7 @@ async def _off_the_loop(is_long: bool, work: Callable[[A], R], argument: A) -> R
 
 
 @contextmanager
-def _on_behalf_of(tenant: str, command_id: UUID | None = None) -> Iterator[None]:
+def _on_behalf_of(tenant: TenantId, command_id: UUID | None = None) -> Iterator[None]:
     """Calls begun inside are for this tenant, and tell what caused them unless the caller did.
 
     Who makes them stays who made the call being served, also in a task that goes on for

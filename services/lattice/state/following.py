@@ -9,14 +9,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from girih.ids import TenantId
 from services.lattice.state.journal import CatalogueFollower, LatticeJournal, LatticeRecord
 from services.plumbing import correlation
 from services.plumbing.logging import get_logger
 
-Fold = Callable[[str, Sequence[LatticeRecord]], None]
+Fold = Callable[[TenantId, Sequence[LatticeRecord]], None]
 """Takes a tenant and what was recorded in its catalogue, in order."""
 
-Began = Callable[[str, str], None]
+Began = Callable[[TenantId, str], None]
 """Takes a tenant and the incarnation of the journal that its catalogue is followed in."""
 
 _IDLE_S = 300.0
@@ -100,14 +101,14 @@ class CatalogueFollowing:
         self._fold = fold
         self._began = began
         self._tenant_count_max = tenant_count_max
-        self._followings: OrderedDict[str, Following] = OrderedDict()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._followings: OrderedDict[TenantId, Following] = OrderedDict()
+        self._tasks: dict[TenantId, asyncio.Task[None]] = {}
 
     @property
     def tenant_count(self) -> int:
         return len(self._followings)
 
-    def of(self, tenant: str) -> Following | None:
+    def of(self, tenant: TenantId) -> Following | None:
         """The tenant's catalogue, which is followed from now on; None where none may be."""
         following = self._followings.get(tenant)
         if following is None:
@@ -116,7 +117,7 @@ class CatalogueFollowing:
         following.used()
         return following
 
-    def wrote(self, tenant: str, revision: int) -> None:
+    def wrote(self, tenant: TenantId, revision: int) -> None:
         """This process wrote into a catalogue: what is older is not current here."""
         following = self._followings.get(tenant)
         if following is not None:
@@ -129,7 +130,7 @@ class CatalogueFollowing:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, tenant: str) -> Following | None:
+    def _begin(self, tenant: TenantId) -> Following | None:
         if not self._tenant_count_max:
             return None
         while len(self._followings) >= self._tenant_count_max:
@@ -141,7 +142,7 @@ class CatalogueFollowing:
         task.add_done_callback(lambda task: self._ended(tenant, following, task))
         return following
 
-    async def _follow(self, tenant: str, following: Following) -> None:
+    async def _follow(self, tenant: TenantId, following: Following) -> None:
         call = correlation.current()
         correlation.enter(replace(call, tenant=tenant, deadline_s=None))
         began_count = 0
@@ -157,7 +158,7 @@ class CatalogueFollowing:
         )
         await following.run(follower)
 
-    def _ended(self, tenant: str, following: Following, task: asyncio.Task[None]) -> None:
+    def _ended(self, tenant: TenantId, following: Following, task: asyncio.Task[None]) -> None:
         if self._tasks.get(tenant) is task:
             del self._tasks[tenant]
         if self._followings.get(tenant) is following:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, Self
 from uuid import UUID
 
+from girih.ids import TenantId
 from services.lattice.domain import Lattice, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.plumbing.errors import EventsUnavailable
@@ -167,7 +168,7 @@ class LatticeJournal(Protocol):
 
     async def append_created(
         self,
-        tenant: str,
+        tenant: TenantId,
         created: LatticeCreated,
         command_id: UUID,
         *,
@@ -181,7 +182,7 @@ class LatticeJournal(Protocol):
         """
 
     async def append_deleted(
-        self, tenant: str, lattice_id: str, *, expected_revision: int, command_id: UUID
+        self, tenant: TenantId, lattice_id: str, *, expected_revision: int, command_id: UUID
     ) -> int:
         """Record a deletion, and answer its revision in the catalogue.
 
@@ -189,18 +190,18 @@ class LatticeJournal(Protocol):
         """
 
     async def read(
-        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
     ) -> StreamSlice:
         """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
 
     def catalogue(
-        self, tenant: str, *, after_revision: int, incarnation: str = ""
+        self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
         """Yield the catalogue after a revision in batches, up to where it ends now."""
 
     def follower(
         self,
-        tenant: str,
+        tenant: TenantId,
         fold: Callable[[Sequence[LatticeRecord]], None],
         began: Callable[[str], None],
     ) -> CatalogueFollower:

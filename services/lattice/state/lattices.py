@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 
-from girih.ids import uuid7
+from girih.ids import TenantId, uuid7
 from services.lattice import domain
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import Lattice, LatticeSpec
@@ -48,7 +48,7 @@ from services.plumbing.budget import Budget
 from services.plumbing.errors import EventsUnavailable
 from services.policy import PlanLimits
 
-Key = tuple[str, str]
+Key = tuple[TenantId, str]
 """A tenant and the id of one of its lattices."""
 
 _LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
@@ -139,7 +139,7 @@ class Lattices:
         self.following = CatalogueFollowing(
             journal, self._fold, self._began, tenant_count_max=followed_tenants_max
         )
-        self._incarnations: LRUCache[str, str] = LRUCache(_INCARNATIONS_MAX)
+        self._incarnations: LRUCache[TenantId, str] = LRUCache(_INCARNATIONS_MAX)
         """Of the journals that were followed."""
         self._freshness_s = freshness_s
         self._confirm_timeout_s = confirm_timeout_s
@@ -156,7 +156,7 @@ class Lattices:
         """Follow nothing any more."""
         await self.following.close()
 
-    async def create(self, tenant: str, new: NewLattice, plan: PlanLimits) -> HeldLattice:
+    async def create(self, tenant: TenantId, new: NewLattice, plan: PlanLimits) -> HeldLattice:
         """Create a lattice, or answer the one that the same request created before.
 
         Raises PlanLimit when the plan does not allow one more, or none like this.
@@ -176,7 +176,7 @@ class Lattices:
                 raise
             return self._created_before(tenant, str(lattice_id), new.spec, reading, began_s)
 
-    async def open(self, tenant: str, lattice_id: str) -> HeldLattice:
+    async def open(self, tenant: TenantId, lattice_id: str) -> HeldLattice:
         """The lattice of that id; raises LatticeNotFound."""
         key = (tenant, lattice_id)
         following = self.following.of(tenant)
@@ -187,7 +187,7 @@ class Lattices:
             known = await self._once(key, self._confirm_if_possible(key, known))
         return _existing(known, lattice_id)
 
-    async def page(self, tenant: str, page_size: int, page_token: str) -> LatticePage:
+    async def page(self, tenant: TenantId, page_size: int, page_token: str) -> LatticePage:
         """A page of the tenant's lattices in the order of their creation."""
         following = self.following.of(tenant)
         current_revision = following.revision if following and following.is_current else None
@@ -200,7 +200,7 @@ class Lattices:
             listed=listed, next_page_token=page.next_page_token, total_count=page.total_count
         )
 
-    async def delete(self, tenant: str, lattice_id: str) -> None:
+    async def delete(self, tenant: TenantId, lattice_id: str) -> None:
         """Delete a lattice; raises LatticeNotFound, or LatticeChanged when it never rests."""
         command_id = uuid4()
         for delay_s in (*_LOST_RACE_DELAYS_S, None):
@@ -222,13 +222,13 @@ class Lattices:
                 return
         raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
 
-    def bytes_held(self, tenant: str, lattice_id: str) -> int:
+    def bytes_held(self, tenant: TenantId, lattice_id: str) -> int:
         """The bytes that this process holds for a lattice now."""
         known = self._cache.peek((tenant, lattice_id))
         return known.size_bytes if known and known.held else 0
 
     async def _create_counted(
-        self, tenant: str, lattice_id: UUID, spec: LatticeSpec, plan: PlanLimits
+        self, tenant: TenantId, lattice_id: UUID, spec: LatticeSpec, plan: PlanLimits
     ) -> HeldLattice:
         """Create a lattice where there is room for one more.
 
@@ -254,7 +254,7 @@ class Lattices:
 
     async def _record(
         self,
-        tenant: str,
+        tenant: TenantId,
         created: LatticeCreated,
         spec: LatticeSpec,
         catalogue_revision: int | None = None,
@@ -278,7 +278,12 @@ class Lattices:
         return held
 
     def _created_before(
-        self, tenant: str, lattice_id: str, spec: LatticeSpec, reading: StreamSlice, began_s: float
+        self,
+        tenant: TenantId,
+        lattice_id: str,
+        spec: LatticeSpec,
+        reading: StreamSlice,
+        began_s: float,
     ) -> HeldLattice:
         """The lattice that the request created first, even when it was deleted since."""
         for recorded in reading.recorded:
@@ -375,20 +380,20 @@ class Lattices:
             return True
         return time.monotonic() - known.confirmed_s <= self._freshness_s
 
-    def _fold(self, tenant: str, records: Sequence[LatticeRecord]) -> None:
+    def _fold(self, tenant: TenantId, records: Sequence[LatticeRecord]) -> None:
         """Take note of what was recorded in a tenant's catalogue, by whatever process."""
         self._catalogue.fold(tenant, records)
         for record in records:
             if isinstance(record.event, LatticeDeleted):
                 self._keep((tenant, record.event.lattice_id), None, _GONE_REVISION)
 
-    def _began(self, tenant: str, incarnation: str) -> None:
+    def _began(self, tenant: TenantId, incarnation: str) -> None:
         """Take note of the journal that a tenant's catalogue is followed in from now on."""
         if self._incarnations.get(tenant, incarnation) != incarnation:
             self._forget(tenant)
         self._incarnations[tenant] = incarnation
 
-    def _forget(self, tenant: str) -> None:
+    def _forget(self, tenant: TenantId) -> None:
         """Remember nothing of a tenant's lattices, deletions included: they were replaced."""
         self._catalogue.forget(tenant)
         for key in self._cache.kept():
@@ -468,7 +473,7 @@ async def _without_deadline(work: Coroutine[Any, Any, _CacheEntry]) -> _CacheEnt
         return await work
 
 
-def _lattice_id(tenant: str, request_id: UUID | None) -> UUID:
+def _lattice_id(tenant: TenantId, request_id: UUID | None) -> UUID:
     """The id that a request always leads to, or a fresh one that sorts by time."""
     if request_id is not None:
         return uuid5(_REQUESTS, f"{tenant}/{request_id}")

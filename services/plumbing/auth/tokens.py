@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from jwt import InvalidTokenError
 from jwt.api_jws import PyJWS
 
+from girih.ids import NO_TENANT, TenantId
 from services.plumbing.auth.jose import json_object
 from services.plumbing.auth.keys import SigningKey, TrustedKey, TrustedKeys
 from services.plumbing.auth.policy import IssuerPolicy, TokenPolicy
@@ -145,7 +146,7 @@ class Issuer:
     def access_token(
         self,
         *,
-        tenant: str,
+        tenant: TenantId,
         subject: str,
         audiences: Collection[str],
         scopes: Collection[str],
@@ -169,7 +170,7 @@ class Issuer:
     def service_token(
         self,
         audience: str,
-        tenant: str,
+        tenant: TenantId,
         scopes: Collection[str],
         acting: Principal | None = None,
         lifetime_s: int = SERVICE_LIFETIME_S,
@@ -311,7 +312,7 @@ def _service_principal(
         raise _Flaw("its issuer is not the service that acts")
     if "role" in claims or "sid" in claims or "plan" in claims:
         raise _Flaw("a service has no role, session or plan")
-    tenant = _tenant(claims) if "tenant" in claims else ""
+    tenant = _tenant(claims) if "tenant" in claims else NO_TENANT
     subject = name if claims.get("sub") == name else _subject(claims)
     scopes = _scopes(claims) & policy.scopes
     if not scopes <= issuer.service_scopes:
@@ -354,11 +355,11 @@ def _moment(claims: Mapping[str, Any], name: str) -> int:
     return claim
 
 
-def _tenant(claims: Mapping[str, Any]) -> str:
+def _tenant(claims: Mapping[str, Any]) -> TenantId:
     claim = claims.get("tenant")
     if not isinstance(claim, str) or not well_formed_tenant(claim):
         raise _Flaw("its tenant is missing or ill-formed")
-    return claim
+    return TenantId(claim)
 
 
 def _subject(claims: Mapping[str, Any]) -> str:

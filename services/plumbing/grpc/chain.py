@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
+from girih.ids import NO_TENANT
 from services.plumbing import correlation
 from services.plumbing.auth.tokens import TokenInvalid, TokenRefused, Verifier, expired
 from services.plumbing.correlation import (
@@ -172,7 +173,7 @@ class Chain:
         call = Call(
             correlation_id=_id(metadata.get(CORRELATION_KEY)) or correlation.fresh(),
             causation_id=_id(metadata.get(CAUSATION_KEY)),
-            tenant="" if principal is None else principal.tenant,
+            tenant=NO_TENANT if principal is None else principal.tenant,
             traceparent=_traceparent(metadata.get(TRACEPARENT_KEY)),
             deadline_s=started_s + _time_left_s(rpc, principal, context.time_remaining()),
             principal=principal,

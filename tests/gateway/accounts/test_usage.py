@@ -14,6 +14,7 @@ from gateway.metering.usage import QuotaExceeded, Usage, UsageMetrics
 from gateway.metering.usage_log import TENANT, Counted, Month, UsageLog
 from gateway.own_calls import OwnLogs
 from girih.client import NewEvent
+from girih.ids import TenantId
 from services.plumbing.identity import Principal
 from services.policy import PlanLimits
 from tests.authority import Authority
@@ -56,7 +57,7 @@ def usage_on(logs: OwnLogs, clock: Clock, tenant_count_max: int = 100) -> Usage:
 
 def caller(tenant: str, calls: int = 0, service: str = "") -> Principal:
     plan = PlanLimits("custom", 0, 0, 0, monthly_call_count_max=calls)
-    return Principal(tenant, "user:ada", frozenset(), "gateway.girih", service, plan=plan)
+    return Principal(TenantId(tenant), "user:ada", frozenset(), "gateway.girih", service, plan=plan)
 
 
 async def call(usage: Usage, principal: Principal, times: int = 1, route: str = ROUTE) -> int:
