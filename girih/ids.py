@@ -12,6 +12,9 @@ TenantId = NewType("TenantId", str)
 NO_TENANT: Final = TenantId("")
 """Where it is nobody's."""
 
+EventId = NewType("EventId", str)
+"""A UUID as text, unique per log for ever."""
+
 StreamName = NewType("StreamName", str)
 """The name of a stream, 1 to 255 characters."""
 
@@ -69,9 +72,9 @@ def uuid7() -> UUID:
     return _maker.make()
 
 
-def new_event_id() -> str:
+def new_event_id() -> EventId:
     """An id for a new event, as the event store takes it."""
-    return str(uuid7())
+    return EventId(str(uuid7()))
 
 
 def new_correlation_id() -> str:

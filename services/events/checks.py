@@ -6,6 +6,7 @@ Names every bad field, and touches no storage.
 from collections.abc import Sequence
 
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import EventId
 from services.events import domain, json_text
 from services.events.domain import NewEvent, StreamState
 from services.plumbing import validation
@@ -31,7 +32,7 @@ def check_together(events: Sequence[NewEvent], violations: Violations) -> None:
         violations.add("events", f"must be at most {domain.APPEND_BYTES_MAX:,} bytes together")
     if len({event.event_id for event in events}) == len(events):
         return
-    first: dict[str, int] = {}
+    first: dict[EventId, int] = {}
     for index, event in enumerate(events):
         if first.setdefault(event.event_id, index) != index:
             same = first[event.event_id]

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from girih.ids import NO_POSITION, Position, Revision, StreamName
+from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName
 from services.events.errors import EventIdReused, PreconditionFailed, Violation
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
@@ -51,7 +51,7 @@ class Precondition:
 class NewEvent(NamedTuple):
     """An event to append, in the two pieces in which it will be stored."""
 
-    event_id: str
+    event_id: EventId
     stream: StreamName
     type: str
     tags: Sequence[str]
@@ -104,7 +104,7 @@ class StoredEvent(NamedTuple):
 class Placement(NamedTuple):
     """Where an event of a proposal is. `already_stored` says that it was so before."""
 
-    event_id: str
+    event_id: EventId
     position: Position
     revision: Revision
     recorded_at: datetime
@@ -171,7 +171,7 @@ class Decision:
 def decide(
     state: LogState,
     proposals: Sequence[Proposal],
-    known: Mapping[str, StoredEvent],
+    known: Mapping[EventId, StoredEvent],
     now: datetime,
 ) -> Decision:
     """Place `proposals` one after the other on `state`, each wholly or not at all.
@@ -191,7 +191,9 @@ def decide(
 class _BatchDecision:
     """A batch as far as it is decided."""
 
-    def __init__(self, state: LogState, known: Mapping[str, StoredEvent], now: datetime) -> None:
+    def __init__(
+        self, state: LogState, known: Mapping[EventId, StoredEvent], now: datetime
+    ) -> None:
         self.placed: list[PlacedEvent] = []
         # As plain tuples: to name the parts of each would take a fifth of the whole time. And a
         # place that was counted on has no type, which to give it takes time as well.
@@ -199,7 +201,7 @@ class _BatchDecision:
         self._position: Any = state.head
         self._incarnation = state.incarnation
         self._now = now
-        self._seen: dict[str, tuple[Any, Any, datetime, bytes]] = dict(known)
+        self._seen: dict[EventId, tuple[Any, Any, datetime, bytes]] = dict(known)
 
     def streams(self) -> dict[StreamName, StreamHead]:
         """Where the streams end so far."""

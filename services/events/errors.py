@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from girih.ids import Position, Revision, StreamName
+from girih.ids import EventId, Position, Revision, StreamName
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
@@ -51,7 +51,7 @@ class EventIdReused(AlreadyExists):
 
     reason = "EVENT_ID_REUSED"
 
-    def __init__(self, event_ids: Sequence[str]) -> None:
+    def __init__(self, event_ids: Sequence[EventId]) -> None:
         super().__init__(
             f"{len(event_ids)} of the event ids are stored with other content",
             event_id_count=len(event_ids),

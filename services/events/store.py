@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
+from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 
 
@@ -43,7 +43,7 @@ class LogView(Protocol):
     async def state(self, streams: Sequence[StreamName]) -> LogState:
         """The head and where `streams` end, all as of one instant."""
 
-    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+    async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         """Where these events are. Ids that are not stored are left out."""
 
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from girih.ids import Position, StreamName
+from girih.ids import EventId, Position, StreamName
 from services.events.domain import LogState, StoredEvent
 from services.events.store import Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable
@@ -34,7 +34,7 @@ class FailingLog:
         await _next(self.before_state)
         return await self._log.state(streams)
 
-    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+    async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         self.calls.append("find")
         return await self._log.find(event_ids)
 

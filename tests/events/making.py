@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision, StreamName
+from girih.ids import EventId, Position, Revision, StreamName
 from services.events import record
 from services.events.domain import (
     CallContext,
@@ -23,8 +23,8 @@ EXISTS = StreamState.EXISTS
 NOW = datetime(2026, 2, 3, 4, 5, 6, 789_012, tzinfo=UTC)
 
 
-def event_id(number: int) -> str:
-    return str(UUID(int=number))
+def event_id(number: int) -> EventId:
+    return EventId(str(UUID(int=number)))
 
 
 def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> NewEvent:
@@ -35,7 +35,7 @@ def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> New
     header = message.SerializeToString(deterministic=True)
     digest = record.event_digest(header, hashlib.sha256(payload).digest())
     return NewEvent(
-        with_id,
+        EventId(with_id),
         StreamName(stream),
         "happened",
         (),

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from girih.ids import Position, Revision, StreamName
+from girih.ids import EventId, Position, Revision, StreamName
 from services.events.domain import (
     NO_REVISION,
     NO_STREAM,
@@ -50,7 +50,7 @@ class PlainLog:
             Position(len(self.events)), {stream: self.head(stream) for stream in STREAMS}
         )
 
-    def stored(self) -> dict[str, StoredEvent]:
+    def stored(self) -> dict[EventId, StoredEvent]:
         return {
             event.event_id: StoredEvent(
                 Position(index + 1), Revision(self._revision_of(index)), BEFORE, event.digest

@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from girih.backoff import Backoff
-from girih.ids import Position, StreamName
+from girih.ids import EventId, Position, StreamName
 from services.events.domain import (
     Decision,
     LogState,
@@ -225,7 +225,9 @@ class Committer:
             self._remembered.learn(await log.state(list(streams)))
         return self._remembered.state(streams), True
 
-    async def _find(self, log: LogView, proposals: Sequence[Proposal]) -> Mapping[str, StoredEvent]:
+    async def _find(
+        self, log: LogView, proposals: Sequence[Proposal]
+    ) -> Mapping[EventId, StoredEvent]:
         ids = {event.event_id for proposal in proposals for event in proposal.events}
         known = await log.find(list(ids))
         # Who repeats one call is likely to repeat the next, and a refused write is waste.
@@ -240,7 +242,7 @@ class Committer:
         return await log.write(decision.state.head, batch)
 
 
-def _is_stored(decision: Decision, known: Mapping[str, StoredEvent]) -> bool:
+def _is_stored(decision: Decision, known: Mapping[EventId, StoredEvent]) -> bool:
     """Whether all that the decision placed is where it was to be.
 
     A part of it proves nothing: a caller that repeated its append through another process

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import asyncpg
 
-from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
+from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import (
     NO_STREAM,
     LogState,
@@ -146,7 +146,7 @@ class PostgresLog:
         async with self._connections.connection() as connection:
             return await self._state(connection, streams)
 
-    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+    async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         async with self._connections.connection() as connection:
             return await _View(connection, self._tenant).find(event_ids)
 
@@ -198,10 +198,10 @@ class _View:
         }
         return LogState(rows[0]["head"] or NO_POSITION, heads, self._incarnation)
 
-    async def find(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
+    async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)
         return {
-            str(event_id): StoredEvent(position, revision, recorded_at, digest)
+            EventId(str(event_id)): StoredEvent(position, revision, recorded_at, digest)
             for event_id, position, revision, recorded_at, digest in rows
         }
 
