@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import NewType
 
 from services.lattice.errors import PlanLimit
 from services.lattice.geometry import Coordinates, Geometry
@@ -25,6 +26,9 @@ PAGE_SIZE_DEFAULT = 100
 _BITS_TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 Site = Coordinates
+
+LatticeId = NewType("LatticeId", str)
+"""A UUID as text, in lower case: `lattice_id` makes it of what others send."""
 
 _CANONICAL_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -85,7 +89,7 @@ class LatticeSpec:
 class Lattice:
     """A lattice that was created, without its bitmap."""
 
-    lattice_id: str
+    lattice_id: LatticeId
     geometry: Geometry
     vertices: int
     edges: int
@@ -139,11 +143,11 @@ def bitmap_bytes(geometry: Geometry) -> int:
     return (geometry.sites + 7) // 8
 
 
-def lattice_id(text: str) -> str:
+def lattice_id(text: str) -> LatticeId:
     """The canonical form of an id, in lower case; raises InvalidInput unless it is a UUID."""
     if not _CANONICAL_UUID.fullmatch(text):
         raise InvalidInput.of("lattice_id", "must be a UUID, as 36 hexadecimal digits and hyphens")
-    return text.lower()
+    return LatticeId(text.lower())
 
 
 def page_size(requested: int) -> int:

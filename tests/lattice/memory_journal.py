@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from girih.ids import TenantId
+from services.lattice.domain import LatticeId
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
@@ -110,7 +111,7 @@ class MemoryJournal:
         )
 
     async def append_deleted(
-        self, tenant: TenantId, lattice_id: str, *, expected_revision: int, command_id: UUID
+        self, tenant: TenantId, lattice_id: LatticeId, *, expected_revision: int, command_id: UUID
     ) -> int:
         self._answer()
         deleted = LatticeDeleted(lattice_id=lattice_id)
@@ -122,7 +123,12 @@ class MemoryJournal:
         return len(self._streams[tenant, CATALOGUE]) - 1
 
     async def read(
-        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        incarnation: str = "",
     ) -> StreamSlice:
         self._answer(after_revision, incarnation)
         self.reads += 1
@@ -156,7 +162,7 @@ class MemoryJournal:
     def catalogue_of(self, tenant: TenantId) -> Sequence[LatticeRecord]:
         return self._streams[tenant, CATALOGUE]
 
-    def append_something_else(self, tenant: TenantId, lattice_id: str) -> None:
+    def append_something_else(self, tenant: TenantId, lattice_id: LatticeId) -> None:
         """What a newer version of the service would write."""
         painted = UnknownEvent(event_type="lattice.painted")
         self._place(tenant, lattice_id, painted, datetime.now(UTC))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert
-from services.lattice.domain import Computation, Method
+from services.lattice.domain import Computation, LatticeId, Method
 from services.lattice.errors import AnswerTooLarge
 from services.lattice.kernels.runs import Path
 from services.lattice.operations.distances import DistancesAnswer
@@ -132,7 +132,7 @@ def test_a_bitmap_of_another_length_is_noticed_and_not_unpacked(length: int) -> 
 
 def test_a_creation_without_its_bitmap_is_that_of_the_catalogue() -> None:
     created = LatticeCreated.of(
-        LATTICE_ID, blocked_spec(geometry(9, 9), 0.3, 1), vertices=1, edges=1
+        LatticeId(LATTICE_ID), blocked_spec(geometry(9, 9), 0.3, 1), vertices=1, edges=1
     )
 
     assert records.created_from_proto(records.created_to_proto(created, b""), b"") == replace(

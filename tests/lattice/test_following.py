@@ -7,6 +7,7 @@ import pytest
 
 from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
+from services.lattice.domain import LatticeId
 from services.lattice.errors import LatticeNotFound
 from services.lattice.state import following
 from services.lattice.state.journal import LatticeRecord, StreamSlice
@@ -48,12 +49,14 @@ async def replica(journal: MemoryJournal) -> AsyncIterator[Replica]:
     await compute.close()
 
 
-async def create(lattices: Lattices, tenant: TenantId = TENANT) -> str:
+async def create(lattices: Lattices, tenant: TenantId = TENANT) -> LatticeId:
     held = await lattices.create(tenant, new(spec(3)), UNBOUNDED)
     return held.lattice.lattice_id
 
 
-async def open_and_follow(lattices: Lattices, lattice_id: str, tenant: TenantId = TENANT) -> None:
+async def open_and_follow(
+    lattices: Lattices, lattice_id: LatticeId, tenant: TenantId = TENANT
+) -> None:
     """Open a lattice twice: the second time it is cached, and known to be followed."""
     await lattices.open(tenant, lattice_id)
     await asyncio.sleep(0)
@@ -241,7 +244,12 @@ class DeletingJournal(MemoryJournal):
         self.deleter: Lattices | None = None
 
     async def read(
-        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        incarnation: str = "",
     ) -> StreamSlice:
         result = await super().read(
             tenant, lattice_id, after_revision=after_revision, incarnation=incarnation

@@ -12,7 +12,7 @@ import pytest
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.ids import TenantId
-from services.lattice.domain import LatticeSpec
+from services.lattice.domain import LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import (
@@ -38,7 +38,7 @@ class World:
     """A journal, and a way to write into it what only a newer version would."""
 
     journal: LatticeJournal
-    append_something_else: Callable[[TenantId, str], Awaitable[None]]
+    append_something_else: Callable[[TenantId, LatticeId], Awaitable[None]]
 
 
 @pytest.fixture(params=["memory", "events"])
@@ -56,7 +56,7 @@ def journal(world: World) -> LatticeJournal:
 def _in_memory() -> World:
     journal = MemoryJournal()
 
-    async def append_something_else(tenant: TenantId, lattice_id: str) -> None:
+    async def append_something_else(tenant: TenantId, lattice_id: LatticeId) -> None:
         journal.append_something_else(tenant, lattice_id)
 
     return World(journal, append_something_else)
@@ -65,7 +65,7 @@ def _in_memory() -> World:
 def _on_events(channel: grpc.aio.Channel) -> World:
     stub = EventStoreServiceStub(channel)
 
-    async def append_something_else(tenant: TenantId, lattice_id: str) -> None:
+    async def append_something_else(tenant: TenantId, lattice_id: LatticeId) -> None:
         event = events.Event(
             id=str(uuid4()), stream=f"$lattice-{lattice_id}", type="lattice.painted", json="{}"
         )
@@ -77,13 +77,13 @@ def _on_events(channel: grpc.aio.Channel) -> World:
 def creation(expected: LatticeSpec, lattice_id: UUID | None = None) -> LatticeCreated:
     free = expected.geometry
     return LatticeCreated.of(
-        str(lattice_id or uuid4()), expected, vertices=free.sites, edges=free.edges
+        LatticeId(str(lattice_id or uuid4())), expected, vertices=free.sites, edges=free.edges
     )
 
 
 async def create(
     journal: LatticeJournal, tenant: TenantId, expected: LatticeSpec | None = None
-) -> str:
+) -> LatticeId:
     created = creation(expected or spec(3))
     await journal.append_created(tenant, created, UUID(created.lattice_id))
     return created.lattice_id
@@ -230,7 +230,7 @@ async def test_only_what_came_after_a_revision_is_read(
 async def test_a_lattice_that_never_was_reads_as_nothing(
     journal: LatticeJournal, tenant: TenantId
 ) -> None:
-    reading = await journal.read(tenant, ABSENT)
+    reading = await journal.read(tenant, LatticeId(ABSENT))
 
     assert (reading.revision, len(reading.recorded)) == (-1, 0)
 

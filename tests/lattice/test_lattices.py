@@ -8,7 +8,7 @@ import pytest
 
 from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
-from services.lattice.domain import LatticeSpec
+from services.lattice.domain import LatticeId, LatticeSpec
 from services.lattice.errors import (
     LatticeChanged,
     LatticeNotFound,
@@ -159,7 +159,7 @@ async def test_a_lattice_that_never_rests_is_not_deleted(
     append_deleted = journal.append_deleted
 
     async def after_another_change(
-        tenant: TenantId, deleted: str, *, expected_revision: int, command_id: UUID
+        tenant: TenantId, deleted: LatticeId, *, expected_revision: int, command_id: UUID
     ) -> None:
         journal.append_something_else(TENANT, lattice_id)
         await append_deleted(
@@ -264,7 +264,7 @@ async def test_nothing_is_changed_while_the_journal_is_away(
     with pytest.raises(EventsUnavailable):
         await lattices.delete(TENANT, held.lattice.lattice_id)
     with pytest.raises(EventsUnavailable):
-        await lattices.open(TENANT, str(uuid4()))
+        await lattices.open(TENANT, LatticeId(str(uuid4())))
 
     journal.is_away = False
     assert await every_id(lattices, 10) == [held.lattice.lattice_id]
@@ -341,7 +341,7 @@ async def test_a_list_leaves_out_what_was_deleted(
     lattices = lattices_on(journal, operations, catalogue_bytes=catalogue_bytes)
     ids = await create_many(lattices, 10)
     for n in (0, 3, 4, 5, 9):
-        await lattices.delete(TENANT, ids[n])
+        await lattices.delete(TENANT, LatticeId(ids[n]))
 
     assert await every_id(lattices, page_size) == [ids[n] for n in (1, 2, 6, 7, 8)]
 
@@ -360,7 +360,7 @@ async def test_paging_misses_and_repeats_nothing_while_lattices_come_and_go(
         token = page.next_page_token
         if not token:
             break
-        await lattices.delete(TENANT, ids[n])
+        await lattices.delete(TENANT, LatticeId(ids[n]))
         await create_many(lattices, 1)
 
     gone = set(ids[: n + 1])

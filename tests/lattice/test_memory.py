@@ -9,7 +9,7 @@ import pytest
 
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.domain import LatticeSpec
+from services.lattice.domain import LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.catalogue import _CatalogueIndex
 from services.lattice.state.journal import LatticeCreated, LatticeRecord
@@ -48,7 +48,7 @@ def created(n: int, axes: int, blocked: bytes = b"") -> LatticeCreated:
     shape = (1_000 + n, *([3] * (axes - 1)))
     frame = Geometry(shape, tuple([False] * axes), moore=False, no_cutting=True)
     expected = LatticeSpec(geometry=frame, blocked=blocked)
-    return LatticeCreated.of(f"{n:036}", expected, vertices=10**10 + n, edges=10**20 + n)
+    return LatticeCreated.of(LatticeId(f"{n:036}"), expected, vertices=10**10 + n, edges=10**20 + n)
 
 
 def held(n: int, axes: int, *, free: bool) -> HeldLattice:
@@ -64,7 +64,9 @@ def held(n: int, axes: int, *, free: bool) -> HeldLattice:
 async def test_a_lattice_takes_the_bytes_that_are_told(
     lattices: Lattices, axes: int, free: bool
 ) -> None:
-    taken = bytes_taken(lambda n: lattices._keep((TENANT, f"{n:036}"), held(n, axes, free=free), 0))
+    taken = bytes_taken(
+        lambda n: lattices._keep((TENANT, LatticeId(f"{n:036}")), held(n, axes, free=free), 0)
+    )
 
     answer = lattices.cache.bytes_held / (COUNT + 1)
     assert answer == pytest.approx(taken, rel=0.25)

@@ -19,7 +19,7 @@ from girih.ids import TenantId
 from services.lattice.computing.compute import Compute, Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.domain import BitOrder, Lattice, LatticeSpec, Method, Site
+from services.lattice.domain import BitOrder, Lattice, LatticeId, LatticeSpec, Method, Site
 from services.lattice.errors import ComputeBusy, ConsumerTooSlow, WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import Path
@@ -55,7 +55,7 @@ def paths_query(queries: Sequence[PathQuery], sites_max: int) -> PathsQuery:
 def _lattice(requested: LatticeSpec) -> Lattice:
     import datetime as dt
 
-    created = LatticeCreated.of("x", requested, vertices=0, edges=0)
+    created = LatticeCreated.of(LatticeId("x"), requested, vertices=0, edges=0)
     return created.lattice(dt.datetime.now(dt.UTC))
 
 

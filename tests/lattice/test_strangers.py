@@ -15,13 +15,14 @@ from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.ids import TenantId
 from services.lattice.computing.compute import Compute
+from services.lattice.domain import LatticeId
 from services.lattice.errors import LatticeNotFound, RequestIdReused
 from services.lattice.operations.creation import NewLattice
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.lattices import _REQUESTS, Lattices
 from tests.lattice.worlds import UNBOUNDED, blocked_spec, geometry, lattices_on, operations_on, spec
 
-LATTICE_ID = "00000000-0000-7000-8000-000000000000"
+LATTICE_ID = LatticeId("00000000-0000-7000-8000-000000000000")
 
 VALID: dict[str, object] = {
     "latticeId": LATTICE_ID,
@@ -128,7 +129,7 @@ async def listed(lattices: Lattices, tenant: TenantId) -> list[str]:
     return [one.lattice.lattice_id for one in page.listed]
 
 
-async def create(lattices: Lattices, tenant: TenantId) -> str:
+async def create(lattices: Lattices, tenant: TenantId) -> LatticeId:
     return (
         await lattices.create(tenant, NewLattice(spec=spec(3, 3)), UNBOUNDED)
     ).lattice.lattice_id

@@ -15,6 +15,7 @@ from girih.ids import TenantId
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import LatticeId
 from services.lattice.operations.context import OperationContext
 from services.lattice.state.events_journal import acting_bearer
 from services.lattice.state.journal import StreamSlice
@@ -298,14 +299,19 @@ class WatchedJournal(MemoryJournal):
         self.read_by: list[str] = []
 
     async def read(
-        self, tenant: str, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        incarnation: str = "",
     ) -> StreamSlice:
         await asyncio.sleep(0.01)
         principal = correlation.current().principal
         assert principal is not None
         self.read_by.append(principal.subject)
         return await super().read(
-            TenantId(tenant), lattice_id, after_revision=after_revision, incarnation=incarnation
+            tenant, lattice_id, after_revision=after_revision, incarnation=incarnation
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from girih.ids import TenantId
-from services.lattice.domain import Lattice
+from services.lattice.domain import Lattice, LatticeId
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.journal import (
     JournalReplaced,
@@ -199,7 +199,7 @@ class _CatalogueIndex:
         self._left = sys.maxsize if taken_max is None else taken_max
         self._first_not_taken: int | None = None
         self._lattices: dict[int, Lattice] = {}
-        self._revisions: dict[str, int] = {}
+        self._revisions: dict[LatticeId, int] = {}
         # Ascending; the deleted stay until they are half of all.
         self._order: list[int] = []
 
@@ -244,7 +244,7 @@ class _CatalogueIndex:
         self._order.append(revision)
         self.size_bytes += _size_of(lattice)
 
-    def _drop(self, lattice_id: str) -> None:
+    def _drop(self, lattice_id: LatticeId) -> None:
         revision = self._revisions.pop(lattice_id, None)
         if revision is None:
             return

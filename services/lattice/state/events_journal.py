@@ -34,6 +34,7 @@ from girih.client import (
 )
 from girih.ids import TenantId
 from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.domain import LatticeId
 from services.lattice.state import records
 from services.lattice.state.journal import (
     Appended,
@@ -136,7 +137,7 @@ class EventStoreJournal:
         )
 
     async def append_deleted(
-        self, tenant: TenantId, lattice_id: str, *, expected_revision: int, command_id: UUID
+        self, tenant: TenantId, lattice_id: LatticeId, *, expected_revision: int, command_id: UUID
     ) -> int:
         payload = pb.LatticeDeleted(lattice_id=lattice_id)
         streams = (_stream(lattice_id), CATALOGUE_STREAM)
@@ -146,7 +147,12 @@ class EventStoreJournal:
         return placements[-1].revision
 
     async def read(
-        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        incarnation: str = "",
     ) -> StreamSlice:
         events = await self._read(tenant, _stream(lattice_id), after_revision + 1, incarnation)
         recorded = await _off_the_loop(_is_long(events), _records, events)
@@ -352,7 +358,7 @@ def _payload(event: RecordedEvent, empty: P) -> P:
         raise DamagedRecord(f"the payload is not that of {event.type}") from error
 
 
-def _check_stream(stream: str, lattice_id: str) -> None:
+def _check_stream(stream: str, lattice_id: LatticeId) -> None:
     if stream not in (CATALOGUE_STREAM, _stream(lattice_id)):
         raise DamagedRecord("lattice_id is not that of the stream")
 
@@ -368,7 +374,7 @@ def _json_event(
     )
 
 
-def _stream(lattice_id: str) -> str:
+def _stream(lattice_id: LatticeId) -> str:
     return f"$lattice-{lattice_id}"
 
 

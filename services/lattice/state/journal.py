@@ -8,7 +8,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from girih.ids import TenantId
-from services.lattice.domain import Lattice, LatticeSpec
+from services.lattice.domain import Lattice, LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.plumbing.errors import EventsUnavailable
 
@@ -21,7 +21,7 @@ class LatticeCreated:
     `blocked_digest`, its SHA-256, which is empty when no site is blocked.
     """
 
-    lattice_id: str
+    lattice_id: LatticeId
     geometry: Geometry
     vertices: int
     edges: int
@@ -33,7 +33,7 @@ class LatticeCreated:
             raise DamagedRecord(f"the bitmap of lattice {self.lattice_id} is not what was created")
 
     @classmethod
-    def of(cls, lattice_id: str, spec: LatticeSpec, *, vertices: int, edges: int) -> Self:
+    def of(cls, lattice_id: LatticeId, spec: LatticeSpec, *, vertices: int, edges: int) -> Self:
         return cls(
             lattice_id=lattice_id,
             geometry=spec.geometry,
@@ -61,7 +61,7 @@ class LatticeCreated:
 class LatticeDeleted:
     """A lattice was deleted. Nothing happens to it any more."""
 
-    lattice_id: str
+    lattice_id: LatticeId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +182,7 @@ class LatticeJournal(Protocol):
         """
 
     async def append_deleted(
-        self, tenant: TenantId, lattice_id: str, *, expected_revision: int, command_id: UUID
+        self, tenant: TenantId, lattice_id: LatticeId, *, expected_revision: int, command_id: UUID
     ) -> int:
         """Record a deletion, and answer its revision in the catalogue.
 
@@ -190,7 +190,12 @@ class LatticeJournal(Protocol):
         """
 
     async def read(
-        self, tenant: TenantId, lattice_id: str, *, after_revision: int = -1, incarnation: str = ""
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        incarnation: str = "",
     ) -> StreamSlice:
         """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
 

@@ -20,7 +20,7 @@ from cachetools import LRUCache
 from girih.ids import TenantId, uuid7
 from services.lattice import domain
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.domain import Lattice, LatticeSpec
+from services.lattice.domain import Lattice, LatticeId, LatticeSpec
 from services.lattice.errors import (
     LatticeChanged,
     LatticeNotFound,
@@ -48,7 +48,7 @@ from services.plumbing.budget import Budget
 from services.plumbing.errors import EventsUnavailable
 from services.policy import PlanLimits
 
-Key = tuple[TenantId, str]
+Key = tuple[TenantId, LatticeId]
 """A tenant and the id of one of its lattices."""
 
 _LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
@@ -171,12 +171,14 @@ class Lattices:
             if new.request_id is None:
                 raise
             began_s = time.monotonic()
-            reading = await self._journal.read(tenant, str(lattice_id))
+            reading = await self._journal.read(tenant, LatticeId(str(lattice_id)))
             if reading.revision < 0:
                 raise
-            return self._created_before(tenant, str(lattice_id), new.spec, reading, began_s)
+            return self._created_before(
+                tenant, LatticeId(str(lattice_id)), new.spec, reading, began_s
+            )
 
-    async def open(self, tenant: TenantId, lattice_id: str) -> HeldLattice:
+    async def open(self, tenant: TenantId, lattice_id: LatticeId) -> HeldLattice:
         """The lattice of that id; raises LatticeNotFound."""
         key = (tenant, lattice_id)
         following = self.following.of(tenant)
@@ -200,7 +202,7 @@ class Lattices:
             listed=listed, next_page_token=page.next_page_token, total_count=page.total_count
         )
 
-    async def delete(self, tenant: TenantId, lattice_id: str) -> None:
+    async def delete(self, tenant: TenantId, lattice_id: LatticeId) -> None:
         """Delete a lattice; raises LatticeNotFound, or LatticeChanged when it never rests."""
         command_id = uuid4()
         for delay_s in (*_LOST_RACE_DELAYS_S, None):
@@ -222,7 +224,7 @@ class Lattices:
                 return
         raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
 
-    def bytes_held(self, tenant: TenantId, lattice_id: str) -> int:
+    def bytes_held(self, tenant: TenantId, lattice_id: LatticeId) -> int:
         """The bytes that this process holds for a lattice now."""
         known = self._cache.peek((tenant, lattice_id))
         return known.size_bytes if known and known.held else 0
@@ -249,7 +251,11 @@ class Lattices:
     async def _measured(self, lattice_id: UUID, spec: LatticeSpec) -> LatticeCreated:
         size = await measure(self._operations, spec)
         return await asyncio.to_thread(
-            LatticeCreated.of, str(lattice_id), spec, vertices=size.vertices, edges=size.edges
+            LatticeCreated.of,
+            LatticeId(str(lattice_id)),
+            spec,
+            vertices=size.vertices,
+            edges=size.edges,
         )
 
     async def _record(
@@ -280,7 +286,7 @@ class Lattices:
     def _created_before(
         self,
         tenant: TenantId,
-        lattice_id: str,
+        lattice_id: LatticeId,
         spec: LatticeSpec,
         reading: StreamSlice,
         began_s: float,
@@ -444,7 +450,7 @@ def size_of(held: HeldLattice) -> int:
     return _OVERHEAD_BYTES + _AXIS_BYTES * axes + tables
 
 
-def _existing(known: _CacheEntry, lattice_id: str) -> HeldLattice:
+def _existing(known: _CacheEntry, lattice_id: LatticeId) -> HeldLattice:
     if known.held is None:
         raise LatticeNotFound("there is no such lattice", lattice_id=lattice_id)
     return known.held

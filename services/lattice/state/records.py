@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import domain
-from services.lattice.domain import BLOCKABLE_SITES_MAX, LatticeSpec, bitmap_bytes
+from services.lattice.domain import BLOCKABLE_SITES_MAX, LatticeId, LatticeSpec, bitmap_bytes
 from services.lattice.enums import (
     MOORE,
     NO_CUTTING,
@@ -78,10 +78,11 @@ def _damage_named() -> Iterator[None]:
         raise DamagedRecord(problems) from error
 
 
-def _recorded_id(text: str) -> str:
-    if domain.lattice_id(text) != text:
+def _recorded_id(text: str) -> LatticeId:
+    lattice_id = domain.lattice_id(text)
+    if lattice_id != text:
         raise DamagedRecord("lattice_id is not written in lower case")
-    return text
+    return lattice_id
 
 
 def _recorded_geometry(payload: pb.LatticeCreated) -> Geometry:
