@@ -212,6 +212,8 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._advance()
         elif request.keeps_alive:
             self._finish()
+        elif self._buffer and self._transport.can_write_eof():
+            self._linger()
         else:
             self._close()
 

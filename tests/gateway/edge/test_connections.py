@@ -268,6 +268,27 @@ async def test_a_trailer_says_nothing_of_where_a_request_comes_from(
     assert [value for name, value in seen if name == b"x-forwarded-for"] == [b"198.51.100.7"]
 
 
+# The last answer
+
+
+async def test_the_last_answer_is_whole_though_its_client_sends_more(
+    service: SampleService,
+) -> None:
+    token = service.authority.token().encode()
+    async with opened(service) as (gateway, url):
+        reader, writer = await asyncio.open_connection(url.host, url.port, limit=2**14)
+        writer.write(b"GET /v1/picture?chunkBytes=%d HTTP/1.0\r\n" % 2**22)
+        writer.write(b"authorization: Bearer %b\r\n\r\n" % token + b"x" * 2**20)
+        await reader.readuntil(b"\r\n\r\n")
+        await until(lambda: not gateway.application.metrics.in_flight_count)
+        # Closed at once, the system would throw away what it still has to send.
+        await asyncio.sleep(0.2)
+        body = await reader.read(-1)
+        writer.transport.abort()
+
+    assert len(body) == 2**22
+
+
 # HTTP/1.0
 
 
