@@ -11,7 +11,7 @@ import grpc.aio
 
 from girih.client import wire
 from girih.client.calls import Caller, Metadata, next_response
-from girih.client.errors import EventStoreError, Unavailable, from_status
+from girih.client.errors import CallEnded, EventStoreError, Unavailable, from_status
 from girih.client.events import NewEvent, Placement, Precondition
 from girih.client.retry import Attempts
 from girih.events.v1 import events_pb2 as pb
@@ -39,6 +39,9 @@ class AppendStream:
         async with events.append_stream() as appends:
             outcomes = [await appends.begin([event]) for event in many]
             placements = [await outcome for outcome in outcomes]
+
+    It may be silent for as long as it likes: a call that the event store ends meanwhile is
+    replaced when there is something to send.
 
     Outcomes come in the order of `begin`. When the call breaks off, or the event store is too
     busy for an append, everything without an outcome is sent again with the same ids, so nothing
@@ -121,13 +124,26 @@ class AppendStream:
         call: AppendCall = self._stub.AppendStream(metadata=metadata)
         self._written_count = 0
         writing = asyncio.create_task(self._write(call), name="write appends")
+        has_answered = False
         try:
-            while await self._has_work(attempts):
+            while True:
+                was_silent = not self._unanswered
+                has_work = await self._has_work(attempts)
+                if was_silent and call.done():
+                    return  # It ended while nothing was under way: that concerns nobody.
+                if not has_work:
+                    break
                 self._answer(await _next(call, attempt_s))
+                has_answered = True
                 attempts.progressed()
                 attempt_s = attempts.begin()
             await call.done_writing()
             await next_response(call, attempt_s)
+        except CallEnded:
+            # It ended while what is to be sent now was on its way. A call that has answered
+            # nothing is no better for being made again at once.
+            if not has_answered:
+                raise
         finally:
             call.cancel()
             writing.cancel()

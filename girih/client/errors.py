@@ -97,6 +97,16 @@ class Unavailable(EventStoreError):
         return cls(Refusal(code=grpc.StatusCode.DEADLINE_EXCEEDED, message=message))
 
 
+class CallEnded(Unavailable):
+    """The event store ended the call, and nothing is known to be wrong: go on through another.
+
+    So it does when nothing was sent for a while and others waited.
+    """
+
+    reasons = frozenset({"CALL_IDLE"})
+    codes = frozenset()
+
+
 class Unauthenticated(EventStoreError):
     """The token is missing, not valid or expired. `reason` tells which."""
 
@@ -217,6 +227,7 @@ _KINDS: Final[tuple[type[EventStoreError], ...]] = (
     Unauthenticated,
     InvalidRequest,
     RequestTooLarge,
+    CallEnded,
     Unavailable,
 )
 _BY_REASON: Final = {reason: kind for kind in _KINDS for reason in kind.reasons}
@@ -231,7 +242,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> EventStoreError:
 def error_of(refusal: Refusal) -> EventStoreError:
     """By its reason, or else by its code."""
     if not refusal.reason and refusal.message == _WRITE_FAILED:
-        return Unavailable(refusal)
+        return CallEnded(refusal)
     kind = _BY_REASON.get(refusal.reason) or _BY_CODE.get(refusal.code, EventStoreError)
     return kind(refusal)
 

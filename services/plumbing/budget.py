@@ -26,6 +26,10 @@ class _FairQueue:
     def __len__(self) -> int:
         return self._count
 
+    def counts(self) -> dict[str, int]:
+        """How many wait of each owner."""
+        return {owner: len(waiters) for owner, waiters in self._by_owner.items()}
+
     def heads(self) -> list[_Waiter]:
         """The first waiter of each owner, the owner served longest ago first."""
         return [waiters[0] for waiters in self._by_owner.values()]
@@ -78,6 +82,10 @@ class Budget:
     @property
     def waiting(self) -> int:
         return len(self._queue)
+
+    def waiting_of(self) -> dict[str, int]:
+        """How many wait of each owner, of those of whom any do."""
+        return self._queue.counts()
 
     def lent_to(self, owner: str) -> int:
         return self._lent_to[owner]

@@ -87,6 +87,38 @@ async def test_what_has_no_answer_is_sent_again_and_stored_once(
     assert [one.id async for one in events.read()] == [one.id for one in many]
 
 
+async def test_a_call_that_ends_as_idle_is_replaced_and_nobody_is_told(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    idle = Failure(grpc.StatusCode.UNAVAILABLE, "CALL_IDLE", responses=2)
+    broken.failures = [idle] * 3
+    told: list[EventStoreError] = []
+    policy = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, on_retry=told.append)
+    many = [event() for _ in range(40)]
+
+    async with patient.acting(retry=policy).append_stream() as appends:
+        await outcomes_of(appends, many)
+
+    assert (broken.failures, told) == ([], [])
+    assert [one.id async for one in events.read()] == [one.id for one in many]
+
+
+async def test_calls_that_end_as_idle_before_any_answer_are_failures(
+    broken: Between, patient: EventStoreClient
+) -> None:
+    broken.failures = [Failure(grpc.StatusCode.UNAVAILABLE, "CALL_IDLE")] * 1_000
+    policy = RetryPolicy(timeout_s=60.0, attempt_count_max=3, pause_s_min=0.01)
+
+    async def begin() -> None:
+        async with patient.acting(retry=policy).append_stream() as appends:
+            await appends.begin([event()])
+
+    with pytest.raises(Unavailable):
+        await begin()
+
+    assert len(broken.failures) == 997
+
+
 async def test_no_more_than_allowed_are_under_way(
     broken: Between, patient: EventStoreClient
 ) -> None:

@@ -55,6 +55,7 @@ from services.plumbing.errors import (
 )
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc import server as plumbing_server
+from services.plumbing.grpc.requests import CallIdle
 from services.plumbing.identity import OPS_READ, Principal
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
@@ -65,6 +66,8 @@ HERE = Path(__file__).parent
 PROTOS = HERE.parent.parent / "protos"
 PACKAGE = "sample.events.v1"
 REFUSED_NUMBER = 13
+LAST_NUMBER = 14
+"""Behind which the service ends the call, as when a client pauses while others wait."""
 
 
 @functools.cache
@@ -209,6 +212,8 @@ class SampleService:
                 refusal = grpc_errors.to_proto(ThingChanged("it changed", times=3), "events.girih")
                 answer.refusal.ParseFromString(refusal.SerializeToString())  # type: ignore[attr-defined]
             yield answer
+            if line.number == LAST_NUMBER:
+                raise CallIdle("no message came, and others wait for its room")
 
     async def Sum(self, requests: Any, _context: Any) -> Any:
         total = 0

@@ -8,7 +8,14 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.gateway.sample import REFUSED_NUMBER, Gateway, SampleService, gateway_before, until
+from tests.gateway.sample import (
+    LAST_NUMBER,
+    REFUSED_NUMBER,
+    Gateway,
+    SampleService,
+    gateway_before,
+    until,
+)
 from tests.gateway.test_streams import events
 
 _LINES = {"content-type": "application/x-ndjson"}
@@ -86,6 +93,18 @@ async def test_a_service_that_ends_the_call_says_why(client: httpx.AsyncClient) 
     assert at_once.status_code == 404
     assert later.status_code == 200
     assert json.loads(later.text.splitlines()[-1])["error"]["code"] == "NOT_FOUND"
+
+
+async def test_a_client_that_pauses_while_others_wait_is_told_so_behind_its_answers(
+    online: httpx.AsyncClient,
+) -> None:
+    async with conversation(online) as (reader, writer):
+        writer.write(chunk(lines(1, LAST_NUMBER)))  # and the body goes on, some time
+        answer = (await reader.read()).decode()
+
+    assert answer.index('"sum":"1"') < answer.index('"sum":"15"') < answer.index('"error"')
+    assert '"code":"UNAVAILABLE"' in answer
+    assert '"reason":"CALL_IDLE"' in answer
 
 
 async def test_a_refusal_of_one_line_is_told_as_errors_are(client: httpx.AsyncClient) -> None:

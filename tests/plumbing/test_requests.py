@@ -1,5 +1,6 @@
 """What callers send is read when there is room for it, and what is too large has a name."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from services.plumbing.grpc import requests
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
-from services.plumbing.grpc.requests import OVERSIZE_BYTES
+from services.plumbing.grpc.requests import OVERSIZE_BYTES, CallIdle, RequestMemory
 from services.plumbing.settings import MESSAGE_BYTES, ServerSettings
 from tests.authority import Authority
 from tests.plumbing.conftest import Log, Served, serving, until
@@ -121,6 +122,56 @@ async def test_a_stream_that_sends_nothing_gives_way(
             await idle.read()
     ended = from_rpc_error(caught.value)
     assert (ended.code, ended.reason) == (grpc.StatusCode.UNAVAILABLE, "CALL_IDLE")
+
+
+async def test_a_stream_gives_way_that_falls_silent_after_a_call_began_to_wait(
+    make_settings: MakeSettings, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "IDLE_S", 3_600.0)
+    async with serving(make_settings(requests_mib=32), Knots()) as served:
+        idle = served.client.start("BidiStream")
+        await idle.initial_metadata()
+        waiting = served.client.start("Unary", "ok")
+        await until(lambda: served.server.memory.is_waited_for)
+
+        for awaited in served.server.memory._awaited:
+            object.__setattr__(awaited, "silent_s_max", 0.0)
+
+        assert (await waiting).value == "ok"
+        idle.cancel()
+
+
+async def test_streams_give_way_before_calls_whose_only_message_is_under_way() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+    never = asyncio.get_running_loop().create_future
+    unary = asyncio.ensure_future(memory.awaited(never(), "a", -2.0))
+    stream = asyncio.ensure_future(memory.awaited(never(), "a", -3.0))
+    await memory.reserve("a")
+    waiting = asyncio.ensure_future(memory.reserve("a"))
+
+    ended, _ = await asyncio.wait([unary, stream], return_when=asyncio.FIRST_COMPLETED)
+
+    assert isinstance(stream.exception(), CallIdle)
+    assert ended == {stream}
+    unary.cancel()
+    waiting.cancel()
+    await asyncio.wait([unary, waiting])
+
+
+async def test_the_first_message_of_a_call_comes_before_later_ones_of_streams() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+    held = await memory.reserve("a")
+    later = asyncio.ensure_future(memory.reserve("a", is_first=False))
+    await until(lambda: memory.is_waited_for)
+    first = asyncio.ensure_future(memory.reserve("a"))
+    await asyncio.sleep(0)
+
+    memory.release("a", held)
+
+    done, _ = await asyncio.wait([later, first], return_when=asyncio.FIRST_COMPLETED)
+    assert done == {first}
+    later.cancel()
+    await asyncio.wait([later])
 
 
 async def test_a_stream_that_sends_nothing_stays_while_there_is_room(

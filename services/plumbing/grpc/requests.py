@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import grpc.aio
@@ -30,8 +31,14 @@ larger is refused by gRPC, which knows no names."""
 WAIT_S: Final = 5.0
 """How long a call waits for room."""
 
-IDLE_S: Final = 10.0
-"""How long a message may take to come while others wait for its room."""
+IDLE_S: Final = 1.0
+"""How long a stream may be silent while others wait for its room."""
+
+MESSAGE_S: Final = 10.0
+"""How long the message of a call that has a single one may take while others wait."""
+
+CHECK_S: Final = 0.1
+"""While calls wait, how often it is looked for those that must give way."""
 
 
 class MessageTooLarge(InvalidInput):
@@ -64,6 +71,8 @@ class RequestMemory:
         self._largest = message_bytes_max + OVERSIZE_BYTES
         self._awaited: dict[_Awaited, None] = {}
         """The longest awaited first."""
+        self._next_check: asyncio.TimerHandle | None = None
+        """There is one while anybody waits."""
 
     @property
     def bytes_held(self) -> int:
@@ -74,15 +83,20 @@ class RequestMemory:
     def is_waited_for(self) -> bool:
         return self._budget.waiting > 0
 
-    async def reserve(self, owner: str) -> int:
-        """Room for the largest message there is; answers how much. Raises `ServerFull`."""
+    async def reserve(self, owner: str, *, is_first: bool = True) -> int:
+        """Room for the largest message there is; answers how much. Raises `ServerFull`.
+
+        The first message of a call, which is there as a rule, comes before later ones of the
+        owner's streams, which may be none yet.
+        """
         reserved = self._budget.take_now(self._largest, owner)
         if reserved is not None:
             return reserved
-        self._end_idle(owner)
+        if self._next_check is None:
+            self._check_later()
         try:
             async with asyncio.timeout(WAIT_S):
-                return await self._budget.take(self._largest, owner)
+                return await self._budget.take(self._largest, owner, 0.0 if is_first else 1.0)
         except TimeoutError:
             raise ServerFull("the requests being served are too large together") from None
 
@@ -90,11 +104,20 @@ class RequestMemory:
         """Give back so much of what was reserved."""
         self._budget.give_back(byte_count, owner)
 
-    async def awaited(self, message: Awaitable[Any], owner: str) -> Any:  # noqa: ANN401
-        """The message, once it has come. Raises `CallIdle`."""
+    async def awaited(
+        self,
+        message: Awaitable[Any],
+        owner: str,
+        silent_s_max: float,
+    ) -> Any:  # noqa: ANN401
+        """The message, once it has come.
+
+        Raises `CallIdle` when that takes longer than `silent_s_max` and others wait for its room.
+        """
         try:
             async with asyncio.timeout(None) as timeout:
-                awaited = _Awaited(owner, asyncio.get_running_loop().time(), timeout)
+                since_s = asyncio.get_running_loop().time()
+                awaited = _Awaited(owner, since_s, silent_s_max, timeout)
                 self._awaited[awaited] = None
                 try:
                     return await message
@@ -103,20 +126,32 @@ class RequestMemory:
         except TimeoutError:
             raise CallIdle("no message came, and others wait for its room") from None
 
-    def _end_idle(self, owner: str) -> None:
-        """Make one call give way that has waited too long for its message.
+    def _check_later(self) -> None:
+        self._next_check = asyncio.get_running_loop().call_later(CHECK_S, self._check)
 
-        One of the owner's own, unless that holds nothing: then any.
+    def _check(self) -> None:
+        """Make silent calls give way, and look again while anybody waits."""
+        self._next_check = None
+        for owner, count in self._budget.waiting_of().items():
+            self._end_silent(owner, count)
+        if self.is_waited_for:
+            self._check_later()
+
+    def _end_silent(self, owner: str, count: int) -> None:
+        """Make up to `count` calls give way that have been silent for too long, streams first.
+
+        Of the owner's own, unless that holds nothing: then of any.
         """
         now_s = asyncio.get_running_loop().time()
         is_own_wanted = self._budget.lent_to(owner) > 0
-        for awaited in self._awaited:
-            if now_s - awaited.since_s < IDLE_S:
-                return
-            is_ended = awaited.timeout.when() is not None
-            if not is_ended and (awaited.owner == owner or not is_own_wanted):
-                awaited.timeout.reschedule(now_s)
-                return
+        silent = [
+            one
+            for one in self._awaited
+            if one.must_give_way(now_s) and (one.owner == owner or not is_own_wanted)
+        ]
+        silent.sort(key=attrgetter("silent_s_max"))
+        for one in silent[:count]:
+            one.timeout.reschedule(now_s)
 
 
 class Requests(Generic[Request]):
@@ -137,10 +172,11 @@ class Requests(Generic[Request]):
         self._owner = owner
         self._parse = parse
         self._held: deque[int] = deque()
+        self._is_first = True
 
     async def only(self) -> Request:
         """The single message of the call; raises `InvalidInput` when there is none."""
-        data = await self._read()
+        data = await self._read(MESSAGE_S)
         if data is None:
             raise InvalidInput("the call must have a message")
         return self._parse(data)
@@ -150,14 +186,14 @@ class Requests(Generic[Request]):
 
     async def __anext__(self) -> Request:
         self.close()
-        data = await self._read()
+        data = await self._read(IDLE_S)
         if data is None:
             raise StopAsyncIteration
         return self._parse(data)
 
     async def unsettled(self) -> AsyncGenerator[Request, None]:
         """For several messages at a time: each holds its room until `settle` is called for it."""
-        while (data := await self._read()) is not None:
+        while (data := await self._read(IDLE_S)) is not None:
             request = self._parse(data)
             del data
             yield request
@@ -172,16 +208,17 @@ class Requests(Generic[Request]):
         while self._held:
             self.settle()
 
-    async def _read(self) -> bytes | None:
+    async def _read(self, silent_s_max: float) -> bytes | None:
         """The next message, None behind the last.
 
         Raises `ServerFull`, `CallIdle` and `MessageTooLarge`.
         """
         memory = self._memory
-        reserved = await memory.reserve(self._owner)
+        reserved = await memory.reserve(self._owner, is_first=self._is_first)
+        self._is_first = False
         # Held for as long as gRPC may bring one: if this is left, until the call has ended.
         self._held.append(reserved)
-        message: Any = await memory.awaited(self._context.read(), self._owner)
+        message: Any = await memory.awaited(self._context.read(), self._owner, silent_s_max)
         self._held.pop()
         if message is grpc.aio.EOF:
             memory.release(self._owner, reserved)
@@ -205,4 +242,10 @@ class _Awaited:
 
     owner: str
     since_s: float
+    silent_s_max: float
     timeout: asyncio.Timeout
+
+    def must_give_way(self, now_s: float) -> bool:
+        """Whether it has been silent for too long, and has not been ended yet."""
+        is_ended = self.timeout.when() is not None
+        return not is_ended and now_s - self.since_s >= self.silent_s_max
