@@ -36,7 +36,12 @@ class Load(NamedTuple):
     events_per_request: int
 
 
-LOADS = {"batches": Load(4, 40, 1_000), "singles": Load(64, 6_000, 1)}
+LOADS = {
+    "batches": Load(4, 40, 1_000),
+    "one": Load(1, 600, 1),
+    "singles": Load(64, 6_000, 1),
+    "crowd": Load(256, 6_000, 1),
+}
 FIGURES = ("us_per_event", "service_cpu_us", "database_cpu_us")
 
 Figures = Mapping[str, float]
@@ -162,7 +167,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("other", type=Path, nargs="?", help="a worktree of the other version")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--load", choices=LOADS, help="one of both alone")
+    parser.add_argument("--load", choices=LOADS, help="one of them alone")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
