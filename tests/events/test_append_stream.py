@@ -75,6 +75,19 @@ async def test_a_request_that_is_refused_does_not_end_the_call(
     assert [first.placements[0].position, second.placements[0].position] == [1, 2]
 
 
+async def test_far_too_many_events_are_refused_unparsed_and_do_not_end_the_call(
+    events: EventStoreServiceStub,
+) -> None:
+    many = pb.AppendStreamRequest(events=[pb.Event()] * 100_000)
+
+    refused, placed = await answered(events, [many, request("s")])
+
+    bad = error_details_pb2.BadRequest()
+    assert refused.refusal.details[1].Unpack(bad)
+    assert bad.field_violations[0].description == "must have 1 to 5,000 items"
+    assert placed.placements[0].position == 1
+
+
 @pytest.mark.parametrize(
     "options", [(), ("--schema", str(DESCRIPTOR_SET))], ids=["reflection", "descriptor set"]
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
@@ -35,6 +35,7 @@ from services.plumbing.grpc.chain import (
 )
 from services.plumbing.grpc.errors import DetailsOf, no_details
 from services.plumbing.grpc.health import Health, HealthServicer
+from services.plumbing.grpc.items import ItemLimits
 from services.plumbing.grpc.reflection import reflection_services
 from services.plumbing.grpc.requests import OVERSIZE_BYTES, UNREAD_BYTES_MAX, RequestMemory
 from services.plumbing.identity import PUBLIC, SIGNED_IN
@@ -136,7 +137,7 @@ class Server:
                 takes_stream=method.client_streaming,
                 gives_stream=method.server_streaming,
                 serialize=_serializer(metrics, raw=method.name in raw_responses),
-                deserialize=_deserializer(metrics, GetMessageClass(method.input_type)),
+                deserialize=_deserializer(metrics, method.input_type),
                 metrics=metrics,
                 timeout_s=self._timeout_s(method),
                 scope=self._scope(scope_of(method), method),
@@ -285,12 +286,15 @@ def _serializer(metrics: MethodMetrics, *, raw: bool) -> Serialize:
     return pass_on if raw else serialize
 
 
-def _deserializer(metrics: MethodMetrics, message_class: type[Message]) -> Deserialize:
-    parse = message_class.FromString
+def _deserializer(metrics: MethodMetrics, descriptor: Descriptor) -> Deserialize:
+    parse = GetMessageClass(descriptor).FromString
+    limits = ItemLimits.of(descriptor)
     received = metrics.received
 
     def deserialize(data: bytes) -> Message:
         received.inc()
+        if limits is not None:
+            data = limits.cut(data)
         try:
             return parse(data)
         except DecodeError as error:

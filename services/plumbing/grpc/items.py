@@ -1,0 +1,119 @@
+"""How many items the lists of a message hold, counted in its bytes before it is parsed.
+
+An item of two bytes becomes an object of a hundred and more: 8 MiB of them would be hundreds
+of MiB before anybody could look at their number. Knows the wire format and the contract.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from services.plumbing.errors import InvalidInput
+from services.plumbing.rules import rules_of
+
+SMALL_BYTES: Final = 2**16
+"""Up to here a message is parsed as it is: it becomes some MiB at most."""
+
+_VARINT, _FIXED_64, _LENGTH_DELIMITED, _GROUP, _GROUP_END, _FIXED_32 = range(6)
+_VARINT_BYTES_MAX: Final = 10
+_DELIMITED: Final = (
+    FieldDescriptor.TYPE_MESSAGE,
+    FieldDescriptor.TYPE_STRING,
+    FieldDescriptor.TYPE_BYTES,
+)
+
+
+@dataclass(frozen=True)
+class ItemLimits:
+    """What a type of message may hold: of its own lists, not of those within their items."""
+
+    items_max: Mapping[int, int]
+    """By the field's number, of lists whose items are messages, texts or bytes."""
+    fields_max: int
+    """As many fields as the bytes of a message may have, with each item as one."""
+
+    @classmethod
+    def of(cls, descriptor: Descriptor) -> "ItemLimits | None":
+        """As the contract has them; None where it lets a list be as long as it likes."""
+        lists = {field: _items_max(field) for field in descriptor.fields if field.is_repeated}
+        if not lists or None in lists.values():
+            return None
+        known = {field: most for field, most in lists.items() if most is not None}
+        return cls(
+            {field.number: most for field, most in known.items() if field.type in _DELIMITED},
+            sum(known.values()) + len(descriptor.fields),
+        )
+
+    def cut(self, data: bytes) -> bytes:
+        """The bytes of a message, up to the first item that is one too many for its list.
+
+        What is left is refused as the whole would be, by the check of the rules. Takes 0.3 us
+        for each field. Raises `InvalidInput` for more fields than messages of the type can have.
+        """
+        if len(data) <= SMALL_BYTES:
+            return data
+        try:
+            return data[: self._end(data)]
+        except _Malformed:
+            return data  # which the parser refuses
+
+    def _end(self, data: bytes) -> int:
+        """Where the first item ends that is one too many, or else the message."""
+        position, end = 0, len(data)
+        left = dict(self.items_max)
+        for _ in range(self.fields_max):
+            if position >= end:
+                return end
+            tag, position = _varint(data, position)
+            wire_type = tag & 7
+            if wire_type != _LENGTH_DELIMITED:
+                position = _behind(data, position, wire_type)
+                continue
+            length, position = _varint(data, position)
+            position += length
+            number = tag >> 3
+            if number in left:
+                left[number] -= 1
+                if left[number] < 0:
+                    return position
+        if position < end:
+            raise InvalidInput(f"the message must have at most {self.fields_max:,} fields")
+        return end
+
+
+class _Malformed(Exception):
+    """The bytes are no message."""
+
+
+def _items_max(field: FieldDescriptor) -> int | None:
+    rules = rules_of(field)
+    if rules.map.HasField("max_pairs"):
+        return rules.map.max_pairs
+    return rules.repeated.max_items if rules.repeated.HasField("max_items") else None
+
+
+def _behind(data: bytes, position: int, wire_type: int) -> int:
+    """Where a value ends that begins at `position` and has no length of its own before it."""
+    if wire_type == _VARINT:
+        return _varint(data, position)[1]
+    if wire_type in (_GROUP, _GROUP_END):
+        return position  # the fields of a group, which no message of ours has, count as well
+    if wire_type == _FIXED_64:
+        return position + 8
+    if wire_type == _FIXED_32:
+        return position + 4
+    raise _Malformed
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    if position < len(data) and (number := data[position]) < 0x80:
+        return number, position + 1
+    number = 0
+    for count, byte in enumerate(data[position : position + _VARINT_BYTES_MAX]):
+        number |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return number, position + count + 1
+    raise _Malformed
