@@ -372,6 +372,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()
+        self._steer_reading()
         unread = self._transport.get_write_buffer_size()
         if unread:
             self._await_reader(unread)

@@ -277,13 +277,16 @@ async def test_the_last_answer_is_whole_though_its_client_sends_more(
     token = service.authority.token().encode()
     async with opened(service) as (gateway, url):
         reader, writer = await asyncio.open_connection(url.host, url.port, limit=2**14)
+        writer.transport.set_write_buffer_limits(high=0)
         writer.write(b"GET /v1/picture?chunkBytes=%d HTTP/1.0\r\n" % 2**22)
-        writer.write(b"authorization: Bearer %b\r\n\r\n" % token + b"x" * 2**20)
+        writer.write(b"authorization: Bearer %b\r\n\r\n" % token + b"x" * 2**24)
         await reader.readuntil(b"\r\n\r\n")
         await until(lambda: not gateway.application.metrics.in_flight_count)
         # Closed at once, the system would throw away what it still has to send.
         await asyncio.sleep(0.2)
         body = await reader.read(-1)
+        # What it sends is taken, and thrown away.
+        await asyncio.wait_for(writer.drain(), 10)
         writer.transport.abort()
 
     assert len(body) == 2**22
