@@ -38,22 +38,24 @@ class _FairQueue:
         insort_right(self._by_owner.setdefault(waiter.owner, []), waiter, key=_rank)
         self._count += 1
 
-    def remove(self, waiter: _Waiter) -> bool:
-        """Take a waiter out; answers whether it still waited."""
+    def take_out(self, waiter: _Waiter) -> bool:
+        """Take out a waiter; answers whether it still waited.
+
+        When it was its owner's first, the owner has had its turn and is the last to come again,
+        also when it gave up: one that keeps asking for what is not there would else hold up
+        all others for ever.
+        """
         waiters = self._by_owner.get(waiter.owner, [])
         if waiter not in waiters:
             return False
+        was_first = waiters[0] is waiter
         waiters.remove(waiter)
         self._count -= 1
         if not waiters:
             del self._by_owner[waiter.owner]
-        return True
-
-    def served(self, waiter: _Waiter) -> None:
-        """Take out a waiter that was granted: its owner is the last to come again."""
-        self.remove(waiter)
-        if waiter.owner in self._by_owner:
+        elif was_first:
             self._by_owner.move_to_end(waiter.owner)
+        return True
 
 
 def _rank(waiter: _Waiter) -> float:
@@ -115,7 +117,7 @@ class Budget:
         try:
             await granted
         except asyncio.CancelledError:
-            if self._queue.remove(waiter):
+            if self._queue.take_out(waiter):
                 self._lend()
             else:
                 self.give_back(waiter.amount, owner)
@@ -141,7 +143,7 @@ class Budget:
 
     def _lend(self) -> None:
         while (waiter := self._next()) is not None:
-            self._queue.served(waiter)
+            self._queue.take_out(waiter)
             self._lend_to(waiter.amount, waiter.owner)
             if not waiter.granted.done():
                 waiter.granted.set_result(None)

@@ -71,7 +71,7 @@ def test_what_the_service_finds_wrong_is_65(ada: Person) -> None:
     done = ada.girih("lattices", "create", "--shape", "0")
 
     assert done.code == 65
-    assert done.err.startswith("shape")
+    assert done.err.startswith("--shape[0]: must be")
 
 
 def test_a_path_is_found(ada: Person, lattice: str) -> None:

@@ -156,7 +156,7 @@ def test_a_signing_key_that_nobody_trusts_is_refused(authority: Authority, tmp_p
                 DEVELOPMENT | authority.environ | {"LATTICE_SIGNING_KEY": str(key)}
             )
         (problem,) = wrong.value.problems
-        assert problem.startswith("LATTICE_SIGNING_KEY: is not among the keys")
+        assert problem.startswith("LATTICE_SIGNING_KEY: must be among the keys")
 
 
 @pytest.mark.e2e

@@ -156,6 +156,23 @@ async def test_who_leaves_the_line_holds_nobody_up_and_keeps_nothing(gone: int) 
     assert (budget.lent, budget.waiting) == (0, 0)
 
 
+async def test_an_owner_that_gives_up_and_asks_again_holds_nobody_up_for_ever() -> None:
+    budget = Budget(10, share=10)
+    await budget.take(4, "slow")
+    asking = [asyncio.create_task(budget.take(10, "greedy")) for _ in range(2)]
+    await asyncio.sleep(0)
+    modest = asyncio.create_task(budget.take(5, "modest"))
+    await asyncio.sleep(0)
+
+    asking[0].cancel()
+    await asyncio.wait([asking[0]])
+    await asyncio.sleep(0)
+
+    assert modest.done()
+    asking[1].cancel()
+    await asyncio.wait([asking[1]])
+
+
 async def test_what_is_lent_to_one_who_left_at_that_moment_returns() -> None:
     budget = Budget(1, share=1)
     await budget.take(1, "a")
