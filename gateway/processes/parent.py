@@ -8,6 +8,7 @@ throttles: those the parent keeps, unless all have a Redis.
 """
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -133,13 +134,12 @@ class Workers:
             await self._pause(pause_s)
 
     async def _run_one(self, number: int) -> int:
-        """Its exit code; below 0 the signal that ended it."""
-        ours, theirs = socket.socketpair()
-        descriptors = self._listener.fileno(), theirs.fileno()
-        with theirs:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", _WORKER, *map(str, descriptors), pass_fds=descriptors
-            )
+        """Its exit code; below 0 the signal that ended it; EX_OSERR when none could be made."""
+        try:
+            child, ours = await self._spawn()
+        except OSError as problem:
+            _log.error("no process could be made", process=number, error=str(problem))
+            return os.EX_OSERR
         self._children[number] = child
         if self._stopping.is_set():
             child.terminate()
@@ -155,6 +155,20 @@ class Workers:
             await asyncio.wait([answering])
             if not answering.cancelled() and (error := answering.exception()) is not None:
                 _log.error("a process was not answered: this is a bug", exc_info=error)
+
+    async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        """A process, and the socket that it asks by."""
+        ours, theirs = socket.socketpair()
+        descriptors = self._listener.fileno(), theirs.fileno()
+        with theirs:
+            try:
+                child = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", _WORKER, *map(str, descriptors), pass_fds=descriptors
+                )
+            except BaseException:
+                ours.close()
+                raise
+        return child, ours
 
     async def _answer(self, number: int, request: list[Any]) -> Any:  # noqa: ANN401 - JSON
         match request:

@@ -1,6 +1,7 @@
 """What the processes of one gateway have in common, and what they tell together."""
 
 import socket
+import sys
 import time
 from typing import Any
 
@@ -85,4 +86,20 @@ async def test_processes_that_never_serve_end_it(
     settings = Settings.from_environ(authority.environ | here)
 
     with pytest.raises(ProcessFailed, match=r"process [12] ended with 1 before it served"):
+        await parent.run(settings)
+
+
+async def test_a_process_that_cannot_be_made_counts_as_one_that_died(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    here = {
+        "GIRIH_ENVIRONMENT": "development",
+        "GATEWAY_ADDRESS": "127.0.0.1:0",
+        "GATEWAY_METRICS_PORT": "0",
+        "GATEWAY_PROCESSES": "1",
+    }
+    settings = Settings.from_environ(authority.environ | here)
+
+    with pytest.raises(ProcessFailed, match=r"process 1 ended with 71 before it served"):
         await parent.run(settings)
