@@ -146,11 +146,12 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
     unseen: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, problem: unseen.append(problem))
     with EmbeddedPostgres(tmp_path / "data") as server:
-        hasty = settings(server.url, command_timeout_s=0.2)
+        hasty = settings(server.url, command_timeout_s=0.2, pool_size_max=1)
         async with open_pool(hasty, "girih-tests") as pool:
             pid = await pool.fetchval("SELECT pg_backend_pid()")
-            leaving = asyncio.create_task(_sleep(pool))
-            await until(lambda: pool.get_idle_size() == 0)
+            has_asked = asyncio.Event()
+            leaving = asyncio.create_task(_sleep(pool, has_asked))
+            await has_asked.wait()
             os.kill(pid, signal.SIGSTOP)
             try:
                 for _ in range(3):
@@ -167,8 +168,9 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
     assert unseen == []
 
 
-async def _sleep(pool: Pool) -> None:
-    async with acquire(pool, 0.1) as connection:
+async def _sleep(pool: Pool, has_asked: asyncio.Event) -> None:
+    async with acquire(pool, 1) as connection:
+        has_asked.set()
         await connection.execute("SELECT pg_sleep(60)")
 
 
