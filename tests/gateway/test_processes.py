@@ -77,13 +77,7 @@ async def test_processes_that_never_serve_end_it(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parent, "_WORKER", "gateway.processes.none_of_this_name")
-    here = {
-        "GIRIH_ENVIRONMENT": "development",
-        "GATEWAY_ADDRESS": "127.0.0.1:0",
-        "GATEWAY_METRICS_PORT": "0",
-        "GATEWAY_PROCESSES": "2",
-    }
-    settings = Settings.from_environ(authority.environ | here)
+    settings = _settings(authority, processes=2)
 
     with pytest.raises(ProcessFailed, match=r"process [12] ended with 1 before it served"):
         await parent.run(settings)
@@ -93,13 +87,17 @@ async def test_a_process_that_cannot_be_made_counts_as_one_that_died(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere")
+    settings = _settings(authority, processes=1)
+
+    with pytest.raises(ProcessFailed, match=r"process 1 ended with 71 before it served"):
+        await parent.run(settings)
+
+
+def _settings(authority: Authority, *, processes: int) -> Settings:
     here = {
         "GIRIH_ENVIRONMENT": "development",
         "GATEWAY_ADDRESS": "127.0.0.1:0",
         "GATEWAY_METRICS_PORT": "0",
-        "GATEWAY_PROCESSES": "1",
+        "GATEWAY_PROCESSES": str(processes),
     }
-    settings = Settings.from_environ(authority.environ | here)
-
-    with pytest.raises(ProcessFailed, match=r"process 1 ended with 71 before it served"):
-        await parent.run(settings)
+    return Settings.from_environ(authority.environ | here)
