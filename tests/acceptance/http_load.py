@@ -72,7 +72,7 @@ class Connections(AbstractAsyncContextManager["Connections"]):
     async def ask(self, request: bytes) -> Answer:
         """Raises OSError, EOFError and TimeoutError when there is no answer."""
         async with self._slots, asyncio.timeout(ANSWER_TIMEOUT_S):
-            reader, writer = self._free.pop() if self._free else await self._opened()
+            reader, writer = self._kept() or await self._opened()
             is_kept = False
             try:
                 writer.write(request)
@@ -100,6 +100,15 @@ class Connections(AbstractAsyncContextManager["Connections"]):
                 await asyncio.sleep(due_s - time.perf_counter())
                 tasks.append(group.create_task(self._timed(one)))
         return [task.result() for task in tasks]
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """One that the server has not closed meanwhile, as it may when nothing was asked."""
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
 
     async def _opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._host, self._port)
