@@ -12,7 +12,7 @@ NPM = node=$$($(BIN)/python -c 'from importlib.resources import files; print(fil
 	PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" --prefix gateway/site
 NODE_MODULES := gateway/site/node_modules/.package-lock.json
 
-.PHONY: help up test check generate fmt docs bench chaos lock released clean
+.PHONY: help up test check generate fmt docs bench chaos lock released wheels clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -29,7 +29,7 @@ test: $(VENV)/.dev ## Run all tests. They start what they need.
 check: $(VENV)/.dev generate build/googleapis $(NODE_MODULES) ## Check style, types, import rules and the contract.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services gateway cli girih tests bench docs
+	$(BIN)/mypy services gateway cli girih tests bench docs hatch_build.py
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
@@ -53,16 +53,28 @@ bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md 
 chaos: $(VENV)/.dev ## Kill, stop and race things for some minutes. CONTRIBUTING.md says what.
 	$(BIN)/python -m tests.chaos
 
+# By groups, and not as a project: what that needs, `girih` of its own version, is in no index yet.
+LOCK = uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --group server --group build
+
 lock: ## Resolve the requirements anew (needs uv on the PATH).
-	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml -o requirements.txt
-	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements-dev.txt
-	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --extra dev --extra bench pyproject.toml -o requirements-bench.txt
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --group dev --output-file requirements-dev.txt
+	$(LOCK) --group dev --group bench --output-file requirements-bench.txt
 
 released: $(VENV)/.dev build/googleapis ## Take the contract as released: later changes must not break it.
 	$(BIN)/buf build protos --exclude-source-info -o protos/released.binpb
 
+# Of the last commit, in environments of their own: what pyproject.toml says of them and nothing more.
+wheels: $(BIN)/python ## Build the distributions into dist/, byte for byte the same for one commit.
+	@rm -rf build/clone build/builder dist
+	@git clone --quiet . build/clone
+	@$(BIN)/python -m venv build/builder
+	@build/builder/bin/python -m pip --disable-pip-version-check install --quiet build
+	build/builder/bin/python -m build --outdir dist build/clone/girih
+	build/builder/bin/python -m build --outdir dist build/clone
+
 clean: ## Remove what was built. Data in .girih/ stays.
-	rm -rf $(VENV) build gateway/site/node_modules girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
+	rm -rf $(VENV) build dist gateway/site/node_modules girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "girih needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)" >&2; exit 1; }
@@ -81,9 +93,10 @@ $(VENV)/.bench: requirements-bench.txt | $(BIN)/python
 	$(PIP) -r $<
 	@$(MAKE) --no-print-directory $(VENV)/.girih && touch $@ $(VENV)/.dev $(VENV)/.up
 
-# The `girih` command, from this folder.
-$(VENV)/.girih: pyproject.toml
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+# The `girih` command, from this folder, and what it says of its version.
+$(VENV)/.girih: pyproject.toml girih/pyproject.toml girih/__init__.py
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation \
+	  --editable girih --editable .
 	@touch $@
 
 $(NODE_MODULES): gateway/site/package-lock.json | $(VENV)/.dev

@@ -10,6 +10,7 @@ import pytest
 from docs import settings_table
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECTS = ("pyproject.toml", "girih/pyproject.toml")
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 
 
@@ -35,12 +36,23 @@ def test_a_lock_names_no_address_and_hashes_everything(lock: Path) -> None:
 
 
 def test_every_dependency_is_locked() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     locked = (ROOT / "requirements.txt").read_text().lower()
 
-    for dependency in project["dependencies"]:
+    for dependency in groups["server"] + groups["build"]:
         name = re.split(r"[><=; ]", dependency, maxsplit=1)[0].lower()
         assert f"\n{name}==" in f"\n{locked}", name
+
+
+def test_distributions_are_built_with_what_is_locked() -> None:
+    server, light = (tomllib.loads((ROOT / name).read_text()) for name in PROJECTS)
+
+    assert light["build-system"]["requires"] == server["dependency-groups"]["build"]
+    assert set(server["build-system"]["requires"]) <= set(server["dependency-groups"]["build"])
+
+
+def test_both_distributions_carry_the_licence() -> None:
+    assert (ROOT / "LICENSE").read_text() == (ROOT / "girih/LICENSE").read_text()
 
 
 def test_the_page_of_settings_fits_the_classes() -> None:

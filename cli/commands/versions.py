@@ -4,12 +4,15 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("girih", "grpcio", "protobuf", "asyncpg", "numba", "numpy", "starlette", "uvloop")
+import girih
+
+_PACKAGES = ("grpcio", "protobuf", "asyncpg", "numba", "numpy", "starlette", "uvloop")
 
 
 def installed() -> dict[str, str]:
     """Versions by name; "missing" for what is not installed."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+    ours = {"girih": girih.__version__, "python": platform.python_version()}
+    return ours | {name: _version(name) for name in _PACKAGES}
 
 
 def show(*, is_json: bool) -> None:

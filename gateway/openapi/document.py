@@ -6,13 +6,13 @@ What the gateway adds itself is in `components`.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 import grpc
 import orjson
 from google.protobuf.descriptor import MethodDescriptor
 
+import girih
 from gateway.backends.remote import label_of
 from gateway.contract.descriptors import (
     Contract,
@@ -57,7 +57,7 @@ def document(contract: Contract, rules: Sequence[Rule]) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "girih",
-            "version": _version(),
+            "version": girih.__version__,
             "description": _INTRODUCTION,
         },
         "servers": [{"url": "/"}],
@@ -208,14 +208,6 @@ class _Operation:
         alike = _fails_as.search(comment)
         if alike and method.containing_service is not None:
             yield from self._own_errors(method.containing_service.methods_by_name[alike[1]])
-
-
-def _version() -> str:
-    try:
-        return version("girih")
-    except PackageNotFoundError:
-        # Run from its sources, which are of no version yet.
-        return "0-dev"
 
 
 def _openapi_path(rule: Rule) -> str:
