@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc.aio
 
@@ -18,6 +18,9 @@ from bench.serving import event, run
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from tests.processes import Caller, authority_of, ending, events_process, own_postgres
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 SHARE_MAX = 0.15
 """Of a core, the service and PostgreSQL together."""
@@ -55,7 +58,7 @@ async def main(log_count: int, duration_s: float) -> int:
     return 0 if holds else 1
 
 
-async def followed(events: EventStoreServiceStub, callers: list[Caller]) -> list[Following]:
+async def followed(events: "EventStoreServiceAsyncStub", callers: list[Caller]) -> list[Following]:
     """A call for each log, which has received the log's only event and waits for more."""
     turns = asyncio.Semaphore(_AT_ONCE)
 

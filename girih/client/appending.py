@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc.aio
 
@@ -15,7 +15,9 @@ from girih.client.errors import CallEnded, EventStoreError, Unavailable, from_st
 from girih.client.events import NewEvent, Placement, Precondition
 from girih.client.retry import Attempts
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 IN_FLIGHT_MAX: Final = 64
 """As many as the server works on at once."""
@@ -50,7 +52,9 @@ class AppendStream:
     before the next `begin` where that matters.
     """
 
-    def __init__(self, stub: EventStoreServiceStub, caller: Caller, in_flight_max: int) -> None:
+    def __init__(
+        self, stub: "EventStoreServiceAsyncStub", caller: Caller, in_flight_max: int
+    ) -> None:
         if in_flight_max < 1:
             raise ValueError("in_flight_max must be at least 1")
         self._stub = stub

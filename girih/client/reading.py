@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 import grpc.aio
@@ -18,7 +18,9 @@ from girih.client.errors import (
 )
 from girih.client.events import RecordedEvent
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 Batch = Sequence[RecordedEvent]
 """Events as they came together, at least one."""
@@ -57,7 +59,7 @@ class ReadCursor:
 
 
 async def read_batches(
-    stub: EventStoreServiceStub, caller: Caller, request: pb.ReadRequest
+    stub: "EventStoreServiceAsyncStub", caller: Caller, request: pb.ReadRequest
 ) -> AsyncGenerator[Batch]:
     """What the request asks for, up to its end; raises EventStoreError."""
     context = caller.context()
@@ -96,7 +98,7 @@ class Subscription:
 
     def __init__(
         self,
-        stub: EventStoreServiceStub,
+        stub: "EventStoreServiceAsyncStub",
         caller: Caller,
         request: pb.ReadRequest,
         *,

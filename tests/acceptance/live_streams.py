@@ -152,7 +152,7 @@ class _Writer:
         for tenant in self._tenants:
             payload = json.dumps({"sentNs": time.monotonic_ns(), "pad": PAD})
             event = pb.Event(stream="live", type="tick", json=payload.replace(" ", ""))
-            metadata = self._system.authority.metadata(tenant)
+            metadata = tuple(self._system.authority.metadata(tenant))
             self._stub.Append(pb.AppendRequest(events=[event]), metadata=metadata, timeout=10)
 
 

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -19,6 +20,9 @@ import grpc.aio
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from tests.processes import Caller, authority_of, ending, events_process, own_postgres
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 Metadata = tuple[tuple[str, str]]
 
@@ -65,7 +69,7 @@ async def main(count: int, mib: int) -> int:
 
 
 async def _refused(
-    stub: EventStoreServiceStub, request: pb.AppendRequest, metadata: Metadata
+    stub: "EventStoreServiceAsyncStub", request: pb.AppendRequest, metadata: Metadata
 ) -> grpc.StatusCode | None:
     try:
         await stub.Append(request, metadata=metadata)
@@ -75,7 +79,7 @@ async def _refused(
 
 
 async def _measure(
-    stub: EventStoreServiceStub, metadata: Metadata, pid: int, count: int, mib: int
+    stub: "EventStoreServiceAsyncStub", metadata: Metadata, pid: int, count: int, mib: int
 ) -> int:
     first = _event(0, id="018f0000-0000-7000-8000-000000000000")
     await stub.Append(pb.AppendRequest(events=[first]), metadata=metadata)

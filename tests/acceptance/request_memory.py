@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -27,6 +28,9 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from tests.authority import Authority
 from tests.processes import authority_of, ending, events_process, own_postgres
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 APPEND_BYTES = 4_000_000
 STREAMED_COUNT = 5
@@ -42,10 +46,10 @@ RELEASE_S = 10.0
 CALL_TIMEOUT_S = 30.0
 
 Metadata = Sequence[tuple[str, str]]
-Send = Callable[[EventStoreServiceStub, Metadata], Awaitable[None]]
+Send = Callable[["EventStoreServiceAsyncStub", Metadata], Awaitable[None]]
 
 
-async def unary(stub: EventStoreServiceStub, metadata: Metadata) -> None:
+async def unary(stub: "EventStoreServiceAsyncStub", metadata: Metadata) -> None:
     """One append, tried until it is taken."""
     while True:
         try:
@@ -58,7 +62,7 @@ async def unary(stub: EventStoreServiceStub, metadata: Metadata) -> None:
             return
 
 
-async def silent(stub: EventStoreServiceStub, metadata: Metadata) -> None:
+async def silent(stub: "EventStoreServiceAsyncStub", metadata: Metadata) -> None:
     """A stream of appends whose answers are never read."""
     call = stub.AppendStream(metadata=metadata)
     with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -67,7 +71,7 @@ async def silent(stub: EventStoreServiceStub, metadata: Metadata) -> None:
         await asyncio.Event().wait()
 
 
-async def greedy(stub: EventStoreServiceStub, metadata: Metadata) -> None:
+async def greedy(stub: "EventStoreServiceAsyncStub", metadata: Metadata) -> None:
     """A read of the whole log, of which nothing is taken."""
     call = stub.Read(pb.ReadRequest(), metadata=metadata)
     await call.initial_metadata()
@@ -152,7 +156,7 @@ def _call_until(
         stub = EventStoreServiceStub(channel)
         while time.monotonic() < ends_s and not is_over():
             started_s = time.monotonic()
-            stub.Append(request, metadata=metadata, timeout=CALL_TIMEOUT_S)
+            stub.Append(request, metadata=tuple(metadata), timeout=CALL_TIMEOUT_S)
             slowest_s = max(slowest_s, time.monotonic() - started_s)
             count += 1
             time.sleep(0.02)

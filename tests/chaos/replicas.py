@@ -33,14 +33,14 @@ _REFUSED = {grpc.StatusCode.ABORTED, grpc.StatusCode.ALREADY_EXISTS}
 class Run:
     """What the writers and the reader share."""
 
-    stubs: list[events_pb2_grpc.EventStoreServiceStub]
+    stubs: list["events_pb2_grpc.EventStoreServiceAsyncStub"]
     dice: random.Random
     caller: Caller
     operations: list[Operation] = field(default_factory=list)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
     kills: int = 0
 
-    def any_stub(self) -> events_pb2_grpc.EventStoreServiceStub:
+    def any_stub(self) -> "events_pb2_grpc.EventStoreServiceAsyncStub":
         return self.dice.choice(self.stubs)
 
 
@@ -70,7 +70,7 @@ async def race(
 @asynccontextmanager
 async def _stubs(
     addresses: list[str],
-) -> AsyncIterator[list[events_pb2_grpc.EventStoreServiceStub]]:
+) -> AsyncIterator[list["events_pb2_grpc.EventStoreServiceAsyncStub"]]:
     options = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)]
     channels = [grpc.aio.insecure_channel(address, options=options) for address in addresses]
     yield [events_pb2_grpc.EventStoreServiceStub(channel) for channel in channels]
@@ -210,7 +210,7 @@ async def _tail(run: Run) -> list[Recorded]:
 
 
 async def _whole_log(
-    stub: events_pb2_grpc.EventStoreServiceStub, metadata: tuple[tuple[str, str]]
+    stub: "events_pb2_grpc.EventStoreServiceAsyncStub", metadata: tuple[tuple[str, str]]
 ) -> list[Recorded]:
     # A replica just started again is there; the channel may still wait before it looks.
     call = stub.Read(pb.ReadRequest(), timeout=120, metadata=metadata, wait_for_ready=True)

@@ -78,7 +78,7 @@ def test_the_printed_token_is_taken_by_the_gateway_and_by_the_services(
 
     assert httpx.get(f"{system.url}/v1/log", headers=headers, timeout=10).status_code == 200
     with grpc.insecure_channel(system.events_address) as channel:
-        metadata = [("authorization", f"Bearer {token}")]
+        metadata = (("authorization", f"Bearer {token}"),)
         rpc.EventStoreServiceStub(channel).GetLog(pb.GetLogRequest(), metadata=metadata, timeout=10)
 
 

@@ -40,7 +40,7 @@ class Service:
     def read(self, job: Job) -> list[pb.RecordedEvent]:
         with grpc.insecure_channel(self.address) as channel:
             stub = rpc.EventStoreServiceStub(channel)
-            metadata = [("authorization", f"Bearer {job.token()}")]
+            metadata = (("authorization", f"Bearer {job.token()}"),)
             pages = stub.Read(pb.ReadRequest(), metadata=metadata, timeout=30)
             return [event for page in pages for event in page.events]
 

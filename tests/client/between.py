@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -19,6 +19,9 @@ from girih.events.v1.events_pb2_grpc import (
     EventStoreServiceStub,
     add_EventStoreServiceServicer_to_server,
 )
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -59,7 +62,7 @@ class Failure:
 class Between(EventStoreServiceServicer):
     """Passes calls on. `failures` are met one after the other, by calls of any kind but Get."""
 
-    stub: EventStoreServiceStub
+    stub: "EventStoreServiceAsyncStub"
     address: str = ""
     failures: list[Failure] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
@@ -132,6 +135,11 @@ class Between(EventStoreServiceServicer):
 
     async def GetStream(self, request: pb.GetStreamRequest, context: Context) -> Any:
         return await self._passed(self.stub.GetStream, request, context)
+
+    async def GetDatabaseStatus(
+        self, request: pb.GetDatabaseStatusRequest, context: Context
+    ) -> Any:
+        return await self._passed(self.stub.GetDatabaseStatus, request, context)
 
     def _next(self, request: Any, context: Context) -> Failure | None:
         copied = type(request)()

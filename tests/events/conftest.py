@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
@@ -18,6 +19,9 @@ from services.plumbing.grpc.server import running
 from services.plumbing.postgres.migrations import migrate
 from tests.authority import Authority
 from tests.events.serving import development, opened, until_serving
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 
 @pytest.fixture
@@ -65,5 +69,5 @@ async def channel(address: str, authority: Authority) -> AsyncIterator[grpc.aio.
 
 
 @pytest.fixture
-def events(channel: grpc.aio.Channel) -> EventStoreServiceStub:
+def events(channel: grpc.aio.Channel) -> "EventStoreServiceAsyncStub":
     return EventStoreServiceStub(channel)

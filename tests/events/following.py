@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import grpc.aio
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 
 class Follower:
@@ -15,7 +18,7 @@ class Follower:
 
     def __init__(
         self,
-        events: EventStoreServiceStub,
+        events: "EventStoreServiceAsyncStub",
         request: pb.ReadRequest,
         metadata: Sequence[tuple[str, str]] | None = None,
     ) -> None:
@@ -72,7 +75,7 @@ class Follower:
 
 @asynccontextmanager
 async def following(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
     request: pb.ReadRequest | None = None,
     metadata: Sequence[tuple[str, str]] | None = None,
 ) -> AsyncIterator[Follower]:

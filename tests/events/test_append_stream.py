@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
@@ -14,13 +14,15 @@ from google.rpc import error_details_pb2
 
 from girih import DESCRIPTOR_SET
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.appending import pipeline
 from services.events.appending.pipeline import REQUEST_COUNT_MAX, Pipeline
 from services.plumbing.errors import ShuttingDown
 from services.plumbing.grpc.errors import from_rpc_error
 from tests.authority import Authority
 from tests.events.making import message
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ def request(*streams: str) -> pb.AppendStreamRequest:
 
 
 async def answered(
-    events: EventStoreServiceStub, requests: Iterable[pb.AppendStreamRequest]
+    events: "EventStoreServiceAsyncStub", requests: Iterable[pb.AppendStreamRequest]
 ) -> list[pb.AppendStreamResponse]:
     return [response async for response in events.AppendStream(iter(requests))]
 
@@ -42,7 +44,7 @@ async def collect(answers: AsyncIterable[T], into: list[T]) -> None:
 
 
 async def test_many_requests_are_placed_and_answered_in_their_order(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     requests = [request("s", "t") for _ in range(500)]
 
@@ -56,7 +58,7 @@ async def test_many_requests_are_placed_and_answered_in_their_order(
 
 
 async def test_a_request_that_is_refused_does_not_end_the_call(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     expects = request("s")
     expects.preconditions.add(stream="s", revision=7)
@@ -76,7 +78,7 @@ async def test_a_request_that_is_refused_does_not_end_the_call(
 
 
 async def test_far_too_many_events_are_refused_unparsed_and_do_not_end_the_call(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     many = pb.AppendStreamRequest(events=[pb.Event()] * 100_000)
 
@@ -92,7 +94,10 @@ async def test_far_too_many_events_are_refused_unparsed_and_do_not_end_the_call(
     "options", [(), ("--schema", str(DESCRIPTOR_SET))], ids=["reflection", "descriptor set"]
 )
 async def test_tools_that_know_the_contract_from_descriptors_show_a_refusal(
-    address: str, events: EventStoreServiceStub, authority: Authority, options: tuple[str, ...]
+    address: str,
+    events: "EventStoreServiceAsyncStub",
+    authority: Authority,
+    options: tuple[str, ...],
 ) -> None:
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("buf"),
@@ -130,20 +135,23 @@ async def test_a_message_that_does_not_parse_ends_the_call_behind_the_answers_be
 
 
 async def test_an_answer_comes_before_the_next_request_is_sent(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     call = events.AppendStream()
 
     for position in range(1, 4):
         await call.write(request("s"))
         response = await call.read()
+        assert isinstance(response, pb.AppendStreamResponse)
         assert response.placements[0].position == position
 
     await call.done_writing()
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_a_caller_who_leaves_leaves_no_task_behind(events: EventStoreServiceStub) -> None:
+async def test_a_caller_who_leaves_leaves_no_task_behind(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     call = events.AppendStream()
     await call.write(request("s"))
     await call.read()

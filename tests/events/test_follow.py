@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
 import grpc
@@ -26,11 +27,14 @@ from tests.events.following import Follower, following
 from tests.events.making import append_of, message
 from tests.events.serving import development, eventually, until_serving
 
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+
 
 @asynccontextmanager
 async def serving(
     settings: Settings, authority: Authority
-) -> AsyncIterator[tuple[Server, EventStoreServiceStub]]:
+) -> AsyncIterator[tuple[Server, "EventStoreServiceAsyncStub"]]:
     """One more service on the same database, and a stub for it."""
     async with (
         built(settings) as server,
@@ -52,7 +56,7 @@ async def value(server: Server, name: str) -> float:
 
 
 async def test_what_is_stored_comes_first_and_then_what_is_committed(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     await events.Append(append_of("a", "b"))
 
@@ -63,7 +67,7 @@ async def test_what_is_stored_comes_first_and_then_what_is_committed(
         assert not follower.is_over
 
 
-async def test_a_stream_is_followed_alone(events: EventStoreServiceStub) -> None:
+async def test_a_stream_is_followed_alone(events: "EventStoreServiceAsyncStub") -> None:
     await events.Append(append_of("a", "b", "a"))
 
     async with following(events, pb.ReadRequest(stream="a")) as follower:
@@ -74,7 +78,7 @@ async def test_a_stream_is_followed_alone(events: EventStoreServiceStub) -> None
 
 
 async def test_a_stream_that_does_not_exist_yet_is_followed(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     async with following(events, pb.ReadRequest(stream="new")) as follower:
         await events.Append(append_of("other"))
@@ -95,7 +99,7 @@ async def test_a_stream_that_does_not_exist_yet_is_followed(
     ],
 )
 async def test_following_goes_on_from_where_it_is_told(
-    events: EventStoreServiceStub, request_: pb.ReadRequest, positions: list[int]
+    events: "EventStoreServiceAsyncStub", request_: pb.ReadRequest, positions: list[int]
 ) -> None:
     await events.Append(append_of("a", "b", "a"))
 
@@ -106,7 +110,7 @@ async def test_following_goes_on_from_where_it_is_told(
 
 
 @pytest.mark.parametrize("stream", ["", "a"])
-async def test_a_limit_ends_the_call(events: EventStoreServiceStub, stream: str) -> None:
+async def test_a_limit_ends_the_call(events: "EventStoreServiceAsyncStub", stream: str) -> None:
     await events.Append(append_of("a", "a"))
 
     async with following(events, pb.ReadRequest(stream=stream, limit=4)) as follower:
@@ -117,7 +121,7 @@ async def test_a_limit_ends_the_call(events: EventStoreServiceStub, stream: str)
         assert follower.positions == [1, 2, 3, 4]
 
 
-async def test_nobody_follows_backwards(events: EventStoreServiceStub) -> None:
+async def test_nobody_follows_backwards(events: "EventStoreServiceAsyncStub") -> None:
     request = pb.ReadRequest(direction=pb.DIRECTION_BACKWARDS)
 
     async with following(events, request) as follower:
@@ -136,7 +140,7 @@ async def test_nobody_follows_backwards(events: EventStoreServiceStub) -> None:
     ],
 )
 async def test_nobody_waits_for_what_a_restored_log_will_never_hold_again(
-    events: EventStoreServiceStub, request_: pb.ReadRequest
+    events: "EventStoreServiceAsyncStub", request_: pb.ReadRequest
 ) -> None:
     await events.Append(append_of("a", "b"))
 
@@ -148,7 +152,7 @@ async def test_nobody_waits_for_what_a_restored_log_will_never_hold_again(
 
 
 async def test_whoever_comes_while_others_append_misses_nothing_and_sees_nothing_twice(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     dice = random.Random(7)
     count = 1_500
@@ -180,7 +184,7 @@ async def test_whoever_comes_while_others_append_misses_nothing_and_sees_nothing
 
 
 async def test_what_one_process_appends_is_followed_through_another_at_once(
-    events: EventStoreServiceStub, settings: Settings, authority: Authority
+    events: "EventStoreServiceAsyncStub", settings: Settings, authority: Authority
 ) -> None:
     async with serving(settings, authority) as (_, others), following(others) as follower:
         await follower.accepted()
@@ -198,7 +202,7 @@ async def test_what_one_process_appends_is_followed_through_another_at_once(
 
 
 async def test_the_last_event_before_a_silence_comes_within_a_second_although_nobody_tells(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
     settings: Settings,
     authority: Authority,
     monkeypatch: pytest.MonkeyPatch,
@@ -214,7 +218,10 @@ async def test_the_last_event_before_a_silence_comes_within_a_second_although_no
 
 
 async def test_a_listener_that_was_cut_off_costs_a_second_and_hears_again(
-    events: EventStoreServiceStub, settings: Settings, authority: Authority, database_url: str
+    events: "EventStoreServiceAsyncStub",
+    settings: Settings,
+    authority: Authority,
+    database_url: str,
 ) -> None:
     async with serving(settings, authority) as (server, others), following(others) as follower:
         await follower.accepted()
@@ -259,13 +266,14 @@ async def test_a_follower_who_does_not_read_holds_nothing_up_and_misses_nothing(
         positions: list[int] = []
         while len(positions) < 800:
             response = await slow.read()
+            assert isinstance(response, pb.ReadResponse)
             positions += [recorded.position for recorded in response.events]
         slow.cancel()
 
     assert positions == list(range(1, 801))
 
 
-async def test_events_of_any_size_are_followed(events: EventStoreServiceStub) -> None:
+async def test_events_of_any_size_are_followed(events: "EventStoreServiceAsyncStub") -> None:
     dice = random.Random(3)
     sizes = [dice.choice([10, 600, 5_000, 70_000, 300_000, 3_000_000]) for _ in range(60)]
     async with AsyncExitStack() as stack:
@@ -321,7 +329,7 @@ async def test_followers_who_leave_leave_nothing_behind(
 
 
 async def test_following_ends_with_the_token(
-    events: EventStoreServiceStub, authority: Authority
+    events: "EventStoreServiceAsyncStub", authority: Authority
 ) -> None:
     metadata = authority.metadata(exp=int(time.time()) + 2, iat=int(time.time()))
     async with following(events, metadata=metadata) as follower:
@@ -335,7 +343,7 @@ async def test_following_ends_with_the_token(
 
 
 async def test_tenants_follow_their_own_logs(
-    events: EventStoreServiceStub, authority: Authority
+    events: "EventStoreServiceAsyncStub", authority: Authority
 ) -> None:
     ours, theirs = authority.metadata("acme"), authority.metadata("globex")
     async with following(events, metadata=ours) as follower:
@@ -366,7 +374,7 @@ async def test_following_goes_on_when_the_database_comes_back(
             assert not follower.is_over
 
 
-async def is_appended(events: EventStoreServiceStub) -> bool:
+async def is_appended(events: "EventStoreServiceAsyncStub") -> bool:
     try:
         await events.Append(append_of("s"))
     except grpc.aio.AioRpcError:

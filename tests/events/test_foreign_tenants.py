@@ -9,20 +9,22 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.postgres import store as postgres_store
 from services.events.postgres.isolation import ROLE
 from services.events.settings import Settings
 from services.plumbing.postgres.sql import load
 from tests.authority import Authority
 from tests.events.making import NOW, append_of, event_id
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 OURS, THEIRS, NOBODY = "acme", "globex", "initech"
 OUR_HEAD, THEIR_HEAD = 7, 5
@@ -365,7 +367,7 @@ def _careless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_careless")
 async def test_a_service_without_checks_of_tenancy_shows_nobody_what_is_not_theirs(
-    events: EventStoreServiceStub, settings: Settings, authority: Authority
+    events: "EventStoreServiceAsyncStub", settings: Settings, authority: Authority
 ) -> None:
     ours, theirs = authority.metadata(OURS), authority.metadata(THEIRS)
     await events.Append(append_of("ours"), metadata=ours)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
 import grpc.aio
@@ -18,6 +19,9 @@ from services.plumbing.grpc.server import running
 from tests.authority import Authority
 from tests.events.making import append_of
 from tests.events.serving import development, eventually, is_serving, until_serving
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 
 @pytest.fixture
@@ -42,16 +46,18 @@ async def channel(
 
 
 @pytest.fixture
-def events(channel: grpc.aio.Channel) -> EventStoreServiceStub:
+def events(channel: grpc.aio.Channel) -> "EventStoreServiceAsyncStub":
     return EventStoreServiceStub(channel)
 
 
-async def stored_ids(events: EventStoreServiceStub) -> list[str]:
+async def stored_ids(events: "EventStoreServiceAsyncStub") -> list[str]:
     responses = [response async for response in events.Read(pb.ReadRequest())]
     return [recorded.event.id for response in responses for recorded in response.events]
 
 
-async def append_until_answered(events: EventStoreServiceStub, request: pb.AppendRequest) -> int:
+async def append_until_answered(
+    events: "EventStoreServiceAsyncStub", request: pb.AppendRequest
+) -> int:
     """Repeat one call until it is answered; gives the position it was told."""
     while True:
         try:
@@ -67,7 +73,7 @@ async def append_until_answered(events: EventStoreServiceStub, request: pb.Appen
 
 
 async def test_a_killed_database_loses_and_doubles_nothing(
-    own_postgres: EmbeddedPostgres, channel: grpc.aio.Channel, events: EventStoreServiceStub
+    own_postgres: EmbeddedPostgres, channel: grpc.aio.Channel, events: "EventStoreServiceAsyncStub"
 ) -> None:
     await until_serving(channel)
     answer: dict[str, int] = {}
@@ -96,7 +102,7 @@ async def test_a_killed_database_loses_and_doubles_nothing(
 
 
 async def test_calls_fail_soon_and_health_follows_while_the_database_is_away(
-    own_postgres: EmbeddedPostgres, channel: grpc.aio.Channel, events: EventStoreServiceStub
+    own_postgres: EmbeddedPostgres, channel: grpc.aio.Channel, events: "EventStoreServiceAsyncStub"
 ) -> None:
     await until_serving(channel)
     await events.Append(append_of("s"))

@@ -1,11 +1,12 @@
 """Streams that belong to a service are written by nobody else."""
 
+from typing import TYPE_CHECKING
+
 import grpc
 import grpc.aio
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.ids import StreamName
 from services.events import ownership
 from services.events.errors import StreamOwned
@@ -13,6 +14,9 @@ from services.plumbing.grpc.errors import from_rpc_error
 from services.policy import EVENTS, GATEWAY, LATTICE
 from tests.authority import Authority
 from tests.events.making import append_of
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 LONG = "$lattice-" + "x" * 200
 
@@ -58,7 +62,7 @@ def test_as_many_names_are_told_as_fit_and_all_are_counted() -> None:
 
 
 async def test_a_user_cannot_append_to_the_streams_of_services(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await events.Append(append_of("orders", "$lattices", "$security", "$mine"))
@@ -71,7 +75,7 @@ async def test_a_user_cannot_append_to_the_streams_of_services(
 
 
 async def test_a_user_cannot_append_to_them_over_a_stream_of_appends_either(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     requests = [
         pb.AppendStreamRequest(events=append_of(stream).events)
@@ -85,7 +89,7 @@ async def test_a_user_cannot_append_to_them_over_a_stream_of_appends_either(
 
 
 async def test_a_service_that_acts_for_a_user_appends_to_its_own_streams_alone(
-    events: EventStoreServiceStub, authority: Authority
+    events: "EventStoreServiceAsyncStub", authority: Authority
 ) -> None:
     lattice = [("authorization", f"Bearer {authority.service_token(EVENTS)}")]
 
@@ -98,7 +102,7 @@ async def test_a_service_that_acts_for_a_user_appends_to_its_own_streams_alone(
 
 
 async def test_everybody_in_the_tenant_may_expect_something_of_them(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     request = append_of("orders")
     request.preconditions.add(stream="$lattices", state=pb.Precondition.STATE_ABSENT)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -26,6 +27,9 @@ from tests.events.making import append_of
 from tests.events.serving import development, eventually, is_serving, until_serving
 from tests.roles import login, url_as
 
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+
 SERVICE = "girih.events.v1.EventStoreService"
 
 
@@ -38,7 +42,7 @@ class Refusable:
     login: str
     server: Server
     channel: grpc.aio.Channel
-    events: EventStoreServiceStub
+    events: "EventStoreServiceAsyncStub"
 
     async def execute(self, statement: str, database: str = "") -> None:
         """As the superuser, in the test's own database unless another one is named."""

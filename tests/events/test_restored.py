@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import grpc.aio
@@ -22,6 +23,9 @@ from tests.authority import Authority
 from tests.events.following import following
 from tests.events.making import append_of
 from tests.events.serving import development, eventually, until_serving
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 SHARED, LOST = 10, 20
 """Where the log was saved, and where it was when it was set back."""
@@ -82,19 +86,19 @@ def restorable(postgres: EmbeddedPostgres, settings: Settings) -> Restorable:
     return Restorable(postgres, urlsplit(url).path.removeprefix("/"))
 
 
-async def append(events: EventStoreServiceStub, count: int, stream: str = "s") -> int:
+async def append(events: "EventStoreServiceAsyncStub", count: int, stream: str = "s") -> int:
     """Appends one event a call; gives the position of the last."""
     for _ in range(count):
         response = await events.Append(append_of(stream))
     return int(response.placements[-1].position)
 
 
-async def incarnation_of(events: EventStoreServiceStub) -> str:
+async def incarnation_of(events: "EventStoreServiceAsyncStub") -> str:
     log = await events.GetLog(pb.GetLogRequest())
     return str(log.incarnation)
 
 
-async def refusal(events: EventStoreServiceStub, request: pb.ReadRequest) -> tuple[str, str]:
+async def refusal(events: "EventStoreServiceAsyncStub", request: pb.ReadRequest) -> tuple[str, str]:
     """What a read is refused with: the reason, and up to where it shares the log."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for _ in events.Read(request):
@@ -105,7 +109,7 @@ async def refusal(events: EventStoreServiceStub, request: pb.ReadRequest) -> tup
 
 
 async def test_every_response_and_the_log_tell_the_same_incarnation(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     before = await events.GetLog(pb.GetLogRequest())
     appended = [await events.Append(append_of("s")) for _ in range(3)]
@@ -125,7 +129,10 @@ async def test_every_response_and_the_log_tell_the_same_incarnation(
 
 @pytest.mark.parametrize("way", ["rename", "cut"])
 async def test_who_read_what_a_restored_log_does_not_hold_is_told_and_gets_no_other_events(
-    events: EventStoreServiceStub, channel: grpc.aio.Channel, restorable: Restorable, way: str
+    events: "EventStoreServiceAsyncStub",
+    channel: grpc.aio.Channel,
+    restorable: Restorable,
+    way: str,
 ) -> None:
     await append(events, SHARED)
     if way == "rename":
@@ -162,7 +169,7 @@ async def test_who_read_what_a_restored_log_does_not_hold_is_told_and_gets_no_ot
 
 
 async def test_who_had_come_no_further_than_a_restored_log_goes_on_in_it(
-    events: EventStoreServiceStub, channel: grpc.aio.Channel, restorable: Restorable
+    events: "EventStoreServiceAsyncStub", channel: grpc.aio.Channel, restorable: Restorable
 ) -> None:
     await append(events, SHARED)
     await restorable.save()
@@ -186,7 +193,7 @@ async def test_who_had_come_no_further_than_a_restored_log_goes_on_in_it(
 
 
 async def test_an_incarnation_that_the_log_never_had_is_refused(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     await append(events, 2)
 
@@ -196,7 +203,7 @@ async def test_an_incarnation_that_the_log_never_had_is_refused(
 
 
 async def test_revisions_go_on_where_the_restored_log_ends(
-    events: EventStoreServiceStub, channel: grpc.aio.Channel, restorable: Restorable
+    events: "EventStoreServiceAsyncStub", channel: grpc.aio.Channel, restorable: Restorable
 ) -> None:
     await append(events, SHARED)
     await restorable.save()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import grpc
@@ -19,11 +20,14 @@ from tests.authority import USER, Authority
 from tests.events.making import append_of, message
 from tests.events.serving import is_serving
 
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+
 Metadata = list[tuple[str, str]]
 
 
 async def read(
-    events: EventStoreServiceStub, request: pb.ReadRequest, metadata: Metadata | None = None
+    events: "EventStoreServiceAsyncStub", request: pb.ReadRequest, metadata: Metadata | None = None
 ) -> list[pb.RecordedEvent]:
     call = events.Read(request, metadata=metadata)
     return [recorded async for response in call for recorded in response.events]
@@ -56,7 +60,9 @@ def reason(error: grpc.aio.AioRpcError) -> str:
     return str(info.reason)
 
 
-async def test_what_is_appended_is_read_as_it_was_sent(events: EventStoreServiceStub) -> None:
+async def test_what_is_appended_is_read_as_it_was_sent(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     sent = [
         pb.Event(
             id=str(uuid4()),
@@ -86,7 +92,7 @@ async def test_what_is_appended_is_read_as_it_was_sent(events: EventStoreService
 
 
 async def test_the_ids_of_the_call_are_recorded(
-    events: EventStoreServiceStub, address: str, authority: Authority
+    events: "EventStoreServiceAsyncStub", address: str, authority: Authority
 ) -> None:
     ids = (("x-correlation-id", "corr-1"), ("x-causation-id", "cause-1"))
 
@@ -102,7 +108,7 @@ async def test_the_ids_of_the_call_are_recorded(
 
 
 async def test_who_appended_is_recorded_as_the_token_proves_it(
-    events: EventStoreServiceStub, authority: Authority
+    events: "EventStoreServiceAsyncStub", authority: Authority
 ) -> None:
     acting = authority.service_token("events.girih", sub="key:machine-1")
 
@@ -113,7 +119,9 @@ async def test_who_appended_is_recorded_as_the_token_proves_it(
     assert [one.context.actor for one in recorded] == [USER, "key:machine-1"]
 
 
-async def test_a_repeated_call_answers_the_first_places(events: EventStoreServiceStub) -> None:
+async def test_a_repeated_call_answers_the_first_places(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     request = append_of("s", "s")
     request.preconditions.add(stream="s", state=pb.Precondition.STATE_ABSENT)
     first = await events.Append(request)
@@ -128,7 +136,9 @@ async def test_a_repeated_call_answers_the_first_places(events: EventStoreServic
     assert len(await read(events, pb.ReadRequest())) == 2
 
 
-async def test_ids_are_made_and_told_where_none_are_sent(events: EventStoreServiceStub) -> None:
+async def test_ids_are_made_and_told_where_none_are_sent(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     event = pb.Event(stream="s", type="t")
 
     response = await events.Append(pb.AppendRequest(events=[event, event]))
@@ -139,7 +149,7 @@ async def test_ids_are_made_and_told_where_none_are_sent(events: EventStoreServi
 
 
 async def test_tenants_do_not_see_each_other(
-    events: EventStoreServiceStub, authority: Authority
+    events: "EventStoreServiceAsyncStub", authority: Authority
 ) -> None:
     acme, globex = authority.metadata("acme"), authority.metadata("globex")
     request = append_of("s")
@@ -161,7 +171,7 @@ async def test_tenants_do_not_see_each_other(
 
 
 async def test_a_violated_precondition_is_aborted_with_every_violation(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     await events.Append(append_of("a", "a"))
     request = append_of("new")
@@ -182,7 +192,9 @@ async def test_a_violated_precondition_is_aborted_with_every_violation(
     assert (await events.GetLog(pb.GetLogRequest())).head_position == 2
 
 
-async def test_an_id_with_other_content_already_exists(events: EventStoreServiceStub) -> None:
+async def test_an_id_with_other_content_already_exists(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     event = message()
     await events.Append(pb.AppendRequest(events=[event]))
     event.json = "[]"
@@ -194,7 +206,9 @@ async def test_an_id_with_other_content_already_exists(events: EventStoreService
     assert event.id in str(details(error)["ErrorInfo"])
 
 
-async def test_bad_fields_are_named_and_nothing_is_stored(events: EventStoreServiceStub) -> None:
+async def test_bad_fields_are_named_and_nothing_is_stored(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     request = append_of("good", "bad stream")
     request.events[1].json = "NaN"
 
@@ -210,7 +224,7 @@ async def test_bad_fields_are_named_and_nothing_is_stored(events: EventStoreServ
     assert (await events.GetLog(pb.GetLogRequest())).head_position == 0
 
 
-async def test_many_bad_fields_still_reach_the_caller(events: EventStoreServiceStub) -> None:
+async def test_many_bad_fields_still_reach_the_caller(events: "EventStoreServiceAsyncStub") -> None:
     request = pb.AppendRequest(events=[pb.Event()] * 5_000)
 
     error = await refused(events.Append(request))
@@ -220,7 +234,7 @@ async def test_many_bad_fields_still_reach_the_caller(events: EventStoreServiceS
 
 
 async def test_many_violated_preconditions_still_reach_the_caller(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     request = append_of("s")
     for number in range(1_000):
@@ -233,7 +247,7 @@ async def test_many_violated_preconditions_still_reach_the_caller(
     assert '"1000"' in str(details(error)["ErrorInfo"])
 
 
-async def test_an_append_of_8_mib_is_stored(events: EventStoreServiceStub) -> None:
+async def test_an_append_of_8_mib_is_stored(events: "EventStoreServiceAsyncStub") -> None:
     parts = [largest_event(), largest_event()]
 
     await events.Append(pb.AppendRequest(events=parts))
@@ -243,7 +257,7 @@ async def test_an_append_of_8_mib_is_stored(events: EventStoreServiceStub) -> No
 
 
 async def test_as_much_as_the_contract_allows_fits_into_a_message(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     request = append_of(*["s"] * 5_000)
     for event in request.events:
@@ -257,7 +271,7 @@ async def test_as_much_as_the_contract_allows_fits_into_a_message(
     assert error.code() is grpc.StatusCode.ABORTED
 
 
-async def test_reused_ids_are_told_whole(events: EventStoreServiceStub) -> None:
+async def test_reused_ids_are_told_whole(events: "EventStoreServiceAsyncStub") -> None:
     request = append_of(*["s"] * 30)
     ids = [event.id for event in request.events]
     await events.Append(request)
@@ -270,7 +284,7 @@ async def test_reused_ids_are_told_whole(events: EventStoreServiceStub) -> None:
     assert error.metadata["event_id_count"] == "30"
 
 
-async def test_reads_backwards_from_a_revision(events: EventStoreServiceStub) -> None:
+async def test_reads_backwards_from_a_revision(events: "EventStoreServiceAsyncStub") -> None:
     await events.Append(append_of(*["s"] * 10))
 
     recorded = await read(
@@ -281,7 +295,9 @@ async def test_reads_backwards_from_a_revision(events: EventStoreServiceStub) ->
     assert [one.revision for one in recorded] == [8, 7, 6]
 
 
-async def test_a_stream_tells_where_it_begins_and_ends(events: EventStoreServiceStub) -> None:
+async def test_a_stream_tells_where_it_begins_and_ends(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     await events.Append(append_of("other", "s", "other", "s", "s"))
     recorded = await read(events, pb.ReadRequest(stream="s"))
 
@@ -297,7 +313,9 @@ async def test_a_stream_tells_where_it_begins_and_ends(events: EventStoreService
     )
 
 
-async def test_a_stream_that_does_not_exist_is_not_found(events: EventStoreServiceStub) -> None:
+async def test_a_stream_that_does_not_exist_is_not_found(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     error = await refused(events.GetStream(pb.GetStreamRequest(stream="s")))
 
     assert error.code() is grpc.StatusCode.NOT_FOUND
@@ -305,13 +323,15 @@ async def test_a_stream_that_does_not_exist_is_not_found(events: EventStoreServi
     assert await read(events, pb.ReadRequest(stream="s")) == []
 
 
-async def test_an_ill_formed_stream_cannot_be_asked_about(events: EventStoreServiceStub) -> None:
+async def test_an_ill_formed_stream_cannot_be_asked_about(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
     error = await refused(events.GetStream(pb.GetStreamRequest(stream="a b")))
 
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_the_database_status_is_told(events: EventStoreServiceStub) -> None:
+async def test_the_database_status_is_told(events: "EventStoreServiceAsyncStub") -> None:
     status = await events.GetDatabaseStatus(pb.GetDatabaseStatusRequest())
 
     assert status.reachable
@@ -325,7 +345,7 @@ async def test_serves_under_its_name(channel: grpc.aio.Channel) -> None:
 
 
 async def test_callers_who_leave_early_leave_nothing_broken(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     await events.Append(append_of(*["s"] * 5_000))
 
@@ -342,7 +362,7 @@ async def test_callers_who_leave_early_leave_nothing_broken(
 
 
 async def test_two_hundred_callers_at_once_get_two_hundred_places(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     responses = await asyncio.gather(*[events.Append(append_of("s")) for _ in range(200)])
 
@@ -361,7 +381,11 @@ def largest_event() -> pb.Event:
 @pytest.mark.parametrize("is_live", [False, True], ids=["stored", "live"])
 @pytest.mark.parametrize("stream", ["", "large"], ids=["log", "stream"])
 async def test_every_event_that_is_taken_reaches_clients_with_grpcs_default_limits(
-    events: EventStoreServiceStub, address: str, authority: Authority, stream: str, is_live: bool
+    events: "EventStoreServiceAsyncStub",
+    address: str,
+    authority: Authority,
+    stream: str,
+    is_live: bool,
 ) -> None:
     context = [("x-correlation-id", "c" * 64), ("x-causation-id", "d" * 64)]
     largest = largest_event()
@@ -380,7 +404,7 @@ async def test_every_event_that_is_taken_reaches_clients_with_grpcs_default_limi
 
 
 async def test_an_event_that_a_client_with_grpcs_default_limits_could_not_read_is_not_taken(
-    events: EventStoreServiceStub,
+    events: "EventStoreServiceAsyncStub",
 ) -> None:
     larger = largest_event()
     larger.binary += b"x"

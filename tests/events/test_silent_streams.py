@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
@@ -16,6 +17,9 @@ from services.plumbing.grpc.server import running
 from tests.authority import Authority
 from tests.events.making import message
 
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+
 STREAM_COUNT = 40
 """More than one tenant's share of the default memory has places for."""
 
@@ -23,7 +27,7 @@ PAUSE_S = 0.3
 
 
 @pytest.fixture
-async def stub(channel: grpc.aio.Channel) -> AsyncIterator[EventStoreServiceStub]:
+async def stub(channel: grpc.aio.Channel) -> AsyncIterator["EventStoreServiceAsyncStub"]:
     """For one tenant, whose streams are silent from their beginning."""
     stub = EventStoreServiceStub(channel)
     calls = [stub.AppendStream() for _ in range(STREAM_COUNT)]
@@ -33,7 +37,9 @@ async def stub(channel: grpc.aio.Channel) -> AsyncIterator[EventStoreServiceStub
         call.cancel()
 
 
-async def test_an_append_finds_a_place_among_silent_streams(stub: EventStoreServiceStub) -> None:
+async def test_an_append_finds_a_place_among_silent_streams(
+    stub: "EventStoreServiceAsyncStub",
+) -> None:
     appended = await stub.Append(pb.AppendRequest(events=[message("a")]))
 
     assert appended.placements[0].position == 1

@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import httpx
@@ -28,6 +29,9 @@ from tests.authority import Authority
 from tests.lattice.serving import until
 from tests.plumbing.certificates import CertificateAuthority
 from tests.processes import ROOT, Process, ending, events_process, lattice_process
+
+if TYPE_CHECKING:
+    from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceAsyncStub
 
 DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}
 
@@ -112,7 +116,9 @@ async def test_a_lattice_deleted_through_one_replica_is_gone_on_another(
 
 
 async def delete_and_wait(
-    here: LatticeServiceStub, there: LatticeServiceStub, metadata: list[tuple[str, str]]
+    here: "LatticeServiceAsyncStub",
+    there: "LatticeServiceAsyncStub",
+    metadata: list[tuple[str, str]],
 ) -> float:
     """Delete a lattice that another replica has in memory; answers until when it answers it."""
     created = await here.CreateLattice(pb.CreateLatticeRequest(shape=[10]), metadata=metadata)
