@@ -4,7 +4,7 @@ import os
 import sys
 import uuid
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -23,6 +23,9 @@ from cli.commands.usage import usage
 from cli.failure import Failed
 from cli.terminal import options
 from cli.terminal.options import DATA_DIR, AsJson, DataDir
+
+if TYPE_CHECKING:
+    from girih.servers import Server
 
 app = typer.Typer(
     name="girih",
@@ -44,7 +47,7 @@ EventsAddress = Annotated[
         "--events-address",
         envvar="EVENTS_ADDRESS",
         help="Where the events service listens, as host:port. Unset means the one that"
-        " `girih up` started, or else 127.0.0.1:50051.",
+        " `girih up` started.",
     ),
 ]
 
@@ -102,7 +105,7 @@ def up(
     from cli.local.up import up as run
 
     plan = Plan(
-        data_dir=data_dir.absolute(),
+        data_dir=data_dir,
         gateway_address=_address(gateway_address),
         events_address=_address(events_address),
         lattice_address=_address(lattice_address),
@@ -164,7 +167,6 @@ def import_(
     ] = False,
     events_address: EventsAddress = None,
     url: options.Url = None,
-    data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
     """Append the lines of FILE as events, in the file's order, to the log of who is logged in.
@@ -181,10 +183,11 @@ def import_(
     if str(file) == "-" and source is None:
         raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")
     path = Path(file)
+    server = options.server(url)
     exit_code = run(
         path,
         Request(
-            address=events_address or _events_address(data_dir),
+            address=events_address or _events_address(server),
             source=source or path.name,
             stream_field=stream_field,
             type_field=type_field,
@@ -192,7 +195,7 @@ def import_(
             batch_count_max=batch,
             retry_for_s=retry_for,
             skips_bad=skip_bad,
-            tokens=chosen(options.url_of(url), os.environ),
+            tokens=chosen(server, os.environ),
             is_json=as_json,
         ),
     )
@@ -207,7 +210,7 @@ def doctor(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
     """
     from cli.commands.doctor import run
 
-    raise typer.Exit(run(data_dir.absolute(), os.environ, is_json=as_json))
+    raise typer.Exit(run(data_dir, os.environ, is_json=as_json))
 
 
 @app.command(rich_help_panel=_RUNNING)
@@ -220,7 +223,7 @@ def migrate(
     """Bring the database of DATABASE_URL, or the embedded one, up to this version's schema."""
     from cli.local.migrating import run
 
-    run(data_dir.absolute(), os.environ, timeout_s=timeout_s)
+    run(data_dir, os.environ, timeout_s=timeout_s)
 
 
 @app.command(rich_help_panel=_RUNNING)
@@ -245,13 +248,12 @@ for _name, _noun, _panel in (
     app.add_typer(_noun, name=_name, rich_help_panel=_panel)
 
 
-def _events_address(data_dir: Path) -> str:
-    from cli.local import state
-
-    running = state.read(data_dir)
-    if running is not None and running.is_running():
-        return running.environ["EVENTS_ADDRESS"]
-    return "127.0.0.1:50051"
+def _events_address(server: "Server") -> str:
+    """Of the very girih whose token the calls carry: nobody else shall see it."""
+    if server.events_address:
+        return server.events_address
+    message = f"where events of {server.url} listens is not known; say --events-address"
+    raise Failed(message, exit_codes.USAGE)
 
 
 def _address(text: str) -> str:

@@ -143,6 +143,7 @@ def signed_in(authority: Authority, tenant: str, file: Path) -> dict[str, str]:
             access_token=authority.token(tenant),
             refresh_token="",
             expires_at_s=time.time() + LIFETIME_S_MAX,
+            url=url,
         )
     return {"GIRIH_URL": url, "GIRIH_CREDENTIALS": str(file)}
 

@@ -1,140 +1,41 @@
-"""Who is logged in where, in a file that its owner alone can read.
+"""The sessions that `girih login` keeps, with their failures as exit codes."""
 
-Knows nothing of the network. Commands that run at once take turns under a lock, because a
-refresh token works once.
-"""
-
-import fcntl
-import json
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cli import exit_codes
 from cli.failure import Failed
+from girih import credentials
+from girih.credentials import Credential
 
-_PATIENCE_S = 60.0
-_POLL_S = 0.02
-_OTHERS = 0o077
-
-
-@dataclass(frozen=True, kw_only=True)
-class Credential:
-    """An open session at one gateway."""
-
-    access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
-    expires_at_s: float
-    """When the access token expires: seconds since 1970 by the clock of this machine."""
-    email: str = ""
-    tenant_id: str = ""
-    tenant_name: str = ""
-
-    def is_fresh(self, margin_s: float) -> bool:
-        return time.time() + margin_s < self.expires_at_s
+__all__ = ["Credential", "CredentialsFile", "default_path"]
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
-    """`GIRIH_CREDENTIALS`, or a file in the user's folder for configuration."""
-    if named := environ.get("GIRIH_CREDENTIALS"):
-        return Path(named)
-    try:
-        config = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    except RuntimeError as error:
-        message = "there is no home directory; set GIRIH_CREDENTIALS to a file"
-        raise Failed(message, exit_codes.CONFIG) from error
-    return Path(config) / "girih" / "credentials.json"
+    """See `girih.credentials`. Raises Failed."""
+    with _explained():
+        return credentials.default_path(environ)
 
 
-class CredentialsFile:
-    """The sessions by URL."""
+class CredentialsFile(credentials.CredentialsFile):
+    """The same file. Raises Failed."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self, url: str) -> Credential | None:
-        return self._read().get(url)
+    def read(self) -> dict[str, Credential]:
+        with _explained():
+            return super().read()
 
     @contextmanager
     def locked(self) -> Iterator[dict[str, Credential]]:
-        """The sessions, to be changed in place: written when the block ends, whole or not at
-        all. Nobody else writes meanwhile."""
-        with self._lock():
-            sessions = self._read()
-            before = dict(sessions)
-            try:
-                yield sessions
-            finally:
-                if sessions != before:
-                    self._write(sessions)
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _unusable(self.path, error) from error
-        try:
-            _wait_for(handle, self.path)
-            yield
-        finally:
-            os.close(handle)
-
-    def _read(self) -> dict[str, Credential]:
-        try:
-            with self.path.open() as file:
-                _refuse_open_mode(self.path, os.fstat(file.fileno()).st_mode)
-                document = json.load(file)
-            return {url: Credential(**fields) for url, fields in document["sessions"].items()}
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise _unusable(self.path, error) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            message = f"{self.path} cannot be read; remove it and log in again"
-            raise Failed(message, exit_codes.CONFIG) from error
-
-    def _write(self, sessions: Mapping[str, Credential]) -> None:
-        new = self.path.with_name(f"{self.path.name}.new")
-        document = {"sessions": {url: asdict(one) for url, one in sessions.items()}}
-        try:
-            new.unlink(missing_ok=True)
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(handle, "w") as file:  # noqa: PTH123 - a handle has no path
-                json.dump(document, file, indent=2)
-                file.flush()
-                # A refresh token that is lost cannot be asked for again.
-                os.fsync(file.fileno())
-            new.replace(self.path)
-        except OSError as error:
-            raise _unusable(self.path, error) from error
+        with _explained(), super().locked() as sessions:
+            yield sessions
 
 
-def _wait_for(handle: int, path: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                message = f"another command holds {path}.lock for too long"
-                raise Failed(message, exit_codes.TEMPFAIL) from error
-            time.sleep(_POLL_S)
-        else:
-            return
-
-
-def _refuse_open_mode(path: Path, mode: int) -> None:
-    if mode & _OTHERS:
-        message = f"{path} can be read by others; chmod 600 it, or remove it and log in again"
-        raise Failed(message, exit_codes.CONFIG)
-
-
-def _unusable(path: Path, error: OSError) -> Failed:
-    reason = (error.strerror or str(error)).lower()
-    message = f"{path} cannot be used: {reason}; name another with GIRIH_CREDENTIALS"
-    return Failed(message, exit_codes.CONFIG)
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except credentials.Busy as error:
+        raise Failed(str(error), exit_codes.TEMPFAIL) from error
+    except credentials.Unusable as error:
+        raise Failed(str(error), exit_codes.CONFIG) from error

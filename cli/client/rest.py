@@ -4,8 +4,11 @@ Knows HTTP and the form of girih's errors; which routes there are is known by wh
 """
 
 import json
+import re
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -19,6 +22,10 @@ from cli.failure import Away, Failed
 
 # The gateway gives a call 30 s; its own answer shall come before we stop waiting.
 _TIMEOUT = httpx.Timeout(connect=5.0, read=35.0, write=35.0, pool=5.0)
+
+# A gateway that says nothing for so long is asked whether it lives, on another connection.
+_SILENCE_S = 3.0
+_ALIVE_S = 2.0
 
 STREAM_READ_S = 60.0
 """How long a stream may say nothing. An event stream tells every 15 s that it is alive."""
@@ -181,6 +188,14 @@ class Gateway:
     def delete(self, path: str) -> Json:
         return self._call("DELETE", path)
 
+    def check_alive(self) -> None:
+        """Raise Away unless a gateway answers, before anything is asked of a person."""
+        with self.guarded():
+            try:
+                self._client.get("/health/live", timeout=_SILENCE_S + _ALIVE_S)
+            except httpx.ReadTimeout as error:
+                raise self._hung() from error
+
     def _call(self, method: str, path: str, **request: Any) -> Json:  # noqa: ANN401 - as httpx
         """The answer's JSON. Raises Refused and Away."""
         with self.opened(method, path, **request) as response, self.guarded():
@@ -243,27 +258,69 @@ class Gateway:
         """Sent with a token, and once more with another when that is not valid any more."""
         with self.guarded():
             token = self.tokens.for_gateway()
-            response = self._client.send(_signed(request, token), stream=True)
+            response = self._begun(_signed(request, token))
             if response.status_code != httpx.codes.UNAUTHORIZED or not token:
                 return response
             response.read()
             if _reason(response) not in _STALE or (again := self.tokens.renewed(token)) is None:
                 return response
-            return self._client.send(_signed(request, again), stream=True)
+            return self._begun(_signed(request, again))
+
+    def _begun(self, request: httpx.Request) -> httpx.Response:
+        """The head of the answer. A call may take its time, as long as the gateway lives."""
+        begun: Future[httpx.Response] = Future()
+        threading.Thread(target=self._send, args=(request, begun), daemon=True).start()
+        try:
+            return begun.result(_SILENCE_S)
+        except TimeoutError:
+            if not begun.done() and not self._lives():
+                raise self._hung() from None
+        return begun.result()
+
+    def _send(self, request: httpx.Request, begun: "Future[httpx.Response]") -> None:
+        try:
+            begun.set_result(self._client.send(request, stream=True))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            begun.set_exception(error)
+
+    def _lives(self) -> bool:
+        """Whether the gateway answers at all; one that refuses another connection is busy."""
+        try:
+            self._client.get("/health/live", timeout=_ALIVE_S)
+        except (httpx.ReadTimeout, httpx.ConnectTimeout):
+            return False
+        except httpx.HTTPError:
+            return True
+        return True
+
+    def _hung(self) -> Away:
+        waited_s = _SILENCE_S + _ALIVE_S
+        message = f"{self.url} takes connections and does not answer for {waited_s:g} s: it hangs"
+        return Away(f"{message}, or is no girih. Here: girih status, girih restart", was_sent=True)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Failures of the network in this block as Away."""
         try:
             yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            message = f"{self.url} does not answer: {printable(str(error))}"
+        except httpx.ConnectTimeout as error:
+            message = f"{self.url} does not answer within {_TIMEOUT.connect:g} s"
             raise Away(message, was_sent=False) from error
+        except httpx.ConnectError as error:
+            raise Away(self._nobody(error), was_sent=False) from error
         except httpx.TimeoutException as error:
             raise Away(f"{self.url} does not answer in time", was_sent=True) from error
         except (httpx.TransportError, httpx.StreamError) as error:
             message = f"{self.url} broke off: {printable(str(error))}"
             raise Away(message, was_sent=True) from error
+
+    def _nobody(self, error: httpx.ConnectError) -> str:
+        """Why nobody could be called, in words, and what to do."""
+        reason = printable(re.sub(r"^\[Errno -?\d+\] ", "", str(error))).lower()
+        message = f"{self.url} does not answer: {reason}"
+        if urlsplit(self.url).hostname in LOOPBACK:
+            return f"{message}. girih is not running there; start it: girih up"
+        return message
 
     def raise_error(self, status: int, body: Json) -> None:
         """Raise what an error's body says."""

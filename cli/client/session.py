@@ -12,6 +12,7 @@ from cli import exit_codes
 from cli.client.credentials import Credential, CredentialsFile, default_path
 from cli.client.rest import Gateway, Json, Refused, Tokens
 from cli.failure import Away, Failed, NotLoggedIn
+from girih.servers import Server
 
 MARGIN_S = 60.0
 """A token that expires sooner is replaced: it shall outlive the call that it is for."""
@@ -22,11 +23,11 @@ _SAME_ANSWER_S = 8.0
 _PAUSE_S = 0.25
 
 
-def chosen(url: str, environ: Mapping[str, str]) -> Tokens:
-    """The tokens of `GIRIH_API_KEY`, or of who is logged in."""
+def chosen(server: Server, environ: Mapping[str, str]) -> Tokens:
+    """The tokens of `GIRIH_API_KEY`, or of who is logged in at this very server."""
     if key := environ.get("GIRIH_API_KEY"):
-        return KeyTokens(url, key)
-    return SessionTokens(url, CredentialsFile(default_path(environ)))
+        return KeyTokens(server.url, key)
+    return SessionTokens(server, CredentialsFile(default_path(environ)))
 
 
 class SessionTokens(Tokens):
@@ -35,16 +36,16 @@ class SessionTokens(Tokens):
     Raises NotLoggedIn when there is no session or it has ended, and Away.
     """
 
-    def __init__(self, url: str, file: CredentialsFile) -> None:
-        self._url = url
+    def __init__(self, server: Server, file: CredentialsFile) -> None:
+        self._server = server
+        self._url = server.url
         self._file = file
         self._held: Credential | None = None
 
     def for_gateway(self) -> str:
         if self._held is None:
-            self._held = self._file.read(self._url)
-        if self._held is None:
-            raise NotLoggedIn(self._url)
+            sessions = self._file.read()
+            self._held = sessions[self._profile_in(sessions)]
         if self._held.is_fresh(MARGIN_S):
             return self._held.access_token
         return self._replaced(self._held)
@@ -68,9 +69,8 @@ class SessionTokens(Tokens):
 
     def _exchanged(self, refused: str) -> Credential:
         with self._file.locked() as sessions:
-            credential = sessions.get(self._url)
-            if credential is None:
-                raise NotLoggedIn(self._url)
+            profile = self._profile_in(sessions)
+            credential = sessions[profile]
             if credential.access_token != refused and credential.is_fresh(MARGIN_S):
                 return credential  # another command was faster
             try:
@@ -78,10 +78,15 @@ class SessionTokens(Tokens):
             except Refused as error:
                 if error.error.code != "UNAUTHENTICATED":
                     raise
-                del sessions[self._url]
+                del sessions[profile]
                 raise NotLoggedIn(self._url, "the session has ended") from error
-            sessions[self._url] = with_tokens(credential, tokens)
-            return sessions[self._url]
+            sessions[profile] = with_tokens(credential, tokens)
+            return sessions[profile]
+
+    def _profile_in(self, sessions: Mapping[str, Credential]) -> str:
+        if (profile := self._server.profile_in(sessions)) is None:
+            raise NotLoggedIn(self._url)
+        return profile
 
 
 class KeyTokens(Tokens):
@@ -123,8 +128,8 @@ class FixedToken(Tokens):
         return self._token
 
 
-def credential(answer: Json) -> Credential:
-    """What an answer with tokens gives to be kept."""
+def credential(answer: Json, server: Server | None = None) -> Credential:
+    """What an answer of `server` with tokens gives to be kept."""
     user, tenant = answer.get("user") or {}, answer.get("tenant") or {}
     return Credential(
         access_token=answer["access_token"],
@@ -133,6 +138,8 @@ def credential(answer: Json) -> Credential:
         email=user.get("email", ""),
         tenant_id=tenant.get("tenantId", ""),
         tenant_name=tenant.get("name", ""),
+        url=server.url if server else "",
+        data_dir=str((server and server.data_dir) or ""),
     )
 
 

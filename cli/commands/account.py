@@ -11,11 +11,32 @@ import typer
 from cli.terminal import options, output, passwords
 
 if TYPE_CHECKING:
-    from cli.client.credentials import CredentialsFile
+    from cli.client.credentials import Credential, CredentialsFile
     from cli.client.rest import Gateway, Json
+    from girih.servers import Server
 
 Email = Annotated[
     str | None, typer.Argument(metavar="EMAIL", help="The address; asked for when not given.")
+]
+LoginUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="GIRIH_URL",
+        metavar="URL",
+        help="The gateway. Unset means that of the profile, GATEWAY_ADDRESS, the `girih up` of"
+        " this folder, or the last login.",
+    ),
+]
+Profile = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        envvar="GIRIH_PROFILE",
+        metavar="PROFILE",
+        help="What to call this login, for --profile of other commands. Unset means the folder's"
+        " name, or the URL.",
+    ),
 ]
 
 
@@ -34,17 +55,28 @@ def register(
         str, typer.Option(help="What to call the tenant. Unset means your name.")
     ] = "",
     password_stdin: passwords.FromStdin = False,
-    url: options.Url = None,
+    url: LoginUrl = None,
+    profile: Profile = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Make a user and a tenant of which the user is the owner, and log in."""
-    email = _email(email)
-    with _anonymous(url) as gateway:
+    passwords.check_source(from_stdin=password_stdin)
+    server = _server(url, profile)
+    with _anonymous(server) as gateway:
+        email = _email(email)
         secret = passwords.password(from_stdin=password_stdin, is_new=True)
         body = {"email": email, "password": secret, "name": name or email.partition("@")[0]}
         answer = gateway.post("/auth/register", {**body, "tenantName": tenant_name})
-        _open_session(gateway, {"email": email, "password": secret})
+        _open_session(gateway, {"email": email, "password": secret}, server, profile)
     _show_joined(answer, is_json=as_json)
+    if not as_json:
+        output.message(_NEXT.format(url=server.url))
+
+
+_NEXT = """
+Next: girih lattices create --dimensions 3 --size 10
+      girih events append greetings said '{{"to": "the world"}}'
+      {url}/docs shows every call"""
 
 
 def login(
@@ -53,15 +85,18 @@ def login(
         str, typer.Option(help="The id of the tenant to work in. Unset means the first joined.")
     ] = "",
     password_stdin: passwords.FromStdin = False,
-    url: options.Url = None,
+    url: LoginUrl = None,
+    profile: Profile = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Open a session. The commands here, and `girih import`, use it from then on."""
-    email = _email(email)
-    with _anonymous(url) as gateway:
+    passwords.check_source(from_stdin=password_stdin)
+    server = _server(url, profile)
+    with _anonymous(server) as gateway:
+        email = _email(email)
         secret = passwords.password(from_stdin=password_stdin)
         body = {"email": email, "password": secret, "tenantId": tenant}
-        answer = _open_session(gateway, body)
+        answer = _open_session(gateway, body, server, profile)
     _show_joined({name: answer.get(name) for name in ("user", "tenant", "role")}, is_json=as_json)
 
 
@@ -70,21 +105,23 @@ def logout(
     url: options.Url = None,
 ) -> None:
     """End the session, and forget it."""
+    from cli.client.rest import Gateway
     from cli.failure import NotLoggedIn
 
-    with _anonymous(url) as gateway, _file().locked() as sessions:
-        held = sessions.get(gateway.url)
-        if held is None:
+    server = options.server(url)
+    with Gateway(server.url) as gateway, _file().locked() as sessions:
+        if (profile := server.profile_in(sessions)) is None:
             raise NotLoggedIn(gateway.url)
-        body = {"refresh_token": held.refresh_token, "everywhere": everywhere}
+        body = {"refresh_token": sessions[profile].refresh_token, "everywhere": everywhere}
         gateway.post("/auth/logout", body)
-        del sessions[gateway.url]
+        del sessions[profile]
     output.message(f"Logged out of {gateway.url}.")
 
 
 def whoami(url: options.Url = None, as_json: options.AsJson = False) -> None:
     """Tell who calls are made as, in which tenant, and what they may do."""
-    with options.gateway(url) as gateway:
+    server = options.server(url)
+    with options.gateway_of(server) as gateway:
         answer = gateway.get("/auth/whoami")
     if as_json:
         output.document(answer)
@@ -101,6 +138,7 @@ def whoami(url: options.Url = None, as_json: options.AsJson = False) -> None:
             ("role", output.word(answer.get("role", "")).replace("unspecified", "")),
             ("may", ", ".join(answer.get("scopes", []))),
             ("gateway", gateway.url),
+            ("profile", "" if key else server.profile_in(_file().read())),
         ]
     )
 
@@ -124,30 +162,43 @@ def password(
     url: options.Url = None,
 ) -> None:
     """Change the password. All other sessions of the user end."""
-    with options.gateway(url) as gateway:
+    server = options.server(url)
+    with options.gateway_of(server) as gateway:
         gateway.get("/auth/whoami")  # who asks must be logged in
         present = passwords.password("Present password", from_stdin=password_stdin)
         new = passwords.new_password(from_stdin=password_stdin)
-        held = _file().read(gateway.url)
+        sessions = _file().read()
         body = {"password": present, "newPassword": new}
-        own = {"refresh_token": held.refresh_token} if held else {}
+        profile = server.profile_in(sessions)
+        own = {"refresh_token": sessions[profile].refresh_token} if profile else {}
         gateway.post("/auth/password", body | own)
     output.message("The password is changed; all other sessions have ended.")
 
 
-def _open_session(gateway: "Gateway", body: "Json") -> "Json":
-    """Log in, and keep what is answered. A session that was open there is ended."""
+def _open_session(gateway: "Gateway", body: "Json", server: "Server", profile: str) -> "Json":
+    """Log in, and keep what is answered, as the last login. A session that the profile held at
+    the same server is ended."""
     from cli.client.session import credential
     from cli.failure import Failed
 
     answer = gateway.post("/auth/login", body)
     with _file().locked() as sessions:
-        former = sessions.get(gateway.url)
-        sessions[gateway.url] = credential(answer)
-    if former is not None:
+        name = profile or server.profile_in(sessions) or _new_name(server, sessions)
+        former = sessions.pop(name, None)
+        sessions[name] = credential(answer, server)
+    if former is not None and server.holds(former):
         with suppress(Failed):
             gateway.post("/auth/logout", {"refresh_token": former.refresh_token})
     return answer
+
+
+def _new_name(server: "Server", sessions: "dict[str, Credential]") -> str:
+    """What a profile is called by itself: like its folder, or by its URL."""
+    if server.data_dir is None:
+        return server.url
+    name = server.data_dir.parent.name or "girih"
+    names = (name, *(f"{name}-{number}" for number in range(2, len(sessions) + 3)))
+    return next(name for name in names if name not in sessions)
 
 
 def _show_joined(answer: "Json", *, is_json: bool) -> None:
@@ -167,23 +218,47 @@ def _show_joined(answer: "Json", *, is_json: bool) -> None:
 
 
 def _email(email: str | None) -> str:
-    if email:
+    """The address, as far as can be told here: the gateway has the last word."""
+    if email is not None:
+        if problem := _problem(email):
+            raise typer.BadParameter(problem, param_hint="EMAIL")
         return email
     if not sys.stdin.isatty():
         raise typer.BadParameter("say which address", param_hint="EMAIL")
-    return str(typer.prompt("Email", err=True))
+    while True:
+        email = passwords.typed("Email")
+        if not (problem := _problem(email)):
+            return email
+        output.message(problem)
 
 
-def _anonymous(url: str | None) -> "Gateway":
+def _problem(email: str) -> str:
+    local, _, domain = email.rpartition("@")
+    if local and domain and "@" not in local and not any(map(str.isspace, email)):
+        return ""
+    return f"{email!r} must be an address such as ada@girih.test"
+
+
+def _server(url: str | None, profile: str) -> "Server":
+    """Where to log in: `profile` may be one that is still to be made."""
+    if url is None and profile in _file().read():
+        return options.server(profile)
+    others = {name: value for name, value in os.environ.items() if name != "GIRIH_PROFILE"}
+    return options.server(url, others)
+
+
+def _anonymous(server: "Server") -> "Gateway":
+    """The gateway of a server that answers: nobody types a password in vain."""
     from cli.client.rest import LOOPBACK, Gateway
 
-    gateway_url = options.url_of(url)
-    parts = urlsplit(gateway_url)
+    parts = urlsplit(server.url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         output.message(
-            f"note: {gateway_url} is not encrypted; others on the way can read the password"
+            f"note: {server.url} is not encrypted; others on the way can read the password"
         )
-    return Gateway(gateway_url)
+    gateway = Gateway(server.url)
+    gateway.check_alive()
+    return gateway
 
 
 def _file() -> "CredentialsFile":

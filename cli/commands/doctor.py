@@ -26,8 +26,8 @@ from cli.failure import Failed
 from cli.local import health, ports, rotation, state
 from cli.local.keyfiles import VARIABLES, KeyFiles
 from cli.local.migrating import PACKAGE, SCHEMA
-from cli.local.ports import url_of_gateway
 from cli.local.postgres import PostgresError, find_binaries
+from girih.servers import url_of_gateway
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.postgres import database

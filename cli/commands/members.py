@@ -146,11 +146,12 @@ def accept(
     """
     from cli.client.rest import Gateway
 
+    server = options.server(url)
     token = os.environ.get("GIRIH_INVITATION") or passwords.asked(
         "Invitation", "set GIRIH_INVITATION"
     )
     secret = passwords.password(from_stdin=password_stdin)
-    with Gateway(options.url_of(url)) as gateway:
+    with Gateway(server.url) as gateway:
         body = {"token": token, "password": secret, "name": name}
         answer = gateway.post("/auth/invitations:accept", body)
     if as_json:

@@ -34,7 +34,7 @@ def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
     """
     from cli.local.keyfiles import KeyFiles
 
-    made = KeyFiles.of(data_dir.absolute(), os.environ).make_missing(also_named=True)
+    made = KeyFiles.of(data_dir, os.environ).make_missing(also_named=True)
     for path in made:
         print(path)
     if not made:
@@ -82,7 +82,7 @@ def rotate(
     from cli.local.keyfiles import KeyFiles
 
     new = rotation.rotate(
-        KeyFiles.of(data_dir.absolute(), os.environ),
+        KeyFiles.of(data_dir, os.environ),
         of.issuers,
         wait_s=rotation.WAIT_S if wait_s is None else wait_s,
         say=output.message,
@@ -103,7 +103,7 @@ def retire(
     from cli.local import rotation
     from cli.local.keyfiles import KeyFiles
 
-    rotation.retire(KeyFiles.of(data_dir.absolute(), os.environ), kid, after_s)
+    rotation.retire(KeyFiles.of(data_dir, os.environ), kid, after_s)
     output.message(f"{kid} retires {'now' if after_s == 0 else f'in {after_s:g} s'}.")
 
 

@@ -61,7 +61,7 @@ def set_plan(
     }
     _check(plan, list(numbers.values()))
     limits = {name: number for name, number in numbers.items() if number is not None}
-    with Gateway(options.url_of(url), _operator(data_dir)) as gateway:
+    with Gateway(options.server(url).url, _operator(data_dir)) as gateway:
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
         answer = gateway.post(path, {"plan": {"name": plan.value, **limits}})
     if as_json:

@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from cli.local import process
@@ -16,13 +16,6 @@ def split(address: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65_535:
         raise ValueError(f"{address!r} is not host:port")
     return host.strip("[]"), int(port)
-
-
-def reachable(address: str) -> str:
-    """Where to call who listens on `address`: one cannot call every interface at once."""
-    host, port = split(address)
-    own = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - this listens nowhere
-    return f"{own[host]}:{port}" if host in own else address
 
 
 def is_loopback(address: str) -> bool:
@@ -93,9 +86,3 @@ def _open_files(pid: int) -> Iterator[str]:
 
 def _shortened(command: str) -> str:
     return " ".join(command.split()[:4]) or "another process"
-
-
-def url_of_gateway(environ: Mapping[str, str]) -> str:
-    """Where the gateway of these settings is called."""
-    scheme = "https" if environ.get("GATEWAY_HTTP_TRANSPORT") == "tls" else "http"
-    return f"{scheme}://{reachable(environ['GATEWAY_ADDRESS'])}"

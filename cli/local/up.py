@@ -13,7 +13,6 @@ from rich.text import Text
 
 import cli
 from cli.local import health, keyfiles, logs, ports, state
-from cli.local.ports import url_of_gateway
 from cli.local.postgres import EmbeddedPostgres
 from cli.local.supervisor import (
     GaveUp,
@@ -23,6 +22,7 @@ from cli.local.supervisor import (
     Supervisor,
     SupervisorLimits,
 )
+from girih.servers import url_of_gateway
 
 # A process that has ended may hold its ports until its last thread has.
 _LEAVING_S = 5.0

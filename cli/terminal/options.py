@@ -1,6 +1,8 @@
 """The options that many commands have, and what most of them begin with."""
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,21 +10,39 @@ import typer
 
 if TYPE_CHECKING:
     from cli.client.rest import Gateway
+    from girih.servers import Server
 
 DATA_DIR = Path(".girih")
-DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def _nearest(data_dir: Path) -> Path:
+    """What `--data` says, or else the data directory of the nearest folder that has one."""
+    from girih import servers
+
+    if data_dir == DATA_DIR:
+        return servers.data_dir_of({}, Path.cwd()) or data_dir.absolute()
+    return data_dir.absolute()
+
 
 DataDir = Annotated[
     Path,
-    typer.Option("--data", envvar="GIRIH_DATA", help="Where the database, logs and state are."),
+    typer.Option(
+        "--data",
+        envvar="GIRIH_DATA",
+        callback=_nearest,
+        help="Where the database, logs and state are. Unset means the nearest .girih, here or in"
+        " a folder above.",
+    ),
 ]
 Url = Annotated[
     str | None,
     typer.Option(
         "--url",
-        envvar="GIRIH_URL",
-        help="The gateway. Unset means the one that `girih up` started here, or else"
-        f" {DEFAULT_URL}.",
+        "--profile",
+        envvar=["GIRIH_URL", "GIRIH_PROFILE"],
+        metavar="URL|PROFILE",
+        help="The gateway, or the profile that somebody logged in under. Unset means"
+        " GATEWAY_ADDRESS, the `girih up` of this folder, or the last login.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -30,40 +50,37 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def gateway(url: str | None) -> "Gateway":
     """The gateway that is meant, called as who is logged in."""
+    return gateway_of(server(url))
+
+
+def gateway_of(server: "Server") -> "Gateway":
+    """The gateway of a server, called as who is logged in there."""
     from cli.client.rest import Gateway
     from cli.client.session import chosen
 
-    gateway_url = url_of(url)
-    return Gateway(gateway_url, chosen(gateway_url, os.environ))
+    return Gateway(server.url, chosen(server, os.environ))
 
 
-def url_of(url: str | None) -> str:
-    """What `--url` says, or where the `girih up` of this folder serves REST."""
-    return _well_formed(url) if url else _running_url(data_dir()) or DEFAULT_URL
+def server(url: str | None, environ: Mapping[str, str] = os.environ) -> "Server":
+    """The girih that `--url` or `--profile` says, or else what `girih.servers` finds.
 
+    Raises Failed when that is the `girih up` of a folder and it does not run.
+    """
+    from cli import exit_codes
+    from cli.client.credentials import CredentialsFile, default_path
+    from cli.failure import Failed
+    from girih import servers
 
-def data_dir() -> Path:
-    """For commands that have no `--data` of their own."""
-    return Path(os.environ.get("GIRIH_DATA") or DATA_DIR)
-
-
-def _running_url(data_dir: Path) -> str | None:
-    from cli.local import state
-    from cli.local.ports import url_of_gateway
-
-    running = state.read(data_dir)
-    if running is None or not running.is_running():
-        return None
-    return url_of_gateway(running.environ)
-
-
-def _well_formed(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-        raise typer.BadParameter(f"{url!r} is no URL of a gateway", param_hint="--url")
-    return url.rstrip("/")
+    sessions = CredentialsFile(default_path(os.environ)).read()
+    try:
+        result = servers.chosen(url, environ, Path.cwd(), sessions)
+    except (servers.NoUrl, servers.NoProfile) as error:
+        raise typer.BadParameter(str(error), param_hint="--url, --profile") from error
+    except (servers.NotRunning, servers.NoServer) as error:
+        raise Failed(str(error), exit_codes.UNAVAILABLE) from error
+    if result.is_last:
+        print(f"note: not in the folder of a girih; profile {result.profile}", file=sys.stderr)
+    return result
 
 
 def segment(name: str) -> str:

@@ -10,6 +10,8 @@ import typer
 from cli import exit_codes
 from cli.failure import Failed
 
+_OTHERWISE = "use --password-stdin or set GIRIH_PASSWORD"
+
 FromStdin = Annotated[
     bool,
     typer.Option(
@@ -26,7 +28,13 @@ def password(prompt: str = "Password", *, from_stdin: bool, is_new: bool = False
         return _first_line()
     if password := os.environ.get("GIRIH_PASSWORD"):
         return password
-    return asked(prompt, "use --password-stdin or set GIRIH_PASSWORD", is_new=is_new)
+    return asked(prompt, _OTHERWISE, is_new=is_new)
+
+
+def check_source(*, from_stdin: bool) -> None:
+    """Raise Failed where `password` has nowhere to take one from, before anything else is done."""
+    if not from_stdin and not os.environ.get("GIRIH_PASSWORD"):
+        _check_terminal("Password", _OTHERWISE)
 
 
 def new_password(*, from_stdin: bool) -> str:
@@ -40,13 +48,29 @@ def new_password(*, from_stdin: bool) -> str:
 
 def asked(prompt: str, otherwise: str, *, is_new: bool = False) -> str:
     """A secret typed blindly. Raises Failed where there is no terminal to type it on."""
+    _check_terminal(prompt, otherwise)
+    while True:
+        secret = typed(prompt, is_secret=True)
+        if not is_new or typed(f"{prompt}, again", is_secret=True) == secret:
+            return secret
+        print("The two are not the same; once more.", file=sys.stderr)
+
+
+def _check_terminal(prompt: str, otherwise: str) -> None:
     if not sys.stdin.isatty():
         message = f"there is no terminal to ask for it: {prompt.lower()}; {otherwise}"
         raise Failed(message, exit_codes.USAGE)
-    secret = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
-    if is_new and getpass.getpass(f"{prompt}, again: ", stream=sys.stderr) != secret:
-        raise Failed("the two are not the same", exit_codes.USAGE)
-    return secret
+
+
+def typed(prompt: str, *, is_secret: bool = False) -> str:
+    """A line typed on the terminal, a secret one blindly. Raises Failed after Ctrl-C or Ctrl-D."""
+    try:
+        if is_secret:
+            return getpass.getpass(f"{prompt}: ", stream=sys.stderr)
+        return str(typer.prompt(prompt, default="", show_default=False, err=True)).strip()
+    except (KeyboardInterrupt, EOFError, typer.Abort) as error:
+        print(file=sys.stderr)
+        raise Failed("interrupted", exit_codes.INTERRUPTED) from error
 
 
 def _first_line() -> str:

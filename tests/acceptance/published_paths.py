@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from cli.client.session import chosen
+from girih.servers import Server
 from tests.acceptance.benchmark_maps import BenchmarkMap, Query, load_all, walked_length
 from tests.processes import WITHOUT_LIMITS, Caller, own_postgres, running_system
 
@@ -58,7 +59,7 @@ def main() -> int:
         print(f"no maps with scenarios in {arguments.maps}", file=sys.stderr)
         return 2
     if arguments.url:
-        gateway = Gateway(arguments.url, chosen(arguments.url, os.environ).for_gateway)
+        gateway = Gateway(arguments.url, chosen(Server(url=arguments.url), os.environ).for_gateway)
         return compare_all(gateway, maps, arguments.per_map)
     with (
         own_postgres() as (postgres, folder),

@@ -104,7 +104,7 @@ def test_version_can_be_read_by_programs() -> None:
     ids=" ".join,
 )
 def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
-    done = girih(*words)
+    done = girih(*words, GIRIH_URL="http://127.0.0.1:1")
 
     assert done.returncode == 2
     assert done.stdout == ""
@@ -177,7 +177,8 @@ def test_migrating_a_database_that_is_away_is_69(tmp_path: Path) -> None:
 
 COMMANDS = [
     *(("whoami",), ("token",), ("logout",), ("usage",), ("keys", "list"), ("members", "list")),
-    *(("lattices", "list"), ("events", "list"), ("events", "tail"), ("import", "pyproject.toml")),
+    *(("lattices", "list"), ("events", "list"), ("events", "tail")),
+    ("import", "pyproject.toml", "--events-address", "127.0.0.1:1"),
 ]
 
 

@@ -20,15 +20,14 @@ def file(tmp_path: Path) -> CredentialsFile:
 
 
 def credential(number: int = 0) -> Credential:
-    return Credential(access_token="a", refresh_token=f"r{number}", expires_at_s=number)
+    return Credential(access_token="a", refresh_token=f"r{number}", expires_at_s=number, url=URL)
 
 
 def test_what_is_kept_can_be_read_again(file: CredentialsFile) -> None:
     with file.locked() as sessions:
         sessions[URL] = credential(7)
 
-    assert file.read(URL) == credential(7)
-    assert file.read("http://elsewhere") is None
+    assert file.read() == {URL: credential(7)}
 
 
 def test_only_the_owner_can_read_it(file: CredentialsFile) -> None:
@@ -45,7 +44,7 @@ def test_a_file_that_others_can_read_is_not_used(file: CredentialsFile) -> None:
     file.path.chmod(0o644)
 
     with pytest.raises(Failed, match="can be read by others") as caught:
-        file.read(URL)
+        file.read()
 
     assert caught.value.exit_code == 78
 
@@ -63,7 +62,7 @@ def test_who_changes_it_at_once_loses_nothing(file: CredentialsFile) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(count, range(8)))
 
-    assert file.read(URL) == credential(160)
+    assert file.read() == {URL: credential(160)}
 
 
 def test_a_change_is_kept_even_when_its_block_fails(file: CredentialsFile) -> None:
@@ -78,7 +77,16 @@ def test_a_change_is_kept_even_when_its_block_fails(file: CredentialsFile) -> No
     with pytest.raises(Failed, match="has ended"):
         end_session()
 
-    assert file.read(URL) is None
+    assert file.read() == {}
+
+
+def test_the_last_login_stands_last_also_when_it_was_there_before(file: CredentialsFile) -> None:
+    with file.locked() as sessions:
+        sessions |= {"one": credential(), "two": credential()}
+    with file.locked() as sessions:
+        sessions["one"] = sessions.pop("one")
+
+    assert list(file.read()) == ["two", "one"]
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"sessions": {"u": {"x": 1}}}', "{}"])
@@ -88,7 +96,7 @@ def test_a_broken_file_is_explained(file: CredentialsFile, text: str) -> None:
     file.path.write_text(text)
 
     with pytest.raises(Failed, match="remove it and log in again"):
-        file.read(URL)
+        file.read()
 
 
 def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
