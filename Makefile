@@ -44,8 +44,9 @@ fmt: $(VENV)/.dev build/googleapis ## Let the machine argue about commas.
 	$(BIN)/ruff format --quiet .
 	$(BIN)/buf format -w protos
 
-docs: $(VENV)/.dev ## Write docs/settings.md from the settings classes.
+docs: $(VENV)/.dev ## Write docs/settings.md from the settings classes, docs/errors.md from the contract.
 	$(BIN)/python -m docs.settings_table
+	$(BIN)/python -m docs.errors_table
 
 bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.
 	$(BIN)/python -m bench

@@ -11,6 +11,7 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import (
     Descriptor,
+    EnumValueDescriptor,
     FieldDescriptor,
     MethodDescriptor,
     OneofDescriptor,
@@ -111,6 +112,12 @@ def stream_options(method: MethodDescriptor) -> options_pb2.StreamOptions | None
     return stream
 
 
+def error_options(value: EnumValueDescriptor) -> options_pb2.ErrorOptions:
+    """How a reason comes and what to do about it; empty where the contract does not say."""
+    error: options_pb2.ErrorOptions = _options(value).Extensions[options_pb2.error]
+    return error
+
+
 def is_json_text(field: FieldDescriptor) -> bool:
     """Whether the string holds a JSON text that REST shows as JSON."""
     if field.type != FieldDescriptor.TYPE_STRING:
@@ -168,7 +175,10 @@ def _is_synthetic(oneof: OneofDescriptor) -> bool:
     return len(oneof.fields) == 1 and oneof.name == f"_{oneof.fields[0].name}"
 
 
-def _options(descriptor: MethodDescriptor | FieldDescriptor) -> Any:  # noqa: ANN401 - typed per kind
+_WithOptions = MethodDescriptor | FieldDescriptor | EnumValueDescriptor
+
+
+def _options(descriptor: _WithOptions) -> Any:  # noqa: ANN401 - typed per kind
     return descriptor.GetOptions()
 
 
