@@ -9,7 +9,7 @@ from typing import Final
 
 import grpc.aio
 
-from girih.client import CallContext, EventStoreClient, EventStoreError, LogReplaced, RetryPolicy
+from girih.client import CallContext, EventStoreClient, GirihError, LogReplaced, RetryPolicy
 from girih.client.context import ContextSource
 from girih.ids import TenantId
 from services.plumbing.auth.tokens import Issuer
@@ -54,5 +54,5 @@ def refusals_named() -> Iterator[None]:
     except LogReplaced as error:
         # In the middle of a read: read again, it is another log.
         raise EventsUnavailable(error.message) from error
-    except EventStoreError as error:
+    except GirihError as error:
         raise EventsRefused(str(error)) from error

@@ -2,10 +2,9 @@
 what gRPC itself means that gives none. Knows no service."""
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
@@ -17,7 +16,17 @@ MESSAGE_TOO_LARGE: Final = "MESSAGE_TOO_LARGE"
 M = TypeVar("M", bound=Message)
 
 
-def details_in(error: grpc.aio.AioRpcError) -> Iterable[Any]:
+class FailedCall(Protocol):
+    """What both stacks of gRPC raise for a call that did not end with OK."""
+
+    def code(self) -> grpc.StatusCode: ...
+
+    def details(self) -> str | None: ...
+
+    def trailing_metadata(self) -> Any: ...  # noqa: ANN401 - pairs, of a type of each stack's own
+
+
+def details_in(error: FailedCall) -> Iterable[Any]:
     """All details, none when they do not parse."""
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS_KEY and isinstance(value, bytes):

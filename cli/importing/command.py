@@ -19,7 +19,7 @@ from cli.client.rest import Tokens
 from cli.failure import Failed
 from cli.importing.importer import NAMESPACE, Job, Report, import_lines
 from cli.importing.jsonlines import BadLine, Format
-from girih.client import EventStoreError, PermissionDenied, Unauthenticated, Unavailable
+from girih.client import GirihError, PermissionDenied, Unauthenticated, Unavailable
 from services.plumbing import correlation
 
 _PLAIN_INTERVAL_S = 2.0
@@ -62,7 +62,7 @@ def run(path: Path, request: Request) -> int:
     except Unavailable as error:
         away = f"{error.code.name} for {request.retry_for_s:g} s: {error.message}"
         outcome.fail(exit_codes.UNAVAILABLE, f"events at {request.address} is away: {away}")
-    except EventStoreError as error:
+    except GirihError as error:
         outcome.fail(_exit_code(error), f"events at {request.address} refuses: {error}")
     except OSError as error:
         outcome.fail(exit_codes.USAGE, f"{path}: {error.strerror or error}")
@@ -74,7 +74,7 @@ def run(path: Path, request: Request) -> int:
     return outcome.exit_code
 
 
-def _exit_code(refused: EventStoreError) -> int:
+def _exit_code(refused: GirihError) -> int:
     is_about_caller = isinstance(refused, Unauthenticated | PermissionDenied)
     return exit_codes.NOPERM if is_about_caller else exit_codes.FAILED
 

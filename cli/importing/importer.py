@@ -26,7 +26,7 @@ from girih.client import (
     CallContext,
     EventIdReused,
     EventStoreClient,
-    EventStoreError,
+    GirihError,
     InvalidRequest,
     NewEvent,
     Placement,
@@ -110,7 +110,7 @@ def import_lines(
     `environ` says how the calls are encrypted.
 
     Raises BadLine unless `job.skips_bad`, with everything before that line stored, and
-    EventStoreError: Unavailable when the server was away for longer than `job.retry_for_s`.
+    GirihError: Unavailable when the server was away for longer than `job.retry_for_s`.
     Whatever was raised, the same import made again goes on where this ended.
     """
     run = _Import(job, on_bad, on_trouble)
@@ -187,7 +187,7 @@ class _Import:
             on_progress(self._report)
         return self._report
 
-    def _on_retry(self, error: EventStoreError) -> None:
+    def _on_retry(self, error: GirihError) -> None:
         now_s = time.monotonic()
         if self._away_since_s is None:
             self._away_since_s = now_s
@@ -328,5 +328,5 @@ def _is_text(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _trouble(error: EventStoreError) -> str:
+def _trouble(error: GirihError) -> str:
     return f"{error.code.name}: {error.message}" if error.message else error.code.name

@@ -12,8 +12,8 @@ from gateway.accounts.state.events import AccountRecord, DamagedRecord, Event, f
 from gateway.own_calls import OwnLogs, refusals_named
 from girih.client import (
     ABSENT,
-    EventStoreError,
     Follower,
+    GirihError,
     NewEvent,
     Precondition,
     PreconditionFailed,
@@ -95,7 +95,7 @@ class AccountLog:
         self,
         apply: Callable[[Sequence[AccountRecord]], None],
         start: Callable[[], Awaitable[int]],
-        on_interrupted: Callable[[EventStoreError], None],
+        on_interrupted: Callable[[GirihError], None],
     ) -> Follower:
         """Applies all records behind the position that `start` answers, and those to come,
         damaged ones as unknown."""

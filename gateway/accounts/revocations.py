@@ -24,7 +24,7 @@ from gateway.accounts.state.events import (
     SessionMoved,
     SessionsEnded,
 )
-from girih.client import EventStoreError, Unavailable
+from girih.client import GirihError, Unavailable
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.logging import get_logger
 
@@ -186,5 +186,5 @@ class RevocationFollower:
         return records[0].position if records else 0
 
 
-def _interrupted(error: EventStoreError) -> None:
+def _interrupted(error: GirihError) -> None:
     _log.warning("endings of sessions are not followed now", problem=str(error))

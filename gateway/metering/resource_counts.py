@@ -9,7 +9,7 @@ from typing import Final
 
 import grpc.aio
 
-from girih.client import EventStoreClient, EventStoreError
+from girih.client import EventStoreClient, GirihError
 from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from services.plumbing.errors import Unavailable
@@ -46,8 +46,8 @@ class ResourceCounts:
 
     async def _event_count(self) -> int:
         try:
-            return await self._events.head(timeout_s=_TIMEOUT_S)
-        except EventStoreError as error:
+            return await self._events.head(timeout=_TIMEOUT_S)
+        except GirihError as error:
             raise _away(error.retry_after_s) from error
 
     async def _lattice_count(self) -> int:

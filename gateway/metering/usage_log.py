@@ -15,8 +15,8 @@ from gateway.own_calls import OwnLogs, refusals_named
 from girih.client import (
     ABSENT,
     Batch,
-    EventStoreError,
     Follower,
+    GirihError,
     NewEvent,
     RecordedEvent,
 )
@@ -118,7 +118,7 @@ class UsageLog:
         return Follower(self._events, fold, start=start, on_interrupted=_interrupted)
 
 
-def _interrupted(error: EventStoreError) -> None:
+def _interrupted(error: GirihError) -> None:
     _log.warning("what other processes count is not followed now", problem=str(error))
 
 

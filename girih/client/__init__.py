@@ -5,14 +5,14 @@ from events. Everything to be imported is here.
 """
 
 from girih.client.appending import AppendStream
-from girih.client.calls import Token
 from girih.client.channel import open_channel, tls_credentials
 from girih.client.context import CallContext, bind_context, current_context
+from girih.client.cursors import Batch
 from girih.client.errors import (
     BeyondEnd,
     EventIdReused,
-    EventStoreError,
     FieldViolation,
+    GirihError,
     InvalidRequest,
     LogReplaced,
     PermissionDenied,
@@ -36,8 +36,9 @@ from girih.client.events import (
     StreamState,
 )
 from girih.client.following import Follower
-from girih.client.reading import Batch, Subscription
+from girih.client.reading import Subscription
 from girih.client.retry import RetryPolicy
+from girih.client.tokens import Token
 from girih.ids import Position, Revision, new_correlation_id, new_event_id, uuid7
 
 __all__ = [
@@ -48,9 +49,9 @@ __all__ = [
     "CallContext",
     "EventIdReused",
     "EventStoreClient",
-    "EventStoreError",
     "FieldViolation",
     "Follower",
+    "GirihError",
     "InvalidRequest",
     "LogInfo",
     "LogReplaced",

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 import grpc.aio
 
 from girih.client import wire
-from girih.client.calls import Caller, Metadata, next_response
-from girih.client.errors import CallEnded, EventStoreError, Unavailable, from_status
+from girih.client.caller import Caller, Metadata
+from girih.client.calls import metadata_of, next_response
+from girih.client.errors import CallEnded, GirihError, Unavailable
 from girih.client.events import NewEvent, Placement, Precondition
+from girih.client.refusals import from_status
 from girih.client.retry import Attempts
 from girih.events.v1 import events_pb2 as pb
 
@@ -102,8 +104,8 @@ class AppendStream:
             while await self._has_work(attempts):
                 try:
                     await self._one_call(context_metadata, attempts)
-                except EventStoreError as error:
-                    await attempts.pause_after(error)
+                except GirihError as error:
+                    await asyncio.sleep(attempts.pause_after(error))
         except Exception as error:
             self._failure = error
             raise
@@ -124,7 +126,7 @@ class AppendStream:
 
     async def _one_call(self, context_metadata: Metadata, attempts: Attempts) -> None:
         attempt_s = attempts.begin()
-        metadata = await self._caller.metadata(context_metadata, attempt_s)
+        metadata = await metadata_of(self._caller, context_metadata, attempt_s)
         call: AppendCall = self._stub.AppendStream(metadata=metadata)
         self._written_count = 0
         writing = asyncio.create_task(self._write(call), name="write appends")
@@ -148,6 +150,9 @@ class AppendStream:
             # nothing is no better for being made again at once.
             if not has_answered:
                 raise
+        except GirihError as error:
+            self._caller.note(error, metadata)
+            raise
         finally:
             call.cancel()
             writing.cancel()

@@ -1,96 +1,106 @@
-"""One call over gRPC: its metadata, its token, its attempts. Knows no rpc."""
+"""One call over asyncio's stack of gRPC: its token, its attempts, its answers. Knows no rpc."""
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
 
-from girih.client.context import CallContext, ContextSource
-from girih.client.errors import Unavailable, from_rpc_error
-from girih.client.retry import Attempts, RetryPolicy
+from girih.client.caller import Caller, Metadata, with_token
+from girih.client.cursors import Cursor
+from girih.client.errors import GirihError, Unavailable
+from girih.client.refusals import from_rpc_error
+from girih.client.tokens import RenewedToken
 
-R = TypeVar("R")
-M = TypeVar("M", bound=Message)
-
-Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
-"""A token, or what gives one: asked before every attempt, so it should remember what is good.
-Empty sends none, for channels that add their own."""
-
-Metadata = tuple[tuple[str, str], ...]
-
-_TOKEN_KEY = "authorization"  # noqa: S105 - the name of a key of metadata
+Q = TypeVar("Q")
+R = TypeVar("R", bound=Message)
+P = TypeVar("P")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who calls, on whose behalf, and how patiently."""
+async def metadata_of(caller: Caller, context_metadata: Metadata, timeout_s: float) -> Metadata:
+    """What an attempt carries; raises Unavailable when the token does not come in time."""
+    return with_token(context_metadata, await _token(caller, timeout_s))
 
-    token: Token
-    context: ContextSource
-    retry: RetryPolicy
 
-    @property
-    def renews_token(self) -> bool:
-        """Whether asking again may give another token."""
-        return not self.token or not isinstance(self.token, str)
-
-    def attempts(self, context: CallContext) -> Attempts:
-        return Attempts(self.retry, context.remaining_s(), renews_token=self.renews_token)
-
-    async def metadata(self, context_metadata: Metadata, timeout_s: float) -> Metadata:
-        """What an attempt carries; raises Unavailable when the token does not come in time."""
-        token = await self._token(timeout_s)
-        if not token:
-            return context_metadata
-        return (*context_metadata, (_TOKEN_KEY, f"Bearer {token}"))
-
-    async def unary(
-        self, method: Callable[..., Awaitable[R]], request: object, timeout_s: float | None
-    ) -> R:
-        """Call until there is an answer; raises EventStoreError. Only for what may be repeated."""
-        context = self.context()
-        context_metadata = context.metadata()
-        remaining_s = context.remaining_s()
-        if timeout_s is not None:
-            remaining_s = min(remaining_s, timeout_s)
-        attempts = Attempts(self.retry, remaining_s, renews_token=self.renews_token)
-        while True:
-            attempt_s = attempts.begin()
-            try:
-                metadata = await self.metadata(context_metadata, attempt_s)
-                return await method(request, timeout=attempt_s, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                await attempts.pause_after(from_rpc_error(error))
-            except Unavailable as error:  # the token
-                await attempts.pause_after(error)
-
-    async def _token(self, timeout_s: float) -> str:
-        if isinstance(self.token, str):
-            return self.token
-        token = self.token()
-        if not inspect.isawaitable(token):
-            return token
+async def unary(
+    caller: Caller,
+    method: Callable[..., Awaitable[R]],
+    request: Message,
+    timeout: float | None,
+) -> R:
+    """Call until there is an answer; raises GirihError. Only for what may be repeated."""
+    context = caller.context()
+    context_metadata = context.metadata()
+    attempts = caller.attempts(context, timeout)
+    metadata: Metadata = ()
+    while True:
+        attempt_s = attempts.begin()
         try:
-            async with asyncio.timeout(timeout_s):
-                return await token
-        except TimeoutError as error:
-            raise Unavailable.no_answer("no token came in time") from error
+            metadata = await metadata_of(caller, context_metadata, attempt_s)
+            return await method(request, timeout=attempt_s, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            problem = from_rpc_error(error)
+            caller.note(problem, metadata)
+            await asyncio.sleep(attempts.pause_after(problem))
+        except Unavailable as error:  # the token
+            await asyncio.sleep(attempts.pause_after(error))
+
+
+async def parts(
+    caller: Caller, method: Callable[..., Any], cursor: Cursor[Message, Any, P]
+) -> AsyncGenerator[P]:
+    """What the cursor takes of a streamed answer, over as many calls as that needs; raises
+    GirihError."""
+    context = caller.context()
+    context_metadata = context.metadata()
+    attempts = caller.attempts(context)
+    metadata: Metadata = ()
+    while not cursor.is_done:
+        attempt_s = attempts.begin()
+        call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
+        try:
+            metadata = await metadata_of(caller, context_metadata, attempt_s)
+            call = method(cursor.request, metadata=metadata)
+            while response := await next_response(call, attempt_s):
+                if (part := cursor.take(response)) is not None:
+                    yield part
+                attempts.progressed()
+                attempt_s = attempts.begin()
+        except GirihError as error:
+            caller.note(error, metadata)
+            await asyncio.sleep(attempts.pause_after(error))
+        else:
+            return
+        finally:
+            if call is not None:
+                call.cancel()
 
 
 async def next_response(
-    call: grpc.aio.UnaryStreamCall[Any, M] | grpc.aio.StreamStreamCall[Any, M],
+    call: grpc.aio.UnaryStreamCall[Any, R] | grpc.aio.StreamStreamCall[Any, R],
     timeout_s: float | None,
-) -> M | None:
-    """The next answer, None at the end; raises EventStoreError."""
+) -> R | None:
+    """The next answer, None at the end; raises GirihError."""
     try:
         async with asyncio.timeout(timeout_s):
             response: Any = await call.read()
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
     except TimeoutError as error:
-        raise Unavailable.no_answer("the event store did not answer in time") from error
+        raise Unavailable.no_answer("no answer came in time") from error
     return None if response is grpc.aio.EOF else response
+
+
+async def _token(caller: Caller, timeout_s: float) -> str:
+    if isinstance(caller.token, str):
+        return caller.token
+    token = caller.token.get_beside() if isinstance(caller.token, RenewedToken) else caller.token()
+    if not inspect.isawaitable(token):
+        return token
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await token
+    except TimeoutError as error:
+        raise Unavailable.no_answer("no token came in time") from error

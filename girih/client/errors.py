@@ -1,25 +1,18 @@
-"""What calls to the event store end with, by name: one small tree, one idea of "away".
+"""What calls to girih end with, by name: one small tree, one idea of "away".
 
 Match on classes, or on `reason`, which never changes. Messages are for people.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 import grpc
-import grpc.aio
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
 from girih.events.v1 import events_pb2 as pb
-from girih.status_details import MESSAGE_TOO_LARGE, details_in, first_detail, implied_reason
-
-M = TypeVar("M", bound=Message)
-
-_WRITE_FAILED = "Internal error from Core"
-"""What gRPC makes of a message that was being written when the call ended."""
+from girih.status_details import MESSAGE_TOO_LARGE, first_detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +47,13 @@ class Refusal:
     details: tuple[Any, ...] = ()
 
 
-class EventStoreError(Exception):
-    """A call did not do what was asked."""
+class GirihError(Exception):
+    """A call did not do what was asked. One without a class of its own is of this one."""
 
     reasons: ClassVar[frozenset[str]] = frozenset()
-    """The reasons, and `codes` the codes, of which errors of this class tell."""
+    """The reasons that errors of this class tell, and not of those below it; see `codes`."""
     codes: ClassVar[frozenset[grpc.StatusCode]] = frozenset()
+    """The codes of which they tell where the reason has no class."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -74,9 +68,14 @@ class EventStoreError(Exception):
     def __str__(self) -> str:
         return f"{self.code.name} {self.reason}: {self.message}"
 
+    def number(self, name: str) -> int:
+        """A whole number of `metadata`; 0 where it is missing."""
+        text = self.metadata.get(name, "")
+        return int(text) if text.isdecimal() else 0
 
-class Unavailable(EventStoreError):
-    """The event store is away, too busy, or did not answer in time: repeat the same call.
+
+class Unavailable(GirihError):
+    """The service is away, too busy, or did not answer in time: repeat the same call.
 
     The client has repeated it already, as long as its time allowed. It is not known whether
     an append that ends so happened: repeat it with the same events, which keep their ids.
@@ -98,16 +97,15 @@ class Unavailable(EventStoreError):
 
 
 class CallEnded(Unavailable):
-    """The event store ended the call, and nothing is known to be wrong: go on through another.
+    """The server ended the call, and nothing is known to be wrong: go on through another.
 
     So it does when nothing was sent for a while and others waited.
     """
 
     reasons = frozenset({"CALL_IDLE"})
-    codes = frozenset()
 
 
-class Unauthenticated(EventStoreError):
+class Unauthenticated(GirihError):
     """The token is missing, not valid or expired. `reason` tells which."""
 
     codes = frozenset({grpc.StatusCode.UNAUTHENTICATED})
@@ -116,8 +114,25 @@ class Unauthenticated(EventStoreError):
     def is_expired(self) -> bool:
         return self.reason == "TOKEN_EXPIRED"
 
+    @property
+    def is_stale(self) -> bool:
+        """A new token may help: also where the key that signed this one is trusted no more."""
+        return self.reason in ("TOKEN_EXPIRED", "TOKEN_INVALID")
 
-class PermissionDenied(EventStoreError):
+
+class NotLoggedIn(Unauthenticated):
+    """There is nothing to call with: no token, no API key, and nobody is logged in."""
+
+    reasons = frozenset({"NOT_LOGGED_IN", "REFRESH_TOKEN_INVALID"})
+
+
+class KeyInvalid(Unauthenticated):
+    """The API key is none of the server's, has expired, or was revoked."""
+
+    reasons = frozenset({"KEY_INVALID"})
+
+
+class PermissionDenied(GirihError):
     """The token does not allow this. Do not repeat."""
 
     codes = frozenset({grpc.StatusCode.PERMISSION_DENIED})
@@ -134,7 +149,37 @@ class StreamOwned(PermissionDenied):
         return _names(self.metadata.get("streams", ""))
 
 
-class InvalidRequest(EventStoreError):
+class PlanLimit(PermissionDenied):
+    """The tenant's plan does not allow this. Do not repeat unchanged."""
+
+    reasons = frozenset({"PLAN_LIMIT"})
+
+    @property
+    def limit(self) -> str:
+        """What of the plan: "lattices", "axes" or "extent"."""
+        return self.metadata.get("limit", "")
+
+    @property
+    def maximum(self) -> int:
+        return self.number("maximum")
+
+    @property
+    def asked(self) -> int:
+        return self.number("asked")
+
+    @property
+    def plan(self) -> str:
+        return self.metadata.get("plan", "")
+
+
+class QuotaExceeded(GirihError):
+    """The tenant has made as many calls this month as its plan allows. Repeating is refused
+    until the month ends or the plan changes."""
+
+    reasons = frozenset({"QUOTA_EXCEEDED"})
+
+
+class InvalidRequest(GirihError):
     """Fields are out of their bounds. Do not repeat unchanged."""
 
     codes = frozenset({grpc.StatusCode.INVALID_ARGUMENT})
@@ -148,13 +193,67 @@ class InvalidRequest(EventStoreError):
         )
 
 
-class RequestTooLarge(EventStoreError):
+class RequestTooLarge(GirihError):
     """The request, or its answer, is more than a message may hold. Ask for less."""
 
-    reasons = frozenset({MESSAGE_TOO_LARGE})
+    reasons = frozenset({MESSAGE_TOO_LARGE, "ANSWER_TOO_LARGE"})
 
 
-class PreconditionFailed(EventStoreError):
+class WorkTooLarge(GirihError):
+    """A lattice has more neighbours to look at than one call may have looked at. Do not repeat
+    unchanged: give the call more time, or look at less."""
+
+    reasons = frozenset({"WORK_TOO_LARGE"})
+
+    @property
+    def estimate(self) -> int:
+        """The neighbours that there are to look at, as estimated."""
+        return self.number("estimate")
+
+    @property
+    def limit(self) -> int:
+        """The neighbours that the call may have looked at."""
+        return self.number("limit")
+
+
+class ConsumerTooSlow(GirihError):
+    """A part of a streamed answer waited too long to be read: read faster, or ask for less."""
+
+    reasons = frozenset({"CONSUMER_TOO_SLOW"})
+
+
+class Conflict(GirihError):
+    """A race was lost, or what is asked for stands against what there is: read again, decide
+    again, then repeat."""
+
+    codes = frozenset({grpc.StatusCode.ABORTED, grpc.StatusCode.FAILED_PRECONDITION})
+
+
+class AlreadyExists(Conflict):
+    """What was to be made exists with other content."""
+
+    codes = frozenset({grpc.StatusCode.ALREADY_EXISTS})
+
+
+class NotFound(GirihError):
+    """What the call names does not exist, or not for this caller."""
+
+    codes = frozenset({grpc.StatusCode.NOT_FOUND})
+
+
+class LatticeNotFound(NotFound):
+    """There is no lattice of this id, or it was deleted."""
+
+    reasons = frozenset({"LATTICE_NOT_FOUND"})
+
+
+class LatticesChanged(Unavailable):
+    """The tenant's lattices kept changing while they were counted: repeat the same call."""
+
+    reasons = frozenset({"LATTICES_CHANGED"})
+
+
+class PreconditionFailed(Conflict):
     """A stream is not in the state expected. Nothing was appended: read and decide again."""
 
     reasons = frozenset({"PRECONDITION_FAILED"})
@@ -173,7 +272,7 @@ class PreconditionFailed(EventStoreError):
         """Those that do not hold, by index, as many as fit into a status."""
 
 
-class EventIdReused(EventStoreError):
+class EventIdReused(AlreadyExists):
     """An id is stored with other content. Nothing was appended. Do not repeat."""
 
     reasons = frozenset({"EVENT_ID_REUSED"})
@@ -184,20 +283,20 @@ class EventIdReused(EventStoreError):
         return _names(self.metadata.get("event_ids", ""))
 
 
-class StreamNotFound(EventStoreError):
+class StreamNotFound(NotFound):
     """No event was ever appended to the stream."""
 
     reasons = frozenset({"STREAM_NOT_FOUND"})
 
 
-class BeyondEnd(EventStoreError):
+class BeyondEnd(Conflict):
     """The log, or the stream, ends before what was read of it: it was restored to an earlier
     state. What was read is not what it holds: read it again from the beginning."""
 
     reasons = frozenset({"BEYOND_END"})
 
 
-class LogReplaced(EventStoreError):
+class LogReplaced(Conflict):
     """The log does not hold any longer what was read of it: it was restored, or another server
     took over that did not have all of it. Undo what came of what was read behind
     `shared_position`, and read on from there without an incarnation, or from the beginning."""
@@ -212,66 +311,7 @@ class LogReplaced(EventStoreError):
     @property
     def shared_position(self) -> int:
         """The position up to which it holds what was read; 0 when that is not known."""
-        text = self.metadata.get("shared_position", "")
-        return int(text) if text.isdecimal() else 0
-
-
-_KINDS: Final[tuple[type[EventStoreError], ...]] = (
-    PreconditionFailed,
-    EventIdReused,
-    StreamNotFound,
-    BeyondEnd,
-    LogReplaced,
-    StreamOwned,
-    PermissionDenied,
-    Unauthenticated,
-    InvalidRequest,
-    RequestTooLarge,
-    CallEnded,
-    Unavailable,
-)
-_BY_REASON: Final = {reason: kind for kind in _KINDS for reason in kind.reasons}
-_BY_CODE: Final = {code: kind for kind in _KINDS for code in kind.codes}
-
-
-def from_rpc_error(error: grpc.aio.AioRpcError) -> EventStoreError:
-    """The error by name. One that has no name of its own is an `EventStoreError`."""
-    return error_of(read_refusal(error))
-
-
-def error_of(refusal: Refusal) -> EventStoreError:
-    """By its reason, or else by its code."""
-    if not refusal.reason and refusal.message == _WRITE_FAILED:
-        return CallEnded(refusal)
-    kind = _BY_REASON.get(refusal.reason) or _BY_CODE.get(refusal.code, EventStoreError)
-    return kind(refusal)
-
-
-def from_status(status: status_pb2.Status) -> EventStoreError:
-    """The error by name, of what was refused within a call that goes on."""
-    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
-    return error_of(_refusal(code, status.message, tuple(status.details)))
-
-
-_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
-
-
-def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
-    """Take a status apart. Details that do not parse are left out."""
-    return _refusal(error.code(), error.details() or "", tuple(details_in(error)))
-
-
-def _refusal(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> Refusal:
-    info = first_detail(details, error_details_pb2.ErrorInfo())
-    retry = first_detail(details, error_details_pb2.RetryInfo())
-    return Refusal(
-        code=code,
-        message=message,
-        reason=info.reason if info else implied_reason(code, message),
-        metadata=dict(info.metadata) if info else {},
-        retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
-        details=details,
-    )
+        return self.number("shared_position")
 
 
 def _names(text: str) -> tuple[str, ...]:

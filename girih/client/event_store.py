@@ -1,9 +1,9 @@
 """The client of the event store. Knows the rpcs, and nothing of what events mean."""
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from typing import Self
 
 import grpc
@@ -11,10 +11,12 @@ import grpc.aio
 
 from girih.client import wire
 from girih.client.appending import IN_FLIGHT_MAX, AppendStream
-from girih.client.calls import Caller, Token
+from girih.client.caller import Caller
+from girih.client.calls import parts, unary
 from girih.client.channel import open_channel
-from girih.client.context import CallContext, ContextSource, current_context
-from girih.client.errors import EventStoreError, StreamNotFound
+from girih.client.context import ContextSource, current_context
+from girih.client.cursors import Batch, ReadCursor
+from girih.client.errors import GirihError, StreamNotFound
 from girih.client.events import (
     ABSENT,
     LogInfo,
@@ -24,8 +26,9 @@ from girih.client.events import (
     RecordedEvent,
     StreamInfo,
 )
-from girih.client.reading import Batch, Subscription, read_batches
+from girih.client.reading import Subscription
 from girih.client.retry import RetryPolicy
+from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.ids import Position, Revision
@@ -41,7 +44,7 @@ class EventStoreClient:
             async for event in events.read("permit-1"):
                 print(event.revision, event.type, event.data)
 
-    Every method raises EventStoreError, by class and `reason`. What may be repeated safely is
+    Every method raises GirihError, by class and `reason`. What may be repeated safely is
     repeated, until the time of the `RetryPolicy` is up; then Unavailable tells so. A call that
     is cancelled ends at once. Cheap to make: all that share a channel share its connection.
     """
@@ -89,29 +92,18 @@ class EventStoreClient:
 
         What is not given stays as it is here.
         """
-        inherited = self._caller.context
-
-        def context() -> CallContext:
-            outer = inherited()
-            return replace(
-                outer,
-                correlation_id=correlation_id or outer.correlation_id,
-                causation_id=causation_id or outer.causation_id,
-            )
-
-        return type(self)(
-            self._channel,
-            token=self._caller.token if token is None else token,
-            context=context if correlation_id or causation_id else inherited,
-            retry=retry or self._caller.retry,
+        other = copy.copy(self)
+        other._caller = self._caller.acting(
+            token=token, correlation_id=correlation_id, causation_id=causation_id, retry=retry
         )
+        return other
 
     async def append(
         self,
         events: Sequence[NewEvent],
         preconditions: Sequence[Precondition] = (),
         *,
-        timeout_s: float | None = None,
+        timeout: float | None = None,
     ) -> list[Placement]:
         """Append all events or none, as one transaction; answers where each is, in order.
 
@@ -120,9 +112,7 @@ class EventStoreClient:
         preconditions. Raises PreconditionFailed, EventIdReused, StreamOwned, InvalidRequest.
         """
         request = wire.append_request(events, preconditions)
-        response: pb.AppendResponse = await self._caller.unary(
-            self._stub.Append, request, timeout_s
-        )
+        response: pb.AppendResponse = await unary(self._caller, self._stub.Append, request, timeout)
         return wire.placements(response)
 
     @asynccontextmanager
@@ -196,7 +186,7 @@ class EventStoreClient:
             limit=limit,
             incarnation=incarnation,
         )
-        return read_batches(self._stub, self._caller, request)
+        return parts(self._caller, self._stub.Read, ReadCursor(request))
 
     async def last(self, stream: str) -> RecordedEvent | None:
         """The last event of a stream, None when it has none."""
@@ -211,7 +201,7 @@ class EventStoreClient:
         from_revision: int | None = None,
         incarnation: str = "",
         on_connected: Callable[[], Awaitable[None]] | None = None,
-        on_interrupted: Callable[[EventStoreError], None] | None = None,
+        on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> Subscription:
         """The events of a stream or of the log, and then those to come: each once, in order.
 
@@ -236,29 +226,27 @@ class EventStoreClient:
             on_interrupted=on_interrupted,
         )
 
-    async def get_stream(self, stream: str, *, timeout_s: float | None = None) -> StreamInfo:
+    async def get_stream(self, stream: str, *, timeout: float | None = None) -> StreamInfo:
         """Where a stream begins and ends; raises StreamNotFound."""
         request = pb.GetStreamRequest(stream=stream)
-        response: pb.GetStreamResponse = await self._caller.unary(
-            self._stub.GetStream, request, timeout_s
+        response: pb.GetStreamResponse = await unary(
+            self._caller, self._stub.GetStream, request, timeout
         )
         return wire.stream_info(response)
 
-    async def log(self, *, timeout_s: float | None = None) -> LogInfo:
+    async def log(self, *, timeout: float | None = None) -> LogInfo:
         """Where the log ends, and which incarnation it is in."""
         request = pb.GetLogRequest()
-        response: pb.GetLogResponse = await self._caller.unary(
-            self._stub.GetLog, request, timeout_s
-        )
+        response: pb.GetLogResponse = await unary(self._caller, self._stub.GetLog, request, timeout)
         return wire.log_info(response)
 
-    async def head(self, *, timeout_s: float | None = None) -> Position:
+    async def head(self, *, timeout: float | None = None) -> Position:
         """The position of the last event of the log, which is also how many there are."""
-        return (await self.log(timeout_s=timeout_s)).head
+        return (await self.log(timeout=timeout)).head
 
-    async def head_revision(self, stream: str, *, timeout_s: float | None = None) -> Revision:
+    async def head_revision(self, stream: str, *, timeout: float | None = None) -> Revision:
         """The revision of a stream's last event, ABSENT when it has none."""
         try:
-            return (await self.get_stream(stream, timeout_s=timeout_s)).last_revision
+            return (await self.get_stream(stream, timeout=timeout)).last_revision
         except StreamNotFound:
             return ABSENT

@@ -8,9 +8,10 @@ from typing import Final
 
 import grpc
 
+from girih.client.cursors import Batch
 from girih.client.errors import (
     BeyondEnd,
-    EventStoreError,
+    GirihError,
     LogReplaced,
     Refusal,
     Unauthenticated,
@@ -18,7 +19,6 @@ from girih.client.errors import (
 )
 from girih.client.event_store import EventStoreClient
 from girih.client.events import ABSENT
-from girih.client.reading import Batch
 from girih.client.retry import RetryPolicy
 from girih.ids import Position, Revision
 
@@ -64,7 +64,7 @@ class Follower:
         stream: str | None = None,
         start: Start | None = None,
         retry: RetryPolicy | None = None,
-        on_interrupted: Callable[[EventStoreError], None] | None = None,
+        on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> None:
         """Without `start` everything is folded from the beginning, also when started anew.
 
@@ -124,7 +124,7 @@ class Follower:
             while True:
                 try:
                     await self._follow()
-                except EventStoreError as error:
+                except GirihError as error:
                     if isinstance(error, BeyondEnd | LogReplaced):
                         self._place = None
                     self._interrupted(error)
@@ -189,7 +189,7 @@ class Follower:
             self.caught_up.set()
         await self._notify()
 
-    def _interrupted(self, error: EventStoreError) -> None:
+    def _interrupted(self, error: GirihError) -> None:
         was_connected = self._target is not None
         self._lose_target()
         if self._is_interrupted or (was_connected and _is_routine(error)):
@@ -217,7 +217,7 @@ class Follower:
             self._changed.notify_all()
 
 
-def _is_routine(error: EventStoreError) -> bool:
+def _is_routine(error: GirihError) -> bool:
     """A call that follows lasts no longer than its token, or than the server allows."""
     if isinstance(error, Unauthenticated):
         return error.is_expired

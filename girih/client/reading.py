@@ -1,89 +1,24 @@
-"""Reads that resume by themselves: each event once and in order, over any number of calls."""
+"""A read that goes on with what is committed, and resumes by itself, with asyncio."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
-from girih.client import wire
-from girih.client.calls import Caller, next_response
-from girih.client.errors import (
-    EventStoreError,
-    Unauthenticated,
-    Unavailable,
-)
+from girih.client.caller import Caller
+from girih.client.calls import metadata_of, next_response
+from girih.client.cursors import Batch, ReadCursor
+from girih.client.errors import GirihError, Unavailable
 from girih.client.events import RecordedEvent
 from girih.events.v1 import events_pb2 as pb
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
-Batch = Sequence[RecordedEvent]
-"""Events as they came together, at least one."""
-
 ReadCall = grpc.aio.UnaryStreamCall[pb.ReadRequest, pb.ReadResponse]
-
-_LASTED_S: Final = 1.0
-"""A call that lasted so long has done its work: the next begins without a pause."""
-
-
-class ReadCursor:
-    """Where a read goes on."""
-
-    def __init__(self, request: pb.ReadRequest) -> None:
-        self.request: Final = request
-        """The request for what was not read yet."""
-        self.is_done = False
-        """Nothing can be left."""
-
-    def pass_over(self, response: pb.ReadResponse) -> None:
-        """These were read."""
-        request, batch, last = self.request, response.events, response.events[-1]
-        request.incarnation = response.incarnation or request.incarnation
-        step = -1 if request.direction == pb.DIRECTION_BACKWARDS else 1
-        if request.stream:
-            request.ClearField("from_position")
-            request.from_revision = max(0, last.revision + step)
-            self.is_done = last.revision + step < 0
-        else:
-            request.from_position = max(1, last.position + step)
-            self.is_done = last.position + step < 1
-        if request.limit:
-            left = request.limit - len(batch)
-            self.is_done |= left <= 0
-            request.limit = max(1, left)
-
-
-async def read_batches(
-    stub: "EventStoreServiceAsyncStub", caller: Caller, request: pb.ReadRequest
-) -> AsyncGenerator[Batch]:
-    """What the request asks for, up to its end; raises EventStoreError."""
-    context = caller.context()
-    context_metadata = context.metadata()
-    cursor, attempts = ReadCursor(request), caller.attempts(context)
-    while not cursor.is_done:
-        attempt_s = attempts.begin()
-        call: ReadCall | None = None
-        try:
-            metadata = await caller.metadata(context_metadata, attempt_s)
-            call = stub.Read(cursor.request, metadata=metadata)
-            while response := await next_response(call, attempt_s):
-                if response.events:
-                    cursor.pass_over(response)
-                    yield wire.recorded_events(response)
-                attempts.progressed()
-                attempt_s = attempts.begin()
-        except EventStoreError as error:
-            await attempts.pause_after(error)
-        else:
-            return
-        finally:
-            if call is not None:
-                call.cancel()
 
 
 class Subscription:
@@ -103,7 +38,7 @@ class Subscription:
         request: pb.ReadRequest,
         *,
         on_connected: Callable[[], Awaitable[None]] | None = None,
-        on_interrupted: Callable[[EventStoreError], None] | None = None,
+        on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> None:
         self._stub = stub
         self._caller = caller
@@ -125,24 +60,21 @@ class Subscription:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """Never ends by itself. Close it (`contextlib.aclosing`) to end the call at once."""
-        backoff = self._caller.retry.backoff()
+        resumption = self._caller.resumption()
         while True:
-            began_s = time.monotonic()
+            resumption.began()
             try:
                 async with aclosing(self._one_call()) as batches:
                     async for batch in batches:
-                        backoff.reset()
+                        resumption.progressed()
                         yield batch
-                error: EventStoreError = Unavailable.no_answer("the server ended the call")
-            except EventStoreError as problem:
+                error: GirihError = Unavailable.no_answer("the server ended the call")
+            except GirihError as problem:
                 error = problem
-            if not self._may_resume(error):
-                raise error
+            pause_s = resumption.pause_after(error)
             if self._on_interrupted is not None:
                 self._on_interrupted(error)
-            if time.monotonic() - began_s >= _LASTED_S:
-                backoff.reset()
-            await asyncio.sleep(backoff.next_s(error.retry_after_s))
+            await asyncio.sleep(pause_s)
 
     async def _events(self) -> AsyncGenerator[RecordedEvent]:
         async with aclosing(self.batches()) as batches:
@@ -152,7 +84,7 @@ class Subscription:
 
     async def _one_call(self) -> AsyncGenerator[Batch]:
         timeout_s = self._caller.retry.attempt_timeout_s
-        metadata = await self._caller.metadata(self._context_metadata, timeout_s)
+        metadata = await metadata_of(self._caller, self._context_metadata, timeout_s)
         call: ReadCall = self._stub.Read(self._cursor.request, metadata=metadata)
         try:
             await _accepted(call, timeout_s)
@@ -160,17 +92,14 @@ class Subscription:
             if self._on_connected is not None and not call.done():
                 await self._on_connected()
             while response := await next_response(call, None):
-                if response.events:
-                    self._cursor.pass_over(response)
-                    yield wire.recorded_events(response)
+                if (batch := self._cursor.take(response)) is not None:
+                    yield batch
+        except GirihError as error:
+            self._caller.note(error, metadata)
+            raise
         finally:
             self.is_connected = False
             call.cancel()
-
-    def _may_resume(self, error: EventStoreError) -> bool:
-        if isinstance(error, Unauthenticated):
-            return error.is_expired and self._caller.renews_token
-        return isinstance(error, Unavailable)
 
 
 async def _accepted(call: ReadCall, timeout_s: float) -> None:

@@ -1,12 +1,15 @@
-"""When a call is repeated, and when it is given up. Knows errors, and no rpc."""
+"""When a call is repeated, and when it is given up: decisions, for both stacks of gRPC.
 
-import asyncio
+Knows errors and the clock. Waits for nothing itself, and makes no call.
+"""
+
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from girih.backoff import Backoff
-from girih.client.errors import EventStoreError, Unauthenticated, Unavailable
+from girih.client.errors import GirihError, Unauthenticated, Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,7 @@ class RetryPolicy:
     """The longest first pause between attempts. Each later one may be twice the one before."""
     pause_s_max: float = 2.0
     """The longest pause, unless the server asks for a longer one."""
-    on_retry: Callable[[EventStoreError], None] | None = None
+    on_retry: Callable[[GirihError], None] | None = None
     """Called before each pause, with what the attempt ended with. What it raises ends the call."""
 
     def __post_init__(self) -> None:
@@ -71,8 +74,8 @@ class Attempts:
         self._count += 1
         return min(remaining_s, self._policy.attempt_timeout_s)
 
-    async def pause_after(self, error: EventStoreError) -> None:
-        """Return when the next attempt is due; raises `error` when there is none."""
+    def pause_after(self, error: GirihError) -> float:
+        """How long to wait before the next attempt; raises `error` when there is none."""
         pause_s = self._pause_s(error)
         count_max = self._policy.attempt_count_max
         is_last = count_max is not None and self._count >= count_max
@@ -80,13 +83,53 @@ class Attempts:
             raise error
         if self._policy.on_retry is not None:
             self._policy.on_retry(error)
-        await asyncio.sleep(pause_s)
+        return pause_s
 
-    def _pause_s(self, error: EventStoreError) -> float | None:
+    def _pause_s(self, error: GirihError) -> float | None:
         if isinstance(error, Unauthenticated):
-            # A new token answers an expired one at once, or not at all.
-            if not self._renews_token or not error.is_expired or self._renewed:
+            # A new token answers a stale one at once, or not at all.
+            if not self._renews_token or not error.is_stale or self._renewed:
                 return None
             self._renewed = True
             return 0.0
         return self._backoff.next_s(error.retry_after_s) if isinstance(error, Unavailable) else None
+
+
+_LASTED_S: Final = 1.0
+"""A call that lasted so long has done its work: the next begins without a pause."""
+
+
+class Resumption:
+    """The calls of one that follows: as many as it takes, since it waits for whoever is away."""
+
+    def __init__(self, policy: RetryPolicy, *, renews_token: bool) -> None:
+        self._backoff = policy.backoff()
+        self._renews_token = renews_token
+        self._began_s = 0.0
+        self._is_doubted = False
+
+    def began(self) -> None:
+        """A call begins."""
+        self._began_s = time.monotonic()
+
+    def progressed(self) -> None:
+        """Events came."""
+        self._backoff.reset()
+        self._is_doubted = False
+
+    def pause_after(self, error: GirihError) -> float:
+        """How long to wait before the next call; raises `error` when that would end alike."""
+        if not self._may_resume(error):
+            raise error
+        if time.monotonic() - self._began_s >= _LASTED_S:
+            self._backoff.reset()
+        return self._backoff.next_s(error.retry_after_s)
+
+    def _may_resume(self, error: GirihError) -> bool:
+        if not isinstance(error, Unauthenticated):
+            return isinstance(error, Unavailable)
+        if not self._renews_token or not error.is_stale:
+            return False
+        # One that is not valid is doubted once; a second that is not valid is no accident.
+        was_doubted, self._is_doubted = self._is_doubted, not error.is_expired
+        return error.is_expired or not was_doubted

@@ -8,7 +8,7 @@ import pytest
 from girih.client import (
     AppendStream,
     EventStoreClient,
-    EventStoreError,
+    GirihError,
     NewEvent,
     PermissionDenied,
     Placement,
@@ -92,7 +92,7 @@ async def test_a_call_that_ends_as_idle_is_replaced_and_nobody_is_told(
 ) -> None:
     idle = Failure(grpc.StatusCode.UNAVAILABLE, "CALL_IDLE", responses=2)
     broken.failures = [idle] * 3
-    told: list[EventStoreError] = []
+    told: list[GirihError] = []
     policy = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, on_retry=told.append)
     many = [event() for _ in range(40)]
 
@@ -142,7 +142,7 @@ async def test_a_busy_store_is_given_up_when_the_time_is_over(
     broken: Between, patient: EventStoreClient
 ) -> None:
     broken.failures = [AWAY] * 1_000
-    retried: list[EventStoreError] = []
+    retried: list[GirihError] = []
     policy = RetryPolicy(
         timeout_s=1.0,
         attempt_timeout_s=0.5,

@@ -182,7 +182,7 @@ async def test_a_call_is_given_up_when_its_time_or_its_attempts_are_over(
     broken.failures = [AWAY] * 1_000
     for_ever = patient.acting(retry=RetryPolicy(timeout_s=3_600.0))
     with pytest.raises(Unavailable):
-        await for_ever.append(numbered("a", 1), timeout_s=0.3)
+        await for_ever.append(numbered("a", 1), timeout=0.3)
 
     broken.requests.clear()
     thrice = patient.acting(retry=RetryPolicy(attempt_count_max=3, pause_s_min=0.01))

@@ -12,8 +12,8 @@ from girih.client import (
     Batch,
     BeyondEnd,
     EventStoreClient,
-    EventStoreError,
     Follower,
+    GirihError,
     LogReplaced,
     NewEvent,
     PermissionDenied,
@@ -98,7 +98,7 @@ async def test_interruptions_are_told_and_the_end_of_the_log_is_not_passed(
     events: EventStoreClient, broken: Between, patient: EventStoreClient
 ) -> None:
     broken.failures = [Failure(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")]
-    interruptions: list[EventStoreError] = []
+    interruptions: list[GirihError] = []
     await events.append(numbered("a", 1))
 
     await first(patient.follow(on_interrupted=interruptions.append), 1)
@@ -215,7 +215,7 @@ async def test_a_write_is_read_when_its_place_is_waited_for(
 async def test_a_state_grows_old_while_its_store_is_away_and_is_current_again_afterwards(
     events: EventStoreClient, broken: Between, patient: EventStoreClient
 ) -> None:
-    state, interruptions = Sum(), list[EventStoreError]()
+    state, interruptions = Sum(), list[GirihError]()
     follower = Follower(patient, state.fold, on_interrupted=interruptions.append)
     await events.append(numbered("a", 1))
     async with running(follower):

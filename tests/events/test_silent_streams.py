@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 import pytest
 
-from girih.client import EventStoreClient, EventStoreError, NewEvent, RetryPolicy
+from girih.client import EventStoreClient, GirihError, NewEvent, RetryPolicy
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
@@ -50,7 +50,7 @@ async def test_producers_who_pause_are_all_acknowledged_and_notice_nothing(
     settings: Settings, authority: Authority, monkeypatch: pytest.MonkeyPatch, idle_s: float
 ) -> None:
     monkeypatch.setattr(requests, "IDLE_S", idle_s)
-    noticed: list[EventStoreError] = []
+    noticed: list[GirihError] = []
     policy = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, on_retry=noticed.append)
     token = authority.token("default")
 

@@ -21,8 +21,8 @@ from google.protobuf import json_format
 from girih.client import (
     EventIdReused,
     EventStoreClient,
-    EventStoreError,
     Follower,
+    GirihError,
     LogReplaced,
     NewEvent,
     Placement,
@@ -407,7 +407,7 @@ def _errors_translated() -> Iterator[None]:
         raise (CatalogueChanged if of_catalogue else StreamChanged)(error.message) from error
     except LogReplaced as error:
         raise JournalReplaced(error.message) from error
-    except EventStoreError as error:
+    except GirihError as error:
         raise RuntimeError(f"the event store refused a call: {error}") from error
 
 

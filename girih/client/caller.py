@@ -1,0 +1,75 @@
+"""Who calls, on whose behalf and how patiently: what calls of both stacks of gRPC have in common.
+
+Knows no rpc, and waits for nothing.
+"""
+
+from dataclasses import dataclass, replace
+
+from girih.client.context import CallContext, ContextSource
+from girih.client.errors import GirihError, Unauthenticated
+from girih.client.retry import Attempts, Resumption, RetryPolicy
+from girih.client.tokens import RenewedToken, Token
+
+Metadata = tuple[tuple[str, str], ...]
+
+_TOKEN_KEY = "authorization"  # noqa: S105 - the name of a key of metadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls. See `girih.client.calls` and `girih.client.blocking.calls` for how."""
+
+    token: Token
+    context: ContextSource
+    retry: RetryPolicy
+
+    @property
+    def renews_token(self) -> bool:
+        """Whether asking again may give another token."""
+        return not self.token or not isinstance(self.token, str)
+
+    def acting(
+        self,
+        *,
+        token: Token | None,
+        correlation_id: str,
+        causation_id: str,
+        retry: RetryPolicy | None,
+    ) -> "Caller":
+        """The same but for what is given; ids that are empty stay those of the context."""
+        inherited = self.context
+
+        def context() -> CallContext:
+            outer = inherited()
+            return replace(
+                outer,
+                correlation_id=correlation_id or outer.correlation_id,
+                causation_id=causation_id or outer.causation_id,
+            )
+
+        return Caller(
+            token=self.token if token is None else token,
+            context=context if correlation_id or causation_id else inherited,
+            retry=retry or self.retry,
+        )
+
+    def attempts(self, context: CallContext, timeout: float | None = None) -> Attempts:
+        """At a call that may take `timeout` seconds at most, None as long as the policy says."""
+        remaining_s = context.remaining_s()
+        if timeout is not None:
+            remaining_s = min(remaining_s, timeout)
+        return Attempts(self.retry, remaining_s, renews_token=self.renews_token)
+
+    def resumption(self) -> Resumption:
+        return Resumption(self.retry, renews_token=self.renews_token)
+
+    def note(self, error: GirihError, metadata: Metadata) -> None:
+        """See how a call ended that was made with `metadata`: a token that was refused is not
+        sent again, whatever its clock says."""
+        if isinstance(error, Unauthenticated) and isinstance(self.token, RenewedToken):
+            self.token.refused(dict(metadata).get(_TOKEN_KEY, "").removeprefix("Bearer "))
+
+
+def with_token(metadata: Metadata, token: str) -> Metadata:
+    """What a call carries."""
+    return (*metadata, (_TOKEN_KEY, f"Bearer {token}")) if token else metadata

@@ -1,0 +1,63 @@
+"""Where a streamed answer goes on when its call breaks off: each part once, and in order.
+
+Decisions over messages, for both stacks of gRPC. Knows no call.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+from girih.client import wire
+from girih.client.events import RecordedEvent
+from girih.events.v1 import events_pb2 as pb
+
+Batch = Sequence[RecordedEvent]
+"""Events as they came together, at least one."""
+
+Request_co = TypeVar("Request_co", covariant=True)
+Response_contra = TypeVar("Response_contra", contravariant=True)
+Part_co = TypeVar("Part_co", covariant=True)
+
+
+class Cursor(Protocol[Request_co, Response_contra, Part_co]):
+    """What is left to be answered."""
+
+    @property
+    def request(self) -> Request_co:
+        """The request for what was not answered yet."""
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing can be left."""
+
+    def take(self, response: Response_contra) -> Part_co | None:
+        """What a response brings, which from now on was answered; None when that is nothing."""
+
+
+class ReadCursor:
+    """Where a read of events goes on."""
+
+    def __init__(self, request: pb.ReadRequest) -> None:
+        self.request: Final = request
+        self.is_done = False
+
+    def take(self, response: pb.ReadResponse) -> Batch | None:
+        if not response.events:
+            return None
+        self._pass_over(response)
+        return wire.recorded_events(response)
+
+    def _pass_over(self, response: pb.ReadResponse) -> None:
+        request, batch, last = self.request, response.events, response.events[-1]
+        request.incarnation = response.incarnation or request.incarnation
+        step = -1 if request.direction == pb.DIRECTION_BACKWARDS else 1
+        if request.stream:
+            request.ClearField("from_position")
+            request.from_revision = max(0, last.revision + step)
+            self.is_done = last.revision + step < 0
+        else:
+            request.from_position = max(1, last.position + step)
+            self.is_done = last.position + step < 1
+        if request.limit:
+            left = request.limit - len(batch)
+            self.is_done |= left <= 0
+            request.limit = max(1, left)
