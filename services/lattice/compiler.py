@@ -12,6 +12,8 @@ from pathlib import Path
 
 from services.lattice.kernels.sources import digest
 
+_LOCATORS = "services.lattice.kernels.cache.KernelCacheLocator,UserProvidedCacheLocator"
+
 
 def configure_compiler(cache_dir: Path | None, environ: MutableMapping[str, str]) -> Path:
     """Choose a directory for compiled kernels and tell the compiler; answer which.
@@ -23,6 +25,7 @@ def configure_compiler(cache_dir: Path | None, environ: MutableMapping[str, str]
     """
     chosen = _writable((cache_dir or _user_cache_dir(environ)) / f"kernels-{digest()}")
     environ["NUMBA_CACHE_DIR"] = str(chosen)
+    environ["NUMBA_CACHE_LOCATOR_CLASSES"] = _LOCATORS
     # Threads that wait actively take the cores of other processes for milliseconds.
     environ["OMP_WAIT_POLICY"] = "passive"
     environ["NUMBA_THREADING_LAYER"] = "omp"

@@ -1,5 +1,8 @@
 """What compiling promises: all of it ahead of the first call, and a cache that is never stale."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +28,7 @@ from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all
 from services.lattice.kernels.wire import packed_numbers, run_messages
+from tests.processes import ROOT
 
 MODULES: Sequence[ModuleType] = (buckets, counting, diagonal, flood, jump, runs, straight, wire)
 
@@ -37,6 +41,34 @@ def compiled_so_far() -> dict[str, Sequence[Any]]:
         for name, value in vars(module).items()
         if hasattr(value, "signatures") and value.signatures
     }
+
+
+SHOW_CACHE = """
+import os
+from services.lattice.compiler import configure_compiler
+configure_compiler(None, os.environ)
+from services.lattice.kernels import counting
+print(counting.__file__, counting.read_bits.stats.cache_path)
+"""
+
+
+def test_a_copy_of_the_sources_finds_what_was_compiled_before(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "events")
+    shutil.copytree(ROOT / "services", tmp_path / "services", ignore=ignored)
+
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_CACHE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    here: Any = counting.read_bits
+    file, cache_path = done.stdout.split()
+    assert Path(file).is_relative_to(tmp_path)
+    assert cache_path == here.stats.cache_path
 
 
 def test_nothing_is_compiled_but_ahead() -> None:
