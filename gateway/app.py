@@ -28,6 +28,7 @@ from gateway.settings import Settings
 from gateway.site.health import Health, HealthMonitor, HealthPages
 from gateway.site.jwks import jwks_route
 from gateway.site.pages import Site
+from gateway.site.reference import reference
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import metrics_server, new_registry
 from services.plumbing.process import give_back_freed_memory
@@ -102,13 +103,14 @@ async def open_gateway(
             health, backends, composition.ops_token, timeout_s=settings.health_timeout_s
         )
         document = openapi_document(contract, rules) if settings.docs else None
+        words = reference(contract, composition.services) if settings.docs else None
         large_bodies = LargeBodies(contract, wait_s=settings.call_timeout_s)
         endpoints = EndpointContext(contract, settings, streams, large_bodies)
         try:
             yield Application(
                 _routes(rules, [*backends, *own], endpoints),
                 newest_version(rule.template.text for rule in rules),
-                Site([*pages.routes(), jwks_route(composition.trusted)], document),
+                Site([*pages.routes(), jwks_route(composition.trusted)], document, words),
                 composition.admission,
                 settings,
                 lifecycle,

@@ -4,7 +4,7 @@ What the gateway adds itself is in `components`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 import girih
 from gateway.backends.remote import label_of
+from gateway.contract.comments import errors_of, listed_errors, without_errors
 from gateway.contract.descriptors import (
     Contract,
     example_of,
@@ -93,7 +94,7 @@ class _Operation:
 
     def as_json(self) -> Json:
         method = self.rule.method
-        text = self.schemas.words(_without_errors(self.contract.comment(method.full_name)))
+        text = self.schemas.words(without_errors(self.contract.comment(method.full_name)))
         parameters = [*self._path_parameters(), *self._query_parameters()]
         operation: Json = {
             "operationId": self._operation_id(),
@@ -190,24 +191,16 @@ class _Operation:
         lines: dict[int, list[str]] = {
             status: [] for status in components.statuses(self.rule, scope)
         }
-        for code, reason, text in [
-            *self._own_errors(method),
-            *_listed_errors(self.contract.comment(method.containing_service.file.package)),
+        for error in [
+            *errors_of(self.contract, method),
+            *listed_errors(self.contract.comment(method.containing_service.file.package)),
         ]:
-            if scope == components.PUBLIC and reason in _TOKEN_REASONS:
+            if scope == components.PUBLIC and _TOKEN_REASONS.issuperset(error.reasons):
                 continue
-            reasons = "`, `".join(reason.split(", "))
-            line = f"- `{reasons}`: {self.schemas.words(text)}"
-            lines.setdefault(HTTP_STATUSES[code], []).append(line)
+            reasons = "`, `".join(error.reasons)
+            line = f"- `{reasons}`: {self.schemas.words(error.text)}"
+            lines.setdefault(HTTP_STATUSES[grpc.StatusCode[error.code]], []).append(line)
         return {str(status): _failure(status, lines[status]) for status in sorted(lines)}
-
-    def _own_errors(self, method: MethodDescriptor) -> Iterator[tuple[grpc.StatusCode, str, str]]:
-        """Those of its comment, and of the rpc that its comment says it fails like."""
-        comment = self.contract.comment(method.full_name)
-        yield from _listed_errors(comment)
-        alike = _fails_as.search(comment)
-        if alike and method.containing_service is not None:
-            yield from self._own_errors(method.containing_service.methods_by_name[alike[1]])
 
 
 def _openapi_path(rule: Rule) -> str:
@@ -228,7 +221,7 @@ def _tags(contract: Contract, rules: Sequence[Rule]) -> Iterator[Json]:
     used = {_tag(rule) for rule in rules}
     for service in contract.services:
         if label_of(service) in used:
-            package = _without_errors(contract.comment(service.file.package))
+            package = without_errors(contract.comment(service.file.package))
             own = contract.comment(service.full_name)
             yield {"name": label_of(service), "description": "\n\n".join([own, package]).strip()}
 
@@ -261,29 +254,8 @@ def _failure(status: int, lines: Sequence[str]) -> Json:
     return components.error_response(f"{components.words(status)}\n\n{text}".strip(), status)
 
 
-_TOKEN_REASONS = {"TOKEN_REQUIRED, TOKEN_INVALID, TOKEN_EXPIRED", "SCOPE_MISSING"}
+_TOKEN_REASONS = {"TOKEN_REQUIRED", "TOKEN_INVALID", "TOKEN_EXPIRED", "SCOPE_MISSING"}
 """Reasons that no route without a token answers."""
-
-_listed_error = re.compile(
-    r"^  ([A-Z_]+) / ([A-Z_]+(?:, [A-Z_]+)*): ((?:.+\n?)(?:^    .+\n?)*)", re.MULTILINE
-)
-
-
-def _listed_errors(comment: str) -> Iterable[tuple[grpc.StatusCode, str, str]]:
-    """The errors that a comment lists as `  CODE / REASON: what to do`."""
-    for code, reason, text in _listed_error.findall(comment):
-        if code in grpc.StatusCode.__members__:
-            yield grpc.StatusCode[code], reason, " ".join(text.split())
-
-
-_fails_as = re.compile(r"^Errors: as (\w+)", re.MULTILINE)
-
-_error_list = re.compile(r"\s*(^Errors:|Every\s+rpc\s+may\s+answer).*\n?(^  .+\n?)*", re.MULTILINE)
-
-
-def _without_errors(comment: str) -> str:
-    """The comment without its list of errors, which the responses tell."""
-    return _error_list.sub("", comment).strip()
 
 
 def _first_sentence(text: str) -> str:

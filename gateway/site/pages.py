@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -20,21 +21,25 @@ _DOCS_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_ASSETS = {
-    "/docs": ("docs.html", "text/html"),
-    "/docs/docs.css": ("docs.css", "text/css"),
-    "/docs/docs.js": ("docs.js", "text/javascript"),
-    "/docs/dom.js": ("dom.js", "text/javascript"),
-    "/docs/session.js": ("session.js", "text/javascript"),
-}
+_PAGE = "docs.html"
+_PAGES = ("/docs", "/docs/grpc", "/docs/errors")
+"""What people look at: one page, whose script draws what its address asks for."""
+_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
 class Site:
     """An ASGI application: single pages, and whole applications below a prefix."""
 
-    def __init__(self, pages: Iterable[Route | Mount], document: dict[str, Any] | None) -> None:
-        """`document` is the OpenAPI document; without it there is no documentation."""
-        routes = [*pages, *(_docs_routes(document) if document else [])]
+    def __init__(
+        self,
+        pages: Iterable[Route | Mount],
+        document: dict[str, Any] | None,
+        reference: dict[str, Any] | None = None,
+    ) -> None:
+        """`document` is the OpenAPI document; without it there is no documentation. `reference`
+        is what the pages for gRPC and of errors are drawn from.
+        """
+        routes = [*pages, *(_docs_routes(document, reference or {}) if document else [])]
         self._mounts = [route.path for route in routes if isinstance(route, Mount)]
         paths = {route.path for route in routes if isinstance(route, Route)}
         routes += [_to_folder(path) for path in self._mounts if path not in paths]
@@ -55,16 +60,24 @@ class Site:
         await self._app(scope, receive, send)
 
 
-def _docs_routes(document: dict[str, Any]) -> list[Route]:
-    text = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+def _docs_routes(document: dict[str, Any], reference: dict[str, Any]) -> list[Route]:
+    folder = files(__package__).joinpath("docs")
+    page = folder.joinpath(_PAGE).read_bytes()
     return [
         Route("/", _to_docs),
-        _fixed("/openapi.json", text, "application/json"),
+        _fixed("/openapi.json", _json(document), "application/json"),
+        _fixed("/docs/reference.json", _json(reference), "application/json"),
+        *(_fixed(path, page, "text/html") for path in _PAGES),
         *(
-            _fixed(path, files(__package__).joinpath("docs", name).read_bytes(), media_type)
-            for path, (name, media_type) in _ASSETS.items()
+            _fixed(f"/docs/{file.name}", file.read_bytes(), media_type)
+            for file in folder.iterdir()
+            if (media_type := _MEDIA_TYPES.get(PurePath(file.name).suffix))
         ),
     ]
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2)
 
 
 def _fixed(path: str, content: bytes, media_type: str) -> Route:

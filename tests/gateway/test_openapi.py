@@ -240,24 +240,6 @@ async def test_it_is_served(client: httpx.AsyncClient, sample: dict[str, Any]) -
     assert answer.json() == sample
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/docs", *(f"/docs/{name}" for name in ("docs.css", "docs.js", "dom.js", "session.js"))],
-)
-async def test_the_documentation_needs_nothing_from_elsewhere(
-    path: str, client: httpx.AsyncClient
-) -> None:
-    answer = await client.get(path)
-
-    assert answer.status_code == 200
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert not re.search(r"(src|href|url|import|from)\W{1,3}(https?:)?//", answer.text)
-
-
-async def test_the_root_leads_to_the_documentation(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/")).headers["location"] == "/docs"
-
-
 def walk(value: Any, path: str = "") -> Any:
     """Every object in a document, with where it is."""
     if isinstance(value, dict):
