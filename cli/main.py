@@ -16,6 +16,7 @@ from cli.commands import (
     lattices,
     members,
     paths,
+    running,
     signing_keys,
     tenants,
 )
@@ -65,23 +66,28 @@ def main() -> None:
 def up(
     data_dir: DataDir = DATA_DIR,
     gateway_address: Annotated[
-        str, typer.Option(envvar="GATEWAY_ADDRESS", help="Where REST is served, as host:port.")
-    ] = "127.0.0.1:8000",
+        str | None,
+        typer.Option(
+            envvar="GATEWAY_ADDRESS",
+            help="Where REST is served, as host:port. What is chosen here and below is"
+            " remembered; at first it is 127.0.0.1:8000.",
+        ),
+    ] = None,
     events_address: Annotated[
-        str, typer.Option(envvar="EVENTS_ADDRESS", help="Where events serves gRPC.")
-    ] = "127.0.0.1:50051",
+        str | None, typer.Option(envvar="EVENTS_ADDRESS", help="Where events serves gRPC.")
+    ] = None,
     lattice_address: Annotated[
-        str, typer.Option(envvar="LATTICE_ADDRESS", help="Where lattice serves gRPC.")
-    ] = "127.0.0.1:50052",
+        str | None, typer.Option(envvar="LATTICE_ADDRESS", help="Where lattice serves gRPC.")
+    ] = None,
     gateway_metrics_port: Annotated[
-        int, typer.Option(envvar="GATEWAY_METRICS_PORT", min=0, max=65_535)
-    ] = 9100,
+        int | None, typer.Option(envvar="GATEWAY_METRICS_PORT", min=0, max=65_535)
+    ] = None,
     events_metrics_port: Annotated[
-        int, typer.Option(envvar="EVENTS_METRICS_PORT", min=0, max=65_535)
-    ] = 9101,
+        int | None, typer.Option(envvar="EVENTS_METRICS_PORT", min=0, max=65_535)
+    ] = None,
     lattice_metrics_port: Annotated[
-        int, typer.Option(envvar="LATTICE_METRICS_PORT", min=0, max=65_535)
-    ] = 9102,
+        int | None, typer.Option(envvar="LATTICE_METRICS_PORT", min=0, max=65_535)
+    ] = None,
     start_timeout_s: Annotated[
         float, typer.Option(min=1, help="How long everything may take to be ready, in seconds.")
     ] = 120.0,
@@ -91,37 +97,50 @@ def up(
     exit_when_ready: Annotated[
         bool, typer.Option(help="Print how long the start took, and stop.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Run in the background, once it is ready.")
+    ] = False,
+    is_detached: Annotated[bool, typer.Option("--is-detached", hidden=True)] = False,
 ) -> None:
-    """Start everything on this machine, and keep it running until Ctrl-C.
+    """Start everything on this machine, and keep it running until Ctrl-C, or `girih down`.
 
     PostgreSQL comes along unless DATABASE_URL names another. A process that dies is started
     again. Runs as `development` unless GIRIH_ENVIRONMENT says otherwise.
     """
     from rich.console import Console
 
+    from cli.local import addresses, background
     from cli.local.state import InUse, Unusable
     from cli.local.supervisor import GaveUp
     from cli.local.up import Obstructed, Plan
     from cli.local.up import up as run
 
+    given = {
+        "GATEWAY_ADDRESS": _address(gateway_address),
+        "EVENTS_ADDRESS": _address(events_address),
+        "LATTICE_ADDRESS": _address(lattice_address),
+        "GATEWAY_METRICS_PORT": _text(gateway_metrics_port),
+        "EVENTS_METRICS_PORT": _text(events_metrics_port),
+        "LATTICE_METRICS_PORT": _text(lattice_metrics_port),
+    }
     plan = Plan(
         data_dir=data_dir,
-        gateway_address=_address(gateway_address),
-        events_address=_address(events_address),
-        lattice_address=_address(lattice_address),
-        gateway_metrics_port=gateway_metrics_port,
-        events_metrics_port=events_metrics_port,
-        lattice_metrics_port=lattice_metrics_port,
+        addresses=addresses.chosen(data_dir, given),
         start_timeout_s=start_timeout_s,
         http_transport=os.environ.get("GATEWAY_HTTP_TRANSPORT", ""),
     )
+    console = Console(highlight=False)
     try:
+        if detach:
+            background.start(plan, console)
+            return
         run(
             plan,
             os.environ,
-            Console(highlight=False),
+            console,
             is_verbose=verbose,
             ends_when_ready=exit_when_ready,
+            is_detached=is_detached,
         )
     except (InUse, Obstructed, Unusable) as error:
         _fail(str(error), exit_codes.FAILED)
@@ -234,6 +253,7 @@ def version(as_json: AsJson = False) -> None:
     show(is_json=as_json)
 
 
+running.add_to(app, _RUNNING)
 account.add_to(app, _ACCOUNTS)
 app.command(rich_help_panel=_ACCOUNTS)(usage)
 for _name, _noun, _panel in (
@@ -256,11 +276,16 @@ def _events_address(server: "Server") -> str:
     raise Failed(message, exit_codes.USAGE)
 
 
-def _address(text: str) -> str:
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _address(text: str | None) -> str | None:
     from cli.local import ports
 
     try:
-        ports.split(text)
+        if text is not None:
+            ports.split(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return text

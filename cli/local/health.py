@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from girih.servers import reachable, url_of_gateway
+
 _TIMEOUT_S = 2.0
 _BODY_BYTES_MAX = 2_000
+
+
+def problem(service: str, settings: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
+    """Of events, lattice or the gateway, where the settings say that it listens."""
+    if service == "gateway":
+        return http_problem(f"{url_of_gateway(settings)}/health/ready")
+    return grpc_problem(reachable(settings[f"{service.upper()}_ADDRESS"]), environ)
 
 
 def grpc_problem(

@@ -230,6 +230,15 @@ class EmbeddedPostgres:
                 process.end(self._child, (signal.SIGKILL,), patience_s=_QUIT_TIMEOUT_S)
             self._release()
 
+    def end_left_over(self) -> None:
+        """End a server that a killed process left on the directory. Raises PostgresError."""
+        with self._lock:
+            self._claim()
+            try:
+                self._end_orphan()
+            finally:
+                self._release()
+
     def execute(self, sql: str, *, database: str = DATABASE) -> str:
         """Run one statement as the superuser and return what psql prints of it, unaligned.
 

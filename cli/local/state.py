@@ -1,7 +1,7 @@
 """What a running `girih up` leaves for others to find, in its data directory.
 
-`doctor` and `import` read where things listen; the next `up` reads which processes to end
-when the one before was killed.
+Commands read where things listen (`girih.servers` does, in the same files); `down` and `status`
+which processes there are; the next `up` which to end when the one before was killed.
 """
 
 import fcntl
@@ -20,6 +20,8 @@ from cli.local import process
 _LOCK = "lock"
 _STATE = "state.json"
 _PATIENCE_S = 20.0
+# Whoever asks whether it is up holds the lock for a moment.
+_ASKED_S = 0.5
 
 
 class InUse(Exception):
@@ -54,6 +56,14 @@ class State:
     environ: Mapping[str, str]
     """Which settings it gave its processes, none of them secret."""
     children: tuple[Started, ...] = ()
+    healthy: tuple[str, ...] = ()
+    """The children that have been healthy since they were started."""
+    began_at_s: float = 0.0
+    """Seconds since 1970."""
+    is_detached: bool = False
+    """Runs in the background, and not in a terminal."""
+    is_ready: bool = False
+    """Everything was healthy once."""
 
     def is_running(self) -> bool:
         return self.supervisor.is_running()
@@ -67,6 +77,10 @@ def read(data_dir: Path) -> State | None:
             supervisor=Started(**document["supervisor"]),
             environ=document["environ"],
             children=tuple(Started(**child) for child in document["children"]),
+            healthy=tuple(document.get("healthy", ())),
+            began_at_s=float(document.get("began_at_s", 0.0)),
+            is_detached=document.get("is_detached") is True,
+            is_ready=document.get("is_ready") is True,
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -91,13 +105,32 @@ def claimed(data_dir: Path) -> Iterator[None]:
     Raises InUse, naming the other process, and Unusable.
     """
     with _opened_lock(data_dir) as lock:
+        _take(lock, data_dir)
+        yield
+
+
+def _take(lock: IO[str], data_dir: Path) -> None:
+    deadline = time.monotonic() + _ASKED_S
+    while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            state = read(data_dir)
-            who = f"process {state.supervisor.pid}" if state else "another process"
-            raise InUse(f"girih is up already on {data_dir} ({who})") from error
-        yield
+            if time.monotonic() > deadline:
+                raise InUse(_in_use(data_dir)) from error
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _in_use(data_dir: Path) -> str:
+    state = read(data_dir)
+    if state is None:
+        return f"girih is up already on {data_dir} (another process)"
+    where = ", in the background" if state.is_detached else ""
+    return (
+        f"girih is up already on {data_dir} (process {state.supervisor.pid}{where})"
+        "\nLook with `girih status`, stop it with `girih down`."
+    )
 
 
 @contextmanager
@@ -110,13 +143,31 @@ def for_owner_alone() -> Iterator[None]:
         os.umask(before)
 
 
+def log_dir(data_dir: Path) -> Path:
+    """The folder of its logs, made where it is not there. Raises Unusable."""
+    with _explained(data_dir):
+        _make(data_dir)
+        (data_dir / "logs").mkdir(exist_ok=True)
+        return data_dir / "logs"
+
+
 def _opened_lock(data_dir: Path) -> IO[str]:
+    with _explained(data_dir):
+        _make(data_dir)
+        return (data_dir / _LOCK).open("a")
+
+
+def _make(data_dir: Path) -> None:
+    if not data_dir.exists():
+        data_dir.mkdir(parents=True)
+        # PostgreSQL may run as another user, who must get to its folder, past all others.
+        data_dir.chmod(0o711)
+
+
+@contextmanager
+def _explained(data_dir: Path) -> Iterator[None]:
     try:
-        if not data_dir.exists():
-            data_dir.mkdir(parents=True)
-            # PostgreSQL may run as another user, who must get to its folder, past all others.
-            data_dir.chmod(0o711)
-        return (data_dir / _LOCK).open("w")
+        yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise Unusable(

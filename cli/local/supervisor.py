@@ -39,6 +39,9 @@ class Member(Protocol):
     def is_hopeless(self) -> bool:
         """Whether it ended in a way that starting it again cannot mend."""
 
+    def ended_in_order(self) -> bool:
+        """Whether it ended as it does when somebody asks it to."""
+
     def problem(self) -> str | None:
         """Why it is not healthy, in words; None when it is."""
 
@@ -87,6 +90,7 @@ class _Watch:
     start_at: float | None = 0.0
     """When to start it; None while it is started."""
     is_healthy: bool = False
+    was_restarted: bool = False
     first_healthy_after_s: float | None = None
 
 
@@ -94,7 +98,8 @@ class Supervisor:
     """Runs members until told to stop, in one thread and without locks.
 
     `say` gets a line for people whenever something happens. `on_change` is called after
-    every start of a member, when process ids have changed, and `on_tick` all the time.
+    every start of a member, when process ids have changed, and when one has become healthy;
+    `on_tick` all the time.
     """
 
     def __init__(
@@ -122,6 +127,11 @@ class Supervisor:
             for watch in self._watches
             if watch.first_healthy_after_s is not None
         }
+
+    @property
+    def healthy(self) -> tuple[str, ...]:
+        """The members that have been healthy since they were started."""
+        return tuple(watch.member.name for watch in self._watches if watch.is_healthy)
 
     def request_stop(self) -> None:
         """End `run`. A second request hastens.
@@ -197,15 +207,21 @@ class Supervisor:
             watch.is_healthy = True
             if watch.first_healthy_after_s is None:
                 watch.first_healthy_after_s = time.monotonic() - self._began
-            if watch.restarts:
+            if watch.was_restarted:
                 self._say(f"{watch.member.name} is back")
+            self._on_change()
 
     def _schedule(self, watch: _Watch, how: str) -> None:
         """Decide about a member that has ended."""
-        watch.is_healthy = False
+        was_healthy, watch.is_healthy, watch.was_restarted = watch.is_healthy, False, True
         name, now = watch.member.name, time.monotonic()
         if watch.member.is_hopeless():
             raise GaveUp(f"{name} {how}:\n{watch.member.last_words()}", exit_codes.CONFIG)
+        if was_healthy and watch.member.ended_in_order():
+            # It served, and somebody asked it to end: no death that would count.
+            watch.start_at = now
+            self._say(f"{name} was asked to end; starting it again")
+            return
         while watch.restarts and watch.restarts[0] < now - self._limits.restart_window_s:
             watch.restarts.popleft()
         if len(watch.restarts) >= self._limits.restart_count_max:
@@ -298,6 +314,9 @@ class Program:
         # Its settings are wrong: it would end like this again.
         return self._child is not None and self._child.poll() == exit_codes.CONFIG
 
+    def ended_in_order(self) -> bool:
+        return self._child is not None and self._child.poll() == 0
+
     def problem(self) -> str | None:
         return self._problem()
 
@@ -341,6 +360,9 @@ class PostgresMember:
 
     def is_hopeless(self) -> bool:
         return False
+
+    def ended_in_order(self) -> bool:
+        return self._postgres.exit_code == 0
 
     def problem(self) -> str | None:
         return None if self._postgres.is_running() else "not running"

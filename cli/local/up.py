@@ -3,8 +3,10 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 import cli
-from cli.local import health, keyfiles, logs, ports, state
+from cli.local import addresses, health, keyfiles, logs, state
 from cli.local.postgres import EmbeddedPostgres
 from cli.local.supervisor import (
     GaveUp,
@@ -29,18 +31,17 @@ _LEAVING_S = 5.0
 
 SERVICES = ("events", "lattice", "gateway")
 
+SUPERVISOR = "up"
+"""What `girih up` itself is called among the logs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Where everything shall be. Addresses are host:port."""
 
     data_dir: Path
-    gateway_address: str
-    events_address: str
-    lattice_address: str
-    gateway_metrics_port: int
-    events_metrics_port: int
-    lattice_metrics_port: int
+    addresses: Mapping[str, str]
+    """By their settings, as in `cli.local.addresses.DEFAULTS`."""
     start_timeout_s: float
     http_transport: str = ""
     """What GATEWAY_HTTP_TRANSPORT says, where it says something."""
@@ -51,29 +52,14 @@ class Plan:
 
     def settings(self) -> dict[str, str]:
         """What the processes are told, beside the database's URL and the environment."""
+        events, lattice = self.addresses["EVENTS_ADDRESS"], self.addresses["LATTICE_ADDRESS"]
         return {
-            "EVENTS_ADDRESS": self.events_address,
-            "EVENTS_METRICS_PORT": str(self.events_metrics_port),
-            "LATTICE_ADDRESS": self.lattice_address,
-            "LATTICE_EVENTS_ADDRESS": self.events_address,
-            "LATTICE_METRICS_PORT": str(self.lattice_metrics_port),
-            "GATEWAY_ADDRESS": self.gateway_address,
-            "GATEWAY_EVENTS_ADDRESS": self.events_address,
-            "GATEWAY_LATTICE_ADDRESS": self.lattice_address,
-            "GATEWAY_METRICS_PORT": str(self.gateway_metrics_port),
+            **self.addresses,
+            "LATTICE_EVENTS_ADDRESS": events,
+            "GATEWAY_EVENTS_ADDRESS": events,
+            "GATEWAY_LATTICE_ADDRESS": lattice,
             **({"GATEWAY_HTTP_TRANSPORT": self.http_transport} if self.http_transport else {}),
         }
-
-    def listening(self) -> list[tuple[str, str]]:
-        """Every address and the setting that moves it."""
-        return [
-            (self.gateway_address, "--gateway-address"),
-            (self.events_address, "--events-address"),
-            (self.lattice_address, "--lattice-address"),
-            (f"127.0.0.1:{self.gateway_metrics_port}", "GATEWAY_METRICS_PORT"),
-            (f"127.0.0.1:{self.events_metrics_port}", "EVENTS_METRICS_PORT"),
-            (f"127.0.0.1:{self.lattice_metrics_port}", "LATTICE_METRICS_PORT"),
-        ]
 
 
 class Obstructed(Exception):
@@ -87,6 +73,7 @@ def up(
     *,
     is_verbose: bool = False,
     ends_when_ready: bool = False,
+    is_detached: bool = False,
 ) -> None:
     """Run everything until a signal, or until it is ready.
 
@@ -97,10 +84,11 @@ def up(
         orphans = state.end_orphans(plan.data_dir)
         for name in orphans:
             console.print(f"Ended {name}, left over from a run that was killed.")
-        _refuse_taken_ports(plan, patience_s=_LEAVING_S if orphans else 0.0)
         try:
+            _refuse_taken_ports(plan, patience_s=_LEAVING_S if orphans else 0.0)
+            addresses.remember(plan.data_dir, plan.addresses)
             variables = {**environ, **key_files.environ}
-            _Up(plan, variables, console, is_verbose, ends_when_ready).run()
+            _Up(plan, variables, console, is_verbose, ends_when_ready, is_detached).run()
         finally:
             state.forget(plan.data_dir)
 
@@ -108,16 +96,10 @@ def up(
 def _refuse_taken_ports(plan: Plan, patience_s: float) -> None:
     """Raise Obstructed for addresses that are taken, and stay so for `patience_s`."""
     deadline = time.monotonic() + patience_s
-    while obstacles := list(_obstacles(plan)):
+    while problems := addresses.obstacles(plan.addresses, addresses.as_options):
         if time.monotonic() > deadline:
-            raise Obstructed("\n".join(obstacles))
+            raise Obstructed(problems)
         time.sleep(0.05)
-
-
-def _obstacles(plan: Plan) -> Iterator[str]:
-    for address, setting in plan.listening():
-        if (obstacle := ports.obstacle(address)) is not None:
-            yield f"{obstacle}; choose another with {setting}"
 
 
 class _Up:
@@ -130,13 +112,16 @@ class _Up:
         console: Console,
         is_verbose: bool,
         ends_when_ready: bool,
+        is_detached: bool,
     ) -> None:
         self._plan = plan
         self._console = console
         self._ends_when_ready = ends_when_ready
+        self._is_detached = is_detached
+        self._is_ready = False
         self._began = time.monotonic()
-        self._log_dir = plan.data_dir / "logs"
-        self._log_dir.mkdir(exist_ok=True)
+        self._began_at_s = time.time()
+        self._log_dir = state.log_dir(plan.data_dir)
         # Those of a run before may be readable.
         self._log_dir.chmod(0o700)
         self._postgres = self._embedded_postgres(environ)
@@ -156,7 +141,8 @@ class _Up:
         }
 
     def run(self) -> None:
-        self._console.print("Starting girih; the first time compiles for a while.")
+        self._write_state()
+        self._console.print(f"Starting girih{_about_compiling(self._environ)}")
         with self._supervisor.stopped_by_signals():
             self._supervisor.run(self._on_ready)
         self._console.print("girih has stopped.")
@@ -190,9 +176,7 @@ class _Up:
     def _make_members(self) -> Sequence[Member]:
         plan = self._plan
         probes = {
-            "events": lambda: health.grpc_problem(plan.events_address, self._environ),
-            "lattice": lambda: health.grpc_problem(plan.lattice_address, self._environ),
-            "gateway": lambda: health.http_problem(f"{plan.url}/health/ready"),
+            name: partial(health.problem, name, plan.settings(), self._environ) for name in SERVICES
         }
         modules = {"events": "services.events", "lattice": "services.lattice"}
         programs: list[Member] = [
@@ -221,7 +205,18 @@ class _Up:
             if (pid := member.pid()) is not None
         ]
         supervisor = state.Started.of("up", os.getpid())
-        state.write(self._plan.data_dir, state.State(supervisor, variables, tuple(children)))
+        state.write(
+            self._plan.data_dir,
+            state.State(
+                supervisor,
+                variables,
+                tuple(children),
+                healthy=self._supervisor.healthy,
+                began_at_s=self._began_at_s,
+                is_detached=self._is_detached,
+                is_ready=self._is_ready,
+            ),
+        )
 
     def _tick(self) -> None:
         for name, follower in self._followers.items():
@@ -229,6 +224,8 @@ class _Up:
                 self._console.print(Text(f"{name:<8} {line}"), soft_wrap=True)
         for member in self._members:
             logs.bound(self._log_dir / f"{member.name}.log")
+        if self._is_detached:
+            logs.bound(self._log_dir / f"{SUPERVISOR}.log")
 
     def _say(self, line: str) -> None:
         self._console.print(Text(f"{time.strftime('%H:%M:%S')} {line}"), soft_wrap=True)
@@ -241,7 +238,10 @@ class _Up:
                 self._console.print(f"  {name:<8} {after_s:6.2f} s")
             return False
         self._console.print(self._summary())
-        self._console.print("\nCtrl-C stops everything.", style="dim")
+        how = "girih down stops it." if self._is_detached else "Ctrl-C stops everything."
+        self._console.print(f"\n{how}", style="dim")
+        self._is_ready = True
+        self._write_state()
         return True
 
     def _summary(self) -> Table:
@@ -252,8 +252,8 @@ class _Up:
             ("Documentation", f"{plan.url}/docs"),
             ("REST", f"{plan.url}/v1"),
             ("Health", f"{plan.url}/health"),
-            ("events, gRPC", plan.events_address),
-            ("lattice, gRPC", plan.lattice_address),
+            ("events, gRPC", plan.addresses["EVENTS_ADDRESS"]),
+            ("lattice, gRPC", plan.addresses["LATTICE_ADDRESS"]),
             ("Database", self._database()),
             ("Logs", f"{self._log_dir}/"),
         ):
@@ -264,6 +264,20 @@ class _Up:
         if self._postgres is None:
             return "as DATABASE_URL says"
         return f"PostgreSQL {self._postgres.binaries.major} in {self._postgres.data_dir}"
+
+
+def _about_compiling(environ: Mapping[str, str]) -> str:
+    """What is to be said of the kernels, which are compiled once if they can be kept."""
+    # By name: the command knows the processes as programs, and imports none of them.
+    named = environ.get("LATTICE_KERNEL_CACHE_DIR")
+    compiler = import_module("services.lattice.compiler")
+    cache = compiler.KernelCache.of(Path(named) if named else None, environ)
+    if not cache.is_writable:
+        return (
+            f"; it compiles for a while, every time, since {cache.directory.parent} cannot be"
+            " written. Set LATTICE_KERNEL_CACHE_DIR to a folder where compiled kernels can be kept."
+        )
+    return "." if cache.is_filled else "; the first time compiles for a while."
 
 
 __all__ = ["GaveUp", "Obstructed", "Plan", "up"]

@@ -79,7 +79,8 @@ def server(url: str | None, environ: Mapping[str, str] = os.environ) -> "Server"
     except (servers.NotRunning, servers.NoServer) as error:
         raise Failed(str(error), exit_codes.UNAVAILABLE) from error
     if result.is_last:
-        print(f"note: not in the folder of a girih; profile {result.profile}", file=sys.stderr)
+        message = f"note: there is no girih here; this is profile {result.profile}, {result.url}"
+        print(message, file=sys.stderr)
     return result
 
 

@@ -10,8 +10,12 @@ from services.plumbing.process import run_process
 
 async def main(settings: Settings) -> None:
     """Tell the compiler where it may write, which it asks when imported, then serve."""
-    directory = configure_compiler(settings.kernel_cache_dir, os.environ)
-    get_logger("lattice").info("kernels are kept", directory=str(directory))
+    cache = configure_compiler(settings.kernel_cache_dir, os.environ)
+    log = get_logger("lattice")
+    if cache.is_writable:
+        log.info("kernels are kept", directory=str(cache.directory))
+    else:
+        log.warning("kernels are not kept: the cache directory cannot be written")
 
     from services.lattice.app import run
 

@@ -7,15 +7,35 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from services.lattice.kernels.sources import digest
 
 _LOCATORS = "services.lattice.kernels.cache.KernelCacheLocator,UserProvidedCacheLocator"
 
 
-def configure_compiler(cache_dir: Path | None, environ: MutableMapping[str, str]) -> Path:
+@dataclass(frozen=True)
+class KernelCache:
+    """Where compiled kernels of this version are kept, and how that looks now."""
+
+    directory: Path
+    is_writable: bool
+    """Where it is not, each process compiles anew."""
+    is_filled: bool
+    """Kernels were compiled there before."""
+
+    @classmethod
+    def of(cls, cache_dir: Path | None, environ: Mapping[str, str]) -> Self:
+        """That of `cache_dir`, or without it of the user's cache directory. Makes the directory."""
+        directory = (cache_dir or _user_cache_dir(environ)) / f"kernels-{digest()}"
+        is_filled = any(directory.glob("*/*.nbc"))
+        return cls(directory, _is_writable(directory), is_filled)
+
+
+def configure_compiler(cache_dir: Path | None, environ: MutableMapping[str, str]) -> KernelCache:
     """Choose a directory for compiled kernels and tell the compiler; answer which.
 
     `cache_dir`, or without it the user's cache directory, gets one directory per version of
@@ -23,8 +43,9 @@ def configure_compiler(cache_dir: Path | None, environ: MutableMapping[str, str]
     at the end of the process: never one that others can write, since the compiler runs
     what it finds there.
     """
-    chosen = _writable((cache_dir or _user_cache_dir(environ)) / f"kernels-{digest()}")
-    environ["NUMBA_CACHE_DIR"] = str(chosen)
+    cache = KernelCache.of(cache_dir, environ)
+    chosen = cache if cache.is_writable else replace(cache, directory=_temporary())
+    environ["NUMBA_CACHE_DIR"] = str(chosen.directory)
     environ["NUMBA_CACHE_LOCATOR_CLASSES"] = _LOCATORS
     # Threads that wait actively take the cores of other processes for milliseconds.
     environ["OMP_WAIT_POLICY"] = "passive"
@@ -32,7 +53,7 @@ def configure_compiler(cache_dir: Path | None, environ: MutableMapping[str, str]
     return chosen
 
 
-def _user_cache_dir(environ: MutableMapping[str, str]) -> Path:
+def _user_cache_dir(environ: Mapping[str, str]) -> Path:
     stated = environ.get("XDG_CACHE_HOME", "")
     try:
         return (Path(stated) if stated else Path.home() / ".cache") / "girih"
@@ -40,12 +61,16 @@ def _user_cache_dir(environ: MutableMapping[str, str]) -> Path:
         return Path(os.devnull)
 
 
-def _writable(directory: Path) -> Path:
+def _is_writable(directory: Path) -> bool:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
-            return directory
+            return True
     except OSError:
-        temporary = tempfile.mkdtemp(prefix="girih-kernels-")
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return Path(temporary)
+        return False
+
+
+def _temporary() -> Path:
+    temporary = tempfile.mkdtemp(prefix="girih-kernels-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return Path(temporary)

@@ -104,16 +104,6 @@ def _open_to_others(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def test_one_data_directory_is_up_once(installation: Installation) -> None:
-    with running(installation) as up:
-        second = installation.run("up")
-        assert up.child.poll() is None
-        up.stop(signal.SIGTERM)
-
-    assert second.returncode == 1
-    assert "girih is up already" in second.stderr
-
-
 def test_whatever_is_killed_comes_back_and_nothing_is_lost(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -149,18 +139,6 @@ def test_kill_9_leaves_nothing_running_and_the_next_start_recovers(
         up.stop()
 
     assert json.loads(again.stdout)["already_stored"] == 300
-
-
-def test_a_start_right_after_kill_9_does_not_trip_over_what_is_left(
-    installation: Installation,
-) -> None:
-    with running(installation) as up:
-        up.child.kill()
-        up.child.wait()
-
-    with running(installation) as up:
-        assert "girih is ready" in up.output
-        assert up.stop()[0] == 0
 
 
 def test_a_wrong_setting_ends_it_with_78_and_the_reason(installation: Installation) -> None:

@@ -1,0 +1,163 @@
+"""`girih down`, `status`, `logs` and `restart`: the `girih up` of a folder, seen from outside."""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import exit_codes
+from cli.failure import Failed
+from cli.terminal import options, output
+
+if TYPE_CHECKING:
+    from cli.local.background import Status
+
+_POLL_S = 0.1
+
+Processes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PROCESS", help="Of postgres, events, lattice and gateway; all if none."
+    ),
+]
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Make these commands part of `girih`, under a heading of its help."""
+    for command in (down, status, logs, restart):
+        app.command(rich_help_panel=panel)(command)
+
+
+def down(data_dir: options.DataDir = options.DATA_DIR) -> None:
+    """Stop the girih of this folder, wherever it runs, and what a killed one left behind.
+
+    Ends none but its own processes. Its data stays.
+    """
+    from cli.local import background
+
+    background.stop(_existing(data_dir), output.message)
+
+
+def status(data_dir: options.DataDir = options.DATA_DIR, as_json: options.AsJson = False) -> None:
+    """Tell whether the girih of this folder runs, and how each of its processes is.
+
+    Ends with 0 when all are healthy, with 69 when it does not run, and with 1 otherwise.
+    """
+    from cli.local import background
+
+    found = background.look(_existing(data_dir), os.environ)
+    if as_json:
+        output.document(found.document())
+    else:
+        _show(found)
+    if not found.is_well:
+        is_off = found.word in {"stopped", "killed"}
+        raise typer.Exit(exit_codes.UNAVAILABLE if is_off else exit_codes.FAILED)
+
+
+def _show(found: "Status") -> None:
+    print(_sentence(found))
+    if found.processes:
+        output.table(
+            ("process", "state", "pid>", "where"),
+            [(one.name, one.state, one.pid, one.address) for one in found.processes],
+            nothing="",
+        )
+    for one in found.processes:
+        if one.problem and found.run and found.word != "killed":
+            output.message(f"{one.name} {one.problem}; see girih logs {one.name}")
+
+
+def _sentence(found: "Status") -> str:
+    if found.word == "stopped":
+        return f"girih is not running here ({found.data_dir}); start it: girih up"
+    if found.word == "killed":
+        left = (
+            "this is left over, girih down ends it" if found.processes else "nothing is left of it"
+        )
+        return f"girih was killed here ({found.data_dir}); {left}. Start it: girih up"
+    if found.run is None:
+        return f"girih is starting on {found.data_dir}."
+    since = datetime.fromtimestamp(found.run.began_at_s, UTC).astimezone()
+    where = "in the background" if found.run.is_detached else "in a terminal"
+    return (
+        f"girih is {found.word} {where} on {found.data_dir}, process {found.run.supervisor.pid},"
+        f" since {since:%Y-%m-%d %H:%M:%S %Z}."
+    )
+
+
+def logs(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PROCESS",
+            help="Of up (what `girih up -d` said), postgres, events, lattice and gateway. None"
+            " means all.",
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")
+    ] = False,
+    line_count: Annotated[
+        int, typer.Option("--tail", "-n", min=0, help="How many of the last lines of each.")
+    ] = 100,
+    data_dir: options.DataDir = options.DATA_DIR,
+) -> None:
+    """Show the logs of the girih of this folder, also after it has stopped.
+
+    Several are shown in the order of their times, each line behind the name of its process.
+    """
+    from cli.local import logs as files
+    from girih import servers
+
+    paths = _logs(_existing(data_dir), names or [])
+    followers = {name: files.Follower(path) for name, path in paths.items()}
+    width = max(map(len, paths)) if len(paths) > 1 else 0
+    before = {name: follower.last_lines(line_count) for name, follower in followers.items()}
+    for name, line in files.merged(before):
+        _print_line(name, line, width)
+    while follow:
+        is_up = servers.is_up(data_dir)
+        for name, follower in followers.items():
+            for line in follower.new_lines():
+                _print_line(name, line, width)
+        if not is_up:
+            output.message(f"girih is not running here ({data_dir}).")
+            return
+        sys.stdout.flush()
+        time.sleep(_POLL_S)
+
+
+def _logs(data_dir: Path, names: list[str]) -> dict[str, Path]:
+    """The log files by process. Raises Failed for one that has none."""
+    found = {path.stem: path for path in sorted((data_dir / "logs").glob("*.log"))}
+    if unknown := [name for name in names if name not in found]:
+        message = f"there is no log of {', '.join(unknown)}; there are {', '.join(found) or 'none'}"
+        raise Failed(message, exit_codes.NOINPUT)
+    return {name: found[name] for name in names} if names else found
+
+
+def _print_line(name: str, line: str, width: int) -> None:
+    print(f"{name:<{width}} | {line}" if width else line)
+
+
+def restart(names: Processes = None, data_dir: options.DataDir = options.DATA_DIR) -> None:
+    """Restart processes in order, the last first, and wait until they are healthy.
+
+    Whoever runs `girih up` keeps running, with the settings that it was started with: to change
+    those, `girih down` and `girih up -d`.
+    """
+    from cli.local import background
+
+    background.restart(_existing(data_dir), names or [], output.message)
+
+
+def _existing(data_dir: Path) -> Path:
+    if data_dir.is_dir():
+        return data_dir
+    message = f"girih has never been up here: there is no {data_dir}; start it: girih up"
+    raise Failed(message, exit_codes.UNAVAILABLE)
