@@ -103,6 +103,12 @@ def example_of(method: MethodDescriptor) -> str:
     return example
 
 
+def answer_example_of(method: MethodDescriptor) -> str:
+    """What REST answers to that request, as JSON text, of a stream one line; may be empty."""
+    example: str = _options(method).Extensions[options_pb2.answer_example]
+    return example
+
+
 def stream_options(method: MethodDescriptor) -> options_pb2.StreamOptions | None:
     """What the contract says of how REST shows a stream; None where it says nothing."""
     options = _options(method)

@@ -148,14 +148,20 @@ class MethodEndpoint:
         return json_path_of(self.rule.method.input_type, proto_path)
 
 
-def check_body_headers(exchange: HttpExchange, media_type: bytes, *, takes_body: bool) -> None:
-    """Raises HttpError for a body that is none of what the route takes."""
+def check_body_headers(exchange: HttpExchange, *media_types: bytes, takes_body: bool) -> bytes:
+    """The media type of the body, the first of these when none is said.
+
+    Raises HttpError for a body that is none of what the route takes.
+    """
     if not exchange.announces_body:
-        return
+        return media_types[0]
     if not takes_body:
         raise errors.unexpected_body()
     if b"content-encoding" in exchange.headers:
         raise errors.unsupported_media_type("a request body cannot be compressed")
-    content_type = exchange.headers.get(b"content-type", media_type).partition(b";")[0]
-    if content_type.strip().lower() != media_type:
-        raise errors.unsupported_media_type(f"a request body must be {media_type.decode()}")
+    said = exchange.headers.get(b"content-type", media_types[0])
+    media_type = said.partition(b";")[0].strip().lower()
+    if media_type not in media_types:
+        taken = b" or ".join(media_types).decode()
+        raise errors.unsupported_media_type(f"a request body must be {taken}")
+    return media_type

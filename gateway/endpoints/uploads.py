@@ -43,27 +43,34 @@ class UploadEndpoint(MethodEndpoint):
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         assert not captured, "checked when the rule was read"
-        check_body_headers(exchange, NDJSON.encode(), takes_body=True)
+        media_type = check_body_headers(exchange, NDJSON.encode(), JSON, takes_body=True)
         with self._context.streams.opened(exchange) as stream:
             call = stream.call = self.call(self._start())
             feed = _Feed(call, ends_call=not self._is_answered_by_stream)
             with call.running(exchange):
-                async with self._feeding(feed, exchange):
+                async with self._feeding(feed, self._messages(exchange, media_type)):
                     await call.accepted()
                     await self._respond(call, feed, stream, exchange)
 
     @contextlib.asynccontextmanager
-    async def _feeding(self, feed: "_Feed", exchange: HttpExchange) -> AsyncIterator[None]:
-        """A block in which the lines of the body go to the call."""
-        feeding = asyncio.ensure_future(feed.run(self._messages(exchange)))
+    async def _feeding(
+        self, feed: "_Feed", messages: AsyncIterator[Message]
+    ) -> AsyncIterator[None]:
+        """A block in which the messages of the body go to the call."""
+        feeding = asyncio.ensure_future(feed.run(messages))
         try:
             yield
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
 
-    async def _messages(self, exchange: HttpExchange) -> AsyncIterator[Message]:
+    async def _messages(self, exchange: HttpExchange, media_type: bytes) -> AsyncIterator[Message]:
+        """One for each line; as JSON the body is one, for clients that know no NDJSON."""
         settings = self._settings
+        if media_type == JSON:
+            body = await exchange.body(settings.line_bytes_max, settings.body_timeout_s)
+            yield await self.message(exchange, (), body)
+            return
         lines = exchange.lines(settings.line_bytes_max, settings.line_timeout_s)
         async with contextlib.aclosing(lines):
             async for number, line in lines:

@@ -1,18 +1,18 @@
-"""What every route of the OpenAPI document shares, and the gateway's own: said here once.
+"""What the routes of the OpenAPI document share and the contract does not tell: said here once.
 
-The error body, the statuses and headers of all answers, the ways to prove who calls, and the
-routes that are no rpcs. Knows nothing of the contract.
+The ways to prove who calls, the headers, and the gateway's own schemas.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 from gateway.accounts.tickets.ticket import QUERY_PARAMETER
-from gateway.contract.rules import Rule
 
 Json = dict[str, Any]
 
-HEALTH_TAG: Final = "health"
+ERROR: Final = "ErrorResponse"
+"""The schema of every failure."""
+CORRELATION_ID_EXAMPLE: Final = "0d4f7c52c8a64e7d9b1f3f6e2a5b8c91"
 PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed-in"
 
@@ -42,60 +42,6 @@ SECURITY_SCHEMES: Final[Json] = {
 }
 _FOR_STREAMS: Final = "StreamTicket"
 
-_STATUSES: Final[dict[int, tuple[str, str]]] = {
-    400: ("BadRequest", "The request does not fit the contract. Do not retry unchanged."),
-    401: (
-        "Unauthenticated",
-        "The request does not prove who makes it. `WWW-Authenticate` says what is wanted.",
-    ),
-    403: (
-        "PermissionDenied",
-        "The token does not allow this: `SCOPE_MISSING` names the scope. Do not retry.",
-    ),
-    404: ("NotFound", "There is no such thing, or it is not the caller's."),
-    405: ("MethodNotAllowed", "The route takes other methods, which `Allow` lists."),
-    408: ("BodyTooSlow", "The body took too long to arrive."),
-    413: ("TooLarge", "The body is larger than is taken."),
-    415: ("UnsupportedMediaType", "The body is of a type that is not taken, or is compressed."),
-    429: (
-        "TooManyRequests",
-        "A limit is reached (`RATE_LIMITED`, `QUOTA_EXCEEDED`). Retry after `Retry-After`.",
-    ),
-    431: ("HeadersTooLarge", "Request line and headers are larger than is taken."),
-    500: ("Internal", "A bug of ours. Nothing of it is told; the correlation id finds it."),
-    501: ("Unimplemented", "The service behind the gateway is older than the gateway."),
-    502: ("BadGateway", "What the service behind the gateway answered makes no sense."),
-    503: ("Unavailable", "Something is away. Retry the same request after `Retry-After`."),
-    504: ("TimeIsUp", "The call took longer than it may. Whether it had an effect is not known."),
-}
-
-_ALWAYS = (400, 401, 429, 431, 500, 501, 502, 503, 504)
-_WITH_BODY = (408, 413, 415)
-
-
-def statuses(rule: Rule, scope: str) -> Iterator[int]:
-    """Which failures a route may answer with, beside what its comments promise."""
-    yield from _ALWAYS
-    if scope not in (PUBLIC, SIGNED_IN):
-        yield 403
-    if rule.body:
-        yield from _WITH_BODY
-    if rule.template.variables:
-        yield 404
-
-
-def shared(status: int) -> Json:
-    """The response that all routes tell for a status."""
-    return {"$ref": f"#/components/responses/{_STATUSES[status][0]}"}
-
-
-def words(status: int) -> str:
-    return _STATUSES[status][1] if status in _STATUSES else ""
-
-
-def responses() -> Json:
-    return {name: error_response(text, status) for status, (name, text) in _STATUSES.items()}
-
 
 def security(scope: str, *, takes_ticket: bool = False) -> list[Json]:
     """What a caller needs, any one of these. No entry means nothing."""
@@ -105,30 +51,51 @@ def security(scope: str, *, takes_ticket: bool = False) -> list[Json]:
     return [{name: scopes} for name in SECURITY_SCHEMES if takes_ticket or name != _FOR_STREAMS]
 
 
-def response(description: str, content: Json) -> Json:
-    return {"description": description, "headers": _headers(), "content": content}
+def response(description: str, content: Json, headers: Iterable[str] = ()) -> Json:
+    """An answer with the headers that all have, and others by their names in `HEADERS`."""
+    named = {name: {"$ref": f"#/components/headers/{name}"} for name in (CORRELATION_ID, *headers)}
+    return {"description": description, "headers": named, "content": content}
 
 
-def error_response(description: str, status: int = 0) -> Json:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    described = response(description, content)
-    for name in _STATUS_HEADERS.get(status, ()):
-        described["headers"][name] = {"$ref": f"#/components/headers/{name}"}
-    return described
+def json_content(schema: Json, example: object = None) -> Json:
+    shown = {"schema": schema} | ({} if example is None else {"example": example})
+    return {"application/json": shown}
 
 
-_STATUS_HEADERS: Final = {
-    401: ("WWW-Authenticate",),
-    405: ("Allow",),
-    429: ("Retry-After",),
-    503: ("Retry-After",),
-}
+CORRELATION_ID: Final = "X-Correlation-ID"
+
+RATE_LIMIT_HEADERS: Final = (
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "RateLimit-Policy",
+)
+"""On the answers of calls that are counted."""
 
 HEADERS: Final[Json] = {
-    "X-Correlation-ID": {"description": "Names the request.", "schema": {"type": "string"}},
-    "RateLimit": {
-        "description": "What is left of the limit that is nearest, and when it is whole again.",
+    CORRELATION_ID: {
+        "description": "Names the request in logs, events and errors: the caller's when it is "
+        "well-formed, else a fresh one. On every answer.",
         "schema": {"type": "string"},
+        "required": True,
+        "example": CORRELATION_ID_EXAMPLE,
+    },
+    "RateLimit-Limit": {
+        "description": "How many calls a minute the limit allows that is nearest.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Remaining": {
+        "description": "How many are left of them.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Reset": {
+        "description": "In how many seconds all are back.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Policy": {
+        "description": "Every limit that applies: how many calls, and in how many seconds (`w`).",
+        "schema": {"type": "string"},
+        "example": "600;w=60",
     },
     "Retry-After": {
         "description": "In how many seconds to try again.",
@@ -138,18 +105,13 @@ HEADERS: Final[Json] = {
         "description": "How to prove who calls, and what was wrong with the attempt.",
         "schema": {"type": "string"},
     },
-    "Allow": {"description": "The methods that the route takes.", "schema": {"type": "string"}},
 }
-
-
-def _headers() -> Json:
-    return {"X-Correlation-ID": {"$ref": "#/components/headers/X-Correlation-ID"}}
 
 
 def header_parameters() -> Json:
     return {
         "CorrelationId": header(
-            "X-Correlation-ID",
+            CORRELATION_ID,
             "Names the request in answers, logs and events: 1 to 64 of A-Z a-z 0-9 . _ -. "
             "Anything else is replaced by a fresh one.",
             {"type": "string"},
@@ -167,66 +129,106 @@ def header(name: str, description: str, schema: Json) -> Json:
 
 
 def schemas() -> Json:
-    violation = {
-        "type": "object",
-        "properties": {
-            "field": {"type": "string", "description": "Its path, such as `events[3].id`."},
-            "description": {"type": "string"},
-        },
-        "required": ["field", "description"],
-    }
-    details = {
-        "type": "object",
-        "description": "What programs need. More keys than these are possible.",
-        "properties": {
-            "reason": {"type": "string", "description": "What happened; never changes."},
-            "domain": {"type": "string", "description": "Who says so."},
-            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
-            "violations": {"type": "array", "items": violation},
-            "retry_after_s": {"type": "number", "description": "When to try again, in seconds."},
-        },
-    }
-    error = {
-        "type": "object",
-        "properties": {
-            "code": {"type": "string", "examples": ["INVALID_ARGUMENT", "NOT_FOUND", "ABORTED"]},
-            "message": {"type": "string", "description": "For people; may change."},
-            "details": details,
-            "correlation_id": {"type": "string"},
-        },
-        "required": ["code", "message", "details", "correlation_id"],
-    }
-    failure = {
-        "type": "object",
-        "description": "Every failure, on every route.",
-        "properties": {"error": error, "timestamp": {"type": "string", "format": "date-time"}},
-        "required": ["error", "timestamp"],
-    }
-    return {"Error": failure, "Health": _health_schema(), "KeySet": _KEY_SET}
-
-
-def _health_schema() -> Json:
-    states = ["SERVING", "NOT_SERVING", "UNREACHABLE"]
-    part = {
-        "type": "object",
-        "properties": {
-            "status": {"type": "string", "enum": states},
-            "latency_ms": {"type": "number", "description": "How long its answer took."},
-        },
-        "required": ["status", "latency_ms"],
-    }
+    """The gateway's own, by name. Each object has a name, since generators need one for it."""
     return {
-        "type": "object",
-        "properties": {
-            "status": {"type": "string", "enum": ["SERVING", "NOT_SERVING", "DRAINING"]},
-            "parts": {"type": "object", "additionalProperties": part},
-        },
-        "required": ["status", "parts"],
+        ERROR: _ERROR_RESPONSE,
+        "ErrorBody": _ERROR_BODY,
+        "ErrorDetails": _ERROR_DETAILS,
+        "FieldViolation": _FIELD_VIOLATION,
+        "Health": _HEALTH,
+        "PartHealth": _PART_HEALTH,
+        "Liveness": _LIVENESS,
+        "DatabaseHealth": _DATABASE_HEALTH,
+        "KeySet": _KEY_SET,
     }
 
 
-_REACHABLE: Final[Json] = {
+def reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_ERROR_RESPONSE: Final[Json] = {
     "type": "object",
+    "description": "Every failure, on every route.",
+    "properties": {
+        "error": reference("ErrorBody"),
+        "timestamp": {"type": "string", "format": "date-time"},
+    },
+    "required": ["error", "timestamp"],
+}
+
+_ERROR_BODY: Final[Json] = {
+    "type": "object",
+    "description": "What failed, and why.",
+    "properties": {
+        "code": {"type": "string", "examples": ["INVALID_ARGUMENT", "NOT_FOUND", "ABORTED"]},
+        "message": {"type": "string", "description": "For people; may change."},
+        "details": reference("ErrorDetails"),
+        "correlation_id": {
+            "type": "string",
+            "description": "That of the request, as in `X-Correlation-ID`.",
+        },
+    },
+    "required": ["code", "message", "details", "correlation_id"],
+}
+
+_ERROR_DETAILS: Final[Json] = {
+    "type": "object",
+    "description": "What programs need. More keys than these are possible.",
+    "properties": {
+        "reason": {"type": "string", "description": "What happened; never changes."},
+        "domain": {"type": "string", "description": "Who says so."},
+        "metadata": {
+            "type": "object",
+            "description": "The names and numbers that belong to the reason.",
+            "additionalProperties": {"type": "string"},
+        },
+        "violations": {"type": "array", "items": reference("FieldViolation")},
+        "retry_after_s": {"type": "number", "description": "When to try again, in seconds."},
+    },
+    "required": ["reason"],
+}
+
+_FIELD_VIOLATION: Final[Json] = {
+    "type": "object",
+    "description": "A field of the request that does not fit the contract.",
+    "properties": {
+        "field": {"type": "string", "description": "Its path, such as `events[3].id`."},
+        "description": {"type": "string", "description": "What it must be."},
+    },
+    "required": ["field", "description"],
+}
+
+_HEALTH: Final[Json] = {
+    "type": "object",
+    "description": "The gateway, as good as its worst part, and its parts.",
+    "properties": {
+        "status": {"type": "string", "enum": ["SERVING", "NOT_SERVING", "DRAINING"]},
+        "parts": {"type": "object", "additionalProperties": reference("PartHealth")},
+    },
+    "required": ["status", "parts"],
+}
+
+_PART_HEALTH: Final[Json] = {
+    "type": "object",
+    "description": "A service behind the gateway.",
+    "properties": {
+        "status": {"type": "string", "enum": ["SERVING", "NOT_SERVING", "UNREACHABLE"]},
+        "latency_ms": {"type": "number", "description": "How long its answer took."},
+    },
+    "required": ["status", "latency_ms"],
+}
+
+_LIVENESS: Final[Json] = {
+    "type": "object",
+    "description": "The gateway answers.",
+    "properties": {"status": {"type": "string", "enum": ["SERVING"]}},
+    "required": ["status"],
+}
+
+_DATABASE_HEALTH: Final[Json] = {
+    "type": "object",
+    "description": "Whether the event store reaches its database.",
     "properties": {"reachable": {"type": "boolean"}},
     "required": ["reachable"],
 }
@@ -237,51 +239,3 @@ _KEY_SET: Final[Json] = {
     "properties": {"keys": {"type": "array", "items": {"type": "object"}}},
     "required": ["keys"],
 }
-
-
-def health_tag() -> Json:
-    return {"name": HEALTH_TAG, "description": "How the gateway and what is behind it are."}
-
-
-def own_paths() -> Json:
-    """The routes that are no rpcs. Nobody needs a token for them."""
-    health = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
-    anything = {"application/json": {"schema": {"type": "object"}}}
-    keys = {"application/jwk-set+json": {"schema": {"$ref": "#/components/schemas/KeySet"}}}
-    down = response("Not all.", health)
-    return {
-        "/health": _path("health_report", "Every part and its state", "All serves.", health, down),
-        "/health/live": _path("health_live", "The process answers", "It does.", anything),
-        "/health/ready": _path(
-            "health_ready", "Requests may be sent here", "They may.", anything, shared(503)
-        ),
-        "/health/database": _path(
-            "health_database",
-            "The event store reaches its database",
-            "It does.",
-            {"application/json": {"schema": _REACHABLE}},
-            shared(503),
-        ),
-        "/.well-known/jwks.json": _path(
-            "keys", "The public keys of access tokens", "The keys.", keys
-        ),
-    }
-
-
-def _path(
-    operation_id: str, summary: str, well: str, content: Json, down: Json | None = None
-) -> Json:
-    operation = {
-        "operationId": operation_id,
-        "summary": summary,
-        "tags": [HEALTH_TAG],
-        "security": [],
-        "responses": {
-            "200": response(well, content),
-            "429": shared(429),
-            "431": shared(431),
-            "500": shared(500),
-            "503": down or shared(503),
-        },
-    }
-    return {"get": operation}

@@ -8,15 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import grpc
 import orjson
-from google.protobuf.descriptor import MethodDescriptor
 
 import girih
 from gateway.backends.remote import label_of
-from gateway.contract.comments import errors_of, listed_errors, without_errors
+from gateway.contract.comments import without_errors
 from gateway.contract.descriptors import (
     Contract,
+    answer_example_of,
     example_of,
     scope_of,
     success_status,
@@ -24,8 +23,7 @@ from gateway.contract.descriptors import (
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import stream_shape
 from gateway.endpoints.stream_encodings import NDJSON, SSE
-from gateway.http.errors import HTTP_STATUSES
-from gateway.openapi import components
+from gateway.openapi import components, failures, names, own_routes
 from gateway.openapi.schemas import HTTP_BODY, Schemas
 from gateway.transcoding.query import Fields, Query, json_path
 from services.plumbing.validation import is_required
@@ -33,6 +31,9 @@ from services.plumbing.validation import is_required
 Json = dict[str, Any]
 
 _DOWNLOAD = "The bytes, as they are. A download that fails after it began is cut off."
+
+_JSON = "application/json"
+_LINES = f"As `{NDJSON}` any number of these, a line each. As `{_JSON}` a single one."
 
 _INTRODUCTION = """\
 An event store and a service that computes on n-dimensional lattices.
@@ -48,28 +49,35 @@ Every answer carries `X-Correlation-ID`: yours when it is well-formed, else a fr
 
 Register, log in, and send the `access_token` as `Authorization: Bearer ...` with every request.
 Whose data is meant is told by the token and by nothing else. Failures look alike on every
-route: see the schema `Error`. `/api/...` is the same as the newest version, `/v1/...`."""
+route: see the schema `ErrorResponse`. `/api/...` is the same as the newest version, `/v1/...`."""
 
 
 def document(contract: Contract, rules: Sequence[Rule]) -> Json:
     """The whole document. Equal contracts make equal documents."""
     schemas = Schemas(contract, rules)
+    paths = {**_paths(contract, schemas, rules), **own_routes.paths()}
+    referred = set(_references(paths))
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "girih",
             "version": girih.__version__,
             "description": _INTRODUCTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
         "security": components.security(components.SIGNED_IN),
-        "tags": [*_tags(contract, rules), components.health_tag()],
-        "paths": {**_paths(contract, schemas, rules), **components.own_paths()},
+        "tags": [*_tags(contract, rules), own_routes.tag()],
+        "paths": paths,
         "components": {
             "schemas": {**schemas.components(), **components.schemas()},
             "parameters": components.header_parameters(),
             "headers": components.HEADERS,
-            "responses": components.responses(),
+            "responses": {
+                name: response
+                for name, response in failures.responses().items()
+                if f"#/components/responses/{name}" in referred
+            },
             "securitySchemes": components.SECURITY_SCHEMES,
         },
     }
@@ -81,7 +89,7 @@ def _paths(contract: Contract, schemas: Schemas, rules: Sequence[Rule]) -> Json:
     ]
     paths: dict[str, Json] = {}
     for rule in rules:
-        item = paths.setdefault(_openapi_path(rule), {"parameters": taken_by_all})
+        item = paths.setdefault(names.path(rule), {"parameters": taken_by_all})
         item[rule.http_method.lower()] = _Operation(contract, schemas, rule).as_json()
     return paths
 
@@ -97,7 +105,7 @@ class _Operation:
         text = self.schemas.words(without_errors(self.contract.comment(method.full_name)))
         parameters = [*self._path_parameters(), *self._query_parameters()]
         operation: Json = {
-            "operationId": self._operation_id(),
+            "operationId": names.operation_id(self.rule),
             "summary": _first_sentence(text),
             "description": text,
             "tags": [_tag(self.rule)],
@@ -111,16 +119,11 @@ class _Operation:
             operation["requestBody"] = self._request_body()
         return {**operation, "responses": self._responses()}
 
-    def _operation_id(self) -> str:
-        service = self.rule.method.containing_service
-        assert service is not None, "every method is of a service"
-        suffix = f"_{self.rule.binding_index}" if self.rule.binding_index else ""
-        return f"{service.name}_{self.rule.method.name}{suffix}"
-
     def _path_parameters(self) -> Iterator[Json]:
         for variable in self.rule.template.variables:
             fields = resolve(self.rule.method.input_type, variable.field_path)
-            yield self._parameter(fields, "path") | {"required": True}
+            named = {"name": names.path_parameter(fields), "required": True}
+            yield self._parameter(fields, "path") | named
 
     def _query_parameters(self) -> Iterator[Json]:
         if self.rule.body == WHOLE_BODY:
@@ -137,79 +140,89 @@ class _Operation:
         parameter = {"name": name, "in": place, "description": description, "schema": schema}
         if place == "query" and is_required(fields[-1]):
             parameter["required"] = True
-        return parameter | ({"example": self._example[name]} if name in self._example else {})
+        return parameter | ({"example": self._request[name]} if name in self._request else {})
 
     def _request_body(self) -> Json:
         if self.rule.body == WHOLE_BODY:
-            schema = self._whole_body()
+            schema = self.schemas.body(self.rule)
         else:
             schema = self.schemas.field(resolve(self.rule.method.input_type, self.rule.body)[-1])
         media = {"schema": schema} | self._body_example()
-        media_type = NDJSON if self.rule.method.client_streaming else "application/json"
-        return {"required": True, "content": {media_type: media}}
+        is_stream = self.rule.method.client_streaming
+        media_types = [NDJSON, _JSON] if is_stream else [_JSON]
+        lines = {"description": _LINES} if is_stream else {}
+        return {**lines, "required": True, "content": dict.fromkeys(media_types, media)}
 
     @property
-    def _example(self) -> Json:
-        """A request that works, by the JSON names of its fields; empty when none is told."""
-        text = example_of(self.rule.method)
-        return cast("Json", orjson.loads(text)) if text else {}
+    def _request(self) -> Json:
+        """A request that works; empty when none is told."""
+        return _example(example_of(self.rule.method)) or {}
 
     def _body_example(self) -> Json:
-        whole, field = self._example, self.rule.body
+        whole, field = self._request, self.rule.body
         if field == WHOLE_BODY:
             example: object = whole
         else:
             example = whole.get(resolve(self.rule.method.input_type, field)[-1].json_name)
         return {"example": example} if example else {}
 
-    def _whole_body(self) -> Json:
-        """The request message without what the path says already."""
-        message = self.rule.method.input_type
-        in_path = {variable.field_path for variable in self.rule.template.variables}
-        return self.schemas.request(message, leaving_out=in_path)
-
     def _responses(self) -> Json:
         success = str(success_status(self.rule.method))
-        return {success: self._success(), **self._failures()}
+        return {
+            success: self._success(),
+            **failures.failures(self.contract, self.schemas, self.rule),
+        }
 
     def _success(self) -> Json:
-        method = self.rule.method
         output = self.rule.answer
         if output.full_name == HTTP_BODY:
-            return components.response(_DOWNLOAD, {"application/octet-stream": {"schema": {}}})
-        if method.server_streaming:
-            return _streamed(self.contract, self.schemas, method)
+            content: Json = {"application/octet-stream": {"schema": {}}}
+            return self._response(_DOWNLOAD, content)
+        answer = _example(answer_example_of(self.rule.method))
+        if self.rule.method.server_streaming:
+            return self._streamed(answer)
         description = self.schemas.words(self.contract.comment(output.full_name))
-        content = {"application/json": {"schema": self.schemas.reference(output)}}
-        return components.response(description or "The answer.", content)
+        content = components.json_content(self.schemas.reference(output), answer)
+        return self._response(description or "The answer.", content)
 
-    def _failures(self) -> Json:
-        """The errors that the comments promise, by status, then what may always happen."""
-        method = self.rule.method
-        assert method.containing_service is not None, "every method is of a service"
-        scope = scope_of(method)
-        lines: dict[int, list[str]] = {
-            status: [] for status in components.statuses(self.rule, scope)
-        }
-        for error in [
-            *errors_of(self.contract, method),
-            *listed_errors(self.contract.comment(method.containing_service.file.package)),
-        ]:
-            if scope == components.PUBLIC and _TOKEN_REASONS.issuperset(error.reasons):
-                continue
-            reasons = "`, `".join(error.reasons)
-            line = f"- `{reasons}`: {self.schemas.words(error.text)}"
-            lines.setdefault(HTTP_STATUSES[grpc.StatusCode[error.code]], []).append(line)
-        return {str(status): _failure(status, lines[status]) for status in sorted(lines)}
+    def _streamed(self, line: Json | None) -> Json:
+        shape = stream_shape(self.rule.method)
+        comment = self.schemas.words(self.contract.comment(shape.item.full_name))
+        each = f"One object per `{shape.item.name}`" if shape.items else "One object per message"
+        behind = f", `-` and the `{shape.incarnation}` it is from" if shape.incarnation else ""
+        ids = f" The `id` of an event is its `{shape.event_id}`{behind}." if shape.event_id else ""
+        description = (
+            f"{each}, in order. {comment}\n\n"
+            f"As `{NDJSON}` each is a line: the schema is that of a line. As `{SSE}` each is the "
+            f"data of an event.{ids} The last event is of type `end`. A stream that fails after "
+            "it began ends with the error body: as its last line, which has the key `error`, or "
+            "as an event of type `error`."
+        )
+        events = {"type": "string", "description": "Events with such objects as data."}
+        lines = {"schema": self.schemas.line(shape.item)} | ({"example": line} if line else {})
+        return self._response(description, {NDJSON: lines, SSE: {"schema": events}})
+
+    def _response(self, description: str, content: Json) -> Json:
+        is_counted = scope_of(self.rule.method) != components.PUBLIC
+        headers = components.RATE_LIMIT_HEADERS if is_counted else ()
+        return components.response(description, content, headers)
 
 
-def _openapi_path(rule: Rule) -> str:
-    """The template with JSON names and without patterns: `/v1/lattices/{latticeId}:findPath`."""
+def _example(text: str) -> Json | None:
+    """An example of the contract, by the JSON names of its fields; None when none is told."""
+    return cast("Json", orjson.loads(text)) if text else None
 
-    def name(match: "re.Match[str]") -> str:
-        return f"{{{json_path(resolve(rule.method.input_type, match[1]))}}}"
 
-    return re.sub(r"\{([a-z0-9_.]+)(?:=[^{}]+)?\}", name, rule.template.text)
+def _references(value: object) -> Iterator[str]:
+    """Whatever a part of the document refers to."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)
 
 
 def _tag(rule: Rule) -> str:
@@ -224,38 +237,6 @@ def _tags(contract: Contract, rules: Sequence[Rule]) -> Iterator[Json]:
             package = without_errors(contract.comment(service.file.package))
             own = contract.comment(service.full_name)
             yield {"name": label_of(service), "description": "\n\n".join([own, package]).strip()}
-
-
-def _streamed(contract: Contract, schemas: Schemas, method: MethodDescriptor) -> Json:
-    shape = stream_shape(method)
-    reference = schemas.reference(shape.item)
-    comment = contract.comment(shape.item.full_name)
-    each = f"One object per `{shape.item.name}`" if shape.items else "One object per message"
-    behind = f", `-` and the `{shape.incarnation}` it is from" if shape.incarnation else ""
-    ids = f" The `id` of an event is its `{shape.event_id}`{behind}." if shape.event_id else ""
-    description = (
-        f"{each}, in order. {schemas.words(comment)}\n\n"
-        f"As `{NDJSON}` each is a line. As `{SSE}` each is the data of an event.{ids} The last "
-        "event is of type `end`. A stream that fails after it began ends with the error body: "
-        "as its last line, which has the key `error`, or as an event of type `error`."
-    )
-    content = {
-        NDJSON: {"schema": reference},
-        SSE: {"schema": {"type": "string", "description": "Events with such objects as data."}},
-    }
-    return components.response(description, content)
-
-
-def _failure(status: int, lines: Sequence[str]) -> Json:
-    """What a status means on this route: what its comments say, or else what it always means."""
-    if not lines:
-        return components.shared(status)
-    text = "\n".join(dict.fromkeys(lines))
-    return components.error_response(f"{components.words(status)}\n\n{text}".strip(), status)
-
-
-_TOKEN_REASONS = {"TOKEN_REQUIRED", "TOKEN_INVALID", "TOKEN_EXPIRED", "SCOPE_MISSING"}
-"""Reasons that no route without a token answers."""
 
 
 def _first_sentence(text: str) -> str:

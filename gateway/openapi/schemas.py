@@ -8,6 +8,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from gateway.contract.descriptors import (
     Contract,
+    ContractError,
     entry_fields,
     is_json_text,
     is_map,
@@ -17,17 +18,17 @@ from gateway.contract.descriptors import (
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import stream_shape
-from gateway.openapi import values
+from gateway.openapi import components, names, values
 from gateway.transcoding.codec import WELL_KNOWN
-from services.plumbing.rules import FieldRules, enum_numbers, requires_one, rules_of, words_of
+from services.plumbing.rules import FieldRules, requires_one, rules_of, words_of
 from services.plumbing.validation import is_required
 
 Json = dict[str, Any]
 
-_PREFIX = "girih."
-
 HTTP_BODY = "google.api.HttpBody"
 """Bytes of any media type, which have no schema."""
+
+_LINE = "Line"
 
 _WELL_KNOWN_SCHEMAS: dict[str, Json] = {
     "Timestamp": {"type": "string", "format": "date-time"},
@@ -50,7 +51,11 @@ _WELL_KNOWN_SCHEMAS: dict[str, Json] = {
 
 
 class Schemas:
-    """Schemas by reference, and the components that the references lead to."""
+    """Schemas by reference, and the components that the references lead to.
+
+    A component has the name that its message has in its package, without dots: generators make
+    names of types of it. Two of one name are told apart by their packages.
+    """
 
     def __init__(self, contract: Contract, rules: Iterable[Rule]) -> None:
         self._contract = contract
@@ -58,10 +63,22 @@ class Schemas:
         self._inputs: dict[str, Descriptor] = {}
         self._outputs: dict[str, Descriptor] = {}
         self._enums: dict[str, EnumDescriptor] = {}
+        self._line_items: dict[str, Descriptor] = {}
+        self._bodies: dict[str, Json] = {}
+        rules = list(rules)
         for rule in rules:
-            _collect(_output_of(rule), self._outputs, self._enums)
+            _collect(_output_of(rule), self._outputs)
             for message in _inputs_of(rule):
-                _collect(message, self._inputs, {})
+                _collect(message, self._inputs)
+        requests = [rule.method.input_type for rule in rules]
+        self._enums |= _enums([*self._inputs.values(), *requests], is_input=True)
+        self._enums |= _enums(self._outputs.values(), is_input=False)
+        self._names = names.schema_names(
+            [*self._inputs.values(), *self._outputs.values(), *self._enums.values()],
+            taken=[*components.schemas(), *map(names.body_name, rules)],
+        )
+        for rule in rules:
+            self._add_line_and_body(rule)
 
     def components(self) -> Json:
         """Every type that the rules take or give, by name. One that is taken and given is two."""
@@ -70,24 +87,52 @@ class Schemas:
             for message in self._inputs.values()
         }
         outputs = {
-            _name(message): self.message(message, is_input=False)
+            self._name(message): self.message(message, is_input=False)
             for message in self._outputs.values()
         }
-        enums = {_name(enum): self.enum(enum) for enum in self._enums.values()}
-        return dict(sorted((inputs | outputs | enums).items()))
+        enums = {self._name(enum): self.enum(enum) for enum in self._enums.values()}
+        lines = {name: self._line(item) for name, item in self._line_items.items()}
+        return dict(sorted((inputs | outputs | enums | lines | self._bodies).items()))
 
     def reference(self, descriptor: Descriptor | EnumDescriptor) -> Json:
         """What an answer holds."""
-        return _reference(_name(descriptor))
+        return _reference(self._name(descriptor))
 
-    def request(self, message: Descriptor, leaving_out: Collection[str]) -> Json:
-        """A request's own schema: a body is no type that anything else refers to."""
+    def line(self, item: Descriptor) -> Json:
+        """What a line of a stream of such items holds."""
+        return _reference(f"{self._name(item)}{_LINE}")
+
+    def body(self, rule: Rule) -> Json:
+        """What the body of a request holds that is the whole message."""
+        return _reference(names.body_name(rule))
+
+    def _add_line_and_body(self, rule: Rule) -> None:
+        if rule.method.server_streaming and rule.answer.full_name != HTTP_BODY:
+            item = stream_shape(rule.method).item
+            self._line_items[f"{self._name(item)}{_LINE}"] = item
+        if rule.body == WHOLE_BODY:
+            name = names.body_name(rule)
+            if name in self._bodies:
+                raise ContractError(f"the bodies of two routes would be called {name}")
+            self._bodies[name] = self._body(rule)
+
+    def _body(self, rule: Rule) -> Json:
+        """The request message without what the path says already."""
+        message = rule.method.input_type
         shown = self.message(message, is_input=True)
-        for path in leaving_out:
-            name = resolve(message, path)[0].json_name
+        for variable in rule.template.variables:
+            name = resolve(message, variable.field_path)[0].json_name
             shown["properties"].pop(name, None)
             shown["required"] = [one for one in shown.get("required", []) if one != name]
         return shown
+
+    def _line(self, item: Descriptor) -> Json:
+        name = self._name(item)
+        return {
+            "description": f"One line of the answer: a `{name}`, or, as the last line of a stream "
+            "that failed, the error, which alone has the key `error`.",
+            "anyOf": [_reference(name), _reference(components.ERROR)],
+        }
 
     def message(self, message: Descriptor, *, is_input: bool) -> Json:
         """An object: what a request may hold, or what an answer holds."""
@@ -141,10 +186,7 @@ class Schemas:
     def _values(self, field: FieldDescriptor) -> str:
         """The values that a request may hold, in words."""
         assert field.enum_type is not None, "an enum"
-        rules = rules_of(field)
-        of_value = rules.repeated.items if field.is_repeated else rules
-        names = enum_numbers(field.enum_type, of_value.enum).values()
-        return self._lines(field.enum_type, list(names))
+        return self._lines(field.enum_type, list(values.allowed(field).values()))
 
     def _lines(self, enum: EnumDescriptor, names: Collection[str]) -> str:
         texts = {name: self._flat_words(f"{enum.full_name}.{name}") for name in names}
@@ -187,17 +229,23 @@ class Schemas:
             name = field.message_type.full_name
             if name.startswith(WELL_KNOWN):
                 return dict(_WELL_KNOWN_SCHEMAS.get(name.removeprefix(WELL_KNOWN), {}))
-            own = self._input_name(field.message_type) if is_input else _name(field.message_type)
-            return _reference(own)
+            message = field.message_type
+            return _reference(self._input_name(message) if is_input else self._name(message))
         if field.enum_type is not None:
-            return values.enum(field, rules) if is_input else self.reference(field.enum_type)
+            if is_input and values.takes_fewer(field):
+                return values.enum(field)
+            whole = self.reference(field.enum_type)
+            return values.enum(field, whole) if is_input else whole
         if is_json_text(field):
             return {}
         return values.scalar(field, rules, is_input=is_input)
 
+    def _name(self, descriptor: Descriptor | EnumDescriptor) -> str:
+        return self._names[descriptor.full_name]
+
     def _input_name(self, message: Descriptor) -> str:
-        name = _name(message)
-        return f"{name}.Input" if message.full_name in self._outputs else name
+        suffix = "Input" if message.full_name in self._outputs else ""
+        return f"{self._name(message)}{suffix}"
 
 
 def _reference(name: str) -> Json:
@@ -226,13 +274,8 @@ def _always_present(field: FieldDescriptor) -> bool:
     return field.is_repeated or not (field.has_presence or is_json_text(field))
 
 
-def _name(descriptor: Descriptor | EnumDescriptor) -> str:
-    return descriptor.full_name.removeprefix(_PREFIX)
-
-
 def _output_of(rule: Rule) -> Descriptor:
-    output = rule.method.output_type
-    return stream_shape(rule.method).item if rule.method.server_streaming else output
+    return stream_shape(rule.method).item if rule.method.server_streaming else rule.answer
 
 
 def _inputs_of(rule: Rule) -> Iterator[Descriptor]:
@@ -252,19 +295,25 @@ def _inner(field: FieldDescriptor) -> Iterator[Descriptor]:
         yield field.message_type
 
 
-def _collect(
-    message: Descriptor, messages: dict[str, Descriptor], enums: dict[str, EnumDescriptor]
-) -> None:
+def _collect(message: Descriptor, messages: dict[str, Descriptor]) -> None:
     if message.full_name in messages or message.full_name == HTTP_BODY:
         return
     if message.full_name.startswith(WELL_KNOWN):
         return
     messages[message.full_name] = message
     for field in message.fields:
-        if field.enum_type is not None:
-            enums[field.enum_type.full_name] = field.enum_type
         for inner in _inner(field):
-            _collect(inner, messages, enums)
+            _collect(inner, messages)
+
+
+def _enums(messages: Iterable[Descriptor], *, is_input: bool) -> dict[str, EnumDescriptor]:
+    """Those that fields refer to: a request may take less than the whole of one."""
+    return {
+        field.enum_type.full_name: field.enum_type
+        for message in messages
+        for field in message.fields
+        if field.enum_type is not None and not (is_input and values.takes_fewer(field))
+    }
 
 
 def _camel_names(contract: Contract) -> dict[str, str]:
@@ -272,8 +321,8 @@ def _camel_names(contract: Contract) -> dict[str, str]:
     messages: dict[str, Descriptor] = {}
     for service in contract.services:
         for method in service.methods:
-            _collect(method.input_type, messages, {})
-            _collect(method.output_type, messages, {})
+            _collect(method.input_type, messages)
+            _collect(method.output_type, messages)
     return {
         field.name: field.json_name for message in messages.values() for field in message.fields
     }

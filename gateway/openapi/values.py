@@ -10,7 +10,8 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.transcoding import scalars
-from services.plumbing.rules import FieldRules, enum_numbers, may_be_zero, pattern_of
+from girih.options.v1.options_pb2 import EnumRules
+from services.plumbing.rules import FieldRules, enum_numbers, may_be_zero, pattern_of, rules_of
 
 Json = dict[str, Any]
 
@@ -37,15 +38,31 @@ def scalar(field: FieldDescriptor, rules: FieldRules, *, is_input: bool) -> Json
     return schema | _bytes(rules) if field.type == FieldDescriptor.TYPE_BYTES else schema
 
 
-def enum(field: FieldDescriptor, rules: FieldRules) -> Json:
-    """The names that a request may hold, or their numbers."""
-    assert field.enum_type is not None, "an enum"
-    allowed = enum_numbers(field.enum_type, rules.enum)
-    names: Json = {"type": "string", "enum": list(allowed.values())}
+def enum(field: FieldDescriptor, whole: Json | None = None) -> Json:
+    """The names that a request may hold, or their numbers. `whole` refers to all the names, for
+    a field that takes them all."""
     numbers: Json = {"type": "integer", "format": "int32"}
-    if rules.enum.defined_only:
-        numbers["enum"] = list(allowed)
+    if _enum_rules(field).defined_only:
+        numbers["enum"] = list(allowed(field))
+    names = whole or {"type": "string", "enum": list(allowed(field).values())}
     return alternatives(names, numbers)
+
+
+def allowed(field: FieldDescriptor) -> dict[int, str]:
+    """The values of its enum that a request may hold."""
+    assert field.enum_type is not None, "an enum"
+    return enum_numbers(field.enum_type, _enum_rules(field))
+
+
+def takes_fewer(field: FieldDescriptor) -> bool:
+    """Whether a request may not hold every value of its enum."""
+    assert field.enum_type is not None, "an enum"
+    return len(allowed(field)) < len(field.enum_type.values)
+
+
+def _enum_rules(field: FieldDescriptor) -> EnumRules:
+    rules = rules_of(field)
+    return (rules.repeated.items if field.is_repeated else rules).enum
 
 
 def alternatives(*schemas: Json) -> Json:

@@ -12,7 +12,10 @@ from gateway.app import read_contract
 from gateway.contract.descriptors import http_rules, scope_of
 from gateway.contract.rules import Rule, rules_of
 from gateway.openapi.document import document as openapi_document
+from gateway.openapi.names import operation_id, schema_names
 from gateway.openapi.values import digits
+from girih.events.v1 import events_pb2
+from girih.options.v1 import options_pb2
 from tests.gateway.sample import sample_contract
 
 
@@ -39,7 +42,7 @@ def test_every_http_rule_is_in_it(real: dict[str, Any]) -> None:
         rule for service in contract.services for m in service.methods for rule in http_rules(m)
     ]
     operations = {
-        (method, re.sub(r"[A-Z]", lambda upper: f"_{upper[0].lower()}", path.split(":")[0]))
+        (method, re.sub(r"{[^}]*}", "{}", path.split(":")[0]))
         for path, item in real["paths"].items()
         for method in item
         if method != "parameters"
@@ -48,7 +51,8 @@ def test_every_http_rule_is_in_it(real: dict[str, Any]) -> None:
     assert rules
     for rule in rules:
         method = rule.WhichOneof("pattern")
-        assert (method, getattr(rule, method).split(":")[0]) in operations
+        path = re.sub(r"{[^}]*}", "{}", getattr(rule, method).split(":")[0])
+        assert (method, path) in operations
 
 
 def test_operations_have_names_of_their_own(sample: dict[str, Any]) -> None:
@@ -60,7 +64,10 @@ def test_operations_have_names_of_their_own(sample: dict[str, Any]) -> None:
     ]
 
     assert len(names) == len(set(names))
-    assert {"SampleService_Echo", "SampleService_Echo_1"} <= set(names)
+    assert {"SampleService_Echo", "SampleService_EchoByText", "SampleService_EchoAsGet"} <= set(
+        names
+    )
+    assert all(re.fullmatch(r"[A-Za-z]+_[A-Za-z]+", name) for name in names if "Service" in name)
 
 
 def test_everything_of_the_real_contract_has_words(real: dict[str, Any]) -> None:
@@ -82,7 +89,7 @@ def test_an_answer_that_is_one_field_is_described_as_that(real: dict[str, Any]) 
     created = real["paths"]["/v1/lattices"]["post"]["responses"]["201"]
 
     schema = created["content"]["application/json"]["schema"]
-    assert schema["$ref"].endswith("/lattice.v1.Lattice")
+    assert schema["$ref"].endswith("/Lattice")
 
 
 def test_errors_that_the_comments_promise_are_told_by_status(sample: dict[str, Any]) -> None:
@@ -111,7 +118,7 @@ def test_fields_are_named_as_json_names_them(sample: dict[str, Any]) -> None:
 
 
 def test_a_choice_allows_at_most_one(sample: dict[str, Any]) -> None:
-    everything = sample["components"]["schemas"]["sample.events.v1.Everything"]
+    everything = sample["components"]["schemas"]["Everything"]
 
     names = ["chosenNumber", "chosenText", "chosenChild", "chosenJson"]
     assert everything["allOf"][0]["oneOf"][1:] == [{"required": [name]} for name in names]
@@ -119,7 +126,7 @@ def test_a_choice_allows_at_most_one(sample: dict[str, Any]) -> None:
 
 
 def test_long_integers_are_strings(sample: dict[str, Any]) -> None:
-    everything = sample["components"]["schemas"]["sample.events.v1.Everything"]["properties"]
+    everything = sample["components"]["schemas"]["Everything"]["properties"]
 
     assert everything["longNumber"]["type"] == "string"
     assert everything["longNumber"]["format"] == "int64"
@@ -127,13 +134,13 @@ def test_long_integers_are_strings(sample: dict[str, Any]) -> None:
 
 
 def test_a_json_text_is_any_value(sample: dict[str, Any]) -> None:
-    everything = sample["components"]["schemas"]["sample.events.v1.Everything"]["properties"]
+    everything = sample["components"]["schemas"]["Everything"]["properties"]
 
     assert "type" not in everything["json"]
 
 
 def test_the_sites_of_a_path_are_lists_of_coordinates(real: dict[str, Any]) -> None:
-    sites = real["components"]["schemas"]["lattice.v1.Path"]["properties"]["sites"]
+    sites = real["components"]["schemas"]["Path"]["properties"]["sites"]
 
     assert sites["items"]["type"] == "array"
     assert sites["items"]["items"]["format"] == "int64"
@@ -142,14 +149,18 @@ def test_the_sites_of_a_path_are_lists_of_coordinates(real: dict[str, Any]) -> N
 def test_streams_have_both_forms_of_their_elements(sample: dict[str, Any]) -> None:
     content = sample["paths"]["/v1/count"]["get"]["responses"]["200"]["content"]
 
-    counted = {"$ref": "#/components/schemas/sample.events.v1.Counted"}
-    assert content["application/x-ndjson"]["schema"] == counted
+    assert content["application/x-ndjson"]["schema"] == reference("CountedLine")
     assert "text/event-stream" in content
 
 
+def test_a_line_of_a_stream_is_an_element_or_the_error_that_ends_it(sample: dict[str, Any]) -> None:
+    line = sample["components"]["schemas"]["CountedLine"]
+
+    assert line["anyOf"] == [reference("Counted"), reference("ErrorResponse")]
+
+
 def test_a_field_of_the_path_is_not_in_the_body(real: dict[str, Any]) -> None:
-    operation = real["paths"]["/v1/lattices/{latticeId}:findPath"]["post"]
-    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    body = body_of(real, "/v1/lattices/{latticeId}:findPath")
 
     assert "latticeId" not in body["properties"]
     assert "start" in body["properties"]
@@ -159,23 +170,23 @@ def test_a_field_of_the_path_is_not_in_the_body(real: dict[str, Any]) -> None:
 def test_what_is_only_answered_is_complete(real: dict[str, Any]) -> None:
     schemas = real["components"]["schemas"]
 
-    assert "position" in schemas["events.v1.Placement"]["required"]
-    assert "id" in schemas["events.v1.Event"]["required"]
+    assert "position" in schemas["Placement"]["required"]
+    assert "id" in schemas["Event"]["required"]
 
 
 def test_what_a_request_must_hold_is_required(real: dict[str, Any]) -> None:
     schemas = real["components"]["schemas"]
 
-    assert schemas["events.v1.Event.Input"]["required"] == ["stream", "type"]
-    assert schemas["lattice.v1.PathQuery"]["required"] == ["start", "goal"]
+    assert schemas["EventInput"]["required"] == ["stream", "type"]
+    assert schemas["PathQuery"]["required"] == ["start", "goal"]
     assert body_of(real, "/v1/events:append")["required"] == ["events"]
-    assert schemas["events.v1.Precondition"]["allOf"] == [
+    assert schemas["Precondition"]["allOf"] == [
         {"oneOf": [{"required": ["revision"]}, {"required": ["state"]}]}
     ]
 
 
 def test_bounds_of_the_contract_are_bounds_of_the_document(real: dict[str, Any]) -> None:
-    event = real["components"]["schemas"]["events.v1.Event.Input"]["properties"]
+    event = real["components"]["schemas"]["EventInput"]["properties"]
     key = body_of(real, "/v1/keys")["properties"]
 
     assert (event["type"]["minLength"], event["type"]["maxLength"]) == (1, 255)
@@ -205,11 +216,11 @@ def test_a_parameter_has_the_bounds_of_its_field(real: dict[str, Any]) -> None:
 
 
 def test_a_request_may_hold_null_for_what_it_may_leave_out(real: dict[str, Any]) -> None:
-    event = real["components"]["schemas"]["events.v1.Event.Input"]["properties"]
+    event = real["components"]["schemas"]["EventInput"]["properties"]
 
     assert {"type": "null"} in event["id"]["anyOf"]
     assert "anyOf" not in event["stream"]
-    precondition = real["components"]["schemas"]["events.v1.Precondition"]["properties"]
+    precondition = real["components"]["schemas"]["Precondition"]["properties"]
     assert {"type": "null"} not in precondition["state"]["anyOf"]
 
 
@@ -289,11 +300,97 @@ def test_every_example_of_the_contract_fits_its_schema(real: dict[str, Any]) -> 
     assert examples
     for path, schema, example in examples:
         Draft202012Validator({**schema, "components": real["components"]}).validate(example)
-        assert set(example) <= set(schema["properties"]), path
+        properties = resolved(real, schema)["properties"]
+        assert set(example) <= set(properties), path
+
+
+def test_every_answer_has_an_example_that_fits_its_schema(real: dict[str, Any]) -> None:
+    media = [
+        (path, one)
+        for path, value in walk(real)
+        if "operationId" in value
+        for status, answer in value["responses"].items()
+        for media_type, one in resolved(real, answer)["content"].items()
+        if media_type not in ("text/event-stream", "application/octet-stream")
+    ]
+
+    assert media
+    for path, one in media:
+        assert "example" in one, path
+        schema = {**one["schema"], "components": real["components"]}
+        Draft202012Validator(schema).validate(one["example"])
+
+
+def test_every_answer_names_the_request(sample: dict[str, Any], real: dict[str, Any]) -> None:
+    for document in (sample, real):
+        for path, value in walk(document):
+            for answer in value["responses"].values() if "operationId" in value else ():
+                assert "X-Correlation-ID" in resolved(document, answer)["headers"], path
+
+
+def test_generators_can_make_names_of_all_that_has_one(real: dict[str, Any]) -> None:
+    schemas = real["components"]["schemas"]
+
+    assert all(re.fullmatch(r"[A-Z][A-Za-z0-9]*", name) for name in schemas)
+    assert "EventsV1Event" not in schemas
+
+
+def test_messages_of_one_name_are_told_apart_by_their_packages() -> None:
+    messages: list[Any] = [events_pb2.Event.DESCRIPTOR, options_pb2.FieldRules.DESCRIPTOR]
+
+    assert schema_names(messages, taken=["Event"]) == {
+        "girih.events.v1.Event": "GirihEventsV1Event",
+        "girih.options.v1.FieldRules": "FieldRules",
+    }
+
+
+def test_bodies_are_schemas_with_names(sample: dict[str, Any], real: dict[str, Any]) -> None:
+    schemas = [
+        media["schema"]
+        for document in (sample, real)
+        for _, value in walk(document)
+        for media in value.get("requestBody", {}).get("content", {}).values()
+    ]
+
+    assert schemas
+    assert [schema for schema in schemas if "$ref" not in schema] == []
+
+
+def test_nothing_is_kept_that_nothing_refers_to(real: dict[str, Any]) -> None:
+    referred = {value["$ref"] for _, value in walk(real) if "$ref" in value}
+
+    kept = {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "responses", "headers", "parameters")
+        for name in real["components"][kind]
+    }
+    assert kept == referred
+
+
+def test_no_text_has_an_escape_that_a_generator_would_write_as_a_byte(real: dict[str, Any]) -> None:
+    texts = [
+        value["description"] for _, value in walk(real) if isinstance(value.get("description"), str)
+    ]
+
+    assert texts
+    assert [text for text in texts if "\\u" in text or "\\x" in text] == []
+
+
+def reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def resolved(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """What a reference leads to, and everything else as it is."""
+    while "$ref" in value:
+        kind, name = value["$ref"].split("/")[2:]
+        value = document["components"][kind][name]
+    return value
 
 
 def body_of(document: dict[str, Any], path: str) -> Any:
-    return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    return resolved(document, content["application/json"]["schema"])
 
 
 def parameters_of(document: dict[str, Any], path: str) -> dict[str, Any]:
@@ -301,6 +398,6 @@ def parameters_of(document: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def operation_of(document: dict[str, Any], rule: Rule) -> dict[str, Any]:
-    expected = f"{rule.method.containing_service.name}_{rule.method.name}"
-    expected += f"_{rule.binding_index}" if rule.binding_index else ""
-    return next(value for _, value in walk(document) if value.get("operationId") == expected)
+    return next(
+        value for _, value in walk(document) if value.get("operationId") == operation_id(rule)
+    )

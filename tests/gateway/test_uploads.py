@@ -46,6 +46,17 @@ async def test_empty_lines_and_a_missing_last_end_do_no_harm(
     assert sums == (["1", "3"] if body else [])
 
 
+async def test_a_body_of_json_is_one_message_whatever_lines_it_has(
+    client: httpx.AsyncClient,
+) -> None:
+    headers = {"content-type": "application/json"}
+
+    answer = await client.post("/v1/converse", content=b'{\n"number":\n3}\n', headers=headers)
+
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line)["sum"] for line in answer.text.splitlines()] == ["3"]
+
+
 async def test_an_answer_comes_before_the_next_line_is_sent(online: httpx.AsyncClient) -> None:
     async with conversation(online) as (reader, writer):
         writer.write(chunk(b'{"number": 1}\n{"num'))
@@ -139,7 +150,7 @@ async def test_one_bad_line_among_many_has_no_effect(
     assert service.sums == []
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "text/plain"])
+@pytest.mark.parametrize("media_type", ["application/xml", "text/plain"])
 async def test_another_media_type_is_415(media_type: str, client: httpx.AsyncClient) -> None:
     headers = {"content-type": media_type}
 

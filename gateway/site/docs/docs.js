@@ -71,7 +71,7 @@ function drawMenu(tags) {
 
 /** @param {Route} route */
 function shortName(route) {
-  return route.operationId.replace(/^[^_]*_/, "").replace(/([a-z])([A-Z])/g, "$1 $2").replace(/_\d+$/, " (other path)").toLowerCase();
+  return route.operationId.replace(/^[^_]*_/, "").replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
 }
 
 /** @param {Tag[]} tags */
@@ -224,7 +224,7 @@ function innerSchema(schema) {
  */
 function kindOf(alternatives) {
   const schema = firstForm(alternatives);
-  if (schema.$ref) return schema.$ref.replace(/\.Input$/, "").replace(/^.*[./]/, "");
+  if (schema.$ref) return schema.$ref.replace(/Input$/, "").replace(/^.*\//, "");
   if (schema.type === "array") return `list of ${kindOf(schema.items ?? {})}`;
   if (schema.type === "object" && typeof schema.additionalProperties === "object") return `map to ${kindOf(schema.additionalProperties)}`;
   if (schema.contentEncoding) return "base64";

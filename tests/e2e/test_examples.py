@@ -1,0 +1,184 @@
+"""Every example of an answer in the contract is what a real gateway answers, name by name."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.processes import System
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+NDJSON = "application/x-ndjson"
+PASSWORD = "a strapwork of stars"
+
+
+@dataclass
+class Walk:
+    """Calls operations as their examples have it, and keeps what each was answered."""
+
+    client: httpx.Client
+    document: dict[str, Any]
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def call(self, operation_id: str, body: Any = None, token: str = "", **path: str) -> Any:
+        """With the example for its body, where no other is given."""
+        verb, template, operation = dict(self.operations())[operation_id]
+        content = operation.get("requestBody", {}).get("content", {})
+        media_type = next(iter(content), "application/json")
+        sent = content.get(media_type, {}).get("example") if body is None else body
+        response = self.client.request(
+            verb,
+            template.format(**path),
+            params={one["name"]: one["example"] for one in parameters(operation)},
+            content=json.dumps(sent) if content else None,
+            headers={"content-type": media_type, **bearer(token)},
+        )
+        assert response.is_success, f"{operation_id}: {response.text}"
+        assert str(response.status_code) in operation["responses"], operation_id
+        is_stream = response.headers["content-type"] == NDJSON
+        text = response.text.splitlines()[0] if is_stream else response.text
+        is_json = response.headers["content-type"] in (NDJSON, "application/json")
+        self.answers[operation_id] = json.loads(text) if is_json else None
+        return self.answers[operation_id]
+
+    def operations(self) -> Iterator[tuple[str, tuple[str, str, dict[str, Any]]]]:
+        """Verb, path and operation, by name."""
+        for path, item in self.document["paths"].items():
+            for verb, operation in item.items():
+                if verb != "parameters":
+                    yield operation["operationId"], (verb.upper(), path, operation)
+
+    def answered(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the document says of the answer to each operation that was called."""
+        for operation_id, (_, _, operation) in self.operations():
+            if operation_id in self.answers:
+                well = next(code for code in operation["responses"] if code.startswith("2"))
+                content = operation["responses"][well]["content"]
+                yield operation_id, next(iter(content.values()))
+
+
+def parameters(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those of the query that have an example."""
+    for one in operation.get("parameters", []):
+        if one.get("in") == "query" and "example" in one:
+            yield one
+
+
+@pytest.fixture(scope="module")
+def walk(system: System) -> Iterator[Walk]:
+    with httpx.Client(base_url=system.url, timeout=60) as client:
+        walk = Walk(client, client.get("/openapi.json").json())
+        accounts(walk, system)
+        events(walk)
+        lattices(walk)
+        leave(walk)
+        yield walk
+
+
+def accounts(walk: Walk, system: System) -> None:
+    call = walk.call
+    tenant_id = call("AccountService_Register")["tenant"]["tenantId"]
+    signed_in(walk, call("AccountService_Login"))
+    me = call("AccountService_WhoAmI")
+    call("AccountService_CreateStreamTicket")
+    invited = call("AccountService_CreateInvitation")
+    call("AccountService_ListInvitations")
+    accepted = {"token": invited["token"], "password": PASSWORD, "name": "Omar"}
+    guest = call("AccountService_AcceptInvitation", accepted)["user"]["userId"]
+    call("AccountService_SetMemberRole", {"role": "ROLE_VIEWER"}, userId=guest)
+    call("AccountService_ListMembers")
+    call("AccountService_RemoveMember", userId=guest)
+    again = call("AccountService_CreateInvitation", {"email": "eve@girih.dev", "role": 1})
+    call("AccountService_RevokeInvitation", invitationId=again["invitation"]["invitationId"])
+    key = call("AccountService_CreateKey")
+    call("AccountService_ExchangeKey", {"key": key["secret"]})
+    call("AccountService_ListKeys")
+    call("AccountService_RevokeKey", keyId=key["key"]["keyId"])
+    call("AccountService_GetUsage")
+    operator = system.authority.token(
+        tenant_id, sub=f"user:{me['user']['userId']}", scope="plans.write"
+    )
+    call(
+        "AccountService_SetPlan",
+        {"plan": {"name": "professional"}},
+        token=operator,
+        tenantId=tenant_id,
+    )
+
+
+def events(walk: Walk) -> None:
+    walk.call("EventStoreService_Append")
+    walk.call("EventStoreService_AppendStream")
+    walk.call("EventStoreService_Read")
+    walk.call("EventStoreService_ReadByStream", streamName="permit-1")
+    walk.call("EventStoreService_GetStream", streamName="permit-1")
+    walk.call("EventStoreService_GetLog")
+
+
+def lattices(walk: Walk) -> None:
+    lattice_id = walk.call("LatticeService_CreateLattice")["latticeId"]
+    walk.call("LatticeService_ListLattices")
+    for rpc in ("GetLattice", "ReadBlocked", "FindPath", "FindPaths", "Distances", "DeleteLattice"):
+        walk.call(f"LatticeService_{rpc}", latticeId=lattice_id)
+
+
+def leave(walk: Walk) -> None:
+    signed_in(walk, walk.call("AccountService_Login"))
+    refreshed = walk.call(
+        "AccountService_Refresh",
+        {"refresh_token": walk.answers["AccountService_Login"]["refresh_token"]},
+    )
+    signed_in(walk, refreshed)
+    changed = {"password": PASSWORD, "newPassword": f"{PASSWORD} and lines"}
+    walk.call("AccountService_ChangePassword", changed)
+    walk.call("AccountService_Logout", {"refresh_token": refreshed["refresh_token"]})
+
+
+def signed_in(walk: Walk, tokens: dict[str, Any]) -> None:
+    walk.client.headers.update(bearer(tokens["access_token"]))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def shape(value: Any) -> Any:
+    """Names and types, without the values."""
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value[:1]]
+    return type(value).__name__
+
+
+def test_every_operation_was_called(walk: Walk) -> None:
+    operations = {operation_id for operation_id, _ in walk.operations()}
+
+    assert {one for one in operations if "Service_" in one} == set(walk.answers)
+
+
+def test_the_examples_of_answers_have_the_names_of_real_answers(walk: Walk) -> None:
+    told = {
+        operation_id: media["example"]
+        for operation_id, media in walk.answered()
+        if "example" in media
+    }
+
+    bytes_alone = {"LatticeService_ReadBlocked"}
+    assert set(told) == set(walk.answers) - bytes_alone
+    for operation_id, example in told.items():
+        assert shape(example) == shape(walk.answers[operation_id]), operation_id
+
+
+def test_real_answers_fit_their_schemas(walk: Walk) -> None:
+    components = {"components": walk.document["components"]}
+
+    for operation_id, media in walk.answered():
+        answer = walk.answers[operation_id]
+        if answer is not None:
+            Draft202012Validator({**media["schema"], **components}).validate(answer)
