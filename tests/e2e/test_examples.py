@@ -96,8 +96,9 @@ def accounts(walk: Walk, system: System) -> None:
     again = call("AccountService_CreateInvitation", {"email": "eve@girih.dev", "role": 1})
     call("AccountService_RevokeInvitation", invitationId=again["invitation"]["invitationId"])
     key = call("AccountService_CreateKey")
-    call("AccountService_ExchangeKey", {"key": key["secret"]})
+    # Before it is used: when that is noted is a matter of chance.
     call("AccountService_ListKeys")
+    call("AccountService_ExchangeKey", {"key": key["secret"]})
     call("AccountService_RevokeKey", keyId=key["key"]["keyId"])
     call("AccountService_GetUsage")
     operator = system.authority.token(
