@@ -23,6 +23,8 @@ class WriteResult(Enum):
     """The log does not end where the batch begins: decide again on the state as it is now."""
     ID_STORED = "id stored"
     """The log holds the id of an event of the batch: find which, and decide again."""
+    STREAM_STORED = "stream stored"
+    """The log holds a stream that the batch begins: read where it ends, and decide again."""
 
 
 @dataclass(frozen=True)

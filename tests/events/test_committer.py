@@ -8,6 +8,7 @@ import pytest
 from girih.ids import TenantId
 from services.events import record
 from services.events.appending.committer import (
+    ALL_NEW_MIN,
     LOST_RACES_MAX,
     Committer,
     CommitterLimits,
@@ -216,6 +217,69 @@ async def test_looks_ids_up_first_while_callers_repeat_themselves(bench: Bench) 
     assert bench.log.calls == ["find", "write"]
     await bench.settle(proposal(new_event("a")))
     assert bench.log.calls == ["write"]
+
+
+async def only_new_streams_come(bench: Bench) -> None:
+    """`old` is in the log and forgotten, and all that came since was new."""
+    await bench.settle(proposal(new_event("old")))
+    for number in range(ALL_NEW_MIN):
+        await bench.settle(proposal(new_event(f"new-{number}")))
+
+
+@pytest.fixture
+def forgetful(store: PostgresEventStore) -> Bench:
+    """Remembers a single stream."""
+    return Bench(store, RevisionCache(stream_count_max=1))
+
+
+async def test_reads_no_streams_while_all_turn_out_to_be_new(forgetful: Bench) -> None:
+    await only_new_streams_come(forgetful)
+
+    (outcome,) = await forgetful.settle(proposal(new_event("a"), expecting={"a": ABSENT}))
+
+    assert places(outcome) == [(ALL_NEW_MIN + 2, 0, False)]
+    assert forgetful.log.calls == ["write"]
+
+
+async def test_a_stream_taken_for_new_that_is_there_is_read(forgetful: Bench) -> None:
+    await only_new_streams_come(forgetful)
+
+    (outcome,) = await forgetful.settle(proposal(new_event("old"), new_event("b")))
+
+    assert places(outcome) == [(ALL_NEW_MIN + 2, 1, False), (ALL_NEW_MIN + 3, 0, False)]
+    assert forgetful.log.calls == ["write", "state", "write"]
+    await forgetful.settle(proposal(new_event("c")))
+    assert forgetful.log.calls == ["state", "write"]
+
+
+async def test_a_stream_that_gets_no_event_is_not_taken_for_new(forgetful: Bench) -> None:
+    await only_new_streams_come(forgetful)
+
+    (outcome,) = await forgetful.settle(proposal(new_event("a"), expecting={"old": ABSENT}))
+
+    assert isinstance(outcome, PreconditionFailed)
+
+
+async def test_a_stream_whose_event_is_refused_is_not_taken_for_new(forgetful: Bench) -> None:
+    await only_new_streams_come(forgetful)
+    event = new_event("a")
+
+    outcomes = await forgetful.settle(
+        proposal(event),
+        proposal(new_event("old", with_id=event.event_id)),
+        proposal(new_event("a"), expecting={"old": ABSENT}),
+    )
+
+    assert isinstance(outcomes[1], EventIdReused)
+    assert isinstance(outcomes[2], PreconditionFailed)
+
+
+async def test_a_refusal_is_not_told_of_a_stream_taken_for_new(forgetful: Bench) -> None:
+    await only_new_streams_come(forgetful)
+
+    (outcome,) = await forgetful.settle(proposal(new_event("old"), expecting={"old": 0}))
+
+    assert places(outcome) == [(ALL_NEW_MIN + 2, 1, False)]
 
 
 async def test_a_write_whose_answer_was_lost_is_found_and_not_repeated(bench: Bench) -> None:

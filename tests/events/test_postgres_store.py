@@ -80,6 +80,17 @@ async def test_writes_nothing_when_one_of_the_ids_is_stored(store: PostgresEvent
     )
 
 
+async def test_writes_nothing_when_a_stream_that_begins_is_stored(
+    store: PostgresEventStore,
+) -> None:
+    log = store.log(ACME)
+    await log.state([])
+    await write(log, 0, "a", "b")
+
+    assert await write(log, 2, "c", "a", first_id=50) is WriteResult.STREAM_STORED
+    assert await log.state([StreamName("c")]) == LogState(Position(2), {StreamName("c"): NO_STREAM})
+
+
 async def test_finds_where_ids_are_and_leaves_out_the_rest(store: PostgresEventStore) -> None:
     log = store.log(ACME)
     await log.state([])

@@ -16,6 +16,10 @@ Ids are not looked up before writing: the log's unique index refuses a repeated 
 then the batch is decided again with the ids looked up. A connection that is lost while
 a batch is written leaves open whether it was; looking the ids up tells.
 
+Streams that are not remembered are not read either while all such streams turn out to be
+new: the events are placed as their first, and the index on the names of streams refuses a
+stream that is there already.
+
 A refusal is told only when the state it was decided on is known to have been true during
 the call: because the batch was written on it, or because it was read for it.
 """
@@ -26,11 +30,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from girih.backoff import Backoff
 from girih.ids import EventId, Position, StreamName
 from services.events.domain import (
+    NO_STREAM,
     Decision,
     LogState,
     Outcome,
@@ -45,6 +50,10 @@ from services.events.store import Log, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 
 LOST_RACES_MAX = 3
+
+ALL_NEW_MIN = 8
+"""So many times in a row all streams that were not remembered must have been new, for the next
+to be taken for new unread. A batch that was wrong about that is sent twice."""
 
 _AWAY = (Unavailable, ResourceExhausted)
 
@@ -126,6 +135,8 @@ class Committer:
         self._committed = committed
         self._remembered = _CachedState(revision_cache)
         self._expects_repeats = False
+        self._all_new_count = 0
+        """How many times in a row what was read of streams was that they are new."""
         self._unsure: Decision | None = None
 
     async def settle(
@@ -191,12 +202,14 @@ class Committer:
         elif result is WriteResult.HEAD_MOVED:
             self._remembered.forget()
             self._instruments.race_lost()
+        elif result is WriteResult.STREAM_STORED:
+            self._all_new_count = 0
         return result, decision.outcomes
 
     async def _try(
         self, log: LogView, proposals: Sequence[Proposal], looks_up: bool
     ) -> tuple[WriteResult, Decision]:
-        state, is_read = await self._state(log, proposals)
+        state, is_read, taken_for_new = await self._state(log, proposals, looks_up)
         known = await self._find(log, proposals) if looks_up else {}
         if self._unsure is not None and _is_stored(self._unsure, known):
             return WriteResult.WRITTEN, self._unsure
@@ -206,6 +219,9 @@ class Committer:
             # the same call. The ids are looked up after the state: an id that is not
             # there then was not there when the state was.
             return await self._try(log, proposals, looks_up=True)
+        if any(decision.streams[stream] == NO_STREAM for stream in taken_for_new):
+            # No event of it is written, so nothing proves that it is new.
+            return await self._try(log, proposals, looks_up=True)
         if decision.placed:
             return await self._write(log, decision), decision
         if is_read or not _refuses(decision):
@@ -213,17 +229,29 @@ class Committer:
         self._remembered.forget()
         return await self._try(log, proposals, looks_up)
 
-    async def _state(self, log: LogView, proposals: Sequence[Proposal]) -> tuple[LogState, bool]:
-        """The state to decide on, and whether it was read just now."""
+    async def _state(
+        self, log: LogView, proposals: Sequence[Proposal], reads_all: bool
+    ) -> "_Basis":
         streams = set[StreamName]().union(*[proposal.streams() for proposal in proposals])
         unknown = self._remembered.unknown(streams)
-        if not unknown and self._remembered.head is not None:
-            return self._remembered.state(streams), False
-        self._remembered.learn(await log.state(unknown))
+        if self._remembered.head is not None:
+            if not unknown:
+                return _Basis(self._remembered.state(streams))
+            if not reads_all and self._all_new_count >= ALL_NEW_MIN:
+                return _Basis(self._remembered.state(streams), taken_for_new=unknown)
+        read = await log.state(unknown)
+        self._count_new(read, unknown)
+        self._remembered.learn(read)
         if self._remembered.unknown(streams):
             # The others were forgotten: the log had moved on, or another log needed the room.
             self._remembered.learn(await log.state(list(streams)))
-        return self._remembered.state(streams), True
+        return _Basis(self._remembered.state(streams), is_read=True)
+
+    def _count_new(self, read: LogState, streams: Sequence[StreamName]) -> None:
+        if any(read.streams[stream] != NO_STREAM for stream in streams):
+            self._all_new_count = 0
+        elif streams:
+            self._all_new_count += 1
 
     async def _find(
         self, log: LogView, proposals: Sequence[Proposal]
@@ -240,6 +268,16 @@ class Committer:
         self._unsure = decision
         batch = RecordBatch(decision.recorded_at, decision.placed, headers)
         return await log.write(decision.state.head, batch)
+
+
+class _Basis(NamedTuple):
+    """What a batch is decided on."""
+
+    state: LogState
+    is_read: bool = False
+    """Just now, and not as remembered."""
+    taken_for_new: Sequence[StreamName] = ()
+    """Streams that nobody has looked for."""
 
 
 def _is_stored(decision: Decision, known: Mapping[EventId, StoredEvent]) -> bool:
@@ -282,8 +320,9 @@ class _CachedState:
         return [stream for stream in streams if stream not in self._streams]
 
     def state(self, streams: Iterable[StreamName]) -> LogState:
+        """Streams that are not remembered are in it as new ones."""
         assert self.head is not None
-        known = {stream: self._streams[stream] for stream in streams}
+        known = {stream: self._streams.get(stream, NO_STREAM) for stream in streams}
         return LogState(self.head, known, self._incarnation)
 
     def learn(self, read: LogState) -> None:

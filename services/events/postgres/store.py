@@ -32,7 +32,11 @@ from services.events.store import (
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 
-_EVENT_IDS = "records_event_id"
+_VIOLATED = {
+    "records_event_id": WriteResult.ID_STORED,
+    "streams_name": WriteResult.STREAM_STORED,
+}
+"""What it means that a unique index refuses a batch."""
 
 
 class Connections(Protocol):
@@ -219,9 +223,10 @@ class _View:
             )
         except asyncpg.UniqueViolationError as error:
             # The other indexes are only violated when the head lies, which is a bug.
-            if error.constraint_name != _EVENT_IDS:
+            result = _VIOLATED.get(error.constraint_name or "")
+            if result is None:
                 raise
-            return WriteResult.ID_STORED
+            return result
         return WriteResult.WRITTEN if is_written else WriteResult.HEAD_MOVED
 
 
