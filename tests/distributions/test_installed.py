@@ -1,0 +1,65 @@
+"""The distribution of the server, installed in an environment that has nothing else."""
+
+import os
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+import girih
+from services.lattice.compiler import KernelCache
+from tests.distributions import first_minutes
+from tests.distributions.building import PROJECTS, Environment, built, cloned
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+# Of both distributions, and what they bring into an environment.
+SHOW = """
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+names = ("cli", "gateway", "services", "grpc_tools", "mypy_protobuf", "hatchling")
+print(version("girih"), version("girih-server"), *(name for name in names if find_spec(name)))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    folder = tmp_path_factory.mktemp("installed")
+    clone = cloned(folder / "clone")
+    wheels = [built("wheel", clone / project, folder / "wheels") for project in PROJECTS.values()]
+    return Environment.made(folder, wheels)
+
+
+@pytest.fixture(scope="module")
+def url(installed: Environment) -> Iterator[str]:
+    """Where its `girih up` serves."""
+    # Kernels that the tests have compiled already: their text is the same.
+    kept = KernelCache.of(None, os.environ).directory.parent
+    with first_minutes.running(installed, LATTICE_KERNEL_CACHE_DIR=str(kept)) as url:
+        yield url
+
+
+def test_the_first_five_minutes_are_as_the_readme_tells(installed: Environment, url: str) -> None:
+    said = first_minutes.followed(installed)
+
+    assert "2 events appended" in said
+    assert "0 events appended, 2 already there" in said
+
+
+def test_the_version_is_one_wherever_it_is_told(installed: Environment, url: str) -> None:
+    command = installed.run([str(installed.folder / "bin" / "girih-server"), "--version"])
+    metadata = installed.run([str(installed.python), "-c", SHOW])
+    document = httpx.get(f"{url}/openapi.json", timeout=30).json()
+
+    assert command.stdout == f"girih {girih.__version__}\n"
+    assert metadata.stdout.split() == [girih.__version__, girih.__version__]
+    assert document["info"]["version"] == girih.__version__
+
+
+@pytest.mark.parametrize("name", ["events", "lattice", "gateway"])
+def test_each_service_is_a_command(installed: Environment, name: str) -> None:
+    done = installed.run([str(installed.folder / "bin" / f"girih-{name}")])
+
+    assert done.returncode == 78, done.stderr
+    assert "GIRIH_TRUSTED_KEYS" in done.stderr + done.stdout
