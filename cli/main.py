@@ -62,6 +62,29 @@ def main() -> None:
         sys.exit(failed.exit_code)
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from girih import __version__
+
+        print(f"girih {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def girih(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Say which girih this is; `girih version` says what it stands on, too.",
+        ),
+    ] = False,
+) -> None:
+    """What stands before the command."""
+
+
 @app.command(rich_help_panel=_RUNNING)
 def up(
     data_dir: DataDir = DATA_DIR,

@@ -130,12 +130,17 @@ def _versions() -> Iterator[Finding]:
     installed = versions.installed()
     message = ", ".join(f"{name} {installed[name]}" for name in ("girih", "grpcio", "protobuf"))
     yield Finding("versions", "well", f"Python {platform.python_version()}, {message}")
+    yield _contract()
+
+
+def _contract() -> Finding:
     try:
-        stubs = import_module("girih")
+        for service in ("accounts", "events", "lattice", "ops"):
+            import_module(f"girih.{service}.v1.{service}_pb2_grpc")
     except Exception as error:  # noqa: BLE001 - whatever keeps the stubs from being made
-        yield Finding("contract", "wrong", f"no stubs: {error}", "run `make generate`")
-    else:
-        yield Finding("contract", "well", f"the stubs fit; {Path(stubs.DESCRIPTOR_SET).name}")
+        mend = "install girih again; in a checkout, `make generate`"
+        return Finding("contract", "wrong", f"no stubs: {error}", mend)
+    return Finding("contract", "well", "the stubs are there, and fit gRPC and protobuf")
 
 
 def _running(around: Surroundings) -> Finding:

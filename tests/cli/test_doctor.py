@@ -64,6 +64,17 @@ def test_says_kindly_that_nothing_runs(tmp_path: Path, nowhere: dict[str, str]) 
     assert done.stderr == ""
 
 
+def test_stubs_that_are_missing_are_wrong(
+    tmp_path: Path, nowhere: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "girih.lattice.v1.lattice_pb2_grpc", None)
+
+    (contract,) = look(tmp_path, nowhere)["contract"]
+
+    assert contract.grade == "wrong"
+    assert "girih.lattice.v1.lattice_pb2_grpc" in contract.message
+
+
 def test_tells_programs_the_same(
     tmp_path: Path, nowhere: dict[str, str], authority: Authority
 ) -> None:
