@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 
 from gateway.http import errors
 from gateway.http.errors import HttpError
+from gateway.site.fixed import fixed_page
 from services.plumbing import correlation
 
 _DOCS_CSP = (
@@ -81,12 +82,9 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def _fixed(path: str, content: bytes, media_type: str) -> Route:
+    # Asked for each time, and not sent again while it is the same.
     headers = {"cache-control": "no-cache", "content-security-policy": _DOCS_CSP}
-
-    async def answer(_request: Request) -> Response:
-        return Response(content, headers=headers, media_type=media_type)
-
-    return Route(path, answer)
+    return fixed_page(path, content, media_type, headers)
 
 
 async def _to_docs(_request: Request) -> Response:
