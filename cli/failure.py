@@ -10,6 +10,11 @@ class Failed(Exception):
         super().__init__(message)
         self.exit_code = exit_code
 
+    def as_json(self) -> dict[str, object]:
+        """What programs read of it, under `error`."""
+        code = exit_codes.name(self.exit_code)
+        return {"code": code, "message": str(self), "exitCode": self.exit_code}
+
     @property
     def may_pass(self) -> bool:
         """The same may succeed later."""

@@ -22,22 +22,19 @@ from cli.commands import (
 )
 from cli.commands.usage import usage
 from cli.failure import Failed
-from cli.terminal import options
-from cli.terminal.options import DATA_DIR, AsJson, DataDir
+from cli.terminal import ending, options
+from cli.terminal.formats import Format
+from cli.terminal.help import Commands
+from cli.terminal.options import DATA_DIR, DataDir, Output
 
 if TYPE_CHECKING:
     from girih.servers import Server
 
-app = typer.Typer(
-    name="girih",
-    help="An event store and a lattice service, from one command.",
+app = Commands(
+    "An event store and a lattice service, from one command.",
     epilog="Ends with "
     + ", ".join(f"{code} {meaning}" for code, meaning in exit_codes.MEANINGS.items())
     + ". GIRIH_API_KEY in the environment is used in place of a session.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
 )
 
 _ACCOUNTS, _DATA, _RUNNING = "Accounts", "Lattices and events", "Running girih"
@@ -55,11 +52,7 @@ EventsAddress = Annotated[
 
 def main() -> None:
     """Run the command line; ends the process."""
-    try:
-        app()
-    except Failed as failed:
-        print(failed, file=sys.stderr)
-        sys.exit(failed.exit_code)
+    sys.exit(ending.run(app, sys.argv[1:]))
 
 
 def _print_version(is_asked: bool) -> None:
@@ -85,7 +78,13 @@ def girih(
     """What stands before the command."""
 
 
-@app.command(rich_help_panel=_RUNNING)
+@app.verb(
+    panel=_RUNNING,
+    examples="""
+    girih up
+    girih up --data /var/lib/girih --gateway-address 0.0.0.0:8000
+    """,
+)
 def up(
     data_dir: DataDir = DATA_DIR,
     gateway_address: Annotated[
@@ -171,7 +170,14 @@ def up(
         _fail(str(error), error.exit_code)
 
 
-@app.command(name="import", rich_help_panel=_DATA)
+@app.verb(
+    "import",
+    panel=_DATA,
+    examples="""
+    girih import doors.jsonl
+    zcat doors.jsonl.gz | girih import - --source doors
+    """,
+)
 def import_(
     file: Annotated[
         Path,
@@ -209,7 +215,7 @@ def import_(
     ] = False,
     events_address: EventsAddress = None,
     url: options.Url = None,
-    as_json: AsJson = False,
+    output_format: Output = Format.table,
 ) -> None:
     """Append the lines of FILE as events, in the file's order, to the log of who is logged in.
 
@@ -226,7 +232,7 @@ def import_(
         raise typer.BadParameter("stdin has no name: say --source", param_hint="FILE")
     path = Path(file)
     server = options.server(url)
-    exit_code = run(
+    run(
         path,
         Request(
             address=events_address or _events_address(server),
@@ -238,24 +244,29 @@ def import_(
             retry_for_s=retry_for,
             skips_bad=skip_bad,
             tokens=chosen(server, os.environ),
-            is_json=as_json,
+            output_format=output_format,
         ),
     )
-    raise typer.Exit(exit_code)
 
 
-@app.command(rich_help_panel=_RUNNING)
-def doctor(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
+@app.verb(panel=_RUNNING, examples="girih doctor")
+def doctor(data_dir: DataDir = DATA_DIR, output_format: Output = Format.table) -> None:
     """Look at settings, database and processes; say what is wrong and how to mend it.
 
     Ends with 0 when all is well and with 1 otherwise.
     """
     from cli.commands.doctor import run
 
-    raise typer.Exit(run(data_dir, os.environ, is_json=as_json))
+    raise typer.Exit(run(data_dir, os.environ, output_format))
 
 
-@app.command(rich_help_panel=_RUNNING)
+@app.verb(
+    panel=_RUNNING,
+    examples="""
+    girih migrate
+    DATABASE_URL=postgresql://girih@db/girih girih migrate
+    """,
+)
 def migrate(
     data_dir: DataDir = DATA_DIR,
     timeout_s: Annotated[
@@ -268,17 +279,17 @@ def migrate(
     run(data_dir, os.environ, timeout_s=timeout_s)
 
 
-@app.command(rich_help_panel=_RUNNING)
-def version(as_json: AsJson = False) -> None:
+@app.verb(panel=_RUNNING, examples="girih version -o json")
+def version(output_format: Output = Format.table) -> None:
     """Say which girih this is, and what it stands on."""
     from cli.commands.versions import show
 
-    show(is_json=as_json)
+    show(output_format)
 
 
 running.add_to(app, _RUNNING)
 account.add_to(app, _ACCOUNTS)
-app.command(rich_help_panel=_ACCOUNTS)(usage)
+app.verb(panel=_ACCOUNTS, examples="girih usage")(usage)
 for _name, _noun, _panel in (
     ("members", members.app, _ACCOUNTS),
     ("keys", keys.app, _ACCOUNTS),

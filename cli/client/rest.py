@@ -5,6 +5,7 @@ Knows HTTP and the form of girih's errors; which routes there are is known by wh
 
 import json
 import re
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,15 @@ class Refused(Failed):
     @property
     def reason(self) -> str:
         return self.error.reason
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "code": self.error.code,
+            "message": "\n".join(self.error.problems),
+            "correlation_id": self.error.correlation_id,
+            "details": dict(self.error.details),
+            "exitCode": self.exit_code,
+        }
 
     def naming(self, options: Mapping[str, str]) -> "Refused":
         """The same, with the option in place of the field that it became."""
@@ -162,6 +172,7 @@ class Gateway:
             headers={"X-Correlation-ID": self.correlation_id, "User-Agent": "girih"},
             timeout=_TIMEOUT,
             follow_redirects=False,
+            verify=_trusted(url),
             # A proxy is for the world outside.
             trust_env=urlsplit(url).hostname not in LOOPBACK,
         )
@@ -329,6 +340,13 @@ class Gateway:
             message = f"{self.url} answers {status}, and not as a gateway of girih does"
             raise Failed(message, exit_codes.UNAVAILABLE)
         raise error.refusal()
+
+
+def _trusted(url: str) -> ssl.SSLContext:
+    """Who may answer. Reading the authorities takes longer than a call: only for https."""
+    if urlsplit(url).scheme == "https":
+        return httpx.create_ssl_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody
 
 
 _STALE = {"TOKEN_EXPIRED", "TOKEN_INVALID"}

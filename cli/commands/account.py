@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import typer
 
 from cli.terminal import options, output, passwords
+from cli.terminal.formats import Format
+from cli.terminal.help import Commands
 
 if TYPE_CHECKING:
     from cli.client.credentials import Credential, CredentialsFile
@@ -40,10 +42,20 @@ Profile = Annotated[
 ]
 
 
-def add_to(app: typer.Typer, panel: str) -> None:
+def add_to(app: Commands, panel: str) -> None:
     """Make these commands part of `girih`, under a heading of its help."""
-    for command in (register, login, logout, whoami, token, password):
-        app.command(rich_help_panel=panel)(command)
+    for command, examples in (
+        (register, "girih register ada@example.org --name Ada"),
+        (
+            login,
+            "girih login ada@example.org\ngirih login ci@example.org --password-stdin < secret",
+        ),
+        (logout, "girih logout\ngirih logout --everywhere"),
+        (whoami, "girih whoami\ngirih whoami -o json"),
+        (token, 'curl -H "Authorization: Bearer $(girih token)" localhost:8000/v1/log'),
+        (password, "girih password"),
+    ):
+        app.verb(panel=panel, examples=examples)(command)
 
 
 def register(
@@ -57,7 +69,7 @@ def register(
     password_stdin: passwords.FromStdin = False,
     url: LoginUrl = None,
     profile: Profile = "",
-    as_json: options.AsJson = False,
+    output_format: options.Output = Format.table,
 ) -> None:
     """Make a user and a tenant of which the user is the owner, and log in."""
     passwords.check_source(from_stdin=password_stdin)
@@ -68,8 +80,8 @@ def register(
         body = {"email": email, "password": secret, "name": name or email.partition("@")[0]}
         answer = gateway.post("/auth/register", {**body, "tenantName": tenant_name})
         _open_session(gateway, {"email": email, "password": secret}, server, profile)
-    _show_joined(answer, is_json=as_json)
-    if not as_json:
+    _show_joined(answer, output_format)
+    if output_format.is_for_people:
         output.message(_NEXT.format(url=server.url))
 
 
@@ -87,7 +99,7 @@ def login(
     password_stdin: passwords.FromStdin = False,
     url: LoginUrl = None,
     profile: Profile = "",
-    as_json: options.AsJson = False,
+    output_format: options.Output = Format.table,
 ) -> None:
     """Open a session. The commands here, and `girih import`, use it from then on."""
     passwords.check_source(from_stdin=password_stdin)
@@ -97,7 +109,7 @@ def login(
         secret = passwords.password(from_stdin=password_stdin)
         body = {"email": email, "password": secret, "tenantId": tenant}
         answer = _open_session(gateway, body, server, profile)
-    _show_joined({name: answer.get(name) for name in ("user", "tenant", "role")}, is_json=as_json)
+    _show_joined({name: answer.get(name) for name in ("user", "tenant", "role")}, output_format)
 
 
 def logout(
@@ -118,17 +130,17 @@ def logout(
     output.message(f"Logged out of {gateway.url}.")
 
 
-def whoami(url: options.Url = None, as_json: options.AsJson = False) -> None:
+def whoami(url: options.Url = None, output_format: options.Output = Format.table) -> None:
     """Tell who calls are made as, in which tenant, and what they may do."""
     server = options.server(url)
     with options.gateway_of(server) as gateway:
         answer = gateway.get("/auth/whoami")
-    if as_json:
-        output.document(answer)
-        return
     user, key, tenant = (answer.get(name) or {} for name in ("user", "key", "tenant"))
-    output.record(
-        [
+    output.thing(
+        answer,
+        output_format,
+        name=user.get("userId") or key.get("keyId", ""),
+        pairs=[
             ("user", " ".join(filter(None, (user.get("name"), user.get("email"))))),
             ("user id", user.get("userId")),
             ("key", " ".join(filter(None, (key.get("name"), key.get("keyId"))))),
@@ -139,7 +151,7 @@ def whoami(url: options.Url = None, as_json: options.AsJson = False) -> None:
             ("may", ", ".join(answer.get("scopes", []))),
             ("gateway", gateway.url),
             ("profile", "" if key else server.profile_in(_file().read())),
-        ]
+        ],
     )
 
 
@@ -201,19 +213,19 @@ def _new_name(server: "Server", sessions: "dict[str, Credential]") -> str:
     return next(name for name in names if name not in sessions)
 
 
-def _show_joined(answer: "Json", *, is_json: bool) -> None:
-    if is_json:
-        output.document(answer)
-        return
+def _show_joined(answer: "Json", output_format: Format) -> None:
     user, tenant = answer["user"], answer["tenant"]
-    output.record(
-        [
+    output.thing(
+        answer,
+        output_format,
+        name=user["userId"],
+        pairs=[
             ("user", f"{user['name']} {user['email']}"),
             ("tenant", tenant["name"]),
             ("tenant id", tenant["tenantId"]),
             ("plan", (tenant.get("plan") or {}).get("name")),
             ("role", output.word(answer.get("role", ""))),
-        ]
+        ],
     )
 
 

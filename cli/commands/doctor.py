@@ -4,7 +4,6 @@ Changes nothing and starts nothing. Every look is short and fails alone.
 """
 
 import asyncio
-import json
 import platform
 import shutil
 import sys
@@ -27,6 +26,8 @@ from cli.local import health, ports, rotation, state
 from cli.local.keyfiles import VARIABLES, KeyFiles
 from cli.local.migrating import PACKAGE, SCHEMA
 from cli.local.postgres import PostgresError, find_binaries
+from cli.terminal import output
+from cli.terminal.formats import Format
 from girih.servers import url_of_gateway
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
@@ -95,7 +96,7 @@ class Surroundings:
         return "girih up" if self.running and variable in self.running.environ else "environment"
 
 
-def run(data_dir: Path, environ: Mapping[str, str], *, is_json: bool) -> int:
+def run(data_dir: Path, environ: Mapping[str, str], output_format: Format) -> int:
     """Look, tell on stdout, and give the exit code: 1 when something is wrong."""
     settings = ProcessSettings.from_environ(
         {"GIRIH_LOG_LEVEL": "error", "GIRIH_LOG_FORMAT": "console"}
@@ -103,12 +104,12 @@ def run(data_dir: Path, environ: Mapping[str, str], *, is_json: bool) -> int:
     logging.configure(settings, descriptor=sys.stderr.fileno())
     findings = list(examine(Surroundings.of(data_dir, environ)))
     is_well = all(finding.grade != "wrong" for finding in findings)
-    if is_json:
-        print(
-            json.dumps({"well": is_well, "findings": [asdict(one) for one in findings]}, indent=2)
-        )
-    else:
+    if output_format.is_for_people:
         _show(findings, is_well=is_well)
+    else:
+        output.document(
+            {"well": is_well, "findings": [asdict(one) for one in findings]}, output_format
+        )
     return 0 if is_well else 1
 
 

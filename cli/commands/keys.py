@@ -1,15 +1,25 @@
 """`girih keys`: API keys, for machines."""
 
+from operator import itemgetter
 from typing import Annotated
 
 import typer
 
-from cli.terminal import options, output
+from cli.terminal import asking, ids, options, output
+from cli.terminal.formats import Format
+from cli.terminal.help import Commands
+from cli.terminal.output import Listing, listing, moment
+from cli.terminal.table import Column
 
-app = typer.Typer(help="API keys, for machines.", no_args_is_help=True)
+app = Commands("API keys, for machines.")
 
 
-@app.command()
+@app.verb(
+    examples="""
+    girih keys create importer --scope events.append --scope events.read
+    GIRIH_API_KEY=$(girih keys create nightly --scope events.read) girih events list
+    """
+)
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     scope: Annotated[
@@ -23,7 +33,7 @@ def create(
         int, typer.Option(min=0, max=3_650, help="0 means: works until it is revoked.")
     ] = 0,
     url: options.Url = None,
-    as_json: options.AsJson = False,
+    output_format: options.Output = Format.table,
 ) -> None:
     """Make a key and print its secret, which is not shown again.
 
@@ -32,44 +42,72 @@ def create(
     with options.gateway(url) as gateway:
         body = {"name": name, "scopes": scope, "expiresInDays": expires_in_days}
         answer = gateway.post("/v1/keys", body)
-    if as_json:
-        output.document(answer)
+    if output_format.is_document:
+        output.document(answer, output_format)
         return
     output.message(f"Key {answer['key']['keyId']}. The secret is shown this once:")
     print(answer["secret"])
 
 
-@app.command(name="list")
-def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
+_KEYS = Listing(
+    name=itemgetter("keyId"),
+    columns=(
+        Column(title="key", cell=itemgetter("keyId"), is_id=True),
+        Column(title="name", cell=itemgetter("name"), is_text=True),
+        Column(
+            title="scopes",
+            cell=lambda key: ", ".join(key.get("scopes", [])),
+            is_text=True,
+            rank=1,
+        ),
+        Column(title="created", cell=lambda key: moment(key.get("createdAt", "")), rank=4),
+        Column(
+            title="expires", cell=lambda key: moment(key.get("expiresAt", "")) or "never", rank=2
+        ),
+        Column(
+            title="last used",
+            cell=lambda key: moment(key.get("lastUsedAt", "")) or "never",
+            rank=3,
+        ),
+    ),
+    nothing="There are no keys. Make one with `girih keys create`.",
+)
+
+
+@app.verb(
+    "list",
+    examples="""
+    girih keys list
+    girih keys list -o json | jq '.[] | select(.lastUsedAt == null) | .keyId'
+    """,
+)
+def list_(
+    limit: options.Limit = 0,
+    pager: options.Pager = True,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
     """List the keys that were not revoked."""
     with options.gateway(url) as gateway:
-        answer = gateway.get("/v1/keys")
-    if as_json:
-        output.document(answer)
-        return
-    output.table(
-        ("key", "name", "scopes", "created", "expires", "last used"),
-        [
-            (
-                key["keyId"],
-                key["name"],
-                ", ".join(key.get("scopes", [])),
-                output.moment(key.get("createdAt", "")),
-                output.moment(key.get("expiresAt", "")) or "never",
-                output.moment(key.get("lastUsedAt", "")) or "never",
-            )
-            for key in answer.get("keys", [])
-        ],
-        nothing="There are no keys.",
-    )
+        rows = gateway.get("/v1/keys").get("keys", [])
+        listing(rows, _KEYS, output_format, limit=limit, pager=pager)
 
 
-@app.command()
+@app.verb(examples="girih keys revoke 3f2a9c1e\ngirih keys revoke $(girih keys list -o name) --yes")
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id.")],
+    key_ids: Annotated[
+        list[str], typer.Argument(metavar="KEY", help="Their ids, or how they begin.")
+    ],
+    yes: options.Yes = False,
     url: options.Url = None,
 ) -> None:
-    """Revoke a key. It stops working at once."""
+    """Revoke keys. They stop working at once."""
     with options.gateway(url) as gateway:
-        gateway.delete(f"/v1/keys/{options.segment(key_id)}")
-    output.message(f"Revoked {key_id}.")
+        whole = ids.whole(key_ids, lambda: map(_KEYS.name, gateway.get("/v1/keys").get("keys", [])))
+        asking.confirm(f"Revoke {' '.join(whole)}?", yes=yes)
+
+        def revoke_one(key_id: str) -> None:
+            gateway.delete(f"/v1/keys/{options.segment(key_id)}")
+            output.message(f"Revoked {key_id}.")
+
+        asking.each(whole, revoke_one)

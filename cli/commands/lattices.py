@@ -3,20 +3,26 @@
 import base64
 import re
 import uuid
+from collections.abc import Iterator
 from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.terminal import options, output
+from cli.terminal import asking, ids, options, output
+from cli.terminal.formats import Format
+from cli.terminal.help import Commands
+from cli.terminal.output import Listing, listing, moment
+from cli.terminal.table import Column
 
 if TYPE_CHECKING:
-    from cli.client.rest import Json
+    from cli.client.rest import Gateway, Json
 
-app = typer.Typer(help="Lattices.", no_args_is_help=True)
+app = Commands("Lattices: made, listed, looked at and deleted.")
 
-LatticeId = Annotated[str, typer.Argument(metavar="LATTICE", help="Its id.")]
+LatticeId = Annotated[str, typer.Argument(metavar="LATTICE", help="Its id, or how that begins.")]
 
 
 class BitOrder(StrEnum):
@@ -41,7 +47,12 @@ class Boundary(StrEnum):
         return f"BOUNDARY_{self.name.upper()}"
 
 
-@app.command()
+@app.verb(
+    examples="""
+    girih lattices create --dimensions 3 --size 10
+    girih lattices create --shape 200x300 --periodic --moore
+    """
+)
 def create(
     dimensions: Annotated[
         int | None, typer.Option("--dimensions", "-d", min=1, help="How many axes, with --size.")
@@ -78,7 +89,7 @@ def create(
         ),
     ] = None,
     url: options.Url = None,
-    as_json: options.AsJson = False,
+    output_format: options.Output = Format.table,
 ) -> None:
     """Make a lattice and print its id; stderr tells the rest of it.
 
@@ -101,34 +112,30 @@ def create(
         body["blocked"] = base64.b64encode(blocked.read_bytes()).decode()
     with options.gateway(url) as gateway:
         lattice = gateway.post("/v1/lattices", body, _OPTIONS)
-    if as_json:
-        output.document(lattice)
-    else:
-        _show(lattice, beside=True)
-        print(lattice["latticeId"])
+    if output_format.is_document:
+        output.document(lattice, output_format)
+        return
+    if output_format.is_for_people:
+        output.record(_pairs(lattice)[1:], beside=True)
+    print(lattice["latticeId"])
 
 
-@app.command(name="list")
-def list_(url: options.Url = None, as_json: options.AsJson = False) -> None:
+@app.verb(
+    "list",
+    examples="""
+    girih lattices list
+    girih lattices list -o json | jq '.[] | select(.vertices > 1000) | .latticeId'
+    """,
+)
+def list_(
+    limit: options.Limit = 0,
+    pager: options.Pager = True,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
     """List the lattices in the order of their creation."""
     with options.gateway(url) as gateway:
-        rows = list(gateway.pages("/v1/lattices", "lattices"))
-    if as_json:
-        output.document({"lattices": rows})
-        return
-    output.table(
-        ("lattice", "shape", "vertices>", "edges>", "blocked>", "bytes held>", "created"),
-        [
-            (
-                one["latticeId"],
-                _shape_text(one),
-                *(f"{int(one.get(name, 0)):,}" for name in _COUNTS),
-                output.moment(one.get("createdAt", "")),
-            )
-            for one in rows
-        ],
-        nothing="There are no lattices.",
-    )
+        listing(_all(gateway), _LATTICES, output_format, limit=limit, pager=pager)
 
 
 _OPTIONS = {
@@ -139,26 +146,48 @@ _OPTIONS = {
     "blocked": "--blocked",
     "bitOrder": "--bit-order",
 }
-_COUNTS = ("vertices", "edges", "blockedSites", "bytesHeld")
 
 
-@app.command()
-def get(lattice_id: LatticeId, url: options.Url = None, as_json: options.AsJson = False) -> None:
+@app.verb(examples="girih lattices get 3f2a9c1e\ngirih lattices get 3f2a9c1e -o json | jq .edges")
+def get(
+    lattice_id: LatticeId,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
     """Show a lattice."""
     with options.gateway(url) as gateway:
-        lattice = gateway.get(f"/v1/lattices/{options.segment(lattice_id)}")
-    if as_json:
-        output.document(lattice)
-    else:
-        _show(lattice)
+        lattice = gateway.get(f"/v1/lattices/{segment(gateway, lattice_id)}")
+    pairs = _pairs(lattice)
+    output.thing(lattice, output_format, name=lattice["latticeId"], pairs=pairs)
 
 
-@app.command()
-def delete(lattice_id: LatticeId, url: options.Url = None) -> None:
-    """Delete a lattice. Its events stay."""
+@app.verb(examples="girih lattices delete 3f2a9c1e 77b0d4c2\ngirih lattices delete 3f2a9c1e --yes")
+def delete(
+    lattice_ids: Annotated[
+        list[str], typer.Argument(metavar="LATTICE", help="Their ids, or how they begin.")
+    ],
+    yes: options.Yes = False,
+    url: options.Url = None,
+) -> None:
+    """Delete lattices. Their events stay."""
     with options.gateway(url) as gateway:
-        gateway.delete(f"/v1/lattices/{options.segment(lattice_id)}")
-    output.message(f"Deleted {lattice_id}.")
+        whole = ids.whole(lattice_ids, lambda: map(_LATTICES.name, _all(gateway)))
+        asking.confirm(f"Delete {' '.join(whole)}?", yes=yes)
+
+        def delete_one(lattice_id: str) -> None:
+            gateway.delete(f"/v1/lattices/{options.segment(lattice_id)}")
+            output.message(f"Deleted {lattice_id}.")
+
+        asking.each(whole, delete_one)
+
+
+def segment(gateway: "Gateway", lattice_id: str) -> str:
+    """The id that was meant, as a part of a path."""
+    return options.segment(ids.whole([lattice_id], lambda: map(_LATTICES.name, _all(gateway)))[0])
+
+
+def _all(gateway: "Gateway") -> Iterator["Json"]:
+    return gateway.pages("/v1/lattices", "lattices")
 
 
 def _shape(dimensions: int | None, size: int | None, shape: str | None) -> "Json":
@@ -183,30 +212,58 @@ def _boundaries(boundary: list[Boundary] | None, *, is_periodic: bool) -> list[s
     return [Boundary.periodic.wire] if is_periodic else [each.wire for each in boundary or ()]
 
 
-def _show(lattice: "Json", *, beside: bool = False) -> None:
-    output.record(
-        [
-            ("lattice", "" if beside else lattice["latticeId"]),
-            ("shape", _shape_text(lattice)),
-            ("boundaries", ", ".join(map(output.word, lattice.get("boundaries", [])))),
-            ("neighbourhood", output.word(lattice.get("neighbourhood", ""))),
-            ("corner rule", output.word(lattice.get("cornerRule", "").removeprefix("CORNER_"))),
-            *((name, f"{int(lattice.get(field, 0)):,}") for name, field in _SHOWN),
-            ("created", output.moment(lattice.get("createdAt", ""))),
-        ],
-        beside=beside,
-    )
+def _pairs(lattice: "Json") -> list[tuple[str, str]]:
+    """All of a lattice, for people."""
+    return [
+        ("lattice", lattice["latticeId"]),
+        ("shape", f"{_shape_text(lattice)} sites"),
+        ("boundaries", _boundaries_text(lattice)),
+        ("neighbourhood", output.word(lattice.get("neighbourhood", ""))),
+        ("corner rule", output.word(lattice.get("cornerRule", "").removeprefix("CORNER_"))),
+        ("vertices", _count(lattice, "vertices")),
+        ("edges", _count(lattice, "edges")),
+        ("blocked", f"{_count(lattice, 'blockedSites')} sites"),
+        ("held", _size(lattice, "bytesHeld")),
+        ("as a graph", _size(lattice, "bytesAsGraph")),
+        ("as a matrix", _size(lattice, "bytesAsMatrix")),
+        ("created", moment(lattice.get("createdAt", ""))),
+    ]
 
 
-_SHOWN = (
-    ("vertices", "vertices"),
-    ("edges", "edges"),
-    ("blocked sites", "blockedSites"),
-    ("bytes held", "bytesHeld"),
-    ("as a graph", "bytesAsGraph"),
-    ("as a matrix", "bytesAsMatrix"),
-)
+def _count(lattice: "Json", field: str) -> str:
+    return f"{int(lattice.get(field, 0)):,}"
+
+
+def _size(lattice: "Json", field: str) -> str:
+    return output.size(int(lattice.get(field, 0)))
+
+
+def _boundaries_text(lattice: "Json") -> str:
+    return ", ".join(map(output.word, lattice.get("boundaries", [])))
 
 
 def _shape_text(lattice: "Json") -> str:
     return " x ".join(f"{int(length):,}" for length in lattice.get("shape", []))
+
+
+_LATTICES = Listing(
+    name=itemgetter("latticeId"),
+    columns=(
+        Column(title="lattice", cell=itemgetter("latticeId"), is_id=True),
+        Column(title="shape", cell=_shape_text, is_text=True),
+        Column(title="vertices", cell=lambda one: _count(one, "vertices"), is_number=True, rank=1),
+        Column(title="edges", cell=lambda one: _count(one, "edges"), is_number=True, rank=3),
+        Column(
+            title="blocked", cell=lambda one: _count(one, "blockedSites"), is_number=True, rank=4
+        ),
+        Column(title="held", cell=lambda one: _size(one, "bytesHeld"), is_number=True, rank=5),
+        Column(title="created", cell=lambda one: moment(one.get("createdAt", "")), rank=2),
+        Column(
+            title="neighbourhood",
+            cell=lambda one: output.word(one.get("neighbourhood", "")),
+            is_wide=True,
+        ),
+        Column(title="boundaries", cell=_boundaries_text, is_wide=True),
+    ),
+    nothing="There are no lattices. Make one with `girih lattices create`.",
+)

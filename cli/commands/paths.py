@@ -11,25 +11,27 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from cli import exit_codes
-from cli.commands.lattices import LatticeId, numbers
+from cli.commands.lattices import LatticeId, numbers, segment
 from cli.terminal import options, output
+from cli.terminal.formats import Format
+from cli.terminal.help import Commands
 
 if TYPE_CHECKING:
     from cli.client.rest import Gateway, Json
 
-app = typer.Typer(help="Shortest paths.", no_args_is_help=True)
+app = Commands("Shortest paths.")
 
 _QUERIES_MAX = 10_000  # of one call
 _OPTIONS = {"start.coordinates": "--from", "goal.coordinates": "--to", "sitesMax": "--sites"}
 _RUNS_SHOWN = 12
 
 
-@app.callback()
-def paths() -> None:
-    """Shortest paths."""
-
-
-@app.command()
+@app.verb(
+    examples="""
+    girih paths find 3f2a9c1e --from 0,0,0 --to 9,9,9
+    girih paths find 3f2a9c1e --file queries.txt -o jsonl | jq .length
+    """
+)
 def find(
     lattice_id: LatticeId,
     start: Annotated[
@@ -52,67 +54,80 @@ def find(
         int, typer.Option("--sites", min=0, max=100_000, help="The most sites of a path to list.")
     ] = 0,
     url: options.Url = None,
-    as_json: options.AsJson = False,
+    output_format: options.Output = Format.table,
 ) -> None:
     """Find a shortest path, or one for each line of a file.
 
-    That there is no path is an answer, and no failure. With --json a file's answers are lines,
-    each with its `query`, counted from 0.
+    That there is no path is an answer, and no failure. A file's answers have
+    their `query` each, counted from 0.
     """
+    query = _query(start, goal) if start is not None and goal is not None else None
+    if (query is None) == (file is None) or (file and (start or goal)):
+        raise typer.BadParameter("say --from and --to, or --file")
     with options.gateway(url) as gateway:
-        route = f"/v1/lattices/{options.segment(lattice_id)}"
-        if start is not None and goal is not None and file is None:
-            query = _query(start, goal)
+        route = f"/v1/lattices/{segment(gateway, lattice_id)}"
+        if file is not None:
+            _find_all(gateway, f"{route}:findPaths", Path(file), sites_max, output_format)
+        elif query is not None:
             answer = gateway.post(f"{route}:findPath", {**query, "sitesMax": sites_max}, _OPTIONS)
-            output.document(answer) if as_json else _show(answer)
-        elif file is not None and start is None and goal is None:
-            _find_all(gateway, f"{route}:findPaths", Path(file), sites_max, is_json=as_json)
-        else:
-            raise typer.BadParameter("say --from and --to, or --file")
+            output.thing(answer, output_format, name="", pairs=_pairs(answer))
 
 
-def _find_all(gateway: "Gateway", route: str, file: Path, sites_max: int, *, is_json: bool) -> None:
+def _find_all(
+    gateway: "Gateway", route: str, file: Path, sites_max: int, output_format: Format
+) -> None:
     with _opened(file) as lines, _progress() as answered:
-        first = 0
-        queries = _queries(lines, file)
-        while chunk := list(islice(queries, _QUERIES_MAX)):
-            body = json.dumps({"queries": chunk, "sitesMax": sites_max}).encode()
-            for line in gateway.lines("POST", route, content=body):
-                answer = json.loads(line)
-                at = first + answer.get("firstQuery", 0)
-                for index, path in enumerate(answer["paths"], start=at):
-                    _print_path(index, path, is_json=is_json)
-                answered(len(answer["paths"]))
-            first += len(chunk)
+        paths = _answers(gateway, route, _queries(lines, file), sites_max, answered)
+        if output_format.is_document:
+            shown = output.documents(map(output.dumped, paths), output_format)
+        else:
+            shown = map(_line, paths)
+        output.print_lines(shown, pager=False)
 
 
-def _print_path(index: int, path: "Json", *, is_json: bool) -> None:
-    if is_json:
-        print(json.dumps({"query": index, **path}))
-    elif path.get("found"):
-        print(f"{index:>6}  {path['length']:>12g}  {int(path.get('steps', 0)):>8,} steps")
-    else:
-        print(f"{index:>6}  no path")
+def _answers(
+    gateway: "Gateway",
+    route: str,
+    queries: Iterator["Json"],
+    sites_max: int,
+    answered: Callable[[int], None],
+) -> Iterator["Json"]:
+    """The path of each query, with its number, as they come."""
+    first = 0
+    while chunk := list(islice(queries, _QUERIES_MAX)):
+        body = json.dumps({"queries": chunk, "sitesMax": sites_max}).encode()
+        for line in gateway.lines("POST", route, content=body):
+            answer = json.loads(line)
+            at = first + answer.get("firstQuery", 0)
+            for index, path in enumerate(answer["paths"], start=at):
+                yield {"query": index, **path}
+            answered(len(answer["paths"]))
+        first += len(chunk)
 
 
-def _show(answer: "Json") -> None:
+def _line(path: "Json") -> str:
+    if not path.get("found"):
+        return f"{path['query']:>6}  no path"
+    steps = f"{int(path.get('steps', 0)):>8,} steps"
+    return f"{path['query']:>6}  length {path['length']:>12g}  {steps}"
+
+
+def _pairs(answer: "Json") -> list[tuple[str, str]]:
     path, computation = answer["path"], answer["computation"]
     runs = path.get("runs", [])
     steps = [f"{int(run['count']):,} x ({', '.join(map(str, run['step']))})" for run in runs]
     more = [f"and {len(runs) - _RUNS_SHOWN:,} more runs"] if len(runs) > _RUNS_SHOWN else []
     sites = map(",".join, path.get("sites", []))
-    output.record(
-        [
-            ("path", "found" if path.get("found") else "there is none"),
-            ("length", f"{path['length']:g}" if path.get("found") else ""),
-            ("steps", f"{int(path['steps']):,}" if path.get("found") else ""),
-            ("runs", ", ".join(steps[:_RUNS_SHOWN] + more)),
-            ("sites", " ".join(sites)),
-            ("method", output.word(computation.get("method", ""))),
-            ("took", f"{int(computation.get('elapsedNs', 0)) / 1e6:,.3f} ms"),
-            ("looked at", f"{int(computation.get('sitesExpanded', 0)):,} sites"),
-        ]
-    )
+    return [
+        ("path", "found" if path.get("found") else "there is none"),
+        ("length", f"{path['length']:g} lattice spacings" if path.get("found") else ""),
+        ("moves", f"{int(path['steps']):,} steps" if path.get("found") else ""),
+        ("runs", ", ".join(steps[:_RUNS_SHOWN] + more)),
+        ("sites", " ".join(sites)),
+        ("method", output.word(computation.get("method", ""))),
+        ("took", f"{int(computation.get('elapsedNs', 0)) / 1e6:,.3f} ms"),
+        ("looked at", f"{int(computation.get('sitesExpanded', 0)):,} sites"),
+    ]
 
 
 def _query(start: str, goal: str) -> "Json":

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,10 @@ import typer
 from cli import exit_codes
 from cli.failure import Failed
 from cli.terminal import options, output
+from cli.terminal.formats import Format
+from cli.terminal.help import Commands
+from cli.terminal.output import Listing
+from cli.terminal.table import Column
 
 if TYPE_CHECKING:
     from cli.local.background import Status
@@ -26,10 +31,15 @@ Processes = Annotated[
 ]
 
 
-def add_to(app: typer.Typer, panel: str) -> None:
+def add_to(app: Commands, panel: str) -> None:
     """Make these commands part of `girih`, under a heading of its help."""
-    for command in (down, status, logs, restart):
-        app.command(rich_help_panel=panel)(command)
+    for command, examples in (
+        (down, "girih down\ngirih down --data /var/lib/girih"),
+        (status, "girih status\ngirih status -o json | jq -r .state"),
+        (logs, "girih logs gateway --tail 20\ngirih logs --follow"),
+        (restart, "girih restart\ngirih restart lattice gateway"),
+    ):
+        app.verb(panel=panel, examples=examples)(command)
 
 
 def down(data_dir: options.DataDir = options.DATA_DIR) -> None:
@@ -42,7 +52,10 @@ def down(data_dir: options.DataDir = options.DATA_DIR) -> None:
     background.stop(_existing(data_dir), output.message)
 
 
-def status(data_dir: options.DataDir = options.DATA_DIR, as_json: options.AsJson = False) -> None:
+def status(
+    data_dir: options.DataDir = options.DATA_DIR,
+    output_format: options.Output = Format.table,
+) -> None:
     """Tell whether the girih of this folder runs, and how each of its processes is.
 
     Ends with 0 when all are healthy, with 69 when it does not run, and with 1 otherwise.
@@ -50,26 +63,33 @@ def status(data_dir: options.DataDir = options.DATA_DIR, as_json: options.AsJson
     from cli.local import background
 
     found = background.look(_existing(data_dir), os.environ)
-    if as_json:
-        output.document(found.document())
+    if output_format.is_document:
+        output.document(found.document(), output_format)
     else:
-        _show(found)
+        _show(found, output_format)
     if not found.is_well:
         is_off = found.word in {"stopped", "killed"}
         raise typer.Exit(exit_codes.UNAVAILABLE if is_off else exit_codes.FAILED)
 
 
-def _show(found: "Status") -> None:
-    print(_sentence(found))
-    if found.processes:
-        output.table(
-            ("process", "state", "pid>", "where"),
-            [(one.name, one.state, one.pid, one.address) for one in found.processes],
-            nothing="",
-        )
+def _show(found: "Status", output_format: Format) -> None:
+    if output_format.is_for_people:
+        print(_sentence(found))
+    output.listing(found.processes, _PROCESSES, output_format, pager=False)
     for one in found.processes:
         if one.problem and found.run and found.word != "killed":
             output.message(f"{one.name} {one.problem}; see girih logs {one.name}")
+
+
+_PROCESSES = Listing(
+    name=attrgetter("name"),
+    columns=(
+        Column(title="process", cell=attrgetter("name")),
+        Column(title="state", cell=attrgetter("state")),
+        Column(title="pid", cell=lambda one: str(one.pid or ""), is_number=True, rank=1),
+        Column(title="where", cell=attrgetter("address"), is_text=True),
+    ),
+)
 
 
 def _sentence(found: "Status") -> str:

@@ -3,13 +3,18 @@
 import os
 import time
 from enum import StrEnum
+from operator import itemgetter
 from typing import Annotated
 
 import typer
 
-from cli.terminal import options, output
+from cli.terminal import asking, options, output
+from cli.terminal.formats import Format, camel_case
+from cli.terminal.help import Commands
+from cli.terminal.output import Listing, listing
+from cli.terminal.table import Column
 
-app = typer.Typer(help="The keys that tokens are signed with, for operators.", no_args_is_help=True)
+app = Commands("The keys that tokens are signed with, for operators.")
 
 
 class Signer(StrEnum):
@@ -25,7 +30,7 @@ class Signer(StrEnum):
         return [f"{name}.girih" for name in names]
 
 
-@app.command()
+@app.verb(examples="girih signing-keys create --data /var/lib/girih")
 def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
     """Make the keys that are not there yet. `girih up` does it by itself in development.
 
@@ -41,8 +46,23 @@ def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
         output.message("Everything is there.")
 
 
-@app.command(name="list")
-def list_(data_dir: options.DataDir = options.DATA_DIR, as_json: options.AsJson = False) -> None:
+_KEYS = Listing(
+    name=itemgetter("kid"),
+    columns=(
+        Column(title="key", cell=itemgetter("kid")),
+        Column(title="of", cell=itemgetter("issuer")),
+        Column(title="state", cell=itemgetter("state"), is_text=True),
+        Column(title="retires", cell=lambda key: _moment(key["retireAtS"]), rank=1),
+    ),
+    nothing="No key is trusted.",
+)
+
+
+@app.verb("list", examples="girih signing-keys list")
+def list_(
+    data_dir: options.DataDir = options.DATA_DIR,
+    output_format: options.Output = Format.table,
+) -> None:
     """List the keys that processes trust."""
     from dataclasses import asdict
 
@@ -50,17 +70,12 @@ def list_(data_dir: options.DataDir = options.DATA_DIR, as_json: options.AsJson 
     from cli.local.rotation import held
 
     keys = held(KeyFiles.of(data_dir, os.environ))
-    if as_json:
-        output.document({"keys": [{**asdict(key), "state": key.state} for key in keys]})
-        return
-    output.table(
-        ("key", "of", "state", "retires"),
-        [(key.kid, key.issuer, key.state, _moment(key.retire_at_s)) for key in keys],
-        nothing="No key is trusted.",
-    )
+    rows = [{camel_case(name): value for name, value in asdict(key).items()} for key in keys]
+    states = [{**row, "state": key.state} for row, key in zip(rows, keys, strict=True)]
+    listing(states, _KEYS, output_format, pager=False)
 
 
-@app.command()
+@app.verb(examples="girih signing-keys rotate\ngirih signing-keys rotate --of lattice --wait-s 60")
 def rotate(
     of: Annotated[Signer, typer.Option(help="Whose key to replace.")] = Signer.both,
     wait_s: Annotated[
@@ -91,21 +106,23 @@ def rotate(
         print(kid)
 
 
-@app.command()
+@app.verb(examples="girih signing-keys retire gateway-3f2a9c1e --yes")
 def retire(
     kid: Annotated[str, typer.Argument(metavar="KEY", help="The key's name, as `list` tells it.")],
     after_s: Annotated[
         float, typer.Option(min=0, help="When, in seconds. 0 refuses its tokens at once.")
     ] = 0.0,
+    yes: options.Yes = False,
     data_dir: options.DataDir = options.DATA_DIR,
 ) -> None:
     """Stop trusting a key that signs no more: one that somebody else got hold of."""
     from cli.local import rotation
     from cli.local.keyfiles import KeyFiles
 
+    asking.confirm(f"Refuse what {kid} has signed?", yes=yes)
     rotation.retire(KeyFiles.of(data_dir, os.environ), kid, after_s)
     output.message(f"{kid} retires {'now' if after_s == 0 else f'in {after_s:g} s'}.")
 
 
 def _moment(at_s: float | None) -> str:
-    return "" if at_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_s))
+    return "" if at_s is None else time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at_s))

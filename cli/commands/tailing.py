@@ -8,8 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-
-from httpx import Response
+from typing import TYPE_CHECKING
 
 from cli.client.lines import lines_of
 from cli.client.rest import STREAM_READ_S, Gateway, Refused
@@ -17,6 +16,9 @@ from cli.client.sse import ServerEvent, server_events
 from cli.failure import Failed
 from cli.terminal import options
 from girih.backoff import Backoff
+
+if TYPE_CHECKING:
+    from httpx import Response
 
 _BACKOFF_MIN_S = 0.2
 _BACKOFF_MAX_S = 10.0
@@ -69,7 +71,7 @@ class _Following:
                 if event.kind == "message":
                     yield self._seen(event)
 
-    def _opened(self) -> AbstractContextManager[Response]:
+    def _opened(self) -> "AbstractContextManager[Response]":
         headers = {"Accept": "text/event-stream"}
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id

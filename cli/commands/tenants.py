@@ -9,11 +9,13 @@ import typer
 
 from cli import exit_codes
 from cli.terminal import options, output
+from cli.terminal.formats import Format
+from cli.terminal.help import Commands
 
 if TYPE_CHECKING:
     from cli.client.rest import Tokens
 
-app = typer.Typer(help="Tenants, for operators: on the machine with the gateway's key.")
+app = Commands("Tenants, for operators: on the machine with the gateway's key.")
 
 
 _OPERATORS = "girih-accounts"
@@ -28,24 +30,35 @@ class PlanName(StrEnum):
     custom = "custom"
 
 
-@app.callback()
-def tenants() -> None:
-    """Tenants, for operators: on the machine with the gateway's key."""
-
-
-@app.command(name="set-plan")
+@app.verb(
+    "set-plan",
+    examples="""
+    girih tenants set-plan 3f2a9c1e-52f4-4a0e-9f38-0b7d6c1d2e3f professional
+    girih tenants set-plan TENANT custom --lattices 50 --axes 4 --extent 0 --calls 0
+    """,
+)
 def set_plan(
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Its id.")],
-    plan: Annotated[PlanName, typer.Argument(metavar="PLAN")],
+    plan: Annotated[PlanName, typer.Argument(metavar="PLAN", help="The new one.")],
     lattices: Annotated[
-        int | None, typer.Option(min=0, help="The most lattices at once. 0 is without limit.")
+        int | None,
+        typer.Option(min=0, metavar="N", help="The most lattices at once. 0 is without limit."),
     ] = None,
-    axes: Annotated[int | None, typer.Option(min=0, help="The most axes of a lattice.")] = None,
-    extent: Annotated[int | None, typer.Option(min=0, help="The most sites along an axis.")] = None,
-    calls: Annotated[int | None, typer.Option(min=0, help="The most calls a month.")] = None,
+    axes: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The most axes of a lattice."),
+    ] = None,
+    extent: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The most sites along an axis."),
+    ] = None,
+    calls: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The most calls a month."),
+    ] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     url: options.Url = None,
-    as_json: options.AsJson = False,
+    output_format: options.Output = Format.table,
 ) -> None:
     """Put a tenant on another plan, from the next refresh of its tokens on.
 
@@ -64,8 +77,8 @@ def set_plan(
     with Gateway(options.server(url).url, _operator(data_dir)) as gateway:
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
         answer = gateway.post(path, {"plan": {"name": plan.value, **limits}})
-    if as_json:
-        output.document(answer)
+    if output_format.is_document:
+        output.document(answer, output_format)
     else:
         output.message(f"{answer['name']} is on the plan {answer['plan']['name']} now.")
 

@@ -1,36 +1,43 @@
 """`girih usage`: what the tenant uses, beside what its plan allows."""
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from cli.terminal import options, output
+from cli.terminal.formats import Format
+from cli.terminal.table import Column
 
 if TYPE_CHECKING:
     from cli.client.rest import Json
 
 
-def usage(url: options.Url = None, as_json: options.AsJson = False) -> None:
+def usage(url: options.Url = None, output_format: options.Output = Format.table) -> None:
     """Show what the tenant uses, and what its plan allows."""
     with options.gateway(url) as gateway:
         answer = gateway.get("/v1/usage")
-    if as_json:
-        output.document(answer)
-        return
     plan, month = answer["plan"], answer["month"]
-    output.table(
-        ("", "used>", "allowed>"),
-        [
-            (
-                f"calls in {month}",
-                *_pair(answer, "callCount", plan, "monthlyCallCountMax"),
-            ),
-            ("lattices", *_pair(answer, "latticeCount", plan, "latticeCountMax")),
-            ("axes of a lattice", "", _allowed(plan, "axisCountMax")),
-            ("sites along an axis", "", _allowed(plan, "extentMax")),
-            ("events", f"{int(answer.get('eventCount', 0)):,}", ""),
-            ("plan", "", plan["name"]),
-        ],
-        nothing="",
-    )
+    rows = [
+        (f"calls in {month}", *_pair(answer, "callCount", plan, "monthlyCallCountMax")),
+        ("lattices", *_pair(answer, "latticeCount", plan, "latticeCountMax")),
+        ("axes of a lattice", "", _allowed(plan, "axisCountMax")),
+        ("sites along an axis", "", _allowed(plan, "extentMax")),
+        ("events", f"{int(answer.get('eventCount', 0)):,}", ""),
+        ("plan", "", plan["name"]),
+    ]
+    if output_format.is_document:
+        output.document(answer, output_format)
+    else:
+        output.listing(rows, _USAGE, output_format, pager=False)
+
+
+_USAGE = output.Listing(
+    name=itemgetter(0),
+    columns=(
+        Column(title="", cell=itemgetter(0)),
+        Column(title="used", cell=itemgetter(1), is_number=True),
+        Column(title="allowed", cell=itemgetter(2), is_number=True),
+    ),
+)
 
 
 def _pair(answer: "Json", used: str, plan: "Json", allowed: str) -> tuple[str, str]:

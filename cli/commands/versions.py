@@ -1,10 +1,11 @@
 """Which girih this is, and what it stands on."""
 
-import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import girih
+from cli.terminal import output
+from cli.terminal.formats import Format
 
 _PACKAGES = ("grpcio", "protobuf", "asyncpg", "numba", "numpy", "starlette", "uvloop")
 
@@ -15,12 +16,9 @@ def installed() -> dict[str, str]:
     return ours | {name: _version(name) for name in _PACKAGES}
 
 
-def show(*, is_json: bool) -> None:
-    if is_json:
-        print(json.dumps(installed()))
-    else:
-        for name, value in installed().items():
-            print(f"{name:<10} {value}")
+def show(output_format: Format) -> None:
+    versions = installed()
+    output.thing(versions, output_format, name=versions["girih"], pairs=versions.items())
 
 
 def _version(name: str) -> str:

@@ -1,6 +1,5 @@
 """`girih import` as people see it: progress, the rate at the end, and an exit code."""
 
-import json
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ from cli.client.rest import Tokens
 from cli.failure import Failed
 from cli.importing.importer import NAMESPACE, Job, Report, import_lines
 from cli.importing.jsonlines import BadLine, Format
+from cli.terminal import formats, output
 from girih.client import GirihError, PermissionDenied, Unauthenticated, Unavailable
 from services.plumbing import correlation
 
@@ -38,11 +38,11 @@ class Request:
     retry_for_s: float
     skips_bad: bool
     tokens: Tokens
-    is_json: bool
+    output_format: formats.Format
 
 
-def run(path: Path, request: Request) -> int:
-    """Import, tell people about it on stderr and the outcome on stdout; give the exit code."""
+def run(path: Path, request: Request) -> None:
+    """Import, tell people about it on stderr and the outcome on stdout. Raises Failed."""
     job = _job(request)
     console = Console(stderr=True, highlight=False)
     outcome = _Outcome(job)
@@ -70,8 +70,7 @@ def run(path: Path, request: Request) -> int:
         outcome.fail(error.exit_code, str(error))
     except KeyboardInterrupt:
         outcome.fail(exit_codes.INTERRUPTED, "interrupted")
-    outcome.show(is_json=request.is_json)
-    return outcome.exit_code
+    outcome.show(request.output_format)
 
 
 def _exit_code(refused: GirihError) -> int:
@@ -105,7 +104,7 @@ class _Outcome:
 
     def __init__(self, job: Job) -> None:
         self.report = Report()
-        self.exit_code = 0
+        self._exit_code = 0
         self._error = ""
         self._job = job
 
@@ -114,20 +113,24 @@ class _Outcome:
         display.update(report)
 
     def fail(self, exit_code: int, message: str) -> None:
-        self.exit_code, self._error = exit_code, message
+        self._exit_code, self._error = exit_code, message
 
-    def show(self, *, is_json: bool) -> None:
-        print(json.dumps(self._as_json()) if is_json else self._sentence())
+    def show(self, output_format: formats.Format) -> None:
+        """Print what became of the file. Raises Failed for what kept it from its end."""
+        if output_format.is_for_people:
+            print(self._sentence())
+        else:
+            output.document(self._as_json(), output_format)
         if self._error:
-            print(self._error, file=sys.stderr)
-            if self.exit_code in (exit_codes.UNAVAILABLE, exit_codes.INTERRUPTED):
-                print("Import again to go on; nothing is stored twice.", file=sys.stderr)
+            may_go_on = self._exit_code in {exit_codes.UNAVAILABLE, exit_codes.INTERRUPTED}
+            hint = "\nImport again to go on; nothing is stored twice." if may_go_on else ""
+            raise Failed(f"{self._error}{hint}", self._exit_code)
 
     def _as_json(self) -> dict[str, object]:
         return {
             "source": self._job.source,
-            **asdict(self.report),
-            "events_per_s": round(self.report.events_per_s, 1),
+            **{formats.camel_case(name): value for name, value in asdict(self.report).items()},
+            "eventsPerS": round(self.report.events_per_s, 1),
             "correlation_id": self._job.correlation_id,
             "error": self._error or None,
         }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.terminal.formats import Format
+
 if TYPE_CHECKING:
     from cli.client.rest import Gateway
     from girih.servers import Server
@@ -28,6 +30,7 @@ DataDir = Annotated[
     Path,
     typer.Option(
         "--data",
+        metavar="FOLDER",
         envvar="GIRIH_DATA",
         callback=_nearest,
         help="Where the database, logs and state are. Unset means the nearest .girih, here or in"
@@ -45,7 +48,28 @@ Url = Annotated[
         " GATEWAY_ADDRESS, the `girih up` of this folder, or the last login.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Output = Annotated[
+    Format,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT",
+        help="How to print it; --json is short for -o json. Integers up to 2^53 are numbers.",
+    ),
+]
+Limit = Annotated[
+    int, typer.Option("--limit", min=0, metavar="N", help="The most to print. 0 means all.")
+]
+Pager = Annotated[
+    bool,
+    typer.Option(
+        "--pager/--no-pager",
+        help="On a terminal, show long lists in PAGER, or else in less.",
+    ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do it without asking, as programs have to.")
+]
 
 
 def gateway(url: str | None) -> "Gateway":

@@ -81,7 +81,7 @@ async def kill_during_imports(file: Path, rounds: int, seed: int) -> dict[str, f
     return {
         "events": len(expected),
         "streams": len({event[1] for event in expected}),
-        "events/s undisturbed": calm["events_per_s"],
+        "events/s undisturbed": calm["eventsPerS"],
         "rounds": rounds,
         "killed in the middle": sum(0 < at < len(expected) for at in stopped_at),
         "log": hashlib.sha256(repr(expected).encode()).hexdigest()[:16],

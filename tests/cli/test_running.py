@@ -128,7 +128,7 @@ def test_commands_below_the_folder_find_it(folder: Folder) -> None:
 
     assert (answer.returncode, status.returncode) == (0, 0)
     assert folder.installation.url in answer.stdout
-    assert [line.split()[:2] for line in status.stdout.splitlines()[2:]] == [
+    assert [line.split()[:2] for line in status.stdout.splitlines()[1:]] == [
         [name, "healthy"] for name in PROCESSES
     ]
 

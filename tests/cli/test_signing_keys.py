@@ -198,7 +198,7 @@ def test_the_list_tells_programs_and_people(files: KeyFiles, tmp_path: Path) -> 
     for_people = girih("signing-keys", "list", "--data", str(tmp_path))
     for_programs = girih("signing-keys", "list", "--data", str(tmp_path), "--json")
 
-    keys = json.loads(for_programs.stdout)["keys"]
+    keys = json.loads(for_programs.stdout)
     assert [key["state"] for key in keys] == ["signs", "signs"]
     assert all(key["kid"] in for_people.stdout for key in keys)
     secret = files.paths["GATEWAY_REFRESH_SECRET"].read_text().strip()

@@ -1,0 +1,74 @@
+"""How the command ends: what is told of a failure, to whom, and the exit code."""
+
+import json
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+
+import click
+import typer
+
+from cli import exit_codes
+from cli.failure import Failed
+from cli.terminal import output
+from cli.terminal.formats import Format, with_numbers
+from cli.terminal.help import without_aliases
+
+
+def run(app: typer.Typer, words: Sequence[str]) -> int:
+    """Run a command line to its end, and answer its exit code. No exception leaves it."""
+    try:
+        with output.printed():
+            return int(app(list(words), prog_name="girih", standalone_mode=False) or 0)
+    except Failed as failed:
+        failure = failed
+    except SystemExit as ended:
+        # Of typer, which has told shells how a word can go on, or nobody reads its help.
+        is_read = not isinstance(ended.__context__, BrokenPipeError)
+        return int(ended.code or 0) if is_read else exit_codes.READER_GONE
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
+    except click.ClickException as error:
+        failure = _Misused(error)
+    except (click.Abort, KeyboardInterrupt):
+        failure = Failed("interrupted", exit_codes.INTERRUPTED)
+    _tell(failure, is_json=_wants_json(words))
+    return failure.exit_code
+
+
+class _Misused(Failed):
+    """The command line is none; `hint` says where to read on."""
+
+    def __init__(self, error: click.ClickException) -> None:
+        context = getattr(error, "ctx", None)
+        super().__init__(error.format_message(), error.exit_code)
+        self.hint = (
+            f"{context.get_usage()}\nTry `{context.command_path} --help`." if context else ""
+        )
+
+
+def _hint(context: click.Context) -> str:
+    return f"{context.get_usage()}\nTry `{context.command_path} --help`."
+
+
+def _tell(failure: Failed, *, is_json: bool) -> None:
+    if failure.exit_code == exit_codes.READER_GONE:
+        return
+    if is_json:
+        print(json.dumps({"error": with_numbers(failure.as_json())}), file=sys.stderr)
+    elif failure.exit_code == exit_codes.INTERRUPTED and sys.stderr.isatty():
+        print(file=sys.stderr)  # behind what was being typed
+    else:
+        print(failure, file=sys.stderr)
+        if isinstance(failure, _Misused) and failure.hint:
+            print(failure.hint, file=sys.stderr)
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Read from the words: what is wrong with them may be why nobody understood them."""
+    formats = {Format.json, Format.jsonl}
+    wanted = {f"{name}{one}" for name in ("--output=", "-o") for one in formats}
+    given = without_aliases(list(words))
+    apart = any(name in {"-o", "--output"} and one in formats for name, one in pairwise(given))
+    return apart or not wanted.isdisjoint(given)

@@ -1,0 +1,122 @@
+"""The forms in which answers are printed, and numbers as programs can compare them."""
+
+import re
+from enum import StrEnum
+from typing import Any
+
+Json = Any
+"""A decoded JSON value."""
+
+
+class Format(StrEnum):
+    """What is printed: for people a table, for programs all there is."""
+
+    table = "table"
+    wide = "wide"
+    json = "json"
+    jsonl = "jsonl"
+    yaml = "yaml"
+    name = "name"
+
+    @property
+    def is_for_people(self) -> bool:
+        return self in {Format.table, Format.wide}
+
+    @property
+    def is_document(self) -> bool:
+        """All there is, for programs."""
+        return self in {Format.json, Format.jsonl, Format.yaml}
+
+
+INTEGERS = frozenset(
+    {
+        "actualRevision",
+        "blockedSites",
+        "bytesAsGraph",
+        "bytesAsMatrix",
+        "bytesHeld",
+        "callCount",
+        "coordinates",
+        "count",
+        "edges",
+        "elapsedNs",
+        "eventCount",
+        "extentMax",
+        "firstIndex",
+        "firstPosition",
+        "fromPosition",
+        "fromRevision",
+        "headPosition",
+        "lastPosition",
+        "lastRevision",
+        "limit",
+        "memoryBytes",
+        "monthlyCallCountMax",
+        "position",
+        "revision",
+        "shape",
+        "sites",
+        "sitesExpanded",
+        "size",
+        "steps",
+        "vertices",
+    }
+)
+"""The fields of the contract that its JSON writes as strings of digits: of 64 bits and more."""
+
+UNTOUCHED = frozenset({"json", "metadata"})
+"""What callers wrote themselves, whatever their members are called."""
+
+_EXACT_MAX = 2**53
+"""Up to it, who reads numbers as doubles, as jq and JavaScript do, reads integers exactly."""
+
+_integer = re.compile(r"-?(?:0|[1-9][0-9]{0,15})").fullmatch
+_head_of_record = re.compile(
+    r'\{"position":"([1-9][0-9]{0,15})"(?:,"revision":"(0|[1-9][0-9]{0,15})")?'
+).match
+
+
+def with_numbers(value: Json) -> Json:
+    """A JSON value of the contract with its integers as numbers, where a double is exact."""
+    if isinstance(value, dict):
+        return {key: _member(key, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(item) for item in value]
+    return value
+
+
+def camel_case(name: str) -> str:
+    """As the contract's JSON spells names: already_stored as alreadyStored."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def record_with_numbers(line: str) -> str:
+    """The same for the text of a recorded event, of which all else stays as it was sent.
+
+    What is behind its position and revision may hold numbers that Python would spell in
+    another way.
+    """
+    head = _head_of_record(line)
+    if head is None:
+        return line
+    position, revision = head.groups()
+    if int(position) > _EXACT_MAX:
+        return line
+    ours = f'{{"position":{position}' + (f',"revision":{revision}' if revision else "")
+    return ours + line[head.end() :]
+
+
+def _member(key: str, value: Json) -> Json:
+    if key in UNTOUCHED:
+        return value
+    return _numbers(value) if key in INTEGERS else with_numbers(value)
+
+
+def _numbers(value: Json) -> Json:
+    """Strings of digits at any depth of lists: `sites` are a list of lists of them."""
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    if isinstance(value, str) and _integer(value) and abs(int(value)) <= _EXACT_MAX:
+        return int(value)
+    return with_numbers(value)
