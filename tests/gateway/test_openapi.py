@@ -344,6 +344,12 @@ def test_messages_of_one_name_are_told_apart_by_their_packages() -> None:
     }
 
 
+def test_what_must_be_there_is_a_property(sample: dict[str, Any], real: dict[str, Any]) -> None:
+    for document in (sample, real):
+        for name, schema in document["components"]["schemas"].items():
+            assert set(schema.get("required", [])) <= set(schema.get("properties", {})), name
+
+
 def test_bodies_are_schemas_with_names(sample: dict[str, Any], real: dict[str, Any]) -> None:
     schemas = [
         media["schema"]
