@@ -1,28 +1,43 @@
-"""girih from Python: asynchronous, typed, and light (gRPC and protobuf, nothing of the servers).
+"""girih from Python: with asyncio or without, typed, and light (gRPC and protobuf, nothing of the
+servers).
 
-`EventStoreClient` appends, reads and follows; `Follower` keeps a state current that is folded
-from events. Everything to be imported is here.
+`AsyncClient` and `Client` append, read and follow events, and find paths on lattices; `Follower`
+keeps a state current that is folded from events. Everything to be imported is here.
 """
 
 from girih.client.appending import AppendStream
+from girih.client.async_client import AsyncClient
+from girih.client.blocking.client import Client
 from girih.client.channel import open_channel, tls_credentials
 from girih.client.context import CallContext, bind_context, current_context
 from girih.client.cursors import Batch
 from girih.client.errors import (
+    AlreadyExists,
     BeyondEnd,
+    Conflict,
+    ConsumerTooSlow,
     EventIdReused,
     FieldViolation,
     GirihError,
     InvalidRequest,
+    KeyInvalid,
+    LatticeNotFound,
+    LatticesChanged,
+    LimitReached,
     LogReplaced,
+    NotFound,
+    NotLoggedIn,
     PermissionDenied,
+    PlanLimit,
     PreconditionFailed,
     PreconditionViolation,
+    QuotaExceeded,
     RequestTooLarge,
     StreamNotFound,
     StreamOwned,
     Unauthenticated,
     Unavailable,
+    WorkTooLarge,
 )
 from girih.client.event_store import EventStoreClient
 from girih.client.events import (
@@ -36,6 +51,16 @@ from girih.client.events import (
     StreamState,
 )
 from girih.client.following import Follower
+from girih.client.lattices.values import (
+    Boundary,
+    Computation,
+    CornerRule,
+    Lattice,
+    Neighbourhood,
+    Path,
+    Run,
+    Site,
+)
 from girih.client.reading import Subscription
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
@@ -43,29 +68,50 @@ from girih.ids import Position, Revision, new_correlation_id, new_event_id, uuid
 
 __all__ = [
     "ABSENT",
+    "AlreadyExists",
     "AppendStream",
+    "AsyncClient",
     "Batch",
     "BeyondEnd",
+    "Boundary",
     "CallContext",
+    "Client",
+    "Computation",
+    "Conflict",
+    "ConsumerTooSlow",
+    "CornerRule",
     "EventIdReused",
     "EventStoreClient",
     "FieldViolation",
     "Follower",
     "GirihError",
     "InvalidRequest",
+    "KeyInvalid",
+    "Lattice",
+    "LatticeNotFound",
+    "LatticesChanged",
+    "LimitReached",
     "LogInfo",
     "LogReplaced",
+    "Neighbourhood",
     "NewEvent",
+    "NotFound",
+    "NotLoggedIn",
+    "Path",
     "PermissionDenied",
     "Placement",
+    "PlanLimit",
     "Position",
     "Precondition",
     "PreconditionFailed",
     "PreconditionViolation",
+    "QuotaExceeded",
     "RecordedEvent",
     "RequestTooLarge",
     "RetryPolicy",
     "Revision",
+    "Run",
+    "Site",
     "StreamInfo",
     "StreamNotFound",
     "StreamOwned",
@@ -74,6 +120,7 @@ __all__ = [
     "Token",
     "Unauthenticated",
     "Unavailable",
+    "WorkTooLarge",
     "bind_context",
     "current_context",
     "new_correlation_id",

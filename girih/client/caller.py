@@ -3,6 +3,7 @@
 Knows no rpc, and waits for nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from girih.client.context import CallContext, ContextSource
@@ -53,12 +54,26 @@ class Caller:
             retry=retry or self.retry,
         )
 
+    def with_whole_attempts(self) -> "Caller":
+        """The same for calls that compute: an attempt may take as long as the call."""
+        return replace(self, retry=replace(self.retry, attempt_timeout_s=None))
+
+    def noting_retries(self) -> tuple["Caller", Callable[[], bool]]:
+        """The same for one call, and whether it was made more than once."""
+        errors: list[GirihError] = []
+        told = self.retry.on_retry
+
+        def on_retry(error: GirihError) -> None:
+            errors.append(error)
+            if told is not None:
+                told(error)
+
+        return replace(self, retry=replace(self.retry, on_retry=on_retry)), lambda: bool(errors)
+
     def attempts(self, context: CallContext, timeout: float | None = None) -> Attempts:
-        """At a call that may take `timeout` seconds at most, None as long as the policy says."""
-        remaining_s = context.remaining_s()
-        if timeout is not None:
-            remaining_s = min(remaining_s, timeout)
-        return Attempts(self.retry, remaining_s, renews_token=self.renews_token)
+        """At a call that may take `timeout` seconds; None: as long as the policy says."""
+        retry = self.retry.within(timeout)
+        return Attempts(retry, context.remaining_s(), renews_token=self.renews_token)
 
     def resumption(self) -> Resumption:
         return Resumption(self.retry, renews_token=self.renews_token)

@@ -49,20 +49,23 @@ async def unary(
 
 
 async def parts(
-    caller: Caller, method: Callable[..., Any], cursor: Cursor[Message, Any, P]
+    caller: Caller,
+    method: Callable[..., Any],
+    cursor: Cursor[Message, Any, P],
+    timeout: float | None = None,
 ) -> AsyncGenerator[P]:
     """What the cursor takes of a streamed answer, over as many calls as that needs; raises
     GirihError."""
     context = caller.context()
     context_metadata = context.metadata()
-    attempts = caller.attempts(context)
+    attempts = caller.attempts(context, timeout)
     metadata: Metadata = ()
     while not cursor.is_done:
         attempt_s = attempts.begin()
         call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
         try:
             metadata = await metadata_of(caller, context_metadata, attempt_s)
-            call = method(cursor.request, metadata=metadata)
+            call = method(cursor.begin(), metadata=metadata)
             while response := await next_response(call, attempt_s):
                 if (part := cursor.take(response)) is not None:
                     yield part

@@ -28,6 +28,16 @@ def open_channel(
     return grpc.aio.secure_channel(address, tls, options=options)
 
 
+def open_blocking_channel(
+    address: str, *, tls: grpc.ChannelCredentials | None = None
+) -> grpc.Channel:
+    """The same for calls without asyncio."""
+    options = channel_options()
+    if tls is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, tls, options=options)
+
+
 def tls_credentials(
     *, ca: bytes | None = None, certificate: bytes | None = None, key: bytes | None = None
 ) -> grpc.ChannelCredentials:

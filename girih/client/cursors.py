@@ -21,9 +21,8 @@ Part_co = TypeVar("Part_co", covariant=True)
 class Cursor(Protocol[Request_co, Response_contra, Part_co]):
     """What is left to be answered."""
 
-    @property
-    def request(self) -> Request_co:
-        """The request for what was not answered yet."""
+    def begin(self) -> Request_co:
+        """A call begins: the request for what was not answered yet."""
 
     @property
     def is_done(self) -> bool:
@@ -39,6 +38,9 @@ class ReadCursor:
     def __init__(self, request: pb.ReadRequest) -> None:
         self.request: Final = request
         self.is_done = False
+
+    def begin(self) -> pb.ReadRequest:
+        return self.request
 
     def take(self, response: pb.ReadResponse) -> Batch | None:
         if not response.events:

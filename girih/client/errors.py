@@ -172,7 +172,13 @@ class PlanLimit(PermissionDenied):
         return self.metadata.get("plan", "")
 
 
-class QuotaExceeded(GirihError):
+class LimitReached(GirihError):
+    """There are as many of something as there may be: make room. Do not repeat."""
+
+    reasons = frozenset({"TOO_MANY_KEYS", "TOO_MANY_INVITATIONS"})
+
+
+class QuotaExceeded(LimitReached):
     """The tenant has made as many calls this month as its plan allows. Repeating is refused
     until the month ends or the plan changes."""
 
@@ -216,7 +222,7 @@ class WorkTooLarge(GirihError):
         return self.number("limit")
 
 
-class ConsumerTooSlow(GirihError):
+class ConsumerTooSlow(Unavailable):
     """A part of a streamed answer waited too long to be read: read faster, or ask for less."""
 
     reasons = frozenset({"CONSUMER_TOO_SLOW"})

@@ -144,15 +144,16 @@ class EventStoreClient:
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
+        timeout: float | None = None,
     ) -> AsyncGenerator[RecordedEvent]:
         """The events of a stream, or of the log, in order and each once, up to its end.
 
         `from_position` and `from_revision` are those of the first event that may come; the
         latter only with a stream. A stream that does not exist reads as empty. Resumes by
-        itself; raises Unavailable when nothing comes for as long as a call may take, and
-        LogReplaced when the log does not hold what was read of it any longer: here, or before in
-        the `incarnation` given. Whoever
-        stops early closes it (`contextlib.aclosing`), or the call ends a moment later.
+        itself; raises Unavailable when nothing comes for `timeout` seconds, or as long as the
+        policy says, and LogReplaced when the log does not hold what was read of it any longer:
+        here, or before in the `incarnation` given. Whoever stops early closes it
+        (`contextlib.aclosing`), or the call ends a moment later.
         """
         batches = self.read_batches(
             stream,
@@ -161,6 +162,7 @@ class EventStoreClient:
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
+            timeout=timeout,
         )
         async with aclosing(batches):
             async for batch in batches:
@@ -176,6 +178,7 @@ class EventStoreClient:
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
+        timeout: float | None = None,
     ) -> AsyncGenerator[Batch]:
         """As `read`, in the batches that the server sends: for those who read much."""
         request = wire.read_request(
@@ -186,7 +189,7 @@ class EventStoreClient:
             limit=limit,
             incarnation=incarnation,
         )
-        return parts(self._caller, self._stub.Read, ReadCursor(request))
+        return parts(self._caller, self._stub.Read, ReadCursor(request), timeout)
 
     async def last(self, stream: str) -> RecordedEvent | None:
         """The last event of a stream, None when it has none."""

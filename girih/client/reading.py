@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import grpc
 import grpc.aio
@@ -24,7 +24,8 @@ ReadCall = grpc.aio.UnaryStreamCall[pb.ReadRequest, pb.ReadResponse]
 class Subscription:
     """A read that goes on with events as they are committed, and resumes by itself.
 
-    Iterate over it, or over its `batches`, once. It resumes after the last event seen when
+    Iterate over it, or over its `batches`, once; `aclose`, or the end of an `async with` around
+    it, ends its call at once. It resumes after the last event seen when
     the connection is lost, the token has expired or the server shuts down, and waits for an
     event store that is away as long as that takes. Raises BeyondEnd and LogReplaced, and what
     is refused for good: PermissionDenied, InvalidRequest, Unauthenticated (unless a new token
@@ -46,6 +47,7 @@ class Subscription:
         self._on_connected = on_connected
         self._on_interrupted = on_interrupted
         self._context_metadata = caller.context().metadata()
+        self._running: AsyncGenerator[RecordedEvent] | None = None
         self.is_connected = False
         """A call is open. A server that vanished without a word is noticed within 40 s."""
 
@@ -56,7 +58,19 @@ class Subscription:
         return self._cursor.request.incarnation
 
     def __aiter__(self) -> AsyncGenerator[RecordedEvent]:
-        return self._events()
+        self._running = self._events()
+        return self._running
+
+    async def aclose(self) -> None:
+        """End the call. Whoever iterates in this very task has left the loop before."""
+        if self._running is not None:
+            await self._running.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        await self.aclose()
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """Never ends by itself. Close it (`contextlib.aclosing`) to end the call at once."""
@@ -83,7 +97,7 @@ class Subscription:
                     yield event
 
     async def _one_call(self) -> AsyncGenerator[Batch]:
-        timeout_s = self._caller.retry.attempt_timeout_s
+        timeout_s = self._caller.retry.attempt_s
         metadata = await metadata_of(self._caller, self._context_metadata, timeout_s)
         call: ReadCall = self._stub.Read(self._cursor.request, metadata=metadata)
         try:

@@ -5,7 +5,7 @@ Knows errors and the clock. Waits for nothing itself, and makes no call.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from girih.backoff import Backoff
@@ -18,8 +18,8 @@ class RetryPolicy:
 
     timeout_s: float = 15.0
     """How long a call may take with all its attempts; a read, from one answer to the next."""
-    attempt_timeout_s: float = 5.0
-    """How long one attempt waits for an answer."""
+    attempt_timeout_s: float | None = 5.0
+    """How long one attempt waits for an answer. None: as long as the call may take."""
     attempt_count_max: int | None = None
     """None allows as many as the time does."""
     pause_s_min: float = 0.05
@@ -30,12 +30,25 @@ class RetryPolicy:
     """Called before each pause, with what the attempt ended with. What it raises ends the call."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.attempt_timeout_s <= self.timeout_s:
+        if not 0 < self.attempt_s <= self.timeout_s:
             raise ValueError("attempt_timeout_s must be above 0 and at most timeout_s")
         if not 0 < self.pause_s_min <= self.pause_s_max:
             raise ValueError("pause_s_min must be above 0 and at most pause_s_max")
         if self.attempt_count_max is not None and self.attempt_count_max < 1:
             raise ValueError("attempt_count_max must be at least 1")
+
+    @property
+    def attempt_s(self) -> float:
+        """How long one attempt waits for an answer."""
+        return self.timeout_s if self.attempt_timeout_s is None else self.attempt_timeout_s
+
+    def within(self, timeout: float | None) -> "RetryPolicy":
+        """The same for calls that may take `timeout` seconds; None changes nothing."""
+        if timeout is None:
+            return self
+        attempt_s = self.attempt_timeout_s
+        shorter_s = None if attempt_s is None else min(attempt_s, timeout)
+        return replace(self, timeout_s=timeout, attempt_timeout_s=shorter_s)
 
     def backoff(self) -> Backoff:
         """The pauses of one call."""
@@ -72,7 +85,7 @@ class Attempts:
         if remaining_s <= 0.0:
             raise Unavailable.no_answer("there was no time left for the call")
         self._count += 1
-        return min(remaining_s, self._policy.attempt_timeout_s)
+        return min(remaining_s, self._policy.attempt_s)
 
     def pause_after(self, error: GirihError) -> float:
         """How long to wait before the next attempt; raises `error` when there is none."""

@@ -1,5 +1,6 @@
 """An event store, something between it and its client, and the client."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 
@@ -64,3 +65,24 @@ async def patient(
 
     async with EventStoreClient.connect(broken.address, token=token, retry=RETRY) as client:
         yield client
+
+
+@pytest.fixture
+async def lattice_address(address: str, authority: Authority) -> AsyncIterator[str]:
+    """Where a lattice service serves, in the process of the tests."""
+    from services.lattice.app import built
+    from services.lattice.compiler import configure_compiler
+    from services.lattice.settings import Settings
+    from services.plumbing.grpc.server import running
+
+    configure_compiler(None, os.environ)
+    environ = {
+        "GIRIH_ENVIRONMENT": "development",
+        "LATTICE_EVENTS_ADDRESS": address,
+        "LATTICE_SHUTDOWN_GRACE_S": "1",
+    }
+    async with (
+        built(Settings.from_environ(environ | authority.environ)) as server,
+        running(server, "127.0.0.1:0") as port,
+    ):
+        yield f"127.0.0.1:{port}"

@@ -1,40 +1,84 @@
-"""The programs of the client's documentation run, against a real event store."""
+"""The programs of the documentation run as they stand, one after the other, in a folder."""
 
+import asyncio
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from girih.client import EventStoreClient
 from tests.authority import Authority
+from tests.processes import ROOT, signed_in
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "client.md"
-PROGRAMS = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-
-
-async def run(program: str, address: str, token: str) -> None:
-    names: dict[str, Any] = {}
-    exec(compile(program, str(DOCS), "exec"), names)
-    await names["main"](address, token)
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
-async def test_the_programs_of_the_documentation_run(
-    events: EventStoreClient,
-    address: str,
-    authority: Authority,
-    tenant: str,
-    capsys: pytest.CaptureFixture[str],
+def programs(page: str, section: str = "") -> list[str]:
+    """Those of a page, or of one section of it."""
+    text = (ROOT / page).read_text()
+    if section:
+        text = re.split(r"^## ", text.partition(f"## {section}\n")[2], flags=re.MULTILINE)[0]
+    return BLOCK.findall(text)
+
+
+@pytest.fixture
+def environ(
+    address: str, lattice_address: str, authority: Authority, tenant: str, tmp_path: Path
+) -> dict[str, str]:
+    """Of somebody who is logged in."""
+    return {
+        **signed_in(authority, tenant, tmp_path / "sessions.json"),
+        "GIRIH_EVENTS_ADDRESS": address,
+        "GIRIH_LATTICE_ADDRESS": lattice_address,
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+    }
+
+
+async def run(program: str, environ: dict[str, str], folder: Path) -> list[str]:
+    """What it prints."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+async def test_the_programs_of_the_clients_page_run(
+    environ: dict[str, str], tmp_path: Path
 ) -> None:
-    token = authority.token(tenant)
+    printed = [await run(one, environ, tmp_path) for one in programs("docs/client.md")]
 
-    for program in PROGRAMS:
-        await run(program, address, token)
-
-    assert capsys.readouterr().out.splitlines() == [
-        "0 submitted {'by': 'Ada'}",
-        "it is at revision 0",
-        "101",
-        "Counter({'counted': 100, 'submitted': 1}) as of 0.0 seconds ago",
+    assert printed == [
+        ["0 submitted {'by': 'Ada'}"],
+        ["0 submitted {'by': 'Ada'}"],
+        ["{'by': 'Omar'}"],
+        ["1 permit-1 submitted", "2 permit-1 approved"],
+        ["Counter({'submitted': 1, 'approved': 1}) as of 0.0 seconds ago"],
+        ["99"],
+        ["60 (61, 2) [19  0]", "(20, 30) True"],
     ]
-    assert await events.head() == 101
+
+
+async def test_the_programs_of_the_readme_run(environ: dict[str, str], tmp_path: Path) -> None:
+    printed = [
+        await run(one, environ, tmp_path) for one in programs("README.md", "Use it from Python")
+    ]
+
+    assert [len(lines) for lines in printed] == [1, 1, 1, 2]
+
+
+async def test_the_programs_of_the_packages_page_run(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    printed = [await run(one, environ, tmp_path) for one in programs("girih/README.md")]
+
+    assert printed == [["1 submitted {'by': 'Ada'}"]]

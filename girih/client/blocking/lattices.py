@@ -1,0 +1,126 @@
+"""The lattices of a tenant, without asyncio. Knows the rpcs."""
+
+from collections.abc import Collection, Generator, Iterable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from girih.client.blocking.calls import parts, unary
+from girih.client.caller import Caller
+from girih.client.errors import LatticeNotFound
+from girih.client.lattices import messages
+from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
+from girih.client.lattices.values import Boundary, CornerRule, Lattice, Neighbourhood, Path, Site
+from girih.lattice.v1 import lattice_pb2 as pb
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
+
+
+class Lattices:
+    """As `girih.client.AsyncLattices`, whose methods say what these promise."""
+
+    def __init__(self, stub: "LatticeServiceStub", caller: Caller) -> None:
+        self._stub = stub
+        self._caller = caller.with_whole_attempts()
+
+    def create(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        blocked: object | None = None,
+        boundaries: Boundary | str | Sequence[Boundary | str] = Boundary.OPEN,
+        neighbourhood: Neighbourhood | str = Neighbourhood.VON_NEUMANN,
+        corner_rule: CornerRule | str = CornerRule.NO_CUTTING,
+        timeout: float | None = None,
+    ) -> Lattice:
+        """Create a lattice; repeated by itself it is created once."""
+        request = messages.create_request(
+            shape,
+            blocked=blocked,
+            boundaries=boundaries,
+            neighbourhood=neighbourhood,
+            corner_rule=corner_rule,
+        )
+        response = unary(self._caller, self._stub.CreateLattice, request, timeout)
+        return messages.lattice(response.lattice)
+
+    def get(self, lattice_id: str, *, timeout: float | None = None) -> Lattice:
+        """Raises LatticeNotFound."""
+        request = pb.GetLatticeRequest(lattice_id=lattice_id)
+        response = unary(self._caller, self._stub.GetLattice, request, timeout)
+        return messages.lattice(response.lattice)
+
+    def list(self, *, timeout: float | None = None) -> Generator[Lattice]:
+        """All of the tenant, in the order of their creation, page after page."""
+        request = pb.ListLatticesRequest(page_size=messages.LIST_PAGE_SIZE)
+        while True:
+            page = unary(self._caller, self._stub.ListLattices, request, timeout)
+            for message in page.lattices:
+                yield messages.lattice(message)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def delete(self, lattice: Lattice | str, *, timeout: float | None = None) -> None:
+        """Raises LatticeNotFound; not where an attempt before may have deleted it."""
+        request = pb.DeleteLatticeRequest(lattice_id=messages.id_of(lattice))
+        caller, is_repeated = self._caller.noting_retries()
+        try:
+            unary(caller, self._stub.DeleteLattice, request, timeout)
+        except LatticeNotFound:
+            if not is_repeated():
+                raise
+
+    def find_path(
+        self, lattice: Lattice | str, start: Site, goal: Site, *, timeout: float | None = None
+    ) -> Path:
+        """A shortest path, or one that is false: that there is none is no error."""
+        on = self._value(lattice, timeout)
+        request = messages.find_path_request(on, start, goal)
+        response = unary(self._caller, self._stub.FindPath, request, timeout)
+        return messages.path(response.path, start, on, response.computation)
+
+    def find_paths(
+        self,
+        lattice: Lattice | str,
+        queries: Iterable[Query],
+        *,
+        timeout: float | None = None,
+    ) -> Generator[Path]:
+        """Shortest paths for many pairs of start and goal, in their order."""
+        cursor = PathsCursor(self._value(lattice, timeout), queries)
+        with closing(parts(self._caller, self._stub.FindPaths, cursor, timeout)) as answers:
+            for paths in answers:
+                yield from paths
+
+    def distances(
+        self,
+        lattice: Lattice | str,
+        sources: Collection[Site],
+        *,
+        targets: Collection[Site] | None = None,
+        origin: Site | None = None,
+        shape: Sequence[int] | None = None,
+        timeout: float | None = None,
+    ) -> "NDArray[np.float64]":
+        """The distance of sites from the nearest of `sources`, infinite where no path leads."""
+        on = self._value(lattice, timeout)
+        cursor = DistancesCursor(on, sources, targets=targets, origin=origin, shape=shape)
+        for _ in parts(self._caller, self._stub.Distances, cursor, timeout):
+            pass
+        return cursor.distances()
+
+    def blocked(
+        self, lattice: Lattice | str, *, timeout: float | None = None
+    ) -> "NDArray[np.bool_]":
+        """A bool array of the lattice's shape, true where a site is blocked."""
+        cursor = BlockedCursor(self._value(lattice, timeout))
+        for _ in parts(self._caller, self._stub.ReadBlocked, cursor, timeout):
+            pass
+        return cursor.blocked()
+
+    def _value(self, lattice: Lattice | str, timeout: float | None) -> Lattice:
+        return lattice if isinstance(lattice, Lattice) else self.get(lattice, timeout=timeout)

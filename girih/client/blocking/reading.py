@@ -1,0 +1,95 @@
+"""A read that goes on with what is committed, and resumes by itself, without asyncio."""
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Self
+
+from girih.client.blocking.calls import WatchedCall, metadata_of
+from girih.client.caller import Caller
+from girih.client.cursors import Batch, ReadCursor
+from girih.client.errors import GirihError, Unavailable
+from girih.client.events import RecordedEvent
+from girih.events.v1 import events_pb2 as pb
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+
+
+class Subscription:
+    """As `girih.client.Subscription`. `close`, from any thread, ends it: what iterates over it
+    then comes to its end."""
+
+    def __init__(
+        self,
+        stub: "EventStoreServiceStub",
+        caller: Caller,
+        request: pb.ReadRequest,
+        *,
+        on_interrupted: Callable[[GirihError], None] | None = None,
+    ) -> None:
+        self._stub = stub
+        self._caller = caller
+        self._cursor = ReadCursor(request)
+        self._on_interrupted = on_interrupted
+        self._context_metadata = caller.context().metadata()
+        self._call: WatchedCall | None = None
+        self._closed = threading.Event()
+        self.is_connected = False
+        """A call is open. A server that vanished without a word is noticed within 40 s."""
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of the log that the last event seen is from."""
+        return self._cursor.request.incarnation
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        for batch in self.batches():
+            yield from batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed.set()
+        if (call := self._call) is not None:
+            call.cancel()
+
+    def batches(self) -> Generator[Batch]:
+        """Ends only with `close`."""
+        resumption = self._caller.resumption()
+        while not self._closed.is_set():
+            resumption.began()
+            try:
+                for batch in self._one_call():
+                    resumption.progressed()
+                    yield batch
+                error: GirihError = Unavailable.no_answer("the server ended the call")
+            except GirihError as problem:
+                error = problem
+            if self._closed.is_set():
+                return
+            pause_s = resumption.pause_after(error)
+            if self._on_interrupted is not None:
+                self._on_interrupted(error)
+            self._closed.wait(pause_s)
+
+    def _one_call(self) -> Generator[Batch]:
+        metadata = metadata_of(self._caller, self._context_metadata)
+        with WatchedCall(self._stub.Read(self._cursor.begin(), metadata=metadata)) as call:
+            self._call = call
+            if self._closed.is_set():
+                return
+            try:
+                call.accepted(self._caller.retry.attempt_s)
+                self.is_connected = True
+                while (response := call.next(None)) is not None:
+                    if (batch := self._cursor.take(response)) is not None:
+                        yield batch
+            except GirihError as error:
+                self._caller.note(error, metadata)
+                raise
+            finally:
+                self.is_connected = False

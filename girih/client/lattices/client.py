@@ -1,0 +1,146 @@
+"""The lattices of a tenant, with asyncio. Knows the rpcs."""
+
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from girih.client.caller import Caller
+from girih.client.calls import parts, unary
+from girih.client.errors import LatticeNotFound
+from girih.client.lattices import messages
+from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
+from girih.client.lattices.values import Boundary, CornerRule, Lattice, Neighbourhood, Path, Site
+from girih.lattice.v1 import lattice_pb2 as pb
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceAsyncStub
+
+
+class AsyncLattices:
+    """Creates lattices, and finds paths and distances on them.
+
+    A lattice is given as the value that `create`, `get` and `list` answer, or by its id, which
+    costs a call more where its shape is needed. An attempt may take as long as the call, since
+    computing does. Arrays need numpy: `girih[lattice]`.
+    """
+
+    def __init__(self, stub: "LatticeServiceAsyncStub", caller: Caller) -> None:
+        self._stub = stub
+        self._caller = caller.with_whole_attempts()
+
+    async def create(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        blocked: object | None = None,
+        boundaries: Boundary | str | Sequence[Boundary | str] = Boundary.OPEN,
+        neighbourhood: Neighbourhood | str = Neighbourhood.VON_NEUMANN,
+        corner_rule: CornerRule | str = CornerRule.NO_CUTTING,
+        timeout: float | None = None,
+    ) -> Lattice:
+        """Create a lattice; repeated by itself it is created once.
+
+        `blocked` is a bool array, or what numpy makes one of, true where a site is blocked; it
+        tells the `shape`. `boundaries` is one for all axes, or one per axis. Raises PlanLimit,
+        InvalidRequest, and ValueError for what no server would take.
+        """
+        request = messages.create_request(
+            shape,
+            blocked=blocked,
+            boundaries=boundaries,
+            neighbourhood=neighbourhood,
+            corner_rule=corner_rule,
+        )
+        response = await unary(self._caller, self._stub.CreateLattice, request, timeout)
+        return messages.lattice(response.lattice)
+
+    async def get(self, lattice_id: str, *, timeout: float | None = None) -> Lattice:
+        """Raises LatticeNotFound."""
+        request = pb.GetLatticeRequest(lattice_id=lattice_id)
+        response = await unary(self._caller, self._stub.GetLattice, request, timeout)
+        return messages.lattice(response.lattice)
+
+    async def list(self, *, timeout: float | None = None) -> AsyncGenerator[Lattice]:
+        """All of the tenant, in the order of their creation, page after page."""
+        request = pb.ListLatticesRequest(page_size=messages.LIST_PAGE_SIZE)
+        while True:
+            page = await unary(self._caller, self._stub.ListLattices, request, timeout)
+            for message in page.lattices:
+                yield messages.lattice(message)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def delete(self, lattice: Lattice | str, *, timeout: float | None = None) -> None:
+        """Raises LatticeNotFound; not where an attempt before may have deleted it."""
+        request = pb.DeleteLatticeRequest(lattice_id=messages.id_of(lattice))
+        caller, is_repeated = self._caller.noting_retries()
+        try:
+            await unary(caller, self._stub.DeleteLattice, request, timeout)
+        except LatticeNotFound:
+            if not is_repeated():
+                raise
+
+    async def find_path(
+        self, lattice: Lattice | str, start: Site, goal: Site, *, timeout: float | None = None
+    ) -> Path:
+        """A shortest path, or one that is false: that there is none is no error.
+
+        Raises WorkTooLarge for what cannot be computed in `timeout` seconds, and InvalidRequest
+        for a site that is blocked or outside.
+        """
+        on = await self._value(lattice, timeout)
+        request = messages.find_path_request(on, start, goal)
+        response = await unary(self._caller, self._stub.FindPath, request, timeout)
+        return messages.path(response.path, start, on, response.computation)
+
+    async def find_paths(
+        self,
+        lattice: Lattice | str,
+        queries: Iterable[Query],
+        *,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Path]:
+        """Shortest paths for up to 10,000 pairs of start and goal, in their order, as they are
+        computed. Resumes by itself with those that are not answered."""
+        cursor = PathsCursor(await self._value(lattice, timeout), queries)
+        async with aclosing(parts(self._caller, self._stub.FindPaths, cursor, timeout)) as answers:
+            async for paths in answers:
+                for path in paths:
+                    yield path
+
+    async def distances(
+        self,
+        lattice: Lattice | str,
+        sources: Collection[Site],
+        *,
+        targets: Collection[Site] | None = None,
+        origin: Site | None = None,
+        shape: Sequence[int] | None = None,
+        timeout: float | None = None,
+    ) -> "NDArray[np.float64]":
+        """The distance of sites from the nearest of `sources`, infinite where no path leads.
+
+        Returns a float64 array: of the lattice's shape; of `shape` for the box of sites whose
+        lowest corner is `origin`; or one number for each of `targets`. At most 33,554,432 sites.
+        """
+        on = await self._value(lattice, timeout)
+        cursor = DistancesCursor(on, sources, targets=targets, origin=origin, shape=shape)
+        async for _ in parts(self._caller, self._stub.Distances, cursor, timeout):
+            pass
+        return cursor.distances()
+
+    async def blocked(
+        self, lattice: Lattice | str, *, timeout: float | None = None
+    ) -> "NDArray[np.bool_]":
+        """A bool array of the lattice's shape, true where a site is blocked."""
+        cursor = BlockedCursor(await self._value(lattice, timeout))
+        async for _ in parts(self._caller, self._stub.ReadBlocked, cursor, timeout):
+            pass
+        return cursor.blocked()
+
+    async def _value(self, lattice: Lattice | str, timeout: float | None) -> Lattice:
+        return lattice if isinstance(lattice, Lattice) else await self.get(lattice, timeout=timeout)
