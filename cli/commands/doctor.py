@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
@@ -23,12 +23,13 @@ from rich.text import Text
 from cli.commands import versions
 from cli.failure import Failed
 from cli.local import health, ports, rotation, state
+from cli.local.addresses import DEFAULTS, remembered
 from cli.local.keyfiles import VARIABLES, KeyFiles
 from cli.local.migrating import PACKAGE, SCHEMA
 from cli.local.postgres import PostgresError, find_binaries
 from cli.terminal import output
 from cli.terminal.formats import Format
-from girih.servers import url_of_gateway
+from girih.servers import DATA_DIR, is_up, url_of_gateway
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.postgres import database
@@ -46,16 +47,8 @@ PROCESSES = {
     "gateway": "gateway",
 }
 
-_DEFAULTS = {
-    # What `girih up` runs as, unless it is told otherwise.
-    "GIRIH_ENVIRONMENT": "development",
-    "EVENTS_ADDRESS": "127.0.0.1:50051",
-    "LATTICE_ADDRESS": "127.0.0.1:50052",
-    "GATEWAY_ADDRESS": "127.0.0.1:8000",
-    "EVENTS_METRICS_PORT": "9101",
-    "LATTICE_METRICS_PORT": "9102",
-    "GATEWAY_METRICS_PORT": "9100",
-}
+# What `girih up` runs as, unless it is told otherwise.
+_DEFAULTS = {"GIRIH_ENVIRONMENT": "development", **DEFAULTS}
 
 _DISK_BYTES_MIN = 2**30
 _CLOCK_OFFSET_MAX_S = 1.0
@@ -82,18 +75,44 @@ class Surroundings:
     data_dir: Path
     environ: Mapping[str, str]
     running: state.State | None
+    last: state.State | None = None
+    """What the last `girih up` left behind, which has ended without a word."""
+    is_told: bool = False
+    """The environment says where every process listens: they may run without `girih up`."""
+    shell: Mapping[str, str] = field(default_factory=dict)
+    """The environment as it is here."""
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether there are processes of ours, and not whoever listens where they would."""
+        return self.running is not None or self.is_told
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """The data directory is not that of this folder, but one that somebody named."""
+        return self.data_dir != Path.cwd() / DATA_DIR
 
     @classmethod
     def of(cls, data_dir: Path, environ: Mapping[str, str]) -> "Surroundings":
         recorded = state.read(data_dir)
-        running = recorded if recorded is not None and recorded.is_running() else None
+        running = recorded if recorded is not None and is_up(data_dir) else None
         of_running = running.environ if running else {}
         made = KeyFiles.of(data_dir, environ).existing
         # What runs now was started so; the environment of this shell came after it.
-        return cls(data_dir, {**_DEFAULTS, **made, **environ, **of_running}, running)
+        variables = {**_DEFAULTS, **remembered(data_dir), **made, **environ, **of_running}
+        return cls(
+            data_dir,
+            variables,
+            running,
+            last=recorded,
+            is_told=all(environ.get(f"{name.upper()}_ADDRESS") for name in PROCESSES),
+            shell=environ,
+        )
 
     def source(self, variable: str) -> str:
-        return "girih up" if self.running and variable in self.running.environ else "environment"
+        if self.running and variable in self.running.environ:
+            return "girih up"
+        return "environment" if variable in self.shell else str(self.data_dir.name)
 
 
 def run(data_dir: Path, environ: Mapping[str, str], output_format: Format) -> int:
@@ -102,14 +121,16 @@ def run(data_dir: Path, environ: Mapping[str, str], output_format: Format) -> in
         {"GIRIH_LOG_LEVEL": "error", "GIRIH_LOG_FORMAT": "console"}
     )
     logging.configure(settings, descriptor=sys.stderr.fileno())
-    findings = list(examine(Surroundings.of(data_dir, environ)))
+    around = Surroundings.of(data_dir, environ)
+    findings = list(examine(around))
+    sentence, next_step = _conclusion(findings, around)
     is_well = all(finding.grade != "wrong" for finding in findings)
     if output_format.is_for_people:
-        _show(findings, is_well=is_well)
+        _show(findings)
+        print(f"\n{sentence}\nNext: {next_step}")
     else:
-        output.document(
-            {"well": is_well, "findings": [asdict(one) for one in findings]}, output_format
-        )
+        document = {"well": is_well, "findings": [asdict(one) for one in findings]}
+        output.document({**document, "next": next_step}, output_format)
     return 0 if is_well else 1
 
 
@@ -117,6 +138,7 @@ def examine(around: Surroundings) -> Iterator[Finding]:
     """Everything there is to say, in the order in which one would ask."""
     yield from _versions()
     yield _running(around)
+    yield from _address(around)
     yield from _keys(around)
     yield from _transport(around)
     for process, package in PROCESSES.items():
@@ -146,18 +168,40 @@ def _contract() -> Finding:
 
 def _running(around: Surroundings) -> Finding:
     if around.running is None:
-        return Finding(
-            "girih up", "note", f"does not run on {around.data_dir}", "start it with `girih up`"
-        )
+        return _not_running(around)
     children = around.running.children
     dead = [child.name for child in children if not child.is_running()]
     names = ", ".join(f"{child.name} {child.pid}" for child in children)
     message = f"process {around.running.supervisor.pid} keeps {names}"
     if dead:
-        return Finding(
-            "girih up", "wrong", f"{message}; not running: {', '.join(dead)}", "read its log"
-        )
+        message = f"{message}; not running: {', '.join(dead)}"
+        return Finding("girih up", "wrong", message, f"girih logs {dead[0]}")
     return Finding("girih up", "well", message)
+
+
+def _not_running(around: Surroundings) -> Finding:
+    # Who runs the processes by other means has no data directory, unless one was named.
+    grade: Grade = "note" if around.is_told else "wrong"
+    if not around.data_dir.is_dir():
+        grade = "wrong" if around.is_elsewhere else grade
+        message = f"has never run here: there is no {around.data_dir}"
+    elif around.last is not None:
+        message = f"was killed on {around.data_dir}"
+    else:
+        message = f"does not run on {around.data_dir}"
+    return Finding("girih up", grade, message, "start it with `girih up`")
+
+
+def _address(around: Surroundings) -> Iterator[Finding]:
+    """Whether commands of this shell call the girih that runs here."""
+    address = around.shell.get("GATEWAY_ADDRESS")
+    if around.running is None or not address:
+        return
+    called = url_of_gateway({**around.environ, "GATEWAY_ADDRESS": address})
+    served = url_of_gateway(around.environ)
+    if called != served:
+        message = f"GATEWAY_ADDRESS lets commands call {called}, and {served} is what runs here"
+        yield Finding("address", "wrong", message, "unset GATEWAY_ADDRESS")
 
 
 def _keys(around: Surroundings) -> Iterator[Finding]:
@@ -392,6 +436,10 @@ def _judge_revision(applied: str | None) -> Finding:
 
 
 def _processes(around: Surroundings) -> Iterator[Finding]:
+    if not around.is_looked_at:
+        message = "not looked at: whoever listens where they would is somebody else"
+        yield Finding("processes", "note", message)
+        return
     environ = around.environ
     for process in ("events", "lattice"):
         address = environ[f"{process.upper()}_ADDRESS"]
@@ -425,10 +473,10 @@ def _slow(part: str, message: str, round_trip_s: float) -> Finding:
     return Finding(part, "well", message)
 
 
-_MARKS = {"well": ("ok", "green"), "note": ("-", "yellow"), "wrong": ("WRONG", "bold red")}
+_MARKS = {"well": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
 
 
-def _show(findings: list[Finding], *, is_well: bool) -> None:
+def _show(findings: list[Finding]) -> None:
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -441,14 +489,23 @@ def _show(findings: list[Finding], *, is_well: bool) -> None:
             text.append(f"\n{finding.mend}", style="italic")
         table.add_row(Text(mark, style=style), finding.part, text)
     console.print(table)
-    console.print(f"\n{_conclusion(findings, is_well=is_well)}")
+    if any(finding.grade == "note" for finding in findings):
+        print("\nA note is worth knowing, and nothing to be mended.")
 
 
-def _conclusion(findings: list[Finding], *, is_well: bool) -> str:
-    if is_well:
-        return "All is well."
+def _conclusion(findings: list[Finding], around: Surroundings) -> tuple[str, str]:
+    """How it is in a sentence, and what to do next."""
     wrong = {finding.part: finding for finding in findings if finding.grade == "wrong"}
-    is_off = all("does not answer" in finding.message for finding in wrong.values())
-    if is_off and not any(one.part == "girih up" and one.grade == "well" for one in findings):
-        return "Nothing is broken: girih just does not run here. Start it with `girih up`."
-    return f"{len(wrong)} things are wrong: {', '.join(wrong)}."
+    if not wrong:
+        url = url_of_gateway(around.environ)
+        return "All is well.", f"girih register, or girih login; {url}/docs shows every call"
+    is_off = all(
+        part == "girih up" or "does not answer" in finding.message
+        for part, finding in wrong.items()
+    )
+    if is_off and around.running is None:
+        elsewhere = f" --data {around.data_dir}" if around.is_elsewhere else ""
+        return "Nothing is broken: girih just does not run here.", f"girih up{elsewhere}"
+    count = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
+    mend = next((finding.mend for finding in wrong.values() if finding.mend), "girih logs")
+    return f"{count} wrong: {', '.join(wrong)}.", mend

@@ -69,7 +69,6 @@ def typed(prompt: str, *, is_secret: bool = False) -> str:
             return getpass.getpass(f"{prompt}: ", stream=sys.stderr)
         return str(typer.prompt(prompt, default="", show_default=False, err=True)).strip()
     except (KeyboardInterrupt, EOFError, typer.Abort) as error:
-        print(file=sys.stderr)
         raise Failed("interrupted", exit_codes.INTERRUPTED) from error
 
 

@@ -15,6 +15,7 @@ from cli.client.credentials import Credential, CredentialsFile
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc as rpc
 from tests.cli.conftest import PASSWORD, Person
+from tests.cli.typing_at import typing
 from tests.processes import ROOT, System
 
 pytestmark = pytest.mark.e2e
@@ -78,6 +79,49 @@ def test_the_printed_token_is_taken_by_the_gateway_and_by_the_services(
     with grpc.insecure_channel(system.events_address) as channel:
         metadata = (("authorization", f"Bearer {token}"),)
         rpc.EventStoreServiceStub(channel).GetLog(pb.GetLogRequest(), metadata=metadata, timeout=10)
+
+
+def test_register_asks_again_for_what_cannot_be_and_says_what_is_next(
+    somebody: Callable[[], Person],
+) -> None:
+    person = somebody()
+    with typing(person.command("register"), person.environ) as terminal:
+        terminal.wait_for("Email: ")
+        terminal.type("ada at girih")
+        terminal.wait_for("must be an address")
+        terminal.wait_for("Email: ")
+        terminal.type(person.email)
+        for again in (PASSWORD[:-1], PASSWORD):
+            terminal.wait_for("Password: ")
+            terminal.type(PASSWORD)
+            terminal.wait_for("Password, again: ")
+            terminal.type(again)
+        assert terminal.end() == 0, terminal.shown
+
+    assert "The two are not the same; once more." in terminal.shown
+    assert "Next: girih lattices create" in terminal.shown
+    assert PASSWORD not in terminal.shown
+
+
+def test_ctrl_c_at_a_prompt_is_130(somebody: Callable[[], Person]) -> None:
+    person = somebody()
+    with typing(person.command("login", person.email), person.environ) as terminal:
+        terminal.wait_for("Password: ")
+        terminal.interrupt()
+
+        assert terminal.end() == 130, terminal.shown
+    assert "Traceback" not in terminal.shown
+
+
+def test_no_password_is_asked_for_where_nobody_answers(somebody: Callable[[], Person]) -> None:
+    person = somebody()
+    environ = person.environ | {"GIRIH_URL": "http://127.0.0.1:1"}
+    with typing(person.command("register", person.email), environ) as terminal:
+        code = terminal.end()
+
+    assert code == 69
+    assert "girih is not running there; start it: girih up" in terminal.shown
+    assert "Password" not in terminal.shown
 
 
 def test_a_token_that_grows_old_is_refreshed_unnoticed(ada: Person) -> None:

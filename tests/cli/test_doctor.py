@@ -12,6 +12,7 @@ import pytest
 
 from cli.commands import doctor
 from cli.commands.doctor import Finding, Surroundings, examine
+from cli.local import state
 from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.keys import SigningKey, write_jwks
 from services.policy import GATEWAY
@@ -61,6 +62,8 @@ def test_says_kindly_that_nothing_runs(tmp_path: Path, nowhere: dict[str, str]) 
 
     assert done.returncode == 1
     assert "Nothing is broken: girih just does not run here." in done.stdout
+    assert "A note is worth knowing, and nothing to be mended." in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("Next: girih up")
     assert done.stderr == ""
 
 
@@ -73,6 +76,36 @@ def test_stubs_that_are_missing_are_wrong(
 
     assert contract.grade == "wrong"
     assert "girih.lattice.v1.lattice_pb2_grpc" in contract.message
+
+
+@pytest.fixture
+def untold(nowhere: dict[str, str]) -> dict[str, str]:
+    """An environment in which nothing says where anything listens."""
+    return {name: value for name, value in nowhere.items() if not name.endswith("_ADDRESS")}
+
+
+def test_without_girih_up_nobody_else_is_looked_at(tmp_path: Path, untold: dict[str, str]) -> None:
+    done = run_doctor(tmp_path / "nonexistent", untold, "--json")
+
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert answer["next"] == f"girih up --data {tmp_path / 'nonexistent'}"
+    wrong = [one["message"] for one in answer["findings"] if one["grade"] == "wrong"]
+    assert wrong == [f"has never run here: there is no {tmp_path / 'nonexistent'}"]
+    assert "gateway" not in {one["part"] for one in answer["findings"]}
+    assert not (tmp_path / "nonexistent").exists()
+
+
+def test_a_shell_that_calls_another_address_is_told(
+    tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    (tmp_path / "lock").touch()
+    with state.claimed(tmp_path):
+        own = state.Started.of("up", os.getpid())
+        state.write(tmp_path, state.State(own, {**nowhere, "GATEWAY_ADDRESS": "127.0.0.1:1"}))
+        finding = look(tmp_path, nowhere)["address"][0]
+
+    assert (finding.grade, finding.mend) == ("wrong", "unset GATEWAY_ADDRESS")
 
 
 def test_tells_programs_the_same(

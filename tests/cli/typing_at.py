@@ -1,0 +1,75 @@
+"""A person who types at a terminal that a command runs in."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.processes import ROOT
+
+_PATIENCE_S = 30.0
+
+
+@dataclass
+class Terminal:
+    """What the command shows, and where to type."""
+
+    child: "subprocess.Popen[bytes]"
+    handle: int
+    shown: str = ""
+
+    def wait_for(self, text: str) -> None:
+        """Read until it shows the text, behind what was waited for before."""
+        begin, deadline = len(self.shown), time.monotonic() + _PATIENCE_S
+        while text not in self.shown[begin:]:
+            assert time.monotonic() < deadline, f"{text!r} is not shown: {self.shown}"
+            self._read()
+
+    def type(self, line: str) -> None:
+        os.write(self.handle, f"{line}\n".encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as the command gets it."""
+        self.child.send_signal(signal.SIGINT)
+
+    def end(self) -> int:
+        """Read what it still shows; its exit code."""
+        while self._read():
+            pass
+        return self.child.wait(timeout=_PATIENCE_S)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self.handle], [], [], _PATIENCE_S)
+        try:
+            part = os.read(self.handle, 65_536) if ready else b""
+        except OSError:  # the other end is closed
+            part = b""
+        self.shown += part.decode(errors="replace").replace("\r", "")
+        return bool(part)
+
+
+@contextmanager
+def typing(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Terminal]:
+    """Run a command in a terminal of 100 columns; killed after the block if it still runs."""
+    handle, end = pty.openpty()
+    child = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**environ, "COLUMNS": "100", "TERM": "xterm"},
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+    )
+    os.close(end)
+    try:
+        yield Terminal(child, handle)
+    finally:
+        child.kill()
+        child.wait()
+        os.close(handle)
