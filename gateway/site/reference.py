@@ -5,6 +5,7 @@ All of it is read from descriptors: words are the comments of the protos.
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ from gateway.contract.descriptors import (
     oneof_members,
     scope_of,
 )
-from gateway.contract.reasons import reasons_of
+from gateway.contract.reasons import Reason, reasons_of
 from services.plumbing.rules import words_of
 
 Json = dict[str, Any]
@@ -46,7 +47,7 @@ def reference(contract: Contract, served_here: Collection[str] = ()) -> Json:
             files.setdefault(service.file.name, (service.file, []))[1].append(service)
     return {
         "packages": [_package(contract, file, services) for file, services in files.values()],
-        "reasons": [asdict(reason) for reason in reasons_of(contract)],
+        "reasons": [_reason(reason) for reason in reasons_of(contract)],
     }
 
 
@@ -192,3 +193,7 @@ _SCALARS = {
 
 def _error(error: ListedError) -> Json:
     return {"code": error.code, "reasons": error.reasons, "text": error.text}
+
+
+def _reason(reason: Reason) -> Json:
+    return {**asdict(reason), "phrase": HTTPStatus(reason.http_status).phrase}

@@ -19,6 +19,8 @@ PATH = shutil.which("chromium") or shutil.which("google-chrome") or ""
 
 _TIMEOUT_S = 60.0
 
+_KEY_CODES = {"Enter": 13, "Escape": 27, "ArrowDown": 40}
+
 
 class Page:
     """One page, as a user has it open."""
@@ -53,6 +55,26 @@ class Page:
         while not self.run(script):
             assert time.monotonic() < deadline, f"never true: {script}"
             time.sleep(0.05)
+
+    def before_each_page(self, script: str) -> None:
+        """Have every page that is opened run a script before its own."""
+        self._call("Page.enable")
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
+    def resize(self, width: int, height: int) -> None:
+        """Make its window so large, in CSS pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+
+    def press(self, key: str) -> None:
+        """Press and let go a key, by its name in the DOM; a single character is typed."""
+        text = {"text": key} if len(key) == 1 else {"windowsVirtualKeyCode": _KEY_CODES[key]}
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, **text)
+
+    def type(self, text: str) -> None:
+        """Type into what has the focus."""
+        self._call("Input.insertText", text=text)
 
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
         request = {"id": next(self._ids), "method": method, "params": params}

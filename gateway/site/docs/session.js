@@ -1,14 +1,23 @@
-// Who calls from this page. Tokens are held in memory alone, and are gone with the page.
+// Who calls from this page. Tokens are held in memory while a page is open. Between two pages of
+// a tab, and over a reload, they lie in its sessionStorage: the page that leaves puts them there,
+// the next one takes them out. So no two pages have one: a refresh token that is used twice ends
+// its session.
 
 import { byId, first, messageOf } from "./dom.js";
 
-/** @import { Tokens } from "./openapi.js" */
+/** @import { Tokens } from "./types.js" */
 
-const session = { access: "", refresh: "", expires: 0, name: "" };
+const NOBODY = { access: "", refresh: "", expires: 0, name: "" };
+const KEPT = "girih-session";
 const SPARE_MS = 15000;
+
+const session = { ...NOBODY };
 
 /** @type {Promise<void> | null} */
 let refreshing = null;
+
+/** @type {((isLoggedIn: boolean) => void) | null} */
+let whenClosed = null;
 
 // The token for a call, renewed when its time is nearly over; empty when nobody is logged in.
 export async function bearer() {
@@ -43,7 +52,7 @@ export function adopt(answer) {
 
 /** @param {string} secret */
 function adoptSecret(secret) {
-  Object.assign(session, { access: secret, refresh: "", expires: Infinity, name: "a token or key" });
+  Object.assign(session, { access: secret, refresh: "", expires: Number.MAX_SAFE_INTEGER, name: "a token or key" });
   showSession();
 }
 
@@ -54,7 +63,26 @@ async function logOut() {
 }
 
 function forget() {
-  Object.assign(session, { access: "", refresh: "", expires: 0, name: "" });
+  Object.assign(session, NOBODY);
+  showSession();
+}
+
+function keep() {
+  try {
+    if (session.access) sessionStorage.setItem(KEPT, JSON.stringify(session));
+  } catch {
+    // Then whoever comes back logs in again.
+  }
+}
+
+function takeKept() {
+  try {
+    const text = sessionStorage.getItem(KEPT);
+    sessionStorage.removeItem(KEPT);
+    Object.assign(session, NOBODY, JSON.parse(text ?? "{}"));
+  } catch {
+    Object.assign(session, NOBODY);
+  }
   showSession();
 }
 
@@ -66,27 +94,39 @@ function post(url, body) {
   return fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }
 
+/**
+ * Asks who calls; whether somebody logged in.
+ * @returns {Promise<boolean>}
+ */
+export function logIn() {
+  byId("login-problem").textContent = "";
+  byId("login", HTMLDialogElement).showModal();
+  return new Promise((resolve) => {
+    whenClosed = resolve;
+  });
+}
+
 export function setUpSession() {
   const dialog = byId("login", HTMLDialogElement);
   const problem = byId("login-problem");
   const form = /** @type {HTMLFormElement} */ (first(dialog, "form"));
-  byId("session").addEventListener("click", () => {
-    if (session.access) {
-      logOut();
-      return;
-    }
-    problem.textContent = "";
-    dialog.showModal();
-  });
+  byId("session").addEventListener("click", () => (session.access ? logOut() : logIn()));
   for (const leaving of dialog.querySelectorAll("#login-cancel, a")) leaving.addEventListener("click", () => dialog.close());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     problem.textContent = await logInWith(new FormData(form));
     if (problem.textContent) return;
-    form.reset();
-    dialog.close();
+    dialog.close("in");
   });
-  showSession();
+  dialog.addEventListener("close", () => {
+    form.reset();
+    whenClosed?.(dialog.returnValue === "in");
+    whenClosed = null;
+    dialog.returnValue = "";
+  });
+  addEventListener("pagehide", keep);
+  // Also of a page that the browser had put aside, and that meanwhile another one followed.
+  addEventListener("pageshow", takeKept);
 }
 
 /**
@@ -101,6 +141,7 @@ async function logInWith(form) {
     adoptSecret(secret);
     return "";
   }
+  if (!text("email")) return "Type an address and a password, or a token.";
   try {
     const answer = await post("/auth/login", { email: text("email"), password: text("password") });
     const body = await answer.json();
