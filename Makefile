@@ -94,7 +94,7 @@ wheels: $(BIN)/python ## Build the distributions into dist/, byte for byte the s
 	build/builder/bin/python -m build --outdir dist build/clone
 
 clean: ## Remove what was built. Data in .girih/ stays.
-	rm -rf $(VENV) build dist $(NPM_FOLDERS:%=%/node_modules) girih/*/ girih/descriptors.binpb girih/.digest girih/.lock
+	rm -rf $(VENV) build dist $(NPM_FOLDERS:%=%/node_modules) girih/descriptors.binpb girih/.digest girih/.lock $(dir $(wildcard girih/*/v1))
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "girih needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)" >&2; exit 1; }

@@ -37,6 +37,13 @@ def test_missing_stubs_are_made_by_importing_them(checkout: Path) -> None:
     assert run(checkout).stdout.split() == ["name_prefix"]
 
 
+def test_their_types_and_their_contract_lie_beside_the_stubs(checkout: Path) -> None:
+    run(checkout)
+
+    made = sorted(file.name for file in (checkout / "girih/ops/v1").glob("ops*"))
+    assert made == ["ops.proto", "ops_pb2.py", "ops_pb2.pyi", "ops_pb2_grpc.py", "ops_pb2_grpc.pyi"]
+
+
 def test_a_changed_proto_changes_the_stubs(checkout: Path) -> None:
     run(checkout)
     text = ops_proto(checkout).read_text()

@@ -1,5 +1,6 @@
 """What is built of a commit: the same bytes each time, and the light distribution alone."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,17 +25,19 @@ LIGHT = {"googleapis-common-protos", "grpcio", "protobuf"}
 TYPED = """
 import grpc
 import grpc.aio
-from girih.client import EventStoreClient
+from girih.client import AsyncClient, Client
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 
-def now(channel: grpc.Channel) -> int:
+def now(channel: grpc.Channel, client: Client) -> int:
     stub = EventStoreServiceStub(channel)
     for page in stub.Read(pb.ReadRequest(stream="s"), timeout=1):
         reveal_type(page)
+    for event in client.read("s"):
+        reveal_type(event)
     return stub.Append(pb.AppendRequest(), timeout=1)
 
-async def later(channel: grpc.aio.Channel, client: EventStoreClient) -> int:
+async def later(channel: grpc.aio.Channel, client: AsyncClient) -> int:
     stub = EventStoreServiceStub(channel)
     async for page in stub.Read(pb.ReadRequest(stream="s"), timeout=1):
         reveal_type(page)
@@ -44,6 +47,7 @@ async def later(channel: grpc.aio.Channel, client: EventStoreClient) -> int:
 """
 SEEN = [
     'note: Revealed type is "girih.events.v1.events_pb2.ReadResponse"',
+    'note: Revealed type is "girih.client.events.RecordedEvent"',
     'error: Incompatible return value type (got "AppendResponse", expected "int")  [return-value]',
     'note: Revealed type is "girih.events.v1.events_pb2.ReadResponse"',
     'note: Revealed type is "girih.client.events.RecordedEvent"',
@@ -116,6 +120,23 @@ def test_the_light_wheel_needs_grpc_and_protobuf_and_the_other_its_very_version(
     assert {one.name for one in needed["girih"] if one.marker is None} == LIGHT
     assert f"girih=={girih.__version__}" in map(str, needed["girih_server"])
     assert "grpcio-tools" not in {one.name for one in needed["girih_server"]}
+
+
+def test_the_stubs_run_with_the_least_that_the_wheel_asks_for(wheels: dict[str, Path]) -> None:
+    with ZipFile(wheels["girih"]) as archive:
+        messages, stubs = (
+            archive.read(f"girih/events/v1/events_{kind}.py").decode()
+            for kind in ("pb2", "pb2_grpc")
+        )
+    generated_for = {
+        "protobuf": re.search(r"# Protobuf Python Version: (\S+)", messages),
+        "grpcio": re.search(r"GRPC_GENERATED_VERSION = '(\S+)'", stubs),
+    }
+    asked_for = {one.name: one for one in map(Requirement, requirements(wheels["girih"]))}
+
+    for name, found in generated_for.items():
+        assert found is not None
+        assert f">={found[1]}" in str(asked_for[name].specifier).split(","), name
 
 
 def test_the_client_imports_nothing_of_the_servers(light: Environment) -> None:
