@@ -23,9 +23,13 @@ from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder
 from services.plumbing.budget import Budget
 from services.plumbing.errors import ServiceError
+from services.plumbing.grpc.contract import request_bytes_max
 from services.plumbing.identity import PUBLIC
 
 _JSON = b"application/json"
+
+_JSON_TIMES = 8
+"""So many bytes of JSON may be one of a message: the names of fields, escapes, digits."""
 
 _INLINE_BYTES_MAX = 2**15
 """What a body of so many bytes holds is read within some milliseconds, whatever it is."""
@@ -103,7 +107,7 @@ class MethodEndpoint:
         self._settings = context.settings
         self._backend = backend
         self._status = success_status(rule.method)
-        limit = context.settings.body_bytes_max
+        limit = min(context.settings.body_bytes_max, _JSON_TIMES * request_bytes_max(rule.method))
         if self.scope == PUBLIC:
             # Nobody knows who sends it.
             limit = min(limit, context.settings.public_body_bytes_max)

@@ -18,7 +18,7 @@ from services.events.reading.reader import Reader, ReadOptions
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError
-from services.plumbing.grpc.requests import Requests
+from services.plumbing.grpc.requests import MessageTooLarge, Requests
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -68,7 +68,7 @@ class EventStoreServicer:
     async def AppendStream(
         self, requests: Requests[pb.AppendStreamRequest], _context: Context
     ) -> AsyncIterator[pb.AppendStreamResponse]:
-        pipeline = Pipeline(self._begin_append, pb.AppendStreamRequest.ByteSize, self._stopping)
+        pipeline = Pipeline(self._begin_append, _size_of, self._stopping)
         async with (
             aclosing(requests.unsettled()) as unsettled,
             aclosing(pipeline.answers(unsettled)) as responses,
@@ -113,17 +113,22 @@ class EventStoreServicer:
                 del response
 
     async def _begin_append(
-        self, request: pb.AppendStreamRequest
+        self, request: pb.AppendStreamRequest | MessageTooLarge
     ) -> "asyncio.Future[pb.AppendStreamResponse]":
         """Look through a request now, so that none is queued before an earlier one."""
+        if isinstance(request, MessageTooLarge):
+            return self._refused(request)
         call = correlation.current()
         try:
             proposal = await _proposal(request, call)
         except ServiceError as error:
-            refused = asyncio.get_running_loop().create_future()
-            refused.set_result(convert.append_stream_refusal(error, self._domain))
-            return refused
+            return self._refused(error)
         return asyncio.create_task(self._append_one(call.tenant, proposal), name="append one")
+
+    def _refused(self, error: ServiceError) -> "asyncio.Future[pb.AppendStreamResponse]":
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_result(convert.append_stream_refusal(error, self._domain))
+        return refused
 
     async def _append_one(self, tenant: TenantId, proposal: Proposal) -> pb.AppendStreamResponse:
         try:
@@ -131,6 +136,10 @@ class EventStoreServicer:
         except ServiceError as error:
             return convert.append_stream_refusal(error, self._domain)
         return convert.append_stream_response(placements)
+
+
+def _size_of(request: pb.AppendStreamRequest | MessageTooLarge) -> int:
+    return 0 if isinstance(request, MessageTooLarge) else request.ByteSize()
 
 
 async def _proposal(

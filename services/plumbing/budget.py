@@ -105,6 +105,15 @@ class Budget:
         self._lend_to(amount, owner)
         return amount
 
+    def take_beside(self, amount: int, owner: str) -> bool:
+        """Take that much more for an owner that holds some, ahead of all who wait; answers
+        whether it was there.
+        """
+        if not (self._fits(amount) and self._in_share(amount, owner)):
+            return False
+        self._lend_to(amount, owner)
+        return True
+
     async def take(self, amount: int, owner: str, rank: float = 0.0) -> int:
         """Wait for that much, or for all there is when that is less; returns which.
 

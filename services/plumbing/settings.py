@@ -250,7 +250,8 @@ class ServerSettings(PeerSettings):
     stream_timeout_s: float = Field(default=3_600.0, gt=0, le=86_400)
     """The longest a streaming call may take, in seconds. A caller's shorter deadline wins."""
     message_bytes_max: int = Field(default=MESSAGE_BYTES, ge=MESSAGE_BYTES, le=2**30)
-    """The largest message taken or sent, in bytes. At least what the contract allows."""
+    """The largest message taken or sent, in bytes. At least the most that the contract lets an
+    rpc take, which bounds each."""
     concurrent_rpc_count_max: int = Field(default=6_000, ge=1, le=1_000_000)
     """Calls served at once; the next one is refused with RESOURCE_EXHAUSTED. Each may send
     16 KiB of a message before there is room for it."""

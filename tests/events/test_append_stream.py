@@ -14,10 +14,12 @@ from google.rpc import error_details_pb2
 
 from girih import DESCRIPTOR_SET
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.appending import pipeline
 from services.events.appending.pipeline import REQUEST_COUNT_MAX, Pipeline
 from services.plumbing.errors import ShuttingDown
 from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.settings import MESSAGE_BYTES
 from tests.authority import Authority
 from tests.events.making import message
 
@@ -74,6 +76,26 @@ async def test_a_request_that_is_refused_does_not_end_the_call(
     assert failed.refusal.details[1].Unpack(violated)
     assert (info.reason, info.domain) == ("PRECONDITION_FAILED", "events.girih")
     assert violated.violations[0].actual_revision == 0
+    assert [first.placements[0].position, second.placements[0].position] == [1, 2]
+
+
+async def test_a_request_that_is_too_large_does_not_end_the_call(
+    address: str, events: "EventStoreServiceAsyncStub", authority: Authority
+) -> None:
+    large = request("s")
+    large.events[0].json = f'"{"x" * MESSAGE_BYTES}"'
+
+    # Through a channel that sends messages of any size.
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = EventStoreServiceStub(channel).AppendStream(
+            iter([request("s"), large, request("s")]), metadata=authority.metadata("acme")
+        )
+        first, refused, second = [response async for response in call]
+
+    info = error_details_pb2.ErrorInfo()
+    assert refused.refusal.details[0].Unpack(info)
+    assert info.reason == "MESSAGE_TOO_LARGE"
+    assert info.metadata["byte_count_max"] == str(MESSAGE_BYTES)
     assert [first.placements[0].position, second.placements[0].position] == [1, 2]
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from gateway.http.exchange import HttpExchange
+from services.plumbing.grpc.contract import REQUEST_BYTES_MAX
 from services.plumbing.settings import MESSAGE_BYTES
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
@@ -25,6 +26,16 @@ def error(answer: httpx.Response) -> dict[str, Any]:
     assert not _LEAKS.search(answer.text)
     result: dict[str, Any] = body["error"]
     return result
+
+
+async def test_a_body_is_bounded_by_what_its_rpc_takes(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/fail", content=b" " * (8 * REQUEST_BYTES_MAX + 1))
+
+    assert answer.status_code == 413
+    assert error(answer)["details"] == {
+        "reason": "BODY_TOO_LARGE",
+        "bytes_max": 8 * REQUEST_BYTES_MAX,
+    }
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from girih.options.v1 import options_pb2
 from services.plumbing import correlation
 from services.plumbing.errors import Conflict
+from services.plumbing.settings import MESSAGE_BYTES
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -26,6 +27,9 @@ KINDS = ("Unary", "ServerStream", "ClientStream", "BidiStream")
 SCOPE = "events.read"
 """What a token must allow to tie knots."""
 
+SHORT_BYTES_MAX = 1_000
+"""What the rpc `Short` takes; the others take the most that there is."""
+
 
 def file(scope: str = SCOPE) -> FileDescriptorProto:
     """The contract, asking for `scope`, or saying nothing where that is empty."""
@@ -33,7 +37,7 @@ def file(scope: str = SCOPE) -> FileDescriptorProto:
     text = made.message_type.add(name="Text")
     text.field.add(name="value", number=1, type="TYPE_STRING", label="LABEL_OPTIONAL")
     service = made.service.add(name="KnotService")
-    for kind in KINDS:
+    for kind in (*KINDS, "Short"):
         method = service.method.add(
             name=kind,
             input_type=".girih.test.v1.Text",
@@ -44,6 +48,9 @@ def file(scope: str = SCOPE) -> FileDescriptorProto:
         options: Any = method.options
         if scope:
             options.Extensions[options_pb2.scope] = scope
+        options.Extensions[options_pb2.request_bytes_max] = (
+            SHORT_BYTES_MAX if kind == "Short" else MESSAGE_BYTES
+        )
     return made
 
 
@@ -76,6 +83,9 @@ class Knots:
 
     async def Unary(self, request: Any, context: Context) -> Any:
         return Text(value=await self._do(request.value, context))
+
+    async def Short(self, request: Any, context: Context) -> Any:
+        return await self.Unary(request, context)
 
     async def ClientStream(self, requests: AsyncIterator[Any], context: Context) -> Any:
         values = [await self._do(request.value, context) async for request in requests]
@@ -164,6 +174,7 @@ class KnotClient:
         """
         make = {
             "Unary": self._channel.unary_unary,
+            "Short": self._channel.unary_unary,
             "ServerStream": self._channel.unary_stream,
             "ClientStream": self._channel.stream_unary,
             "BidiStream": self._channel.stream_stream,

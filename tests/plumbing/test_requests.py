@@ -10,11 +10,16 @@ import pytest
 
 from services.plumbing.grpc import requests
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
-from services.plumbing.grpc.requests import OVERSIZE_BYTES, CallIdle, RequestMemory
+from services.plumbing.grpc.requests import (
+    OVERSIZE_BYTES,
+    CallIdle,
+    RequestMemory,
+    Reservation,
+)
 from services.plumbing.settings import MESSAGE_BYTES, ServerSettings
 from tests.authority import Authority
 from tests.plumbing.conftest import Log, Served, serving, until
-from tests.plumbing.knots import DOMAIN, Context, KnotClient, Knots, Text
+from tests.plumbing.knots import DOMAIN, SHORT_BYTES_MAX, Context, KnotClient, Knots, Text
 
 MakeSettings = Callable[..., ServerSettings]
 
@@ -144,10 +149,11 @@ async def test_a_stream_gives_way_that_falls_silent_after_a_call_began_to_wait(
 async def test_streams_give_way_before_calls_whose_only_message_is_under_way() -> None:
     memory = RequestMemory(32 * 2**20, LARGE)
     never = asyncio.get_running_loop().create_future
-    unary = asyncio.ensure_future(memory.awaited(never(), "a", -2.0))
-    stream = asyncio.ensure_future(memory.awaited(never(), "a", -3.0))
-    await memory.reserve("a")
-    waiting = asyncio.ensure_future(memory.reserve("a"))
+    largest = Reservation("a", LARGE + OVERSIZE_BYTES)
+    unary = asyncio.ensure_future(memory.awaited(never(), largest, -2.0))
+    stream = asyncio.ensure_future(memory.awaited(never(), largest, -3.0))
+    await memory.reserve("a", LARGE)
+    waiting = asyncio.ensure_future(memory.reserve("a", LARGE))
 
     ended, _ = await asyncio.wait([unary, stream], return_when=asyncio.FIRST_COMPLETED)
 
@@ -160,18 +166,67 @@ async def test_streams_give_way_before_calls_whose_only_message_is_under_way() -
 
 async def test_the_first_message_of_a_call_comes_before_later_ones_of_streams() -> None:
     memory = RequestMemory(32 * 2**20, LARGE)
-    held = await memory.reserve("a")
-    later = asyncio.ensure_future(memory.reserve("a", is_first=False))
+    held = await memory.reserve("a", LARGE)
+    later = asyncio.ensure_future(memory.reserve("a", LARGE, is_first=False))
     await until(lambda: memory.is_waited_for)
-    first = asyncio.ensure_future(memory.reserve("a"))
+    first = asyncio.ensure_future(memory.reserve("a", LARGE))
     await asyncio.sleep(0)
 
-    memory.release("a", held)
+    memory.shrink(held, 0)
 
     done, _ = await asyncio.wait([later, first], return_when=asyncio.FIRST_COMPLETED)
     assert done == {first}
     later.cancel()
     await asyncio.wait([later])
+
+
+async def test_a_small_message_holds_no_more_than_its_rpc_takes() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+
+    for _ in range(100):
+        await memory.reserve("a", 2**16)
+
+    assert memory.bytes_held == 100 * 2**16
+
+
+async def test_what_does_not_come_in_a_moment_holds_room_for_the_largest() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+    message = asyncio.get_running_loop().create_future()
+    held = await memory.reserve("a", 2**16)
+    awaited = asyncio.ensure_future(memory.awaited(message, held, 10.0))
+
+    await until(lambda: memory.bytes_held > 2**16)
+
+    assert memory.bytes_held == held.byte_count == LARGE + OVERSIZE_BYTES
+    message.set_result(b"at last")
+    assert await awaited == b"at last"
+    memory.shrink(held, 0)
+    assert memory.bytes_held == 0
+
+
+async def test_what_does_not_come_in_a_moment_gives_way_where_there_is_no_room() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+    await memory.reserve("a", LARGE)
+    held = await memory.reserve("a", 2**16)
+    never = asyncio.get_running_loop().create_future()
+
+    with pytest.raises(CallIdle):
+        await memory.awaited(never, held, 10.0)
+
+    assert held.byte_count == 2**16
+
+
+async def test_an_rpc_takes_what_its_contract_says(served: Served) -> None:
+    short = "x" * (SHORT_BYTES_MAX - 100)
+    assert (await served.client.ask("Short", short)).values == [short]
+    calls = len(served.knots.seen.calls)
+
+    refused = await refusal_of(served.client, "Short", "x" * (SHORT_BYTES_MAX + 1))
+
+    assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.reason == "MESSAGE_TOO_LARGE"
+    assert refused.metadata["byte_count_max"] == str(SHORT_BYTES_MAX)
+    assert len(served.knots.seen.calls) == calls
 
 
 async def test_a_stream_that_sends_nothing_stays_while_there_is_room(

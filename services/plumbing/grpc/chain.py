@@ -68,6 +68,8 @@ class Rpc:
     gives_stream: bool
     serialize: Serialize
     deserialize: Deserialize
+    request_bytes_max: int
+    """Of one message."""
     metrics: MethodMetrics
     timeout_s: float
     scope: str
@@ -128,7 +130,9 @@ class Chain:
             started_s = time.monotonic()
             rpc.metrics.started.inc()
             call, refusal = self._enter(rpc, context, started_s)
-            requests = Requests(context, self._memory, call.tenant, rpc.deserialize)
+            requests = Requests(
+                context, self._memory, call.tenant, rpc.deserialize, rpc.request_bytes_max
+            )
             self._call_count += 1
             try:
                 self._admit(rpc, call, refusal)

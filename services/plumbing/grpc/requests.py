@@ -1,9 +1,13 @@
 """The messages of one call, each read when there is room for it. Knows no rpc.
 
 gRPC hands a message over when all of it has come, and tells nobody before how large it is.
-So room for the largest is reserved before a message is asked for, and what it turns out not
-to need is given back at once. Until it is asked for, HTTP/2 keeps all but `UNREAD_BYTES_MAX`
-of it with its sender.
+So room for the largest that the rpc takes is reserved before a message is asked for, and what
+it turns out not to need is given back at once. Until it is asked for, HTTP/2 keeps all but
+`UNREAD_BYTES_MAX` of it with its sender.
+
+gRPC knows of a single limit for all rpcs. What has not come within `MOMENT_S` may be larger than
+its rpc takes, so room for the largest of all is reserved then: without it is what the network
+brings in that time.
 """
 
 import asyncio
@@ -37,12 +41,15 @@ IDLE_S: Final = 1.0
 MESSAGE_S: Final = 10.0
 """How long the message of a call that has a single one may take while others wait."""
 
+MOMENT_S: Final = 0.02
+"""A small message, which is there as a rule when it is asked for, takes no longer."""
+
 CHECK_S: Final = 0.1
 """While calls wait, how often it is looked for those that must give way."""
 
 
 class MessageTooLarge(InvalidInput):
-    """A message is larger than any that this process takes. Never retry unchanged."""
+    """A message is larger than its rpc takes. Never retry unchanged."""
 
     reason = MESSAGE_TOO_LARGE
 
@@ -59,6 +66,14 @@ class CallIdle(Unavailable):
     reason = "CALL_IDLE"
 
 
+@dataclass(eq=False, slots=True)
+class Reservation:
+    """What a message holds, or may hold as soon as it has come."""
+
+    owner: str
+    byte_count: int
+
+
 class RequestMemory:
     """What all calls of a process may hold together of what is sent to them.
 
@@ -66,13 +81,18 @@ class RequestMemory:
     """
 
     def __init__(self, bytes_max: int, message_bytes_max: int) -> None:
-        self.message_bytes_max = message_bytes_max
+        """`message_bytes_max` is that of the rpc which takes most."""
         self._budget = Budget(bytes_max)
+        self._message_bytes_max = message_bytes_max
         self._largest = message_bytes_max + OVERSIZE_BYTES
         self._awaited: dict[_Awaited, None] = {}
         """The longest awaited first."""
+        self._unbounded: dict[_Awaited, None] = {}
+        """Of these, whose message may be larger than what it has reserved."""
         self._next_check: asyncio.TimerHandle | None = None
         """There is one while anybody waits."""
+        self._next_extension: asyncio.TimerHandle | None = None
+        """There is one while any is unbounded."""
 
     @property
     def bytes_held(self) -> int:
@@ -83,48 +103,80 @@ class RequestMemory:
     def is_waited_for(self) -> bool:
         return self._budget.waiting > 0
 
-    async def reserve(self, owner: str, *, is_first: bool = True) -> int:
-        """Room for the largest message there is; answers how much. Raises `ServerFull`.
+    async def reserve(self, owner: str, bytes_max: int, *, is_first: bool = True) -> Reservation:
+        """Room for a message of an rpc that takes `bytes_max`. Raises `ServerFull`.
 
         The first message of a call, which is there as a rule, comes before later ones of the
         owner's streams, which may be none yet.
         """
-        reserved = self._budget.take_now(self._largest, owner)
+        wanted = self._largest if bytes_max >= self._message_bytes_max else bytes_max
+        reserved = self._budget.take_now(wanted, owner)
         if reserved is not None:
-            return reserved
+            return Reservation(owner, reserved)
         if self._next_check is None:
             self._check_later()
         try:
             async with asyncio.timeout(WAIT_S):
-                return await self._budget.take(self._largest, owner, 0.0 if is_first else 1.0)
+                rank = 0.0 if is_first else 1.0
+                return Reservation(owner, await self._budget.take(wanted, owner, rank))
         except TimeoutError:
             raise ServerFull("the requests being served are too large together") from None
 
-    def release(self, owner: str, byte_count: int) -> None:
-        """Give back so much of what was reserved."""
-        self._budget.give_back(byte_count, owner)
+    def shrink(self, reservation: Reservation, byte_count: int) -> None:
+        """Give back all but `byte_count` of what is reserved, if it is more."""
+        unneeded = reservation.byte_count - byte_count
+        if unneeded > 0:
+            reservation.byte_count = byte_count
+            self._budget.give_back(unneeded, reservation.owner)
 
     async def awaited(
         self,
         message: Awaitable[Any],
-        owner: str,
+        reservation: Reservation,
         silent_s_max: float,
     ) -> Any:  # noqa: ANN401
         """The message, once it has come.
 
-        Raises `CallIdle` when that takes longer than `silent_s_max` and others wait for its room.
+        Raises `CallIdle` when that takes longer than `silent_s_max` and others wait for its room,
+        or longer than a moment when there is no room for what may become of it.
         """
         try:
             async with asyncio.timeout(None) as timeout:
                 since_s = asyncio.get_running_loop().time()
-                awaited = _Awaited(owner, since_s, silent_s_max, timeout)
+                awaited = _Awaited(reservation, since_s, silent_s_max, timeout)
                 self._awaited[awaited] = None
+                if reservation.byte_count < self._largest:
+                    self._unbounded[awaited] = None
+                    if self._next_extension is None:
+                        self._extend_later()
                 try:
                     return await message
                 finally:
                     del self._awaited[awaited]
+                    self._unbounded.pop(awaited, None)
         except TimeoutError:
             raise CallIdle("no message came, and others wait for its room") from None
+
+    def _extend_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._next_extension = loop.call_later(MOMENT_S, self._extend)
+
+    def _extend(self) -> None:
+        """Reserve the largest for what has been awaited for a moment, or make it give way."""
+        self._next_extension = None
+        now_s = asyncio.get_running_loop().time()
+        for awaited in list(self._unbounded):
+            if now_s - awaited.since_s < MOMENT_S:
+                break
+            del self._unbounded[awaited]
+            reservation = awaited.reservation
+            more = self._largest - reservation.byte_count
+            if self._budget.take_beside(more, reservation.owner):
+                reservation.byte_count += more
+            else:
+                awaited.timeout.reschedule(now_s)
+        if self._unbounded:
+            self._extend_later()
 
     def _check_later(self) -> None:
         self._next_check = asyncio.get_running_loop().call_later(CHECK_S, self._check)
@@ -147,7 +199,7 @@ class RequestMemory:
         silent = [
             one
             for one in self._awaited
-            if one.must_give_way(now_s) and (one.owner == owner or not is_own_wanted)
+            if one.must_give_way(now_s) and (one.reservation.owner == owner or not is_own_wanted)
         ]
         silent.sort(key=attrgetter("silent_s_max"))
         for one in silent[:count]:
@@ -166,12 +218,15 @@ class Requests(Generic[Request]):
         memory: RequestMemory,
         owner: str,
         parse: Callable[[bytes], Request],
+        bytes_max: int,
     ) -> None:
+        """A message may have up to `bytes_max`."""
         self._context = context
         self._memory = memory
         self._owner = owner
         self._parse = parse
-        self._held: deque[int] = deque()
+        self._bytes_max = bytes_max
+        self._held: deque[Reservation] = deque()
         self._is_first = True
 
     async def only(self) -> Request:
@@ -191,9 +246,19 @@ class Requests(Generic[Request]):
             raise StopAsyncIteration
         return self._parse(data)
 
-    async def unsettled(self) -> AsyncGenerator[Request, None]:
-        """For several messages at a time: each holds its room until `settle` is called for it."""
-        while (data := await self._read(IDLE_S)) is not None:
+    async def unsettled(self) -> AsyncGenerator[Request | MessageTooLarge, None]:
+        """For several messages at a time: each holds its room until `settle` is called for it.
+
+        In the place of one that is too large comes the refusal of it.
+        """
+        while True:
+            try:
+                data = await self._read(IDLE_S)
+            except MessageTooLarge as refusal:
+                yield refusal
+                continue
+            if data is None:
+                return
             request = self._parse(data)
             del data
             yield request
@@ -201,7 +266,7 @@ class Requests(Generic[Request]):
 
     def settle(self) -> None:
         """The oldest message that holds room is not needed any more."""
-        self._memory.release(self._owner, self._held.popleft())
+        self._memory.shrink(self._held.popleft(), 0)
 
     def close(self) -> None:
         """None is needed any more."""
@@ -214,24 +279,22 @@ class Requests(Generic[Request]):
         Raises `ServerFull`, `CallIdle` and `MessageTooLarge`.
         """
         memory = self._memory
-        reserved = await memory.reserve(self._owner, is_first=self._is_first)
+        held = await memory.reserve(self._owner, self._bytes_max, is_first=self._is_first)
         self._is_first = False
         # Held for as long as gRPC may bring one: if this is left, until the call has ended.
-        self._held.append(reserved)
-        message: Any = await memory.awaited(self._context.read(), self._owner, silent_s_max)
-        self._held.pop()
+        self._held.append(held)
+        message: Any = await memory.awaited(self._context.read(), held, silent_s_max)
         if message is grpc.aio.EOF:
-            memory.release(self._owner, reserved)
+            memory.shrink(self._held.pop(), 0)
             return None
-        byte_count = min(len(message), reserved)
-        self._held.append(byte_count)
-        memory.release(self._owner, reserved - byte_count)
-        if len(message) > memory.message_bytes_max:
+        if len(message) > self._bytes_max:
+            memory.shrink(held, 0)
             raise MessageTooLarge(
-                f"a message must be at most {memory.message_bytes_max:,} bytes",
+                f"a message of this rpc must be at most {self._bytes_max:,} bytes",
                 byte_count=len(message),
-                byte_count_max=memory.message_bytes_max,
+                byte_count_max=self._bytes_max,
             )
+        memory.shrink(held, len(message))
         data: bytes = message
         return data
 
@@ -240,7 +303,7 @@ class Requests(Generic[Request]):
 class _Awaited:
     """A message that is to come."""
 
-    owner: str
+    reservation: Reservation
     since_s: float
     silent_s_max: float
     timeout: asyncio.Timeout
