@@ -42,10 +42,11 @@ async def unary(
             return await method(request, timeout=attempt_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             problem = from_rpc_error(error)
-            caller.note(problem, metadata)
-            await asyncio.sleep(attempts.pause_after(problem))
         except Unavailable as error:  # the token
-            await asyncio.sleep(attempts.pause_after(error))
+            problem = error
+        # Raised here, where it drags no pages of gRPC's own behind it.
+        caller.note(problem, metadata)
+        await asyncio.sleep(attempts.pause_after(problem))
 
 
 async def parts(
@@ -90,9 +91,9 @@ async def next_response(
         async with asyncio.timeout(timeout_s):
             response: Any = await call.read()
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
-    except TimeoutError as error:
-        raise Unavailable.no_answer("no answer came in time") from error
+        raise from_rpc_error(error) from None
+    except TimeoutError:
+        raise Unavailable.no_answer("no answer came in time") from None
     return None if response is grpc.aio.EOF else response
 
 
@@ -105,5 +106,5 @@ async def _token(caller: Caller, timeout_s: float) -> str:
     try:
         async with asyncio.timeout(timeout_s):
             return await token
-    except TimeoutError as error:
-        raise Unavailable.no_answer("no token came in time") from error
+    except TimeoutError:
+        raise Unavailable.no_answer("no token came in time") from None

@@ -121,5 +121,5 @@ async def _accepted(call: ReadCall, timeout_s: float) -> None:
     try:
         async with asyncio.timeout(timeout_s):
             await call.initial_metadata()
-    except TimeoutError as error:
-        raise Unavailable.no_answer("the event store did not take the call in time") from error
+    except TimeoutError:
+        raise Unavailable.no_answer("the event store did not take the call in time") from None

@@ -3,6 +3,7 @@
     python -m tests.chaos replicas [--seconds 60] [--writers 16] [--kill-every 5] [--unprotected]
     python -m tests.chaos import [--file FILE] [--rounds 20]
     python -m tests.chaos snapshot [--appends 200000] [--unprotected]
+    python -m tests.chaos client [--kills 24] [--kill-every 5] [--unprotected]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.chaos.clients import follow_through_kills, killable
 from tests.chaos.imports import Disagreement, kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -37,6 +39,7 @@ def main() -> int:
         "import": prove_import,
         "snapshot": prove_snapshot,
         "refresh": prove_refresh,
+        "client": prove_client,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -109,6 +112,24 @@ def prove_refresh(arguments: argparse.Namespace) -> int:
     return 1 if answer.broken else 0
 
 
+def prove_client(arguments: argparse.Namespace) -> int:
+    """Programs append and follow while everything is killed; each event is seen once, in order."""
+    print(f"== programs that go on through {arguments.kills} kills", flush=True)
+    with killable() as girih:
+        answer = asyncio.run(
+            follow_through_kills(
+                girih,
+                kills=arguments.kills,
+                kill_every_s=arguments.kill_every,
+                is_protected=not arguments.unprotected,
+            )
+        )
+    _print(answer.figures)
+    for name, count in answer.broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if answer.broken else 0
+
+
 def _made_up(file: Path, seed: int) -> Path:
     """A file of 8,000 events of 1,400 cases, in which lines repeat each other."""
     dice = random.Random(seed)
@@ -129,11 +150,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("proof", nargs="?", choices=["replicas", "import", "snapshot", "refresh"])
+    parser.add_argument(
+        "proof", nargs="?", choices=["replicas", "import", "snapshot", "refresh", "client"]
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
+    parser.add_argument("--kills", type=int, default=24, help="under programs that go on")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")
     parser.add_argument("--unprotected", action="store_true")
     parser.add_argument("--file", type=Path, help="JSON lines; made up when unset")

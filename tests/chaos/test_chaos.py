@@ -1,10 +1,12 @@
 """The slow proofs in short, and the proof that they can fail."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.clients import Killable, follow_through_kills, killable
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
@@ -144,3 +146,30 @@ async def test_the_proof_sees_appends_that_leave_versions_of_a_row() -> None:
     first, last = await pages_of_appends(3_000, is_protected=False)
 
     assert last > first + 5
+
+
+@pytest.fixture(scope="module")
+def girih() -> Iterator[Killable]:
+    with killable() as girih:
+        yield girih
+
+
+async def test_programs_see_each_event_once_while_everything_they_call_is_killed(
+    girih: Killable,
+) -> None:
+    answer = await follow_through_kills(girih, kills=3, kill_every_s=0.3, is_protected=True)
+
+    assert not answer.broken
+    kills = [count for name, count in answer.figures.items() if name.startswith("kills of")]
+    assert kills == [1, 1, 1]
+    repeated = sum(
+        count for name, count in answer.figures.items() if name.startswith("repeated for")
+    )
+    assert repeated, "no call was broken, so nothing was tested"
+
+
+async def test_the_proof_sees_programs_that_go_on_from_where_they_began(girih: Killable) -> None:
+    answer = await follow_through_kills(girih, kills=1, kill_every_s=0.3, is_protected=False)
+
+    assert answer.broken["events repeated with asyncio"]
+    assert answer.broken["events repeated with threads"]

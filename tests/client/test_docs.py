@@ -64,7 +64,7 @@ async def test_the_programs_of_the_clients_page_run(
         ["1 permit-1 submitted", "2 permit-1 approved"],
         ["Counter({'submitted': 1, 'approved': 1}) as of 0.0 seconds ago"],
         ["99"],
-        ["60 (61, 2) [19  0]", "(20, 30) True"],
+        ["20 (21, 2) [9 0]", "(10, 10) True"],
     ]
 
 

@@ -1,5 +1,8 @@
 """What a client of such platforms tries first, word by word, against `girih up`."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +10,7 @@ import httpx
 import pytest
 
 from tests.installations import Installation, running
+from tests.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -15,10 +19,15 @@ LOGIN = {"email": "test@example.com", "password": "test123"}
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     installation = Installation.made(tmp_path_factory.mktemp("front-door"))
     with running(installation):
-        yield installation.url
+        yield installation
+
+
+@pytest.fixture(scope="module")
+def url(installation: Installation) -> str:
+    return installation.url
 
 
 def signed_in(url: str, login: dict[str, str]) -> httpx.Client:
@@ -113,3 +122,29 @@ def test_a_wrong_password_and_an_unknown_user_are_answered_alike(url: str) -> No
     assert (wrong.status_code, unknown.status_code) == (401, 401)
     answer = [reply.json()["error"] for reply in (wrong, unknown)]
     assert answer[0] | {"correlation_id": ""} == answer[1] | {"correlation_id": ""}
+
+
+def test_programs_of_a_few_lines_call_as_who_is_logged_in(installation: Installation) -> None:
+    words = ("register", "programs@example.com", "--password-stdin")
+    registered = installation.run(*words, stdin="test123\n")
+    assert registered.returncode == 0, registered.stderr
+    text = (ROOT / "README.md").read_text().partition("## Use it from Python\n")[2]
+    programs = re.findall(r"```python\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
+
+    printed = [_printed(program, installation) for program in programs]
+
+    assert [len(lines) for lines in printed] == [1, 1, 1, 2]
+
+
+def _printed(program: str, installation: Installation) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=installation.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -43,10 +43,11 @@ def unary(caller: Caller, method: Callable[..., R], request: Message, timeout: f
             return method(request, timeout=attempt_s, metadata=metadata)
         except grpc.RpcError as error:
             problem = _named(error)
-            caller.note(problem, metadata)
-            time.sleep(attempts.pause_after(problem))
         except Unavailable as error:  # the token
-            time.sleep(attempts.pause_after(error))
+            problem = error
+        # Raised here, where it drags no pages of gRPC's own behind it.
+        caller.note(problem, metadata)
+        time.sleep(attempts.pause_after(problem))
 
 
 def parts(
@@ -123,8 +124,8 @@ class WatchedCall:
             return answer()
         except grpc.RpcError as error:
             if self._is_late:
-                raise Unavailable.no_answer("no answer came in time") from error
-            raise _named(error) from error
+                raise Unavailable.no_answer("no answer came in time") from None
+            raise _named(error) from None
         finally:
             self._due_s = _NEVER
 
