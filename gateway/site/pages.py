@@ -1,8 +1,9 @@
 """The gateway's own pages: health, the OpenAPI document, and documentation for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import PurePath
 from typing import Any
 
@@ -69,12 +70,17 @@ def _docs_routes(document: dict[str, Any], reference: dict[str, Any]) -> list[Ro
         _fixed("/openapi.json", _json(document), "application/json"),
         _fixed("/docs/reference.json", _json(reference), "application/json"),
         *(_fixed(path, page, "text/html") for path in _PAGES),
-        *(
-            _fixed(f"/docs/{file.name}", file.read_bytes(), media_type)
-            for file in folder.iterdir()
-            if (media_type := _MEDIA_TYPES.get(PurePath(file.name).suffix))
-        ),
+        *_assets("/docs", folder),
     ]
+
+
+def _assets(path: str, folder: Traversable) -> Iterator[Route]:
+    """The styles and scripts of a folder, and of those in it."""
+    for file in folder.iterdir():
+        if file.is_dir():
+            yield from _assets(f"{path}/{file.name}", file)
+        elif media_type := _MEDIA_TYPES.get(PurePath(file.name).suffix):
+            yield _fixed(f"{path}/{file.name}", file.read_bytes(), media_type)
 
 
 def _json(value: dict[str, Any]) -> bytes:

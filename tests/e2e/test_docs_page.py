@@ -34,6 +34,23 @@ addEventListener('unhandledrejection', (e) => problems.push(String(e.reason)));
 APPEND = "EventStoreService_Append"
 READ = "EventStoreService_Read"
 
+KEY_SCOPES = ["events.append", "events.read", "lattices.read", "lattices.write"]
+WITH_THE_CLIENT = (
+    APPEND,
+    "EventStoreService_AppendStream",
+    READ,
+    "EventStoreService_ReadByStream",
+    "EventStoreService_GetStream",
+    "EventStoreService_GetLog",
+    "LatticeService_ListLattices",
+    "LatticeService_GetLattice",
+    "LatticeService_FindPath",
+    "LatticeService_FindPaths",
+    "LatticeService_Distances",
+    "LatticeService_DeleteLattice",
+)
+"""The calls that `girih.client` has, in an order in which they work."""
+
 ALL_SAMPLES = """
 (async () => {
   const samples = [];
@@ -196,6 +213,46 @@ def test_samples_say_what_is_missing_and_hold_nothing_empty(page: Page) -> None:
         if language == "Python":
             compile(text, route, "exec")
     assert any("/v1/lattices/LATTICE_ID" in text for _, _, text in samples)
+
+
+def test_python_samples_do_what_the_calls_do(
+    page: Page,
+    who: dict[str, str],
+    system: System,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environ_of(system, who).items():
+        monkeypatch.setenv(name, value)
+    programs = {
+        route: text for route, language, text in page.run(ALL_SAMPLES) if language == "Python"
+    }
+
+    exec(programs["LatticeService_CreateLattice"], {})
+    lattice_id = capsys.readouterr().out.strip()
+    for route in WITH_THE_CLIENT:
+        assert "from girih.client import" in programs[route]
+        exec(programs[route].replace("LATTICE_ID", lattice_id), {})
+    told = capsys.readouterr().out
+
+    assert "submitted {'by': 'Ada'}" in told
+    assert "StreamInfo(stream='permit-1'" in told
+    assert "Path(" in told
+
+
+def environ_of(system: System, who: dict[str, str]) -> dict[str, str]:
+    """What tells the client where and who, as a program has it that runs for itself."""
+    token = httpx.post(f"{system.url}/auth/login", json=who).json()["access_token"]
+    made = httpx.post(
+        f"{system.url}/v1/keys",
+        json={"name": "samples", "scopes": KEY_SCOPES},
+        headers={"authorization": f"Bearer {token}"},
+    )
+    return {
+        "GIRIH_API_KEY": made.raise_for_status().json()["secret"],
+        "GIRIH_EVENTS_ADDRESS": system.events_address,
+        "GIRIH_LATTICE_ADDRESS": system.lattice_address,
+    }
 
 
 def test_the_page_of_errors_explains_every_reason(page: Page, system: System) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,10 +19,9 @@ CONTRACT = read_contract()
 REST_ONLY = "girih.accounts.v1.AccountService"
 REFERENCE = reference(CONTRACT, [REST_ONLY])
 
+DOCS = Path(str(files("gateway.site").joinpath("docs")))
 ASSETS = sorted(
-    file.name
-    for file in files("gateway.site").joinpath("docs").iterdir()
-    if file.name.endswith((".css", ".js"))
+    str(file.relative_to(DOCS)) for file in DOCS.rglob("*") if file.suffix in (".css", ".js")
 )
 
 

@@ -4,7 +4,7 @@ import { byId, element, replace } from "./dom.js";
 import { inline, prose, reasonLink, table } from "./prose.js";
 import { api, example, firstForm, innerSchema, kindOf, readDocument, resolve, resolveSchema } from "./schema.js";
 import { drawMenu, markCurrent } from "./shell.js";
-import { drawTry } from "./trying.js";
+import { drawTry } from "./calls/trying.js";
 
 /** @import { Answer, Media, Parameter, Route, Schema } from "./types.js" */
 /** @import { Child } from "./dom.js" */

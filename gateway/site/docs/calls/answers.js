@@ -1,8 +1,8 @@
 // Prints what comes back: JSON, the lines of a stream as they come, or a file to save.
 
-import { element, replace } from "./dom.js";
+import { element, replace } from "../dom.js";
 
-/** @import { Child } from "./dom.js" */
+/** @import { Child } from "../dom.js" */
 /** @typedef {{ name: string, text: string, isError: boolean }} Entry */
 
 const LINES_MAX = 500;

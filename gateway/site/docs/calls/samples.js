@@ -1,13 +1,9 @@
 // A call as a program in several languages. No token is in one: what is copied ends up in places
 // where no secret should be.
 
-/** @import { Call } from "./types.js" */
+import { clientProgram } from "./python.js";
 
-/**
- * Routes as calls of `girih.client`, by the operation's id.
- * @type {Record<string, (values: Record<string, any>) => string>}
- */
-const PYTHON = {};
+/** @import { Call } from "../types.js" */
 
 /** @type {Record<string, (call: Call) => string>} */
 export const LANGUAGES = { curl, Python: python, JavaScript: javascript };
@@ -22,23 +18,32 @@ function curl({ method, url, headers, body, isPublic, isStream }) {
   return lines.join(" \\\n  ");
 }
 
-/** @param {Call} call */
+/**
+ * With the client where it has the call, and else with what every Python has.
+ * @param {Call} call
+ */
 function python(call) {
-  const values = valuesOf(call);
-  const lines = PYTHON[call.operationId]?.(values) ?? null;
-  return lines ?? pythonOverHttp(call);
+  return clientProgram(call.operationId, told(call)) ?? pythonOverHttp(call);
+}
+
+/** @param {Call} call */
+function told({ values, body }) {
+  // A number that JavaScript would round is left to the program that sends the text as it is.
+  if (/[:,[]\s*-?\d{16}/.test(body ?? "")) return { values: {}, lines: [] };
+  const whole = parsed(body ?? "");
+  const lines = (body ?? "").split("\n").filter((line) => line.trim()).map(parsed);
+  return { values: { ...values, ...whole }, lines };
 }
 
 /**
- * What the call's parameters and body say, by name.
- * @param {Call} call
+ * @param {string} text
  * @returns {Record<string, any>}
  */
-function valuesOf({ values, body }) {
+function parsed(text) {
   try {
-    return { ...values, ...JSON.parse(body ?? "{}") };
+    return JSON.parse(text);
   } catch {
-    return values;
+    return {};
   }
 }
 

@@ -1,12 +1,12 @@
 // Trying a call: a form for its parameters, the answer, and the same call as a program.
 
 import { printAnswer } from "./answers.js";
-import { element, messageOf, replace } from "./dom.js";
+import { element, messageOf, replace } from "../dom.js";
 import { LANGUAGES } from "./samples.js";
-import { api, example, firstForm, isArray, placeholder, resolveSchema } from "./schema.js";
-import { adopt, bearer, logIn } from "./session.js";
+import { api, example, firstForm, isArray, placeholder, resolveSchema } from "../schema.js";
+import { adopt, bearer, logIn } from "../session.js";
 
-/** @import { Call, Parameter, Route } from "./types.js" */
+/** @import { Call, Parameter, Route } from "../types.js" */
 /** @typedef {{ input: HTMLInputElement | HTMLSelectElement, label: HTMLLabelElement }} Input */
 /** @typedef {{ send: HTMLButtonElement, stop: HTMLButtonElement, result: HTMLElement }} CallView */
 
