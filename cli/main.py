@@ -137,6 +137,10 @@ def up(
     from cli.local.up import Obstructed, Plan
     from cli.local.up import up as run
 
+    if detach and (verbose or exit_when_ready):
+        raise typer.BadParameter(
+            "--verbose and --exit-when-ready are for a terminal", param_hint="-d"
+        )
     given = {
         "GATEWAY_ADDRESS": _address(gateway_address),
         "EVENTS_ADDRESS": _address(events_address),

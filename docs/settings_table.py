@@ -29,6 +29,31 @@ classes, so it cannot be out of date.
 """
 
 
+_COMMAND = """
+## The command `girih`
+
+An option of the same meaning wins over its variable. Which girih a command calls, and
+`girih.client` with it, is the first that is said: an option, then these from the top, the
+`girih up` of the folder or of one above it, the last login.
+
+| Variable | Meaning |
+|---|---|
+"""
+_COMMAND_VARIABLES = {
+    "GIRIH_URL": "The URL of a gateway.",
+    "GIRIH_PROFILE": "The name of a login, as `girih login --profile NAME` gave it.",
+    "GATEWAY_ADDRESS": "Where `girih up` serves REST, and so where commands call it.",
+    "GIRIH_DATA": "The data directory of a `girih up`. Unset means the nearest `.girih`, in this"
+    " folder or above.",
+    "GIRIH_CREDENTIALS": "The file of the logins. Unset means `girih/credentials.json` in"
+    " `XDG_CONFIG_HOME` or `~/.config`.",
+    "GIRIH_API_KEY": "An API key in place of a login.",
+    "GIRIH_PASSWORD": "The password, which is asked for on a terminal otherwise.",
+    "GIRIH_NEW_PASSWORD": "The one to change to, for `girih password`.",
+    "GIRIH_INVITATION": "The token that `girih members accept` takes.",
+}
+
+
 def page() -> str:
     """The whole page."""
     shared = [name for name, _ in _rows(EventsSettings) if name.startswith("GIRIH_")]
@@ -38,7 +63,8 @@ def page() -> str:
             f"\n## {process}\n",
             *_table(settings, lambda name: name not in shared),
         ]
-    return "\n".join(parts) + "\n"
+    command = (f"| `{name}` | {meaning} |\n" for name, meaning in _COMMAND_VARIABLES.items())
+    return "\n".join(parts) + "\n" + _COMMAND + "".join(command)
 
 
 def _table(settings: type[BaseModel], wanted: Callable[[str], bool]) -> Iterator[str]:

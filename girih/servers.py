@@ -21,7 +21,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8000"
 
 
 class NotRunning(Exception):
-    """The `girih up` that is meant does not run."""
+    """The `girih up` that is meant does not run, or not yet."""
 
 
 class NoServer(Exception):
@@ -51,6 +51,8 @@ class Server:
     this server."""
     is_last: bool = False
     """Nothing was said: it is the one that somebody logged in to last."""
+    is_ready: bool = True
+    """Everything of a `girih up` has been healthy; it may be starting otherwise."""
 
     def holds(self, session: Credential) -> bool:
         """Whether a session was opened at this very server."""
@@ -114,6 +116,13 @@ def of_folder(data_dir: Path) -> Server:
     server = running(data_dir)
     if server is None:
         raise NotRunning(f"girih is not running here ({data_dir}); start it: girih up")
+    return _started(server)
+
+
+def _started(server: Server) -> Server:
+    if not server.is_ready:
+        message = f"girih is still starting on {server.data_dir}"
+        raise NotRunning(f"{message}; try again in a moment, or look: girih status")
     return server
 
 
@@ -129,7 +138,7 @@ def of_profile(name: str, sessions: Mapping[str, Credential]) -> Server:
     if server is None:
         message = f"girih is not running on {session.data_dir} (profile {name}); start it: girih up"
         raise NotRunning(f"{message} --data {session.data_dir}")
-    return replace(server, profile=name)
+    return replace(_started(server), profile=name)
 
 
 def running(data_dir: Path) -> Server | None:
@@ -137,12 +146,14 @@ def running(data_dir: Path) -> Server | None:
     if not is_up(data_dir):
         return None
     try:
-        environ = json.loads((data_dir / STATE).read_text())["environ"]
+        state = json.loads((data_dir / STATE).read_text())
+        environ = state["environ"]
         return Server(
             url=url_of_gateway(environ),
             data_dir=data_dir.resolve(),
             events_address=reachable(environ["EVENTS_ADDRESS"]),
             lattice_address=reachable(environ["LATTICE_ADDRESS"]),
+            is_ready=state.get("is_ready") is True,
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None  # it begins or ends at this moment

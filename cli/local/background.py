@@ -59,7 +59,9 @@ def start(plan: Plan, console: Console) -> None:
         child.wait()
         raise
     if child.poll() is not None:
-        raise Failed(_last_words(plan, follower), child.returncode or exit_codes.FAILED)
+        _show(follower, console)
+        message = "girih has ended instead of running in the background; see girih logs"
+        raise Failed(message, child.returncode or exit_codes.FAILED)
 
 
 def _check_same(plan: Plan) -> None:
@@ -102,16 +104,15 @@ def _show_until_ready(
     while child.poll() is None:
         running = state.read(plan.data_dir)
         is_ready = running is not None and running.is_ready and running.supervisor.pid == child.pid
-        for line in follower.new_lines():
-            console.print(Text(line), soft_wrap=True)
+        _show(follower, console)
         if is_ready:
             return
         time.sleep(_POLL_S)
 
 
-def _last_words(plan: Plan, follower: logs.Follower) -> str:
-    words = "\n".join(follower.new_lines()).strip()
-    return words or f"it ended at once; see {plan.data_dir / 'logs'}"
+def _show(follower: logs.Follower, console: Console) -> None:
+    for line in follower.new_lines():
+        console.print(Text(line), soft_wrap=True)
 
 
 def stop(data_dir: Path, say: Callable[[str], None]) -> None:

@@ -58,7 +58,9 @@ def http_problem(url: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
             body = error.read(_BODY_BYTES_MAX).decode(errors="replace")
         return f"answers {error.code}: {body}"
     except (URLError, OSError, http.client.HTTPException) as error:
-        return f"does not answer ({getattr(error, 'reason', error)})"
+        reason = getattr(error, "reason", error)
+        words = getattr(reason, "strerror", None) or str(reason)
+        return f"does not answer ({words.lower()})"
 
 
 def _context(url: str) -> ssl.SSLContext | None:

@@ -147,14 +147,18 @@ def test_the_outcome_of_an_import_can_be_read_by_programs(
     assert "UNAVAILABLE" in answer["error"]
 
 
-def test_a_port_that_is_taken_is_explained_before_anything_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [(), ("--detach",)], ids=["in a terminal", "in the background"])
+def test_a_port_that_is_taken_is_explained_before_anything_starts(
+    tmp_path: Path, how: tuple[str, ...]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         address = f"127.0.0.1:{squatter.getsockname()[1]}"
-        done = girih("up", "--data", str(tmp_path), "--gateway-address", address)
+        done = girih("up", "--data", str(tmp_path), "--gateway-address", address, *how)
 
+    said = done.stdout + done.stderr
     assert done.returncode == 1
-    assert f"{address} is taken by " in done.stderr
-    assert "--gateway-address" in done.stderr
+    assert f"{address} is taken by " in said
+    assert "choose another: girih up --gateway-address " in said
     assert not (tmp_path / "postgres").exists()
 
 

@@ -33,7 +33,8 @@ def made(folder: Path, address: str = "127.0.0.1:8080") -> Path:
     addresses = {"EVENTS_ADDRESS": "127.0.0.1:5", "LATTICE_ADDRESS": "0.0.0.0:6"}
     (folder / ".girih").mkdir(parents=True)
     (folder / ".girih" / "lock").touch()
-    state = {"environ": {"GATEWAY_ADDRESS": address, **addresses}}
+    environ = {"GATEWAY_ADDRESS": address, **addresses}
+    state = {"environ": environ, "is_ready": True}
     (folder / ".girih" / "state.json").write_text(json.dumps(state))
     return folder
 
@@ -59,6 +60,17 @@ def test_the_girih_of_a_folder_is_found_there_and_below(
         answer = chosen(None, {}, folder, {"other": session("https://elsewhere")})
         assert (answer.url, answer.events_address) == (URL, "127.0.0.1:5")
         assert answer.lattice_address == "127.0.0.1:6"
+
+
+def test_a_girih_that_is_starting_is_not_called_yet(
+    tmp_path: Path, up: Callable[[Path], None]
+) -> None:
+    up(tmp_path)
+    state = tmp_path / ".girih" / "state.json"
+    state.write_text(state.read_text().replace("true", "false"))
+
+    with pytest.raises(servers.NotRunning, match="still starting"):
+        chosen(None, {}, tmp_path, {})
 
 
 def test_a_girih_that_has_stopped_is_nobody_else(tmp_path: Path) -> None:
