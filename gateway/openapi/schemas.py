@@ -271,7 +271,9 @@ def _choice(members: list[FieldDescriptor], *, is_input: bool) -> Json:
 
 
 def _always_present(field: FieldDescriptor) -> bool:
-    return field.is_repeated or not (field.has_presence or is_json_text(field))
+    if field.is_repeated or rules_of(field).required:
+        return True
+    return not (field.has_presence or is_json_text(field))
 
 
 def _output_of(rule: Rule) -> Descriptor:
