@@ -58,6 +58,32 @@ def test_many_fields_that_are_no_items_are_refused() -> None:
         limits().cut(b"\xf8\x07\x00" * SMALL_BYTES)
 
 
+@pytest.mark.parametrize("tag", [b"\x4a\x00", b"\xca\x00\x00"], ids=["plain", "long tag"])
+def test_items_with_too_many_of_their_own_are_refused_by_the_same_words(tag: bytes) -> None:
+    good = field(1, pb.Event(stream="s", type="t", tags=["a"] * 32).SerializeToString())
+    bad = field(1, pb.Event(stream="s", type="t").SerializeToString() + tag * 1_000_000)
+
+    data = limits().cut(good + bad + good)
+
+    assert len(data) < SMALL_BYTES
+    left = pb.AppendRequest.FromString(data)
+    assert [len(event.tags) for event in left.events] == [32, 33]
+
+
+def test_lists_spread_over_all_items_are_bounded_as_well() -> None:
+    each = pb.Event(stream="s", type="t", tags=[""] * 500).SerializeToString()
+
+    assert len(limits().cut(field(1, each) * EVENTS_MAX)) < SMALL_BYTES
+
+
+def test_text_with_the_bytes_that_items_begin_with_is_left_as_it_is() -> None:
+    event = pb.Event(stream="s", type="t", tags=["a"] * 32, metadata={"a": "b"})
+    event.json = '"' + "BJ" * 500 + '"'
+    data = pb.AppendRequest(events=[event] * 1_000).SerializeToString()
+
+    assert limits().cut(data) == data
+
+
 @pytest.mark.parametrize("end", [b"\x0a", b"\x0f", b"\xff" * 11, b"\x0a\x7f"])
 def test_what_is_no_message_is_left_to_the_parser(end: bytes) -> None:
     data = field(1, b"x" * SMALL_BYTES) + end

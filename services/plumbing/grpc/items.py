@@ -4,12 +4,13 @@ An item of two bytes becomes an object of a hundred and more: 8 MiB of them woul
 of MiB before anybody could look at their number. Knows the wire format and the contract.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from services.plumbing import wire
 from services.plumbing.errors import InvalidInput
 from services.plumbing.rules import rules_of
 
@@ -27,22 +28,38 @@ _DELIMITED: Final = (
 
 @dataclass(frozen=True)
 class ItemLimits:
-    """What a type of message may hold: of its own lists, not of those within their items."""
+    """What a type of message may hold in its own lists, and in those within their items."""
 
     items_max: Mapping[int, int]
     """By the field's number, of lists whose items are messages, texts or bytes."""
     fields_max: int
     """As many fields as the bytes of a message may have, with each item as one."""
+    within: "Mapping[int, ItemLimits]" = field(default_factory=dict)
+    """The same of each item, by the number of its list, where items have lists as well."""
 
     @classmethod
     def of(cls, descriptor: Descriptor) -> "ItemLimits | None":
         """As the contract has them; None where it lets a list be as long as it likes."""
-        lists = {field: _items_max(field) for field in descriptor.fields if field.is_repeated}
+        limits = cls._of_own(descriptor)
+        if limits is None:
+            return None
+        within = {
+            number: inner
+            for number in limits.items_max
+            if (item := descriptor.fields_by_number[number].message_type) is not None
+            and (inner := cls._of_own(item)) is not None
+            and inner.items_max
+        }
+        return replace(limits, within=within)
+
+    @classmethod
+    def _of_own(cls, descriptor: Descriptor) -> "ItemLimits | None":
+        lists = {one: _items_max(one) for one in descriptor.fields if one.is_repeated}
         if not lists or None in lists.values():
             return None
-        known = {field: most for field, most in lists.items() if most is not None}
+        known = {one: most for one, most in lists.items() if most is not None}
         return cls(
-            {field.number: most for field, most in known.items() if field.type in _DELIMITED},
+            {one.number: most for one, most in known.items() if one.type in _DELIMITED},
             sum(known.values()) + len(descriptor.fields),
         )
 
@@ -50,14 +67,48 @@ class ItemLimits:
         """The bytes of a message, up to the first item that is one too many for its list.
 
         What is left is refused as the whole would be, by the check of the rules. Takes 0.3 us
-        for each field. Raises `InvalidInput` for more fields than messages of the type can have.
+        for each field, and a millisecond for some MiB. Raises `InvalidInput` for more fields
+        than messages of the type can have.
         """
         if len(data) <= SMALL_BYTES:
             return data
         try:
-            return data[: self._end(data)]
+            data = data[: self._end(data)]
+            are_too_many = (
+                inner.may_exceed(data, self.items_max[number])
+                for number, inner in self.within.items()
+            )
+            return self._cut_within(data) if any(are_too_many) else data
         except _Malformed:
             return data  # which the parser refuses
+
+    def may_exceed(self, data: bytes, message_count: int = 1) -> bool:
+        """Whether `data`, which holds up to so many messages of the type, may have more items
+        than these together. The bytes alone are counted with which an item would begin.
+        """
+        return any(
+            _count_is_over(data, _first_bytes(number), message_count * most)
+            for number, most in self.items_max.items()
+        )
+
+    def _cut_within(self, data: bytes) -> bytes:
+        """What is left when the first item that has too many of its own ends with them."""
+        position = 0
+        while position < len(data):
+            start = position
+            tag, position = _varint(data, position)
+            if tag & 7 != _LENGTH_DELIMITED:
+                position = _behind(data, position, tag & 7)
+                continue
+            length, position = _varint(data, position)
+            item = data[position : position + length]
+            position += length
+            inner = self.within.get(tag >> 3)
+            if inner is not None and inner.may_exceed(item):
+                end = inner._end(item)
+                if end < len(item):
+                    return data[:start] + wire.field(tag >> 3, item[:end])
+        return data
 
     def _end(self, data: bytes) -> int:
         """Where the first item ends that is one too many, or else the message."""
@@ -81,6 +132,24 @@ class ItemLimits:
         if position < end:
             raise InvalidInput(f"the message must have at most {self.fields_max:,} fields")
         return end
+
+
+def _count_is_over(data: bytes, ones: Sequence[bytes], most: int) -> bool:
+    """Whether `data` holds more than so many of some bytes, with each of which two bytes begin."""
+    if len(data) <= 2 * most:
+        return False
+    count = 0
+    for start in range(0, len(data), SMALL_BYTES):
+        count += sum([data.count(one, start, start + SMALL_BYTES) for one in ones])
+        if count > most:
+            return True
+    return False
+
+
+def _first_bytes(number: int) -> tuple[bytes, bytes]:
+    """With which an item begins of the list of that number, in few bytes or in more."""
+    bits = (number << 3 | _LENGTH_DELIMITED) & 0x7F
+    return bytes([bits]), bytes([bits | 0x80])
 
 
 class _Malformed(Exception):
