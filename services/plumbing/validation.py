@@ -60,11 +60,16 @@ def add_violations(message: Message, violations: Violations) -> None:
 
 def add_count_violations(message: Message, name: str, violations: Violations) -> None:
     """Add what is wrong with the number of items of a repeated field, and look at none of them."""
-    field: Any = message.DESCRIPTOR.fields_by_name[name]
-    rules = rules_of(field)
-    count = len(getattr(message, name))
-    if not rules.repeated.min_items <= count <= _items_max(rules):
-        violations.add(name, value_words(field, rules))
+    least, most = _count_bounds(message.DESCRIPTOR, name)
+    if not least <= len(getattr(message, name)) <= most:
+        field: Any = message.DESCRIPTOR.fields_by_name[name]
+        violations.add(name, value_words(field, rules_of(field)))
+
+
+@cache
+def _count_bounds(descriptor: Descriptor, name: str) -> tuple[int, float]:
+    rules = rules_of(descriptor.fields_by_name[name])
+    return rules.repeated.min_items, _items_max(rules)
 
 
 @cache
