@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from http import HTTPStatus
 from itertools import groupby
 from pathlib import Path
 
@@ -52,8 +51,8 @@ def page() -> str:
 
 
 def _tables(reasons: list[Reason]) -> Iterator[str]:
-    for status, those in groupby(reasons, key=lambda one: one.http_status):
-        yield f"## {status} {HTTPStatus(status).phrase}\n"
+    for status, those in groupby(reasons, key=lambda one: one.status):
+        yield f"## {status}\n"
         yield "| Reason | gRPC | Means | What to do | Again? |"
         yield "|---|---|---|---|---|"
         for one in those:

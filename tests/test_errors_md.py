@@ -15,7 +15,9 @@ import services
 from docs import errors_table
 from gateway.app import read_contract
 from gateway.contract.reasons import Reason, reasons_of
+from gateway.contract.rules import rules_of
 from gateway.http.errors import _TRANSPORT_WORDS, HTTP_STATUSES
+from gateway.openapi.document import document as openapi_document
 from girih.status_details import MESSAGE_TOO_LARGE
 from services.plumbing.errors import InvalidInput, NotFound, PermissionDenied, ServiceError
 from services.plumbing.errors import Unavailable as UnavailableError
@@ -122,3 +124,19 @@ def test_the_comments_of_rpcs_name_listed_reasons_with_their_codes() -> None:
 
     assert len(named) > 50
     assert [one for one in named if REASONS[one[1]].code != one[0]] == []
+
+
+def test_openapi_has_every_reason_with_the_status_that_it_comes_with() -> None:
+    document = openapi_document(CONTRACT, list(rules_of(CONTRACT)))
+    told = {
+        (reason, int(status))
+        for item in document["paths"].values()
+        for method, operation in item.items()
+        if method != "parameters"
+        for status, answer in operation["responses"].items()
+        for names in re.findall(r"^- (`[^:]*`):", answer.get("description", ""), re.MULTILINE)
+        for reason in re.findall(r"[A-Z_]+", names)
+    }
+
+    assert len(told) > 40
+    assert [one for one in told if REASONS[one[0]].http_status != one[1]] == []

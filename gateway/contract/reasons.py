@@ -16,6 +16,28 @@ RETRIES: dict[int, str] = {
 }
 """For people: which call may be made again."""
 
+_PHRASES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
+"""As RFC 9110 and RFC 6585 have them; Python's own differ between its versions."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -29,6 +51,11 @@ class Reason:
     """One of `RETRIES`."""
     meaning: str
     remedy: str
+
+    @property
+    def status(self) -> str:
+        """The status of HTTP for people: "404 Not Found"."""
+        return f"{self.http_status} {_PHRASES[self.http_status]}"
 
 
 def reasons_of(contract: Contract) -> Iterator[Reason]:

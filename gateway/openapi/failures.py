@@ -8,8 +8,9 @@ from typing import Any, Final
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 
-from gateway.contract.comments import ListedError, errors_of, listed_errors
+from gateway.contract.comments import errors_of, listed_errors
 from gateway.contract.descriptors import Contract, scope_of
+from gateway.contract.reasons import reasons_of
 from gateway.contract.rules import Rule
 from gateway.http.errors import HTTP_STATUSES
 from gateway.openapi import components
@@ -217,12 +218,11 @@ def _example(failure: Failure) -> Json:
 def _promised(contract: Contract, method: MethodDescriptor) -> Iterator[Failure]:
     """What the comments of the rpc list, then those of its package."""
     assert method.containing_service is not None, "every method is of a service"
-    yield from map(_failure, errors_of(contract, method))
-    yield from map(
-        _failure, listed_errors(contract.comment(method.containing_service.file.package))
-    )
-
-
-def _failure(listed: ListedError) -> Failure:
-    status = HTTP_STATUSES[grpc.StatusCode[listed.code]]
-    return Failure(status, listed.code, listed.reasons, listed.text)
+    said = {reason.name: reason.http_status for reason in reasons_of(contract)}
+    for listed in [
+        *errors_of(contract, method),
+        *listed_errors(contract.comment(method.containing_service.file.package)),
+    ]:
+        # That of the reason, which the contract may say, and else that of the code.
+        status = said.get(listed.reasons[0]) or HTTP_STATUSES[grpc.StatusCode[listed.code]]
+        yield Failure(status, listed.code, listed.reasons, listed.text)

@@ -5,7 +5,6 @@ All of it is read from descriptors: words are the comments of the protos.
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
-from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -196,4 +195,4 @@ def _error(error: ListedError) -> Json:
 
 
 def _reason(reason: Reason) -> Json:
-    return {**asdict(reason), "phrase": HTTPStatus(reason.http_status).phrase}
+    return {**asdict(reason), "status": reason.status}

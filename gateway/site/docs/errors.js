@@ -13,11 +13,8 @@ Again? tells whether a call may be made again. The same call may succeed after \
 export async function drawErrors() {
   /** @type {Contract} */
   const { reasons } = await (await fetch("/docs/reference.json")).json();
-  const statuses = [...new Set(reasons.map((reason) => reason.http_status))].sort();
-  const groups = statuses.map((status) => {
-    const those = reasons.filter((reason) => reason.http_status === status);
-    return { title: `${status} ${those[0].phrase}`, those };
-  });
+  const statuses = [...new Set(reasons.map((reason) => reason.status))].sort();
+  const groups = statuses.map((title) => ({ title, those: reasons.filter((reason) => reason.status === title) }));
   drawMenu(
     groups.map(({ title, those }) => ({
       title,

@@ -98,7 +98,7 @@ function drawRpc(service, rpc) {
     element("p", { class: "needs" }, needs(rpc)),
     ...(rpc.routes.length ? [element("p", { class: "needs" }, ["Over REST: ", ...rpc.routes.flatMap((route, index) => [index ? ", " : "", element("code", {}, route)])])] : []),
     element("h3", {}, "With grpcurl"),
-    element("pre", { tabindex: 0 }, grpcurl(service, rpc)),
+    element("pre", { class: "program", tabindex: 0 }, grpcurl(service, rpc)),
     element("h3", {}, ["Request ", typeLink(rpc.request)]),
     drawFieldsOf(rpc.request),
     element("h3", {}, ["Response ", typeLink(rpc.response)]),

@@ -4,6 +4,7 @@ import { byId, element, replace } from "./dom.js";
 import { inline, prose, reasonLink, table } from "./prose.js";
 import { api, example, firstForm, innerSchema, kindOf, readDocument, resolve, resolveSchema } from "./schema.js";
 import { drawMenu, markCurrent } from "./shell.js";
+import { withShortLists } from "./calls/answers.js";
 import { drawTry } from "./calls/trying.js";
 
 /** @import { Answer, Media, Parameter, Route, Schema } from "./types.js" */
@@ -200,7 +201,7 @@ function drawMedia(type, media) {
   const fields = schema.properties ? [drawFields(schema)] : [];
   return [
     element("p", { class: "media" }, ["Example, ", element("code", {}, type)]),
-    element("pre", {}, JSON.stringify(value, null, 2)),
+    element("pre", { tabindex: 0 }, withShortLists(JSON.stringify(value, null, 2))),
     ...fields,
   ];
 }

@@ -109,7 +109,7 @@ export interface ContractReason {
   name: string;
   code: string;
   http_status: number;
-  phrase: string;
+  status: string;
   retry: string;
   meaning: string;
   remedy: string;

@@ -153,8 +153,26 @@ function printDownload(blob, view) {
   replace(view, element("a", { href: URL.createObjectURL(blob), download: "download.bin" }, `Save ${blob.size.toLocaleString("en")} bytes`));
 }
 
+const SHORT_CHARS_MAX = 72;
+
+/**
+ * JSON text with short lists of single values on a line of their own, not on one for each.
+ * @param {string} text
+ */
+export function withShortLists(text) {
+  return text.replace(/\[\n\s*((?:"(?:[^"\\]|\\.)*"|[-+.\deE]|true|false|null|,\s*)+)\n\s*\]/g, (whole, items) => {
+    const line = items.replace(/,\n\s*/g, ", ");
+    return line.length > SHORT_CHARS_MAX ? whole : `[${line}]`;
+  });
+}
+
 /** @param {string} text */
-export function indented(text) {
+function indented(text) {
+  return withShortLists(spread(text));
+}
+
+/** @param {string} text */
+function spread(text) {
   let depth = 0;
   const line = () => `\n${"  ".repeat(depth)}`;
   return text.replace(/"(?:[^"\\]|\\.)*"|[[{]\s*[\]}]|[{}[\],:]|\s+/g, (token) => {
@@ -176,7 +194,7 @@ export function indented(text) {
  * @param {string} text
  * @returns {Child[]}
  */
-export function coloured(text) {
+function coloured(text) {
   /** @type {Child[]} */
   const parts = [];
   let end = 0;

@@ -85,7 +85,7 @@ function newEvent({ stream, type, json, id, tags, metadata, schemaVersion }) {
   const others = [
     ...(id ? [`id=${literal(id)}`] : []),
     ...(schemaVersion ? [`schema_version=${literal(schemaVersion)}`] : []),
-    ...(tags?.length ? [`tags=(${tags.map(literal).join(", ")},)`] : []),
+    ...(tags?.length ? [`tags=${tuple(tags.map(literal))}`] : []),
     ...(metadata && Object.keys(metadata).length ? [`metadata=${literal(metadata)}`] : []),
   ];
   const fields = [literal(stream), literal(type), ...(json === undefined ? [] : [literal(json)]), ...others];
@@ -120,7 +120,7 @@ function createLattice({ shape, dimensions, size, boundaries, neighbourhood, cor
     ...(neighbourhood ? [`neighbourhood=${short(neighbourhood)}`] : []),
     ...(cornerRule ? [`corner_rule=${short(cornerRule)}`] : []),
   ];
-  return [`lattice = girih.lattices.create(${[`(${sizes.join(", ")},)`, ...others].join(", ")})`, "print(lattice.id)"];
+  return [`lattice = girih.lattices.create(${[tuple(sizes), ...others].join(", ")})`, "print(lattice.id)"];
 }
 
 /** @param {Record<string, any>} values */
@@ -140,7 +140,12 @@ function distances({ latticeId, sources, targets, region }) {
 
 /** @param {any} value */
 function site(value) {
-  return `(${(value?.coordinates ?? []).map(number).join(", ")},)`;
+  return tuple((value?.coordinates ?? []).map(number));
+}
+
+/** @param {string[]} items */
+function tuple(items) {
+  return `(${items.join(", ")}${items.length === 1 ? "," : ""})`;
 }
 
 /**

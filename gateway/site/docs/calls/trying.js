@@ -1,6 +1,6 @@
 // Trying a call: a form for its parameters, the answer, and the same call as a program.
 
-import { printAnswer } from "./answers.js";
+import { printAnswer, withShortLists } from "./answers.js";
 import { element, messageOf, replace } from "../dom.js";
 import { LANGUAGES } from "./samples.js";
 import { api, example, firstForm, isArray, placeholder, resolveSchema } from "../schema.js";
@@ -79,7 +79,7 @@ function fillIn({ name, required }, input) {
 function bodyExample(route) {
   const [type, media] = Object.entries(route.requestBody?.content ?? {})[0];
   const value = media.example ?? example(media.schema);
-  return type === STREAMS[0] ? JSON.stringify(value) : JSON.stringify(value, null, 2);
+  return type === STREAMS[0] ? JSON.stringify(value) : withShortLists(JSON.stringify(value, null, 2));
 }
 
 /**
@@ -87,7 +87,7 @@ function bodyExample(route) {
  * @param {() => Call} call
  */
 function drawSamples(call) {
-  const code = element("pre", { tabindex: 0 });
+  const code = element("pre", { class: "program", tabindex: 0 });
   const copy = element("button", { type: "button", class: "quiet" }, "Copy");
   const names = Object.keys(LANGUAGES);
   let chosen = names[0];
