@@ -25,7 +25,8 @@ class AsyncClient(EventStoreClient):
             async for event in girih.follow():
                 print(event.position, event.type, event.data)
 
-    Made where an event loop runs, and closed with its block, which ends the calls that are open.
+    Made where an event loop runs, and closed with its block, which ends the calls that are open: a
+    loop over `follow` in another task then comes to its end.
     Connects with the first call, and again when need be. One client serves any number of tasks.
 
     Every method raises GirihError, by class and `reason`. What may be repeated safely is
@@ -111,6 +112,8 @@ class AsyncClient(EventStoreClient):
 
     async def aclose(self) -> None:
         """End the calls that are open, and the connections."""
+        for subscription in list(self._subscriptions):
+            subscription.close()
         for channel in self._channels:
             await channel.close()
 

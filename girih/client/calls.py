@@ -5,12 +5,13 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
+import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
 from girih.client.caller import Caller, Metadata, with_token
 from girih.client.cursors import Cursor
-from girih.client.errors import GirihError, Unavailable
+from girih.client.errors import GirihError, Refusal, Unavailable
 from girih.client.refusals import from_rpc_error
 from girih.client.tokens import RenewedToken
 
@@ -44,6 +45,8 @@ async def unary(
             problem = from_rpc_error(error)
         except Unavailable as error:  # the token
             problem = error
+        except asyncio.CancelledError as cancelled:
+            problem = cancelled_call(cancelled)
         # Raised here, where it drags no pages of gRPC's own behind it.
         caller.note(problem, metadata)
         await asyncio.sleep(attempts.pause_after(problem))
@@ -94,13 +97,29 @@ async def next_response(
         raise from_rpc_error(error) from None
     except TimeoutError:
         raise Unavailable.no_answer("no answer came in time") from None
+    except asyncio.CancelledError as cancelled:
+        raise cancelled_call(cancelled) from None
     return None if response is grpc.aio.EOF else response
+
+
+def cancelled_call(cancelled: asyncio.CancelledError) -> Unavailable:
+    """What a call ends with that somebody cancelled, as closing its channel does; raises
+    `cancelled` where it is the task that was."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise cancelled
+    refusal = Refusal(code=grpc.StatusCode.CANCELLED, message="the call was cancelled")
+    return Unavailable(refusal)
 
 
 async def _token(caller: Caller, timeout_s: float) -> str:
     if isinstance(caller.token, str):
         return caller.token
-    token = caller.token.get_beside() if isinstance(caller.token, RenewedToken) else caller.token()
+    token: str | Awaitable[str]
+    if isinstance(caller.token, RenewedToken):
+        token = caller.token.at_hand() or caller.token.get_async()
+    else:
+        token = caller.token()
     if not inspect.isawaitable(token):
         return token
     try:

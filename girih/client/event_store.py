@@ -5,6 +5,7 @@ import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Self
+from weakref import WeakSet
 
 import grpc
 import grpc.aio
@@ -61,6 +62,7 @@ class EventStoreClient:
         self._channel = channel
         self._stub = EventStoreServiceStub(channel)
         self._caller = Caller(token=token, context=context, retry=retry)
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
 
     @classmethod
     @asynccontextmanager
@@ -221,13 +223,15 @@ class EventStoreClient:
             follow=True,
             incarnation=incarnation,
         )
-        return Subscription(
+        subscription = Subscription(
             self._stub,
             self._caller,
             request,
             on_connected=on_connected,
             on_interrupted=on_interrupted,
         )
+        self._subscriptions.add(subscription)
+        return subscription
 
     async def get_stream(self, stream: str, *, timeout: float | None = None) -> StreamInfo:
         """Where a stream begins and ends; raises StreamNotFound."""

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Self
 
 import grpc
 import grpc.aio
 
 from girih.client.caller import Caller
-from girih.client.calls import metadata_of, next_response
+from girih.client.calls import cancelled_call, metadata_of, next_response
 from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError, Unavailable
 from girih.client.events import RecordedEvent
@@ -24,7 +24,7 @@ ReadCall = grpc.aio.UnaryStreamCall[pb.ReadRequest, pb.ReadResponse]
 class Subscription:
     """A read that goes on with events as they are committed, and resumes by itself.
 
-    Iterate over it, or over its `batches`, once; `aclose`, or the end of an `async with` around
+    Iterate over it, or over its `batches`, once; `close`, or the end of an `async with` around
     it, ends its call at once. It resumes after the last event seen when
     the connection is lost, the token has expired or the server shuts down, and waits for an
     event store that is away as long as that takes. Raises BeyondEnd and LogReplaced, and what
@@ -48,6 +48,8 @@ class Subscription:
         self._on_interrupted = on_interrupted
         self._context_metadata = caller.context().metadata()
         self._running: AsyncGenerator[RecordedEvent] | None = None
+        self._call: ReadCall | None = None
+        self._closed = asyncio.Event()
         self.is_connected = False
         """A call is open. A server that vanished without a word is noticed within 40 s."""
 
@@ -61,10 +63,18 @@ class Subscription:
         self._running = self._events()
         return self._running
 
+    def close(self) -> None:
+        """End the call, from any task of the loop: what iterates comes to its end."""
+        self._closed.set()
+        if self._call is not None:
+            self._call.cancel()
+
     async def aclose(self) -> None:
-        """End the call. Whoever iterates in this very task has left the loop before."""
+        """End the call, and be done with it where nobody iterates just now."""
+        self.close()
         if self._running is not None:
-            await self._running.aclose()
+            with suppress(RuntimeError):  # somebody does, and will see that it has ended
+                await self._running.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,9 +83,9 @@ class Subscription:
         await self.aclose()
 
     async def batches(self) -> AsyncGenerator[Batch]:
-        """Never ends by itself. Close it (`contextlib.aclosing`) to end the call at once."""
+        """Ends only with `close`. Closing this (`contextlib.aclosing`) ends the call at once."""
         resumption = self._caller.resumption()
-        while True:
+        while not self._closed.is_set():
             resumption.began()
             try:
                 async with aclosing(self._one_call()) as batches:
@@ -85,10 +95,14 @@ class Subscription:
                 error: GirihError = Unavailable.no_answer("the server ended the call")
             except GirihError as problem:
                 error = problem
+            if self._closed.is_set():
+                return
             pause_s = resumption.pause_after(error)
             if self._on_interrupted is not None:
                 self._on_interrupted(error)
-            await asyncio.sleep(pause_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._closed.wait()
 
     async def _events(self) -> AsyncGenerator[RecordedEvent]:
         async with aclosing(self.batches()) as batches:
@@ -99,7 +113,8 @@ class Subscription:
     async def _one_call(self) -> AsyncGenerator[Batch]:
         timeout_s = self._caller.retry.attempt_s
         metadata = await metadata_of(self._caller, self._context_metadata, timeout_s)
-        call: ReadCall = self._stub.Read(self._cursor.request, metadata=metadata)
+        call: ReadCall = self._stub.Read(self._cursor.begin(), metadata=metadata)
+        self._call = call
         try:
             await _accepted(call, timeout_s)
             self.is_connected = True
@@ -123,3 +138,5 @@ async def _accepted(call: ReadCall, timeout_s: float) -> None:
             await call.initial_metadata()
     except TimeoutError:
         raise Unavailable.no_answer("the event store did not take the call in time") from None
+    except asyncio.CancelledError as cancelled:
+        raise cancelled_call(cancelled) from None

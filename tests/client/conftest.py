@@ -1,5 +1,6 @@
 """An event store, something between it and its client, and the client."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +11,7 @@ from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.client import EventStoreClient, RetryPolicy
 from tests.authority import Authority
 from tests.client.between import Between, between
-from tests.processes import ending, events_process
+from tests.processes import ending, events_process, is_serving
 
 RETRY = RetryPolicy(timeout_s=60.0, attempt_timeout_s=20.0, pause_s_min=0.01, pause_s_max=0.1)
 
@@ -79,10 +80,15 @@ async def lattice_address(address: str, authority: Authority) -> AsyncIterator[s
     environ = {
         "GIRIH_ENVIRONMENT": "development",
         "LATTICE_EVENTS_ADDRESS": address,
+        "LATTICE_EVENTS_HEALTH_INTERVAL_S": "0.1",
         "LATTICE_SHUTDOWN_GRACE_S": "1",
     }
     async with (
         built(Settings.from_environ(environ | authority.environ)) as server,
         running(server, "127.0.0.1:0") as port,
     ):
-        yield f"127.0.0.1:{port}"
+        served = f"127.0.0.1:{port}"
+        # Also that its kernels are compiled: the thread that does it ends before the loop.
+        while not await asyncio.to_thread(is_serving, served):  # noqa: ASYNC110 - as probes do
+            await asyncio.sleep(0.02)
+        yield served

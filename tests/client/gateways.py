@@ -1,6 +1,7 @@
 """A gateway that gives tokens, and fails as tests say."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,8 @@ def refusal(code: str, reason: str, **details: object) -> dict[str, object]:
 
 
 @contextmanager
-def fake_gateway() -> Iterator[FakeGateway]:
+def fake_gateway(context: ssl.SSLContext | None = None) -> Iterator[FakeGateway]:
+    """One that serves, over HTTPS where a context is given."""
     gateway = FakeGateway()
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,8 +57,14 @@ def fake_gateway() -> Iterator[FakeGateway]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    gateway.url = f"http://127.0.0.1:{server.server_port}"
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_args: object) -> None:
+            """A client that hangs up, as one does that does not trust it."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    gateway.url = f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
     serving = threading.Thread(target=server.serve_forever, args=(0.01,))
     serving.start()
     try:

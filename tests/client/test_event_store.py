@@ -10,6 +10,7 @@ import pytest
 
 from girih.client import (
     ABSENT,
+    AsyncClient,
     CallContext,
     EventIdReused,
     EventStoreClient,
@@ -289,3 +290,51 @@ def test_events_made_one_after_the_other_have_ids_in_order() -> None:
     made = [new_event_id() for _ in range(100)]
 
     assert made == sorted(made)
+
+
+async def test_a_client_that_is_closed_ends_what_follows_in_other_tasks(
+    address: str, authority: Authority, tenant: str
+) -> None:
+    first, seen = asyncio.Event(), list[int]()
+
+    async def follow(girih: AsyncClient) -> None:
+        async for event in girih.follow():
+            seen.append(event.position)
+            first.set()
+
+    async with AsyncClient(events=address, token=authority.token(tenant)) as girih:
+        await girih.append(numbered("a", 1))
+        following = asyncio.create_task(follow(girih))
+        await first.wait()
+
+    async with asyncio.timeout(30):
+        await following
+    assert seen == [1]
+
+
+async def test_a_subscription_that_is_left_ends_its_call(
+    broken: Between, patient: EventStoreClient
+) -> None:
+    await patient.append(numbered("a", 2))
+
+    async with patient.follow() as events:
+        async for event in events:
+            assert event.position == 1
+            break
+
+    async with asyncio.timeout(30):
+        while broken.open_calls:  # noqa: ASYNC110 - the server's side of it ends
+            await asyncio.sleep(0.01)
+
+
+async def test_a_task_that_is_cancelled_ends_as_cancelled(events: EventStoreClient) -> None:
+    async def follow() -> None:
+        async for _ in events.follow():
+            pass
+
+    following = asyncio.create_task(follow())
+    await events.head()
+    following.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await following

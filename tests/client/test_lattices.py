@@ -3,8 +3,11 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -16,11 +19,13 @@ from girih.client import (
     LatticeNotFound,
     Neighbourhood,
     RetryPolicy,
+    WorkTooLarge,
 )
 from girih.client.lattices import arrays, messages
 from girih.client.lattices.messages import DistancesCursor, PathsCursor
 from girih.lattice.v1 import lattice_pb2 as pb
 from tests.authority import Authority
+from tests.client.between import Failure
 
 RETRY = RetryPolicy(timeout_s=90.0, attempt_timeout_s=90.0, pause_s_min=0.01, pause_s_max=0.1)
 
@@ -221,3 +226,57 @@ def test_a_lattice_has_a_request_id_of_its_own() -> None:
 
     assert made().request_id
     assert made().request_id != made().request_id
+
+
+class Answering(grpc.GenericRpcHandler):
+    """Answers every call of whichever rpc with the next failure, and then with nothing in it."""
+
+    def __init__(self, failures: list[Failure]) -> None:
+        self.failures = failures
+
+    def service(self, handler_call_details: Any) -> Any:
+        del handler_call_details
+
+        def serve(_request: bytes, context: grpc.ServicerContext) -> bytes:
+            if self.failures:
+                context.abort_with_status(self.failures.pop(0).status)
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(serve)
+
+
+@contextmanager
+def answering(*failures: Failure) -> Iterator[Client]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((Answering(list(failures)),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        with Client(events=address, lattice=address, token="t", retry=RETRY) as girih:
+            yield girih
+    finally:
+        server.stop(0).wait()
+
+
+AWAY = Failure(grpc.StatusCode.UNAVAILABLE)
+GONE = Failure(grpc.StatusCode.NOT_FOUND, "LATTICE_NOT_FOUND")
+
+
+def test_a_lattice_that_is_gone_after_a_lost_answer_was_deleted() -> None:
+    with answering(AWAY, GONE) as girih:
+        girih.lattices.delete("x")
+
+    with answering(GONE) as girih, pytest.raises(LatticeNotFound):
+        girih.lattices.delete("x")
+
+
+def test_work_that_is_too_large_is_not_asked_for_again() -> None:
+    too_large = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "WORK_TOO_LARGE")
+
+    with answering(too_large) as girih, pytest.raises(WorkTooLarge):
+        girih.lattices.find_path(SQUARE, (0, 0), (1, 1))
+
+
+def test_lattices_that_keep_changing_are_asked_for_again() -> None:
+    with answering(Failure(grpc.StatusCode.ABORTED, "LATTICES_CHANGED"), AWAY) as girih:
+        assert girih.lattices.create((3,)).shape == ()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -78,42 +79,85 @@ async def test_many_tasks_renew_a_token_once() -> None:
     mint = Mint()
     token = RenewedToken(mint)
 
-    given = await asyncio.gather(*(token.get_beside() for _ in range(64)))
+    given = await asyncio.gather(*(token.get_async() for _ in range(64)))
 
     assert set(given) == {"token-1"}
     assert (len(mint.refused), mint.at_once_max) == (1, 1)
 
 
-def test_a_token_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now_s)
+    return clock
+
+
+@dataclass
+class Clock:
+    now_s: float = 1000.0
+
+
+def until_renewed() -> None:
+    """Once nobody renews a token any longer."""
+    for thread in threading.enumerate():
+        if thread.name == "girih token":
+            thread.join(30)
+
+
+def test_a_token_is_renewed_before_it_expires_and_nobody_waits(clock: Clock) -> None:
     token = RenewedToken(Mint(valid_s=300.0))
     first = token.get()
-    now_s += 239.0
+    clock.now_s += 239.0
     still = token.get()
 
-    now_s += 2.0
+    clock.now_s += 2.0
+    meanwhile = token.get()
+    until_renewed()
 
-    assert (first, still, token.get()) == ("token-1", "token-1", "token-2")
+    assert (first, still, meanwhile, token.get()) == ("token-1", "token-1", "token-1", "token-2")
 
 
-def test_a_token_that_is_valid_serves_while_nobody_renews_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now_s = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+def test_a_token_that_is_valid_serves_while_nobody_renews_it(clock: Clock) -> None:
     mint = Mint(valid_s=300.0)
     token = RenewedToken(mint)
     token.get()
     mint.is_away = True
-    now_s += 299.0
-    valid = token.get()
+    clock.now_s += 298.0
+    valid = []
+    for _ in range(5):
+        valid.append(token.get())
+        until_renewed()
 
-    now_s += 2.0
+    clock.now_s += 3.0
 
-    assert valid == "token-1"
+    assert valid == ["token-1"] * 5
+    assert len(mint.refused) == 2, "a gateway that is away is not asked with every call"
     with pytest.raises(Unavailable):
         token.get()
+
+
+def test_a_gateway_that_hangs_holds_up_no_call_that_has_a_token(clock: Clock) -> None:
+    hangs, ends = threading.Event(), threading.Event()
+    grants_given = iter([Grant("token-1", 300.0), Grant("token-2", 300.0)])
+
+    def renew(_refused: str) -> Grant:
+        if clock.now_s > 1000.0:
+            hangs.set()
+            ends.wait(30)
+        return next(grants_given)
+
+    token = RenewedToken(renew)
+    token.get()
+    clock.now_s += 290.0
+
+    meanwhile = [token.get() for _ in range(3)]
+    assert hangs.wait(30)
+    meanwhile += [token.get() for _ in range(3)]
+    ends.set()
+    until_renewed()
+
+    assert meanwhile == ["token-1"] * 6
+    assert token.get() == "token-2"
 
 
 def test_a_token_that_was_refused_is_not_given_again() -> None:
