@@ -7,7 +7,7 @@ absolute numbers of a shared machine do not travel.
 import subprocess
 import sys
 
-BENCHES = ("appends", "reads", "followed", "storage", "gateway", "arrays", "paths")
+BENCHES = ("appends", "reads", "followed", "storage", "gateway", "arrays", "paths", "command")
 
 
 def main(names: list[str]) -> int:
