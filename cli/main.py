@@ -4,7 +4,7 @@ import os
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ from cli.commands import (
 from cli.commands.usage import usage
 from cli.failure import Failed
 from cli.terminal import ending, options
+from cli.terminal.completion import completion
 from cli.terminal.formats import Format
 from cli.terminal.help import Commands
 from cli.terminal.options import DATA_DIR, DataDir, Output
@@ -169,9 +170,9 @@ def up(
             is_detached=is_detached,
         )
     except (InUse, Obstructed, Unusable) as error:
-        _fail(str(error), exit_codes.FAILED)
+        raise Failed(str(error)) from error
     except GaveUp as error:
-        _fail(str(error), error.exit_code)
+        raise Failed(str(error), error.exit_code) from error
 
 
 @app.verb(
@@ -292,6 +293,13 @@ def version(output_format: Output = Format.table) -> None:
 
 
 running.add_to(app, _RUNNING)
+app.verb(
+    panel=_RUNNING,
+    examples="""
+    source <(girih completion bash)
+    girih completion fish > ~/.config/fish/completions/girih.fish
+    """,
+)(completion)
 account.add_to(app, _ACCOUNTS)
 app.verb(panel=_ACCOUNTS, examples="girih usage")(usage)
 for _name, _noun, _panel in (
@@ -327,8 +335,3 @@ def _address(text: str | None) -> str | None:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return text
-
-
-def _fail(message: str, exit_code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(exit_code)

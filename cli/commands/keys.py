@@ -93,7 +93,7 @@ def list_(
         listing(rows, _KEYS, output_format, limit=limit, pager=pager)
 
 
-@app.verb(examples="girih keys revoke 3f2a9c1e\ngirih keys revoke $(girih keys list -o name) --yes")
+@app.verb(examples="girih keys revoke 3f2a9c1e\ngirih keys revoke 3f2a9c1e 77b0d4c2 --yes")
 def revoke(
     key_ids: Annotated[
         list[str], typer.Argument(metavar="KEY", help="Their ids, or how they begin.")

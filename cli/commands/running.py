@@ -74,7 +74,7 @@ def status(
 
 def _show(found: "Status", output_format: Format) -> None:
     if output_format.is_for_people:
-        print(_sentence(found))
+        output.sentence(_sentence(found))
     output.listing(found.processes, _PROCESSES, output_format, pager=False)
     for one in found.processes:
         if one.problem and found.run and found.word != "killed":

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal import asking, options, output
+from cli.terminal import asking, ids, options, output
 from cli.terminal.formats import Format, camel_case
 from cli.terminal.help import Commands
 from cli.terminal.output import Listing, listing
@@ -49,7 +49,7 @@ def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
 _KEYS = Listing(
     name=itemgetter("kid"),
     columns=(
-        Column(title="key", cell=itemgetter("kid")),
+        Column(title="key", cell=itemgetter("kid"), is_id=True),
         Column(title="of", cell=itemgetter("issuer")),
         Column(title="state", cell=itemgetter("state"), is_text=True),
         Column(title="retires", cell=lambda key: _moment(key["retireAtS"]), rank=1),
@@ -108,7 +108,7 @@ def rotate(
 
 @app.verb(examples="girih signing-keys retire gateway-3f2a9c1e --yes")
 def retire(
-    kid: Annotated[str, typer.Argument(metavar="KEY", help="The key's name, as `list` tells it.")],
+    kid: Annotated[str, typer.Argument(metavar="KEY", help="The key's name, or how it begins.")],
     after_s: Annotated[
         float, typer.Option(min=0, help="When, in seconds. 0 refuses its tokens at once.")
     ] = 0.0,
@@ -119,8 +119,10 @@ def retire(
     from cli.local import rotation
     from cli.local.keyfiles import KeyFiles
 
+    files = KeyFiles.of(data_dir, os.environ)
+    [kid] = ids.whole([kid], lambda: [key.kid for key in rotation.held(files)])
     asking.confirm(f"Refuse what {kid} has signed?", yes=yes)
-    rotation.retire(KeyFiles.of(data_dir, os.environ), kid, after_s)
+    rotation.retire(files, kid, after_s)
     output.message(f"{kid} retires {'now' if after_s == 0 else f'in {after_s:g} s'}.")
 
 

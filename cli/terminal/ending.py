@@ -1,6 +1,7 @@
 """How the command ends: what is told of a failure, to whom, and the exit code."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,20 +11,25 @@ import typer
 
 from cli import exit_codes
 from cli.failure import Failed
-from cli.terminal import output
+from cli.terminal import completion, output
 from cli.terminal.formats import Format, with_numbers
 from cli.terminal.help import without_aliases
 
 
 def run(app: typer.Typer, words: Sequence[str]) -> int:
     """Run a command line to its end, and answer its exit code. No exception leaves it."""
+    if completion.is_asked(os.environ):
+        return completion.answer(app)
+    if sys.stdout is None:
+        # Closed by who started us. No socket shall have its number, and printing shall fail.
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     try:
         with output.printed():
-            return int(app(list(words), prog_name="girih", standalone_mode=False) or 0)
+            return int(app(list(words), prog_name=completion.NAME, standalone_mode=False) or 0)
     except Failed as failed:
         failure = failed
     except SystemExit as ended:
-        # Of typer, which has told shells how a word can go on, or nobody reads its help.
+        # Of typer, whose help nobody reads.
         is_read = not isinstance(ended.__context__, BrokenPipeError)
         return int(ended.code or 0) if is_read else exit_codes.READER_GONE
     except click.exceptions.NoArgsIsHelpError as error:

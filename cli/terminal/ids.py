@@ -6,25 +6,27 @@ from cli import exit_codes
 from cli.failure import Failed
 
 _LENGTH = 36
-"""Of a UUID."""
+"""Of a UUID; names of keys are longer."""
 
 
 def whole(given: Sequence[str], known: Callable[[], Iterable[str]]) -> list[str]:
     """The ids meant, from the list of those there are, which is asked for only when needed.
 
-    What none begins with stays as it is: whose id it would be says that there is none. Raises
-    Failed for what several begin with.
+    Raises Failed for what none begins with, or several.
     """
     if all(len(one) >= _LENGTH for one in given):
         return list(given)
     there = list(known())
-    return [_meant(one, there) for one in given]
+    return [one if len(one) >= _LENGTH else _meant(one, there) for one in given]
 
 
 def _meant(given: str, known: Sequence[str]) -> str:
-    beginning = given.casefold()
-    meant = [one for one in known if one.startswith(beginning)]
-    if len(meant) > 1 and given not in meant:
+    meant = [one for one in known if one.casefold().startswith(given.casefold())]
+    if given in meant:
+        return given
+    if not meant:
+        raise Failed(f"no id begins with {given}", exit_codes.NOINPUT)
+    if len(meant) > 1:
         message = f"{len(meant)} ids begin with {given}: {', '.join(meant[:5])}"
         raise Failed(message, exit_codes.USAGE)
-    return meant[0] if len(meant) == 1 else given
+    return meant[0]

@@ -143,8 +143,7 @@ def printed() -> Iterator[None]:
     """All is printed when it ends. Raises Failed for what cannot be written, or read."""
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError as error:
         _forget_stdout()
         raise Failed("who read the output went away", exit_codes.READER_GONE) from error
@@ -152,6 +151,11 @@ def printed() -> Iterator[None]:
         _forget_stdout()
         where = error.filename or "stdout"
         raise Failed(f"{where}: {error.strerror or error}", exit_codes.IOERR) from error
+
+
+def sentence(text: str) -> None:
+    """A sentence that is the answer, its words broken where the terminal ends."""
+    print(*_folded("", text) if sys.stdout.isatty() else (text,), sep="\n")
 
 
 def message(sentence: str) -> None:
@@ -199,10 +203,9 @@ def yaml_of(value: Json) -> str:
 
 def _forget_stdout() -> None:
     """What is left in its buffer goes nowhere, instead of failing once more at the exit."""
-    if sys.stdout is not None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _width() -> int:

@@ -52,7 +52,7 @@ class _Fitted:
 def separated(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
     """For programs: a line a row, its cells between tabs, whole, without titles."""
     for row in rows:
-        yield "\t".join(printable(column.cell(row)) for column in columns)
+        yield "\t".join(_plain(column, row) for column in columns)
 
 
 def fitted(
@@ -68,6 +68,11 @@ def fitted(
     yield _line([_padded(one.column.title, one) for one in layout], width)
     for row in chain(first, coming):
         yield _line([_cell(one, row) for one in layout], width)
+
+
+def _plain(column: Column, row: Row) -> str:
+    text = printable(column.cell(row))
+    return text.replace(",", "") if column.is_number else text
 
 
 def printable(text: str) -> str:

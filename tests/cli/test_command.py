@@ -63,17 +63,38 @@ def test_arguments_are_in_capitals() -> None:
     assert usage.split("append", 1)[1].split() == ["[OPTIONS]", "STREAM", "TYPE", "[JSON]"]
 
 
-def test_help_imports_nothing_heavy() -> None:
+HEAVY = {
+    *("asyncpg", "cryptography", "google.protobuf.message", "grpc", "numba", "numpy", "orjson"),
+    *("pydantic", "pygments", "rich"),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "also"),
+    [(("--help",), ("girih", "httpx")), (("whoami",), ()), (("events", "list"), ())],
+    ids=str,
+)
+def test_nothing_is_imported_that_is_not_needed(
+    words: tuple[str, ...], also: tuple[str, ...], session: dict[str, str]
+) -> None:
     code = (
-        "import sys, cli.main; "
-        "heavy = 'grpc asyncpg pydantic httpx cryptography numba girih'.split(); "
-        "print([name for name in heavy if name in sys.modules])"
+        "import atexit, sys; from cli.main import main; sys.argv = ['girih', *sys.argv[1:]];"
+        " atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr)); main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *words],
+        cwd=ROOT,
+        env={**os.environ, **session},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
-    assert done.stdout == "[]\n"
+    imported = set(done.stderr.split())
+    assert "cli.main" in imported
+    assert ("httpx" in imported) is ("httpx" not in also)
+    assert not imported & (HEAVY | set(also))
 
 
 def test_version_can_be_read_by_programs() -> None:
@@ -215,3 +236,48 @@ def test_a_payload_that_is_no_json_is_65(session: dict[str, str]) -> None:
 
     assert done.returncode == 65
     assert "the payload is not JSON" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("lattises", "list"), "lattices"),
+        (("events", "lost"), "list"),
+        (("lattices", "create", "--shpe", "3"), "--shape"),
+    ],
+    ids=str,
+)
+def test_what_is_misspelled_is_answered_with_what_could_be_meant(
+    words: tuple[str, ...], meant: str
+) -> None:
+    done = girih(*words)
+
+    assert done.returncode == 2
+    assert "Did you mean" in done.stderr
+    assert meant in done.stderr.splitlines()[0]
+
+
+def test_programs_get_failures_as_json(session: dict[str, str]) -> None:
+    away = girih("whoami", "-o", "json", **session)
+    misspelled = girih("lattices", "list", "--json", "--nonsense")
+
+    assert json.loads(away.stderr)["error"]["code"] == "UNAVAILABLE"
+    assert json.loads(away.stderr)["error"]["exitCode"] == away.returncode == 69
+    error = json.loads(misspelled.stderr)["error"]
+    assert (error["code"], error["message"]) == ("USAGE", "No such option '--nonsense'.")
+
+
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
+def test_what_cannot_be_printed_is_74(stdout: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m cli version {stdout}', sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 74
+    assert done.stderr.startswith("stdout: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.client.credentials import CredentialsFile
+from tests.cli import terminal
 from tests.cli.conftest import Person
 from tests.cli.test_account import held_by
 from tests.processes import ROOT, System
@@ -41,6 +42,46 @@ def test_a_lattice_is_made_shown_listed_and_deleted(ada: Person) -> None:
     ada.does("lattices", "delete", lattice_id, "--yes")
     missing = ada.girih("lattices", "get", lattice_id)
     assert (missing.code, "LATTICE_NOT_FOUND, correlation id " in missing.err) == (66, True)
+
+
+def test_ids_may_be_told_by_how_they_begin_and_several_at_once(ada: Person) -> None:
+    first, second = (
+        ada.does("lattices", "create", "-d", "1", "-n", str(size)).out.strip() for size in (2, 3)
+    )
+
+    asked = ada.girih("lattices", "delete", first[:8])
+    assert (asked.code, "Say --yes" in asked.err) == (2, True)
+    unknown = ada.girih("lattices", "delete", first[:8], "zzzzzzzz", "--yes")
+    assert (unknown.code, unknown.err) == (66, "no id begins with zzzzzzzz\n")
+    assert ada.does("lattices", "list", "-o", "name").out.split() == [first, second]
+
+    gone = ada.girih("lattices", "delete", first[:8], UNKNOWN, second, "--yes")
+
+    assert (gone.code, "LATTICE_NOT_FOUND" in gone.err) == (66, True)
+    assert ada.does("lattices", "list", "-o", "json").json == []
+
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+def test_a_terminal_shows_what_fits_and_asks_before_what_cannot_be_undone(
+    ada: Person, lattice: str
+) -> None:
+    environ = {name: value for name, value in ada.environ.items() if name != "COLUMNS"}
+    environ |= {"TERM": "xterm", "PAGER": "sed -u s/^/paged:/"}
+    listing = ada.command("lattices", "list")
+    with terminal.running(listing, environ, columns=60) as shown:
+        assert shown.read_all() == 0
+    lines = shown.shown.splitlines()
+    assert [line.split()[0] for line in lines] == ["paged:lattice", f"paged:{lattice[:8]}"]
+    assert all(len(line) <= 60 + len("paged:") for line in lines)
+    assert lines[1].endswith("Z")
+
+    with terminal.running(ada.command("lattices", "delete", lattice), environ) as asked:
+        asked.read_until("[y/N]")
+        asked.type("\x03")
+        assert asked.read_all() == 130
+    assert lattice in ada.does("lattices", "list").out
 
 
 def test_a_lattice_is_as_it_was_asked_for(ada: Person, tmp_path: Path) -> None:
