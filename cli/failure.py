@@ -30,8 +30,10 @@ class NotLoggedIn(Failed):
 
 
 class Away(Failed):
-    """The server does not answer. When the call `was_sent`, it may have been done all the same."""
+    """The server does not answer. When the call `was_sent`, it may have been done all the same;
+    one that `hangs` takes calls and answers none: to ask again at once is to wait again."""
 
-    def __init__(self, message: str, *, was_sent: bool) -> None:
+    def __init__(self, message: str, *, was_sent: bool, hangs: bool = False) -> None:
         super().__init__(message, exit_codes.UNAVAILABLE)
         self.was_sent = was_sent
+        self.hangs = hangs

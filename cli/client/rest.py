@@ -307,7 +307,8 @@ class Gateway:
     def _hung(self) -> Away:
         waited_s = _SILENCE_S + _ALIVE_S
         message = f"{self.url} takes connections and does not answer for {waited_s:g} s: it hangs"
-        return Away(f"{message}, or is no girih. Here: girih status, girih restart", was_sent=True)
+        message = f"{message}, or is no girih. Here: girih status, girih restart"
+        return Away(message, was_sent=True, hangs=True)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

@@ -63,7 +63,12 @@ class SessionTokens(Tokens):
             self._held = self._exchanged(refused)
         except Failed as error:
             # While it is valid, a gateway that is away for a moment is no reason to stop.
-            if refused or not error.may_pass or not held.is_fresh(0.0):
+            if (
+                (isinstance(error, Away) and error.hangs)
+                or refused
+                or not error.may_pass
+                or not held.is_fresh(0.0)
+            ):
                 raise
         return (self._held or held).access_token
 
@@ -163,6 +168,6 @@ def _refreshed(url: str, refresh_token: str) -> Json:
                 return gateway.post("/auth/refresh", {"refresh_token": refresh_token})
         except Away as error:
             was_sent |= error.was_sent
-            if not was_sent or time.monotonic() + _PAUSE_S > deadline:
+            if not was_sent or error.hangs or time.monotonic() + _PAUSE_S > deadline:
                 raise
             time.sleep(_PAUSE_S)

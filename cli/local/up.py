@@ -142,7 +142,7 @@ class _Up:
 
     def run(self) -> None:
         self._write_state()
-        self._console.print(f"Starting girih{_about_compiling(self._environ)}")
+        self._console.print(f"Starting girih{about_compiling(self._environ)}")
         with self._supervisor.stopped_by_signals():
             self._supervisor.run(self._on_ready)
         self._console.print("girih has stopped.")
@@ -266,7 +266,7 @@ class _Up:
         return f"PostgreSQL {self._postgres.binaries.major} in {self._postgres.data_dir}"
 
 
-def _about_compiling(environ: Mapping[str, str]) -> str:
+def about_compiling(environ: Mapping[str, str]) -> str:
     """What is to be said of the kernels, which are compiled once if they can be kept."""
     # By name: the command knows the processes as programs, and imports none of them.
     named = environ.get("LATTICE_KERNEL_CACHE_DIR")

@@ -131,6 +131,31 @@ def test_restarts_long_ago_are_forgiven(tmp_path: Path) -> None:
     run_until(supervise(member, limits=limits, lines=lines), lambda: len(lines) > 6)
 
 
+def test_a_member_that_is_asked_to_end_is_started_again_however_often(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit());"
+        " open(sys.argv[2] + '/listens', 'w').close(); time.sleep(600)"
+    )
+    listens = tmp_path / "listens"
+    member = program("one", code, tmp_path, problem=lambda: None if listens.exists() else "not yet")
+    lines: list[str] = []
+    limits = SupervisorLimits(start_timeout_s=10.0, restart_count_max=1)
+    supervisor = supervise(member, limits=limits, lines=lines)
+    asked: list[int] = []
+
+    def has_come_back_often() -> bool:
+        pid = member.pid()
+        if supervisor.healthy and pid and pid not in asked:
+            asked.append(pid)
+            listens.unlink()
+            os.kill(pid, signal.SIGTERM)
+        return lines.count("one is back") == 3
+
+    run_until(supervisor, has_come_back_often)
+
+    assert lines.count("one was asked to end; starting it again") >= 3
+
+
 def test_a_member_with_wrong_settings_is_not_started_again(tmp_path: Path) -> None:
     code = f"import sys; print('SETTING: is wrong'); sys.exit({CONFIG})"
     lines: list[str] = []

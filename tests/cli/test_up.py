@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.local import process, state
+from cli.local import up as starting
 from tests.installations import Installation, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -148,6 +149,20 @@ def test_a_wrong_setting_ends_it_with_78_and_the_reason(installation: Installati
 
     assert done.returncode == 78
     assert "EVENTS_POOL_SIZE_MAX" in done.stderr
+
+
+def test_it_tells_of_compiling_when_it_does_and_when_nothing_can_be_kept(tmp_path: Path) -> None:
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    first = starting.about_compiling(environ)
+    compiled = next((tmp_path / "girih").iterdir()) / "kernels"
+    compiled.mkdir()
+    (compiled / "search.nbc").touch()
+
+    assert first == "; the first time compiles for a while."
+    assert starting.about_compiling(environ) == "."
+    unwritable = starting.about_compiling({"XDG_CACHE_HOME": os.devnull})
+    assert "every time, since /dev/null/girih cannot be written" in unwritable
+    assert "LATTICE_KERNEL_CACHE_DIR" in unwritable
 
 
 def test_it_makes_keys_once_and_goes_on_with_them(installation: Installation) -> None:

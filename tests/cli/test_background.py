@@ -1,0 +1,69 @@
+"""What a run that was killed left behind, where nothing ended it with its parent."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cli.failure import Failed
+from cli.local import background, process, state
+from cli.local.state import Started, State
+
+
+@pytest.fixture
+def left_over() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that nobody looks after."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def remember(data_dir: Path, *children: Started) -> None:
+    # The id of no process: the run that wrote this was killed.
+    killed = Started("up", 2**22 - 1, "1")
+    state.write(data_dir, State(killed, {"EVENTS_ADDRESS": "127.0.0.1:1"}, children))
+
+
+def test_what_is_left_over_is_told_and_ended(
+    tmp_path: Path, left_over: "subprocess.Popen[bytes]"
+) -> None:
+    remember(tmp_path, Started.of("events", left_over.pid))
+    said: list[str] = []
+
+    found = background.look(tmp_path, {})
+    background.stop(tmp_path, said.append)
+
+    assert found.word == "killed"
+    assert [(one.name, one.pid) for one in found.processes] == [("events", left_over.pid)]
+    assert "ended events, left over from a run that was killed" in said[0]
+    assert not process.is_alive(left_over.pid)
+    assert background.look(tmp_path, {}).word == "stopped"
+
+
+def test_another_process_with_the_same_id_is_not_ended(
+    tmp_path: Path, left_over: "subprocess.Popen[bytes]"
+) -> None:
+    remember(tmp_path, replace(Started.of("events", left_over.pid), start_time="1"))
+
+    background.stop(tmp_path, lambda _: None)
+
+    assert process.is_alive(left_over.pid)
+
+
+def test_a_holder_that_is_not_known_is_not_ended(
+    tmp_path: Path, left_over: "subprocess.Popen[bytes]"
+) -> None:
+    """The data directory is held, and its state names a process of somebody else."""
+    stranger = replace(Started.of("up", left_over.pid), start_time="1")
+    state.write(tmp_path, State(stranger, {}))
+    with state.claimed(tmp_path):
+        with pytest.raises(Failed, match="says not which"):
+            background.stop(tmp_path, lambda _: None)
+        with pytest.raises(Failed, match="there is no nonsense"):
+            background.restart(tmp_path, ["nonsense"], lambda _: None)
+
+    assert process.is_alive(left_over.pid)
