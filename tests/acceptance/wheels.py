@@ -76,6 +76,7 @@ def _works(line: str, dist: Path) -> bool:
         started_s = time.monotonic()
         # What would serve until Ctrl-C says how long it took to be ready instead.
         script = line + (" --exit-when-ready" if line.endswith(" up") else "")
+        script = script.replace("<this repository>", f"file://localhost{dist.parent}")
         done = _run(["bash", "-c", script], environment.home, environment.environ | _ports())
         print(f"{time.monotonic() - started_s:.0f} s, {_size_mib(Path(temporary))} MiB: {line}")
         return done
