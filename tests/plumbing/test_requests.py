@@ -216,6 +216,22 @@ async def test_what_does_not_come_in_a_moment_gives_way_where_there_is_no_room()
     assert held.byte_count == 2**16
 
 
+async def test_a_message_that_is_there_is_read_although_the_loop_was_held_up() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+    await memory.reserve("a", LARGE)
+    held = await memory.reserve("a", 2**16)
+    message = asyncio.get_running_loop().create_future()
+    awaited = asyncio.ensure_future(memory.awaited(message, held, 10.0))
+    await until(lambda: bool(memory._unbounded))
+
+    (there,) = memory._unbounded
+    object.__setattr__(there, "since_s", there.since_s - 10.0)
+    memory._extend()
+    message.set_result(b"here")
+
+    assert await awaited == b"here"
+
+
 async def test_an_rpc_takes_what_its_contract_says(served: Served) -> None:
     short = "x" * (SHORT_BYTES_MAX - 100)
     assert (await served.client.ask("Short", short)).values == [short]

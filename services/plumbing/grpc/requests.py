@@ -6,8 +6,8 @@ it turns out not to need is given back at once. Until it is asked for, HTTP/2 ke
 `UNREAD_BYTES_MAX` of it with its sender.
 
 gRPC knows of a single limit for all rpcs. What has not come within `MOMENT_S` may be larger than
-its rpc takes, so room for the largest of all is reserved then: without it is what the network
-brings in that time.
+its rpc takes, so room for the largest of all is reserved then, or the call gives way soon:
+without room is what the network brings in that time.
 """
 
 import asyncio
@@ -43,6 +43,10 @@ MESSAGE_S: Final = 10.0
 
 MOMENT_S: Final = 0.02
 """A small message, which is there as a rule when it is asked for, takes no longer."""
+
+LOOKS_MAX: Final = 5
+"""How often, a moment apart, room for the largest is looked for in vain before a call gives way.
+A message that is there when the event loop was held up for a moment is read between two."""
 
 CHECK_S: Final = 0.1
 """While calls wait, how often it is looked for those that must give way."""
@@ -87,8 +91,9 @@ class RequestMemory:
         self._largest = message_bytes_max + OVERSIZE_BYTES
         self._awaited: dict[_Awaited, None] = {}
         """The longest awaited first."""
-        self._unbounded: dict[_Awaited, None] = {}
-        """Of these, whose message may be larger than what it has reserved."""
+        self._unbounded: dict[_Awaited, int] = {}
+        """Of these, whose message may be larger than what it has reserved, and how often room
+        for that was looked for."""
         self._next_check: asyncio.TimerHandle | None = None
         """There is one while anybody waits."""
         self._next_extension: asyncio.TimerHandle | None = None
@@ -138,7 +143,7 @@ class RequestMemory:
         """The message, once it has come.
 
         Raises `CallIdle` when that takes longer than `silent_s_max` and others wait for its room,
-        or longer than a moment when there is no room for what may become of it.
+        or longer than some moments without room for what may become of it.
         """
         try:
             async with asyncio.timeout(None) as timeout:
@@ -146,7 +151,7 @@ class RequestMemory:
                 awaited = _Awaited(reservation, since_s, silent_s_max, timeout)
                 self._awaited[awaited] = None
                 if reservation.byte_count < self._largest:
-                    self._unbounded[awaited] = None
+                    self._unbounded[awaited] = 0
                     if self._next_extension is None:
                         self._extend_later()
                 try:
@@ -165,16 +170,19 @@ class RequestMemory:
         """Reserve the largest for what has been awaited for a moment, or make it give way."""
         self._next_extension = None
         now_s = asyncio.get_running_loop().time()
-        for awaited in list(self._unbounded):
+        for awaited, look_count in list(self._unbounded.items()):
             if now_s - awaited.since_s < MOMENT_S:
                 break
-            del self._unbounded[awaited]
             reservation = awaited.reservation
             more = self._largest - reservation.byte_count
             if self._budget.take_beside(more, reservation.owner):
                 reservation.byte_count += more
+                del self._unbounded[awaited]
+            elif look_count < LOOKS_MAX:
+                self._unbounded[awaited] = look_count + 1
             else:
                 awaited.timeout.reschedule(now_s)
+                del self._unbounded[awaited]
         if self._unbounded:
             self._extend_later()
 
