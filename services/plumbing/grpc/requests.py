@@ -295,14 +295,16 @@ class Requests(Generic[Request]):
         if message is grpc.aio.EOF:
             memory.shrink(self._held.pop(), 0)
             return None
-        if len(message) > self._bytes_max:
+        byte_count = len(message)
+        if byte_count > self._bytes_max:
+            del message  # the error would hold it
             memory.shrink(held, 0)
             raise MessageTooLarge(
                 f"a message of this rpc must be at most {self._bytes_max:,} bytes",
-                byte_count=len(message),
+                byte_count=byte_count,
                 byte_count_max=self._bytes_max,
             )
-        memory.shrink(held, len(message))
+        memory.shrink(held, byte_count)
         data: bytes = message
         return data
 
