@@ -127,6 +127,7 @@ class _Up:
         self._postgres = self._embedded_postgres(environ)
         self._environ = self._child_environ(environ)
         self._members = self._make_members()
+        self._started: dict[str, state.Started] = {}
         self._supervisor = Supervisor(
             self._members,
             say=self._say,
@@ -199,18 +200,17 @@ class _Up:
         if self._postgres is not None:
             # A URL from outside may hold a password; ours holds none.
             variables["DATABASE_URL"] = self._postgres.url
-        children = [
-            state.Started.of(member.name, pid)
-            for member in self._members
-            if (pid := member.pid()) is not None
-        ]
+        for member in self._members:
+            # One that has just died stays as it was, until it is started again.
+            if (pid := member.pid()) is not None:
+                self._started[member.name] = state.Started.of(member.name, pid)
         supervisor = state.Started.of("up", os.getpid())
         state.write(
             self._plan.data_dir,
             state.State(
                 supervisor,
                 variables,
-                tuple(children),
+                tuple(self._started.values()),
                 healthy=self._supervisor.healthy,
                 began_at_s=self._began_at_s,
                 is_detached=self._is_detached,
