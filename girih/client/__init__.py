@@ -8,6 +8,7 @@ keeps a state current that is folded from events. Everything to be imported is h
 from girih.client.appending import AppendStream
 from girih.client.async_client import AsyncClient
 from girih.client.blocking.client import Client
+from girih.client.blocking.lattices import Lattices
 from girih.client.channel import open_channel, tls_credentials
 from girih.client.context import CallContext, bind_context, current_context
 from girih.client.cursors import Batch
@@ -51,6 +52,7 @@ from girih.client.events import (
     StreamState,
 )
 from girih.client.following import Follower
+from girih.client.lattices.client import AsyncLattices
 from girih.client.lattices.values import (
     Boundary,
     Computation,
@@ -71,6 +73,7 @@ __all__ = [
     "AlreadyExists",
     "AppendStream",
     "AsyncClient",
+    "AsyncLattices",
     "Batch",
     "BeyondEnd",
     "Boundary",
@@ -89,6 +92,7 @@ __all__ = [
     "KeyInvalid",
     "Lattice",
     "LatticeNotFound",
+    "Lattices",
     "LatticesChanged",
     "LimitReached",
     "LogInfo",

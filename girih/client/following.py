@@ -47,7 +47,7 @@ class Follower:
         follower = Follower(events, lambda batch: counts.update(one.type for one in batch))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(follower.run())
-            await follower.until_caught_up(timeout_s=5)
+            await follower.until_caught_up(timeout=5)
 
     One task of the owner's runs `run`, so that its death is noticed there. An event store that
     is away is waited for: the state then grows old, and `behind_s` tells how old. Where the
@@ -134,14 +134,14 @@ class Follower:
             self._ended = True
             await self._notify()
 
-    async def until_caught_up(self, timeout_s: float) -> None:
+    async def until_caught_up(self, timeout: float) -> None:
         """Return once `caught_up`; raises Unavailable when that takes longer, or `run` ended."""
-        await self._until(self.caught_up.is_set, timeout_s)
+        await self._until(self.caught_up.is_set, timeout)
 
-    async def until(self, place: int, timeout_s: float) -> None:
+    async def until(self, place: int, timeout: float) -> None:
         """Return once the event at `place` is folded, to read one's own write; raises Unavailable
         when that takes longer, or `run` ended."""
-        await self._until(lambda: self.place >= place, timeout_s)
+        await self._until(lambda: self.place >= place, timeout)
 
     @property
     def _before_first(self) -> int:
@@ -203,9 +203,9 @@ class Follower:
             self._current_until_s = time.monotonic()
         self._target = None
 
-    async def _until(self, holds: Callable[[], bool], timeout_s: float) -> None:
+    async def _until(self, holds: Callable[[], bool], timeout: float) -> None:
         try:
-            async with asyncio.timeout(timeout_s), self._changed:
+            async with asyncio.timeout(timeout), self._changed:
                 await self._changed.wait_for(lambda: holds() or self._ended)
         except TimeoutError as error:
             raise Unavailable.no_answer("the follower has not come so far in time") from error

@@ -43,8 +43,13 @@ def fake_gateway(context: ssl.SSLContext | None = None) -> Iterator[FakeGateway]
     gateway = FakeGateway()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({})
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, body: dict[str, str]) -> None:
             status, answer = gateway.answer(self.path, body)
             text = answer if isinstance(answer, str) else json.dumps(answer)
             self.send_response(status)

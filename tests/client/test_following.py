@@ -185,7 +185,7 @@ async def test_a_state_is_current_once_it_holds_what_there_was(
     assert (follower.is_current, follower.behind_s) == (False, float("inf"))
 
     async with running(follower):
-        await follower.until_caught_up(timeout_s=60)
+        await follower.until_caught_up(timeout=60)
 
         assert state.positions == list(range(1, 21))
         assert (follower.place, follower.is_current, follower.behind_s) == (20, True, 0.0)
@@ -201,15 +201,15 @@ async def test_a_write_is_read_when_its_place_is_waited_for(
     follower = Follower(events, state.fold, stream="a")
 
     async with running(follower):
-        await follower.until_caught_up(timeout_s=60)
+        await follower.until_caught_up(timeout=60)
         assert follower.place == ABSENT
         await events.append(numbered("b", 3))
         placements = await events.append(numbered("a", 2))
-        await follower.until(placements[-1].revision, timeout_s=60)
+        await follower.until(placements[-1].revision, timeout=60)
 
         assert (state.positions, follower.place) == ([4, 5], 1)
         with pytest.raises(Unavailable):
-            await follower.until(2, timeout_s=0.05)
+            await follower.until(2, timeout=0.05)
 
 
 async def test_a_state_grows_old_while_its_store_is_away_and_is_current_again_afterwards(
@@ -219,7 +219,7 @@ async def test_a_state_grows_old_while_its_store_is_away_and_is_current_again_af
     follower = Follower(patient, state.fold, on_interrupted=interruptions.append)
     await events.append(numbered("a", 1))
     async with running(follower):
-        await follower.until_caught_up(timeout_s=60)
+        await follower.until_caught_up(timeout=60)
         # One response ends the call, and then the store is away for a while.
         broken.failures = [
             Failure(grpc.StatusCode.UNAVAILABLE, responses=1),
@@ -234,7 +234,7 @@ async def test_a_state_grows_old_while_its_store_is_away_and_is_current_again_af
         assert follower.behind_s > 0.0
 
         await events.append(numbered("a", 1))
-        await follower.until(3, timeout_s=60)
+        await follower.until(3, timeout=60)
         assert (state.positions, follower.behind_s) == ([1, 2, 3], 0.0)
 
 
@@ -256,7 +256,7 @@ async def test_a_log_that_was_restored_is_folded_anew(
 
     follower = Follower(events, state.fold, start=start)
     async with running(follower):
-        await follower.until_caught_up(timeout_s=60)
+        await follower.until_caught_up(timeout=60)
 
     assert (state.positions, starts) == ([2, 3], [])
 
@@ -272,7 +272,7 @@ async def test_a_fold_that_fails_ends_the_follower_and_all_who_wait_for_it(
     task = asyncio.create_task(follower.run())
 
     with pytest.raises(Unavailable) as stopped:
-        await follower.until(1, timeout_s=60)
+        await follower.until(1, timeout=60)
 
     assert stopped.value.reason == "FOLLOWER_STOPPED"
     with pytest.raises(LookupError):

@@ -48,15 +48,15 @@ async def test_a_killed_event_store_loses_and_doubles_nothing(
         follower = Follower(events, lambda batch: folded.extend(event.id for event in batch))
         following = asyncio.create_task(follower.run())
         appending = asyncio.create_task(append_on(events))
-        await follower.until(30, timeout_s=60)
+        await follower.until(30, timeout=60)
         for _ in range(2):
             process.kill()
             process.start()
             await asyncio.to_thread(process.wait_ready)
-            await follower.until(follower.place + 30, timeout_s=60)
+            await follower.until(follower.place + 30, timeout=60)
         is_over.set()
         await appending
-        await follower.until(len(appended), timeout_s=60)
+        await follower.until(len(appended), timeout=60)
 
         following.cancel()
         await asyncio.wait([following])

@@ -247,13 +247,22 @@ class Answering(grpc.GenericRpcHandler):
 
 @contextmanager
 def answering(*failures: Failure) -> Iterator[Client]:
+    """A client of who does so."""
+    with (
+        answered(*failures) as address,
+        Client(events=address, lattice=address, token="t", retry=RETRY) as girih,
+    ):
+        yield girih
+
+
+@contextmanager
+def answered(*failures: Failure) -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers((Answering(list(failures)),))
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:
-        with Client(events=address, lattice=address, token="t", retry=RETRY) as girih:
-            yield girih
+        yield address
     finally:
         server.stop(0).wait()
 
@@ -268,6 +277,14 @@ def test_a_lattice_that_is_gone_after_a_lost_answer_was_deleted() -> None:
 
     with answering(GONE) as girih, pytest.raises(LatticeNotFound):
         girih.lattices.delete("x")
+
+
+async def test_a_lattice_that_is_gone_after_a_lost_answer_was_deleted_with_asyncio() -> None:
+    with answered(AWAY, GONE, GONE) as address:
+        async with AsyncClient(events=address, lattice=address, token="t", retry=RETRY) as girih:
+            await girih.lattices.delete("x")
+            with pytest.raises(LatticeNotFound):
+                await girih.lattices.delete("x")
 
 
 def test_work_that_is_too_large_is_not_asked_for_again() -> None:
