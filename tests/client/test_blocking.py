@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -221,6 +222,39 @@ def test_a_call_ends_in_its_time_when_nobody_answers(silent: str) -> None:
                 call()
 
 
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """A server that takes calls and answers none."""
+    is_over = threading.Event()
+
+    def serve(_request: bytes, _context: grpc.ServicerContext) -> Iterator[bytes]:
+        is_over.wait(60)
+        yield from ()
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: Any) -> Any:
+            del handler_call_details
+            return grpc.unary_stream_rpc_method_handler(serve)
+
+    server = grpc.server(ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((Handler(),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield address
+    finally:
+        is_over.set()
+        server.stop(0).wait()
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for(hanging: str) -> None:
+    with (
+        Client(events=hanging, token="t", timeout=0.3) as client,
+        pytest.raises(Unavailable, match="in time"),
+    ):
+        list(client.read())
+
+
 def test_a_call_may_be_given_more_time_than_the_client(broken_later: "Later") -> None:
     with Client(events=broken_later.address, token="t", timeout=0.05) as client:
         with pytest.raises(Unavailable):
@@ -248,8 +282,6 @@ class Later:
 
 @pytest.fixture
 def broken_later() -> Iterator[Later]:
-    from concurrent.futures import ThreadPoolExecutor
-
     later = Later()
 
     class Handler(grpc.GenericRpcHandler):
