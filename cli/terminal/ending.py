@@ -47,11 +47,9 @@ class _Misused(Failed):
     """The command line is none; `hint` says where to read on."""
 
     def __init__(self, error: click.ClickException) -> None:
-        context = getattr(error, "ctx", None)
         super().__init__(error.format_message(), error.exit_code)
-        self.hint = (
-            f"{context.get_usage()}\nTry `{context.command_path} --help`." if context else ""
-        )
+        context = getattr(error, "ctx", None)
+        self.hint = _hint(context) if context is not None else ""
 
 
 def _hint(context: click.Context) -> str:
