@@ -42,7 +42,7 @@ free-ports:
 # In two processes, since much of a test is waiting for processes to start; a file's tests stay
 # together, since they share what they start.
 test: $(VENV)/.dev ## Run all tests. They start what they need.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10
 
 check: $(VENV)/.dev generate build/googleapis $(NODE_MODULES) ## Check style, types, import rules and the contract.
 	$(BIN)/ruff check .

@@ -16,9 +16,10 @@ async def service(authority: Authority) -> SampleService:
 
 
 @pytest.fixture
-async def gateway(service: SampleService) -> AsyncIterator[Gateway]:
+async def gateway(service: SampleService, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
     """A development gateway with the service behind it."""
-    async with gateway_before(service) as made:
+    is_documented = request.node.get_closest_marker("documented") is not None
+    async with gateway_before(service, {"GATEWAY_DOCS": str(is_documented)}) as made:
         yield made
 
 

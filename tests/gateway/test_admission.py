@@ -334,6 +334,7 @@ async def test_a_user_is_limited_wherever_the_calls_come_from(service: SampleSer
     assert other.status_code == 201
 
 
+@pytest.mark.documented
 async def test_health_and_documentation_ask_for_no_token(stranger: httpx.AsyncClient) -> None:
     for path in ("/health", "/health/live", "/docs", "/openapi.json", "/.well-known/jwks.json"):
         assert (await stranger.get(path)).status_code == 200

@@ -17,6 +17,7 @@ async def test_all_spellings_lead_to_one_route(
     assert set(gateway.application.metrics._requests) == {("GET", "/v1/numbers/{long_number}", 200)}
 
 
+@pytest.mark.documented
 @pytest.mark.parametrize(
     "path",
     ["/api", "/api/", "/api/nope", "/api/v2/numbers/5", "/apiv1/numbers/5", "/api/api/numbers/5",

@@ -72,6 +72,7 @@ async def test_every_page_may_call_where_a_developer_says_so(service: SampleServ
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
+@pytest.mark.documented
 @pytest.mark.parametrize("path", ["/v1/echo", "/nope", "/health", "/docs", "/v1/count?to=1"])
 async def test_every_answer_carries_the_security_headers(
     path: str, client: httpx.AsyncClient

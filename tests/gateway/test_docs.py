@@ -15,6 +15,8 @@ from gateway.app import read_contract
 from gateway.site.reference import reference
 from tests.gateway.sample import sample_contract
 
+pytestmark = pytest.mark.documented
+
 CONTRACT = read_contract()
 REST_ONLY = "girih.accounts.v1.AccountService"
 REFERENCE = reference(CONTRACT, [REST_ONLY])

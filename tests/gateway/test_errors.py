@@ -133,9 +133,8 @@ async def test_nothing_of_the_gateways_own_bugs_is_told(
 @pytest.mark.parametrize(
     "path", ["/", "/nope", "/v1", "/v1/echo/", "/v1/echo/a/b", "/docs/x", "/v2/echo"]
 )
-async def test_an_unknown_route_is_404(path: str, service: SampleService) -> None:
-    async with gateway_before(service, {"GATEWAY_DOCS": "false"}) as gateway:
-        answer = await gateway.client.get(path)
+async def test_an_unknown_route_is_404(path: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get(path)
 
     assert answer.status_code == 404
     assert error(answer)["details"]["reason"] == "ROUTE_NOT_FOUND"
@@ -152,6 +151,7 @@ async def test_an_unknown_route_is_404(path: str, service: SampleService) -> Non
         ("POST", "/openapi.json", "GET, HEAD"),
     ],
 )
+@pytest.mark.documented
 async def test_a_wrong_method_is_405_and_told_the_right_ones(
     method: str, path: str, allowed: str, client: httpx.AsyncClient
 ) -> None:

@@ -5,6 +5,8 @@ import gzip
 import httpx
 import pytest
 
+pytestmark = pytest.mark.documented
+
 
 async def test_the_document_is_compressed_for_those_who_take_it(client: httpx.AsyncClient) -> None:
     plain = await client.get("/openapi.json", headers={"accept-encoding": "identity"})

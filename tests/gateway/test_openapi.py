@@ -244,6 +244,7 @@ def test_equal_contracts_make_equal_documents(sample: dict[str, Any]) -> None:
     assert openapi_document(contract, list(rules_of(contract))) == sample
 
 
+@pytest.mark.documented
 async def test_it_is_served(client: httpx.AsyncClient, sample: dict[str, Any]) -> None:
     answer = await client.get("/openapi.json")
 

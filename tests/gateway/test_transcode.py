@@ -125,6 +125,7 @@ async def test_two_correlation_ids_are_replaced(
     assert service.calls[-1].correlation_id == answer.headers["x-correlation-id"]
 
 
+@pytest.mark.documented
 @pytest.mark.parametrize("path", ["/v1/echo", "/nope", "/health", "/docs", "/health/ready"])
 async def test_every_answer_carries_the_correlation_id(
     path: str, client: httpx.AsyncClient

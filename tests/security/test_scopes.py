@@ -86,13 +86,13 @@ def test_a_token_with_the_declared_scope_alone_is_let_in(
     _assert_let_in(answer, rule, "token")
 
 
-@pytest.mark.parametrize("rule", RULES, ids=shown)
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if scope_of(rule.method) != SIGNED_IN], ids=shown
+)
 def test_a_token_with_all_other_scopes_is_kept_out(
     rule: Rule, deployment: Deployment, client: httpx.Client
 ) -> None:
     scope = scope_of(rule.method)
-    if scope == SIGNED_IN:
-        pytest.skip("any token will do")
     others = sorted(SCOPES - OPERATORS - {scope})
 
     answer = _send(

@@ -10,7 +10,14 @@ from tests.gateway.edge.corpus import Case, cases
 from tests.gateway.sample import SampleService
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def _marks(case: Case) -> tuple[pytest.MarkDecorator, ...]:
+    """The root leads to the documentation, where there is one."""
+    return (pytest.mark.documented,) if 307 in case.statuses else ()
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=_marks(case), id=case.name) for case in cases()]
+)
 async def test_is_answered_as_the_rfcs_demand(
     case: Case, online: httpx.AsyncClient, service: SampleService
 ) -> None:
