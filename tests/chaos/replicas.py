@@ -38,16 +38,26 @@ class Run:
     caller: Caller
     operations: list[Operation] = field(default_factory=list)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    kills_min: int = 0
+    """Before which it is not over, however slow the machine is."""
     kills: int = 0
+    has_killed_enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     def any_stub(self) -> "events_pb2_grpc.EventStoreServiceAsyncStub":
         return self.dice.choice(self.stubs)
 
 
 async def race(
-    *, duration_s: float, writers: int, kill_every_s: float, seed: int, is_protected: bool
+    *,
+    duration_s: float,
+    writers: int,
+    kill_every_s: float,
+    seed: int,
+    is_protected: bool,
+    kills_min: int = 0,
 ) -> tuple[History, int]:
-    """Run it, and answer the history and the number of kills.
+    """Run it for `duration_s` and until `kills_min` kills were survived, and answer the history
+    and the number of kills.
 
     Without protection the database is that of `tests.chaos.unprotected`.
     """
@@ -62,7 +72,8 @@ async def race(
             if not is_protected:
                 await unprotected.remove_protection(postgres.url)
             async with _stubs([address for _, address in made]) as stubs:
-                run = Run(stubs, random.Random(seed), Caller(authority_of(folder)))
+                caller = Caller(authority_of(folder))
+                run = Run(stubs, random.Random(seed), caller, kills_min=kills_min)
                 history = await _observe(run, replicas, writers, duration_s, kill_every_s)
                 return history, run.kills
 
@@ -88,6 +99,7 @@ async def _observe(
             group.create_task(_fight(run, f"hot-{number}"))
             group.create_task(_spread(run, f"many-{number}"))
         await asyncio.sleep(duration_s)
+        await run.has_killed_enough.wait()
         run.is_over.set()
     await killing
     for replica in replicas:
@@ -101,6 +113,8 @@ async def _kill(run: Run, replicas: list[Process], every_s: float) -> None:
     """Kill a replica at every turn and start it again, until the run is over."""
     turn_s = time.monotonic()
     while not run.is_over.is_set():
+        if run.kills >= run.kills_min:
+            run.has_killed_enough.set()
         turn_s += every_s * run.dice.uniform(0.8, 1.2)
         try:
             await asyncio.wait_for(run.is_over.wait(), turn_s - time.monotonic())

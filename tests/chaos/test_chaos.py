@@ -17,11 +17,12 @@ pytestmark = pytest.mark.e2e
 
 
 async def test_two_replicas_keep_every_promise_while_one_is_killed() -> None:
-    history, kills = await race(duration_s=8, writers=8, kill_every_s=2, seed=1, is_protected=True)
+    history, _ = await race(
+        duration_s=8, writers=8, kill_every_s=2, seed=1, is_protected=True, kills_min=2
+    )
 
     assert history.anomalies() == []
     answer = history.summary()
-    assert kills >= 2
     assert answer["fail"] > 0, "nobody lost a race, so nothing was tested"
     assert answer["unknown that had committed"] > 0, "no reply was lost, so nothing was tested"
 
