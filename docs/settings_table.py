@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from gateway.settings import Settings as GatewaySettings
 from services.events.settings import Settings as EventsSettings
 from services.lattice.settings import Settings as LatticeSettings
+from services.plumbing.settings import InDevelopment
 
 PAGE = Path(__file__).with_name("settings.md")
 PROCESSES: dict[str, type[BaseModel]] = {
@@ -86,7 +87,11 @@ def _rows(settings: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
-    return "unset" if field.default is None else f"`{field.default}`"
+    default = "unset" if field.default is None else f"`{field.default}`"
+    for marker in field.metadata:
+        if isinstance(marker, InDevelopment):
+            return f"{default}, in development `{marker.default}`"
+    return default
 
 
 def _bounds(field: FieldInfo) -> str:

@@ -49,7 +49,6 @@ _LOGGED_CHARS_MAX = 200
 _CLIENT_GONE = "CLIENT_GONE"
 _PROBES = frozenset({"/health/live", "/health/ready"})
 """Asked by whoever decides whether this process is fit: never refused for being asked often."""
-_FORBIDDEN = 403
 
 _SECURITY_HEADERS: Final[Headers] = (
     (b"x-content-type-options", b"nosniff"),
@@ -178,8 +177,7 @@ class Application:
         try:
             await endpoint(exchange, captured)
         except HttpError as error:
-            if error.status == _FORBIDDEN:
-                self.admission.record_service_refusal(exchange, error)
+            self.admission.refused_behind(exchange, admitted, error)
             raise
 
     def _find(self, exchange: HttpExchange) -> Match[Endpoint] | None:

@@ -27,6 +27,7 @@ class PlanName(StrEnum):
 
     free = "free"
     professional = "professional"
+    unlimited = "unlimited"
     custom = "custom"
 
 
@@ -60,7 +61,7 @@ def set_plan(
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Put a tenant on another plan, from the next refresh of its tokens on.
+    """Put a tenant on another plan, from the next access token on: minutes for those logged in.
 
     `custom` needs its four numbers.
     """
@@ -80,7 +81,10 @@ def set_plan(
     if output_format.is_document:
         output.document(answer, output_format)
     else:
-        output.message(f"{answer['name']} is on the plan {answer['plan']['name']} now.")
+        output.message(
+            f"{answer['name']} is on the plan {answer['plan']['name']} now. Access tokens of "
+            "before tell the old one until they are refreshed, minutes at most; API keys seconds."
+        )
 
 
 def _check(plan: PlanName, numbers: list[int | None]) -> None:

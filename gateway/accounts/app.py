@@ -8,6 +8,7 @@ from gateway.accounts.account_log import AccountLog
 from gateway.accounts.grants import AccessTokens
 from gateway.accounts.keys import Keys, KeyUses
 from gateway.accounts.members import Members
+from gateway.accounts.policy.plans import PLANS
 from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
 from gateway.accounts.revocations import RevocationFollower, Revocations
 from gateway.accounts.secrets.credentials import RefreshTokens
@@ -72,7 +73,7 @@ async def open_accounts(
     """
     revocations = Revocations()
     log = AccountLog(logs)
-    store = AccountsStore(log, revocations.apply)
+    store = AccountsStore(log, revocations.apply, PLANS[settings.default_plan])
     secret = Watched(
         "refresh secret",
         [settings.refresh_secret],

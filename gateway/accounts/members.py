@@ -159,7 +159,7 @@ class Members:
     async def _record(self, tenant: Tenant, changes: Sequence[Change]) -> Tenant:
         """Record what happened to a tenant as it is here, and answer how it is then."""
         expected = {tenant_stream(tenant.tenant_id): tenant.revision}
-        changed = tenants.tenant_after(tenant, await self._store.record(changes, expected))
+        changed = self._store.tenant_after(tenant, await self._store.record(changes, expected))
         assert changed is not None, "there was one before"
         return changed
 

@@ -3,7 +3,7 @@
 import re
 import stat
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.errors import CannotRun
-from services.plumbing.settings import ProcessSettings, SigningKeyPath
+from services.plumbing.settings import InDevelopment, ProcessSettings, SigningKeyPath
 
 _DAY_S: Final = 24 * 3_600
 
@@ -45,6 +45,8 @@ def _readable(path: Path) -> Path:
     return path
 
 
+DefaultPlan = Literal["free", "professional", "unlimited"]
+
 RefreshSecretPath = Annotated[Path, AfterValidator(_readable)]
 
 
@@ -65,9 +67,11 @@ class AccountSettings(ProcessSettings):
     """How long a session lasts in which nothing is refreshed, in seconds."""
     session_s: int = Field(default=90 * _DAY_S, ge=60, le=365 * _DAY_S)
     """How long a session lasts at most, in seconds. Then the user logs in again."""
+    default_plan: Annotated[DefaultPlan, InDevelopment("unlimited")] = "free"
+    """The plan of tenants that no operator has put on one. All gateways must be told the same."""
     hashing_threads: int = Field(default=1, ge=1, le=64)
     """Threads that hash passwords, each on a core when it is busy, at low priority."""
-    hashing_queue_max: int = Field(default=20, ge=0, le=1_000)
+    hashing_queue_max: Annotated[int, InDevelopment(1_000)] = Field(default=20, ge=0, le=1_000)
     """Passwords that wait to be hashed; the next call is refused with HASHING_BUSY."""
 
     @field_validator("refresh_secret")

@@ -16,10 +16,12 @@ from cachetools import LRUCache
 
 from gateway.accounts.account_log import AccountLog, Change, StreamChanged
 from gateway.accounts.errors import AccountsBusy, TenantNotFound
+from gateway.accounts.state import tenants
 from gateway.accounts.state.domain import Session, User, session_from, user_after
 from gateway.accounts.state.events import AccountRecord, DamagedRecord, EmailClaimed
-from gateway.accounts.state.tenants import Tenant, tenant_after
+from gateway.accounts.state.tenants import Tenant
 from girih.client import ABSENT
+from services.policy import PlanLimits
 
 R = TypeVar("R")
 
@@ -111,13 +113,19 @@ class AccountsStore:
     """Reads accounts and records what is decided about them."""
 
     def __init__(
-        self, log: AccountLog, on_recorded: Callable[[Iterable[AccountRecord]], None]
+        self,
+        log: AccountLog,
+        on_recorded: Callable[[Iterable[AccountRecord]], None],
+        default_plan: PlanLimits,
     ) -> None:
-        """`on_recorded` gets at once what this process has recorded."""
+        """`on_recorded` gets at once what this process has recorded. Tenants are on
+        `default_plan` until they are put on one.
+        """
+        self._default_plan = default_plan
         self._log = log
         self._on_recorded = on_recorded
         self._users = _Folded(log, user_after, USERS_MAX)
-        self._tenants = _Folded(log, tenant_after, TENANTS_MAX)
+        self._tenants = _Folded(log, self.tenant_after, TENANTS_MAX)
 
     def forget(self) -> None:
         """Read everything anew: the log may be another one than it was."""
@@ -152,6 +160,12 @@ class AccountsStore:
         if tenant is None:
             raise TenantNotFound("there is no such tenant")
         return tenant
+
+    def tenant_after(
+        self, tenant: Tenant | None, recorded: Sequence[AccountRecord]
+    ) -> Tenant | None:
+        """The tenant, once more has happened; None before it was created."""
+        return tenants.tenant_after(tenant, recorded, self._default_plan)
 
     async def session(self, session_id: str) -> Session | None:
         last = await self._log.last(session_stream(session_id))

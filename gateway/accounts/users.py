@@ -36,7 +36,6 @@ from gateway.accounts.state.tenants import (
     accept,
     invitation_invalid,
     open_invitation,
-    tenant_after,
 )
 from gateway.accounts.store import (
     AccountsStore,
@@ -150,7 +149,7 @@ class Users:
             raise _email_taken() from None
         # What was recorded is told from what was recorded: reading it again could fail.
         user = user_after(None, recorded[1 : len(user_changes)])
-        tenant = tenant_after(None, recorded[len(user_changes) :])
+        tenant = self._store.tenant_after(None, recorded[len(user_changes) :])
         assert user is not None, "it was registered"
         assert tenant is not None, "it was created"
         return Joined(user=user, tenant=tenant, role=Role.OWNER)

@@ -8,6 +8,7 @@ behind verify it again themselves.
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final
 
 from gateway.accounts.ports import SecurityEvents
@@ -42,6 +43,8 @@ class AccountChecks:
     """An access token for an API key; raises ServiceError."""
     admit_call: Callable[[Principal, str], Awaitable[None]]
     """Counts a call to a route against the caller's plan; raises ServiceError."""
+    give_back_call: Callable[[Principal, str], None]
+    """Counts a call no longer that a service has refused."""
     security: SecurityEvents
     open_stream: Callable[[str, Target, Callable[[str], str]], Awaitable[OpenedStream]]
     """Opens a stream with a ticket, and what the browser has kept; raises ServiceError."""
@@ -60,6 +63,9 @@ class Admitted:
 
 
 _ANYBODY = Admitted()
+_REFUSALS = frozenset(
+    {HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+)
 _OPERATORS_SCOPES = frozenset({"plans.write"})
 
 
@@ -123,9 +129,14 @@ class Admission:
             raise errors.from_service_error(error) from None
         return admitted
 
-    def record_service_refusal(self, exchange: HttpExchange, error: HttpError) -> None:
-        """A service has refused a caller who was let in."""
-        self._record(exchange, str(error.details.get("reason", "")))
+    def refused_behind(self, exchange: HttpExchange, admitted: Admitted, error: HttpError) -> None:
+        """A call that was let in has failed: it is not counted if it was refused."""
+        if error.status not in _REFUSALS:
+            return
+        if admitted.principal is not None:
+            self._accounts.give_back_call(admitted.principal, exchange.route)
+        if error.status == HTTPStatus.FORBIDDEN:
+            self._record(exchange, str(error.details.get("reason", "")))
 
     async def _proof(self, exchange: HttpExchange, *, takes_ticket: bool) -> Admitted:
         """The access token that a request brings, or that what it brings stands for."""

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from gateway.http.caller import ForwardedHeader, trusted_networks
-from services.plumbing.settings import ProcessSettings, refuse_placeholder
+from services.plumbing.settings import InDevelopment, ProcessSettings, refuse_placeholder
 
 _CALLS_MAX = 1_000_000
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -30,7 +30,9 @@ def _networks(text: str) -> str:
 class LimitSettings(ProcessSettings):
     """Calls a minute, and where they are counted."""
 
-    address_calls_per_minute: int = Field(default=3_000, ge=0, le=_CALLS_MAX)
+    address_calls_per_minute: Annotated[int, InDevelopment(60_000)] = Field(
+        default=3_000, ge=0, le=_CALLS_MAX
+    )
     """The most requests a minute from one address, or from one /64 of IPv6; 0 means no limit.
     Counted before anything else is looked at."""
     user_calls_per_minute: int = Field(default=1_200, ge=0, le=_CALLS_MAX)
@@ -40,9 +42,17 @@ class LimitSettings(ProcessSettings):
     login_failure_count_max: int = Field(default=600, ge=0, le=_CALLS_MAX)
     """Failed logins of all accounts within ten minutes, beyond which only those are let try
     who come from an address that their account was used from before; 0 means no limit."""
-    registration_count_max: int = Field(default=100, ge=0, le=_CALLS_MAX)
+    network_login_failure_count_max: Annotated[int, InDevelopment(10_000)] = Field(
+        default=50, ge=1, le=_CALLS_MAX
+    )
+    """Failed logins within an hour from one address, or from one /64 of IPv6, for all accounts
+    that were not used from there before. A login counts until its password was found right, so
+    this also bounds how many log in from one address at once for the first time."""
+    registration_count_max: Annotated[int, InDevelopment(100_000)] = Field(
+        default=100, ge=0, le=_CALLS_MAX
+    )
     """Users that register within an hour from one address, or from one /64 of IPv6; 0 means no
-    limit. Each brings a tenant with what the free plan gives away."""
+    limit. Each brings a tenant with what the plan of new tenants gives away."""
     redis_url: (
         Annotated[SecretStr, AfterValidator(refuse_placeholder), AfterValidator(_redis_url)] | None
     ) = None

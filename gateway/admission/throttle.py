@@ -15,7 +15,7 @@ are shared by all replicas and outlive them.
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
@@ -88,10 +88,12 @@ class Throttle:
         clock: Callable[[], float] = time.time,
         *,
         registrations_max: int = 0,
+        network_failures_max: int = ADDRESS.failures_max,
     ) -> None:
         self._counts = counts
         self._metrics = metrics
         self._global = FailureLimit("global", global_failures_max, _GLOBAL_WINDOW_S)
+        self._address = replace(ADDRESS, failures_max=network_failures_max)
         self._registrations = FailureLimit("registration", registrations_max, _HOUR_S)
         self._clock = clock
         self._alarmed_until_s = 0.0
@@ -137,7 +139,7 @@ class Throttle:
         if await self._is_known(names):
             return [pair, _Slot(KNOWN_STREAK, names.of_account(KNOWN_STREAK))]
         slots = [
-            _Slot(ADDRESS, names.address),
+            _Slot(self._address, names.address),
             pair,
             _Slot(ACCOUNT, names.of_account(ACCOUNT)),
             _Slot(STREAK, names.of_account(STREAK)),

@@ -37,6 +37,7 @@ _READ_WAIT_S = 0.5
 _PAUSE_S = 1.0
 
 _UNCOUNTED_PREFIX = "/auth/"
+_UNCOUNTED_ROUTE = "/v1/usage"
 
 
 class QuotaExceeded(ResourceExhausted):
@@ -66,6 +67,8 @@ class _TenantCounter:
     sent: Counted | None = None
     """On its way to the log: perhaps there already, and not read back."""
     new: int = 0
+    returned: int = 0
+    """Calls that were counted and then refused: so many of the next are not counted."""
     is_read: bool = False
     is_behind: bool = False
     """More was recorded than was read."""
@@ -75,7 +78,7 @@ class _TenantCounter:
 
     @property
     def calls(self) -> int:
-        return self.total + self.new + (self.sent.calls if self.sent else 0)
+        return self.total + self.new + (self.sent.calls if self.sent else 0) - self.returned
 
     @property
     def is_settled(self) -> bool:
@@ -142,9 +145,10 @@ class Usage:
     async def admit(self, principal: Principal, route: str) -> None:
         """Count a call; raises QuotaExceeded, and then does not count it.
 
-        Services and operators are not counted, nor is what has to do with logging in.
+        Services and operators are not counted, nor is what has to do with logging in, nor who
+        asks what was counted: that is answered when the month's calls were made, too.
         """
-        if principal.service or not principal.tenant or route.startswith(_UNCOUNTED_PREFIX):
+        if not _is_counted(principal, route):
             return
         plan = plan_of(principal)
         calls_max = plan.monthly_call_count_max if plan else 0
@@ -157,7 +161,16 @@ class Usage:
         if calls_max and counter.calls >= calls_max:
             self._metrics.refused.inc()
             raise self._exceeded(calls_max)
-        counter.new += 1
+        if counter.returned:
+            counter.returned -= 1
+        else:
+            counter.new += 1
+
+    def give_back(self, principal: Principal, route: str) -> None:
+        """A call that was admitted was refused after all, behind the gateway: it counts no more."""
+        counter = self._counters.get(principal.tenant)
+        if counter is not None and _is_counted(principal, route):
+            counter.returned += 1
 
     async def calls(self, tenant: str) -> Calls:
         """What a tenant has used; raises EventsUnavailable when that is not known yet."""
@@ -324,12 +337,18 @@ class Usage:
     def _exceeded(self, calls_max: int) -> QuotaExceeded:
         resets_at = datetime.fromtimestamp(self._month_ends_s, UTC)
         return QuotaExceeded(
-            f"the plan allows {calls_max} calls a month, and these were made",
+            f"the plan allows {calls_max:,} calls a month, and these were made; "
+            "GET /v1/usage tells what is used, and an operator may set another plan",
             retry_after_s=max(1.0, self._month_ends_s - self._clock()),
             limit=calls_max,
             month=self._month,
             resets_at=resets_at.isoformat().replace("+00:00", "Z"),
         )
+
+
+def _is_counted(principal: Principal, route: str) -> bool:
+    is_free = route == _UNCOUNTED_ROUTE or route.startswith(_UNCOUNTED_PREFIX)
+    return not (is_free or principal.service) and bool(principal.tenant)
 
 
 class UsageMetrics:

@@ -208,7 +208,8 @@ def check_free_site(spec: LatticeSpec, site: Sequence[int], field: str, bad: Vio
 def _check_limit(limit: str, asked: int, maximum: int, plan: PlanLimits) -> None:
     if maximum and asked > maximum:
         raise PlanLimit(
-            f"the plan {plan.name} allows {limit} up to {maximum}, not {asked}",
+            f"the plan {plan.name} allows {limit} up to {maximum}, not {asked}; "
+            "GET /v1/usage tells what it allows, and an operator may set another",
             limit=limit,
             maximum=maximum,
             asked=asked,

@@ -9,11 +9,19 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import (
@@ -46,6 +54,13 @@ _POOL_LARGE = 100
 _POOL_HUGE = 500
 
 
+@dataclass(frozen=True, slots=True)
+class InDevelopment:
+    """Marks a field whose default is another one in development."""
+
+    default: object
+
+
 class ProcessSettings(BaseSettings):
     """What all processes are told."""
 
@@ -76,6 +91,20 @@ class ProcessSettings(BaseSettings):
     production."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=600)
     """How long running calls may still take once the process has drained, in seconds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults_of_development(cls, values: dict[str, Any]) -> dict[str, Any]:
+        environment = values.get("GIRIH_ENVIRONMENT", values.get("environment"))
+        if environment != "development":
+            return values
+        own = {
+            name: marker.default
+            for name, field in cls.model_fields.items()
+            for marker in field.metadata
+            if isinstance(marker, InDevelopment)
+        }
+        return own | values
 
     @field_validator("log_level")
     @classmethod

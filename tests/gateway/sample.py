@@ -322,6 +322,9 @@ class SampleAccounts:
             raise ResourceExhausted("the plan allows no more", retry_after_s=60.0)
         self.counted.append((principal.tenant, route))
 
+    def give_back_call(self, principal: Principal, route: str) -> None:
+        self.counted.remove((principal.tenant, route))
+
     async def open_stream(
         self, text: str, target: Target, kept: Callable[[str], str]
     ) -> OpenedStream:
@@ -335,6 +338,7 @@ class SampleAccounts:
             self.revoked.__contains__,
             self.token_of_key,
             self.admit_call,
+            self.give_back_call,
             self.security,
             self.open_stream,
         )

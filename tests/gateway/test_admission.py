@@ -277,6 +277,14 @@ async def test_what_a_service_forbids_is_told_too(gateway: Gateway) -> None:
     assert response[2]["reason"] == "PERMISSION_DENIED"
 
 
+async def test_a_call_that_a_service_refuses_is_not_counted(gateway: Gateway) -> None:
+    refused = await gateway.client.post("/v1/fail", json={"kind": "denied"})
+    failed = await gateway.client.post("/v1/fail", json={"kind": "missing"})
+
+    assert (refused.status_code, failed.status_code) == (403, 404)
+    assert [route for _, route in gateway.accounts.counted] == ["/v1/fail"]
+
+
 async def test_calls_are_counted_by_tenant_and_refused_beyond_the_plan(gateway: Gateway) -> None:
     await gateway.client.post(_ECHO, headers=gateway.service.authority.headers("acme"))
     await gateway.client.post("/v1/echo/a:publish")
@@ -300,7 +308,7 @@ async def test_every_answer_tells_how_many_calls_are_left(gateway: Gateway) -> N
 
     assert [answer.status_code for answer in answers] == [201, 400, 401, 404, 200]
     left = [int(answer.headers["ratelimit-remaining"]) for answer in answers]
-    assert left == [1199, 1198, 2997, 2996, 1197]
+    assert left == [1199, 1198, 59_997, 59_996, 1197]
     assert all(int(answer.headers["ratelimit-reset"]) <= 60 for answer in answers)
 
 

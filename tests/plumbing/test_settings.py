@@ -1,12 +1,19 @@
 """Settings: what is refused, what is only warned about, and how it is told."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import pytest
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.settings import PoolSettings, ServerSettings, WrongSettings, variable_name
+from services.plumbing.settings import (
+    InDevelopment,
+    PoolSettings,
+    ServerSettings,
+    WrongSettings,
+    variable_name,
+)
 from tests.authority import Authority
 
 GOOD = {
@@ -27,6 +34,8 @@ class Settings(ServerSettings, PoolSettings):
 
     signing_key: SecretStr = Field(default=SecretStr("x" * 32), min_length=32)
     """A secret of the service's own."""
+    queue_max: Annotated[int, InDevelopment(1_000)] = 20
+    """What has another default in development."""
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:
@@ -61,6 +70,16 @@ def test_development_starts_and_stops_at_once_and_logs_for_people() -> None:
     settings = Settings.from_environ(GOOD | {"GIRIH_ENVIRONMENT": "development"})
 
     assert (settings.drain_duration_s, settings.log_renderer) == (0.0, "console")
+
+
+def test_development_has_defaults_of_its_own_and_what_is_set_counts_there_too() -> None:
+    development = GOOD | {"GIRIH_ENVIRONMENT": "development"}
+    sizes = [
+        Settings.from_environ(environ).queue_max
+        for environ in (GOOD, development, development | {"KNOTS_QUEUE_MAX": "7"})
+    ]
+
+    assert sizes == [20, 1_000, 7]
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:

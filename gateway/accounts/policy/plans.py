@@ -41,4 +41,4 @@ PLANS: Final = read_plans(files(__package__).joinpath("plans.toml").read_text("u
 """By name."""
 
 FREE: Final = PLANS["free"]
-"""What a new tenant is on."""
+"""What a new tenant is on, unless settings say otherwise."""

@@ -111,20 +111,23 @@ class Tenant:
         return [one for one in self.invitations.values() if now_ms < one.expires_at_ms]
 
 
-def tenant_after(tenant: Tenant | None, recorded: Sequence[AccountRecord]) -> Tenant | None:
+def tenant_after(
+    tenant: Tenant | None, recorded: Sequence[AccountRecord], default_plan: PlanLimits = FREE
+) -> Tenant | None:
     """The tenant, once more has happened; None before it was created.
 
-    Costs a copy of the tenant for all records together.
+    It is on `default_plan` until it is put on one. Costs a copy of the tenant for all records
+    together.
     """
     if not recorded:
         return tenant
-    draft = _Draft(tenant) if tenant else _created(recorded[0])
+    draft = _Draft(tenant) if tenant else _created(recorded[0], default_plan)
     for one in recorded:
         draft.apply(one)
     return draft.tenant()
 
 
-def _created(first: AccountRecord) -> "_Draft":
+def _created(first: AccountRecord, plan: PlanLimits) -> "_Draft":
     event = first.event
     if not isinstance(event, TenantCreated):
         raise DamagedRecord("a tenant's first record is not of its creation")
@@ -133,7 +136,7 @@ def _created(first: AccountRecord) -> "_Draft":
             tenant_id=event.tenant_id,
             name=event.name,
             created_at_ms=event.at_ms,
-            plan=FREE,
+            plan=plan,
             members={},
             invitations={},
             keys={},

@@ -13,20 +13,43 @@ from services.plumbing import validation
 from services.plumbing.errors import InvalidInput
 from services.plumbing.grpc.contract import scope_of
 from services.plumbing.identity import ScopeMissing, TokenRequired
+from services.policy import PlanLimits
 from tests.authority import Authority
 from tests.events.serving import eventually
-from tests.gateway.accounts.replicas import PASSWORD, SERVICE, Replica, fresh_email, security_events
+from tests.gateway.accounts.replicas import (
+    PASSWORD,
+    SERVICE,
+    Replica,
+    fresh_email,
+    open_replica,
+    security_events,
+)
+from tests.processes import Process
 
 
-async def test_whoever_registers_owns_a_tenant_on_the_free_plan(replica: Replica) -> None:
+async def test_whoever_registers_in_development_owns_a_tenant_without_limits(
+    replica: Replica,
+) -> None:
     email = fresh_email()
 
     registered = await replica.register(email, name="Ada", tenant_name="Knots")
 
     assert registered.user.email == email
     assert registered.tenant.name == "Knots"
-    assert registered.tenant.plan.name == "free"
+    assert registered.tenant.plan.name == "unlimited"
     assert (await replica.login(email)).role == pb.ROLE_OWNER
+
+
+async def test_whoever_registers_elsewhere_is_on_the_default_plan_until_put_on_another(
+    event_store: tuple[Process, str], authority: Authority
+) -> None:
+    async with open_replica(event_store[1], authority, DEFAULT_PLAN="free") as replica:
+        registered = await replica.register()
+        login = await replica.login(registered.user.email)
+
+    plan = replica.verifier.verify(login.access_token).plan
+    assert isinstance(plan, PlanLimits)
+    assert registered.tenant.plan.name == login.tenant.plan.name == plan.name == "free"
 
 
 async def test_a_tenant_without_a_name_is_named_after_its_user(replica: Replica) -> None:

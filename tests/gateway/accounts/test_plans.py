@@ -14,6 +14,7 @@ def test_the_plans_are_what_was_promised() -> None:
     assert dict(PLANS) == {
         "free": PlanLimits("free", 5, 3, 10, 1_000),
         "professional": PlanLimits("professional", 500, 10, 100, 100_000),
+        "unlimited": PlanLimits("unlimited", 0, 0, 0, 0),
     }
 
 
@@ -23,7 +24,7 @@ def test_a_plan_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["custom", "", "Free", "enterprise"])
 def test_a_plan_that_is_not_for_everybody_is_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match="free, professional, or custom"):
+    with pytest.raises(InvalidInput, match="free, professional, unlimited, or custom"):
         plan(name)
 
 

@@ -112,6 +112,17 @@ async def test_an_account_never_stands_a_hundred_failures_in_a_row(
     assert failures <= STREAK.failures_max + KNOWN_STREAK.failures_max == 100
 
 
+async def test_an_address_guesses_as_often_as_the_settings_let_it(
+    clock: Clock, registry: CollectorRegistry
+) -> None:
+    metrics = ThrottleMetrics(registry)
+    throttle = Throttle(counts_at(clock), metrics, GLOBAL_MAX, clock, network_failures_max=7)
+
+    tried = [await is_let_try(throttle, f"user-{n}", OWN) for n in range(20)]
+
+    assert sum(tried) == 7
+
+
 async def test_an_address_guesses_at_so_many_accounts_an_hour_and_no_more(
     throttle: Throttle,
 ) -> None:

@@ -132,6 +132,31 @@ async def test_a_refusal_is_429_and_tells_the_limit_the_month_and_its_end(
     assert dict(error.headers)[b"retry-after"] == b"%d" % (25.5 * 86_400)
 
 
+async def test_who_has_made_all_calls_may_still_ask_what_was_used(
+    logs: OwnLogs, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(logs, clock)
+    await call(usage, caller(tenant, calls=1))
+
+    assert await call(usage, caller(tenant, calls=1), times=3, route="/v1/usage") == 3
+    assert await count(usage, tenant) == 1
+
+
+async def test_a_call_that_is_refused_behind_the_gateway_is_not_counted(
+    logs: OwnLogs, clock: Clock, tenant: str
+) -> None:
+    usage = usage_on(logs, clock)
+    await call(usage, caller(tenant, calls=2), times=2)
+    assert await usage.flush()
+
+    usage.give_back(caller(tenant, calls=2), ROUTE)
+
+    assert await count(usage, tenant) == 1
+    assert await call(usage, caller(tenant, calls=2), times=2) == 1
+    assert await usage.flush()
+    assert await count(usage_on(logs, clock), tenant) == 2
+
+
 async def test_what_was_counted_is_remembered_by_the_next_process(
     logs: OwnLogs, clock: Clock, tenant: str
 ) -> None:
