@@ -67,3 +67,10 @@ def test_generated_stubs_are_not_committed() -> None:
         pytest.skip("not a git checkout")
 
     assert [name for name in tracked.stdout.split() if "_pb2" in name or "binpb" in name] == []
+
+
+def test_nothing_is_committed_that_git_is_told_to_ignore() -> None:
+    """A forced add of a folder takes along what was installed in it."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard"]
+
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
