@@ -49,6 +49,9 @@ _COMMAND_VARIABLES = {
     "GIRIH_CREDENTIALS": "The file of the logins. Unset means `girih/credentials.json` in"
     " `XDG_CONFIG_HOME` or `~/.config`.",
     "GIRIH_API_KEY": "An API key in place of a login.",
+    "GIRIH_EVENTS_ADDRESS": "Where `girih.client` finds events, as `host:port`. Unset means what"
+    " `girih up` says, or port 50051 of the gateway's host.",
+    "GIRIH_LATTICE_ADDRESS": "The same for lattice; port 50052.",
     "GIRIH_PASSWORD": "The password, which is asked for on a terminal otherwise.",
     "GIRIH_NEW_PASSWORD": "The one to change to, for `girih password`.",
     "GIRIH_INVITATION": "The token that `girih members accept` takes.",

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from docs import settings_table
+from docs import pictures, settings_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = ("pyproject.toml", "girih/pyproject.toml")
+_variable = re.compile(r'"(GIRIH_[A-Z_]+)"')
+_link = re.compile(r"\]\(([^)\s]+)\)")
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 
 
@@ -57,6 +59,43 @@ def test_both_distributions_carry_the_licence() -> None:
 
 def test_the_page_of_settings_fits_the_classes() -> None:
     assert settings_table.PAGE.read_text() == settings_table.page(), "run `make docs`"
+
+
+def test_the_page_of_settings_has_what_the_command_and_the_client_read() -> None:
+    page = settings_table.page()
+    sources = [*(ROOT / "cli").rglob("*.py"), *(ROOT / "girih").rglob("*.py")]
+    read = {name for one in sources for name in _variable.findall(one.read_text())}
+
+    assert {"GIRIH_URL", "GIRIH_DATA"} <= read
+    assert {name for name in read if f"`{name}`" not in page} == set()
+
+
+def test_the_pictures_are_what_is_drawn() -> None:
+    drawn = {f"{name}.svg": draw().svg() for name, draw in pictures.PICTURES.items()}
+    kept = {one.name: one.read_text(encoding="utf-8") for one in pictures.FOLDER.iterdir()}
+
+    assert kept == drawn, "run `make docs`"
+
+
+def test_every_link_of_the_documentation_leads_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    links = [(page, link) for page in pages for link in _link.findall(page.read_text())]
+    inside = [(page, link) for page, link in links if not link.startswith(("http:", "https:"))]
+
+    assert len(inside) > 50
+    assert [(page.name, link) for page, link in inside if not _leads(page, link)] == []
+
+
+def _leads(page: Path, link: str) -> bool:
+    path, _, heading = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not heading or heading in _headings(target))
+
+
+def _headings(page: Path) -> set[str]:
+    """As they are linked to."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
 
 
 def test_generated_stubs_are_not_committed() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import girih
 from services.lattice.compiler import KernelCache
-from tests.distributions import first_minutes
+from tests.distributions import first_minutes, pages
 from tests.distributions.building import PROJECTS, Environment, built, cloned
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -40,11 +40,23 @@ def url(installed: Environment) -> Iterator[str]:
         yield url
 
 
-def test_the_first_five_minutes_are_as_the_readme_tells(installed: Environment, url: str) -> None:
-    said = first_minutes.followed(installed)
+@pytest.fixture(scope="module")
+def said(installed: Environment, url: str) -> str:
+    """By the commands of the first five minutes, after which Ada has an account."""
+    return first_minutes.followed(installed)
 
+
+def test_the_first_five_minutes_are_as_the_readme_tells(said: str) -> None:
     assert "2 events appended" in said
     assert "0 events appended, 2 already there" in said
+
+
+def test_the_tutorial_goes_as_it_tells(installed: Environment, said: str) -> None:
+    folder = installed.home / "workshop"
+    folder.mkdir()
+    environ = {**installed.environ, "GIRIH_PASSWORD": "test123"}
+
+    assert pages.followed("docs/tutorial.md", folder, environ) == 9
 
 
 def test_the_version_is_one_wherever_it_is_told(installed: Environment, url: str) -> None:

@@ -148,10 +148,9 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
     with EmbeddedPostgres(tmp_path / "data") as server:
         hasty = settings(server.url, command_timeout_s=0.2, pool_size_max=1)
         async with open_pool(hasty, "girih-tests") as pool:
-            pid = await pool.fetchval("SELECT pg_backend_pid()")
-            has_asked = asyncio.Event()
-            leaving = asyncio.create_task(_sleep(pool, has_asked))
-            await has_asked.wait()
+            asking: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            leaving = asyncio.create_task(_sleep(pool, asking))
+            pid = await asking
             os.kill(pid, signal.SIGSTOP)
             try:
                 for _ in range(3):
@@ -168,9 +167,10 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
     assert unseen == []
 
 
-async def _sleep(pool: Pool, has_asked: asyncio.Event) -> None:
+async def _sleep(pool: Pool, asking: asyncio.Future[int]) -> None:
+    """Tells which process of the database it asks: the pool may have replaced another."""
     async with acquire(pool, 1) as connection:
-        has_asked.set()
+        asking.set_result(connection.get_server_pid())
         await connection.execute("SELECT pg_sleep(60)")
 
 
