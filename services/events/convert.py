@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 from google.protobuf.message import Message
@@ -150,7 +149,7 @@ def _new_event(
     payload = record.take_payload(event)
     # In a fixed order of map keys, so that the same event always has the same digest.
     header = event.SerializeToString(deterministic=True)
-    digest = record.event_digest(header, sha256(payload).digest())
+    digest = record.event_digest(header, record.payload_digest(payload))
     own_tags = event.tags
     # Most have none, and to go through nothing takes longer than to ask.
     tags = tuple(own_tags) if own_tags else ()

@@ -58,9 +58,9 @@ class NewEvent(NamedTuple):
     digest: bytes
     """Of all that its writer said: equal when, and only when, two events are the same."""
     header: bytes
-    """All of it but the payload."""
+    """All of it but the payload, serialized."""
     payload: bytes
-    """Empty when it has none."""
+    """Its last field; empty when it has none."""
     byte_count: int
     """As its writer sent it."""
 

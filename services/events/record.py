@@ -1,18 +1,22 @@
 """The stored record: a `RecordedEvent` as bytes, put together and never taken apart.
 
-It is stored in two pieces, so that the payload can be taken away and all else stays. The
-header is a `RecordedEvent` whose event has no payload, the payload piece one that has nothing
-but an event with its payload: protobuf merges a field that comes twice, so one behind the other
-they are the whole. Both are put together from the bytes of their fields, so that an event is
-serialized once in its life. Every field below is written with its tag and length.
+It is stored in two pieces, so that the payload can be taken away and all else stays: the
+header, which ends in the event, and the payload, the event's last field. One behind the other
+they are the whole, so the length of the event that the header tells is that of both. Whoever
+takes a payload away writes the length anew. Each is put together from the bytes of its fields, so
+that an event is serialized once in its life. Every field below is written with its tag and length.
+
+An event comes once in a record, and not as two halves that protobuf would merge: parsers that
+people use for JavaScript keep the last half only.
 
 There are two digests of a record, both SHA-256. `digest` is stored. `leaf_digest` is computed when
-somebody asks for it, from the header and `digest`, so also when the payload is gone. Whoever
-takes a payload away puts the digest of its piece into `payload_digest`, since `digest` takes that
-one as well.
+somebody asks for it, from the record and `digest`, so also when the payload is gone. Whoever
+takes a payload away puts its digest into `payload_digest`, since `digest` takes that one as well.
 
-    digest       "girih event 1", the digest of the payload piece (32 bytes),
+    digest       "girih event 1", the payload digest (32 bytes),
                  the header's event (an `Event` without payload, its map in the order of keys)
+    payload      of a `RecordedEvent` that has nothing but an event with this payload; of nothing
+    digest       when there is none
     leaf digest  0, 1, position, revision, recorded at in microseconds since 1970 (8 bytes each,
                  big-endian), the length of the context (4 bytes, big-endian),
                  the context (a `Context`), digest
@@ -54,7 +58,7 @@ def encoder_at(recorded_at: datetime) -> Encode:
                 _revision_field(revision),
                 recorded_at_field,
                 context_field,
-                _before_event(len(event.header)),
+                _before_event(len(event.header) + len(event.payload)),
                 event.header,
             )
         )
@@ -62,9 +66,9 @@ def encoder_at(recorded_at: datetime) -> Encode:
     return encode
 
 
-def leaf_digest(header: bytes, digest: bytes) -> bytes:
-    """The digest of a record to be a leaf of a tree, from what stays of it without its payload."""
-    record = pb.RecordedEvent.FromString(header)
+def leaf_digest(whole: bytes, digest: bytes) -> bytes:
+    """The digest of a record to be a leaf of a tree: the same when its payload is gone."""
+    record = pb.RecordedEvent.FromString(whole)
     context = record.context.SerializeToString()
     recorded_at_us = record.recorded_at.ToMicroseconds()
     leaf = _pack_leaf(0, 1, record.position, record.revision, recorded_at_us, len(context))
@@ -72,7 +76,7 @@ def leaf_digest(header: bytes, digest: bytes) -> bytes:
 
 
 def take_payload(event: pb.Event) -> bytes:
-    """The payload of `event` as it is stored behind the header; empty when it has none.
+    """The payload field of `event`, which is stored behind the header; empty when it has none.
 
     `event` is left without it, as the header holds it.
     """
@@ -84,8 +88,15 @@ def take_payload(event: pb.Event) -> bytes:
     return _before_payload(payload, len(content)) + content
 
 
+def payload_digest(payload: bytes) -> bytes:
+    """The digest of what `take_payload` answered."""
+    digest = sha256(_before_event(len(payload)) if payload else b"")
+    digest.update(payload)
+    return digest.digest()
+
+
 def event_digest(header: bytes, payload_digest: bytes) -> bytes:
-    """The digest of an event, from its header and the digest of its payload piece."""
+    """The digest of an event, from its header and that of its payload."""
     return sha256(_DIGEST_LABEL + payload_digest + header).digest()
 
 
@@ -126,8 +137,7 @@ def _before_event(byte_count: int) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _before_payload(payload: str, byte_count: int) -> bytes:
-    before = (b"\x2a" if payload == "json" else b"\x32") + varint(byte_count)
-    return _before_event(len(before) + byte_count) + before
+    return (b"\x2a" if payload == "json" else b"\x32") + varint(byte_count)
 
 
 @lru_cache(maxsize=4_096)

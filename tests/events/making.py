@@ -1,6 +1,5 @@
 """Short ways to make what is appended."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -33,7 +32,7 @@ def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> New
     message = pb.Event(id=with_id, stream=stream, type="happened", json=f'"{content}"')
     payload = record.take_payload(message)
     header = message.SerializeToString(deterministic=True)
-    digest = record.event_digest(header, hashlib.sha256(payload).digest())
+    digest = record.event_digest(header, record.payload_digest(payload))
     return NewEvent(
         EventId(with_id),
         StreamName(stream),
