@@ -43,6 +43,13 @@ class Credential:
     """The data directory of the `girih up` that served it, wherever it listens next; empty for a
     server that is known by its URL alone."""
 
+    def __post_init__(self) -> None:
+        texts = (value for name, value in vars(self).items() if name != "expires_at_s")
+        if not isinstance(self.expires_at_s, int | float) or not all(
+            isinstance(text, str) for text in texts
+        ):
+            raise TypeError("a session must be texts, and a time at which it expires")
+
     def is_fresh(self, margin_s: float) -> bool:
         return time.time() + margin_s < self.expires_at_s
 
@@ -109,7 +116,7 @@ class CredentialsFile:
             return {}
         except OSError as error:
             raise _unusable(self.path, error) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Unusable(f"{self.path} cannot be read; remove it and log in again") from error
 
     def _write(self, sessions: Mapping[str, Credential]) -> None:

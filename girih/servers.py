@@ -7,6 +7,7 @@ did: a password or a token would go to a stranger.
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -189,6 +190,10 @@ def _known(data_dir: Path | None, sessions: Iterable[Credential]) -> Iterable[Pa
     yield from {Path(session.data_dir) for session in sessions if session.data_dir}
 
 
+_plain = re.compile(r"[^\x00-\x20\x7f-\U0010ffff?#\\]+").fullmatch
+"""Without what some parsers drop, and others call another host for."""
+
+
 def checked_url(url: str) -> str:
     """The URL of a gateway, without a slash at its end. Raises NoUrl."""
     try:
@@ -196,7 +201,7 @@ def checked_url(url: str) -> str:
         is_well = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         is_well = False
-    if not is_well or parts.query or parts.fragment or parts.username:
+    if not is_well or not _plain(url) or "@" in parts.netloc:
         raise NoUrl(f"{url!r} must be the URL of a gateway, such as https://girih.example")
     return url.rstrip("/")
 

@@ -15,6 +15,7 @@ from girih.client.cursors import Batch
 from girih.client.errors import (
     AlreadyExists,
     BeyondEnd,
+    ClientClosed,
     Conflict,
     ConsumerTooSlow,
     EventIdReused,
@@ -79,6 +80,7 @@ __all__ = [
     "Boundary",
     "CallContext",
     "Client",
+    "ClientClosed",
     "Computation",
     "Conflict",
     "ConsumerTooSlow",

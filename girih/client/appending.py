@@ -11,7 +11,7 @@ import grpc.aio
 
 from girih.client import wire
 from girih.client.caller import Caller, Metadata
-from girih.client.calls import metadata_of, next_response
+from girih.client.calls import begun, metadata_of, next_response
 from girih.client.errors import CallEnded, GirihError, Unavailable
 from girih.client.events import NewEvent, Placement, Precondition
 from girih.client.refusals import from_status
@@ -127,7 +127,7 @@ class AppendStream:
     async def _one_call(self, context_metadata: Metadata, attempts: Attempts) -> None:
         attempt_s = attempts.begin()
         metadata = await metadata_of(self._caller, context_metadata, attempt_s)
-        call: AppendCall = self._stub.AppendStream(metadata=metadata)
+        call: AppendCall = begun(self._stub.AppendStream, metadata=metadata)
         self._written_count = 0
         writing = asyncio.create_task(self._write(call), name="write appends")
         has_answered = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from girih.client.context import CallContext, ContextSource
 from girih.client.errors import GirihError, Unauthenticated
 from girih.client.retry import Attempts, Resumption, RetryPolicy
-from girih.client.tokens import RenewedToken, Token
+from girih.client.tokens import RenewedToken, Token, is_sendable
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -85,6 +85,11 @@ class Caller:
             self.token.refused(dict(metadata).get(_TOKEN_KEY, "").removeprefix("Bearer "))
 
 
-def with_token(metadata: Metadata, token: str) -> Metadata:
-    """What a call carries."""
+def with_token(metadata: Metadata, token: object) -> Metadata:
+    """What a call carries. Raises TypeError and ValueError for what is no token: gRPC would say
+    nothing that its user understands, or send the call without."""
+    if not isinstance(token, str):
+        raise TypeError("token must be a text, or a function that gives one")
+    if not is_sendable(token):
+        raise ValueError("token must be printable ASCII without spaces")
     return (*metadata, (_TOKEN_KEY, f"Bearer {token}")) if token else metadata

@@ -11,18 +11,27 @@ from google.protobuf.message import Message
 
 from girih.client.caller import Caller, Metadata, with_token
 from girih.client.cursors import Cursor
-from girih.client.errors import GirihError, Refusal, Unavailable
+from girih.client.errors import ClientClosed, GirihError, Refusal, Unavailable
 from girih.client.refusals import from_rpc_error
 from girih.client.tokens import RenewedToken
 
 Q = TypeVar("Q")
 R = TypeVar("R", bound=Message)
 P = TypeVar("P")
+C = TypeVar("C")
 
 
 async def metadata_of(caller: Caller, context_metadata: Metadata, timeout_s: float) -> Metadata:
     """What an attempt carries; raises Unavailable when the token does not come in time."""
     return with_token(context_metadata, await _token(caller, timeout_s))
+
+
+def begun(method: Callable[..., C], *request: Message, **options: Any) -> C:  # noqa: ANN401
+    """The call of an rpc; raises ClientClosed."""
+    try:
+        return method(*request, **options)
+    except grpc.aio.UsageError:
+        raise ClientClosed from None
 
 
 async def unary(
@@ -40,7 +49,7 @@ async def unary(
         attempt_s = attempts.begin()
         try:
             metadata = await metadata_of(caller, context_metadata, attempt_s)
-            return await method(request, timeout=attempt_s, metadata=metadata)
+            return await begun(method, request, timeout=attempt_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             problem = from_rpc_error(error)
         except Unavailable as error:  # the token
@@ -69,7 +78,7 @@ async def parts(
         call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
         try:
             metadata = await metadata_of(caller, context_metadata, attempt_s)
-            call = method(cursor.begin(), metadata=metadata)
+            call = begun(method, cursor.begin(), metadata=metadata)
             while response := await next_response(call, attempt_s):
                 if (part := cursor.take(response)) is not None:
                     yield part

@@ -47,6 +47,11 @@ class Refusal:
     details: tuple[Any, ...] = ()
 
 
+_CLIENT_CLOSED: Final = Refusal(
+    code=grpc.StatusCode.CANCELLED, message="the client is closed", reason="CLIENT_CLOSED"
+)
+
+
 class GirihError(Exception):
     """A call did not do what was asked. One without a class of its own is of this one."""
 
@@ -94,6 +99,15 @@ class Unavailable(GirihError):
     def no_answer(cls, message: str) -> "Unavailable":
         """Nothing came in time."""
         return cls(Refusal(code=grpc.StatusCode.DEADLINE_EXCEEDED, message=message))
+
+
+class ClientClosed(GirihError):
+    """The client was closed, here or while the call was open. An append may have happened."""
+
+    reasons = frozenset({"CLIENT_CLOSED"})
+
+    def __init__(self, refusal: Refusal | None = None) -> None:
+        super().__init__(refusal or _CLIENT_CLOSED)
 
 
 class CallEnded(Unavailable):

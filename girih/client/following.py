@@ -11,6 +11,7 @@ import grpc
 from girih.client.cursors import Batch
 from girih.client.errors import (
     BeyondEnd,
+    ClientClosed,
     GirihError,
     LogReplaced,
     Refusal,
@@ -119,11 +120,13 @@ class Follower:
         return time.monotonic() - self._current_until_s
 
     async def run(self) -> None:
-        """Follow for ever. Ends only with what `fold` raises, or cancelled."""
+        """Follow for ever. Ends only with what `fold` raises, with ClientClosed, or cancelled."""
         try:
             while True:
                 try:
                     await self._follow()
+                except ClientClosed:
+                    raise
                 except GirihError as error:
                     if isinstance(error, BeyondEnd | LogReplaced):
                         self._place = None

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from girih.client.caller import Caller
-from girih.client.calls import cancelled_call, metadata_of, next_response
+from girih.client.calls import begun, cancelled_call, metadata_of, next_response
 from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError, Unavailable
 from girih.client.events import RecordedEvent
@@ -113,7 +113,9 @@ class Subscription:
     async def _one_call(self) -> AsyncGenerator[Batch]:
         timeout_s = self._caller.retry.attempt_s
         metadata = await metadata_of(self._caller, self._context_metadata, timeout_s)
-        call: ReadCall = self._stub.Read(self._cursor.begin(), metadata=metadata)
+        if self._closed.is_set():
+            return
+        call: ReadCall = begun(self._stub.Read, self._cursor.begin(), metadata=metadata)
         self._call = call
         try:
             await _accepted(call, timeout_s)

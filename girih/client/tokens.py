@@ -4,10 +4,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Final
 
-from girih.client.errors import GirihError
+from girih.client.errors import Unavailable
 
 _MARGIN: Final = 0.2
 """The part of its life before whose end a token is renewed: what it is sent with shall end before
@@ -40,9 +43,9 @@ class _Held:
 class RenewedToken:
     """A token that `renew` makes anew when need be. Safe from many threads, and tasks.
 
-    While the one at hand is valid nobody waits: another is asked for in a thread beside, which
-    may take as long as a gateway that hangs. Calls wait, and are told what is wrong, when there is
-    none any longer.
+    A thread of its own asks for another, which may take as long as a gateway that hangs. While the
+    token at hand is valid nobody waits for it; else all calls wait for the same one, each as long
+    as it may, and are told what is wrong.
     """
 
     def __init__(self, renew: Renew) -> None:
@@ -51,8 +54,9 @@ class RenewedToken:
         self._refused = ""
         self._again_at_s = 0.0
         """When a renewal that has failed is tried again, while the token is valid."""
-        self._renewing = threading.Lock()
-        self._waiting = asyncio.Lock()
+        self._renewal: Future[str] | None = None
+        """The one under way."""
+        self._lock = threading.Lock()
 
     def at_hand(self) -> str:
         """The token held, empty when it is not valid any longer."""
@@ -60,53 +64,78 @@ class RenewedToken:
         if held is None or now_s >= held.ends_at_s:
             return ""
         if now_s >= max(held.renew_at_s, self._again_at_s):
-            self._renew_beside()
+            with suppress(RuntimeError):  # the interpreter is about to end
+                self._renewed(held)
         return held.token
 
-    def get(self) -> str:
-        """The token at hand, or a new one: of those who wait one asks for it."""
+    def get(self, timeout_s: float) -> str:
+        """The token at hand, or a new one; raises Unavailable when that does not come in time."""
+        held = self._held
         if token := self.at_hand():
             return token
-        with self._renewing:
-            return self.at_hand() or self._renewed()
+        try:
+            return self._renewed(held).result(timeout_s)
+        except TimeoutError:
+            raise Unavailable.no_answer("no token came in time") from None
 
     async def get_async(self) -> str:
-        """The same, waiting in a thread; of many tasks one does."""
-        async with self._waiting:
-            return self.at_hand() or await asyncio.to_thread(self.get)
+        """The same, for as long as its task waits."""
+        held = self._held
+        return self.at_hand() or await asyncio.wrap_future(self._renewed(held))
 
     def refused(self, token: str) -> None:
         """A service has refused it: it is not given again."""
-        held = self._held
-        if held is not None and held.token == token:
-            self._held, self._refused = None, token
+        with self._lock:
+            held = self._held
+            if held is not None and held.token == token:
+                self._held, self._refused = None, token
 
-    def _renewed(self) -> str:
+    def _renewed(self, held: _Held | None) -> "Future[str]":
+        """What comes in the place of `held`, unless it has come already."""
+        with self._lock:
+            renewal = self._renewal
+            if renewal is not None:
+                return renewal
+            renewal = Future()
+            # Whoever stops waiting does not cancel it for the others.
+            renewal.set_running_or_notify_cancel()
+            if self._held is not None and self._held is not held:
+                renewal.set_result(self._held.token)
+                return renewal
+            run = copy_context().run  # its request carries the ids of the call that needs it
+            thread = threading.Thread(
+                target=run, args=(self._run, renewal), name="girih token", daemon=True
+            )
+            thread.start()
+            self._renewal = renewal
+            return renewal
+
+    def _run(self, renewal: "Future[str]") -> None:
+        try:
+            held = self._asked()
+        except Exception as error:  # noqa: BLE001 - it is raised where the token is waited for
+            with self._lock:
+                self._again_at_s = time.monotonic() + _AGAIN_S
+                self._renewal = None
+            renewal.set_exception(error)
+        else:
+            with self._lock:
+                self._held, self._refused, self._renewal = held, "", None
+            renewal.set_result(held.token)
+
+    def _asked(self) -> _Held:
         began_s = time.monotonic()
         grant = self._renew(self._refused)
         margin_s = min(grant.valid_s * _MARGIN, _MARGIN_S_MAX)
         ends_at_s = began_s + grant.valid_s
-        self._held, self._refused = _Held(grant.token, ends_at_s - margin_s, ends_at_s), ""
-        return grant.token
-
-    def _renew_beside(self) -> None:
-        if not self._renewing.acquire(blocking=False):
-            return
-        try:
-            threading.Thread(target=self._try_to_renew, name="girih token", daemon=True).start()
-        except RuntimeError:  # the interpreter is about to end
-            self._renewing.release()
-
-    def _try_to_renew(self) -> None:
-        try:
-            self._renewed()
-        except GirihError:
-            # Whoever needs it will be told, when there is no other any longer.
-            self._again_at_s = time.monotonic() + _AGAIN_S
-        finally:
-            self._renewing.release()
+        return _Held(grant.token, ends_at_s - margin_s, ends_at_s)
 
 
 Token = str | RenewedToken | Callable[[], str] | Callable[[], Awaitable[str]]
 """A token, or what gives one: asked before every attempt, so it should remember what is good.
 Empty sends none, for channels that add their own."""
+
+
+def is_sendable(secret: str) -> bool:
+    """Whether a header can carry it."""
+    return secret.isascii() and secret.isprintable() and " " not in secret

@@ -4,6 +4,7 @@ import json
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,17 @@ def test_the_last_login_stands_last_also_when_it_was_there_before(file: Credenti
     assert list(file.read()) == ["two", "one"]
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"sessions": {"u": {"x": 1}}}', "{}"])
+def kept(**changed: object) -> str:
+    return json.dumps({"sessions": {"u": asdict(credential()) | changed}})
+
+
+BROKEN = (
+    *("", "nonsense", "[]", '{"sessions": {"u": {"x": 1}}}', "{}", "[" * 100_000),
+    *(kept(expires_at_s=None), kept(url=5), kept(data_dir=5), kept(access_token=None)),
+)
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=range(len(BROKEN)))
 def test_a_broken_file_is_explained(file: CredentialsFile, text: str) -> None:
     file.path.parent.mkdir()
     file.path.touch(0o600)

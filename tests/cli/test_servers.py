@@ -158,7 +158,14 @@ def test_an_unknown_profile_is_told_with_those_there_are() -> None:
         chosen("x", {}, Path("/"), {"ada": session()})
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://u@x", "http://x?y", "http://x:abc"])
+NO_URLS = (
+    *("ftp://x", "http://", "http://x?y", "http://x:abc", "http://x y"),
+    *("http://u@x", "http://@x", "http://:secret@x", "http://x\\@y"),
+    *("http://local\nhost", "http://x\n", " http://x", "http://x/é"),
+)
+
+
+@pytest.mark.parametrize("url", NO_URLS)
 def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
     with pytest.raises(servers.NoUrl, match="must be the URL of a gateway"):
         chosen(url, {}, Path("/"), {})

@@ -20,6 +20,8 @@ class FakeGateway:
     answers: list[tuple[int, Any]] = field(default_factory=list)
     """Given first, one a request: status and JSON body, or text."""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    breaks_off: bool = False
+    """Answers end before they have come."""
 
     def answer(self, path: str, body: dict[str, str]) -> tuple[int, Any]:
         self.requests.append((path, body))
@@ -55,7 +57,11 @@ def fake_gateway(context: ssl.SSLContext | None = None) -> Iterator[FakeGateway]
             self.send_response(status)
             if status == 302:
                 self.send_header("Location", "/auth/token")
-            self.send_header("Content-Length", str(len(text)))
+            if gateway.breaks_off:
+                self.send_header("Transfer-Encoding", "chunked")
+                text = f"{len(text) + 1:x}\r\n{text}"
+            else:
+                self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text.encode())
 

@@ -12,8 +12,11 @@ from girih.client import (
     ABSENT,
     AsyncClient,
     CallContext,
+    Client,
+    ClientClosed,
     EventIdReused,
     EventStoreClient,
+    GirihError,
     InvalidRequest,
     NewEvent,
     PermissionDenied,
@@ -338,3 +341,22 @@ async def test_a_task_that_is_cancelled_ends_as_cancelled(events: EventStoreClie
 
     with pytest.raises(asyncio.CancelledError):
         await following
+
+
+async def test_what_a_closed_client_is_asked_for_is_refused_by_name() -> None:
+    async with AsyncClient(events="127.0.0.1:1", token="t") as girih:
+        blocking = Client(events="127.0.0.1:1", token="t")
+        under_way = asyncio.create_task(girih.log())
+        await asyncio.sleep(0)
+    blocking.close()
+
+    with pytest.raises(GirihError):
+        await under_way
+    with pytest.raises(ClientClosed):
+        await girih.log()
+    with pytest.raises(ClientClosed):
+        await anext(girih.read())
+    with pytest.raises(ClientClosed):
+        blocking.log()
+    with pytest.raises(ClientClosed):
+        next(blocking.read())

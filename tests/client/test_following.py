@@ -9,8 +9,10 @@ import pytest
 
 from girih.client import (
     ABSENT,
+    AsyncClient,
     Batch,
     BeyondEnd,
+    ClientClosed,
     EventStoreClient,
     Follower,
     GirihError,
@@ -92,6 +94,38 @@ async def test_a_stream_is_followed_from_a_revision_on(
         await events.append([*numbered("a", 1), *numbered("b", 1)])
 
     assert await first(patient.follow("a", from_revision=1), 4) == [3, 5, 7, 9]
+
+
+async def test_closing_ends_it_also_while_it_waits_for_a_token(
+    broken: Between, authority: Authority, tenant: str
+) -> None:
+    asked, given = asyncio.Event(), asyncio.Event()
+
+    async def token() -> str:
+        asked.set()
+        await given.wait()
+        return authority.token(tenant)
+
+    async with EventStoreClient.connect(broken.address, token=token) as events:
+        subscription = events.follow()
+        following = asyncio.create_task(first(subscription, 1))
+        await asked.wait()
+        subscription.close()
+        given.set()
+
+        assert await following == []
+
+    assert not broken.requests
+
+
+async def test_a_follower_ends_with_its_client(address: str, authority: Authority) -> None:
+    async with AsyncClient(events=address, token=authority.token("acme")) as client:
+        follower = Follower(client, Sum().fold)
+        following = asyncio.create_task(follower.run())
+        await follower.until_caught_up(timeout=60)
+
+    with pytest.raises(ClientClosed):
+        await asyncio.wait_for(following, 60)
 
 
 async def test_interruptions_are_told_and_the_end_of_the_log_is_not_passed(

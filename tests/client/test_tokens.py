@@ -1,13 +1,15 @@
 """Tokens are renewed by themselves, before they expire, by one at a time, and errors are typed."""
 
 import asyncio
+import inspect
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -69,7 +71,7 @@ def test_many_threads_renew_a_token_once() -> None:
     token = RenewedToken(mint)
 
     with ThreadPoolExecutor(16) as pool:
-        given = set(pool.map(lambda _: token.get(), range(64)))
+        given = set(pool.map(lambda _: token.get(30), range(64)))
 
     assert given == {"token-1"}
     assert (len(mint.refused), mint.at_once_max) == (1, 1)
@@ -106,26 +108,26 @@ def until_renewed() -> None:
 
 def test_a_token_is_renewed_before_it_expires_and_nobody_waits(clock: Clock) -> None:
     token = RenewedToken(Mint(valid_s=300.0))
-    first = token.get()
+    first = token.get(30)
     clock.now_s += 239.0
-    still = token.get()
+    still = token.get(30)
 
     clock.now_s += 2.0
-    meanwhile = token.get()
+    meanwhile = token.get(30)
     until_renewed()
 
-    assert (first, still, meanwhile, token.get()) == ("token-1", "token-1", "token-1", "token-2")
+    assert (first, still, meanwhile, token.get(30)) == ("token-1", "token-1", "token-1", "token-2")
 
 
 def test_a_token_that_is_valid_serves_while_nobody_renews_it(clock: Clock) -> None:
     mint = Mint(valid_s=300.0)
     token = RenewedToken(mint)
-    token.get()
+    token.get(30)
     mint.is_away = True
     clock.now_s += 298.0
     valid = []
     for _ in range(5):
-        valid.append(token.get())
+        valid.append(token.get(30))
         until_renewed()
 
     clock.now_s += 3.0
@@ -133,7 +135,7 @@ def test_a_token_that_is_valid_serves_while_nobody_renews_it(clock: Clock) -> No
     assert valid == ["token-1"] * 5
     assert len(mint.refused) == 2, "a gateway that is away is not asked with every call"
     with pytest.raises(Unavailable):
-        token.get()
+        token.get(30)
 
 
 def test_a_gateway_that_hangs_holds_up_no_call_that_has_a_token(clock: Clock) -> None:
@@ -147,29 +149,106 @@ def test_a_gateway_that_hangs_holds_up_no_call_that_has_a_token(clock: Clock) ->
         return next(grants_given)
 
     token = RenewedToken(renew)
-    token.get()
+    token.get(30)
     clock.now_s += 290.0
 
-    meanwhile = [token.get() for _ in range(3)]
+    meanwhile = [token.get(30) for _ in range(3)]
     assert hangs.wait(30)
-    meanwhile += [token.get() for _ in range(3)]
+    meanwhile += [token.get(30) for _ in range(3)]
     ends.set()
     until_renewed()
 
     assert meanwhile == ["token-1"] * 6
-    assert token.get() == "token-2"
+    assert token.get(30) == "token-2"
+
+
+class Hung:
+    """A gateway that takes what it is asked, and answers when the test ends."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.ends = threading.Event()
+
+    def __call__(self, _refused: str) -> Grant:
+        self.asked += 1
+        self.ends.wait(60)
+        return Grant("token", 300.0)
+
+
+@pytest.fixture
+def hung() -> Iterator[Hung]:
+    hung = Hung()
+    yield hung
+    hung.ends.set()
+    until_renewed()
+
+
+def test_no_call_waits_for_a_token_longer_than_it_may(hung: Hung) -> None:
+    token = RenewedToken(hung)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = [pool.submit(token.get, 0.01) for _ in range(8)]
+
+    assert {type(outcome.exception()) for outcome in outcomes} == {Unavailable}
+    assert hung.asked == 1
+
+
+async def test_tasks_that_give_up_leave_one_thread_that_asks(hung: Hung) -> None:
+    token = RenewedToken(hung)
+    before = threading.active_count()
+
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await token.get_async()
+    waiting = asyncio.create_task(token.get_async())
+    await asyncio.sleep(0)
+    hung.ends.set()
+
+    assert await waiting == "token"
+    assert hung.asked == 1
+    assert threading.active_count() <= before + 1
+
+
+def test_whatever_a_renewal_ends_with_reaches_those_who_wait() -> None:
+    def renew(_refused: str) -> Grant:
+        raise ZeroDivisionError
+
+    token = RenewedToken(renew)
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            token.get(30)
+
+
+@pytest.mark.parametrize("rubbish", [None, 5, b"token", "a\nb", "é"])
+async def test_what_is_no_token_is_told_to_who_gives_it(rubbish: object) -> None:
+    def token() -> Any:
+        return rubbish
+
+    with Client(events="127.0.0.1:1", token=token) as client:
+        async with AsyncClient(events="127.0.0.1:1", token=token) as girih:
+            for call in (girih.log, client.log):
+                with pytest.raises((TypeError, ValueError), match="token must be"):
+                    await answered(call)
+
+
+async def answered(call: Callable[[], Any]) -> None:
+    answer = call()
+    if inspect.isawaitable(answer):
+        await answer
 
 
 def test_a_token_that_was_refused_is_not_given_again() -> None:
     mint = Mint()
     token = RenewedToken(mint)
-    first = token.get()
+    first = token.get(30)
 
     token.refused("another")
-    still = token.get()
+    still = token.get(30)
     token.refused(first)
 
-    assert (still, token.get()) == ("token-1", "token-2")
+    assert (still, token.get(30)) == ("token-1", "token-2")
     assert mint.refused == ["", "token-1"]
 
 
@@ -190,8 +269,18 @@ def test_a_key_is_traded_for_a_token(gateway: FakeGateway) -> None:
         (200, {"token": "?"}, GirihError),
         (404, "<html>", GirihError),
         (302, "", GirihError),
+        (200, "[" * 100_000, GirihError),
+        (503, "[" * 100_000, Unavailable),
+        (200, {"access_token": None, "expires_in": 300}, GirihError),
+        (200, {"access_token": "", "expires_in": 300}, GirihError),
+        (200, {"access_token": "a\nb", "expires_in": 300}, GirihError),
+        (200, {"access_token": "a", "expires_in": float("nan")}, GirihError),
+        (200, {"access_token": "a", "expires_in": 10**400}, GirihError),
+        (200, {"access_token": "a", "expires_in": 0}, GirihError),
+        (429, refusal("UNAVAILABLE", "RATE_LIMITED", retry_after_s=7), Unavailable),
+        (503, refusal("UNAVAILABLE", "AWAY", retry_after_s=float("nan")), Unavailable),
+        (503, refusal("UNAVAILABLE", "AWAY", retry_after_s=10**400), Unavailable),
     ],
-    ids=["refused", "too often", "a proxy", "no gateway", "no token", "no route", "elsewhere"],
 )
 def test_what_a_gateway_answers_instead_is_an_error_by_name(
     gateway: FakeGateway, status: int, body: object, kind: type[GirihError]
@@ -204,6 +293,32 @@ def test_what_a_gateway_answers_instead_is_an_error_by_name(
     assert type(refused.value) is kind
     assert refused.value.retry_after_s == (7.0 if status == 429 else None)
     assert len(gateway.requests) == 1
+
+
+def test_an_answer_that_breaks_off_is_a_gateway_that_is_away(gateway: FakeGateway) -> None:
+    gateway.breaks_off = True
+    for status in (200, 503):
+        gateway.answers = [(status, "{}")]
+
+        with pytest.raises(Unavailable):
+            grants.of_key("girih_key", gateway.url, HERE)("")
+
+
+def test_a_refresh_without_another_refresh_token_leaves_the_session_as_it_is(
+    gateway: FakeGateway, tmp_path: Path
+) -> None:
+    file = session(tmp_path / "sessions.json", gateway.url, ends_in_s=0)
+    before = file.read()
+    gateway.answers = [
+        (200, {"access_token": "a", "expires_in": 300}),
+        (200, {"access_token": "a", "expires_in": 300, "refresh_token": None}),
+    ]
+
+    for _ in range(2):
+        with pytest.raises(GirihError, match="no token"):
+            grants.of_login(Server(url=gateway.url), file, HERE)("")
+
+    assert file.read() == before
 
 
 def test_a_gateway_that_is_away_is_away_by_name() -> None:
@@ -306,7 +421,7 @@ def test_a_login_is_found_without_a_word(gateway: FakeGateway, tmp_path: Path) -
     token = found({}, tmp_path).caller.token
 
     assert isinstance(token, RenewedToken)
-    assert token.get() == "held"
+    assert token.get(30) == "held"
 
 
 def test_nothing_known_and_nonsense_are_said_at_once(tmp_path: Path) -> None:

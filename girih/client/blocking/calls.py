@@ -14,20 +14,30 @@ from google.protobuf.message import Message
 
 from girih.client.caller import Caller, Metadata, with_token
 from girih.client.cursors import Cursor
-from girih.client.errors import GirihError, Unavailable
+from girih.client.errors import ClientClosed, GirihError, Unavailable
 from girih.client.refusals import from_rpc_error
 from girih.client.tokens import RenewedToken
 from girih.status_details import FailedCall
 
 R = TypeVar("R", bound=Message)
 P = TypeVar("P")
+C = TypeVar("C")
 
 _NEVER: Final = threading.TIMEOUT_MAX
 
 
-def metadata_of(caller: Caller, context_metadata: Metadata) -> Metadata:
-    """What an attempt carries."""
-    return with_token(context_metadata, _token(caller))
+def metadata_of(caller: Caller, context_metadata: Metadata, timeout_s: float) -> Metadata:
+    """What an attempt carries; raises Unavailable when a token that is renewed by itself does not
+    come in time."""
+    return with_token(context_metadata, _token(caller, timeout_s))
+
+
+def begun(method: Callable[..., C], request: Message, **options: Any) -> C:  # noqa: ANN401
+    """The call of an rpc; raises ClientClosed."""
+    try:
+        return method(request, **options)
+    except ValueError:  # gRPC raises it for no other reason
+        raise ClientClosed from None
 
 
 def unary(caller: Caller, method: Callable[..., R], request: Message, timeout: float | None) -> R:
@@ -39,8 +49,8 @@ def unary(caller: Caller, method: Callable[..., R], request: Message, timeout: f
     while True:
         attempt_s = attempts.begin()
         try:
-            metadata = metadata_of(caller, context_metadata)
-            return method(request, timeout=attempt_s, metadata=metadata)
+            metadata = metadata_of(caller, context_metadata, attempt_s)
+            return begun(method, request, timeout=attempt_s, metadata=metadata)
         except grpc.RpcError as error:
             problem = _named(error)
         except Unavailable as error:  # the token
@@ -65,8 +75,8 @@ def parts(
     while not cursor.is_done:
         attempt_s = attempts.begin()
         try:
-            metadata = metadata_of(caller, context_metadata)
-            with WatchedCall(method(cursor.begin(), metadata=metadata)) as call:
+            metadata = metadata_of(caller, context_metadata, attempt_s)
+            with WatchedCall(begun(method, cursor.begin(), metadata=metadata)) as call:
                 while (response := call.next(attempt_s)) is not None:
                     if (part := cursor.take(response)) is not None:
                         yield part
@@ -155,10 +165,12 @@ def _named(error: grpc.RpcError) -> GirihError:
     return from_rpc_error(cast("FailedCall", error))
 
 
-def _token(caller: Caller) -> str:
+def _token(caller: Caller, timeout_s: float) -> str:
     if isinstance(caller.token, str):
         return caller.token
-    token = caller.token.get() if isinstance(caller.token, RenewedToken) else caller.token()
+    if isinstance(caller.token, RenewedToken):
+        return caller.token.get(timeout_s)
+    token = caller.token()
     if not isinstance(token, str):
         if inspect.iscoroutine(token):
             token.close()

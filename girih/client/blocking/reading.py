@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Self
 
-from girih.client.blocking.calls import WatchedCall, metadata_of
+from girih.client.blocking.calls import WatchedCall, begun, metadata_of
 from girih.client.caller import Caller
 from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError, Unavailable
@@ -77,13 +77,14 @@ class Subscription:
             self._closed.wait(pause_s)
 
     def _one_call(self) -> Generator[Batch]:
-        metadata = metadata_of(self._caller, self._context_metadata)
-        with WatchedCall(self._stub.Read(self._cursor.begin(), metadata=metadata)) as call:
+        timeout_s = self._caller.retry.attempt_s
+        metadata = metadata_of(self._caller, self._context_metadata, timeout_s)
+        with WatchedCall(begun(self._stub.Read, self._cursor.begin(), metadata=metadata)) as call:
             self._call = call
             if self._closed.is_set():
                 return
             try:
-                call.accepted(self._caller.retry.attempt_s)
+                call.accepted(timeout_s)
                 self.is_connected = True
                 while (response := call.next(None)) is not None:
                     if (batch := self._cursor.take(response)) is not None:

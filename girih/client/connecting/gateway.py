@@ -5,7 +5,6 @@ The accounts have no gRPC of their own: the gateway serves them, and speaks HTTP
 
 import http.client
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
@@ -21,6 +20,7 @@ from girih.ids import new_correlation_id
 
 _TIMEOUT_S: Final = 10.0
 _BYTES_MAX: Final = 2**20
+_RETRY_AFTER_S_MAX: Final = 1e6
 
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -48,30 +48,35 @@ def post(url: str, path: str, body: Mapping[str, str], transport: Transport) -> 
     request.add_header(CORRELATION_KEY, correlation_id)
     try:
         with _opener(url, transport).open(request, timeout=_TIMEOUT_S) as response:
-            answer = json.loads(response.read(_BYTES_MAX))
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _refused(error.code, error.read(_BYTES_MAX), url) from error
+            status, answer = response.status, response.read(_BYTES_MAX)
     except (OSError, http.client.HTTPException) as error:
         message = f"the gateway at {url} does not answer: {getattr(error, 'reason', error)}"
         raise Unavailable(Refusal(code=grpc.StatusCode.UNAVAILABLE, message=message)) from error
+    if status >= 300:
+        raise _refused(status, answer, url)
+    try:
+        return _object(answer)
     except ValueError as error:
         raise _stranger(url) from error
-    if not isinstance(answer, dict):
-        raise _stranger(url)
-    return answer
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A secret is for the server that it was meant for."""
+class _Answers(urllib.request.HTTPErrorProcessor):
+    """Whatever the server answers is the answer. No redirect is followed: a secret is for the
+    server that it was meant for."""
 
-    def redirect_request(self, *_args: object) -> None:
-        return None
+    def http_response(
+        self,
+        request: urllib.request.Request,  # noqa: ARG002 - the base class names it
+        response: http.client.HTTPResponse,
+    ) -> http.client.HTTPResponse:
+        return response
+
+    https_response = http_response
 
 
 def _opener(url: str, transport: Transport) -> urllib.request.OpenerDirector:
     parts = urlsplit(url)
-    handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+    handlers: list[urllib.request.BaseHandler] = [_Answers()]
     if parts.hostname in LOOPBACK:
         handlers.append(urllib.request.ProxyHandler({}))
     if parts.scheme == "https":
@@ -82,16 +87,15 @@ def _opener(url: str, transport: Transport) -> urllib.request.OpenerDirector:
 def _refused(status: int, body: bytes, url: str) -> GirihError:
     """The error that a body tells, as the same would be over gRPC."""
     try:
-        error = json.loads(body)["error"]
+        error = _object(body)["error"]
         details = error.get("details") or {}
-        retry_after_s = details.get("retry_after_s")
         return error_of(
             Refusal(
                 code=_code(str(error["code"]), status),
                 message=str(error["message"]),
                 reason=str(details.get("reason", "")),
                 metadata={name: str(value) for name, value in details.items()},
-                retry_after_s=None if retry_after_s is None else float(retry_after_s),
+                retry_after_s=_seconds(details.get("retry_after_s")),
             )
         )
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -99,6 +103,24 @@ def _refused(status: int, body: bytes, url: str) -> GirihError:
             message = f"the gateway at {url} answers {status}"
             return error_of(Refusal(code=code, message=message))
         return _stranger(url)
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    """The JSON object; raises ValueError for all else."""
+    try:
+        value = json.loads(body)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")  # noqa: TRY004 - bytes that are wrong are a value
+    return value
+
+
+def _seconds(value: object) -> float | None:
+    """None for what is none, or no time that anybody waits."""
+    if isinstance(value, int | float) and 0 <= value <= _RETRY_AFTER_S_MAX:
+        return float(value)
+    return None
 
 
 def _code(name: str, status: int) -> grpc.StatusCode:

@@ -13,12 +13,14 @@ import grpc
 
 from girih.client.connecting.transport import Transport
 from girih.client.errors import GirihError, NotLoggedIn, Refusal, Unauthenticated, Unavailable
-from girih.client.tokens import Grant, Renew
+from girih.client.tokens import Grant, Renew, is_sendable
 from girih.credentials import Busy, Credential, CredentialsFile, Unusable
 from girih.servers import Server
 
 _MARGIN_S: Final = 60.0
 """A session's token that is valid for less is renewed: it shall outlive the call it is for."""
+
+_VALID_S_MAX: Final = 1e9
 
 # Within ten seconds the gateway answers the same refresh token alike, so that an answer that was
 # lost can be asked for again.
@@ -28,7 +30,7 @@ _PAUSE_S: Final = 0.25
 
 def of_key(key: str, url: str, transport: Transport) -> Renew:
     """What an API key is traded for. Raises ValueError for what is no key."""
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not is_sendable(key):
         raise ValueError("api_key must be printable ASCII without spaces")
     transport.check_url(url)
 
@@ -82,7 +84,7 @@ def _refreshed(held: Credential, url: str, transport: Transport) -> Credential:
     return replace(
         held,
         access_token=grant.token,
-        refresh_token=str(answer["refresh_token"]),
+        refresh_token=_secret(answer, "refresh_token"),
         expires_at_s=time.time() + grant.valid_s,
     )
 
@@ -95,11 +97,22 @@ def _post(url: str, path: str, body: Mapping[str, str], transport: Transport) ->
 
 
 def _grant(answer: Mapping[str, Any]) -> Grant:
-    try:
-        return Grant(str(answer["access_token"]), float(answer["expires_in"]))
-    except (KeyError, TypeError, ValueError) as error:
-        message = "the gateway answers no token"
-        raise GirihError(Refusal(code=grpc.StatusCode.UNKNOWN, message=message)) from error
+    valid_s = answer.get("expires_in")
+    if not isinstance(valid_s, int | float) or not 0 < valid_s <= _VALID_S_MAX:
+        raise _no_token()
+    return Grant(_secret(answer, "access_token"), float(valid_s))
+
+
+def _secret(answer: Mapping[str, Any], name: str) -> str:
+    secret = answer.get(name)
+    if not isinstance(secret, str) or not secret or not is_sendable(secret):
+        raise _no_token()
+    return secret
+
+
+def _no_token() -> GirihError:
+    message = "the gateway answers no token"
+    return GirihError(Refusal(code=grpc.StatusCode.UNKNOWN, message=message))
 
 
 def _not_logged_in(message: str) -> NotLoggedIn:
