@@ -44,11 +44,12 @@ def event_rules() -> MessageCheck:
     return validation.check_of(pb.Event.DESCRIPTOR)
 
 
-def check_event(event: pb.Event, index: int, rules: MessageCheck, violations: Violations) -> None:
-    """Takes two microseconds, and as long as it takes to parse the JSON."""
+def check_event(
+    event: pb.Event, text: str, index: int, rules: MessageCheck, violations: Violations
+) -> None:
+    """`text` is its JSON. Takes a microsecond, and as long as it takes to parse the JSON."""
     if not rules.holds(event):
         rules.examine(event, f"events[{index}].", violations)
-    text = event.json
     if text or event.HasField("json"):
         if event.content_type:
             violations.add(f"events[{index}].content_type", "must be empty beside json")

@@ -34,7 +34,7 @@ async def proposal(request: checks.AnyAppendRequest, call: Call) -> domain.Propo
     """What `request` asks to append, with ids where it has none.
 
     Takes the payloads out of `request`. Raises `InvalidInput` with every bad field. Lets
-    other calls run between the events of a large request: each takes about 6 microseconds.
+    other calls run between the events of a large request: each takes about 5 microseconds.
     What is of some size is looked at in a thread: the worst 4 MiB of JSON take half a second,
     and the digest of as many bytes some milliseconds.
     """
@@ -138,7 +138,9 @@ def _new_event(
     """`event` of `byte_count` as it will be stored, its payload taken out of it; of no use when a
     violation was found.
     """
-    checks.check_event(event, index, rules, violations)
+    # Read once, as each reading makes a text of it.
+    json = event.json
+    checks.check_event(event, json, index, rules, violations)
     # Both go without the call that gives a type, which each event would pay for.
     event_id: Any = event.id
     stream: Any = event.stream
@@ -146,10 +148,7 @@ def _new_event(
         event_id = event.id = new_event_id()
     if byte_count > domain.EVENT_BYTES_MAX:
         violations.add(f"events[{index}]", f"must be at most {domain.EVENT_BYTES_MAX:,} bytes")
-    payload = record.take_payload(event)
-    # In a fixed order of map keys, so that the same event always has the same digest.
-    header = event.SerializeToString(deterministic=True)
-    digest = record.event_digest(header, record.payload_digest(payload))
+    header, payload, digest = record.pieces(event, json)
     own_tags = event.tags
     # Most have none, and to go through nothing takes longer than to ask.
     tags = tuple(own_tags) if own_tags else ()

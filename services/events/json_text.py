@@ -20,21 +20,20 @@ def problem(text: str) -> str | None:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return f"must be valid JSON: {error}"
-    # Both can only be so in texts that are rarely written; only then is a walk worth it.
-    if (
-        len(text) > 2 * DEPTH_MAX
-        and text.count("[") + text.count("{") > DEPTH_MAX
-        and _deeper_than(value, DEPTH_MAX)
-    ):
+    # All below can be so in few texts, which is quick to tell: to count the characters of one
+    # takes half as long as to parse it, to look for one of them next to nothing.
+    has_escapes = "\\" in text
+    is_flat = "[" not in text and text.find("{", 1) < 0
+    if not is_flat and _is_deeper_than(text, value, DEPTH_MAX):
         return f"must be nested at most {DEPTH_MAX} levels deep"
-    if "\\u0000" in text and _holds_nul(value):
+    if has_escapes and "\\u0000" in text and _holds_nul(value):
         return "must not hold the character \\u0000"
-    if _holds_a_key_twice(text, value):
+    if _holds_a_key_twice(text, value, has_escapes=has_escapes):
         return "must not hold a key of an object twice"
     return None
 
 
-def _holds_a_key_twice(text: str, value: object) -> bool:
+def _holds_a_key_twice(text: str, value: object, *, has_escapes: bool) -> bool:
     """Of equal keys the parser keeps the last: written again, the text has fewer colons.
 
     Colons within strings are as many in both, unless they were escaped.
@@ -42,8 +41,10 @@ def _holds_a_key_twice(text: str, value: object) -> bool:
     colons = text.count(":")
     if not colons or (isinstance(value, dict) and len(value) == colons):
         return False
-    if "\\u003" not in text:
-        return colons != orjson.dumps(value).count(b":")
+    if not has_escapes or "\\u003" not in text:
+        written = orjson.dumps(value)
+        # Most writers leave out the spaces as well: then it is the same text.
+        return written != text.encode() and colons != written.count(b":")
     twice = False
 
     def look(pairs: list[tuple[str, object]]) -> None:
@@ -54,8 +55,10 @@ def _holds_a_key_twice(text: str, value: object) -> bool:
     return twice
 
 
-def _deeper_than(value: object, depth_max: int) -> bool:
+def _is_deeper_than(text: str, value: object, depth_max: int) -> bool:
     """Level by level, so that no text is deep enough to exhaust the stack."""
+    if len(text) <= 2 * depth_max or text.count("[") + text.count("{") <= depth_max:
+        return False
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(depth_max):
         level = [c for parent in level for c in _children(parent) if isinstance(c, dict | list)]

@@ -75,21 +75,28 @@ def leaf_digest(whole: bytes, digest: bytes) -> bytes:
     return sha256(leaf + context + digest).digest()
 
 
-def take_payload(event: pb.Event) -> bytes:
-    """The payload field of `event`, which is stored behind the header; empty when it has none.
+def pieces(event: pb.Event, json: str) -> tuple[bytes, bytes, bytes]:
+    """Of `event`, whose JSON is `json`: its header, its payload and its digest.
 
+    The payload is the field as it is stored behind the header, and empty when it has none.
     `event` is left without it, as the header holds it.
     """
-    payload = event.WhichOneof("payload")
-    if payload is None:
-        return b""
-    content = event.json.encode() if payload == "json" else event.binary
-    event.ClearField(payload)
-    return _before_payload(payload, len(content)) + content
+    payload = b""
+    if json:
+        content = json.encode()
+        event.ClearField("json")
+        payload = _before_json(len(content)) + content
+    elif event.HasField("binary"):
+        content = event.binary
+        event.ClearField("binary")
+        payload = _before_binary(len(content)) + content
+    # In a fixed order of map keys, so that the same event always has the same digest.
+    header = event.SerializeToString(deterministic=True)
+    return header, payload, event_digest(header, payload_digest(payload))
 
 
 def payload_digest(payload: bytes) -> bytes:
-    """The digest of what `take_payload` answered."""
+    """The digest of a payload as `pieces` answers it."""
     digest = sha256(_before_event(len(payload)) if payload else b"")
     digest.update(payload)
     return digest.digest()
@@ -136,8 +143,13 @@ def _before_event(byte_count: int) -> bytes:
 
 
 @lru_cache(maxsize=16_384)
-def _before_payload(payload: str, byte_count: int) -> bytes:
-    return (b"\x2a" if payload == "json" else b"\x32") + varint(byte_count)
+def _before_json(byte_count: int) -> bytes:
+    return b"\x2a" + varint(byte_count)
+
+
+@lru_cache(maxsize=16_384)
+def _before_binary(byte_count: int) -> bytes:
+    return b"\x32" + varint(byte_count)
 
 
 @lru_cache(maxsize=4_096)

@@ -30,9 +30,7 @@ def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> New
     """An event as the domain sees it, valid for the store as well."""
     with_id = with_id or str(uuid4())
     message = pb.Event(id=with_id, stream=stream, type="happened", json=f'"{content}"')
-    payload = record.take_payload(message)
-    header = message.SerializeToString(deterministic=True)
-    digest = record.event_digest(header, record.payload_digest(payload))
+    header, payload, digest = record.pieces(message, message.json)
     return NewEvent(
         EventId(with_id),
         StreamName(stream),

@@ -117,10 +117,13 @@ class ItemLimits:
         for _ in range(self.fields_max):
             if position >= end:
                 return end
-            tag, position = _varint(data, position)
-            wire_type = tag & 7
-            if wire_type != _LENGTH_DELIMITED:
-                position = _behind(data, position, wire_type)
+            # As a rule it takes one byte, and then no call.
+            tag = data[position]
+            position += 1
+            if tag > 0x7F:
+                tag, position = _varint(data, position - 1)
+            if tag & 7 != _LENGTH_DELIMITED:
+                position = _behind(data, position, tag & 7)
                 continue
             length, position = _varint(data, position)
             position += length
@@ -178,8 +181,11 @@ def _behind(data: bytes, position: int, wire_type: int) -> int:
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     """A number, and where it ends."""
-    if position < len(data) and (number := data[position]) < 0x80:
+    end = len(data)
+    if position < end and (number := data[position]) < 0x80:
         return number, position + 1
+    if position + 1 < end and (second := data[position + 1]) < 0x80:
+        return number & 0x7F | second << 7, position + 2
     number = 0
     for count, byte in enumerate(data[position : position + _VARINT_BYTES_MAX]):
         number |= (byte & 0x7F) << (7 * count)
