@@ -241,6 +241,24 @@ class EventStoreClient:
         )
         return wire.stream_info(response)
 
+    async def streams(
+        self, prefix: str = "", *, timeout: float | None = None
+    ) -> AsyncGenerator[StreamInfo]:
+        """The streams whose names begin with `prefix`, in the order of their names, page by page.
+
+        One that begins meanwhile comes where its name is still ahead. `timeout` is for a page.
+        """
+        request = wire.list_streams_request(prefix)
+        while True:
+            page: pb.ListStreamsResponse = await unary(
+                self._caller, self._stub.ListStreams, request, timeout
+            )
+            for stream in page.streams:
+                yield wire.stream_info(stream)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
     async def log(self, *, timeout: float | None = None) -> LogInfo:
         """Where the log ends, and which incarnation it is in."""
         request = pb.GetLogRequest()

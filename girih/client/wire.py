@@ -21,6 +21,9 @@ _STATES: Final = {
     StreamState.EXISTS: pb.Precondition.STATE_EXISTS,
 }
 
+_STREAMS_PAGE_SIZE: Final = 1_000
+"""The most that the contract gives."""
+
 
 def append_request(
     events: Iterable[NewEvent], preconditions: Iterable[Precondition]
@@ -89,7 +92,11 @@ def log_info(response: pb.GetLogResponse) -> LogInfo:
     return LogInfo(head=Position(response.head_position), incarnation=response.incarnation)
 
 
-def stream_info(response: pb.GetStreamResponse) -> StreamInfo:
+def list_streams_request(prefix: str) -> pb.ListStreamsRequest:
+    return pb.ListStreamsRequest(prefix=prefix, page_size=_STREAMS_PAGE_SIZE)
+
+
+def stream_info(response: pb.GetStreamResponse | pb.Stream) -> StreamInfo:
     return StreamInfo(
         stream=response.stream,
         last_revision=Revision(response.last_revision),

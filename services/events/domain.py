@@ -20,6 +20,9 @@ EVENT_BYTES_MAX = RECORD_BYTES_MAX - 1024
 """Leaves room for what a record has around its event. That is 300 bytes at most so far."""
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 POSITION_MAX = Position(2**63 - 1)
+PAGE_SIZE_DEFAULT = 100
+PAGE_SIZE_MAX = 1_000
+"""Streams of a list."""
 
 NO_REVISION = Revision(-1)
 """The revision of a stream without events, so that the next one is always one more."""
@@ -132,6 +135,11 @@ class StreamHead(NamedTuple):
 
 NO_STREAM = StreamHead(NO_POSITION, NO_REVISION)
 """A stream without events."""
+
+
+def page_size(requested: int) -> int:
+    """The most streams on a page: 100 for 0, and 1,000 at most."""
+    return min(requested or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
 Refusal = PreconditionFailed | EventIdReused

@@ -95,6 +95,14 @@ class EventStoreServicer:
             raise StreamNotFound(f"the stream {stream} does not exist", stream=stream)
         return convert.stream_response(stream, ends)
 
+    async def ListStreams(
+        self, request: pb.ListStreamsRequest, _context: Context
+    ) -> pb.ListStreamsResponse:
+        asked = convert.streams_request(request)
+        streams = await self._store.streams(correlation.current().tenant, asked)
+        # In a thread, since a full page takes some milliseconds.
+        return await asyncio.to_thread(convert.streams_response, streams, asked.count_max)
+
     async def GetLog(self, _request: pb.GetLogRequest, _context: Context) -> pb.GetLogResponse:
         end = await self._store.end(correlation.current().tenant)
         return pb.GetLogResponse(head_position=end.head, incarnation=end.incarnation)

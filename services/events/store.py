@@ -130,6 +130,22 @@ class StreamEnds:
     updated_at: datetime
 
 
+class NamedStream(NamedTuple):
+    """A stream of a list."""
+
+    name: StreamName
+    ends: StreamEnds
+
+
+@dataclass(frozen=True)
+class StreamsRequest:
+    """The streams whose names begin with `prefix` and lie behind `behind`, as bytes compare."""
+
+    prefix: str
+    behind: str
+    count_max: int
+
+
 @dataclass(frozen=True)
 class DatabaseStatus:
     """How the database and the pool of connections to it are, now."""
@@ -171,6 +187,9 @@ class EventStore(Protocol):
 
     async def stream_ends(self, tenant: TenantId, stream: StreamName) -> StreamEnds | None:
         """Where a stream begins and ends, None when it does not exist."""
+
+    async def streams(self, tenant: TenantId, request: StreamsRequest) -> Sequence[NamedStream]:
+        """The first streams that are asked for, in the order of their names, as of one instant."""
 
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         """The records of one page. Fewer than asked for means that the end is reached."""

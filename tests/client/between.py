@@ -136,6 +136,9 @@ class Between(EventStoreServiceServicer):
     async def GetStream(self, request: pb.GetStreamRequest, context: Context) -> Any:
         return await self._passed(self.stub.GetStream, request, context)
 
+    async def ListStreams(self, request: pb.ListStreamsRequest, context: Context) -> Any:
+        return await self._passed(self.stub.ListStreams, request, context)
+
     async def GetDatabaseStatus(
         self, request: pb.GetDatabaseStatusRequest, context: Context
     ) -> Any:

@@ -102,6 +102,8 @@ def test_what_is_appended_is_read_in_order_and_where_it_is_known(client: Client)
     assert [len(batch) for batch in client.read_batches("a", from_revision=1)] == [2]
     assert (client.head(), client.head_revision("a"), client.head_revision("x")) == (4, 2, ABSENT)
     assert (client.get_stream("a").last_position, client.log().head) == (3, 4)
+    assert [one.stream for one in client.streams()] == ["a", "b"]
+    assert list(client.streams("a")) == [client.get_stream("a")]
     last = client.last("a")
     assert last is not None
     assert (last.correlation_id, last.causation_id) == ("correlation-1", "cause-1")

@@ -106,6 +106,18 @@ async def test_the_ends_of_the_log_and_of_streams_are_known(events: EventStoreCl
         await events.get_stream("nothing")
 
 
+async def test_streams_are_listed_page_after_page(
+    events: EventStoreClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("girih.client.wire._STREAMS_PAGE_SIZE", 2)
+    for name in ("a-2", "b", "a-3", "a-1"):
+        await events.append(numbered(name, 2))
+
+    assert [one.stream async for one in events.streams()] == ["a-1", "a-2", "a-3", "b"]
+    streams = [one async for one in events.streams("a-")]
+    assert streams == [await events.get_stream(f"a-{number}") for number in (1, 2, 3)]
+
+
 async def test_a_failed_precondition_tells_what_is_the_case(events: EventStoreClient) -> None:
     await events.append(numbered("a", 2), [Precondition.at("a", ABSENT)])
 

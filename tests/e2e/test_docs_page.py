@@ -41,6 +41,7 @@ WITH_THE_CLIENT = (
     READ,
     "EventStoreService_ReadByStream",
     "EventStoreService_GetStream",
+    "EventStoreService_ListStreams",
     "EventStoreService_GetLog",
     "LatticeService_ListLattices",
     "LatticeService_GetLattice",

@@ -118,6 +118,7 @@ def events(walk: Walk) -> None:
     walk.call("EventStoreService_Read")
     walk.call("EventStoreService_ReadByStream", streamName="permit-1")
     walk.call("EventStoreService_GetStream", streamName="permit-1")
+    walk.call("EventStoreService_ListStreams")
     walk.call("EventStoreService_GetLog")
 
 

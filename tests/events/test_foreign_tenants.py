@@ -40,6 +40,7 @@ READS: dict[str, list[Any]] = {
     "select_stream_backwards": [2**62, 100, 512, "theirs"],
     "select_stream_ends": ["theirs"],
     "select_stream_forwards": [0, 100, 512, "theirs", 0],
+    "select_streams": ["", "", 100],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]

@@ -32,6 +32,7 @@ LOOKUPS: dict[str, list[Any]] = {
     "select_stream_backwards": [2**62, 10, 512, "s-7"],
     "select_revision_at": ["s-7", ROWS // 2],
     "select_stream_ends": ["s-7"],
+    "select_streams": ["s-1", "s-15", 5],
 }
 
 

@@ -313,6 +313,100 @@ async def test_a_stream_tells_where_it_begins_and_ends(
     )
 
 
+async def listed(
+    events: "EventStoreServiceAsyncStub", request: pb.ListStreamsRequest
+) -> list[list[str]]:
+    """The names on each page."""
+    pages = []
+    while True:
+        response = await events.ListStreams(request)
+        pages.append([one.stream for one in response.streams])
+        if not response.next_page_token:
+            return pages
+        request.page_token = response.next_page_token
+
+
+async def test_streams_are_listed_by_name_with_their_ends(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    await events.Append(append_of("b", "a", "b", "Z"))
+
+    response = await events.ListStreams(pb.ListStreamsRequest())
+
+    assert [one.stream for one in response.streams] == ["Z", "a", "b"]
+    assert response.next_page_token == ""
+    for one in response.streams:
+        alone = await events.GetStream(pb.GetStreamRequest(stream=one.stream))
+        assert one.SerializeToString(deterministic=True) == alone.SerializeToString(
+            deterministic=True
+        )
+
+
+async def test_each_stream_is_on_exactly_one_page_whatever_begins_meanwhile(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    names = ["a", "a.1", "a1", "ab", "b", "c"]
+    await events.Append(append_of(*names))
+    assert await listed(events, pb.ListStreamsRequest(page_size=2)) == [
+        ["a", "a.1"],
+        ["a1", "ab"],
+        ["b", "c"],
+    ]
+
+    first = await events.ListStreams(pb.ListStreamsRequest(page_size=3))
+    await events.Append(append_of("0", "a0", "a2", "d"))
+    rest = await listed(events, pb.ListStreamsRequest(page_token=first.next_page_token))
+
+    assert [one.stream for one in first.streams] == ["a", "a.1", "a1"]
+    assert rest == [["a2", "ab", "b", "c", "d"]]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("", ["Permit", "permit", "permit-1", "permit-z", "permit_", "permiu"]),
+        ("permit", ["permit", "permit-1", "permit-z", "permit_"]),
+        ("permit-", ["permit-1", "permit-z"]),
+        ("permit-1", ["permit-1"]),
+        ("permits", []),
+        ("$", []),
+    ],
+)
+async def test_streams_are_listed_by_how_their_names_begin(
+    events: "EventStoreServiceAsyncStub", prefix: str, names: list[str]
+) -> None:
+    await events.Append(append_of("permit-z", "permit", "permit_", "Permit", "permiu", "permit-1"))
+
+    assert await listed(events, pb.ListStreamsRequest(prefix=prefix)) == [names]
+
+
+async def test_a_page_of_streams_has_a_hundred_and_at_most_a_thousand(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    await events.Append(append_of(*(f"s-{number:04}" for number in range(1_001))))
+
+    assert [len(page) for page in await listed(events, pb.ListStreamsRequest())] == [100] * 10 + [1]
+    large = pb.ListStreamsRequest(page_size=5_000)
+    assert [len(page) for page in await listed(events, large)] == [1_000, 1]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.ListStreamsRequest(prefix="a b"),
+        pb.ListStreamsRequest(prefix="-" * 256),
+        pb.ListStreamsRequest(page_size=-1),
+        pb.ListStreamsRequest(page_token="ä"),
+    ],
+)
+async def test_an_ill_formed_list_of_streams_is_refused(
+    events: "EventStoreServiceAsyncStub", request_: pb.ListStreamsRequest
+) -> None:
+    error = await refused(events.ListStreams(request_))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_stream_that_does_not_exist_is_not_found(
     events: "EventStoreServiceAsyncStub",
 ) -> None:

@@ -220,6 +220,16 @@ class Client:
         request = pb.GetStreamRequest(stream=stream)
         return wire.stream_info(unary(self._caller, self._stub.GetStream, request, timeout))
 
+    def streams(self, prefix: str = "", *, timeout: float | None = None) -> Generator[StreamInfo]:
+        """The streams whose names begin with `prefix`, in the order of their names."""
+        request = wire.list_streams_request(prefix)
+        while True:
+            page = unary(self._caller, self._stub.ListStreams, request, timeout)
+            yield from map(wire.stream_info, page.streams)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
     def log(self, *, timeout: float | None = None) -> LogInfo:
         """Where the log ends, and which incarnation it is in."""
         return wire.log_info(unary(self._caller, self._stub.GetLog, pb.GetLogRequest(), timeout))

@@ -22,10 +22,12 @@ from services.events.store import (
     LogPage,
     LogTail,
     LogView,
+    NamedStream,
     Page,
     PageRequest,
     RecordBatch,
     StreamEnds,
+    StreamsRequest,
     TailPage,
     WriteResult,
 )
@@ -102,6 +104,25 @@ class PostgresEventStore:
             last_revision=last["revision"],
             updated_at=last["recorded_at"],
         )
+
+    async def streams(self, tenant: TenantId, request: StreamsRequest) -> Sequence[NamedStream]:
+        async with self._connections.connection() as connection:
+            rows = await connection.fetch(
+                _sql("select_streams"), tenant, request.prefix, request.behind, request.count_max
+            )
+        return [
+            NamedStream(
+                row["name"],
+                StreamEnds(
+                    first_position=row["first_position"],
+                    created_at=row["created_at"],
+                    last_position=row["last_position"],
+                    last_revision=row["last_revision"],
+                    updated_at=row["updated_at"],
+                ),
+            )
+            for row in rows
+        ]
 
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         arguments: list[object] = [

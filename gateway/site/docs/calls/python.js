@@ -13,6 +13,10 @@ const CALLS = {
   EventStoreService_Read: ({ values }) => read(values),
   EventStoreService_ReadByStream: ({ values: { streamName, ...values } }) => read({ stream: streamName, ...values }),
   EventStoreService_GetStream: ({ values }) => [`print(girih.get_stream(${literal(values.streamName)}))`],
+  EventStoreService_ListStreams: ({ values: { prefix } }) => [
+    `for stream in girih.streams(${prefix ? literal(prefix) : ""}):`,
+    "    print(stream.stream, stream.last_revision)",
+  ],
   EventStoreService_GetLog: () => ["print(girih.log())"],
   LatticeService_CreateLattice: ({ values }) => createLattice(values),
   LatticeService_ListLattices: () => ["for lattice in girih.lattices.list():", "    print(lattice.id, lattice.shape)"],
