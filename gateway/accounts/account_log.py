@@ -79,7 +79,7 @@ class AccountLog:
             except PreconditionFailed as error:
                 raise StreamChanged(error.message) from error
         return [
-            AccountRecord(placement.position, placement.revision, change.event)
+            AccountRecord(placement.position, change.stream, placement.revision, change.event)
             for placement, change in zip(placements, changes, strict=True)
         ]
 
@@ -117,7 +117,7 @@ def _new_event(change: Change) -> NewEvent:
 
 def _record(recorded: RecordedEvent) -> AccountRecord:
     event = from_json(recorded.type, recorded.json or "")
-    return AccountRecord(recorded.position, recorded.revision, event)
+    return AccountRecord(recorded.position, recorded.stream, recorded.revision, event)
 
 
 def _record_or_unknown(recorded: RecordedEvent) -> AccountRecord:
@@ -126,4 +126,4 @@ def _record_or_unknown(recorded: RecordedEvent) -> AccountRecord:
         return _record(recorded)
     except DamagedRecord as error:
         _log.error("a record is passed over", position=recorded.position, problem=str(error))
-        return AccountRecord(recorded.position, recorded.revision, None)
+        return AccountRecord(recorded.position, recorded.stream, recorded.revision, None)

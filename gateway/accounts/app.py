@@ -100,7 +100,8 @@ async def open_accounts(
     servicer = AccountsServicer(
         users, sessions, members, keys, tickets, store, usage, resource_counts
     )
-    follower = RevocationFollower(log, revocations, clock, store.forget)
+    follower = RevocationFollower(log, revocations, clock, store.learn, store.forget)
+    store.follow(lambda: follower.behind_s)
     tasks.start("revocations", follower.run())
     tasks.start("key uses", uses.keep_recording())
     tasks.start("refresh secret", secret.watch())

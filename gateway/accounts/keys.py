@@ -25,7 +25,8 @@ from services.plumbing.errors import EventsUnavailable
 from services.plumbing.logging import get_logger
 
 FRESHNESS_S: Final = 5.0
-"""How long a key that was looked up is believed. A revocation is known before."""
+"""How long a tenant that was looked up is believed while the log of accounts is not followed, as
+when the event store is away. Else it is until something of it is recorded."""
 
 _LIFETIME_DAYS_MAX = 3_650
 _DAY_MS = 24 * 3_600 * 1_000

@@ -7,7 +7,7 @@ reads back that far.
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -139,16 +139,18 @@ class RevocationFollower:
         log: AccountLog,
         revocations: Revocations,
         clock: Clock,
+        learn: Callable[[Sequence[AccountRecord]], None] = lambda _recorded: None,
         replaced: Callable[[], None] = lambda: None,
     ) -> None:
-        """`replaced` is called when the log was replaced by an earlier state of it: what else was
-        read of it may be no more."""
+        """`learn` gets all that is recorded, as well. `replaced` is called when the log was
+        replaced by an earlier state of it: what else was read of it may be no more."""
         self._log = log
+        self._learn = learn
         self._replaced = replaced
         self._has_begun = False
         self._revocations = revocations
         self._clock = clock
-        self._follower = log.follower(revocations.apply, self._start, _interrupted)
+        self._follower = log.follower(self._apply, self._start, _interrupted)
 
     async def run(self) -> None:
         """Follow for ever: the work of a task."""
@@ -167,6 +169,10 @@ class RevocationFollower:
         """How many seconds ago everything was known that was recorded until then."""
         return self._follower.behind_s
 
+    def _apply(self, recorded: Sequence[AccountRecord]) -> None:
+        self._revocations.apply(recorded)
+        self._learn(recorded)
+
     async def _start(self) -> int:
         """Read back as far as access tokens live, and answer where the log ended."""
         oldest_ms = self._clock() - int(MEMORY_S * 1_000)
@@ -181,7 +187,8 @@ class RevocationFollower:
             self._revocations.begin_anew(reversed(records))
             self._replaced()
         else:
-            self._revocations.apply(reversed(records))
+            # Others may have been read before what these tell.
+            self._apply(records[::-1])
         self._has_begun = True
         return records[0].position if records else 0
 

@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, Protocol, TypeVar
 
 from cachetools import LRUCache
@@ -29,6 +29,8 @@ USERS_MAX: Final = 10_000
 TENANTS_MAX: Final = 2_000
 """How many are kept in memory."""
 
+_TENANT = "tenant-"
+
 _ATTEMPTS_MAX = 20
 _PAUSE_S_MAX = 0.05
 
@@ -42,7 +44,7 @@ def user_stream(user_id: str) -> str:
 
 
 def tenant_stream(tenant_id: str) -> str:
-    return f"tenant-{tenant_id}"
+    return f"{_TENANT}{tenant_id}"
 
 
 def session_stream(session_id: str) -> str:
@@ -68,6 +70,21 @@ Fold = Callable[[S | None, Sequence[AccountRecord]], S | None]
 class _Read(Generic[S]):
     state: S
     read_at_s: float
+    is_outdated: bool = False
+    """Something is known to have been recorded since."""
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.read_at_s
+
+
+@dataclass(eq=False, slots=True)
+class _Load:
+    """A stream that is being read."""
+
+    stream: str
+    last_revision: int = ABSENT
+    """The last that was told of meanwhile, which the answer may be without."""
 
 
 class _Folded(Generic[S]):
@@ -77,19 +94,32 @@ class _Folded(Generic[S]):
         self._log = log
         self._fold = fold
         self._kept: LRUCache[str, _Read[S]] = LRUCache(kept_max)
+        self._loads: set[_Load] = set()
         self._forgotten_count = 0
 
-    async def load(self, stream: str, max_age_s: float = 0.0) -> S | None:
-        """The state as it is, or was at most `max_age_s` ago."""
+    async def load(
+        self, stream: str, max_age_s: float = 0.0, behind_s: float = math.inf
+    ) -> S | None:
+        """The state as it is, or was at most `max_age_s` ago.
+
+        All that was recorded up to `behind_s` ago has been told to `expire`.
+        """
         kept = self._kept.get(stream)
-        if kept and time.monotonic() - kept.read_at_s < max_age_s:
+        if kept and not kept.is_outdated and min(kept.age_s, behind_s) < max_age_s:
             return kept.state
         started_s, forgotten_count = time.monotonic(), self._forgotten_count
         before = kept.state if kept else None
-        records = await self._log.read(stream, after_revision=before.revision if before else ABSENT)
+        load = _Load(stream)
+        self._loads.add(load)
+        try:
+            records = await self._log.read(
+                stream, after_revision=before.revision if before else ABSENT
+            )
+        finally:
+            self._loads.discard(load)
         state = self._fold(before, records)
         if state is not None and forgotten_count == self._forgotten_count:
-            self._keep(stream, _Read(state, started_s))
+            self._keep(stream, _Read(state, started_s, state.revision < load.last_revision))
         return state
 
     def forget(self) -> None:
@@ -97,11 +127,14 @@ class _Folded(Generic[S]):
         self._kept.clear()
         self._forgotten_count += 1
 
-    def expire(self, stream: str) -> None:
-        """Read the stream again before it is believed, however short ago it was read."""
+    def expire(self, stream: str, revision: int) -> None:
+        """The stream is at this revision: what was read before is not believed any longer."""
+        for load in self._loads:
+            if load.stream == stream:
+                load.last_revision = max(load.last_revision, revision)
         kept = self._kept.get(stream)
-        if kept:
-            self._kept[stream] = _Read(kept.state, -math.inf)
+        if kept and kept.state.revision < revision:
+            self._kept[stream] = replace(kept, is_outdated=True)
 
     def _keep(self, stream: str, read: _Read[S]) -> None:
         kept = self._kept.get(stream)
@@ -124,6 +157,7 @@ class AccountsStore:
         self._default_plan = default_plan
         self._log = log
         self._on_recorded = on_recorded
+        self._behind_s: Callable[[], float] = lambda: math.inf
         self._users = _Folded(log, user_after, USERS_MAX)
         self._tenants = _Folded(log, self.tenant_after, TENANTS_MAX)
 
@@ -131,6 +165,18 @@ class AccountsStore:
         """Read everything anew: the log may be another one than it was."""
         self._users.forget()
         self._tenants.forget()
+
+    def follow(self, behind_s: Callable[[], float]) -> None:
+        """`learn` gets all that was recorded up to `behind_s()` seconds ago: what was read is
+        believed from now on until something is."""
+        self._behind_s = behind_s
+
+    def learn(self, recorded: Iterable[AccountRecord]) -> None:
+        """These are there, by whichever process they were recorded."""
+        for one in recorded:
+            # Nothing else is believed without reading it again.
+            if one.stream.startswith(_TENANT):
+                self._tenants.expire(one.stream, one.revision)
 
     async def user_id_of(self, claim_keys: Sequence[str]) -> str | None:
         """Whose the address is: of whoever claimed it by the first of these keys that anybody did.
@@ -152,7 +198,8 @@ class AccountsStore:
         return await self._users.load(user_stream(user_id))
 
     async def tenant(self, tenant_id: str, max_age_s: float = 0.0) -> Tenant | None:
-        return await self._tenants.load(tenant_stream(tenant_id), max_age_s)
+        """As it is, or was at most `max_age_s` ago."""
+        return await self._tenants.load(tenant_stream(tenant_id), max_age_s, self._behind_s())
 
     async def present_tenant(self, tenant_id: str, max_age_s: float = 0.0) -> Tenant:
         """Raises TenantNotFound."""
@@ -179,9 +226,7 @@ class AccountsStore:
     ) -> list[AccountRecord]:
         """Record all or none; raises StreamChanged and EventsUnavailable."""
         recorded = await self._log.append(changes, expected)
-        for change in changes:
-            self._users.expire(change.stream)
-            self._tenants.expire(change.stream)
+        self.learn(recorded)
         self._on_recorded(recorded)
         return recorded
 

@@ -254,6 +254,7 @@ class AccountRecord:
     """An event, with its place in its stream and in the log."""
 
     position: int
+    stream: str
     revision: int
     event: Event | None
     """None for a type that this version does not know."""

@@ -34,7 +34,8 @@ LIMITS = SessionLimits(idle_ms=1_000_000, absolute_ms=3_000_000)
 
 def recorded(*history: Event | None, since: int = 0) -> list[AccountRecord]:
     return [
-        AccountRecord(since + number + 1, since + number, one) for number, one in enumerate(history)
+        AccountRecord(since + number + 1, "s", since + number, one)
+        for number, one in enumerate(history)
     ]
 
 

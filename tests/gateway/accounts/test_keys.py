@@ -1,13 +1,19 @@
 """Keys as the door uses them: cheap to believe, revoked everywhere, their use remembered."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from gateway.accounts import keys
+from gateway.accounts.account_log import AccountLog
 from gateway.accounts.errors import KeyInvalid
 from gateway.accounts.keys import KeyUses
+from gateway.accounts.state.events import AccountRecord
+from gateway.accounts.store import _Folded
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.auth.tokens import TokenInvalid
+from tests.authority import Authority
 from tests.events.serving import eventually
 from tests.gateway.accounts.replicas import Replica
 
@@ -107,3 +113,73 @@ async def test_keys_of_one_tenant_are_nothing_to_another(replica: Replica) -> No
     assert not listed.keys
     who = await replica.accounts.token_of_key(made.secret)
     assert replica.verifier.verify(who).tenant == one.tenant.tenant_id
+
+
+async def test_a_plan_set_elsewhere_counts_for_keys_at_once_and_nothing_is_read_before(
+    replica: Replica,
+    other_replica: Replica,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner = await replica.owner()
+    made = await make_key(replica, owner)
+    assert await other_replica.accounts.follower.until_caught_up(10)
+    token = await other_replica.accounts.token_of_key(made.secret)
+    reads: list[str] = []
+    read = AccountLog.read
+
+    def noticed(log: AccountLog, stream: str, **options: Any) -> Any:
+        reads.append(stream)
+        return read(log, stream, **options)
+
+    monkeypatch.setattr(AccountLog, "read", noticed)
+    monkeypatch.setattr(keys, "FRESHNESS_S", 1e-3)  # a moment, unless the log is followed
+    await asyncio.sleep(0.01)
+    assert await other_replica.accounts.token_of_key(made.secret) == token
+    assert reads == []
+
+    tenant_id = other_replica.verifier.verify(token).tenant
+    request = pb.SetPlanRequest(tenant_id=tenant_id, plan=pb.Plan(name="professional"))
+    operator = authority.service_token(
+        "gateway.girih", "girih-accounts", ["plans.write"],
+        service="gateway.girih", sub="gateway.girih",
+    )  # fmt: skip
+    await replica.call("SetPlan", request, operator)
+
+    async def is_on_it() -> bool:
+        token = await other_replica.accounts.token_of_key(made.secret)
+        plan = other_replica.verifier.verify(token).plan
+        return plan is not None and plan.name == "professional"
+
+    await eventually(is_on_it, within_s=10)
+
+
+async def test_what_is_recorded_while_a_stream_is_read_outdates_the_answer() -> None:
+    log = HeldLog()
+    folded: _Folded[Any] = _Folded(log, lambda _before, records: records[-1], 10)  # type: ignore[arg-type]
+    loading = asyncio.create_task(folded.load("tenant-1", 60))
+    await log.is_asked.wait()
+    folded.expire("tenant-1", 1)
+    log.answer.set_result([AccountRecord(1, "tenant-1", 0, None)])
+    await loading
+
+    log.answer = asyncio.get_running_loop().create_future()
+    log.answer.set_result([AccountRecord(2, "tenant-1", 1, None)])
+    state = await folded.load("tenant-1", 60)
+
+    assert state
+    assert state.revision == 1
+
+
+class HeldLog:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.is_asked = asyncio.Event()
+        self.answer: asyncio.Future[list[AccountRecord]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    async def read(self, _stream: str, **_options: int) -> list[AccountRecord]:
+        self.is_asked.set()
+        return await self.answer

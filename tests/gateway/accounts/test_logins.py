@@ -10,23 +10,28 @@ import pytest
 from gateway.accounts.errors import CredentialsInvalid, HashingBusy
 from gateway.accounts.secrets import passwords
 from gateway.http.caller import enter_address
-from tests.gateway.accounts.replicas import Replica, fresh_email
+from tests.authority import Authority
+from tests.gateway.accounts.replicas import Replica, fresh_email, open_replica
+from tests.processes import Process
 
 TRIES = 60
 
 
-async def test_a_flood_of_logins_is_refused_beyond_a_short_queue(replica: Replica) -> None:
-    registered = await replica.register()
+async def test_a_flood_of_logins_is_refused_beyond_a_short_queue(
+    event_store: tuple[Process, str], authority: Authority
+) -> None:
+    async with open_replica(event_store[1], authority, HASHING_QUEUE_MAX="20") as replica:
+        registered = await replica.register()
 
-    answers = await asyncio.gather(
-        *(_failing(replica, number) for number in range(200)), return_exceptions=True
-    )
+        answers = await asyncio.gather(
+            *(_failing(replica, number) for number in range(200)), return_exceptions=True
+        )
 
-    answer = Counter(type(one) for one in answers)
-    assert answer.keys() == {CredentialsInvalid, HashingBusy}
-    assert answer[CredentialsInvalid] >= 20
-    # Whoever was refused for want of room was not judged, and has no failure to their name.
-    await replica.login(registered.user.email)
+        answer = Counter(type(one) for one in answers)
+        assert answer.keys() == {CredentialsInvalid, HashingBusy}
+        assert answer[CredentialsInvalid] >= 20
+        # Whoever was refused for want of room was not judged, and has no failure to their name.
+        await replica.login(registered.user.email)
 
 
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password(replica: Replica) -> None:

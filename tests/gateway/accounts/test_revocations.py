@@ -60,7 +60,7 @@ def ended(session: str) -> SessionEnded:
 
 
 def log(*history: Event) -> list[AccountRecord]:
-    return [AccountRecord(position, 0, one) for position, one in enumerate(history, 1)]
+    return [AccountRecord(position, "s", 0, one) for position, one in enumerate(history, 1)]
 
 
 def revoked(result: Revocations, *sessions: str) -> set[str]:

@@ -51,7 +51,7 @@ def joined(user_id: str, role: Role) -> MemberJoined:
 
 def after(tenant: Tenant | None, history: Iterable[Event]) -> Tenant:
     since = tenant.revision + 1 if tenant else 0
-    records = [AccountRecord(n + 1, n, one) for n, one in enumerate(history, since)]
+    records = [AccountRecord(n + 1, "s", n, one) for n, one in enumerate(history, since)]
     result = tenant_after(tenant, records)
     assert result is not None
     return result
