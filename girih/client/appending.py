@@ -12,7 +12,8 @@ import grpc.aio
 from girih.client import wire
 from girih.client.caller import Caller, Metadata
 from girih.client.calls import begun, metadata_of, next_response
-from girih.client.errors import CallEnded, GirihError, Unavailable
+from girih.client.channel import MESSAGE_BYTES_MAX
+from girih.client.errors import CallEnded, GirihError, RequestTooLarge, Unavailable
 from girih.client.events import NewEvent, Placement, Precondition
 from girih.client.refusals import from_status
 from girih.client.retry import Attempts
@@ -76,17 +77,23 @@ class AppendStream:
         """Send an append, once fewer than `in_flight_max` of them, of 16 MiB, are without outcome.
 
         The answer is awaited for its outcome: where each event is, or what
-        `EventStoreClient.append` raises. Raises what has ended the stream.
+        `EventStoreClient.append` raises. Raises what has ended the stream. An append that no
+        message can hold is not sent, and its outcome is known at once: `RequestTooLarge`.
         """
         request = wire.append_stream_request(events, preconditions)
+        byte_count = request.ByteSize()
         await self._until(lambda: self._has_capacity() or self._failure or self._is_ending)
         if self._failure is not None:
             raise self._failure
         if self._is_ending:
             raise RuntimeError("begin must be called within the block")
         outcome: asyncio.Future[list[Placement]] = asyncio.get_running_loop().create_future()
-        self._unanswered.append(_Unanswered(request, request.ByteSize(), outcome))
-        self._byte_count += self._unanswered[-1].byte_count
+        if byte_count > MESSAGE_BYTES_MAX:
+            # gRPC would end the call over it, with all that is under way.
+            outcome.set_exception(RequestTooLarge.unsent(byte_count, MESSAGE_BYTES_MAX))
+            return outcome
+        self._unanswered.append(_Unanswered(request, byte_count, outcome))
+        self._byte_count += byte_count
         self._changed.set()
         return outcome
 

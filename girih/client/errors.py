@@ -218,6 +218,31 @@ class RequestTooLarge(GirihError):
 
     reasons = frozenset({MESSAGE_TOO_LARGE, "ANSWER_TOO_LARGE"})
 
+    @classmethod
+    def unsent(cls, byte_count: int, byte_count_max: int) -> "RequestTooLarge":
+        """What the event store would refuse is not sent."""
+        return cls(
+            Refusal(
+                code=grpc.StatusCode.INVALID_ARGUMENT,
+                reason=MESSAGE_TOO_LARGE,
+                message=f"the request must be at most {byte_count_max:,} bytes",
+                metadata={
+                    "byte_count": str(byte_count),
+                    "byte_count_max": str(byte_count_max),
+                },
+            )
+        )
+
+    @property
+    def byte_count(self) -> int:
+        """Of the request; 0 when that was not told."""
+        return self.number("byte_count")
+
+    @property
+    def byte_count_max(self) -> int:
+        """What it may have; 0 when that was not told."""
+        return self.number("byte_count_max")
+
 
 class WorkTooLarge(GirihError):
     """A lattice has more neighbours to look at than one call may have looked at. Do not repeat

@@ -14,10 +14,12 @@ from girih.client import (
     Placement,
     Precondition,
     PreconditionFailed,
+    RequestTooLarge,
     RetryPolicy,
     StreamOwned,
     Unavailable,
 )
+from girih.client.channel import MESSAGE_BYTES_MAX
 from tests.authority import Authority
 from tests.client.between import Between, Failure
 
@@ -62,6 +64,25 @@ async def test_a_refusal_is_that_of_its_append_and_the_others_go_on(
 
     assert caught.value.violations[0].actual_revision == 0
     assert positions == [1, 2]
+
+
+async def test_an_append_that_no_message_can_hold_is_refused_alone(
+    events: EventStoreClient, broken: Between, patient: EventStoreClient
+) -> None:
+    too_large = NewEvent(stream="a", type="x", binary=bytes(MESSAGE_BYTES_MAX))
+
+    async with patient.append_stream() as appends:
+        first = await appends.begin([event()])
+        refused = await appends.begin([too_large])
+        last = await appends.begin([event()])
+
+        with pytest.raises(RequestTooLarge) as caught:
+            await refused
+        positions = [(await outcome)[0].position for outcome in (first, last)]
+
+    assert caught.value.byte_count > caught.value.byte_count_max == MESSAGE_BYTES_MAX
+    assert positions == [1, 2]
+    assert len(broken.requests) == 1, "one call served them all"
 
 
 @pytest.mark.parametrize(
