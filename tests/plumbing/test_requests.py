@@ -1,7 +1,9 @@
 """What callers send is read when there is room for it, and what is too large has a name."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -14,6 +16,7 @@ from services.plumbing.grpc.requests import (
     OVERSIZE_BYTES,
     CallIdle,
     RequestMemory,
+    Requests,
     Reservation,
 )
 from services.plumbing.settings import MESSAGE_BYTES, ServerSettings
@@ -292,3 +295,30 @@ async def test_a_call_without_a_message_is_refused(served: Served) -> None:
         await call
 
     assert from_rpc_error(caught.value).reason == "INVALID_INPUT"
+
+
+class Sends:
+    """A caller that sends one message."""
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+
+    async def read(self) -> bytes:
+        return self._message
+
+
+@pytest.mark.parametrize(("byte_count", "is_beside"), [(2**18, False), (2**18 + 1, True)])
+async def test_what_may_take_long_to_parse_holds_up_no_other_call(
+    byte_count: int, is_beside: bool
+) -> None:
+    def thread_of(_data: bytes) -> threading.Thread:
+        return threading.current_thread()
+
+    memory = RequestMemory(2**27, LARGE)
+    context: Any = Sends(b"x" * byte_count)
+    only, each, several = (Requests(context, memory, "a", thread_of, LARGE) for _ in range(3))
+
+    async with aclosing(several.unsettled()) as unsettled:
+        threads = {await only.only(), await anext(each), await anext(unsettled)}
+
+    assert (threading.current_thread() not in threads) == is_beside

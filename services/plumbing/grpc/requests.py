@@ -28,6 +28,10 @@ Request = TypeVar("Request")
 UNREAD_BYTES_MAX: Final = 2**14
 """What may come of a call before it is asked for."""
 
+INLINE_BYTES_MAX: Final = 2**18
+"""What is larger is parsed in a thread: its items are counted before, which may take 0.2 s when
+all is done to make them many."""
+
 OVERSIZE_BYTES: Final = 2**19
 """So much beyond the largest message is received all the same, to be refused by name. What is
 larger is refused by gRPC, which knows no names."""
@@ -242,7 +246,7 @@ class Requests(Generic[Request]):
         data = await self._read(MESSAGE_S)
         if data is None:
             raise InvalidInput("the call must have a message")
-        return self._parse(data)
+        return await self._parsed(data)
 
     def __aiter__(self) -> AsyncIterator[Request]:
         return self
@@ -252,7 +256,7 @@ class Requests(Generic[Request]):
         data = await self._read(IDLE_S)
         if data is None:
             raise StopAsyncIteration
-        return self._parse(data)
+        return await self._parsed(data)
 
     async def unsettled(self) -> AsyncGenerator[Request | MessageTooLarge, None]:
         """For several messages at a time: each holds its room until `settle` is called for it.
@@ -267,7 +271,7 @@ class Requests(Generic[Request]):
                 continue
             if data is None:
                 return
-            request = self._parse(data)
+            request = await self._parsed(data)
             del data
             yield request
             del request
@@ -280,6 +284,11 @@ class Requests(Generic[Request]):
         """None is needed any more."""
         while self._held:
             self.settle()
+
+    async def _parsed(self, data: bytes) -> Request:
+        if len(data) <= INLINE_BYTES_MAX:
+            return self._parse(data)
+        return await asyncio.to_thread(self._parse, data)
 
     async def _read(self, silent_s_max: float) -> bytes | None:
         """The next message, None behind the last.
