@@ -18,6 +18,7 @@ from cli.commands import (
     paths,
     running,
     signing_keys,
+    streams,
     tenants,
 )
 from cli.commands.usage import usage
@@ -308,6 +309,7 @@ for _name, _noun, _panel in (
     ("lattices", lattices.app, _DATA),
     ("paths", paths.app, _DATA),
     ("events", events.app, _DATA),
+    ("streams", streams.app, _DATA),
     ("signing-keys", signing_keys.app, _RUNNING),
     ("tenants", tenants.app, _RUNNING),
 ):

@@ -8,7 +8,7 @@ import re
 import ssl
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -213,17 +213,22 @@ class Gateway:
             response.read()
             return _decoded(response, self.url)
 
-    def pages(self, path: str, name: str) -> Iterator[Json]:
+    def pages(self, path: str, name: str, **params: str) -> Iterator[Json]:
         """Everything that a paged list holds, page after page."""
         token = ""
         while True:
-            page = self.get(path, pageSize=1_000, pageToken=token)
+            page = self.get(path, pageSize=1_000, pageToken=token, **params)
             yield from page.get(name, [])
             token = page.get("nextPageToken", "")
             if not token:
                 return
 
-    def lines(self, method: str, path: str, **request: Any) -> Iterator[str]:  # noqa: ANN401
+    def lines(
+        self,
+        method: str,
+        path: str,
+        **request: Any,  # noqa: ANN401 - as httpx
+    ) -> Generator[str]:
         """The lines of an answer that is streamed as JSON lines, as they were sent."""
         headers = {"Accept": "application/x-ndjson"}
         with self.opened(method, path, headers=headers, **request) as response, self.guarded():

@@ -3,8 +3,10 @@
 import json
 import sys
 import uuid
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +19,7 @@ from cli.terminal.output import Listing, moment
 from cli.terminal.table import Column
 
 if TYPE_CHECKING:
-    from cli.client.rest import Json
+    from cli.client.rest import Gateway, Json
 
 app = Commands("The log of the tenant: append to it, read it, follow it.")
 
@@ -26,7 +28,24 @@ FromPosition = Annotated[
     int | None,
     typer.Option("--from", min=1, metavar="POSITION", help="The position of the first event."),
 ]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="TYPE", help="Only events of this type; may be repeated."),
+]
+Since = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Only what was recorded then or later: 2h, 3d or 1d12h ago, or ISO 8601 as in"
+        " 2026-11-29T09:30, which is UTC without a zone.",
+    ),
+]
+Until = Annotated[str, typer.Option(metavar="TIME", help="Only what was recorded before it.")]
 Backwards = Annotated[bool, typer.Option("--backwards", help="From newer to older.")]
+
+
+_POSITIONS_END = 2**63
+"""Behind the last position that a log can have."""
 
 
 @app.verb(
@@ -81,10 +100,17 @@ def append(
     "list",
     examples="""
     girih events list --limit 20 --backwards
+    girih events list --stream permit-1 --type granted --type refused --since 3d
     girih events list -o jsonl | jq 'select(.position > 3020) | .event.type'
     """,
 )
 def list_(
+    stream: Annotated[
+        str, typer.Option(metavar="STREAM", help="Only this one. Unset means the whole log.")
+    ] = "",
+    types: Types = None,
+    since: Since = "",
+    until: Until = "",
     start: FromPosition = None,
     limit: options.Limit = 0,
     backwards: Backwards = False,
@@ -92,10 +118,15 @@ def list_(
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Print the events of the log, in its order."""
+    """Print the events of the log, in its order.
+
+    Events of other types are read and passed over. To find a time takes some reads of one event:
+    20 in a log of a million.
+    """
     with options.gateway(url) as gateway:
-        params = _params(start, limit, is_backwards=backwards)
-        _print(gateway.lines("GET", "/v1/events", params=params), output_format, pager=pager)
+        window = _window(gateway, since, until)
+        events = _selected(gateway, stream, types or (), window, start, limit, backwards)
+        _print(events, output_format, pager=pager)
 
 
 @app.verb(
@@ -103,6 +134,9 @@ def list_(
 )
 def read(
     stream: Stream,
+    types: Types = None,
+    since: Since = "",
+    until: Until = "",
     start: FromPosition = None,
     limit: options.Limit = 0,
     backwards: Backwards = False,
@@ -111,10 +145,7 @@ def read(
     output_format: options.Output = Format.table,
 ) -> None:
     """Print the events of one stream. No such stream has none."""
-    path = f"/v1/streams/{options.segment(stream)}/events"
-    with options.gateway(url) as gateway:
-        params = _params(start, limit, is_backwards=backwards)
-        _print(gateway.lines("GET", path, params=params), output_format, pager=pager)
+    list_(stream, types, since, until, start, limit, backwards, pager, url, output_format)
 
 
 @app.verb(
@@ -158,14 +189,61 @@ def tail(
         _print(islice(events, limit or None), Format.jsonl if is_json else output_format, live=True)
 
 
-def _params(
-    start: int | None, limit: int, *, is_backwards: bool
-) -> dict[str, str | int | bool | None]:
-    return {
-        "fromPosition": start,
-        "limit": limit or None,
+def _window(gateway: "Gateway", since: str, until: str) -> range:
+    """The positions of what was recorded at or behind `since`, and before `until`."""
+    if not (since or until):
+        return range(1, _POSITIONS_END)
+    from cli.client.recorded import RecordedTimes
+    from cli.terminal.times import moment_of
+
+    now = datetime.now(UTC)
+    first, end = (
+        since and moment_of(since, now, "--since"),
+        until and moment_of(until, now, "--until"),
+    )
+    times = RecordedTimes(gateway)
+    return range(
+        times.first_since(first) if first else 1, times.first_since(end) if end else _POSITIONS_END
+    )
+
+
+def _selected(
+    gateway: "Gateway",
+    stream: str,
+    types: Collection[str],
+    window: range,
+    start: int | None,
+    limit: int,
+    is_backwards: bool,
+) -> Iterator[str]:
+    """The events of the window, and of the types if there are any, from `start` on."""
+    if is_backwards:
+        window = range(window.start, min(window.stop, (start or _POSITIONS_END) + 1))
+    else:
+        window = range(max(window.start, start or 1), window.stop)
+    if not window:
+        return
+    first = window[-1] if is_backwards else window[0]
+    params: dict[str, str | int | bool | None] = {
+        "fromPosition": first if first < _POSITIONS_END - 1 else None,
+        "limit": limit if limit and not types else None,
         "direction": "DIRECTION_BACKWARDS" if is_backwards else None,
     }
+    path = f"/v1/streams/{options.segment(stream)}/events" if stream else "/v1/events"
+    with closing(gateway.lines("GET", path, params=params)) as lines:
+        # What is in no window ends the list, and nothing is looked into that needs not be.
+        is_bounded = window.start > 1 or window.stop < _POSITIONS_END
+        inside = takewhile(lambda line: _position(line) in window, lines) if is_bounded else lines
+        wanted = (line for line in inside if not types or _type(line) in types)
+        yield from islice(wanted, limit or None)
+
+
+def _position(line: str) -> int:
+    return int(json.loads(line)["position"])
+
+
+def _type(line: str) -> str:
+    return str(json.loads(line)["event"]["type"])
 
 
 _EVENTS = Listing(

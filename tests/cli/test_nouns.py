@@ -200,6 +200,54 @@ def test_a_stream_is_read_from_where_and_as_far_as_asked(ada: Person) -> None:
     assert ada.does("events", "read", "none").out == ""
 
 
+def types_of(person: Person, *words: str) -> list[str]:
+    listed = person.does("events", "list", "-o", "jsonl", *words).lines
+    return [one["event"]["type"] for one in listed]
+
+
+def test_events_are_listed_by_type_time_and_stream(ada: Person) -> None:
+    for number in range(6):
+        ada.does("events", "append", "even" if number % 2 == 0 else "odd", f"t{number % 3}")
+    # Before them are those of the gateway, about who registered.
+    last = ada.does("events", "list", "-o", "jsonl").lines[-6:]
+    times = [one["recordedAt"] for one in last]
+
+    assert types_of(ada, "--type", "t1") == ["t1", "t1"]
+    assert types_of(ada, "--type", "t1", "--type", "t2", "--limit", "3") == ["t1", "t2", "t1"]
+    assert types_of(ada, "--type", "t0", "--limit", "1", "--backwards", "--stream", "odd") == ["t0"]
+    assert types_of(ada, "--since", times[3]) == ["t0", "t1", "t2"]
+    assert types_of(ada, "--since", times[1], "--until", times[4]) == ["t1", "t2", "t0"]
+    window = ("--since", times[1], "--until", times[4], "--backwards")
+    assert types_of(ada, *window) == ["t0", "t2", "t1"]
+    assert types_of(ada, *window, "--limit", "1", "--stream", "odd") == ["t0"]
+    assert types_of(ada, *window, "--from", str(last[1]["position"])) == ["t1"]
+    assert types_of(ada, "--since", times[4], "--stream", "odd") == ["t2"]
+    assert types_of(ada, "--since", "1h") == types_of(ada)
+    assert types_of(ada, "--until", "1h") == types_of(ada, "--type", "other") == []
+    assert len(ada.does("events", "read", "odd", "--since", times[4], "-o", "json").json) == 1
+
+
+def test_a_time_that_is_none_is_wrong_usage(ada: Person) -> None:
+    done = ada.girih("events", "list", "--since", "yesterday")
+
+    assert (done.code, "--since" in done.err, "2h" in done.err) == (2, True, True)
+
+
+def test_streams_are_listed_by_how_they_begin(ada: Person) -> None:
+    before = len(ada.does("events", "list", "-o", "name").out.split())
+    for stream in ("permit-2", "permit-1", "other", "permit-1"):
+        ada.does("events", "append", stream, "t")
+
+    listed = ada.does("streams", "list", "--prefix", "permit-", "-o", "json").json
+    assert [(one["stream"], one["lastRevision"], one["lastPosition"]) for one in listed] == [
+        ("permit-1", 1, before + 4),
+        ("permit-2", 0, before + 1),
+    ]
+    names = ada.does("streams", "list", "-o", "name").out.split()
+    assert [name for name in names if name[0] != "$"] == ["other", "permit-1", "permit-2"]
+    assert ada.does("streams", "list", "--prefix", "none").out == ""
+
+
 @contextmanager
 def tailing(person: Person, *words: str) -> Iterator["subprocess.Popen[str]"]:
     child = subprocess.Popen(

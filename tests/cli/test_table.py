@@ -42,6 +42,16 @@ INVITATION = {
 ROWS: dict[str, list[Any]] = {
     "lattices._LATTICES": [LATTICE, {**LATTICE, "latticeId": UUIDS[1], "shape": [3]}],
     "events._EVENTS": [EVENT],
+    "streams._STREAMS": [
+        {
+            "stream": "s" * 255,
+            "lastRevision": 123_456_789,
+            "firstPosition": 123_456_789,
+            "lastPosition": 123_456_789,
+            "createdAt": MOMENT,
+            "updatedAt": MOMENT,
+        }
+    ],
     "keys._KEYS": [KEY, {**KEY, "createdAt": MOMENT, "expiresAt": MOMENT, "lastUsedAt": MOMENT}],
     "members._MEMBERS": [{"user": USER, "role": "ROLE_OWNER", "joinedAt": MOMENT}],
     "members._INVITATIONS": [INVITATION],
