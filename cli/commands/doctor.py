@@ -4,6 +4,7 @@ Changes nothing and starts nothing. Every look is short and fails alone.
 """
 
 import asyncio
+import os
 import platform
 import shutil
 import sys
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from cli.client.credentials import CredentialsFile, default_path
 from cli.commands import versions
 from cli.failure import Failed
 from cli.local import health, ports, rotation, state
@@ -27,9 +28,9 @@ from cli.local.addresses import DEFAULTS, remembered
 from cli.local.keyfiles import VARIABLES, KeyFiles
 from cli.local.migrating import PACKAGE, SCHEMA
 from cli.local.postgres import PostgresError, find_binaries
-from cli.terminal import output
+from cli.terminal import output, table
 from cli.terminal.formats import Format
-from girih.servers import DATA_DIR, is_up, url_of_gateway
+from girih.servers import DATA_DIR, Server, is_up, url_of_gateway
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.postgres import database
@@ -147,6 +148,7 @@ def examine(around: Surroundings) -> Iterator[Finding]:
     yield _disk(around.data_dir)
     yield from _database(around)
     yield from _processes(around)
+    yield _login(around)
 
 
 def _versions() -> Iterator[Finding]:
@@ -326,6 +328,9 @@ def _embedded(around: Surroundings) -> Iterator[Finding]:
 
 def _disk(data_dir: Path) -> Finding:
     existing = next(path for path in (data_dir, *data_dir.parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        message = f"{existing} is no folder that can be written"
+        return Finding("disk", "wrong", message, "choose another folder with --data")
     free = shutil.disk_usage(existing).free
     message = f"{free / 2**30:,.1f} GiB free where {data_dir} is"
     if free < _DISK_BYTES_MIN:
@@ -443,15 +448,27 @@ def _processes(around: Surroundings) -> Iterator[Finding]:
     environ = around.environ
     for process in ("events", "lattice"):
         address = environ[f"{process.upper()}_ADDRESS"]
-        yield _probe(process, address, partial(health.grpc_problem, address, environ))
+        probe = partial(health.grpc_problem, address, environ)
+        yield _probe(process, address, probe, _restart(around, process))
     gateway = url_of_gateway(environ)
-    yield _probe("gateway", gateway, partial(health.http_problem, f"{gateway}/health/ready"))
+    probe = partial(health.http_problem, f"{gateway}/health/ready")
+    yield _probe("gateway", gateway, probe, _restart(around, "gateway"))
     for process in PROCESSES:
         url = f"http://127.0.0.1:{environ[f'{process.upper()}_METRICS_PORT']}/metrics"
-        yield _probe(f"metrics of {process}", url, partial(health.http_problem, url))
+        probe = partial(health.http_problem, url)
+        yield _probe(f"metrics of {process}", url, probe, _restart(around, process))
 
 
-def _probe(part: str, where: str, problem_of: Callable[[], str | None]) -> Finding:
+def _restart(around: Surroundings, name: str) -> str:
+    """What mends a process of ours that runs and does not answer; empty for all others."""
+    children = around.running.children if around.running else ()
+    hangs = any(child.name == name and child.is_running() for child in children)
+    return f"girih restart {name}" if hangs else ""
+
+
+def _probe(
+    part: str, where: str, problem_of: Callable[[], str | None], restart: str = ""
+) -> Finding:
     problem_of_first = problem_of()  # the first connects, and is not timed
     if problem_of_first is None:
         began = time.perf_counter()
@@ -460,6 +477,8 @@ def _probe(part: str, where: str, problem_of: Callable[[], str | None]) -> Findi
     message = f"{where} {problem_of_first}"
     if "does not answer" not in problem_of_first:
         return Finding(part, "wrong", message, "read its log; it says which part it misses")
+    if restart:
+        return Finding(part, "wrong", message, restart)
     port = ports.split(where.rpartition("//")[2].removesuffix("/metrics"))[1]
     holder = ports.holder(port)
     mend = f"port {port} is held by {holder}" if holder else "start it: `girih up`"
@@ -473,24 +492,54 @@ def _slow(part: str, message: str, round_trip_s: float) -> Finding:
     return Finding(part, "well", message)
 
 
+def _login(around: Surroundings) -> Finding:
+    """As whom commands call what runs here."""
+    if around.shell.get("GIRIH_API_KEY"):
+        return Finding("login", "well", "GIRIH_API_KEY is who calls")
+    data_dir = around.data_dir if around.running else None
+    server = Server(url=url_of_gateway(around.environ), data_dir=data_dir)
+    try:
+        profile = server.profile_in(CredentialsFile(default_path(around.shell)).read())
+    except Failed as error:
+        return Finding("login", "wrong", "sessions cannot be kept", str(error))
+    if profile is None:
+        return Finding("login", "note", "nobody is logged in")
+    return Finding("login", "well", f"profile {profile} is who calls")
+
+
 _MARKS = {"well": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
 
 
 def _show(findings: list[Finding]) -> None:
-    console = Console(highlight=False)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        mark, style = _MARKS[finding.grade]
-        text = Text(finding.message)
-        if finding.mend:
-            text.append(f"\n{finding.mend}", style="italic")
-        table.add_row(Text(mark, style=style), finding.part, text)
-    console.print(table)
+    """On a terminal, words broken where it ends; for programs, a line each between tabs."""
+    if sys.stdout.isatty():
+        console = Console(highlight=False)
+        for finding in findings:
+            console.print(_drawn(finding), soft_wrap=True)
+    else:
+        for line in table.separated(_COLUMNS, findings):
+            print(line)
     if any(finding.grade == "note" for finding in findings):
         print("\nA note is worth knowing, and nothing to be mended.")
+
+
+_COLUMNS = (
+    table.Column(title="", cell=lambda finding: _MARKS[finding.grade][0]),
+    table.Column(title="part", cell=lambda finding: finding.part),
+    table.Column(title="finding", cell=lambda finding: finding.message),
+    table.Column(title="mend", cell=lambda finding: finding.mend),
+)
+
+
+def _drawn(finding: Finding) -> Text:
+    mark, style = _MARKS[finding.grade]
+    head = f"{mark:<5}  {finding.part:<19}  "
+    text = Text("\n".join(output.folded(head, table.printable(finding.message))))
+    text.stylize(style, 0, len(mark))
+    if finding.mend:
+        mend = "\n".join(output.folded(" " * len(head), table.printable(finding.mend)))
+        text.append(f"\n{mend}", style="italic")
+    return text
 
 
 def _conclusion(findings: list[Finding], around: Surroundings) -> tuple[str, str]:
@@ -498,7 +547,9 @@ def _conclusion(findings: list[Finding], around: Surroundings) -> tuple[str, str
     wrong = {finding.part: finding for finding in findings if finding.grade == "wrong"}
     if not wrong:
         url = url_of_gateway(around.environ)
-        return "All is well.", f"girih register, or girih login; {url}/docs shows every call"
+        is_known = any(one.part == "login" and one.grade == "well" for one in findings)
+        begin = "girih events list" if is_known else "girih register, or girih login"
+        return "All is well.", f"{begin}; {url}/docs shows every call"
     is_off = all(
         part == "girih up" or "does not answer" in finding.message
         for part, finding in wrong.items()
@@ -507,5 +558,7 @@ def _conclusion(findings: list[Finding], around: Surroundings) -> tuple[str, str
         elsewhere = f" --data {around.data_dir}" if around.is_elsewhere else ""
         return "Nothing is broken: girih just does not run here.", f"girih up{elsewhere}"
     count = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
-    mend = next((finding.mend for finding in wrong.values() if finding.mend), "girih logs")
+    # What keeps it from starting comes before the start.
+    ordered = sorted(wrong.values(), key=lambda one: not around.running and one.part == "girih up")
+    mend = next((finding.mend for finding in ordered if finding.mend), "girih logs")
     return f"{count} wrong: {', '.join(wrong)}.", mend

@@ -133,7 +133,7 @@ def record(pairs: Pairs, *, beside: bool = False) -> None:
     for name, value in shown:
         text = table.printable(value)
         if stream.isatty():
-            print(*_folded(f"{name:<{names_width}}  ", text), sep="\n", file=stream)
+            print(*folded(f"{name:<{names_width}}  ", text), sep="\n", file=stream)
         else:
             print(f"{name}\t{text}", file=stream)
 
@@ -155,7 +155,7 @@ def printed() -> Iterator[None]:
 
 def sentence(text: str) -> None:
     """A sentence that is the answer, its words broken where the terminal ends."""
-    print(*_folded("", text) if sys.stdout.isatty() else (text,), sep="\n")
+    print(*folded("", text) if sys.stdout.isatty() else (text,), sep="\n")
 
 
 def message(sentence: str) -> None:
@@ -212,7 +212,7 @@ def _width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _folded(head: str, text: str) -> Iterator[str]:
+def folded(head: str, text: str) -> Iterator[str]:
     """The words of a value, broken where the terminal ends, below where they began."""
     import textwrap
 

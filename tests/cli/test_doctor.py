@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli.client.credentials import Credential, CredentialsFile
 from cli.commands import doctor
 from cli.commands.doctor import Finding, Surroundings, examine
 from cli.local import state
@@ -17,6 +18,7 @@ from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.keys import SigningKey, write_jwks
 from services.policy import GATEWAY
 from tests.authority import Authority
+from tests.cli import terminal
 from tests.conftest import FAST
 from tests.processes import ending, events_process, free_port
 
@@ -226,6 +228,81 @@ def test_a_full_disk_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(doctor, "_DISK_BYTES_MIN", 2**80)
 
     assert doctor._disk(tmp_path / "not" / "there").grade == "wrong"
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_and_the_first_to_be_mended(
+    tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    done = run_doctor(tmp_path / "file", nowhere)
+
+    assert f"WRONG\tdisk\t{tmp_path / 'file'} is no folder that can be written" in done.stdout
+    assert done.stdout.splitlines()[-1] == "Next: choose another folder with --data"
+
+
+def test_for_programs_a_finding_is_a_line_that_is_neither_cut_nor_padded(
+    tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    folder = tmp_path / ("long" * 50)
+
+    lines = run_doctor(folder, nowhere).stdout.splitlines()
+
+    assert any(line.startswith("WRONG\tgirih up\t") and str(folder) in line for line in lines)
+    assert [line for line in lines if line.endswith(" ")] == []
+
+
+def test_on_a_terminal_no_line_is_longer_than_it_is_wide(
+    tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    words = [sys.executable, "-m", "cli", "doctor", "--data", str(tmp_path)]
+    with terminal.running(words, {**nowhere, "TERM": "dumb"}, columns=60) as shown:
+        shown.read_all()
+
+    # The last is a command to be copied, whole.
+    lines = shown.shown.splitlines()[:-1]
+    assert any(line.startswith("WRONG") for line in lines)
+    assert [line for line in lines if len(line) > 60 or line.endswith(" ")] == []
+
+
+def test_who_is_logged_in_is_told_what_comes_after_that(
+    tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    sessions = {**nowhere, "GIRIH_CREDENTIALS": str(tmp_path / "credentials.json")}
+    before = look(tmp_path, sessions)["login"][0]
+    url = f"http://{nowhere['GATEWAY_ADDRESS']}"
+    with CredentialsFile(tmp_path / "credentials.json").locked() as held:
+        held["work"] = Credential(access_token="", refresh_token="", expires_at_s=0.0, url=url)
+    after = look(tmp_path, sessions)["login"][0]
+
+    assert (before.grade, before.message) == ("note", "nobody is logged in")
+    assert (after.grade, after.message) == ("well", "profile work is who calls")
+    begin = doctor._conclusion([after], Surroundings.of(tmp_path, sessions))[1]
+    assert begin.startswith("girih events list")
+
+
+def test_sessions_that_cannot_be_kept_are_wrong(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    (tmp_path / "file").touch()
+    sessions = {**nowhere, "GIRIH_CREDENTIALS": str(tmp_path / "file" / "credentials.json")}
+
+    finding = look(tmp_path, sessions)["login"][0]
+
+    assert finding.grade == "wrong"
+    assert "name another with GIRIH_CREDENTIALS" in finding.mend
+
+
+def test_a_process_of_ours_that_hangs_is_to_be_restarted(
+    tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    own = state.Started.of("gateway", os.getpid())
+    running = state.State(own, nowhere, (own,))
+    around = Surroundings(tmp_path, nowhere, running)
+
+    finding = doctor._probe(
+        "gateway", "", lambda: "does not answer", doctor._restart(around, "gateway")
+    )
+
+    assert finding.mend == "girih restart gateway"
 
 
 @pytest.fixture
