@@ -260,7 +260,8 @@ def _server(url: str | None, profile: str) -> "Server":
 
 
 def _anonymous(server: "Server") -> "Gateway":
-    """The gateway of a server that answers: nobody types a password in vain."""
+    """The gateway of a server that answers, when a session can be kept: nobody types a password,
+    or makes an account, in vain."""
     from cli.client.rest import LOOPBACK, Gateway
 
     parts = urlsplit(server.url)
@@ -268,6 +269,8 @@ def _anonymous(server: "Server") -> "Gateway":
         output.message(
             f"note: {server.url} is not encrypted; others on the way can read the password"
         )
+    with _file().locked():
+        pass  # what will be kept has a place
     gateway = Gateway(server.url)
     gateway.check_alive()
     return gateway

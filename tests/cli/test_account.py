@@ -53,6 +53,19 @@ def test_secrets_are_in_a_file_of_ones_own_and_in_no_output(
         assert secret not in done.out + done.err
 
 
+def test_nothing_is_made_when_a_session_could_not_be_kept(somebody: Callable[[], Person]) -> None:
+    person = somebody()
+    nowhere = "/proc/nowhere/credentials.json"
+
+    refused = person.girih(
+        "register", person.email, GIRIH_PASSWORD=PASSWORD, GIRIH_CREDENTIALS=nowhere
+    )
+
+    assert refused.code == 78
+    assert f"{nowhere} cannot be used" in refused.err
+    assert person.girih("register", person.email, GIRIH_PASSWORD=PASSWORD).code == 0
+
+
 def test_an_address_registers_once(ada: Person) -> None:
     again = ada.girih("register", ada.email, "--password-stdin", stdin=f"{PASSWORD}\n")
 
