@@ -171,7 +171,7 @@ class Supervisor:
                 raise GaveUp(self._what_is_missing(missing))
             if time.monotonic() > reported_at + self._limits.report_interval_s:
                 reported_at = time.monotonic()
-                self._say(f"waiting for {', '.join(member.name for member in missing)}")
+                self._say(self._what_is_waited_for(missing))
             time.sleep(_POLL_S)
         return False
 
@@ -237,6 +237,12 @@ class Supervisor:
     def _backoff_s(self, restart_count: int) -> float:
         limits = self._limits
         return min(limits.backoff_max_s, limits.backoff_min_s * 2.0**restart_count)
+
+    def _what_is_waited_for(self, missing: Sequence[Member]) -> str:
+        """The last line of the first's log tells why: the others may wait for it."""
+        first = missing[0]
+        names = ", ".join(member.name for member in missing)
+        return f"waiting for {names}; {first.name}: {first.last_words().splitlines()[-1]}"
 
     def _what_is_missing(self, missing: Sequence[Member]) -> str:
         return f"not ready after {self._limits.start_timeout_s:g} s:\n" + "\n".join(

@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 import cli
@@ -237,17 +236,16 @@ class _Up:
             for name, after_s in self._supervisor.healthy_after_s.items():
                 self._console.print(f"  {name:<8} {after_s:6.2f} s")
             return False
-        self._console.print(self._summary())
+        self._console.print(self._summary(), soft_wrap=True)
         how = "girih down stops it." if self._is_detached else "Ctrl-C stops everything."
         self._console.print(f"\n{how}", style="dim")
         self._is_ready = True
         self._write_state()
         return True
 
-    def _summary(self) -> Table:
+    def _summary(self) -> Text:
         plan = self._plan
-        table = Table.grid(padding=(0, 2))
-        for name, value in (
+        lines = (
             ("To begin", "girih register"),
             ("Documentation", f"{plan.url}/docs"),
             ("REST", f"{plan.url}/v1"),
@@ -256,9 +254,9 @@ class _Up:
             ("lattice, gRPC", plan.addresses["LATTICE_ADDRESS"]),
             ("Database", self._database()),
             ("Logs", f"{self._log_dir}/"),
-        ):
-            table.add_row(f"  [dim]{name}[/dim]", Text(value))
-        return table
+        )
+        parts = ((("  ", (f"{name:<13}", "dim"), f"  {value}")) for name, value in lines)
+        return Text("\n").join(Text.assemble(*part) for part in parts)
 
     def _database(self) -> str:
         if self._postgres is None:

@@ -71,6 +71,7 @@ def test_it_says_where_everything_is_and_ctrl_c_stops_it_cleanly(
 ) -> None:
     with running(installation) as up:
         assert f"{installation.url}/docs" in up.output
+        assert [line for line in up.output.splitlines() if line.endswith(" ")] == []
         assert fetch(f"{installation.url}/docs")
         started = installation.state.children
         assert [child.name for child in started] == PROCESSES
