@@ -21,6 +21,7 @@ from cli.commands import (
     streams,
     tenants,
 )
+from cli.commands.api import api
 from cli.commands.usage import usage
 from cli.failure import Failed
 from cli.terminal import ending, options
@@ -301,6 +302,14 @@ app.verb(
     girih completion fish > ~/.config/fish/completions/girih.fish
     """,
 )(completion)
+app.verb(
+    panel=_DATA,
+    examples="""
+    girih api GET /v1/log
+    girih api GET /v1/events -f stream=permit-1 -F limit=10 | jq .event.type
+    girih api POST /v1/lattices -F dimensions=3 -F size=10
+    """,
+)(api)
 account.add_to(app, _ACCOUNTS)
 app.verb(panel=_ACCOUNTS, examples="girih usage")(usage)
 for _name, _noun, _panel in (

@@ -232,10 +232,14 @@ class Gateway:
         """The lines of an answer that is streamed as JSON lines, as they were sent."""
         headers = {"Accept": "application/x-ndjson"}
         with self.opened(method, path, headers=headers, **request) as response, self.guarded():
-            for line in lines_of(response.iter_text()):
-                if line.startswith('{"error":'):
-                    self.raise_error(response.status_code, json.loads(line))
-                yield line
+            yield from self.lines_of(response)
+
+    def lines_of(self, response: httpx.Response) -> Iterator[str]:
+        """The same of an answer that is open, under `guarded`."""
+        for line in lines_of(response.iter_text()):
+            if line.startswith('{"error":'):
+                self.raise_error(response.status_code, json.loads(line))
+            yield line
 
     @contextmanager
     def opened(
@@ -252,13 +256,14 @@ class Gateway:
         request = self._client.build_request(
             method,
             path,
-            params=_query(params or {}),
+            # An empty query would take the place of that of the path.
+            params=_query(params or {}) or None,
             content=content,
             headers=headers,
             timeout=_timeout(read_timeout_s),
         )
         if content is not None:
-            request.headers["Content-Type"] = "application/json"
+            request.headers.setdefault("Content-Type", "application/json")
         response = self._sent(request)
         try:
             if response.is_success:
