@@ -177,6 +177,10 @@ def up(
         raise Failed(str(error), error.exit_code) from error
 
 
+# Where they stand in the help: behind the start of what they look after.
+running.add_to(app, _RUNNING)
+
+
 @app.verb(
     "import",
     panel=_DATA,
@@ -294,7 +298,6 @@ def version(output_format: Output = Format.table) -> None:
     show(output_format)
 
 
-running.add_to(app, _RUNNING)
 app.verb(
     panel=_RUNNING,
     examples="""

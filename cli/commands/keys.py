@@ -13,6 +13,15 @@ from cli.terminal.table import Column
 
 app = Commands("API keys, for machines.")
 
+_SCOPES = [
+    "events.read",
+    "events.append",
+    "lattices.read",
+    "lattices.write",
+    "members.read",
+    "usage.read",
+]
+
 
 @app.verb(
     examples="""
@@ -25,8 +34,8 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it shall allow, once for each: events.read, events.append, lattices.read,"
-            " lattices.write, members.read or usage.read."
+            help=f"What it shall allow, once for each: one of {', '.join(_SCOPES)}.",
+            autocompletion=lambda: _SCOPES,
         ),
     ],
     expires_in_days: Annotated[

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 
+_NAMES = ["postgres", "events", "lattice", "gateway"]
+
 Processes = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="PROCESS", help="Of postgres, events, lattice and gateway; all if none."
+        metavar="PROCESS",
+        help="Of postgres, events, lattice and gateway; all if none.",
+        autocompletion=lambda: _NAMES,
     ),
 ]
 
@@ -117,6 +121,7 @@ def logs(
             metavar="PROCESS",
             help="Of up (what `girih up -d` said), postgres, events, lattice and gateway. None"
             " means all.",
+            autocompletion=lambda: [*_NAMES, "up"],
         ),
     ] = None,
     follow: Annotated[

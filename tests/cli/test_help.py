@@ -79,6 +79,9 @@ COMPLETIONS = {
     "girih lattices create --bou": {"--boundary"},
     "girih lattices create --boundary ": {"open", "periodic"},
     "girih events list -o js": {"json", "jsonl"},
+    "girih restart l": {"lattice"},
+    "girih logs ": {"postgres", "events", "lattice", "gateway", "up"},
+    "girih keys create nightly --scope events.": {"events.read", "events.append"},
 }
 
 
