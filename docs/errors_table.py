@@ -31,11 +31,16 @@ gateway.
 }
 ```
 
-**May the call be made again?** *The same call* may succeed: after `retry_after_s` (`Retry-After`,
-`RetryInfo`) when the answer tells it, else after pauses that grow. Appends are repeated with the
-same event ids, which are stored once whatever happened. *Not unchanged*: it fails again.
-*With another token*: refresh it, or log in. *After reading again*: what is read may lead to another
-call.
+**May the call be made again?** *The same call* may succeed: after `retryAfterS` when the answer
+tells it (over gRPC `RetryInfo`, in `girih.client` `retry_after_s`), else after pauses that grow.
+Appends are repeated with the same event ids, which are stored once whatever happened. *Not
+unchanged*: it fails again. *With another token*: refresh it, or log in. *After reading again*: what
+is read may lead to another call.
+
+**Names.** JSON is in camelCase, and so are the names of details on this page: over gRPC
+`error.details.metadata.sharedPosition` is the key `shared_position` of the metadata of `ErrorInfo`,
+and in `girih.client` the attribute `shared_position`. The exceptions are `correlation_id`,
+as the logs have it, and OAuth's own: `access_token`, `refresh_token`, `token_type`, `expires_in`.
 
 Beside the status of HTTP stands that of gRPC; where there is none, only the gateway says it. The
 list is [reasons.proto](../protos/girih/errors/v1/reasons.proto), an enum that becomes constants in

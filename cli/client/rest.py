@@ -102,7 +102,7 @@ class ErrorBody:
                 problems=_problems(str(error["message"]), details.get("violations") or ()),
                 reason=str(details.get("reason", "")),
                 correlation_id=str(error.get("correlation_id") or correlation_id),
-                retry_after_s=details.get("retry_after_s"),
+                retry_after_s=details.get("retryAfterS"),
                 details=details,
             )
         except (KeyError, TypeError, AttributeError):

@@ -114,7 +114,7 @@ def body_too_large(bytes_max: int) -> HttpError:
         413,
         "PAYLOAD_TOO_LARGE",
         f"a request body must have at most {bytes_max} bytes",
-        {"reason": "BODY_TOO_LARGE", "bytes_max": bytes_max},
+        {"reason": "BODY_TOO_LARGE", "bytesMax": bytes_max},
         _CLOSE,
     )
 
@@ -124,7 +124,7 @@ def line_too_large(bytes_max: int) -> HttpError:
         413,
         "PAYLOAD_TOO_LARGE",
         f"a line of the request must have at most {bytes_max} bytes",
-        {"reason": "LINE_TOO_LARGE", "bytes_max": bytes_max},
+        {"reason": "LINE_TOO_LARGE", "bytesMax": bytes_max},
         _CLOSE,
     )
 
@@ -154,7 +154,7 @@ def headers_too_large(bytes_max: int) -> HttpError:
         431,
         "HEADERS_TOO_LARGE",
         f"request line and headers must have at most {bytes_max} bytes",
-        {"reason": "HEADERS_TOO_LARGE", "bytes_max": bytes_max},
+        {"reason": "HEADERS_TOO_LARGE", "bytesMax": bytes_max},
         _CLOSE,
     )
 
@@ -302,8 +302,14 @@ def _invalid(
 def _remote_details(remote: RemoteError) -> dict[str, Any]:
     details: dict[str, Any] = {"reason": remote.reason, "domain": remote.domain}
     if remote.metadata:
-        details["metadata"] = dict(remote.metadata)
+        details["metadata"] = {_json_name(key): text for key, text in remote.metadata.items()}
     return details
+
+
+def _json_name(name: str) -> str:
+    """As the contract's JSON spells the names of fields: `thing_id` as `thingId`."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 def _own(remote: RemoteError, encode: DetailEncoder) -> dict[str, Any]:
@@ -388,7 +394,7 @@ def unavailable(message: str, reason: str, details: Mapping[str, Any] | None = N
 def too_many_streams(whose: str, count_max: int) -> HttpError:
     """The caller has as many streams open as it may."""
     message = f"this {whose} has {count_max} streams open, and may have no more"
-    details = {"reason": "TOO_MANY_STREAMS", "stream_count_max": count_max}
+    details = {"reason": "TOO_MANY_STREAMS", "streamCountMax": count_max}
     return _retryable(HttpError(429, "RESOURCE_EXHAUSTED", message, details), None)
 
 
@@ -400,7 +406,7 @@ def _retryable(error: HttpError, retry_after_s: float | None) -> HttpError:
     if error.status not in _RETRIED:
         return error
     delay_s = _RETRY_AFTER_DEFAULT_S if retry_after_s is None else retry_after_s
-    error.details = {**error.details, "retry_after_s": delay_s}
+    error.details = {**error.details, "retryAfterS": delay_s}
     error.headers = (*error.headers, (b"retry-after", str(max(1, ceil(delay_s))).encode()))
     return error
 

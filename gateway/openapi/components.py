@@ -184,7 +184,7 @@ _ERROR_DETAILS: Final[Json] = {
             "additionalProperties": {"type": "string"},
         },
         "violations": {"type": "array", "items": reference("FieldViolation")},
-        "retry_after_s": {"type": "number", "description": "When to try again, in seconds."},
+        "retryAfterS": {"type": "number", "description": "When to try again, in seconds."},
     },
     "required": ["reason"],
 }
@@ -214,9 +214,9 @@ _PART_HEALTH: Final[Json] = {
     "description": "A service behind the gateway.",
     "properties": {
         "status": {"type": "string", "enum": ["SERVING", "NOT_SERVING", "UNREACHABLE"]},
-        "latency_ms": {"type": "number", "description": "How long its answer took."},
+        "latencyMs": {"type": "number", "description": "How long its answer took."},
     },
-    "required": ["status", "latency_ms"],
+    "required": ["status", "latencyMs"],
 }
 
 _LIVENESS: Final[Json] = {

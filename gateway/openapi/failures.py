@@ -205,7 +205,7 @@ def _example(failure: Failure) -> Json:
     else:
         message = re.split(r"[.;:](?:\s|$)", failure.text, maxsplit=1)[0]
     if failure.status in _RETRIED:
-        details["retry_after_s"] = 1.0
+        details["retryAfterS"] = 1.0
     error = {
         "code": failure.code,
         "message": message,

@@ -20,8 +20,8 @@ def tag() -> Json:
 
 def paths() -> Json:
     serving = {"status": "SERVING"}
-    parts = {"events": {**serving, "latency_ms": 0.9}, "lattice": {**serving, "latency_ms": 1.1}}
-    away = {"status": "UNREACHABLE", "latency_ms": 1000.0}
+    parts = {"events": {**serving, "latencyMs": 0.9}, "lattice": {**serving, "latencyMs": 1.1}}
+    away = {"status": "UNREACHABLE", "latencyMs": 1000.0}
     down = {"status": "NOT_SERVING", "parts": {**parts, "lattice": away}}
     live = json_content(reference("Liveness"), serving)
     key = {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": _KID, "x": _X}

@@ -48,7 +48,7 @@ class ServiceHealth:
     latency_ms: float
 
     def as_json(self) -> dict[str, Any]:
-        return {"status": self.status, "latency_ms": round(self.latency_ms, 3)}
+        return {"status": self.status, "latencyMs": round(self.latency_ms, 3)}
 
 
 class _SharedCall(Generic[R]):

@@ -263,7 +263,7 @@ def test_a_key_is_traded_for_a_token(gateway: FakeGateway) -> None:
     ("status", "body", "kind"),
     [
         (401, refusal("UNAUTHENTICATED", "KEY_INVALID"), KeyInvalid),
-        (429, refusal("RESOURCE_EXHAUSTED", "RATE_LIMITED", retry_after_s=7), Unavailable),
+        (429, refusal("RESOURCE_EXHAUSTED", "RATE_LIMITED", retryAfterS=7), Unavailable),
         (502, "<html>", Unavailable),
         (200, "<html>", GirihError),
         (200, {"token": "?"}, GirihError),
@@ -277,9 +277,9 @@ def test_a_key_is_traded_for_a_token(gateway: FakeGateway) -> None:
         (200, {"access_token": "a", "expires_in": float("nan")}, GirihError),
         (200, {"access_token": "a", "expires_in": 10**400}, GirihError),
         (200, {"access_token": "a", "expires_in": 0}, GirihError),
-        (429, refusal("UNAVAILABLE", "RATE_LIMITED", retry_after_s=7), Unavailable),
-        (503, refusal("UNAVAILABLE", "AWAY", retry_after_s=float("nan")), Unavailable),
-        (503, refusal("UNAVAILABLE", "AWAY", retry_after_s=10**400), Unavailable),
+        (429, refusal("UNAVAILABLE", "RATE_LIMITED", retryAfterS=7), Unavailable),
+        (503, refusal("UNAVAILABLE", "AWAY", retryAfterS=float("nan")), Unavailable),
+        (503, refusal("UNAVAILABLE", "AWAY", retryAfterS=10**400), Unavailable),
     ],
 )
 def test_what_a_gateway_answers_instead_is_an_error_by_name(
@@ -293,6 +293,16 @@ def test_what_a_gateway_answers_instead_is_an_error_by_name(
     assert type(refused.value) is kind
     assert refused.value.retry_after_s == (7.0 if status == 429 else None)
     assert len(gateway.requests) == 1
+
+
+def test_the_numbers_of_an_error_have_the_names_of_grpc(gateway: FakeGateway) -> None:
+    told = {"eventIds": "a,b", "limit": "1"}
+    gateway.answers = [(409, refusal("ALREADY_EXISTS", "EVENT_ID_REUSED", metadata=told))]
+
+    with pytest.raises(GirihError) as refused:
+        grants.of_key("girih_key", gateway.url, HERE)("")
+
+    assert refused.value.metadata == {"event_ids": "a,b", "limit": "1"}
 
 
 def test_an_answer_that_breaks_off_is_a_gateway_that_is_away(gateway: FakeGateway) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.casing import odd_keys
 from tests.processes import System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -175,6 +176,13 @@ def test_the_examples_of_answers_have_the_names_of_real_answers(walk: Walk) -> N
     assert set(told) == set(walk.answers) - bytes_alone
     for operation_id, example in told.items():
         assert shape(example) == shape(walk.answers[operation_id]), operation_id
+
+
+def test_real_answers_are_in_camel_case(walk: Walk) -> None:
+    answers = {**walk.answers, "health": walk.client.get("/health").json()}
+
+    for operation_id, answer in answers.items():
+        assert odd_keys(answer, free=frozenset({"json", "metadata"})) == set(), operation_id
 
 
 def test_real_answers_fit_their_schemas(walk: Walk) -> None:

@@ -1,5 +1,6 @@
 """Every way to fail, and the one body that tells it."""
 
+import inspect
 import re
 import socket
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.http import errors
 from gateway.http.exchange import HttpExchange
 from services.plumbing.grpc.contract import REQUEST_BYTES_MAX
 from services.plumbing.settings import MESSAGE_BYTES
+from tests.casing import odd_keys
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
 _LEAKS = re.compile(r"Traceback|asyncpg|/usr/|SELECT|127\.0\.0\.1|ZeroDivision|File \"")
@@ -34,7 +37,7 @@ async def test_a_body_is_bounded_by_what_its_rpc_takes(client: httpx.AsyncClient
     assert answer.status_code == 413
     assert error(answer)["details"] == {
         "reason": "BODY_TOO_LARGE",
-        "bytes_max": 8 * REQUEST_BYTES_MAX,
+        "bytesMax": 8 * REQUEST_BYTES_MAX,
     }
 
 
@@ -86,8 +89,38 @@ async def test_the_numbers_of_an_error_are_told(client: httpx.AsyncClient) -> No
     assert details == {
         "reason": "THING_NOT_FOUND",
         "domain": "events.girih",
-        "metadata": {"thing_id": "7"},
+        "metadata": {"thingId": "7"},
     }
+
+
+_SAMPLES: dict[Any, Any] = {int: 1, float: 1.0, str: "events", list[str]: ["GET"]}
+
+_OWN_ERRORS = [
+    make
+    for _, make in inspect.getmembers(errors, inspect.isfunction)
+    if make.__module__ == errors.__name__
+    and not make.__name__.startswith(("_", "from_"))
+    and inspect.signature(make).return_annotation is errors.HttpError
+    and make is not errors.invalid
+]
+
+
+@pytest.mark.parametrize("make", _OWN_ERRORS, ids=lambda make: make.__name__)
+def test_an_error_of_the_gateways_own_is_in_camel_case(make: Any) -> None:
+    wanted = inspect.signature(make).parameters.values()
+    given = [_SAMPLES[one.annotation] for one in wanted if one.default is one.empty]
+
+    body = make(*given).as_json("correlation-1")
+
+    assert odd_keys(body) == set()
+    assert body["error"]["details"]["reason"]
+
+
+@pytest.mark.parametrize("kind", ["invalid", "missing", "changed", "busy", "down", "bug"])
+async def test_an_error_of_a_service_is_in_camel_case(kind: str, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/fail", json={"kind": kind})
+
+    assert odd_keys(answer.json()) == set()
 
 
 @pytest.mark.parametrize(("kind", "seconds", "exact"), [("busy", "3", 2.5), ("down", "1", 0.2)])
@@ -97,7 +130,7 @@ async def test_when_to_retry_is_told(
     answer = await client.post("/v1/fail", json={"kind": kind})
 
     assert answer.headers["retry-after"] == seconds
-    assert error(answer)["details"]["retry_after_s"] == exact
+    assert error(answer)["details"]["retryAfterS"] == exact
 
 
 async def test_no_time_to_retry_is_told_where_a_retry_does_not_help(
@@ -107,7 +140,7 @@ async def test_no_time_to_retry_is_told_where_a_retry_does_not_help(
 
     assert answer.status_code == 429
     assert "retry-after" not in answer.headers
-    assert "retry_after_s" not in error(answer)["details"]
+    assert "retryAfterS" not in error(answer)["details"]
 
 
 async def test_nothing_of_a_bug_is_told(client: httpx.AsyncClient) -> None:

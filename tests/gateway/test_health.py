@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from tests.casing import odd_keys
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
 
@@ -16,6 +17,7 @@ async def test_all_is_well(path: str, client: httpx.AsyncClient) -> None:
 async def test_health_names_every_part(client: httpx.AsyncClient) -> None:
     report = (await client.get("/health")).json()
 
+    assert odd_keys(report) == set()
     assert report["status"] == "SERVING"
     assert report["parts"]["events"]["status"] == "SERVING"
 
@@ -30,6 +32,7 @@ async def test_a_service_that_does_not_serve_makes_the_gateway_not_ready(
     assert (await client.get("/health")).json()["parts"]["events"]["status"] == "NOT_SERVING"
     ready = await client.get("/health/ready")
     assert ready.status_code == 503
+    assert odd_keys(ready.json()) == set()
     assert ready.json()["error"]["code"] == "UNAVAILABLE"
     assert ready.json()["error"]["message"] == "not ready: events is NOT_SERVING"
 

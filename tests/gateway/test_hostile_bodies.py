@@ -92,7 +92,7 @@ async def test_a_body_that_anybody_may_send_is_small(client: httpx.AsyncClient) 
     answer = await client.post("/v1/echo/a:publish", content=content, headers=JSON)
 
     assert answer.status_code == 413
-    assert answer.json()["error"]["details"]["bytes_max"] == 16 * 2**10
+    assert answer.json()["error"]["details"]["bytesMax"] == 16 * 2**10
 
 
 @pytest.mark.parametrize("name", ["texts", "children"])

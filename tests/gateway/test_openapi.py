@@ -16,6 +16,7 @@ from gateway.openapi.names import operation_id, schema_names
 from gateway.openapi.values import digits
 from girih.events.v1 import events_pb2
 from girih.options.v1 import options_pb2
+from tests.casing import EXCEPTIONS, odd_keys, odd_names
 from tests.gateway.sample import sample_contract
 
 
@@ -115,6 +116,19 @@ def test_fields_are_named_as_json_names_them(sample: dict[str, Any]) -> None:
     assert "`longNumber`" in operation["description"]
     assert operation["parameters"][0]["name"] == "longNumber"
     assert operation["parameters"][0]["required"] is True
+
+
+def test_names_are_in_camel_case_but_for_the_listed(real: dict[str, Any]) -> None:
+    assert odd_names(real) == set()
+    properties = {name for _, value in walk(real) for name in value.get("properties", ())}
+    assert properties >= EXCEPTIONS
+
+
+def test_examples_are_in_camel_case_but_for_the_listed(real: dict[str, Any]) -> None:
+    examples = [value["example"] for _, value in walk(real) if "example" in value]
+
+    assert examples
+    assert odd_keys(examples, free=frozenset({"json", "metadata"})) == set()
 
 
 def test_a_choice_allows_at_most_one(sample: dict[str, Any]) -> None:

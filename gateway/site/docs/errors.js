@@ -8,7 +8,7 @@ import { drawMenu } from "./shell.js";
 
 const HEAD = `Whatever fails tells a reason: a name that never changes, for programs to match on. Over REST it is \`error.details.reason\`, over gRPC the \`reason\` of the \`google.rpc.ErrorInfo\` in the status. Messages are for people and may change. Routes and rpcs say what a reason means for them.
 
-Again? tells whether a call may be made again. The same call may succeed after \`retry_after_s\`, which is \`Retry-After\` too, when the answer tells it, and else after pauses that grow: appends with the same event ids, which are stored once whatever happened.`;
+Again? tells whether a call may be made again. The same call may succeed after \`retryAfterS\`, which is \`Retry-After\` too, when the answer tells it, and else after pauses that grow: appends with the same event ids, which are stored once whatever happened.`;
 
 export async function drawErrors() {
   /** @type {Contract} */

@@ -5,6 +5,7 @@ The accounts have no gRPC of their own: the gateway serves them, and speaks HTTP
 
 import http.client
 import json
+import re
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
@@ -94,8 +95,8 @@ def _refused(status: int, body: bytes, url: str) -> GirihError:
                 code=_code(str(error["code"]), status),
                 message=str(error["message"]),
                 reason=str(details.get("reason", "")),
-                metadata={name: str(value) for name, value in details.items()},
-                retry_after_s=_seconds(details.get("retry_after_s")),
+                metadata=_metadata(details.get("metadata") or {}),
+                retry_after_s=_seconds(details.get("retryAfterS")),
             )
         )
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -103,6 +104,15 @@ def _refused(status: int, body: bytes, url: str) -> GirihError:
             message = f"the gateway at {url} answers {status}"
             return error_of(Refusal(code=code, message=message))
         return _stranger(url)
+
+
+def _metadata(told: Mapping[str, Any]) -> dict[str, str]:
+    """By the names that gRPC has for them: `resetsAt` is `resets_at`."""
+    return {re.sub("[A-Z]", _with_underscore, name): str(value) for name, value in told.items()}
+
+
+def _with_underscore(capital: re.Match[str]) -> str:
+    return f"_{capital[0].lower()}"
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

@@ -127,7 +127,7 @@ async def test_a_refusal_is_429_and_tells_the_limit_the_month_and_its_end(
     assert error.details["metadata"] == {
         "limit": "1",
         "month": MONTH,
-        "resets_at": "2026-12-01T00:00:00Z",
+        "resetsAt": "2026-12-01T00:00:00Z",
     }
     assert dict(error.headers)[b"retry-after"] == b"%d" % (25.5 * 86_400)
 
