@@ -199,6 +199,11 @@ class Gateway:
     def delete(self, path: str) -> Json:
         return self._call("DELETE", path)
 
+    def content(self, path: str, **params: str) -> bytes:
+        """An answer that is no JSON, whole."""
+        with self.opened("GET", path, params=params) as response, self.guarded():
+            return response.read()
+
     def check_alive(self) -> None:
         """Raise Away unless a gateway answers, before anything is asked of a person."""
         with self.guarded():

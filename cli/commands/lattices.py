@@ -1,9 +1,11 @@
 """`girih lattices`: made, listed, looked at and deleted."""
 
 import base64
+import json
+import math
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from operator import itemgetter
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import exit_codes
+from cli.failure import Failed
 from cli.terminal import asking, ids, options, output
 from cli.terminal.formats import Format
 from cli.terminal.help import Commands
@@ -23,6 +27,15 @@ if TYPE_CHECKING:
 app = Commands("Lattices: made, listed, looked at and deleted.")
 
 LatticeId = Annotated[str, typer.Argument(metavar="LATTICE", help="Its id, or how that begins.")]
+
+
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("--output-file", metavar="FILE", dir_okay=False, help="Where to write it."),
+]
+
+_PRINTED_SITES_MAX = 1_000_000
+_BITMAP_BYTES_MAX = 2**22  # what the contract takes
 
 
 class BitOrder(StrEnum):
@@ -51,6 +64,7 @@ class Boundary(StrEnum):
     examples="""
     girih lattices create --dimensions 3 --size 10
     girih lattices create --shape 200x300 --periodic --moore
+    girih lattices create --blocked maze.png --moore
     """
 )
 def create(
@@ -78,14 +92,17 @@ def create(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="A file with one bit per site in C order: a set bit blocks the site.",
+            help="A file with the blocked sites, as large as the lattice: text of . for free and"
+            " # for blocked ones, a published .map, a PNG whose dark pixels are blocked, or a"
+            " .npy of booleans.",
         ),
     ] = None,
     bit_order: Annotated[
         BitOrder | None,
         typer.Option(
-            help="Which bit of each byte of --blocked comes first: little is the lowest, big the"
-            " highest, which is what numpy.packbits writes unless it is told otherwise.",
+            help="--blocked is a bitmap, one bit per site in C order, a set bit blocks it, and this"
+            " bit of each byte comes first: little is the lowest, big the highest, which is what"
+            " numpy.packbits writes unless it is told otherwise.",
         ),
     ] = None,
     url: options.Url = None,
@@ -96,7 +113,7 @@ def create(
     Costs nothing per site when no site is blocked.
     """
     body: dict[str, Json] = {
-        **_shape(dimensions, size, shape),
+        **_sites(dimensions, size, shape, blocked, bit_order),
         "boundaries": _boundaries(boundary, is_periodic=periodic),
         # Sent again by whatever repeats the call, it makes no second lattice.
         "requestId": str(uuid.uuid4()),
@@ -105,11 +122,6 @@ def create(
         body["neighbourhood"] = "NEIGHBOURHOOD_MOORE"
     if cutting:
         body["cornerRule"] = "CORNER_RULE_CUTTING"
-    if (blocked is None) != (bit_order is None):
-        raise typer.BadParameter("say both --blocked and --bit-order, or neither")
-    if blocked is not None and bit_order is not None:
-        body["bitOrder"] = bit_order.wire
-        body["blocked"] = base64.b64encode(blocked.read_bytes()).decode()
     with options.gateway(url) as gateway:
         lattice = gateway.post("/v1/lattices", body, _OPTIONS)
     if output_format.is_document:
@@ -181,6 +193,128 @@ def delete(
         asking.each(whole, delete_one)
 
 
+@app.verb(
+    "blocked",
+    examples="""
+    girih lattices blocked 3f2a9c1e
+    girih lattices blocked 3f2a9c1e --output-file maze.npy
+    """,
+)
+def blocked_(
+    lattice_id: LatticeId,
+    file: OutputFile = None,
+    url: options.Url = None,
+) -> None:
+    """Print which sites are blocked, # beside . for free ones, or write it to a file.
+
+    `lattices create --blocked` takes both. What is printed has one axis or two, and at most
+    a million sites.
+    """
+    from cli.grids import files
+    from girih.client.lattices.arrays import unpacked
+
+    with options.gateway(url) as gateway:
+        route = f"/v1/lattices/{segment(gateway, lattice_id)}"
+        shape = [int(length) for length in gateway.get(route)["shape"]]
+        if file is None and (len(shape) > 2 or math.prod(shape) > _PRINTED_SITES_MAX):
+            raise Failed(_too_much(shape), exit_codes.USAGE)
+        if math.prod(shape) > files.SITES_MAX:
+            message = f"a lattice of more than {files.SITES_MAX:,} sites has no blocked ones"
+            raise Failed(message, exit_codes.DATAERR)
+        bitmap = gateway.content(f"{route}/blocked", bitOrder=BitOrder.little.wire)
+    sites = unpacked(bitmap, shape)
+    if file is None:
+        output.print_lines(files.lines(sites), pager=False)
+    elif file.suffix == ".npy":
+        with file.open("wb") as stream:
+            files.write(sites, stream)
+    elif len(shape) > 2:
+        raise Failed(_too_much(shape), exit_codes.USAGE)
+    else:
+        file.write_text("".join(f"{line}\n" for line in files.lines(sites)))
+
+
+@app.verb(
+    examples="""
+    girih lattices distances 3f2a9c1e --from 0,0 --to 9,9 --to 5,0
+    girih lattices distances 3f2a9c1e --from 0,0 --output-file field.npy
+    """
+)
+def distances(
+    lattice_id: LatticeId,
+    sources: Annotated[
+        list[str],
+        typer.Option("--from", metavar="SITE", help="As in 0,0,0; of several the nearest counts."),
+    ],
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="SITE", help="The distance of this site; may be repeated."),
+    ] = None,
+    file: OutputFile = None,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Tell how far sites are from others, in lattice spacings.
+
+    Of the sites of --to as a list, or of all sites as an array of numpy in --output-file, with
+    inf where no path leads.
+    """
+    if bool(targets) == (file is not None):
+        raise typer.BadParameter("say --to, or --output-file for all sites")
+    body = {
+        "sources": [{"coordinates": numbers(site, "--from")} for site in sources],
+        "targets": [{"coordinates": numbers(site, "--to")} for site in targets or ()],
+    }
+    with options.gateway(url) as gateway:
+        route = f"/v1/lattices/{segment(gateway, lattice_id)}"
+        answers = _distances(gateway, route, body)
+        if file is not None:
+            _write_field(gateway.get(route)["shape"], answers, file)
+            return
+        told = (distance for _, part in answers for distance in part)
+        rows = (
+            {"site": site["coordinates"], "distance": None if distance < 0 else distance}
+            for site, distance in zip(body["targets"], told, strict=True)
+        )
+        listing(rows, _DISTANCES, output_format, pager=False)
+
+
+def _distances(
+    gateway: "Gateway", route: str, body: "Json"
+) -> Iterator[tuple[int, Sequence[float]]]:
+    """Parts of the answer: the index of the first distance, and the distances."""
+    from cli.client.rest import Refused
+
+    content = json.dumps(body).encode()
+    try:
+        for line in gateway.lines("POST", f"{route}:distances", content=content):
+            answer = json.loads(line)
+            yield int(answer.get("firstIndex", 0)), answer.get("distances", [])
+    except Refused as refused:
+        raise refused.naming({"sources": "--from", "targets": "--to"}) from None
+
+
+def _write_field(
+    shape: Sequence[str], answers: Iterator[tuple[int, Sequence[float]]], file: Path
+) -> None:
+    from cli.grids import files
+    from girih.client.lattices import arrays
+
+    lengths = [int(length) for length in shape]
+    if math.prod(lengths) > files.SITES_MAX:
+        message = f"must be of a lattice of at most {files.SITES_MAX:,} sites; say --to"
+        raise Failed(f"--output-file: {message}", exit_codes.DATAERR)
+    field = arrays.empty_distances(math.prod(lengths))
+    for first, part in answers:
+        arrays.put_distances(field, first, part)
+    with file.open("wb") as stream:
+        files.write(arrays.finished_distances(field, lengths), stream)
+
+
+def _too_much(shape: Sequence[int]) -> str:
+    return f"a grid of {' x '.join(map(str, shape))} sites is for a file: --output-file FILE.npy"
+
+
 def segment(gateway: "Gateway", lattice_id: str) -> str:
     """The id that was meant, as a part of a path."""
     return options.segment(ids.whole([lattice_id], lambda: map(_LATTICES.name, _all(gateway)))[0])
@@ -188,6 +322,48 @@ def segment(gateway: "Gateway", lattice_id: str) -> str:
 
 def _all(gateway: "Gateway") -> Iterator["Json"]:
     return gateway.pages("/v1/lattices", "lattices")
+
+
+def _sites(
+    dimensions: int | None,
+    size: int | None,
+    shape: str | None,
+    blocked: Path | None,
+    bit_order: BitOrder | None,
+) -> "Json":
+    """The shape, and the blocked sites, of which all but a bitmap tell the shape themselves."""
+    if blocked is None:
+        if bit_order is not None:
+            raise typer.BadParameter("say --blocked beside --bit-order")
+        return _shape(dimensions, size, shape)
+    if bit_order is not None:
+        bitmap = base64.b64encode(_bitmap(blocked)).decode()
+        return {
+            **_shape(dimensions, size, shape),
+            "bitOrder": bit_order.wire,
+            "blocked": bitmap,
+        }
+    from cli.grids import files
+    from girih.client.lattices.arrays import packed
+
+    own_shape, packed_sites = packed(files.read(blocked))
+    if dimensions is not None or size is not None:
+        raise typer.BadParameter("the size is that of --blocked")
+    if shape is not None and numbers(shape, "--shape") != list(own_shape):
+        own = "x".join(map(str, own_shape))
+        raise typer.BadParameter(f"must be {own} as --blocked is", param_hint="--shape")
+    return {
+        "shape": list(own_shape),
+        "bitOrder": BitOrder.little.wire,
+        "blocked": base64.b64encode(packed_sites).decode(),
+    }
+
+
+def _bitmap(file: Path) -> bytes:
+    if file.stat().st_size > _BITMAP_BYTES_MAX:
+        message = f"--blocked: {file}: must be at most {_BITMAP_BYTES_MAX:,} bytes"
+        raise Failed(message, exit_codes.DATAERR)
+    return file.read_bytes()
 
 
 def _shape(dimensions: int | None, size: int | None, shape: str | None) -> "Json":
@@ -266,4 +442,15 @@ _LATTICES = Listing(
         Column(title="boundaries", cell=_boundaries_text, is_wide=True),
     ),
     nothing="There are no lattices. Make one with `girih lattices create`.",
+)
+_DISTANCES = Listing(
+    name=lambda one: ",".join(map(str, one["site"])),
+    columns=(
+        Column(title="site", cell=lambda one: ",".join(map(str, one["site"])), is_text=True),
+        Column(
+            title="distance",
+            cell=lambda one: "no path" if one["distance"] is None else f"{one['distance']:.12g}",
+            is_number=True,
+        ),
+    ),
 )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cli.client.credentials import CredentialsFile
@@ -105,8 +106,42 @@ def test_blocked_sites_need_their_bit_order(ada: Person, tmp_path: Path) -> None
 
     done = ada.girih("lattices", "create", "--shape", "3x4", "--blocked", str(blocked))
 
-    assert done.code == 2
+    assert done.code == 65
     assert "--bit-order" in done.err
+
+
+MAZE = "..#.\n.##.\n....\n"
+
+
+def test_blocked_sites_come_from_a_file_and_go_to_one(ada: Person, tmp_path: Path) -> None:
+    text, array = tmp_path / "maze.txt", tmp_path / "maze.npy"
+    text.write_text(MAZE)
+
+    made = ada.does("lattices", "create", "--blocked", str(text)).out.strip()
+    assert ada.does("lattices", "blocked", made).out == MAZE
+    ada.does("lattices", "blocked", made, "--output-file", str(array))
+    same = ada.does("lattices", "create", "--blocked", str(array), "--shape", "3x4").out.strip()
+    assert ada.does("lattices", "blocked", same).out == MAZE
+
+    other = ada.girih("lattices", "create", "--blocked", str(text), "--shape", "4x3")
+    assert (other.code, "3x4" in other.err) == (2, True)
+
+
+def test_distances_are_told_of_sites_or_written_of_all(ada: Person, tmp_path: Path) -> None:
+    text, file = tmp_path / "maze.txt", tmp_path / "field.npy"
+    text.write_text("..#.\n..#.\n")
+    made = ada.does("lattices", "create", "--blocked", str(text)).out.strip()
+    words = ("lattices", "distances", made, "--from", "0,0", "--from", "1,0")
+
+    assert ada.does(*words, "--to", "0,1", "--to", "0,3").out == "0,1\t1\n0,3\tno path\n"
+    told = ada.does(*words, "--to", "0,1", "--to", "0,3", "-o", "json").json
+    assert told == [{"site": [0, 1], "distance": 1.0}, {"site": [0, 3], "distance": None}]
+    ada.does(*words, "--output-file", str(file))
+    inf = float("inf")
+    assert np.load(file).tolist() == [[0, 1, inf, inf], [0, 1, inf, inf]]
+    assert ada.girih(*words).code == 2
+    refused = ada.girih(*words, "--to", "9,9")
+    assert (refused.code, refused.err.startswith("--to[0]")) == (65, True)
 
 
 def test_what_the_service_finds_wrong_is_65(ada: Person) -> None:

@@ -41,6 +41,7 @@ INVITATION = {
 }
 ROWS: dict[str, list[Any]] = {
     "lattices._LATTICES": [LATTICE, {**LATTICE, "latticeId": UUIDS[1], "shape": [3]}],
+    "lattices._DISTANCES": [{"site": [10**9] * 10, "distance": 1.23456789e9}],
     "events._EVENTS": [EVENT],
     "streams._STREAMS": [
         {
