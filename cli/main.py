@@ -260,6 +260,23 @@ def import_(
     )
 
 
+@app.verb(panel=_DATA, examples="girih demo")
+def demo(
+    events_address: EventsAddress = None,
+    url: options.Url = None,
+    output_format: Output = Format.table,
+) -> None:
+    """Put something to look at into the tenant: a workshop's events, lattices and paths.
+
+    A second time it appends nothing.
+    """
+    from cli.demo.command import run
+
+    server = options.server(url)
+    with options.gateway_of(server) as gateway:
+        run(gateway, events_address or _events_address(server), output_format)
+
+
 @app.verb(panel=_RUNNING, examples="girih doctor")
 def doctor(data_dir: DataDir = DATA_DIR, output_format: Output = Format.table) -> None:
     """Look at settings, database and processes; say what is wrong and how to mend it.
