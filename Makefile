@@ -44,15 +44,32 @@ free-ports:
 test: $(VENV)/.dev ## Run all tests. They start what they need.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10
 
-check: $(VENV)/.dev generate build/googleapis $(NODE_MODULES) ## Check style, types, import rules and the contract.
+# Side by side, since half of them wait: for packages of npm, or for the one core that they use.
+CHECKS := style types imports contract site openapi
+check: $(VENV)/.dev generate build/googleapis ## Check style, types, import rules and the contract.
+	@$(MAKE) --no-print-directory --keep-going --jobs \
+		$(if $(filter output-sync,$(.FEATURES)),--output-sync) $(CHECKS:%=check-%)
+
+.PHONY: $(CHECKS:%=check-%)
+check-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-types:
 	$(BIN)/mypy services gateway cli girih girih_server tests bench docs hatch_build.py
+
+check-imports:
 	$(BIN)/lint-imports
+
+check-contract:
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
+
+check-site: gateway/site/node_modules/.package-lock.json
 	$(NPM) gateway/site run --silent check
+
+check-openapi: tests/openapi/lint/node_modules/.package-lock.json
 	$(BIN)/python -m tests.openapi build/openapi.json
 	$(NPM) tests/openapi/lint run --silent check
 
