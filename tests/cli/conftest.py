@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 import pytest
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
-from tests.processes import ROOT, System, running_system
+from tests.cli import forked
+from tests.processes import System, running_system
 
 PASSWORD = "a strapwork of stars"
 
@@ -32,19 +32,10 @@ class Person:
         return [sys.executable, "-m", "cli", *words]
 
     def girih(self, *words: str, stdin: str = "", **environ: str) -> "Done":
-        """Run the command to its end."""
-        done = subprocess.run(
-            self.command(*words),
-            cwd=ROOT,
-            env={**self.environ, **environ},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+        """Run the command to its end, in a process that has its modules."""
+        done = Done(*forked.run(words, {**self.environ, **environ}, stdin))
+        assert "Traceback" not in done.err, done.err
+        return done
 
     def does(self, *words: str, stdin: str = "", **environ: str) -> "Done":
         """The same, and it must go well."""
