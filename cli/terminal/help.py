@@ -6,11 +6,13 @@ run, and cuts the names of options where the terminal is narrow.
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TypeVar
+from inspect import signature
+from typing import Any, TypeVar, get_args
 
 import click
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.models import ArgumentInfo
 
 from cli.terminal import output
 
@@ -56,6 +58,12 @@ def _nothing() -> None:
 
 
 class _Command(TyperCommand):
+    def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 - as typer
+        super().__init__(*args, **attributes)
+        for parameter in self.params:
+            if isinstance(parameter, TyperArgument) and not parameter.help:
+                parameter.help = _help_in_signature(self.callback, str(parameter.name))
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, without_aliases(args))
 
@@ -99,6 +107,14 @@ class _Group(TyperGroup):
         for heading, rows in panels.items():
             with formatter.section(heading):
                 formatter.write_dl(rows, col_max=_NAMES_WIDTH_MAX)
+
+
+def _help_in_signature(callback: Callable[..., object] | None, name: str) -> str:
+    """What an argument is, where it was said: click 8.5 and newer forget what typer below 0.26
+    tells them."""
+    assert callback is not None, "a verb is a function"
+    _, *said = get_args(signature(callback).parameters[name].annotation)
+    return next((one.help or "" for one in said if isinstance(one, ArgumentInfo)), "")
 
 
 def without_aliases(words: list[str]) -> list[str]:
