@@ -22,13 +22,16 @@ class Terminal:
     child: "subprocess.Popen[bytes]"
     handle: int
     shown: str = ""
+    seen: int = 0
+    """So much of it has been waited for."""
 
     def wait_for(self, text: str) -> None:
         """Read until it shows the text, behind what was waited for before."""
-        begin, deadline = len(self.shown), time.monotonic() + _PATIENCE_S
-        while text not in self.shown[begin:]:
+        deadline = time.monotonic() + _PATIENCE_S
+        while (found := self.shown.find(text, self.seen)) < 0:
             assert time.monotonic() < deadline, f"{text!r} is not shown: {self.shown}"
             self._read()
+        self.seen = found + len(text)
 
     def type(self, line: str) -> None:
         os.write(self.handle, f"{line}\n".encode())
