@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -76,13 +77,30 @@ def register(
     server = _server(url, profile)
     with _anonymous(server) as gateway:
         email = _email(email)
-        secret = passwords.password(from_stdin=password_stdin, is_new=True)
-        body = {"email": email, "password": secret, "name": name or email.partition("@")[0]}
-        answer = gateway.post("/auth/register", {**body, "tenantName": tenant_name})
+        body = {"email": email, "name": name or email.partition("@")[0], "tenantName": tenant_name}
+        while True:
+            secret = passwords.password(from_stdin=password_stdin, is_new=True)
+            with _another_password(is_typed=passwords.are_typed(from_stdin=password_stdin)):
+                answer = gateway.post("/auth/register", {**body, "password": secret})
+                break
         _open_session(gateway, {"email": email, "password": secret}, server, profile)
     _show_joined(answer, output_format)
     if output_format.is_for_people:
         output.message(_NEXT.format(url=server.url))
+
+
+@contextmanager
+def _another_password(*, is_typed: bool) -> Iterator[None]:
+    """Who typed a new password that is refused is told why, and may type another."""
+    from cli.client.rest import Refused
+
+    try:
+        yield
+    except Refused as refused:
+        problem = refused.error.problems[0]
+        if not is_typed or not problem.startswith("password:"):
+            raise
+        output.message(f"{problem}; once more.")
 
 
 _NEXT = """

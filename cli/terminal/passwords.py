@@ -31,9 +31,14 @@ def password(prompt: str = "Password", *, from_stdin: bool, is_new: bool = False
     return asked(prompt, _OTHERWISE, is_new=is_new)
 
 
+def are_typed(*, from_stdin: bool) -> bool:
+    """Whether `password` asks on the terminal."""
+    return not from_stdin and not os.environ.get("GIRIH_PASSWORD")
+
+
 def check_source(*, from_stdin: bool) -> None:
     """Raise Failed where `password` has nowhere to take one from, before anything else is done."""
-    if not from_stdin and not os.environ.get("GIRIH_PASSWORD"):
+    if are_typed(from_stdin=from_stdin):
         _check_terminal("Password", _OTHERWISE)
 
 

@@ -116,6 +116,19 @@ def test_register_asks_again_for_what_cannot_be_and_says_what_is_next(
     assert PASSWORD not in terminal.shown
 
 
+def test_a_password_that_everybody_knows_is_asked_for_again(somebody: Callable[[], Person]) -> None:
+    person = somebody()
+    with typing(person.command("register", person.email), person.environ) as terminal:
+        for secret in ("password", PASSWORD):
+            terminal.wait_for("Password: ")
+            terminal.type(secret)
+            terminal.wait_for("Password, again: ")
+            terminal.type(secret)
+        assert terminal.end() == 0, terminal.shown
+
+    assert "password: must be one that not everybody knows; once more." in terminal.shown
+
+
 def test_ctrl_c_at_a_prompt_is_130(somebody: Callable[[], Person]) -> None:
     person = somebody()
     with typing(person.command("login", person.email), person.environ) as terminal:
