@@ -49,9 +49,16 @@ class Credential:
             isinstance(text, str) for text in texts
         ):
             raise TypeError("a session must be texts, and a time at which it expires")
+        if not is_sendable(self.access_token):
+            raise ValueError("access_token must be printable ASCII without spaces")
 
     def is_fresh(self, margin_s: float) -> bool:
         return time.time() + margin_s < self.expires_at_s
+
+
+def is_sendable(secret: str) -> bool:
+    """Whether a header can carry it."""
+    return secret.isascii() and secret.isprintable() and " " not in secret
 
 
 def default_path(environ: Mapping[str, str]) -> Path:

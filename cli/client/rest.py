@@ -102,7 +102,7 @@ class ErrorBody:
                 problems=_problems(str(error["message"]), details.get("violations") or ()),
                 reason=str(details.get("reason", "")),
                 correlation_id=str(error.get("correlation_id") or correlation_id),
-                retry_after_s=details.get("retryAfterS"),
+                retry_after_s=_number_or_none(details.get("retryAfterS")),
                 details=details,
             )
         except (KeyError, TypeError, AttributeError):
@@ -112,6 +112,10 @@ class ErrorBody:
         exit_code = _EXIT_CODES.get(self.code, exit_codes.FAILED)
         # What nobody serves is no thing that could be missing.
         return Refused(self, exit_codes.FAILED if self.reason == "ROUTE_NOT_FOUND" else exit_code)
+
+
+def _number_or_none(value: Json) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _problems(message: str, violations: Sequence[Json]) -> tuple[str, ...]:
@@ -243,7 +247,7 @@ class Gateway:
         """The same of an answer that is open, under `guarded`."""
         for line in lines_of(response.iter_text()):
             if line.startswith('{"error":'):
-                self.raise_error(response.status_code, json.loads(line))
+                self.raise_error(response.status_code, _object_or_none(line))
             yield line
 
     @contextmanager
@@ -384,18 +388,27 @@ def _encoded(body: Json) -> bytes:
 
 
 def _decoded(response: httpx.Response, url: str) -> Json:
-    try:
-        return response.json()
-    except ValueError as error:
-        message = f"{url} does not answer as a gateway of girih does"
-        raise Failed(message, exit_codes.UNAVAILABLE) from error
+    if (answer := _json_or_none(response)) is None:
+        raise stranger(url)
+    return answer
 
 
 def _json_or_none(response: httpx.Response) -> Json:
+    """The object that is answered, which all answers are; None for what is no JSON object."""
+    return _object_or_none(response.content)
+
+
+def _object_or_none(text: str | bytes) -> Json:
     try:
-        return response.json()
-    except ValueError:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
         return None
+    return answer if isinstance(answer, dict) else None
+
+
+def stranger(url: str) -> Failed:
+    """Who answers is no girih."""
+    return Failed(f"{url} does not answer as a gateway of girih does", exit_codes.UNAVAILABLE)
 
 
 def _query(params: Mapping[str, str | int | bool | None]) -> dict[str, str]:

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from cli import exit_codes
 from cli.client.credentials import Credential, CredentialsFile, default_path
-from cli.client.rest import Gateway, Json, Refused, Tokens
+from cli.client.rest import Gateway, Json, Refused, Tokens, stranger
 from cli.failure import Away, Failed, NotLoggedIn
+from girih.credentials import is_sendable
 from girih.servers import Server
 
 MARGIN_S = 60.0
@@ -85,7 +86,7 @@ class SessionTokens(Tokens):
                     raise
                 del sessions[profile]
                 raise NotLoggedIn(self._url, "the session has ended") from error
-            sessions[profile] = with_tokens(credential, tokens)
+            sessions[profile] = with_tokens(self._url, credential, tokens)
             return sessions[profile]
 
     def _profile_in(self, sessions: Mapping[str, Credential]) -> str:
@@ -98,7 +99,7 @@ class KeyTokens(Tokens):
     """An API key: taken by the gateway as it is, and traded for what the services take."""
 
     def __init__(self, url: str, key: str) -> None:
-        if not key.isascii() or not key.isprintable() or " " in key:
+        if not is_sendable(key):
             raise Failed("GIRIH_API_KEY is no API key", exit_codes.CONFIG)
         self._url = url
         self._key = key
@@ -112,7 +113,9 @@ class KeyTokens(Tokens):
         if held is None or not held.is_fresh(MARGIN_S):
             try:
                 with Gateway(self._url) as gateway:
-                    self._held = credential(gateway.post("/auth/token", {"key": self._key}))
+                    self._held = credential(
+                        self._url, gateway.post("/auth/token", {"key": self._key})
+                    )
             except Failed as error:
                 if held is None or not error.may_pass or not held.is_fresh(0.0):
                     raise
@@ -133,28 +136,32 @@ class FixedToken(Tokens):
         return self._token
 
 
-def credential(answer: Json, server: Server | None = None) -> Credential:
-    """What an answer of `server` with tokens gives to be kept."""
-    user, tenant = answer.get("user") or {}, answer.get("tenant") or {}
-    return Credential(
-        access_token=answer["access_token"],
-        refresh_token=answer.get("refresh_token", ""),
-        expires_at_s=time.time() + answer["expires_in"],
-        email=user.get("email", ""),
-        tenant_id=tenant.get("tenantId", ""),
-        tenant_name=tenant.get("name", ""),
-        url=server.url if server else "",
-        data_dir=str((server and server.data_dir) or ""),
-    )
+def credential(url: str, answer: Json, server: Server | None = None) -> Credential:
+    """What an answer of `server`, which is at `url`, gives to be kept; raises Failed when there
+    are no tokens in it."""
+    try:
+        user, tenant = answer.get("user") or {}, answer.get("tenant") or {}
+        return Credential(
+            access_token=answer["access_token"],
+            refresh_token=answer.get("refresh_token", ""),
+            expires_at_s=time.time() + answer["expires_in"],
+            email=user.get("email", ""),
+            tenant_id=tenant.get("tenantId", ""),
+            tenant_name=tenant.get("name", ""),
+            url=server.url if server else "",
+            data_dir=str((server and server.data_dir) or ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise stranger(url) from error
 
 
-def with_tokens(held: Credential, answer: Json) -> Credential:
+def with_tokens(url: str, held: Credential, answer: Json) -> Credential:
     """The same session with its next pair of tokens."""
-    new = credential(answer)
+    new = credential(url, answer)
     return replace(
         held,
         access_token=new.access_token,
-        refresh_token=new.refresh_token,
+        refresh_token=new.refresh_token or held.refresh_token,
         expires_at_s=new.expires_at_s,
     )
 

@@ -212,10 +212,11 @@ def _open_session(gateway: "Gateway", body: "Json", server: "Server", profile: s
     from cli.failure import Failed
 
     answer = gateway.post("/auth/login", body)
+    opened = credential(server.url, answer, server)
     with _file().locked() as sessions:
         name = profile or server.profile_in(sessions) or _new_name(server, sessions)
         former = sessions.pop(name, None)
-        sessions[name] = credential(answer, server)
+        sessions[name] = opened
     if former is not None and server.holds(former):
         with suppress(Failed):
             gateway.post("/auth/logout", {"refresh_token": former.refresh_token})

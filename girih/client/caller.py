@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from girih.client.context import CallContext, ContextSource
 from girih.client.errors import GirihError, Unauthenticated
 from girih.client.retry import Attempts, Resumption, RetryPolicy
-from girih.client.tokens import RenewedToken, Token, is_sendable
+from girih.client.tokens import RenewedToken, Token
+from girih.credentials import is_sendable
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -134,8 +134,3 @@ class RenewedToken:
 Token = str | RenewedToken | Callable[[], str] | Callable[[], Awaitable[str]]
 """A token, or what gives one: asked before every attempt, so it should remember what is good.
 Empty sends none, for channels that add their own."""
-
-
-def is_sendable(secret: str) -> bool:
-    """Whether a header can carry it."""
-    return secret.isascii() and secret.isprintable() and " " not in secret

@@ -1,8 +1,18 @@
 """What a person reads of a gateway's refusal."""
 
+import time
+from pathlib import Path
 from typing import Any
 
-from cli.client.rest import ErrorBody, Refused
+import pytest
+
+from cli.client.credentials import CredentialsFile
+from cli.client.rest import ErrorBody, Gateway, Refused
+from cli.client.session import SessionTokens
+from cli.failure import Failed
+from girih.credentials import Credential
+from girih.servers import Server
+from tests.client.gateways import fake_gateway
 
 
 def refusal(*violations: tuple[str, str]) -> Refused:
@@ -33,3 +43,67 @@ def test_a_refusal_without_fields_is_told_by_its_message() -> None:
 
 def test_what_a_gateway_says_of_a_field_does_not_move_the_cursor() -> None:
     assert "\x1b" not in str(refusal(("\x1b[2Ja", "must be"), ("b", "must be \x1b[1A")))
+
+
+def test_a_time_to_wait_that_is_none_is_not_told() -> None:
+    error = {"code": "UNAVAILABLE", "message": "m", "details": {"retryAfterS": "soon"}}
+
+    body = ErrorBody.of(503, {"error": error}, "c-1")
+
+    assert body is not None
+    assert body.sentence() == "m\nUNAVAILABLE, correlation id c-1"
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("answer", ["", "<html>", "[]", "null", "[" * 100_000])
+def test_what_is_no_girih_is_told_as_such(status: int, answer: str) -> None:
+    with fake_gateway() as stranger, Gateway(stranger.url) as gateway:
+        stranger.answers = [(status, answer)]
+
+        with pytest.raises(Failed, match="as a gateway of girih does"):
+            gateway.get("/v1/me")
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {},
+        {"access_token": None, "refresh_token": "r", "expires_in": 300},
+        {"access_token": "a\nb", "refresh_token": "r", "expires_in": 300},
+        {"access_token": "a", "refresh_token": 5, "expires_in": 300},
+        {"access_token": "a", "refresh_token": "r", "expires_in": "soon"},
+        {"access_token": "a", "refresh_token": "r", "expires_in": 10**400},
+        {"access_token": "a", "refresh_token": "r", "expires_in": 300, "user": [1]},
+    ],
+    ids=range(7),
+)
+def test_what_is_no_token_takes_no_place_of_a_session(
+    tmp_path: Path, tokens: dict[str, object]
+) -> None:
+    file = CredentialsFile(tmp_path / "sessions.json")
+    with fake_gateway() as gateway:
+        held = Credential(
+            access_token="held", refresh_token="r", expires_at_s=time.time(), url=gateway.url
+        )
+        with file.locked() as sessions:
+            sessions["a"] = held
+        gateway.answers = [(200, tokens)]
+
+        with pytest.raises(Failed, match="as a gateway of girih does"):
+            SessionTokens(Server(url=gateway.url), file).for_gateway()
+
+    assert file.read() == {"a": held}
+
+
+def test_a_refresh_token_stays_where_no_other_comes(tmp_path: Path) -> None:
+    file = CredentialsFile(tmp_path / "sessions.json")
+    with fake_gateway() as gateway:
+        with file.locked() as sessions:
+            sessions["a"] = Credential(
+                access_token="held", refresh_token="r", expires_at_s=0, url=gateway.url
+            )
+        gateway.answers = [(200, {"access_token": "new", "expires_in": 300})]
+
+        token = SessionTokens(Server(url=gateway.url), file).for_gateway()
+
+    assert (token, file.read()["a"].refresh_token) == ("new", "r")

@@ -13,8 +13,8 @@ import grpc
 
 from girih.client.connecting.transport import Transport
 from girih.client.errors import GirihError, NotLoggedIn, Refusal, Unauthenticated, Unavailable
-from girih.client.tokens import Grant, Renew, is_sendable
-from girih.credentials import Busy, Credential, CredentialsFile, Unusable
+from girih.client.tokens import Grant, Renew
+from girih.credentials import Busy, Credential, CredentialsFile, Unusable, is_sendable
 from girih.servers import Server
 
 _MARGIN_S: Final = 60.0
