@@ -2,9 +2,11 @@
 
 import base64
 import uuid
+from itertools import count
 from typing import TYPE_CHECKING
 
 from cli import exit_codes
+from cli.client.rest import Refused
 from cli.demo.workshop import FLOORS, HAPPENINGS, Floor, Happening
 from cli.failure import Failed
 from cli.terminal import output
@@ -37,7 +39,7 @@ def run(gateway: "Gateway", events_address: str, output_format: Format) -> None:
     """
     tenant = uuid.UUID(gateway.get("/auth/whoami")["tenant"]["tenantId"])
     appended = _append_all(gateway, events_address, tenant)
-    floors = [_floor(gateway, floor, _id(tenant, floor.title)) for floor in FLOORS]
+    floors = [_floor(gateway, floor, tenant) for floor in FLOORS]
     if output_format is Format.name:
         print(*(floor["latticeId"] for floor in floors), sep="\n")
     elif output_format.is_document:
@@ -79,8 +81,19 @@ def _event(event_id: str, one: Happening) -> NewEvent:
     return NewEvent.with_data(one.stream, one.type, one.data, id=event_id, tags=one.tags)
 
 
-def _floor(gateway: "Gateway", floor: Floor, request_id: str) -> "Json":
-    """The lattice's id, and the way across it."""
+def _floor(gateway: "Gateway", floor: Floor, tenant: uuid.UUID) -> "Json":
+    """The lattice's id, and the way across it. One that was deleted is made again."""
+    for made_before in count():
+        try:
+            return _laid(gateway, floor, _id(tenant, f"{floor.title}/{made_before}"))
+        except Refused as refused:
+            # The same request is answered with the same lattice, also when it is gone.
+            if refused.reason != "LATTICE_NOT_FOUND":
+                raise
+    raise AssertionError("there is no end of numbers")
+
+
+def _laid(gateway: "Gateway", floor: Floor, request_id: str) -> "Json":
     body = {**floor.body, "requestId": request_id}
     if floor.blocked:
         shape, bitmap = packed([[sign == "#" for sign in row] for row in floor.blocked])

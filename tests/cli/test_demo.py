@@ -42,6 +42,17 @@ def test_a_demo_has_causes_cases_tags_and_ways(ada: Person) -> None:
     assert len(ada.does("lattices", "list", "-o", "json").json) == len(FLOORS)
 
 
+def test_lattices_that_were_deleted_are_made_again_once(ada: Person) -> None:
+    before = ada.does("demo", "-o", "name").out.split()
+    ada.does("lattices", "delete", before[1], "--yes")
+
+    after = ada.does("demo", "-o", "name").out.split()
+
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert after[1] != before[1]
+    assert ada.does("demo", "-o", "name").out.split() == after
+
+
 def test_what_is_looked_at_next_is_there(ada: Person) -> None:
     shown = ada.does("demo").err.splitlines()
     commands = itertools.dropwhile(lambda line: not line.startswith("  girih "), shown)
