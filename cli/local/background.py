@@ -167,11 +167,19 @@ def restart(data_dir: Path, names: Sequence[str], say: Callable[[str], None]) ->
         raise Failed(message, exit_codes.USAGE)
     for name in chosen:
         say(f"Restarting {name}.")
-        if children[name].is_running():
-            os.kill(children[name].pid, signal.SIGINT if name == POSTGRES else signal.SIGTERM)
+        _end(children[name])
         if not _comes_true(lambda: _is_back(data_dir, children[name]), _RESTART_S):  # noqa: B023
             message = f"{name} is not healthy again after {_RESTART_S:g} s"
             raise Failed(f"{message}; see girih logs {name}", exit_codes.UNAVAILABLE)
+
+
+def _end(child: Started) -> None:
+    """In order, and at once when it hangs: PostgreSQL excepted, which would have to recover."""
+    ways = (signal.SIGINT,) if child.name == POSTGRES else (signal.SIGTERM, signal.SIGKILL)
+    for way in ways:
+        if child.is_running():
+            os.kill(child.pid, way)
+            _comes_true(lambda: not child.is_running(), _HASTE_S)
 
 
 def _is_back(data_dir: Path, former: Started) -> bool:

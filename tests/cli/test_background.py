@@ -1,5 +1,6 @@
 """What a run that was killed left behind, where nothing ended it with its parent."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,21 @@ def test_another_process_with_the_same_id_is_not_ended(
     background.stop(tmp_path, lambda _: None)
 
     assert process.is_alive(left_over.pid)
+
+
+def test_a_process_that_hangs_is_ended_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_HASTE_S", 0.1)
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        " print('deaf', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+
+        background._end(Started.of("gateway", child.pid))
+
+        assert child.wait(timeout=30) == -signal.SIGKILL
 
 
 def test_a_holder_that_is_not_known_is_not_ended(
