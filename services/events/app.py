@@ -22,7 +22,7 @@ from services.events.settings import Settings
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
-from services.plumbing.process import give_back_freed_memory
+from services.plumbing.process import give_back_freed_memory, keep_memory_trimmed
 from services.policy import POLICY
 
 DOMAIN = "events.girih"
@@ -73,6 +73,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("listen for notifications", notifications.listen())
     server.tasks.start("look at followed logs", tails.poll())
     server.tasks.start("end followers", tails.end_when(server.stopping))
+    server.tasks.start("trim memory", keep_memory_trimmed())
     server.health.watch("database", database.probe)
     server.after_calls.append(sequencers.close)
     yield server

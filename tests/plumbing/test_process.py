@@ -1,19 +1,23 @@
 """Whole processes: their exit codes and last words."""
 
 import asyncio
+import ctypes
 import json
 import os
+import platform
 import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import pytest
 
+from services.plumbing.process import keep_memory_trimmed
 from tests.authority import Authority
 from tests.plumbing.knots import DOMAIN, KnotClient
 
@@ -154,3 +158,32 @@ async def test_a_process_whose_log_nobody_reads_serves_on_and_ends(
 
     process.terminate()
     assert await asyncio.to_thread(process.wait, 10) == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others trim by themselves")
+async def test_memory_that_was_freed_in_small_pieces_goes_back() -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    trimming = asyncio.create_task(keep_memory_trimmed(look_s=0.01))
+    await asyncio.sleep(0)  # it has seen what there was before
+    before = resident_mib()
+
+    small, between = [], []
+    for _ in range(12_000):
+        small.append(libc.malloc(8_192))
+        ctypes.memset(small[-1], 1, 8_192)
+        between.append(libc.malloc(64))
+    for block in small:
+        libc.free(block)
+
+    async with asyncio.timeout(60):
+        while resident_mib() - before > 48:  # noqa: ASYNC110 - the system tells nobody
+            await asyncio.sleep(0.01)
+    trimming.cancel()
+    for block in between:
+        libc.free(block)
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
