@@ -302,11 +302,11 @@ def _invalid(
 def _remote_details(remote: RemoteError) -> dict[str, Any]:
     details: dict[str, Any] = {"reason": remote.reason, "domain": remote.domain}
     if remote.metadata:
-        details["metadata"] = {_json_name(key): text for key, text in remote.metadata.items()}
+        details["metadata"] = {json_name(key): text for key, text in remote.metadata.items()}
     return details
 
 
-def _json_name(name: str) -> str:
+def json_name(name: str) -> str:
     """As the contract's JSON spells the names of fields: `thing_id` as `thingId`."""
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))

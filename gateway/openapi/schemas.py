@@ -18,6 +18,7 @@ from gateway.contract.descriptors import (
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import stream_shape
+from gateway.http.errors import json_name
 from gateway.openapi import components, names, values
 from gateway.transcoding.codec import WELL_KNOWN
 from services.plumbing.rules import FieldRules, requires_one, rules_of, words_of
@@ -193,13 +194,13 @@ class Schemas:
         return "\n".join(f"- `{name}`: {text}" for name, text in texts.items())
 
     def words(self, comment: str) -> str:
-        """A comment for readers of JSON: fields named in it are named as JSON names them."""
+        """A comment for readers of JSON: fields and details in it are named as JSON names them."""
         return re.sub(r"`[^`]+`", self._in_json_names, comment)
 
     def _in_json_names(self, quoted: "re.Match[str]") -> str:
         return re.sub(
             r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b",
-            lambda name: self._camel_names.get(name[0], name[0]),
+            lambda name: self._camel_names.get(name[0]) or json_name(name[0]),
             quoted[0],
         )
 

@@ -124,6 +124,14 @@ def test_names_are_in_camel_case_but_for_the_listed(real: dict[str, Any]) -> Non
     assert properties >= EXCEPTIONS
 
 
+def test_descriptions_name_fields_and_details_as_json_does(real: dict[str, Any]) -> None:
+    texts = [str(value["description"]) for _, value in walk(real) if "description" in value]
+
+    named = {name for text in texts for name in re.findall("`([a-z]+(?:_[a-z]+)+)`", text)}
+    assert named <= EXCEPTIONS
+    assert any("`byteCountMax`" in text for text in texts)
+
+
 def test_examples_are_in_camel_case_but_for_the_listed(real: dict[str, Any]) -> None:
     examples = [value["example"] for _, value in walk(real) if "example" in value]
 
