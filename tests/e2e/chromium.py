@@ -22,6 +22,10 @@ _TIMEOUT_S = 60.0
 _KEY_CODES = {"Enter": 13, "Escape": 27, "ArrowDown": 40}
 
 
+class PageGone(Exception):
+    """The page went away while it was asked."""
+
+
 class Page:
     """One page, as a user has it open."""
 
@@ -50,11 +54,17 @@ class Page:
         return answer["result"].get("value")
 
     def wait_for(self, script: str, within_s: float = _TIMEOUT_S) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true, on whichever page there is by then."""
         deadline = time.monotonic() + within_s
-        while not self.run(script):
+        while not self._is_true(script):
             assert time.monotonic() < deadline, f"never true: {script}"
             time.sleep(0.05)
+
+    def _is_true(self, script: str) -> bool:
+        try:
+            return bool(self.run(script))
+        except PageGone:
+            return False
 
     def before_each_page(self, script: str) -> None:
         """Have every page that is opened run a script before its own."""
@@ -84,7 +94,10 @@ class Page:
         while True:
             message = self._next()
             if message.get("id") == request["id"]:
-                assert "error" not in message, message["error"]
+                error = message.get("error", {})
+                if "navigated" in error.get("message", ""):
+                    raise PageGone
+                assert not error, error
                 result: dict[str, Any] = message["result"]
                 return result
 

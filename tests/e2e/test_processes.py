@@ -202,7 +202,7 @@ def test_calls_of_both_are_counted_once_and_a_signal_drains_both(
     assert not any(is_running(pid) for pid in serving(other).values())
 
     usage = once(system, "GET", "/v1/usage", headers=headers).json()
-    assert usage["callCount"] == "26"
+    assert usage["callCount"] == "25"
 
 
 def test_with_the_parent_its_processes_end(system: System, tmp_path: Path) -> None:

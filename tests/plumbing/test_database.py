@@ -85,10 +85,12 @@ async def test_who_leaves_while_a_connection_opens_leaves_it_to_the_next(
     database_url: str,
 ) -> None:
     begun = 0
+    all_have_left = asyncio.Event()
 
     async def connect(*args: Any, **options: Any) -> RawConnection:
         nonlocal begun
         begun += 1
+        await all_have_left.wait()
         return await asyncpg.connect(*args, **options)
 
     opener = Opener(connect=connect)
@@ -97,6 +99,7 @@ async def test_who_leaves_while_a_connection_opens_leaves_it_to_the_next(
         await until(lambda: begun > 0)
         leaving.cancel()
         await asyncio.wait([leaving])
+    all_have_left.set()
 
     connection = await opener(database_url)
 
