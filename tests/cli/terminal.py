@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from tests.processes import ROOT
 
 _ROWS = 50
+_SIZE = frozenset({"COLUMNS", "LINES"})
+"""Variables that would be believed more than the terminal."""
 
 
 @dataclass
@@ -63,7 +65,7 @@ def running(
     child = subprocess.Popen(
         [sys.executable, "-c", _OWN_THE_TERMINAL, *words],
         cwd=ROOT,
-        env=dict(environ),
+        env={name: value for name, value in environ.items() if name not in _SIZE},
         stdin=other,
         stdout=other,
         stderr=other,
@@ -79,7 +81,8 @@ def running(
 
 
 _OWN_THE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    " os.execvp(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    " signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 )
-"""Whoever starts a session has no terminal until it takes one: then Ctrl-C is for it."""
+"""Whoever starts a session has no terminal until it takes one: then Ctrl-C is for it. Shells have
+what they start in the background ignore it."""

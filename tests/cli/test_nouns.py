@@ -68,8 +68,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 def test_a_terminal_shows_what_fits_and_asks_before_what_cannot_be_undone(
     ada: Person, lattice: str
 ) -> None:
-    environ = {name: value for name, value in ada.environ.items() if name != "COLUMNS"}
-    environ |= {"TERM": "xterm", "PAGER": "sed -u s/^/paged:/"}
+    environ = {**ada.environ, "TERM": "xterm", "PAGER": "sed -u s/^/paged:/"}
     listing = ada.command("lattices", "list")
     with terminal.running(listing, environ, columns=60) as shown:
         assert shown.read_all() == 0
