@@ -5,11 +5,13 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.cli.terminal import OWN_THE_TERMINAL
 from tests.processes import ROOT
 
 _PATIENCE_S = 30.0
@@ -61,7 +63,7 @@ def typing(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Termi
     """Run a command in a terminal of 100 columns; killed after the block if it still runs."""
     handle, end = pty.openpty()
     child = subprocess.Popen(
-        command,
+        [sys.executable, "-c", OWN_THE_TERMINAL, *command],
         cwd=ROOT,
         env={**environ, "COLUMNS": "100", "TERM": "xterm"},
         stdin=end,

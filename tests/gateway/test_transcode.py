@@ -87,7 +87,8 @@ async def test_a_service_sees_who_calls_and_until_when(
     call = service.calls[-1]
     assert (call.correlation_id, call.tenant, call.traceparent) == ("abc.1", "acme", traceparent)
     assert service.remaining_s is not None
-    assert 2.0 < service.remaining_s <= 3.0
+    # gRPC rounds it up, to some milliseconds.
+    assert 2.0 < service.remaining_s < 3.1
 
 
 async def test_without_being_asked_the_gateway_sets_the_deadline(

@@ -151,10 +151,9 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
     with EmbeddedPostgres(tmp_path / "data") as server:
         hasty = settings(server.url, command_timeout_s=0.2, pool_size_max=1)
         async with open_pool(hasty, "girih-tests") as pool:
-            asking: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            leaving = asyncio.create_task(_sleep(pool, asking))
-            pid = await asking
-            os.kill(pid, signal.SIGSTOP)
+            frozen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            leaving = asyncio.create_task(_ask_frozen(pool, frozen))
+            pid = await frozen
             try:
                 for _ in range(3):
                     leaving.cancel()
@@ -170,10 +169,12 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
     assert unseen == []
 
 
-async def _sleep(pool: Pool, asking: asyncio.Future[int]) -> None:
-    """Tells which process of the database it asks: the pool may have replaced another."""
+async def _ask_frozen(pool: Pool, frozen: asyncio.Future[int]) -> None:
+    """Asks a process of the database that does not answer any more, and tells which it is."""
     async with acquire(pool, 1) as connection:
-        asking.set_result(connection.get_server_pid())
+        pid = connection.get_server_pid()
+        os.kill(pid, signal.SIGSTOP)
+        frozen.set_result(pid)
         await connection.execute("SELECT pg_sleep(60)")
 
 
