@@ -63,7 +63,7 @@ def running(
     handle, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, columns, 0, 0))
     child = subprocess.Popen(
-        [sys.executable, "-c", OWN_THE_TERMINAL, *words],
+        [sys.executable, "-c", _OWN_THE_TERMINAL, *words],
         cwd=ROOT,
         env={name: value for name, value in environ.items() if name not in _SIZE},
         stdin=other,
@@ -80,7 +80,7 @@ def running(
         os.close(handle)
 
 
-OWN_THE_TERMINAL = (
+_OWN_THE_TERMINAL = (
     "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     " signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 )

@@ -1,18 +1,15 @@
 """A person who types at a terminal that a command runs in."""
 
 import os
-import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.cli.terminal import OWN_THE_TERMINAL
-from tests.processes import ROOT
+from tests.cli.terminal import running
 
 _PATIENCE_S = 30.0
 
@@ -61,20 +58,5 @@ class Terminal:
 @contextmanager
 def typing(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Terminal]:
     """Run a command in a terminal of 100 columns; killed after the block if it still runs."""
-    handle, end = pty.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-c", OWN_THE_TERMINAL, *command],
-        cwd=ROOT,
-        env={**environ, "COLUMNS": "100", "TERM": "xterm"},
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        start_new_session=True,
-    )
-    os.close(end)
-    try:
-        yield Terminal(child, handle)
-    finally:
-        child.kill()
-        child.wait()
-        os.close(handle)
+    with running(command, {**environ, "TERM": "xterm"}, columns=100) as opened:
+        yield Terminal(opened.child, opened.handle)
