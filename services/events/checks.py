@@ -20,6 +20,8 @@ STATES = {
     pb.Precondition.STATE_EXISTS: StreamState.EXISTS,
 }
 
+QUERY_PARTS = tuple(field.name for field in pb.Query.DESCRIPTOR.fields)
+
 
 def check_counts(request: AnyAppendRequest, violations: Violations) -> None:
     """Their numbers alone: events and preconditions are looked at one by one."""
@@ -72,3 +74,19 @@ def check_read(request: pb.ReadRequest, violations: Violations) -> None:
             violations.add("from_revision", "must be given with a stream")
         if request.HasField("from_position"):
             violations.add("from_revision", "must not be given beside from_position")
+
+
+def check_filter(asked: pb.Filter, path: str, violations: Violations) -> None:
+    """`path` is where it stands in its request."""
+    rules = validation.check_of(pb.Filter.DESCRIPTOR)
+    if not rules.holds(asked):
+        rules.examine(asked, f"{path}.", violations)
+
+
+def check_query(query: pb.Query, path: str, violations: Violations) -> None:
+    """`path` is where it stands in its request, such as `filter.queries[0]`."""
+    rules = validation.check_of(pb.Query.DESCRIPTOR)
+    if not rules.holds(query):
+        rules.examine(query, f"{path}.", violations)
+    if not any(getattr(query, part) for part in QUERY_PARTS):
+        violations.add(path, f"must have a part: one or more of {', '.join(QUERY_PARTS)}")

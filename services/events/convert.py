@@ -13,6 +13,7 @@ from girih.ids import Position, Revision, StreamName, new_event_id
 from services.events import checks, domain, record
 from services.events.domain import NewEvent, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
+from services.events.queries import Filter, Query
 from services.events.reading.reader import ReadOptions
 from services.events.store import DatabaseStatus, NamedStream, StreamEnds, StreamsRequest
 from services.plumbing import validation
@@ -165,6 +166,34 @@ def _precondition(
         return Precondition(stream, Revision(precondition.revision))
     state = checks.STATES.get(precondition.state, StreamState.EXISTS)
     return Precondition(stream, state)
+
+
+# Queries
+
+
+def event_filter(asked: pb.Filter, path: str, violations: Violations) -> Filter:
+    """`asked`, which stands at `path` of its request, in the domain's words; of no use when a
+    violation was found.
+    """
+    checks.check_filter(asked, path, violations)
+    return Filter(
+        tuple(
+            query(one, f"{path}.queries[{index}]", violations)
+            for index, one in enumerate(asked.queries)
+        )
+    )
+
+
+def query(asked: pb.Query, path: str, violations: Violations) -> Query:
+    """The same for one query."""
+    checks.check_query(asked, path, violations)
+    return Query(
+        types=frozenset(asked.types),
+        tags=frozenset(asked.tags),
+        stream_prefix=asked.stream_prefix,
+        category=asked.category,
+        correlation_id=asked.correlation_id,
+    )
 
 
 # Reads
