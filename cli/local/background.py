@@ -133,7 +133,10 @@ def stop(data_dir: Path, say: Callable[[str], None]) -> None:
         if supervisor.is_running():
             with suppress(ProcessLookupError):
                 os.kill(supervisor.pid, number)
-        if _comes_true(lambda: not servers.is_up(data_dir), patience_s):
+        # It lets go of the data directory just before it ends.
+        if _comes_true(
+            lambda: not servers.is_up(data_dir) and not supervisor.is_running(), patience_s
+        ):
             end_left_over(data_dir)
             say("girih has stopped.")
             return

@@ -178,13 +178,11 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return _state(pid) != "Z"
-
-
-def _state(pid: int) -> str:
-    """One letter as in /proc; empty where there is no /proc or no such process."""
     fields = _stat(pid)
-    return fields[0] if fields else ""
+    if fields:
+        return fields[0] != "Z"
+    # Where there is /proc, it has gone since it was asked.
+    return not Path("/proc/self").exists()
 
 
 def start_time(pid: int) -> str:

@@ -152,7 +152,8 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
         hasty = settings(server.url, command_timeout_s=0.2, pool_size_max=1)
         async with open_pool(hasty, "girih-tests") as pool:
             frozen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            leaving = asyncio.create_task(_ask_frozen(pool, frozen))
+            cut_off = asyncio.Event()
+            leaving = asyncio.create_task(_ask_frozen(pool, frozen, cut_off))
             pid = await frozen
             try:
                 for _ in range(3):
@@ -160,7 +161,8 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
                     await asyncio.sleep(0)
                 await asyncio.wait([leaving])
                 # It is cut off when it has not come free in time.
-                await until(lambda: pool.get_size() == 0)
+                async with asyncio.timeout(60):
+                    await cut_off.wait()
             finally:
                 os.kill(pid, signal.SIGCONT)
             await _ask(pool)
@@ -169,9 +171,10 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
     assert unseen == []
 
 
-async def _ask_frozen(pool: Pool, frozen: asyncio.Future[int]) -> None:
+async def _ask_frozen(pool: Pool, frozen: asyncio.Future[int], cut_off: asyncio.Event) -> None:
     """Asks a process of the database that does not answer any more, and tells which it is."""
     async with acquire(pool, 1) as connection:
+        connection.add_termination_listener(lambda _connection: cut_off.set())
         pid = connection.get_server_pid()
         os.kill(pid, signal.SIGSTOP)
         frozen.set_result(pid)
