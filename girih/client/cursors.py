@@ -36,10 +36,12 @@ class ReadCursor:
     """Where a read of events goes on."""
 
     def __init__(self, request: pb.ReadRequest) -> None:
+        """The request that goes on where this is."""
         self.request: Final = request
         self.is_done = False
 
     def begin(self) -> pb.ReadRequest:
+        """Move behind what a response holds, and give it."""
         return self.request
 
     def take(self, response: pb.ReadResponse) -> Batch | None:

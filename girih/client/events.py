@@ -119,10 +119,12 @@ class Precondition:
 
     @classmethod
     def absent(cls, stream: str) -> "Precondition":
+        """That the stream has no events."""
         return cls(stream, StreamState.ABSENT)
 
     @classmethod
     def exists(cls, stream: str) -> "Precondition":
+        """That the stream has an event at least."""
         return cls(stream, StreamState.EXISTS)
 
 

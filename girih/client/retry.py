@@ -77,6 +77,7 @@ class Attempts:
         self._renewed = False
 
     def remaining_s(self) -> float:
+        """How much of the call's time is left, in seconds."""
         return max(0.0, self._deadline_s - time.monotonic())
 
     def begin(self) -> float:

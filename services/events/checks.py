@@ -30,6 +30,7 @@ def check_counts(request: AnyAppendRequest, violations: Violations) -> None:
 
 
 def check_together(events: Sequence[NewEvent], violations: Violations) -> None:
+    """What must hold of the events of an append beside each other: their size, no id twice."""
     if sum([event.byte_count for event in events]) > domain.APPEND_BYTES_MAX:
         violations.add("events", f"must be at most {domain.APPEND_BYTES_MAX:,} bytes together")
     if len({event.event_id for event in events}) == len(events):
@@ -60,12 +61,14 @@ def check_event(
 
 
 def check_precondition(precondition: pb.Precondition, index: int, violations: Violations) -> None:
+    """Add what is wrong with the precondition at `index` of its request."""
     rules = validation.check_of(pb.Precondition.DESCRIPTOR)
     if not rules.holds(precondition):
         rules.examine(precondition, f"preconditions[{index}].", violations)
 
 
 def check_read(request: pb.ReadRequest, violations: Violations) -> None:
+    """Add what is wrong with a request to read, its fields together included."""
     validation.add_violations(request, violations)
     if request.follow and request.direction == pb.DIRECTION_BACKWARDS:
         violations.add("follow", "must not be given when reading backwards")

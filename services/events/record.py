@@ -108,6 +108,7 @@ def event_digest(header: bytes, payload_digest: bytes) -> bytes:
 
 
 def call_context(call: Call) -> CallContext:
+    """What the records of a call have in common: who made it, and what it belongs to."""
     context = pb.Context(
         correlation_id=call.correlation_id,
         causation_id=call.causation_id,

@@ -61,6 +61,7 @@ def well_formed_tenant(text: str) -> bool:
 
 
 def well_formed_traceparent(text: str) -> bool:
+    """Whether it is a `traceparent` of W3C Trace Context, version 00."""
     return _well_formed_traceparent(text) is not None
 
 

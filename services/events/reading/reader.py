@@ -168,10 +168,12 @@ class PageCursor(NamedTuple):
 
     @property
     def row_count(self) -> int:
+        """How many records the next page holds at most."""
         return min(self.left, self.row_count_max >> self.narrowing)
 
     @property
     def record_bytes_max(self) -> int:
+        """The bytes that one record of the next page may have."""
         if self.narrowing == self._narrowest:
             return _ANY_SIZE
         return _RECORD_BYTES << self.narrowing

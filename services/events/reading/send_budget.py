@@ -31,9 +31,11 @@ class SendBudget:
 
     @property
     def bytes_held(self) -> int:
+        """What responses on their way hold together."""
         return self._budget.lent
 
     def has_capacity(self, tenant: TenantId, byte_count: int) -> bool:
+        """Whether a response of so many bytes may begin at once."""
         return self._budget.can_take_now(COPIES * byte_count, tenant)
 
     @asynccontextmanager

@@ -61,6 +61,7 @@ class FollowCursor(NamedTuple):
     """Records of the stream before it are not wanted."""
 
     def behind(self, taken: Batch) -> "FollowCursor":
+        """The cursor after it has been given `taken`."""
         return self._replace(
             position=taken.position,
             revision=taken.revision,
@@ -85,6 +86,7 @@ class Window:
 
     @property
     def first(self) -> Position:
+        """The position of the oldest record held; that behind the end when there is none."""
         return self._pieces[0].first if self._pieces else self.end
 
     @property

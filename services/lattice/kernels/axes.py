@@ -37,6 +37,7 @@ class GridArrays(NamedTuple):
 
 @inlined
 def is_blocked(lattice: GridArrays, site: Int) -> bool:
+    """The bit of a site, the lowest of a byte first."""
     return bool(lattice.blocked[site >> 3] >> (site & 7) & 1)
 
 

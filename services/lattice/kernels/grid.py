@@ -38,6 +38,7 @@ class Grid:
 
     @property
     def sites(self) -> int:
+        """How many sites there are, blocked ones included."""
         return math.prod(self.shape)
 
     @property
@@ -52,6 +53,7 @@ class Grid:
 
     @property
     def bytes_held(self) -> int:
+        """The memory of its arrays, in bytes."""
         return self.blocked.nbytes + self.axes.nbytes + self.costs.nbytes
 
     @property

@@ -81,6 +81,7 @@ class BucketQueue:
         return sum(array.nbytes for array in self.buckets)
 
     def clear(self) -> None:
+        """Empty all buckets; costs their number, not what they hold."""
         self.buckets.heads.fill(NONE)
         self.buckets.registers[:] = (0, 0, NONE, NONE)
 
@@ -94,6 +95,7 @@ class BucketQueue:
             push(self.buckets, 0, site)
 
     def enlarge(self) -> None:
+        """Make room for twice as many sites; what waits stays."""
         self.buckets = self.buckets._replace(
             sites=doubled(self.buckets.sites), follows=doubled(self.buckets.follows)
         )

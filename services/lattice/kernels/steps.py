@@ -35,6 +35,7 @@ class Steps(NamedTuple):
 
 
 def allocate_steps(axis_count: int) -> Steps:
+    """Room for `3 ** axis_count` steps away from one site, that to itself included."""
     count = 3**axis_count
     return Steps(
         sites=np.empty(count, np.int64),

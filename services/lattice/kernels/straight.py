@@ -193,6 +193,7 @@ def put_off(
 
 @inlined
 def is_settled(mark: Int, seal: Int) -> bool:
+    """Whether the search of this seal has the final distance of a site with this mark."""
     return bool(np.int64(mark) ^ seal < WAITING)
 
 

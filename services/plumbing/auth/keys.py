@@ -60,6 +60,7 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> Self:
+        """A new key, from the system's source of randomness."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
@@ -80,6 +81,7 @@ class SigningKey:
         write_atomically(path, data, mode=0o600)
 
     def sign(self, data: bytes) -> bytes:
+        """The Ed25519 signature of `data`, 64 bytes (RFC 8032)."""
         return self.private.sign(data)
 
     def public_jwk(self, iss: str) -> dict[str, Any]:

@@ -124,6 +124,7 @@ class Verifier:
 
 
 def expired(principal: Principal) -> TokenExpired:
+    """The error of a call whose token has ended while it lasted."""
     return TokenExpired("the token has expired", "it has expired", principal)
 
 

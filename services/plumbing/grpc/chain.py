@@ -79,6 +79,7 @@ class Rpc:
 
 
 def grpc_type(*, takes_stream: bool, gives_stream: bool) -> GrpcType:
+    """The kind of an rpc, in the words of the gRPC dashboards."""
     if takes_stream:
         return "bidi_stream" if gives_stream else "client_stream"
     return "server_stream" if gives_stream else "unary"
