@@ -42,6 +42,7 @@ _log = get_logger("gateway")
 
 TIMEOUT_HEADER: Final = b"x-request-timeout"
 CORRELATION_HEADER: Final = b"x-correlation-id"
+CAUSATION_HEADER: Final = b"x-causation-id"
 
 SLOW_REQUEST_S = 2.0
 _LOGGED_CHARS_MAX = 200
@@ -215,8 +216,12 @@ class Application:
         traceparent = exchange.headers.get(b"traceparent", b"").decode("latin-1")
         if not correlation.well_formed_traceparent(traceparent):
             traceparent = ""
+        causation_id = exchange.headers.get(CAUSATION_HEADER, b"").decode("latin-1")
         call = Call(
-            exchange.correlation_id, traceparent=traceparent, deadline_s=started_s + timeout_s
+            exchange.correlation_id,
+            causation_id=causation_id if correlation.well_formed(causation_id) else "",
+            traceparent=traceparent,
+            deadline_s=started_s + timeout_s,
         )
         correlation.enter(call)
         return call

@@ -3,7 +3,7 @@
 import json
 import sys
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice, takewhile
@@ -189,6 +189,61 @@ def tail(
         _print(islice(events, limit or None), Format.jsonl if is_json else output_format, live=True)
 
 
+@app.verb(
+    examples="""
+    girih events trace 54ecb27058a3c191f0c8e3c609983720
+    girih events trace import-7 -o json | jq -r '.[].recorded.event.type' | sort | uniq -c
+    """
+)
+def trace(
+    correlation_id: Annotated[
+        str, typer.Argument(metavar="CORRELATION_ID", help="Of an answer, an error or an event.")
+    ],
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="The most events to print.")
+    ] = 10_000,
+    pager: options.Pager = True,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Print what one request caused, over all streams, each event below its cause.
+
+    An event is below the one that its causation id names. Payloads are not read.
+    """
+    path = f"/v1/traces/{options.segment(correlation_id)}"
+    with options.gateway(url) as gateway:
+        events = list(islice(gateway.pages(path, "events"), limit + 1))
+    if len(events) > limit:
+        output.message(f"this is not all: the first {limit:,} events; --limit asks for more")
+    shown = events[:limit]
+    rows = shown if output_format.is_document else _in_a_tree(shown)
+    output.listing(rows, _TRACE, output_format, pager=pager)
+
+
+def _in_a_tree(events: "Sequence[Json]") -> "Iterator[Json]":
+    """The events, each behind its cause, with the branch that it is on."""
+    from cli.terminal.tree import branches
+
+    by_position = {int(one["recorded"]["position"]): one for one in events}
+    above = {
+        position: int(one["cause"]["position"])
+        for position, one in by_position.items()
+        if "cause" in one and int(one["cause"]["position"]) < position
+    }
+    for position, branch in branches(sorted(by_position), above):
+        event = by_position[position]
+        is_below_cause = above.get(position) in by_position
+        caused_by = "" if is_below_cause else _caused_by(event)
+        yield {**event["recorded"], "branch": branch, "causedBy": caused_by}
+
+
+def _caused_by(traced: "Json") -> str:
+    if "cause" not in traced:
+        return str(traced["recorded"]["context"].get("causationId", ""))
+    cause = traced["cause"]
+    return f"position {int(cause['position']):,} of {cause['correlationId']}"
+
+
 def _window(gateway: "Gateway", since: str, until: str) -> range:
     """The positions of what was recorded at or behind `since`, and before `until`."""
     if not (since or until):
@@ -263,6 +318,21 @@ _EVENTS = Listing(
         Column(title="payload", cell=lambda one: _payload(one["event"]), is_text=True, rank=1),
     ),
     nothing="There are no events.",
+)
+
+
+_TRACE = Listing(
+    name=lambda one: one["event"]["id"],
+    columns=(
+        Column(title="position", cell=lambda one: f"{int(one['position']):,}", is_number=True),
+        Column(title="type", cell=lambda one: one["branch"] + one["event"]["type"], is_text=True),
+        Column(title="stream", cell=lambda one: one["event"]["stream"], is_text=True),
+        Column(title="recorded", cell=lambda one: moment(one.get("recordedAt", "")), rank=1),
+        Column(title="caused by", cell=lambda one: one["causedBy"], is_text=True, rank=2),
+        Column(title="event", cell=lambda one: one["event"]["id"], is_wide=True),
+        Column(title="by", cell=lambda one: one["context"].get("actor", ""), is_wide=True),
+    ),
+    nothing="This correlation id caused no event.",
 )
 
 

@@ -13,7 +13,8 @@ ANY = "*"
 _ORIGIN = b"origin"
 _REQUESTED_METHOD = b"access-control-request-method"
 _REQUEST_HEADERS = (
-    b"authorization, content-type, last-event-id, traceparent, x-correlation-id, x-request-timeout"
+    b"authorization, content-type, last-event-id, traceparent, x-causation-id, x-correlation-id, "
+    b"x-request-timeout"
 )
 _ANSWER_HEADERS = (
     b"ratelimit-limit, ratelimit-policy, ratelimit-remaining, ratelimit-reset, retry-after, "

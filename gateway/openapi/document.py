@@ -46,6 +46,9 @@ Requests are strict: an unknown field or parameter is refused, by its path. `nul
 same as leaving a field out, except where any JSON value is taken.
 
 Every answer carries `X-Correlation-ID`: yours when it is well-formed, else a fresh one.
+`X-Causation-ID` says what a request is made because of, usually the id of an event: 1 to 64
+characters of A-Z a-z 0-9 . _ -, else it is left out. Both are stored with what the request
+appends, and `/v1/traces/{correlationId}` shows what it caused.
 
 Register, log in, and send the `access_token` as `Authorization: Bearer ...` with every request.
 Whose data is meant is told by the token and by nothing else. Failures look alike on every

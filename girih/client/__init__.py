@@ -44,6 +44,7 @@ from girih.client.errors import (
 from girih.client.event_store import EventStoreClient
 from girih.client.events import (
     ABSENT,
+    Cause,
     LogInfo,
     NewEvent,
     Placement,
@@ -51,6 +52,7 @@ from girih.client.events import (
     RecordedEvent,
     StreamInfo,
     StreamState,
+    TracedEvent,
 )
 from girih.client.following import Follower
 from girih.client.lattices.client import AsyncLattices
@@ -79,6 +81,7 @@ __all__ = [
     "BeyondEnd",
     "Boundary",
     "CallContext",
+    "Cause",
     "Client",
     "ClientClosed",
     "Computation",
@@ -124,6 +127,7 @@ __all__ = [
     "StreamState",
     "Subscription",
     "Token",
+    "TracedEvent",
     "Unauthenticated",
     "Unavailable",
     "WorkTooLarge",

@@ -26,6 +26,7 @@ from girih.client.events import (
     Precondition,
     RecordedEvent,
     StreamInfo,
+    TracedEvent,
 )
 from girih.client.reading import Subscription
 from girih.client.retry import RetryPolicy
@@ -255,6 +256,24 @@ class EventStoreClient:
             )
             for stream in page.streams:
                 yield wire.stream_info(stream)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def trace(
+        self, correlation_id: str, *, timeout: float | None = None
+    ) -> AsyncGenerator[TracedEvent]:
+        """What one request caused, over all streams and in the order of positions, page by page.
+
+        Without payloads. A cause comes before what it caused. `timeout` is for a page.
+        """
+        request = wire.read_trace_request(correlation_id)
+        while True:
+            page: pb.ReadTraceResponse = await unary(
+                self._caller, self._stub.ReadTrace, request, timeout
+            )
+            for event in wire.traced_events(page):
+                yield event
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

@@ -149,3 +149,24 @@ class StreamInfo:
     last_position: Position
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """The event that a causation id names."""
+
+    position: Position
+    correlation_id: str
+    """Of the request that caused it: `trace` tells what else that did."""
+    stream: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedEvent:
+    """An event that a request caused."""
+
+    event: RecordedEvent
+    """Without its payload: neither `json` nor `binary`."""
+    cause: Cause | None
+    """None when its causation id is empty, or names no other event of the log."""

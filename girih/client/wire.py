@@ -5,6 +5,7 @@ from datetime import UTC
 from typing import Final
 
 from girih.client.events import (
+    Cause,
     LogInfo,
     NewEvent,
     Placement,
@@ -12,6 +13,7 @@ from girih.client.events import (
     RecordedEvent,
     StreamInfo,
     StreamState,
+    TracedEvent,
 )
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, Revision
@@ -23,6 +25,8 @@ _STATES: Final = {
 
 _STREAMS_PAGE_SIZE: Final = 1_000
 """The most that the contract gives."""
+_TRACE_PAGE_SIZE: Final = 1_000
+"""The same."""
 
 
 def append_request(
@@ -96,6 +100,23 @@ def list_streams_request(prefix: str) -> pb.ListStreamsRequest:
     return pb.ListStreamsRequest(prefix=prefix, page_size=_STREAMS_PAGE_SIZE)
 
 
+def read_trace_request(correlation_id: str) -> pb.ReadTraceRequest:
+    return pb.ReadTraceRequest(correlation_id=correlation_id, page_size=_TRACE_PAGE_SIZE)
+
+
+def traced_events(response: pb.ReadTraceResponse) -> list[TracedEvent]:
+    """A page of a trace in the order of positions, in which pages are."""
+    incarnation = response.incarnation
+    events = [
+        TracedEvent(
+            event=_recorded_event(one.recorded, incarnation),
+            cause=_cause(one.cause) if one.HasField("cause") else None,
+        )
+        for one in response.events
+    ]
+    return sorted(events, key=lambda one: one.event.position)
+
+
 def stream_info(response: pb.GetStreamResponse | pb.Stream) -> StreamInfo:
     return StreamInfo(
         stream=response.stream,
@@ -104,6 +125,15 @@ def stream_info(response: pb.GetStreamResponse | pb.Stream) -> StreamInfo:
         last_position=Position(response.last_position),
         created_at=response.created_at.ToDatetime(tzinfo=UTC),
         updated_at=response.updated_at.ToDatetime(tzinfo=UTC),
+    )
+
+
+def _cause(message: pb.TracedEvent.Cause) -> Cause:
+    return Cause(
+        position=Position(message.position),
+        correlation_id=message.correlation_id,
+        stream=message.stream,
+        type=message.type,
     )
 
 

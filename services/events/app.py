@@ -17,6 +17,7 @@ from services.events.reading.notifications import Notifications
 from services.events.reading.reader import Reader
 from services.events.reading.send_budget import SendBudget
 from services.events.reading.tail import TailLimits, Tails
+from services.events.reading.traces import Traces
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
 from services.plumbing.grpc.ops import add_metrics_service
@@ -61,6 +62,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
             store,
             Reader(store, send_budget),
             followers,
+            Traces(store, record.causation_id_of),
             database,
             DOMAIN,
             server.stopping,

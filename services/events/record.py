@@ -35,12 +35,15 @@ from hashlib import sha256
 
 from girih.events.v1 import events_pb2 as pb
 from services.events.domain import CallContext, PlacedEvent
+from services.plumbing import wire
 from services.plumbing.correlation import Call
-from services.plumbing.wire import field, varint
+from services.plumbing.wire import LENGTH_DELIMITED, field, read_varint, varint
 
 Encode = Callable[[PlacedEvent], bytes]
 
 _CONTEXT = pb.RecordedEvent.CONTEXT_FIELD_NUMBER
+_EVENT = pb.RecordedEvent.EVENT_FIELD_NUMBER
+_EVENT_TAG = wire.tag(_EVENT)
 _DIGEST_LABEL = b"girih event 1"
 _pack_leaf = struct.Struct(">BBQQQI").pack
 
@@ -64,6 +67,29 @@ def encoder_at(recorded_at: datetime) -> Encode:
         )
 
     return encode
+
+
+def without_payload(header: bytes) -> pb.RecordedEvent:
+    """The record whose header it is, its event without the payload, whose length is lost."""
+    around, event = _halves(header)
+    return pb.RecordedEvent.FromString(around + field(_EVENT, event))
+
+
+def causation_id_of(header: bytes) -> str:
+    """That of the call that appended the record whose header it is."""
+    around, _ = _halves(header)
+    return pb.RecordedEvent.FromString(around).context.causation_id
+
+
+def _halves(header: bytes) -> tuple[bytes, bytes]:
+    """What stands before the event of a header, and the event as far as it is there."""
+    at = 0
+    while (tag := header[at]) != _EVENT_TAG:
+        number, at = read_varint(header, at + 1)
+        if tag & 7 == LENGTH_DELIMITED:
+            at += number
+    _, start = read_varint(header, at + 1)
+    return header[:at], header[start:]
 
 
 def leaf_digest(whole: bytes, digest: bytes) -> bytes:

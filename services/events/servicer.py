@@ -15,6 +15,7 @@ from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
 from services.events.reading.follower import Followers
 from services.events.reading.reader import Reader, ReadOptions
+from services.events.reading.traces import Traces
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError
@@ -46,6 +47,7 @@ class EventStoreServicer:
         store: EventStore,
         reader: Reader,
         followers: Followers,
+        traces: Traces,
         database: DatabaseReporter,
         domain: str,
         stopping: asyncio.Event,
@@ -55,6 +57,7 @@ class EventStoreServicer:
         self._store = store
         self._reader = reader
         self._followers = followers
+        self._traces = traces
         self._database = database
         self._domain = domain
         self._stopping = stopping
@@ -102,6 +105,14 @@ class EventStoreServicer:
         streams = await self._store.streams(correlation.current().tenant, asked)
         # In a thread, since a full page takes some milliseconds.
         return await asyncio.to_thread(convert.streams_response, streams, asked.count_max)
+
+    async def ReadTrace(
+        self, request: pb.ReadTraceRequest, _context: Context
+    ) -> pb.ReadTraceResponse:
+        asked = convert.trace_request(request)
+        trace = await self._traces.read(correlation.current().tenant, asked)
+        # In a thread, as a page of streams.
+        return await asyncio.to_thread(convert.trace_response, trace)
 
     async def GetLog(self, _request: pb.GetLogRequest, _context: Context) -> pb.GetLogResponse:
         end = await self._store.end(correlation.current().tenant)

@@ -4,7 +4,7 @@ Whatever is asked of a store raises `Unavailable` when the database cannot be re
 and `ResourceExhausted` when it is too busy to answer in time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -147,6 +147,42 @@ class StreamsRequest:
 
 
 @dataclass(frozen=True)
+class TraceRequest:
+    """The events that calls with a correlation id appended, behind a position."""
+
+    correlation_id: str
+    after: Position
+    count_max: int
+    header_bytes_max: int
+    """What their headers take together at most."""
+
+
+class TraceRow(NamedTuple):
+    """An event of a trace: all of its record but the payload."""
+
+    position: Position
+    event_id: EventId
+    header: bytes
+
+
+class TracePage(NamedTuple):
+    """The first events that were asked for, oldest first."""
+
+    rows: Sequence[TraceRow]
+    has_more: bool
+    incarnation: str
+
+
+class Cause(NamedTuple):
+    """Where an event is that others name as their cause."""
+
+    position: Position
+    correlation_id: str
+    stream: StreamName
+    type: str
+
+
+@dataclass(frozen=True)
 class DatabaseStatus:
     """How the database and the pool of connections to it are, now."""
 
@@ -190,6 +226,14 @@ class EventStore(Protocol):
 
     async def streams(self, tenant: TenantId, request: StreamsRequest) -> Sequence[NamedStream]:
         """The first streams that are asked for, in the order of their names, as of one instant."""
+
+    async def trace(self, tenant: TenantId, request: TraceRequest) -> TracePage:
+        """What calls with one correlation id appended, one at least where there is any."""
+
+    async def causes(
+        self, tenant: TenantId, event_ids: Sequence[EventId]
+    ) -> Mapping[EventId, Cause]:
+        """Where these events are. Ids that are not stored are left out."""
 
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         """The records of one page. Fewer than asked for means that the end is reached."""

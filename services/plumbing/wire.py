@@ -1,6 +1,7 @@
 """The few bytes that protobuf puts around a field, for messages put together from bytes."""
 
-_LENGTH_DELIMITED = 2
+LENGTH_DELIMITED = 2
+"""The kind of field, in the three lowest bits of its tag, whose length follows."""
 
 
 def varint(number: int) -> bytes:
@@ -13,9 +14,21 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at `at`, and where it ends. `data` is known to be well-formed."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+
+
 def tag(field_number: int) -> int:
     """What stands before the length of a message, a text, bytes or packed numbers."""
-    return field_number << 3 | _LENGTH_DELIMITED
+    return field_number << 3 | LENGTH_DELIMITED
 
 
 def field(field_number: int, content: bytes) -> bytes:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import numpy as np
 import pytest
 
@@ -280,6 +282,44 @@ def test_streams_are_listed_by_how_they_begin(ada: Person) -> None:
     names = ada.does("streams", "list", "-o", "name").out.split()
     assert [name for name in names if name[0] != "$"] == ["other", "permit-1", "permit-2"]
     assert ada.does("streams", "list", "--prefix", "none").out == ""
+
+
+def test_a_trace_is_drawn_as_a_tree(ada: Person) -> None:
+    def append(stream: str, type_: str, causation_id: str) -> str:
+        event = {"id": str(uuid4()), "stream": stream, "type": type_}
+        headers = {
+            "authorization": f"Bearer {held_by(ada).access_token}",
+            "x-correlation-id": "c-1",
+            "x-causation-id": causation_id,
+        }
+        url = f"{ada.environ['GIRIH_URL']}/v1/events:append"
+        assert httpx.post(url, json={"events": [event]}, headers=headers, timeout=10).is_success
+        return event["id"]
+
+    first = append("permit-1", "submitted", "a-form")
+    second = append("permit-2", "checked", first)
+    append("permit-1", "granted", first)
+    last = append("permit-3", "noted", second)
+
+    rows = [line.split("\t") for line in ada.does("events", "trace", "c-1").out.splitlines()]
+    assert [(row[1], row[2], row[4]) for row in rows] == [
+        ("submitted", "permit-1", "a-form"),
+        ("├─ checked", "permit-2", ""),
+        ("│  └─ noted", "permit-3", ""),
+        ("└─ granted", "permit-1", ""),
+    ]
+    answer = ada.does("events", "trace", "c-1", "-o", "json").json
+    assert [(one["depth"], one["recorded"]["event"]["type"]) for one in answer] == [
+        (0, "submitted"),
+        (1, "checked"),
+        (2, "noted"),
+        (1, "granted"),
+    ]
+    assert ada.does("events", "trace", "c-1", "-o", "name").out.split()[2] == last
+    part = ada.does("events", "trace", "c-1", "--limit", "2")
+    assert (len(part.out.splitlines()), "--limit" in part.err) == (2, True)
+    nothing = ada.does("events", "trace", "c-2")
+    assert (nothing.out, "no event" in nothing.err) == ("", True)
 
 
 @contextmanager

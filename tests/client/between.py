@@ -139,6 +139,9 @@ class Between(EventStoreServiceServicer):
     async def ListStreams(self, request: pb.ListStreamsRequest, context: Context) -> Any:
         return await self._passed(self.stub.ListStreams, request, context)
 
+    async def ReadTrace(self, request: pb.ReadTraceRequest, context: Context) -> Any:
+        return await self._passed(self.stub.ReadTrace, request, context)
+
     async def GetDatabaseStatus(
         self, request: pb.GetDatabaseStatusRequest, context: Context
     ) -> Any:

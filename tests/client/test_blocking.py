@@ -104,6 +104,7 @@ def test_what_is_appended_is_read_in_order_and_where_it_is_known(client: Client)
     assert (client.get_stream("a").last_position, client.log().head) == (3, 4)
     assert [one.stream for one in client.streams()] == ["a", "b"]
     assert list(client.streams("a")) == [client.get_stream("a")]
+    assert [one.event.position for one in client.trace("correlation-1")] == [1, 2, 3]
     last = client.last("a")
     assert last is not None
     assert (last.correlation_id, last.causation_id) == ("correlation-1", "cause-1")

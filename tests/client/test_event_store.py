@@ -12,6 +12,7 @@ from girih.client import (
     ABSENT,
     AsyncClient,
     CallContext,
+    Cause,
     Client,
     ClientClosed,
     EventIdReused,
@@ -20,6 +21,7 @@ from girih.client import (
     InvalidRequest,
     NewEvent,
     PermissionDenied,
+    Position,
     Precondition,
     PreconditionFailed,
     PreconditionViolation,
@@ -116,6 +118,29 @@ async def test_streams_are_listed_page_after_page(
     assert [one.stream async for one in events.streams()] == ["a-1", "a-2", "a-3", "b"]
     streams = [one async for one in events.streams("a-")]
     assert streams == [await events.get_stream(f"a-{number}") for number in (1, 2, 3)]
+
+
+async def test_a_trace_is_read_page_after_page_with_causes(
+    events: EventStoreClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("girih.client.wire._TRACE_PAGE_SIZE", 2)
+    first, *_ = await events.acting(correlation_id="before").append(numbered("a", 1))
+    caused = events.acting(correlation_id="c", causation_id=first.event_id)
+    second, *_ = await caused.append(numbered("b", 1))
+    await events.acting(correlation_id="c", causation_id=second.event_id).append(numbered("a", 2))
+
+    traced = [one async for one in events.trace("c")]
+
+    assert [(one.event.position, one.event.stream) for one in traced] == [
+        (2, "b"),
+        (3, "a"),
+        (4, "a"),
+    ]
+    assert [one.cause and one.cause.position for one in traced] == [1, 2, 2]
+    assert traced[0].cause == Cause(
+        position=Position(1), correlation_id="before", stream="a", type="counted"
+    )
+    assert [one async for one in events.trace("nothing")] == []
 
 
 async def test_a_failed_precondition_tells_what_is_the_case(events: EventStoreClient) -> None:

@@ -42,6 +42,7 @@ WITH_THE_CLIENT = (
     "EventStoreService_ReadByStream",
     "EventStoreService_GetStream",
     "EventStoreService_ListStreams",
+    "EventStoreService_ReadTrace",
     "EventStoreService_GetLog",
     "LatticeService_ListLattices",
     "LatticeService_GetLattice",

@@ -116,10 +116,12 @@ def accounts(walk: Walk, system: System) -> None:
 def events(walk: Walk) -> None:
     walk.call("EventStoreService_Append")
     walk.call("EventStoreService_AppendStream")
-    walk.call("EventStoreService_Read")
+    event = walk.call("EventStoreService_Read")
+    correlation_id = event["context"]["correlationId"]
     walk.call("EventStoreService_ReadByStream", streamName="permit-1")
     walk.call("EventStoreService_GetStream", streamName="permit-1")
     walk.call("EventStoreService_ListStreams")
+    walk.call("EventStoreService_ReadTrace", correlationId=correlation_id)
     walk.call("EventStoreService_GetLog")
 
 

@@ -30,6 +30,7 @@ OURS, THEIRS, NOBODY = "acme", "globex", "initech"
 OUR_HEAD, THEIR_HEAD = 7, 5
 
 READS: dict[str, list[Any]] = {
+    "select_causes": [[event_id(number) for number in range(1, 9)]],
     "select_events_by_id": [[event_id(number) for number in range(1, 9)]],
     "select_log_backwards": [2**62, 100, 512],
     "select_log_forwards": [0, 100, 512],
@@ -41,6 +42,7 @@ READS: dict[str, list[Any]] = {
     "select_stream_ends": ["theirs"],
     "select_stream_forwards": [0, 100, 512, "theirs", 0],
     "select_streams": ["", "", 100],
+    "select_trace": ["c-1", 0, 100, 2**20],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]

@@ -24,6 +24,7 @@ _READ = """
 """
 LOOKUPS: dict[str, list[Any]] = {
     "select_log_state": [["s-1", "s-7", "nowhere"]],
+    "select_causes": [[event_id(number) for number in (1, 2, 2_000, 9_999)]],
     "select_events_by_id": [[event_id(number) for number in (1, 2, 2_000, 9_999)]],
     "select_log_forwards": [ROWS // 2, 10, 512],
     "select_log_backwards": [ROWS // 2, 10, 512],

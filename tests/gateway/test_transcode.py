@@ -91,6 +91,16 @@ async def test_a_service_sees_who_calls_and_until_when(
     assert 2.0 < service.remaining_s < 3.1
 
 
+@pytest.mark.parametrize(("sent", "passed_on"), [("event-1", "event-1"), ("a b", ""), ("", "")])
+async def test_a_service_is_told_what_a_request_is_made_because_of(
+    sent: str, passed_on: str, client: httpx.AsyncClient, service: SampleService
+) -> None:
+    answer = await client.post("/v1/echo", headers={"X-Causation-ID": sent})
+
+    assert answer.is_success
+    assert service.calls[-1].causation_id == passed_on
+
+
 async def test_without_being_asked_the_gateway_sets_the_deadline(
     client: httpx.AsyncClient, service: SampleService
 ) -> None:

@@ -27,6 +27,7 @@ from girih.client.events import (
     Precondition,
     RecordedEvent,
     StreamInfo,
+    TracedEvent,
 )
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
@@ -226,6 +227,16 @@ class Client:
         while True:
             page = unary(self._caller, self._stub.ListStreams, request, timeout)
             yield from map(wire.stream_info, page.streams)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def trace(self, correlation_id: str, *, timeout: float | None = None) -> Generator[TracedEvent]:
+        """What one request caused, over all streams and in the order of positions."""
+        request = wire.read_trace_request(correlation_id)
+        while True:
+            page = unary(self._caller, self._stub.ReadTrace, request, timeout)
+            yield from wire.traced_events(page)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

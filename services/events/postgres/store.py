@@ -1,6 +1,6 @@
 """The logs in PostgreSQL. The one place that knows how records lie in tables."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol, cast
@@ -17,6 +17,7 @@ from services.events.domain import (
 )
 from services.events.postgres.incarnations import Incarnations
 from services.events.store import (
+    Cause,
     FollowedLog,
     LogEnd,
     LogPage,
@@ -29,6 +30,9 @@ from services.events.store import (
     StreamEnds,
     StreamsRequest,
     TailPage,
+    TracePage,
+    TraceRequest,
+    TraceRow,
     WriteResult,
 )
 from services.plumbing.postgres.database import Connection
@@ -123,6 +127,34 @@ class PostgresEventStore:
             )
             for row in rows
         ]
+
+    async def trace(self, tenant: TenantId, request: TraceRequest) -> TracePage:
+        async with self._connections.connection() as connection:
+            incarnation = await self._incarnations.current(connection, tenant)
+            rows = await connection.fetch(
+                _sql("select_trace"),
+                tenant,
+                request.correlation_id,
+                request.after,
+                # One more tells whether there is another page.
+                request.count_max + 1,
+                request.header_bytes_max,
+            )
+        page = [
+            TraceRow(position, EventId(str(event_id)), header)
+            for position, event_id, header in rows[: request.count_max]
+            if header is not None
+        ]
+        return TracePage(page, len(page) < len(rows), incarnation)
+
+    async def causes(
+        self, tenant: TenantId, event_ids: Sequence[EventId]
+    ) -> Mapping[EventId, Cause]:
+        if not event_ids:
+            return {}
+        async with self._connections.connection() as connection:
+            rows = await connection.fetch(_sql("select_causes"), tenant, event_ids)
+        return {EventId(str(event_id)): Cause(*cause) for event_id, *cause in rows}
 
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         arguments: list[object] = [

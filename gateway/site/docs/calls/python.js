@@ -17,6 +17,10 @@ const CALLS = {
     `for stream in girih.streams(${prefix ? literal(prefix) : ""}):`,
     "    print(stream.stream, stream.last_revision)",
   ],
+  EventStoreService_ReadTrace: ({ values: { correlationId } }) => [
+    `for traced in girih.trace(${literal(correlationId)}):`,
+    "    print(traced.event.position, traced.event.type, traced.cause)",
+  ],
   EventStoreService_GetLog: () => ["print(girih.log())"],
   LatticeService_CreateLattice: ({ values }) => createLattice(values),
   LatticeService_ListLattices: () => ["for lattice in girih.lattices.list():", "    print(lattice.id, lattice.shape)"],
