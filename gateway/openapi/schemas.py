@@ -21,7 +21,13 @@ from gateway.contract.streams import stream_shape
 from gateway.http.errors import json_name
 from gateway.openapi import components, names, values
 from gateway.transcoding.codec import WELL_KNOWN
-from services.plumbing.rules import FieldRules, requires_one, rules_of, words_of
+from services.plumbing.rules import (
+    FieldRules,
+    message_rules_of,
+    requires_one,
+    rules_of,
+    words_of,
+)
 from services.plumbing.validation import is_required
 
 Json = dict[str, Any]
@@ -151,6 +157,9 @@ class Schemas:
         if is_input:
             shown["additionalProperties"] = False
         choices = [_choice(members, is_input=is_input) for members in oneofs(message)]
+        if is_input:
+            choices += _choices_between_fields(message)
+            shown |= _needs(message)
         return shown | ({"allOf": choices} if choices else {})
 
     def field(self, field: FieldDescriptor, *, is_input: bool = True) -> Json:
@@ -263,12 +272,30 @@ def _counts(rules: FieldRules) -> Json:
 
 def _choice(members: list[FieldDescriptor], *, is_input: bool) -> Json:
     """One of these at most, or one of them where a request must have one."""
-    each = [{"required": [field.json_name]} for field in members]
     oneof = members[0].containing_oneof
     assert oneof is not None, "they are members of one"
-    if is_input and requires_one(oneof):
-        return {"oneOf": each}
-    return {"oneOf": [{"not": {"anyOf": each}}, *each]}
+    return _one_of(members, is_required=is_input and requires_one(oneof))
+
+
+def _choices_between_fields(message: Descriptor) -> list[Json]:
+    return [
+        _one_of([message.fields_by_name[name] for name in rule.fields], is_required=rule.required)
+        for rule in message_rules_of(message).oneof
+    ]
+
+
+def _one_of(fields: Iterable[FieldDescriptor], *, is_required: bool) -> Json:
+    each = [{"required": [field.json_name]} for field in fields]
+    return {"oneOf": each if is_required else [{"not": {"anyOf": each}}, *each]}
+
+
+def _needs(message: Descriptor) -> Json:
+    """Which properties are given only with others."""
+    needs: dict[str, list[str]] = {}
+    for rule in message_rules_of(message).need:
+        names = [message.fields_by_name[name].json_name for name in (rule.field, rule.needs)]
+        needs.setdefault(names[0], []).append(names[1])
+    return {"dependentRequired": needs} if needs else {}
 
 
 def _always_present(field: FieldDescriptor) -> bool:

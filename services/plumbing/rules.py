@@ -1,17 +1,23 @@
 """What the options of the contract say that a field's values must be, and in words.
 
-Reads `girih.options.v1.field` and `.oneof`. Checks nothing: `validation` does, and the
+Reads `girih.options.v1.field`, `.oneof` and `.message`. Checks nothing: `validation` does, and the
 gateway tells the same rules in its OpenAPI document.
 """
 
 from functools import cache
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, OneofDescriptor
+from google.protobuf.descriptor import (
+    Descriptor,
+    EnumDescriptor,
+    FieldDescriptor,
+    OneofDescriptor,
+)
 
 from girih.options.v1 import options_pb2
 
 FieldRules = options_pb2.FieldRules
+MessageRules = options_pb2.MessageRules
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
@@ -31,6 +37,17 @@ def requires_one(oneof: OneofDescriptor) -> bool:
     """Whether a member of the oneof must be set."""
     options: Any = oneof.GetOptions()
     return bool(options.Extensions[options_pb2.oneof].required)
+
+
+def message_rules_of(message: Descriptor) -> MessageRules:
+    """Which fields of a message go together. Raises ValueError for a name that is no field's."""
+    options: Any = message.GetOptions()
+    rules: MessageRules = options.Extensions[options_pb2.message]
+    names = [name for rule in rules.oneof for name in rule.fields]
+    names += [name for rule in rules.need for name in (rule.field, rule.needs)]
+    if strangers := set(names) - set(message.fields_by_name):
+        raise ValueError(f"{message.full_name} has no field {', '.join(sorted(strangers))}")
+    return rules
 
 
 def may_be_zero(rules: FieldRules) -> bool:

@@ -21,6 +21,7 @@ from services.plumbing.rules import (
     FieldRules,
     enum_numbers,
     may_be_zero,
+    message_rules_of,
     pattern_of,
     requires_one,
     rules_of,
@@ -146,8 +147,59 @@ def _compiled(descriptor: Descriptor, known: dict[str, MessageCheck]) -> Message
         if requires_one(oneof):
             members = " or ".join(field.name for field in oneof.fields)
             _add_oneof(compiled, oneof.name, members)
+    together = message_rules_of(descriptor)
+    for one_of in together.oneof:
+        _add_one_of(compiled, descriptor, one_of)
+    for need in together.need:
+        _add_need(compiled, descriptor, need)
     compiled.complete()
     return compiled
+
+
+def _add_one_of(
+    compiled: MessageCheck, descriptor: Descriptor, rule: options_pb2.MessageOneofRule
+) -> None:
+    given = [_is_given(descriptor.fields_by_name[name]) for name in rule.fields]
+    least = 1 if rule.required else 0
+    first, others = rule.fields[0], " or ".join(rule.fields[1:])
+
+    def holds(message: Message) -> bool:
+        return least <= sum([is_given(message) for is_given in given]) <= 1
+
+    def examine(message: Message, path: str, violations: Violations) -> None:
+        names = [
+            name for name, is_given in zip(rule.fields, given, strict=True) if is_given(message)
+        ]
+        if len(names) > 1:
+            violations.add(path + names[0], f"must not be given beside {' and '.join(names[1:])}")
+        elif len(names) < least:
+            violations.add(path + first, f"must be given, or {others}")
+
+    compiled.add(holds, examine)
+
+
+def _add_need(
+    compiled: MessageCheck, descriptor: Descriptor, rule: options_pb2.MessageNeedRule
+) -> None:
+    is_given = _is_given(descriptor.fields_by_name[rule.field])
+    is_there = _is_given(descriptor.fields_by_name[rule.needs])
+
+    def holds(message: Message) -> bool:
+        return is_there(message) or not is_given(message)
+
+    def examine(message: Message, path: str, violations: Violations) -> None:
+        if not holds(message):
+            violations.add(path + rule.needs, f"must be given with {rule.field}")
+
+    compiled.add(holds, examine)
+
+
+def _is_given(field: FieldDescriptor) -> Callable[[Message], bool]:
+    name = field.name
+    if field.has_presence:
+        return lambda message: message.HasField(name)
+    get = attrgetter(name)
+    return lambda message: bool(get(message))
 
 
 def _add_oneof(compiled: MessageCheck, name: str, members: str) -> None:

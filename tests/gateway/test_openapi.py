@@ -207,6 +207,19 @@ def test_what_a_request_must_hold_is_required(real: dict[str, Any]) -> None:
     ]
 
 
+def test_fields_that_go_together_are_told(real: dict[str, Any]) -> None:
+    creation = body_of(real, "/v1/lattices")
+
+    assert creation["allOf"][0] == {
+        "oneOf": [{"required": ["shape"]}, {"required": ["dimensions"]}]
+    }
+    assert creation["dependentRequired"] == {
+        "dimensions": ["size"],
+        "size": ["dimensions"],
+        "blocked": ["bitOrder"],
+    }
+
+
 def test_bounds_of_the_contract_are_bounds_of_the_document(real: dict[str, Any]) -> None:
     event = real["components"]["schemas"]["EventInput"]["properties"]
     key = body_of(real, "/v1/keys")["properties"]

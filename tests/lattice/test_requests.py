@@ -30,6 +30,10 @@ def bad_fields(request: Message) -> set[str]:
         (pb.CreateLatticeRequest(shape=[3], corner_rule=9), "corner_rule"),  # type: ignore[arg-type]
         (pb.CreateLatticeRequest(shape=[3], request_id="1"), "request_id"),
         (pb.CreateLatticeRequest(shape=[3], request_id=f"{{{ID}}}"), "request_id"),
+        (pb.CreateLatticeRequest(), "shape"),
+        (pb.CreateLatticeRequest(shape=[3], dimensions=2, size=3), "shape"),
+        (pb.CreateLatticeRequest(dimensions=2), "size"),
+        (pb.CreateLatticeRequest(shape=[3], blocked=b"\1"), "bit_order"),
         (pb.ListLatticesRequest(page_size=-1), "page_size"),
         (pb.GetLatticeRequest(lattice_id=f"{ID} "), "lattice_id"),
         (pb.FindPathRequest(lattice_id=ID, start=SITE, goal=SITE, sites_max=-1), "sites_max"),
@@ -47,6 +51,15 @@ def bad_fields(request: Message) -> set[str]:
         (
             pb.DistancesRequest(lattice_id=ID, sources=[SITE], region={"shape": [1]}),
             "region.origin",
+        ),
+        (
+            pb.DistancesRequest(
+                lattice_id=ID,
+                sources=[SITE],
+                targets=[SITE],
+                region={"origin": SITE, "shape": [1]},
+            ),
+            "region",
         ),
     ],
 )

@@ -64,9 +64,7 @@ def new_lattice(
     lengths = _shape(shape, dimensions, size, bad)
     wraps = _periodic(periodic, len(lengths), bad)
     geometry = Geometry(lengths, wraps, moore=moore, no_cutting=no_cutting)
-    if blocked and bit_order is None:
-        bad.add("bit_order", "must be given with blocked")
-    elif bit_order is not None:
+    if bit_order is not None:
         blocked = reordered(blocked, bit_order)
     if lengths:
         check_bitmap(blocked, geometry, bad)
@@ -90,21 +88,9 @@ def _count(grid: Grid, stop: Stop) -> Size:
 
 def _shape(shape: Sequence[int], dimensions: int, size: int, bad: Violations) -> tuple[int, ...]:
     """The shape, given axis by axis or as `dimensions` axes of `size`; empty when bad."""
-    if not dimensions and not size:
-        return tuple(shape) if check_shape(shape, "shape", bad) else ()
-    fits = True
-    if shape:
-        bad.add("shape", "must not be given beside dimensions and size")
-        fits = False
     if not dimensions:
-        bad.add("dimensions", "must be given with size")
-        fits = False
-    if not size:
-        bad.add("size", "must be given with dimensions")
-        fits = False
-    if not fits or not check_site_count(size**dimensions, "size", bad):
-        return ()
-    return (size,) * dimensions
+        return tuple(shape) if check_shape(shape, "shape", bad) else ()
+    return (size,) * dimensions if check_site_count(size**dimensions, "size", bad) else ()
 
 
 def _periodic(periodic: Sequence[bool], axis_count: int, bad: Violations) -> tuple[bool, ...]:

@@ -97,8 +97,6 @@ def distance_query(
         check_free_site(spec, source, f"sources[{n}]", bad)
     for n, target in enumerate(targets):
         check_site(geometry, target, f"targets[{n}]", bad)
-    if targets and region is not None:
-        bad.add("region", "must not be given beside targets")
     origin, shape = region if region is not None else ((0,) * len(geometry.shape), geometry.shape)
     if not targets:
         _check_region(geometry, origin, shape, bad)
