@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,18 @@ from numpy.typing import NDArray
 from bench.lattices import Job, LatticeProcess, created, lattice_service
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.geometry import Geometry
-from services.lattice.kernels.distances import measure
+from services.lattice.kernels.fields.distances import measure
+from services.lattice.kernels.fields.free import free_distances
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.warm import compile_all
-from services.lattice.operations.distances import free_distances
 
 RATIO_MAX = 1.5
 GO = np.zeros(1, np.uint8)
+NUMBERS = {
+    pb.NUMBER_TYPE_INT16: "<i2",
+    pb.NUMBER_TYPE_INT32: "<i4",
+    pb.NUMBER_TYPE_FLOAT64: "<f8",
+}
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,14 @@ def free_field(lattice: LatticeProcess, job: Job) -> Contest:
     """The same where no site is blocked, in closed form."""
     shape, origin = job.blocked.shape, (0,) * job.blocked.ndim
     geometry = Geometry(shape, (False,) * len(shape), moore=job.moore, no_cutting=True)
-    sites = np.indices(shape).reshape(len(shape), -1)
+    sites = np.ogrid[tuple(slice(length) for length in shape)]
 
     def kernel() -> int:
-        return len(free_distances(geometry, [origin], sites, lambda: None))
+        return free_distances(geometry, [origin], sites, lambda: None).size
 
-    return Contest(job.name, kernel, _distances(lattice, job))
+    # Of steps along one axis a number takes less than a nanosecond.
+    ratio_max = RATIO_MAX if job.moore else None
+    return Contest(job.name, kernel, _distances(lattice, job), ratio_max)
 
 
 def path(lattice: LatticeProcess, job: Job) -> Contest:
@@ -115,13 +123,16 @@ def windings() -> NDArray[np.bool_]:
 def _distances(lattice: LatticeProcess, job: Job) -> Callable[[], int]:
     service, lattice_id = created(lattice, job)
     source = pb.Site(coordinates=[0] * job.blocked.ndim)
-    request = pb.DistancesRequest(lattice_id=lattice_id, sources=[source])
+    request = pb.DistancesRequest(lattice_id=lattice_id, sources=[source], as_bytes=True)
 
     def call() -> int:
-        field = np.empty(job.blocked.size)
+        field: NDArray[Any] | None = None
         for part in service.Distances(request, metadata=lattice.caller.metadata):
-            end: int = part.first_index + len(part.distances)
-            field[part.first_index : end] = part.distances
+            values = np.frombuffer(part.values, NUMBERS[part.number_type])
+            if field is None:
+                field = np.empty(job.blocked.size, values.dtype)
+            end: int = part.first_index + len(values)
+            field[part.first_index : end] = values
         return end
 
     return call

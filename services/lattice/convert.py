@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+import numpy as np
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -33,6 +34,12 @@ _SITES_MAX_DEFAULT = 1_000
 
 _STATUS_BYTES = 1 << 10
 """More than an answer takes beside its paths."""
+
+_NUMBER_TYPES = {
+    "int16": pb.NUMBER_TYPE_INT16,
+    "int32": pb.NUMBER_TYPE_INT32,
+    "float64": pb.NUMBER_TYPE_FLOAT64,
+}
 
 _METHODS = {
     Method.CLOSED_FORM: pb.METHOD_CLOSED_FORM,
@@ -82,6 +89,7 @@ def distance_query(request: pb.DistancesRequest, spec: LatticeSpec) -> DistanceQ
         [source.coordinates for source in request.sources],
         [target.coordinates for target in request.targets],
         region,
+        as_bytes=request.as_bytes,
     )
 
 
@@ -162,16 +170,20 @@ def paths_answer_bytes(answer: PathsAnswer, message_bytes_max: int) -> Iterator[
     yield b"".join(pieces)
 
 
-def distances_answer_bytes(answer: DistancesAnswer) -> bytes:
-    computation = answer.computation
+def distances_answer_bytes(answer: DistancesAnswer, *, as_bytes: bool) -> bytes:
+    """The answer, serialized. Its numbers are what lies in memory: copied once, into it."""
+    computation, values = answer.computation, answer.distances
     head = pb.DistancesResponse(
         first_index=answer.first_index,
         computation=computation_to_proto(computation) if computation else None,
     )
-    # Packed doubles are what lies in memory: copied once, into the message.
-    distances = answer.distances.astype("<f8", copy=False)
-    before = field_head(pb.DistancesResponse.DISTANCES_FIELD_NUMBER, distances.nbytes)
-    return b"".join((head.SerializeToString(), before, distances.data))
+    if as_bytes:
+        head.number_type = _NUMBER_TYPES[values.dtype.name]
+        number, kind = pb.DistancesResponse.VALUES_FIELD_NUMBER, values.dtype.newbyteorder("<")
+    else:
+        number, kind = pb.DistancesResponse.DISTANCES_FIELD_NUMBER, np.dtype("<f8")
+    numbers = values.astype(kind, copy=False)
+    return b"".join((head.SerializeToString(), field_head(number, numbers.nbytes), numbers.data))
 
 
 def computation_to_proto(computation: Computation) -> pb.Computation:

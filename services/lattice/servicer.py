@@ -130,7 +130,7 @@ class LatticeServicer:
         query = await self._read(request, partial(convert.distance_query, request, held.spec))
         async with aclosing(find_distances(self._operations, held, query)) as answers:
             async for answer in answers:
-                yield convert.distances_answer_bytes(answer)
+                yield convert.distances_answer_bytes(answer, as_bytes=query.as_bytes)
 
     async def _read(self, request: Message, read: Callable[[], T]) -> T:
         """Check a request or take it apart, beside the loop when it is long."""

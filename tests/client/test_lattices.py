@@ -193,6 +193,19 @@ def test_distances_that_come_twice_are_there_once() -> None:
     assert distances.ravel().tolist() == [0.0, 1.0, *[2.0] * 9, math.inf]
 
 
+@pytest.mark.parametrize(("number_type", "kind"), [("INT16", "<i2"), ("INT32", "<i4")])
+def test_distances_come_as_arrays_of_whole_numbers_too(number_type: str, kind: str) -> None:
+    cursor = DistancesCursor(SQUARE, [(0, 0)], targets=None, origin=None, shape=None)
+    assert cursor.begin().as_bytes
+
+    for first, values in ((0, [0, 1]), (2, [2] * 9 + [-1])):
+        response = pb.DistancesResponse(first_index=first, number_type=f"NUMBER_TYPE_{number_type}")
+        response.values = np.array(values, kind).tobytes()
+        cursor.take(response)
+
+    assert cursor.distances().ravel().tolist() == [0.0, 1.0, *[2.0] * 9, math.inf]
+
+
 @pytest.mark.parametrize("shape", [(1,), (8,), (3, 3), (2, 3, 5), (17, 16)], ids=str)
 def test_bitmaps_unpack_to_what_was_packed(shape: tuple[int, ...]) -> None:
     blocked = np.random.default_rng(seed=7).random(shape) < 0.4

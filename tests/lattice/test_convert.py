@@ -1,6 +1,5 @@
 """Messages and values tell the same."""
 
-import math
 import zlib
 from dataclasses import replace
 
@@ -51,14 +50,22 @@ def test_a_path_takes_the_bytes_that_protobuf_gives_it(axis_count: int, number: 
     assert convert._least_bytes(path) <= len(response)
 
 
-def test_distances_are_what_protobuf_reads_back() -> None:
-    distances = np.array([0.0, -1.0, 2.5, math.inf])
+@pytest.mark.parametrize("kind", ["int16", "int32", "float64"])
+def test_distances_are_what_protobuf_reads_back(kind: str) -> None:
+    distances = np.array([0.0, -1.0, 2.0, 30_000.0]).astype(kind)
+    answer = DistancesAnswer(7, distances, COMPUTATION)
 
-    response = convert.distances_answer_bytes(DistancesAnswer(7, distances, COMPUTATION))
+    listed = pb.DistancesResponse.FromString(convert.distances_answer_bytes(answer, as_bytes=False))
+    packed = pb.DistancesResponse.FromString(convert.distances_answer_bytes(answer, as_bytes=True))
 
-    message = pb.DistancesResponse.FromString(response)
-    assert (message.first_index, list(message.distances)) == (7, distances.tolist())
-    assert message.computation == convert.computation_to_proto(COMPUTATION)
+    for message in (listed, packed):
+        assert message.first_index == 7
+        assert message.computation == convert.computation_to_proto(COMPUTATION)
+    assert list(listed.distances) == distances.tolist()
+    assert (listed.values, listed.number_type) == (b"", pb.NUMBER_TYPE_UNSPECIFIED)
+    assert pb.NumberType.Name(packed.number_type) == f"NUMBER_TYPE_{kind.upper()}"
+    values = np.frombuffer(packed.values, np.dtype(kind).newbyteorder("<"))
+    assert (values.tolist(), list(packed.distances)) == (distances.tolist(), [])
 
 
 def test_answers_that_fit_one_by_one_are_cut_into_messages_that_fit() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +202,27 @@ async def test_sites_are_listed_across_the_edge_of_the_longest_ring(
 
     listed = answer.path.sites[:, 0].tolist()
     assert listed == [2**63 - 3, 2**63 - 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("moore", [False, True])
+@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize("share", [0.0, 1e-4])
+async def test_a_box_is_told_its_part_of_the_whole(
+    operations: OperationContext, moore: bool, as_bytes: bool, share: float
+) -> None:
+    frame = Geometry((50, 61, 97), (False, True, False), moore=moore, no_cutting=True)
+    requested = held(blocked_spec(frame, share, seed=1, free=[0]))
+    whole = Region(origin=(0, 0, 0), shape=frame.shape)
+    box = Region(origin=(3, 1, 5), shape=(47, 59, 91))
+
+    async def field(region: Region) -> np.ndarray[Any, Any]:
+        query = DistanceQuery(sources=((0, 0, 0), (9, 60, 3)), region=region, as_bytes=as_bytes)
+        answers = [part.distances async for part in find_distances(operations, requested, query)]
+        return np.concatenate(answers).reshape(region.shape)
+
+    everything, part = await field(whole), await field(box)
+    np.testing.assert_array_equal(part, everything[3:, 1:60, 5:96])
+    assert everything[0, 60, 0] == 1
 
 
 async def test_that_there_is_no_path_is_an_answer(operations: OperationContext) -> None:
@@ -435,7 +457,7 @@ async def test_distances_that_are_not_read_on_hold_no_more_than_what_is_left(
     async with aclosing(find_distances(operations, requested, query)) as parts:
         left = [operations.send_budget.lent async for _ in parts]
 
-    assert left == [3 * 65_536 * 4, 2 * 65_536 * 4, 65_536 * 4, 0]
+    assert left == [3 * 65_536 * 2, 2 * 65_536 * 2, 65_536 * 2, 0]
     assert compute.bytes_lent == 0
 
 

@@ -194,6 +194,22 @@ async def test_distances_are_streamed_in_parts(client: Client) -> None:
     assert reply == [r + c for r in range(300) for c in range(300)]
 
 
+async def test_distances_come_as_bytes_when_asked_for_so(client: Client) -> None:
+    plain = await client.create(shape=[300, 300])
+    obstructed = await client.create(
+        shape=[300, 300], blocked=bytes([2]) + bytes(11_249), bit_order=pb.BIT_ORDER_LITTLE
+    )
+
+    for lattice in (plain, obstructed):
+        asked = {"sources": [site([0, 0])]}
+        listed = await client.distances(lattice.lattice_id, **asked)
+        packed = await client.distances(lattice.lattice_id, as_bytes=True, **asked)
+
+        assert [part.number_type for part in packed] == [pb.NUMBER_TYPE_INT16]
+        values = np.frombuffer(b"".join(part.values for part in packed), "<i2")
+        assert values.tolist() == [number for part in listed for number in part.distances]
+
+
 async def test_too_much_work_is_refused_with_its_estimate_and_the_limit(
     event_store: tuple[Process, str], authority: Authority, tenant: str
 ) -> None:

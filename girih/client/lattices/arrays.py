@@ -45,6 +45,12 @@ def put_distances(into: "NDArray[np.float64]", first: int, distances: Sequence[f
     into[first : first + len(distances)] = numpy.fromiter(distances, numpy.float64, len(distances))
 
 
+def put_values(into: "NDArray[np.float64]", first: int, values: bytes, kind: str) -> None:
+    """The same of an array's bytes. `kind` is as numpy writes it."""
+    numbers = _numpy().frombuffer(values, kind)
+    into[first : first + len(numbers)] = numbers
+
+
 def finished_distances(
     distances: "NDArray[np.float64]", shape: Sequence[int]
 ) -> "NDArray[np.float64]":

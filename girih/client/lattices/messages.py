@@ -37,6 +37,12 @@ Query = tuple[Site, Site]
 
 LIST_PAGE_SIZE = 1_000
 
+_NUMBERS = {
+    pb.NUMBER_TYPE_INT16: "<i2",
+    pb.NUMBER_TYPE_INT32: "<i4",
+    pb.NUMBER_TYPE_FLOAT64: "<f8",
+}
+
 
 def create_request(
     shape: Sequence[int] | None,
@@ -178,7 +184,9 @@ class DistancesCursor:
     ) -> None:
         if targets is not None and (origin is not None or shape is not None):
             raise ValueError("targets must not be given beside origin and shape")
-        request = pb.DistancesRequest(lattice_id=lattice.id, sources=[site(one) for one in sources])
+        request = pb.DistancesRequest(
+            lattice_id=lattice.id, sources=[site(one) for one in sources], as_bytes=True
+        )
         if targets is not None:
             self._shape: tuple[int, ...] = (len(targets),)
             request.targets.extend(site(one) for one in targets)
@@ -197,7 +205,11 @@ class DistancesCursor:
         return self._request
 
     def take(self, response: pb.DistancesResponse) -> None:
-        arrays.put_distances(self._distances, response.first_index, response.distances)
+        first = response.first_index
+        if kind := _NUMBERS.get(response.number_type):
+            arrays.put_values(self._distances, first, response.values, kind)
+        else:  # of a service that knows no arrays yet
+            arrays.put_distances(self._distances, first, response.distances)
 
     def distances(self) -> "NDArray[np.float64]":
         """All of them, once the answer has ended."""

@@ -6,7 +6,7 @@ from numba.core.caching import UserProvidedCacheLocator
 
 
 class KernelCacheLocator(UserProvidedCacheLocator):
-    """For the files of this folder alone.
+    """For the files of this folder and of those in it.
 
     The directory that the compiler is told is named after the text of all kernels already. Its own
     locator adds where they lie, so that every environment would compile for itself: each new
@@ -15,7 +15,7 @@ class KernelCacheLocator(UserProvidedCacheLocator):
 
     @classmethod
     def from_function(cls, py_func: object, py_file: str) -> "KernelCacheLocator | None":
-        if Path(py_file).parent != Path(__file__).parent:
+        if not Path(py_file).is_relative_to(Path(__file__).parent):
             return None
         located: KernelCacheLocator | None = super().from_function(py_func, py_file)  # type: ignore[no-untyped-call] # numba has no types
         return located

@@ -11,6 +11,6 @@ def digest() -> str:
     A cache directory named after this is never stale.
     """
     text = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         text.update(path.read_bytes())
     return text.hexdigest()[:16]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from services.lattice.kernels.counting import count_edges
-from services.lattice.kernels.distances import measure
+from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.wire import packed_numbers, run_messages
@@ -35,6 +35,9 @@ def compile_all() -> None:
             packed_numbers(path.sites)
             run_messages(path.run_steps, path.run_counts, 0)
             measure(grid, [(0, 0)], cancel)
+            # Too small to be padded.
+            square = prepare((2, 2), (ring, ring), moore=moore, no_cutting=True, blocked=bytes([2]))
+            measure(square, [(0, 0)], cancel)
 
 
 @contextmanager

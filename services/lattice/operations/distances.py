@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -24,15 +24,23 @@ from services.lattice.domain import (
     check_site,
 )
 from services.lattice.geometry import Geometry
-from services.lattice.kernels.distances import Distances, bytes_to_measure, measure
+from services.lattice.kernels.fields.distances import (
+    Distances,
+    Values,
+    bytes_to_measure,
+    measure,
+)
+from services.lattice.kernels.fields.free import Mesh, free_distances
 from services.lattice.kernels.grid import Grid
-from services.lattice.kernels.lengths import length_of_steps
 from services.lattice.kernels.slices import TooManySites
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
 
 REGION_SITES_MAX = 33_554_432
 DISTANCES_PER_ANSWER = 65_536
+"""Of a list of doubles: whoever makes objects of them has a moment's work with each answer."""
+VALUES_PER_ANSWER = 262_144
+"""Of an array, which nobody takes apart: half a MiB to two."""
 
 _ARRAYS = 3
 """Arrays of a number per site and axis that distances are computed in, in closed form."""
@@ -60,6 +68,13 @@ class DistanceQuery:
     sources: tuple[Site, ...]
     targets: tuple[Site, ...] | None = None
     region: Region | None = None
+    as_bytes: bool = False
+    """Answers are arrays; otherwise lists of doubles."""
+
+    @property
+    def per_answer(self) -> int:
+        """The most distances of one answer."""
+        return VALUES_PER_ANSWER if self.as_bytes else DISTANCES_PER_ANSWER
 
     @property
     def count(self) -> int:
@@ -75,8 +90,9 @@ class DistancesAnswer:
     """Some distances, from the index `first_index` of those asked for on."""
 
     first_index: int
-    distances: NDArray[np.float64]
-    """Of shape (DISTANCES_PER_ANSWER,) or less; -1 where no path leads."""
+    distances: Values
+    """Of shape (`DistanceQuery.per_answer`,) or less; -1 where no path leads. All answers of a
+    query have the same type of numbers."""
     computation: Computation | None
 
 
@@ -85,6 +101,8 @@ def distance_query(
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]],
     region: tuple[Sequence[int], Sequence[int]] | None,
+    *,
+    as_bytes: bool = False,
 ) -> DistanceQuery:
     """Check that the sites of a query lie in the lattice; `region` is origin and shape.
 
@@ -105,6 +123,7 @@ def distance_query(
         sources=tuple(tuple(source) for source in sources),
         targets=tuple(tuple(target) for target in targets) if targets else None,
         region=None if targets else Region(origin=tuple(origin), shape=tuple(shape)),
+        as_bytes=as_bytes,
     )
 
 
@@ -113,7 +132,7 @@ def estimate(lattice: HeldLattice, query: DistanceQuery) -> Estimate:
     if lattice.grid is not None:
         return Estimate(size_bytes=bytes_to_measure(lattice.grid), looks=lattice.looks_max)
     axis_count = len(lattice.spec.geometry.shape)
-    count = min(query.count, DISTANCES_PER_ANSWER)
+    count = min(query.count, query.per_answer)
     numbers = count * (_ARRAYS * axis_count + 2)
     return Estimate(size_bytes=8 * numbers, looks=numbers * len(query.sources))
 
@@ -121,7 +140,7 @@ def estimate(lattice: HeldLattice, query: DistanceQuery) -> Estimate:
 async def find_distances(
     context: OperationContext, lattice: HeldLattice, query: DistanceQuery
 ) -> AsyncGenerator[DistancesAnswer]:
-    """Yield distances in the order asked for, 65,536 at a time.
+    """Yield distances in the order asked for, `DistanceQuery.per_answer` at a time.
 
     On a lattice without blocked sites each part is computed when it is asked for, and has
     its own computation. Otherwise the first has that of the whole, and while the caller
@@ -136,30 +155,11 @@ async def find_distances(
                 yield part
 
 
-def free_distances(
-    geometry: Geometry,
-    sources: Sequence[Sequence[int]],
-    sites: NDArray[np.int64],
-    check_stop: Callable[[], None],
-) -> NDArray[np.float64]:
-    """The distance of sites from the nearest source on a lattice without blocked sites.
-
-    `sites` has the shape (axes, count), the answer (count,). Works on one source after the
-    other, so that the memory is that of a few such arrays, however many sources there are,
-    and calls `check_stop` before each, which may raise.
-    """
-    nearest = np.full(sites.shape[1], np.inf)
-    for source in sources:
-        check_stop()
-        np.minimum(nearest, _free_distance(geometry, source, sites), out=nearest)
-    return nearest
-
-
 async def _by_formula(
     context: OperationContext, lattice: HeldLattice, query: DistanceQuery
 ) -> AsyncGenerator[DistancesAnswer]:
     takes = estimate(lattice, query)
-    async with context.send_budget.reserved(8 * min(query.count, DISTANCES_PER_ANSWER)):
+    async with context.send_budget.reserved(8 * min(query.count, query.per_answer)):
         for part in _parts_of(query):
             work = partial(_compute_part, lattice.spec.geometry, query, part)
             yield await context.compute.run(takes, work, admitted=part.start > 0)
@@ -183,7 +183,7 @@ async def _by_search(
         remaining = measured.parts
         first = 0
         while remaining:
-            values = remaining.popleft().astype(np.float64, copy=False)
+            values = remaining.popleft()
             reservation.keep(sum(part.nbytes for part in remaining))
             yield DistancesAnswer(first, values, computation)
             first += len(values)
@@ -194,7 +194,7 @@ async def _by_search(
 class _Measured:
     """All the distances asked for, as narrow as they were computed, cut into answers."""
 
-    parts: deque[NDArray[np.int32] | NDArray[np.float64]]
+    parts: deque[Values]
     computation: Computation
 
 
@@ -218,7 +218,7 @@ def _measure(
 
 def _read_part(
     geometry: Geometry, distances: Distances, query: DistanceQuery, part: slice, stop: Stop
-) -> NDArray[np.int32] | NDArray[np.float64]:
+) -> Values:
     stop.check()
     return distances.at(_indices_at(geometry, query, part))
 
@@ -227,57 +227,70 @@ def _compute_part(
     geometry: Geometry, query: DistanceQuery, part: slice, stop: Stop
 ) -> DistancesAnswer:
     began_ns = time.perf_counter_ns()
-    sites = _sites_at(query, part)
-    values = free_distances(geometry, query.sources, sites, stop.check)
+    values = np.concatenate(
+        [
+            free_distances(geometry, query.sources, sites, stop.check).reshape(-1)
+            for sites in _meshes_at(query, part)
+        ]
+    )
     computation = Computation(
         method=Method.CLOSED_FORM,
         elapsed_ns=time.perf_counter_ns() - began_ns,
         sites_expanded=0,
-        memory_bytes=_ARRAYS * sites.nbytes + values.nbytes,
+        memory_bytes=_ARRAYS * len(geometry.shape) * values.nbytes,
     )
     return DistancesAnswer(part.start, values, computation)
 
 
-def _free_distance(
-    geometry: Geometry, source: Sequence[int], sites: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    offsets = np.abs(sites - np.array(source, np.int64)[:, None])
-    for axis, length in enumerate(geometry.shape):
-        if geometry.periodic[axis]:
-            np.minimum(offsets[axis], length - offsets[axis], out=offsets[axis])
-    if not geometry.moore:
-        steps: NDArray[np.int64] = offsets.sum(axis=0)
-        return steps.astype(np.float64)
-    # The octile distance in any dimension. With the axis distances rising, each rise beyond
-    # the one before is walked along all the axes that still differ: a step along k of them
-    # costs sqrt(k).
-    offsets.sort(axis=0)
-    rises = np.diff(offsets, axis=0, prepend=0)
-    lengths: NDArray[np.float64] = length_of_steps([np.zeros_like(rises[0]), *rises[::-1]])
-    return lengths
-
-
 def _parts_of(query: DistanceQuery) -> Iterator[slice]:
     """The distances asked for, cut into answers."""
-    for first in range(0, query.count, DISTANCES_PER_ANSWER):
-        yield slice(first, min(first + DISTANCES_PER_ANSWER, query.count))
+    for first in range(0, query.count, query.per_answer):
+        yield slice(first, min(first + query.per_answer, query.count))
 
 
-def _sites_at(query: DistanceQuery, part: slice) -> NDArray[np.int64]:
-    """The sites of this part of those asked for: int64 array of shape (axes, count)."""
+def _meshes_at(query: DistanceQuery, part: slice) -> Iterator[Mesh]:
+    """The sites of this part of those asked for, in order."""
     if query.targets is not None:
-        return np.array(query.targets[part], np.int64).T
+        yield list(np.array(query.targets[part], np.int64).T)
+        return
     assert query.region is not None
-    rows = _Rows.of(query.region, part)
-    sites = np.repeat(rows.first_sites, rows.site_counts, axis=1)
-    sites[-1] += np.arange(part.start, part.stop) - np.repeat(rows.first_places, rows.site_counts)
-    return sites
+    for block in _blocks_of(part, query.region.shape[-1]):
+        yield _mesh(query.region, *block)
+
+
+def _blocks_of(part: slice, width: int) -> Iterator[tuple[range, range]]:
+    """The rows and columns of what some places of a region cover, in at most three blocks.
+
+    Whole rows are one; what is there of the row before and of the one behind is another each.
+    """
+    at = part.start
+    while at < part.stop:
+        row, column = divmod(at, width)
+        whole_rows = (part.stop - at) // width
+        if column == 0 and whole_rows:
+            yield range(row, row + whole_rows), range(width)
+            at += whole_rows * width
+        else:
+            end = min(width, column + part.stop - at)
+            yield range(row, row + 1), range(column, end)
+            at += end - column
+
+
+def _mesh(region: Region, rows: range, columns: range) -> Mesh:
+    """The sites of some rows: a column of coordinates for each axis but the last, then a row."""
+    first, *others = reversed(region.origin)
+    mesh = [first + np.arange(columns.start, columns.stop)[None]]
+    rest = np.arange(rows.start, rows.stop)[:, None]
+    for origin, length in zip(others, region.shape[-2::-1], strict=True):
+        rest, at = np.divmod(rest, length)
+        mesh.append(origin + at)
+    return mesh[::-1]
 
 
 def _indices_at(geometry: Geometry, query: DistanceQuery, part: slice) -> NDArray[np.int64] | slice:
     """The C-order indices of the sites of this part of those asked for."""
     if query.targets is not None:
-        return _indices_of(geometry, _sites_at(query, part))
+        return _indices_of(geometry, np.array(query.targets[part], np.int64).T)
     assert query.region is not None
     if query.region.shape == geometry.shape:
         return part

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.lattice.kernels.distances import measure
+from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.slices import Cancelled
 from tests.lattice.kernels.reference import Plain, drawn, grid_of, random_lattice
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.lattice.kernels import lengths
-from services.lattice.kernels.distances import measure
+from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import DiagonalSearch, JumpSearch, Search, search_on

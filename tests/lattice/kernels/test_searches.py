@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.lattice.kernels import jump, searches, straight
-from services.lattice.kernels.distances import measure
+from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.lengths import costs
 from services.lattice.kernels.runs import Path

@@ -5,7 +5,7 @@ import pytest
 
 from services.lattice.kernels import slices
 from services.lattice.kernels.axes import EXHAUSTED, FOUND, OPEN_LIST_FULL, SLICE_ENDED
-from services.lattice.kernels.distances import measure
+from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.searches import search_on
 from services.lattice.kernels.slices import Cancelled, run_slices
 from tests.lattice.kernels.reference import grid_of, random_lattice

@@ -3,18 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels import axes, flood, lengths
+from services.lattice.kernels import axes, lengths
+from services.lattice.kernels.fields import flood, padded
+from services.lattice.kernels.fields.padded import Padding
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import BucketQueue, Cancel, run_slices
 from services.lattice.kernels.steps import allocate_steps
 
 Sites = NDArray[np.int64] | slice
 """Sites by their C-order indices."""
+
+Values: TypeAlias = NDArray[Any]
+"""Distances as int16, int32 or float64: as narrow as all of one measuring allow."""
+
+_SITES_FEW = 1 << 14
+"""So many are looked up one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +37,7 @@ class Distances(ABC):
     """The bytes it took, what is kept here included."""
 
     @abstractmethod
-    def at(self, sites: Sites) -> NDArray[np.int32] | NDArray[np.float64]:
+    def at(self, sites: Sites) -> Values:
         """The distances of some sites, -1 where no path leads: a copy, whole where all are."""
 
 
@@ -40,8 +49,30 @@ class StraightDistances(Distances):
     steps: NDArray[np.int32]
     """Of shape (sites,), -1 where no path leads."""
 
-    def at(self, sites: Sites) -> NDArray[np.int32]:
-        return self.steps[sites].copy()
+    def at(self, sites: Sites) -> Values:
+        steps: Values = self.steps[sites].copy()
+        return steps
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedDistances(Distances):
+    """Distances in steps along one axis, by places of a padded lattice."""
+
+    method = "breadth_first"
+    padding: Padding
+    values: NDArray[np.int32]
+    """Of shape (places,), as `padded.flood_padded` leaves them."""
+    longest: int
+
+    def at(self, sites: Sites) -> Values:
+        if isinstance(sites, slice) or len(sites) > _SITES_FEW:
+            steps: Values = self._steps[sites].copy()
+            return steps
+        return padded.narrowed(self.values[self.padding.places(sites)], self.longest)
+
+    @cached_property
+    def _steps(self) -> Values:
+        return padded.narrowed(self.padding.inside(self.values), self.longest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +83,7 @@ class DiagonalDistances(Distances):
     grid: Grid
     reached: flood.Reached
 
-    def at(self, sites: Sites) -> NDArray[np.float64]:
+    def at(self, sites: Sites) -> Values:
         units = self.reached.lengths[sites]
         distances = lengths.length_of_tallies(self.reached.tallies[sites], len(self.grid.kept))
         # Longer ones may be too long for a tally.
@@ -85,7 +116,13 @@ def measure(
 
 def bytes_to_measure(grid: Grid) -> int:
     """The most bytes that `measure` takes."""
-    return grid.sites * (16 + 8 * 3 if grid.diagonal else 8)
+    if grid.diagonal:
+        return grid.sites * (16 + 8 * 3)
+    padding = Padding.of(grid)
+    if padding is None:
+        return grid.sites * 8
+    # A bit becomes a byte for a while; later the distances are read out.
+    return padding.size * 4 + grid.sites * (4 + 4)
 
 
 def _measure_straight(
@@ -95,6 +132,8 @@ def _measure_straight(
     cancel: Cancel,
     sites_max: int | None,
 ) -> Distances:
+    if (padding := Padding.of(grid)) is not None:
+        return _measure_padded(grid, padding, origins, wanted, cancel, sites_max)
     values = np.full(grid.sites, -1, np.int32)
     values[origins] = 0
     queue = np.empty(grid.sites, np.uint32)
@@ -108,6 +147,32 @@ def _measure_straight(
 
     _, expanded = run_slices(go_on, 2 * len(grid.kept), cancel, sites_max=sites_max)
     return StraightDistances(expanded, values.nbytes + queue.nbytes, values)
+
+
+def _measure_padded(
+    grid: Grid,
+    padding: Padding,
+    origins: NDArray[np.int64],
+    wanted: NDArray[np.int64] | None,
+    cancel: Cancel,
+    sites_max: int | None,
+) -> Distances:
+    values = padding.laid_out(grid.blocked)
+    queue = np.empty(grid.sites + 1, np.uint32)
+    queue[: len(origins)] = padding.places(origins)
+    values[queue[: len(origins)]] = 0
+    ends = np.array([0, len(origins)], np.int64)
+    wanted_places = None if wanted is None else padding.places(wanted)
+
+    def go_on(budget: int) -> tuple[int, int]:
+        if wanted_places is not None and bool((values[wanted_places] >= 0).all()):
+            return axes.EXHAUSTED, 0
+        return padded.flood_padded(values, padding.offsets, padding.around, queue, ends, budget)
+
+    _, expanded = run_slices(go_on, 2 * len(grid.kept), cancel, sites_max=sites_max)
+    longest = int(values[queue[ends[padded.TAIL] - 1]])
+    bytes_worked = values.nbytes + queue.nbytes
+    return PaddedDistances(expanded, bytes_worked, padding, values, longest)
 
 
 def _measure_diagonal(

@@ -1,0 +1,1 @@
+"""Distances of all sites from the nearest of some sources."""
