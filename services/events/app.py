@@ -7,7 +7,8 @@ from functools import partial
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import TenantId
 from services.events import convert, record
-from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
+from services.events.appending.committer import Committer, CommitterLimits
+from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
 from services.events.postgres.database import Database

@@ -175,6 +175,13 @@ class Decision:
         """Where the log ends once that is done."""
         return Position(self.state.head + len(self.placed))
 
+    def stored(self) -> dict[EventId, StoredEvent]:
+        """What `placed` will be found as, once that is done."""
+        return {
+            event.event_id: StoredEvent(position, revision, self.recorded_at, event.digest)
+            for event, position, _, revision, _ in self.placed
+        }
+
 
 def decide(
     state: LogState,

@@ -37,10 +37,12 @@ class RecordBatch:
     recorded_at: datetime
     placed: Sequence[PlacedEvent]
     headers: Sequence[bytes]
+    incarnation: str = ""
+    """Of the log that it was decided on; empty for whichever it is in."""
 
 
-class LogView(Protocol):
-    """One log, as its sequencer reads and writes it."""
+class LogReader(Protocol):
+    """One log, as far as it is asked what is appended to it."""
 
     async def state(self, streams: Sequence[StreamName]) -> LogState:
         """The head and where `streams` end, all as of one instant."""
@@ -48,8 +50,13 @@ class LogView(Protocol):
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         """Where these events are. Ids that are not stored are left out."""
 
+
+class LogView(LogReader, Protocol):
+    """One log, as its sequencer reads and writes it."""
+
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
-        """Write `batch` right behind `head`, in one transaction.
+        """Write `batch` right behind `head`, in one transaction, if the log ends there and is
+        in the batch's incarnation.
 
         Whether it has been written is not known when this raises.
         """

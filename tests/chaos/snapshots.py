@@ -26,7 +26,8 @@ import asyncpg
 from cli.local.postgres import EmbeddedPostgres
 from girih.ids import TenantId
 from services.events import record
-from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
+from services.events.appending.committer import Committer, CommitterLimits
+from services.events.appending.remembered import RevisionCache
 from services.events.postgres.database import APPLICATION_NAME, Database
 from services.events.postgres.store import PostgresEventStore, row_of
 from services.plumbing.postgres.sql import load

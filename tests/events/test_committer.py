@@ -12,8 +12,8 @@ from services.events.appending.committer import (
     LOST_RACES_MAX,
     Committer,
     CommitterLimits,
-    RevisionCache,
 )
+from services.events.appending.remembered import RevisionCache
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import EventIdReused, PreconditionFailed
 from services.events.postgres.store import PostgresEventStore

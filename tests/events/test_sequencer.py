@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from girih.ids import TenantId
 from services.events import record
-from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
+from services.events.appending.committer import Committer, CommitterLimits
+from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.domain import Placement, Proposal
 from services.events.errors import (
@@ -373,3 +374,88 @@ async def test_callers_that_arrive_right_after_each_other_share_a_batch(bench: B
     await asyncio.gather(*[arrive_after(turns) for turns in range(8)])
 
     assert bench.counts.batches == [8]
+
+
+async def prepared_behind_a_gate(
+    bench: Bench, *waiting: Proposal
+) -> tuple[Gate, list["asyncio.Task[Sequence[Placement]]"]]:
+    """An append that is held back, and others that are prepared behind it."""
+    gate = Gate()
+    bench.before_write.append(gate)
+    callers = bench.start(proposal(new_event("a")))
+    await gate.is_reached.wait()
+    callers += bench.start(*waiting)
+
+    async def is_prepared() -> bool:
+        # The stream of the first, and then those of the others.
+        return bench.logs[TENANT].calls.count("state") == 2
+
+    await eventually(is_prepared)
+    return gate, callers
+
+
+@pytest.mark.parametrize("limits", [SequencerLimits(batch_weight=3)])
+async def test_what_is_worth_a_commit_is_prepared_while_another_is_written(bench: Bench) -> None:
+    gate, callers = await prepared_behind_a_gate(
+        bench, *[proposal(new_event("b")) for _ in range(4)]
+    )
+
+    assert not any(caller.done() for caller in callers)
+    gate.opens.set()
+
+    placed = [place for places in await asyncio.gather(*callers) for place in places]
+    assert [place.position for place in placed] == [1, 2, 3, 4, 5]
+    assert bench.logs[TENANT].calls == ["state", "write", "state", "write", "write"]
+    assert bench.counts.batches == [1, 3, 1]
+
+
+@pytest.mark.parametrize("limits", [SequencerLimits(batch_weight=3)])
+async def test_a_caller_that_leaves_when_its_append_is_prepared_is_not_appended(
+    bench: Bench,
+) -> None:
+    gate, callers = await prepared_behind_a_gate(
+        bench, *[proposal(new_event("b")) for _ in range(3)]
+    )
+
+    callers[2].cancel()
+    gate.opens.set()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+
+    positions = [one[0].position for one in outcomes if not isinstance(one, BaseException)]
+    assert positions == [1, 2, 3]
+    assert (await bench.store.end(TENANT)).head == 3
+
+
+@pytest.mark.parametrize("limits", [SequencerLimits(batch_weight=3)])
+async def test_closing_refuses_what_is_prepared(bench: Bench) -> None:
+    gate, callers = await prepared_behind_a_gate(
+        bench, *[proposal(new_event("b")) for _ in range(3)]
+    )
+
+    closing = asyncio.create_task(bench.sequencers.close())
+    await asyncio.sleep(0)
+    gate.opens.set()
+    await closing
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+
+    assert [type(one).__name__ for one in outcomes] == ["list", *["ShuttingDown"] * 3]
+    assert (await bench.store.end(TENANT)).head == 1
+
+
+@pytest.mark.parametrize("limits", [SequencerLimits(batch_weight=3)])
+async def test_what_is_behind_a_bad_append_is_settled_behind_its_batch_mates(
+    bench: Bench,
+) -> None:
+    """Batch-mates of an append that cannot be stored are settled one by one, each of which what is
+    prepared behind them must not be taken for.
+    """
+    poison = proposal(new_event("a")._replace(digest=b"too short"))
+    good = [proposal(new_event("a")) for _ in range(5)]
+
+    outcomes = await asyncio.gather(
+        *bench.start(good[0], poison, good[1], *good[2:]), return_exceptions=True
+    )
+
+    assert type(outcomes.pop(1)).__name__ == "CheckViolationError"
+    positions = [one[0].position for one in outcomes if not isinstance(one, BaseException)]
+    assert positions == [1, 2, 3, 4, 5]

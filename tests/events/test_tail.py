@@ -10,7 +10,8 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, StreamName, TenantId
 from services.events import record
-from services.events.appending.committer import Committer, CommitterLimits, RevisionCache
+from services.events.appending.committer import Committer, CommitterLimits
+from services.events.appending.remembered import RevisionCache
 from services.events.errors import LogReplaced
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers

@@ -1,8 +1,12 @@
 """Settles batches of appends to one log, one batch at a time. Knows no queue and no callers.
 
 A batch is decided in memory and written with one statement, so that one commit pays for
-all of it. Replicas need no leader: a write names the head of the log that it was decided
-on and does nothing when another process has moved it; then the batch is decided again.
+all of it. While it is on its way the next can be prepared: decided on the log as it will be
+then, and encoded. When the first is not written as it was decided, the next is decided again.
+Nothing of what was prepared is told or written before.
+
+Replicas need no leader: a write names the head of the log that it was decided on and does
+nothing when another process has moved it; then the batch is decided again.
 
 That is fast and safe but not fair: whoever won has the newest state and can write again
 at once, while the others must first read what they missed, and a busy replica could win
@@ -26,14 +30,15 @@ the call: because the batch was written on it, or because it was read for it.
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from girih.backoff import Backoff
 from girih.ids import EventId, Position, StreamName
+from services.events.appending.ahead import LogAhead, NotAhead
+from services.events.appending.remembered import RememberedLog, RevisionCache
 from services.events.domain import (
     NO_STREAM,
     Decision,
@@ -42,11 +47,10 @@ from services.events.domain import (
     PlacedEvent,
     Proposal,
     StoredEvent,
-    StreamHead,
     decide,
 )
 from services.events.errors import PreconditionFailed
-from services.events.store import Log, LogView, RecordBatch, WriteResult
+from services.events.store import Log, LogReader, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 
 LOST_RACES_MAX = 3
@@ -82,37 +86,15 @@ class CommitInstruments(Protocol):
         """The database was away while a batch was settled."""
 
 
-class RevisionCache:
-    """How much the committers of a process remember together.
+class Prepared(NamedTuple):
+    """A batch that is decided and encoded."""
 
-    A stream costs up to half a KiB, most of it a name of 255 characters: those of the
-    default cost 100 MiB at most, whether one log has them or a thousand.
-    """
-
-    def __init__(self, stream_count_max: int = 200_000) -> None:
-        self._stream_count_max = stream_count_max
-        self._stream_count = 0
-        self._states: OrderedDict[_CachedState, None] = OrderedDict()
-
-    def count(self, state: "_CachedState", stream_count: int) -> None:
-        """`state` remembers so many more streams; fewer when negative."""
-        self._stream_count += stream_count
-        self._states[state] = None
-        self._states.move_to_end(state)
-
-    def drop(self, state: "_CachedState", stream_count: int) -> None:
-        """`state` remembers nothing any more, after so many streams."""
-        self._stream_count -= stream_count
-        self._states.pop(state, None)
-
-    def evict(self, state: "_CachedState") -> None:
-        """Let the logs longest unused forget, and then `state` what is too much by itself."""
-        while self._stream_count > self._stream_count_max:
-            longest_unused = next(iter(self._states))
-            if longest_unused is state:
-                state.forget_oldest(self._stream_count - self._stream_count_max)
-            else:
-                longest_unused.forget()
+    decision: Decision
+    batch: RecordBatch
+    is_proven: bool
+    """It was decided on what was read for it, and not on what was remembered."""
+    version: int
+    """Of what was remembered. Once that is another, the batch is to be prepared again."""
 
 
 class Committer:
@@ -133,27 +115,38 @@ class Committer:
         self._instruments = instruments
         self._limits = limits
         self._committed = committed
-        self._remembered = _CachedState(revision_cache)
+        self._remembered = RememberedLog(revision_cache)
         self._expects_repeats = False
         self._all_new_count = 0
         """How many times in a row what was read of streams was that they are new."""
+        self._on_its_way: Decision | None = None
+        """What is being written."""
         self._unsure: Decision | None = None
+        """What may have been written."""
+        self._announce: Callable[[], None] = lambda: None
 
     async def settle(
-        self, proposals: Sequence[Proposal], is_wanted: Callable[[], bool]
+        self,
+        proposals: Sequence[Proposal],
+        is_wanted: Callable[[], bool],
+        prepared: Prepared | None = None,
+        on_its_way: Callable[[], None] = lambda: None,
     ) -> Sequence[Outcome]:
         """One outcome per proposal; returns once what is placed is durable.
+
+        `prepared` is what `prepare` made of these proposals. `on_its_way` is called whenever the
+        batch is about to be written: from then on the next can be prepared.
 
         Raises `DatabaseUnavailable` when the database stays away for the retry budget, or
         is away once nobody wants the outcome: then it is not known what is stored. A database
         that was never away, and too busy all the time, raises what says so: nothing is.
         """
-        self._unsure = None
+        self._unsure, self._announce = None, on_its_way
         delays_s = self._delays_s()
         looks_up, lost_races, was_away = self._expects_repeats, 0, False
         while True:
             try:
-                result, outcomes = await self._attempt(proposals, looks_up, lost_races)
+                result, outcomes = await self._attempt(proposals, looks_up, lost_races, prepared)
             except _AWAY as error:
                 was_away = was_away or isinstance(error, Unavailable)
                 delay_s = next(delays_s, None)
@@ -164,10 +157,27 @@ class Committer:
                 await asyncio.sleep(delay_s)
                 looks_up = True
                 continue
+            finally:
+                prepared = None
             if result is WriteResult.WRITTEN:
                 return outcomes
             looks_up = looks_up or result is WriteResult.ID_STORED
             lost_races += result is WriteResult.HEAD_MOVED
+
+    async def prepare(self, proposals: Sequence[Proposal]) -> Prepared | None:
+        """Decide and encode `proposals` on the log as the batch that is on its way will leave it.
+
+        None when nothing is on its way any more. What it answers must be settled next, and is
+        of no use unless that batch has been written as it was decided.
+        """
+        decision, version = self._on_its_way, self._remembered.version
+        if decision is None:
+            return None
+        ahead = LogAhead(self._log, decision, lambda: self._remembered.version == version)
+        try:
+            return await self._prepared(ahead, proposals, self._expects_repeats)
+        except (NotAhead, *_AWAY):
+            return None
 
     def forget(self) -> None:
         """Give back what it remembers, before it is itself forgotten."""
@@ -182,11 +192,15 @@ class Committer:
             yield backoff.next_s()
 
     async def _attempt(
-        self, proposals: Sequence[Proposal], looks_up: bool, lost_races: int
+        self,
+        proposals: Sequence[Proposal],
+        looks_up: bool,
+        lost_races: int,
+        prepared: Prepared | None,
     ) -> tuple[WriteResult, Sequence[Outcome]]:
         try:
             if lost_races < LOST_RACES_MAX:
-                result, decision = await self._try(self._log, proposals, looks_up)
+                result, decision = await self._try(self._log, proposals, looks_up, prepared)
             else:
                 self._remembered.forget()
                 async with self._log.locked() as log:
@@ -196,56 +210,73 @@ class Committer:
             raise
         self._unsure = None
         if result is WriteResult.WRITTEN:
-            self._remembered.move(decision)
             if decision.placed:
                 self._committed(decision.head)
         elif result is WriteResult.HEAD_MOVED:
             self._remembered.forget()
             self._instruments.race_lost()
-        elif result is WriteResult.STREAM_STORED:
-            self._all_new_count = 0
+        else:
+            self._remembered.take_back(decision)
+            if result is WriteResult.STREAM_STORED:
+                self._all_new_count = 0
         return result, decision.outcomes
 
     async def _try(
-        self, log: LogView, proposals: Sequence[Proposal], looks_up: bool
+        self,
+        log: LogView,
+        proposals: Sequence[Proposal],
+        looks_up: bool,
+        prepared: Prepared | None = None,
     ) -> tuple[WriteResult, Decision]:
-        state, is_read, taken_for_new = await self._state(log, proposals, looks_up)
-        known = await self._find(log, proposals) if looks_up else {}
-        if self._unsure is not None and _is_stored(self._unsure, known):
+        if self._unsure is not None and _is_stored(self._unsure, await self._find(log, proposals)):
             return WriteResult.WRITTEN, self._unsure
+        if prepared is None or prepared.version != self._remembered.version:
+            prepared = await self._prepared(log, proposals, looks_up)
+        decision = prepared.decision
+        if decision.placed:
+            return await self._write(log, prepared), decision
+        if prepared.is_proven or not _refuses(decision):
+            self._remembered.advance(decision)
+            return WriteResult.WRITTEN, decision
+        self._remembered.forget()
+        return await self._try(log, proposals, looks_up=True)
+
+    async def _prepared(
+        self, log: LogReader, proposals: Sequence[Proposal], looks_up: bool
+    ) -> Prepared:
+        state, is_read, taken_for_new, version = await self._basis(log, proposals, looks_up)
+        known = await self._find(log, proposals) if looks_up else {}
         decision = decide(state, proposals, known, datetime.now(UTC))
         if _refuses(decision) and not looks_up:
             # What a precondition forbids now may be stored already, by an earlier try of
             # the same call. The ids are looked up after the state: an id that is not
             # there then was not there when the state was.
-            return await self._try(log, proposals, looks_up=True)
+            return await self._prepared(log, proposals, looks_up=True)
         if any(decision.streams[stream] == NO_STREAM for stream in taken_for_new):
             # No event of it is written, so nothing proves that it is new.
-            return await self._try(log, proposals, looks_up=True)
-        if decision.placed:
-            return await self._write(log, decision), decision
-        if is_read or not _refuses(decision):
-            return WriteResult.WRITTEN, decision
-        self._remembered.forget()
-        return await self._try(log, proposals, looks_up)
+            return await self._prepared(log, proposals, looks_up=True)
+        return Prepared(decision, self._encoded(decision), is_read, version)
 
-    async def _state(
-        self, log: LogView, proposals: Sequence[Proposal], reads_all: bool
+    async def _basis(
+        self, log: LogReader, proposals: Sequence[Proposal], reads_all: bool
     ) -> "_Basis":
+        remembered = self._remembered
         streams = set[StreamName]().union(*[proposal.streams() for proposal in proposals])
-        unknown = self._remembered.unknown(streams)
-        if self._remembered.head is not None:
+        unknown = remembered.unknown(streams)
+        if remembered.head is not None:
             if not unknown:
-                return _Basis(self._remembered.state(streams))
+                return _Basis(remembered.state(streams), version=remembered.version)
             if not reads_all and self._all_new_count >= ALL_NEW_MIN:
-                return _Basis(self._remembered.state(streams), taken_for_new=unknown)
+                return _Basis(
+                    remembered.state(streams), taken_for_new=unknown, version=remembered.version
+                )
         read = await log.state(unknown)
         self._count_new(read, unknown)
-        self._remembered.learn(read)
-        if self._remembered.unknown(streams):
+        remembered.learn(read)
+        if remembered.unknown(streams):
             # The others were forgotten: the log had moved on, or another log needed the room.
-            self._remembered.learn(await log.state(list(streams)))
-        return _Basis(self._remembered.state(streams), is_read=True)
+            remembered.learn(await log.state(list(streams)))
+        return _Basis(remembered.state(streams), is_read=True, version=remembered.version)
 
     def _count_new(self, read: LogState, streams: Sequence[StreamName]) -> None:
         if any(read.streams[stream] != NO_STREAM for stream in streams):
@@ -254,7 +285,7 @@ class Committer:
             self._all_new_count += 1
 
     async def _find(
-        self, log: LogView, proposals: Sequence[Proposal]
+        self, log: LogReader, proposals: Sequence[Proposal]
     ) -> Mapping[EventId, StoredEvent]:
         ids = {event.event_id for proposal in proposals for event in proposal.events}
         known = await log.find(list(ids))
@@ -262,12 +293,21 @@ class Committer:
         self._expects_repeats = bool(known)
         return known
 
-    async def _write(self, log: LogView, decision: Decision) -> WriteResult:
+    def _encoded(self, decision: Decision) -> RecordBatch:
         encode = self._encoder_at(decision.recorded_at)
         headers = [encode(placed) for placed in decision.placed]
-        self._unsure = decision
-        batch = RecordBatch(decision.recorded_at, decision.placed, headers)
-        return await log.write(decision.state.head, batch)
+        incarnation = decision.state.incarnation
+        return RecordBatch(decision.recorded_at, decision.placed, headers, incarnation)
+
+    async def _write(self, log: LogView, prepared: Prepared) -> WriteResult:
+        decision = prepared.decision
+        self._remembered.advance(decision)
+        self._unsure = self._on_its_way = decision
+        self._announce()
+        try:
+            return await log.write(decision.state.head, prepared.batch)
+        finally:
+            self._on_its_way = None
 
 
 class _Basis(NamedTuple):
@@ -278,6 +318,8 @@ class _Basis(NamedTuple):
     """Just now, and not as remembered."""
     taken_for_new: Sequence[StreamName] = ()
     """Streams that nobody has looked for."""
+    version: int = 0
+    """Of what was remembered."""
 
 
 def _is_stored(decision: Decision, known: Mapping[EventId, StoredEvent]) -> bool:
@@ -286,61 +328,8 @@ def _is_stored(decision: Decision, known: Mapping[EventId, StoredEvent]) -> bool
     A part of it proves nothing: a caller that repeated its append through another process
     may have been given the very place it was to have here.
     """
-    return all(
-        known.get(placed.event.event_id)
-        == StoredEvent(placed.position, placed.revision, decision.recorded_at, placed.event.digest)
-        for placed in decision.placed
-    )
+    return all(known.get(event_id) == event for event_id, event in decision.stored().items())
 
 
 def _refuses(decision: Decision) -> bool:
     return any(isinstance(outcome, PreconditionFailed) for outcome in decision.outcomes)
-
-
-class _CachedState:
-    """A log's head and where streams lately written end, as of the last commit here."""
-
-    def __init__(self, revision_cache: RevisionCache) -> None:
-        self._revision_cache = revision_cache
-        self._streams: OrderedDict[StreamName, StreamHead] = OrderedDict()
-        self._incarnation = ""
-        self.head: Position | None = None
-
-    def forget(self) -> None:
-        self._revision_cache.drop(self, len(self._streams))
-        self.head = None
-        self._streams.clear()
-
-    def forget_oldest(self, stream_count: int) -> None:
-        for _ in range(stream_count):
-            self._streams.popitem(last=False)
-        self._revision_cache.count(self, -stream_count)
-
-    def unknown(self, streams: Iterable[StreamName]) -> list[StreamName]:
-        return [stream for stream in streams if stream not in self._streams]
-
-    def state(self, streams: Iterable[StreamName]) -> LogState:
-        """Streams that are not remembered are in it as new ones."""
-        assert self.head is not None
-        known = {stream: self._streams.get(stream, NO_STREAM) for stream in streams}
-        return LogState(self.head, known, self._incarnation)
-
-    def learn(self, read: LogState) -> None:
-        """Add what was read, and forget all else when the log has moved on or is another."""
-        if self.head not in (None, read.head) or self._incarnation != read.incarnation:
-            self.forget()
-        self.head, self._incarnation = read.head, read.incarnation
-        self._take(read.streams)
-
-    def move(self, decision: Decision) -> None:
-        """Take over what was committed, and forget the streams longest unused."""
-        self.head = decision.head
-        self._take(decision.streams)
-        self._revision_cache.evict(self)
-
-    def _take(self, streams: Mapping[StreamName, StreamHead]) -> None:
-        known_count = len(self._streams)
-        for stream, head in streams.items():
-            self._streams[stream] = head
-            self._streams.move_to_end(stream)
-        self._revision_cache.count(self, len(self._streams) - known_count)

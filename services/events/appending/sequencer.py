@@ -1,8 +1,9 @@
 """Puts the appends to a log in order: a queue, and one task that drains it in batches.
 
 Each log has one sequencer per process. While one batch is being written the next gathers
-in the queue, so the busier a log is, the more appends share one commit. What a batch
-comes to is the committer's part.
+in the queue, so the busier a log is, the more appends share one commit. As soon as it is worth
+a commit of its own it is prepared, and stays in the queue meanwhile. What a batch comes to is the
+committer's part.
 """
 
 import asyncio
@@ -10,10 +11,10 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from girih.ids import TenantId
-from services.events.appending.committer import CommitInstruments, Committer
+from services.events.appending.committer import CommitInstruments, Committer, Prepared
 from services.events.domain import Outcome, Placement, Proposal
 from services.events.errors import AppendQueueFull
 from services.plumbing.budget import Budget
@@ -122,10 +123,14 @@ class Sequencer:
         self._instruments = instruments
         self._limits = limits
         self._backlog = backlog
+        self._worth_writing = min(_WORTH_WRITING, limits.batch_weight)
         self._queue: deque[_Waiting] = deque()
         self._weight = 0
         self._byte_count = 0
         self._draining: asyncio.Task[None] | None = None
+        self._is_writing = False
+        self._ahead: _Ahead | None = None
+        """What is settled next, as far as that is known."""
 
     @property
     def is_idle(self) -> bool:
@@ -149,6 +154,8 @@ class Sequencer:
         self._admit(waiting)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain(), name="sequencer")
+        elif self._is_writing:
+            self._look_ahead()
         return await waiting.placements
 
     async def close(self) -> None:
@@ -181,15 +188,48 @@ class Sequencer:
         batch: list[_Waiting] = []
         try:
             while self._queue:
-                await self._let_gather()
-                batch = self._take_batch()
-                await self._settle(batch)
+                batch, prepared = await self._next_batch()
+                await self._settle(batch, prepared)
         except BaseException as error:
             for waiting in [*batch, *self._take_all()]:
                 waiting.fail(error)
             raise
         finally:
+            await self._stop_preparing()
             self._draining = None
+
+    async def _next_batch(self) -> tuple[list["_Waiting"], Prepared | None]:
+        """What is settled together next, and what was prepared of it. Whose caller has gone is
+        left out, and then nothing was.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            prepared = await ahead.preparing
+            if self._queue and all(waiting.is_wanted for waiting in ahead.batch):
+                return self._take(ahead.length), prepared
+        await self._let_gather()
+        return self._take(len(self._front())), None
+
+    def _look_ahead(self) -> None:
+        """Have prepared what waits, if it is worth a commit, while another batch is written."""
+        if self._ahead is not None or self._weight < self._worth_writing:
+            return
+        front = self._front()
+        batch = [waiting for waiting in front if waiting.is_wanted]
+        preparing = asyncio.create_task(self._prepare(batch), name="prepare a batch")
+        self._ahead = _Ahead(len(front), batch, preparing)
+
+    async def _prepare(self, batch: Sequence["_Waiting"]) -> Prepared | None:
+        try:
+            return await self._committer.prepare([waiting.proposal for waiting in batch])
+        except Exception:  # noqa: BLE001 - met once more, and told, when the batch is settled
+            return None
+
+    async def _stop_preparing(self) -> None:
+        if self._ahead is not None:
+            self._ahead.preparing.cancel()
+            await asyncio.wait([self._ahead.preparing])
+            self._ahead = None
 
     async def _let_gather(self) -> None:
         """Take what has arrived already into the batch, and wait for nothing that has not.
@@ -198,28 +238,31 @@ class Sequencer:
         have a batch to itself, and the others would wait until that is durable.
         """
         quiet_turns = 0
-        while quiet_turns < _QUIET_TURNS and self._weight < _WORTH_WRITING:
+        while quiet_turns < _QUIET_TURNS and self._weight < self._worth_writing:
             count = len(self._queue)
             await asyncio.sleep(0)
             quiet_turns = 0 if len(self._queue) > count else quiet_turns + 1
 
-    def _take_batch(self) -> list["_Waiting"]:
-        """What is settled together next. Whose caller has gone is left out."""
-        batch: list[_Waiting] = []
+    def _front(self) -> list["_Waiting"]:
+        """What would be settled together next."""
+        front: list[_Waiting] = []
         weight = byte_count = 0
-        while self._queue:
-            weight += self._queue[0].weight
-            byte_count += self._queue[0].byte_count
-            if batch and (
+        for waiting in self._queue:
+            weight += waiting.weight
+            byte_count += waiting.byte_count
+            if front and (
                 weight > self._limits.batch_weight or byte_count > self._limits.batch_bytes
             ):
                 break
-            waiting = self._take()
-            if waiting.is_wanted:
-                batch.append(waiting)
-        return batch
+            front.append(waiting)
+        return front
 
-    def _take(self) -> "_Waiting":
+    def _take(self, count: int) -> list["_Waiting"]:
+        """The first so many, but for those whose caller has gone."""
+        taken = [self._take_one() for _ in range(count)]
+        return [waiting for waiting in taken if waiting.is_wanted]
+
+    def _take_one(self) -> "_Waiting":
         waiting = self._queue.popleft()
         self._backlog.give_back(waiting.bytes_lent or 0, _ALL_LOGS)
         self._count(waiting, -1)
@@ -227,9 +270,9 @@ class Sequencer:
 
     def _take_all(self) -> Iterable["_Waiting"]:
         while self._queue:
-            yield self._take()
+            yield self._take_one()
 
-    async def _settle(self, batch: Sequence["_Waiting"]) -> None:
+    async def _settle(self, batch: Sequence["_Waiting"], prepared: Prepared | None = None) -> None:
         """Give every caller of the batch its outcome, and disturb none with another's."""
         if not batch:
             return
@@ -237,7 +280,9 @@ class Sequencer:
         try:
             outcomes = await self._committer.settle(
                 [waiting.proposal for waiting in batch],
-                is_wanted=lambda: any(waiting.is_wanted for waiting in batch),
+                lambda: any(waiting.is_wanted for waiting in batch),
+                prepared,
+                self._writing,
             )
         except ServiceError as error:
             _fail_all(batch, error)
@@ -248,6 +293,13 @@ class Sequencer:
                 waiting.resolve(outcome)
             event_count = sum([waiting.event_count for waiting in batch])
             self._instruments.settled(event_count, time.monotonic() - started_s)
+        finally:
+            self._is_writing = False
+
+    def _writing(self) -> None:
+        """A batch is on its way."""
+        self._is_writing = True
+        self._look_ahead()
 
     async def _settle_apart(self, batch: Sequence["_Waiting"], error: Exception) -> None:
         """Whose append it is that cannot be settled shows when each is tried alone."""
@@ -256,6 +308,15 @@ class Sequencer:
             return
         for waiting in batch:
             await self._settle([waiting])
+
+
+class _Ahead(NamedTuple):
+    """What is settled next, unless one of its callers leaves: it still waits in the queue."""
+
+    length: int
+    """So many of the queue: those of `batch`, and others whose callers had gone."""
+    batch: Sequence["_Waiting"]
+    preparing: "asyncio.Task[Prepared | None]"
 
 
 class _Waiting:

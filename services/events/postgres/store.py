@@ -196,8 +196,6 @@ class PostgresLog:
         self._connections = connections
         self._incarnations = incarnations
         self._tenant = tenant
-        self._read_in: str | None = None
-        """The incarnation that the state was read in last."""
 
     async def state(self, streams: Sequence[StreamName]) -> LogState:
         async with self._connections.connection() as connection:
@@ -210,8 +208,8 @@ class PostgresLog:
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
-            if self._read_in not in (None, incarnation):
-                # What was decided on is the state of a log that is no more.
+            if batch.incarnation not in ("", incarnation):
+                # What it was decided on is the state of a log that is no more.
                 return WriteResult.HEAD_MOVED
             result = await _View(connection, self._tenant).write(head, batch)
         if result is WriteResult.WRITTEN:
@@ -221,18 +219,18 @@ class PostgresLog:
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[LogView]:
         async with self._connections.connection() as connection:
-            self._read_in = await self._incarnations.current(connection, self._tenant)
+            incarnation = await self._incarnations.current(connection, self._tenant)
             async with connection.transaction():
                 await connection.execute(_sql("lock_log"), self._tenant)
-                yield _View(connection, self._tenant, self._read_in)
+                yield _View(connection, self._tenant, incarnation)
 
     async def _state(self, connection: Connection, streams: Sequence[StreamName]) -> LogState:
-        self._read_in = await self._incarnations.current(connection, self._tenant)
-        state = await _View(connection, self._tenant, self._read_in).state(streams)
-        if not self._read_in:
+        incarnation = await self._incarnations.current(connection, self._tenant)
+        state = await _View(connection, self._tenant, incarnation).state(streams)
+        if not incarnation:
             # It came into being just now, here or in another process.
-            self._read_in = await self._incarnations.current(connection, self._tenant)
-        return replace(state, incarnation=self._read_in)
+            incarnation = await self._incarnations.current(connection, self._tenant)
+        return replace(state, incarnation=incarnation)
 
 
 class _View:

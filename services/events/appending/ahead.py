@@ -1,0 +1,48 @@
+"""A log as it will be once a batch that is on its way has been written. Writes nothing."""
+
+from collections.abc import Callable, Sequence
+
+from girih.ids import EventId, StreamName
+from services.events.domain import Decision, LogState, StoredEvent
+from services.events.store import LogReader
+
+
+class NotAhead(Exception):
+    """What is read is not of a log in which the batch has been written, or will be."""
+
+
+class LogAhead:
+    """Reads `log` as it will be with `decision`. A `LogReader`.
+
+    Whatever it answers is so only if `decision` is written, and as long as `is_on_its_way` says
+    that it may still be. When it says no, answers are withheld by `NotAhead`.
+    """
+
+    def __init__(
+        self, log: LogReader, decision: Decision, is_on_its_way: Callable[[], bool]
+    ) -> None:
+        self._log = log
+        self._decision = decision
+        self._is_on_its_way = is_on_its_way
+
+    async def state(self, streams: Sequence[StreamName]) -> LogState:
+        read = await self._log.state(streams)
+        before = self._decision.state
+        if not self._is_on_its_way() or read.incarnation != before.incarnation:
+            raise NotAhead
+        if read.head == self._decision.head:
+            return read
+        if read.head != before.head:
+            raise NotAhead
+        moved = {
+            name: self._decision.streams.get(name, head) for name, head in read.streams.items()
+        }
+        return LogState(self._decision.head, moved, read.incarnation)
+
+    async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
+        found = await self._log.find(event_ids)
+        if not self._is_on_its_way():
+            raise NotAhead
+        asked = set(event_ids)
+        placed = self._decision.stored()
+        return found | {event_id: placed[event_id] for event_id in asked & placed.keys()}

@@ -1,0 +1,114 @@
+"""What is known of a log without asking: where it ends, and where streams lately used end.
+
+It moves on when a batch goes on its way, so that the next can be decided meanwhile, and is taken
+back when that batch is not written. Whatever else a decision stands on moves and is taken back
+here as well. Knows no database and no queue.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from girih.ids import Position, StreamName
+from services.events.domain import NO_STREAM, Decision, LogState, StreamHead
+
+
+class RevisionCache:
+    """How much is remembered of all logs of a process together.
+
+    A stream costs up to half a KiB, most of it a name of 255 characters: those of the
+    default cost 100 MiB at most, whether one log has them or a thousand.
+    """
+
+    def __init__(self, stream_count_max: int = 200_000) -> None:
+        self._stream_count_max = stream_count_max
+        self._stream_count = 0
+        self._logs: OrderedDict[RememberedLog, None] = OrderedDict()
+
+    def count(self, log: "RememberedLog", stream_count: int) -> None:
+        """So many more streams are remembered of `log`; fewer when negative."""
+        self._stream_count += stream_count
+        self._logs[log] = None
+        self._logs.move_to_end(log)
+
+    def drop(self, log: "RememberedLog", stream_count: int) -> None:
+        """Nothing is remembered of `log` any more, after so many streams."""
+        self._stream_count -= stream_count
+        self._logs.pop(log, None)
+
+    def evict(self, log: "RememberedLog") -> None:
+        """Let the logs longest unused be forgotten, then of `log` what is too much by itself."""
+        while self._stream_count > self._stream_count_max:
+            longest_unused = next(iter(self._logs))
+            if longest_unused is log:
+                log.forget_oldest(self._stream_count - self._stream_count_max)
+            else:
+                longest_unused.forget()
+
+
+class RememberedLog:
+    """A log as of the last commit of this process, or of the batch that is on its way."""
+
+    def __init__(self, revision_cache: RevisionCache) -> None:
+        self._revision_cache = revision_cache
+        self._streams: OrderedDict[StreamName, StreamHead] = OrderedDict()
+        self._incarnation = ""
+        self.head: Position | None = None
+        self.version = 0
+        """Another one whenever it moves, is taken back, or is forgotten."""
+
+    def unknown(self, streams: Iterable[StreamName]) -> list[StreamName]:
+        return [stream for stream in streams if stream not in self._streams]
+
+    def state(self, streams: Iterable[StreamName]) -> LogState:
+        """Streams that are not remembered are in it as new ones."""
+        assert self.head is not None
+        known = {stream: self._streams.get(stream, NO_STREAM) for stream in streams}
+        return LogState(self.head, known, self._incarnation)
+
+    def learn(self, read: LogState) -> None:
+        """Add what was read, and forget all else when the log has moved on or is another."""
+        if self.head not in (None, read.head) or self._incarnation != read.incarnation:
+            self.forget()
+        self.head, self._incarnation = read.head, read.incarnation
+        self._take(read.streams)
+
+    def advance(self, decision: Decision) -> None:
+        """Take `decision`, which is about to be written, for written."""
+        self.version += 1
+        self.head, self._incarnation = decision.head, decision.state.incarnation
+        self._take(decision.streams)
+        self._revision_cache.evict(self)
+
+    def take_back(self, decision: Decision) -> None:
+        """Nothing of `decision` was written, with which this was advanced last."""
+        self.version += 1
+        if self.head != decision.head:
+            return
+        self.head = decision.state.head
+        for stream, head in decision.state.streams.items():
+            if head == NO_STREAM:
+                self._drop(stream)  # nobody may have looked for it
+            elif stream in self._streams:
+                self._streams[stream] = head
+
+    def forget(self) -> None:
+        self._revision_cache.drop(self, len(self._streams))
+        self.version += 1
+        self.head = None
+        self._streams.clear()
+
+    def forget_oldest(self, stream_count: int) -> None:
+        for _ in range(stream_count):
+            self._streams.popitem(last=False)
+        self._revision_cache.count(self, -stream_count)
+
+    def _drop(self, stream: StreamName) -> None:
+        if self._streams.pop(stream, None) is not None:
+            self._revision_cache.count(self, -1)
+
+    def _take(self, streams: Mapping[StreamName, StreamHead]) -> None:
+        known_count = len(self._streams)
+        for stream, head in streams.items():
+            self._streams[stream] = head
+            self._streams.move_to_end(stream)
+        self._revision_cache.count(self, len(self._streams) - known_count)
