@@ -52,7 +52,9 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     limits = TailLimits()
     send_budget = SendBudget(settings.responses_mib * 2**20)
     tails = Tails(store, record.read_response, metrics, limits, send_budget)
-    followers = Followers(store, tails, record.read_response, metrics, limits)
+    followers = Followers(
+        store, tails, record.read_response, record.signal_response, metrics, limits
+    )
     notifications = Notifications(database, tails, metrics)
     sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
@@ -75,6 +77,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("tell of appends", notifications.notify())
     server.tasks.start("listen for notifications", notifications.listen())
     server.tasks.start("look at followed logs", tails.poll())
+    server.tasks.start("tell followers how far they are", tails.tell())
+    server.tasks.start("label events", store.labels.fill())
     server.tasks.start("end followers", tails.end_when(server.stopping))
     server.tasks.start("trim memory", keep_memory_trimmed())
     server.health.watch("database", database.probe)

@@ -4,6 +4,9 @@ Names every bad field, and touches no storage.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
 
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import EventId
@@ -19,6 +22,10 @@ STATES = {
     pb.Precondition.STATE_ABSENT: StreamState.ABSENT,
     pb.Precondition.STATE_EXISTS: StreamState.EXISTS,
 }
+
+HEARTBEAT_MIN = timedelta(seconds=1)
+HEARTBEAT_MAX = timedelta(minutes=1)
+_SECONDS_MAX = 10**9
 
 QUERY_PARTS = tuple(field.name for field in pb.Query.DESCRIPTOR.fields)
 
@@ -77,6 +84,19 @@ def check_read(request: pb.ReadRequest, violations: Violations) -> None:
             violations.add("from_revision", "must be given with a stream")
         if request.HasField("from_position"):
             violations.add("from_revision", "must not be given beside from_position")
+    if request.HasField("filter") and request.stream:
+        violations.add("filter", "must not be given with a stream")
+    if request.HasField("heartbeat"):
+        if not request.follow:
+            violations.add("heartbeat", "must be given with follow")
+        if not HEARTBEAT_MIN <= duration(request.heartbeat) <= HEARTBEAT_MAX:
+            violations.add("heartbeat", "must be from 1 s to 60 s")
+
+
+def duration(given: Duration) -> timedelta:
+    """A negative one for what is too long for Python to say."""
+    seconds = given.seconds if abs(given.seconds) < _SECONDS_MAX else -1
+    return timedelta(seconds=seconds, microseconds=given.nanos // 1_000)
 
 
 def check_filter(asked: pb.Filter, path: str, violations: Violations) -> None:

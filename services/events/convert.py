@@ -211,6 +211,9 @@ def options(request: pb.ReadRequest) -> ReadOptions:
     """What `request` asks to read. Raises `InvalidInput` with every bad field."""
     violations = Violations()
     checks.check_read(request, violations)
+    wanted = (
+        event_filter(request.filter, "filter", violations) if request.HasField("filter") else None
+    )
     violations.raise_if_any()
     return ReadOptions(
         stream=StreamName(request.stream) if request.stream else None,
@@ -224,6 +227,13 @@ def options(request: pb.ReadRequest) -> ReadOptions:
         limit=request.limit or None,
         is_followed=request.follow,
         incarnation=request.incarnation,
+        filter=wanted,
+        has_progress=request.progress,
+        heartbeat_s=(
+            checks.duration(request.heartbeat).total_seconds()
+            if request.HasField("heartbeat")
+            else None
+        ),
     )
 
 

@@ -29,12 +29,13 @@ of the event through `digest`.
 
 import struct
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 
 from girih.events.v1 import events_pb2 as pb
 from services.events.domain import CallContext, PlacedEvent
+from services.events.reading.signals import CaughtUp, Checkpoint, FellBehind, Heartbeat, Signal
 from services.plumbing import wire
 from services.plumbing.correlation import Call
 from services.plumbing.wire import LENGTH_DELIMITED, field, read_varint, varint
@@ -153,6 +154,28 @@ def read_response(records: Sequence[bytes], incarnation: str = "") -> bytes:
     for record in records:
         pieces += (_events_tag(len(record)), record)
     return b"".join(pieces)
+
+
+def signal_response(signal: Signal, incarnation: str) -> bytes:
+    """A serialized `ReadResponse` that tells how far the reading is."""
+    response = pb.ReadResponse(incarnation=incarnation)
+    match signal:
+        case Checkpoint(position):
+            response.checkpoint.CopyFrom(pb.Checkpoint(position=position))
+        case CaughtUp(position):
+            response.caught_up.CopyFrom(pb.CaughtUp(position=position))
+        case FellBehind(position):
+            response.fell_behind.CopyFrom(pb.FellBehind(position=position))
+        case Heartbeat(position, head, lag_s):
+            response.heartbeat.CopyFrom(
+                pb.Heartbeat(
+                    position=position,
+                    head_position=head,
+                    lag_count=head - position,
+                    lag=timedelta(milliseconds=round(1e3 * lag_s)),
+                )
+            )
+    return response.SerializeToString()
 
 
 @lru_cache(maxsize=16_384)

@@ -15,6 +15,7 @@ from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
 from services.events.reading.follower import Followers
 from services.events.reading.reader import Reader, ReadOptions
+from services.events.reading.signals import Checkpoint
 from services.events.reading.traces import Traces
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
@@ -127,9 +128,14 @@ class EventStoreServicer:
         async with aclosing(self._reader.read(tenant, options)) as pages:
             async for page in pages:
                 response = record.read_response(page.records, page.incarnation)
+                looked_at, incarnation = page.looked_at, page.incarnation
+                has_records = bool(page.records)
                 del page
-                yield response
+                if has_records:
+                    yield response
                 del response
+                if options.has_progress and looked_at is not None:
+                    yield record.signal_response(Checkpoint(looked_at), incarnation)
 
     async def _begin_append(
         self, request: pb.AppendStreamRequest | MessageTooLarge

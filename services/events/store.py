@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import LogState, PlacedEvent, StoredEvent
+from services.events.queries import Filter
 
 
 class WriteResult(Enum):
@@ -92,8 +93,10 @@ Page = Sequence[tuple[int, bytes | None]]
 """Records next to each other in reading order, each with its position, or its revision
 when a stream is read. None stands for a record that is larger than was asked for."""
 
-TailPage = Sequence[tuple[Position, bytes | None, StreamName, Revision]]
-"""Records next to each other in a log: position, record, stream, revision. None as above."""
+TailRow = tuple[Position, bytes | None, StreamName, Revision, str, Sequence[str] | None, str]
+TailPage = Sequence[TailRow]
+"""Records next to each other in a log: position, record, stream, revision, type, tags and
+correlation id. A record of None is as above, and no tags are None."""
 
 
 class LogPage(NamedTuple):
@@ -124,6 +127,37 @@ class PageRequest:
     """Larger records come as None, so that a page never exceeds the product of both."""
     position_min: Position = NO_POSITION
     """Records before it are left out of a stream that is read forwards."""
+
+
+@dataclass(frozen=True)
+class FilteredRequest:
+    """One page of the events of a log that a filter means."""
+
+    filter: Filter
+    is_backwards: bool
+    start: Position
+    """Of the first record that may be returned; may lie beyond the end."""
+    row_count_max: int
+    record_bytes_max: int
+    """As in `PageRequest`."""
+
+
+class FilteredRows(NamedTuple):
+    """Records of a log in reading order, and up to where it was looked for them."""
+
+    rows: Page
+    looked_at: Position
+    """Between where the page begins and here nothing else is meant; the log's head when it
+    begins beyond that."""
+    is_end: bool
+    """Nothing lies behind it."""
+
+
+class FilteredPage(NamedTuple):
+    """The same, and the incarnation of the log that it was read from."""
+
+    incarnation: str
+    found: FilteredRows
 
 
 @dataclass(frozen=True)
@@ -244,6 +278,11 @@ class EventStore(Protocol):
 
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         """The records of one page. Fewer than asked for means that the end is reached."""
+
+    async def filtered(self, tenant: TenantId, request: FilteredRequest) -> FilteredPage:
+        """The records of a page that a filter means. Costs what it finds; looks at so few others
+        that it takes a moment, also when nothing is found.
+        """
 
     async def tail(
         self, tenant: TenantId, position: Position, row_count_max: int, record_bytes_max: int

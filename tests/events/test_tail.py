@@ -93,7 +93,12 @@ class Bench:
         self.counts = Followed()
         self.tails = Tails(self.store, record.read_response, self.counts, limits, SendBudget(2**26))
         self.followers = Followers(
-            self.store, self.tails, record.read_response, self.counts, limits
+            self.store,
+            self.tails,
+            record.read_response,
+            record.signal_response,
+            self.counts,
+            limits,
         )
         self._committer = Committer(
             store.log(TENANT), record.encoder_at, Counts(), CommitterLimits(), RevisionCache()

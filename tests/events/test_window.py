@@ -8,6 +8,7 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, Revision, StreamName
 from services.events.domain import POSITION_MAX
+from services.events.queries import Filter, Labels, Query
 from services.events.reading.window import RESPONSE_BYTES_MAX, FollowCursor, TailRecord, Window
 from services.events.record import read_response
 
@@ -18,7 +19,10 @@ INCARNATION = "0123456789abcdef"
 def record(position: int, size: int = 10, stream: str = "s", revision: int = 0) -> TailRecord:
     recorded = pb.RecordedEvent(position=position, event=pb.Event(binary=bytes(size)))
     return TailRecord(
-        Position(position), recorded.SerializeToString(), StreamName(stream), Revision(revision)
+        Position(position),
+        recorded.SerializeToString(),
+        Revision(revision),
+        Labels(StreamName(stream), f"type {position % 3}", (stream, f"tag {position % 5}"), "c"),
     )
 
 
@@ -77,7 +81,7 @@ def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) ->
         of_stream = [
             one.position
             for one in all_records
-            if one.stream == stream
+            if one.labels.stream == stream
             and one.revision >= revision
             and one.position >= max(start, floor)
         ]
@@ -85,6 +89,21 @@ def test_a_walk_from_anywhere_gives_every_record_once_and_in_order(seed: int) ->
             Position(start), left, StreamName(stream), Revision(revision), Position(floor)
         )
         assert walked(window, bookmark) == of_stream[:left]
+        wanted = some_filter(dice)
+        meant = [one.position for one in all_records if wanted.matches(one.labels)]
+        behind = FollowCursor(Position(start), left, filter=wanted)
+        assert walked(window, behind) == [one for one in meant if one >= start][:left]
+
+
+def some_filter(dice: random.Random) -> Filter:
+    queries = (
+        Query(types=frozenset(("type 1", "type 2"))),
+        Query(tags=frozenset(("a", "tag 3"))),
+        Query(stream_prefix="b"),
+        Query(category="c", types=frozenset(("type 0",))),
+        Query(tags=frozenset(("nobody's",))),
+    )
+    return Filter(tuple(dice.sample(queries, dice.randint(1, 3))))
 
 
 def test_followers_at_one_place_are_given_one_and_the_same_object() -> None:

@@ -16,8 +16,11 @@ from services.events.domain import (
     StreamHead,
 )
 from services.events.postgres.incarnations import Incarnations
+from services.events.postgres.labels import Labels
 from services.events.store import (
     Cause,
+    FilteredPage,
+    FilteredRequest,
     FollowedLog,
     LogEnd,
     LogPage,
@@ -62,6 +65,7 @@ class PostgresEventStore:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._incarnations = Incarnations(connections)
+        self.labels = Labels(connections)
 
     def log(self, tenant: TenantId) -> "PostgresLog":
         return PostgresLog(self._connections, self._incarnations, tenant)
@@ -173,6 +177,12 @@ class PostgresEventStore:
             incarnation = await self._incarnations.current(connection, tenant)
             rows = await connection.fetch(_sql(statement), *arguments)
         return LogPage(incarnation, cast("Page", rows))
+
+    async def filtered(self, tenant: TenantId, request: FilteredRequest) -> FilteredPage:
+        async with self._connections.connection() as connection:
+            incarnation = await self._incarnations.current(connection, tenant)
+            found = await self.labels.find(connection, tenant, request)
+        return FilteredPage(incarnation, found)
 
     async def tail(
         self, tenant: TenantId, position: Position, row_count_max: int, record_bytes_max: int

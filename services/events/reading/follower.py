@@ -5,6 +5,7 @@ window of the log's tail when that reaches back to where it is, and from the dat
 it does not; so it may fall behind and catch up as often as it likes. Knows no wire.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -22,6 +23,8 @@ from services.events.reading.reader import (
     Reader,
     ReadOptions,
 )
+from services.events.reading.signals import CaughtUp, Checkpoint, FellBehind, Heartbeat, Signal
+from services.events.reading.signals import Encode as EncodeSignal
 from services.events.reading.tail import RetryPolicy, Tail, TailLimits, Tails, check_end
 from services.events.reading.window import Batch, FollowCursor, Frame
 from services.events.store import EventStore
@@ -30,6 +33,12 @@ Source = Literal["window", "database"]
 
 _SLOW_S = 0.5
 """Who takes longer over a response gets small ones, of which many can wait."""
+
+_TELL_S = 0.5
+"""No sooner than so after it was told last how far it is a reader is told again, unless much was
+passed over."""
+_PASSED_OVER = 9_000
+"""So much. The next page may hold a thousand more."""
 
 _NARROW_PAGE = PageCursor(0, row_count_max=NARROW_ROW_COUNT_MAX)
 """No larger than a response from the window."""
@@ -53,10 +62,12 @@ class Followers:
         store: EventStore,
         tails: Tails,
         frame: Frame,
+        encode_signal: EncodeSignal,
         instruments: FollowInstruments,
         limits: TailLimits,
     ) -> None:
         self._store = store
+        self._encode_signal = encode_signal
         self._reader = Reader(store, tails.send_budget)
         self._tails = tails
         self._retry_policy = RetryPolicy(limits)
@@ -73,11 +84,19 @@ class Followers:
         try:
             async with self._tails.tail(tenant) as tail:
                 start = await self._retry_policy.read(partial(self._start, tail, options))
-                following = _Following(self._reader, self._retry_policy, self._frame, tail, options)
-                async with aclosing(following.responses(start)) as responses:
-                    async for source, taken in responses:
-                        self._instruments.delivered(source, taken.record_count)
-                        yield taken.response
+                following = _Following(
+                    self._reader, self._retry_policy, self._frame, tail, options, start
+                )
+                steps = following.steps()
+                if options.heartbeat_s is not None:
+                    steps = _with_heartbeats(steps, following, options.heartbeat_s)
+                async with aclosing(steps):
+                    async for source, taken in steps:
+                        if isinstance(taken, Batch):
+                            self._instruments.delivered(source, taken.record_count)
+                            yield taken.response
+                        else:
+                            yield self._encode_signal(taken, following.incarnation)
                         del taken
         finally:
             self._instruments.followed(-1)
@@ -97,7 +116,7 @@ class Followers:
             tail.window.incarnation,
         )
         if options.stream is None:
-            return FollowCursor(position, left)
+            return FollowCursor(position, left, filter=options.filter)
         if options.from_revision:
             await self._check_revision(tail.tenant, options.stream, options.from_revision)
         # Behind every window: what a stream holds so far is read from the database.
@@ -111,11 +130,21 @@ class Followers:
             raise BeyondEnd(f"the stream has {count} events", event_count=count)
 
 
+Step = tuple[Source, Batch | Signal]
+"""What a follower is sent, and where it comes from."""
+
+
 class _Following:
     """One follower."""
 
     def __init__(
-        self, reader: Reader, patience: RetryPolicy, frame: Frame, tail: Tail, options: ReadOptions
+        self,
+        reader: Reader,
+        patience: RetryPolicy,
+        frame: Frame,
+        tail: Tail,
+        options: ReadOptions,
+        start: FollowCursor,
     ) -> None:
         self._reader = reader
         self._retry_policy = patience
@@ -123,30 +152,115 @@ class _Following:
         self._tail = tail
         self._span = options
         self._page = _NARROW_PAGE
-        self._incarnation = tail.window.incarnation
+        self._at = start
+        self._told = max(start.position, start.position_min)
+        """The reader knows that everything before it was looked at."""
+        self._told_s = time.monotonic()
+        self._has_caught_up = False
+        self._is_waiting = False
+        self._behind_since_s = self._told_s
+        self.incarnation = tail.window.incarnation
         """Of the log that everything before is from."""
 
-    async def responses(self, at: FollowCursor) -> AsyncGenerator[tuple[Source, Batch], None]:
-        """What lies behind `at`, as it comes."""
-        while at.left:
-            self._tail.check()
-            if not self._is_of_the_window(at):
-                await self._agree(at)
-                continue
-            taken = self._tail.window.take(at)
-            if taken is None:
-                async with self._from_database(at) as taken:
-                    if taken.response:
-                        yield "database", taken
-            elif taken.response:
-                self._page = _NARROW_PAGE
-                self._incarnation = self._tail.window.incarnation
-                async with self._tail.reserved(len(taken.response)):
-                    yield "window", taken
-            elif taken.position >= self._tail.window.end:
-                await self._tail.moved(taken.position)
-            at = at.behind(taken)
+    async def steps(self) -> AsyncGenerator[Step, None]:
+        """What lies behind, as it comes, and how far it is where somebody asks."""
+        while self._at.left:
+            await self._be_of_the_window()
+            async with self._next() as (source, taken):
+                if isinstance(taken, FellBehind):
+                    yield source, taken
+                    continue
+                if taken.response:
+                    self._told, self._told_s = taken.told, time.monotonic()
+                    yield source, taken
+            self._at = self._at.behind(taken)
             del taken
+            if (signal := self._caught_up() or self._checkpoint()) is not None:
+                yield "window", signal
+            elif self._is_at_end:
+                await self._wait()
+
+    async def _be_of_the_window(self) -> None:
+        """Be in the incarnation that the window is in."""
+        self._tail.check()
+        while not self._is_of_the_window(self._at):
+            await self._agree(self._at)
+            self._tail.check()
+
+    @asynccontextmanager
+    async def _next(self) -> AsyncIterator[tuple[Source, Batch | FellBehind]]:
+        """What is sent next, which has room for the block; or that it comes from the database
+        from now on.
+        """
+        taken = self._tail.window.take(self._at)
+        if taken is None and (signal := self._fell_behind()) is not None:
+            yield "database", signal
+        elif taken is None:
+            async with self._from_database(self._at) as taken:
+                yield "database", taken
+        elif taken.response:
+            self._page = _NARROW_PAGE
+            self.incarnation = self._tail.window.incarnation
+            async with self._tail.reserved(len(taken.response)):
+                yield "window", taken
+        else:
+            yield "window", taken
+
+    @property
+    def _is_at_end(self) -> bool:
+        """Of the window, whatever the database holds by now."""
+        return self._at.position >= self._tail.window.end
+
+    def heartbeat(self) -> Heartbeat:
+        """Where it is now."""
+        end = self._tail.window.end
+        position = end if self._is_waiting else min(self._at.position, end)
+        has_lag = position < end or not self._has_caught_up
+        return Heartbeat(
+            Position(position - 1),
+            Position(end - 1),
+            time.monotonic() - self._behind_since_s if has_lag else 0.0,
+        )
+
+    async def _wait(self) -> None:
+        """Until there is more of what is wanted, or the reader is to be told that there is not."""
+        at, wanted = self._at, self._span.filter
+        self._is_waiting = True
+        if wanted is None:
+            await self._tail.moved(at.position)
+        elif at.position > self._tail.window.end:
+            # The database was ahead of the window, which holds nothing new before this.
+            await self._tail.moved(Position(at.position - 1))
+        else:
+            told = self._told if self._span.has_progress else None
+            self._at = at._replace(position=await self._tail.matched(wanted, told))
+        self._is_waiting = False
+
+    def _caught_up(self) -> CaughtUp | None:
+        if self._has_caught_up or not self._is_at_end:
+            return None
+        self._has_caught_up = True
+        return CaughtUp(self._now_told()) if self._span.has_progress else None
+
+    def _fell_behind(self) -> FellBehind | None:
+        if not self._has_caught_up:
+            return None
+        self._has_caught_up = False
+        self._behind_since_s = time.monotonic()
+        return FellBehind(Position(self._at.position - 1)) if self._span.has_progress else None
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """When there is something to tell, and it was not told just now."""
+        if not self._span.has_progress or self._at.position <= self._told:
+            return None
+        is_due = self._at.position - self._told >= _PASSED_OVER
+        if not is_due and time.monotonic() - self._told_s < _TELL_S:
+            return None
+        return Checkpoint(self._now_told())
+
+    def _now_told(self) -> Position:
+        self._told, self._told_s = self._at.position, time.monotonic()
+        return Position(self._at.position - 1)
 
     @asynccontextmanager
     async def _from_database(self, at: FollowCursor) -> AsyncIterator[Batch]:
@@ -172,26 +286,30 @@ class _Following:
         # Before the page: whatever it does not hold is committed later, and in the window.
         end = self._tail.window.end
         read = partial(self._reader.fetch, self._tail.tenant, self._span, page)
-        records, self._page, is_end, incarnation = await self._retry_policy.read(read)
+        fetched = await self._retry_policy.read(read)
+        records, self._page, is_end, incarnation, looked_at, log_end = fetched
         await self._check_holds(page.start, incarnation)
         response = self._frame(records, incarnation) if records else b""
         if at.stream is not None:
             position = max(at.position, end) if is_end else at.position
-            return Batch(response, len(records), position, Revision(self._page.start))
-        if is_end and not records:
+            return Batch(response, len(records), position, Revision(self._page.start), at.position)
+        is_lost = not records if at.filter is None else (log_end or at.position) < at.position
+        if is_end and is_lost:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")
-        return Batch(response, len(records), Position(self._page.start), Revision(0))
+        position = Position(self._page.start)
+        told = position if looked_at is None else at.position
+        return Batch(response, len(records), position, Revision(0), told)
 
     def _is_of_the_window(self, at: FollowCursor) -> bool:
         """Whether the window may go on from what was sent. A page from the database may be of a
         newer incarnation than the window is, or may hold what the tail never saw.
         """
         window = self._tail.window
-        if self._incarnation == window.incarnation:
+        if self.incarnation == window.incarnation:
             return True
         # What was sent of a stream may lie behind all that was looked at.
-        return at.stream is None and at.position <= window.shared_end(self._incarnation)
+        return at.stream is None and at.position <= window.shared_end(self.incarnation)
 
     async def _agree(self, at: FollowCursor) -> None:
         """Be in the incarnation of the window, and have that be the log's."""
@@ -206,8 +324,28 @@ class _Following:
             self._tail.tenant,
             self._span,
             place,
-            self._incarnation,
+            self.incarnation,
             incarnation,
         )
         await self._retry_policy.read(check)
-        self._incarnation = incarnation
+        self.incarnation = incarnation
+
+
+async def _with_heartbeats(
+    steps: AsyncGenerator[Step, None], following: _Following, heartbeat_s: float
+) -> AsyncGenerator[Step, None]:
+    """The same, and a heartbeat whenever nothing came for so long, whatever it waits for."""
+    async with aclosing(steps):
+        while True:
+            pending = asyncio.ensure_future(anext(steps, None))
+            try:
+                while not (await asyncio.wait({pending}, timeout=heartbeat_s))[0]:
+                    yield "window", following.heartbeat()
+                step = await pending
+            finally:
+                pending.cancel()
+                await asyncio.wait({pending})
+            if step is None:
+                return
+            yield step
+            del step

@@ -13,8 +13,9 @@ from typing import NamedTuple, cast
 from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import LogReplaced
+from services.events.queries import Filter
 from services.events.reading.send_budget import COPIES, ByteReservation, SendBudget
-from services.events.store import EventStore, Page, PageRequest
+from services.events.store import EventStore, FilteredRequest, Page, PageRequest
 
 PAGE_BYTES_MAX = 2**19
 """What a page holds at most, a single larger record apart."""
@@ -39,6 +40,12 @@ class ReadOptions:
     """Go on with what is committed, instead of ending at the end."""
     incarnation: str = ""
     """What was read up to where this goes on; empty when nobody is to ask."""
+    filter: Filter | None = None
+    """Which events of the log are wanted; None for all."""
+    has_progress: bool = False
+    """The reader is told how far it is, also where nothing was wanted."""
+    heartbeat_s: float | None = None
+    """A follower is told that it lives after so much silence; None for never."""
 
 
 class Reader:
@@ -49,7 +56,8 @@ class Reader:
         self._send_budget = send_budget
 
     async def read(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator["Fetched", None]:
-        """The records of `options` in order and each once, in groups that are never empty.
+        """The records of `options` in order and each once, in groups. One is empty only to tell
+        that so much was looked at in vain, and only for those who want to know.
 
         Ends behind what was committed when the last page was read. Holds at most two
         pages in memory: one that is being sent and the next. Raises `ReadersBusy` when there
@@ -69,7 +77,7 @@ class Reader:
                     is_end = fetched.is_end
                     if not is_end:
                         fetching = self._fetch_ahead(tenant, options, fetched.behind, held)
-                    if fetched.records:
+                    if fetched.records or (options.has_progress and fetched.looked_at is not None):
                         yield fetched
                     del fetched
                     held.give_back(byte_count)
@@ -130,7 +138,11 @@ class Reader:
         return fetched, needed
 
     async def fetch(self, tenant: TenantId, options: ReadOptions, at: "PageCursor") -> "Fetched":
-        """The records at a place, none only at the end or before one that is too large."""
+        """The records at a place, none only at the end, before one that is too large, or where
+        a filter means none.
+        """
+        if options.filter is not None:
+            return await self._fetch_filtered(tenant, options, options.filter, at)
         incarnation, page = await self._store.page(
             tenant,
             PageRequest(
@@ -151,6 +163,40 @@ class Reader:
         is_end = len(page) < at.row_count or len(page) == at.left
         behind = at.behind(page[-1][0], whole, is_backwards=options.is_backwards) if page else at
         return Fetched(whole, behind, is_end, incarnation)
+
+    async def _fetch_filtered(
+        self, tenant: TenantId, options: ReadOptions, wanted: Filter, at: "PageCursor"
+    ) -> "Fetched":
+        is_backwards = options.is_backwards
+        incarnation, (page, looked_at, is_end) = await self._store.filtered(
+            tenant,
+            FilteredRequest(
+                wanted,
+                is_backwards,
+                Position(at.start if is_backwards else max(1, at.start)),
+                at.row_count,
+                at.record_bytes_max,
+            ),
+        )
+        records = [row[1] for row in page]
+        if None in records:
+            return _until_large(page, at)._replace(incarnation=incarnation)
+        behind = at
+        if page:
+            whole = cast("list[bytes]", records)
+            behind = at.behind(page[-1][0], whole, is_backwards=is_backwards)
+        # Not where a page begins beyond the end.
+        is_further = looked_at <= behind.start if is_backwards else looked_at >= behind.start
+        return Fetched(
+            cast("list[bytes]", records),
+            behind._replace(start=looked_at + (-1 if is_backwards else 1))
+            if is_further
+            else behind,
+            is_end or len(page) == at.left,
+            incarnation,
+            looked_at=looked_at if is_further else None,
+            end=looked_at if is_end else None,
+        )
 
 
 class PageCursor(NamedTuple):
@@ -219,6 +265,11 @@ class Fetched(NamedTuple):
     """Nothing lay behind them, or no more was wanted."""
     incarnation: str = ""
     """Of the log that they are from."""
+    looked_at: Position | None = None
+    """Behind them everything up to here was looked at, and nothing was meant; None when nothing
+    was looked at."""
+    end: Position | None = None
+    """Where the log ends, when that is where a filter found nothing more."""
 
 
 def _until_large(page: Page, at: PageCursor) -> Fetched:

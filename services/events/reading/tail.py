@@ -22,8 +22,14 @@ from typing import Protocol, TypeVar
 from girih.backoff import Backoff
 from girih.ids import NO_POSITION, Position, TenantId
 from services.events.errors import BeyondEnd, LogReplaced
+from services.events.queries import Filter, Labels
 from services.events.reading.reader import PageCursor, Reader, ReadOptions
 from services.events.reading.send_budget import ByteReservation, SendBudget
+from services.events.reading.subscriptions import (
+    PASSED_OVER_MAX,
+    Subscription,
+    Subscriptions,
+)
 from services.events.reading.window import Frame, TailRecord, Window
 from services.events.store import EventStore, FollowedLog, LogTail, TailPage
 from services.plumbing.errors import (
@@ -60,6 +66,8 @@ class TailLimits:
     """So often it is asked which logs have moved."""
     poll_count: int = 1_000
     """Logs asked about by one question: some 10 ms of work for the database."""
+    tell_s: float = 0.8
+    """So often those who care are told how far the log was looked through for them."""
     retry_budget_s: float = 30.0
     """How long followers wait for a database that is away."""
     retry_delay_min_s: float = 0.05
@@ -128,6 +136,13 @@ class Tails:
             self._may_have_moved.clear()
             for tails in _slices(list(self._tails.values()), self._limits.poll_count):
                 await self._look_at([tail for tail in tails if tail.is_waiting])
+
+    async def tell(self) -> None:
+        """Wake those who are to be told how far they are, again and again; runs for ever."""
+        while True:
+            await asyncio.sleep(self._limits.tell_s)
+            for tail in list(self._tails.values()):
+                tail.tell()
 
     async def end_when(self, stopping: asyncio.Event) -> None:
         """End what is followed once `stopping` is set; then waits for ever."""
@@ -208,6 +223,7 @@ class Tail:
         self._retry_policy = patience
         self._woken = asyncio.Event()
         self._waiting: dict[asyncio.Future[None], Position] = {}
+        self._subscriptions = Subscriptions()
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._looked = asyncio.Event()
@@ -280,6 +296,28 @@ class Tail:
                 self._waiting.pop(waiting, None)
         self.check()
 
+    async def matched(self, wanted: Filter, told: Position | None) -> Position:
+        """For who has looked at all of the window: return the position of the next record that
+        `wanted` means once it is there.
+
+        The reader knows that everything before `told` was looked at. It may also be another
+        position then, before which nothing is meant: so that the reader can be told. Raises
+        what ended the tail.
+        """
+        self.check()
+        one = Subscription(wanted, told)
+        self._subscriptions.add(one)
+        try:
+            position = await one.future
+        finally:
+            self._subscriptions.remove(one)
+        self.check()
+        return position
+
+    def tell(self) -> None:
+        """Wake those who do not know how far they are."""
+        self._subscriptions.passed(self.window.end)
+
     def check(self) -> None:
         """Raise what ended the tail."""
         if self._failure is not None:
@@ -311,6 +349,7 @@ class Tail:
             if records:
                 self.window.add(records)
                 self._windows.grew(self)
+                await self._wake_matched(records)
                 await self._wake_waiting()
             self._announce_look()
             if len(page) < place.row_count and len(records) == len(page):
@@ -336,6 +375,17 @@ class Tail:
             if index % _WAKE_COUNT == _WAKE_COUNT - 1:
                 await asyncio.sleep(0)
 
+    async def _wake_matched(self, records: Sequence[TailRecord]) -> None:
+        woken_count = 0
+        for position, _, _, labels in records:
+            if not self._subscriptions:
+                return
+            woken_count += len(self._subscriptions.appended(labels, position))
+            if woken_count >= _WAKE_COUNT:
+                woken_count = 0
+                await asyncio.sleep(0)
+        self._subscriptions.passed(self.window.end, PASSED_OVER_MAX)
+
     def _announce_look(self) -> None:
         self._looked.set()
         self._looked = asyncio.Event()
@@ -343,6 +393,7 @@ class Tail:
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._announce_look()
+        self._subscriptions.end(self.window.end)
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -417,10 +468,11 @@ class _Windows:
 def _until_large(page: TailPage, at: PageCursor) -> tuple[Sequence[TailRecord], PageCursor]:
     """The records before the first that was too large, and the place behind them."""
     records: list[TailRecord] = []
-    for position, record, stream, revision in page:
+    for position, record, stream, revision, event_type, tags, correlation_id in page:
         if record is None:
             return records, at.at_large(position, 0)
-        records.append(TailRecord(position, record, stream, revision))
+        labels = Labels(stream, event_type, tags or (), correlation_id)
+        records.append(TailRecord(position, record, revision, labels))
     if not records:
         return records, at
     behind = at.behind(records[-1].position, [r.record for r in records], is_backwards=False)

@@ -10,13 +10,18 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from girih.ids import NO_POSITION, Position, Revision, StreamName
+from services.events.queries import Filter, Labels, Query
+from services.events.reading.subscriptions import Key, keys_of, leading_keys
 
 RESPONSE_BYTES_MAX = 2**16
 """What a response holds at most, a single larger record apart. A follower that does not
 read has one of them on its way."""
 
-_ROW_BYTES = 400
-"""What Python takes for a row beside its record and the name of its stream, with some slack."""
+_ROW_BYTES = 700
+"""What Python takes for a row beside its record, the name of its stream and its tags, with some
+slack."""
+_TAG_BYTES = 80
+"""The same for a tag."""
 
 _JOINED_COUNT_MAX = 4
 
@@ -30,8 +35,8 @@ class TailRecord(NamedTuple):
 
     position: Position
     record: bytes
-    stream: StreamName
     revision: Revision
+    labels: Labels
 
 
 class Batch(NamedTuple):
@@ -44,6 +49,8 @@ class Batch(NamedTuple):
     """Everything before it has been looked at."""
     revision: Revision
     """Of the next record of the stream that is followed."""
+    told: Position
+    """Everything before it was looked at, as the reader learns from the response."""
 
 
 class FollowCursor(NamedTuple):
@@ -59,6 +66,8 @@ class FollowCursor(NamedTuple):
     """Records of the stream before it have been sent."""
     position_min: Position = NO_POSITION
     """Records of the stream before it are not wanted."""
+    filter: Filter | None = None
+    """Other records of the log are not wanted."""
 
     def behind(self, taken: Batch) -> "FollowCursor":
         """The cursor after it has been given `taken`."""
@@ -130,6 +139,8 @@ class Window:
         """
         if at.position < self.first:
             return None
+        if at.filter is not None:
+            return self._of_filter(at, at.filter)
         return self._of_log(at) if at.stream is None else self._of_stream(at, at.stream)
 
     def _add(self, records: Sequence[TailRecord]) -> None:
@@ -149,7 +160,8 @@ class Window:
         if known.record_count <= at.left:
             return known
         response = self._cut(position, at.left)
-        return Batch(response, at.left, Position(position + at.left), Revision(0))
+        end = Position(position + at.left)
+        return Batch(response, at.left, end, Revision(0), end)
 
     def _join(self, position: Position) -> Batch:
         responses: list[bytes] = []
@@ -161,7 +173,7 @@ class Window:
             responses.append(response)
             byte_count += len(response)
             end = piece.end
-        return Batch(_one(responses), end - position, end, Revision(0))
+        return Batch(_one(responses), end - position, end, Revision(0), end)
 
     def _cut(self, position: int, count: int) -> bytes:
         end = position + count
@@ -176,6 +188,7 @@ class Window:
         responses: list[bytes] = []
         byte_count = 0
         position: int = at.position
+        told: int = at.position
         revision: int = at.revision
         position_min = max(at.position, at.position_min)
         for piece in self._from(position):
@@ -185,16 +198,42 @@ class Window:
                 byte_count += row.end - row.start
                 is_full = responses and byte_count > RESPONSE_BYTES_MAX
                 if is_full or len(responses) == at.left:
-                    return self._batch(responses, position, revision)
+                    return self._batch(responses, position, revision, told)
                 responses.append(piece.response[row.start : row.end])
-                position, revision = row.position + 1, row.revision + 1
+                told = position = row.position + 1
+                revision = row.revision + 1
             position = piece.end
-        return self._batch(responses, position, revision)
+        return self._batch(responses, position, revision, told)
 
-    def _batch(self, responses: Sequence[bytes], position: int, revision: int) -> Batch:
-        """A response of single records, and where a follower of their stream is then."""
+    def _of_filter(self, at: FollowCursor, wanted: Filter) -> Batch:
+        """The records that are meant, as many as fit into a response."""
+        responses: list[bytes] = []
+        byte_count = 0
+        position: int = at.position
+        told: int = at.position
+        for piece in self._from(position):
+            for row in piece.rows_meant(wanted):
+                if row.position < at.position:
+                    continue
+                byte_count += row.end - row.start
+                is_full = responses and byte_count > RESPONSE_BYTES_MAX
+                if is_full or len(responses) == at.left:
+                    return self._batch(responses, row.position, Revision(0), told)
+                responses.append(piece.response[row.start : row.end])
+                told = row.position + 1
+            position = piece.end
+        return self._batch(responses, position, Revision(0), told)
+
+    def _batch(self, responses: Sequence[bytes], position: int, revision: int, told: int) -> Batch:
+        """A response of single records, and where a follower of them is then."""
         response = b"".join((self._tag, *responses)) if responses else b""
-        return Batch(response, len(responses), Position(position), Revision(revision))
+        return Batch(
+            response,
+            len(responses),
+            Position(position),
+            Revision(revision),
+            Position(told),
+        )
 
     def _from(self, position: int) -> Sequence["_Piece"]:
         """The pieces that hold what is at `position` or behind it."""
@@ -207,7 +246,7 @@ class _Row(NamedTuple):
     """Where a record is, in its stream and in the bytes of its piece."""
 
     position: Position
-    stream: StreamName
+    labels: Labels
     revision: Revision
     start: int
     end: int
@@ -216,7 +255,7 @@ class _Row(NamedTuple):
 class _Piece:
     """Records next to each other, and the response that holds them all."""
 
-    __slots__ = ("_by_stream", "_rows", "_tag", "byte_count", "first", "response")
+    __slots__ = ("_by_key", "_by_stream", "_rows", "_tag", "byte_count", "first", "response")
 
     def __init__(self, records: Sequence[TailRecord], frame: Frame, tag: bytes) -> None:
         """`tag` is the response without records that stands before them."""
@@ -227,12 +266,12 @@ class _Piece:
         self._rows: list[_Row] = []
         start = len(tag)
         for record, response in zip(records, framed, strict=True):
-            position, _, stream, revision = record
-            self._rows.append(_Row(position, stream, revision, start, start + len(response)))
+            position, _, revision, labels = record
+            self._rows.append(_Row(position, labels, revision, start, start + len(response)))
             start += len(response)
-        names = sum([len(record.stream) for record in records])
-        self.byte_count = start + names + _ROW_BYTES * len(records)
+        self.byte_count = start + sum([_label_bytes(record.labels) for record in records])
         self._by_stream: dict[StreamName, list[_Row]] | None = None
+        self._by_key: dict[Key, list[_Row]] | None = None
 
     @property
     def end(self) -> Position:
@@ -253,8 +292,33 @@ class _Piece:
         if self._by_stream is None:
             self._by_stream = {}
             for row in self._rows:
-                self._by_stream.setdefault(row.stream, []).append(row)
+                self._by_stream.setdefault(row.labels.stream, []).append(row)
         return self._by_stream.get(stream, ())
+
+    def rows_meant(self, wanted: Filter) -> Sequence[_Row]:
+        """In their order. Looks at those alone that have something of what is asked for."""
+        meant = {
+            row.position: row
+            for query in wanted.queries
+            for row in self._rows_with(query)
+            if query.matches(row.labels)
+        }
+        return [meant[position] for position in sorted(meant)]
+
+    def _rows_with(self, query: Query) -> Sequence[_Row]:
+        """Put in order once, when the first follower with a filter asks."""
+        if self._by_key is None:
+            self._by_key = {}
+            for row in self._rows:
+                for key in keys_of(row.labels):
+                    self._by_key.setdefault(key, []).append(row)
+        by_key = self._by_key
+        return [row for key in leading_keys(query) for row in by_key.get(key, ())]
+
+
+def _label_bytes(labels: Labels) -> int:
+    tags = sum([_TAG_BYTES + len(tag) for tag in labels.tags])
+    return _ROW_BYTES + len(labels.stream) + tags
 
 
 def _one(responses: Sequence[bytes]) -> bytes:

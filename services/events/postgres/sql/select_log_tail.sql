@@ -1,12 +1,19 @@
--- One page of a log, oldest first, with the stream and the revision of each record, for
--- those who look for some streams in it. A record of more than $4 bytes comes as NULL: so
+-- One page of a log, oldest first, with the stream and the revision of each record and what
+-- filters ask about it, for those who look for some of them. A record of more than $4 bytes comes as NULL: so
 -- no page holds more than $3 times $4 bytes, whatever the log holds.
 --
 --   $1 tenant            text
 --   $2 position          bigint  of the first record that may be returned
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
-SELECT page.position, page.record, named.name, page.revision
+SELECT
+    page.position,
+    page.record,
+    named.name,
+    page.revision,
+    page.type,
+    page.tags,
+    page.correlation_id
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -24,7 +31,10 @@ CROSS JOIN LATERAL (
             THEN header || coalesce(payload, '')
         END AS record,
         stream,
-        revision
+        revision,
+        type,
+        tags,
+        correlation_id
     FROM events.records
     WHERE log = own_log.log
       AND position >= $2

@@ -19,7 +19,21 @@ WITH expected (object, privilege) AS (
         ('events.confirm', 'EXECUTE'),
         ('events.head_of', 'EXECUTE'),
         ('events.moved', 'EXECUTE'),
-        ('events.place', 'EXECUTE')
+        ('events.place', 'EXECUTE'),
+        ('events.labels', 'SELECT'),
+        ('events.labels', 'INSERT'),
+        ('events.unlabelled', 'SELECT'),
+        ('events.unlabelled', 'INSERT'),
+        ('events.label_records', 'EXECUTE'),
+        ('events.label_new_records', 'EXECUTE'),
+        ('events.fill_labels', 'EXECUTE'),
+        ('events.labelled_block', 'EXECUTE'),
+        ('events.block_of_one', 'EXECUTE'),
+        ('events.categories', 'EXECUTE'),
+        ('events.revision_at', 'EXECUTE'),
+        ('events.blocks_of_streams', 'EXECUTE'),
+        ('events.find_of_query', 'EXECUTE'),
+        ('events.find', 'EXECUTE')
 ),
 lists (object, list) AS (
     SELECT 'schema events', coalesce(nspacl, acldefault('n', nspowner))
