@@ -108,7 +108,7 @@ async def open_accounts(
     try:
         yield Accounts(servicer, keys, tickets, revocations, follower)
     finally:
-        hashing.close()
+        await hashing.close()
 
 
 def _chars_min(settings: AccountSettings) -> int:

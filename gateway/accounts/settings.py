@@ -70,7 +70,8 @@ class AccountSettings(ProcessSettings):
     default_plan: Annotated[DefaultPlan, InDevelopment("unlimited")] = "free"
     """The plan of tenants that no operator has put on one. All gateways must be told the same."""
     hashing_threads: int = Field(default=1, ge=1, le=64)
-    """Threads that hash passwords, each on a core when it is busy, at low priority."""
+    """Threads that hash passwords, each on a core when it is busy, in a process beside the
+    gateway that runs when nothing else wants the core."""
     hashing_queue_max: Annotated[int, InDevelopment(1_000)] = Field(default=20, ge=0, le=1_000)
     """Passwords that wait to be hashed; the next call is refused with HASHING_BUSY."""
 

@@ -7,19 +7,20 @@ for seconds.
 """
 
 import asyncio
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from typing import Final
 
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from gateway.beside.process import ProcessBeside, ProcessDied
 from gateway.contract.descriptors import Contract
 from gateway.contract.rules import Rule
 from gateway.http import errors
-from gateway.transcoding import beside
-from gateway.transcoding.validation import ValidationError, Violation
+from gateway.transcoding.beside import key_of
+from gateway.transcoding.validation import ValidationError
 from services.plumbing.budget import Budget
+
+_BUILDER: Final = "gateway.transcoding.beside"
 
 
 class LargeBodies:
@@ -27,10 +28,9 @@ class LargeBodies:
 
     def __init__(self, contract: Contract, *, wait_s: float) -> None:
         """`wait_s` is how long a body may wait for its turn, and take."""
-        self._contract = contract.serialized
+        self._builder = ProcessBeside(_BUILDER, contract.serialized)
         self._wait_s = wait_s
         self._turns = Budget(1, share=1)
-        self._pool: ProcessPoolExecutor | None = None
 
     async def message(
         self, tenant: str, rule: Rule, captured: tuple[str, ...], query: bytes, body: bytes
@@ -39,8 +39,10 @@ class LargeBodies:
         can tell."""
         try:
             async with asyncio.timeout(self._wait_s), self._turns.borrowed(1, tenant):
-                built = await self._build(rule, captured, query, body)
-        except TimeoutError:
+                built = await self._builder.ask(key_of(rule), captured, query, body)
+        except (TimeoutError, ProcessDied):
+            # Nobody knows why it died, and the same body may have been it: the next one gets
+            # another process.
             raise errors.too_busy() from None
         if isinstance(built, list):
             raise ValidationError(built)
@@ -48,27 +50,4 @@ class LargeBodies:
 
     async def close(self) -> None:
         """End the process."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
-
-    async def _build(
-        self, rule: Rule, captured: tuple[str, ...], query: bytes, body: bytes
-    ) -> bytes | list[Violation]:
-        pool = self._pool = self._pool or self._started()
-        arguments = (beside.key_of(rule), captured, query, body)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, beside.build, *arguments)
-        except BrokenProcessPool:
-            # Nobody knows why it died, and the same body may have been it: the next one gets
-            # another process.
-            self._pool = None
-            raise errors.too_busy() from None
-
-    def _started(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=1,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=beside.start,
-            initargs=(self._contract,),
-        )
+        await self._builder.close()

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from uuid import uuid4
 
@@ -30,8 +31,9 @@ _WARM_UP_S = 2.0
 
 @dataclass(frozen=True)
 class Load:
-    """What is offered, and for how long."""
+    """What is offered, for how long, and how often: in turns, since no machine is alone."""
 
+    rounds: int
     idle_s: float
     flood_s: float
     logins_per_s: float
@@ -46,6 +48,15 @@ class Seen:
     """By kind of call."""
     gateway_cores: float
     """How many cores' time the gateway took."""
+
+    @classmethod
+    def together(cls, stretches: "Sequence[Seen]") -> "Seen":
+        """What was seen in several stretches, as in one."""
+        samples = {
+            kind: [one for seen in stretches for one in seen.samples[kind]]
+            for kind in stretches[0].samples
+        }
+        return cls(samples, fmean(seen.gateway_cores for seen in stretches))
 
     @property
     def durations_s(self) -> list[float]:
@@ -67,6 +78,13 @@ class Offered:
     cores: float
     """How many cores' time it took to offer it, which was not there for girih."""
 
+    @classmethod
+    def together(cls, rounds: "Sequence[Offered]") -> "Offered":
+        """How several floods went, as one."""
+        samples = [one for offered in rounds for one in offered.samples]
+        duration_s = sum(offered.duration_s for offered in rounds)
+        return cls(samples, duration_s, fmean(offered.cores for offered in rounds))
+
 
 @dataclass(frozen=True)
 class Flooded:
@@ -86,22 +104,35 @@ async def flood(system: System, load: Load, dice: random.Random, *, from_many: b
     """
     loop = asyncio.get_running_loop()
     pid = system.gateway.pid
+    idle, beside, offered = [], [], []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
         async with AsyncExitStack() as stack:
             calls = await _Calls.begin(stack, system, dice)
-            logins = await _logins(system.url, load, dice, from_many=from_many)
+            users = await _registered(system.url)
             await loop.run_in_executor(other, _be_there)
             await calls.measure(load.calls_per_s, _WARM_UP_S)
-            idle = await calls.measure(load.calls_per_s, load.idle_s)
             before_mib = _rss_mib(pid)
             highest = _Highest(pid)
-            offering = loop.run_in_executor(other, _offer, system.url, logins, load.logins_per_s)
-            beside, offered, _ = await asyncio.gather(
-                calls.measure(load.calls_per_s, load.flood_s),
-                offering,
-                highest.watch(load.flood_s),
-            )
-    return Flooded(idle, beside, offered, before_mib, highest.rss_mib)
+            for _ in range(load.rounds):
+                logins = _logins(users, load, dice, from_many=from_many)
+                idle.append(await calls.measure(load.calls_per_s, load.idle_s))
+                offering = loop.run_in_executor(
+                    other, _offer, system.url, logins, load.logins_per_s
+                )
+                seen, of_round, _ = await asyncio.gather(
+                    calls.measure(load.calls_per_s, load.flood_s),
+                    offering,
+                    highest.watch(load.flood_s),
+                )
+                beside.append(seen)
+                offered.append(of_round)
+    return Flooded(
+        Seen.together(idle),
+        Seen.together(beside),
+        Offered.together(offered),
+        before_mib,
+        highest.rss_mib,
+    )
 
 
 class _Calls:
@@ -175,11 +206,15 @@ def _appends(headers: Headers, _lattice_id: str) -> Iterator[bytes]:
 _REQUESTS = {"read where the log ends": _reads, "find a path": _paths, "append": _appends}
 
 
-async def _logins(url: str, load: Load, dice: random.Random, *, from_many: bool) -> list[bytes]:
-    """Of ten logins six are of nobody, three have a wrong password, and one is right."""
+async def _registered(url: str) -> list[str]:
     users = [f"user-{number}@girih.test" for number in range(_ACCOUNT_COUNT)]
     async with Connections(url, count_max=1) as connections:
         await register(connections, users)
+    return users
+
+
+def _logins(users: list[str], load: Load, dice: random.Random, *, from_many: bool) -> list[bytes]:
+    """Of ten logins six are of nobody, three have a wrong password, and one is right."""
     addresses = callers_of(dice)
     made = []
     for _ in range(round(load.logins_per_s * load.flood_s)):
@@ -222,8 +257,11 @@ class _Highest:
 
 
 def _rss_mib(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1_024
+    """Of a process and of those beside it."""
+    folder = Path(f"/proc/{pid}")
+    resident = (folder / "status").read_text().partition("VmRSS:")[2].split()[0]
+    children = (folder / f"task/{pid}/children").read_text().split()
+    return int(resident) / 1_024 + sum(_rss_mib(int(child)) for child in children)
 
 
 def _cpu_s(pid: int) -> float:

@@ -1,12 +1,12 @@
 """What logins give away, and what a flood of them does to everybody else.
 
     python -m tests.acceptance.logins timing [--attempts 500] [--unprotected]
-    python -m tests.acceptance.logins flood [--idle 20] [--seconds 30] [--rate 100]
+    python -m tests.acceptance.logins flood [--rounds 3] [--idle 10] [--seconds 10] [--rate 100]
 
 `timing` logs in with addresses that nobody has and with wrong passwords, in turns at random:
 neither the answer nor its time may tell one from the other. `flood` measures other calls
-alone, then beside a flood of logins from so many addresses that no limit stops it, then from
-one address with all limits as they are by default. Without a name both run.
+alone and beside a flood of logins, in turns: from so many addresses that no limit stops it, then
+from one address with all limits as they are by default. Without a name both run.
 
 Starts girihs of its own on a durable database. Exits with 1 when something does not hold.
 `--unprotected` takes away the hash that is computed for nobody, and must therefore fail.
@@ -82,7 +82,9 @@ def prove_flood(arguments: argparse.Namespace) -> int:
         "from many addresses, no limits": UNLIMITED,
         "from one address, limits as by default": {"GATEWAY_REGISTRATION_COUNT_MAX": "0"},
     }
-    load = Load(arguments.idle, arguments.seconds, arguments.rate, arguments.calls)
+    load = Load(
+        arguments.rounds, arguments.idle, arguments.seconds, arguments.rate, arguments.calls
+    )
     worst = 0
     for name, limits in variants.items():
         print(f"== {load.logins_per_s:.0f} logins/s {name}, seed {arguments.seed}", flush=True)
@@ -129,8 +131,9 @@ def _report_memory(result: Flooded) -> bool:
     growth_mib = result.rss_max_mib - result.rss_before_mib
     holds = growth_mib <= GROWTH_MIB_MAX
     print(
-        f"the gateway's memory {result.rss_before_mib:.0f} MiB before, at most"
-        f" {result.rss_max_mib:.0f} MiB (at most {GROWTH_MIB_MAX:.0f} more): {_verdict(holds)}"
+        f"memory of the gateway and what is beside it {result.rss_before_mib:.0f} MiB before,"
+        f" at most {result.rss_max_mib:.0f} MiB (at most {GROWTH_MIB_MAX:.0f} more):"
+        f" {_verdict(holds)}"
     )
     return holds
 
@@ -159,8 +162,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--attempts", type=int, default=500, help="of each kind")
     parser.add_argument("--accounts", type=int, default=100, help="that they are spread over")
     parser.add_argument("--unprotected", action="store_true", help="of timing")
-    parser.add_argument("--idle", type=float, default=20.0, help="seconds without a flood")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of flood")
+    parser.add_argument("--rounds", type=int, default=3, help="of both, in turns")
+    parser.add_argument("--idle", type=float, default=10.0, help="seconds without a flood")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of flood")
     parser.add_argument("--rate", type=float, default=100.0, help="logins a second")
     parser.add_argument("--calls", type=float, default=40.0, help="other calls a second")
     return parser.parse_args()

@@ -1,7 +1,6 @@
 """Bodies that are made into messages by a process beside the gateway."""
 
 import asyncio
-import multiprocessing
 import os
 import signal
 
@@ -13,14 +12,15 @@ from gateway.contract.rules import rules_of
 from gateway.transcoding.codec import Decoder
 from gateway.transcoding.requests import RequestBuilder
 from gateway.transcoding.validation import ValidationError
+from tests.gateway.beside.children import children_that_run
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 
 _SIZE = 2**18
 
 
-def processes_beside() -> list[int | None]:
+def processes_beside() -> list[int]:
     """The processes that make messages, by their ids."""
-    return [process.pid for process in multiprocessing.active_children()]
+    return children_that_run("gateway.transcoding.beside")
 
 
 async def test_a_large_body_is_what_it_says(
@@ -74,7 +74,6 @@ async def test_the_next_body_gets_another_process_when_one_has_died(gateway: Gat
     large = {"text": "x" * _SIZE}
     assert (await gateway.client.post("/v1/echo", json=large)).status_code == 201
     (first,) = processes_beside()
-    assert first is not None
     os.kill(first, signal.SIGKILL)
 
     async with asyncio.timeout(30):

@@ -1,40 +1,29 @@
 """Passwords: which ones are taken, and how they are hashed without stopping anything else."""
 
 import asyncio
-import contextlib
-import os
 import re
-import sys
-import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
-
-from argon2 import PasswordHasher
-from argon2.exceptions import VerifyMismatchError
+from typing import Any, Final
 
 from gateway.accounts.errors import HashingBusy
+from gateway.beside.process import ProcessBeside, ProcessDied
 from gateway.http.caller import UNKNOWN, caller_address, network_of
 from services.plumbing.errors import Violations
-
-R = TypeVar("R")
 
 CHARS_MIN_PRODUCTION: Final = 15
 CHARS_MIN_DEVELOPMENT: Final = 6
 CHARS_MAX: Final = 1_024
 """Lengths are in Unicode code points."""
 
+_HASHER: Final = "gateway.accounts.secrets.hasher"
 _MEMORY_KIB: Final = 19 * 1_024
-_TIME_COST: Final = 2
-_PARALLELISM: Final = 1
+_NORMALIZED: Final = 0
+"""Which of its forms a password is hashed in."""
 
-_NICER_BY = 10
-_NICENESS_MAX = 19
 _RETRY_AFTER_S = 1.0
 _COMMON = Path(__file__).with_name("common_passwords.txt")
 
@@ -123,47 +112,35 @@ class Verdict:
     """Its hash is of another form of it, or made with other parameters, than those of now."""
 
 
-_WRONG: Final = Verdict(is_right=False)
-
-
 class PasswordHashing:
-    """Argon2id in threads of its own, with a short queue: whoever comes too late is refused.
+    """Argon2id in a process beside this one, with a short queue: whoever comes too late is refused.
 
     A hash takes 19 MiB and tens of milliseconds of a core on purpose. However many are asked
-    for, this takes `thread_count` cores at most, and only what other work leaves. One network
+    for, that takes `thread_count` cores at most, and only what other work leaves. One network
     gets half of the places at most: somebody who hashes all the time leaves room for others.
+
+    Not in threads of this process, however low their priority: one that has just lost its core
+    may hold the interpreter, and then every call waits for a turn of the lowest.
     """
 
     def __init__(self, *, thread_count: int, queue_max: int, memory_kib: int = _MEMORY_KIB) -> None:
-        self._hasher = PasswordHasher(
-            time_cost=_TIME_COST,
-            memory_cost=memory_kib,
-            parallelism=_PARALLELISM,
-            hash_len=32,
-            salt_len=16,
-        )
-        self._threads = ThreadPoolExecutor(
-            max_workers=thread_count, thread_name_prefix="hashing", initializer=_be_nice
-        )
+        self._hasher = ProcessBeside(_HASHER, (memory_kib, thread_count))
         self._pending_max = thread_count + queue_max
         self._share_max = (self._pending_max + 1) // 2
-        self._pending = 0
+        self._pending: set[asyncio.Task[Any]] = set()
         self._pending_of: Counter[str] = Counter()
-        self._nobodys_hash = self._hasher.hash(os.urandom(16))
 
     def check_capacity(self) -> None:
         """Raises HashingBusy as hashing would now: for before the work that leads to it."""
         network = network_of(caller_address())
         has_its_share = network != UNKNOWN and self._pending_of[network] >= self._share_max
-        if has_its_share or self._pending >= self._pending_max:
-            raise HashingBusy(
-                "more passwords are being checked than this process takes on",
-                retry_after_s=_RETRY_AFTER_S,
-            )
+        if has_its_share or self.pending_count >= self._pending_max:
+            raise _busy("more passwords are being checked than this process takes on")
 
     async def hash(self, password: str) -> str:
         """What is stored of a password; raises HashingBusy."""
-        return await self._run(lambda: self._hasher.hash(normalized(password).encode()))
+        result: str = await self._ask("hash", normalized(password).encode())
+        return result
 
     async def verify(self, password: str, password_hash: str | None) -> Verdict:
         """Whether this is the password, in any of its forms; raises HashingBusy.
@@ -171,62 +148,46 @@ class PasswordHashing:
         Without a hash it is not, which takes as long to find out. Costs a hash for text that
         has one form, as ASCII has, and for other text three at most.
         """
-        known_hash = password_hash or self._nobodys_hash
-        return await self._run(lambda: self._judge(known_hash, password))
+        forms = [form.encode() for form in _forms(password)]
+        found = await self._ask("verify", password_hash or "", forms)
+        if found is None:
+            return Verdict(is_right=False)
+        number, is_outdated = found
+        return Verdict(is_right=True, is_outdated=is_outdated or number != _NORMALIZED)
 
     @property
     def pending_count(self) -> int:
         """Passwords that are being hashed, or wait to be."""
-        return self._pending
+        return len(self._pending)
 
-    def close(self) -> None:
-        """End the threads; what waits is given up."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+    async def close(self) -> None:
+        """End the process; what waits is given up."""
+        await self._hasher.close()
 
-    async def _run(self, work: Callable[[], R]) -> R:
+    async def _ask(self, *request: object) -> Any:  # noqa: ANN401 - what the hasher answers
         self.check_capacity()
         network = network_of(caller_address())
-        self._pending += 1
+        # A task, since one that goes away leaves its work going on, and its place taken.
+        asking = asyncio.ensure_future(self._hasher.ask(*request))
+        self._pending.add(asking)
         self._pending_of[network] += 1
-        running = self._threads.submit(work)
-        loop = asyncio.get_running_loop()
-        running.add_done_callback(lambda _: _call_in(loop, lambda: self._settled(network)))
-        return await asyncio.wrap_future(running)
+        asking.add_done_callback(lambda _: self._settled(asking, network))
+        try:
+            return await asyncio.shield(asking)
+        except ProcessDied:
+            raise _busy(
+                "the process that checks passwords has ended; there will be another"
+            ) from None
 
-    def _settled(self, network: str) -> None:
-        # Not when the caller is answered: one that went away leaves its work running.
-        self._pending -= 1
+    def _settled(self, asking: "asyncio.Task[Any]", network: str) -> None:
+        self._pending.discard(asking)
         self._pending_of[network] -= 1
         if not self._pending_of[network]:
             del self._pending_of[network]
-
-    def _judge(self, password_hash: str, password: str) -> Verdict:
-        for form in _forms(password):
-            if self._fits(password_hash, form.encode()):
-                is_outdated = self._hasher.check_needs_rehash(password_hash)
-                return Verdict(True, is_outdated or form != normalized(password))
-        return _WRONG
-
-    def _fits(self, password_hash: str, password: bytes) -> bool:
-        try:
-            return self._hasher.verify(password_hash, password)
-        except VerifyMismatchError:
-            return False
+        if not asking.cancelled():
+            # Who asked may have gone: then nobody looks at it, which would be logged.
+            asking.exception()
 
 
-def _call_in(loop: asyncio.AbstractEventLoop, settled: Callable[[], None]) -> None:
-    # The loop may have been closed while a thread was still at work.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(settled)
-
-
-def _be_nice() -> None:
-    """Let the scheduler prefer every other thread of this process, however nice that is.
-
-    A thread begins as nice as the one that started it. Beyond 19 there is nothing.
-    """
-    if sys.platform == "linux":
-        thread_id = threading.get_native_id()
-        with contextlib.suppress(OSError):
-            niceness = os.getpriority(os.PRIO_PROCESS, thread_id) + _NICER_BY
-            os.setpriority(os.PRIO_PROCESS, thread_id, min(niceness, _NICENESS_MAX))
+def _busy(message: str) -> HashingBusy:
+    return HashingBusy(message, retry_after_s=_RETRY_AFTER_S)

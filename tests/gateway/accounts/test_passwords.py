@@ -1,17 +1,18 @@
 """Passwords: which are taken, that every character of them counts, and that hashing is bounded."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from argon2 import extract_parameters
 
 from gateway.accounts.errors import HashingBusy
-from gateway.accounts.secrets import passwords
+from gateway.accounts.secrets.hasher import Hasher
 from gateway.accounts.secrets.passwords import (
     CHARS_MAX,
     CHARS_MIN_DEVELOPMENT,
@@ -20,8 +21,10 @@ from gateway.accounts.secrets.passwords import (
     Verdict,
     check_password,
 )
+from gateway.beside.process import WorkFailed
 from gateway.http.caller import enter_address
 from services.plumbing.errors import Violations
+from tests.gateway.beside.children import children_that_run
 
 A_LITTLE_KIB = 64
 WIDE = "".join(chr(ord(char) + 0xFEE0) for char in "passwordpassword")
@@ -29,10 +32,10 @@ COMPOSED, TAKEN_APART = "a caf\u00e9 of stars", "a cafe\u0301 of stars"
 
 
 @pytest.fixture
-def hashing() -> Iterator[PasswordHashing]:
+async def hashing() -> AsyncIterator[PasswordHashing]:
     made = PasswordHashing(thread_count=1, queue_max=2, memory_kib=A_LITTLE_KIB)
     yield made
-    made.close()
+    await made.close()
 
 
 def is_taken(password: str, chars_min: int = CHARS_MIN_PRODUCTION, *taken: str) -> bool:
@@ -102,10 +105,8 @@ def test_development_takes_short_ones() -> None:
 
 async def test_hashes_are_argon2id_with_the_parameters_that_are_asked_for() -> None:
     hashing = PasswordHashing(thread_count=1, queue_max=0)
-    try:
-        result = extract_parameters(await hashing.hash("a strapwork of stars"))
-    finally:
-        hashing.close()
+    result = extract_parameters(await hashing.hash("a strapwork of stars"))
+    await hashing.close()
 
     assert result.type.name == "ID"
     assert (result.memory_cost, result.time_cost, result.parallelism) == (19_456, 2, 1)
@@ -154,7 +155,7 @@ async def test_two_ways_to_write_a_text_are_one_password(
 async def test_a_hash_of_old_fits_however_the_password_is_typed(
     hashing: PasswordHashing, hashed: str, typed: str
 ) -> None:
-    of_old = hashing._hasher.hash(hashed.encode())
+    of_old = Hasher(A_LITTLE_KIB).hash(hashed.encode())
 
     verdict = await hashing.verify(typed, of_old)
 
@@ -166,13 +167,9 @@ async def test_nobody_has_no_password(hashing: PasswordHashing) -> None:
 
 
 async def test_a_hash_of_other_parameters_is_outdated(hashing: PasswordHashing) -> None:
-    other = PasswordHashing(thread_count=1, queue_max=0, memory_kib=2 * A_LITTLE_KIB)
-    try:
-        result = await other.hash("a strapwork of stars")
-    finally:
-        other.close()
+    of_others = Hasher(2 * A_LITTLE_KIB).hash(b"a strapwork of stars")
 
-    verdict = await hashing.verify("a strapwork of stars", result)
+    verdict = await hashing.verify("a strapwork of stars", of_others)
 
     assert verdict == Verdict(is_right=True, is_outdated=True)
 
@@ -219,23 +216,58 @@ async def test_who_goes_away_makes_room_once_the_work_is_done(hashing: PasswordH
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority on Linux alone")
+async def test_a_hasher_that_dies_gives_up_its_places_and_another_follows(
+    hashing: PasswordHashing,
+) -> None:
+    await hashing.hash("a password")
+    waiting = [asyncio.ensure_future(hashing.hash("a password")) for _ in range(3)]
+    await asyncio.sleep(0)
+    (hasher,) = hashers()
+    os.kill(hasher, signal.SIGKILL)
+
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert all(isinstance(one, HashingBusy | str) for one in answers)
+    assert not hashing.pending_count
+    async with asyncio.timeout(60):
+        while not await is_hashing(hashing):  # noqa: ASYNC110 - a process starts
+            await asyncio.sleep(0.02)
+    assert hashers() != [hasher]
+
+
+async def is_hashing(hashing: PasswordHashing) -> bool:
+    with contextlib.suppress(HashingBusy):
+        return bool(await hashing.hash("a password"))
+    return False
+
+
+def hashers() -> list[int]:
+    return children_that_run("gateway.accounts.secrets.hasher")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such policy")
 async def test_hashing_gives_way_to_everything_else(hashing: PasswordHashing) -> None:
-    assert await hashing._run(niceness) > niceness()
+    await hashing.hash("a password")
+
+    (hasher,) = hashers()
+    assert {os.sched_getscheduler(thread) for thread in threads_of(hasher)} == {os.SCHED_IDLE}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority on Linux alone")
-@pytest.mark.parametrize(("own", "expected"), [(5, 15), (15, 19), (19, 19)])
-def test_hashing_in_a_nice_process_is_nicer_still(own: int, expected: int) -> None:
-    def of_hashing() -> int:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(own, niceness()))
-        with ThreadPoolExecutor(1, initializer=passwords._be_nice) as threads:
-            return threads.submit(niceness).result()
+async def test_no_password_is_in_the_words_of_the_processes(hashing: PasswordHashing) -> None:
+    await hashing.hash("a strapwork of stars")
 
-    with ThreadPoolExecutor(1) as process:
-        assert process.submit(of_hashing).result() >= expected
+    (hasher,) = hashers()
+    assert "strapwork" not in words_of(hasher)
+    with pytest.raises(WorkFailed) as failure:
+        await hashing.verify("a strapwork of stars", "no hash of a strapwork")
+    assert "strapwork" not in str(failure.value)
 
 
-def niceness() -> int:
-    """Of this thread."""
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+def words_of(pid: int) -> str:
+    """What everybody on the machine can see of a process."""
+    folder = Path(f"/proc/{pid}")
+    return (folder / "cmdline").read_text() + (folder / "environ").read_text()
+
+
+def threads_of(pid: int) -> list[int]:
+    return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]

@@ -1,0 +1,1 @@
+"""Work that would hold up every call, in a process of its own."""

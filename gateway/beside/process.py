@@ -1,0 +1,176 @@
+"""A process beside this one, as whoever asks it has it. Knows not what it does."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import sys
+from typing import Any, Final
+
+from gateway.beside.frames import HEAD, frame, value_of
+from gateway.beside.work import Failed
+from girih.backoff import Backoff
+from services.plumbing.logging import get_logger
+
+_PAUSE_S_MIN: Final = 0.2
+_PAUSE_S_MAX: Final = 10.0
+_SILENCE_S: Final = 120.0
+"""One that is asked and says nothing for so long hangs, and is ended."""
+_BUFFER_BYTES: Final = 2**18
+
+_log = get_logger("beside")
+
+
+class ProcessDied(Exception):
+    """Nobody answers: the process has ended, or cannot be started. The next one may."""
+
+
+class WorkFailed(Exception):
+    """The work raised what it should not have."""
+
+
+class ProcessBeside:
+    """Started when it is asked first, and again when it is asked after it has died.
+
+    Nothing here waits but for an answer, and how many may wait is the caller's to bound.
+    """
+
+    def __init__(self, module: str, setup: object) -> None:
+        """`module` is run with `work.serve`, and is given `setup` before all requests."""
+        self._module = module
+        self._setup = setup
+        self._running: _Running | None = None
+        self._starting = asyncio.Lock()
+        self._backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
+        self._not_before_s = 0.0
+
+    async def ask(self, *arguments: object) -> Any:  # noqa: ANN401 - what the work answers
+        """What the work makes of these; raises ProcessDied and WorkFailed.
+
+        Whoever stops waiting leaves the work going on.
+        """
+        running = await self._started()
+        try:
+            answer = await running.ask(arguments)
+        except ProcessDied:
+            self._bury(running)
+            raise
+        self._backoff.reset()
+        if isinstance(answer, Failed):
+            raise WorkFailed(answer.error)
+        return answer
+
+    async def close(self) -> None:
+        """End the process. Who waits is answered with ProcessDied."""
+        async with self._starting:
+            running, self._running = self._running, None
+            if running is not None:
+                await running.end()
+
+    async def _started(self) -> "_Running":
+        async with self._starting:
+            if self._running is not None and self._running.has_ended:
+                self._bury(self._running)
+            if self._running is None:
+                if asyncio.get_running_loop().time() < self._not_before_s:
+                    raise ProcessDied(f"{self._module} has just died")
+                self._running = await self._start()
+            return self._running
+
+    def _bury(self, running: "_Running") -> None:
+        """Once for each that died: a pause, and the next is another."""
+        if self._running is running:
+            self._running = None
+            pause_s = self._backoff.next_s()
+            self._not_before_s = asyncio.get_running_loop().time() + pause_s
+            _log.error("a process has died", module=self._module, starts_again_in_s=pause_s)
+
+    async def _start(self) -> "_Running":
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                child = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", self._module, str(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                )  # fmt: skip
+            except OSError as error:
+                ours.close()
+                raise ProcessDied(f"{self._module} cannot be started") from error
+            except BaseException:
+                ours.close()
+                raise
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
+        writer.write(frame(0, self._setup))
+        return _Running(child, reader, writer)
+
+
+class _Running:
+    """One process, until it dies."""
+
+    def __init__(
+        self,
+        child: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.has_ended = False
+        self._child = child
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count(1)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    async def ask(self, arguments: tuple[object, ...]) -> Any:  # noqa: ANN401 - any answer
+        if self.has_ended or self._writer.is_closing():
+            raise ProcessDied
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        self._expect()
+        self._writer.write(frame(number, arguments))
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
+        return await answer
+
+    async def end(self) -> None:
+        self._kill()
+        await asyncio.wait([self._reading])
+
+    def _expect(self) -> None:
+        """An answer within the time that silence may last, if there is anything to answer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(_SILENCE_S, self._kill) if self._waiting else None
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._child.kill()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                number, length = HEAD.unpack(await self._reader.readexactly(HEAD.size))
+                content = await self._reader.readexactly(length)
+                answer = self._waiting.pop(number)
+                self._expect()
+                if not answer.done():
+                    answer.set_result(value_of(content))
+        except (EOFError, ConnectionError):
+            pass
+        finally:
+            await self._ended()
+
+    async def _ended(self) -> None:
+        # All is over before anybody learns of it: whoever closes then leaves nothing behind.
+        self._kill()
+        await self._child.wait()
+        self.has_ended = True
+        self._writer.close()
+        waiting, self._waiting = self._waiting, {}
+        self._expect()
+        for answer in waiting.values():
+            if not answer.done():
+                answer.set_exception(ProcessDied())
