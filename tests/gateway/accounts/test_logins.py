@@ -24,7 +24,7 @@ async def test_a_flood_of_logins_is_refused_beyond_a_short_queue(
         registered = await replica.register()
 
         answers = await asyncio.gather(
-            *(_failing(replica, number) for number in range(200)), return_exceptions=True
+            *(_failing(replica, number) for number in range(80)), return_exceptions=True
         )
 
         answer = Counter(type(one) for one in answers)
