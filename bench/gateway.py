@@ -121,6 +121,10 @@ async def compare(
     scenario: Scenario, ours: Served, theirs: Served, caller: Caller, rounds: int, count: int
 ) -> bool:
     """Both in turns; the ratio of each round, and their median."""
+    ours_shown, theirs_shown = [
+        _fields(await ask(scenario, url, caller)) for _, url in (ours, theirs)
+    ]
+    assert ours_shown == theirs_shown, ours_shown ^ theirs_shown
     measured: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
         by_hand = await cpu_s(scenario, *theirs, caller, count)
@@ -166,6 +170,25 @@ async def _send(scenario: Scenario, url: str, caller: Caller, count: int) -> Non
     await writer.wait_closed()
 
 
+async def ask(scenario: Scenario, url: str, caller: Caller) -> Any:  # noqa: ANN401 - JSON
+    """What one request is answered with."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(scenario.payload(host, caller))
+    answer = orjson.loads(await _answer(reader))
+    writer.close()
+    return answer
+
+
+def _fields(value: Any, path: str = "") -> set[str]:  # noqa: ANN401 - JSON
+    """The ways to all that an answer holds, to see that both tell the same."""
+    if isinstance(value, list):
+        return {path} | {one for item in value for one in _fields(item, f"{path}[]")}
+    if isinstance(value, dict):
+        return {one for key, item in value.items() for one in _fields(item, f"{path}.{key}")}
+    return {path}
+
+
 async def _answer(reader: asyncio.StreamReader) -> bytes:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -183,12 +206,8 @@ async def made_scenarios(url: str, caller: Caller) -> list[Scenario]:
         "metadata": {"source": "bench"},
         "tags": ["a", "b"],
     }
-    host, _, port = url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
     create = Scenario("create", "POST", "/v1/lattices", {"shape": [100, 100, 100]})
-    writer.write(create.payload(host, caller))
-    lattice_id = orjson.loads(await _answer(reader))["latticeId"]
-    writer.close()
+    lattice_id = (await ask(create, url, caller))["latticeId"]
     start, goal = {"coordinates": [0, 0, 0]}, {"coordinates": [99, 98, 97]}
     return [
         Scenario("read where the log ends", "GET", "/v1/log"),
@@ -256,7 +275,10 @@ class ByHand:
             request,
             self.events.GetLog,
             events_pb.GetLogRequest(),
-            lambda reply: {"headPosition": str(reply.head_position)},
+            lambda reply: {
+                "headPosition": str(reply.head_position),
+                "incarnation": reply.incarnation,
+            },
         )
 
     async def append(self, request: Request) -> Response:
@@ -338,9 +360,11 @@ def _placements(reply: events_pb.AppendResponse) -> dict[str, Any]:
                 "revision": str(one.revision),
                 "alreadyStored": one.already_stored,
                 "eventId": one.event_id,
+                "recordedAt": _moment(one.recorded_at),
             }
             for one in reply.placements
-        ]
+        ],
+        "incarnation": reply.incarnation,
     }
 
 
@@ -358,20 +382,18 @@ def _stream(reply: events_pb.GetStreamResponse) -> dict[str, Any]:
 def _lattice(reply: lattice_pb.GetLatticeResponse) -> dict[str, Any]:
     one = reply.lattice
     return {
-        "lattice": {
-            "latticeId": one.lattice_id,
-            "shape": [str(length) for length in one.shape],
-            "boundaries": [lattice_pb.Boundary.Name(each) for each in one.boundaries],
-            "neighbourhood": lattice_pb.Neighbourhood.Name(one.neighbourhood),
-            "cornerRule": lattice_pb.CornerRule.Name(one.corner_rule),
-            "vertices": str(one.vertices),
-            "edges": one.edges,
-            "blockedSites": str(one.blocked_sites),
-            "bytesHeld": str(one.bytes_held),
-            "bytesAsGraph": one.bytes_as_graph,
-            "bytesAsMatrix": one.bytes_as_matrix,
-            "createdAt": _moment(one.created_at),
-        }
+        "latticeId": one.lattice_id,
+        "shape": [str(length) for length in one.shape],
+        "boundaries": [lattice_pb.Boundary.Name(each) for each in one.boundaries],
+        "neighbourhood": lattice_pb.Neighbourhood.Name(one.neighbourhood),
+        "cornerRule": lattice_pb.CornerRule.Name(one.corner_rule),
+        "vertices": str(one.vertices),
+        "edges": one.edges,
+        "blockedSites": str(one.blocked_sites),
+        "bytesHeld": str(one.bytes_held),
+        "bytesAsGraph": one.bytes_as_graph,
+        "bytesAsMatrix": one.bytes_as_matrix,
+        "createdAt": _moment(one.created_at),
     }
 
 

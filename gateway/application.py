@@ -8,8 +8,8 @@ of gRPC.
 import asyncio
 import re
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from gateway.admission.admission import Admission
@@ -43,6 +43,7 @@ _log = get_logger("gateway")
 TIMEOUT_HEADER: Final = b"x-request-timeout"
 CORRELATION_HEADER: Final = b"x-correlation-id"
 CAUSATION_HEADER: Final = b"x-causation-id"
+TRACEPARENT_HEADER: Final = b"traceparent"
 
 SLOW_REQUEST_S = 2.0
 _LOGGED_CHARS_MAX = 200
@@ -171,10 +172,7 @@ class Application:
             takes_ticket=endpoint.takes_ticket and exchange.method == "GET",
         )
         if admitted.principal is not None:
-            tenant = admitted.principal.tenant
-            correlation.enter(
-                replace(call, tenant=tenant, principal=admitted.principal, token=admitted.token)
-            )
+            correlation.enter(call.made_by(admitted.principal, admitted.token))
         try:
             await endpoint(exchange, captured)
         except HttpError as error:
@@ -213,14 +211,12 @@ class Application:
         timeout = exchange.headers.get(TIMEOUT_HEADER)
         if timeout is not None:
             timeout_s = min(timeout_s, _seconds(timeout))
-        traceparent = exchange.headers.get(b"traceparent", b"").decode("latin-1")
-        if not correlation.well_formed_traceparent(traceparent):
-            traceparent = ""
-        causation_id = exchange.headers.get(CAUSATION_HEADER, b"").decode("latin-1")
         call = Call(
             exchange.correlation_id,
-            causation_id=causation_id if correlation.well_formed(causation_id) else "",
-            traceparent=traceparent,
+            causation_id=_header_if(correlation.well_formed, exchange, CAUSATION_HEADER),
+            traceparent=_header_if(
+                correlation.well_formed_traceparent, exchange, TRACEPARENT_HEADER
+            ),
             deadline_s=started_s + timeout_s,
         )
         correlation.enter(call)
@@ -275,6 +271,15 @@ def _by_name(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     for name, value in pairs:
         headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
     return headers
+
+
+def _header_if(is_good: Callable[[str], bool], exchange: HttpExchange, name: bytes) -> str:
+    """What a header says that may be passed on; empty where there is none."""
+    value = exchange.headers.get(name)
+    if value is None:
+        return ""
+    text = value.decode("latin-1")
+    return text if is_good(text) else ""
 
 
 def _seconds(text: bytes) -> float:

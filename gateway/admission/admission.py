@@ -7,7 +7,7 @@ behind verify it again themselves.
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -58,8 +58,6 @@ class Admitted:
     """None where nobody asks."""
     token: str = ""
     """What proves it."""
-    headers: Headers = ()
-    """For the answer, whichever it is."""
 
 
 _ANYBODY = Admitted()
@@ -115,19 +113,18 @@ class Admission:
         if scope == PUBLIC:
             return _ANYBODY
         try:
-            proof = await self._proof(exchange, takes_ticket=takes_ticket)
-            admitted = self._authenticate(proof, scope)
-            principal = admitted.principal
-            assert principal is not None, "whoever is known is somebody"
+            token, headers = await self._proof(exchange, takes_ticket=takes_ticket)
+            principal = self._authenticate(token, scope)
             exchange.tenant, exchange.subject = principal.tenant, principal.subject
             authorize(principal, scope)
             _with_headers(exchange, await self._limits.check_caller(principal, status))
-            exchange.added_headers = (*exchange.added_headers, *admitted.headers)
+            if headers:
+                exchange.added_headers = (*exchange.added_headers, *headers)
             await self._accounts.admit_call(principal, exchange.route)
         except ServiceError as error:
             self._record_refusal(exchange, error)
             raise errors.from_service_error(error) from None
-        return admitted
+        return Admitted(principal, token)
 
     def refused_behind(self, exchange: HttpExchange, admitted: Admitted, error: HttpError) -> None:
         """A call that was let in has failed: it is not counted if it was refused."""
@@ -138,8 +135,9 @@ class Admission:
         if error.status == HTTPStatus.FORBIDDEN:
             self._record(exchange, str(error.details.get("reason", "")))
 
-    async def _proof(self, exchange: HttpExchange, *, takes_ticket: bool) -> Admitted:
-        """The access token that a request brings, or that what it brings stands for."""
+    async def _proof(self, exchange: HttpExchange, *, takes_ticket: bool) -> tuple[str, Headers]:
+        """The access token that a request brings, or that what it brings stands for; and what
+        the answer carries for it, whichever it is."""
         if takes_ticket and AUTHORIZATION not in exchange.headers:
             ticket = take_ticket(exchange)
             if ticket is not None:
@@ -147,25 +145,25 @@ class Admission:
         token = _token(exchange)
         if token.startswith(f"{KEY_PREFIX}_"):
             token = await self._accounts.token_of_key(token)
-        return Admitted(token=token)
+        return token, ()
 
-    async def _open_stream(self, ticket: PresentedTicket) -> Admitted:
+    async def _open_stream(self, ticket: PresentedTicket) -> tuple[str, Headers]:
         def kept(session_id: str) -> str:
             return ticket.cookie(self._cookie.name(session_id))
 
         opened = await self._accounts.open_stream(ticket.text, ticket.target, kept)
         cookie = self._cookie.header(opened.session_id, opened.browser_secret)
-        return Admitted(token=opened.token, headers=cookie)
+        return opened.token, cookie
 
-    def _authenticate(self, proof: Admitted, scope: str) -> Admitted:
-        principal = self._verifier.verify(proof.token)
+    def _authenticate(self, token: str, scope: str) -> Principal:
+        principal = self._verifier.verify(token)
         if principal.service and scope not in _OPERATORS_SCOPES:
             # Services have no business here: what they prove is for one another. Operators
             # have: who holds the gateway's own key signs a token of the gateway's.
             raise TokenInvalid("the token is not valid", "it is a service's", principal)
         if self._accounts.is_revoked(principal.session):
             raise errors.session_ended()
-        return replace(proof, principal=principal)
+        return principal
 
     def _record_refusal(self, exchange: HttpExchange, error: ServiceError) -> None:
         if error.reason in _QUIET_REASONS or isinstance(error, Unavailable):

@@ -4,14 +4,13 @@ Knows nothing of what the call carries, and of HTTP only how an error is told.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
 
-from gateway.backends.remote import Backend
+from gateway.backends.remote import Backend, PendingCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
@@ -40,16 +39,9 @@ class UpstreamCall:
         self.end_reason: HttpError | None = None
         """Why it ends, when neither its service nor its client ended it."""
 
-    @contextmanager
-    def running(self, exchange: HttpExchange) -> Iterator[None]:
+    def running(self, exchange: HttpExchange) -> "_Running":
         """A block behind which the call is over; raises ClientGone when the client goes away."""
-        self._backend.pending.add(self)
-        try:
-            with exchange.watching(on_gone=self.cancel):
-                yield
-        finally:
-            self._backend.pending.discard(self)
-            self.cancel()
+        return _Running(self, self._backend.pending, exchange)
 
     def cancel(self) -> None:
         self._rpc.cancel()
@@ -96,3 +88,25 @@ class UpstreamCall:
             if self.end_reason is None or (task is not None and task.cancelling()):
                 raise
             raise self.end_reason from None
+
+
+class _Running:
+    """See `UpstreamCall.running`. No generator: every call has one of these."""
+
+    __slots__ = ("_call", "_pending", "_watch")
+
+    def __init__(
+        self, call: UpstreamCall, pending: set[PendingCall], exchange: HttpExchange
+    ) -> None:
+        self._call = call
+        self._pending = pending
+        self._watch = exchange.watching(on_gone=call.cancel)
+
+    def __enter__(self) -> None:
+        self._pending.add(self._call)
+        self._watch.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._pending.discard(self._call)
+        self._call.cancel()
+        self._watch.__exit__(kind, *error)

@@ -50,6 +50,10 @@ class Connection(Protocol):
     def is_write_paused(self) -> bool:
         """The client has not taken what was written: the next write would wait for it."""
 
+    @property
+    def has_whole_body(self) -> bool:
+        """All of the request's body has come: whoever asks for it waits for nothing."""
+
     def when_lost(self, act: Callable[[], object] | None) -> None:
         """Call `act`, and nothing that was said before, when the client goes away.
 
@@ -152,6 +156,9 @@ class HttpExchange:
             return b""
         if int(self.headers.get(b"content-length", b"0")) > bytes_max:
             raise errors.body_too_large(bytes_max)
+        if self.connection is not None and self.connection.has_whole_body:
+            # Nothing to wait for, and timers cost more than what they guard.
+            return await self._body(bytes_max)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._body(bytes_max)

@@ -25,7 +25,9 @@ def origin_of(headers: Mapping[bytes, bytes]) -> str:
 
     Of a request to its own origin a browser tells the origin or not, as its kind has it.
     """
-    origin = headers.get(b"origin", b"")
+    origin = headers.get(b"origin")
+    if origin is None:
+        return ""
     is_own = headers.get(b"sec-fetch-site") == b"same-origin"
     if is_own or origin.partition(b"://")[2] == headers.get(b"host"):
         return ""

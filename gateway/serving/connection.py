@@ -175,6 +175,11 @@ class HttpConnection(asyncio.BufferedProtocol):
     # What the request that is served asks for.
 
     @property
+    def has_whole_body(self) -> bool:
+        """See `exchange.Connection`."""
+        return self._request is not None and self._request.body.is_complete
+
+    @property
     def date_header(self) -> bytes:
         return _date_header(int(time()))
 

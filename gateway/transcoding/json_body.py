@@ -2,8 +2,8 @@
 
 All that changes is what JSON leaves open: white space between tokens goes, and characters of
 strings that were escaped without need are written as they are. The faster parsers also keep the
-last of two equal keys and the nearest double of any number. The standard library's calls back
-for both, and costs 4 microseconds more on a small body.
+last of two equal keys and the nearest double of any number: one is used where what it writes shows
+that it lost nothing. The standard library's calls back for both.
 """
 
 import json
@@ -53,6 +53,9 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     Takes time in proportion to the text, whatever it holds: about 50 ms a MiB where it is
     worst. What is far from the start of a long text is refused without its path.
     """
+    value = _canonical(body)
+    if value is not _NOT_CANONICAL:
+        return value
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -74,6 +77,25 @@ def dump(value: Any) -> str:  # noqa: ANN401 - what `parse` answers
     except orjson.JSONEncodeError:
         # Also for integers beyond 64 bits, which orjson writes only when they are spelled.
         return _dumped_spelled(value)
+
+
+_NOT_CANONICAL = object()
+
+
+def _canonical(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """The value of a text that orjson would write for it; `_NOT_CANONICAL` for others.
+
+    What is the same byte for byte has no key twice, no number that Python spells in another way,
+    and no escape or space too many. That is what most programs send, and it takes a quarter of the
+    time. Others send a space behind a colon, which is seen sooner.
+    """
+    if b'": ' in body:
+        return _NOT_CANONICAL
+    try:
+        value = orjson.loads(body)
+        return value if orjson.dumps(value) == body else _NOT_CANONICAL
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return _NOT_CANONICAL
 
 
 _DIGITS_KEPT = 15

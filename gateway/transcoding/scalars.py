@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -125,8 +126,9 @@ _PARSE_ERRORS = (
 def _integer(value: object) -> int:
     if type(value) is int:
         return value
-    if type(value) is float and value.is_integer():
-        return int(value)  # what was spelled otherwise than the double came as a Number
+    if type(value) is float:
+        # Its digits are those that were sent, and the double is perhaps another number.
+        return _spelled_integer(repr(value))
     text = value.text if type(value) is Number else value
     if type(text) is not str:
         raise refused(_NO_INTEGER)
@@ -273,7 +275,7 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC is said by the Z that is add
 
 def timestamp_text(value: Any) -> str:  # noqa: ANN401 - a google.protobuf.Timestamp
     """RFC 3339 in UTC, with as many digits of the fraction as needed, in steps of three."""
-    text = (_EPOCH + timedelta(seconds=value.seconds)).isoformat()
+    text = _second_text(value.seconds)
     nanos = value.nanos
     if not nanos:
         return f"{text}Z"
@@ -282,6 +284,12 @@ def timestamp_text(value: Any) -> str:  # noqa: ANN401 - a google.protobuf.Times
     if nanos % 1_000 == 0:
         return f"{text}.{nanos // 1_000:06d}Z"
     return f"{text}.{nanos:09d}Z"
+
+
+@lru_cache(maxsize=256)
+def _second_text(seconds: int) -> str:
+    """Kept, since the moments of one answer are mostly of the same second."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -99,9 +99,9 @@ class Budget:
 
     def take_now(self, amount: int, owner: str) -> int | None:
         """What `take` would return at once, if it would."""
-        if not self.can_take_now(amount, owner):
-            return None
         amount = self._lendable(amount)
+        if self._queue or not (self._fits(amount) and self._in_share(amount, owner)):
+            return None
         self._lend_to(amount, owner)
         return amount
 
@@ -139,7 +139,8 @@ class Budget:
         self._lent_to[owner] -= amount
         if not self._lent_to[owner]:
             del self._lent_to[owner]
-        self._lend()
+        if self._queue:
+            self._lend()
 
     @asynccontextmanager
     async def borrowed(self, amount: int, owner: str) -> AsyncIterator[None]:

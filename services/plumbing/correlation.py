@@ -42,6 +42,18 @@ class Call:
     token: str = field(default="", repr=False)
     """The token the call came with, to be passed on and never to be written down."""
 
+    def made_by(self, principal: Principal, token: str) -> "Call":
+        """The same call, once it is known whose it is."""
+        return Call(
+            self.correlation_id,
+            self.causation_id,
+            principal.tenant,
+            self.traceparent,
+            self.deadline_s,
+            principal,
+            token,
+        )
+
     def remaining_s(self) -> float | None:
         """How long the call may still take, never below zero."""
         return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())

@@ -317,6 +317,40 @@ def test_a_json_text_keeps_what_was_sent(text: str) -> None:
     assert made.chosen_json == text
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_a_text_as_orjson_writes_it_is_what_it_is_to_the_careful_parser(value: Any) -> None:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+    quick, careful = json_body.parse(text.encode()), json_body._parsed(text, json_body._decoder)
+
+    assert json_body.dump(quick) == json_body.dump(careful)
+
+
+@pytest.mark.parametrize("text", ['{"a":1,"a":1}', '{"a":{"b":1,"b":1}}', '[{"a":1,"b":2,"a":1}]'])
+def test_no_key_is_taken_twice_however_a_text_is_spaced(text: str) -> None:
+    for spaced in (text, text.replace(":", ": ")):
+        with pytest.raises(ValidationError):
+            json_body.parse(spaced.encode())
+
+
+@pytest.mark.parametrize("text", ["12345678901234567000", "1.2345678901234567e19"])
+def test_an_integer_is_what_its_digits_say_and_not_the_double_next_to_it(text: str) -> None:
+    made = decoded(f'{{"longNatural":{text}}}')
+
+    assert encoded(made)["longNatural"] == "12345678901234567000"
+
+
 def test_a_json_text_keeps_the_order_of_its_keys() -> None:
     made: Any = decoded('{"json": {"b": 1, "a": {"d": 2, "c": 99999999999999999999}}}')
 

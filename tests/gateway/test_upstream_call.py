@@ -43,6 +43,7 @@ class Connection:
     """A connection whose client leaves when the test says so."""
 
     is_write_paused = False
+    has_whole_body = True
 
     def __init__(self) -> None:
         self.lose: Callable[[], object] | None = None

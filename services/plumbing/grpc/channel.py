@@ -5,7 +5,7 @@ on its behalf, and the token that whoever opened the channel chooses. This wraps
 own callables instead of using interceptors, which would put a task around every call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import grpc
@@ -98,9 +98,26 @@ def _carrying(call: Any, bearer: Bearer) -> _Call:  # noqa: ANN401 - one of four
             carried = (*own, *(pair for pair in carried if pair[0] not in named))
         if timeout is None:
             timeout = _remaining_s()
-        return call(request, timeout=timeout, metadata=carried, **kwargs)
+        return call(request, timeout=timeout, metadata=_Pairs(carried), **kwargs)
 
     return start
+
+
+class _Pairs(grpc.aio.Metadata):
+    """Pairs that are only read one after the other, as gRPC does with what it is to send.
+
+    Its own kind puts all into lists by key first, and takes them out again: with what it costs to
+    find out that a tuple is no Metadata, that is a thirtieth of what a small call takes.
+    """
+
+    def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
 
 
 def _nobody() -> str:
