@@ -1,4 +1,4 @@
-"""Appending to this version of the events service, beside another one in a worktree of its own.
+"""This version of the events service, beside another one in a worktree of its own.
 
 Each version has a process that drives its service, all from its own tree, on a database of its
 own. They take turns, round by round, so that what else the machine does meets both.
@@ -7,7 +7,8 @@ own. They take turns, round by round, so that what else the machine does meets b
     ln -s "$PWD/.venv" /tmp/before/ && (cd /tmp/before && .venv/bin/python -m girih)
     python -m bench.versions /tmp/before [--rounds 9] [--load batches]
 
-CPU is that of the service's process and of its database's, in microseconds an event.
+CPU is that of the service's process and of its database's, in microseconds an event appended, or
+read by `--load reads`.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +43,11 @@ LOADS = {
     "singles": Load(64, 6_000, 1),
     "crowd": Load(256, 6_000, 1),
 }
+READS = "reads"
+"""Reads the whole log, which is filled first."""
+_READ_COUNT = 100_000
+_FILL = Load(4, _READ_COUNT // 1_000, 1_000)
+
 FIGURES = ("us_per_event", "service_cpu_us", "database_cpu_us")
 
 Figures = Mapping[str, float]
@@ -107,11 +113,13 @@ async def work() -> int:
     """Run a load for each line of the standard input, and answer its figures in a line."""
     async with events_service() as service:
         for number, line in enumerate(sys.stdin):
-            print(json.dumps(await _measure(service, LOADS[line.strip()], number)), flush=True)
+            name = line.strip()
+            measured = _read(service) if name == READS else _append(service, LOADS[name], number)
+            print(json.dumps(await measured), flush=True)
     return 0
 
 
-async def _measure(service: Service, load: Load, number: int) -> Figures:
+async def _append(service: Service, load: Load, number: int) -> Figures:
     events = EventStoreServiceStub(service.channel)
     append = partial(events.Append, metadata=service.caller.metadata)
     size = load.events_per_request
@@ -124,10 +132,36 @@ async def _measure(service: Service, load: Load, number: int) -> Figures:
         )
         for index in range(load.request_count)
     ]
+    steps = [partial(append, one) for one in requests]
+    return await _figures(steps, load.callers, load.request_count * size)
+
+
+async def _read(service: Service) -> Figures:
+    """Reads the log as bytes: what parsing them takes is the reader's."""
+    read_bytes = service.channel.unary_stream(
+        "/girih.events.v1.EventStoreService/Read",
+        request_serializer=pb.ReadRequest.SerializeToString,
+        response_deserializer=None,
+    )
+    events = EventStoreServiceStub(service.channel)
+    log = await events.GetLog(pb.GetLogRequest(), metadata=service.caller.metadata)
+    if log.head_position < _READ_COUNT:
+        await _append(service, _FILL, 0)
+
+    async def read() -> None:
+        async for _ in read_bytes(pb.ReadRequest(), metadata=service.caller.metadata):
+            pass
+
+    return await _figures([read], 1, _READ_COUNT)
+
+
+async def _figures(
+    steps: Sequence[Callable[[], Awaitable[object]]], callers: int, event_count: int
+) -> Figures:
     before = _cpu_s()
-    taken_s = await seconds([partial(append, one) for one in requests], callers=load.callers)
+    taken_s = await seconds(steps, callers=callers)
     after = _cpu_s()
-    micros = 1e6 / (load.request_count * size)
+    micros = 1e6 / event_count
     return {
         "us_per_event": micros * taken_s,
         "service_cpu_us": micros * (after["service"] - before["service"]),
@@ -167,11 +201,11 @@ if __name__ == "__main__":
     )
     parser.add_argument("other", type=Path, nargs="?", help="a worktree of the other version")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--load", choices=LOADS, help="one of them alone")
+    parser.add_argument("--load", choices=[*LOADS, READS], help="one of them alone")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         sys.exit(run(work()))
     if arguments.other is None:
         parser.error("name the worktree of the other version")
-    main(arguments.other, [arguments.load] if arguments.load else list(LOADS), arguments.rounds)
+    main(arguments.other, [arguments.load] if arguments.load else [*LOADS, READS], arguments.rounds)
