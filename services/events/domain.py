@@ -16,6 +16,8 @@ from services.events.errors import EventIdReused, PreconditionFailed, Violation
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """What a client of gRPC takes at once unless it is told otherwise: a record of any size must
 fit into a response, or its log cannot be read past it."""
+RECORD_TAG = b"\x0a"
+"""Stands before the length of each record where several are one message: of its first field."""
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - 1024
 """Leaves room for what a record has around its event. That is 300 bytes at most so far."""
 APPEND_BYTES_MAX = 8 * 1024 * 1024

@@ -34,7 +34,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from girih.events.v1 import events_pb2 as pb
-from services.events.domain import CallContext, PlacedEvent
+from services.events.domain import RECORD_TAG, CallContext, PlacedEvent
 from services.events.reading.signals import CaughtUp, Checkpoint, FellBehind, Heartbeat, Signal
 from services.plumbing import wire
 from services.plumbing.correlation import Call
@@ -148,12 +148,17 @@ def read_response(records: Sequence[bytes], incarnation: str = "") -> bytes:
     """A serialized `ReadResponse` of `records`, which are not looked into. Two of them, one
     behind the other, are one as well.
     """
-    pieces: list[bytes] = []
-    if incarnation:
-        pieces.append(pb.ReadResponse(incarnation=incarnation).SerializeToString())
+    fields: list[bytes] = []
     for record in records:
-        pieces += (_events_tag(len(record)), record)
-    return b"".join(pieces)
+        fields += (_events_tag(len(record)), record)
+    return response_of(fields, incarnation)
+
+
+def response_of(fields: Sequence[bytes], incarnation: str = "") -> bytes:
+    """The same of records that are fields already: each behind its tag and its length."""
+    if not incarnation:
+        return b"".join(fields)
+    return b"".join((pb.ReadResponse(incarnation=incarnation).SerializeToString(), *fields))
 
 
 def signal_response(signal: Signal, incarnation: str) -> bytes:
@@ -180,7 +185,7 @@ def signal_response(signal: Signal, incarnation: str) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _events_tag(byte_count: int) -> bytes:
-    return b"\x0a" + varint(byte_count)
+    return RECORD_TAG + varint(byte_count)
 
 
 # What stands before bytes is asked for by their number, which recurs: that takes a fifth of the

@@ -127,9 +127,9 @@ class EventStoreServicer:
     async def _read(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._reader.read(tenant, options)) as pages:
             async for page in pages:
-                response = record.read_response(page.records, page.incarnation)
+                response = record.response_of(page.fields, page.incarnation)
                 looked_at, incarnation = page.looked_at, page.incarnation
-                has_records = bool(page.records)
+                has_records = bool(page.fields)
                 del page
                 if has_records:
                     yield response

@@ -24,7 +24,7 @@ _MMAP_THRESHOLD: Final = -3
 _ARENA_MAX: Final = -8
 """Of glibc's malloc.h."""
 
-_LARGE_BYTES: Final = 256 * 2**10
+LARGE_BYTES: Final = 256 * 2**10
 
 _LOOK_S: Final = 3.0
 _PAUSE_S_MAX: Final = 10.0
@@ -64,19 +64,20 @@ def run_process(
     raise SystemExit(code)
 
 
-def give_back_freed_memory() -> None:
+def give_back_freed_memory(large_bytes: int = LARGE_BYTES) -> None:
     """From now on what is large goes back to the system when it is freed. For glibc alone.
 
     Left to itself glibc takes the first large block that is freed as a sign that more will
     come, and from then on keeps all of them: of requests of some MiB, whatever was held at
     the worst moment. What it costs is the page faults of large blocks, a quarter of a
-    millisecond a MiB. Two arenas, since one a thread would keep as much each.
+    millisecond a MiB, so what a process makes all the time should be no larger than
+    `large_bytes`. Two arenas, since one a thread would keep as much each.
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return
-    mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
-    mallopt(_TRIM_THRESHOLD, _LARGE_BYTES)
+    mallopt(_MMAP_THRESHOLD, large_bytes)
+    mallopt(_TRIM_THRESHOLD, large_bytes)
     mallopt(_ARENA_MAX, 2)
 
 

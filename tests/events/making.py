@@ -2,7 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message_factory import GetMessages
 
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import EventId, Position, Revision, StreamName
@@ -86,3 +90,21 @@ def message(stream: str = "s", json: str = "{}") -> pb.Event:
 
 def parsed(records: Iterable[bytes]) -> list[pb.RecordedEvent]:
     return [pb.RecordedEvent.FromString(record) for record in records]
+
+
+def records_in(fields: Sequence[bytes]) -> list[bytes]:
+    """The records of a page, taken apart again."""
+    return list(_RECORDS.FromString(b"".join(fields)).value)
+
+
+def _records() -> type[Any]:
+    """A message whose first field is many bytes, whatever they are."""
+    file = FileDescriptorProto(name="records.proto", package="test")
+    repeated = FieldDescriptorProto.LABEL_REPEATED
+    file.message_type.add(name="Records").field.add(
+        name="value", number=1, type=FieldDescriptorProto.TYPE_BYTES, label=repeated
+    )
+    return GetMessages([file])["test.Records"]
+
+
+_RECORDS = _records()

@@ -9,6 +9,7 @@ import pytest
 
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, Revision, StreamName, TenantId
+from services.events import record
 from services.events.domain import EVENT_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
 from services.events.errors import ReadersBusy
 from services.events.postgres.store import PostgresEventStore
@@ -22,7 +23,7 @@ from services.events.reading.reader import (
 )
 from services.events.reading.send_budget import COPIES, SendBudget
 from services.events.store import EventStore, LogPage, PageRequest
-from tests.events.making import new_event, placed_event, record_batch
+from tests.events.making import new_event, placed_event, record_batch, records_in
 
 TENANT = TenantId("acme")
 
@@ -53,7 +54,9 @@ def reader_of(store: EventStore) -> Reader:
 
 async def read(store: PostgresEventStore, options: ReadOptions) -> list[bytes]:
     return [
-        record async for group in reader_of(store).read(TENANT, options) for record in group.records
+        one
+        async for group in reader_of(store).read(TENANT, options)
+        for one in records_in(group.fields)
     ]
 
 
@@ -151,6 +154,44 @@ async def test_records_of_any_size_come_whole_and_in_order(
     )
 
 
+@pytest.mark.parametrize("is_backwards", [False, True])
+@pytest.mark.parametrize("stream", [None, StreamName("s")])
+async def test_a_page_is_what_protobuf_makes_of_its_records(
+    store: PostgresEventStore, stream: StreamName | None, is_backwards: bool
+) -> None:
+    sizes = [0, 1, 127, 128, 129, 16_383, 16_384, 16_385, 2**21 - 1, 2**21, 2**21 + 1]
+    records = [bytes(size) for size in sizes]
+    await fill(store, records)
+
+    groups = reader_of(store).read(TENANT, ReadOptions(stream, is_backwards=is_backwards))
+
+    assert b"".join([b"".join(group.fields) async for group in groups]) == record.read_response(
+        records[:: -1 if is_backwards else 1]
+    )
+
+
+async def test_a_few_records_of_some_kilobytes_cost_one_page(store: PostgresEventStore) -> None:
+    await fill(store, [bytes(20_000)] * 3)
+    counting = CountingStore(store)
+
+    last = [one async for one in reader_of(counting).read(TENANT, ReadOptions(limit=3))]
+
+    assert sum(one.record_count for one in last) == 3
+    assert counting.page_count == 1
+
+
+async def test_large_records_among_small_ones_cost_no_pages_of_their_own(
+    store: PostgresEventStore,
+) -> None:
+    await fill(store, [bytes(8_000 if number % 100 == 99 else 200) for number in range(2_000)])
+    counting = CountingStore(store)
+
+    groups = [one async for one in reader_of(counting).read(TENANT, ReadOptions())]
+
+    assert [one.record_count for one in groups] == [1_024, 976]
+    assert counting.page_count == 2
+
+
 async def test_no_group_exceeds_a_page_unless_it_is_a_single_record(
     store: PostgresEventStore,
 ) -> None:
@@ -158,7 +199,9 @@ async def test_no_group_exceeds_a_page_unless_it_is_a_single_record(
         store, [bytes(size) for size in [10] * 100 + [200_000] * 20 + [900_000] + [5_000] * 300]
     )
 
-    groups = [group.records async for group in reader_of(store).read(TENANT, ReadOptions())]
+    groups = [
+        records_in(group.fields) async for group in reader_of(store).read(TENANT, ReadOptions())
+    ]
 
     assert all(len(group) == 1 or sum(map(len, group)) <= PAGE_BYTES_MAX for group in groups)
     assert sum(map(len, groups)) == 421
@@ -174,7 +217,7 @@ async def test_goes_on_to_what_is_appended_while_it_reads(store: PostgresEventSt
         reader_of(store).read(TENANT, ReadOptions(from_position=Position(1)))
     ) as groups:
         async for group in groups:
-            seen += group.records
+            seen += records_in(group.fields)
             if len(seen) == 1_024:
                 await log.write(Position(1_024), record_batch([late], [b"late"]))
 
@@ -284,5 +327,5 @@ async def test_a_reader_that_takes_nothing_leaves_no_room_to_the_next_until_it_l
                 pass
     groups = [group async for group in reader.read(TENANT, ReadOptions())]
 
-    assert [len(record) for group in groups for record in group.records] == [2**20] * 3
+    assert [len(one) for group in groups for one in records_in(group.fields)] == [2**20] * 3
     assert budget.bytes_held == 0

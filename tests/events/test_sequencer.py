@@ -25,7 +25,7 @@ from services.events.reading.send_budget import SendBudget
 from services.plumbing.errors import ShuttingDown
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, Moment
-from tests.events.making import ABSENT, new_event, parsed, proposal
+from tests.events.making import ABSENT, new_event, parsed, proposal, records_in
 from tests.events.serving import eventually
 
 TENANT = TenantId("acme")
@@ -69,8 +69,8 @@ class Bench:
 
     async def stored_ids(self, tenant: TenantId = TENANT) -> list[str]:
         reader = Reader(self.store, SendBudget(2**26))
-        groups = [group.records async for group in reader.read(tenant, ReadOptions())]
-        return [recorded.event.id for group in groups for recorded in parsed(group)]
+        groups = [group.fields async for group in reader.read(tenant, ReadOptions())]
+        return [one.event.id for group in groups for one in parsed(records_in(group))]
 
 
 async def _append(

@@ -10,6 +10,7 @@ import asyncpg
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import (
     NO_STREAM,
+    RECORD_TAG,
     LogState,
     PlacedEvent,
     StoredEvent,
@@ -27,7 +28,6 @@ from services.events.store import (
     LogTail,
     LogView,
     NamedStream,
-    Page,
     PageRequest,
     RecordBatch,
     StreamEnds,
@@ -166,6 +166,8 @@ class PostgresEventStore:
             request.start,
             request.row_count_max,
             request.record_bytes_max,
+            request.page_bytes_max,
+            RECORD_TAG,
         ]
         is_of_stream = request.stream is not None
         if is_of_stream:
@@ -175,8 +177,12 @@ class PostgresEventStore:
         statement = _PAGES[is_of_stream, request.is_backwards]
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, tenant)
-            rows = await connection.fetch(_sql(statement), *arguments)
-        return LogPage(incarnation, cast("Page", rows))
+            row = await connection.fetchrow(_sql(statement), *arguments)
+        count, last, byte_count, records = cast("asyncpg.Record", row)
+        if not count:
+            return LogPage(incarnation, 0, 0, 0, ())
+        fields = None if records is None else (RECORD_TAG, records)
+        return LogPage(incarnation, count, last, int(byte_count), fields)
 
     async def filtered(self, tenant: TenantId, request: FilteredRequest) -> FilteredPage:
         async with self._connections.connection() as connection:

@@ -287,19 +287,19 @@ class _Following:
         end = self._tail.window.end
         read = partial(self._reader.fetch, self._tail.tenant, self._span, page)
         fetched = await self._retry_policy.read(read)
-        records, self._page, is_end, incarnation, looked_at, log_end = fetched
+        fields, count, self._page, is_end, incarnation, looked_at, log_end = fetched
         await self._check_holds(page.start, incarnation)
-        response = self._frame(records, incarnation) if records else b""
+        response = b"".join((self._frame((), incarnation), *fields)) if fields else b""
         if at.stream is not None:
             position = max(at.position, end) if is_end else at.position
-            return Batch(response, len(records), position, Revision(self._page.start), at.position)
-        is_lost = not records if at.filter is None else (log_end or at.position) < at.position
+            return Batch(response, count, position, Revision(self._page.start), at.position)
+        is_lost = not count if at.filter is None else (log_end or at.position) < at.position
         if is_end and is_lost:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")
         position = Position(self._page.start)
         told = position if looked_at is None else at.position
-        return Batch(response, len(records), position, Revision(0), told)
+        return Batch(response, count, position, Revision(0), told)
 
     def _is_of_the_window(self, at: FollowCursor) -> bool:
         """Whether the window may go on from what was sent. A page from the database may be of a

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
-from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX
+from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX, RECORD_TAG
 from services.events.errors import LogReplaced
 from services.events.queries import Filter
 from services.events.reading.send_budget import COPIES, ByteReservation, SendBudget
 from services.events.store import EventStore, FilteredRequest, Page, PageRequest
+from services.plumbing.wire import varint
 
 PAGE_BYTES_MAX = 2**19
 """What a page holds at most, a single larger record apart."""
@@ -24,6 +25,10 @@ ROW_COUNT_MAX = 2**10
 NARROW_ROW_COUNT_MAX = 2**7
 """Of pages that are so small that many of them can wait to be sent."""
 _RECORD_BYTES = PAGE_BYTES_MAX // ROW_COUNT_MAX
+_FEW_BYTES = NARROW_ROW_COUNT_MAX * _RECORD_BYTES
+"""What a page of a few records holds at most, so that they take one question as a rule."""
+_JOINED_BYTES_MAX = 2**24
+"""What the database puts together at most for a page that then turns out to be too large."""
 _ANY_SIZE = 2**31 - 1
 
 
@@ -77,7 +82,7 @@ class Reader:
                     is_end = fetched.is_end
                     if not is_end:
                         fetching = self._fetch_ahead(tenant, options, fetched.behind, held)
-                    if fetched.records or (options.has_progress and fetched.looked_at is not None):
+                    if fetched.fields or (options.has_progress and fetched.looked_at is not None):
                         yield fetched
                     del fetched
                     held.give_back(byte_count)
@@ -133,36 +138,43 @@ class Reader:
         at = at.with_rows(ROW_COUNT_MAX if is_wide else NARROW_ROW_COUNT_MAX)
         taken = await held.take(at.byte_count_max)
         fetched = await self.fetch(tenant, options, at)
-        needed = min(taken, COPIES * sum(map(len, fetched.records)))
+        needed = min(taken, COPIES * sum(map(len, fetched.fields)))
         held.give_back(taken - needed)
         return fetched, needed
 
     async def fetch(self, tenant: TenantId, options: ReadOptions, at: "PageCursor") -> "Fetched":
-        """The records at a place, none only at the end, before one that is too large, or where
-        a filter means none.
+        """The records at a place, none only at the end, where a page is too large, or where a
+        filter means none.
         """
         if options.filter is not None:
             return await self._fetch_filtered(tenant, options, options.filter, at)
-        incarnation, page = await self._store.page(
+        page = await self._store.page(
             tenant,
             PageRequest(
                 options.stream,
                 options.is_backwards,
                 at.start,
                 at.row_count,
-                at.record_bytes_max,
+                at.joined_bytes_max,
+                max(at.byte_count_max, at.record_bytes_max),
                 # Beyond the head the revision is that of the stream's next event, which may
                 # be appended below the position before the page is read.
                 position_min=options.from_position or NO_POSITION,
             ),
         )
-        records = [row[1] for row in page]
-        if None in records:
-            return _until_large(page, at)._replace(incarnation=incarnation)
-        whole = cast("list[bytes]", records)
-        is_end = len(page) < at.row_count or len(page) == at.left
-        behind = at.behind(page[-1][0], whole, is_backwards=options.is_backwards) if page else at
-        return Fetched(whole, behind, is_end, incarnation)
+        count = page.record_count
+        if page.fields is None:
+            return Fetched((), 0, at.at_large(at.start, 0), False, page.incarnation)
+        is_end = count < at.row_count or count == at.left
+        if not count:
+            return Fetched((), 0, at, is_end, page.incarnation)
+        behind = at.behind(
+            page.last,
+            count,
+            is_backwards=options.is_backwards,
+            is_small=2 * page.byte_count <= at.byte_count_max,
+        )
+        return Fetched(page.fields, count, behind, is_end, page.incarnation)
 
     async def _fetch_filtered(
         self, tenant: TenantId, options: ReadOptions, wanted: Filter, at: "PageCursor"
@@ -181,14 +193,19 @@ class Reader:
         records = [row[1] for row in page]
         if None in records:
             return _until_large(page, at)._replace(incarnation=incarnation)
-        behind = at
+        behind, whole = at, cast("list[bytes]", records)
         if page:
-            whole = cast("list[bytes]", records)
-            behind = at.behind(page[-1][0], whole, is_backwards=is_backwards)
+            behind = at.behind(
+                page[-1][0],
+                len(page),
+                is_backwards=is_backwards,
+                is_small=at.would_fit_wider(whole),
+            )
         # Not where a page begins beyond the end.
         is_further = looked_at <= behind.start if is_backwards else looked_at >= behind.start
         return Fetched(
-            cast("list[bytes]", records),
+            _fields(whole),
+            len(page),
             behind._replace(start=looked_at + (-1 if is_backwards else 1))
             if is_further
             else behind,
@@ -202,7 +219,7 @@ class Reader:
 class PageCursor(NamedTuple):
     """Where the next page begins, how many records are wanted, and how large they may be.
 
-    Each step of narrowing halves the rows of a page and doubles what a record may hold;
+    Each step of narrowing halves the rows of a page and doubles the share of each;
     the narrowest page takes one record of any size.
     """
 
@@ -219,17 +236,23 @@ class PageCursor(NamedTuple):
 
     @property
     def record_bytes_max(self) -> int:
-        """The bytes that one record of the next page may have."""
+        """What each record of the next page may hold when all hold as much."""
         if self.narrowing == self._narrowest:
             return _ANY_SIZE
         return _RECORD_BYTES << self.narrowing
+
+    @property
+    def joined_bytes_max(self) -> int:
+        """What each record may hold when others hold less."""
+        most = min(self.byte_count_max, _JOINED_BYTES_MAX // self.row_count)
+        return max(self.record_bytes_max, most)
 
     @property
     def byte_count_max(self) -> int:
         """What the page holds at most."""
         if self.narrowing == self._narrowest:
             return RECORD_BYTES_MAX
-        return self.row_count * self.record_bytes_max
+        return max(_FEW_BYTES, self.row_count * self.record_bytes_max)
 
     @property
     def _narrowest(self) -> int:
@@ -240,18 +263,22 @@ class PageCursor(NamedTuple):
         at = self._replace(row_count_max=row_count_max)
         return at._replace(narrowing=min(at.narrowing, at._narrowest))
 
-    def behind(self, last: int, records: Sequence[bytes], *, is_backwards: bool) -> "PageCursor":
-        """The place behind `last`; wider if these records had fitted in a wider page."""
-        start = last - 1 if is_backwards else last + 1
-        wider = self._replace(start=start, left=self.left - len(records))
-        if not self.narrowing:
-            return wider
-        wider = wider._replace(narrowing=self.narrowing - 1)
-        fits = max(map(len, records)) <= wider.record_bytes_max
-        return wider if fits else wider._replace(narrowing=self.narrowing)
+    def behind(
+        self, last: int, record_count: int, *, is_backwards: bool, is_small: bool
+    ) -> "PageCursor":
+        """The place behind `last`, wider when what was read is small."""
+        return self._replace(
+            start=last - 1 if is_backwards else last + 1,
+            left=self.left - record_count,
+            narrowing=max(0, self.narrowing - 1) if is_small else self.narrowing,
+        )
+
+    def would_fit_wider(self, records: Sequence[bytes]) -> bool:
+        """Whether each of these records is small enough for the next wider page."""
+        return 2 * max(map(len, records)) <= self.record_bytes_max
 
     def at_large(self, start: int, record_count: int) -> "PageCursor":
-        """The place of a record that was too large, narrower."""
+        """The place of a record or a page that was too large, narrower."""
         narrowing = min(self.narrowing + 2, self._narrowest)
         return self._replace(start=start, left=self.left - record_count, narrowing=narrowing)
 
@@ -259,7 +286,9 @@ class PageCursor(NamedTuple):
 class Fetched(NamedTuple):
     """Records next to each other, and where the next page begins."""
 
-    records: Sequence[bytes]
+    fields: Sequence[bytes]
+    """As `LogPage` has them; empty when there are none."""
+    record_count: int
     behind: PageCursor
     is_end: bool
     """Nothing lay behind them, or no more was wanted."""
@@ -277,6 +306,12 @@ def _until_large(page: Page, at: PageCursor) -> Fetched:
     records: list[bytes] = []
     for key, record in page:
         if record is None:
-            return Fetched(records, at.at_large(key, len(records)), is_end=False)
+            count = len(records)
+            return Fetched(_fields(records), count, at.at_large(key, count), is_end=False)
         records.append(record)
     raise AssertionError("no record was too large")
+
+
+def _fields(records: Sequence[bytes]) -> Sequence[bytes]:
+    """Records that came each for itself, as those of a page come."""
+    return [piece for one in records for piece in (RECORD_TAG, varint(len(one)), one)]

@@ -475,8 +475,9 @@ def _until_large(page: TailPage, at: PageCursor) -> tuple[Sequence[TailRecord], 
         records.append(TailRecord(position, record, revision, labels))
     if not records:
         return records, at
-    behind = at.behind(records[-1].position, [r.record for r in records], is_backwards=False)
-    return records, behind._replace(left=at.left)
+    is_small = at.would_fit_wider([one.record for one in records])
+    behind = at.behind(records[-1].position, 0, is_backwards=False, is_small=is_small)
+    return records, behind
 
 
 def _slices(tails: Sequence[Tail], count: int) -> Iterator[Sequence[Tail]]:

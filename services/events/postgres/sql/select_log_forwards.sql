@@ -1,11 +1,27 @@
--- One page of a log, oldest first. A record of more than $4 bytes comes as NULL: so no
--- page holds more than $3 times $4 bytes, whatever the log holds.
+-- One page of a log, oldest first, as the fields of a message: each record behind its tag and its
+-- length, but for the first, whose tag the caller adds. They come as NULL when they are more than
+-- $5 bytes together, or one of them is more than $4: so no page holds more, whatever the log holds.
 --
 --   $1 tenant            text
---   $2 position          bigint  of the first record that may be returned
+--   $2 position          bigint   of the first record that may be returned
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
-SELECT page.position, page.record
+--   $5 page_bytes_max    bigint
+--   $6 tag               bytea
+SELECT
+    count(*) AS record_count,
+    max(page.position) AS last,
+    sum(page.byte_count) AS byte_count,
+    CASE
+        WHEN sum(page.byte_count) <= $5 AND max(page.byte_count) <= $4
+        THEN string_agg(
+            CASE
+                WHEN page.byte_count <= $4
+                THEN events.length_prefix(page.byte_count) || page.header || coalesce(page.payload, '')
+            END,
+            $6
+        )
+    END AS records
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -18,10 +34,9 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT
         position,
-        CASE
-            WHEN octet_length(header) + octet_length(coalesce(payload, '')) <= $4
-            THEN header || coalesce(payload, '')
-        END AS record
+        octet_length(header) + coalesce(octet_length(payload), 0) AS byte_count,
+        header,
+        payload
     FROM events.records
     WHERE log = own_log.log
       AND position >= $2

@@ -18,6 +18,7 @@ WITH expected (object, privilege) AS (
         ('events.incarnations', 'INSERT'),
         ('events.confirm', 'EXECUTE'),
         ('events.head_of', 'EXECUTE'),
+        ('events.length_prefix', 'EXECUTE'),
         ('events.moved', 'EXECUTE'),
         ('events.place', 'EXECUTE'),
         ('events.labels', 'SELECT'),
