@@ -20,7 +20,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.serving import Service, event, events_service, run, seconds
 from girih.events.v1 import events_pb2 as pb
@@ -138,7 +138,7 @@ async def _append(service: Service, load: Load, number: int) -> Figures:
 
 async def _read(service: Service) -> Figures:
     """Reads the log as bytes: what parsing them takes is the reader's."""
-    read_bytes = service.channel.unary_stream(
+    read_bytes: Any = service.channel.unary_stream(
         "/girih.events.v1.EventStoreService/Read",
         request_serializer=pb.ReadRequest.SerializeToString,
         response_deserializer=None,
