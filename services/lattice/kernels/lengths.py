@@ -68,7 +68,7 @@ def tags(axis_count: int) -> NDArray[np.int64]:
     A tally is a length as its multiples of the roots, each in bits of its own. They have room
     for every path of an exact length.
     """
-    bits = _tally_bits(axis_count)
+    bits = tally_bits(axis_count)
     kinds = [multiple << place * bits for place, multiple in _kinds(axis_count)]
     return np.array([0, *kinds], np.int64)
 
@@ -84,11 +84,21 @@ def length_of_steps(kinds: Sequence[Numbers]) -> Numbers:
 
 def length_of_tallies(tallies: NDArray[np.int64], axis_count: int) -> NDArray[np.float64]:
     """The lengths that tallies tell, of the same shape."""
-    bits = _tally_bits(axis_count)
+    bits = tally_bits(axis_count)
     places = range(_root_count(axis_count))
     multiples = [tallies >> place * bits & ((1 << bits) - 1) for place in places]
     lengths: NDArray[np.float64] = _sum_of_roots(multiples)
     return lengths
+
+
+def root_parts(axis_count: int) -> NDArray[np.float64]:
+    """The roots that lengths are sums of, each in the two parts of `_sum_of_roots`: (n, 2)."""
+    return np.array(_ROOT_PARTS[: _root_count(axis_count)], np.float64)
+
+
+def tally_bits(axis_count: int) -> int:
+    """How many bits of a tally each root has."""
+    return 63 // _root_count(axis_count)
 
 
 def _sum_of_roots(multiples: Sequence[Numbers]) -> Numbers:
@@ -119,10 +129,6 @@ def _kinds(axis_count: int) -> Sequence[tuple[int, int]]:
 
 def _root_count(axis_count: int) -> int:
     return sum(root <= axis_count for root in _ROOTS)
-
-
-def _tally_bits(axis_count: int) -> int:
-    return 63 // _root_count(axis_count)
 
 
 def _parts(root: int) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from services.lattice.kernels import (
     wire,
 )
 from services.lattice.kernels.counting import count_edges
-from services.lattice.kernels.fields import flood, padded
+from services.lattice.kernels.fields import flood, masked, padded
 from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.grid import prepare
 from services.lattice.kernels.searches import search_on
@@ -36,6 +36,7 @@ MODULES: Sequence[ModuleType] = (
     diagonal,
     flood,
     jump,
+    masked,
     padded,
     runs,
     straight,
@@ -98,10 +99,11 @@ def test_nothing_is_compiled_but_ahead() -> None:
                 packed_numbers(path.sites)
                 run_messages(path.run_steps, path.run_counts, 1)
                 measure(grid, [(0, 0)], go, targets=[(2, 3)])
-                cube = prepare(
-                    (2, 2, 2), (False,) * 3, moore=moore, no_cutting=no_cutting, blocked=blocked[:1]
-                )
-                measure(cube, [(0, 0, 0)], go)
+                for shape in ((2, 2, 2), (30, 30, 30)):
+                    cube = prepare(
+                        shape, (False,) * 3, moore=moore, no_cutting=no_cutting, blocked=b""
+                    )
+                    measure(cube, [(0, 0, 0)], go).at(slice(None))
 
     assert compiled_so_far() == ahead
 

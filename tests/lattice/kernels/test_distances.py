@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from services.lattice.kernels.fields.distances import measure
+from services.lattice.kernels.fields import masked
+from services.lattice.kernels.fields.distances import MaskedDistances, measure
 from services.lattice.kernels.slices import Cancelled
 from tests.lattice.kernels.reference import Plain, drawn, grid_of, random_lattice
 
@@ -25,6 +26,27 @@ def test_distances_agree_with_the_plainest_search(axis_count: int, seed: int) ->
 
     for site in lattice.sites():
         assert answer[site] == pytest.approx(expected.get(site, -1), rel=1e-12)
+
+
+@pytest.mark.parametrize("no_cutting", [False, True])
+@pytest.mark.parametrize("shape", [(14, 13), (1, 30, 11), (11, 12, 13)], ids=str)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_steps_that_are_left_out_lead_nowhere_sooner(
+    shape: tuple[int, ...], share: float, no_cutting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masked, "_SHARE_MAX", 2)
+    blocked = np.random.default_rng(seed=3).random(shape) < share
+    lattice = Plain(blocked, (False,) * len(shape), moore=True, no_cutting=no_cutting)
+    sources = lattice.free_sites()[5::97]
+    expected = lattice.distances(sources)
+
+    answer = measure(grid_of(lattice), sources, GO)
+
+    assert isinstance(answer, MaskedDistances)
+    everywhere = answer.at(ALL).reshape(shape)
+    for index, site in enumerate(lattice.sites()):
+        assert everywhere[site] == pytest.approx(expected.get(site, -1), rel=1e-12)
+        assert answer.at(np.array([index]))[0] == everywhere[site]
 
 
 @pytest.mark.parametrize("moore", [False, True])

@@ -141,7 +141,7 @@ def test_a_path_over_all_sites_fits_beside_its_stamp(axis_count: int) -> None:
 
 @pytest.mark.parametrize("axis_count", MORE_AXES)
 def test_a_tally_has_room_for_an_exact_length(axis_count: int) -> None:
-    assert lengths.exact_length(axis_count) < 1 << lengths._tally_bits(axis_count)
+    assert lengths.exact_length(axis_count) < 1 << lengths.tally_bits(axis_count)
 
 
 @given(st.lists(st.integers(0, 2**20), min_size=2, max_size=11))

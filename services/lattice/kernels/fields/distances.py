@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.lattice.kernels import axes, lengths
-from services.lattice.kernels.fields import flood, padded
+from services.lattice.kernels.fields import flood, masked, padded
+from services.lattice.kernels.fields.masked import Labels, StepMasks
 from services.lattice.kernels.fields.padded import Padding
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import BucketQueue, Cancel, run_slices
@@ -94,6 +95,41 @@ class DiagonalDistances(Distances):
         return distances
 
 
+@dataclass(frozen=True, eq=False)
+class MaskedDistances(Distances):
+    """Distances in steps along several axes, by places of a padded lattice."""
+
+    method = "dijkstra"
+    grid: Grid
+    padding: Padding
+    labels: Labels
+
+    def at(self, sites: Sites) -> Values:
+        if isinstance(sites, slice) or len(sites) > _SITES_FEW:
+            lengths_there: Values = self._lengths[sites].copy()
+            return lengths_there
+        return self._read(self.padding.places(sites), 1)
+
+    @cached_property
+    def _lengths(self) -> Values:
+        row_length = self.padding.shape[-1]
+        return self._read(
+            self.padding.places(np.arange(0, self.grid.sites, row_length)), row_length
+        )
+
+    def _read(self, first_places: NDArray[np.int64], row_length: int) -> Values:
+        axis_count, unit = len(self.grid.kept), float(self.grid.costs[1])
+        scale = masked.Scale(
+            unit,
+            self.grid.exact_length * unit,
+            lengths.tally_bits(axis_count),
+            lengths.root_parts(axis_count),
+        )
+        read = np.empty((len(first_places), row_length))
+        masked.read_lengths(self.labels, scale, first_places, read)
+        return read.reshape(-1)
+
+
 def measure(
     grid: Grid,
     sources: Sequence[Sequence[int]],
@@ -110,6 +146,8 @@ def measure(
     origins = _indices(grid, sources)
     wanted = None if targets is None else _free(grid, _indices(grid, targets))
     if grid.diagonal:
+        if (step_masks := StepMasks.of(grid)) is not None:
+            return _measure_masked(grid, step_masks, origins, wanted, cancel, sites_max)
         return _measure_diagonal(grid, origins, wanted, cancel, sites_max)
     return _measure_straight(grid, origins, wanted, cancel, sites_max)
 
@@ -117,6 +155,7 @@ def measure(
 def bytes_to_measure(grid: Grid) -> int:
     """The most bytes that `measure` takes."""
     if grid.diagonal:
+        # With masks 20 of a place, of which there are a fifth more than sites at most.
         return grid.sites * (16 + 8 * 3)
     padding = Padding.of(grid)
     if padding is None:
@@ -173,6 +212,35 @@ def _measure_padded(
     longest = int(values[queue[ends[padded.TAIL] - 1]])
     bytes_worked = values.nbytes + queue.nbytes
     return PaddedDistances(expanded, bytes_worked, padding, values, longest)
+
+
+def _measure_masked(
+    grid: Grid,
+    steps: StepMasks,
+    origins: NDArray[np.int64],
+    wanted: NDArray[np.int64] | None,
+    cancel: Cancel,
+    sites_max: int | None,
+) -> Distances:
+    padding = steps.padding
+    labels = Labels(np.full(padding.size, masked.NEVER), np.zeros(padding.size, np.int64))
+    sources = padding.places(origins)
+    labels.values[sources] = ~steps.stay
+    queue = BucketQueue(grid)
+    queue.begin_with(sources)
+    wanted_places = None if wanted is None else padding.places(wanted)
+
+    def go_on(budget: int) -> tuple[int, int]:
+        if wanted_places is not None and bool((labels.values[wanted_places] >= 0).all()):
+            return axes.EXHAUSTED, 0
+        return masked.flood_masked(
+            steps.masks, steps.table, labels, queue.buckets, queue.shift, budget
+        )
+
+    looks = 3 ** len(grid.kept)
+    _, expanded = run_slices(go_on, looks, cancel, queue.enlarge, sites_max=sites_max)
+    bytes_worked = labels.values.nbytes + labels.tallies.nbytes + steps.masks.nbytes
+    return MaskedDistances(expanded, bytes_worked + queue.bytes_held, grid, padding, labels)
 
 
 def _measure_diagonal(
