@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
@@ -70,17 +71,19 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     events = EventStoreHealth(channel, settings)
     journal = EventStoreJournal(channel, events.patience_s, events.is_serving)
     searches = SearchPool(settings.searches_bytes)
+    components = ComponentIndex(settings.components_bytes)
     send_budget = SendBudget(settings.send_bytes)
     operations = OperationContext(
         compute,
         searches,
+        components,
         send_budget,
         WorkLimit(settings.looks_max),
         ComputationMetrics(server.registry),
         part_timeout_s=settings.part_timeout_s,
     )
     lattices = _lattices(settings, journal, operations)
-    server.registry.register(StateMetrics(compute, searches, send_budget, lattices))
+    server.registry.register(StateMetrics(compute, searches, components, send_budget, lattices))
     servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
     server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     add_metrics_service(server)

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
@@ -56,11 +57,13 @@ class StateMetrics(Collector):
         self,
         compute: Compute,
         searches: SearchPool,
+        components: ComponentIndex,
         send_budget: SendBudget,
         lattices: Lattices,
     ) -> None:
         self._compute = compute
         self._searches = searches
+        self._components = components
         self._send_budget = send_budget
         self._lattices = lattices
 
@@ -78,6 +81,11 @@ class StateMetrics(Collector):
             "lattice_searches_bytes",
             "Memory kept for searches, in bytes.",
             self._searches.bytes_held,
+        )
+        yield _gauge(
+            "lattice_components_bytes",
+            "Memory kept to tell which sites paths join, in bytes.",
+            self._components.bytes_held,
         )
         yield _gauge(
             "lattice_followed_tenants",

@@ -62,6 +62,9 @@ class Settings(ServerSettings):
     seconds. Then the call ends with CONSUMER_TOO_SLOW."""
     searches_bytes: int = Field(default=512 * _MIB, ge=0, le=2**40)
     """The memory that is kept from one search to the next on the same lattice, in bytes."""
+    components_bytes: int = Field(default=256 * _MIB, ge=0, le=2**40)
+    """The memory that is kept to tell at once where no path leads, in bytes: some 4 a site of
+    lattices with blocked sites that were searched for long."""
     cache_bytes: int = Field(default=256 * _MIB, ge=16 * _MIB, le=2**40)
     """The memory that lattices are kept in, in bytes. Those used longest ago leave first."""
     catalogue_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)

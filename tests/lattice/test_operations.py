@@ -237,6 +237,44 @@ async def test_that_there_is_no_path_is_an_answer(operations: OperationContext) 
     assert len(answer.path.sites) == 0
 
 
+async def test_where_no_path_leads_is_known_once_a_search_took_long(
+    operations: OperationContext,
+) -> None:
+    walled = np.random.default_rng(seed=1).random((300, 300)) < 0.25
+    walled[:, 150] = True
+    for row, column in ((0, 0), (299, 299), (150, 299), (299, 149)):
+        walled[row, column] = False
+    bits = np.packbits(walled, bitorder="little").tobytes()
+    requested = held(LatticeSpec(geometry=geometry(300, 300), blocked=bits))
+
+    async def expanded(goal: Site) -> int:
+        query = paths_query([PathQuery(start=(0, 0), goal=goal)], 10)
+        answer = await find_path(operations, requested, query)
+        assert answer.path.found == (goal[1] < 150)
+        return answer.computation.sites_expanded
+
+    await expanded((299, 299))
+    assert await expanded((150, 299)) == 0
+    assert await expanded((299, 149)) > 0
+    operations.forget(requested)
+    assert operations.components.bytes_held == 0
+
+
+async def test_a_batch_that_nobody_reads_on_computes_no_more_than_some_parts(
+    compute: Compute, operations: OperationContext
+) -> None:
+    requested = held(blocked_spec(geometry(300, 300), 0.3, seed=3, free=[0, 89_999]))
+    queries = [PathQuery(start=(0, 0), goal=(299, 299))] * 2_000
+
+    async with aclosing(find_paths(operations, requested, paths_query(queries, 0))) as parts:
+        first = await anext(parts)
+        assert first.first_query == 0
+        await until_idle(compute)
+        assert compute.bytes_lent == 0
+
+    assert operations.send_budget.lent == 0
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3])
 async def test_a_batch_is_answered_whole_and_in_order(
     operations: OperationContext, share: float
@@ -385,15 +423,20 @@ def maze() -> HeldLattice:
     return held(LatticeSpec(geometry=frame, blocked=bitmap))
 
 
+async def until_idle(compute: Compute) -> None:
+    async with asyncio.timeout(60):
+        while compute.running:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+
+
 async def until_running(compute: Compute) -> None:
     async with asyncio.timeout(60):
         while not compute.running:  # noqa: ASYNC110 - a thread begins
             await asyncio.sleep(0.001)
 
 
-async def test_a_search_that_nobody_waits_for_does_not_go_on(
-    compute: Compute, operations: OperationContext
-) -> None:
+async def test_a_search_that_nobody_waits_for_does_not_go_on(compute: Compute) -> None:
+    operations = operations_on(compute, components_bytes=0)
     query = PathQuery(start=(0, 0, 0), goal=(199, 199, 199))
     requested = maze()
     began_s = time.monotonic()
@@ -576,7 +619,7 @@ async def test_a_reader_that_is_cancelled_is_cancelled(
     query = DistanceQuery(sources=((0, 0),), region=region)
     reader = asyncio.create_task(linger(find_distances(operations, requested, query)))
     budget = operations.send_budget
-    while budget.lent != 3 * 65_536 * 4:  # noqa: ASYNC110 - a thread ends
+    while budget.lent != 3 * 65_536 * 2:  # noqa: ASYNC110 - a thread ends
         await asyncio.sleep(0.001)
 
     reader.cancel()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from girih.ids import TenantId
+from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
@@ -34,10 +35,12 @@ def operations_on(
     part_timeout_s: float = 30.0,
     send_bytes: int = 64 * _MIB,
     looks_max: int = 2**40,
+    components_bytes: int = 64 * _MIB,
 ) -> OperationContext:
     return OperationContext(
         compute,
         SearchPool(64 * _MIB),
+        ComponentIndex(components_bytes),
         SendBudget(send_bytes),
         WorkLimit(looks_max),
         NoRecorder(),

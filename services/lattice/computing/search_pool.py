@@ -31,6 +31,14 @@ class SearchPool:
         # A search that failed is not kept: what it left behind is not known.
         self._keep(search)
 
+    @contextmanager
+    def idle_on(self, grid: Grid) -> Iterator[Search | None]:
+        """One that is kept, if there is any: none is made, which costs something a site."""
+        search = self._take(grid)
+        yield search
+        if search is not None:
+            self._keep(search)
+
     def drop(self, grid: Grid) -> None:
         """Forget what is kept for a grid."""
         with self._lock:

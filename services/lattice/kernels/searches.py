@@ -53,7 +53,7 @@ class Search(ABC):
         """
         self._begin(start, goal)
         status, expanded = run_slices(
-            self._go_on, self._looks_per_site, cancel, self._enlarge, sites_max=sites_max
+            self._go_on, self.looks_per_site, cancel, self._enlarge, sites_max=sites_max
         )
         if status == axes.EXHAUSTED:
             return self._no_path(expanded)
@@ -83,7 +83,7 @@ class Search(ABC):
 
     @property
     @abstractmethod
-    def _looks_per_site(self) -> int:
+    def looks_per_site(self) -> int:
         """The neighbours looked at to expand a site, at most."""
 
     def _next_stamp(self) -> int:
@@ -165,7 +165,7 @@ class StraightSearch(Search):
         return self._marks.nbytes + self._waiting.stacks.nbytes
 
     @property
-    def _looks_per_site(self) -> int:
+    def looks_per_site(self) -> int:
         return 2 * len(self.grid.kept)
 
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
@@ -238,7 +238,7 @@ class DiagonalSearch(LabelledSearch):
         return self._values.nbytes + self._queue.bytes_held
 
     @property
-    def _looks_per_site(self) -> int:
+    def looks_per_site(self) -> int:
         return int(3 ** len(self.grid.kept))
 
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
@@ -309,7 +309,7 @@ class JumpSearch(LabelledSearch):
         return lines + self._values.nbytes + self._heap.entries.nbytes
 
     @property
-    def _looks_per_site(self) -> int:
+    def looks_per_site(self) -> int:
         # Its kernel counts what it looks at, since that differs from site to site.
         return 1
 

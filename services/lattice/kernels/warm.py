@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from services.lattice.kernels.components import can_be_labelled, components_of
 from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.grid import prepare
@@ -35,6 +36,8 @@ def compile_all() -> None:
             packed_numbers(path.sites)
             run_messages(path.run_steps, path.run_counts, 0)
             measure(grid, [(0, 0)], cancel)
+            if can_be_labelled(grid):
+                components_of(grid, cancel)
             # Too small to be padded, and large enough for it to cost little.
             for shape in ((2, 2), (24, 24)):
                 bits = np.zeros((shape[0] * shape[1] + 7) // 8, np.uint8)

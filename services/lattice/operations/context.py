@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.search_pool import SearchPool
@@ -35,6 +36,7 @@ class OperationContext:
         self,
         compute: Compute,
         searches: SearchPool,
+        components: ComponentIndex,
         send_budget: SendBudget,
         work_limit: WorkLimit,
         recorder: ComputationRecorder,
@@ -43,6 +45,7 @@ class OperationContext:
     ) -> None:
         self.compute = compute
         self.searches = searches
+        self.components = components
         self.send_budget = send_budget
         self.work_limit = work_limit
         self.record = recorder.record
@@ -52,6 +55,7 @@ class OperationContext:
         """Let go of what is kept for a lattice that will not be asked about again."""
         if lattice.grid is not None:
             self.searches.drop(lattice.grid)
+            self.components.drop(lattice.grid)
 
     @asynccontextmanager
     async def consumed_in_time(self) -> AsyncIterator[None]:

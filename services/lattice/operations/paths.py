@@ -1,14 +1,18 @@
 """Shortest paths between sites: what is asked, what it takes, how it is computed and answered."""
 
+import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import numpy as np
 
+from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.estimate import LOOKS_PER_S, Estimate
 from services.lattice.computing.held_lattice import HeldLattice
@@ -20,6 +24,7 @@ from services.lattice.domain import (
     check_free_site,
 )
 from services.lattice.geometry import Geometry
+from services.lattice.kernels.components import Components, bytes_to_label
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import Search, bytes_to_search
 from services.lattice.kernels.slices import TooManySites
@@ -32,6 +37,15 @@ _PART_BYTES = 1 << 20
 
 _INLINE_LOOKS = 1 << 15
 """What takes no more is computed at once: a millisecond at most, less than a thread costs."""
+
+_ATTEMPT_LOOKS = 1 << 12
+"""A search that may take longer is given so many, twice at most, before it gets a thread."""
+
+_PROBE_SHARE = 16
+"""A search that has expanded so small a part of all sites is worth knowing whether it can end."""
+
+_AHEAD_MAX = 4
+"""Parts of an answer to a batch that are computed at a time, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,20 +110,18 @@ def estimate(lattice: HeldLattice, query: PathsQuery) -> Estimate:
     numbers = query.sites_max * len(lattice.spec.geometry.shape)
     if lattice.grid is None:
         return Estimate(size_bytes=8 * numbers, looks=numbers)
-    return Estimate(
-        size_bytes=8 * numbers + bytes_to_search(lattice.grid), looks=numbers + lattice.looks_max
-    )
+    size_bytes = 8 * numbers + bytes_to_search(lattice.grid) + bytes_to_label(lattice.grid)
+    return Estimate(size_bytes=size_bytes, looks=numbers + lattice.looks_max)
 
 
 async def find_path(
     context: OperationContext, lattice: HeldLattice, query: PathsQuery
 ) -> PathAnswer:
     """Find the path of a single query."""
-    find, takes = partial(_find_some, context, lattice, query, 0), estimate(lattice, query)
-    if lattice.grid is None and takes.looks <= _INLINE_LOOKS:
-        answer = find(Stop())
-    else:
-        answer = await context.compute.run(takes, find)
+    answer = _find_at_once(context, lattice, query)
+    if answer is None:
+        find = partial(_find_some, context, lattice, query, range(1))
+        answer = await context.compute.run(estimate(lattice, query), find)
     context.record(answer.computation)
     return PathAnswer(answer.paths[0], answer.computation)
 
@@ -119,19 +131,89 @@ async def find_paths(
 ) -> AsyncGenerator[PathsAnswer]:
     """Find paths in the order of the queries and yield them as they come.
 
-    No more than one part of the answer is in memory at a time, and nothing is computed while
-    the caller looks at it. The arrays of a part take 1 MiB and one path more at most.
+    Parts are computed ahead while the caller looks at one, on as many cores as there are and
+    nobody else waits for, and no more than those are in memory. The arrays of a part take 1 MiB
+    and one path more at most.
     """
-    takes = _estimate_part(lattice, query)
-    first = 0
-    async with context.send_budget.reserved(_PART_BYTES):
-        while first < len(query.queries):
-            find = partial(_find_some, context, lattice, query, first)
-            answer = await context.compute.run(takes, find, admitted=first > 0)
-            context.record(answer.computation)
+    ahead = min(_AHEAD_MAX, context.compute.threads)
+    async with (
+        context.send_budget.reserved(ahead * _PART_BYTES),
+        aclosing(_Batch(context, lattice, query).parts(ahead)) as parts,
+    ):
+        async for part in parts:
+            context.record(part.computation)
             async with context.consumed_in_time():
-                yield answer
-            first += len(answer.paths)
+                yield part
+
+
+class _Batch:
+    """The answer to a batch, in parts of which some are computed at a time.
+
+    How many queries a part answers is known when it is there. So the others are given as many
+    as the one before answered, and what a part leaves over is computed before the next is told.
+    """
+
+    def __init__(self, context: OperationContext, lattice: HeldLattice, query: PathsQuery) -> None:
+        self._context = context
+        self._lattice = lattice
+        self._query = query
+        self._takes = _estimate_part(lattice, query)
+        self._running: deque[tuple[range, asyncio.Task[PathsAnswer]]] = deque()
+
+    async def parts(self, ahead_max: int) -> AsyncGenerator[PathsAnswer]:
+        """In the order of the queries; `ahead_max` at a time."""
+        everything = range(len(self._query.queries))
+        rest, size, at_a_time = everything, len(everything), 1
+        try:
+            while rest or self._running:
+                while rest and len(self._running) < at_a_time:
+                    self._running.append(self._begun(rest[:size]))
+                    rest = rest[size:]
+                queries, task = self._running.popleft()
+                part = await task
+                left = queries[len(part.paths) :]
+                size = len(part.paths) if left else 2 * len(queries)
+                if left and self._running:
+                    self._running.appendleft(self._begun(left))
+                elif left:
+                    rest = everything[left.start :]
+                at_a_time = 1 if self._context.compute.waiting else ahead_max
+                yield part
+        finally:
+            await self._end()
+
+    def _begun(self, queries: range) -> tuple[range, "asyncio.Task[PathsAnswer]"]:
+        find = partial(_find_some, self._context, self._lattice, self._query, queries)
+        admitted = queries.start > 0
+        work = self._context.compute.run(self._takes, find, admitted=admitted)
+        return queries, asyncio.create_task(work, name="paths")
+
+    async def _end(self) -> None:
+        tasks = [task for _, task in self._running]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _find_at_once(
+    context: OperationContext, lattice: HeldLattice, query: PathsQuery
+) -> PathsAnswer | None:
+    """The path of a single query, if that takes less than a thread costs."""
+    stop = Stop()
+    if lattice.grid is None:
+        is_small = estimate(lattice, query).looks <= _INLINE_LOOKS
+        return _find_some(context, lattice, query, range(1), stop) if is_small else None
+    if query.sites_max * len(lattice.spec.geometry.shape) > _INLINE_LOOKS:
+        return None
+    with context.searches.idle_on(lattice.grid) as search:
+        if search is None:
+            return None
+        sites_max = max(1, _ATTEMPT_LOOKS // search.looks_per_site)
+        finder = _SearchFinder(search, stop, sites_max, context.components.known(lattice.grid))
+        try:
+            return _find_with(finder, lattice, query, range(1), stop)
+        except TooManySites:
+            return None
 
 
 def _estimate_part(lattice: HeldLattice, query: PathsQuery) -> Estimate:
@@ -148,28 +230,28 @@ def _query(start: Sequence[int], goal: Sequence[int]) -> PathQuery:
 
 
 def _find_some(
-    context: OperationContext, lattice: HeldLattice, query: PathsQuery, first: int, stop: Stop
+    context: OperationContext, lattice: HeldLattice, query: PathsQuery, queries: range, stop: Stop
 ) -> PathsAnswer:
-    """Answer queries from `first` on, at least one, until it took long or is large."""
+    """Answer some of the queries, at least one, until it took long or is large."""
     if lattice.grid is None:
-        return _find_with(_FormulaFinder(lattice.spec.geometry), lattice, query, first, stop)
+        return _find_with(_FormulaFinder(lattice.spec.geometry), lattice, query, queries, stop)
     sites_max = context.work_limit.sites_max(lattice)
     try:
         with context.searches.on(lattice.grid, stop.flag) as search:
-            finder = _SearchFinder(search, stop, sites_max)
-            return _find_with(finder, lattice, query, first, stop)
+            finder = _IndexingFinder(search, stop, sites_max, context.components)
+            return _find_with(finder, lattice, query, queries, stop)
     except TooManySites:
         raise context.work_limit.exceeded(lattice) from None
 
 
 def _find_with(
-    finder: "_Finder", lattice: HeldLattice, query: PathsQuery, first: int, stop: Stop
+    finder: "_Finder", lattice: HeldLattice, query: PathsQuery, queries: range, stop: Stop
 ) -> PathsAnswer:
     began_ns = time.perf_counter_ns()
     geometry = lattice.spec.geometry
     paths: list[Path] = []
     size_bytes = expanded = 0
-    for pair in query.queries[first:]:
+    for pair in query.queries[queries.start : queries.stop]:
         stop.check()
         path = finder.find(pair).listing(
             geometry.shape, geometry.periodic, pair.start, query.sites_max
@@ -186,7 +268,7 @@ def _find_with(
         memory_bytes=size_bytes + finder.bytes_held,
         exact=all(path.length <= finder.exact_length for path in paths),
     )
-    return PathsAnswer(first, paths, computation)
+    return PathsAnswer(queries.start, paths, computation)
 
 
 class _Finder(Protocol):
@@ -225,18 +307,54 @@ class _FormulaFinder:
 
 
 class _SearchFinder:
-    """Paths on a lattice with blocked sites, by search."""
+    """Paths on a lattice with blocked sites, by search where there are any."""
 
-    def __init__(self, search: Search, stop: Stop, sites_max: int | None) -> None:
+    def __init__(
+        self, search: Search, stop: Stop, sites_max: int | None, components: Components | None
+    ) -> None:
         self.method = Method(search.method)
         self.exact_length = search.grid.exact_length
         self._search = search
         self._stop = stop
         self._sites_max = sites_max
+        self._components = components
 
     @property
     def bytes_held(self) -> int:
         return self._search.bytes_held
 
     def find(self, query: PathQuery) -> Path:
+        """Raises `TooManySites`."""
+        if self._components is not None and not self._are_joined(query, self._components):
+            return Path.none(len(self._search.grid.shape))
         return self._search.find(query.start, query.goal, self._stop.flag, self._sites_max)
+
+    def _are_joined(self, query: PathQuery, components: Components) -> bool:
+        grid = self._search.grid
+        return components.joins(grid.coordinates(query.start), grid.coordinates(query.goal))
+
+
+class _IndexingFinder(_SearchFinder):
+    """The same, and finds the components of a lattice once a search takes long.
+
+    A search for a path that there is not expands all that it reaches, each time anew. Finding
+    the components takes as long as about one of them.
+    """
+
+    def __init__(
+        self, search: Search, stop: Stop, sites_max: int | None, index: ComponentIndex
+    ) -> None:
+        super().__init__(search, stop, sites_max, index.known(search.grid))
+        self._index = index
+        self._probe_max = search.grid.sites // _PROBE_SHARE
+
+    def find(self, query: PathQuery) -> Path:
+        grid = self._search.grid
+        if self._components is not None or not self._index.covers(grid):
+            return super().find(query)
+        if self._sites_max is None or self._probe_max < self._sites_max:
+            try:
+                return self._search.find(query.start, query.goal, self._stop.flag, self._probe_max)
+            except TooManySites:
+                self._components = self._index.found(grid, self._stop.flag)
+        return super().find(query)

@@ -13,6 +13,7 @@ import pytest
 
 from services.lattice.kernels import (
     buckets,
+    components,
     counting,
     diagonal,
     jump,
@@ -21,6 +22,7 @@ from services.lattice.kernels import (
     straight,
     wire,
 )
+from services.lattice.kernels.components import can_be_labelled, components_of
 from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.fields import flood, masked, padded
 from services.lattice.kernels.fields.distances import measure
@@ -32,6 +34,7 @@ from tests.processes import ROOT
 
 MODULES: Sequence[ModuleType] = (
     buckets,
+    components,
     counting,
     diagonal,
     flood,
@@ -99,6 +102,8 @@ def test_nothing_is_compiled_but_ahead() -> None:
                 packed_numbers(path.sites)
                 run_messages(path.run_steps, path.run_counts, 1)
                 measure(grid, [(0, 0)], go, targets=[(2, 3)])
+                if can_be_labelled(grid):
+                    components_of(grid, go)
                 for shape in ((2, 2, 2), (30, 30, 30)):
                     cube = prepare(
                         shape, (False,) * 3, moore=moore, no_cutting=no_cutting, blocked=b""
