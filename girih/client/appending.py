@@ -14,7 +14,7 @@ from girih.client.caller import Caller, Metadata
 from girih.client.calls import begun, metadata_of, next_response
 from girih.client.channel import MESSAGE_BYTES_MAX
 from girih.client.errors import CallEnded, GirihError, RequestTooLarge, Unavailable
-from girih.client.events import NewEvent, Placement, Precondition
+from girih.client.events import NewEvent, NoMatch, Placement, Precondition, Query
 from girih.client.refusals import from_status
 from girih.client.retry import Attempts
 from girih.events.v1 import events_pb2 as pb
@@ -72,7 +72,12 @@ class AppendStream:
         self._failure: Exception | None = None
 
     async def begin(
-        self, events: Sequence[NewEvent], preconditions: Sequence[Precondition] = ()
+        self,
+        events: Sequence[NewEvent],
+        preconditions: Sequence[Precondition | NoMatch] = (),
+        *,
+        unless: Query | Sequence[Query] = (),
+        after: int | None = None,
     ) -> "asyncio.Future[list[Placement]]":
         """Send an append, once fewer than `in_flight_max` of them, of 16 MiB, are without outcome.
 
@@ -80,7 +85,8 @@ class AppendStream:
         `EventStoreClient.append` raises. Raises what has ended the stream. An append that no
         message can hold is not sent, and its outcome is known at once: `RequestTooLarge`.
         """
-        request = wire.append_stream_request(events, preconditions)
+        conditions = wire.all_preconditions(preconditions, unless, after)
+        request = wire.append_stream_request(events, conditions)
         byte_count = request.ByteSize()
         await self._until(lambda: self._has_capacity() or self._failure or self._is_ending)
         if self._failure is not None:

@@ -25,13 +25,20 @@ class FieldViolation:
 
 @dataclass(frozen=True, slots=True)
 class PreconditionViolation:
-    """One precondition that does not hold."""
+    """One precondition that does not hold: of a stream, or of queries."""
 
     index: int
-    """Its place among the preconditions of the append."""
+    """Its place among the preconditions of the append; `unless` stands behind them."""
     stream: str
+    """Empty when it is of queries."""
     actual_revision: int | None
     """The revision of the stream's last event; None when it has no events."""
+    position: int = 0
+    """Of the first event in the way; 0 when it is of a stream."""
+    event_id: str = ""
+    """Of that event."""
+    read_again: bool = True
+    """Whether it may hold for who reads again and decides again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +306,8 @@ class LatticesChanged(Unavailable):
 
 
 class PreconditionFailed(Conflict):
-    """A stream is not in the state expected. Nothing was appended: read and decide again."""
+    """A stream is not in the state expected, or an event is there that must not be. Nothing was
+    appended: read and decide again, unless `read_again` says that this cannot help."""
 
     reasons = frozenset({"PRECONDITION_FAILED"})
 
@@ -311,10 +319,35 @@ class PreconditionFailed(Conflict):
                 one.index,
                 one.stream,
                 one.actual_revision if one.HasField("actual_revision") else None,
+                one.position,
+                one.event_id,
+                one.read_again,
             )
             for one in (failure.violations if failure else ())
         )
         """Those that do not hold, by index, as many as fit into a status."""
+
+    @property
+    def read_again(self) -> bool:
+        """Whether reading again can help: it can with all that do not hold."""
+        return all(one.read_again for one in self.violations)
+
+
+class PreconditionTooCostly(GirihError):
+    """It takes too long to look for the events that must not be there. Nothing was appended. Do
+    not repeat unchanged: give `after`, a later one, or queries with a rarer part."""
+
+    reasons = frozenset({"PRECONDITION_TOO_COSTLY"})
+
+    @property
+    def looked_at_position(self) -> int:
+        """Up to where it was looked."""
+        return self.number("looked_at_position")
+
+    @property
+    def head_position(self) -> int:
+        """Where the log ends."""
+        return self.number("head_position")
 
 
 class EventIdReused(AlreadyExists):

@@ -22,8 +22,10 @@ from girih.client.events import (
     ABSENT,
     LogInfo,
     NewEvent,
+    NoMatch,
     Placement,
     Precondition,
+    Query,
     RecordedEvent,
     StreamInfo,
     TracedEvent,
@@ -104,17 +106,24 @@ class EventStoreClient:
     async def append(
         self,
         events: Sequence[NewEvent],
-        preconditions: Sequence[Precondition] = (),
+        preconditions: Sequence[Precondition | NoMatch] = (),
         *,
+        unless: Query | Sequence[Query] = (),
+        after: int | None = None,
         timeout: float | None = None,
     ) -> list[Placement]:
         """Append all events or none, as one transaction; answers where each is, in order.
 
+        Nothing is appended if the log has an event that `unless` means, one query of it where it
+        is several, behind the position `after`; None means anywhere.
+
         Acknowledged means durable. After Unavailable it is not known whether it happened:
         append the same events again. 1 to 5,000 events, together at most 8 MiB; at most 1,000
-        preconditions. Raises PreconditionFailed, EventIdReused, StreamOwned, InvalidRequest.
+        preconditions, of which 16 are NoMatch. Raises PreconditionFailed, EventIdReused,
+        StreamOwned, InvalidRequest, BeyondEnd, PreconditionTooCostly.
         """
-        request = wire.append_request(events, preconditions)
+        conditions = wire.all_preconditions(preconditions, unless, after)
+        request = wire.append_request(events, conditions)
         response: pb.AppendResponse = await unary(self._caller, self._stub.Append, request, timeout)
         return wire.placements(response)
 

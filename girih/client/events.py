@@ -1,7 +1,7 @@
 """Events, and what is said of streams, as values. Knows no call."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -126,6 +126,37 @@ class Precondition:
     def exists(cls, stream: str) -> "Precondition":
         """That the stream has an event at least."""
         return cls(stream, StreamState.EXISTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which events are meant: those that meet every part of it that is not empty. One must be."""
+
+    types: Collection[str] = ()
+    """The event's type is one of them."""
+    tags: Collection[str] = ()
+    """The event has all of them."""
+    stream_prefix: str = ""
+    category: str = ""
+    """The name of the event's stream up to before its first `-`."""
+    correlation_id: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.types, str) or isinstance(self.tags, str):
+            raise TypeError("types and tags must be several texts, as in tags=('a',)")
+
+
+@dataclass(frozen=True, slots=True)
+class NoMatch:
+    """A precondition: no event that one of the queries means lies behind a position.
+
+    `append` takes it as `unless` and `after`; an append with several of them, as preconditions.
+    """
+
+    queries: Query | Sequence[Query]
+    after: int | None = None
+    """The position up to which was read before deciding; None when no such event may be there
+    at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

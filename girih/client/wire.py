@@ -1,6 +1,6 @@
 """Values to messages of the contract and back. Knows no call."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Final
 
@@ -8,8 +8,10 @@ from girih.client.events import (
     Cause,
     LogInfo,
     NewEvent,
+    NoMatch,
     Placement,
     Precondition,
+    Query,
     RecordedEvent,
     StreamInfo,
     StreamState,
@@ -30,7 +32,7 @@ _TRACE_PAGE_SIZE: Final = 1_000
 
 
 def append_request(
-    events: Iterable[NewEvent], preconditions: Iterable[Precondition]
+    events: Iterable[NewEvent], preconditions: Iterable[Precondition | NoMatch]
 ) -> pb.AppendRequest:
     return pb.AppendRequest(
         events=map(_event, events), preconditions=map(_precondition, preconditions)
@@ -38,11 +40,29 @@ def append_request(
 
 
 def append_stream_request(
-    events: Iterable[NewEvent], preconditions: Iterable[Precondition]
+    events: Iterable[NewEvent], preconditions: Iterable[Precondition | NoMatch]
 ) -> pb.AppendStreamRequest:
     return pb.AppendStreamRequest(
         events=map(_event, events), preconditions=map(_precondition, preconditions)
     )
+
+
+def all_preconditions(
+    preconditions: Sequence[Precondition | NoMatch],
+    unless: Query | Sequence[Query],
+    after: int | None,
+) -> Sequence[Precondition | NoMatch]:
+    """With the one that `unless` is. Raises ValueError for `after` alone."""
+    if isinstance(unless, Query) or unless:
+        return [*preconditions, NoMatch(unless, after)]
+    if after is not None:
+        raise ValueError("after must be given with unless")
+    return preconditions
+
+
+def event_filter(queries: Query | Sequence[Query]) -> pb.Filter:
+    several = [queries] if isinstance(queries, Query) else queries
+    return pb.Filter(queries=map(_query, several))
 
 
 def read_request(
@@ -151,7 +171,22 @@ def _event(event: NewEvent) -> pb.Event:
     )
 
 
-def _precondition(precondition: Precondition) -> pb.Precondition:
+def _query(query: Query) -> pb.Query:
+    return pb.Query(
+        types=sorted(query.types),
+        tags=sorted(query.tags),
+        stream_prefix=query.stream_prefix,
+        category=query.category,
+        correlation_id=query.correlation_id,
+    )
+
+
+def _precondition(precondition: Precondition | NoMatch) -> pb.Precondition:
+    if isinstance(precondition, NoMatch):
+        wanted = event_filter(precondition.queries)
+        return pb.Precondition(
+            no_match=pb.NoMatch(filter=wanted, after_position=precondition.after)
+        )
     if isinstance(precondition.expected, StreamState):
         return pb.Precondition(stream=precondition.stream, state=_STATES[precondition.expected])
     return pb.Precondition(stream=precondition.stream, revision=precondition.expected)

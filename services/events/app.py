@@ -19,6 +19,7 @@ from services.events.reading.reader import PAGE_BYTES_MAX, Reader
 from services.events.reading.send_budget import SendBudget
 from services.events.reading.tail import TailLimits, Tails
 from services.events.reading.traces import Traces
+from services.events.recent import RecentBlocks, RecentEvents
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
 from services.plumbing.grpc.ops import add_metrics_service
@@ -99,6 +100,7 @@ def _sequencers(
 ) -> Sequencers:
     committer_limits = CommitterLimits(retry_budget_s=settings.append_retry_s)
     revision_cache = RevisionCache()
+    recent_blocks = RecentBlocks()
 
     def committer_of(tenant: TenantId) -> Committer:
         return Committer(
@@ -108,6 +110,7 @@ def _sequencers(
             committer_limits,
             revision_cache,
             partial(notifications.committed, tenant),
+            RecentEvents(recent_blocks),
         )
 
     return Sequencers(

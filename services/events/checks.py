@@ -3,7 +3,7 @@
 Names every bad field, and touches no storage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -72,6 +72,21 @@ def check_precondition(precondition: pb.Precondition, index: int, violations: Vi
     rules = validation.check_of(pb.Precondition.DESCRIPTOR)
     if not rules.holds(precondition):
         rules.examine(precondition, f"preconditions[{index}].", violations)
+    for number, query in enumerate(precondition.no_match.filter.queries):
+        path = f"preconditions[{index}].no_match.filter.queries[{number}]"
+        check_has_part(query, path, violations)
+
+
+def check_no_matches(preconditions: Iterable[pb.Precondition], violations: Violations) -> None:
+    """Add what is wrong with how many there are, and with how many queries together."""
+    no_matches = [one.no_match for one in preconditions if one.HasField("no_match")]
+    query_count = sum(len(one.filter.queries) for one in no_matches)
+    if len(no_matches) > domain.NO_MATCHES_MAX:
+        words = f"must have no_match in at most {domain.NO_MATCHES_MAX}"
+        violations.add("preconditions", words)
+    elif query_count > domain.NO_MATCH_QUERIES_MAX:
+        words = f"must have at most {domain.NO_MATCH_QUERIES_MAX} queries of no_match together"
+        violations.add("preconditions", words)
 
 
 def check_read(request: pb.ReadRequest, violations: Violations) -> None:
@@ -111,5 +126,10 @@ def check_query(query: pb.Query, path: str, violations: Violations) -> None:
     rules = validation.check_of(pb.Query.DESCRIPTOR)
     if not rules.holds(query):
         rules.examine(query, f"{path}.", violations)
+    check_has_part(query, path, violations)
+
+
+def check_has_part(query: pb.Query, path: str, violations: Violations) -> None:
+    """The one thing about a query that its rules do not say."""
     if not any(getattr(query, part) for part in QUERY_PARTS):
         violations.add(path, f"must have a part: one or more of {', '.join(QUERY_PARTS)}")

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, Revision, StreamName, new_event_id
 from services.events import checks, domain, record
-from services.events.domain import NewEvent, Placement, Precondition, StreamState
+from services.events.domain import NewEvent, NoMatch, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
 from services.events.queries import Filter, Query
 from services.events.reading.reader import ReadOptions
@@ -50,6 +50,9 @@ async def proposal(request: checks.AnyAppendRequest, call: Call) -> domain.Propo
     violations = Violations()
     checks.check_counts(request, violations)
     violations.raise_if_any()
+    if request.preconditions:
+        checks.check_no_matches(request.preconditions, violations)
+        violations.raise_if_any()
     preconditions = [
         _precondition(precondition, index, violations)
         for index, precondition in enumerate(request.preconditions)
@@ -130,11 +133,12 @@ def details_of(error: ServiceError) -> Sequence[Message]:
         return ()
     failure = pb.PreconditionFailure()
     for violation in error.violations:
-        failure.violations.add(
-            index=violation.index,
-            stream=violation.stream,
-            actual_revision=violation.actual_revision,
-        )
+        told = failure.violations.add(index=violation.index, read_again=violation.read_again)
+        told.stream = violation.stream
+        if violation.match is not None:
+            told.position, told.event_id = violation.match
+        if violation.actual_revision is not None:
+            told.actual_revision = violation.actual_revision
         if failure.ByteSize() > _DETAILS_BYTES_MAX:
             del failure.violations[-1]
             break
@@ -166,9 +170,16 @@ def _new_event(
 
 def _precondition(
     precondition: pb.Precondition, index: int, violations: Violations
-) -> Precondition:
+) -> Precondition | NoMatch:
     """`precondition` in the domain's words; of no use when a violation was found."""
     checks.check_precondition(precondition, index, violations)
+    if precondition.HasField("no_match"):
+        asked = precondition.no_match
+        is_set = asked.HasField("after_position")
+        return NoMatch(
+            Filter(tuple(map(_query, asked.filter.queries))),
+            Position(asked.after_position) if is_set else None,
+        )
     stream = StreamName(precondition.stream)
     if precondition.HasField("revision"):
         return Precondition(stream, Revision(precondition.revision))
@@ -195,6 +206,10 @@ def event_filter(asked: pb.Filter, path: str, violations: Violations) -> Filter:
 def query(asked: pb.Query, path: str, violations: Violations) -> Query:
     """The same for one query."""
     checks.check_query(asked, path, violations)
+    return _query(asked)
+
+
+def _query(asked: pb.Query) -> Query:
     return Query(
         types=frozenset(asked.types),
         tags=frozenset(asked.tags),

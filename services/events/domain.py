@@ -8,10 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName
-from services.events.errors import EventIdReused, PreconditionFailed, Violation
+from services.events.errors import (
+    BeyondEnd,
+    EventIdReused,
+    PreconditionFailed,
+    PreconditionTooCostly,
+    Violation,
+)
+from services.events.queries import Filter, Labels, Match
+from services.events.recent import Block, NewLabels, RecentEvents
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """What a client of gRPC takes at once unless it is told otherwise: a record of any size must
@@ -26,8 +34,17 @@ PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
 """Streams of a list."""
 
+NO_MATCHES_MAX = 16
+NO_MATCH_QUERIES_MAX = 32
+"""Together in an append. To look for what a query means among recent events takes some
+microseconds, and a millisecond at worst."""
+
 NO_REVISION = Revision(-1)
 """The revision of a stream without events, so that the next one is always one more."""
+
+
+_QUERY_BYTES = 1_000
+"""What a query takes beside its types and tags."""
 
 
 class StreamState(Enum):
@@ -44,6 +61,14 @@ class Precondition:
     stream: StreamName
     expected: Revision | StreamState
 
+    weight: ClassVar[int] = 1
+    """How much it is to decide, in events."""
+
+    @property
+    def byte_count(self) -> int:
+        """What it holds while it waits, roughly."""
+        return len(self.stream)
+
     def holds(self, revision: Revision) -> bool:
         """Whether it does when the stream's last revision is `revision`."""
         if self.expected is StreamState.EXISTS:
@@ -51,6 +76,54 @@ class Precondition:
         if self.expected is StreamState.ABSENT:
             return revision == NO_REVISION
         return revision == self.expected
+
+
+class LookedBack(NamedTuple):
+    """What was found of a precondition in a part of the log that does not change any more."""
+
+    upto: Position
+    """Nothing but `match` is meant up to here."""
+    match: Match | None
+    incarnation: str
+    """Of the log that was looked through."""
+
+
+@dataclass(frozen=True)
+class NoMatch:
+    """What must not be in the log for an append to happen."""
+
+    filter: Filter
+    after: Position | None
+    """Events up to it do not matter; None when none at all may be there."""
+    looked_back: LookedBack | None = None
+
+    @property
+    def weight(self) -> int:
+        """How much it is to decide, in events."""
+        return len(self.filter.queries)
+
+    @property
+    def byte_count(self) -> int:
+        """What it holds while it waits, roughly."""
+        return sum(
+            _QUERY_BYTES + sum(map(len, query.types)) + sum(map(len, query.tags))
+            for query in self.filter.queries
+        )
+
+    def looked_at(self, incarnation: str) -> Position:
+        """Up to where nothing has to be looked at any more."""
+        after = NO_POSITION if self.after is None else self.after
+        looked_back = self.looked_back
+        if looked_back is None or looked_back.incarnation != incarnation:
+            return after
+        return max(after, looked_back.upto)
+
+    def match(self, incarnation: str) -> Match | None:
+        """What was found in the way already."""
+        looked_back = self.looked_back
+        if looked_back is None or looked_back.incarnation != incarnation:
+            return None
+        return looked_back.match
 
 
 class NewEvent(NamedTuple):
@@ -86,15 +159,19 @@ class Proposal:
     """What one call wants to append. Its event ids differ from each other."""
 
     events: Sequence[NewEvent]
-    preconditions: Sequence[Precondition] = ()
+    preconditions: Sequence[Precondition | NoMatch] = ()
     context: CallContext = NO_CONTEXT
     """Stored beside each event."""
 
     def streams(self) -> set[StreamName]:
         """Every stream whose revision it takes to decide."""
         named = {event.stream for event in self.events}
-        named.update([precondition.stream for precondition in self.preconditions])
+        named.update([one.stream for one in self.preconditions if isinstance(one, Precondition)])
         return named
+
+    def no_matches(self) -> Sequence[NoMatch]:
+        """What must not be in the log."""
+        return [one for one in self.preconditions if isinstance(one, NoMatch)]
 
 
 class StoredEvent(NamedTuple):
@@ -144,7 +221,7 @@ def page_size(requested: int) -> int:
     return min(requested or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
-Refusal = PreconditionFailed | EventIdReused
+Refusal = PreconditionFailed | EventIdReused | BeyondEnd | PreconditionTooCostly
 Outcome = Sequence[Placement] | Refusal
 
 
@@ -190,17 +267,20 @@ def decide(
     proposals: Sequence[Proposal],
     known: Mapping[EventId, StoredEvent],
     now: datetime,
+    recent: RecentEvents | None = None,
 ) -> Decision:
     """Place `proposals` one after the other on `state`, each wholly or not at all.
 
     `state` holds every stream that a proposal names. `known` holds what is stored under the
     proposals' ids, as far as anybody looked: an id that is stored and not in it is placed
     again, which the log's unique index then refuses. What is placed is recorded at `now`.
+    `recent` holds the events of the log up to its head that preconditions have to be looked at
+    for, or those are refused.
 
     Ids come before preconditions, so that whoever repeats an append that succeeded is
     told so, whatever happened to the streams since.
     """
-    placing = _BatchDecision(state, known, now)
+    placing = _BatchDecision(state, known, now, recent)
     outcomes = [placing.outcome(proposal) for proposal in proposals]
     return Decision(state, now, outcomes, placing.placed, placing.streams())
 
@@ -209,7 +289,11 @@ class _BatchDecision:
     """A batch as far as it is decided."""
 
     def __init__(
-        self, state: LogState, known: Mapping[EventId, StoredEvent], now: datetime
+        self,
+        state: LogState,
+        known: Mapping[EventId, StoredEvent],
+        now: datetime,
+        recent: RecentEvents | None,
     ) -> None:
         self.placed: list[PlacedEvent] = []
         # As plain tuples: to name the parts of each would take a fifth of the whole time. And a
@@ -219,6 +303,7 @@ class _BatchDecision:
         self._incarnation = state.incarnation
         self._now = now
         self._seen: dict[EventId, tuple[Any, Any, datetime, bytes]] = dict(known)
+        self._matching = _Matching(state, recent)
 
     def streams(self) -> dict[StreamName, StreamHead]:
         """Where the streams end so far."""
@@ -230,18 +315,26 @@ class _BatchDecision:
         stored = [event for event in proposal.events if event.event_id in seen]
         if reused := [e.event_id for e in stored if seen[e.event_id][3] != e.digest]:
             return EventIdReused(reused)
-        if len(stored) < len(proposal.events) and (violations := self._violations(proposal)):
-            return PreconditionFailed(violations)
+        if proposal.preconditions and len(stored) < len(proposal.events):
+            refusal = self._refusal(proposal)
+            if refusal is not None:
+                return refusal
         return self._place(proposal)
 
-    def _violations(self, proposal: Proposal) -> list[Violation]:
-        violations = []
+    def _refusal(self, proposal: Proposal) -> Refusal | None:
+        violations: list[Violation] = []
         for index, precondition in enumerate(proposal.preconditions):
-            _, revision = self._heads[precondition.stream]
-            if not precondition.holds(revision):
-                actual = None if revision == NO_REVISION else revision
-                violations.append(Violation(index, precondition.stream, actual))
-        return violations
+            if isinstance(precondition, Precondition):
+                _, revision = self._heads[precondition.stream]
+                if not precondition.holds(revision):
+                    violations.append(_violation(index, precondition, revision))
+                continue
+            found = self._matching.look(index, precondition, self.placed)
+            if isinstance(found, Violation):
+                violations.append(found)
+            elif found is not None:
+                return found
+        return PreconditionFailed(violations) if violations else None
 
     def _place(self, proposal: Proposal) -> list[Placement]:
         """Give each event that is not stored the next place. Runs once per event appended."""
@@ -264,3 +357,74 @@ class _BatchDecision:
             placements.append(Placement(event_id, position, revision, now, False, incarnation))
         self._position = position
         return placements
+
+
+class _Matching:
+    """Looks for events that must not be there, among those of the log and of the batch."""
+
+    def __init__(self, state: LogState, recent: RecentEvents | None) -> None:
+        self._state = state
+        self._recent = recent
+        self._placed = Block(state.head)
+        """Those of the batch, as far as somebody looked."""
+
+    def look(
+        self, index: int, wanted: NoMatch, placed: Sequence[PlacedEvent]
+    ) -> Violation | BeyondEnd | PreconditionTooCostly | None:
+        """What stands in the way, with `placed` behind the log's head."""
+        head = Position(self._state.head + len(placed))
+        if wanted.after is not None and wanted.after > head:
+            return BeyondEnd(
+                f"preconditions[{index}]: the log ends at position {head}",
+                index=index,
+                after_position=wanted.after,
+                head_position=head,
+            )
+        incarnation = self._state.incarnation
+        match = wanted.match(incarnation)
+        if match is None:
+            looked_at = wanted.looked_at(incarnation)
+            if not self._knows_all_behind(looked_at):
+                return PreconditionTooCostly(index, looked_at, head)
+            match = self._first(wanted.filter, looked_at, placed)
+        if match is None:
+            return None
+        is_dated = wanted.after is not None
+        return Violation(index, StreamName(""), None, read_again=is_dated, match=match)
+
+    def _knows_all_behind(self, position: Position) -> bool:
+        if position >= self._state.head:
+            return True
+        recent = self._recent
+        if recent is None or recent.since is None or recent.head != self._state.head:
+            return False
+        return recent.since <= position
+
+    def _first(
+        self, wanted: Filter, behind: Position, placed: Sequence[PlacedEvent]
+    ) -> Match | None:
+        if behind < self._state.head:
+            assert self._recent is not None
+            match = self._recent.first(wanted, behind)
+            if match is not None:
+                return match
+        for event in labels_of(placed[self._placed.head - self._state.head :]):
+            self._placed.add(event)
+        return self._placed.first(wanted, behind)
+
+
+def labels_of(placed: Sequence[PlacedEvent]) -> list[NewLabels]:
+    """What queries ask about events that are about to be written."""
+    return [
+        NewLabels(
+            event.event_id, Labels(event.stream, event.type, event.tags, context.correlation_id)
+        )
+        for event, _, _, _, context in placed
+    ]
+
+
+def _violation(index: int, precondition: Precondition, revision: Revision) -> Violation:
+    actual = None if revision == NO_REVISION else revision
+    # What must be absent or exist does not depend on what was read.
+    read_again = not isinstance(precondition.expected, StreamState)
+    return Violation(index, precondition.stream, actual, read_again)

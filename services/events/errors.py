@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from girih.ids import EventId, Position, Revision, StreamName
+from services.events.queries import Match
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
+    Scalar,
 )
 
 _IDS_SHOWN_MAX = 8
@@ -19,31 +21,67 @@ _STREAMS_CHARS_MAX = 300
 
 @dataclass(frozen=True)
 class Violation:
-    """One precondition that does not hold. `actual_revision` is None for an absent stream."""
+    """One precondition that does not hold: on a stream, or on what queries mean."""
 
     index: int
     stream: StreamName
+    """Empty when it is on queries."""
     actual_revision: Revision | None
+    """None for an absent stream, and when it is on queries."""
+    read_again: bool = True
+    """Whether reading again can help."""
+    match: Match | None = None
+    """The first event in the way; None when it is on a stream."""
+
+    def __str__(self) -> str:
+        if self.match is not None:
+            return f"event {self.match.event_id} at position {self.match.position} is in the way"
+        if self.actual_revision is None:
+            return f"{self.stream} has no events"
+        return f"{self.stream} is at revision {self.actual_revision}"
+
+    def metadata(self) -> dict[str, Scalar]:
+        if self.match is not None:
+            return {"position": self.match.position, "event_id": self.match.event_id}
+        revision = -1 if self.actual_revision is None else self.actual_revision
+        return {"stream": self.stream, "actual_revision": revision}
 
 
 class PreconditionFailed(Conflict):
-    """A stream is not in the state that the append expects. Nothing was appended."""
+    """A stream is not in the state that the append expects, or an event is there that it does not.
+    Nothing was appended.
+    """
 
     reason = "PRECONDITION_FAILED"
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         first = violations[0]
-        state = "has no events"
-        if first.actual_revision is not None:
-            state = f"is at revision {first.actual_revision}"
         super().__init__(
-            f"preconditions that do not hold: {len(violations)}; the first: {first.stream} {state}",
+            f"preconditions that do not hold: {len(violations)}; the first: {first}",
             violation_count=len(violations),
             index=first.index,
-            stream=first.stream,
-            actual_revision=-1 if first.actual_revision is None else first.actual_revision,
+            read_again=all(violation.read_again for violation in violations),
+            **first.metadata(),
         )
         self.violations = tuple(violations)
+
+
+class PreconditionTooCostly(ResourceExhausted):
+    """To look for events that must not be there takes too long. Nothing was appended, and a retry
+    will not help.
+    """
+
+    reason = "PRECONDITION_TOO_COSTLY"
+
+    def __init__(self, index: int, looked_at: Position, head: Position) -> None:
+        super().__init__(
+            f"preconditions[{index}]: it takes too long to look for events; it was looked up to"
+            f" position {looked_at} of {head}",
+            retry_after_s=None,
+            index=index,
+            looked_at_position=looked_at,
+            head_position=head,
+        )
 
 
 class EventIdReused(AlreadyExists):

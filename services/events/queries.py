@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from girih.ids import StreamName
+from girih.ids import EventId, Position, StreamName
 
 _CATEGORY_ENDS_AT = "-"
 
@@ -19,6 +19,13 @@ class Labels(NamedTuple):
     type: str
     tags: Collection[str]
     correlation_id: str
+
+
+class Match(NamedTuple):
+    """An event that is meant."""
+
+    position: Position
+    event_id: EventId
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Appender(Protocol):
     """Who appends to the logs."""
 
+    async def look_back(self, tenant: TenantId, proposal: Proposal) -> Proposal:
+        """`proposal` as it is to be appended, when that takes looking into the log first."""
+
     async def append(self, tenant: TenantId, proposal: Proposal) -> Sequence[Placement]:
         """Append all of `proposal` or nothing; returns once it is durable."""
 
@@ -65,7 +68,7 @@ class EventStoreServicer:
 
     async def Append(self, request: pb.AppendRequest, _context: Context) -> pb.AppendResponse:
         call = correlation.current()
-        proposal = await _proposal(request, call)
+        proposal = await self._proposal(request, call)
         del request  # what is to be stored has been taken out of it
         return convert.append_response(await self._appender.append(call.tenant, proposal))
 
@@ -145,10 +148,21 @@ class EventStoreServicer:
             return self._refused(request)
         call = correlation.current()
         try:
-            proposal = await _proposal(request, call)
+            proposal = await self._proposal(request, call)
         except ServiceError as error:
             return self._refused(error)
         return asyncio.create_task(self._append_one(call.tenant, proposal), name="append one")
+
+    async def _proposal(
+        self, request: pb.AppendRequest | pb.AppendStreamRequest, call: correlation.Call
+    ) -> Proposal:
+        """What is to be appended; raises `StreamOwned` for streams that are not the caller's."""
+        proposal = await convert.proposal(request, call)
+        service = call.principal.service if call.principal else ""
+        ownership.check([event.stream for event in proposal.events], service)
+        if not proposal.preconditions:
+            return proposal
+        return await self._appender.look_back(call.tenant, proposal)
 
     def _refused(self, error: ServiceError) -> "asyncio.Future[pb.AppendStreamResponse]":
         refused = asyncio.get_running_loop().create_future()
@@ -165,13 +179,3 @@ class EventStoreServicer:
 
 def _size_of(request: pb.AppendStreamRequest | MessageTooLarge) -> int:
     return 0 if isinstance(request, MessageTooLarge) else request.ByteSize()
-
-
-async def _proposal(
-    request: pb.AppendRequest | pb.AppendStreamRequest, call: correlation.Call
-) -> Proposal:
-    """What is to be appended; raises `StreamOwned` for streams that are not the caller's."""
-    proposal = await convert.proposal(request, call)
-    service = call.principal.service if call.principal else ""
-    ownership.check([event.stream for event in proposal.events], service)
-    return proposal

@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import LogState, PlacedEvent, StoredEvent
-from services.events.queries import Filter
+from services.events.queries import Filter, Match
+from services.events.recent import NewLabels
 
 
 class WriteResult(Enum):
@@ -26,6 +27,18 @@ class WriteResult(Enum):
     """The log holds the id of an event of the batch: find which, and decide again."""
     STREAM_STORED = "stream stored"
     """The log holds a stream that the batch begins: read where it ends, and decide again."""
+
+
+class Look(NamedTuple):
+    """What was found of a filter behind a position."""
+
+    upto: Position
+    """Nothing but `match` is meant up to here."""
+    match: Match | None
+    incarnation: str
+    """Of the log that was looked through."""
+    is_end: bool
+    """There is nothing behind `upto`."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,12 @@ class LogReader(Protocol):
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         """Where these events are. Ids that are not stored are left out."""
+
+    async def recent(self, behind: Position, upto: Position) -> Sequence[NewLabels]:
+        """What queries ask about the events from behind a position up to another, in order."""
+
+    async def look(self, wanted: Filter, behind: Position) -> Look:
+        """The first event behind a position that is meant, as far as some tenths of a second go."""
 
 
 class LogView(LogReader, Protocol):
@@ -225,7 +244,8 @@ class TracePage(NamedTuple):
     """The first events that were asked for, oldest first."""
 
     rows: Sequence[TraceRow]
-    has_more: bool
+    next_after: Position
+    """Where the next page begins; NO_POSITION when there is none."""
     incarnation: str
 
 
@@ -284,7 +304,7 @@ class EventStore(Protocol):
         """The first streams that are asked for, in the order of their names, as of one instant."""
 
     async def trace(self, tenant: TenantId, request: TraceRequest) -> TracePage:
-        """What calls with one correlation id appended, one at least where there is any."""
+        """What calls with one correlation id appended, in pages that may be empty."""
 
     async def causes(
         self, tenant: TenantId, event_ids: Sequence[EventId]

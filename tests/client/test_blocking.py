@@ -25,6 +25,7 @@ from girih.client import (
     NewEvent,
     Precondition,
     PreconditionFailed,
+    Query,
     RetryPolicy,
     StreamNotFound,
     Unavailable,
@@ -111,6 +112,17 @@ def test_what_is_appended_is_read_in_order_and_where_it_is_known(client: Client)
     assert client.last("x") is None
     with pytest.raises(StreamNotFound):
         client.get_stream("x")
+
+
+def test_an_append_is_refused_for_an_event_that_must_not_be_there(client: Client) -> None:
+    ada = NewEvent(stream="user-1", type="registered", tags=("name:ada",))
+    client.append([ada], unless=Query(tags=["name:ada"]))
+    client.append(numbered("a", 1), unless=Query(tags=["name:ada"]), after=1)
+
+    with pytest.raises(PreconditionFailed) as failed:
+        client.append(numbered("a", 1), unless=[Query(tags=["name:ada"])], after=0)
+
+    assert (failed.value.violations[0].event_id, failed.value.read_again) == (ada.id, True)
 
 
 def test_a_precondition_that_fails_tells_what_is_the_case(client: Client) -> None:

@@ -11,6 +11,7 @@ import pytest
 from girih.client import (
     ABSENT,
     AsyncClient,
+    BeyondEnd,
     CallContext,
     Cause,
     Client,
@@ -20,11 +21,13 @@ from girih.client import (
     GirihError,
     InvalidRequest,
     NewEvent,
+    NoMatch,
     PermissionDenied,
     Position,
     Precondition,
     PreconditionFailed,
     PreconditionViolation,
+    Query,
     RequestTooLarge,
     RetryPolicy,
     StreamNotFound,
@@ -143,6 +146,43 @@ async def test_a_trace_is_read_page_after_page_with_causes(
     assert [one async for one in events.trace("nothing")] == []
 
 
+async def test_an_append_is_refused_for_an_event_that_must_not_be_there(
+    events: EventStoreClient,
+) -> None:
+    ada = NewEvent(stream="user-1", type="registered", tags=("name:ada",))
+    named_ada = Query(tags=["name:ada"])
+    (placed,) = await events.append([ada], unless=named_ada)
+    assert (await events.append([ada], unless=named_ada))[0].already_stored
+    await events.append(numbered("a", 1), unless=named_ada, after=placed.position)
+
+    with pytest.raises(PreconditionFailed) as failed:
+        await events.append(
+            numbered("a", 1),
+            [Precondition.at("a", 0), NoMatch([Query(types=["registered"])], after=0)],
+            unless=[Query(stream_prefix="none"), named_ada],
+        )
+    with pytest.raises(BeyondEnd):
+        await events.append(numbered("a", 1), unless=named_ada, after=3)
+    async with events.append_stream() as appends:
+        outcome = await appends.begin(numbered("a", 1), unless=named_ada)
+        with pytest.raises(PreconditionFailed) as for_ever:
+            await outcome
+
+    assert failed.value.violations == (
+        PreconditionViolation(1, "", None, position=1, event_id=ada.id, read_again=True),
+        PreconditionViolation(2, "", None, position=1, event_id=ada.id, read_again=False),
+    )
+    assert (failed.value.read_again, for_ever.value.read_again) == (False, False)
+    assert await events.head() == 2
+
+
+async def test_what_makes_no_sense_together_is_not_sent(events: EventStoreClient) -> None:
+    with pytest.raises(ValueError, match="after"):
+        await events.append(numbered("a", 1), after=3)
+    with pytest.raises(TypeError, match="tags"):
+        Query(tags="name:ada")
+
+
 async def test_a_failed_precondition_tells_what_is_the_case(events: EventStoreClient) -> None:
     await events.append(numbered("a", 2), [Precondition.at("a", ABSENT)])
 
@@ -153,7 +193,7 @@ async def test_a_failed_precondition_tells_what_is_the_case(events: EventStoreCl
 
     assert failed.value.violations == (
         PreconditionViolation(0, "a", 1),
-        PreconditionViolation(1, "nothing", None),
+        PreconditionViolation(1, "nothing", None, read_again=False),
     )
     assert (failed.value.code, failed.value.reason) == (
         grpc.StatusCode.ABORTED,

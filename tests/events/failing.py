@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 
 from girih.ids import EventId, Position, StreamName
 from services.events.domain import LogState, StoredEvent
-from services.events.store import Log, LogView, RecordBatch, WriteResult
+from services.events.queries import Filter
+from services.events.recent import NewLabels
+from services.events.store import Log, LogView, Look, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable
 
 Moment = Callable[[], Awaitable[None]]
@@ -37,6 +39,14 @@ class FailingLog:
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         self.calls.append("find")
         return await self._log.find(event_ids)
+
+    async def recent(self, behind: Position, upto: Position) -> Sequence[NewLabels]:
+        self.calls.append("recent")
+        return await self._log.recent(behind, upto)
+
+    async def look(self, wanted: Filter, behind: Position) -> Look:
+        self.calls.append("look")
+        return await self._log.look(wanted, behind)
 
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         self.calls.append("write")

@@ -14,11 +14,13 @@ from services.events import record
 from services.events.domain import (
     CallContext,
     NewEvent,
+    NoMatch,
     PlacedEvent,
     Precondition,
     Proposal,
     StreamState,
 )
+from services.events.queries import Filter, Query
 from services.events.store import RecordBatch
 
 ABSENT = StreamState.ABSENT
@@ -30,16 +32,23 @@ def event_id(number: int) -> EventId:
     return EventId(str(UUID(int=number)))
 
 
-def new_event(stream: str = "s", *, content: str = "", with_id: str = "") -> NewEvent:
+def new_event(
+    stream: str = "s",
+    *,
+    content: str = "",
+    with_id: str = "",
+    event_type: str = "happened",
+    tags: Sequence[str] = (),
+) -> NewEvent:
     """An event as the domain sees it, valid for the store as well."""
     with_id = with_id or str(uuid4())
-    message = pb.Event(id=with_id, stream=stream, type="happened", json=f'"{content}"')
+    message = pb.Event(id=with_id, stream=stream, type=event_type, json=f'"{content}"', tags=tags)
     header, payload, digest = record.pieces(message, message.json)
     return NewEvent(
         EventId(with_id),
         StreamName(stream),
-        "happened",
-        (),
+        event_type,
+        tuple(tags),
         digest,
         header,
         payload,
@@ -77,6 +86,12 @@ def proposal(*events: NewEvent, expecting: dict[str, int | StreamState] | None =
         for stream, one in (expecting or {}).items()
     ]
     return Proposal(events, preconditions)
+
+
+def no_match(*tags: str, types: Sequence[str] = (), after: int | None = None) -> NoMatch:
+    """No event with all of these tags, and of one of these types, lies behind a position."""
+    query = Query(types=frozenset(types), tags=frozenset(tags))
+    return NoMatch(Filter((query,)), None if after is None else Position(after))
 
 
 def append_of(*streams: str) -> pb.AppendRequest:

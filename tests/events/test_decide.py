@@ -1,7 +1,7 @@
 """`decide` places a batch as the plainest log would, one append after the other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from hypothesis import given, settings
@@ -13,7 +13,9 @@ from services.events.domain import (
     NO_STREAM,
     Decision,
     LogState,
+    LookedBack,
     NewEvent,
+    NoMatch,
     Placement,
     Precondition,
     Proposal,
@@ -21,11 +23,24 @@ from services.events.domain import (
     StreamHead,
     decide,
 )
-from services.events.errors import EventIdReused, PreconditionFailed, Violation
-from tests.events.making import ABSENT, EXISTS, NOW, event_id, new_event, proposal
+from services.events.errors import (
+    BeyondEnd,
+    EventIdReused,
+    PreconditionFailed,
+    PreconditionTooCostly,
+    Violation,
+)
+from services.events.queries import Filter, Labels, Match, Query
+from services.events.recent import NewLabels, RecentBlocks, RecentEvents
+from tests.events.making import ABSENT, EXISTS, NOW, event_id, new_event, no_match, proposal
 
 STREAMS = (StreamName("a"), StreamName("b"), StreamName("c"))
 BEFORE = NOW - timedelta(days=1)
+LABELS = ("t", "u", "v")
+
+
+def in_the_way(index: int, match: Match, read_again: bool) -> Violation:
+    return Violation(index, StreamName(""), None, read_again, match)
 
 
 @dataclass
@@ -65,7 +80,7 @@ class PlainLog:
         if reused := [e.event_id for e in known if stored[e.event_id].digest != e.digest]:
             return "reused", tuple(reused)
         if len(known) < len(appended.events) and (wrong := self._violations(appended)):
-            return "failed", wrong
+            return wrong if wrong == "beyond" else ("failed", wrong)
         self.events += [event for event in appended.events if event.event_id not in stored]
         now = self.stored()
         return [
@@ -73,9 +88,22 @@ class PlainLog:
             for event in appended.events
         ]
 
-    def _violations(self, appended: Proposal) -> tuple[Violation, ...]:
-        result = []
+    def match(self, wanted: NoMatch) -> Match | None:
+        for position, event in enumerate(self.events, 1):
+            labels = Labels(event.stream, event.type, event.tags, "")
+            if position > (wanted.after or 0) and wanted.filter.matches(labels):
+                return Match(Position(position), event.event_id)
+        return None
+
+    def _violations(self, appended: Proposal) -> object:
+        result: list[Violation] = []
         for index, precondition in enumerate(appended.preconditions):
+            if isinstance(precondition, NoMatch):
+                if (precondition.after or 0) > len(self.events):
+                    return "beyond"
+                if match := self.match(precondition):
+                    result.append(in_the_way(index, match, precondition.after is not None))
+                continue
             actual = self.revision(precondition.stream)
             expected = precondition.expected
             requested = {ABSENT: actual == NO_REVISION, EXISTS: actual >= 0}.get(
@@ -83,9 +111,9 @@ class PlainLog:
                 actual == expected,
             )
             if not requested:
-                result.append(
-                    Violation(index, precondition.stream, Revision(actual) if actual >= 0 else None)
-                )
+                revision = Revision(actual) if actual >= 0 else None
+                depends_on_reading = expected not in (ABSENT, EXISTS)
+                result.append(Violation(index, precondition.stream, revision, depends_on_reading))
         return tuple(result)
 
     def _revision_of(self, index: int) -> int:
@@ -98,21 +126,40 @@ def in_words(outcome: Sequence[Placement] | Exception) -> object:
         return "reused", outcome.event_ids
     if isinstance(outcome, PreconditionFailed):
         return "failed", outcome.violations
+    if isinstance(outcome, BeyondEnd):
+        return "beyond"
     assert not isinstance(outcome, Exception)
     return [(p.position, p.revision, p.already_stored) for p in outcome]
 
 
 # Few ids, streams and contents, so that everything collides with everything.
 events = st.builds(
-    lambda number, stream, content: new_event(stream, content=content, with_id=event_id(number)),
+    lambda number, stream, content, event_type, tags: new_event(
+        stream, content=content, with_id=event_id(number), event_type=event_type, tags=tags
+    ),
     st.integers(1, 12),
     st.sampled_from(STREAMS),
     st.sampled_from(["x", "x", "x", "y"]),
+    st.sampled_from(LABELS),
+    st.lists(st.sampled_from(LABELS), max_size=2, unique=True),
 )
-preconditions = st.builds(
-    Precondition,
-    st.sampled_from(STREAMS),
-    st.one_of(st.integers(0, 3), st.sampled_from([ABSENT, EXISTS])),
+queries = st.builds(
+    Query,
+    types=st.frozensets(st.sampled_from(LABELS), max_size=2),
+    tags=st.frozensets(st.sampled_from(LABELS), max_size=2),
+    stream_prefix=st.sampled_from(["", "", "a"]),
+)
+preconditions = st.one_of(
+    st.builds(
+        Precondition,
+        st.sampled_from(STREAMS),
+        st.one_of(st.integers(0, 3), st.sampled_from([ABSENT, EXISTS])),
+    ),
+    st.builds(
+        lambda asked, after: NoMatch(Filter(tuple(asked)), after),
+        st.lists(queries, min_size=1, max_size=2),
+        st.one_of(st.none(), st.integers(0, 9).map(Position)),
+    ),
 )
 proposals = st.builds(
     Proposal,
@@ -128,14 +175,49 @@ def before(batches: Sequence[Proposal]) -> PlainLog:
     return log
 
 
+def recent_of(log: PlainLog, since: int) -> RecentEvents:
+    """The events of `log` behind a position."""
+    recent = RecentEvents(RecentBlocks(block_events_max=3))
+    recent.begin(Position(min(since, len(log.events))))
+    recent.catch_up(
+        [
+            NewLabels(one.event_id, Labels(one.stream, one.type, one.tags, ""))
+            for one in log.events[since:]
+        ]
+    )
+    return recent
+
+
+def looked_back(appended: Proposal, log: PlainLog, recent: RecentEvents) -> Proposal:
+    """`appended`, after somebody looked in the log for what is not recent."""
+    since = recent.since
+    assert since is not None
+    known = PlainLog(log.events[:since])
+    return replace(
+        appended,
+        preconditions=[
+            replace(one, looked_back=LookedBack(since, known.match(one), ""))
+            if isinstance(one, NoMatch) and (one.after or 0) < since
+            else one
+            for one in appended.preconditions
+        ],
+    )
+
+
 @settings(max_examples=400, deadline=None)
-@given(st.lists(proposals, max_size=4), st.lists(proposals, min_size=1, max_size=6))
+@given(
+    st.lists(proposals, max_size=4),
+    st.lists(proposals, min_size=1, max_size=6),
+    st.integers(0, 12),
+)
 def test_a_batch_comes_out_as_if_each_append_were_alone(
-    earlier: list[Proposal], batch: list[Proposal]
+    earlier: list[Proposal], batch: list[Proposal], since: int
 ) -> None:
     log = before(earlier)
+    recent = recent_of(log, since)
+    proposed = [looked_back(one, log, recent) for one in batch]
 
-    decision = decide(log.state(), batch, log.stored(), NOW)
+    decision = decide(log.state(), proposed, log.stored(), NOW, recent)
 
     assert [in_words(outcome) for outcome in decision.outcomes] == [
         log.append(appended) for appended in batch
@@ -150,7 +232,7 @@ def test_what_is_placed_continues_the_log_without_gaps(
     log = before(earlier)
     state, stored = log.state(), log.stored()
 
-    decision = decide(state, batch, stored, NOW)
+    decision = decide(state, batch, stored, NOW, recent_of(log, 0))
 
     for appended in batch:
         log.append(appended)
@@ -191,7 +273,7 @@ def test_names_every_precondition_that_does_not_hold() -> None:
     assert isinstance(outcome, PreconditionFailed)
     assert outcome.violations == (
         Violation(0, StreamName("a"), Revision(4)),
-        Violation(1, StreamName("b"), None),
+        Violation(1, StreamName("b"), None, read_again=False),
     )
     assert decision.placed == []
 
@@ -250,3 +332,107 @@ def test_a_refused_append_leaves_its_batch_mates_alone() -> None:
 
     assert [placed.event for placed in decision.placed] == [good, better]
     assert [placed.revision for placed in decision.placed] == [0, 1]
+
+
+def conditional(event: NewEvent, *wanted: NoMatch) -> Proposal:
+    return Proposal([event], wanted)
+
+
+def test_an_event_of_the_same_batch_is_in_the_way_of_a_later_append() -> None:
+    first, second = new_event("a", tags=["name:ada"]), new_event("b", tags=["name:ada"])
+    unused = no_match("name:ada")
+
+    decision = decide(empty(), [conditional(first, unused), conditional(second, unused)], {}, NOW)
+
+    assert [placed.event for placed in decision.placed] == [first]
+    refusal = decision.outcomes[1]
+    assert isinstance(refusal, PreconditionFailed)
+    assert refusal.violations == (
+        in_the_way(0, Match(Position(1), first.event_id), read_again=False),
+    )
+
+
+def test_events_of_an_append_are_not_in_its_own_way() -> None:
+    events = [new_event("a", tags=["x"]), new_event("a", tags=["x"])]
+
+    decision = decide(empty(), [Proposal(events, [no_match("x", after=0)])], {}, NOW)
+
+    assert len(decision.placed) == 2
+
+
+def test_of_two_appends_that_each_forbid_the_others_event_one_is_placed() -> None:
+    one = conditional(new_event("a", event_type="t"), no_match(types=["u"], after=0))
+    other = conditional(new_event("b", event_type="u"), no_match(types=["t"], after=0))
+
+    for batch in ([one, other], [other, one]):
+        decision = decide(empty(), batch, {}, NOW)
+
+        assert [placed.event for placed in decision.placed] == list(batch[0].events)
+        assert isinstance(decision.outcomes[1], PreconditionFailed)
+
+
+def test_all_violated_preconditions_of_both_kinds_are_told_by_index() -> None:
+    log = PlainLog([new_event("a", tags=["x"]), new_event("b", tags=["x", "y"])])
+    bad = Proposal(
+        [new_event("c")],
+        [
+            no_match("x", after=1),
+            Precondition(StreamName("a"), Revision(0)),
+            Precondition(StreamName("c"), EXISTS),
+            no_match("z"),
+        ],
+    )
+
+    decision = decide(log.state(), [bad], {}, NOW, recent_of(log, 0))
+
+    refusal = only_outcome(decision)
+    assert isinstance(refusal, PreconditionFailed)
+    assert refusal.violations == (
+        in_the_way(0, Match(Position(2), log.events[1].event_id), read_again=True),
+        Violation(2, StreamName("c"), None, read_again=False),
+    )
+    assert refusal.metadata["read_again"] is False
+
+
+def test_a_repeated_append_is_answered_although_its_own_event_is_in_the_way_now() -> None:
+    log = PlainLog([new_event("a", tags=["name:ada"])])
+    again = conditional(log.events[0], no_match("name:ada"))
+
+    decision = decide(log.state(), [again], log.stored(), NOW, None)
+
+    assert in_words(decision.outcomes[0]) == [(1, 0, True)]
+
+
+def test_a_position_beyond_the_end_is_refused_with_the_end() -> None:
+    log = PlainLog([new_event("a")])
+
+    decision = decide(
+        log.state(), [conditional(new_event("a"), no_match("x", after=2))], {}, NOW, None
+    )
+
+    refusal = only_outcome(decision)
+    assert isinstance(refusal, BeyondEnd)
+    assert refusal.metadata == {"index": 0, "after_position": 2, "head_position": 1}
+
+
+def test_what_nobody_looked_for_is_refused_and_not_taken_for_absent() -> None:
+    log = PlainLog([new_event("a"), new_event("a"), new_event("a")])
+    asked = conditional(new_event("b"), no_match("x", after=1))
+
+    for recent in (None, recent_of(log, 2)):
+        refusal = only_outcome(decide(log.state(), [asked], {}, NOW, recent))
+
+        assert isinstance(refusal, PreconditionTooCostly)
+    enough = recent_of(log, 1)
+    assert in_words(decide(log.state(), [asked], {}, NOW, enough).outcomes[0]) == [(4, 0, False)]
+
+
+def test_what_was_looked_at_in_another_incarnation_counts_for_nothing() -> None:
+    log = PlainLog([new_event("a"), new_event("a")])
+    elsewhere = replace(
+        no_match("x"), looked_back=LookedBack(Position(2), None, incarnation="before")
+    )
+
+    refusal = only_outcome(decide(log.state(), [conditional(new_event("b"), elsewhere)], {}, NOW))
+
+    assert isinstance(refusal, PreconditionTooCostly)

@@ -37,13 +37,13 @@ READS: dict[str, list[Any]] = {
     "select_log_forwards": [0, 100, 512, 2**19, b"\n"],
     "select_log_state": [["theirs"]],
     "select_log_tail": [0, 100, 512],
+    "select_recent": [0, 100],
     "select_revision_at": ["theirs", 2**62],
     "select_shared_position": ["incarnation-1"],
     "select_stream_backwards": [2**62, 100, 512, 2**19, b"\n", "theirs"],
     "select_stream_ends": ["theirs"],
     "select_stream_forwards": [0, 100, 512, 2**19, b"\n", "theirs", 0],
     "select_streams": ["", "", 100],
-    "select_trace": ["c-1", 0, 100, 2**20],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]

@@ -31,6 +31,7 @@ LOOKUPS: dict[str, list[Any]] = {
     "select_log_tail": [ROWS // 2, 10, 512],
     "select_stream_forwards": [0, 10, 512, 2**19, b"\n", "s-7", 0],
     "select_stream_backwards": [2**62, 10, 512, 2**19, b"\n", "s-7"],
+    "select_recent": [ROWS // 2, ROWS // 2 + 10],
     "select_revision_at": ["s-7", ROWS // 2],
     "select_stream_ends": ["s-7"],
     "select_streams": ["s-1", "s-15", 5],

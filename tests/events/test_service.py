@@ -185,7 +185,9 @@ async def test_a_violated_precondition_is_aborted_with_every_violation(
     assert reason(error) == "PRECONDITION_FAILED"
     assert details(error)["PreconditionFailure"] == pb.PreconditionFailure(
         violations=[
-            pb.PreconditionFailure.Violation(index=0, stream="a", actual_revision=1),
+            pb.PreconditionFailure.Violation(
+                index=0, stream="a", actual_revision=1, read_again=True
+            ),
             pb.PreconditionFailure.Violation(index=2, stream="b"),
         ]
     )

@@ -23,8 +23,10 @@ from girih.client.events import (
     ABSENT,
     LogInfo,
     NewEvent,
+    NoMatch,
     Placement,
     Precondition,
+    Query,
     RecordedEvent,
     StreamInfo,
     TracedEvent,
@@ -133,12 +135,15 @@ class Client:
     def append(
         self,
         events: Sequence[NewEvent],
-        preconditions: Sequence[Precondition] = (),
+        preconditions: Sequence[Precondition | NoMatch] = (),
         *,
+        unless: Query | Sequence[Query] = (),
+        after: int | None = None,
         timeout: float | None = None,
     ) -> list[Placement]:
         """Append all events or none, as one transaction; answers where each is, in order."""
-        request = wire.append_request(events, preconditions)
+        conditions = wire.all_preconditions(preconditions, unless, after)
+        request = wire.append_request(events, conditions)
         return wire.placements(unary(self._caller, self._stub.Append, request, timeout))
 
     def read(

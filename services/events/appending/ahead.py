@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from girih.ids import EventId, StreamName
+from girih.ids import EventId, Position, StreamName
 from services.events.domain import Decision, LogState, StoredEvent
-from services.events.store import LogReader
+from services.events.queries import Filter
+from services.events.recent import NewLabels
+from services.events.store import LogReader, Look
 
 
 class NotAhead(Exception):
@@ -38,6 +40,12 @@ class LogAhead:
             name: self._decision.streams.get(name, head) for name, head in read.streams.items()
         }
         return LogState(self._decision.head, moved, read.incarnation)
+
+    async def recent(self, _behind: Position, _upto: Position) -> Sequence[NewLabels]:
+        raise NotAhead  # what is on its way is nowhere to be read
+
+    async def look(self, _wanted: Filter, _behind: Position) -> Look:
+        raise NotAhead
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         found = await self._log.find(event_ids)

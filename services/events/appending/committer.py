@@ -38,6 +38,7 @@ from typing import NamedTuple, Protocol
 from girih.backoff import Backoff
 from girih.ids import EventId, Position, StreamName
 from services.events.appending.ahead import LogAhead, NotAhead
+from services.events.appending.boundaries import Boundaries
 from services.events.appending.remembered import RememberedLog, RevisionCache
 from services.events.domain import (
     NO_STREAM,
@@ -49,7 +50,8 @@ from services.events.domain import (
     StoredEvent,
     decide,
 )
-from services.events.errors import PreconditionFailed
+from services.events.errors import BeyondEnd, PreconditionFailed, PreconditionTooCostly
+from services.events.recent import RecentBlocks, RecentEvents
 from services.events.store import Log, LogReader, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 
@@ -60,6 +62,8 @@ ALL_NEW_MIN = 8
 to be taken for new unread. A batch that was wrong about that is sent twice."""
 
 _AWAY = (Unavailable, ResourceExhausted)
+
+_REFUSED_ON_A_STATE = (PreconditionFailed, BeyondEnd, PreconditionTooCostly)
 
 Encode = Callable[[PlacedEvent], bytes]
 EncoderAt = Callable[[datetime], Encode]
@@ -108,6 +112,7 @@ class Committer:
         limits: CommitterLimits,
         revision_cache: RevisionCache,
         committed: Callable[[Position], None] = lambda _head: None,
+        recent: RecentEvents | None = None,
     ) -> None:
         """`committed` is told where the log ends after each batch that was written."""
         self._log = log
@@ -115,7 +120,9 @@ class Committer:
         self._instruments = instruments
         self._limits = limits
         self._committed = committed
-        self._remembered = RememberedLog(revision_cache)
+        self._recent = recent or RecentEvents(RecentBlocks())
+        self._boundaries = Boundaries(log, self._recent)
+        self._remembered = RememberedLog(revision_cache, self._recent)
         self._expects_repeats = False
         self._all_new_count = 0
         """How many times in a row what was read of streams was that they are new."""
@@ -124,6 +131,12 @@ class Committer:
         self._unsure: Decision | None = None
         """What may have been written."""
         self._announce: Callable[[], None] = lambda: None
+
+    async def look_back(self, proposal: Proposal) -> Proposal:
+        """`proposal`, after what its preconditions take was looked for in the database, before it
+        is settled: so nobody else waits for that. See `Boundaries`.
+        """
+        return await self._boundaries.look_back(proposal)
 
     async def settle(
         self,
@@ -182,6 +195,7 @@ class Committer:
     def forget(self) -> None:
         """Give back what it remembers, before it is itself forgotten."""
         self._remembered.forget()
+        self._recent.close()
 
     def _delays_s(self) -> Iterator[float]:
         """How long to wait before each further attempt, until the budget is spent."""
@@ -246,7 +260,8 @@ class Committer:
     ) -> Prepared:
         state, is_read, taken_for_new, version = await self._basis(log, proposals, looks_up)
         known = await self._find(log, proposals) if looks_up else {}
-        decision = decide(state, proposals, known, datetime.now(UTC))
+        ready = await self._boundaries.ready(log, proposals, state)
+        decision = decide(state, ready, known, datetime.now(UTC), self._recent)
         if _refuses(decision) and not looks_up:
             # What a precondition forbids now may be stored already, by an earlier try of
             # the same call. The ids are looked up after the state: an id that is not
@@ -332,4 +347,4 @@ def _is_stored(decision: Decision, known: Mapping[EventId, StoredEvent]) -> bool
 
 
 def _refuses(decision: Decision) -> bool:
-    return any(isinstance(outcome, PreconditionFailed) for outcome in decision.outcomes)
+    return any(isinstance(outcome, _REFUSED_ON_A_STATE) for outcome in decision.outcomes)

@@ -9,7 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from girih.ids import Position, StreamName
-from services.events.domain import NO_STREAM, Decision, LogState, StreamHead
+from services.events.domain import NO_STREAM, Decision, LogState, StreamHead, labels_of
+from services.events.recent import RecentEvents
 
 
 class RevisionCache:
@@ -48,8 +49,10 @@ class RevisionCache:
 class RememberedLog:
     """A log as of the last commit of this process, or of the batch that is on its way."""
 
-    def __init__(self, revision_cache: RevisionCache) -> None:
+    def __init__(self, revision_cache: RevisionCache, recent: RecentEvents) -> None:
         self._revision_cache = revision_cache
+        self._recent = recent
+        """The newest events, where somebody asks for them."""
         self._streams: OrderedDict[StreamName, StreamHead] = OrderedDict()
         self._incarnation = ""
         self.head: Position | None = None
@@ -69,6 +72,8 @@ class RememberedLog:
         """Add what was read, and forget all else when the log has moved on or is another."""
         if self.head not in (None, read.head) or self._incarnation != read.incarnation:
             self.forget()
+        if self._incarnation != read.incarnation:
+            self._recent.clear()
         self.head, self._incarnation = read.head, read.incarnation
         self._take(read.streams)
 
@@ -77,11 +82,14 @@ class RememberedLog:
         self.version += 1
         self.head, self._incarnation = decision.head, decision.state.incarnation
         self._take(decision.streams)
+        if self._recent.are_kept:
+            self._recent.advance(decision.state.head, labels_of(decision.placed))
         self._revision_cache.evict(self)
 
     def take_back(self, decision: Decision) -> None:
         """Nothing of `decision` was written, with which this was advanced last."""
         self.version += 1
+        self._recent.take_back(decision.state.head)
         if self.head != decision.head:
             return
         self.head = decision.state.head
@@ -93,6 +101,7 @@ class RememberedLog:
 
     def forget(self) -> None:
         self._revision_cache.drop(self, len(self._streams))
+        self._recent.forget_unsettled()
         self.version += 1
         self.head = None
         self._streams.clear()

@@ -85,6 +85,12 @@ class Sequencers:
             raise _shutting_down()
         return await self._sequencer(tenant).append(proposal)
 
+    async def look_back(self, tenant: TenantId, proposal: Proposal) -> Proposal:
+        """`proposal` as it is to be appended; see `Committer.look_back`. Takes no place in the
+        queue, and no time unless it has preconditions about events that are not recent.
+        """
+        return await self._sequencer(tenant).look_back(proposal)
+
     async def close(self) -> None:
         """Let running batches end, and refuse what waits behind them."""
         self._closed = True
@@ -136,6 +142,10 @@ class Sequencer:
     def is_idle(self) -> bool:
         """Nothing waits and nothing is being written."""
         return self._draining is None
+
+    async def look_back(self, proposal: Proposal) -> Proposal:
+        """`proposal` as it is to be appended."""
+        return await self._committer.look_back(proposal)
 
     def forget(self) -> None:
         """Give back what is remembered of the log, before the sequencer is itself forgotten."""
@@ -327,9 +337,9 @@ class _Waiting:
     def __init__(self, proposal: Proposal) -> None:
         self.proposal = proposal
         self.event_count = len(proposal.events)
-        self.weight = self.event_count + len(proposal.preconditions)
+        self.weight = self.event_count + sum([one.weight for one in proposal.preconditions])
         self.byte_count = sum([event.byte_count for event in proposal.events]) + sum(
-            [len(precondition.stream) for precondition in proposal.preconditions]
+            [one.byte_count for one in proposal.preconditions]
         )
         self.bytes_lent: int | None = None
         self.placements: asyncio.Future[Sequence[Placement]] = (

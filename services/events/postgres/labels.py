@@ -46,7 +46,7 @@ class Labels:
         rows = await connection.fetch(
             _sql("select_filtered"),
             tenant,
-            _queries(request.filter),
+            queries_of(request.filter),
             request.start,
             request.is_backwards,
             request.row_count_max,
@@ -93,7 +93,7 @@ class Labels:
         return cast("Position", through)
 
 
-def _queries(asked: Filter) -> Sequence[tuple[object, ...]]:
+def queries_of(asked: Filter) -> Sequence[tuple[object, ...]]:
     """An `events.query[]`."""
     return [
         (

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import asyncpg
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
+from services.events import queries
 from services.events.domain import (
     NO_STREAM,
     RECORD_TAG,
@@ -17,7 +18,9 @@ from services.events.domain import (
     StreamHead,
 )
 from services.events.postgres.incarnations import Incarnations
-from services.events.postgres.labels import Labels
+from services.events.postgres.labels import Labels, queries_of
+from services.events.queries import Filter, Match
+from services.events.recent import NewLabels
 from services.events.store import (
     Cause,
     FilteredPage,
@@ -27,6 +30,7 @@ from services.events.store import (
     LogPage,
     LogTail,
     LogView,
+    Look,
     NamedStream,
     PageRequest,
     RecordBatch,
@@ -136,20 +140,24 @@ class PostgresEventStore:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, tenant)
             rows = await connection.fetch(
-                _sql("select_trace"),
+                _sql_of_filters("select_trace"),
                 tenant,
                 request.correlation_id,
-                request.after,
-                # One more tells whether there is another page.
-                request.count_max + 1,
+                request.after + 1,
+                request.count_max,
                 request.header_bytes_max,
             )
-        page = [
+        if not rows:
+            return TracePage((), NO_POSITION, incarnation)
+        found = [
             TraceRow(position, EventId(str(event_id)), header)
-            for position, event_id, header in rows[: request.count_max]
+            for _, _, position, event_id, header in rows
             if header is not None
         ]
-        return TracePage(page, len(page) < len(rows), incarnation)
+        looked_at, is_end, *_, last_header = rows[-1]
+        if found and last_header is None:
+            return TracePage(found, found[-1].position, incarnation)
+        return TracePage(found, NO_POSITION if is_end else looked_at, incarnation)
 
     async def causes(
         self, tenant: TenantId, event_ids: Sequence[EventId]
@@ -221,6 +229,15 @@ class PostgresLog:
         async with self._connections.connection() as connection:
             return await _View(connection, self._tenant).find(event_ids)
 
+    async def recent(self, behind: Position, upto: Position) -> Sequence[NewLabels]:
+        async with self._connections.connection() as connection:
+            return await _View(connection, self._tenant).recent(behind, upto)
+
+    async def look(self, wanted: Filter, behind: Position) -> Look:
+        async with self._connections.connection() as connection:
+            incarnation = await self._incarnations.current(connection, self._tenant)
+            return await _View(connection, self._tenant, incarnation).look(wanted, behind)
+
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
@@ -276,6 +293,26 @@ class _View:
             for event_id, position, revision, recorded_at, digest in rows
         }
 
+    async def recent(self, behind: Position, upto: Position) -> Sequence[NewLabels]:
+        rows = await self._connection.fetch(_sql("select_recent"), self._tenant, behind, upto)
+        return [
+            NewLabels(
+                EventId(str(event_id)),
+                queries.Labels(stream, event_type, tags or (), correlation_id),
+            )
+            for event_id, stream, event_type, tags, correlation_id in rows
+        ]
+
+    async def look(self, wanted: Filter, behind: Position) -> Look:
+        row = await self._connection.fetchrow(
+            _sql_of_filters("select_first_match"), self._tenant, queries_of(wanted), behind + 1
+        )
+        if row is None:
+            return Look(behind, None, self._incarnation, is_end=True)
+        looked_at, is_end, position, event_id = row
+        match = None if position is None else Match(position, EventId(str(event_id)))
+        return Look(looked_at, match, self._incarnation, is_end)
+
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         begun = [one for one in batch.placed if one.revision == 0]
         try:
@@ -324,3 +361,7 @@ _PAGES = {
 
 def _sql(name: str) -> str:
     return load("services.events.postgres.sql", name)
+
+
+def _sql_of_filters(name: str) -> str:
+    return load("services.events.postgres.sql.filters", name)

@@ -6,15 +6,19 @@ circle, whatever callers write; and what hangs below what does not change when m
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from girih.ids import NO_POSITION, EventId, Position, TenantId
+from girih.ids import EventId, Position, TenantId
 from services.events.store import Cause, EventStore, TraceRequest, TraceRow
 
 PAGE_BYTES_MAX = 2**20
 """What the headers of a page take together at most. That of one event takes 0.2 MiB at most."""
+
+LOOKED_FOR_S = 1.0
+"""A page without an event is answered after so long, and the next goes on from where it came."""
 
 _is_event_id = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII
@@ -53,13 +57,18 @@ class Traces:
         self._causation_id_of = causation_id_of
 
     async def read(self, tenant: TenantId, request: TraceRequest) -> Trace:
-        """A page, which costs what it holds and a probe for each cause that is named."""
+        """A page, which costs what it holds and a probe for each cause that is named. It may be
+        empty, though others follow, where finding the next event takes longer than a moment.
+        """
         page = await self._store.trace(tenant, request)
+        until_s = time.monotonic() + LOOKED_FOR_S
+        while page.next_after and not page.rows and time.monotonic() < until_s:
+            request = replace(request, after=page.next_after)
+            page = await self._store.trace(tenant, request)
         named = [EventId(self._causation_id_of(row.header)) for row in page.rows]
         causes = await self._store.causes(tenant, list(set(filter(_is_event_id, named))))
         events = list(tree(page.rows, named, causes))
-        next_after = page.rows[-1].position if page.has_more else NO_POSITION
-        return Trace(events, next_after, page.incarnation)
+        return Trace(events, page.next_after, page.incarnation)
 
 
 def tree(

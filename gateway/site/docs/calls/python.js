@@ -42,7 +42,7 @@ export function clientProgram(operationId, told) {
   if (operationId === "EventStoreService_AppendStream") return appendStream(told);
   const calls = CALLS[operationId]?.(told);
   if (!calls) return null;
-  const names = ["Client", "NewEvent", "Precondition"].filter((name) => name === "Client" || calls.some((line) => line.includes(name)));
+  const names = ["Client", "NewEvent", "NoMatch", "Precondition", "Query"].filter((name) => name === "Client" || calls.some((line) => line.includes(`${name}.`) || line.includes(`${name}(`)));
   return [
     `from girih.client import ${names.join(", ")}`,
     "",
@@ -55,7 +55,7 @@ export function clientProgram(operationId, told) {
 function appendStream({ lines }) {
   const calls = lines.map((values) => append("appends.begin", values, "outcomes.append(await ", ")"));
   if (!calls.length || calls.includes(null)) return null;
-  const names = ["AsyncClient", "NewEvent", "Precondition"].filter((name) => name === "AsyncClient" || calls.flat().some((line) => line?.includes(name)));
+  const names = ["AsyncClient", "NewEvent", "NoMatch", "Precondition", "Query"].filter((name) => name === "AsyncClient" || calls.flat().some((line) => line?.includes(`${name}.`) || line?.includes(`${name}(`)));
   return [
     "import asyncio",
     "",
@@ -101,9 +101,25 @@ function newEvent({ stream, type, json, id, tags, metadata, schemaVersion }) {
 }
 
 /** @param {Record<string, any>} expected */
-function precondition({ stream, revision, state }) {
+function precondition({ stream, revision, state, noMatch }) {
+  if (noMatch) {
+    const after = noMatch.afterPosition === undefined ? [] : [`after=${number(noMatch.afterPosition)}`];
+    return `NoMatch(${[`[${(noMatch.filter?.queries ?? []).map(query).join(", ")}]`, ...after].join(", ")})`;
+  }
   if (revision !== undefined) return `Precondition.at(${literal(stream)}, ${number(revision)})`;
   return `Precondition.${state === "STATE_ABSENT" ? "absent" : "exists"}(${literal(stream)})`;
+}
+
+/** @param {Record<string, any>} parts */
+function query({ types, tags, streamPrefix, category, correlationId }) {
+  const given = [
+    ...(types?.length ? [`types=${tuple(types.map(literal))}`] : []),
+    ...(tags?.length ? [`tags=${tuple(tags.map(literal))}`] : []),
+    ...(streamPrefix ? [`stream_prefix=${literal(streamPrefix)}`] : []),
+    ...(category ? [`category=${literal(category)}`] : []),
+    ...(correlationId ? [`correlation_id=${literal(correlationId)}`] : []),
+  ];
+  return `Query(${given.join(", ")})`;
 }
 
 /** @param {Record<string, any>} values */

@@ -1,0 +1,125 @@
+"""Finds what stands in the way of preconditions that no event may match.
+
+Recent events are in memory. What lies before them is looked for in the database, by the call
+itself and before its append is queued: so nobody else's waits for it. That holds for ever, since
+what is stored does not change. When the append is decided only what came since must be looked at,
+and of that nothing is in the database that is not also in memory, but for what was let go
+meanwhile, or was appended by other processes: that is read when it is decided.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from girih.ids import NO_POSITION, Position
+from services.events.domain import LogState, LookedBack, NoMatch, Proposal
+from services.events.recent import RecentEvents
+from services.events.store import LogReader
+from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
+
+LOOK_BACK_S = 2.0
+"""How long a call looks back before its append is queued."""
+DECIDE_S = 0.3
+"""How long others of the log wait for what has to be looked at once more."""
+LOOKS_AT_ONCE_MAX = 4
+"""Of one log, so that others have connections."""
+CATCH_UP_MAX = 512
+"""Events that other processes appended which are read into memory; those before more are left."""
+
+
+class Boundaries:
+    """What the preconditions of one log take to be decided, beside its streams."""
+
+    def __init__(self, log: LogReader, recent: RecentEvents) -> None:
+        self._log = log
+        self._recent = recent
+        self._turns = asyncio.Semaphore(LOOKS_AT_ONCE_MAX)
+
+    async def look_back(self, proposal: Proposal) -> Proposal:
+        """`proposal` with what is found in the database of all that is not recent.
+
+        Nothing is asked of the database where everything that matters is recent.
+        """
+        wanted = proposal.no_matches()
+        if not wanted:
+            return proposal
+        self._recent.use()
+        if all(self._is_recent(one.looked_at("")) for one in wanted):
+            return proposal
+        try:
+            async with self._turns:
+                return await self._looked(self._log, proposal, "", time.monotonic() + LOOK_BACK_S)
+        except (Unavailable, ResourceExhausted):
+            return proposal  # whoever decides it asks again, for as long as that may help
+
+    async def ready(
+        self, log: LogReader, proposals: Sequence[Proposal], state: LogState
+    ) -> Sequence[Proposal]:
+        """`proposals` so that they can be decided on `state`, which is that of `log`.
+
+        Raises what reading raises.
+        """
+        asks = [bool(proposal.preconditions and proposal.no_matches()) for proposal in proposals]
+        if any(asks):
+            self._recent.use()
+        if not self._recent.are_kept:
+            return proposals
+        if self._recent.head != state.head:
+            await self._catch_up(log, state)
+        if not any(asks):
+            return proposals
+        until_s = time.monotonic() + DECIDE_S
+        return [
+            await self._looked(log, proposal, state.incarnation, until_s) if is_asking else proposal
+            for proposal, is_asking in zip(proposals, asks, strict=True)
+        ]
+
+    async def _catch_up(self, log: LogReader, state: LogState) -> None:
+        """Know the newest events, when this process did not append them."""
+        head = self._recent.head
+        start = Position(max(NO_POSITION, state.head - CATCH_UP_MAX))
+        is_continued = head is not None and start <= head <= state.head
+        if is_continued and head is not None:
+            start = head
+        events = await log.recent(start, state.head)
+        if len(events) != state.head - start:
+            raise DatabaseUnavailable("the log became another one meanwhile")
+        if not is_continued:
+            self._recent.begin(start)
+        self._recent.catch_up(events)
+
+    async def _looked(
+        self, log: LogReader, proposal: Proposal, incarnation: str, until_s: float
+    ) -> Proposal:
+        return replace(
+            proposal,
+            preconditions=[
+                await self._looked_back(log, one, incarnation, until_s)
+                if isinstance(one, NoMatch)
+                else one
+                for one in proposal.preconditions
+            ],
+        )
+
+    async def _looked_back(
+        self, log: LogReader, wanted: NoMatch, incarnation: str, until_s: float
+    ) -> NoMatch:
+        """Look on until what is left is recent, something is found, or the time is up."""
+        while wanted.match(incarnation) is None:
+            looked_at = wanted.looked_at(incarnation)
+            if self._is_recent(looked_at) or time.monotonic() > until_s:
+                break
+            found = await log.look(wanted.filter, looked_at)
+            if incarnation not in ("", found.incarnation):
+                raise DatabaseUnavailable("the log became another one meanwhile")
+            looked_back = LookedBack(found.upto, found.match, found.incarnation)
+            wanted = replace(wanted, looked_back=looked_back)
+            incarnation = found.incarnation
+            if found.is_end:
+                break
+        return wanted
+
+    def _is_recent(self, looked_at: Position) -> bool:
+        since = self._recent.since
+        return since is not None and looked_at >= since
