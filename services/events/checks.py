@@ -4,9 +4,10 @@ Names every bad field, and touches no storage.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import EventId
@@ -99,6 +100,11 @@ def check_read(request: pb.ReadRequest, violations: Violations) -> None:
             violations.add("from_revision", "must be given with a stream")
         if request.HasField("from_position"):
             violations.add("from_revision", "must not be given beside from_position")
+    if request.HasField("from_time"):
+        check_time(request.from_time, "from_time", violations)
+        for name in ("from_position", "from_revision"):
+            if request.HasField(name):  # type: ignore[arg-type]  # a name of a field
+                violations.add("from_time", f"must not be given beside {name}")
     if request.HasField("filter") and request.stream:
         violations.add("filter", "must not be given with a stream")
     if request.HasField("heartbeat"):
@@ -106,6 +112,13 @@ def check_read(request: pb.ReadRequest, violations: Violations) -> None:
             violations.add("heartbeat", "must be given with follow")
         if not HEARTBEAT_MIN <= duration(request.heartbeat) <= HEARTBEAT_MAX:
             violations.add("heartbeat", "must be from 1 s to 60 s")
+
+
+def check_time(given: Timestamp, path: str, violations: Violations) -> None:
+    try:
+        given.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        violations.add(path, "must be a time of the years 1 to 9999")
 
 
 def duration(given: Duration) -> timedelta:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -239,6 +239,9 @@ def options(request: pb.ReadRequest) -> ReadOptions:
         from_revision=(
             Revision(request.from_revision) if request.HasField("from_revision") else None
         ),
+        from_time=(
+            request.from_time.ToDatetime(tzinfo=UTC) if request.HasField("from_time") else None
+        ),
         limit=request.limit or None,
         is_followed=request.follow,
         incarnation=request.incarnation,
@@ -250,6 +253,15 @@ def options(request: pb.ReadRequest) -> ReadOptions:
             else None
         ),
     )
+
+
+def position_request(request: pb.GetPositionRequest) -> datetime:
+    """The time asked about. Raises `InvalidInput`."""
+    violations = Violations()
+    validation.add_violations(request, violations)
+    checks.check_time(request.time, "time", violations)
+    violations.raise_if_any()
+    return request.time.ToDatetime(tzinfo=UTC)
 
 
 def stream_name(request: pb.GetStreamRequest) -> StreamName:

@@ -122,6 +122,13 @@ class EventStoreServicer:
         end = await self._store.end(correlation.current().tenant)
         return pb.GetLogResponse(head_position=end.head, incarnation=end.incarnation)
 
+    async def GetPosition(
+        self, request: pb.GetPositionRequest, _context: Context
+    ) -> pb.GetPositionResponse:
+        time = convert.position_request(request)
+        incarnation, position = await self._store.position_at(correlation.current().tenant, time)
+        return pb.GetPositionResponse(position=position, incarnation=incarnation)
+
     async def GetDatabaseStatus(
         self, _request: pb.GetDatabaseStatusRequest, _context: Context
     ) -> pb.GetDatabaseStatusResponse:

@@ -100,6 +100,13 @@ class LogEnd(NamedTuple):
     head: Position
 
 
+class LogPlace(NamedTuple):
+    """A place in a log, and the incarnation that it is in: empty when nobody has appended."""
+
+    incarnation: str
+    position: Position
+
+
 class FollowedLog(NamedTuple):
     """A log whose end somebody follows, as it was seen last."""
 
@@ -280,6 +287,11 @@ class EventStore(Protocol):
 
     async def end(self, tenant: TenantId) -> LogEnd:
         """Where the log ends now."""
+
+    async def position_at(self, tenant: TenantId, time: datetime) -> "LogPlace":
+        """The position of the first event recorded at or after `time`; one behind the end when
+        there is none.
+        """
 
     async def shared_position(self, tenant: TenantId, incarnation: str) -> Position | None:
         """The position up to which the log holds what it held in an incarnation that has ended;

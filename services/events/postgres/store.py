@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol, cast
 
 import asyncpg
@@ -28,6 +29,7 @@ from services.events.store import (
     FollowedLog,
     LogEnd,
     LogPage,
+    LogPlace,
     LogTail,
     LogView,
     Look,
@@ -77,6 +79,12 @@ class PostgresEventStore:
     async def end(self, tenant: TenantId) -> LogEnd:
         async with self._connections.connection() as connection:
             return await self._incarnations.confirm(connection, tenant)
+
+    async def position_at(self, tenant: TenantId, time: datetime) -> LogPlace:
+        async with self._connections.connection() as connection:
+            incarnation = await self._incarnations.current(connection, tenant)
+            position = await connection.fetchval(_sql("select_position_at"), tenant, time)
+        return LogPlace(incarnation, Position(position))
 
     async def shared_position(self, tenant: TenantId, incarnation: str) -> Position | None:
         async with self._connections.connection() as connection:

@@ -83,6 +83,8 @@ class Followers:
         self._instruments.followed(1)
         try:
             async with self._tails.tail(tenant) as tail:
+                placed = partial(self._reader.placed, tenant, options)
+                options = await self._retry_policy.read(placed)
                 start = await self._retry_policy.read(partial(self._start, tail, options))
                 following = _Following(
                     self._reader, self._retry_policy, self._frame, tail, options, start

@@ -7,7 +7,8 @@ caller is busy with the present one.
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, cast
 
 from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
@@ -30,6 +31,9 @@ _FEW_BYTES = NARROW_ROW_COUNT_MAX * _RECORD_BYTES
 _JOINED_BYTES_MAX = 2**24
 """What the database puts together at most for a page that then turns out to be too large."""
 _ANY_SIZE = 2**31 - 1
+_TICK = timedelta(microseconds=1)
+"""Between two times that can be told apart."""
+_TIME_MAX = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class ReadOptions:
     is_backwards: bool = False
     from_position: Position | None = None
     from_revision: Revision | None = None
+    from_time: datetime | None = None
+    """Instead of a position, see `Reader.placed`."""
     limit: int | None = None
     is_followed: bool = False
     """Go on with what is committed, instead of ending at the end."""
@@ -69,6 +75,7 @@ class Reader:
         is no room for one, and `LogReplaced` when the log does not hold what was read of it.
         Close it when it is not read to its end.
         """
+        options = await self.placed(tenant, options)
         start = await self.start(tenant, options)
         incarnation, place = options.incarnation, start
         at = PageCursor(start, options.limit or POSITION_MAX)
@@ -91,6 +98,22 @@ class Reader:
             finally:
                 fetching.cancel()
                 await asyncio.gather(fetching, return_exceptions=True)
+
+    async def placed(self, tenant: TenantId, options: ReadOptions) -> ReadOptions:
+        """The same with a position in place of a time: of the first event recorded at the time
+        or after it, or backwards of the last recorded at it or before.
+        """
+        if options.from_time is None:
+            return options
+        time = options.from_time
+        if not options.is_backwards:
+            position = (await self._store.position_at(tenant, time)).position
+        elif time >= _TIME_MAX:
+            position = POSITION_MAX
+        else:
+            behind = await self._store.position_at(tenant, time + _TICK)
+            position = Position(behind.position - 1)
+        return replace(options, from_time=None, from_position=position)
 
     async def start(self, tenant: TenantId, options: ReadOptions) -> int:
         """The key of the first record: a revision in a stream, a position in the log."""
