@@ -44,6 +44,8 @@ class StreamShape:
     incarnation: str = ""
     """The string field, of a response and of the request, that says what ids belong to; may be
     empty."""
+    signals: tuple[FieldDescriptor, ...] = ()
+    """The fields of a response that tell how far the stream is."""
 
     def is_falling(self, request: Message) -> bool:
         """Whether `request` asks for items in falling order of their ids."""
@@ -85,7 +87,20 @@ def stream_shape(method: MethodDescriptor) -> StreamShape:
         tuple(options.resume_clears),
         _falling(method, options),
         options.incarnation,
+        tuple(_signal(method, name, options.event_id) for name in options.signals),
     )
+
+
+def _signal(method: MethodDescriptor, name: str, event_id: str) -> FieldDescriptor:
+    field = method.output_type.fields_by_name.get(name)
+    message = None if field is None or field.is_repeated else field.message_type
+    number = message.fields_by_name.get(event_id) if message is not None else None
+    if field is None or number is None or number.cpp_type not in _INTEGERS:
+        raise ContractError(
+            f"{method.full_name}: {name} must be a message field of the response with an integer"
+            f" field {event_id or 'that is the id of an event'}"
+        )
+    return field
 
 
 def _falling(method: MethodDescriptor, options: StreamOptions) -> tuple[str, int] | None:

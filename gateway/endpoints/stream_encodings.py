@@ -142,6 +142,8 @@ class _Encoding:
         items = self._items(response)
         for first in range(0, len(items), _ITEMS_PER_CHUNK):
             yield self._text(items[first : first + _ITEMS_PER_CHUNK], incarnation)
+        if not items:
+            yield self._signal(response, incarnation)
 
     def _slices(self, raw: bytes) -> Iterator[bytes]:
         """The text of a large response that is one item."""
@@ -151,6 +153,10 @@ class _Encoding:
         yield end
 
     def _text(self, items: Iterable[Any], incarnation: str) -> bytes:
+        raise NotImplementedError
+
+    def _signal(self, response: Any, incarnation: str) -> bytes:  # noqa: ANN401 - of any type
+        """What tells how far the stream is; may be empty."""
         raise NotImplementedError
 
 
@@ -177,6 +183,9 @@ class _NdjsonEncoding(_Encoding):
         encode, dumps, option = self._encode, orjson.dumps, orjson.OPT_APPEND_NEWLINE
         return b"".join([dumps(encode(item), None, option) for item in items])
 
+    def _signal(self, _response: object, _incarnation: str) -> bytes:
+        return b""
+
 
 class _SseEncoding(_Encoding):
     headers = _stream_headers(SSE)
@@ -188,19 +197,39 @@ class _SseEncoding(_Encoding):
     def __init__(self, response: Descriptor, shape: StreamShape, encoder: Encoder) -> None:
         super().__init__(response, shape, encoder)
         self._event_id = attrgetter(shape.event_id) if shape.event_id else None
+        self._signals = [
+            (field.name, field.json_name.encode(), encoder.message(field.message_type))
+            for field in shape.signals
+            if field.message_type is not None
+        ]
 
     def failure(self, error: bytes) -> bytes:
         return b"event: error\ndata: %b\n\n" % error
 
     def _text(self, items: Iterable[Any], incarnation: str) -> bytes:
-        suffix = f"-{incarnation}".encode() if incarnation else b""
+        suffix = _suffix(incarnation)
         return b"".join([self._event(item, suffix) for item in items])
+
+    def _signal(self, response: Any, incarnation: str) -> bytes:  # noqa: ANN401 - of any type
+        for name, event_type, encode in self._signals:
+            if response.HasField(name):
+                signal = getattr(response, name)
+                assert self._event_id is not None, "checked when the shape was read"
+                number, data = self._event_id(signal), orjson.dumps(encode(signal))
+                place = b"id: %d%b" % (number, _suffix(incarnation))
+                return b"event: %b\n%b\ndata: %b\n\n" % (event_type, place, data)
+        return b""
 
     def _event(self, item: Any, suffix: bytes) -> bytes:  # noqa: ANN401 - of the shape's type
         data = orjson.dumps(self._encode(item))
         if self._event_id is not None:
             return b"id: %d%b\ndata: %b\n\n" % (self._event_id(item), suffix, data)
         return b"data: %b\n\n" % data
+
+
+def _suffix(incarnation: str) -> bytes:
+    """What stands behind the number in an id."""
+    return f"-{incarnation}".encode() if incarnation else b""
 
 
 def _no_incarnation(_response: object) -> str:

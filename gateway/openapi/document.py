@@ -21,11 +21,11 @@ from gateway.contract.descriptors import (
     success_status,
 )
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
-from gateway.contract.streams import stream_shape
+from gateway.contract.streams import StreamShape, stream_shape
 from gateway.endpoints.stream_encodings import NDJSON, SSE
 from gateway.openapi import components, failures, names, own_routes
 from gateway.openapi.schemas import HTTP_BODY, Schemas
-from gateway.transcoding.query import Fields, Query, json_path
+from gateway.transcoding.query import Fields, Query, is_json, json_path
 from services.plumbing.validation import is_required
 
 Json = dict[str, Any]
@@ -139,6 +139,10 @@ class _Operation:
     def _parameter(self, fields: Fields, place: str) -> Json:
         schema = self.schemas.field(fields[-1])
         description = schema.pop("description", "")
+        if place == "query" and is_json(fields[-1]):
+            as_json = {"contentMediaType": _JSON, "contentSchema": schema["items"]}
+            schema["items"] = {"type": "string", **as_json}
+            description = f"{description} Each as JSON.".strip()
         name = json_path(fields)
         parameter = {"name": name, "in": place, "description": description, "schema": schema}
         if place == "query" and is_required(fields[-1]):
@@ -197,9 +201,9 @@ class _Operation:
         description = (
             f"{each}, in order. {comment}\n\n"
             f"As `{NDJSON}` each is a line: the schema is that of a line. As `{SSE}` each is the "
-            f"data of an event.{ids} The last event is of type `end`. A stream that fails after "
-            "it began ends with the error body: as its last line, which has the key `error`, or "
-            "as an event of type `error`."
+            f"data of an event.{ids}{_signals(shape)} The last event is of type `end`. A stream "
+            "that fails after it began ends with the error body: as its last line, which has the "
+            "key `error`, or as an event of type `error`."
         )
         events = {"type": "string", "description": "Events with such objects as data."}
         lines = {"schema": self.schemas.line(shape.item)} | ({"example": line} if line else {})
@@ -209,6 +213,14 @@ class _Operation:
         is_counted = scope_of(self.rule.method) != components.PUBLIC
         headers = components.RATE_LIMIT_HEADERS if is_counted else ()
         return components.response(description, content, headers)
+
+
+def _signals(shape: StreamShape) -> str:
+    """What events there are beside those of items."""
+    types = [f"`{field.json_name}`" for field in shape.signals]
+    if not types:
+        return ""
+    return f" Events of type {', '.join(types)} tell how far the stream is, with ids of their own."
 
 
 def _example(text: str) -> Json | None:

@@ -21,6 +21,7 @@ from gateway.contract.streams import stream_shape
 from gateway.http.errors import json_name
 from gateway.openapi import components, names, values
 from gateway.transcoding.codec import WELL_KNOWN
+from gateway.transcoding.query import Query, is_json
 from services.plumbing.rules import (
     FieldRules,
     message_rules_of,
@@ -309,10 +310,15 @@ def _output_of(rule: Rule) -> Descriptor:
 
 
 def _inputs_of(rule: Rule) -> Iterator[Descriptor]:
-    """The messages in a request's body. The request itself is described where it is taken."""
-    if not rule.body:
-        return
+    """The messages in a request's body, or as JSON in its URL. The request itself is described
+    where it is taken.
+    """
     message = rule.method.input_type
+    if not rule.body:
+        for path in Query(message, set()).parameters.values():
+            if is_json(path[-1]):
+                yield from _inner(path[-1])
+        return
     fields = message.fields if rule.body == WHOLE_BODY else [resolve(message, rule.body)[-1]]
     for field in fields:
         yield from _inner(field)

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.contract.descriptors import is_map, oneof_members
-from gateway.transcoding.codec import WELL_KNOWN
+from gateway.transcoding import json_body
+from gateway.transcoding.codec import WELL_KNOWN, Decoder, json_path_to
 from gateway.transcoding.scalars import Decode, query_decoder, well_known_decoder
 from gateway.transcoding.validation import ValidationError, Violation, refused
 from services.plumbing.errors import VIOLATIONS_MAX
@@ -22,17 +23,23 @@ _DEPTH_MAX = 4
 
 
 class Query:
-    """The parameters that a request message takes in a URL, as `a.b` in either spelling."""
+    """The parameters that a request message takes in a URL, as `a.b` in either spelling.
 
-    def __init__(self, message: Descriptor, set_elsewhere: set[str]) -> None:
+    An item of a list of messages is one as JSON, since nothing tells of which item `a.b.c` is.
+    """
+
+    def __init__(
+        self, message: Descriptor, set_elsewhere: set[str], decoder: Decoder | None = None
+    ) -> None:
         """`set_elsewhere` are field paths that are in the path or the body."""
+        decoder = decoder or Decoder()
         self.parameters: dict[str, Fields] = {
             json_path(fields): fields for fields in _values(message, (), set_elsewhere)
         }
         """By their documented names."""
         self._setters: dict[str, Callable[[dict[str, Any], str], None]] = {}
         for fields in self.parameters.values():
-            setter = _setter(fields)
+            setter = _setter(fields, decoder)
             self._setters[json_path(fields)] = setter
             self._setters[proto_path(fields)] = setter
 
@@ -74,13 +81,25 @@ def _values(message: Descriptor, above: Fields, left_out: set[str]) -> Iterator[
             continue
         if inner is None or (inner.full_name.startswith(WELL_KNOWN) and not field.is_repeated):
             yield fields
-        elif not field.is_repeated and not is_map(field) and len(fields) < _DEPTH_MAX:
+        elif is_map(field):
+            continue
+        elif field.is_repeated:
+            yield fields
+        elif len(fields) < _DEPTH_MAX:
             yield from _values(inner, fields, left_out)
 
 
-def _setter(fields: Fields) -> Callable[[dict[str, Any], str], None]:
+def is_json(field: FieldDescriptor) -> bool:
+    """Whether a parameter is the JSON of a message."""
+    message = field.message_type
+    return (
+        message is not None and field.is_repeated and not message.full_name.startswith(WELL_KNOWN)
+    )
+
+
+def _setter(fields: Fields, decoder: Decoder) -> Callable[[dict[str, Any], str], None]:
     field = fields[-1]
-    decode = _decoder(field)
+    decode = _decoder(field, decoder)
     rivals = oneof_members(field)
 
     def set_single(values: dict[str, Any], text: str) -> None:
@@ -103,8 +122,25 @@ def _holder(values: dict[str, Any], fields: Fields) -> dict[str, Any]:
     return values
 
 
-def _decoder(field: FieldDescriptor) -> Decode:
+def _decoder(field: FieldDescriptor, decoder: Decoder) -> Decode:
+    if is_json(field):
+        assert field.message_type is not None, "a message"
+        return _json_decoder(field.message_type, decoder.message(field.message_type))
     return well_known_decoder(field.message_type) if field.message_type else query_decoder(field)
+
+
+def _json_decoder(message: Descriptor, convert: Decode) -> Decode:
+    def decode(text: str) -> object:
+        try:
+            value = json_body.parse(text.encode())
+        except json_body.NestedValidationError as error:
+            path = json_path_to(message, error.segments)
+            raise ValidationError([(path, error.description)]) from None
+        except ValidationError:
+            raise refused("must be an object as JSON") from None
+        return convert(value)
+
+    return decode
 
 
 def _pairs(query_string: bytes) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ class RequestBuilder:
             field = resolve(message, rule.body)[-1]
             self._decode_body = decoder.field(field)
             self._body_message = field.message_type
-        self.query = _query(rule)
+        self.query = _query(rule, decoder)
         """None when the whole request is in path and body."""
 
     @property
@@ -100,8 +100,8 @@ def _made(make: Callable[..., Message], values: dict[str, Any]) -> Message:
     return message
 
 
-def _query(rule: Rule) -> Query | None:
+def _query(rule: Rule, decoder: Decoder) -> Query | None:
     if rule.body == WHOLE_BODY:
         return None
     in_path = {variable.field_path for variable in rule.template.variables}
-    return Query(rule.method.input_type, in_path | {rule.body})
+    return Query(rule.method.input_type, in_path | {rule.body}, decoder)
