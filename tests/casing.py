@@ -12,6 +12,9 @@ EXCEPTIONS: Final = frozenset(
 )
 
 
+_is_camel_case = re.compile(r"[a-z][a-zA-Z0-9]*(\.[a-z][a-zA-Z0-9]*)*").fullmatch
+
+
 def odd_names(document: Any) -> set[str]:
     """Names of properties and parameters in an OpenAPI document that are not in the casing."""
     return {name for name in _described(document) if not _fits(name)}
@@ -23,7 +26,8 @@ def odd_keys(answer: Any, *, free: frozenset[str] = frozenset()) -> set[str]:
 
 
 def _fits(name: str) -> bool:
-    return name in EXCEPTIONS or re.fullmatch("[a-z][a-zA-Z0-9]*", name) is not None
+    # A parameter that is within a message has dots.
+    return name in EXCEPTIONS or _is_camel_case(name) is not None
 
 
 def _described(value: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeVar
 from girih.client import wire
 from girih.client.events import RecordedEvent
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position
 
 Batch = Sequence[RecordedEvent]
 """Events as they came together, at least one."""
@@ -40,27 +41,48 @@ class ReadCursor:
         self.request: Final = request
         self.is_done = False
 
+    @property
+    def position(self) -> Position | None:
+        """Of the last event that was looked at; None when that is not known."""
+        request = self.request
+        if request.stream or not request.HasField("from_position"):
+            return None
+        return Position(request.from_position - self._step)
+
     def begin(self) -> pb.ReadRequest:
         """Move behind what a response holds, and give it."""
         return self.request
 
     def take(self, response: pb.ReadResponse) -> Batch | None:
+        request = self.request
+        request.incarnation = response.incarnation or request.incarnation
         if not response.events:
+            signal = response.WhichOneof("signal")
+            if signal is not None and not request.stream:
+                self._pass(getattr(response, signal).position)
             return None
         self._pass_over(response)
         return wire.recorded_events(response)
 
+    @property
+    def _step(self) -> int:
+        return -1 if self.request.direction == pb.DIRECTION_BACKWARDS else 1
+
+    def _pass(self, position: int) -> None:
+        """Everything up to there was looked at."""
+        self.request.ClearField("from_time")
+        self.request.from_position = max(1, position + self._step)
+        self.is_done = position + self._step < 1
+
     def _pass_over(self, response: pb.ReadResponse) -> None:
         request, batch, last = self.request, response.events, response.events[-1]
-        request.incarnation = response.incarnation or request.incarnation
-        step = -1 if request.direction == pb.DIRECTION_BACKWARDS else 1
         if request.stream:
             request.ClearField("from_position")
-            request.from_revision = max(0, last.revision + step)
-            self.is_done = last.revision + step < 0
+            request.ClearField("from_time")
+            request.from_revision = max(0, last.revision + self._step)
+            self.is_done = last.revision + self._step < 0
         else:
-            request.from_position = max(1, last.position + step)
-            self.is_done = last.position + step < 1
+            self._pass(last.position)
         if request.limit:
             left = request.limit - len(batch)
             self.is_done |= left <= 0

@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from typing import Self
 from weakref import WeakSet
 
@@ -151,8 +152,10 @@ class EventStoreClient:
         self,
         stream: str | None = None,
         *,
+        filter: Query | Sequence[Query] = (),
         from_position: int | None = None,
         from_revision: int | None = None,
+        from_time: datetime | None = None,
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
@@ -160,8 +163,10 @@ class EventStoreClient:
     ) -> AsyncGenerator[RecordedEvent]:
         """The events of a stream, or of the log, in order and each once, up to its end.
 
-        `from_position` and `from_revision` are those of the first event that may come; the
-        latter only with a stream. A stream that does not exist reads as empty. Resumes by
+        With a `filter` those that one of its queries means. `from_position` and `from_revision`
+        are those of the first event that may come; the latter only with a stream. `from_time`
+        begins with the first event recorded then or later, backwards with the last then or
+        before. A stream that does not exist reads as empty. Resumes by
         itself; raises Unavailable when nothing comes for `timeout` seconds, or as long as the
         policy says, and LogReplaced when the log does not hold what was read of it any longer:
         here, or before in the `incarnation` given. Whoever stops early closes it
@@ -169,8 +174,10 @@ class EventStoreClient:
         """
         batches = self.read_batches(
             stream,
+            filter=filter,
             from_position=from_position,
             from_revision=from_revision,
+            from_time=from_time,
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
@@ -185,8 +192,10 @@ class EventStoreClient:
         self,
         stream: str | None = None,
         *,
+        filter: Query | Sequence[Query] = (),
         from_position: int | None = None,
         from_revision: int | None = None,
+        from_time: datetime | None = None,
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
@@ -195,8 +204,10 @@ class EventStoreClient:
         """As `read`, in the batches that the server sends: for those who read much."""
         request = wire.read_request(
             stream,
+            filter=filter,
             from_position=from_position,
             from_revision=from_revision,
+            from_time=from_time,
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
@@ -212,15 +223,19 @@ class EventStoreClient:
         self,
         stream: str | None = None,
         *,
+        filter: Query | Sequence[Query] = (),
         from_position: int | None = None,
         from_revision: int | None = None,
+        from_time: datetime | None = None,
         incarnation: str = "",
         on_connected: Callable[[], Awaitable[None]] | None = None,
         on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> Subscription:
         """The events of a stream or of the log, and then those to come: each once, in order.
 
-        Both starts may be at most one beyond the end, else BeyondEnd is raised. LogReplaced is
+        With a `filter` those that one of its queries means; it resumes behind what was looked at
+        in vain. Position and revision may be at most one beyond the end, else BeyondEnd is raised.
+        LogReplaced is
         raised when the log does not hold any longer what was read of it, here or before in the
         `incarnation` given: keep that of the subscription with the place. `on_connected`
         is awaited each time a call was taken, before its first event; `on_interrupted` is
@@ -228,8 +243,10 @@ class EventStoreClient:
         """
         request = wire.read_request(
             stream,
+            filter=filter,
             from_position=from_position,
             from_revision=from_revision,
+            from_time=from_time,
             follow=True,
             incarnation=incarnation,
         )
@@ -286,6 +303,16 @@ class EventStoreClient:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    async def position_at(self, time: datetime, *, timeout: float | None = None) -> Position:
+        """The position of the first event recorded at `time` or later; one behind the end when
+        there is none yet.
+        """
+        request = pb.GetPositionRequest(time=time)
+        response: pb.GetPositionResponse = await unary(
+            self._caller, self._stub.GetPosition, request, timeout
+        )
+        return Position(response.position)
 
     async def log(self, *, timeout: float | None = None) -> LogInfo:
         """Where the log ends, and which incarnation it is in."""

@@ -14,6 +14,7 @@ from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError, Unavailable
 from girih.client.events import RecordedEvent
 from girih.events.v1 import events_pb2 as pb
+from girih.ids import Position
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -52,6 +53,12 @@ class Subscription:
         self._closed = asyncio.Event()
         self.is_connected = False
         """A call is open. A server that vanished without a word is noticed within 40 s."""
+
+    @property
+    def position(self) -> Position | None:
+        """Everything up to there was looked at, and seen if it was wanted: go on behind it later.
+        None before there is such a place, and with a stream."""
+        return self._cursor.position
 
     @property
     def incarnation(self) -> str:

@@ -1,7 +1,7 @@
 """Values to messages of the contract and back. Knows no call."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Final
 
 from girih.client.events import (
@@ -68,8 +68,10 @@ def event_filter(queries: Query | Sequence[Query]) -> pb.Filter:
 def read_request(
     stream: str | None,
     *,
+    filter: Query | Sequence[Query] = (),
     from_position: int | None = None,
     from_revision: int | None = None,
+    from_time: datetime | None = None,
     backwards: bool = False,
     limit: int | None = None,
     follow: bool = False,
@@ -82,7 +84,18 @@ def read_request(
         raise ValueError("limit must be at least 1; None reads all")
     if from_revision is not None and (stream is None or from_position is not None):
         raise ValueError("from_revision must come with a stream, and without from_position")
+    if from_time is not None and (from_position is not None or from_revision is not None):
+        raise ValueError("from_time must come without from_position and from_revision")
+    if from_time is not None and from_time.tzinfo is None:
+        raise ValueError("from_time must have a time zone")
+    is_filtered = isinstance(filter, Query) or bool(filter)
+    if is_filtered and stream is not None:
+        raise ValueError("filter must come without a stream")
     return pb.ReadRequest(
+        filter=event_filter(filter) if is_filtered else None,
+        # Told how far it is, it goes on there, and not behind the last event that was meant.
+        progress=is_filtered,
+        from_time=from_time,
         stream=stream or "",
         direction=pb.DIRECTION_BACKWARDS if backwards else pb.DIRECTION_FORWARDS,
         from_position=from_position,

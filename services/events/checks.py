@@ -95,23 +95,27 @@ def check_read(request: pb.ReadRequest, violations: Violations) -> None:
     validation.add_violations(request, violations)
     if request.follow and request.direction == pb.DIRECTION_BACKWARDS:
         violations.add("follow", "must not be given when reading backwards")
-    if request.HasField("from_revision"):
-        if not request.stream:
-            violations.add("from_revision", "must be given with a stream")
-        if request.HasField("from_position"):
-            violations.add("from_revision", "must not be given beside from_position")
-    if request.HasField("from_time"):
-        check_time(request.from_time, "from_time", violations)
-        for name in ("from_position", "from_revision"):
-            if request.HasField(name):  # type: ignore[arg-type]  # a name of a field
-                violations.add("from_time", f"must not be given beside {name}")
     if request.HasField("filter") and request.stream:
         violations.add("filter", "must not be given with a stream")
+    _check_start(request, violations)
     if request.HasField("heartbeat"):
         if not request.follow:
             violations.add("heartbeat", "must be given with follow")
         if not HEARTBEAT_MIN <= duration(request.heartbeat) <= HEARTBEAT_MAX:
             violations.add("heartbeat", "must be from 1 s to 60 s")
+
+
+def _check_start(request: pb.ReadRequest, violations: Violations) -> None:
+    has_position = request.HasField("from_position")
+    has_revision = request.HasField("from_revision")
+    if has_revision and not request.stream:
+        violations.add("from_revision", "must be given with a stream")
+    if has_revision and has_position:
+        violations.add("from_revision", "must not be given beside from_position")
+    if request.HasField("from_time"):
+        check_time(request.from_time, "from_time", violations)
+        if has_position or has_revision:
+            violations.add("from_time", "must not be given beside another start")
 
 
 def check_time(given: Timestamp, path: str, violations: Violations) -> None:

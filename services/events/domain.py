@@ -233,6 +233,8 @@ class LogState:
     streams: Mapping[StreamName, StreamHead]
     incarnation: str = field(default="", compare=False)
     """What is known of the log in another one is not true of it."""
+    recorded_at: datetime | None = field(default=None, compare=False)
+    """When its last event was; None without any."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,11 @@ class Decision:
         """Where the log ends once that is done."""
         return Position(self.state.head + len(self.placed))
 
+    @property
+    def last_recorded_at(self) -> datetime | None:
+        """When the log's last event was recorded, once that is done."""
+        return self.recorded_at if self.placed else self.state.recorded_at
+
     def stored(self) -> dict[EventId, StoredEvent]:
         """What `placed` will be found as, once that is done."""
         return {
@@ -273,13 +280,17 @@ def decide(
 
     `state` holds every stream that a proposal names. `known` holds what is stored under the
     proposals' ids, as far as anybody looked: an id that is stored and not in it is placed
-    again, which the log's unique index then refuses. What is placed is recorded at `now`.
-    `recent` holds the events of the log up to its head that preconditions have to be looked at
-    for, or those are refused.
+    again, which the log's unique index then refuses. What is placed is recorded at `now`, and
+    never before the log's last event. `recent` holds the events of the log up to its head that
+    preconditions have to be looked at for, or those are refused.
 
     Ids come before preconditions, so that whoever repeats an append that succeeded is
     told so, whatever happened to the streams since.
     """
+    if state.recorded_at is not None:
+        # Whoever looks for a time in the log relies on it: clocks go back, also from one
+        # process to another.
+        now = max(now, state.recorded_at)
     placing = _BatchDecision(state, known, now, recent)
     outcomes = [placing.outcome(proposal) for proposal in proposals]
     return Decision(state, now, outcomes, placing.placed, placing.streams())

@@ -133,6 +133,9 @@ class Between(EventStoreServiceServicer):
     async def GetLog(self, request: pb.GetLogRequest, context: Context) -> Any:
         return await self._passed(self.stub.GetLog, request, context)
 
+    async def GetPosition(self, request: pb.GetPositionRequest, context: Context) -> Any:
+        return await self._passed(self.stub.GetPosition, request, context)
+
     async def GetStream(self, request: pb.GetStreamRequest, context: Context) -> Any:
         return await self._passed(self.stub.GetStream, request, context)
 

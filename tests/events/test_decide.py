@@ -246,6 +246,15 @@ def test_what_is_placed_continues_the_log_without_gaps(
     ]
 
 
+def test_times_never_go_back_although_clocks_do() -> None:
+    late = replace(empty(), recorded_at=NOW)
+
+    decision = decide(late, [proposal(new_event("a"))], {}, BEFORE)
+
+    assert decision.recorded_at == decision.last_recorded_at == NOW
+    assert decide(late, [], {}, BEFORE).last_recorded_at == NOW
+
+
 def empty() -> LogState:
     return LogState(Position(0), dict.fromkeys(STREAMS, NO_STREAM))
 

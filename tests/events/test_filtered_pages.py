@@ -9,6 +9,7 @@ import pytest
 
 from girih.ids import Position, StreamName, TenantId
 from services.events.domain import CallContext
+from services.events.postgres.isolation import ROLE
 from services.events.postgres.store import PostgresEventStore
 from services.events.queries import Filter, Labels, Query
 from services.events.store import FilteredRequest
@@ -177,6 +178,25 @@ async def test_what_matches_nothing_is_looked_through_in_bounded_pages(
     assert (rows, is_end) == ([], False)
     assert 5_000 < looked_at < 10_001
     assert await log.found(asked) == []
+
+
+async def test_nothing_is_found_in_the_log_of_another_tenant(
+    filled: FilledLog, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url, server_settings={"role": ROLE})
+    find = """
+        SELECT cardinality(found.positions)
+        FROM set_config('girih.tenant', $1, false) AS setting (tenant)
+        CROSS JOIN LATERAL events.find_of_query(
+            1, ROW(ARRAY['closed'], '{}', '', '', ''), 1, 1000, false, $2, 100, now() + '1 min'
+        ) AS found
+        WHERE setting.tenant <> ''
+    """
+
+    assert await connection.fetchval(find, "acme", 0) == 100
+    for unlabelled in (0, 1_000):
+        assert await connection.fetchval(find, "globex", unlabelled) == 0
+    await connection.close()
 
 
 async def test_events_from_before_there_were_labels_are_found(

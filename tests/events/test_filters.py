@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.events.v1 import events_pb2 as pb
 from tests.events.following import Follower, following
@@ -149,6 +150,14 @@ BAD_READS = {
         pb.ReadRequest(filter=pb.Filter(queries=[pb.Query()])),
         "filter.queries[0]",
     ),
+    "a time of no year": (
+        pb.ReadRequest(from_time=Timestamp(seconds=10**15)),
+        "from_time",
+    ),
+    "two starts": (
+        pb.ReadRequest(from_time=Timestamp(seconds=1), from_position=1),
+        "from_time",
+    ),
     "a heartbeat without follow": (
         pb.ReadRequest(heartbeat=timedelta(seconds=5)),
         "heartbeat",
@@ -171,3 +180,31 @@ async def test_a_bad_filter_is_refused_by_the_name_of_its_field(
         with pytest.raises(grpc.aio.AioRpcError, match=field.replace("[", r"\[")) as caught:
             await read(events, request)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, name
+
+
+async def test_a_read_starts_at_a_time(events: "EventStoreServiceAsyncStub") -> None:
+    await events.Append(numbered(1, 3))
+    placed = await events.Append(numbered(4, 2))
+    await events.Append(numbered(6, 2))
+    time = placed.placements[0].recorded_at
+
+    assert (await events.GetPosition(pb.GetPositionRequest(time=time))).position == 4
+    assert (await read(events, pb.ReadRequest(from_time=time)))[0] == [4, 5, 6, 7]
+    backwards = pb.ReadRequest(from_time=time, direction=pb.DIRECTION_BACKWARDS)
+    assert (await read(events, backwards))[0] == [5, 4, 3, 2, 1]
+    assert (await read(events, pb.ReadRequest(from_time=time, filter=ODD)))[0] == [5, 6, 7]
+    async with following(events, pb.ReadRequest(from_time=time)) as follower:
+        assert await follower.until(4) == [4, 5, 6, 7]
+
+
+async def test_a_time_ahead_or_of_no_log_is_behind_the_end(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    ahead = Timestamp(seconds=4_000_000_000)
+
+    assert (await events.GetPosition(pb.GetPositionRequest(time=ahead))).position == 1
+    await events.Append(numbered(1, 3))
+    assert (await events.GetPosition(pb.GetPositionRequest(time=ahead))).position == 4
+    assert (await read(events, pb.ReadRequest(from_time=ahead)))[0] == []
+    backwards = pb.ReadRequest(from_time=ahead, direction=pb.DIRECTION_BACKWARDS)
+    assert (await read(events, backwards))[0] == [3, 2, 1]

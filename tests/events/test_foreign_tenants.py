@@ -8,6 +8,7 @@ tenant's log: else it would prove nothing that the wall holds.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -37,6 +38,7 @@ READS: dict[str, list[Any]] = {
     "select_log_forwards": [0, 100, 512, 2**19, b"\n"],
     "select_log_state": [["theirs"]],
     "select_log_tail": [0, 100, 512],
+    "select_position_at": [NOW + timedelta(days=1)],
     "select_recent": [0, 100],
     "select_revision_at": ["theirs", 2**62],
     "select_shared_position": ["incarnation-1"],

@@ -5,6 +5,7 @@ import os
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -150,8 +151,10 @@ class Client:
         self,
         stream: str | None = None,
         *,
+        filter: Query | Sequence[Query] = (),
         from_position: int | None = None,
         from_revision: int | None = None,
+        from_time: datetime | None = None,
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
@@ -160,8 +163,10 @@ class Client:
         """The events of a stream, or of the log, in order and each once, up to its end."""
         batches = self.read_batches(
             stream,
+            filter=filter,
             from_position=from_position,
             from_revision=from_revision,
+            from_time=from_time,
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
@@ -175,8 +180,10 @@ class Client:
         self,
         stream: str | None = None,
         *,
+        filter: Query | Sequence[Query] = (),
         from_position: int | None = None,
         from_revision: int | None = None,
+        from_time: datetime | None = None,
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
@@ -185,8 +192,10 @@ class Client:
         """As `read`, in the batches that the server sends: for those who read much."""
         request = wire.read_request(
             stream,
+            filter=filter,
             from_position=from_position,
             from_revision=from_revision,
+            from_time=from_time,
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
@@ -202,16 +211,20 @@ class Client:
         self,
         stream: str | None = None,
         *,
+        filter: Query | Sequence[Query] = (),
         from_position: int | None = None,
         from_revision: int | None = None,
+        from_time: datetime | None = None,
         incarnation: str = "",
         on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> Subscription:
         """The events of a stream or of the log, and then those to come: each once, in order."""
         request = wire.read_request(
             stream,
+            filter=filter,
             from_position=from_position,
             from_revision=from_revision,
+            from_time=from_time,
             follow=True,
             incarnation=incarnation,
         )
@@ -245,6 +258,11 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def position_at(self, time: datetime, *, timeout: float | None = None) -> Position:
+        """The position of the first event recorded at `time` or later."""
+        request = pb.GetPositionRequest(time=time)
+        return Position(unary(self._caller, self._stub.GetPosition, request, timeout).position)
 
     def log(self, *, timeout: float | None = None) -> LogInfo:
         """Where the log ends, and which incarnation it is in."""

@@ -39,7 +39,8 @@ class LogAhead:
         moved = {
             name: self._decision.streams.get(name, head) for name, head in read.streams.items()
         }
-        return LogState(self._decision.head, moved, read.incarnation)
+        decision = self._decision
+        return LogState(decision.head, moved, read.incarnation, decision.last_recorded_at)
 
     async def recent(self, _behind: Position, _upto: Position) -> Sequence[NewLabels]:
         raise NotAhead  # what is on its way is nowhere to be read

@@ -7,6 +7,7 @@ here as well. Knows no database and no queue.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from girih.ids import Position, StreamName
 from services.events.domain import NO_STREAM, Decision, LogState, StreamHead, labels_of
@@ -55,6 +56,7 @@ class RememberedLog:
         """The newest events, where somebody asks for them."""
         self._streams: OrderedDict[StreamName, StreamHead] = OrderedDict()
         self._incarnation = ""
+        self._recorded_at: datetime | None = None
         self.head: Position | None = None
         self.version = 0
         """Another one whenever it moves, is taken back, or is forgotten."""
@@ -66,7 +68,7 @@ class RememberedLog:
         """Streams that are not remembered are in it as new ones."""
         assert self.head is not None
         known = {stream: self._streams.get(stream, NO_STREAM) for stream in streams}
-        return LogState(self.head, known, self._incarnation)
+        return LogState(self.head, known, self._incarnation, self._recorded_at)
 
     def learn(self, read: LogState) -> None:
         """Add what was read, and forget all else when the log has moved on or is another."""
@@ -75,12 +77,14 @@ class RememberedLog:
         if self._incarnation != read.incarnation:
             self._recent.clear()
         self.head, self._incarnation = read.head, read.incarnation
+        self._recorded_at = read.recorded_at
         self._take(read.streams)
 
     def advance(self, decision: Decision) -> None:
         """Take `decision`, which is about to be written, for written."""
         self.version += 1
         self.head, self._incarnation = decision.head, decision.state.incarnation
+        self._recorded_at = decision.last_recorded_at
         self._take(decision.streams)
         if self._recent.are_kept:
             self._recent.advance(decision.state.head, labels_of(decision.placed))
@@ -92,7 +96,7 @@ class RememberedLog:
         self._recent.take_back(decision.state.head)
         if self.head != decision.head:
             return
-        self.head = decision.state.head
+        self.head, self._recorded_at = decision.state.head, decision.state.recorded_at
         for stream, head in decision.state.streams.items():
             if head == NO_STREAM:
                 self._drop(stream)  # nobody may have looked for it

@@ -289,10 +289,11 @@ class _View:
             return LogState(NO_POSITION, dict.fromkeys(streams, NO_STREAM))
         heads = {
             name: NO_STREAM if number is None else StreamHead(number, revision)
-            for _, name, number, revision in rows
+            for _, _, name, number, revision in rows
             if name is not None
         }
-        return LogState(rows[0]["head"] or NO_POSITION, heads, self._incarnation)
+        head, recorded_at = rows[0]["head"], rows[0]["recorded_at"]
+        return LogState(head or NO_POSITION, heads, self._incarnation, recorded_at)
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)

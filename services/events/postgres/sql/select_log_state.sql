@@ -1,22 +1,21 @@
--- The head of a log and the numbers and last revisions of some streams, all as of one instant.
--- The head is NULL while the log has no records. One row per stream, NULL where the stream has
+-- The head of a log, when its last record was made, and the numbers and last revisions of some
+-- streams, all as of one instant. The first two are NULL while the log has no records. One row per stream, NULL where the stream has
 -- no records; one row when none is asked for; no row when nobody has appended to the log.
 --
 --   $1 tenant   text
 --   $2 names    text[]
-SELECT own_log.head, asked.name, named.stream, last.revision
+SELECT own_log.head, own_log.recorded_at, asked.name, named.stream, last.revision
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
-    SELECT
-        log,
-        (
-            SELECT position
-            FROM events.records
-            WHERE records.log = logs.log
-            ORDER BY position DESC
-            LIMIT 1
-        ) AS head
+    SELECT logs.log, newest.position AS head, newest.recorded_at
     FROM events.logs
+    LEFT JOIN LATERAL (
+        SELECT records.position, records.recorded_at
+        FROM events.records
+        WHERE records.log = logs.log
+        ORDER BY records.position DESC
+        LIMIT 1
+    ) AS newest ON true
     WHERE tenant = setting.tenant
     LIMIT 1
 ) AS own_log

@@ -38,5 +38,5 @@ WITH RECURSIVE search (log, low, high) AS (
     ) AS middle
     WHERE low < high
 )
-SELECT coalesce(max(low), 1) AS position
+SELECT coalesce(min(low) FILTER (WHERE low = high), 1) AS position
 FROM search;
