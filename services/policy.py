@@ -28,6 +28,7 @@ SCOPES: Final = frozenset(
         "members.write",
         OPS_READ,
         "plans.write",
+        "schemas.write",
         "usage.read",
     }
 )
@@ -55,6 +56,8 @@ class PlanLimits:
     """Length of one axis."""
     monthly_call_count_max: int
     """Calls through the gateway in a calendar month."""
+    schema_count_max: int = 0
+    """Versions of schemas registered at once."""
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> Self:

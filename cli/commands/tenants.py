@@ -57,13 +57,17 @@ def set_plan(
         int | None,
         typer.Option(min=0, metavar="N", help="The most calls a month."),
     ] = None,
+    schemas: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="The most versions of schemas at once."),
+    ] = 0,
     data_dir: options.DataDir = options.DATA_DIR,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
     """Put a tenant on another plan, from the next access token on: minutes for those logged in.
 
-    `custom` needs its four numbers.
+    `custom` needs its first four numbers.
     """
     from cli.client.rest import Gateway
 
@@ -75,6 +79,8 @@ def set_plan(
     }
     _check(plan, list(numbers.values()))
     limits = {name: number for name, number in numbers.items() if number is not None}
+    if schemas:
+        limits["schemaCountMax"] = schemas
     with Gateway(options.server(url).url, _operator(data_dir)) as gateway:
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
         answer = gateway.post(path, {"plan": {"name": plan.value, **limits}})

@@ -21,6 +21,7 @@ def usage(url: options.Url = None, output_format: options.Output = Format.table)
         ("lattices", *_pair(answer, "latticeCount", plan, "latticeCountMax")),
         ("axes of a lattice", "", _allowed(plan, "axisCountMax")),
         ("sites along an axis", "", _allowed(plan, "extentMax")),
+        ("versions of schemas", "", _allowed(plan, "schemaCountMax")),
         ("events", f"{int(answer.get('eventCount', 0)):,}", ""),
         ("plan", "", plan["name"]),
     ]

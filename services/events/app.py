@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import schemas_pb2
 from girih.ids import TenantId
 from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits
@@ -20,6 +21,12 @@ from services.events.reading.send_budget import SendBudget
 from services.events.reading.tail import TailLimits, Tails
 from services.events.reading.traces import Traces
 from services.events.recent import RecentBlocks, RecentEvents
+from services.events.schemas import convert as schemas_convert
+from services.events.schemas.beside import Beside
+from services.events.schemas.enforcing import EnforcingAppender
+from services.events.schemas.registering import Registrar
+from services.events.schemas.registries import Registries
+from services.events.schemas.servicer import SchemaServicer
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
 from services.plumbing.grpc.ops import add_metrics_service
@@ -35,6 +42,7 @@ _LARGE_BYTES = 4 * PAGE_BYTES_MAX
 What stays behind is trimmed when it is much."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
+SCHEMA_SERVICE = schemas_pb2.DESCRIPTOR.services_by_name["SchemaService"]
 
 
 async def run(settings: Settings) -> None:
@@ -64,10 +72,12 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     notifications = Notifications(database, tails, metrics)
     sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
+    beside = Beside()
+    registries = Registries(store, schemas_convert.change_of)
     server.add_service(
         SERVICE,
         EventStoreServicer(
-            sequencers,
+            EnforcingAppender(sequencers, registries, store, beside),
             store,
             Reader(store, send_budget),
             followers,
@@ -77,6 +87,10 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
             server.stopping,
         ),
         raw_responses={"Read"},
+    )
+    server.add_service(
+        SCHEMA_SERVICE,
+        SchemaServicer(Registrar(sequencers, registries, beside), registries),
     )
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())
@@ -89,6 +103,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("trim memory", keep_memory_trimmed())
     server.health.watch("database", database.probe)
     server.after_calls.append(sequencers.close)
+    server.after_calls.append(beside.close)
     yield server
 
 

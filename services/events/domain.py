@@ -16,6 +16,7 @@ from services.events.errors import (
     EventIdReused,
     PreconditionFailed,
     PreconditionTooCostly,
+    SchemasMoved,
     Violation,
 )
 from services.events.queries import Filter, Labels, Match
@@ -45,6 +46,9 @@ NO_REVISION = Revision(-1)
 
 _QUERY_BYTES = 1_000
 """What a query takes beside its types and tags."""
+
+SCHEMAS = StreamName("$schemas")
+"""The stream that a log's schemas are registered in."""
 
 
 class StreamState(Enum):
@@ -154,6 +158,18 @@ class CallContext(NamedTuple):
 NO_CONTEXT = CallContext("", b"")
 
 
+class SchemasSeen(NamedTuple):
+    """What events were checked by: the schemas that a log had as of a revision of their stream."""
+
+    incarnation: str
+    """Of the log; empty when there was none."""
+    revision: Revision
+
+    def is_newest(self, incarnation: str, revision: Revision) -> bool:
+        """Whether a log in that incarnation, whose stream of schemas ends there, has no others."""
+        return self.revision == revision and self.incarnation in ("", incarnation)
+
+
 @dataclass(frozen=True)
 class Proposal:
     """What one call wants to append. Its event ids differ from each other."""
@@ -162,11 +178,16 @@ class Proposal:
     preconditions: Sequence[Precondition | NoMatch] = ()
     context: CallContext = NO_CONTEXT
     """Stored beside each event."""
+    schemas: SchemasSeen | None = None
+    """What its events were checked by: it is refused where the log has others by then. None
+    for events that no schema binds."""
 
     def streams(self) -> set[StreamName]:
         """Every stream whose revision it takes to decide."""
         named = {event.stream for event in self.events}
         named.update([one.stream for one in self.preconditions if isinstance(one, Precondition)])
+        if self.schemas is not None:
+            named.add(SCHEMAS)
         return named
 
     def no_matches(self) -> Sequence[NoMatch]:
@@ -326,11 +347,19 @@ class _BatchDecision:
         stored = [event for event in proposal.events if event.event_id in seen]
         if reused := [e.event_id for e in stored if seen[e.event_id][3] != e.digest]:
             return EventIdReused(reused)
-        if proposal.preconditions and len(stored) < len(proposal.events):
-            refusal = self._refusal(proposal)
-            if refusal is not None:
+        if len(stored) < len(proposal.events):
+            if proposal.schemas is not None and (moved := self._moved(proposal.schemas)):
+                return moved
+            if proposal.preconditions and (refusal := self._refusal(proposal)):
                 return refusal
         return self._place(proposal)
+
+    def _moved(self, seen: SchemasSeen) -> SchemasMoved | None:
+        """A batch may hold a registration, and behind it what was checked before that."""
+        _, revision = self._heads[SCHEMAS]
+        if seen.is_newest(self._incarnation, revision):
+            return None
+        return SchemasMoved([Violation(-1, SCHEMAS, None if revision == NO_REVISION else revision)])
 
     def _refusal(self, proposal: Proposal) -> Refusal | None:
         violations: list[Violation] = []

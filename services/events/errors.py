@@ -8,6 +8,8 @@ from services.events.queries import Match
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
+    FailedPrecondition,
+    InvalidInput,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
@@ -117,6 +119,74 @@ class StreamOwned(PermissionDenied):
             streams=",".join(_fitting(streams)),
         )
         self.streams = tuple(streams)
+
+
+class SchemasMoved(PreconditionFailed):
+    """A schema was registered while the events were checked by those before. Nothing was
+    appended, and the events are checked again.
+    """
+
+    reason = "SCHEMAS_MOVED"
+
+
+class SchemaViolated(InvalidInput):
+    """An event is not as the schema of its type and version says. Nothing was appended."""
+
+    reason = "SCHEMA_VIOLATED"
+
+
+class SchemaVersionUnknown(InvalidInput):
+    """A type has schemas, and none of the version that an event names. Nothing was appended."""
+
+    reason = "SCHEMA_VERSION_UNKNOWN"
+
+
+class SchemaRefused(InvalidInput):
+    """The schema says what no schema may. Nothing was registered."""
+
+    reason = "SCHEMA_REFUSED"
+
+
+class SchemaIncompatible(FailedPrecondition):
+    """The schema breaks what it promises of the version before it. Nothing was registered."""
+
+    reason = "SCHEMA_INCOMPATIBLE"
+
+
+class SchemaVersionTaken(AlreadyExists):
+    """The version is registered with another schema, or an event of a later one may be stored."""
+
+    reason = "SCHEMA_VERSION_TAKEN"
+
+
+class SchemaNotFound(NotFound):
+    """No such version of such a type is registered."""
+
+    reason = "SCHEMA_NOT_FOUND"
+
+
+class UpcasterRefused(InvalidInput):
+    """The upcaster leads nowhere, or makes what the schema refuses. Nothing was registered."""
+
+    reason = "UPCASTER_REFUSED"
+
+
+class SchemasFull(ResourceExhausted):
+    """The log has as many schemas as it may. Nothing was registered."""
+
+    reason = "SCHEMAS_FULL"
+
+
+class SchemasBusy(ResourceExhausted):
+    """Checks that take long wait for their turn, more than this process works on."""
+
+    reason = "SCHEMAS_BUSY"
+
+
+class SchemaCheckTooLong(ResourceExhausted):
+    """A check by a schema took longer than it may, and was ended. Nothing was done."""
+
+    reason = "SCHEMA_CHECK_TOO_LONG"
 
 
 class BeyondEnd(Conflict):

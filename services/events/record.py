@@ -46,6 +46,7 @@ _CONTEXT = pb.RecordedEvent.CONTEXT_FIELD_NUMBER
 _EVENT = pb.RecordedEvent.EVENT_FIELD_NUMBER
 _EVENT_TAG = wire.tag(_EVENT)
 _DIGEST_LABEL = b"girih event 1"
+_JSON_TAG = b"\x2a"
 _pack_leaf = struct.Struct(">BBQQQI").pack
 
 
@@ -120,6 +121,26 @@ def pieces(event: pb.Event, json: str) -> tuple[bytes, bytes, bytes]:
     # In a fixed order of map keys, so that the same event always has the same digest.
     header = event.SerializeToString(deterministic=True)
     return header, payload, event_digest(header, payload_digest(payload))
+
+
+def schema_version(header: bytes) -> int:
+    """The schema version in a header as `pieces` answers it."""
+    return pb.Event.FromString(header).schema_version
+
+
+def json_of(payload: bytes) -> bytes | None:
+    """The JSON in a payload as `pieces` answers it, `null` in none; None where it is none."""
+    if not payload:
+        return b"null"
+    return payload[_content_begins(payload) :] if payload.startswith(_JSON_TAG) else None
+
+
+def _content_begins(field_bytes: bytes) -> int:
+    """Where the content of a field begins whose tag has one byte: behind its length."""
+    begins = 2
+    while field_bytes[begins - 1] & 0x80:
+        begins += 1
+    return begins
 
 
 def payload_digest(payload: bytes) -> bytes:
@@ -199,7 +220,7 @@ def _before_event(byte_count: int) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _before_json(byte_count: int) -> bytes:
-    return b"\x2a" + varint(byte_count)
+    return _JSON_TAG + varint(byte_count)
 
 
 @lru_cache(maxsize=16_384)

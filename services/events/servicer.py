@@ -28,11 +28,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Appender(Protocol):
     """Who appends to the logs."""
 
+    async def check(self, tenant: TenantId, proposal: Proposal) -> Proposal:
+        """`proposal` as it may be appended, once nothing is found against its events."""
+
     async def look_back(self, tenant: TenantId, proposal: Proposal) -> Proposal:
         """`proposal` as it is to be appended, when that takes looking into the log first."""
 
     async def append(self, tenant: TenantId, proposal: Proposal) -> Sequence[Placement]:
-        """Append all of `proposal` or nothing; returns once it is durable."""
+        """Append all of what was checked or nothing; returns once it is durable."""
 
 
 class DatabaseReporter(Protocol):
@@ -147,6 +150,15 @@ class EventStoreServicer:
                 if options.has_progress and looked_at is not None:
                     yield record.signal_response(Checkpoint(looked_at), incarnation)
 
+    async def _proposal(
+        self, request: pb.AppendRequest | pb.AppendStreamRequest, call: correlation.Call
+    ) -> Proposal:
+        """What is to be appended; raises `StreamOwned` for streams that are not the caller's."""
+        proposal = await convert.proposal(request, call)
+        service = call.principal.service if call.principal else ""
+        ownership.check([event.stream for event in proposal.events], service)
+        return await self._appender.check(call.tenant, proposal)
+
     async def _begin_append(
         self, request: pb.AppendStreamRequest | MessageTooLarge
     ) -> "asyncio.Future[pb.AppendStreamResponse]":
@@ -167,6 +179,7 @@ class EventStoreServicer:
         proposal = await convert.proposal(request, call)
         service = call.principal.service if call.principal else ""
         ownership.check([event.stream for event in proposal.events], service)
+        proposal = await self._appender.check(call.tenant, proposal)
         if not proposal.preconditions:
             return proposal
         return await self._appender.look_back(call.tenant, proposal)

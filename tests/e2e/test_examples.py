@@ -76,6 +76,7 @@ def walk(system: System) -> Iterator[Walk]:
         walk = Walk(client, client.get("/openapi.json").json())
         accounts(walk, system)
         events(walk)
+        schemas(walk)
         lattices(walk)
         leave(walk)
         yield walk
@@ -123,6 +124,17 @@ def events(walk: Walk) -> None:
     walk.call("EventStoreService_ListStreams")
     walk.call("EventStoreService_ReadTrace", correlationId=correlation_id)
     walk.call("EventStoreService_GetLog")
+
+
+def schemas(walk: Walk) -> None:
+    walk.call("SchemaService_RegisterSchema")
+    walk.call("SchemaService_ListSchemas")
+    walk.call("SchemaService_GetSchema", type="granted")
+    renamed = {"type": "object", "properties": {"grantedBy": {"type": "string"}}}
+    version = {"type": "granted", "version": 2, "schema": renamed}
+    walk.call("SchemaService_RegisterSchema", version | {"compatibility": "COMPATIBILITY_NONE"})
+    walk.call("SchemaService_RegisterUpcaster", type="granted")
+    walk.call("SchemaService_DeleteSchemas", type="granted")
 
 
 def lattices(walk: Walk) -> None:

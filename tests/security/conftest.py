@@ -60,6 +60,8 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     client.headers["authorization"] = f"Bearer {session['access_token']}"
     event = {"stream": "own-stream", "type": "planted", "json": {"by": mark}}
     _post(client, "/v1/events:append", {"events": [event]})
+    planted = {"type": "planted-type", "version": 1, "schema": {"const": mark}}
+    _post(client, "/v1/schemas", planted)
     lattice = _post(client, "/v1/lattices", {"dimensions": 2, "size": 4})
     invited = {"email": f"{mark}-guest@girih.test", "role": "ROLE_VIEWER"}
     invitation = _post(client, "/v1/invitations", invited)
@@ -67,6 +69,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     del client.headers["authorization"]
     owned = {
         "stream": "own-stream",
+        "type": "planted-type",
         "lattice_id": lattice["latticeId"],
         "invitation_id": invitation["invitation"]["invitationId"],
         "key_id": key["key"]["keyId"],

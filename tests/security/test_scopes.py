@@ -33,6 +33,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/tenants/{tenant_id}:setPlan": {"plan": {"name": "professional"}},
     "POST /v1/events:append": {"events": [_EVENT]},
     "POST /v1/events:appendStream": {"events": [_EVENT]},
+    "POST /v1/schemas": {"type": "granted", "version": 1, "schema": True},
+    "POST /v1/schemas/{type}:registerUpcaster": {"upcaster": {"fromVersion": 1, "toVersion": 2}},
     "POST /v1/lattices": {"dimensions": 2, "size": 4},
     "POST /v1/lattices/{lattice_id}:findPath": _CORNERS,
     "POST /v1/lattices/{lattice_id}:findPaths": {"queries": [_CORNERS]},

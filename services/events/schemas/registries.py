@@ -1,0 +1,88 @@
+"""The registries of logs as this process knows them, each read from its log when it is needed."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Protocol
+
+from cachetools import LRUCache
+
+from girih.ids import Revision, TenantId
+from services.events.domain import NO_REVISION, SCHEMAS
+from services.events.schemas.registry import Change, Registry
+from services.events.store import LogPage, PageRequest
+
+BYTES_MAX: Final = 128 * 2**20
+"""What registries of all logs hold together, as their schemas are written; compiled ones take
+several times as much."""
+_LOG_BYTES: Final = 512
+_PAGE_ROWS: Final = 32
+_RECORD_BYTES_MAX: Final = 2**20
+
+
+class Pages(Protocol):
+    """Who reads logs."""
+
+    async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
+        """The records of one page of a stream."""
+
+
+ChangeOf = Callable[[bytes], Change | None]
+"""What a record says of schemas."""
+
+
+class Registries:
+    """The newest registry of each log that this process has seen.
+
+    What is known may be out of date. That does no harm: an append names what it was checked by,
+    and is refused and checked again when the log has other schemas by then.
+    """
+
+    def __init__(self, pages: Pages, change_of: ChangeOf, bytes_max: int = BYTES_MAX) -> None:
+        self._pages = pages
+        self._change_of = change_of
+        self._known: LRUCache[TenantId, Registry] = LRUCache(
+            bytes_max, getsizeof=lambda registry: _LOG_BYTES + registry.byte_count
+        )
+        self._loading: dict[TenantId, asyncio.Task[Registry]] = {}
+
+    async def known(self, tenant: TenantId) -> Registry:
+        """The registry as it was read last, and read now if it never was."""
+        registry = self._known.get(tenant)
+        return await self.newest(tenant) if registry is None else registry
+
+    async def newest(self, tenant: TenantId) -> Registry:
+        """The registry as it is now; several who ask at once share one reading."""
+        if (running := self._loading.get(tenant)) is not None:
+            # It may have begun before what this caller knows of was registered.
+            await asyncio.wait([running])
+        loading = self._loading.get(tenant)
+        if loading is None:
+            loading = asyncio.create_task(self._load(tenant), name="load schemas")
+            self._loading[tenant] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(tenant, None))
+        return await asyncio.shield(loading)
+
+    async def _load(self, tenant: TenantId) -> Registry:
+        registry = self._known.get(tenant, Registry())
+        while True:
+            incarnation, rows = await self._page(tenant, registry.revision)
+            if registry.revision != NO_REVISION and incarnation != registry.incarnation:
+                # Of another log, or of this one in another time.
+                registry = Registry()
+                continue
+            registry = replace(registry, incarnation=incarnation)
+            for revision, record in rows:
+                assert record is not None, "registrations are smaller than that"
+                registry = registry.changed(self._change_of(record), Revision(revision))
+            if len(rows) < _PAGE_ROWS:
+                break
+        if _LOG_BYTES + registry.byte_count <= self._known.maxsize:
+            self._known[tenant] = registry
+        return registry
+
+    async def _page(self, tenant: TenantId, behind: Revision) -> LogPage:
+        return await self._pages.page(
+            tenant,
+            PageRequest(SCHEMAS, False, behind + 1, _PAGE_ROWS, _RECORD_BYTES_MAX),
+        )

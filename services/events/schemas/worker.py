@@ -1,0 +1,112 @@
+"""What a process beside the service does: checks that may take long, and nothing else.
+
+The validator keeps the interpreter while it runs, so that a thread would hold up every call.
+"""
+
+import functools
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import orjson
+
+from services.events.schemas import compatibility, examples
+from services.events.schemas.compatibility import Broken
+from services.events.schemas.compiled import CompiledSchema, Problem, RefusedSchema
+from services.events.schemas.registry import Compatibility
+from services.events.schemas.upcasting import StepFailed, Upcaster, upcast
+
+_NICER = 10
+"""What others wait for comes before a check that takes long."""
+
+Examination = Sequence[Problem] | Sequence[Broken] | tuple[int, int]
+
+
+def serve(connection: Connection) -> None:
+    """Answer what is asked through `connection`, one after the other, until it is closed."""
+    # A terminal tells all of its processes to stop: when this one ends says the service.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICER)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            function, arguments = connection.recv()
+        except EOFError:
+            return
+        connection.send(_answer(function, arguments))
+        gc.collect()
+
+
+def _answer(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - what was asked for
+    try:
+        return function(*arguments)
+    except Exception as error:  # noqa: BLE001 - told to who asks, and raised there
+        return error
+
+
+def examine(
+    text: bytes, before: bytes | None, promised: Compatibility
+) -> tuple[Sequence[Problem], Sequence[Broken], int, int]:
+    """What is wrong with a schema, what it breaks of the version before, and what it costs."""
+    try:
+        schema = CompiledSchema.examined(text)
+    except RefusedSchema as refused:
+        return refused.problems, (), 0, 0
+    broken = compatibility.broken(schema, CompiledSchema(before, 0, 0), promised) if before else ()
+    return (), list(broken), schema.weight, schema.pattern_count
+
+
+def problem(text: bytes, json: bytes) -> Problem | None:
+    """What is wrong with a JSON text by a schema."""
+    return compiled(text).problem(json)
+
+
+def counterexample(
+    before: bytes, behind: bytes, upcaster: Upcaster, given: Sequence[bytes]
+) -> tuple[bytes, str] | None:
+    """A value of the schema `before` that the upcaster makes one that the schema `behind`
+    refuses, or that it fails at, and why; None where none is found.
+    """
+    first, second = compiled(before), compiled(behind)
+    values = [*map(orjson.loads, given), *examples.proposed(orjson.loads(before))]
+    for value in values:
+        if first.problem_of(value) is not None:
+            continue
+        try:
+            found = second.problem_of(upcast(value, [upcaster]))
+        except StepFailed as failed:
+            found = ("", str(failed))
+        if found is not None:
+            return orjson.dumps(value), " ".join(filter(None, found))
+    return None
+
+
+def upcast_text(
+    json: bytes, upcasters: Sequence[Upcaster], schema: bytes | None
+) -> tuple[bytes, str]:
+    """The JSON text led through all of them, or as it was and why that did not do."""
+    try:
+        value = upcast(orjson.loads(json), upcasters)
+    except StepFailed as failed:
+        return json, str(failed)
+    if schema is not None and (found := compiled(schema).problem_of(value)):
+        return json, " ".join(filter(None, found))
+    return orjson.dumps(value), ""
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(text: bytes) -> CompiledSchema:
+    """A schema that was examined before."""
+    return CompiledSchema(text, 0, 0)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
