@@ -24,6 +24,7 @@ from services.events.recent import RecentBlocks, RecentEvents
 from services.events.schemas import convert as schemas_convert
 from services.events.schemas.beside import Beside
 from services.events.schemas.enforcing import EnforcingAppender
+from services.events.schemas.reading import Upcasts
 from services.events.schemas.registering import Registrar
 from services.events.schemas.registries import Registries
 from services.events.schemas.servicer import SchemaServicer
@@ -81,6 +82,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
             store,
             Reader(store, send_budget),
             followers,
+            Upcasts(registries, beside),
             Traces(store, record.causation_id_of),
             database,
             DOMAIN,

@@ -17,6 +17,7 @@ from services.events.reading.follower import Followers
 from services.events.reading.reader import Reader, ReadOptions
 from services.events.reading.signals import Checkpoint
 from services.events.reading.traces import Traces
+from services.events.schemas.reading import Upcasts
 from services.events.store import DatabaseStatus, EventStore
 from services.plumbing import correlation
 from services.plumbing.errors import ServiceError
@@ -54,6 +55,7 @@ class EventStoreServicer:
         store: EventStore,
         reader: Reader,
         followers: Followers,
+        upcasts: Upcasts,
         traces: Traces,
         database: DatabaseReporter,
         domain: str,
@@ -64,6 +66,7 @@ class EventStoreServicer:
         self._store = store
         self._reader = reader
         self._followers = followers
+        self._upcasts = upcasts
         self._traces = traces
         self._database = database
         self._domain = domain
@@ -91,7 +94,7 @@ class EventStoreServicer:
         options = convert.options(request)
         tenant = correlation.current().tenant
         read = self._followers.follow if options.is_followed else self._read
-        async with aclosing(read(tenant, options)) as responses:
+        async with aclosing(self._upcast(request, tenant, read(tenant, options))) as responses:
             async for response in responses:
                 yield response
                 del response
@@ -158,6 +161,11 @@ class EventStoreServicer:
         service = call.principal.service if call.principal else ""
         ownership.check([event.stream for event in proposal.events], service)
         return await self._appender.check(call.tenant, proposal)
+
+    def _upcast(
+        self, request: pb.ReadRequest, tenant: TenantId, responses: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        return self._upcasts.of(tenant, responses) if request.upcast else responses
 
     async def _begin_append(
         self, request: pb.AppendStreamRequest | MessageTooLarge

@@ -4,9 +4,11 @@ A step names a place by a JSON Pointer that leads through objects. Where the obj
 place are not there, or are none, the step does nothing. Knows no schema and no event.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import orjson
 
 STEP_COUNT_MAX: Final = 64
 POINTER_DEPTH_MAX: Final = 32
@@ -68,7 +70,7 @@ class Move:
         if parent is None or self.path[-1] not in parent:
             return
         target = _parent(root, self.to)
-        if target is None:
+        if target is None or self.to[: len(self.path)] == self.path:
             raise StepFailed(f"there is no object to move {pointer_text(self.path)} into")
         if self.to[-1] in target:
             raise StepFailed(f"{pointer_text(self.to)} is there already")
@@ -101,6 +103,23 @@ def upcast(value: object, upcasters: Sequence[Upcaster]) -> object:
             for step in upcaster.steps:
                 step.apply(changed)
     return changed
+
+
+def upcast_text(
+    json: bytes,
+    upcasters: Sequence[Upcaster],
+    problem_of: Callable[[object], tuple[str, str] | None],
+) -> tuple[bytes, str]:
+    """A JSON text led through all of them, and nothing; or the text as it was, and why: a step
+    failed, or `problem_of` found something wrong with what came of it.
+    """
+    try:
+        value = upcast(orjson.loads(json), upcasters)
+    except StepFailed as failed:
+        return json, str(failed)
+    if found := problem_of(value):
+        return json, ": ".join(filter(None, found))
+    return orjson.dumps(value), ""
 
 
 def chain(upcasters: Mapping[int, Upcaster], version: int) -> list[Upcaster]:

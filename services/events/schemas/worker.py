@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from services.events.schemas import compatibility, examples
+from services.events.schemas import compatibility, examples, upcasting
 from services.events.schemas.compatibility import Broken
 from services.events.schemas.compiled import CompiledSchema, Problem, RefusedSchema
 from services.events.schemas.registry import Compatibility
@@ -23,8 +23,6 @@ from services.events.schemas.upcasting import StepFailed, Upcaster, upcast
 
 _NICER = 10
 """What others wait for comes before a check that takes long."""
-
-Examination = Sequence[Problem] | Sequence[Broken] | tuple[int, int]
 
 
 def serve(connection: Connection) -> None:
@@ -82,21 +80,13 @@ def counterexample(
         except StepFailed as failed:
             found = ("", str(failed))
         if found is not None:
-            return orjson.dumps(value), " ".join(filter(None, found))
+            return orjson.dumps(value), ": ".join(filter(None, found))
     return None
 
 
-def upcast_text(
-    json: bytes, upcasters: Sequence[Upcaster], schema: bytes | None
-) -> tuple[bytes, str]:
-    """The JSON text led through all of them, or as it was and why that did not do."""
-    try:
-        value = upcast(orjson.loads(json), upcasters)
-    except StepFailed as failed:
-        return json, str(failed)
-    if schema is not None and (found := compiled(schema).problem_of(value)):
-        return json, " ".join(filter(None, found))
-    return orjson.dumps(value), ""
+def upcast_text(json: bytes, upcasters: Sequence[Upcaster], schema: bytes) -> tuple[bytes, str]:
+    """As `upcasting.upcast_text` has it, with what the schema says of it."""
+    return upcasting.upcast_text(json, upcasters, compiled(schema).problem_of)
 
 
 @functools.lru_cache(maxsize=64)

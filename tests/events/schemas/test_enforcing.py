@@ -198,7 +198,6 @@ async def test_no_replica_appends_behind_a_registration_what_it_refuses(
             await SchemaServiceStub(channel if version % 3 else other_channel).RegisterSchema(
                 schema_request(wanted, version, compatibility="NONE")
             )
-            await SchemaServiceStub(other_channel).GetSchema(_newest())
             await asyncio.sleep(0.05)
         stop.set()
         counts = await asyncio.gather(*writers)
@@ -209,12 +208,6 @@ async def test_no_replica_appends_behind_a_registration_what_it_refuses(
     assert appended > 50
     assert refused > 50
     assert appended == sum(one.event.type == "submitted" for one in recorded)
-
-
-def _newest() -> "object":
-    from girih.events.v1 import schemas_pb2
-
-    return schemas_pb2.GetSchemaRequest(type="submitted")
 
 
 async def _write(

@@ -217,7 +217,8 @@ async def test_versions_are_listed_by_page(schemas: "SchemaServiceAsyncStub") ->
     for name, version in [("b", 1), ("b", 2), ("b", 10), ("a-1", 5), ("ü", 1)]:
         await schemas.RegisterSchema(schema_request(True, version, name))
 
-    pages, token = [], ""
+    pages: list[list[tuple[str, int]]] = []
+    token = ""
     while not pages or token:
         page = await schemas.ListSchemas(pb.ListSchemasRequest(page_size=2, page_token=token))
         pages.append([(one.type, one.version) for one in page.versions])
