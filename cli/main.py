@@ -17,6 +17,7 @@ from cli.commands import (
     members,
     paths,
     running,
+    schemas,
     signing_keys,
     streams,
     tenants,
@@ -339,6 +340,7 @@ for _name, _noun, _panel in (
     ("paths", paths.app, _DATA),
     ("events", events.app, _DATA),
     ("streams", streams.app, _DATA),
+    ("schemas", schemas.app, _DATA),
     ("signing-keys", signing_keys.app, _RUNNING),
     ("tenants", tenants.app, _RUNNING),
 ):

@@ -71,6 +71,10 @@ def append(
         str, typer.Option("--id", help="A UUID; the same again stores nothing. Unset makes one.")
     ] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A label; may be repeated.")] = None,
+    schema_version: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="The version of its schema, as `girih schemas` has"),
+    ] = 0,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
@@ -80,6 +84,7 @@ def append(
         "stream": stream,
         "type": type_,
         "tags": tag or [],
+        "schemaVersion": schema_version,
     }
     if payload is not None:
         event["json"] = _decoded(sys.stdin.read() if payload == "-" else payload)

@@ -64,7 +64,7 @@ INTEGERS = frozenset(
 )
 """The fields of the contract that its JSON writes as strings of digits: of 64 bits and more."""
 
-UNTOUCHED = frozenset({"json", "metadata"})
+UNTOUCHED = frozenset({"json", "metadata", "schema", "value"})
 """What callers wrote themselves, whatever their members are called."""
 
 _EXACT_MAX = 2**53

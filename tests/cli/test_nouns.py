@@ -284,6 +284,33 @@ def test_streams_are_listed_by_how_they_begin(ada: Person) -> None:
     assert ada.does("streams", "list", "--prefix", "none").out == ""
 
 
+def test_schemas_are_registered_shown_listed_kept_to_and_deleted(
+    ada: Person, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    first.write_text('{"type": "object", "required": ["by"]}')
+    second.write_text('{"type": "object", "required": ["grantedBy"]}')
+    steps = '[{"rename": {"path": "/by", "name": "grantedBy"}}]'
+
+    ada.does("schemas", "register", "granted", "1", str(first))
+    broken = ada.girih("schemas", "register", "granted", "2", str(second))
+    ada.does("schemas", "register", "granted", "2", str(second), "--compatibility", "none")
+    ada.does("schemas", "upcast", "granted", "1", "2", "-", stdin=steps)
+    listed = ada.does("schemas", "list", "--type", "granted", "-o", "json").json
+    shown = ada.does("schemas", "show", "granted", "--version", "1", "-o", "json").json
+    refused = ada.girih("events", "append", "s", "granted", "{}", "--schema-version", "1")
+    ada.does("events", "append", "s", "granted", '{"by": "Ada"}', "--schema-version", "1")
+    ada.does("schemas", "delete", "granted", "--yes")
+
+    assert (broken.code, "SCHEMA_INCOMPATIBLE" in broken.err) == (65, True)
+    assert [(one["version"], one["hasUpcaster"]) for one in listed] == [(1, True), (2, False)]
+    assert shown["schema"] == {"type": "object", "required": ["by"]}
+    assert shown["upcaster"]["steps"] == json.loads(steps)
+    assert (refused.code, "SCHEMA_VIOLATED" in refused.err) == (65, True)
+    assert ada.does("schemas", "list", "--type", "granted", "-o", "json").json == []
+    assert ada.girih("schemas", "show", "granted").code == 66
+
+
 def test_a_trace_is_drawn_as_a_tree(ada: Person) -> None:
     def append(stream: str, type_: str, causation_id: str) -> str:
         event = {"id": str(uuid4()), "stream": stream, "type": type_}

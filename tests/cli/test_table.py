@@ -53,6 +53,16 @@ ROWS: dict[str, list[Any]] = {
             "updatedAt": MOMENT,
         }
     ],
+    "schemas._VERSIONS": [
+        {
+            "type": "t" * 255,
+            "version": 2**31 - 1,
+            "compatibility": "COMPATIBILITY_BACKWARD",
+            "registeredAt": MOMENT,
+            "byteCount": 49_152,
+            "hasUpcaster": True,
+        }
+    ],
     "keys._KEYS": [KEY, {**KEY, "createdAt": MOMENT, "expiresAt": MOMENT, "lastUsedAt": MOMENT}],
     "members._MEMBERS": [{"user": USER, "role": "ROLE_OWNER", "joinedAt": MOMENT}],
     "members._INVITATIONS": [INVITATION],
