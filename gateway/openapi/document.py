@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
+from google.protobuf.descriptor import ServiceDescriptor
 
 import girih
 from gateway.backends.remote import label_of
@@ -247,11 +248,14 @@ def _tag(rule: Rule) -> str:
 
 def _tags(contract: Contract, rules: Sequence[Rule]) -> Iterator[Json]:
     used = {_tag(rule) for rule in rules}
+    by_label: dict[str, list[ServiceDescriptor]] = {}
     for service in contract.services:
-        if label_of(service) in used:
-            package = without_errors(contract.comment(service.file.package))
-            own = contract.comment(service.full_name)
-            yield {"name": label_of(service), "description": "\n\n".join([own, package]).strip()}
+        by_label.setdefault(label_of(service), []).append(service)
+    for label, services in by_label.items():
+        if label in used:
+            package = without_errors(contract.comment(services[0].file.package))
+            own = [without_errors(contract.comment(service.full_name)) for service in services]
+            yield {"name": label, "description": "\n\n".join([*own, package]).strip()}
 
 
 def _first_sentence(text: str) -> str:
