@@ -74,7 +74,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
     count_pool(database, server.registry)
     beside = Beside()
-    registries = Registries(store, schemas_convert.change_of)
+    registries = Registries(store, schemas_convert.changes_of)
     server.add_service(
         SERVICE,
         EventStoreServicer(

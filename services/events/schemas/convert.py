@@ -277,9 +277,15 @@ def _step_json(step: Step) -> dict[str, Any]:
     return {"move": pointer_text(step.path), "to": pointer_text(step.to)}
 
 
-def change_of(stored: bytes) -> Change | None:
-    """What a record of the stream of schemas says; None for what this version does not know."""
-    recorded = events_pb2.RecordedEvent.FromString(stored)
+def changes_of(fields: Sequence[bytes]) -> list[Change | None]:
+    """What the records of a page of the stream of schemas say; None for each that this version
+    does not know.
+    """
+    response = events_pb2.ReadResponse.FromString(record.response_of(fields))
+    return [_change_of(recorded) for recorded in response.events]
+
+
+def _change_of(recorded: events_pb2.RecordedEvent) -> Change | None:
     event = recorded.event
     if event.type not in (REGISTERED, UPCASTER_REGISTERED, DELETED) or not event.json:
         return None

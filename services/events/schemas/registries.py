@@ -1,7 +1,7 @@
 """The registries of logs as this process knows them, each read from its log when it is needed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -17,7 +17,7 @@ BYTES_MAX: Final = 128 * 2**20
 several times as much."""
 _LOG_BYTES: Final = 512
 _PAGE_ROWS: Final = 32
-_RECORD_BYTES_MAX: Final = 2**20
+_RECORD_BYTES_MAX: Final = 2**18
 
 
 class Pages(Protocol):
@@ -27,8 +27,8 @@ class Pages(Protocol):
         """The records of one page of a stream."""
 
 
-ChangeOf = Callable[[bytes], Change | None]
-"""What a record says of schemas."""
+ChangesOf = Callable[[Sequence[bytes]], Sequence[Change | None]]
+"""What the records of a page say of schemas, one behind the other."""
 
 
 class Registries:
@@ -38,9 +38,9 @@ class Registries:
     and is refused and checked again when the log has other schemas by then.
     """
 
-    def __init__(self, pages: Pages, change_of: ChangeOf, bytes_max: int = BYTES_MAX) -> None:
+    def __init__(self, pages: Pages, changes_of: ChangesOf, bytes_max: int = BYTES_MAX) -> None:
         self._pages = pages
-        self._change_of = change_of
+        self._changes_of = changes_of
         self._known: LRUCache[TenantId, Registry] = LRUCache(
             bytes_max, getsizeof=lambda registry: _LOG_BYTES + registry.byte_count
         )
@@ -66,16 +66,16 @@ class Registries:
     async def _load(self, tenant: TenantId) -> Registry:
         registry = self._known.get(tenant, Registry())
         while True:
-            incarnation, rows = await self._page(tenant, registry.revision)
-            if registry.revision != NO_REVISION and incarnation != registry.incarnation:
+            page = await self._page(tenant, registry.revision)
+            if registry.revision != NO_REVISION and page.incarnation != registry.incarnation:
                 # Of another log, or of this one in another time.
                 registry = Registry()
                 continue
-            registry = replace(registry, incarnation=incarnation)
-            for revision, record in rows:
-                assert record is not None, "registrations are smaller than that"
-                registry = registry.changed(self._change_of(record), Revision(revision))
-            if len(rows) < _PAGE_ROWS:
+            registry = replace(registry, incarnation=page.incarnation)
+            assert page.fields is not None, "registrations are smaller than that"
+            for change in self._changes_of(page.fields):
+                registry = registry.changed(change, Revision(registry.revision + 1))
+            if page.record_count < _PAGE_ROWS:
                 break
         if _LOG_BYTES + registry.byte_count <= self._known.maxsize:
             self._known[tenant] = registry
@@ -84,5 +84,12 @@ class Registries:
     async def _page(self, tenant: TenantId, behind: Revision) -> LogPage:
         return await self._pages.page(
             tenant,
-            PageRequest(SCHEMAS, False, behind + 1, _PAGE_ROWS, _RECORD_BYTES_MAX),
+            PageRequest(
+                stream=SCHEMAS,
+                is_backwards=False,
+                start=behind + 1,
+                row_count_max=_PAGE_ROWS,
+                record_bytes_max=_RECORD_BYTES_MAX,
+                page_bytes_max=_PAGE_ROWS * _RECORD_BYTES_MAX,
+            ),
         )
