@@ -153,15 +153,6 @@ class EventStoreServicer:
                 if options.has_progress and looked_at is not None:
                     yield record.signal_response(Checkpoint(looked_at), incarnation)
 
-    async def _proposal(
-        self, request: pb.AppendRequest | pb.AppendStreamRequest, call: correlation.Call
-    ) -> Proposal:
-        """What is to be appended; raises `StreamOwned` for streams that are not the caller's."""
-        proposal = await convert.proposal(request, call)
-        service = call.principal.service if call.principal else ""
-        ownership.check([event.stream for event in proposal.events], service)
-        return await self._appender.check(call.tenant, proposal)
-
     def _upcast(
         self, request: pb.ReadRequest, tenant: TenantId, responses: AsyncGenerator[bytes, None]
     ) -> AsyncGenerator[bytes, None]:
