@@ -7,7 +7,10 @@ absolute numbers of a shared machine do not travel.
 import subprocess
 import sys
 
-BENCHES = ("appends", "reads", "followed", "storage", "gateway", "arrays", "paths", "command")
+BENCHES = (
+    "appends", "reads", "followed", "growth", "storage", "peers", "gateway", "arrays", "paths",
+    "command",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

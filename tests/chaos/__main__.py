@@ -1,6 +1,7 @@
 """Slow proofs: what must hold while processes die and databases go.
 
-    python -m tests.chaos replicas [--seconds 60] [--writers 16] [--kill-every 5] [--unprotected]
+    python -m tests.chaos replicas [--seconds 60] [--writers 16] [--loaders 8] [--kill-every 5]
+                                   [--unprotected]
     python -m tests.chaos import [--file FILE] [--rounds 20]
     python -m tests.chaos snapshot [--appends 200000] [--unprotected]
     python -m tests.chaos client [--kills 24] [--kill-every 5] [--unprotected]
@@ -55,6 +56,7 @@ def prove_replicas(arguments: argparse.Namespace) -> int:
             kill_every_s=arguments.kill_every,
             seed=arguments.seed,
             is_protected=not arguments.unprotected,
+            loaders=arguments.loaders,
         )
     )
     _print({"kills": kills, **history.summary()})
@@ -156,6 +158,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
+    parser.add_argument("--loaders", type=int, default=8, help="of large appends")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
     parser.add_argument("--kills", type=int, default=24, help="under programs that go on")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")

@@ -1,9 +1,10 @@
 """Two replicas on one database, many writers, one replica killed again and again.
 
 Half of the writers fight for one stream, each append demanding the revision it saw last;
-the others append to many streams. A call with an unknown outcome is repeated with the same
-ids until it is answered. A reader tails the log all the while. At the end the history is
-checked against everything the log promises.
+the others append to many streams. Some load large appends besides, half of which demand a
+revision, so that there is always a batch that is prepared while another is on its way. A call
+with an unknown outcome is repeated with the same ids until it is answered. A reader tails the
+log all the while. At the end the history is checked against everything the log promises.
 """
 
 import asyncio
@@ -24,7 +25,10 @@ from tests.chaos.history import Attempt, History, Operation, Outcome, Place, Rec
 from tests.processes import Caller, Process, authority_of, ending, events_process, own_postgres
 
 HOT_STREAM = "hot"
+LOADED_STREAM = "loaded"
 MANY_STREAMS = 64
+LOAD_EVENTS = (150, 400)
+"""Of a large append, at least and at most: one alone is about what is worth being prepared."""
 CALL_S = 5.0
 _REFUSED = {grpc.StatusCode.ABORTED, grpc.StatusCode.ALREADY_EXISTS}
 
@@ -55,6 +59,7 @@ async def race(
     seed: int,
     is_protected: bool,
     kills_min: int = 0,
+    loaders: int = 0,
 ) -> tuple[History, int]:
     """Run it for `duration_s` and until `kills_min` kills were survived, and answer the history
     and the number of kills.
@@ -74,7 +79,7 @@ async def race(
             async with _stubs([address for _, address in made]) as stubs:
                 caller = Caller(authority_of(folder))
                 run = Run(stubs, random.Random(seed), caller, kills_min=kills_min)
-                history = await _observe(run, replicas, writers, duration_s, kill_every_s)
+                history = await _observe(run, replicas, writers, loaders, duration_s, kill_every_s)
                 return history, run.kills
 
 
@@ -90,7 +95,12 @@ async def _stubs(
 
 
 async def _observe(
-    run: Run, replicas: list[Process], writers: int, duration_s: float, kill_every_s: float
+    run: Run,
+    replicas: list[Process],
+    writers: int,
+    loaders: int,
+    duration_s: float,
+    kill_every_s: float,
 ) -> History:
     tailing = asyncio.create_task(_tail(run))
     killing = asyncio.create_task(_kill(run, replicas, kill_every_s))
@@ -98,6 +108,8 @@ async def _observe(
         for number in range(writers):
             group.create_task(_fight(run, f"hot-{number}"))
             group.create_task(_spread(run, f"many-{number}"))
+        for number in range(loaders):
+            group.create_task(_load(run, f"load-{number}", demands=number % 2 == 0))
         await asyncio.sleep(duration_s)
         await run.has_killed_enough.wait()
         run.is_over.set()
@@ -141,6 +153,18 @@ async def _spread(run: Run, writer: str) -> None:
     while not run.is_over.is_set():
         stream = f"many-{run.dice.randrange(MANY_STREAMS)}"
         await _append(run, _operation(run, writer, stream, run.dice.randint(1, 8), expected=None))
+
+
+async def _load(run: Run, writer: str, *, demands: bool) -> None:
+    """Append many events at once to one stream, demanding the revision seen last or none."""
+    last = -1
+    while not run.is_over.is_set():
+        count = run.dice.randint(*LOAD_EVENTS)
+        expected = last if demands else None
+        operation = _operation(run, writer, LOADED_STREAM, count, expected=expected)
+        actual = await _append(run, operation)
+        acknowledged = operation.acknowledged
+        last = actual if acknowledged is None else acknowledged.places[-1].revision
 
 
 def _operation(

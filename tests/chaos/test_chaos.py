@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 async def test_two_replicas_keep_every_promise_while_one_is_killed() -> None:
     history, _ = await race(
-        duration_s=8, writers=8, kill_every_s=2, seed=1, is_protected=True, kills_min=2
+        duration_s=8, writers=8, kill_every_s=2, seed=1, is_protected=True, kills_min=2, loaders=4
     )
 
     assert history.anomalies() == []
