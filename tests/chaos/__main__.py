@@ -5,6 +5,7 @@
     python -m tests.chaos import [--file FILE] [--rounds 20]
     python -m tests.chaos snapshot [--appends 200000] [--unprotected]
     python -m tests.chaos client [--kills 24] [--kill-every 5] [--unprotected]
+    python -m tests.chaos decisions [--rounds 1000] [--racers 16] [--unprotected]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.clients import follow_through_kills, killable
+from tests.chaos.decisions import decide_together
 from tests.chaos.imports import Disagreement, kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -30,6 +32,8 @@ from tests.chaos.snapshots import SLOWDOWN_MAX, append_under_a_snapshot
 
 IMPORT_ROUNDS = 20
 REFRESH_ROUNDS = 1_000
+DECISION_ROUNDS = 1_000
+"""Of each kind."""
 ANOMALIES_SHOWN = 5
 
 
@@ -39,6 +43,7 @@ def main() -> int:
         "replicas": prove_replicas,
         "import": prove_import,
         "snapshot": prove_snapshot,
+        "decisions": prove_decisions,
         "refresh": prove_refresh,
         "client": prove_client,
     }
@@ -97,6 +102,23 @@ def prove_snapshot(arguments: argparse.Namespace) -> int:
     return 1
 
 
+def prove_decisions(arguments: argparse.Namespace) -> int:
+    """Many decide on the same through two replicas; of each round one wins."""
+    print(f"== decisions on the same, seed {arguments.seed}", flush=True)
+    answer = asyncio.run(
+        decide_together(
+            rounds=arguments.rounds or DECISION_ROUNDS,
+            racers=arguments.racers,
+            seed=arguments.seed,
+            is_protected=not arguments.unprotected,
+        )
+    )
+    _print(answer.figures)
+    for name, count in answer.broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if answer.broken else 0
+
+
 def prove_refresh(arguments: argparse.Namespace) -> int:
     """Refresh tokens used by many at once, after lost answers, and by thieves."""
     print(f"== refresh tokens, seed {arguments.seed}", flush=True)
@@ -153,7 +175,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "proof", nargs="?", choices=["replicas", "import", "snapshot", "refresh", "client"]
+        "proof",
+        nargs="?",
+        choices=["replicas", "import", "snapshot", "decisions", "refresh", "client"],
     )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -164,7 +188,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")
     parser.add_argument("--unprotected", action="store_true")
     parser.add_argument("--file", type=Path, help="JSON lines; made up when unset")
-    parser.add_argument("--rounds", type=int, help="20 imports, 1,000 sessions")
+    parser.add_argument("--rounds", type=int, help="20 imports, 1,000 sessions or decisions")
+    parser.add_argument("--racers", type=int, default=16, help="who decide on the same")
     parser.add_argument("--callers", type=int, default=100, help="with one refresh token at once")
     return parser.parse_args()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.clients import Killable, follow_through_kills, killable
+from tests.chaos.decisions import decide_together
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
@@ -31,6 +32,22 @@ async def test_the_checker_sees_replicas_without_protection() -> None:
     history, _ = await race(duration_s=4, writers=8, kill_every_s=60, seed=1, is_protected=False)
 
     assert history.anomalies() != []
+
+
+async def test_of_many_who_decide_on_the_same_one_wins() -> None:
+    answer = await decide_together(rounds=5, racers=16, seed=1, is_protected=True)
+
+    assert not answer.broken
+    kinds = ("a revision", "a free name", "what was read", "each other")
+    assert {kind: answer.figures[f"refused of {kind}"] for kind in kinds} == dict.fromkeys(
+        kinds, 5 * 15
+    )
+
+
+async def test_the_proof_sees_decisions_that_are_written_on_another_head() -> None:
+    answer = await decide_together(rounds=5, racers=16, seed=1, is_protected=False)
+
+    assert answer.broken["more than one winner of a free name"]
 
 
 async def test_a_kill_in_the_middle_of_an_import_leaves_the_same_log(tmp_path: Path) -> None:

@@ -57,13 +57,15 @@ async def test_the_programs_of_the_clients_page_run(
 ) -> None:
     printed = [await run(one, environ, tmp_path) for one in programs("docs/client.md")]
 
+    counts = {"subscribed": 2, "submitted": 1, "approved": 1, "registered": 1}
     assert printed == [
         ["0 submitted {'by': 'Ada'}"],
         ["0 submitted {'by': 'Ada'}"],
         ["{'by': 'Omar'}"],
         ["ada is registered", "ada was taken at position 3"],
+        ["[True, False, True, False]"],
         ["1 permit-1 submitted", "2 permit-1 approved"],
-        ["Counter({'submitted': 1, 'approved': 1, 'registered': 1}) as of 0.0 seconds ago"],
+        [f"Counter({counts}) as of 0.0 seconds ago"],
         ["99"],
         ["20 (21, 2) [9 0]", "(10, 10) True"],
     ]

@@ -9,8 +9,8 @@ from girih.ids import Position, StreamName, TenantId
 from services.events import record
 from services.events.appending import boundaries
 from services.events.appending.committer import Committer, CommitterLimits
-from services.events.appending.remembered import RevisionCache
-from services.events.domain import NewEvent, NoMatch, Outcome, Placement, Precondition, Proposal
+from services.events.appending.remembered import RememberedLog, RevisionCache
+from services.events.domain import LogState, NewEvent, NoMatch, Outcome, Precondition, Proposal
 from services.events.errors import (
     BeyondEnd,
     EventIdReused,
@@ -18,10 +18,11 @@ from services.events.errors import (
     PreconditionTooCostly,
 )
 from services.events.postgres.store import PostgresEventStore
-from services.events.recent import RecentBlocks, RecentEvents
+from services.events.queries import Labels
+from services.events.recent import NewLabels, RecentBlocks, RecentEvents
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, connection_lost
-from tests.events.making import ABSENT, new_event, no_match, proposal
+from tests.events.making import ABSENT, event_id, new_event, no_match, proposal
 
 TENANT = TenantId("acme")
 
@@ -316,11 +317,6 @@ async def test_a_batch_that_was_prepared_on_one_that_failed_is_decided_again(
     assert positions(placed) == [3]
 
 
-def placed(outcome: Outcome) -> Sequence[Placement]:
-    assert not isinstance(outcome, Exception)
-    return outcome
-
-
 async def test_conditions_that_forbid_each_others_events_let_one_through(
     replica: Replica, other: Replica
 ) -> None:
@@ -347,3 +343,18 @@ async def test_an_append_of_more_than_a_window_is_in_the_way_as_a_whole(replica:
 
     assert list(map(in_the_way, outcomes)) == [2, 2_502, 5_001]
     assert Position(5_001) == (await replica.log.state([])).head
+
+
+def test_recent_events_are_forgotten_with_their_incarnation() -> None:
+    recent = RecentEvents(RecentBlocks())
+    recent.use()
+    remembered = RememberedLog(RevisionCache(), recent)
+    remembered.learn(LogState(Position(0), {}, "before"))
+    recent.begin(Position(0))
+    recent.catch_up([NewLabels(event_id(1), Labels(StreamName("s"), "t", ("x",), ""))])
+    remembered.learn(LogState(Position(1), {}, "before"))
+    assert recent.since == 0
+
+    remembered.learn(LogState(Position(9), {}, "after"))
+
+    assert recent.since is None

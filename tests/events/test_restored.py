@@ -192,6 +192,32 @@ async def test_who_had_come_no_further_than_a_restored_log_goes_on_in_it(
             assert await follower.until(1) == [SHARED + 1]
 
 
+@pytest.mark.parametrize("way", ["rename", "cut"])
+async def test_what_a_restored_log_does_not_hold_is_in_nobodys_way(
+    events: "EventStoreServiceAsyncStub",
+    channel: grpc.aio.Channel,
+    restorable: Restorable,
+    way: str,
+) -> None:
+    unused = pb.Filter(queries=[pb.Query(tags=["name:ada"])])
+    taking = append_of("s")
+    taking.events[0].tags.append("name:ada")
+    taking.preconditions.add(no_match=pb.NoMatch(filter=unused))
+    await append(events, SHARED)
+    if way == "rename":
+        await restorable.save()
+        await until_serving(channel)
+    await events.Append(taking)
+    await append(events, LOST - SHARED)
+    await (restorable.rename() if way == "rename" else restorable.cut())
+    await until_serving(channel)
+
+    taking.events[0].ClearField("id")
+    response = await events.Append(taking)
+
+    assert response.placements[0].position == SHARED + 1
+
+
 async def test_an_incarnation_that_the_log_never_had_is_refused(
     events: "EventStoreServiceAsyncStub",
 ) -> None:
