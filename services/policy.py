@@ -29,6 +29,7 @@ SCOPES: Final = frozenset(
         OPS_READ,
         "plans.write",
         "schemas.write",
+        "streams.write",
         "usage.read",
     }
 )

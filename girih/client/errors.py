@@ -367,6 +367,40 @@ class StreamNotFound(NotFound):
     reasons = frozenset({"STREAM_NOT_FOUND"})
 
 
+class StreamTombstoned(InvalidRequest):
+    """Streams are closed for ever. Nothing was appended."""
+
+    reasons = frozenset({"STREAM_TOMBSTONED"})
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Those of the append, as many as fit."""
+        return _names(self.metadata.get("streams", ""))
+
+
+class EventGone(InvalidRequest):
+    """The event is gone already."""
+
+    reasons = frozenset({"EVENT_GONE"})
+
+
+class EventNotFound(NotFound):
+    """No event is at the position."""
+
+    reasons = frozenset({"EVENT_NOT_FOUND"})
+
+
+class MetadataChanged(Conflict):
+    """The metadata of the stream is not the version that was expected."""
+
+    reasons = frozenset({"STREAM_METADATA_CHANGED"})
+
+    @property
+    def actual_version(self) -> int:
+        """The version that is there; 0 for none."""
+        return int(self.metadata.get("actual_version", 0))
+
+
 class BeyondEnd(Conflict):
     """The log, or the stream, ends before what was read of it: it was restored to an earlier
     state. What was read is not what it holds: read it again from the beginning."""

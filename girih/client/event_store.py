@@ -28,6 +28,7 @@ from girih.client.events import (
     Precondition,
     Query,
     RecordedEvent,
+    Retention,
     StreamInfo,
     TracedEvent,
 )
@@ -35,6 +36,7 @@ from girih.client.reading import Subscription
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import keeping_pb2 as keeping_pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.ids import Position, Revision
 
@@ -159,6 +161,7 @@ class EventStoreClient:
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
+        include_gone: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[RecordedEvent]:
         """The events of a stream, or of the log, in order and each once, up to its end.
@@ -169,7 +172,8 @@ class EventStoreClient:
         before. A stream that does not exist reads as empty. Resumes by
         itself; raises Unavailable when nothing comes for `timeout` seconds, or as long as the
         policy says, and LogReplaced when the log does not hold what was read of it any longer:
-        here, or before in the `incarnation` given. Whoever stops early closes it
+        here, or before in the `incarnation` given. What retention and deletion have hidden comes
+        only with `include_gone`, without its payload. Whoever stops early closes it
         (`contextlib.aclosing`), or the call ends a moment later.
         """
         batches = self.read_batches(
@@ -181,6 +185,7 @@ class EventStoreClient:
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
+            include_gone=include_gone,
             timeout=timeout,
         )
         async with aclosing(batches):
@@ -199,6 +204,7 @@ class EventStoreClient:
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
+        include_gone: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[Batch]:
         """As `read`, in the batches that the server sends: for those who read much."""
@@ -211,6 +217,7 @@ class EventStoreClient:
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
+            include_gone=include_gone,
         )
         return parts(self._caller, self._stub.Read, ReadCursor(request), timeout)
 
@@ -285,6 +292,67 @@ class EventStoreClient:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    async def set_metadata(
+        self,
+        stream: str,
+        metadata: object,
+        *,
+        expected_version: int | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Give a stream metadata, written as JSON of at most 8 KiB; answers its version.
+
+        `expected_version` is the one that is there, 0 for none. Raises MetadataChanged.
+        """
+        request = wire.metadata_request(stream, metadata, expected_version)
+        response: keeping_pb.SetStreamMetadataResponse = await unary(
+            self._caller, self._stub.SetStreamMetadata, request, timeout
+        )
+        return response.version
+
+    async def set_retention(
+        self, stream: str, retention: Retention, *, timeout: float | None = None
+    ) -> Position:
+        """Say which events of a stream are kept: what is not is gone when this returns.
+
+        Its payloads do not come back. Answers where the event of `$streams` is that says so.
+        """
+        request = wire.retention_request(stream, retention)
+        response: keeping_pb.SetStreamRetentionResponse = await unary(
+            self._caller, self._stub.SetStreamRetention, request, timeout
+        )
+        return Position(response.position)
+
+    async def delete_stream(
+        self, stream: str, *, expected_revision: int | None = None, timeout: float | None = None
+    ) -> Position:
+        """Delete a stream, which may begin anew behind its revisions. Raises PreconditionFailed
+        when its last event is another than that of `expected_revision`.
+        """
+        request = wire.delete_request(stream, expected_revision)
+        response: keeping_pb.DeleteStreamResponse = await unary(
+            self._caller, self._stub.DeleteStream, request, timeout
+        )
+        return Position(response.position)
+
+    async def tombstone_stream(
+        self, stream: str, *, expected_revision: int | None = None, timeout: float | None = None
+    ) -> Position:
+        """Delete a stream and close it for ever: appends to it raise StreamTombstoned."""
+        request = wire.tombstone_request(stream, expected_revision)
+        response: keeping_pb.TombstoneStreamResponse = await unary(
+            self._caller, self._stub.TombstoneStream, request, timeout
+        )
+        return Position(response.position)
+
+    async def redact(self, position: int, reason: str, *, timeout: float | None = None) -> Position:
+        """Take the payload of one event away for ever; raises EventGone and EventNotFound."""
+        request = wire.redact_request(position, reason)
+        response: keeping_pb.RedactEventResponse = await unary(
+            self._caller, self._stub.RedactEvent, request, timeout
+        )
+        return Position(response.position)
 
     async def trace(
         self, correlation_id: str, *, timeout: float | None = None

@@ -11,6 +11,7 @@ from girih.ids import Position, Revision, new_event_id
 
 ABSENT: Final = Revision(-1)
 """The revision of a stream that has no events."""
+_FIRST: Final = Revision(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class RecordedEvent:
     """Who appended it, as the token proved."""
     incarnation: str = ""
     """Of the log that it was read from: what its places belong to."""
+    gone: "Gone | None" = None
+    """That its payload is gone, and why."""
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - whatever the writer wrote
@@ -170,6 +173,46 @@ class LogInfo:
     appended to it yet."""
 
 
+class GoneReason(Enum):
+    """Why the payload of an event is gone."""
+
+    RETENTION = "retention"
+    DELETED = "deleted"
+    REDACTED = "redacted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """That the payload of an event is gone, for ever."""
+
+    reason: GoneReason
+    at: datetime
+    """When the rule, the deletion or the redaction was recorded."""
+    actor: str
+    """Who asked for it."""
+    position: Position
+    """Of the event of `$streams` that says so."""
+
+
+class StreamEnding(Enum):
+    """That a stream has no events, though it had some."""
+
+    DELETED = "deleted"
+    """It begins anew with the next event."""
+    TOMBSTONED = "tombstoned"
+    """Nobody appends to it ever again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Which events of a stream are kept: those that all parts keep. None keeps all."""
+
+    max_age_s: int | None = None
+    max_count: int | None = None
+    truncate_before: int | None = None
+    """A revision: the first that is kept."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
     """A stream, from its first event to its last."""
@@ -180,6 +223,15 @@ class StreamInfo:
     last_position: Position
     created_at: datetime
     updated_at: datetime
+    first_revision: Revision = _FIRST
+    """Of the first event that is kept; one more than the last when none is."""
+    event_count: int = 0
+    """How many are kept."""
+    ending: StreamEnding | None = None
+    metadata: str | None = None
+    """As JSON text; None without. It and what follows are not told of the streams of a list."""
+    metadata_version: int = 0
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

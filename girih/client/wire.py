@@ -1,11 +1,14 @@
 """Values to messages of the contract and back. Knows no call."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from girih.client.events import (
     Cause,
+    Gone,
+    GoneReason,
     LogInfo,
     NewEvent,
     NoMatch,
@@ -13,16 +16,29 @@ from girih.client.events import (
     Precondition,
     Query,
     RecordedEvent,
+    Retention,
+    StreamEnding,
     StreamInfo,
     StreamState,
     TracedEvent,
 )
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import Position, Revision
+from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.ids import Position, Revision, new_event_id
 
 _STATES: Final = {
     StreamState.ABSENT: pb.Precondition.STATE_ABSENT,
     StreamState.EXISTS: pb.Precondition.STATE_EXISTS,
+}
+
+_ENDINGS: Final[Mapping[int, StreamEnding]] = {
+    keeping_pb.STREAM_ENDING_DELETED: StreamEnding.DELETED,
+    keeping_pb.STREAM_ENDING_TOMBSTONED: StreamEnding.TOMBSTONED,
+}
+_REASONS: Final[Mapping[int, GoneReason]] = {
+    keeping_pb.GONE_REASON_RETENTION: GoneReason.RETENTION,
+    keeping_pb.GONE_REASON_DELETED: GoneReason.DELETED,
+    keeping_pb.GONE_REASON_REDACTED: GoneReason.REDACTED,
 }
 
 _STREAMS_PAGE_SIZE: Final = 1_000
@@ -76,6 +92,7 @@ def read_request(
     limit: int | None = None,
     follow: bool = False,
     incarnation: str = "",
+    include_gone: bool = False,
 ) -> pb.ReadRequest:
     """Raises ValueError for what no server would take."""
     if stream == "":
@@ -103,6 +120,7 @@ def read_request(
         limit=limit or 0,
         follow=follow,
         incarnation=incarnation,
+        include_gone=include_gone,
     )
 
 
@@ -133,6 +151,43 @@ def list_streams_request(prefix: str) -> pb.ListStreamsRequest:
     return pb.ListStreamsRequest(prefix=prefix, page_size=_STREAMS_PAGE_SIZE)
 
 
+def metadata_request(
+    stream: str, metadata: object, expected_version: int | None
+) -> keeping_pb.SetStreamMetadataRequest:
+    """Raises ValueError on NaN and Infinity."""
+    text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return keeping_pb.SetStreamMetadataRequest(
+        stream=stream, metadata=text, expected_version=expected_version, id=new_event_id()
+    )
+
+
+def retention_request(stream: str, retention: Retention) -> keeping_pb.SetStreamRetentionRequest:
+    parts = keeping_pb.Retention(
+        max_age_s=retention.max_age_s,
+        max_count=retention.max_count,
+        truncate_before=retention.truncate_before,
+    )
+    return keeping_pb.SetStreamRetentionRequest(stream=stream, retention=parts, id=new_event_id())
+
+
+def delete_request(stream: str, expected_revision: int | None) -> keeping_pb.DeleteStreamRequest:
+    return keeping_pb.DeleteStreamRequest(
+        stream=stream, expected_revision=expected_revision, id=new_event_id()
+    )
+
+
+def tombstone_request(
+    stream: str, expected_revision: int | None
+) -> keeping_pb.TombstoneStreamRequest:
+    return keeping_pb.TombstoneStreamRequest(
+        stream=stream, expected_revision=expected_revision, id=new_event_id()
+    )
+
+
+def redact_request(position: int, reason: str) -> keeping_pb.RedactEventRequest:
+    return keeping_pb.RedactEventRequest(position=position, reason=reason, id=new_event_id())
+
+
 def read_trace_request(correlation_id: str) -> pb.ReadTraceRequest:
     return pb.ReadTraceRequest(correlation_id=correlation_id, page_size=_TRACE_PAGE_SIZE)
 
@@ -158,7 +213,26 @@ def stream_info(response: pb.GetStreamResponse | pb.Stream) -> StreamInfo:
         last_position=Position(response.last_position),
         created_at=response.created_at.ToDatetime(tzinfo=UTC),
         updated_at=response.updated_at.ToDatetime(tzinfo=UTC),
+        first_revision=Revision(response.first_revision),
+        event_count=response.event_count,
+        ending=_ENDINGS.get(response.ending),
+        **({} if isinstance(response, pb.Stream) else _kept(response)),
     )
+
+
+def _kept(response: pb.GetStreamResponse) -> dict[str, Any]:
+    retention = response.retention
+    return {
+        "metadata": response.metadata or None,
+        "metadata_version": response.metadata_version,
+        "retention": Retention(
+            max_age_s=retention.max_age_s if retention.HasField("max_age_s") else None,
+            max_count=retention.max_count if retention.HasField("max_count") else None,
+            truncate_before=(
+                retention.truncate_before if retention.HasField("truncate_before") else None
+            ),
+        ),
+    }
 
 
 def _cause(message: pb.TracedEvent.Cause) -> Cause:
@@ -205,6 +279,18 @@ def _precondition(precondition: Precondition | NoMatch) -> pb.Precondition:
     return pb.Precondition(stream=precondition.stream, revision=precondition.expected)
 
 
+def _gone(message: keeping_pb.Gone) -> Gone | None:
+    reason = _REASONS.get(message.reason)
+    if reason is None:
+        return None
+    return Gone(
+        reason=reason,
+        at=message.at.ToDatetime(tzinfo=UTC),
+        actor=message.actor,
+        position=Position(message.position),
+    )
+
+
 def _recorded_event(message: pb.RecordedEvent, incarnation: str) -> RecordedEvent:
     event = message.event
     payload = event.WhichOneof("payload")
@@ -225,4 +311,5 @@ def _recorded_event(message: pb.RecordedEvent, incarnation: str) -> RecordedEven
         causation_id=message.context.causation_id,
         actor=message.context.actor,
         incarnation=incarnation,
+        gone=_gone(message.gone) if message.HasField("gone") else None,
     )

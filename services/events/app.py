@@ -11,7 +11,10 @@ from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits
 from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
-from services.events.metrics import FollowMetrics, SequencerMetrics, count_pool
+from services.events.keeping.keeper import StreamKeeper
+from services.events.keeping.payload_taker import PayloadTaker
+from services.events.metrics import FollowMetrics, SequencerMetrics, TakerMetrics, count_pool
+from services.events.postgres import taking
 from services.events.postgres.database import Database
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
@@ -72,6 +75,16 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     )
     notifications = Notifications(database, tails, metrics)
     sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
+    taker = PayloadTaker(
+        partial(_keeper, database, settings),
+        TakerMetrics(server.registry),
+        settings.keeping_interval_s,
+    )
+
+    def rules_changed(tenant: TenantId) -> None:
+        tails.rules_changed(tenant)
+        taker.nudge()
+
     count_pool(database, server.registry)
     beside = Beside()
     registries = Registries(store, schemas_convert.changes_of)
@@ -84,6 +97,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
             followers,
             Upcasts(registries, beside),
             Traces(store, record.causation_id_of),
+            StreamKeeper(sequencers, store, rules_changed),
             database,
             DOMAIN,
             server.stopping,
@@ -102,11 +116,19 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("tell followers how far they are", tails.tell())
     server.tasks.start("label events", store.labels.fill())
     server.tasks.start("end followers", tails.end_when(server.stopping))
+    server.tasks.start("take payloads", taker.run())
     server.tasks.start("trim memory", keep_memory_trimmed())
     server.health.watch("database", database.probe)
     server.after_calls.append(sequencers.close)
     server.after_calls.append(beside.close)
     yield server
+
+
+@asynccontextmanager
+async def _keeper(database: Database, settings: Settings) -> AsyncIterator[taking.Taking]:
+    await database.until_open()
+    async with taking.opened(settings, record.payload_digest) as keeper:
+        yield keeper
 
 
 def _sequencers(

@@ -95,6 +95,8 @@ def check_read(request: pb.ReadRequest, violations: Violations) -> None:
     validation.add_violations(request, violations)
     if request.follow and request.direction == pb.DIRECTION_BACKWARDS:
         violations.add("follow", "must not be given when reading backwards")
+    if request.follow and request.include_gone:
+        violations.add("include_gone", "must not be given with follow")
     if request.HasField("filter") and request.stream:
         violations.add("filter", "must not be given with a stream")
     _check_start(request, violations)

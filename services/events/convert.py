@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, Revision, StreamName, new_event_id
-from services.events import checks, domain, record
+from services.events import checks, domain, record, rulings
 from services.events.domain import NewEvent, NoMatch, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
 from services.events.queries import Filter, Query
@@ -252,6 +252,7 @@ def options(request: pb.ReadRequest) -> ReadOptions:
             if request.HasField("heartbeat")
             else None
         ),
+        shows_gone=request.include_gone,
     )
 
 
@@ -279,6 +280,12 @@ def stream_response(stream: StreamName, ends: StreamEnds) -> pb.GetStreamRespons
         last_position=ends.last_position,
         created_at=ends.created_at,
         updated_at=ends.updated_at,
+        first_revision=ends.first_revision,
+        event_count=ends.last_revision + 1 - ends.first_revision,
+        ending=rulings.ending_value(ends.ending),
+        metadata=ends.metadata,
+        metadata_version=ends.metadata_version,
+        retention=rulings.retention_message(ends.retention),
     )
 
 
@@ -307,6 +314,9 @@ def streams_response(streams: Sequence[NamedStream], count_max: int) -> pb.ListS
             last_position=ends.last_position,
             created_at=ends.created_at,
             updated_at=ends.updated_at,
+            first_revision=ends.first_revision,
+            event_count=ends.last_revision + 1 - ends.first_revision,
+            ending=rulings.ending_value(ends.ending),
         )
     if len(streams) == count_max:
         response.next_page_token = page[-1].name

@@ -17,10 +17,12 @@ from services.events.errors import (
     PreconditionFailed,
     PreconditionTooCostly,
     SchemasMoved,
+    StreamTombstoned,
     Violation,
 )
 from services.events.queries import Filter, Labels, Match
 from services.events.recent import Block, NewLabels, RecentEvents
+from services.events.stream_rules import PlacedChange, StreamChange, StreamEnding
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """What a client of gRPC takes at once unless it is told otherwise: a record of any size must
@@ -181,6 +183,8 @@ class Proposal:
     schemas: SchemasSeen | None = None
     """What its events were checked by: it is refused where the log has others by then. None
     for events that no schema binds."""
+    change: StreamChange | None = None
+    """What its event, which is one of `$streams` then, changes about a stream that has events."""
 
     def streams(self) -> set[StreamName]:
         """Every stream whose revision it takes to decide."""
@@ -188,6 +192,8 @@ class Proposal:
         named.update([one.stream for one in self.preconditions if isinstance(one, Precondition)])
         if self.schemas is not None:
             named.add(SCHEMAS)
+        if self.change is not None:
+            named.add(self.change.stream)
         return named
 
     def no_matches(self) -> Sequence[NoMatch]:
@@ -242,7 +248,7 @@ def page_size(requested: int) -> int:
     return min(requested or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
-Refusal = PreconditionFailed | EventIdReused | BeyondEnd | PreconditionTooCostly
+Refusal = PreconditionFailed | EventIdReused | BeyondEnd | PreconditionTooCostly | StreamTombstoned
 Outcome = Sequence[Placement] | Refusal
 
 
@@ -256,6 +262,8 @@ class LogState:
     """What is known of the log in another one is not true of it."""
     recorded_at: datetime | None = field(default=None, compare=False)
     """When its last event was; None without any."""
+    endings: Mapping[StreamName, StreamEnding] = field(default_factory=dict)
+    """Those of `streams` that were deleted, or are tombstoned, and have no events since."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +279,9 @@ class Decision:
     outcomes: Sequence[Outcome]
     placed: Sequence[PlacedEvent]
     streams: Mapping[StreamName, StreamHead]
+    changes: Sequence[PlacedChange] = ()
+    endings: Mapping[StreamName, StreamEnding] = field(default_factory=dict)
+    """As in the state, once that is done."""
 
     @property
     def head(self) -> Position:
@@ -314,7 +325,15 @@ def decide(
         now = max(now, state.recorded_at)
     placing = _BatchDecision(state, known, now, recent)
     outcomes = [placing.outcome(proposal) for proposal in proposals]
-    return Decision(state, now, outcomes, placing.placed, placing.streams())
+    return Decision(
+        state,
+        now,
+        outcomes,
+        placing.placed,
+        placing.streams(),
+        placing.changes,
+        placing.endings,
+    )
 
 
 class _BatchDecision:
@@ -328,6 +347,8 @@ class _BatchDecision:
         recent: RecentEvents | None,
     ) -> None:
         self.placed: list[PlacedEvent] = []
+        self.changes: list[PlacedChange] = []
+        self.endings = dict(state.endings) if state.endings else {}
         # As plain tuples: to name the parts of each would take a fifth of the whole time. And a
         # place that was counted on has no type, which to give it takes time as well.
         self._heads: dict[StreamName, tuple[Any, Any]] = dict(state.streams)
@@ -347,12 +368,40 @@ class _BatchDecision:
         stored = [event for event in proposal.events if event.event_id in seen]
         if reused := [e.event_id for e in stored if seen[e.event_id][3] != e.digest]:
             return EventIdReused(reused)
+        if self.endings and (tombstoned := self._tombstoned(proposal)):
+            return StreamTombstoned(tombstoned)
         if len(stored) < len(proposal.events):
             if proposal.schemas is not None and (moved := self._moved(proposal.schemas)):
                 return moved
             if proposal.preconditions and (refusal := self._refusal(proposal)):
                 return refusal
-        return self._place(proposal)
+        placements = self._place(proposal)
+        if self.endings:
+            self._begin_anew(proposal, placements)
+        if proposal.change is not None and not stored:
+            self._change(proposal.change)
+        return placements
+
+    def _tombstoned(self, proposal: Proposal) -> list[StreamName]:
+        """The streams that new events of `proposal` cannot be appended to any more."""
+        named = {event.stream for event in proposal.events if event.event_id not in self._seen}
+        if proposal.change is not None and named:
+            named.add(proposal.change.stream)
+        return sorted(
+            stream for stream in named if self.endings.get(stream) is StreamEnding.TOMBSTONED
+        )
+
+    def _begin_anew(self, proposal: Proposal, placements: Sequence[Placement]) -> None:
+        for event, placement in zip(proposal.events, placements, strict=True):
+            if not placement.already_stored:
+                self.endings.pop(event.stream, None)
+
+    def _change(self, change: StreamChange) -> None:
+        """What the event that was placed last changes."""
+        _, revision = self._heads[change.stream]
+        self.changes.append(PlacedChange(change, self._position, revision + 1))
+        if change.ending is not None:
+            self.endings[change.stream] = change.ending
 
     def _moved(self, seen: SchemasSeen) -> SchemasMoved | None:
         """A batch may hold a registration, and behind it what was checked before that."""
@@ -366,6 +415,8 @@ class _BatchDecision:
         for index, precondition in enumerate(proposal.preconditions):
             if isinstance(precondition, Precondition):
                 _, revision = self._heads[precondition.stream]
+                if self.endings and precondition.stream in self.endings:
+                    revision = NO_REVISION
                 if not precondition.holds(revision):
                     violations.append(_violation(index, precondition, revision))
                 continue

@@ -100,6 +100,38 @@ class EventIdReused(AlreadyExists):
         self.event_ids = tuple(event_ids)
 
 
+class StreamTombstoned(FailedPrecondition):
+    """Streams are closed for ever. Nothing was appended."""
+
+    reason = "STREAM_TOMBSTONED"
+
+    def __init__(self, streams: Sequence[StreamName]) -> None:
+        super().__init__(
+            f"streams that are closed for ever: {len(streams)}; the first: {streams[0]}",
+            stream_count=len(streams),
+            streams=",".join(_fitting(streams)),
+        )
+        self.streams = tuple(streams)
+
+
+class MetadataChanged(Conflict):
+    """The metadata of a stream is not the version that was expected. Nothing was changed."""
+
+    reason = "STREAM_METADATA_CHANGED"
+
+
+class EventNotFound(NotFound):
+    """No event is at the position."""
+
+    reason = "EVENT_NOT_FOUND"
+
+
+class EventGone(FailedPrecondition):
+    """The event is gone already, for a reason that it tells. Nothing was changed."""
+
+    reason = "EVENT_GONE"
+
+
 class AppendQueueFull(ResourceExhausted):
     """More waits to be appended than this process keeps. Nothing was appended."""
 

@@ -95,6 +95,29 @@ class FollowMetrics:
         self._listening.set(is_connected)
 
 
+class TakerMetrics:
+    """Counts the payloads that are taken away."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._taken = Counter(
+            "events_payloads_taken",
+            "Events that have lost their payload on the disk, by a rule of their stream.",
+            registry=registry,
+        )
+        self._able = Gauge(
+            "events_keeper_connected",
+            "1 while this process can take payloads away, 0 while its login may not or the"
+            " database is away.",
+            registry=registry,
+        )
+
+    def taken(self, payload_count: int) -> None:
+        self._taken.inc(payload_count)
+
+    def taking(self, *, is_able: bool) -> None:
+        self._able.set(is_able)
+
+
 def count_pool(database: Database, registry: CollectorRegistry) -> None:
     """Tell how the pool of connections is used whenever somebody asks."""
     size = Gauge("events_pool_connections", "Connections open.", registry=registry)

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 import grpc.aio
 
 from girih.events.v1 import events_pb2 as pb
-from girih.ids import TenantId
-from services.events import convert, ownership, record
+from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.ids import Position, TenantId
+from services.events import convert, ownership, record, rulings
 from services.events.appending.pipeline import Pipeline
 from services.events.domain import Placement, Proposal
 from services.events.errors import StreamNotFound
+from services.events.keeping.keeper import Ruling, StreamKeeper
 from services.events.reading.follower import Followers
 from services.events.reading.reader import Reader, ReadOptions
 from services.events.reading.signals import Checkpoint
@@ -57,6 +59,7 @@ class EventStoreServicer:
         followers: Followers,
         upcasts: Upcasts,
         traces: Traces,
+        keeper: StreamKeeper,
         database: DatabaseReporter,
         domain: str,
         stopping: asyncio.Event,
@@ -68,6 +71,7 @@ class EventStoreServicer:
         self._followers = followers
         self._upcasts = upcasts
         self._traces = traces
+        self._keeper = keeper
         self._database = database
         self._domain = domain
         self._stopping = stopping
@@ -135,10 +139,47 @@ class EventStoreServicer:
         incarnation, position = await self._store.position_at(correlation.current().tenant, time)
         return pb.GetPositionResponse(position=position, incarnation=incarnation)
 
+    async def SetStreamMetadata(
+        self, request: keeping_pb.SetStreamMetadataRequest, _context: Context
+    ) -> keeping_pb.SetStreamMetadataResponse:
+        ruling = rulings.metadata_ruling(request, correlation.current())
+        return keeping_pb.SetStreamMetadataResponse(version=await self._rule(ruling))
+
+    async def SetStreamRetention(
+        self, request: keeping_pb.SetStreamRetentionRequest, _context: Context
+    ) -> keeping_pb.SetStreamRetentionResponse:
+        ruling = rulings.retention_ruling(request, correlation.current())
+        return keeping_pb.SetStreamRetentionResponse(position=await self._rule(ruling))
+
+    async def DeleteStream(
+        self, request: keeping_pb.DeleteStreamRequest, _context: Context
+    ) -> keeping_pb.DeleteStreamResponse:
+        ruling = rulings.ending_ruling(request, correlation.current())
+        return keeping_pb.DeleteStreamResponse(position=await self._rule(ruling))
+
+    async def TombstoneStream(
+        self, request: keeping_pb.TombstoneStreamRequest, _context: Context
+    ) -> keeping_pb.TombstoneStreamResponse:
+        ruling = rulings.ending_ruling(request, correlation.current())
+        return keeping_pb.TombstoneStreamResponse(position=await self._rule(ruling))
+
+    async def RedactEvent(
+        self, request: keeping_pb.RedactEventRequest, _context: Context
+    ) -> keeping_pb.RedactEventResponse:
+        call = correlation.current()
+        found = await self._keeper.event_at(call.tenant, rulings.redacted_position(request))
+        ruling = rulings.redaction_ruling(request, found, call)
+        placement = await self._keeper.redact(call.tenant, found, ruling)
+        return keeping_pb.RedactEventResponse(position=placement.position)
+
     async def GetDatabaseStatus(
         self, _request: pb.GetDatabaseStatusRequest, _context: Context
     ) -> pb.GetDatabaseStatusResponse:
         return convert.database_response(await self._database.status())
+
+    async def _rule(self, ruling: Ruling) -> Position:
+        """The position of the event that says it."""
+        return (await self._keeper.rule(correlation.current().tenant, ruling)).position
 
     async def _read(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._reader.read(tenant, options)) as pages:

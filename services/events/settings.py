@@ -43,6 +43,9 @@ class Settings(ServerSettings, PoolSettings):
     append_queues_mib: int = Field(default=192, ge=8, le=65_536)
     """What may wait to be appended to all logs together, in MiB. What waits is part of what
     `requests_mib` bounds."""
+    keeping_interval_s: float = Field(default=10.0, gt=0, le=3_600)
+    """How often the process looks for payloads that the rules of streams have gone, to take them
+    off the disk, in seconds. It reads none of them meanwhile."""
     responses_mib: int = Field(default=128, ge=16, le=65_536)
     """What large answers to reads may hold on their way to slow readers, in MiB. Readers wait for
     room half a minute before they are told to come back. A tenant's may hold as much as stays

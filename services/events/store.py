@@ -15,6 +15,15 @@ from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, Tena
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 from services.events.queries import Filter, Match
 from services.events.recent import NewLabels
+from services.events.stream_rules import (
+    FIRST_REVISION,
+    NO_RETENTION,
+    FoundEvent,
+    PlacedChange,
+    Retention,
+    StreamEnding,
+    StreamRules,
+)
 
 
 class WriteResult(Enum):
@@ -53,6 +62,8 @@ class RecordBatch:
     headers: Sequence[bytes]
     incarnation: str = ""
     """Of the log that it was decided on; empty for whichever it is in."""
+    changes: Sequence[PlacedChange] = ()
+    """What some of them change about streams, in the same order."""
 
 
 class LogReader(Protocol):
@@ -117,7 +128,7 @@ class FollowedLog(NamedTuple):
 
 Page = Sequence[tuple[int, bytes | None]]
 """Records in reading order, each with its position. None stands for a record that is larger than
-was asked for."""
+was asked for, and no bytes for one that is gone and passed over."""
 
 TailRow = tuple[Position, bytes | None, StreamName, Revision, str, Sequence[str] | None, str]
 TailPage = Sequence[TailRow]
@@ -143,6 +154,25 @@ class LogPage(NamedTuple):
     """Pieces which are, one behind the other, each record behind `RECORD_TAG` and its length.
 
     None when they are larger than was asked for, together or one of them."""
+    passed_count: int = 0
+    """How many more lie there and are gone."""
+
+    @property
+    def row_count(self) -> int:
+        """How many were looked at."""
+        return self.record_count + self.passed_count
+
+
+class Lapsing(NamedTuple):
+    """When records of a page of a log's tail will be gone without any further rule."""
+
+    at: datetime | None = None
+    """The first of them by its age; None when none will."""
+    below: Mapping[StreamName, Revision] = {}
+    """Those of each stream here below that revision are gone: a stream keeps so many only."""
+
+
+NO_LAPSING = Lapsing()
 
 
 class LogTail(NamedTuple):
@@ -150,6 +180,7 @@ class LogTail(NamedTuple):
 
     incarnation: str
     rows: TailPage
+    lapsing: Lapsing = NO_LAPSING
 
 
 @dataclass(frozen=True)
@@ -168,6 +199,10 @@ class PageRequest:
     """Of all together."""
     position_min: Position = NO_POSITION
     """Records before it are left out of a stream that is read forwards."""
+    record_count_max: int = 2**63 - 1
+    """Of those that are not gone; no more than that come, however many are looked at."""
+    shows_gone: bool = False
+    """Records that are gone come without their payload, and say why, instead of not at all."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +216,8 @@ class FilteredRequest:
     row_count_max: int
     record_bytes_max: int
     """Larger records come as None, so that a page never exceeds the product of both."""
+    shows_gone: bool = False
+    """As in `PageRequest`."""
 
 
 class FilteredRows(NamedTuple):
@@ -210,6 +247,13 @@ class StreamEnds:
     last_position: Position
     last_revision: Revision
     updated_at: datetime
+    first_revision: Revision = FIRST_REVISION
+    """Of the first record that is kept; one more than the last when none is."""
+    ending: StreamEnding | None = None
+    metadata: str = ""
+    """It and what follows are not told of the streams of a list."""
+    metadata_version: int = 0
+    retention: Retention = NO_RETENTION
 
 
 class NamedStream(NamedTuple):
@@ -322,6 +366,12 @@ class EventStore(Protocol):
         self, tenant: TenantId, event_ids: Sequence[EventId]
     ) -> Mapping[EventId, Cause]:
         """Where these events are. Ids that are not stored are left out."""
+
+    async def stream_rules(self, tenant: TenantId, stream: StreamName) -> StreamRules | None:
+        """What holds for a stream, None when it never had an event."""
+
+    async def event_at(self, tenant: TenantId, position: Position) -> FoundEvent | None:
+        """Which event is at a position, None when none is."""
 
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
         """The records of one page. Fewer than asked for means that the end is reached."""

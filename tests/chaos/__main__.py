@@ -6,6 +6,7 @@
     python -m tests.chaos snapshot [--appends 200000] [--unprotected]
     python -m tests.chaos client [--kills 24] [--kill-every 5] [--unprotected]
     python -m tests.chaos decisions [--rounds 1000] [--racers 16] [--unprotected]
+    python -m tests.chaos retention [--events 100000] [--kills 10]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
@@ -28,6 +29,7 @@ from tests.chaos.decisions import decide_together
 from tests.chaos.imports import Disagreement, kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
+from tests.chaos.retention import retain_half
 from tests.chaos.snapshots import SLOWDOWN_MAX, append_under_a_snapshot
 
 IMPORT_ROUNDS = 20
@@ -35,6 +37,8 @@ REFRESH_ROUNDS = 1_000
 DECISION_ROUNDS = 1_000
 """Of each kind."""
 ANOMALIES_SHOWN = 5
+RETENTION_KILLS = 10
+CLIENT_KILLS = 24
 
 
 def main() -> int:
@@ -46,6 +50,7 @@ def main() -> int:
         "decisions": prove_decisions,
         "refresh": prove_refresh,
         "client": prove_client,
+        "retention": prove_retention,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -136,14 +141,26 @@ def prove_refresh(arguments: argparse.Namespace) -> int:
     return 1 if answer.broken else 0
 
 
+def prove_retention(arguments: argparse.Namespace) -> int:
+    """Half of a log is too old: nobody is given it, and it leaves the disk through kills."""
+    kills = RETENTION_KILLS if arguments.kills is None else arguments.kills
+    print(f"== {arguments.events:,} events, half too old, {kills} kills", flush=True)
+    found = asyncio.run(retain_half(arguments.events, kills, arguments.seed))
+    _print(found.figures)
+    for name, count in found.broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if found.broken else 0
+
+
 def prove_client(arguments: argparse.Namespace) -> int:
     """Programs append and follow while everything is killed; each event is seen once, in order."""
-    print(f"== programs that go on through {arguments.kills} kills", flush=True)
+    kills = CLIENT_KILLS if arguments.kills is None else arguments.kills
+    print(f"== programs that go on through {kills} kills", flush=True)
     with killable() as girih:
         answer = asyncio.run(
             follow_through_kills(
                 girih,
-                kills=arguments.kills,
+                kills=kills,
                 kill_every_s=arguments.kill_every,
                 is_protected=not arguments.unprotected,
             )
@@ -177,14 +194,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "proof",
         nargs="?",
-        choices=["replicas", "import", "snapshot", "decisions", "refresh", "client"],
+        choices=["replicas", "import", "snapshot", "decisions", "refresh", "client", "retention"],
     )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--loaders", type=int, default=8, help="of large appends")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
-    parser.add_argument("--kills", type=int, default=24, help="under programs that go on")
+    parser.add_argument("--kills", type=int, help="24 under programs, 10 of who takes payloads")
+    parser.add_argument("--events", type=int, default=100_000, help="half of them too old")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")
     parser.add_argument("--unprotected", action="store_true")
     parser.add_argument("--file", type=Path, help="JSON lines; made up when unset")

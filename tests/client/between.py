@@ -145,6 +145,21 @@ class Between(EventStoreServiceServicer):
     async def ReadTrace(self, request: pb.ReadTraceRequest, context: Context) -> Any:
         return await self._passed(self.stub.ReadTrace, request, context)
 
+    async def SetStreamMetadata(self, request: Any, context: Context) -> Any:
+        return await self._passed(self.stub.SetStreamMetadata, request, context)
+
+    async def SetStreamRetention(self, request: Any, context: Context) -> Any:
+        return await self._passed(self.stub.SetStreamRetention, request, context)
+
+    async def DeleteStream(self, request: Any, context: Context) -> Any:
+        return await self._passed(self.stub.DeleteStream, request, context)
+
+    async def TombstoneStream(self, request: Any, context: Context) -> Any:
+        return await self._passed(self.stub.TombstoneStream, request, context)
+
+    async def RedactEvent(self, request: Any, context: Context) -> Any:
+        return await self._passed(self.stub.RedactEvent, request, context)
+
     async def GetDatabaseStatus(
         self, request: pb.GetDatabaseStatusRequest, context: Context
     ) -> Any:

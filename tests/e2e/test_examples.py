@@ -124,6 +124,11 @@ def events(walk: Walk) -> None:
     walk.call("EventStoreService_ListStreams")
     walk.call("EventStoreService_ReadTrace", correlationId=correlation_id)
     walk.call("EventStoreService_GetLog")
+    walk.call("EventStoreService_SetStreamMetadata", streamName="permit-1")
+    walk.call("EventStoreService_SetStreamRetention", streamName="permit-1")
+    walk.call("EventStoreService_RedactEvent", position=event["position"])
+    walk.call("EventStoreService_DeleteStream", streamName="permit-1")
+    walk.call("EventStoreService_TombstoneStream", streamName="permit-1")
 
 
 def schemas(walk: Walk) -> None:

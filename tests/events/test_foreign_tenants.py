@@ -37,7 +37,7 @@ READS: dict[str, list[Any]] = {
     "select_log_backwards": [2**62, 100, 512, 2**19, b"\n"],
     "select_log_forwards": [0, 100, 512, 2**19, b"\n"],
     "select_log_state": [["theirs"]],
-    "select_log_tail": [0, 100, 512],
+    "select_log_tail": [0, 100, 512, True],
     "select_position_at": [NOW + timedelta(days=1)],
     "select_recent": [0, 100],
     "select_revision_at": ["theirs", 2**62],
@@ -46,12 +46,36 @@ READS: dict[str, list[Any]] = {
     "select_stream_ends": ["theirs"],
     "select_stream_forwards": [0, 100, 512, 2**19, b"\n", "theirs", 0],
     "select_streams": ["", "", 100],
+    "keeping.select_event": [3],
+    "keeping.select_log_backwards": [2**62, 100, 512, 2**19],
+    "keeping.select_log_forwards": [0, 100, 512, 2**19],
+    "keeping.select_stream_backwards": [2**62, 100, 512, 2**19, "theirs", False],
+    "keeping.select_stream_forwards": [0, 100, 512, 2**19, "theirs", 0, False],
+    "keeping.select_gone": [[1, 2, 3, 4]],
+    "keeping.select_stream_rules": ["theirs"],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]
-WRITES = {"append_records", "insert_log", "lock_log"}
+WRITES = {"append_records", "insert_log", "lock_log", "keeping.change_stream"}
 FUNCTIONS = {"confirm_log", "select_moved_logs", "select_place"}
 """Statements that call a function and do nothing else."""
+OF_RULES = {"keeping.select_is_kept"}
+"""What says that a log has rules, which would have other statements read it otherwise."""
+OF_THE_KEEPER = {
+    f"keeping.{name}"
+    for name in (
+        "lock_stream_rule",
+        "move_taken_below",
+        "select_kept_logs",
+        "select_records_due",
+        "select_redactions_due",
+        "select_streams_due",
+        "settle_redactions",
+        "take_log",
+        "take_payloads",
+    )
+}
+"""Statements in another role, which sees a tenant's records only once that was told."""
 OF_NOBODY = {"notify_moved", "select_server_state"}
 """Statements that touch no table."""
 
@@ -69,7 +93,9 @@ MISTAKES = {
 
 
 def sql(name: str) -> str:
-    return load("services.events.postgres.sql", name)
+    """The statement of that name, which may be `room.name`."""
+    room, _, own_name = name.rpartition(".")
+    return load(".".join(filter(None, ("services.events.postgres.sql", room))), own_name)
 
 
 APPEND = sql("append_records")
@@ -108,6 +134,7 @@ async def _fill(url: str) -> None:
     await connection.fetch(APPEND, OURS, 0, *new_records(0, 50, OUR_HEAD, "ours"))
     await connection.fetch(APPEND, THEIRS, 0, *new_records(0, 1, THEIR_HEAD, "theirs"))
     await connection.execute(_PARTED)
+    await connection.execute(_RULED)
     await connection.close()
 
 
@@ -116,6 +143,11 @@ _PARTED = f"""
     SELECT log, number, 'incarnation-' || number, '', number
     FROM events.logs, generate_series(1, 2) AS number
     WHERE tenant = '{THEIRS}'
+"""
+
+_RULED = f"""
+    INSERT INTO events.stream_rules (log, stream, metadata)
+    SELECT log, 1, 'theirs' FROM events.logs WHERE tenant = '{THEIRS}';
 """
 
 
@@ -163,12 +195,13 @@ async def rows(connection: asyncpg.Connection, statement: str, *arguments: objec
 
 def test_every_statement_is_tried() -> None:
     names = {
-        file.name.removesuffix(".sql")
-        for file in files("services.events.postgres.sql").iterdir()
+        f"{room}{file.name.removesuffix('.sql')}"
+        for room in ("", "keeping.")
+        for file in files("services.events.postgres.sql").joinpath(room.strip(".")).iterdir()
         if file.name.endswith(".sql")
     }
 
-    assert names == READS.keys() | WRITES | FUNCTIONS | OF_NOBODY
+    assert names == READS.keys() | WRITES | FUNCTIONS | OF_RULES | OF_THE_KEEPER | OF_NOBODY
     assert [name for name in OF_NOBODY if "events." in sql(name)] == []
     assert {name for name, _ in mistaken()} == READS.keys()
 
@@ -258,7 +291,7 @@ async def test_no_plan_gives_a_page_in_another_order(
     found = await service.fetch(sql(name), THEIRS, *READS[name])
     records = (
         [row["record"] for row in found]
-        if name.endswith("_tail")
+        if name.endswith("_tail") or name.startswith("keeping.")
         else records_in((RECORD_TAG, found[0]["records"]))
     )
 

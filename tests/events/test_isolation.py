@@ -14,6 +14,7 @@ from cli.local.postgres import DATABASE, USER, EmbeddedPostgres
 from services.events.postgres import isolation
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.isolation import ROLE, IsolationFindings, find_isolation_findings
+from services.events.postgres.taking import ROLE as KEEPER
 from services.events.settings import Settings
 from services.plumbing.postgres.database import open_pool
 from services.plumbing.postgres.failures import UnsafeDatabase
@@ -468,12 +469,13 @@ async def test_databases_of_one_server_are_migrated_at_once_by_who_is_no_superus
         result = [await gaps_of(url) for url in urls]
         for database in names:
             fresh.execute(f"DROP DATABASE {database}")
-        fresh.execute(f"DROP ROLE {ROLE}")
+        fresh.execute(f"DROP ROLE {ROLE}, {KEEPER}")
 
     assert [findings.of_isolation for findings in result] == [[]] * len(names)
 
 
 def _make_role(postgres: EmbeddedPostgres) -> None:
-    """The role, as another database of the same server would have left it behind."""
-    if not postgres.execute(f"SELECT to_regrole('{ROLE}')"):
-        postgres.execute(f"CREATE ROLE {ROLE} NOLOGIN")
+    """The roles, as another database of the same server would have left them behind."""
+    for role in (ROLE, KEEPER):
+        if not postgres.execute(f"SELECT to_regrole('{role}')"):
+            postgres.execute(f"CREATE ROLE {role} NOLOGIN")

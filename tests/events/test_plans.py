@@ -28,7 +28,7 @@ LOOKUPS: dict[str, list[Any]] = {
     "select_events_by_id": [[event_id(number) for number in (1, 2, 2_000, 9_999)]],
     "select_log_forwards": [ROWS // 2, 10, 512, 2**19, b"\n"],
     "select_log_backwards": [ROWS // 2, 10, 512, 2**19, b"\n"],
-    "select_log_tail": [ROWS // 2, 10, 512],
+    "select_log_tail": [ROWS // 2, 10, 512, True],
     "select_stream_forwards": [0, 10, 512, 2**19, b"\n", "s-7", 0],
     "select_stream_backwards": [2**62, 10, 512, 2**19, b"\n", "s-7"],
     "select_recent": [ROWS // 2, ROWS // 2 + 10],

@@ -25,7 +25,7 @@ class Role(IntEnum):
 _ADDED: Final = {
     Role.VIEWER: {"events.read", "lattices.read", "members.read", "usage.read"},
     Role.MEMBER: {"events.append", "lattices.write", "schemas.write"},
-    Role.ADMIN: {"members.write", "keys.read", "keys.write"},
+    Role.ADMIN: {"members.write", "keys.read", "keys.write", "streams.write"},
     Role.OWNER: set[str](),
 }
 

@@ -29,6 +29,7 @@ from girih.client.events import (
     Precondition,
     Query,
     RecordedEvent,
+    Retention,
     StreamInfo,
     TracedEvent,
 )
@@ -158,6 +159,7 @@ class Client:
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
+        include_gone: bool = False,
         timeout: float | None = None,
     ) -> Generator[RecordedEvent]:
         """The events of a stream, or of the log, in order and each once, up to its end."""
@@ -170,6 +172,7 @@ class Client:
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
+            include_gone=include_gone,
             timeout=timeout,
         )
         with closing(batches):
@@ -187,6 +190,7 @@ class Client:
         backwards: bool = False,
         limit: int | None = None,
         incarnation: str = "",
+        include_gone: bool = False,
         timeout: float | None = None,
     ) -> Generator[Batch]:
         """As `read`, in the batches that the server sends: for those who read much."""
@@ -199,6 +203,7 @@ class Client:
             backwards=backwards,
             limit=limit,
             incarnation=incarnation,
+            include_gone=include_gone,
         )
         return parts(self._caller, self._stub.Read, ReadCursor(request), timeout)
 
@@ -248,6 +253,57 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def set_metadata(
+        self,
+        stream: str,
+        metadata: object,
+        *,
+        expected_version: int | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Give a stream metadata, written as JSON of at most 8 KiB; answers its version.
+
+        `expected_version` is the one that is there, 0 for none. Raises MetadataChanged.
+        """
+        request = wire.metadata_request(stream, metadata, expected_version)
+        response = unary(self._caller, self._stub.SetStreamMetadata, request, timeout)
+        return response.version
+
+    def set_retention(
+        self, stream: str, retention: Retention, *, timeout: float | None = None
+    ) -> Position:
+        """Say which events of a stream are kept: what is not is gone when this returns.
+
+        Its payloads do not come back. Answers where the event of `$streams` is that says so.
+        """
+        request = wire.retention_request(stream, retention)
+        response = unary(self._caller, self._stub.SetStreamRetention, request, timeout)
+        return Position(response.position)
+
+    def delete_stream(
+        self, stream: str, *, expected_revision: int | None = None, timeout: float | None = None
+    ) -> Position:
+        """Delete a stream, which may begin anew behind its revisions. Raises PreconditionFailed
+        when its last event is another than that of `expected_revision`.
+        """
+        request = wire.delete_request(stream, expected_revision)
+        response = unary(self._caller, self._stub.DeleteStream, request, timeout)
+        return Position(response.position)
+
+    def tombstone_stream(
+        self, stream: str, *, expected_revision: int | None = None, timeout: float | None = None
+    ) -> Position:
+        """Delete a stream and close it for ever: appends to it raise StreamTombstoned."""
+        request = wire.tombstone_request(stream, expected_revision)
+        response = unary(self._caller, self._stub.TombstoneStream, request, timeout)
+        return Position(response.position)
+
+    def redact(self, position: int, reason: str, *, timeout: float | None = None) -> Position:
+        """Take the payload of one event away for ever; raises EventGone and EventNotFound."""
+        request = wire.redact_request(position, reason)
+        response = unary(self._caller, self._stub.RedactEvent, request, timeout)
+        return Position(response.position)
 
     def trace(self, correlation_id: str, *, timeout: float | None = None) -> Generator[TracedEvent]:
         """What one request caused, over all streams and in the order of positions."""

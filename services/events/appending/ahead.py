@@ -40,7 +40,9 @@ class LogAhead:
             name: self._decision.streams.get(name, head) for name, head in read.streams.items()
         }
         decision = self._decision
-        return LogState(decision.head, moved, read.incarnation, decision.last_recorded_at)
+        endings = {s: e for s, e in read.endings.items() if s not in decision.streams}
+        endings |= {s: e for s, e in decision.endings.items() if s in moved}
+        return LogState(decision.head, moved, read.incarnation, decision.last_recorded_at, endings)
 
     async def recent(self, _behind: Position, _upto: Position) -> Sequence[NewLabels]:
         raise NotAhead  # what is on its way is nowhere to be read

@@ -16,6 +16,7 @@ from girih.ids import NO_POSITION, Position
 from services.events.domain import LogState, LookedBack, NoMatch, Proposal
 from services.events.recent import RecentEvents
 from services.events.store import LogReader
+from services.events.stream_rules import RULES_STREAM
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 
 LOOK_BACK_S = 2.0
@@ -86,6 +87,9 @@ class Boundaries:
         if len(events) != state.head - start:
             raise DatabaseUnavailable("the log became another one meanwhile")
         if not is_continued:
+            self._recent.begin(start)
+        if any(event.labels.stream == RULES_STREAM for event in events):
+            # Some of those known before may be gone by that.
             self._recent.begin(start)
         self._recent.catch_up(events)
 

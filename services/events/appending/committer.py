@@ -50,7 +50,12 @@ from services.events.domain import (
     StoredEvent,
     decide,
 )
-from services.events.errors import BeyondEnd, PreconditionFailed, PreconditionTooCostly
+from services.events.errors import (
+    BeyondEnd,
+    PreconditionFailed,
+    PreconditionTooCostly,
+    StreamTombstoned,
+)
 from services.events.recent import RecentBlocks, RecentEvents
 from services.events.store import Log, LogReader, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
@@ -63,7 +68,7 @@ to be taken for new unread. A batch that was wrong about that is sent twice."""
 
 _AWAY = (Unavailable, ResourceExhausted)
 
-_REFUSED_ON_A_STATE = (PreconditionFailed, BeyondEnd, PreconditionTooCostly)
+_REFUSED_ON_A_STATE = (PreconditionFailed, BeyondEnd, PreconditionTooCostly, StreamTombstoned)
 
 Encode = Callable[[PlacedEvent], bytes]
 EncoderAt = Callable[[datetime], Encode]
@@ -312,7 +317,9 @@ class Committer:
         encode = self._encoder_at(decision.recorded_at)
         headers = [encode(placed) for placed in decision.placed]
         incarnation = decision.state.incarnation
-        return RecordBatch(decision.recorded_at, decision.placed, headers, incarnation)
+        return RecordBatch(
+            decision.recorded_at, decision.placed, headers, incarnation, decision.changes
+        )
 
     async def _write(self, log: LogView, prepared: Prepared) -> WriteResult:
         decision = prepared.decision

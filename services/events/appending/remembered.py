@@ -12,6 +12,7 @@ from datetime import datetime
 from girih.ids import Position, StreamName
 from services.events.domain import NO_STREAM, Decision, LogState, StreamHead, labels_of
 from services.events.recent import RecentEvents
+from services.events.stream_rules import StreamEnding
 
 
 class RevisionCache:
@@ -55,6 +56,7 @@ class RememberedLog:
         self._recent = recent
         """The newest events, where somebody asks for them."""
         self._streams: OrderedDict[StreamName, StreamHead] = OrderedDict()
+        self._endings: dict[StreamName, StreamEnding] = {}
         self._incarnation = ""
         self._recorded_at: datetime | None = None
         self.head: Position | None = None
@@ -68,7 +70,8 @@ class RememberedLog:
         """Streams that are not remembered are in it as new ones."""
         assert self.head is not None
         known = {stream: self._streams.get(stream, NO_STREAM) for stream in streams}
-        return LogState(self.head, known, self._incarnation, self._recorded_at)
+        endings = self._endings and {s: e for s, e in self._endings.items() if s in known}
+        return LogState(self.head, known, self._incarnation, self._recorded_at, endings)
 
     def learn(self, read: LogState) -> None:
         """Add what was read, and forget all else when the log has moved on or is another."""
@@ -78,16 +81,19 @@ class RememberedLog:
             self._recent.clear()
         self.head, self._incarnation = read.head, read.incarnation
         self._recorded_at = read.recorded_at
-        self._take(read.streams)
+        self._take(read.streams, read.endings)
 
     def advance(self, decision: Decision) -> None:
         """Take `decision`, which is about to be written, for written."""
         self.version += 1
         self.head, self._incarnation = decision.head, decision.state.incarnation
         self._recorded_at = decision.last_recorded_at
-        self._take(decision.streams)
+        self._take(decision.streams, decision.endings)
         if self._recent.are_kept:
             self._recent.advance(decision.state.head, labels_of(decision.placed))
+        if decision.changes:
+            # Some of them may be gone by that.
+            self._recent.clear()
         self._revision_cache.evict(self)
 
     def take_back(self, decision: Decision) -> None:
@@ -97,6 +103,7 @@ class RememberedLog:
         if self.head != decision.head:
             return
         self.head, self._recorded_at = decision.state.head, decision.state.recorded_at
+        self._end(decision.state.streams, decision.state.endings)
         for stream, head in decision.state.streams.items():
             if head == NO_STREAM:
                 self._drop(stream)  # nobody may have looked for it
@@ -109,17 +116,33 @@ class RememberedLog:
         self.version += 1
         self.head = None
         self._streams.clear()
+        self._endings.clear()
 
     def forget_oldest(self, stream_count: int) -> None:
         for _ in range(stream_count):
-            self._streams.popitem(last=False)
+            stream, _ = self._streams.popitem(last=False)
+            self._endings.pop(stream, None)
         self._revision_cache.count(self, -stream_count)
+
+    def _end(
+        self, streams: Iterable[StreamName], endings: Mapping[StreamName, StreamEnding]
+    ) -> None:
+        """Of `streams`, those in `endings` have ended, and no others."""
+        if self._endings or endings:
+            for stream in streams:
+                self._endings.pop(stream, None)
+            self._endings.update(endings)
 
     def _drop(self, stream: StreamName) -> None:
         if self._streams.pop(stream, None) is not None:
             self._revision_cache.count(self, -1)
 
-    def _take(self, streams: Mapping[StreamName, StreamHead]) -> None:
+    def _take(
+        self,
+        streams: Mapping[StreamName, StreamHead],
+        endings: Mapping[StreamName, StreamEnding],
+    ) -> None:
+        self._end(streams, endings)
         known_count = len(self._streams)
         for stream, head in streams.items():
             self._streams[stream] = head

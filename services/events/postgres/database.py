@@ -76,6 +76,10 @@ class Database:
                 _log.warning("the database is not ready", problem=str(error))
                 await asyncio.sleep(_RETRY_S)
 
+    async def until_open(self) -> None:
+        """Return once connections are lent: the schema is there, and is fit to work on."""
+        await self._opened.wait()
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for the block.

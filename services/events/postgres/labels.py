@@ -10,8 +10,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, cast
 
 from girih.ids import NO_POSITION, Position, TenantId
+from services.events.postgres import keeping
 from services.events.queries import Filter
-from services.events.store import FilteredRequest, FilteredRows
+from services.events.store import FilteredRequest, FilteredRows, Page
 from services.plumbing.errors import ResourceExhausted, Unavailable
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.database import Connection
@@ -54,10 +55,13 @@ class Labels:
         )
         if not rows:
             return FilteredRows((), NO_POSITION, is_end=True)
-        looked_at, is_end, unlabelled, first, _ = rows[0]
+        looked_at, is_end, unlabelled, first, _, is_kept = rows[0]
         if unlabelled:
             self._want(tenant)
-        found = [] if first is None else [(row["position"], row["record"]) for row in rows]
+        found: Page = [] if first is None else [(row["position"], row["record"]) for row in rows]
+        if is_kept and found:
+            fates = await keeping.fates(connection, tenant, [row[1] for row in found])
+            found = [(at, fates.shown(one, shows_gone=request.shows_gone)) for at, one in found]
         return FilteredRows(found, looked_at, is_end)
 
     async def fill(self) -> None:

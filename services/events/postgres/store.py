@@ -1,6 +1,6 @@
 """The logs in PostgreSQL. The one place that knows how records lie in tables."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -18,11 +18,13 @@ from services.events.domain import (
     StoredEvent,
     StreamHead,
 )
+from services.events.postgres import keeping
 from services.events.postgres.incarnations import Incarnations
 from services.events.postgres.labels import Labels, queries_of
 from services.events.queries import Filter, Match
 from services.events.recent import NewLabels
 from services.events.store import (
+    NO_LAPSING,
     Cause,
     FilteredPage,
     FilteredRequest,
@@ -44,6 +46,7 @@ from services.events.store import (
     TraceRow,
     WriteResult,
 )
+from services.events.stream_rules import FoundEvent, StreamEnding, StreamRules
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 
@@ -52,6 +55,9 @@ _VIOLATED = {
     "streams_name": WriteResult.STREAM_STORED,
 }
 """What it means that a unique index refuses a batch."""
+
+
+_NO_LABELS = queries.Labels(StreamName(""), "", (), "")
 
 
 class Connections(Protocol):
@@ -72,9 +78,10 @@ class PostgresEventStore:
         self._connections = connections
         self._incarnations = Incarnations(connections)
         self.labels = Labels(connections)
+        self._kept_logs = keeping.KeptLogs()
 
     def log(self, tenant: TenantId) -> "PostgresLog":
-        return PostgresLog(self._connections, self._incarnations, tenant)
+        return PostgresLog(self._connections, self._incarnations, self._kept_logs, tenant)
 
     async def end(self, tenant: TenantId) -> LogEnd:
         async with self._connections.connection() as connection:
@@ -123,6 +130,11 @@ class PostgresEventStore:
             last_position=last["position"],
             last_revision=last["revision"],
             updated_at=last["recorded_at"],
+            first_revision=keeping.first_revision(last, last["revision"]),
+            ending=keeping.ending(last, last["revision"]),
+            metadata=last["metadata"] or "",
+            metadata_version=last["metadata_version"] or 0,
+            retention=keeping.retention(last),
         )
 
     async def streams(self, tenant: TenantId, request: StreamsRequest) -> Sequence[NamedStream]:
@@ -139,6 +151,8 @@ class PostgresEventStore:
                     last_position=row["last_position"],
                     last_revision=row["last_revision"],
                     updated_at=row["updated_at"],
+                    first_revision=keeping.first_revision(row, row["last_revision"]),
+                    ending=keeping.ending(row, row["last_revision"]),
                 ),
             )
             for row in rows
@@ -155,6 +169,8 @@ class PostgresEventStore:
                 request.count_max,
                 request.header_bytes_max,
             )
+            positions = [row["position"] for row in rows if row["header"] is not None]
+            fates = await self._kept_logs.fates(connection, tenant, positions)
         if not rows:
             return TracePage((), NO_POSITION, incarnation)
         found = [
@@ -162,10 +178,11 @@ class PostgresEventStore:
             for _, _, position, event_id, header in rows
             if header is not None
         ]
+        there = list(_there(found, fates))
         looked_at, is_end, *_, last_header = rows[-1]
         if found and last_header is None:
-            return TracePage(found, found[-1].position, incarnation)
-        return TracePage(found, NO_POSITION if is_end else looked_at, incarnation)
+            return TracePage(there, found[-1].position, incarnation)
+        return TracePage(there, NO_POSITION if is_end else looked_at, incarnation)
 
     async def causes(
         self, tenant: TenantId, event_ids: Sequence[EventId]
@@ -176,29 +193,22 @@ class PostgresEventStore:
             rows = await connection.fetch(_sql("select_causes"), tenant, event_ids)
         return {EventId(str(event_id)): Cause(*cause) for event_id, *cause in rows}
 
+    async def stream_rules(self, tenant: TenantId, stream: StreamName) -> StreamRules | None:
+        async with self._connections.connection() as connection:
+            return await keeping.stream_rules(connection, tenant, stream)
+
+    async def event_at(self, tenant: TenantId, position: Position) -> FoundEvent | None:
+        async with self._connections.connection() as connection:
+            return await keeping.found_event(connection, tenant, position)
+
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
-        arguments: list[object] = [
-            tenant,
-            request.start,
-            request.row_count_max,
-            request.record_bytes_max,
-            request.page_bytes_max,
-            RECORD_TAG,
-        ]
-        is_of_stream = request.stream is not None
-        if is_of_stream:
-            arguments.append(request.stream)
-        if is_of_stream and not request.is_backwards:
-            arguments.append(request.position_min)
-        statement = _PAGES[is_of_stream, request.is_backwards]
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, tenant)
-            row = await connection.fetchrow(_sql(statement), *arguments)
-        count, last, byte_count, records = cast("asyncpg.Record", row)
-        if not count:
-            return LogPage(incarnation, 0, 0, 0, ())
-        fields = None if records is None else (RECORD_TAG, records)
-        return LogPage(incarnation, count, last, int(byte_count), fields)
+            if not self._kept_logs.knows(tenant):
+                page = await _page(connection, tenant, request, incarnation)
+                if page.record_count or not await self._kept_logs.has(connection, tenant):
+                    return page
+            return await keeping.page(connection, tenant, request, incarnation)
 
     async def filtered(self, tenant: TenantId, request: FilteredRequest) -> FilteredPage:
         async with self._connections.connection() as connection:
@@ -211,22 +221,37 @@ class PostgresEventStore:
     ) -> LogTail:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, tenant)
-            rows = await connection.fetch(
-                _sql("select_log_tail"), tenant, position, row_count_max, record_bytes_max
+            rows, is_kept = await self._kept_logs.fetch(
+                connection,
+                tenant,
+                _sql("select_log_tail"),
+                position,
+                row_count_max,
+                record_bytes_max,
             )
-        if rows:
-            self._incarnations.saw(tenant, incarnation, rows[-1]["position"])
-        return LogTail(incarnation, cast("TailPage", rows))
+            page, lapsing = cast("TailPage", rows), NO_LAPSING
+            if is_kept and page:
+                fates = await keeping.fates(connection, tenant, [row[1] for row in page])
+                lapsing = keeping.lapsing(page, fates)
+                page = [(row[0], fates.shown(row[1], shows_gone=False), *row[2:]) for row in page]
+        if page:
+            self._incarnations.saw(tenant, incarnation, page[-1][0])
+        return LogTail(incarnation, page, lapsing)
 
 
 class PostgresLog:
     """One log, each call on a connection of its own. A `Log`."""
 
     def __init__(
-        self, connections: Connections, incarnations: Incarnations, tenant: TenantId
+        self,
+        connections: Connections,
+        incarnations: Incarnations,
+        kept_logs: keeping.KeptLogs,
+        tenant: TenantId,
     ) -> None:
         self._connections = connections
         self._incarnations = incarnations
+        self._kept_logs = kept_logs
         self._tenant = tenant
 
     async def state(self, streams: Sequence[StreamName]) -> LogState:
@@ -235,16 +260,18 @@ class PostgresLog:
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         async with self._connections.connection() as connection:
-            return await _View(connection, self._tenant).find(event_ids)
+            return await _View(connection, self._kept_logs, self._tenant).find(event_ids)
 
     async def recent(self, behind: Position, upto: Position) -> Sequence[NewLabels]:
         async with self._connections.connection() as connection:
-            return await _View(connection, self._tenant).recent(behind, upto)
+            return await _View(connection, self._kept_logs, self._tenant).recent(behind, upto)
 
     async def look(self, wanted: Filter, behind: Position) -> Look:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
-            return await _View(connection, self._tenant, incarnation).look(wanted, behind)
+            return await _View(connection, self._kept_logs, self._tenant, incarnation).look(
+                wanted, behind
+            )
 
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection() as connection:
@@ -252,7 +279,7 @@ class PostgresLog:
             if batch.incarnation not in ("", incarnation):
                 # What it was decided on is the state of a log that is no more.
                 return WriteResult.HEAD_MOVED
-            result = await _View(connection, self._tenant).write(head, batch)
+            result = await _View(connection, self._kept_logs, self._tenant).write(head, batch)
         if result is WriteResult.WRITTEN:
             self._incarnations.saw(self._tenant, incarnation, Position(head + len(batch.placed)))
         return result
@@ -263,11 +290,11 @@ class PostgresLog:
             incarnation = await self._incarnations.current(connection, self._tenant)
             async with connection.transaction():
                 await connection.execute(_sql("lock_log"), self._tenant)
-                yield _View(connection, self._tenant, incarnation)
+                yield _View(connection, self._kept_logs, self._tenant, incarnation)
 
     async def _state(self, connection: Connection, streams: Sequence[StreamName]) -> LogState:
         incarnation = await self._incarnations.current(connection, self._tenant)
-        state = await _View(connection, self._tenant, incarnation).state(streams)
+        state = await _View(connection, self._kept_logs, self._tenant, incarnation).state(streams)
         if not incarnation:
             # It came into being just now, here or in another process.
             incarnation = await self._incarnations.current(connection, self._tenant)
@@ -277,8 +304,15 @@ class PostgresLog:
 class _View:
     """One log on one connection. A `LogView`."""
 
-    def __init__(self, connection: Connection, tenant: TenantId, incarnation: str = "") -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        kept_logs: keeping.KeptLogs,
+        tenant: TenantId,
+        incarnation: str = "",
+    ) -> None:
         self._connection = connection
+        self._kept_logs = kept_logs
         self._tenant = tenant
         self._incarnation = incarnation
 
@@ -289,11 +323,12 @@ class _View:
             return LogState(NO_POSITION, dict.fromkeys(streams, NO_STREAM))
         heads = {
             name: NO_STREAM if number is None else StreamHead(number, revision)
-            for _, _, name, number, revision in rows
+            for _, _, name, number, revision, _ in rows
             if name is not None
         }
+        endings = {row["name"]: StreamEnding(row["ending"]) for row in rows if row["ending"]}
         head, recorded_at = rows[0]["head"], rows[0]["recorded_at"]
-        return LogState(head or NO_POSITION, heads, self._incarnation, recorded_at)
+        return LogState(head or NO_POSITION, heads, self._incarnation, recorded_at, endings)
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         rows = await self._connection.fetch(_sql("select_events_by_id"), self._tenant, event_ids)
@@ -304,12 +339,19 @@ class _View:
 
     async def recent(self, behind: Position, upto: Position) -> Sequence[NewLabels]:
         rows = await self._connection.fetch(_sql("select_recent"), self._tenant, behind, upto)
+        positions = [Position(position) for position in range(behind + 1, behind + 1 + len(rows))]
+        fates = await self._kept_logs.fates(self._connection, self._tenant, positions)
         return [
             NewLabels(
                 EventId(str(event_id)),
-                queries.Labels(stream, event_type, tags or (), correlation_id),
+                # What is gone is in nobody's way, and matches nothing.
+                _NO_LABELS
+                if fates.hides(position)
+                else queries.Labels(stream, event_type, tags or (), correlation_id),
             )
-            for event_id, stream, event_type, tags, correlation_id in rows
+            for position, (event_id, stream, event_type, tags, correlation_id) in zip(
+                positions, rows, strict=True
+            )
         ]
 
     async def look(self, wanted: Filter, behind: Position) -> Look:
@@ -319,21 +361,17 @@ class _View:
         if row is None:
             return Look(behind, None, self._incarnation, is_end=True)
         looked_at, is_end, position, event_id = row
-        match = None if position is None else Match(position, EventId(str(event_id)))
-        return Look(looked_at, match, self._incarnation, is_end)
+        if position is None:
+            return Look(looked_at, None, self._incarnation, is_end)
+        fates = await self._kept_logs.fates(self._connection, self._tenant, [position])
+        if fates.hides(position):
+            # It is in nobody's way: look on behind it.
+            return Look(position, None, self._incarnation, is_end=False)
+        return Look(looked_at, Match(position, EventId(str(event_id))), self._incarnation, is_end)
 
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
-        begun = [one for one in batch.placed if one.revision == 0]
         try:
-            is_written = await self._connection.fetchval(
-                _sql("append_records"),
-                self._tenant,
-                head,
-                batch.recorded_at,
-                [one.stream_number for one in begun],
-                [one.event.stream for one in begun],
-                list(map(row_of, batch.placed, batch.headers)),
-            )
+            is_written = await self._append(head, batch)
         except asyncpg.UniqueViolationError as error:
             # The other indexes are only violated when the head lies, which is a bug.
             result = _VIOLATED.get(error.constraint_name or "")
@@ -341,6 +379,37 @@ class _View:
                 raise
             return result
         return WriteResult.WRITTEN if is_written else WriteResult.HEAD_MOVED
+
+    async def _append(self, head: Position, batch: RecordBatch) -> bool:
+        if not batch.changes:
+            return await self._insert(head, batch)
+        # What events change is there with them or not at all.
+        async with self._connection.transaction():
+            is_written = await self._insert(head, batch)
+            for change in batch.changes if is_written else ():
+                await keeping.put_down(self._connection, self._tenant, batch.recorded_at, change)
+        return is_written
+
+    async def _insert(self, head: Position, batch: RecordBatch) -> bool:
+        begun = [one for one in batch.placed if one.revision == 0]
+        is_written = await self._connection.fetchval(
+            _sql("append_records"),
+            self._tenant,
+            head,
+            batch.recorded_at,
+            [one.stream_number for one in begun],
+            [one.event.stream for one in begun],
+            list(map(row_of, batch.placed, batch.headers)),
+        )
+        return bool(is_written)
+
+
+def _there(page: Sequence[TraceRow], fates: keeping.Fates) -> Iterator[TraceRow]:
+    """The rows that are not passed over."""
+    for row in page:
+        header = fates.shown(row.header, shows_gone=False)
+        if header:
+            yield row._replace(header=header)
 
 
 def row_of(placed: PlacedEvent, header: bytes) -> tuple[object, ...]:
@@ -358,6 +427,31 @@ def row_of(placed: PlacedEvent, header: bytes) -> tuple[object, ...]:
         header,
         payload,
     )
+
+
+async def _page(
+    connection: Connection, tenant: TenantId, request: PageRequest, incarnation: str
+) -> LogPage:
+    """A page of a log that has no rules; nothing of one that has."""
+    arguments: list[object] = [
+        request.start,
+        request.row_count_max,
+        request.record_bytes_max,
+        request.page_bytes_max,
+        RECORD_TAG,
+    ]
+    is_of_stream = request.stream is not None
+    if is_of_stream:
+        arguments.append(request.stream)
+    if is_of_stream and not request.is_backwards:
+        arguments.append(request.position_min)
+    statement = _PAGES[is_of_stream, request.is_backwards]
+    row = await connection.fetchrow(_sql(statement), tenant, *arguments)
+    count, last, byte_count, records = cast("asyncpg.Record", row)
+    if not count:
+        return LogPage(incarnation, 0, 0, 0, ())
+    fields = None if records is None else (RECORD_TAG, records)
+    return LogPage(incarnation, count, last, int(byte_count), fields)
 
 
 _PAGES = {

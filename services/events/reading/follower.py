@@ -295,7 +295,8 @@ class _Following:
         if at.stream is not None:
             position = max(at.position, end) if is_end else at.position
             return Batch(response, count, position, Revision(self._page.start), at.position)
-        is_lost = not count if at.filter is None else (log_end or at.position) < at.position
+        is_at_rest = self._page.start == page.start
+        is_lost = is_at_rest if at.filter is None else (log_end or at.position) < at.position
         if is_end and is_lost:
             # The window begins behind it, so it was there.
             raise BeyondEnd("the log ends before what was seen of it")

@@ -57,6 +57,8 @@ class ReadOptions:
     """The reader is told how far it is, also where nothing was wanted."""
     heartbeat_s: float | None = None
     """A follower is told that it lives after so much silence; None for never."""
+    shows_gone: bool = False
+    """Return what retention or deletion hides, without its payload, instead of passing it over."""
 
 
 class Reader:
@@ -183,20 +185,22 @@ class Reader:
                 # Beyond the head the revision is that of the stream's next event, which may
                 # be appended below the position before the page is read.
                 position_min=options.from_position or NO_POSITION,
+                record_count_max=at.left,
+                shows_gone=options.shows_gone,
             ),
         )
         count = page.record_count
         if page.fields is None:
             return Fetched((), 0, at.at_large(at.start, 0), False, page.incarnation)
-        is_end = count < at.row_count or count == at.left
-        if not count:
+        is_end = page.row_count < at.row_count or count == at.left
+        if not page.row_count:
             return Fetched((), 0, at, is_end, page.incarnation)
         behind = at.behind(
             page.last,
             count,
             is_backwards=options.is_backwards,
             is_small=2 * page.byte_count <= at.byte_count_max,
-        )
+        ).passing(count < page.row_count)
         return Fetched(page.fields, count, behind, is_end, page.incarnation)
 
     async def _fetch_filtered(
@@ -211,28 +215,36 @@ class Reader:
                 Position(at.start if is_backwards else max(1, at.start)),
                 at.row_count,
                 at.record_bytes_max,
+                options.shows_gone,
             ),
         )
         records = [row[1] for row in page]
         if None in records:
             return _until_large(page, at)._replace(incarnation=incarnation)
-        behind, whole = at, cast("list[bytes]", records)
+        there = [row for row in page if row[1]]
+        passes = len(there) < len(page)
+        is_cut = len(there) > at.left
+        if is_cut:
+            page = there = there[: at.left]
+        whole = cast("list[bytes]", [row[1] for row in there])
+        behind = at
         if page:
             behind = at.behind(
                 page[-1][0],
-                len(page),
+                len(whole),
                 is_backwards=is_backwards,
                 is_small=at.would_fit_wider(whole),
-            )
+            ).passing(passes)
         # Not where a page begins beyond the end.
         is_further = looked_at <= behind.start if is_backwards else looked_at >= behind.start
+        is_further = is_further and not is_cut
         return Fetched(
             _fields(whole),
-            len(page),
+            len(whole),
             behind._replace(start=looked_at + (-1 if is_backwards else 1))
             if is_further
             else behind,
-            is_end or len(page) == at.left,
+            is_end or len(whole) == at.left,
             incarnation,
             looked_at=looked_at if is_further else None,
             end=looked_at if is_end else None,
@@ -251,11 +263,14 @@ class PageCursor(NamedTuple):
     narrowing: int = 0
     row_count_max: int = ROW_COUNT_MAX
     """Of the widest page, a power of two; its bytes are in proportion."""
+    passes: bool = False
+    """Records are passed over here, so more are looked at than are wanted."""
 
     @property
     def row_count(self) -> int:
         """How many records the next page holds at most."""
-        return min(self.left, self.row_count_max >> self.narrowing)
+        widest = self.row_count_max >> self.narrowing
+        return widest if self.passes else min(self.left, widest)
 
     @property
     def record_bytes_max(self) -> int:
@@ -281,6 +296,10 @@ class PageCursor(NamedTuple):
     def _narrowest(self) -> int:
         return self.row_count_max.bit_length() - 1
 
+    def passing(self, passes: bool) -> "PageCursor":
+        """The same place, where records are passed over, or are not."""
+        return self._replace(passes=passes)
+
     def with_rows(self, row_count_max: int) -> "PageCursor":
         """The same place, with pages of another size."""
         at = self._replace(row_count_max=row_count_max)
@@ -298,7 +317,7 @@ class PageCursor(NamedTuple):
 
     def would_fit_wider(self, records: Sequence[bytes]) -> bool:
         """Whether each of these records is small enough for the next wider page."""
-        return 2 * max(map(len, records)) <= self.record_bytes_max
+        return 2 * max(map(len, records), default=0) <= self.record_bytes_max
 
     def at_large(self, start: int, record_count: int) -> "PageCursor":
         """The place of a record or a page that was too large, narrower."""
@@ -331,7 +350,11 @@ def _until_large(page: Page, at: PageCursor) -> Fetched:
         if record is None:
             count = len(records)
             return Fetched(_fields(records), count, at.at_large(key, count), is_end=False)
-        records.append(record)
+        if record:
+            records.append(record)
+            if len(records) == at.left:
+                break
+    return Fetched(_fields(records), len(records), at.at_large(key, len(records)), is_end=True)
     raise AssertionError("no record was too large")
 
 

@@ -31,7 +31,8 @@ from services.events.reading.subscriptions import (
     Subscriptions,
 )
 from services.events.reading.window import Frame, TailRecord, Window
-from services.events.store import EventStore, FollowedLog, LogTail, TailPage
+from services.events.store import EventStore, FollowedLog, Lapsing, LogTail, TailPage
+from services.events.stream_rules import RULES_STREAM
 from services.plumbing.errors import (
     ResourceExhausted,
     ServiceError,
@@ -124,6 +125,12 @@ class Tails:
         tail = self._tails.get(tenant)
         if tail is not None:
             tail.wake(head)
+
+    def rules_changed(self, tenant: TenantId) -> None:
+        """What is kept of streams of the log has changed: nothing read before is sent."""
+        tail = self._tails.get(tenant)
+        if tail is not None:
+            tail.rules_changed()
 
     def look(self) -> None:
         """Any log may have moved unnoticed."""
@@ -229,6 +236,8 @@ class Tail:
         self._looked = asyncio.Event()
         """Set when the log is read next."""
         self._is_waiting = False
+        self._rule_changes = 0
+        """How often it was told that rules have changed."""
 
     @property
     def has_failed(self) -> bool:
@@ -279,6 +288,11 @@ class Tail:
             self.wake()
             await looked.wait()
             self.check()
+
+    def rules_changed(self) -> None:
+        """Send nothing of what was read before."""
+        self._rule_changes += 1
+        self.window.drop_all()
 
     def wake(self, head: Position | None = None) -> None:
         """The log may have moved, or has: its last record is at `head`."""
@@ -341,13 +355,18 @@ class Tail:
         while True:
             # Before reading: what is committed meanwhile wakes again.
             self._woken.clear()
-            incarnation, page = await self._retry_policy.read(partial(self._page, place))
+            rule_changes = self._rule_changes
+            tail = await self._retry_policy.read(partial(self._page, place))
+            if rule_changes != self._rule_changes:
+                continue
+            incarnation, page, lapsing = tail
             if incarnation != self.window.incarnation:
                 await self._retry_policy.read(partial(self._check_holds, place, incarnation))
                 self.window.begin(self.window.end, incarnation)
             records, behind = _until_large(page, place)
             if records:
-                self.window.add(records)
+                self._take_rules(records, lapsing)
+                self.window.add(records, lapsing.at)
                 self._windows.grew(self)
                 await self._wake_matched(records)
                 await self._wake_waiting()
@@ -357,6 +376,13 @@ class Tail:
                 await self._woken.wait()
                 self._is_waiting = False
             place = behind
+
+    def _take_rules(self, records: Sequence[TailRecord], lapsing: Lapsing) -> None:
+        """Let go of what is gone since it was read: by a rule that comes now, or by these."""
+        if any(record.labels.stream == RULES_STREAM for record in records):
+            self.window.drop_all()
+        elif lapsing.below:
+            self.window.drop_gone(lapsing.below)
 
     async def _page(self, place: PageCursor) -> LogTail:
         return await self._store.tail(
@@ -377,9 +403,11 @@ class Tail:
 
     async def _wake_matched(self, records: Sequence[TailRecord]) -> None:
         woken_count = 0
-        for position, _, _, labels in records:
+        for position, record, _, labels in records:
             if not self._subscriptions:
                 return
+            if not record:
+                continue
             woken_count += len(self._subscriptions.appended(labels, position))
             if woken_count >= _WAKE_COUNT:
                 woken_count = 0

@@ -5,7 +5,9 @@ sent is not made, and not held, once for each.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -92,6 +94,8 @@ class Window:
         self._pieces: list[_Piece] = []
         self._joined: dict[Position, Batch] = {}
         self._shared_ends: dict[str, Position] = {}
+        self._lapses = False
+        """Some record had an age at which it is gone."""
 
     @property
     def first(self) -> Position:
@@ -118,33 +122,61 @@ class Window:
         """
         return self._shared_ends.get(incarnation, NO_POSITION)
 
-    def add(self, records: Sequence[TailRecord]) -> None:
-        """Take records that begin at `end`, without a gap."""
+    def add(self, records: Sequence[TailRecord], lapses_at: datetime | None = None) -> None:
+        """Take records that begin at `end`, without a gap, the first of which is gone at that time.
+
+        Records without bytes are gone, and passed over.
+        """
+        self._lapses = self._lapses or lapses_at is not None
         start = byte_count = 0
         for index, record in enumerate(records):
             if index > start and byte_count + len(record.record) > RESPONSE_BYTES_MAX:
-                self._add(records[start:index])
+                self._add(records[start:index], lapses_at)
                 start, byte_count = index, 0
             byte_count += len(record.record)
-        self._add(records[start:])
+        self._add(records[start:], lapses_at)
         self._joined.clear()
 
-    def drop_oldest(self) -> None:
-        """Let go of the oldest piece."""
-        self.byte_count -= self._pieces.pop(0).byte_count
+    def drop_oldest(self, count: int = 1) -> None:
+        """Let go of the oldest pieces."""
+        self.byte_count -= sum([piece.byte_count for piece in self._pieces[:count]])
+        del self._pieces[:count]
+        self._joined.clear()
+
+    def drop_all(self) -> None:
+        """Keep nothing: a rule may say that some of it is gone."""
+        self.drop_oldest(len(self._pieces))
+
+    def drop_gone(self, below: Mapping[StreamName, Revision]) -> None:
+        """Let go of what those streams do not keep any longer, and of what is older."""
+        for index in range(len(self._pieces), 0, -1):
+            if self._pieces[index - 1].has_below(below):
+                self.drop_oldest(index)
+                return
+
+    def _drop_lapsed(self) -> None:
+        """Let go of what is too old by now for the rules of its stream, and of what is older."""
+        now = datetime.now(UTC)
+        for index in range(len(self._pieces), 0, -1):
+            lapses_at = self._pieces[index - 1].lapses_at
+            if lapses_at is not None and lapses_at <= now:
+                self.drop_oldest(index)
+                return
 
     def take(self, at: FollowCursor) -> Batch | None:
         """What is next for a follower; None when the window begins
         behind it. An empty response says that it is up to date with `position`.
         """
+        if self._lapses:
+            self._drop_lapsed()
         if at.position < self.first:
             return None
         if at.filter is not None:
             return self._of_filter(at, at.filter)
         return self._of_log(at) if at.stream is None else self._of_stream(at, at.stream)
 
-    def _add(self, records: Sequence[TailRecord]) -> None:
-        piece = _Piece(records, self._frame, self._tag)
+    def _add(self, records: Sequence[TailRecord], lapses_at: datetime | None) -> None:
+        piece = _Piece(records, self._frame, self._tag, lapses_at)
         self._pieces.append(piece)
         self.byte_count += piece.byte_count
         self.end = piece.end
@@ -159,24 +191,35 @@ class Window:
                 self._joined[position] = known
         if known.record_count <= at.left:
             return known
-        response = self._cut(position, at.left)
-        end = Position(position + at.left)
-        return Batch(response, at.left, end, Revision(0), end)
+        end = self._end_of(position, at.left)
+        return Batch(self._cut(position, end), at.left, end, Revision(0), end)
 
     def _join(self, position: Position) -> Batch:
         responses: list[bytes] = []
-        byte_count, end = 0, position
+        byte_count, record_count, end = 0, 0, position
         for piece in self._from(position):
             response = piece.response_from(end)
             if responses and byte_count + len(response) > RESPONSE_BYTES_MAX:
                 break
-            responses.append(response)
-            byte_count += len(response)
+            there = piece.count_from(end)
+            if there:
+                responses.append(response)
+                byte_count += len(response)
+                record_count += there
             end = piece.end
-        return Batch(_one(responses), end - position, end, Revision(0), end)
+        return Batch(_one(responses) if responses else b"", record_count, end, Revision(0), end)
 
-    def _cut(self, position: int, count: int) -> bytes:
-        end = position + count
+    def _end_of(self, position: int, count: int) -> Position:
+        """What is behind so many records from `position` on, which are there."""
+        for piece in self._from(position):
+            there = piece.count_from(position)
+            if there >= count:
+                return piece.end_of(position, count)
+            count -= there
+            position = piece.end
+        raise AssertionError("fewer records than were counted")
+
+    def _cut(self, position: int, end: int) -> bytes:
         return b"".join(
             piece.response_between(max(position, piece.first), min(end, piece.end))
             for piece in self._from(position)
@@ -194,6 +237,9 @@ class Window:
         for piece in self._from(position):
             for row in piece.rows_of(stream):
                 if row.revision < revision or row.position < position_min:
+                    continue
+                if row.start == row.end:
+                    position, revision = row.position + 1, row.revision + 1
                     continue
                 byte_count += row.end - row.start
                 is_full = responses and byte_count > RESPONSE_BYTES_MAX
@@ -255,11 +301,29 @@ class _Row(NamedTuple):
 class _Piece:
     """Records next to each other, and the response that holds them all."""
 
-    __slots__ = ("_by_key", "_by_stream", "_rows", "_tag", "byte_count", "first", "response")
+    __slots__ = (
+        "_by_key",
+        "_by_stream",
+        "_gone_count",
+        "_rows",
+        "_tag",
+        "byte_count",
+        "first",
+        "lapses_at",
+        "response",
+    )
 
-    def __init__(self, records: Sequence[TailRecord], frame: Frame, tag: bytes) -> None:
+    def __init__(
+        self,
+        records: Sequence[TailRecord],
+        frame: Frame,
+        tag: bytes,
+        lapses_at: datetime | None = None,
+    ) -> None:
         """`tag` is the response without records that stands before them."""
-        framed = [frame([record.record], "") for record in records]
+        framed = [frame([record.record], "") if record.record else b"" for record in records]
+        self._gone_count = framed.count(b"")
+        self.lapses_at = lapses_at
         self.response = b"".join((tag, *framed))
         self.first = records[0].position
         self._tag = tag
@@ -276,6 +340,26 @@ class _Piece:
     @property
     def end(self) -> Position:
         return Position(self.first + len(self._rows))
+
+    def count_from(self, position: int) -> int:
+        """How many records from a position on are not gone."""
+        first = max(0, position - self.first)
+        if not self._gone_count:
+            return len(self._rows) - first
+        return sum(1 for row in self._rows[first:] if row.start < row.end)
+
+    def end_of(self, position: int, count: int) -> Position:
+        """What is behind so many of them."""
+        there = (row for row in self._rows[max(0, position - self.first) :] if row.start < row.end)
+        return Position(next(islice(there, count - 1, None)).position + 1)
+
+    def has_below(self, below: Mapping[StreamName, Revision]) -> bool:
+        """Whether a record that is there is of one of the streams, and below that revision."""
+        return any(
+            row.revision < revision and row.start < row.end
+            for stream, revision in below.items()
+            for row in self.rows_of(stream)
+        )
 
     def response_from(self, position: int) -> bytes:
         if position <= self.first:
@@ -301,7 +385,7 @@ class _Piece:
             row.position: row
             for query in wanted.queries
             for row in self._rows_with(query)
-            if query.matches(row.labels)
+            if row.start < row.end and query.matches(row.labels)
         }
         return [meant[position] for position in sorted(meant)]
 

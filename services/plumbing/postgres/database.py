@@ -140,14 +140,19 @@ async def _keep_session(_connection: object) -> None:
 
 
 @asynccontextmanager
-async def connect(settings: PoolSettings, application_name: str) -> AsyncIterator[RawConnection]:
-    """One connection for the block, as the login of the URL. Failures come out by name."""
+async def connect(
+    settings: PoolSettings, application_name: str, *, role: str = ""
+) -> AsyncIterator[RawConnection]:
+    """One connection for the block, as `role` when one is named, and else as the login of the
+    URL. Failures come out by name.
+    """
+    options = _server_settings(settings, application_name) | ({"role": role} if role else {})
     with refusals_translated():
         connection = await asyncpg.connect(
             settings.database_url.get_secret_value(),
             timeout=settings.database_connect_timeout_s,
             command_timeout=settings.command_timeout_s,
-            server_settings=_server_settings(settings, application_name),
+            server_settings=options,
             connection_class=GirihConnection,
         )
     try:

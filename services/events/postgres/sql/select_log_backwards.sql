@@ -29,6 +29,11 @@ CROSS JOIN LATERAL (
     WHERE tenant = setting.tenant
     LIMIT 1
 ) AS own_log
+-- The records of a log that has rules are asked for in another way: see the room `keeping`.
+CROSS JOIN LATERAL (
+    SELECT true AS is_read
+    WHERE NOT EXISTS (SELECT FROM events.kept_logs WHERE log = own_log.log)
+) AS unruled
 -- Comes in order and is not sorted once more, which would cost a third of the time: a nested
 -- loop is the only way to run a LATERAL subquery, and `setting` and `own_log` are one row each.
 CROSS JOIN LATERAL (

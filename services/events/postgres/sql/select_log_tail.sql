@@ -6,6 +6,7 @@
 --   $2 position          bigint  of the first record that may be returned
 --   $3 row_count_max     bigint
 --   $4 record_bytes_max  integer
+--   $5 is_kept           boolean  the log may have rules: else one that has any answers nothing
 SELECT
     page.position,
     page.record,
@@ -21,6 +22,10 @@ CROSS JOIN LATERAL (
     WHERE tenant = setting.tenant
     LIMIT 1
 ) AS own_log
+CROSS JOIN LATERAL (
+    SELECT true AS is_read
+    WHERE $5 OR NOT EXISTS (SELECT FROM events.kept_logs WHERE log = own_log.log)
+) AS unruled
 -- Comes in order and is not sorted once more, which would cost a third of the time: a nested
 -- loop is the only way to run a LATERAL subquery, and `setting` and `own_log` are one row each.
 CROSS JOIN LATERAL (

@@ -30,6 +30,11 @@ CROSS JOIN LATERAL (
     WHERE tenant = setting.tenant
     LIMIT 1
 ) AS own_log
+-- The records of a log that has rules are asked for in another way: see the room `keeping`.
+CROSS JOIN LATERAL (
+    SELECT true AS is_read
+    WHERE NOT EXISTS (SELECT FROM events.kept_logs WHERE log = own_log.log)
+) AS unruled
 CROSS JOIN LATERAL (
     SELECT stream
     FROM events.streams

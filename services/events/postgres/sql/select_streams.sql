@@ -15,7 +15,11 @@ SELECT
     oldest.recorded_at AS created_at,
     newest.position AS last_position,
     newest.revision AS last_revision,
-    newest.recorded_at AS updated_at
+    newest.recorded_at AS updated_at,
+    greatest(rule.deleted_below, rule.taken_below, rule.truncate_before) AS kept_from,
+    rule.deleted_below,
+    rule.is_tombstoned,
+    rule.max_count
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
@@ -43,4 +47,10 @@ CROSS JOIN LATERAL (
     ORDER BY revision DESC
     LIMIT 1
 ) AS newest
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM events.stream_rules
+    WHERE log = own_log.log AND stream = named.stream
+    LIMIT 1
+) AS rule ON true
 ORDER BY named.name;

@@ -9,8 +9,21 @@
 --   $4 is_backwards      boolean
 --   $5 row_count_max     bigint
 --   $6 record_bytes_max  integer
-SELECT found.looked_at, found.is_end, found.unlabelled, at.position, page.record
+SELECT
+    found.looked_at,
+    found.is_end,
+    found.unlabelled,
+    at.position,
+    page.record,
+    coalesce(kept.is_kept, false) AS is_kept
 FROM events.find($1, $2, $3, $4, $5) AS found
+-- Whether the log has rules, by which some of the records may be gone.
+LEFT JOIN LATERAL (
+    SELECT true AS is_kept
+    FROM events.kept_logs
+    WHERE log = found.log
+    LIMIT 1
+) AS kept ON true
 LEFT JOIN LATERAL unnest(found.positions) AS at (position) ON true
 LEFT JOIN LATERAL (
     SELECT

@@ -46,6 +46,40 @@ WITH expected (on_table, policy, definition) AS (
             ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
             ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
         ),
+        (
+            'kept_logs',
+            'kept_logs_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (tenant = NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))'
+        ),
+        ('kept_logs', 'kept_logs_of_keeper', 'PERMISSIVE SELECT {girih_events_keeper} true'),
+        (
+            'logs',
+            'logs_of_keeper',
+            'PERMISSIVE SELECT {girih_events_keeper}'
+            ' (tenant = NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))'
+        ),
+        (
+            'records',
+            'records_of_keeper',
+            'PERMISSIVE ALL {girih_events_keeper}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
+            'stream_rules',
+            'stream_rules_of_tenant',
+            'PERMISSIVE ALL {girih_events,girih_events_keeper}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
+            'redactions',
+            'redactions_of_tenant',
+            'PERMISSIVE ALL {girih_events,girih_events_keeper}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
         ('schema_revision', 'schema_revision_of_all', 'PERMISSIVE ALL {public} true')
 ),
 actual (on_table, policy, definition) AS (

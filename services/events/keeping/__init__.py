@@ -1,0 +1,1 @@
+"""Rules over streams: what is decided about them, and who makes it real on the disk."""

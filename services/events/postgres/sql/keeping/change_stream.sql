@@ -1,0 +1,17 @@
+-- Puts down what an event of `$streams` changed: see the function in 0008_keep_streams.sql.
+--
+--   $1   tenant           text
+--   $2   stream           text
+--   $3   position         bigint       of that event
+--   $4   recorded_at      timestamptz
+--   $5   actor            text
+--   $6   behind           bigint       the revision behind the stream's last event
+--   $7   metadata         text         NULL leaves what is there, as in all that follow
+--   $8   sets_retention   boolean
+--   $9   max_age_s        bigint
+--   $10  max_count        bigint
+--   $11  truncate_before  bigint
+--   $12  deletes          boolean
+--   $13  tombstones       boolean
+--   $14  redacted         bigint       the position of an event
+SELECT events.change_stream($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);

@@ -1,0 +1,164 @@
+"""Between the wire and what is ruled over streams, one request at a time.
+
+Each becomes the event of `$streams` that will say it: its JSON names the stream and what was asked.
+"""
+
+import json
+from typing import Final
+
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.ids import EventId, Position, Revision, StreamName, new_event_id
+from services.events import json_text, record
+from services.events.domain import NewEvent
+from services.events.keeping.keeper import Ruling
+from services.events.stream_rules import (
+    METADATA_BYTES_MAX,
+    NO_RETENTION,
+    RULES_STREAM,
+    FoundEvent,
+    Retention,
+    StreamChange,
+    StreamEnding,
+)
+from services.plumbing import validation
+from services.plumbing.correlation import Call
+from services.plumbing.errors import Violations
+
+AnyEndingRequest = keeping_pb.DeleteStreamRequest | keeping_pb.TombstoneStreamRequest
+
+_ENDINGS: Final = {
+    StreamEnding.DELETED: keeping_pb.STREAM_ENDING_DELETED,
+    StreamEnding.TOMBSTONED: keeping_pb.STREAM_ENDING_TOMBSTONED,
+}
+_TYPES: Final = {StreamEnding.DELETED: "deleted", StreamEnding.TOMBSTONED: "tombstoned"}
+
+
+def metadata_ruling(request: keeping_pb.SetStreamMetadataRequest, call: Call) -> Ruling:
+    """Raises `InvalidInput` with every bad field."""
+    violations = Violations()
+    validation.add_violations(request, violations)
+    text = request.metadata
+    if len(text.encode()) > METADATA_BYTES_MAX:
+        violations.add("metadata", f"must be at most {METADATA_BYTES_MAX:,} bytes")
+    elif problem := json_text.problem(text) if text else "must be given: null for none":
+        violations.add("metadata", problem)
+    violations.raise_if_any()
+    change = StreamChange(StreamName(request.stream), _actor(call), metadata=text)
+    said = f'{{"stream":{json.dumps(request.stream)},"metadata":{text}}}'
+    return Ruling(
+        change,
+        _event("metadata-set", request.id, request.stream, said),
+        record.call_context(call),
+        expected_version=request.expected_version if request.HasField("expected_version") else None,
+    )
+
+
+def retention_ruling(request: keeping_pb.SetStreamRetentionRequest, call: Call) -> Ruling:
+    """Raises `InvalidInput` with every bad field."""
+    validation.check(request)
+    asked = request.retention
+    retention = Retention(
+        max_age_s=asked.max_age_s if asked.HasField("max_age_s") else None,
+        max_count=asked.max_count if asked.HasField("max_count") else None,
+        truncate_before=(
+            Revision(asked.truncate_before) if asked.HasField("truncate_before") else None
+        ),
+    )
+    change = StreamChange(StreamName(request.stream), _actor(call), retention=retention)
+    parts = {
+        "maxAgeS": retention.max_age_s,
+        "maxCount": retention.max_count,
+        "truncateBefore": retention.truncate_before,
+    }
+    said = {"stream": request.stream, **{k: str(v) for k, v in parts.items() if v is not None}}
+    event = _event("retention-set", request.id, request.stream, _written(said))
+    return Ruling(change, event, record.call_context(call))
+
+
+def ending_ruling(request: AnyEndingRequest, call: Call) -> Ruling:
+    """Raises `InvalidInput` with every bad field."""
+    validation.check(request)
+    is_tombstone = isinstance(request, keeping_pb.TombstoneStreamRequest)
+    ending = StreamEnding.TOMBSTONED if is_tombstone else StreamEnding.DELETED
+    expected = None
+    if request.HasField("expected_revision"):
+        expected = Revision(request.expected_revision)
+    said = {"stream": request.stream}
+    if expected is not None:
+        said["expectedRevision"] = str(expected)
+    return Ruling(
+        StreamChange(StreamName(request.stream), _actor(call), ending=ending),
+        _event(_TYPES[ending], request.id, request.stream, _written(said)),
+        record.call_context(call),
+        expected_revision=expected,
+    )
+
+
+def redacted_position(request: keeping_pb.RedactEventRequest) -> Position:
+    """Raises `InvalidInput` with every bad field."""
+    validation.check(request)
+    return Position(request.position)
+
+
+def redaction_ruling(
+    request: keeping_pb.RedactEventRequest, found: FoundEvent, call: Call
+) -> Ruling:
+    said = {
+        "stream": found.stream,
+        "position": str(request.position),
+        "eventId": found.event_id,
+        "reason": request.reason,
+    }
+    position = Position(request.position)
+    return Ruling(
+        StreamChange(found.stream, _actor(call), redacted=position),
+        _event("redacted", request.id, found.stream, _written(said)),
+        record.call_context(call),
+    )
+
+
+def retention_message(retention: Retention) -> keeping_pb.Retention | None:
+    """None when all events are kept."""
+    if retention == NO_RETENTION:
+        return None
+    return keeping_pb.Retention(
+        max_age_s=retention.max_age_s,
+        max_count=retention.max_count,
+        truncate_before=retention.truncate_before,
+    )
+
+
+def ending_value(ending: StreamEnding | None) -> keeping_pb.StreamEnding:
+    return keeping_pb.STREAM_ENDING_UNSPECIFIED if ending is None else _ENDINGS[ending]
+
+
+def _event(event_type: str, event_id: str, stream: str, said: str) -> NewEvent:
+    """An event of `$streams`, labelled with the stream that it is about."""
+    message = pb.Event(
+        id=event_id or new_event_id(),
+        stream=RULES_STREAM,
+        type=event_type,
+        json=said,
+        tags=[stream],
+    )
+    byte_count = message.ByteSize()
+    header, payload, digest = record.pieces(message, said)
+    return NewEvent(
+        EventId(message.id),
+        RULES_STREAM,
+        event_type,
+        (stream,),
+        digest,
+        header,
+        payload,
+        byte_count,
+    )
+
+
+def _written(said: dict[str, str]) -> str:
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+
+
+def _actor(call: Call) -> str:
+    return call.principal.subject if call.principal else ""

@@ -1,0 +1,258 @@
+"""Half of a log beyond its age: nothing of it is read again, and it leaves the disk.
+
+The rule is set through one of two replicas while both are read. From its answer on, no read of
+either, forwards or backwards, of the log or of streams, no follower and no trace returns an event
+that is too old, and what is not stays where it was. Both replicas take the payloads away, and are
+killed in turn in the middle of that: whatever is killed, each record is as it was or without its
+payload, and its leaf digest is the same.
+
+The events' times cannot be waited for. So they are appended in two halves with a pause between
+them, and the age that the rule keeps lies between the two.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from services.events import record
+from services.plumbing.grpc.channel import open_channel
+from tests.processes import Process, authority_of, ending, events_process, own_postgres
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+
+_STREAMS = 12
+_BATCH = 1_000
+_PAYLOAD_BYTES = 400
+_BETWEEN_HALVES_S = 8.0
+_KILLED_WITHIN_S = 0.3
+_CORRELATION_ID = "retention-proof"
+_TABLES = "SELECT pg_total_relation_size('events.records')"
+_LEFT = "SELECT count(*) FROM events.records WHERE payload IS NOT NULL"
+_LEFT_OF_STREAM = """
+    SELECT count(*)
+    FROM events.records
+    WHERE payload IS NOT NULL AND stream = $1 AND position <= $2
+"""
+_HALF_DONE = """
+    SELECT count(*)
+    FROM events.records
+    WHERE (payload IS NULL) <> (payload_digest IS NOT NULL)
+"""
+_RECORDS = """
+    SELECT position, header, coalesce(payload, '') AS payload, digest, payload IS NULL AS is_taken
+    FROM events.records
+    WHERE position > $1
+    ORDER BY position
+    LIMIT 5000
+"""
+
+
+@dataclass
+class Found:
+    """Figures, and every broken promise with how often it was."""
+
+    figures: dict[str, int] = field(default_factory=dict)
+    broken: dict[str, int] = field(default_factory=dict)
+
+    def note(self, promise: str, count: int) -> None:
+        """`count` times it was broken."""
+        if count:
+            self.broken[promise] = self.broken.get(promise, 0) + count
+
+
+@dataclass(frozen=True)
+class _Run:
+    stubs: Sequence["EventStoreServiceAsyncStub"]
+    replicas: Sequence[Process]
+    owner: asyncpg.Connection
+    """Sees all of the database."""
+
+
+async def retain_half(event_count: int, kills: int, seed: int) -> Found:
+    """Prove it on so many events, with so many kills: one for each of some streams."""
+    found = Found()
+    found.figures["kills in the middle"] = 0
+    with own_postgres() as (postgres, folder):
+        settings = {"EVENTS_KEEPING_INTERVAL_S": "0.2"}
+        made = [events_process(postgres.url, folder, **settings) for _ in range(2)]
+        replicas = [process for process, _ in made]
+        with ending(*replicas):
+            for replica in replicas:
+                replica.start()
+            for replica in replicas:
+                await asyncio.to_thread(replica.wait_ready)
+            owner = await asyncpg.connect(postgres.url)
+            try:
+                async with _stubs(folder, [address for _, address in made]) as stubs:
+                    run = _Run(stubs, replicas, owner)
+                    await _prove(run, event_count, kills, random.Random(seed), found)
+            finally:
+                await owner.close()
+    return found
+
+
+async def _prove(
+    run: "_Run", event_count: int, kills: int, dice: random.Random, found: Found
+) -> None:
+    half = event_count // 2
+    await _fill(run.stubs[0], 0, half)
+    boundary_s = time.time()
+    await asyncio.sleep(_BETWEEN_HALVES_S)
+    await _fill(run.stubs[0], half, event_count)
+    before = await _leaves(run.owner)
+    found.figures["bytes before"] = await run.owner.fetchval(_TABLES)
+    for number in range(_STREAMS):
+        age_s = int(time.time() - boundary_s - _BETWEEN_HALVES_S / 2)
+        await run.stubs[0].SetStreamRetention(
+            keeping_pb.SetStreamRetentionRequest(
+                stream=f"s-{number}", retention=keeping_pb.Retention(max_age_s=age_s)
+            ),
+            wait_for_ready=True,
+        )
+        await _look_at_stream(run.stubs[1], number, half, event_count, found)
+        if number < kills:
+            await asyncio.sleep(dice.uniform(0, _KILLED_WITHIN_S))
+            await _kill(run, number, half, found)
+    await _look(run.stubs, half, event_count, found)
+    await _until_taken(run.owner, half + _STREAMS)
+    await _look(run.stubs, half, event_count, found)
+
+    after = await _leaves(run.owner)
+    wrong = sum(1 for position, leaf in before.items() if after.get(position) != leaf)
+    found.note("leaf digests that changed", wrong)
+    found.note("records half done", await run.owner.fetchval(_HALF_DONE))
+    await run.owner.execute("VACUUM events.records")
+    found.figures["bytes after, vacuumed"] = await run.owner.fetchval(_TABLES)
+    await run.owner.execute("VACUUM FULL events.records")
+    found.figures["bytes after, VACUUM FULL"] = await run.owner.fetchval(_TABLES)
+    has_shrunk = found.figures["bytes after, VACUUM FULL"] < found.figures["bytes before"]
+    found.note("the disk did not shrink", int(not has_shrunk))
+
+
+async def _fill(stub: "EventStoreServiceAsyncStub", start: int, end: int) -> None:
+    for first in range(start, end, _BATCH):
+        events = [
+            pb.Event(
+                id=str(UUID(int=number + 1)),
+                stream=f"s-{number % _STREAMS}",
+                type="happened",
+                json=f'"{"x" * _PAYLOAD_BYTES}"',
+            )
+            for number in range(first, min(end, first + _BATCH))
+        ]
+        await stub.Append(
+            pb.AppendRequest(events=events), metadata=[("x-correlation-id", _CORRELATION_ID)]
+        )
+
+
+async def _look(
+    stubs: Sequence["EventStoreServiceAsyncStub"], half: int, event_count: int, found: Found
+) -> None:
+    """See that nothing of the first half is returned, and all of the second."""
+    kept = set(range(half + 1, event_count + 1))
+    for stub in stubs:
+        for name, request in {
+            "read forwards": pb.ReadRequest(),
+            "read backwards": pb.ReadRequest(direction=pb.DIRECTION_BACKWARDS),
+            "followed": pb.ReadRequest(follow=True, limit=event_count - half),
+        }.items():
+            positions = await _positions(stub, request)
+            found.note(f"too old, {name}", len([one for one in positions if one <= half]))
+            found.note(f"missing, {name}", len(kept.difference(positions)))
+        of_streams: list[int] = []
+        for number in range(_STREAMS):
+            of_streams += await _positions(stub, pb.ReadRequest(stream=f"s-{number}"))
+        found.note("too old, read by streams", len([one for one in of_streams if one <= half]))
+        found.note("missing, read by streams", len(kept.difference(of_streams)))
+        traced = await _traced(stub)
+        found.note("too old, in a trace", len([one for one in traced if one <= half]))
+        found.note("missing in a trace", len(kept.difference(traced)))
+    found.figures["looks"] = found.figures.get("looks", 0) + 5 * len(stubs)
+
+
+async def _look_at_stream(
+    stub: "EventStoreServiceAsyncStub", number: int, half: int, event_count: int, found: Found
+) -> None:
+    """The same for a stream alone, at once."""
+    positions = await _positions(stub, pb.ReadRequest(stream=f"s-{number}"))
+    found.note("too old, read at once", len([one for one in positions if one <= half]))
+    kept = [one + 1 for one in range(half, event_count) if one % _STREAMS == number]
+    found.note("missing, read at once", int(positions != kept))
+
+
+async def _positions(stub: "EventStoreServiceAsyncStub", request: pb.ReadRequest) -> list[int]:
+    call = stub.Read(request, wait_for_ready=True)
+    return [
+        recorded.position
+        async for response in call
+        for recorded in response.events
+        if not recorded.event.stream.startswith("$")
+    ]
+
+
+async def _traced(stub: "EventStoreServiceAsyncStub") -> list[int]:
+    positions: list[int] = []
+    request = pb.ReadTraceRequest(correlation_id=_CORRELATION_ID, page_size=1_000)
+    while True:
+        page = await stub.ReadTrace(request, wait_for_ready=True)
+        positions += [one.recorded.position for one in page.events]
+        if not page.next_page_token:
+            return positions
+        request.page_token = page.next_page_token
+
+
+async def _kill(run: "_Run", number: int, half: int, found: Found) -> None:
+    """Kill both while they take what a stream does not keep, and see what they leave."""
+    for replica in run.replicas:
+        replica.kill()
+    left = await run.owner.fetchval(_LEFT_OF_STREAM, number + 1, half)
+    is_in_the_middle = 0 < left < half // _STREAMS
+    found.figures["kills in the middle"] = found.figures["kills in the middle"] + is_in_the_middle
+    found.note("records half done after a kill", await run.owner.fetchval(_HALF_DONE))
+    for replica in run.replicas:
+        replica.start()
+    for replica in run.replicas:
+        await asyncio.to_thread(replica.wait_ready)
+
+
+async def _until_taken(owner: asyncpg.Connection, left: int) -> None:
+    async with asyncio.timeout(600):
+        while await owner.fetchval(_LEFT) > left:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.2)
+
+
+async def _leaves(owner: asyncpg.Connection) -> dict[int, bytes]:
+    """The leaf digest of each position."""
+    leaves: dict[int, bytes] = {}
+    while rows := await owner.fetch(_RECORDS, max(leaves, default=0)):
+        for row in rows:
+            leaves[row["position"]] = record.leaf_digest(
+                row["header"] + row["payload"], row["digest"]
+            )
+    return leaves
+
+
+@asynccontextmanager
+async def _stubs(
+    folder: Path, addresses: Sequence[str]
+) -> AsyncIterator[list["EventStoreServiceAsyncStub"]]:
+    bearer = authority_of(folder).bearer
+    async with AsyncExitStack() as stack:
+        yield [
+            EventStoreServiceStub(
+                await stack.enter_async_context(open_channel(address, bearer=bearer))
+            )
+            for address in addresses
+        ]

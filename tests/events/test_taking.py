@@ -1,0 +1,177 @@
+"""Payloads that rules hide leave the disk, by the one role that may take them, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.ids import TenantId
+from services.events import record
+from services.events.postgres import taking
+from services.events.postgres.isolation import ROLE
+from services.events.settings import Settings
+from tests.events.serving import eventually
+from tests.events.test_service import read
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+
+    Events = EventStoreServiceAsyncStub
+else:
+    Events = Any
+
+pytestmark = pytest.mark.timeout(240)
+
+TENANT = TenantId("default")
+LEFT = "SELECT count(*) FROM events.records WHERE payload IS NOT NULL"
+
+
+@pytest.fixture
+async def owner(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    yield connection
+    await connection.close()
+
+
+async def fill(events: Events, count: int, stream: str = "s") -> None:
+    sent = [
+        pb.Event(id=str(uuid4()), stream=stream, type="happened", json=f'{{"n":{n}}}', tags=["t"])
+        for n in range(count)
+    ]
+    await events.Append(pb.AppendRequest(events=sent))
+
+
+async def retain(events: Events, **parts: Any) -> None:
+    retention = keeping_pb.Retention(**parts)
+    await events.SetStreamRetention(
+        keeping_pb.SetStreamRetentionRequest(stream="s", retention=retention)
+    )
+
+
+async def leaves(owner: asyncpg.Connection) -> dict[int, bytes]:
+    """The leaf digest of each position."""
+    rows = await owner.fetch(
+        "SELECT position, header || coalesce(payload, '') AS record, digest FROM events.records"
+    )
+    return {row["position"]: record.leaf_digest(row["record"], row["digest"]) for row in rows}
+
+
+async def test_payloads_that_are_gone_leave_the_disk_and_nothing_else_does(
+    events: Events, owner: asyncpg.Connection
+) -> None:
+    await fill(events, 1_200)
+    await fill(events, 3, "other")
+    before = await leaves(owner)
+    await retain(events, max_count=100)
+    await events.RedactEvent(keeping_pb.RedactEventRequest(position=1_200, reason="r"))
+
+    async def is_taken() -> bool:
+        return bool(await owner.fetchval(LEFT) == 99 + 3 + 2)
+
+    await eventually(is_taken)
+
+    after = await leaves(owner)
+    assert {position: after[position] for position in before} == before
+    found = await read(events, pb.ReadRequest(include_gone=True))
+    assert [e.position for e in found] == list(range(1, 1_206))
+    assert [e.position for e in found if e.HasField("gone")] == [*range(1, 1_101), 1_200]
+    assert {e.gone.reason for e in found[:1_100]} == {keeping_pb.GONE_REASON_RETENTION}
+    assert found[1_199].gone.reason == keeping_pb.GONE_REASON_REDACTED
+    assert found[0].event.tags == ["t"]
+    kept = [e.position for e in await read(events, pb.ReadRequest(stream="s"))]
+    assert kept == list(range(1_101, 1_201))
+    digests = await owner.fetch(
+        "SELECT header, digest, payload_digest FROM events.records WHERE payload IS NULL"
+    )
+    for header, digest, payload_digest in digests:
+        event = pb.RecordedEvent.FromString(header).event
+        serialized = event.SerializeToString(deterministic=True)
+        assert record.event_digest(serialized, payload_digest) == digest
+
+
+async def test_what_was_taken_does_not_come_back_when_the_rule_is_relaxed(
+    events: Events, owner: asyncpg.Connection
+) -> None:
+    await fill(events, 5)
+    await retain(events, truncate_before=3)
+
+    async def is_taken() -> bool:
+        return bool(await owner.fetchval(LEFT) == 2 + 1)
+
+    await eventually(is_taken)
+    await retain(events)
+
+    found = await read(events, pb.ReadRequest())
+    assert [e.position for e in found if e.event.stream == "s"] == [4, 5]
+    gone = await read(events, pb.ReadRequest(stream="s", include_gone=True))
+    assert [e.HasField("gone") for e in gone] == [True, True, True, False, False]
+
+
+async def test_several_who_take_at_once_take_each_payload_once(
+    events: Events, owner: asyncpg.Connection, settings: Settings
+) -> None:
+    await fill(events, 1_600)
+    await owner.execute(
+        "INSERT INTO events.kept_logs (log, tenant) SELECT log, tenant FROM events.logs;"
+        "INSERT INTO events.stream_rules (log, stream, max_count, retention_position,"
+        " retention_at, retention_by) SELECT log, 1, 10, 1, now(), '' FROM events.logs"
+    )
+    async with AsyncExitStack() as stack:
+        takers = [
+            await stack.enter_async_context(taking.opened(settings, record.payload_digest))
+            for _ in range(3)
+        ]
+
+        async def take(taker: taking.Taking) -> int:
+            count = 0
+            for _ in range(200):
+                count += await taker.take_of_stream(TENANT, 1)
+            return count
+
+        assert sum(await asyncio.gather(*map(take, takers))) == 1_590
+    assert await owner.fetchval(LEFT) == 10
+
+
+REFUSED = [
+    (ROLE, "UPDATE events.records SET payload = NULL, payload_digest = sha256('')"),
+    (ROLE, "UPDATE events.redactions SET is_taken = true"),
+    (ROLE, "DELETE FROM events.records"),
+    (taking.ROLE, "INSERT INTO events.records (log, position) VALUES (1, 9)"),
+    (taking.ROLE, "INSERT INTO events.stream_rules (log, stream) VALUES (1, 9)"),
+    (taking.ROLE, "SELECT events.append('default', 1, now(), '{}', '{}', '{}')"),
+    (taking.ROLE, "UPDATE events.records SET digest = sha256('')"),
+    (taking.ROLE, "UPDATE events.records SET payload = 'other'"),
+    (taking.ROLE, "UPDATE events.records SET header = header"),
+    (taking.ROLE, "UPDATE events.stream_rules SET max_age_s = 1"),
+    (taking.ROLE, "DELETE FROM events.records"),
+]
+
+
+@pytest.mark.parametrize(("role", "statement"), REFUSED)
+async def test_no_role_may_do_what_is_the_others_part(
+    events: Events, owner: asyncpg.Connection, role: str, statement: str
+) -> None:
+    await fill(events, 1)
+    await owner.execute(f"SET ROLE {role}")
+    await owner.execute("SELECT set_config('girih.tenant', 'default', false)")
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await owner.execute(statement)
+
+
+async def test_the_keeper_sees_no_record_before_it_tells_a_tenant(
+    events: Events, owner: asyncpg.Connection
+) -> None:
+    await fill(events, 1)
+    await events.DeleteStream(keeping_pb.DeleteStreamRequest(stream="s"))
+    await owner.execute(f"SET ROLE {taking.ROLE}")
+
+    assert await owner.fetchval("SELECT count(*) FROM events.kept_logs") == 1
+    for table in ("logs", "records", "stream_rules", "redactions"):
+        assert await owner.fetchval(f"SELECT count(*) FROM events.{table}") == 0
