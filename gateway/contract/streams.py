@@ -46,10 +46,20 @@ class StreamShape:
     empty."""
     signals: tuple[FieldDescriptor, ...] = ()
     """The fields of a response that tell how far the stream is."""
+    shared_without: tuple[str, ...] = ()
+    """The fields of the request without which all who ask for the same are sent the same; empty
+    when each may be sent something else."""
 
     def is_falling(self, request: Message) -> bool:
         """Whether `request` asks for items in falling order of their ids."""
         return self.falling is not None and getattr(request, self.falling[0]) == self.falling[1]
+
+    def is_shared(self, request: Message) -> bool:
+        """Whether all who ask for the same as `request` are sent the same, from where they are."""
+        if not (self.shared_without and getattr(request, self.stays_open)):
+            return False
+        is_plain = not any(_is_set(request, name) for name in self.shared_without)
+        return is_plain and not self.is_falling(request)
 
 
 def stream_shape(method: MethodDescriptor) -> StreamShape:
@@ -63,6 +73,11 @@ def stream_shape(method: MethodDescriptor) -> StreamShape:
         raise ContractError(f"{method.full_name}: a stream without event_id has no resumes_at")
     if options.incarnation and not options.resumes_at:
         raise ContractError(f"{method.full_name}: a stream without resumes_at has no incarnation")
+    places = (options.items, options.resumes_at, options.stays_open)
+    if options.shared_without and not all(places):
+        raise ContractError(
+            f"{method.full_name}: a stream without items, resumes_at and stays_open is not shared"
+        )
     for message, name, types, kind in (
         (method.output_type, options.incarnation, _STRINGS, "a string"),
         (request, options.incarnation, _STRINGS, "a string"),
@@ -75,7 +90,7 @@ def stream_shape(method: MethodDescriptor) -> StreamShape:
             raise ContractError(
                 f"{method.full_name}: {name} must be {kind} field of {message.full_name}"
             )
-    for name in options.resume_clears:
+    for name in (*options.resume_clears, *options.shared_without):
         if name not in request.fields_by_name:
             raise ContractError(f"{method.full_name}: {request.full_name} has no field {name}")
     return StreamShape(
@@ -88,6 +103,7 @@ def stream_shape(method: MethodDescriptor) -> StreamShape:
         _falling(method, options),
         options.incarnation,
         tuple(_signal(method, name, options.event_id) for name in options.signals),
+        tuple(options.shared_without),
     )
 
 
@@ -136,3 +152,10 @@ def _item(method: MethodDescriptor, items: str) -> Descriptor:
             f"{method.full_name}: {items} must be a repeated message field of {response.full_name}"
         )
     return field.message_type
+
+
+def _is_set(request: Message, name: str) -> bool:
+    """Whether a field has a value, or another one than its default where it has no presence."""
+    if request.DESCRIPTOR.fields_by_name[name].has_presence:
+        return request.HasField(name)
+    return bool(getattr(request, name))

@@ -18,6 +18,7 @@ from gateway.endpoints.upstream_call import CallFailure, UpstreamCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
+from gateway.hubs.ring import RingBytes
 from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder
@@ -33,6 +34,9 @@ _JSON_TIMES = 8
 
 _INLINE_BYTES_MAX = 2**15
 """What a body of so many bytes holds is read within some milliseconds, whatever it is."""
+
+_RING_BYTES_MAX = 2**26
+"""What followers that share their streams may be behind, all together."""
 
 _THREAD_BYTES_MAX = 2**17
 """A parser of so much keeps the interpreter for some milliseconds at a time."""
@@ -71,6 +75,7 @@ class EndpointContext:
         self.decoder = Decoder()
         self.encoder = Encoder({status_pb2.Status.DESCRIPTOR.full_name: self._refusal})
         self.large_answers = LargeAnswers(settings.large_answer_bytes_max)
+        self.ring_bytes = RingBytes(_RING_BYTES_MAX)
         self.long_bodies = Budget(2, share=1)
         """Two are read at once, and one of a tenant: each takes the interpreter from all others."""
         self._contract = contract

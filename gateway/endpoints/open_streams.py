@@ -9,9 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
@@ -28,6 +27,16 @@ _BATCH_COUNT = 100
 """So many streams are checked before others have their turn."""
 
 
+class Ending(Protocol):
+    """What a stream carries, as far as it can be ended."""
+
+    end_reason: HttpError | None
+    """Why it ends."""
+
+    def end(self, error: HttpError) -> None:
+        """End it soon, with this error, unless another one came first."""
+
+
 class OpenStream:
     """A stream as those see it who may have to end it."""
 
@@ -36,7 +45,7 @@ class OpenStream:
     def __init__(self, exchange: HttpExchange, principal: Principal | None) -> None:
         self.exchange = exchange
         self.principal = principal
-        self.call: UpstreamCall | None = None
+        self.call: Ending | None = None
         """What it carries, once that is started."""
         self.heartbeat = b""
         """What says that it is alive; empty when that is not to be sent."""

@@ -4,7 +4,8 @@ What a line or an event is made of, and its id, is a `StreamShape`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from gateway.contract.streams import StreamShape
 from gateway.http.errors import HttpError
 from gateway.http.exchange import Headers, HttpExchange
+from gateway.hubs.ring import Piece
 from gateway.transcoding.codec import Encode, Encoder
 from gateway.transcoding.slices import SLICE_BYTES, SlicedEncoder
 
@@ -50,6 +52,9 @@ class StreamEncoding(Protocol):
 
         Raises DecodeError for bytes that are none.
         """
+
+    def pieces(self, raw: bytes) -> Sequence[Piece]:
+        """The same of a message that holds items which have ids, with what each part holds."""
 
     def failure(self, error: bytes) -> bytes:
         """What ends a stream that has failed; `error` is the body of an error."""
@@ -120,7 +125,9 @@ class _Encoding:
         )
         self._encode: Encode = encoder.message(shape.item)
         self._sliced_encoder = SlicedEncoder(encoder)
+        self._event_id = attrgetter(shape.event_id) if shape.event_id else None
         self._cache: FIFOCache[bytes, tuple[bytes, ...]] = FIFOCache(_CACHED_COUNT_MAX)
+        self._pieces: FIFOCache[bytes, tuple[Piece, ...]] = FIFOCache(_CACHED_COUNT_MAX)
 
     def chunks(self, raw: bytes) -> Iterable[bytes]:
         if len(raw) > _CACHED_BYTES_MAX:
@@ -129,6 +136,25 @@ class _Encoding:
         if cached is None:
             cached = self._cache[raw] = tuple(self._chunks(raw))
         return cached
+
+    def pieces(self, raw: bytes) -> Sequence[Piece]:
+        if len(raw) > _CACHED_BYTES_MAX:
+            return tuple(self._cut(raw))
+        cached = self._pieces.get(raw)
+        if cached is None:
+            cached = self._pieces[raw] = tuple(self._cut(raw))
+        return cached
+
+    def _cut(self, raw: bytes) -> Iterator[Piece]:
+        assert self._items is not None, "only what has items is cut"
+        assert self._event_id is not None, "and these have ids"
+        response = self._parse(raw)
+        items, incarnation = self._items(response), self._incarnation(response)
+        for first in range(0, len(items), _ITEMS_PER_CHUNK):
+            some = items[first : first + _ITEMS_PER_CHUNK]
+            texts = self._texts(some, incarnation)
+            ids = list(map(self._event_id, some))
+            yield Piece(b"".join(texts), ids, list(accumulate(map(len, texts))), incarnation)
 
     def _chunks(self, raw: bytes) -> Iterator[bytes]:
         if self._items is None and len(raw) > SLICE_BYTES:
@@ -153,6 +179,9 @@ class _Encoding:
         yield end
 
     def _text(self, items: Iterable[Any], incarnation: str) -> bytes:
+        return b"".join(self._texts(items, incarnation))
+
+    def _texts(self, items: Iterable[Any], incarnation: str) -> list[bytes]:
         raise NotImplementedError
 
     def _signal(self, response: Any, incarnation: str) -> bytes:  # noqa: ANN401 - of any type
@@ -179,9 +208,9 @@ class _NdjsonEncoding(_Encoding):
     def failure(self, error: bytes) -> bytes:
         return error + b"\n"
 
-    def _text(self, items: Iterable[Any], _incarnation: str) -> bytes:
+    def _texts(self, items: Iterable[Any], _incarnation: str) -> list[bytes]:
         encode, dumps, option = self._encode, orjson.dumps, orjson.OPT_APPEND_NEWLINE
-        return b"".join([dumps(encode(item), None, option) for item in items])
+        return [dumps(encode(item), None, option) for item in items]
 
     def _signal(self, _response: object, _incarnation: str) -> bytes:
         return b""
@@ -196,7 +225,6 @@ class _SseEncoding(_Encoding):
 
     def __init__(self, response: Descriptor, shape: StreamShape, encoder: Encoder) -> None:
         super().__init__(response, shape, encoder)
-        self._event_id = attrgetter(shape.event_id) if shape.event_id else None
         self._signals = [
             (field.name, field.json_name.encode(), encoder.message(field.message_type))
             for field in shape.signals
@@ -204,11 +232,14 @@ class _SseEncoding(_Encoding):
         ]
 
     def failure(self, error: bytes) -> bytes:
-        return b"event: error\ndata: %b\n\n" % error
+        return b"event: error
+data: %b
 
-    def _text(self, items: Iterable[Any], incarnation: str) -> bytes:
+" % error
+
+    def _texts(self, items: Iterable[Any], incarnation: str) -> list[bytes]:
         suffix = _suffix(incarnation)
-        return b"".join([self._event(item, suffix) for item in items])
+        return [self._event(item, suffix) for item in items]
 
     def _signal(self, response: Any, incarnation: str) -> bytes:  # noqa: ANN401 - of any type
         for name, event_type, encode in self._signals:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError, Message
 
@@ -10,10 +11,12 @@ from gateway.contract.rules import Rule
 from gateway.contract.streams import stream_shape
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint
 from gateway.endpoints.open_streams import OpenStream
+from gateway.endpoints.shared_streams import SharedStream
 from gateway.endpoints.stream_encodings import StreamEncoding, StreamEncodings, failed
 from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, SLOW_READER, HttpExchange, SlowReader
+from gateway.hubs.hub import Hubs
 from gateway.transcoding.slices import SLICE_BYTES
 from gateway.transcoding.validation import ValidationError
 
@@ -21,6 +24,9 @@ LAST_EVENT_ID = b"last-event-id"
 
 _EVENT_ID_MAX = 2**63 - 2
 _event_id = re.compile(rb"(\d{1,19})(?:-([0-9A-Za-z]{1,64}))?").fullmatch
+_SHARED_BYTES_MAX = 2**17
+"""A larger response is read and made into text by each client for itself, in turns."""
+
 _EARLY_S = 0.05
 """So long a stream that may be quiet is waited for, since it may be refused at once."""
 
@@ -35,6 +41,7 @@ class StreamEndpoint(MethodEndpoint):
         self._shape = stream_shape(rule.method)
         self._encodings = StreamEncodings(rule.method.output_type, self._shape, context.encoder)
         self._start = backend.server_stream(rule.method)
+        self._hubs = Hubs(_SHARED_BYTES_MAX, context.ring_bytes)
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         request = await self.request(exchange, captured)
@@ -50,7 +57,7 @@ class StreamEndpoint(MethodEndpoint):
                 await call.accepted()
                 first = asyncio.ensure_future(call.read())
                 await asyncio.wait({first}, timeout=self._early_s(request))
-                await self._respond(call, first, encoding, stream, exchange)
+                await self._respond(call, first, request, encoding, stream, exchange)
 
     def _resume(self, exchange: HttpExchange, request: Message) -> bool:
         """Begin behind what the client has seen, whatever the URL says.
@@ -92,6 +99,7 @@ class StreamEndpoint(MethodEndpoint):
         self,
         call: UpstreamCall,
         first: "asyncio.Future[bytes | None]",
+        request: Message,
         encoding: StreamEncoding,
         stream: OpenStream,
         exchange: HttpExchange,
@@ -104,7 +112,7 @@ class StreamEndpoint(MethodEndpoint):
             return
         exchange.stream(self._settings.stream_write_timeout_s)
         try:
-            last = await self._write_all(call, first, encoding, stream, exchange)
+            last = await self._write_all(call, first, request, encoding, stream, exchange)
             await exchange.end(last)
         except SlowReader:
             exchange.error_code = SLOW_READER
@@ -114,6 +122,7 @@ class StreamEndpoint(MethodEndpoint):
         self,
         call: UpstreamCall,
         first: "asyncio.Future[bytes | None]",
+        request: Message,
         encoding: StreamEncoding,
         stream: OpenStream,
         exchange: HttpExchange,
@@ -122,9 +131,14 @@ class StreamEndpoint(MethodEndpoint):
         stream.begin(encoding.heartbeat)
         try:
             await exchange.write(encoding.begin)
+            # Who is written to by others must be known not to read.
+            if exchange.connection is not None and self._shape.is_shared(request):
+                shared = self._shared(request, encoding, stream, exchange)
+                await shared.write_all(call, first)
+                return encoding.end
             raw = await first
             while raw is not None:
-                await self._write(raw, encoding, stream, exchange)
+                await self._write(len(raw), iter(encoding.chunks(raw)), stream, exchange)
                 raw = await call.read()
         except DecodeError:
             return failed(self.response_invalid(), encoding, exchange)
@@ -135,12 +149,34 @@ class StreamEndpoint(MethodEndpoint):
             first.cancel()
         return encoding.end
 
+    def _shared(
+        self,
+        request: Message,
+        encoding: StreamEncoding,
+        stream: OpenStream,
+        exchange: HttpExchange,
+    ) -> SharedStream:
+        return SharedStream(
+            self._shape,
+            self._hubs,
+            encoding,
+            stream,
+            exchange,
+            request,
+            lambda again: self.call(self._start(again)),
+            lambda byte_count, chunks: self._write(byte_count, chunks, stream, exchange),
+        )
+
     async def _write(
-        self, raw: bytes, encoding: StreamEncoding, stream: OpenStream, exchange: HttpExchange
+        self,
+        byte_count: int,
+        chunks: Iterator[bytes],
+        stream: OpenStream,
+        exchange: HttpExchange,
     ) -> None:
-        chunks = iter(encoding.chunks(raw))
+        """Write the parts of a response of so many bytes."""
         with stream.writing():
-            if len(raw) > SLICE_BYTES:
+            if byte_count > SLICE_BYTES:
                 async for chunk in self._context.large_answers.in_turns(exchange.tenant, chunks):
                     await exchange.write(chunk)
             else:

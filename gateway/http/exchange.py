@@ -142,6 +142,11 @@ class HttpExchange:
         return query
 
     @property
+    def is_write_paused(self) -> bool:
+        """The client has not taken what was written, as far as that is known."""
+        return self.connection is None or self.connection.is_write_paused
+
+    @property
     def announces_body(self) -> bool:
         length = self.headers.get(b"content-length")
         return length not in (None, b"0") or b"transfer-encoding" in self.headers

@@ -153,6 +153,19 @@ class SampleService:
     """What calls carried beside ids and tokens, latest last."""
     peers: list[str] = field(default_factory=list)
     """The connections that calls came by, latest last."""
+    live_end: int = 0
+    """So far it has been counted by now; see `count_on`."""
+    following: dict[str, int] = field(default_factory=dict)
+    """Who follows, by correlation id, and up to where each was told."""
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: set[str] = field(default_factory=set)
+    """Whose calls break when they are told more."""
+
+    def count_on(self, count: int) -> None:
+        """Count so many more, for all who follow."""
+        self.live_end += count
+        self.moved.set()
+        self.moved = asyncio.Event()
 
     async def Echo(self, request: Any, context: Any) -> Any:
         self._note(context)
@@ -193,8 +206,31 @@ class SampleService:
             self.yielded = last
         if request.HasField("fail_after") and request.fail_after == 0:
             raise ThingChanged("it changed meanwhile")
-        if request.hang or request.follow:
+        if request.follow:
+            async for response in self._live(max(begin, request.to), request):
+                yield response
+        if request.hang:
             await self._hang()
+
+    async def _live(self, last: int, request: Any) -> AsyncIterator[Any]:
+        call_id = correlation.current().correlation_id
+        self.following[call_id] = last
+        try:
+            while True:
+                while last >= self.live_end:
+                    await self.moved.wait()
+                if call_id in self.broken:
+                    raise ThingChanged("it broke")
+                first, last = last, min(last + 10, self.live_end)
+                self.following[call_id] = last
+                counted = [self._counted(n, request) for n in range(first + 1, last + 1)]
+                incarnation = request.present_incarnation
+                yield message("CountResponse", counted=counted, incarnation=incarnation)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        finally:
+            del self.following[call_id]
 
     async def CountPlainly(self, request: Any, _context: Any) -> AsyncIterator[Any]:
         for n in range(1, request.to + 1):
