@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 BENCHES = (
-    "appends", "decisions", "reads", "followed", "delivery", "growth", "storage", "peers", "gateway",
-    "arrays", "paths", "command",
+    "appends", "decisions", "reads", "followed", "delivery", "growth", "storage", "peers",
+    "gateway", "arrays", "paths", "command",
 )  # fmt: skip
 
 

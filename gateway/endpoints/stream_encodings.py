@@ -4,7 +4,7 @@ What a line or an event is made of, and its id, is a `StreamShape`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Protocol
@@ -53,7 +53,7 @@ class StreamEncoding(Protocol):
         Raises DecodeError for bytes that are none.
         """
 
-    def pieces(self, raw: bytes) -> Sequence[Piece]:
+    def pieces(self, raw: bytes) -> Iterable[Piece]:
         """The same of a message that holds items which have ids, with what each part holds."""
 
     def failure(self, error: bytes) -> bytes:
@@ -137,9 +137,9 @@ class _Encoding:
             cached = self._cache[raw] = tuple(self._chunks(raw))
         return cached
 
-    def pieces(self, raw: bytes) -> Sequence[Piece]:
+    def pieces(self, raw: bytes) -> Iterable[Piece]:
         if len(raw) > _CACHED_BYTES_MAX:
-            return tuple(self._cut(raw))
+            return self._cut(raw)
         cached = self._pieces.get(raw)
         if cached is None:
             cached = self._pieces[raw] = tuple(self._cut(raw))
@@ -232,10 +232,7 @@ class _SseEncoding(_Encoding):
         ]
 
     def failure(self, error: bytes) -> bytes:
-        return b"event: error
-data: %b
-
-" % error
+        return b"event: error\ndata: %b\n\n" % error
 
     def _texts(self, items: Iterable[Any], incarnation: str) -> list[bytes]:
         suffix = _suffix(incarnation)
