@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import schemas_pb2
+from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.ids import TenantId
 from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits
@@ -13,9 +13,10 @@ from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
-from services.events.metrics import FollowMetrics, SequencerMetrics, TakerMetrics, count_pool
+from services.events.metrics import FollowMetrics, SequencerMetrics, SnapshotMetrics, TakerMetrics, count_pool
 from services.events.postgres import taking
 from services.events.postgres.database import Database
+from services.events.postgres.snapshots import PostgresSnapshots
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
 from services.events.reading.notifications import Notifications
@@ -33,6 +34,8 @@ from services.events.schemas.registries import Registries
 from services.events.schemas.servicer import SchemaServicer
 from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
+from services.events.snapshots.servicer import SnapshotServicer
+from services.events.snapshots.snapshots import Snapshots
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
@@ -46,6 +49,7 @@ _LARGE_BYTES = 4 * PAGE_BYTES_MAX
 What stays behind is trimmed when it is much."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
+SNAPSHOT_SERVICE = snapshots_pb2.DESCRIPTOR.services_by_name["SnapshotService"]
 SCHEMA_SERVICE = schemas_pb2.DESCRIPTOR.services_by_name["SchemaService"]
 
 
@@ -87,15 +91,17 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
     count_pool(database, server.registry)
     beside = Beside()
+    reader = Reader(store, send_budget)
     registries = Registries(store, schemas_convert.changes_of)
+    upcasts = Upcasts(registries, beside)
     server.add_service(
         SERVICE,
         EventStoreServicer(
             EnforcingAppender(sequencers, registries, store, beside),
             store,
-            Reader(store, send_budget),
+            reader,
             followers,
-            Upcasts(registries, beside),
+            upcasts,
             Traces(store, record.causation_id_of),
             StreamKeeper(sequencers, store, rules_changed),
             database,
@@ -103,6 +109,21 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
             server.stopping,
         ),
         raw_responses={"Read"},
+    )
+    server.add_service(
+        SNAPSHOT_SERVICE,
+        SnapshotServicer(
+            Snapshots(
+                PostgresSnapshots(database),
+                store,
+                settings.snapshot_count_max,
+                SnapshotMetrics(server.registry).passed_over,
+            ),
+            reader,
+            upcasts,
+            send_budget,
+        ),
+        raw_responses={"LoadStream"},
     )
     server.add_service(
         SCHEMA_SERVICE,

@@ -153,6 +153,12 @@ class StreamOwned(PermissionDenied):
         self.streams = tuple(streams)
 
 
+class SnapshotRevisionNotFound(NotFound):
+    """The stream has no event of the revision that a snapshot was taken at. Nothing was saved."""
+
+    reason = "SNAPSHOT_REVISION_NOT_FOUND"
+
+
 class SchemasMoved(PreconditionFailed):
     """A schema was registered while the events were checked by those before. Nothing was
     appended, and the events are checked again.

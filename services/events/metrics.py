@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.events.postgres.database import Database
+from services.events.snapshot import Unfit
 
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 _DURATION_BUCKETS_S = (
@@ -54,6 +55,24 @@ class SequencerMetrics:
 
     def database_away(self) -> None:
         self._database_away.inc()
+
+
+class SnapshotMetrics:
+    """Counts what becomes of snapshots."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        passed_over = Counter(
+            "events_snapshots_passed_over",
+            "Snapshots that were not given to a reader, by why they do not fit: corrupt is none"
+            " that was saved, replaced is of events that the stream does not hold, newer is of a"
+            " version that the reader does not know.",
+            ["reason"],
+            registry=registry,
+        )
+        self._passed_over = {unfit: passed_over.labels(unfit.value) for unfit in Unfit}
+
+    def passed_over(self, unfit: Unfit) -> None:
+        self._passed_over[unfit].inc()
 
 
 class FollowMetrics:

@@ -51,6 +51,10 @@ class Settings(ServerSettings, PoolSettings):
     room half a minute before they are told to come back. A tenant's may hold as much as stays
     free for all others: one alone half of it."""
 
+    snapshot_count_max: int = Field(default=2, ge=1, le=100)
+    """How many snapshots of a stream are kept, the newest. More than one, so that there is another
+    where the newest does not fit."""
+
     @field_validator("migration_database_url")
     @classmethod
     def _no_default_password_of_the_migrating_login(

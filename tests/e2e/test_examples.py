@@ -76,7 +76,7 @@ def walk(system: System) -> Iterator[Walk]:
         walk = Walk(client, client.get("/openapi.json").json())
         accounts(walk, system)
         events(walk)
-        schemas(walk)
+        schemas_and_snapshots(walk)
         lattices(walk)
         leave(walk)
         yield walk
@@ -131,7 +131,9 @@ def events(walk: Walk) -> None:
     walk.call("EventStoreService_TombstoneStream", streamName="permit-1")
 
 
-def schemas(walk: Walk) -> None:
+def schemas_and_snapshots(walk: Walk) -> None:
+    walk.call("SnapshotService_SaveSnapshot", streamName="permit-1")
+    walk.call("SnapshotService_LoadStream", streamName="permit-1")
     walk.call("SchemaService_RegisterSchema")
     walk.call("SchemaService_ListSchemas")
     walk.call("SchemaService_GetSchema", type="granted")

@@ -38,6 +38,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "PUT /v1/streams/{stream}/metadata": {"metadata": {"owner": "us"}},
     "PUT /v1/streams/{stream}/retention": {"retention": {"maxCount": "1"}},
     "POST /v1/events/{position}:redact": {"reason": "an address"},
+    "POST /v1/streams/{stream}/snapshots": {"revision": 0, "json": {}},
     "POST /v1/lattices": {"dimensions": 2, "size": 4},
     "POST /v1/lattices/{lattice_id}:findPath": _CORNERS,
     "POST /v1/lattices/{lattice_id}:findPaths": {"queries": [_CORNERS]},

@@ -47,6 +47,13 @@ WITH expected (on_table, policy, definition) AS (
             ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
         ),
         (
+            'snapshots',
+            'snapshots_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
             'kept_logs',
             'kept_logs_of_tenant',
             'PERMISSIVE ALL {girih_events}'

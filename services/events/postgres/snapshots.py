@@ -1,0 +1,75 @@
+"""Snapshots in PostgreSQL. A `SnapshotStore`."""
+
+from typing import cast
+
+from girih.ids import Position, Revision, StreamName, TenantId
+from services.events.postgres.store import Connections
+from services.events.snapshot import State, StoredSnapshot
+from services.plumbing.postgres.sql import load
+
+
+class PostgresSnapshots:
+    """The snapshots of all tenants, in one database."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def position_of(
+        self, tenant: TenantId, stream: StreamName, revision: Revision
+    ) -> Position | None:
+        async with self._connections.connection() as connection:
+            position = await connection.fetchval(_sql("select_position"), tenant, stream, revision)
+        return cast("Position | None", position)
+
+    async def save(
+        self,
+        tenant: TenantId,
+        stream: StreamName,
+        state: State,
+        position: Position,
+        incarnation: str,
+        count_max: int,
+    ) -> bool:
+        async with self._connections.connection() as connection:
+            is_kept = await connection.fetchval(
+                _sql("save_snapshot"),
+                tenant,
+                stream,
+                state.revision,
+                position,
+                state.schema_version,
+                state.is_json,
+                incarnation,
+                state.content_type,
+                state.seal(position),
+                state.content,
+                count_max,
+            )
+        return bool(is_kept)
+
+    async def newest(
+        self, tenant: TenantId, stream: StreamName, before: Revision
+    ) -> StoredSnapshot | None:
+        async with self._connections.connection() as connection:
+            row = await connection.fetchrow(_sql("select_newest"), tenant, stream, before)
+        if row is None:
+            return None
+        state = State(
+            row["revision"],
+            row["schema_version"],
+            row["content"],
+            row["is_json"],
+            row["content_type"],
+        )
+        return StoredSnapshot(
+            state,
+            row["position"],
+            row["incarnation"],
+            row["seal"],
+            row["saved_at"],
+            row["found_at"],
+        )
+
+
+def _sql(name: str) -> str:
+    return load("services.events.postgres.sql.snapshots", name)

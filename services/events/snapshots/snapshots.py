@@ -1,0 +1,83 @@
+"""Saves snapshots, and finds the newest one that fits. Knows neither PostgreSQL nor the wire."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from girih.ids import NO_POSITION, Revision, StreamName, TenantId
+from services.events.errors import LogReplaced, SnapshotRevisionNotFound
+from services.events.snapshot import SnapshotStore, State, StoredSnapshot, Unfit, unfitness
+from services.events.store import EventStore
+
+_BEHIND_ALL: Final = Revision(2**63 - 1)
+
+
+class Snapshots:
+    """The snapshots of all tenants."""
+
+    def __init__(
+        self,
+        snapshots: SnapshotStore,
+        store: EventStore,
+        count_max: int,
+        passed_over: Callable[[Unfit], None],
+    ) -> None:
+        """`count_max` are kept of a stream; `passed_over` is told of each that does not fit."""
+        self._snapshots = snapshots
+        self._store = store
+        self._count_max = count_max
+        self._passed_over = passed_over
+
+    async def save(self, tenant: TenantId, stream: StreamName, state: State, read_in: str) -> bool:
+        """Keep a state; answers whether it is among those that are kept.
+
+        Raises `SnapshotRevisionNotFound`, and `LogReplaced` when the log does not hold any longer
+        what was read in the incarnation `read_in` up to there.
+        """
+        incarnation, _ = await self._store.end(tenant)
+        position = await self._snapshots.position_of(tenant, stream, state.revision)
+        if position is None:
+            raise SnapshotRevisionNotFound(
+                f"the stream {stream} has no event of revision {state.revision}", stream=stream
+            )
+        if read_in not in ("", incarnation):
+            shared = await self._store.shared_position(tenant, read_in)
+            if shared is None or shared < position:
+                raise LogReplaced(incarnation, shared or NO_POSITION)
+        if state.content:
+            await asyncio.to_thread(lambda: state.digest)
+        return await self._snapshots.save(
+            tenant, stream, state, position, incarnation, self._count_max
+        )
+
+    async def newest(
+        self, tenant: TenantId, stream: StreamName, known_version: int
+    ) -> tuple[StoredSnapshot | None, str]:
+        """The newest that fits a reader who knows layouts up to a version, 0 for all, and the
+        incarnation of the log.
+        """
+        incarnation, _ = await self._store.end(tenant)
+        before = _BEHIND_ALL
+        while (found := await self._snapshots.newest(tenant, stream, before)) is not None:
+            unfit = await asyncio.to_thread(unfitness, found, known_version)
+            if unfit is None and not await self._holds(tenant, stream, found, incarnation):
+                unfit = Unfit.REPLACED
+            if unfit is None:
+                break
+            self._passed_over(unfit)
+            before = found.state.revision
+        return found, incarnation
+
+    async def _holds(
+        self, tenant: TenantId, stream: StreamName, found: StoredSnapshot, incarnation: str
+    ) -> bool:
+        """Whether the log holds all that it held when a snapshot was taken, and no event behind it
+        is gone by the rules of its stream.
+        """
+        ends = await self._store.stream_ends(tenant, stream)
+        if ends is None or ends.first_revision > found.state.revision + 1:
+            return False
+        if found.incarnation == incarnation:
+            return True
+        shared = await self._store.shared_position(tenant, found.incarnation)
+        return shared is not None and shared >= found.position

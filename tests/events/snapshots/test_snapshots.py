@@ -1,0 +1,309 @@
+"""Snapshots are answered byte for byte when they fit, and never otherwise."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import grpc.aio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from girih.events.v1 import events_pb2
+from girih.events.v1 import snapshots_pb2 as pb
+from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
+from girih.ids import Position, Revision
+from services.events.metrics import SnapshotMetrics
+from services.events.snapshot import STATE_BYTES_MAX, State, StoredSnapshot, Unfit, unfitness
+from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from tests.authority import Authority
+from tests.events.making import NOW, append_of, message
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+    from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
+
+
+@pytest.fixture
+def snapshots(channel: grpc.aio.Channel) -> "SnapshotServiceAsyncStub":
+    return SnapshotServiceStub(channel)
+
+
+@pytest.fixture
+async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody who may change what is stored."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def refusal(call: Awaitable[object]) -> RemoteError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+async def loaded(
+    snapshots: "SnapshotServiceAsyncStub", **options: Any
+) -> tuple[pb.Snapshot | None, list[events_pb2.RecordedEvent]]:
+    """The snapshot of the stream `s`, if one came, and the events behind it."""
+    call = snapshots.LoadStream(pb.LoadStreamRequest(**{"stream": "s", **options}))
+    responses = [response async for response in call]
+    assert not responses[0].events
+    assert not any(response.HasField("snapshot") for response in responses[1:])
+    events = [event for response in responses[1:] for event in response.events]
+    first = responses[0]
+    return (first.snapshot if first.HasField("snapshot") else None), events
+
+
+def saving(revision: int, state: bytes = b"", **fields: Any) -> pb.SaveSnapshotRequest:
+    named = {"stream": "s", "revision": revision, "binary": state, **fields}
+    return pb.SaveSnapshotRequest(**named)
+
+
+async def test_a_state_comes_back_byte_for_byte_with_what_was_appended_behind_it(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    state = random.Random(1).randbytes(STATE_BYTES_MAX)
+    await events.Append(append_of("s", "other", "s"))
+    request = saving(1, state, schema_version=3, content_type="a/b")
+
+    saved = await snapshots.SaveSnapshot(request)
+    await events.Append(append_of("s", "s"))
+    snapshot, behind = await loaded(snapshots, schema_version=3)
+
+    assert snapshot is not None
+    assert snapshot.binary == state
+    assert (snapshot.revision, snapshot.schema_version, snapshot.content_type) == (1, 3, "a/b")
+    assert snapshot.digest == saved.digest
+    assert not snapshot.is_older
+    assert [event.revision for event in behind] == [2, 3]
+
+
+async def test_json_comes_back_as_it_was_spelled(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    await events.Append(append_of("s"))
+    await snapshots.SaveSnapshot(
+        pb.SaveSnapshotRequest(stream="s", revision=0, json='{ "b" : 1.50, "a": [] }')
+    )
+
+    snapshot, _ = await loaded(snapshots)
+
+    assert snapshot is not None
+    assert snapshot.json == '{ "b" : 1.50, "a": [] }'
+
+
+async def test_without_a_snapshot_the_whole_stream_comes(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    nothing = await loaded(snapshots, stream="absent")
+    await events.Append(append_of("s", "s"))
+
+    snapshot, behind = await loaded(snapshots)
+
+    assert nothing == (None, [])
+    assert snapshot is None
+    assert [event.revision for event in behind] == [0, 1]
+
+
+async def test_a_snapshot_and_its_tail_are_the_whole_stream_wherever_it_was_taken(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    """Numbers are appended and folded into their sum, saved now and then under the revision."""
+    chance, numbers = random.Random(7), list[int]()
+    for _ in range(60):
+        new = [chance.randrange(1_000) for _ in range(chance.randrange(1, 5))]
+        await events.Append(
+            events_pb2.AppendRequest(events=[message("s", str(number)) for number in new])
+        )
+        numbers += new
+        if chance.random() < 0.5:
+            at = chance.randrange(len(numbers))
+            await snapshots.SaveSnapshot(saving(at, str(sum(numbers[: at + 1])).encode()))
+
+        snapshot, behind = await loaded(snapshots)
+
+        total = int(snapshot.binary) if snapshot else 0
+        total += sum(json.loads(event.event.json) for event in behind)
+        assert total == sum(numbers)
+        assert [event.revision for event in behind] == list(
+            range(snapshot.revision + 1 if snapshot else 0, len(numbers))
+        )
+
+
+async def test_versions_are_told_and_those_that_the_reader_does_not_know_passed_over(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    await events.Append(append_of("s", "s"))
+    await snapshots.SaveSnapshot(saving(0, b"old", schema_version=1))
+    await snapshots.SaveSnapshot(saving(1, b"new", schema_version=3))
+
+    newest, _ = await loaded(snapshots)
+    older, behind = await loaded(snapshots, schema_version=2)
+
+    assert newest is not None
+    assert (newest.binary, newest.is_older) == (b"new", False)
+    assert older is not None
+    assert (older.binary, older.schema_version, older.is_older) == (b"old", 1, True)
+    assert [event.revision for event in behind] == [1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "content = 'other'",
+        "revision = revision - 1, content = content",
+        "schema_version = 7",
+        "is_json = true",
+        "content_type = 'x/y'",
+        "position = position + 1",
+        "seal = decode(repeat('00', 32), 'hex')",
+        "incarnation = 'elsewhere'",
+    ],
+)
+async def test_a_snapshot_that_is_not_what_was_saved_is_passed_over_and_an_older_one_serves(
+    events: "EventStoreServiceAsyncStub",
+    snapshots: "SnapshotServiceAsyncStub",
+    owner: asyncpg.Connection,
+    damage: str,
+) -> None:
+    await events.Append(append_of("s", "s", "s", "s"))
+    await snapshots.SaveSnapshot(saving(0, b"first"))
+    await snapshots.SaveSnapshot(saving(2, b"third"))
+    await owner.execute(
+        "ALTER TABLE events.snapshots NO FORCE ROW LEVEL SECURITY;"
+        f"UPDATE events.snapshots SET {damage} WHERE revision = 2;"
+        "ALTER TABLE events.snapshots FORCE ROW LEVEL SECURITY"
+    )
+
+    snapshot, behind = await loaded(snapshots)
+
+    assert snapshot is not None
+    assert snapshot.binary == b"first"
+    assert [event.revision for event in behind] == [1, 2, 3]
+
+
+STATES = st.builds(
+    State,
+    st.integers(0, 9).map(Revision),
+    st.integers(0, 3),
+    st.binary(max_size=4),
+    st.booleans(),
+    st.text("ab", max_size=2),
+)
+
+
+@given(STATES, STATES, st.integers(1, 3), st.integers(1, 3))
+def test_of_what_was_saved_nothing_else_fits(
+    saved: State, found: State, at: int, found_at: int
+) -> None:
+    stored = StoredSnapshot(
+        found, Position(found_at), "i", saved.seal(Position(at)), NOW, Position(found_at)
+    )
+
+    is_the_same = (saved, at) == (found, found_at)
+
+    assert (unfitness(stored, 0) is None) == is_the_same
+
+
+def test_each_that_is_passed_over_is_counted_by_its_reason() -> None:
+    registry = CollectorRegistry()
+    metrics = SnapshotMetrics(registry)
+
+    metrics.passed_over(Unfit.CORRUPT)
+
+    name = "events_snapshots_passed_over_total"
+    counts = {one: registry.get_sample_value(name, {"reason": one.value}) for one in Unfit}
+    assert counts == {Unfit.CORRUPT: 1, Unfit.REPLACED: 0, Unfit.NEWER: 0}
+
+
+def test_a_snapshot_of_an_event_that_is_not_there_does_not_fit() -> None:
+    state = State(Revision(1), 1, b"", False, "")
+    stored = StoredSnapshot(state, Position(5), "i", state.seal(Position(5)), NOW, None)
+
+    assert unfitness(stored, 0) is Unfit.REPLACED
+    assert unfitness(stored._replace(found_at=Position(4)), 0) is Unfit.REPLACED
+    assert unfitness(stored._replace(found_at=Position(5)), 0) is None
+
+
+async def test_the_newest_two_are_kept_whoever_saves_at_once(
+    events: "EventStoreServiceAsyncStub",
+    snapshots: "SnapshotServiceAsyncStub",
+    owner: asyncpg.Connection,
+) -> None:
+    await events.Append(append_of(*["s"] * 20))
+
+    await asyncio.gather(*[snapshots.SaveSnapshot(saving(n, bytes([n]))) for n in range(20)])
+    again = await snapshots.SaveSnapshot(saving(18, b"again"))
+    late = await snapshots.SaveSnapshot(saving(3, b"late"))
+
+    await owner.execute("ALTER TABLE events.snapshots NO FORCE ROW LEVEL SECURITY")
+    rows = await owner.fetch("SELECT revision, content FROM events.snapshots ORDER BY revision")
+    assert [tuple(row) for row in rows] == [(18, b"again"), (19, b"\x13")]
+    assert (again.kept, late.kept) == (True, False)
+
+
+async def test_a_revision_that_the_stream_does_not_have_is_refused(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    await events.Append(append_of("s"))
+
+    beyond = await refusal(snapshots.SaveSnapshot(saving(1)))
+    absent = await refusal(snapshots.SaveSnapshot(saving(0, stream="absent")))
+
+    assert beyond.reason == absent.reason == "SNAPSHOT_REVISION_NOT_FOUND"
+
+
+async def test_a_state_of_a_log_that_is_no_more_is_refused(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    answer = await events.Append(append_of("s"))
+
+    await snapshots.SaveSnapshot(saving(0, incarnation=answer.incarnation))
+    error = await refusal(snapshots.SaveSnapshot(saving(0, incarnation="elsewhere")))
+
+    assert error.reason == "LOG_REPLACED"
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (saving(-1), "revision"),
+        (saving(0, stream="/"), "stream"),
+        (saving(0, schema_version=-1), "schema_version"),
+        (saving(0, b"x" * (STATE_BYTES_MAX + 1)), "binary"),
+        (pb.SaveSnapshotRequest(stream="s", json="{"), "json"),
+        (pb.SaveSnapshotRequest(stream="s", json="{}", content_type="a/b"), "content_type"),
+    ],
+)
+async def test_bad_input_is_told_by_its_field(
+    snapshots: "SnapshotServiceAsyncStub", request_: pb.SaveSnapshotRequest, field: str
+) -> None:
+    error = await refusal(snapshots.SaveSnapshot(request_))
+
+    assert error.reason == "INVALID_INPUT"
+    assert [violation.field for violation in error.violations] == [field]
+
+
+async def test_no_tenant_sees_the_snapshots_of_another(
+    events: "EventStoreServiceAsyncStub",
+    snapshots: "SnapshotServiceAsyncStub",
+    authority: Authority,
+) -> None:
+    other = authority.metadata("other")
+    await events.Append(append_of("s"))
+    await events.Append(append_of("s", "s"), metadata=other)
+    await snapshots.SaveSnapshot(saving(0, b"mine"))
+
+    call = snapshots.LoadStream(pb.LoadStreamRequest(stream="s"), metadata=other)
+    responses = [response async for response in call]
+
+    assert not any(response.HasField("snapshot") for response in responses)
+    assert sum(len(response.events) for response in responses) == 2
