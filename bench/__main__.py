@@ -9,7 +9,7 @@ import sys
 
 BENCHES = (
     "appends", "decisions", "reads", "followed", "delivery", "growth", "storage", "peers",
-    "gateway", "arrays", "paths", "command",
+    "gateway", "arrays", "paths", "command", "schemas",
 )  # fmt: skip
 
 

@@ -6,9 +6,10 @@ Decisions over messages, for both stacks of gRPC. Knows no call.
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
-from girih.client import wire
-from girih.client.events import RecordedEvent
+from girih.client import stored_wire, wire
+from girih.client.events import LoadedStream, RecordedEvent, Snapshot
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import snapshots_pb2
 from girih.ids import Position
 
 Batch = Sequence[RecordedEvent]
@@ -87,3 +88,33 @@ class ReadCursor:
             left = request.limit - len(batch)
             self.is_done |= left <= 0
             request.limit = max(1, left)
+
+
+class LoadCursor:
+    """What came of a stream. A call that breaks off is made again from the beginning."""
+
+    is_done: Final = False
+
+    def __init__(self, request: snapshots_pb2.LoadStreamRequest) -> None:
+        self._request = request
+        self._snapshot: Snapshot | None = None
+        self._events: list[RecordedEvent] = []
+        self._incarnation = ""
+
+    def begin(self) -> snapshots_pb2.LoadStreamRequest:
+        self._snapshot = None
+        self._events.clear()
+        return self._request
+
+    def take(self, response: snapshots_pb2.LoadStreamResponse) -> bool:
+        self._incarnation = response.incarnation
+        if response.HasField("snapshot"):
+            self._snapshot = stored_wire.snapshot(response.snapshot)
+        self._events += wire.recorded_events(response)
+        return True
+
+    def loaded(self) -> LoadedStream:
+        """All that the last call brought."""
+        return LoadedStream(
+            snapshot=self._snapshot, events=tuple(self._events), incarnation=self._incarnation
+        )

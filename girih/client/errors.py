@@ -196,7 +196,7 @@ class PlanLimit(PermissionDenied):
 class LimitReached(GirihError):
     """There are as many of something as there may be: make room. Do not repeat."""
 
-    reasons = frozenset({"TOO_MANY_KEYS", "TOO_MANY_INVITATIONS"})
+    reasons = frozenset({"TOO_MANY_KEYS", "TOO_MANY_INVITATIONS", "SCHEMAS_FULL"})
 
 
 class QuotaExceeded(LimitReached):
@@ -291,6 +291,38 @@ class NotFound(GirihError):
     """What the call names does not exist, or not for this caller."""
 
     codes = frozenset({grpc.StatusCode.NOT_FOUND})
+
+
+class SchemaViolated(InvalidRequest):
+    """Events are not as the schemas of their types say, or name a version that is not registered.
+    Nothing was appended; `violations` tell where."""
+
+    reasons = frozenset({"SCHEMA_VIOLATED", "SCHEMA_VERSION_UNKNOWN"})
+
+
+class SchemaRefused(InvalidRequest):
+    """A schema, or an upcaster, that may not be registered; `violations` tell why."""
+
+    reasons = frozenset({"SCHEMA_REFUSED", "UPCASTER_REFUSED"})
+
+
+class SchemaIncompatible(GirihError):
+    """A schema breaks what it promises of the version before it."""
+
+    reasons = frozenset({"SCHEMA_INCOMPATIBLE"})
+
+
+class SchemaVersionTaken(AlreadyExists):
+    """The version is registered with another schema, or a later one is."""
+
+    reasons = frozenset({"SCHEMA_VERSION_TAKEN"})
+
+
+class SchemaCheckTooLong(GirihError):
+    """To check an event, or to look through a schema, takes longer than it may. Do not repeat
+    unchanged."""
+
+    reasons = frozenset({"SCHEMA_CHECK_TOO_LONG"})
 
 
 class LatticeNotFound(NotFound):

@@ -2,7 +2,15 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+import json
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Self
@@ -11,16 +19,18 @@ from weakref import WeakSet
 import grpc
 import grpc.aio
 
-from girih.client import wire
+from girih.client import stored_wire, wire
 from girih.client.appending import IN_FLIGHT_MAX, AppendStream
 from girih.client.caller import Caller
 from girih.client.calls import parts, unary
 from girih.client.channel import open_channel
 from girih.client.context import ContextSource, current_context
-from girih.client.cursors import Batch, ReadCursor
+from girih.client.cursors import Batch, LoadCursor, ReadCursor
 from girih.client.errors import GirihError, StreamNotFound
 from girih.client.events import (
     ABSENT,
+    Compatibility,
+    LoadedStream,
     LogInfo,
     NewEvent,
     NoMatch,
@@ -29,6 +39,7 @@ from girih.client.events import (
     Query,
     RecordedEvent,
     Retention,
+    SchemaVersion,
     StreamInfo,
     TracedEvent,
 )
@@ -37,7 +48,10 @@ from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
+from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.ids import Position, Revision
 
 _DEFAULT_RETRY = RetryPolicy()
@@ -67,6 +81,8 @@ class EventStoreClient:
         """`channel` stays its owner's to close. `context` gives the ids that calls carry."""
         self._channel = channel
         self._stub = EventStoreServiceStub(channel)
+        self._schemas = SchemaServiceStub(channel)
+        self._snapshots = SnapshotServiceStub(channel)
         self._caller = Caller(token=token, context=context, retry=retry)
         self._subscriptions: WeakSet[Subscription] = WeakSet()
 
@@ -162,6 +178,7 @@ class EventStoreClient:
         limit: int | None = None,
         incarnation: str = "",
         include_gone: bool = False,
+        upcast: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[RecordedEvent]:
         """The events of a stream, or of the log, in order and each once, up to its end.
@@ -173,7 +190,8 @@ class EventStoreClient:
         itself; raises Unavailable when nothing comes for `timeout` seconds, or as long as the
         policy says, and LogReplaced when the log does not hold what was read of it any longer:
         here, or before in the `incarnation` given. What retention and deletion have hidden comes
-        only with `include_gone`, without its payload. Whoever stops early closes it
+        only with `include_gone`, without its payload. With `upcast` events
+        come in the newest version that upcasters lead to. Whoever stops early closes it
         (`contextlib.aclosing`), or the call ends a moment later.
         """
         batches = self.read_batches(
@@ -186,6 +204,7 @@ class EventStoreClient:
             limit=limit,
             incarnation=incarnation,
             include_gone=include_gone,
+            upcast=upcast,
             timeout=timeout,
         )
         async with aclosing(batches):
@@ -205,6 +224,7 @@ class EventStoreClient:
         limit: int | None = None,
         incarnation: str = "",
         include_gone: bool = False,
+        upcast: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[Batch]:
         """As `read`, in the batches that the server sends: for those who read much."""
@@ -218,6 +238,7 @@ class EventStoreClient:
             limit=limit,
             incarnation=incarnation,
             include_gone=include_gone,
+            upcast=upcast,
         )
         return parts(self._caller, self._stub.Read, ReadCursor(request), timeout)
 
@@ -235,6 +256,7 @@ class EventStoreClient:
         from_revision: int | None = None,
         from_time: datetime | None = None,
         incarnation: str = "",
+        upcast: bool = False,
         on_connected: Callable[[], Awaitable[None]] | None = None,
         on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> Subscription:
@@ -256,6 +278,7 @@ class EventStoreClient:
             from_time=from_time,
             follow=True,
             incarnation=incarnation,
+            upcast=upcast,
         )
         subscription = Subscription(
             self._stub,
@@ -381,6 +404,121 @@ class EventStoreClient:
             self._caller, self._stub.GetPosition, request, timeout
         )
         return Position(response.position)
+
+    async def register_schema(
+        self,
+        event_type: str,
+        version: int,
+        schema: object,
+        *,
+        compatibility: Compatibility | None = None,
+        timeout: float | None = None,
+    ) -> SchemaVersion:
+        """Register the JSON Schema of a version of a type: what is appended must be as it says.
+
+        To register the same again does nothing. None for `compatibility` keeps to what the
+        version before kept to, BACKWARD for the first. Raises SchemaRefused, SchemaIncompatible,
+        SchemaVersionTaken, LimitReached.
+        """
+        request = stored_wire.register_schema_request(event_type, version, schema, compatibility)
+        response = await unary(self._caller, self._schemas.RegisterSchema, request, timeout)
+        return stored_wire.schema_version(response.version)
+
+    async def register_upcaster(
+        self,
+        event_type: str,
+        from_version: int,
+        to_version: int,
+        steps: Sequence[Mapping[str, Mapping[str, object]]],
+        *,
+        examples: Sequence[object] = (),
+        timeout: float | None = None,
+    ) -> None:
+        """Register how the JSON of one version is made that of the next, for reads with `upcast`.
+
+        Steps are as in the contract: `{"rename": {"path": "/by", "name": "grantedBy"}}`. Raises
+        SchemaRefused, NotFound.
+        """
+        request = stored_wire.register_upcaster_request(
+            event_type, from_version, to_version, steps, examples
+        )
+        await unary(self._caller, self._schemas.RegisterUpcaster, request, timeout)
+
+    async def schema(
+        self, event_type: str, version: int | None = None, *, timeout: float | None = None
+    ) -> tuple[SchemaVersion, object]:
+        """A version of a type, None for the newest, and its schema, parsed; raises NotFound."""
+        request = schemas_pb2.GetSchemaRequest(type=event_type, version=version)
+        response = await unary(self._caller, self._schemas.GetSchema, request, timeout)
+        return stored_wire.schema_version(response.version), json.loads(response.schema)
+
+    async def schemas(
+        self, event_type: str = "", *, timeout: float | None = None
+    ) -> AsyncGenerator[SchemaVersion]:
+        """What is registered of a type, or of all, by type and version; `timeout` is for a page."""
+        request = schemas_pb2.ListSchemasRequest(type=event_type, page_size=1_000)
+        while True:
+            page = await unary(self._caller, self._schemas.ListSchemas, request, timeout)
+            for version in page.versions:
+                yield stored_wire.schema_version(version)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def delete_schemas(self, event_type: str, *, timeout: float | None = None) -> None:
+        """Delete all versions and upcasters of a type: then it takes anything. Raises NotFound."""
+        request = schemas_pb2.DeleteSchemasRequest(type=event_type)
+        await unary(self._caller, self._schemas.DeleteSchemas, request, timeout)
+
+    async def save_snapshot(
+        self,
+        stream: str,
+        revision: int,
+        state: bytes,
+        *,
+        schema_version: int = 0,
+        content_type: str = "",
+        incarnation: str = "",
+        timeout: float | None = None,
+    ) -> bool:
+        """Keep what a stream was folded into, under the revision of the last event in it; answers
+        whether it is among those that are kept.
+
+        `schema_version` is that of its layout, `incarnation` that of the events. Raises NotFound,
+        LogReplaced.
+        """
+        request = snapshots_pb2.SaveSnapshotRequest(
+            stream=stream,
+            revision=revision,
+            binary=state,
+            schema_version=schema_version,
+            content_type=content_type,
+            incarnation=incarnation,
+        )
+        return bool(
+            (await unary(self._caller, self._snapshots.SaveSnapshot, request, timeout)).kept
+        )
+
+    async def load(
+        self,
+        stream: str,
+        *,
+        schema_version: int = 0,
+        upcast: bool = False,
+        timeout: float | None = None,
+    ) -> LoadedStream:
+        """The newest snapshot of a stream that fits, and all events behind it, in one call.
+
+        Snapshots of a later layout than `schema_version` do not fit; 0 takes all.
+        """
+        request = snapshots_pb2.LoadStreamRequest(
+            stream=stream, schema_version=schema_version, upcast=upcast
+        )
+        cursor = LoadCursor(request)
+        loading = parts(self._caller, self._snapshots.LoadStream, cursor, timeout)
+        async for _ in loading:
+            pass
+        return cursor.loaded()
 
     async def log(self, *, timeout: float | None = None) -> LogInfo:
         """Where the log ends, and which incarnation it is in."""

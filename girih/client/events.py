@@ -76,6 +76,11 @@ class RecordedEvent:
     """Of the log that it was read from: what its places belong to."""
     gone: "Gone | None" = None
     """That its payload is gone, and why."""
+    upcast_from: int | None = None
+    """The version that it is stored with, where it was read with `upcast` and an upcaster leads
+    on from that."""
+    upcast_problem: str = ""
+    """Why it is as it is stored all the same."""
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - whatever the writer wrote
@@ -253,3 +258,54 @@ class TracedEvent:
     """Without its payload: neither `json` nor `binary`."""
     cause: Cause | None
     """None when its causation id is empty, or names no other event of the log."""
+
+
+class Compatibility(Enum):
+    """What a version of a schema keeps to of the one before it."""
+
+    NONE = "none"
+    BACKWARD = "backward"
+    """It takes all that the version before takes."""
+    FORWARD = "forward"
+    """The version before takes all that it takes."""
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaVersion:
+    """A version of a type's schema that is registered."""
+
+    type: str
+    version: int
+    compatibility: Compatibility
+    registered_at: datetime
+    """By the server's clock, in UTC."""
+    has_upcaster: bool
+    """An upcaster leads on from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What a program folded a stream into."""
+
+    revision: Revision
+    """Of the last event that is in it."""
+    schema_version: int
+    """Of the layout that it was saved in."""
+    state: bytes
+    content_type: str
+    saved_at: datetime
+    """By the server's clock, in UTC."""
+    is_older: bool
+    """Of an earlier layout than the reader's: what that one added is not in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedStream:
+    """The newest snapshot of a stream that fits, and all events behind it."""
+
+    snapshot: Snapshot | None
+    """None where none fits: then the events are all of the stream."""
+    events: tuple[RecordedEvent, ...]
+    incarnation: str
+    """Of the log that they were read from."""

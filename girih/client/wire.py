@@ -24,6 +24,7 @@ from girih.client.events import (
 )
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.events.v1 import snapshots_pb2
 from girih.ids import Position, Revision, new_event_id
 
 _STATES: Final = {
@@ -93,6 +94,7 @@ def read_request(
     follow: bool = False,
     incarnation: str = "",
     include_gone: bool = False,
+    upcast: bool = False,
 ) -> pb.ReadRequest:
     """Raises ValueError for what no server would take."""
     if stream == "":
@@ -121,6 +123,7 @@ def read_request(
         follow=follow,
         incarnation=incarnation,
         include_gone=include_gone,
+        upcast=upcast,
     )
 
 
@@ -138,7 +141,9 @@ def placements(response: pb.AppendResponse | pb.AppendStreamResponse) -> list[Pl
     ]
 
 
-def recorded_events(response: pb.ReadResponse) -> list[RecordedEvent]:
+def recorded_events(
+    response: pb.ReadResponse | snapshots_pb2.LoadStreamResponse,
+) -> list[RecordedEvent]:
     incarnation = response.incarnation
     return [_recorded_event(message, incarnation) for message in response.events]
 
@@ -312,4 +317,6 @@ def _recorded_event(message: pb.RecordedEvent, incarnation: str) -> RecordedEven
         actor=message.context.actor,
         incarnation=incarnation,
         gone=_gone(message.gone) if message.HasField("gone") else None,
+        upcast_from=message.upcast.from_version if message.HasField("upcast") else None,
+        upcast_problem=message.upcast.problem,
     )

@@ -106,6 +106,14 @@ def test_what_is_appended_is_read_in_order_and_where_it_is_known(client: Client)
     assert [one.stream for one in client.streams()] == ["a", "b"]
     assert list(client.streams("a")) == [client.get_stream("a")]
     assert [one.event.position for one in client.trace("correlation-1")] == [1, 2, 3]
+    assert client.save_snapshot("a", 0, b"state")
+    loaded = client.load("a")
+    assert loaded.snapshot is not None
+    assert (loaded.snapshot.state, loaded.snapshot.revision) == (b"state", 0)
+    client.register_schema("kept", 1, {"type": "object"})
+    assert [(one.type, one.version) for one in client.schemas()] == [("kept", 1)]
+    assert client.schema("kept")[1] == {"type": "object"}
+    client.delete_schemas("kept")
     last = client.last("a")
     assert last is not None
     assert (last.correlation_id, last.causation_id) == ("correlation-1", "cause-1")

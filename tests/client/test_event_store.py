@@ -16,6 +16,7 @@ from girih.client import (
     Cause,
     Client,
     ClientClosed,
+    Compatibility,
     EventIdReused,
     EventStoreClient,
     GirihError,
@@ -30,6 +31,8 @@ from girih.client import (
     Query,
     RequestTooLarge,
     RetryPolicy,
+    SchemaIncompatible,
+    SchemaViolated,
     StreamNotFound,
     Unauthenticated,
     Unavailable,
@@ -437,3 +440,61 @@ async def test_what_a_closed_client_is_asked_for_is_refused_by_name() -> None:
         blocking.log()
     with pytest.raises(ClientClosed):
         next(blocking.read())
+
+
+STEPS: list[dict[str, dict[str, object]]] = [
+    {"rename": {"path": "/by", "name": "grantedBy"}},
+    {"add": {"path": "/level", "value": 1}},
+]
+
+
+def granted(json: str) -> NewEvent:
+    return NewEvent(stream="s", type="granted", schema_version=1, json=json)
+
+
+async def test_schemas_are_registered_kept_to_and_upcast(events: EventStoreClient) -> None:
+    first = {"type": "object", "required": ["by"]}
+    second = {"type": "object", "required": ["grantedBy", "level"]}
+    await events.register_schema("granted", 1, first)
+    with pytest.raises(SchemaIncompatible):
+        await events.register_schema("granted", 2, second)
+    await events.register_schema("granted", 2, second, compatibility=Compatibility.NONE)
+    await events.register_upcaster("granted", 1, 2, STEPS)
+
+    with pytest.raises(SchemaViolated) as refused:
+        await events.append([granted("{}")])
+    await events.append([granted('{"by": "Ada"}')])
+    (raw,) = [event async for event in events.read("s")]
+    (upcast,) = [event async for event in events.read("s", upcast=True)]
+
+    assert refused.value.violations[0].field == "events[0].json"
+    assert (raw.data, raw.schema_version, raw.upcast_from) == ({"by": "Ada"}, 1, None)
+    assert upcast.data == {"grantedBy": "Ada", "level": 1}
+    assert (upcast.schema_version, upcast.upcast_from, upcast.upcast_problem) == (2, 1, "")
+    assert [(one.version, one.has_upcaster) async for one in events.schemas("granted")] == [
+        (1, True),
+        (2, False),
+    ]
+    assert (await events.schema("granted", 1))[1] == first
+    await events.delete_schemas("granted")
+    assert [one async for one in events.schemas()] == []
+
+
+async def test_a_snapshot_is_loaded_with_what_lies_behind_it(events: EventStoreClient) -> None:
+    placements = await events.append(numbered("s", 3))
+    incarnation = placements[0].incarnation
+
+    is_kept = await events.save_snapshot(
+        "s", 1, b"state", schema_version=2, incarnation=incarnation
+    )
+    loaded = await events.load("s", schema_version=3)
+    without = await events.load("s", schema_version=1)
+
+    assert is_kept
+    assert loaded.snapshot is not None
+    assert (loaded.snapshot.state, loaded.snapshot.revision) == (b"state", 1)
+    assert loaded.snapshot.is_older
+    assert [event.revision for event in loaded.events] == [2]
+    assert loaded.incarnation == incarnation
+    assert without.snapshot is None
+    assert [event.revision for event in without.events] == [0, 1, 2]

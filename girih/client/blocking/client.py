@@ -1,6 +1,7 @@
 """What users have without asyncio: the same names as `girih.client.AsyncClient`."""
 
 import copy
+import json
 import os
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -9,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from girih.client import wire
+from girih.client import stored_wire, wire
 from girih.client.blocking.calls import parts, unary
 from girih.client.blocking.lattices import Lattices
 from girih.client.blocking.reading import Subscription
@@ -18,10 +19,12 @@ from girih.client.connecting import target
 from girih.client.connecting.target import Wanted
 from girih.client.connecting.transport import Transport
 from girih.client.context import ContextSource, current_context
-from girih.client.cursors import Batch, ReadCursor
+from girih.client.cursors import Batch, LoadCursor, ReadCursor
 from girih.client.errors import GirihError, StreamNotFound
 from girih.client.events import (
     ABSENT,
+    Compatibility,
+    LoadedStream,
     LogInfo,
     NewEvent,
     NoMatch,
@@ -30,13 +33,17 @@ from girih.client.events import (
     Query,
     RecordedEvent,
     Retention,
+    SchemaVersion,
     StreamInfo,
     TracedEvent,
 )
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
+from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.ids import Position, Revision
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 
@@ -95,6 +102,8 @@ class Client:
         ]
         self._caller = found.caller
         self._stub = EventStoreServiceStub(self._channels[0])
+        self._schemas = SchemaServiceStub(self._channels[0])
+        self._snapshots = SnapshotServiceStub(self._channels[0])
         self._lattice_stub = LatticeServiceStub(self._channels[1])
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
 
@@ -160,6 +169,7 @@ class Client:
         limit: int | None = None,
         incarnation: str = "",
         include_gone: bool = False,
+        upcast: bool = False,
         timeout: float | None = None,
     ) -> Generator[RecordedEvent]:
         """The events of a stream, or of the log, in order and each once, up to its end."""
@@ -173,6 +183,7 @@ class Client:
             limit=limit,
             incarnation=incarnation,
             include_gone=include_gone,
+            upcast=upcast,
             timeout=timeout,
         )
         with closing(batches):
@@ -191,6 +202,7 @@ class Client:
         limit: int | None = None,
         incarnation: str = "",
         include_gone: bool = False,
+        upcast: bool = False,
         timeout: float | None = None,
     ) -> Generator[Batch]:
         """As `read`, in the batches that the server sends: for those who read much."""
@@ -204,6 +216,7 @@ class Client:
             limit=limit,
             incarnation=incarnation,
             include_gone=include_gone,
+            upcast=upcast,
         )
         return parts(self._caller, self._stub.Read, ReadCursor(request), timeout)
 
@@ -221,6 +234,7 @@ class Client:
         from_revision: int | None = None,
         from_time: datetime | None = None,
         incarnation: str = "",
+        upcast: bool = False,
         on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> Subscription:
         """The events of a stream or of the log, and then those to come: each once, in order."""
@@ -232,6 +246,7 @@ class Client:
             from_time=from_time,
             follow=True,
             incarnation=incarnation,
+            upcast=upcast,
         )
         subscription = Subscription(
             self._stub, self._caller, request, on_interrupted=on_interrupted
@@ -319,6 +334,119 @@ class Client:
         """The position of the first event recorded at `time` or later."""
         request = pb.GetPositionRequest(time=time)
         return Position(unary(self._caller, self._stub.GetPosition, request, timeout).position)
+
+    def register_schema(
+        self,
+        event_type: str,
+        version: int,
+        schema: object,
+        *,
+        compatibility: Compatibility | None = None,
+        timeout: float | None = None,
+    ) -> SchemaVersion:
+        """Register the JSON Schema of a version of a type: what is appended must be as it says.
+
+        To register the same again does nothing. None for `compatibility` keeps to what the
+        version before kept to, BACKWARD for the first. Raises SchemaRefused, SchemaIncompatible,
+        SchemaVersionTaken, LimitReached.
+        """
+        request = stored_wire.register_schema_request(event_type, version, schema, compatibility)
+        response = unary(self._caller, self._schemas.RegisterSchema, request, timeout)
+        return stored_wire.schema_version(response.version)
+
+    def register_upcaster(
+        self,
+        event_type: str,
+        from_version: int,
+        to_version: int,
+        steps: Sequence[Mapping[str, Mapping[str, object]]],
+        *,
+        examples: Sequence[object] = (),
+        timeout: float | None = None,
+    ) -> None:
+        """Register how the JSON of one version is made that of the next, for reads with `upcast`.
+
+        Steps are as in the contract: `{"rename": {"path": "/by", "name": "grantedBy"}}`. Raises
+        SchemaRefused, NotFound.
+        """
+        request = stored_wire.register_upcaster_request(
+            event_type, from_version, to_version, steps, examples
+        )
+        unary(self._caller, self._schemas.RegisterUpcaster, request, timeout)
+
+    def schema(
+        self, event_type: str, version: int | None = None, *, timeout: float | None = None
+    ) -> tuple[SchemaVersion, object]:
+        """A version of a type, None for the newest, and its schema, parsed; raises NotFound."""
+        request = schemas_pb2.GetSchemaRequest(type=event_type, version=version)
+        response = unary(self._caller, self._schemas.GetSchema, request, timeout)
+        return stored_wire.schema_version(response.version), json.loads(response.schema)
+
+    def schemas(
+        self, event_type: str = "", *, timeout: float | None = None
+    ) -> Generator[SchemaVersion]:
+        """What is registered of a type, or of all, by type and version; `timeout` is for a page."""
+        request = schemas_pb2.ListSchemasRequest(type=event_type, page_size=1_000)
+        while True:
+            page = unary(self._caller, self._schemas.ListSchemas, request, timeout)
+            for version in page.versions:
+                yield stored_wire.schema_version(version)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def delete_schemas(self, event_type: str, *, timeout: float | None = None) -> None:
+        """Delete all versions and upcasters of a type: then it takes anything. Raises NotFound."""
+        request = schemas_pb2.DeleteSchemasRequest(type=event_type)
+        unary(self._caller, self._schemas.DeleteSchemas, request, timeout)
+
+    def save_snapshot(
+        self,
+        stream: str,
+        revision: int,
+        state: bytes,
+        *,
+        schema_version: int = 0,
+        content_type: str = "",
+        incarnation: str = "",
+        timeout: float | None = None,
+    ) -> bool:
+        """Keep what a stream was folded into, under the revision of the last event in it; answers
+        whether it is among those that are kept.
+
+        `schema_version` is that of its layout, `incarnation` that of the events. Raises NotFound,
+        LogReplaced.
+        """
+        request = snapshots_pb2.SaveSnapshotRequest(
+            stream=stream,
+            revision=revision,
+            binary=state,
+            schema_version=schema_version,
+            content_type=content_type,
+            incarnation=incarnation,
+        )
+        return bool(unary(self._caller, self._snapshots.SaveSnapshot, request, timeout).kept)
+
+    def load(
+        self,
+        stream: str,
+        *,
+        schema_version: int = 0,
+        upcast: bool = False,
+        timeout: float | None = None,
+    ) -> LoadedStream:
+        """The newest snapshot of a stream that fits, and all events behind it, in one call.
+
+        Snapshots of a later layout than `schema_version` do not fit; 0 takes all.
+        """
+        request = snapshots_pb2.LoadStreamRequest(
+            stream=stream, schema_version=schema_version, upcast=upcast
+        )
+        cursor = LoadCursor(request)
+        loading = parts(self._caller, self._snapshots.LoadStream, cursor, timeout)
+        for _ in loading:
+            pass
+        return cursor.loaded()
 
     def log(self, *, timeout: float | None = None) -> LogInfo:
         """Where the log ends, and which incarnation it is in."""
