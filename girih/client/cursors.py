@@ -6,7 +6,7 @@ Decisions over messages, for both stacks of gRPC. Knows no call.
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
-from girih.client import stored_wire, wire
+from girih.client import wire
 from girih.client.events import LoadedStream, RecordedEvent, Snapshot
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import snapshots_pb2
@@ -109,7 +109,7 @@ class LoadCursor:
     def take(self, response: snapshots_pb2.LoadStreamResponse) -> bool:
         self._incarnation = response.incarnation
         if response.HasField("snapshot"):
-            self._snapshot = stored_wire.snapshot(response.snapshot)
+            self._snapshot = wire.snapshot(response.snapshot)
         self._events += wire.recorded_events(response)
         return True
 

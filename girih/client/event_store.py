@@ -19,7 +19,7 @@ from weakref import WeakSet
 import grpc
 import grpc.aio
 
-from girih.client import stored_wire, wire
+from girih.client import wire
 from girih.client.appending import IN_FLIGHT_MAX, AppendStream
 from girih.client.caller import Caller
 from girih.client.calls import parts, unary
@@ -420,9 +420,9 @@ class EventStoreClient:
         version before kept to, BACKWARD for the first. Raises SchemaRefused, SchemaIncompatible,
         SchemaVersionTaken, LimitReached.
         """
-        request = stored_wire.register_schema_request(event_type, version, schema, compatibility)
+        request = wire.register_schema_request(event_type, version, schema, compatibility)
         response = await unary(self._caller, self._schemas.RegisterSchema, request, timeout)
-        return stored_wire.schema_version(response.version)
+        return wire.schema_version(response.version)
 
     async def register_upcaster(
         self,
@@ -439,7 +439,7 @@ class EventStoreClient:
         Steps are as in the contract: `{"rename": {"path": "/by", "name": "grantedBy"}}`. Raises
         SchemaRefused, NotFound.
         """
-        request = stored_wire.register_upcaster_request(
+        request = wire.register_upcaster_request(
             event_type, from_version, to_version, steps, examples
         )
         await unary(self._caller, self._schemas.RegisterUpcaster, request, timeout)
@@ -450,7 +450,7 @@ class EventStoreClient:
         """A version of a type, None for the newest, and its schema, parsed; raises NotFound."""
         request = schemas_pb2.GetSchemaRequest(type=event_type, version=version)
         response = await unary(self._caller, self._schemas.GetSchema, request, timeout)
-        return stored_wire.schema_version(response.version), json.loads(response.schema)
+        return wire.schema_version(response.version), json.loads(response.schema)
 
     async def schemas(
         self, event_type: str = "", *, timeout: float | None = None
@@ -460,7 +460,7 @@ class EventStoreClient:
         while True:
             page = await unary(self._caller, self._schemas.ListSchemas, request, timeout)
             for version in page.versions:
-                yield stored_wire.schema_version(version)
+                yield wire.schema_version(version)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

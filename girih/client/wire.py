@@ -5,8 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from google.protobuf import json_format
+
 from girih.client.events import (
     Cause,
+    Compatibility,
     Gone,
     GoneReason,
     LogInfo,
@@ -17,6 +20,8 @@ from girih.client.events import (
     Query,
     RecordedEvent,
     Retention,
+    SchemaVersion,
+    Snapshot,
     StreamEnding,
     StreamInfo,
     StreamState,
@@ -24,7 +29,7 @@ from girih.client.events import (
 )
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
-from girih.events.v1 import snapshots_pb2
+from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.ids import Position, Revision, new_event_id
 
 _STATES: Final = {
@@ -41,6 +46,13 @@ _REASONS: Final[Mapping[int, GoneReason]] = {
     keeping_pb.GONE_REASON_DELETED: GoneReason.DELETED,
     keeping_pb.GONE_REASON_REDACTED: GoneReason.REDACTED,
 }
+_COMPATIBILITIES: Final = {
+    Compatibility.NONE: schemas_pb2.COMPATIBILITY_NONE,
+    Compatibility.BACKWARD: schemas_pb2.COMPATIBILITY_BACKWARD,
+    Compatibility.FORWARD: schemas_pb2.COMPATIBILITY_FORWARD,
+    Compatibility.FULL: schemas_pb2.COMPATIBILITY_FULL,
+}
+_BY_NUMBER: Final = {number: word for word, number in _COMPATIBILITIES.items()}
 
 _STREAMS_PAGE_SIZE: Final = 1_000
 """The most that the contract gives."""
@@ -319,4 +331,68 @@ def _recorded_event(message: pb.RecordedEvent, incarnation: str) -> RecordedEven
         gone=_gone(message.gone) if message.HasField("gone") else None,
         upcast_from=message.upcast.from_version if message.HasField("upcast") else None,
         upcast_problem=message.upcast.problem,
+    )
+
+
+def register_schema_request(
+    event_type: str, version: int, schema: object, compatibility: Compatibility | None
+) -> schemas_pb2.RegisterSchemaRequest:
+    return schemas_pb2.RegisterSchemaRequest(
+        type=event_type,
+        version=version,
+        schema=json.dumps(schema, ensure_ascii=False),
+        compatibility=None if compatibility is None else _COMPATIBILITIES[compatibility],
+    )
+
+
+def register_upcaster_request(
+    event_type: str,
+    from_version: int,
+    to_version: int,
+    steps: Sequence[Mapping[str, Mapping[str, object]]],
+    examples: Sequence[object],
+) -> schemas_pb2.RegisterUpcasterRequest:
+    """Raises ValueError for a step that is none."""
+    request = schemas_pb2.RegisterUpcasterRequest(
+        type=event_type, examples=[json.dumps(one, ensure_ascii=False) for one in examples]
+    )
+    request.upcaster.from_version, request.upcaster.to_version = from_version, to_version
+    for step in steps:
+        try:
+            json_format.ParseDict(_spelled(step), request.upcaster.steps.add())
+        except json_format.ParseError as error:
+            raise ValueError(f"a step must be as in the contract: {error}") from None
+    return request
+
+
+def _spelled(step: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """With values as JSON texts, as messages have them."""
+    return {
+        name: {
+            key: json.dumps(value, ensure_ascii=False) if key == "value" else value
+            for key, value in change.items()
+        }
+        for name, change in step.items()
+    }
+
+
+def schema_version(message: schemas_pb2.SchemaVersion) -> SchemaVersion:
+    return SchemaVersion(
+        type=message.type,
+        version=message.version,
+        compatibility=_BY_NUMBER[message.compatibility],
+        registered_at=message.registered_at.ToDatetime(tzinfo=UTC),
+        has_upcaster=message.has_upcaster,
+    )
+
+
+def snapshot(message: snapshots_pb2.Snapshot) -> Snapshot:
+    is_json = message.WhichOneof("state") == "json"
+    return Snapshot(
+        revision=Revision(message.revision),
+        schema_version=message.schema_version,
+        state=message.json.encode() if is_json else message.binary,
+        content_type=message.content_type,
+        saved_at=message.saved_at.ToDatetime(tzinfo=UTC),
+        is_older=message.is_older,
     )

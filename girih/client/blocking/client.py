@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from girih.client import stored_wire, wire
+from girih.client import wire
 from girih.client.blocking.calls import parts, unary
 from girih.client.blocking.lattices import Lattices
 from girih.client.blocking.reading import Subscription
@@ -350,9 +350,9 @@ class Client:
         version before kept to, BACKWARD for the first. Raises SchemaRefused, SchemaIncompatible,
         SchemaVersionTaken, LimitReached.
         """
-        request = stored_wire.register_schema_request(event_type, version, schema, compatibility)
+        request = wire.register_schema_request(event_type, version, schema, compatibility)
         response = unary(self._caller, self._schemas.RegisterSchema, request, timeout)
-        return stored_wire.schema_version(response.version)
+        return wire.schema_version(response.version)
 
     def register_upcaster(
         self,
@@ -369,7 +369,7 @@ class Client:
         Steps are as in the contract: `{"rename": {"path": "/by", "name": "grantedBy"}}`. Raises
         SchemaRefused, NotFound.
         """
-        request = stored_wire.register_upcaster_request(
+        request = wire.register_upcaster_request(
             event_type, from_version, to_version, steps, examples
         )
         unary(self._caller, self._schemas.RegisterUpcaster, request, timeout)
@@ -380,7 +380,7 @@ class Client:
         """A version of a type, None for the newest, and its schema, parsed; raises NotFound."""
         request = schemas_pb2.GetSchemaRequest(type=event_type, version=version)
         response = unary(self._caller, self._schemas.GetSchema, request, timeout)
-        return stored_wire.schema_version(response.version), json.loads(response.schema)
+        return wire.schema_version(response.version), json.loads(response.schema)
 
     def schemas(
         self, event_type: str = "", *, timeout: float | None = None
@@ -390,7 +390,7 @@ class Client:
         while True:
             page = unary(self._caller, self._schemas.ListSchemas, request, timeout)
             for version in page.versions:
-                yield stored_wire.schema_version(version)
+                yield wire.schema_version(version)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
