@@ -13,7 +13,13 @@ from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
-from services.events.metrics import FollowMetrics, SequencerMetrics, SnapshotMetrics, TakerMetrics, count_pool
+from services.events.metrics import (
+    FollowMetrics,
+    SequencerMetrics,
+    SnapshotMetrics,
+    TakerMetrics,
+    count_pool,
+)
 from services.events.postgres import taking
 from services.events.postgres.database import Database
 from services.events.postgres.snapshots import PostgresSnapshots

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from girih.events.v1 import events_pb2
+from girih.events.v1 import events_pb2, keeping_pb2
 from girih.events.v1 import snapshots_pb2 as pb
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.ids import Position, Revision
@@ -307,3 +307,46 @@ async def test_no_tenant_sees_the_snapshots_of_another(
 
     assert not any(response.HasField("snapshot") for response in responses)
     assert sum(len(response.events) for response in responses) == 2
+
+
+async def test_what_was_deleted_or_redacted_is_in_no_snapshot_any_more(
+    events: "EventStoreServiceAsyncStub",
+    snapshots: "SnapshotServiceAsyncStub",
+    owner: asyncpg.Connection,
+) -> None:
+    await events.Append(append_of("s", "s", "t", "t"))
+    await snapshots.SaveSnapshot(saving(1, b"state"))
+    await snapshots.SaveSnapshot(saving(0, b"before", stream="t"))
+    await snapshots.SaveSnapshot(saving(1, b"behind", stream="t"))
+
+    await events.DeleteStream(keeping_pb2.DeleteStreamRequest(stream="s", expected_revision=1))
+    await events.RedactEvent(keeping_pb2.RedactEventRequest(position=4, reason="an address"))
+
+    error = await refusal(snapshots.SaveSnapshot(saving(1, b"again")))
+    await owner.execute("ALTER TABLE events.snapshots NO FORCE ROW LEVEL SECURITY")
+    rows = await owner.fetch("SELECT content FROM events.snapshots")
+    assert error.reason == "SNAPSHOT_REVISION_NOT_FOUND"
+    assert [row["content"] for row in rows] == [b"before"]
+    assert await loaded(snapshots) == (None, [])
+
+
+async def test_a_snapshot_serves_where_what_lies_before_it_was_cut_off_and_not_behind_a_gap(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    await events.Append(append_of(*["s"] * 5))
+    await snapshots.SaveSnapshot(saving(1, b"first two"))
+
+    async def cut(before: int) -> None:
+        retention = keeping_pb2.Retention(truncate_before=before)
+        request = keeping_pb2.SetStreamRetentionRequest(stream="s", retention=retention)
+        await events.SetStreamRetention(request)
+
+    await cut(2)
+    snapshot, behind = await loaded(snapshots)
+    await cut(3)
+    gap, rest = await loaded(snapshots)
+
+    assert snapshot is not None
+    assert [event.revision for event in behind] == [2, 3, 4]
+    assert gap is None
+    assert [event.revision for event in rest] == [3, 4]
