@@ -1,5 +1,5 @@
 -- Keeps a snapshot, and answers whether it is among those that are kept: see the function in
--- 0009_keep_snapshots.sql.
+-- 0010_keep_snapshots.sql.
 --
 --   $1  tenant          text
 --   $2  stream          text
