@@ -172,7 +172,7 @@ async def _figures(
 def _cpu_s() -> dict[str, float]:
     """What the processes that this one started have used so far, in seconds."""
     used = {"service": 0.0, "database": 0.0}
-    for pid in _descendants():
+    for pid in descendants_of(os.getpid()):
         folder = Path("/proc", str(pid))
         try:
             command = (folder / "cmdline").read_text()
@@ -185,8 +185,9 @@ def _cpu_s() -> dict[str, float]:
     return used
 
 
-def _descendants() -> Iterator[int]:
-    pending = [os.getpid()]
+def descendants_of(pid: int) -> Iterator[int]:
+    """The processes that a process started, and those started."""
+    pending = [pid]
     while pending:
         pid = pending.pop()
         for task in Path("/proc", str(pid), "task").glob("*/children"):
