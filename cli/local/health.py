@@ -10,6 +10,7 @@ from girih.servers import reachable, url_of_gateway
 
 _TIMEOUT_S = 2.0
 _BODY_BYTES_MAX = 2_000
+_KERNELS = "kernels."
 
 
 def problem(service: str, settings: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
@@ -38,6 +39,27 @@ def grpc_problem(
     if status == health_pb2.HealthCheckResponse.SERVING:
         return None
     return f"says {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}"
+
+
+def compiling(address: str, environ: Mapping[str, str]) -> list[str]:
+    """The kinds of kernels that the lattice service still compiles, as it says itself."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from cli.client.transport import open_channel
+
+    with open_channel(reachable(address), environ) as channel:
+        try:
+            parts = health_pb2_grpc.HealthStub(channel).List(
+                health_pb2.HealthListRequest(), timeout=_TIMEOUT_S
+            )
+        except grpc.RpcError:
+            return []
+    return [
+        name.removeprefix(_KERNELS)
+        for name, part in sorted(parts.statuses.items())
+        if name.startswith(_KERNELS) and part.status != health_pb2.HealthCheckResponse.SERVING
+    ]
 
 
 def _reason(error: object) -> str:

@@ -237,6 +237,12 @@ class _Up:
                 self._console.print(f"  {name:<8} {after_s:6.2f} s")
             return False
         self._console.print(self._summary(), soft_wrap=True)
+        kinds = health.compiling(self._plan.addresses["LATTICE_ADDRESS"], self._environ)
+        if kinds:
+            waits = "what needs it waits, or is told to come again"
+            self._console.print(
+                f"\nlattice still compiles {', '.join(kinds)}: {waits}.", soft_wrap=True
+            )
         how = "girih down stops it." if self._is_detached else "Ctrl-C stops everything."
         self._console.print(f"\n{how}", style="dim")
         self._is_ready = True

@@ -2,21 +2,21 @@
 
 import asyncio
 import os
-import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
-from services.lattice.kernels.warm import compile_all
+from services.lattice.kernels import warm
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
 from services.lattice.servicer import SERIALIZED, LatticeServicer
@@ -39,6 +39,10 @@ SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
 
 _EVENTS_SERVICE = "girih.events.v1.EventStoreService"
 
+_KERNELS_INTERVAL_S = 3_600.0
+_KERNELS_TIMEOUT_S = 3_600.0
+"""What is compiled stays so, and may take its time."""
+
 _log = get_logger("lattice")
 
 
@@ -53,7 +57,7 @@ async def run(settings: Settings) -> None:
 async def built(settings: Settings) -> AsyncIterator[Server]:
     """The server, ready to be started inside the block.
 
-    It serves once the kernels are compiled, and while the event store does.
+    It serves once the first kernels are compiled, and while the event store does.
     """
     server = Server(DOMAIN, settings, policy=POLICY)
     key = SigningKeyFile(settings.signing_key, private=settings.environment == "production")
@@ -73,8 +77,10 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     searches = SearchPool(settings.searches_bytes)
     components = ComponentIndex(settings.components_bytes)
     send_budget = SendBudget(settings.send_bytes)
+    compilation = Compilation(warm.KINDS, warm.compile_kind)
     operations = OperationContext(
         compute,
+        compilation,
         searches,
         components,
         send_budget,
@@ -87,7 +93,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
     server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     add_metrics_service(server)
-    _watch_kernels(server)
+    _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
     try:
         yield server
@@ -111,34 +117,27 @@ def _lattices(
     )
 
 
-def _watch_kernels(server: Server) -> None:
-    """Compile the kernels in the background; the process does not go on without them."""
-    compiled = asyncio.Event()
+def _watch_kernels(server: Server, compilation: Compilation) -> None:
+    """Compile the kernels in the background; the process does not go on without them.
+
+    It serves with the first kind, and says of each of the others whether it is compiled.
+    """
 
     async def compile_kernels() -> None:
-        await _in_a_daemon_thread()
-        compiled.set()
+        await compilation.run()
         _log.info("kernels are compiled")
         await asyncio.Event().wait()
 
-    server.health.watch("kernels", compiled.wait)
+    server.health.watch("kernels", partial(compilation.wait_for, warm.ANSWERS))
+    for kind in warm.KINDS:
+        server.health.watch(
+            f"kernels.{kind}",
+            partial(compilation.wait_for, kind),
+            services=[f"kernels.{kind}"],
+            interval_s=_KERNELS_INTERVAL_S,
+            timeout_s=_KERNELS_TIMEOUT_S,
+        )
     server.tasks.start("compiler", compile_kernels())
-
-
-async def _in_a_daemon_thread() -> None:
-    """Compile in a thread that nobody waits for when the process ends meanwhile."""
-    compiling: Future[None] = Future()
-
-    def work() -> None:
-        try:
-            compile_all()
-        except BaseException as error:  # noqa: BLE001 - raised to whoever waits
-            compiling.set_exception(error)
-        else:
-            compiling.set_result(None)
-
-    threading.Thread(target=work, name="compiler", daemon=True).start()
-    await asyncio.wrap_future(compiling)
 
 
 class EventsNotServing(Exception):

@@ -18,10 +18,13 @@ from io import StringIO
 from typing import Any, Final, Literal, Protocol
 
 import orjson
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from services.plumbing import correlation
+from services.plumbing.absent import absent
+
+with absent("rich"):
+    import structlog
+    from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]

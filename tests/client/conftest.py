@@ -88,7 +88,6 @@ async def lattice_address(address: str, authority: Authority) -> AsyncIterator[s
         running(server, "127.0.0.1:0") as port,
     ):
         served = f"127.0.0.1:{port}"
-        # Also that its kernels are compiled: the thread that does it ends before the loop.
         while not await asyncio.to_thread(is_serving, served):  # noqa: ASYNC110 - as probes do
             await asyncio.sleep(0.02)
         yield served

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from girih.ids import TenantId
+from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
@@ -39,6 +40,7 @@ def operations_on(
 ) -> OperationContext:
     return OperationContext(
         compute,
+        Compilation((), lambda _kind: None),
         SearchPool(64 * _MIB),
         ComponentIndex(components_bytes),
         SendBudget(send_bytes),

@@ -1,48 +1,111 @@
-"""Compiles every kernel, or loads what was compiled before, ahead of the first call."""
+"""Compiles kernels ahead of the first call, or loads what was compiled before, a kind at a time."""
 
 import fcntl
-import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import numpy as np
 
-from services.lattice.kernels.components import can_be_labelled, components_of
+from services.lattice.kernels.components import components_of
 from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.fields.distances import measure
-from services.lattice.kernels.grid import prepare
-from services.lattice.kernels.searches import search_on
+from services.lattice.kernels.grid import Grid, prepare
+from services.lattice.kernels.runs import Path
+from services.lattice.kernels.searches import JumpSearch, StraightSearch, search_on
 from services.lattice.kernels.wire import packed_numbers, run_messages
+
+ANSWERS = "answers"
+"""What every path is told with: nothing is answered without it."""
+COUNTING = "counting"
+"""What a lattice with blocked sites is created with."""
+STRAIGHT = "straight"
+"""Searches, distances and components by steps along one axis."""
+PLANES = "planes"
+"""Jump point searches."""
+DIAGONAL = "diagonal"
+"""Searches and distances by steps along several axes."""
 
 
 def compile_all() -> None:
-    """Run every kernel once, with every type it is called with.
+    """Compile every kind."""
+    for kind in KINDS:
+        compile_kind(kind)
 
-    Takes tens of seconds at first, then less than one. What is compiled is kept in
-    NUMBA_CACHE_DIR, which must have been set before the compiler was imported; one process
-    at a time compiles there, and others wait and load what it wrote.
+
+def compile_kind(kind: str) -> None:
+    """Run every kernel of a kind once, with every type it is called with.
+
+    Takes seconds at first, then a tenth of one. What is compiled is kept in NUMBA_CACHE_DIR,
+    which must have been set before the compiler was imported; one process at a time compiles
+    there, and others wait and load what it wrote.
     """
-    cancel = np.zeros(1, np.uint8)
     with _sole_writer():
-        for moore, ring in itertools.product((False, True), repeat=2):
-            grid = prepare(
-                (3, 3), (ring, ring), moore=moore, no_cutting=True, blocked=bytes([0b10000, 0])
-            )
-            count_edges(grid, cancel)
-            path = search_on(grid).find((0, 0), (2, 2), cancel)
-            path = path.listing(grid.shape, grid.periodic, (0, 0), 1)
-            packed_numbers(path.sites)
-            run_messages(path.run_steps, path.run_counts, 0)
-            measure(grid, [(0, 0)], cancel)
-            if can_be_labelled(grid):
-                components_of(grid, cancel)
-            # Too small to be padded, and large enough for it to cost little.
-            for shape in ((2, 2), (24, 24)):
-                bits = np.zeros((shape[0] * shape[1] + 7) // 8, np.uint8)
-                square = prepare(shape, (ring, ring), moore=moore, no_cutting=True, blocked=bits)
-                measure(square, [(0, 0)], cancel).at(slice(None))
+        KINDS[kind]()
+
+
+def needed_to_search(grid: Grid) -> Sequence[str]:
+    """The kinds that a search may need: components are told by single steps on any lattice."""
+    is_plane = len(grid.kept) == 2
+    several = (PLANES, DIAGONAL) if is_plane else (DIAGONAL,)
+    return (STRAIGHT, *(several if grid.diagonal else (PLANES,) if is_plane else ()))
+
+
+def needed_to_measure(grid: Grid) -> Sequence[str]:
+    return (DIAGONAL,) if grid.diagonal else (STRAIGHT,)
+
+
+_GO = np.zeros(1, np.uint8)
+_LENGTHS = (2, 3, 24)
+"""Too short to be padded, long enough for steps along one axis, and along several."""
+
+
+def _answers() -> None:
+    grid = _square(3)
+    path = Path.along(np.zeros((1, 2), np.int8), np.ones(1, np.int64))
+    path = path.listing(grid.shape, grid.periodic, (0, 0), 1)
+    packed_numbers(path.sites)
+    run_messages(path.run_steps, path.run_counts, 0)
+
+
+def _counting() -> None:
+    for ring in (False, True):
+        count_edges(_square(3, ring=ring), _GO)
+
+
+def _straight() -> None:
+    StraightSearch(_square(3)).find((0, 0), (2, 2), _GO)
+    components_of(_square(3), _GO)
+    for length in _LENGTHS:
+        measure(_square(length), [(0, 0)], _GO)
+
+
+def _planes() -> None:
+    for moore in (False, True):
+        JumpSearch(_square(3, moore=moore)).find((0, 0), (2, 2), _GO)
+
+
+def _diagonal() -> None:
+    search_on(_square(3, moore=True, ring=True)).find((0, 0), (2, 2), _GO)
+    for length in _LENGTHS:
+        measure(_square(length, moore=True), [(0, 0)], _GO).at(slice(None))
+
+
+KINDS: Mapping[str, Callable[[], None]] = {
+    ANSWERS: _answers,
+    COUNTING: _counting,
+    STRAIGHT: _straight,
+    PLANES: _planes,
+    DIAGONAL: _diagonal,
+}
+"""How each is compiled, those first that are needed first."""
+
+
+def _square(length: int, *, moore: bool = False, ring: bool = False) -> Grid:
+    sites = length * length
+    blocked = bytes([2]) + bytes((sites + 7) // 8 - 1)
+    return prepare((length, length), (ring, ring), moore=moore, no_cutting=True, blocked=blocked)
 
 
 @contextmanager
@@ -51,7 +114,7 @@ def _sole_writer() -> Iterator[None]:
     if not named:
         yield
         return
-    directory = Path(named)
+    directory = FilePath(named)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (directory / "compiling.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
@@ -35,6 +36,7 @@ class OperationContext:
     def __init__(
         self,
         compute: Compute,
+        compilation: Compilation,
         searches: SearchPool,
         components: ComponentIndex,
         send_budget: SendBudget,
@@ -44,6 +46,7 @@ class OperationContext:
         part_timeout_s: float,
     ) -> None:
         self.compute = compute
+        self.compilation = compilation
         self.searches = searches
         self.components = components
         self.send_budget = send_budget

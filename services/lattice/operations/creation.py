@@ -17,6 +17,7 @@ from services.lattice.domain import (
     reordered,
 )
 from services.lattice.geometry import Geometry
+from services.lattice.kernels import warm
 from services.lattice.kernels.counting import (
     bytes_to_count,
     count_edges,
@@ -77,6 +78,7 @@ async def measure(context: OperationContext, spec: LatticeSpec) -> Size:
     """Count vertices and edges: by formula where no site is blocked, whatever the size."""
     if spec.free:
         return Size(vertices=spec.geometry.sites, edges=spec.geometry.edges)
+    await context.compilation.ready((warm.COUNTING,))
     grid = grid_of(spec)
     estimate = Estimate(size_bytes=bytes_to_count(grid), looks=words_to_count(grid))
     return await context.compute.run(estimate, partial(_count, grid))

@@ -33,6 +33,7 @@ from services.lattice.kernels.fields.distances import (
 from services.lattice.kernels.fields.free import Mesh, free_distances
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import TooManySites
+from services.lattice.kernels.warm import needed_to_measure
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
 
@@ -171,6 +172,7 @@ async def _by_search(
     assert lattice.grid is not None
     if query.targets is None:
         context.work_limit.check(lattice)
+    await context.compilation.ready(needed_to_measure(lattice.grid))
     sites_max = context.work_limit.sites_max(lattice)
     value_bytes = 8 if lattice.grid.diagonal else 4
     async with context.send_budget.reserved(value_bytes * query.count) as reservation:

@@ -28,6 +28,7 @@ from services.lattice.kernels.components import Components, bytes_to_label
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import Search, bytes_to_search
 from services.lattice.kernels.slices import TooManySites
+from services.lattice.kernels.warm import needed_to_search
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
 
@@ -120,6 +121,7 @@ async def find_path(
     """Find the path of a single query."""
     answer = _find_at_once(context, lattice, query)
     if answer is None:
+        await _until_compiled(context, lattice)
         find = partial(_find_some, context, lattice, query, range(1))
         answer = await context.compute.run(estimate(lattice, query), find)
     context.record(answer.computation)
@@ -135,6 +137,7 @@ async def find_paths(
     nobody else waits for, and no more than those are in memory. The arrays of a part take 1 MiB
     and one path more at most.
     """
+    await _until_compiled(context, lattice)
     ahead = min(_AHEAD_MAX, context.compute.threads)
     async with (
         context.send_budget.reserved(ahead * _PART_BYTES),
@@ -144,6 +147,11 @@ async def find_paths(
             context.record(part.computation)
             async with context.consumed_in_time():
                 yield part
+
+
+async def _until_compiled(context: OperationContext, lattice: HeldLattice) -> None:
+    if lattice.grid is not None:
+        await context.compilation.ready(needed_to_search(lattice.grid))
 
 
 class _Batch:

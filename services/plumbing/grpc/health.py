@@ -11,6 +11,7 @@ from typing import Any, Final
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from girih.backoff import Backoff
 from services.plumbing.errors import NotFound, ResourceExhausted
 from services.plumbing.logging import get_logger
 from services.plumbing.tasks import OwnedTasks
@@ -25,6 +26,8 @@ Probe = Callable[[], Awaitable[object]]
 WHOLE_PROCESS = ""
 LIVENESS: Final = "liveness"
 """Serves as long as the process answers at all: what a liveness probe asks for."""
+
+_FIRST_PAUSE_S = 0.05
 
 _log = get_logger("health")
 
@@ -120,9 +123,14 @@ class Health:
     async def _probe_for_ever(
         self, dependency: str, probe: Probe, interval_s: float, timeout_s: float
     ) -> None:
+        # Processes that start together find each other a moment later, not an interval.
+        pause = Backoff(min(_FIRST_PAUSE_S, interval_s), interval_s)
         while True:
-            self.report(dependency, await _problem(probe, timeout_s))
-            await asyncio.sleep(interval_s)
+            problem = await _problem(probe, timeout_s)
+            self.report(dependency, problem)
+            if problem is None:
+                pause.reset()
+            await asyncio.sleep(interval_s if problem is None else pause.next_s())
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # generated, untyped
