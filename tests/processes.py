@@ -84,14 +84,18 @@ class Process:
 
 
 def is_serving(address: str) -> bool:
-    """Whether grpc.health.v1 says SERVING for the whole process."""
+    """Whether grpc.health.v1 says SERVING for the whole process, and has compiled all kernels."""
     with grpc.insecure_channel(address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         try:
-            reply = health.Check(health_pb2.HealthCheckRequest(), timeout=2)
+            reply = health.List(health_pb2.HealthListRequest(), timeout=2)
         except grpc.RpcError:
             return False
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        return all(
+            part.status == health_pb2.HealthCheckResponse.SERVING
+            for name, part in reply.statuses.items()
+            if not name or name.startswith("kernels.")
+        )
 
 
 def is_http_ready(url: str) -> bool:

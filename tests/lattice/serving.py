@@ -100,8 +100,13 @@ class Client:
         return Client(self._channel, self._authority, tenant, **token)
 
     async def is_serving(self, service: str = "girih.lattice.v1.LatticeService") -> bool:
-        answer = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        """Whether a service serves, and all kernels are compiled."""
+        answer = await self.health.List(health_pb2.HealthListRequest())
+        return all(
+            part.status == health_pb2.HealthCheckResponse.SERVING
+            for name, part in answer.statuses.items()
+            if name == service or name.startswith("kernels.")
+        )
 
     async def computes_nothing(self) -> bool:
         """Whether no memory is lent to any call, and none to what its caller has not read."""
