@@ -200,8 +200,11 @@ class Gateway:
     def patch(self, path: str, body: Json) -> Json:
         return self._call("PATCH", path, content=_encoded(body))
 
-    def delete(self, path: str) -> Json:
-        return self._call("DELETE", path)
+    def put(self, path: str, body: Json) -> Json:
+        return self._call("PUT", path, content=_encoded(body))
+
+    def delete(self, path: str, **params: str | int | bool | None) -> Json:
+        return self._call("DELETE", path, params=params)
 
     def content(self, path: str, **params: str) -> bytes:
         """An answer that is no JSON, whole."""

@@ -1,11 +1,13 @@
-"""`girih streams`: which streams the log has."""
+"""`girih streams`: which streams the log has, and what is kept of them."""
 
+import json
+from collections.abc import Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.terminal import options
+from cli.terminal import asking, options, output
 from cli.terminal.formats import Format
 from cli.terminal.help import Commands
 from cli.terminal.output import Listing, listing, moment
@@ -14,19 +16,37 @@ from cli.terminal.table import Column
 if TYPE_CHECKING:
     from cli.client.rest import Json
 
-app = Commands("The streams of the log.")
+app = Commands("The streams of the log, and what is kept of them.")
+
+Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Which stream.")]
+Expect = Annotated[
+    int | None,
+    typer.Option(
+        "--expect",
+        min=0,
+        metavar="REVISION",
+        help="Only if its last event has this revision. Otherwise ends with 75.",
+    ),
+]
+
+_DAY_S = 86_400
 
 
 @app.verb(
     "list",
     examples="""
     girih streams list --prefix permit-
+    girih streams list --category permit
     girih streams list -o json | jq '.[] | select(.lastRevision > 100) | .stream'
     """,
 )
 def list_(
     prefix: Annotated[
         str, typer.Option(metavar="PREFIX", help="Only those whose names begin so.")
+    ] = "",
+    category: Annotated[
+        str,
+        typer.Option(metavar="CATEGORY", help="Only those whose names are that up to the first -."),
     ] = "",
     limit: options.Limit = 0,
     pager: options.Pager = True,
@@ -35,12 +55,143 @@ def list_(
 ) -> None:
     """List the streams by name, byte by byte. Names that begin with $ are girih's own."""
     with options.gateway(url) as gateway:
-        rows = gateway.pages("/v1/streams", "streams", prefix=prefix)
+        chosen = {"prefix": prefix, "category": category}
+        params = {name: value for name, value in chosen.items() if value}
+        rows = gateway.pages("/v1/streams", "streams", **params)
         listing(rows, _STREAMS, output_format, limit=limit, pager=pager)
 
 
+@app.verb(
+    examples="girih streams show permit-1\ngirih streams show permit-1 -o json | jq .retention"
+)
+def show(
+    stream: Stream, url: options.Url = None, output_format: options.Output = Format.table
+) -> None:
+    """Print where a stream begins and ends, and what is kept of it."""
+    with options.gateway(url) as gateway:
+        answer = gateway.get(f"/v1/streams/{options.segment(stream)}")
+    if output_format.is_document:
+        output.document(answer, output_format)
+        return
+    for name, text in _described(answer):
+        print(f"{name:10} {text}")
+
+
+@app.verb(
+    examples="""
+    girih streams retain readings-1 --days 30
+    girih streams retain readings-1 --last 1000
+    girih streams retain readings-1 --all
+    """
+)
+def retain(
+    stream: Stream,
+    days: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="N", help="Keep what is of the last so many days."),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Keep the last so many events.")
+    ] = None,
+    before: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="REVISION", help="Keep what is of this revision and later."),
+    ] = None,
+    keeps_all: Annotated[bool, typer.Option("--all", help="Keep all that is still there.")] = False,
+    url: options.Url = None,
+    yes: options.Yes = False,
+) -> None:
+    """Say which events of a stream are kept. The payloads of the others are gone for ever."""
+    parts = {
+        "maxAgeS": None if days is None else round(days * _DAY_S),
+        "maxCount": last,
+        "truncateBefore": before,
+    }
+    retention: Json = {name: str(value) for name, value in parts.items() if value is not None}
+    if keeps_all == bool(retention):
+        raise typer.BadParameter("give --days, --last or --before, or --all alone")
+    if retention:
+        asking.confirm(f"Take the payloads of all other events of {stream} away for ever?", yes=yes)
+    with options.gateway(url) as gateway:
+        path = f"/v1/streams/{options.segment(stream)}/retention"
+        answer = gateway.put(path, {"retention": retention})
+    output.message(f"holds from position {int(answer['position']):,} on")
+
+
+@app.verb(
+    examples="""
+    girih streams delete permit-1 --expect 7
+    girih streams delete permit-1 --tombstone --yes
+    """
+)
+def delete(
+    stream: Stream,
+    expect: Expect = None,
+    is_tombstone: Annotated[
+        bool, typer.Option("--tombstone", help="Nobody may append to it ever again.")
+    ] = False,
+    url: options.Url = None,
+    yes: options.Yes = False,
+) -> None:
+    """Delete a stream. It may begin anew, behind the revisions that are gone."""
+    what = "close it for ever" if is_tombstone else "take the payloads of its events away for ever"
+    asking.confirm(f"Delete {stream}, and {what}?", yes=yes)
+    path = f"/v1/streams/{options.segment(stream)}"
+    expected: Json = {} if expect is None else {"expectedRevision": str(expect)}
+    with options.gateway(url) as gateway:
+        if is_tombstone:
+            answer = gateway.post(f"{path}/tombstone", expected)
+        else:
+            answer = gateway.delete(path, **expected)
+    output.message(f"{stream} is gone from position {int(answer['position']):,} on")
+
+
+@app.verb(examples='girih streams redact 4711 "holds an address"')
+def redact(
+    position: Annotated[
+        int, typer.Argument(min=1, metavar="POSITION", help="Where the event is in the log.")
+    ],
+    reason: Annotated[
+        str, typer.Argument(metavar="REASON", help="Why; everybody who may read the log reads it.")
+    ],
+    url: options.Url = None,
+    yes: options.Yes = False,
+) -> None:
+    """Take the payload of one event away. What else the event says stays."""
+    asking.confirm(f"Take the payload of the event at {position:,} away for ever?", yes=yes)
+    with options.gateway(url) as gateway:
+        answer = gateway.post(f"/v1/events/{position}:redact", {"reason": reason})
+    output.message(f"position {int(answer['position']):,} says so")
+
+
+def _described(stream: "Json") -> Iterator[tuple[str, str]]:
+    first, last = int(stream.get("firstRevision", 0)), int(stream.get("lastRevision", 0))
+    yield "stream", stream["stream"]
+    ending = stream.get("ending", "STREAM_ENDING_UNSPECIFIED").removeprefix("STREAM_ENDING_")
+    if ending != "UNSPECIFIED":
+        yield "ended", ending.lower()
+    yield "events", _events(stream)
+    yield "revisions", f"{first:,} to {last:,}" if first <= last else f"none up to {last:,}"
+    yield "positions", f"{int(stream['firstPosition']):,} to {int(stream['lastPosition']):,}"
+    yield "created", moment(stream.get("createdAt", ""))
+    yield "updated", moment(stream.get("updatedAt", ""))
+    if retention := stream.get("retention"):
+        yield "keeps", ", ".join(_kept(retention))
+    if "metadata" in stream:
+        yield "metadata", json.dumps(stream["metadata"], ensure_ascii=False)
+
+
+def _kept(retention: "Json") -> Iterator[str]:
+    if "maxAgeS" in retention:
+        yield f"what is no older than {int(retention['maxAgeS']):,} s"
+    if "maxCount" in retention:
+        yield f"the last {int(retention['maxCount']):,}"
+    if "truncateBefore" in retention:
+        yield f"revision {int(retention['truncateBefore']):,} and later"
+
+
 def _events(stream: "Json") -> str:
-    return f"{int(stream.get('lastRevision', 0)) + 1:,}"
+    return f"{int(stream.get('eventCount', 0)):,}"
 
 
 _STREAMS = Listing(

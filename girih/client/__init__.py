@@ -54,8 +54,10 @@ from girih.client.errors import (
 from girih.client.event_store import EventStoreClient
 from girih.client.events import (
     ABSENT,
+    CategoryInfo,
     Cause,
     Compatibility,
+    EventTypeInfo,
     Gone,
     GoneReason,
     LoadedStream,
@@ -101,6 +103,7 @@ __all__ = [
     "BeyondEnd",
     "Boundary",
     "CallContext",
+    "CategoryInfo",
     "Cause",
     "Client",
     "ClientClosed",
@@ -113,6 +116,7 @@ __all__ = [
     "EventIdReused",
     "EventNotFound",
     "EventStoreClient",
+    "EventTypeInfo",
     "FieldViolation",
     "Follower",
     "GirihError",

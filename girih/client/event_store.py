@@ -29,7 +29,9 @@ from girih.client.cursors import Batch, LoadCursor, ReadCursor
 from girih.client.errors import GirihError, StreamNotFound
 from girih.client.events import (
     ABSENT,
+    CategoryInfo,
     Compatibility,
+    EventTypeInfo,
     LoadedStream,
     LogInfo,
     NewEvent,
@@ -299,13 +301,14 @@ class EventStoreClient:
         return wire.stream_info(response)
 
     async def streams(
-        self, prefix: str = "", *, timeout: float | None = None
+        self, prefix: str = "", *, category: str = "", timeout: float | None = None
     ) -> AsyncGenerator[StreamInfo]:
-        """The streams whose names begin with `prefix`, in the order of their names, page by page.
+        """The streams whose names begin with `prefix`, or those of a `category`, in the
+        order of their names, page by page.
 
         One that begins meanwhile comes where its name is still ahead. `timeout` is for a page.
         """
-        request = wire.list_streams_request(prefix)
+        request = wire.list_streams_request(prefix, category)
         while True:
             page: pb.ListStreamsResponse = await unary(
                 self._caller, self._stub.ListStreams, request, timeout
@@ -376,6 +379,32 @@ class EventStoreClient:
             self._caller, self._stub.RedactEvent, request, timeout
         )
         return Position(response.position)
+
+    async def categories(self, *, timeout: float | None = None) -> AsyncGenerator[CategoryInfo]:
+        """The categories of streams with their counts, by name, page by page."""
+        request = keeping_pb.ListCategoriesRequest(page_size=1_000)
+        while True:
+            page: keeping_pb.ListCategoriesResponse = await unary(
+                self._caller, self._stub.ListCategories, request, timeout
+            )
+            for one in wire.category_infos(page):
+                yield one
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def event_types(self, *, timeout: float | None = None) -> AsyncGenerator[EventTypeInfo]:
+        """The types of events with their counts, in the order of their names, page by page."""
+        request = keeping_pb.ListEventTypesRequest(page_size=1_000)
+        while True:
+            page: keeping_pb.ListEventTypesResponse = await unary(
+                self._caller, self._stub.ListEventTypes, request, timeout
+            )
+            for one in wire.event_type_infos(page):
+                yield one
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def trace(
         self, correlation_id: str, *, timeout: float | None = None

@@ -219,6 +219,23 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryInfo:
+    """How many streams and events there are of a category, gone ones too."""
+
+    category: str
+    stream_count: int
+    event_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTypeInfo:
+    """How many events there are of a type, gone ones too."""
+
+    type: str
+    event_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
     """A stream, from its first event to its last."""
 

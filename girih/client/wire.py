@@ -8,8 +8,10 @@ from typing import Any, Final
 from google.protobuf import json_format
 
 from girih.client.events import (
+    CategoryInfo,
     Cause,
     Compatibility,
+    EventTypeInfo,
     Gone,
     GoneReason,
     LogInfo,
@@ -164,8 +166,21 @@ def log_info(response: pb.GetLogResponse) -> LogInfo:
     return LogInfo(head=Position(response.head_position), incarnation=response.incarnation)
 
 
-def list_streams_request(prefix: str) -> pb.ListStreamsRequest:
-    return pb.ListStreamsRequest(prefix=prefix, page_size=_STREAMS_PAGE_SIZE)
+def list_streams_request(prefix: str, category: str = "") -> pb.ListStreamsRequest:
+    return pb.ListStreamsRequest(prefix=prefix, category=category, page_size=_STREAMS_PAGE_SIZE)
+
+
+def category_infos(response: keeping_pb.ListCategoriesResponse) -> list[CategoryInfo]:
+    return [
+        CategoryInfo(
+            category=one.category, stream_count=one.stream_count, event_count=one.event_count
+        )
+        for one in response.categories
+    ]
+
+
+def event_type_infos(response: keeping_pb.ListEventTypesResponse) -> list[EventTypeInfo]:
+    return [EventTypeInfo(type=one.type, event_count=one.event_count) for one in response.types]
 
 
 def metadata_request(

@@ -294,11 +294,16 @@ def streams_request(request: pb.ListStreamsRequest) -> StreamsRequest:
 
     Raises `InvalidInput` with every bad field.
     """
-    validation.check(request)
+    violations = Violations()
+    validation.add_violations(request, violations)
+    if request.category and request.prefix:
+        violations.add("category", "must not be given beside prefix")
+    violations.raise_if_any()
     return StreamsRequest(
-        prefix=request.prefix,
+        prefix=request.category or request.prefix,
         behind=request.page_token,
         count_max=domain.page_size(request.page_size) + 1,
+        is_category=bool(request.category),
     )
 
 

@@ -10,8 +10,9 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
 from girih.ids import EventId, Position, Revision, StreamName, new_event_id
 from services.events import json_text, record
-from services.events.domain import NewEvent
+from services.events.domain import NewEvent, page_size
 from services.events.keeping.keeper import Ruling
+from services.events.store import TalliesRequest, TallyKind, TallyPage
 from services.events.stream_rules import (
     METADATA_BYTES_MAX,
     NO_RETENTION,
@@ -116,6 +117,47 @@ def redaction_ruling(
         _event("redacted", request.id, found.stream, _written(said)),
         record.call_context(call),
     )
+
+
+def tallies_request(
+    request: keeping_pb.ListCategoriesRequest | keeping_pb.ListEventTypesRequest,
+) -> TalliesRequest:
+    """The page asked for, and one more. Raises `InvalidInput`."""
+    validation.check(request)
+    is_of_types = isinstance(request, keeping_pb.ListEventTypesRequest)
+    return TalliesRequest(
+        TallyKind.TYPE if is_of_types else TallyKind.CATEGORY,
+        request.page_token,
+        page_size(request.page_size) + 1,
+    )
+
+
+def categories_response(page: TallyPage, count_max: int) -> keeping_pb.ListCategoriesResponse:
+    return keeping_pb.ListCategoriesResponse(
+        categories=[
+            keeping_pb.Category(
+                category=one.name, stream_count=one.stream_count, event_count=one.event_count
+            )
+            for one in page.rows[: count_max - 1]
+        ],
+        next_page_token=_next_token(page, count_max),
+        counted_position=page.counted,
+    )
+
+
+def types_response(page: TallyPage, count_max: int) -> keeping_pb.ListEventTypesResponse:
+    return keeping_pb.ListEventTypesResponse(
+        types=[
+            keeping_pb.EventType(type=one.name, event_count=one.event_count)
+            for one in page.rows[: count_max - 1]
+        ],
+        next_page_token=_next_token(page, count_max),
+        counted_position=page.counted,
+    )
+
+
+def _next_token(page: TallyPage, count_max: int) -> str:
+    return page.rows[-2].name if len(page.rows) == count_max else ""
 
 
 def retention_message(retention: Retention) -> keeping_pb.Retention | None:

@@ -139,6 +139,20 @@ class EventStoreServicer:
         incarnation, position = await self._store.position_at(correlation.current().tenant, time)
         return pb.GetPositionResponse(position=position, incarnation=incarnation)
 
+    async def ListCategories(
+        self, request: keeping_pb.ListCategoriesRequest, _context: Context
+    ) -> keeping_pb.ListCategoriesResponse:
+        asked = rulings.tallies_request(request)
+        page = await self._store.tallies(correlation.current().tenant, asked)
+        return rulings.categories_response(page, asked.count_max)
+
+    async def ListEventTypes(
+        self, request: keeping_pb.ListEventTypesRequest, _context: Context
+    ) -> keeping_pb.ListEventTypesResponse:
+        asked = rulings.tallies_request(request)
+        page = await self._store.tallies(correlation.current().tenant, asked)
+        return rulings.types_response(page, asked.count_max)
+
     async def SetStreamMetadata(
         self, request: keeping_pb.SetStreamMetadataRequest, _context: Context
     ) -> keeping_pb.SetStreamMetadataResponse:

@@ -270,6 +270,52 @@ class StreamsRequest:
     prefix: str
     behind: str
     count_max: int
+    is_category: bool = False
+    """`prefix` is all of a name up to its first `-`."""
+
+    @property
+    def end(self) -> str:
+        """What all these names lie before. No character of a name lies below `-`, which ends a
+        category, or behind `~`.
+        """
+        return f"{self.prefix}{_BEHIND_CATEGORY if self.is_category else _BEHIND_ALL}"
+
+
+class TallyKind(Enum):
+    """What events are counted by."""
+
+    TYPE = "type"
+    CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class TalliesRequest:
+    """The counts by `kind` behind a name, as bytes compare."""
+
+    kind: TallyKind
+    behind: str
+    count_max: int
+
+
+class Tally(NamedTuple):
+    """How many events there are of one name, gone ones too."""
+
+    name: str
+    event_count: int
+    stream_count: int
+    """Of a category."""
+
+
+class TallyPage(NamedTuple):
+    """Counts in the order of their names."""
+
+    rows: Sequence[Tally]
+    counted: Position
+    """Events behind it are not counted yet."""
+
+
+_BEHIND_CATEGORY = "."
+_BEHIND_ALL = "\x7f"
 
 
 @dataclass(frozen=True)
@@ -366,6 +412,11 @@ class EventStore(Protocol):
         self, tenant: TenantId, event_ids: Sequence[EventId]
     ) -> Mapping[EventId, Cause]:
         """Where these events are. Ids that are not stored are left out."""
+
+    async def tallies(self, tenant: TenantId, request: TalliesRequest) -> TallyPage:
+        """How many events there are by what is asked. Counts on first what is new, for a second at
+        most.
+        """
 
     async def stream_rules(self, tenant: TenantId, stream: StreamName) -> StreamRules | None:
         """What holds for a stream, None when it never had an event."""

@@ -311,6 +311,24 @@ def test_schemas_are_registered_shown_listed_kept_to_and_deleted(
     assert ada.girih("schemas", "show", "granted").code == 66
 
 
+def test_streams_are_shown_retained_and_deleted(ada: Person) -> None:
+    for number in range(3):
+        ada.does("events", "append", "room-1", "entered", str(number))
+
+    ada.does("streams", "retain", "room-1", "--last", "2", "--yes")
+    shown = ada.does("streams", "show", "room-1").out
+    assert "the last 2" in shown
+    assert "1 to 2" in shown
+    assert len(ada.does("events", "read", "room-1", "-o", "json").json) == 2
+    position = ada.does("events", "read", "room-1", "-o", "json").json[-1]["position"]
+    ada.does("streams", "redact", str(position), "an address", "--yes")
+    redacted = ada.does("events", "read", "room-1", "-o", "json").json[-1]
+    assert redacted["gone"]["reason"] == "GONE_REASON_REDACTED"
+    ada.does("streams", "delete", "room-1", "--yes")
+    assert "deleted" in ada.does("streams", "show", "room-1").out
+    assert ada.does("streams", "list", "--category", "room", "-o", "name").out == "room-1\n"
+
+
 def test_a_trace_is_drawn_as_a_tree(ada: Person) -> None:
     def append(stream: str, type_: str, causation_id: str) -> str:
         event = {"id": str(uuid4()), "stream": stream, "type": type_}

@@ -145,6 +145,12 @@ class Between(EventStoreServiceServicer):
     async def ReadTrace(self, request: pb.ReadTraceRequest, context: Context) -> Any:
         return await self._passed(self.stub.ReadTrace, request, context)
 
+    async def ListCategories(self, request: Any, context: Context) -> Any:
+        return await self._passed(self.stub.ListCategories, request, context)
+
+    async def ListEventTypes(self, request: Any, context: Context) -> Any:
+        return await self._passed(self.stub.ListEventTypes, request, context)
+
     async def SetStreamMetadata(self, request: Any, context: Context) -> Any:
         return await self._passed(self.stub.SetStreamMetadata, request, context)
 

@@ -124,6 +124,8 @@ def events(walk: Walk) -> None:
     walk.call("EventStoreService_ListStreams")
     walk.call("EventStoreService_ReadTrace", correlationId=correlation_id)
     walk.call("EventStoreService_GetLog")
+    walk.call("EventStoreService_ListCategories")
+    walk.call("EventStoreService_ListEventTypes")
     walk.call("EventStoreService_SetStreamMetadata", streamName="permit-1")
     walk.call("EventStoreService_SetStreamRetention", streamName="permit-1")
     walk.call("EventStoreService_RedactEvent", position=event["position"])

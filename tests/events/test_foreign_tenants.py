@@ -45,18 +45,25 @@ READS: dict[str, list[Any]] = {
     "select_stream_backwards": [2**62, 100, 512, 2**19, b"\n", "theirs"],
     "select_stream_ends": ["theirs"],
     "select_stream_forwards": [0, 100, 512, 2**19, b"\n", "theirs", 0],
-    "select_streams": ["", "", 100],
+    "select_streams": ["", "", 100, "~"],
     "keeping.select_event": [3],
     "keeping.select_log_backwards": [2**62, 100, 512, 2**19],
     "keeping.select_log_forwards": [0, 100, 512, 2**19],
     "keeping.select_stream_backwards": [2**62, 100, 512, 2**19, "theirs", False],
     "keeping.select_stream_forwards": [0, 100, 512, 2**19, "theirs", 0, False],
+    "keeping.select_tallies": ["type", "", 100],
     "keeping.select_gone": [[1, 2, 3, 4]],
     "keeping.select_stream_rules": ["theirs"],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]
-WRITES = {"append_records", "insert_log", "lock_log", "keeping.change_stream"}
+WRITES = {
+    "append_records",
+    "insert_log",
+    "lock_log",
+    "keeping.change_stream",
+    "keeping.tally",
+}
 FUNCTIONS = {"confirm_log", "select_moved_logs", "select_place"}
 """Statements that call a function and do nothing else."""
 OF_RULES = {"keeping.select_is_kept"}
@@ -148,6 +155,7 @@ _PARTED = f"""
 _RULED = f"""
     INSERT INTO events.stream_rules (log, stream, metadata)
     SELECT log, 1, 'theirs' FROM events.logs WHERE tenant = '{THEIRS}';
+    SELECT events.tally('{THEIRS}', 100);
 """
 
 

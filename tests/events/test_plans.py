@@ -34,7 +34,7 @@ LOOKUPS: dict[str, list[Any]] = {
     "select_recent": [ROWS // 2, ROWS // 2 + 10],
     "select_revision_at": ["s-7", ROWS // 2],
     "select_stream_ends": ["s-7"],
-    "select_streams": ["s-1", "s-15", 5],
+    "select_streams": ["s-1", "s-15", 5, "s-1~"],
 }
 
 

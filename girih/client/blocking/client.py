@@ -23,7 +23,9 @@ from girih.client.cursors import Batch, LoadCursor, ReadCursor
 from girih.client.errors import GirihError, StreamNotFound
 from girih.client.events import (
     ABSENT,
+    CategoryInfo,
     Compatibility,
+    EventTypeInfo,
     LoadedStream,
     LogInfo,
     NewEvent,
@@ -40,6 +42,7 @@ from girih.client.events import (
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import keeping_pb2 as keeping_pb
 from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
@@ -259,9 +262,11 @@ class Client:
         request = pb.GetStreamRequest(stream=stream)
         return wire.stream_info(unary(self._caller, self._stub.GetStream, request, timeout))
 
-    def streams(self, prefix: str = "", *, timeout: float | None = None) -> Generator[StreamInfo]:
-        """The streams whose names begin with `prefix`, in the order of their names."""
-        request = wire.list_streams_request(prefix)
+    def streams(
+        self, prefix: str = "", *, category: str = "", timeout: float | None = None
+    ) -> Generator[StreamInfo]:
+        """The streams whose names begin with `prefix`, or those of a `category`, by name."""
+        request = wire.list_streams_request(prefix, category)
         while True:
             page = unary(self._caller, self._stub.ListStreams, request, timeout)
             yield from map(wire.stream_info, page.streams)
@@ -319,6 +324,26 @@ class Client:
         request = wire.redact_request(position, reason)
         response = unary(self._caller, self._stub.RedactEvent, request, timeout)
         return Position(response.position)
+
+    def categories(self, *, timeout: float | None = None) -> Generator[CategoryInfo]:
+        """The categories of streams with their counts, by name."""
+        request = keeping_pb.ListCategoriesRequest(page_size=1_000)
+        while True:
+            page = unary(self._caller, self._stub.ListCategories, request, timeout)
+            yield from wire.category_infos(page)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def event_types(self, *, timeout: float | None = None) -> Generator[EventTypeInfo]:
+        """The types of events with their counts, by name."""
+        request = keeping_pb.ListEventTypesRequest(page_size=1_000)
+        while True:
+            page = unary(self._caller, self._stub.ListEventTypes, request, timeout)
+            yield from wire.event_type_infos(page)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def trace(self, correlation_id: str, *, timeout: float | None = None) -> Generator[TracedEvent]:
         """What one request caused, over all streams and in the order of positions."""

@@ -6,6 +6,7 @@ Of their pages it is asked in a second statement which records are gone, so each
 held when it began.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,10 +14,18 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from girih.ids import EventId, Position, Revision, StreamName, TenantId
+from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import RECORD_TAG
 from services.events.gone import position_of, without_payload
-from services.events.store import Lapsing, LogPage, PageRequest, TailPage
+from services.events.store import (
+    Lapsing,
+    LogPage,
+    PageRequest,
+    TailPage,
+    TalliesRequest,
+    Tally,
+    TallyPage,
+)
 from services.events.stream_rules import (
     FoundEvent,
     Gone,
@@ -30,6 +39,9 @@ from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 from services.plumbing.wire import varint
 
+COUNT_AT_A_TIME: Final = 20_000
+"""Records, some 100 ms of work for the database."""
+COUNT_S: Final = 1.0
 LOG_COUNT_MAX: Final = 20_000
 """Logs with rules remembered, those used last."""
 
@@ -193,6 +205,22 @@ def ending(row: asyncpg.Record, last: Revision) -> StreamEnding | None:
 
 def retention(row: asyncpg.Record) -> Retention:
     return Retention(row["max_age_s"], row["max_count"], row["truncate_before"])
+
+
+async def tallies(connection: Connection, tenant: TenantId, request: TalliesRequest) -> TallyPage:
+    until_s = time.monotonic() + COUNT_S
+    counted = NO_POSITION
+    while True:
+        row = await connection.fetchrow(_sql("tally"), tenant, COUNT_AT_A_TIME)
+        if row is None:
+            return TallyPage((), NO_POSITION)
+        is_further, counted = row["counted"] > counted, row["counted"]
+        if counted >= row["head"] or not is_further or time.monotonic() > until_s:
+            break
+    rows = await connection.fetch(
+        _sql("select_tallies"), tenant, request.kind.value, request.behind, request.count_max
+    )
+    return TallyPage([Tally(*row) for row in rows], counted)
 
 
 async def stream_rules(

@@ -41,6 +41,8 @@ from services.events.store import (
     StreamEnds,
     StreamsRequest,
     TailPage,
+    TalliesRequest,
+    TallyPage,
     TracePage,
     TraceRequest,
     TraceRow,
@@ -140,7 +142,12 @@ class PostgresEventStore:
     async def streams(self, tenant: TenantId, request: StreamsRequest) -> Sequence[NamedStream]:
         async with self._connections.connection() as connection:
             rows = await connection.fetch(
-                _sql("select_streams"), tenant, request.prefix, request.behind, request.count_max
+                _sql("select_streams"),
+                tenant,
+                request.prefix,
+                request.behind,
+                request.count_max,
+                request.end,
             )
         return [
             NamedStream(
@@ -192,6 +199,10 @@ class PostgresEventStore:
         async with self._connections.connection() as connection:
             rows = await connection.fetch(_sql("select_causes"), tenant, event_ids)
         return {EventId(str(event_id)): Cause(*cause) for event_id, *cause in rows}
+
+    async def tallies(self, tenant: TenantId, request: TalliesRequest) -> TallyPage:
+        async with self._connections.connection() as connection:
+            return await keeping.tallies(connection, tenant, request)
 
     async def stream_rules(self, tenant: TenantId, stream: StreamName) -> StreamRules | None:
         async with self._connections.connection() as connection:

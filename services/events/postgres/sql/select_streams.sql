@@ -2,13 +2,13 @@
 -- each with where its first record is and its last, and when they were recorded.
 --
 -- The index on names is in their order and read from the place where the page begins; each stream
--- then takes a probe for either end. Its number is the position of its first record. No name has a
--- character of or beyond chr(127), so what begins with the prefix lies before the prefix and that.
+-- then takes a probe for either end. Its number is the position of its first record.
 --
 --   $1 tenant     text
 --   $2 prefix     text
 --   $3 behind     text
 --   $4 row count  integer
+--   $5 end        text    what all these names lie before
 SELECT
     named.name,
     named.stream AS first_position,
@@ -30,7 +30,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT name, stream
     FROM events.streams
-    WHERE log = own_log.log AND name >= $2 AND name > $3 AND name < $2 || chr(127)
+    WHERE log = own_log.log AND name >= $2 AND name > $3 AND name < $5
     ORDER BY name
     LIMIT $4
 ) AS named

@@ -87,6 +87,20 @@ WITH expected (on_table, policy, definition) AS (
             ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
             ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
         ),
+        (
+            'tallies',
+            'tallies_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
+            'tallied',
+            'tallied_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
         ('schema_revision', 'schema_revision_of_all', 'PERMISSIVE ALL {public} true')
 ),
 actual (on_table, policy, definition) AS (
