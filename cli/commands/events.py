@@ -5,6 +5,7 @@ import sys
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,28 @@ FromPosition = Annotated[
 Types = Annotated[
     list[str] | None,
     typer.Option("--type", metavar="TYPE", help="Only events of this type; may be repeated."),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="TAG", help="Only events with this tag; repeated: with all of them."
+    ),
+]
+Category = Annotated[
+    str,
+    typer.Option(
+        metavar="CATEGORY",
+        help="Only of streams of this category: their names up to before the first `-`.",
+    ),
+]
+Prefix = Annotated[
+    str, typer.Option(metavar="PREFIX", help="Only of streams whose names begin so.")
+]
+Correlation = Annotated[
+    str,
+    typer.Option(
+        metavar="CORRELATION_ID", help="Only what calls with this correlation id appended."
+    ),
 ]
 Since = Annotated[
     str,
@@ -106,6 +129,7 @@ def append(
     examples="""
     girih events list --limit 20 --backwards
     girih events list --stream permit-1 --type granted --type refused --since 3d
+    girih events list --category permit --tag urgent --since 2h
     girih events list -o jsonl | jq 'select(.position > 3020) | .event.type'
     """,
 )
@@ -114,6 +138,10 @@ def list_(
         str, typer.Option(metavar="STREAM", help="Only this one. Unset means the whole log.")
     ] = "",
     types: Types = None,
+    tags: Tags = None,
+    category: Category = "",
+    prefix: Prefix = "",
+    correlation: Correlation = "",
     since: Since = "",
     until: Until = "",
     start: FromPosition = None,
@@ -123,14 +151,15 @@ def list_(
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Print the events of the log, in its order.
+    """Print the events of the log, in its order: those that meet all that is asked for.
 
-    Events of other types are read and passed over. To find a time takes some reads of one event:
-    20 in a log of a million.
+    What is rare in the log is found without reading the rest. Of one stream (`--stream`) other
+    events are read and passed over.
     """
+    wanted = Wanted(stream, types or (), tags or (), category, prefix, correlation)
     with options.gateway(url) as gateway:
         window = _window(gateway, since, until)
-        events = _selected(gateway, stream, types or (), window, start, limit, backwards)
+        events = _selected(gateway, wanted, window, start, limit, backwards)
         _print(events, output_format, pager=pager)
 
 
@@ -150,12 +179,17 @@ def read(
     output_format: options.Output = Format.table,
 ) -> None:
     """Print the events of one stream. No such stream has none."""
-    list_(stream, types, since, until, start, limit, backwards, pager, url, output_format)
+    with options.gateway(url) as gateway:
+        window = _window(gateway, since, until)
+        wanted = Wanted(stream, types or ())
+        events = _selected(gateway, wanted, window, start, limit, backwards)
+        _print(events, output_format, pager=pager)
 
 
 @app.verb(
     examples="""
     girih events tail --stream permit-1
+    girih events tail --category permit --type granted
     girih events tail --from 1 -o jsonl | jq --unbuffered .event.type
     """
 )
@@ -172,6 +206,11 @@ def tail(
             help="The first position. Unset means what comes next.",
         ),
     ] = None,
+    types: Types = None,
+    tags: Tags = None,
+    category: Category = "",
+    prefix: Prefix = "",
+    correlation: Correlation = "",
     limit: Annotated[
         int,
         typer.Option(min=0, metavar="N", help="End after so many. 0 means go on until Ctrl-C."),
@@ -186,10 +225,13 @@ def tail(
     """
     from cli.commands.tailing import followed
 
+    wanted = Wanted(stream, types or (), tags or (), category, prefix, correlation)
     with options.gateway(url) as gateway:
         first = start or int(gateway.get("/v1/log").get("headPosition", 0)) + 1
         output.message(f"following {stream or 'the log'} from position {first:,} on")
-        events = followed(gateway, stream, first, output.message)
+        params = {"follow": True, "fromPosition": first, **wanted.params()}
+        events = followed(gateway, wanted.path, params, output.message)
+        events = filter(wanted.holds, events)
         is_json = output_format is Format.json
         _print(islice(events, limit or None), Format.jsonl if is_json else output_format, live=True)
 
@@ -251,32 +293,85 @@ def _caused_by(traced: "Json") -> str:
 
 def _window(gateway: "Gateway", since: str, until: str) -> range:
     """The positions of what was recorded at or behind `since`, and before `until`."""
-    if not (since or until):
-        return range(1, _POSITIONS_END)
-    from cli.client.recorded import RecordedTimes
     from cli.terminal.times import moment_of
 
     now = datetime.now(UTC)
-    first, end = (
+    moments = (
         since and moment_of(since, now, "--since"),
         until and moment_of(until, now, "--until"),
     )
-    times = RecordedTimes(gateway)
-    return range(
-        times.first_since(first) if first else 1, times.first_since(end) if end else _POSITIONS_END
+    first, end = (
+        moment and int(gateway.get("/v1/log/position", time=moment.isoformat())["position"])
+        for moment in moments
     )
+    return range(first or 1, end or _POSITIONS_END)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which events are asked for: those that meet all that is given."""
+
+    stream: str = ""
+    types: Collection[str] = ()
+    tags: Collection[str] = ()
+    category: str = ""
+    prefix: str = ""
+    correlation_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.stream and (self.category or self.prefix):
+            message = "is of no use beside --stream"
+            raise typer.BadParameter(
+                message, param_hint="--category" if self.category else "--prefix"
+            )
+
+    @property
+    def path(self) -> str:
+        if not self.stream:
+            return "/v1/events"
+        return f"/v1/streams/{options.segment(self.stream)}/events"
+
+    @property
+    def is_filtered_here(self) -> bool:
+        """Of one stream the server gives all events."""
+        return bool(self.stream and (self.types or self.tags or self.correlation_id))
+
+    def params(self) -> "dict[str, str | bool]":
+        """What the server is asked for. It tells how far it is, for nothing may be meant."""
+        query = {
+            "types": list(self.types),
+            "tags": list(self.tags),
+            "streamPrefix": self.prefix,
+            "category": self.category,
+            "correlationId": self.correlation_id,
+        }
+        given = {name: value for name, value in query.items() if value}
+        if self.stream or not given:
+            return {}
+        return {"filter.queries": json.dumps(given), "progress": True}
+
+    def holds(self, line: str) -> bool:
+        """Whether an event is one; asked only where the server does not know."""
+        if not self.is_filtered_here:
+            return True
+        recorded = json.loads(line)
+        event = recorded["event"]
+        return (
+            (not self.types or event["type"] in self.types)
+            and set(self.tags) <= set(event["tags"])
+            and self.correlation_id in ("", recorded["context"]["correlationId"])
+        )
 
 
 def _selected(
     gateway: "Gateway",
-    stream: str,
-    types: Collection[str],
+    wanted: Wanted,
     window: range,
     start: int | None,
     limit: int,
     is_backwards: bool,
 ) -> Iterator[str]:
-    """The events of the window, and of the types if there are any, from `start` on."""
+    """The events of the window that are wanted, from `start` on."""
     if is_backwards:
         window = range(window.start, min(window.stop, (start or _POSITIONS_END) + 1))
     else:
@@ -286,24 +381,19 @@ def _selected(
     first = window[-1] if is_backwards else window[0]
     params: dict[str, str | int | bool | None] = {
         "fromPosition": first if first < _POSITIONS_END - 1 else None,
-        "limit": limit if limit and not types else None,
+        "limit": limit if limit and not wanted.is_filtered_here else None,
+        **wanted.params(),
         "direction": "DIRECTION_BACKWARDS" if is_backwards else None,
     }
-    path = f"/v1/streams/{options.segment(stream)}/events" if stream else "/v1/events"
-    with closing(gateway.lines("GET", path, params=params)) as lines:
+    with closing(gateway.lines("GET", wanted.path, params=params)) as lines:
         # What is in no window ends the list, and nothing is looked into that needs not be.
         is_bounded = window.start > 1 or window.stop < _POSITIONS_END
         inside = takewhile(lambda line: _position(line) in window, lines) if is_bounded else lines
-        wanted = (line for line in inside if not types or _type(line) in types)
-        yield from islice(wanted, limit or None)
+        yield from islice(filter(wanted.holds, inside), limit or None)
 
 
 def _position(line: str) -> int:
     return int(json.loads(line)["position"])
-
-
-def _type(line: str) -> str:
-    return str(json.loads(line)["event"]["type"])
 
 
 _EVENTS = Listing(

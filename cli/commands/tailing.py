@@ -6,44 +6,46 @@ comes once, in order. A token that expires is replaced.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from cli.client.lines import lines_of
 from cli.client.rest import STREAM_READ_S, Gateway, Refused
-from cli.client.sse import ServerEvent, server_events
+from cli.client.sse import server_events
 from cli.failure import Failed
-from cli.terminal import options
 from girih.backoff import Backoff
 
 if TYPE_CHECKING:
     from httpx import Response
+
+Params = Mapping[str, str | int | bool | None]
+"""What the gateway is asked for, beside where to begin once it is known."""
 
 _BACKOFF_MIN_S = 0.2
 _BACKOFF_MAX_S = 10.0
 
 
 def followed(
-    gateway: Gateway, stream: str, from_position: int, say: Callable[[str], None]
+    gateway: Gateway, path: str, params: Params, say: Callable[[str], None]
 ) -> Iterator[str]:
-    """The events from a position on, each as its JSON text, for ever.
+    """The events of a stream of the gateway's, each as its JSON text, for ever.
 
     What goes wrong before the first connection is raised; later, a gateway that is away is
     waited for, and `say` gets a line about it. Raises Failed for what does not pass.
     """
-    run = _Following(gateway, stream, from_position, say)
+    run = _Following(gateway, path, params, say)
     while True:
         yield from run.until_broken()
 
 
 class _Following:
     def __init__(
-        self, gateway: Gateway, stream: str, from_position: int, say: Callable[[str], None]
+        self, gateway: Gateway, path: str, params: Params, say: Callable[[str], None]
     ) -> None:
         self._gateway = gateway
-        self._path = f"/v1/streams/{options.segment(stream)}/events" if stream else "/v1/events"
-        self._from_position = from_position
+        self._path = path
+        self._params = params
         self._say = say
         self._last_id = ""
         self._was_connected = False
@@ -68,8 +70,10 @@ class _Following:
             for event in server_events(lines_of(response.iter_text())):
                 if event.kind == "error":
                     self._gateway.raise_error(response.status_code, json.loads(event.data))
+                # Also of what tells how far the stream is.
+                self._last_id = event.id
                 if event.kind == "message":
-                    yield self._seen(event)
+                    yield event.data
 
     def _opened(self) -> "AbstractContextManager[Response]":
         headers = {"Accept": "text/event-stream"}
@@ -78,14 +82,10 @@ class _Following:
         return self._gateway.opened(
             "GET",
             self._path,
-            params={"follow": True, "fromPosition": self._from_position},
+            params=self._params,
             headers=headers,
             read_timeout_s=STREAM_READ_S,
         )
-
-    def _seen(self, event: ServerEvent) -> str:
-        self._last_id = event.id
-        return event.data
 
     def _wait_or_raise(self, error: Failed) -> None:
         """Wait for what may pass; raise what does not."""

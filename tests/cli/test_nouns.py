@@ -263,6 +263,25 @@ def test_events_are_listed_by_type_time_and_stream(ada: Person) -> None:
     assert len(ada.does("events", "read", "odd", "--since", times[4], "-o", "json").json) == 1
 
 
+def test_events_are_listed_by_what_a_filter_means(ada: Person) -> None:
+    for number in range(6):
+        tags = ["--tag", "even"] if number % 2 == 0 else []
+        ada.does("events", "append", f"count-{number % 3}", f"t{number}", *tags)
+
+    assert types_of(ada, "--tag", "even") == ["t0", "t2", "t4"]
+    assert types_of(ada, "--tag", "even", "--prefix", "count-1") == ["t4"]
+    assert types_of(ada, "--category", "count", "--type", "t1", "--type", "t5") == ["t1", "t5"]
+    assert types_of(ada, "--tag", "even", "--backwards", "--limit", "1") == ["t4"]
+    assert types_of(ada, "--tag", "even", "--stream", "count-2") == ["t2"]
+    (one,) = ada.does("events", "list", "--type", "t3", "-o", "jsonl").lines
+    correlation_id = one["context"]["correlationId"]
+    assert types_of(ada, "--correlation", correlation_id) == ["t3"]
+    tail = ("events", "tail", "--from", "1", "--tag", "even", "--limit", "3", "-o", "jsonl")
+    assert [line["event"]["type"] for line in ada.does(*tail).lines] == ["t0", "t2", "t4"]
+    done = ada.girih("events", "list", "--stream", "s", "--prefix", "p")
+    assert (done.code, "--prefix" in done.err) == (2, True)
+
+
 def test_a_time_that_is_none_is_wrong_usage(ada: Person) -> None:
     done = ada.girih("events", "list", "--since", "yesterday")
 
