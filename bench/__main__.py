@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 BENCHES = (
-    "appends", "decisions", "reads", "followed", "delivery", "growth", "storage", "peers",
-    "gateway", "arrays", "paths", "command", "schemas",
+    "appends", "decisions", "reads", "filters", "followed", "delivery", "growth", "storage",
+    "peers", "gateway", "arrays", "paths", "command", "schemas",
 )  # fmt: skip
 
 

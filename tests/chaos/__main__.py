@@ -8,6 +8,7 @@
     python -m tests.chaos decisions [--rounds 1000] [--racers 16] [--unprotected]
     python -m tests.chaos retention [--events 100000] [--kills 10]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
+    python -m tests.chaos filtered [--followers 1000] [--rate 500] [--seconds 60] [--unprotected]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
 exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from tests.chaos.clients import follow_through_kills, killable
 from tests.chaos.decisions import decide_together
+from tests.chaos.filtered import follow_filtered
 from tests.chaos.imports import Disagreement, kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -51,6 +53,7 @@ def main() -> int:
         "refresh": prove_refresh,
         "client": prove_client,
         "retention": prove_retention,
+        "filtered": prove_filtered,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -171,6 +174,27 @@ def prove_client(arguments: argparse.Namespace) -> int:
     return 1 if answer.broken else 0
 
 
+def prove_filtered(arguments: argparse.Namespace) -> int:
+    """Followers with filters come, are cut off and come back; each event is seen once, in order."""
+    print(f"== {arguments.followers} followers with filters, seed {arguments.seed}", flush=True)
+    outcome = asyncio.run(
+        follow_filtered(
+            follower_count=arguments.followers,
+            duration_s=arguments.seconds,
+            appends_per_s=arguments.rate,
+            seed=arguments.seed,
+            is_protected=not arguments.unprotected,
+        )
+    )
+    _print(outcome.summary())
+    problems = outcome.problems()
+    for name, count in Counter(line.partition(":")[0] for line in problems).items():
+        print(f"BROKEN {name}: {count}")
+    for line in problems[:ANOMALIES_SHOWN]:
+        print(f"    {line}")
+    return 1 if problems else 0
+
+
 def _made_up(file: Path, seed: int) -> Path:
     """A file of 8,000 events of 1,400 cases, in which lines repeat each other."""
     dice = random.Random(seed)
@@ -194,8 +218,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "proof",
         nargs="?",
-        choices=["replicas", "import", "snapshot", "decisions", "refresh", "client", "retention"],
+        choices=[
+            "replicas",
+            "import",
+            "snapshot",
+            "decisions",
+            "refresh",
+            "client",
+            "retention",
+            "filtered",
+        ],
     )
+    parser.add_argument("--followers", type=int, default=1_000, help="with filters")
+    parser.add_argument("--rate", type=float, default=500.0, help="appends a second under them")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")

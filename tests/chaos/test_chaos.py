@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos.clients import Killable, follow_through_kills, killable
 from tests.chaos.decisions import decide_together
+from tests.chaos.filtered import follow_filtered
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
@@ -59,6 +60,25 @@ async def test_a_kill_in_the_middle_of_an_import_leaves_the_same_log(tmp_path: P
 
     assert answer["events"] == 3_000
     assert answer["killed in the middle"] == 2
+
+
+async def test_followers_with_filters_that_are_cut_off_miss_nothing() -> None:
+    outcome = await follow_filtered(
+        follower_count=60, duration_s=6, appends_per_s=100, seed=1, is_protected=True
+    )
+
+    assert outcome.problems() == []
+    answer = outcome.summary()
+    assert answer["cuts"] > 10, "nobody came back, so nothing was tested"
+    assert answer["signals"] > 60, "nobody was told how far the log was looked through"
+
+
+async def test_the_checker_sees_followers_that_come_back_elsewhere() -> None:
+    outcome = await follow_filtered(
+        follower_count=40, duration_s=4, appends_per_s=100, seed=1, is_protected=False
+    )
+
+    assert outcome.problems() != []
 
 
 def appended(
