@@ -32,8 +32,8 @@ TAGS = 500
 """More than there are callers, or they would be in each other's way."""
 THREADS = 16
 
-Condition = Callable[[str, int], pb.Precondition | None]
-"""What an append with a tag demands, when the log was read up to a position."""
+Condition = Callable[[str], pb.Precondition | None]
+"""What an append with a tag demands."""
 
 
 async def main(rounds: int) -> int:
@@ -63,36 +63,41 @@ async def _appends_per_s(service: Service, name: str, condition: Condition) -> f
     )
     seen = 0
 
-    async def one(number: int) -> None:
+    async def one(request: pb.AppendRequest) -> None:
         nonlocal seen
-        # A tag that is forbidden anywhere is of use only once.
-        tag = f"{name}:{number if condition is _anywhere else number % TAGS}"
-        appended = event(f"s-{name}-{number // 5}")
-        appended.tags.append(tag)
-        demanded = condition(tag, seen)
-        request = pb.AppendRequest(
-            events=[appended], preconditions=[] if demanded is None else [demanded]
-        )
+        if condition is _unless:
+            request.preconditions[0].no_match.after_position = seen
         response = await append(request)
         seen = max(seen, response.placements[0].position)
 
     first = await append(pb.AppendRequest(events=[event(f"s-{name}")]))
     seen = first.placements[0].position
-    steps: list[Callable[[], Awaitable[object]]] = [partial(one, n) for n in range(APPENDS)]
+    requests = [_request(name, number, condition) for number in range(APPENDS)]
+    steps: list[Callable[[], Awaitable[object]]] = [partial(one, request) for request in requests]
     return APPENDS / await seconds(steps, callers=CALLERS)
 
 
-def _none(_tag: str, _seen: int) -> None:
+def _request(name: str, number: int, condition: Condition) -> pb.AppendRequest:
+    # A tag that is forbidden anywhere is of use only once.
+    tag = f"{name}:{number if condition is _anywhere else number % TAGS}"
+    appended = event(f"s-{name}-{number // 5}")
+    appended.tags.append(tag)
+    demanded = condition(tag)
+    return pb.AppendRequest(events=[appended], preconditions=[] if demanded is None else [demanded])
+
+
+def _none(_tag: str) -> None:
     return None
 
 
-def _unless(tag: str, after: int | None) -> pb.Precondition:
+def _unless(tag: str) -> pb.Precondition:
+    """Behind the position that is told when it is sent."""
+    return _anywhere(tag)
+
+
+def _anywhere(tag: str) -> pb.Precondition:
     wanted = pb.Filter(queries=[pb.Query(tags=[tag])])
-    return pb.Precondition(no_match=pb.NoMatch(filter=wanted, after_position=after))
-
-
-def _anywhere(tag: str, _seen: int) -> pb.Precondition:
-    return _unless(tag, None)
+    return pb.Precondition(no_match=pb.NoMatch(filter=wanted))
 
 
 @contextmanager

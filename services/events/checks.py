@@ -29,6 +29,7 @@ HEARTBEAT_MAX = timedelta(minutes=1)
 _SECONDS_MAX = 10**9
 
 QUERY_PARTS = tuple(field.name for field in pb.Query.DESCRIPTOR.fields)
+_NO_PART = f"must have a part: one or more of {', '.join(QUERY_PARTS)}"
 
 
 def check_counts(request: AnyAppendRequest, violations: Violations) -> None:
@@ -73,9 +74,11 @@ def check_precondition(precondition: pb.Precondition, index: int, violations: Vi
     rules = validation.check_of(pb.Precondition.DESCRIPTOR)
     if not rules.holds(precondition):
         rules.examine(precondition, f"preconditions[{index}].", violations)
-    for number, query in enumerate(precondition.no_match.filter.queries):
-        path = f"preconditions[{index}].no_match.filter.queries[{number}]"
-        check_has_part(query, path, violations)
+    if precondition.HasField("no_match"):
+        for number, query in enumerate(precondition.no_match.filter.queries):
+            if not has_part(query):
+                path = f"preconditions[{index}].no_match.filter.queries[{number}]"
+                violations.add(path, _NO_PART)
 
 
 def check_no_matches(preconditions: Iterable[pb.Precondition], violations: Violations) -> None:
@@ -145,10 +148,12 @@ def check_query(query: pb.Query, path: str, violations: Violations) -> None:
     rules = validation.check_of(pb.Query.DESCRIPTOR)
     if not rules.holds(query):
         rules.examine(query, f"{path}.", violations)
-    check_has_part(query, path, violations)
+    if not has_part(query):
+        violations.add(path, _NO_PART)
 
 
-def check_has_part(query: pb.Query, path: str, violations: Violations) -> None:
+def has_part(query: pb.Query) -> bool:
     """The one thing about a query that its rules do not say."""
-    if not any(getattr(query, part) for part in QUERY_PARTS):
-        violations.add(path, f"must have a part: one or more of {', '.join(QUERY_PARTS)}")
+    return bool(
+        query.tags or query.types or query.stream_prefix or query.category or query.correlation_id
+    )

@@ -50,7 +50,8 @@ async def proposal(request: checks.AnyAppendRequest, call: Call) -> domain.Propo
     violations = Violations()
     checks.check_counts(request, violations)
     violations.raise_if_any()
-    if request.preconditions:
+    if len(request.preconditions) > 1:
+        # A single one is bounded by the rules of its fields.
         checks.check_no_matches(request.preconditions, violations)
         violations.raise_if_any()
     preconditions = [

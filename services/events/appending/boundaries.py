@@ -96,6 +96,8 @@ class Boundaries:
     async def _looked(
         self, log: LogReader, proposal: Proposal, incarnation: str, until_s: float
     ) -> Proposal:
+        if all(self._is_recent(one.looked_at(incarnation)) for one in proposal.no_matches()):
+            return proposal
         return replace(
             proposal,
             preconditions=[
