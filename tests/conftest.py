@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from tests.authority import Authority
+from tests.plumbing.certificates import CertificateAuthority
 
 # A slow machine fails no right program; and what fails where nobody looks must fail again.
 hypothesis.settings.register_profile(
@@ -18,6 +20,25 @@ hypothesis.settings.load_profile("girih")
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database may lie about durability, except in tests of durability."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clients of HTTP know one authority, of nobody. Reading those of the world takes each of them
+    a twentieth of a second, and no test calls anybody who needs them."""
+    certificates = CertificateAuthority.create(tmp_path_factory.mktemp("world") / "authority")
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("SSL_CERT_FILE", str(certificates.directory / "ca.pem"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> None:
+    """What is logged in this process is as short as in those of girih: where structlog is left to
+    itself it draws each traceback with all variables, which takes seconds."""
+    *processors, _ = structlog.get_config()["processors"]
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, console])
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The query part of a URL as fields of a request."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -32,16 +33,26 @@ class Query:
         self, message: Descriptor, set_elsewhere: set[str], decoder: Decoder | None = None
     ) -> None:
         """`set_elsewhere` are field paths that are in the path or the body."""
-        decoder = decoder or Decoder()
-        self.parameters: dict[str, Fields] = {
-            json_path(fields): fields for fields in _values(message, (), set_elsewhere)
-        }
+        self._message = message
+        self._set_elsewhere = set_elsewhere
+        self._decoder = decoder or Decoder()
+
+    @cached_property
+    def parameters(self) -> dict[str, Fields]:
         """By their documented names."""
-        self._setters: dict[str, Callable[[dict[str, Any], str], None]] = {}
+        values = _values(self._message, (), self._set_elsewhere)
+        return {json_path(fields): fields for fields in values}
+
+    @cached_property
+    def _setters(self) -> dict[str, Callable[[dict[str, Any], str], None]]:
+        # Made when they are needed first: a message that holds others has hundreds, and most
+        # routes are never asked with a query.
+        setters = {}
         for fields in self.parameters.values():
-            setter = _setter(fields, decoder)
-            self._setters[json_path(fields)] = setter
-            self._setters[proto_path(fields)] = setter
+            setter = _setter(fields, self._decoder)
+            setters[json_path(fields)] = setter
+            setters[proto_path(fields)] = setter
+        return setters
 
     def put_into(self, values: dict[str, Any], query_string: bytes) -> None:
         """Set what the query says in `values`; raises ValidationError for what it must not."""

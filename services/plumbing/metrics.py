@@ -6,6 +6,7 @@ gRPC metrics exist from the start: labels come from descriptors, never from call
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import grpc
 from prometheus_client import (
@@ -98,6 +99,7 @@ class GrpcMetrics:
         return MethodMetrics(self, (grpc_type, service, method))
 
 
+@cache
 def code_name(code: grpc.StatusCode) -> str:
     """A code as Go spells it, which is what dashboards know: OK, NotFound."""
     if code in _GO_SPELLINGS:

@@ -14,11 +14,13 @@ from tempfile import TemporaryDirectory
 from tests.processes import ROOT
 
 IMPORTED = [
-    "cli.main",
+    "tests.cli.ready",
     "cli.client.credentials",
     "cli.client.rest",
     "cli.client.session",
     "cli.importing.command",
+    "h11",
+    "httpcore",
     "rich.progress",
     "rich.table",
     "tests.cli.forked",

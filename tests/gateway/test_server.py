@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gateway.serving.server import PortTaken, listen, serve
-from tests.gateway.sample import Gateway, SampleService, gateway_before, until
+from tests.gateway.sample import NOBODY, Gateway, SampleService, gateway_before, until
 
 
 @asynccontextmanager
@@ -211,7 +211,11 @@ async def test_sigterm_drains_and_then_ends(service: SampleService) -> None:
                 )
             )
             async with httpx.AsyncClient(
-                base_url=url, trust_env=False, timeout=20, headers=service.authority.headers()
+                base_url=url,
+                trust_env=False,
+                verify=NOBODY,
+                timeout=20,
+                headers=service.authority.headers(),
             ) as client:
                 await _drained(gateway, client)
             await asyncio.wait_for(serving, 60)
