@@ -132,7 +132,7 @@ def test_a_shell_completes_commands_options_and_values(
         input="".join(f"{line}\n" for line in COMPLETIONS),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=True,
     )
 
