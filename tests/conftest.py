@@ -1,9 +1,11 @@
 """A PostgreSQL and an authority for the tests, and a database for each that asks."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import Iterator
 
+import asyncpg
 import hypothesis
 import pytest
 import structlog
@@ -58,6 +60,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a fresh, empty database, dropped afterwards."""
     name = f"test_{secrets.token_hex(8)}"
-    postgres.execute(f"CREATE DATABASE {name}")
+    asyncio.run(_execute(postgres.url, f"CREATE DATABASE {name}"))
     yield postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    asyncio.run(_execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(url: str, statement: str) -> None:
+    """Without psql, which takes longer to start than the statement to run."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
