@@ -93,7 +93,7 @@ class _Process:
         """Raises `TimeoutError` when it takes longer, and EOFError when the process has died."""
         if not self._is_started:
             # To start takes its time, which is not that of the first question.
-            self._answer(worker.problem, (b"true", b"null"), _START_S)
+            self._answer(worker.problem, (b"true", b"null", 1), _START_S)
             self._is_started = True
         return self._answer(function, arguments, work_s)
 

@@ -24,6 +24,13 @@ NS_A_BYTE: Final = 20
 _PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=2**16, dfa_size_limit=2**20)
 _SHOWN_CHARS_MAX: Final = 300
 
+DESCRIBED_HERE_MAX: Final = 60_000
+DESCRIBED_MAX: Final = 30_000_000
+"""Up to which `description_cost` a problem is described at once, and at all: the validator makes
+an error, with a copy of the value, for each schema that could have taken it."""
+_VALUE_BYTES: Final = 100
+NOT_AS_SAID: Final = ("", "is not as the schema says, and it would take too much to say where")
+
 Problem = tuple[str, str]
 """Where in the value, as a JSON Pointer, and what is wrong there."""
 
@@ -91,14 +98,24 @@ class CompiledSchema:
         byte_cost = NS_A_BYTE + NS_A_PATTERN_BYTE * self.pattern_count
         return NS_A_STEP * self.weight * value_count + byte_cost * len(json)
 
+    def description_cost(self, byte_count: int) -> int:
+        """What it takes to describe a problem of so many bytes, in units of some 30 ns."""
+        return self.weight * (byte_count + _VALUE_BYTES)
+
+    def takes(self, json: bytes) -> bool:
+        """Whether a JSON text is as the schema says."""
+        return bool(self.validator.is_valid(orjson.loads(json)))
+
     def problem(self, json: bytes) -> Problem | None:
         """What is wrong with a JSON text by the schema, the first of it; None when nothing is."""
-        return self.problem_of(orjson.loads(json))
+        return self.problem_of(orjson.loads(json), len(json))
 
-    def problem_of(self, value: object) -> Problem | None:
-        """The same of a parsed value."""
+    def problem_of(self, value: object, byte_count: int) -> Problem | None:
+        """The same of a parsed value that has so many bytes as JSON."""
         if self.validator.is_valid(value):
             return None
+        if self.description_cost(byte_count) > DESCRIBED_MAX:
+            return NOT_AS_SAID
         try:
             self.validator.validate(value)
         except jsonschema_rs.ValidationError as error:

@@ -19,7 +19,7 @@ from services.events.domain import NewEvent, Placement, Proposal
 from services.events.errors import SchemasMoved, SchemaVersionUnknown, SchemaViolated
 from services.events.schemas import worker
 from services.events.schemas.beside import Beside
-from services.events.schemas.compiled import CompiledSchema, Problem
+from services.events.schemas.compiled import DESCRIBED_HERE_MAX, CompiledSchema, Problem
 from services.events.schemas.registries import Registries
 from services.events.schemas.registry import EventType, Registry
 from services.events.store import EventStore
@@ -157,9 +157,13 @@ class EnforcingAppender:
         self, tenant: TenantId, json: bytes, schema: CompiledSchema
     ) -> tuple[Problem | None, int]:
         cost_ns = schema.cost_ns(json)
-        if cost_ns > INLINE_NS_MAX:
-            return await self._beside.run(tenant, worker.problem, schema.text, json), 0
-        return schema.problem(json), cost_ns
+        if cost_ns <= INLINE_NS_MAX:
+            if schema.takes(json):
+                return None, cost_ns
+            if schema.description_cost(len(json)) <= DESCRIBED_HERE_MAX:
+                return schema.problem(json), INLINE_NS_MAX
+        run = self._beside.run
+        return await run(tenant, worker.problem, schema.text, json, schema.weight), 0
 
 
 class _Refused(NamedTuple):

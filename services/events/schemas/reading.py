@@ -13,6 +13,7 @@ from services.events.domain import EVENT_BYTES_MAX, RECORD_BYTES_MAX
 from services.events.errors import SchemaCheckTooLong
 from services.events.schemas import upcasting, worker
 from services.events.schemas.beside import Beside
+from services.events.schemas.compiled import DESCRIBED_HERE_MAX
 from services.events.schemas.registries import Registries
 from services.events.schemas.registry import RegisteredSchema, Registry
 from services.events.schemas.upcasting import Upcaster
@@ -95,11 +96,17 @@ class Upcasts:
         added = sum(one.byte_count for one in upcasters)
         cost_ns = target.schema.cost_ns(json) + target.schema.weight * 100 * step_count
         cost_ns += _NS_A_STEP * step_count + _NS_A_BYTE * (len(json) + added)
-        if cost_ns <= INLINE_NS_MAX:
+        described = target.schema.description_cost(len(json) + added)
+        if cost_ns <= INLINE_NS_MAX and described <= DESCRIBED_HERE_MAX:
             return *upcasting.upcast_text(json, upcasters, target.schema.problem_of), cost_ns
         try:
             made, problem = await self._beside.run(
-                tenant, worker.upcast_text, json, upcasters, target.schema.text
+                tenant,
+                worker.upcast_text,
+                json,
+                upcasters,
+                target.schema.text,
+                target.schema.weight,
             )
         except SchemaCheckTooLong as error:
             return json, error.message, 0

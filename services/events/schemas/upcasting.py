@@ -108,18 +108,19 @@ def upcast(value: object, upcasters: Sequence[Upcaster]) -> object:
 def upcast_text(
     json: bytes,
     upcasters: Sequence[Upcaster],
-    problem_of: Callable[[object], tuple[str, str] | None],
+    problem_of: Callable[[object, int], tuple[str, str] | None],
 ) -> tuple[bytes, str]:
     """A JSON text led through all of them, and nothing; or the text as it was, and why: a step
-    failed, or `problem_of` found something wrong with what came of it.
+    failed, or `problem_of` found something wrong with what came of it, which has so many bytes.
     """
     try:
         value = upcast(orjson.loads(json), upcasters)
     except StepFailed as failed:
         return json, str(failed)
-    if found := problem_of(value):
+    text = orjson.dumps(value)
+    if found := problem_of(value, len(text)):
         return json, ": ".join(filter(None, found))
-    return orjson.dumps(value), ""
+    return text, ""
 
 
 def chain(upcasters: Mapping[int, Upcaster], version: int) -> list[Upcaster]:

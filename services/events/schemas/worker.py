@@ -23,6 +23,7 @@ from services.events.schemas.upcasting import StepFailed, Upcaster, upcast
 
 _NICER = 10
 """What others wait for comes before a check that takes long."""
+_MEMORY_BYTES = 2**30
 
 
 def serve(connection: Connection) -> None:
@@ -30,6 +31,7 @@ def serve(connection: Connection) -> None:
     # A terminal tells all of its processes to stop: when this one ends says the service.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICER)
+    _bound_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
@@ -38,6 +40,16 @@ def serve(connection: Connection) -> None:
             return
         connection.send(_answer(function, arguments))
         gc.collect()
+
+
+def _bound_memory() -> None:
+    """What needs more is ended like what takes too long. Where the system can."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
+    except (ImportError, ValueError, OSError):
+        return
 
 
 def _answer(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - what was asked for
@@ -59,9 +71,9 @@ def examine(
     return (), list(broken), schema.weight, schema.pattern_count
 
 
-def problem(text: bytes, json: bytes) -> Problem | None:
-    """What is wrong with a JSON text by a schema."""
-    return compiled(text).problem(json)
+def problem(text: bytes, json: bytes, weight: int) -> Problem | None:
+    """What is wrong with a JSON text by a schema of that weight."""
+    return compiled(text, weight).problem(json)
 
 
 def counterexample(
@@ -73,10 +85,10 @@ def counterexample(
     first, second = compiled(before), compiled(behind)
     values = [*map(orjson.loads, given), *examples.proposed(orjson.loads(before))]
     for value in values:
-        if first.problem_of(value) is not None:
+        if not first.validator.is_valid(value):
             continue
         try:
-            found = second.problem_of(upcast(value, [upcaster]))
+            found = second.problem_of(upcast(value, [upcaster]), 0)
         except StepFailed as failed:
             found = ("", str(failed))
         if found is not None:
@@ -84,15 +96,17 @@ def counterexample(
     return None
 
 
-def upcast_text(json: bytes, upcasters: Sequence[Upcaster], schema: bytes) -> tuple[bytes, str]:
-    """As `upcasting.upcast_text` has it, with what the schema says of it."""
-    return upcasting.upcast_text(json, upcasters, compiled(schema).problem_of)
+def upcast_text(
+    json: bytes, upcasters: Sequence[Upcaster], schema: bytes, weight: int
+) -> tuple[bytes, str]:
+    """As `upcasting.upcast_text` has it, with what the schema, of that weight, says of it."""
+    return upcasting.upcast_text(json, upcasters, compiled(schema, weight).problem_of)
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(text: bytes) -> CompiledSchema:
+def compiled(text: bytes, weight: int = 0) -> CompiledSchema:
     """A schema that was examined before."""
-    return CompiledSchema(text, 0, 0)
+    return CompiledSchema(text, weight, 0)
 
 
 def _end_with_parent() -> None:

@@ -100,7 +100,7 @@ def modelled(value: Any, steps: list[tuple[str, list[str], Any]]) -> Any:
     return whole(places)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(OBJECTS | VALUES, st.lists(st.lists(STEPS, max_size=4), max_size=4))
 @example({"a": {"b": 1}}, [[("move", ["a"], ["a", "/~"])]])
 @example({"a": {"b": 1}}, [[("rename", ["a"], "a")]])
