@@ -35,6 +35,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bench.serving import run
 from girih.events.v1 import events_pb2 as events_pb
+from girih.events.v1 import keeping_pb2 as keeping_pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.lattice.v1 import lattice_pb2 as lattice_pb
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
@@ -124,7 +125,7 @@ async def compare(
     ours_shown, theirs_shown = [
         _fields(await ask(scenario, url, caller)) for _, url in (ours, theirs)
     ]
-    assert ours_shown == theirs_shown, ours_shown ^ theirs_shown
+    assert ours_shown == theirs_shown, f"of {scenario.name}: {ours_shown ^ theirs_shown}"
     measured: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
         by_hand = await cpu_s(scenario, *theirs, caller, count)
@@ -376,6 +377,10 @@ def _stream(reply: events_pb.GetStreamResponse) -> dict[str, Any]:
         "lastPosition": str(reply.last_position),
         "createdAt": _moment(reply.created_at),
         "updatedAt": _moment(reply.updated_at),
+        "firstRevision": str(reply.first_revision),
+        "eventCount": str(reply.event_count),
+        "ending": keeping_pb.StreamEnding.Name(reply.ending),
+        "metadataVersion": str(reply.metadata_version),
     }
 
 
