@@ -77,6 +77,7 @@ def walk(system: System) -> Iterator[Walk]:
         accounts(walk, system)
         events(walk)
         schemas_and_snapshots(walk)
+        what_is_taken_away(walk)
         lattices(walk)
         leave(walk)
         yield walk
@@ -120,17 +121,22 @@ def events(walk: Walk) -> None:
     event = walk.call("EventStoreService_Read")
     correlation_id = event["context"]["correlationId"]
     walk.call("EventStoreService_ReadByStream", streamName="permit-1")
-    walk.call("EventStoreService_GetStream", streamName="permit-1")
     walk.call("EventStoreService_ListStreams")
     walk.call("EventStoreService_ReadTrace", correlationId=correlation_id)
     walk.call("EventStoreService_GetLog")
+    walk.call("EventStoreService_GetPosition")
     walk.call("EventStoreService_ListCategories")
     walk.call("EventStoreService_ListEventTypes")
     walk.call("EventStoreService_SetStreamMetadata", streamName="permit-1")
     walk.call("EventStoreService_SetStreamRetention", streamName="permit-1")
+    walk.call("EventStoreService_GetStream", streamName="permit-1")
+
+
+def what_is_taken_away(walk: Walk) -> None:
+    event = walk.call("EventStoreService_Read")
     walk.call("EventStoreService_RedactEvent", position=event["position"])
     walk.call("EventStoreService_DeleteStream", streamName="permit-1")
-    walk.call("EventStoreService_TombstoneStream", streamName="permit-1")
+    walk.call("EventStoreService_TombstoneStream", {}, streamName="permit-1")
 
 
 def schemas_and_snapshots(walk: Walk) -> None:
