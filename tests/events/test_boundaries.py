@@ -157,6 +157,20 @@ async def test_an_event_that_came_while_the_batch_was_on_its_way_is_in_the_way(
     assert replica.calls.count("write") == 1
 
 
+async def test_a_batch_that_lost_its_place_to_as_many_others_is_in_nobodys_way(
+    replica: Replica, other: Replica
+) -> None:
+    await replica.append(unless(tagged("x"), no_match("x")))
+
+    async def other_is_faster() -> None:
+        await other.append(proposal(tagged("y")))
+
+    replica.log.before_write.append(other_is_faster)
+    (placed,) = await replica.append(unless(tagged("x"), no_match("x", after=1)))
+
+    assert positions(placed) == [3]
+
+
 async def test_a_batch_that_was_not_written_is_in_nobodys_way(
     replica: Replica, other: Replica
 ) -> None:
