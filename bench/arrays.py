@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.lattices import Job, LatticeProcess, created, lattice_service
 from girih.lattice.v1 import lattice_pb2 as pb
+from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.fields.free import free_distances
@@ -121,19 +122,26 @@ def windings() -> NDArray[np.bool_]:
 
 
 def _distances(lattice: LatticeProcess, job: Job) -> Callable[[], int]:
-    service, lattice_id = created(lattice, job)
+    call = asked(lattice, *created(lattice, job), job)
+    return lambda: len(call())
+
+
+def asked(
+    lattice: LatticeProcess, service: LatticeServiceStub, lattice_id: str, job: Job
+) -> Callable[[], NDArray[Any]]:
+    """A call that answers the distance of all sites from the first."""
     source = pb.Site(coordinates=[0] * job.blocked.ndim)
     request = pb.DistancesRequest(lattice_id=lattice_id, sources=[source], as_bytes=True)
 
-    def call() -> int:
+    def call() -> NDArray[Any]:
         field: NDArray[Any] | None = None
         for part in service.Distances(request, metadata=lattice.caller.metadata):
             values = np.frombuffer(part.values, NUMBERS[part.number_type])
             if field is None:
                 field = np.empty(job.blocked.size, values.dtype)
-            end: int = part.first_index + len(values)
-            field[part.first_index : end] = values
-        return end
+            field[part.first_index : part.first_index + len(values)] = values
+        assert field is not None
+        return field
 
     return call
 

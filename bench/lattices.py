@@ -31,6 +31,8 @@ class Job:
     blocked: NDArray[np.bool_]
     moore: bool
     queries: Sequence[tuple[Site, Site]]
+    cuts: bool = False
+    """Steps may cut corners."""
 
     @property
     def bitmap(self) -> bytes:
@@ -42,7 +44,7 @@ class Job:
             self.blocked.shape,
             open_edges,
             moore=self.moore,
-            no_cutting=True,
+            no_cutting=not self.cuts,
             blocked=self.bitmap,
         )
 
@@ -64,6 +66,8 @@ def created(lattice: LatticeProcess, job: Job) -> tuple[LatticeServiceStub, str]
     )
     if job.moore:
         request.neighbourhood = pb.NEIGHBOURHOOD_MOORE
+        if job.cuts:
+            request.corner_rule = pb.CORNER_RULE_CUTTING
     made = service.CreateLattice(request, metadata=lattice.caller.metadata)
     return service, made.lattice.lattice_id
 

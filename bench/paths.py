@@ -229,6 +229,12 @@ class SparseGraph:
         places = [slice(1 + by, 1 + by + length) for by, length in zip(step, shape, strict=True)]
         return padded[tuple(places)]
 
+    def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What is told of the vertices, where they lie; infinite where sites are blocked."""
+        lattice = np.full(self.job.blocked.shape, np.inf)
+        lattice[~self.job.blocked] = values
+        return lattice
+
 
 def with_networkit_both_ways(graph: SparseGraph) -> Ask:
     built = networkit_graph(graph)
@@ -277,10 +283,14 @@ def with_igraph(graph: SparseGraph) -> Ask:
     return ask
 
 
-def with_scipy(graph: SparseGraph) -> Ask:
+def scipy_graph(graph: SparseGraph) -> scipy.sparse.csr_array:
     shape = (graph.vertices, graph.vertices)
     pairs = scipy.sparse.coo_array((graph.costs, (graph.tails, graph.heads)), shape)
-    built = (pairs + pairs.T).tocsr()
+    return (pairs + pairs.T).tocsr()
+
+
+def with_scipy(graph: SparseGraph) -> Ask:
+    built = scipy_graph(graph)
 
     def ask(start: Site, goal: Site) -> float:
         source, target = graph.number[start], graph.number[goal]

@@ -54,7 +54,7 @@ def components_of(grid: Grid, cancel: Cancel) -> Components:
     """Find all components. Raises `Cancelled`."""
     padding = Padding.of(grid)
     assert padding is not None
-    labels = padding.laid_out(grid.blocked)
+    labels = padding.laid_out(grid.blocked, cancel)
     queue = np.empty(grid.sites + 1, np.uint32)
     progress = np.array([padding.first, -1, 0, 0], np.int64)
 

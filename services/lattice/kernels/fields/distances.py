@@ -23,9 +23,6 @@ Sites = NDArray[np.int64] | slice
 Values: TypeAlias = NDArray[Any]
 """Distances as int16, int32 or float64: as narrow as all of one measuring allow."""
 
-_SITES_FEW = 1 << 14
-"""So many are looked up one by one."""
-
 
 @dataclass(frozen=True, eq=False)
 class Distances(ABC):
@@ -66,7 +63,7 @@ class PaddedDistances(Distances):
     longest: int
 
     def at(self, sites: Sites) -> Values:
-        if isinstance(sites, slice) or len(sites) > _SITES_FEW:
+        if isinstance(sites, slice):
             steps: Values = self._steps[sites].copy()
             return steps
         return padded.narrowed(self.values[self.padding.places(sites)], self.longest)
@@ -105,17 +102,13 @@ class MaskedDistances(Distances):
     labels: Labels
 
     def at(self, sites: Sites) -> Values:
-        if isinstance(sites, slice) or len(sites) > _SITES_FEW:
-            lengths_there: Values = self._lengths[sites].copy()
-            return lengths_there
-        return self._read(self.padding.places(sites), 1)
-
-    @cached_property
-    def _lengths(self) -> Values:
+        if not isinstance(sites, slice):
+            return self._read(self.padding.places(sites), 1)
         row_length = self.padding.shape[-1]
-        return self._read(
-            self.padding.places(np.arange(0, self.grid.sites, row_length)), row_length
-        )
+        first, end, _ = sites.indices(self.grid.sites)
+        rows = np.arange(first // row_length, -(-end // row_length))
+        read = self._read(self.padding.places(rows * row_length), row_length)
+        return read[first - rows[0] * row_length :][: end - first]
 
     def _read(self, first_places: NDArray[np.int64], row_length: int) -> Values:
         axis_count, unit = len(self.grid.kept), float(self.grid.costs[1])
@@ -146,7 +139,7 @@ def measure(
     origins = _indices(grid, sources)
     wanted = None if targets is None else _free(grid, _indices(grid, targets))
     if grid.diagonal:
-        if (step_masks := StepMasks.of(grid)) is not None:
+        if (step_masks := StepMasks.of(grid, cancel)) is not None:
             return _measure_masked(grid, step_masks, origins, wanted, cancel, sites_max)
         return _measure_diagonal(grid, origins, wanted, cancel, sites_max)
     return _measure_straight(grid, origins, wanted, cancel, sites_max)
@@ -196,7 +189,7 @@ def _measure_padded(
     cancel: Cancel,
     sites_max: int | None,
 ) -> Distances:
-    values = padding.laid_out(grid.blocked)
+    values = padding.laid_out(grid.blocked, cancel)
     queue = np.empty(grid.sites + 1, np.uint32)
     queue[: len(origins)] = padding.places(origins)
     values[queue[: len(origins)]] = 0
@@ -223,7 +216,10 @@ def _measure_masked(
     sites_max: int | None,
 ) -> Distances:
     padding = steps.padding
-    labels = Labels(np.full(padding.size, masked.NEVER), np.zeros(padding.size, np.int64))
+    labels = Labels(
+        padded.filled(padding.size, masked.NEVER, np.int64, cancel),
+        np.zeros(padding.size, np.int64),
+    )
     sources = padding.places(origins)
     labels.values[sources] = ~steps.stay
     queue = BucketQueue(grid)

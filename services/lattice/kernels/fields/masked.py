@@ -19,10 +19,14 @@ from services.lattice.kernels.buckets import WAITING, Buckets, pop, push
 from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.fields.padded import Padding
 from services.lattice.kernels.grid import Grid
+from services.lattice.kernels.slices import Cancel, Cancelled
 
 _AXES_MAX = 3
 _SHARE_MAX = 1.2
 """Where the layer around a lattice makes it larger than that, it takes too much memory."""
+
+_AT_ONCE = 1 << 22
+"""To so many places a step is added between two looks at whether somebody still waits."""
 
 NEVER = np.iinfo(np.int64).min
 CODE_BITS = 5
@@ -57,8 +61,8 @@ class StepMasks:
     """Of shape (places,): 0 of one that is blocked or outside."""
 
     @classmethod
-    def of(cls, grid: Grid) -> Self | None:
-        """Those of a grid, or None where there are none so simple."""
+    def of(cls, grid: Grid, cancel: Cancel) -> Self | None:
+        """Those of a grid, or None where there are none so simple. Raises `Cancelled`."""
         axis_count = len(grid.kept)
         if axis_count > _AXES_MAX or grid.axes[:, WRAPS].any():
             return None
@@ -67,7 +71,9 @@ class StepMasks:
             return None
         steps = list(product((-1, 0, 1), repeat=axis_count))
         table = _table(grid, padding, steps)
-        return cls(padding, table, steps.index((0,) * axis_count), _masks(grid, padding, steps))
+        return cls(
+            padding, table, steps.index((0,) * axis_count), _masks(grid, padding, steps, cancel)
+        )
 
 
 def _table(grid: Grid, padding: Padding, steps: Sequence[tuple[int, ...]]) -> StepTable:
@@ -84,15 +90,16 @@ def _table(grid: Grid, padding: Padding, steps: Sequence[tuple[int, ...]]) -> St
     )
 
 
-def _masks(grid: Grid, padding: Padding, steps: Sequence[tuple[int, ...]]) -> NDArray[np.uint32]:
+def _masks(
+    grid: Grid, padding: Padding, steps: Sequence[tuple[int, ...]], cancel: Cancel
+) -> NDArray[np.uint32]:
     """Where steps must not cut corners the box that each spans has to be free.
 
     A box is two sites long on some axes, and is told by its lowest corner; one that is long on
     an axis more is free where two are that lie beside each other.
     """
     margin = int(padding.strides.sum())
-    free = np.zeros(padding.size + 2 * margin, np.uint8)
-    np.equal(padding.laid_out(grid.blocked), -1, out=free[margin:-margin].view(bool))
+    free = padding.free(grid.blocked, margin, cancel)
     boxes = {(0,) * len(grid.kept): free}
     masks = np.zeros(padding.size, np.uint32)
     for code, step in enumerate(steps):
@@ -103,7 +110,11 @@ def _masks(grid: Grid, padding: Padding, steps: Sequence[tuple[int, ...]]) -> ND
             corner = np.minimum(step, 0) @ padding.strides
         else:
             box, corner = free, np.array(step) @ padding.strides
-        add_step(box[margin + corner :], code, masks)
+        for first in range(0, padding.size, _AT_ONCE):
+            if cancel[0]:
+                raise Cancelled
+            some = masks[first : first + _AT_ONCE]
+            add_step(box[margin + corner + first :], code, some)
     if not grid.no_cutting:
         masks *= free[margin:-margin]
     return masks

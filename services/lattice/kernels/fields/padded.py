@@ -6,8 +6,9 @@ layer behind the last of the line before. So no step asks where on its axis it i
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from services.lattice.kernels.axes import EXHAUSTED, LENGTH, SLICE_ENDED, WRAPS
 from services.lattice.kernels.compiled import kernel
 from services.lattice.kernels.grid import Grid
+from services.lattice.kernels.slices import Cancel, Cancelled
 
 NEW = -1
 BLOCKED = -2
@@ -22,6 +24,11 @@ OUTSIDE = -3
 
 _SHARE_MAX = 2.0
 """Where the layer makes a lattice larger than that, as many short axes do, it costs too much."""
+
+_AT_ONCE = 1 << 20
+"""So many numbers are written between two looks at whether somebody still waits."""
+
+N = TypeVar("N", bound=np.generic)
 
 HEAD = 0
 TAIL = 1
@@ -72,18 +79,53 @@ class Padding:
             places += at * stride
         return places
 
-    def inside(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
+    def inside(self, values: NDArray[N]) -> NDArray[N]:
         """The values of the sites, as a view of the lattice's shape on those of all places."""
+        item = values.itemsize
         return np.lib.stride_tricks.as_strided(
-            values[self.first :], self.shape, [int(stride) * 4 for stride in self.strides]
+            values[self.first :], self.shape, [int(stride) * item for stride in self.strides]
         )
 
-    def laid_out(self, blocked: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """What is known of each place before a search: that it is new, blocked or outside."""
-        values = np.full(self.size, OUTSIDE, np.int32)
-        bits = np.unpackbits(blocked, count=math.prod(self.shape), bitorder="little")
-        np.subtract(np.int32(NEW), bits.reshape(self.shape), out=self.inside(values))
+    def laid_out(self, blocked: NDArray[np.uint8], cancel: Cancel) -> NDArray[np.int32]:
+        """What is known of each place before a search: that it is new, blocked or outside.
+
+        Raises `Cancelled`.
+        """
+        values = filled(self.size, OUTSIDE, np.int32, cancel)
+        inside, bits = self.inside(values), self._bits(blocked)
+        for slab in self._slabs(cancel):
+            np.subtract(np.int32(NEW), bits[slab], out=inside[slab])
         return values
+
+    def free(self, blocked: NDArray[np.uint8], margin: int, cancel: Cancel) -> NDArray[np.uint8]:
+        """1 at each place that is a free site, with a margin on both sides. Raises `Cancelled`."""
+        free = np.zeros(self.size + 2 * margin, np.uint8)
+        inside, bits = self.inside(free[margin:]), self._bits(blocked)
+        for slab in self._slabs(cancel):
+            np.subtract(np.uint8(1), bits[slab], out=inside[slab])
+        return free
+
+    def _bits(self, blocked: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        bits = np.unpackbits(blocked, count=math.prod(self.shape), bitorder="little")
+        return bits.reshape(self.shape)
+
+    def _slabs(self, cancel: Cancel) -> Iterator[slice]:
+        """The first axis in parts of some milliseconds each."""
+        thickness = max(1, _AT_ONCE * self.shape[0] // math.prod(self.shape))
+        for first in range(0, self.shape[0], thickness):
+            if cancel[0]:
+                raise Cancelled
+            yield slice(first, first + thickness)
+
+
+def filled(size: int, value: int, kind: type[np.int32 | np.int64], cancel: Cancel) -> NDArray[Any]:
+    """An array of one value. Raises `Cancelled`."""
+    values = np.empty(size, kind)
+    for first in range(0, size, _AT_ONCE):
+        if cancel[0]:
+            raise Cancelled
+        values[first : first + _AT_ONCE] = value
+    return values
 
 
 @kernel
