@@ -28,7 +28,7 @@ from services.lattice.kernels.components import Components, bytes_to_label
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import Search, bytes_to_search
 from services.lattice.kernels.slices import TooManySites
-from services.lattice.kernels.warm import needed_to_search
+from services.lattice.kernels.warm import ANSWERS, needed_to_search
 from services.lattice.operations.context import OperationContext
 from services.plumbing.errors import Violations
 
@@ -119,6 +119,7 @@ async def find_path(
     context: OperationContext, lattice: HeldLattice, query: PathsQuery
 ) -> PathAnswer:
     """Find the path of a single query."""
+    await context.compilation.ready((ANSWERS,))
     answer = _find_at_once(context, lattice, query)
     if answer is None:
         await _until_compiled(context, lattice)
@@ -150,8 +151,8 @@ async def find_paths(
 
 
 async def _until_compiled(context: OperationContext, lattice: HeldLattice) -> None:
-    if lattice.grid is not None:
-        await context.compilation.ready(needed_to_search(lattice.grid))
+    kinds = () if lattice.grid is None else needed_to_search(lattice.grid)
+    await context.compilation.ready((ANSWERS, *kinds))
 
 
 class _Batch:
