@@ -60,8 +60,9 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     client.headers["authorization"] = f"Bearer {session['access_token']}"
     event = {"stream": "own-stream", "type": "planted", "json": {"by": mark}}
     _post(client, "/v1/events:append", {"events": [event]})
-    planted = {"type": "planted-type", "version": 1, "schema": {"const": mark}}
-    _post(client, "/v1/schemas", planted)
+    for version in (1, 2):
+        planted = {"type": "planted-type", "version": version, "schema": {"const": mark}}
+        _post(client, "/v1/schemas", planted)
     lattice = _post(client, "/v1/lattices", {"dimensions": 2, "size": 4})
     invited = {"email": f"{mark}-guest@girih.test", "role": "ROLE_VIEWER"}
     invitation = _post(client, "/v1/invitations", invited)
