@@ -214,10 +214,11 @@ class _Following:
         return self._at.position >= self._tail.window.end
 
     def heartbeat(self) -> Heartbeat:
-        """Where it is now."""
-        end = self._tail.window.end
-        position = end if self._is_waiting else min(self._at.position, end)
-        has_lag = position < end or not self._has_caught_up
+        """Where it is now: never behind what was sent, which the window may not have yet, and never
+        before what was not, which a wait that has ended may have found.
+        """
+        position, end = self._at.position, max(self._at.position, self._tail.window.end)
+        has_lag = not self._has_caught_up or (position < end and not self._is_waiting)
         return Heartbeat(
             Position(position - 1),
             Position(end - 1),
