@@ -9,6 +9,7 @@ and before it was told of any position behind it.
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -70,14 +71,17 @@ class Follower:
         ]
         seen = [position for position, is_event in self.told if is_event]
         problems = [] if seen == meant else [_difference(seen, meant)]
-        passed, left = self.start - 1, iter(meant)
+        left = deque(meant)
+        highest = self.start - 1
         for position, is_event in self.told:
-            if is_event:
-                next(left, None)
-                continue
-            if any(passed < one <= position for one in set(meant) - set(seen)):
-                problems.append(f"checkpoint-ahead: {position} came before an event")
-            passed = position
+            if is_event and left and left[0] == position:
+                left.popleft()
+            elif not is_event and left and left[0] <= position:
+                problems.append(f"signal-ahead: {position} came before the event at {left[0]}")
+                left.clear()
+            if position < highest:
+                problems.append(f"went-back: to {position} from {highest}")
+            highest = max(highest, position)
         return problems
 
 

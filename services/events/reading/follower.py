@@ -236,7 +236,7 @@ class _Following:
             await self._tail.moved(Position(at.position - 1))
         else:
             told = self._told if self._span.has_progress else None
-            self._at = at._replace(position=await self._tail.matched(wanted, told))
+            self._at = at._replace(position=await self._tail.matched(wanted, at.position, told))
         self._is_waiting = False
 
     def _caught_up(self) -> CaughtUp | None:

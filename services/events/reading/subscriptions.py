@@ -25,10 +25,12 @@ ANY: Key = ("", "")
 class Subscription:
     """One follower that waits."""
 
-    __slots__ = ("filter", "future", "keys", "told")
+    __slots__ = ("filter", "future", "keys", "since", "told")
 
-    def __init__(self, wanted: Filter, told: Position | None) -> None:
+    def __init__(self, wanted: Filter, since: Position, told: Position | None) -> None:
         self.filter = wanted
+        self.since = since
+        """Everything before it the follower has looked at itself."""
         self.told = told
         """The reader knows that everything before it was looked at; None when it does not care."""
         self.keys = tuple({key for query in wanted.queries for key in leading_keys(query)})
@@ -72,7 +74,7 @@ class Subscriptions:
             one
             for key in keys_of(labels)
             for one in self._by_key.get(key, ())
-            if one.filter.matches(labels)
+            if one.since <= position and one.filter.matches(labels)
         ]
         for one in concerned:
             self.remove(one)
@@ -80,11 +82,15 @@ class Subscriptions:
         return concerned
 
     def passed(self, end: Position, least: int = 1) -> None:
-        """End those who care how far they are, and are so many events further than they know."""
+        """End those who care how far they are, and are so many events further than they know.
+
+        All events before `end` were given to `appended`.
+        """
         for one in list(self._all):
-            if one.told is not None and end - one.told >= least:
+            looked_at = max(end, one.since)
+            if one.told is not None and looked_at - one.told >= least:
                 self.remove(one)
-                one.end(end)
+                one.end(looked_at)
 
     def end(self, position: Position) -> None:
         """End all."""

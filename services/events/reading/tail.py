@@ -231,6 +231,8 @@ class Tail:
         self._woken = asyncio.Event()
         self._waiting: dict[asyncio.Future[None], Position] = {}
         self._subscriptions = Subscriptions()
+        self._matched_end = NO_POSITION
+        """What lies before it concerns nobody who waits. The window may be ahead of it."""
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._looked = asyncio.Event()
@@ -310,16 +312,16 @@ class Tail:
                 self._waiting.pop(waiting, None)
         self.check()
 
-    async def matched(self, wanted: Filter, told: Position | None) -> Position:
-        """For who has looked at all of the window: return the position of the next record that
-        `wanted` means once it is there.
+    async def matched(self, wanted: Filter, since: Position, told: Position | None) -> Position:
+        """For who has looked at everything before `since`, where the window ends: return the
+        position of the next record that `wanted` means once it is there.
 
         The reader knows that everything before `told` was looked at. It may also be another
         position then, before which nothing is meant: so that the reader can be told. Raises
         what ended the tail.
         """
         self.check()
-        one = Subscription(wanted, told)
+        one = Subscription(wanted, since, told)
         self._subscriptions.add(one)
         try:
             position = await one.future
@@ -330,7 +332,7 @@ class Tail:
 
     def tell(self) -> None:
         """Wake those who do not know how far they are."""
-        self._subscriptions.passed(self.window.end)
+        self._subscriptions.passed(self._matched_end)
 
     def check(self) -> None:
         """Raise what ended the tail."""
@@ -342,6 +344,7 @@ class Tail:
         try:
             end = await self._retry_policy.read(partial(self._store.end, self.tenant))
             self.window.begin(Position(end.head + 1), end.incarnation)
+            self._matched_end = self.window.end
             await self._wake_waiting()
             await self._read_on()
         except ServiceError as error:
@@ -402,17 +405,18 @@ class Tail:
                 await asyncio.sleep(0)
 
     async def _wake_matched(self, records: Sequence[TailRecord]) -> None:
-        woken_count = 0
+        end, woken_count = self.window.end, 0
         for position, record, _, labels in records:
             if not self._subscriptions:
-                return
+                break
             if not record:
                 continue
             woken_count += len(self._subscriptions.appended(labels, position))
             if woken_count >= _WAKE_COUNT:
                 woken_count = 0
                 await asyncio.sleep(0)
-        self._subscriptions.passed(self.window.end, PASSED_OVER_MAX)
+        self._matched_end = end
+        self._subscriptions.passed(end, PASSED_OVER_MAX)
 
     def _announce_look(self) -> None:
         self._looked.set()
