@@ -59,7 +59,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     session = _post(client, "/auth/login", who)
     client.headers["authorization"] = f"Bearer {session['access_token']}"
     event = {"stream": "own-stream", "type": "planted", "json": {"by": mark}}
-    _post(client, "/v1/events:append", {"events": [event]})
+    appended = _post(client, "/v1/events:append", {"events": [event]})
     for version in (1, 2):
         planted = {"type": "planted-type", "version": version, "schema": {"const": mark}}
         _post(client, "/v1/schemas", planted)
@@ -71,6 +71,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     owned = {
         "stream": "own-stream",
         "type": "planted-type",
+        "position": appended["placements"][0]["position"],
         "lattice_id": lattice["latticeId"],
         "invitation_id": invitation["invitation"]["invitationId"],
         "key_id": key["key"]["keyId"],

@@ -37,6 +37,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/schemas/{type}:registerUpcaster": {"upcaster": {"fromVersion": 1, "toVersion": 2}},
     "PUT /v1/streams/{stream}/metadata": {"metadata": {"owner": "us"}},
     "PUT /v1/streams/{stream}/retention": {"retention": {"maxCount": "1"}},
+    "POST /v1/streams/{stream}/tombstone": {},
     "POST /v1/events/{position}:redact": {"reason": "an address"},
     "POST /v1/streams/{stream}/snapshots": {"revision": 0, "json": {}},
     "POST /v1/lattices": {"dimensions": 2, "size": 4},
