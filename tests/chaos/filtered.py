@@ -30,8 +30,8 @@ CALLS = tuple(f"call-{number}" for number in range(50))
 _CHANNELS = 16
 _CALLERS = 64
 _CUT_AFTER_S = (0.2, 3.0)
-_SKIPPED = 3
-"""So many positions a follower passes over when it comes back without protection."""
+_REPEATED = 100
+"""So many positions a follower goes back when it comes again without protection."""
 
 
 @dataclass
@@ -238,9 +238,9 @@ async def _follow(
     start = dice.choice((1, log.head + 1, dice.randint(1, log.head + 1)))
     follower = Follower(_some_filter(dice), start, is_cut=dice.random() < 1 / 3)
     while not (log.is_complete and follower.position >= log.head):
-        skipped = 0 if is_protected or not follower.cut_count else _SKIPPED
+        repeated = 0 if is_protected or not follower.cut_count else _REPEATED
         lasts_s = dice.uniform(*_CUT_AFTER_S) if follower.is_cut and not log.is_complete else None
-        await _one_call(stub, caller, log, follower, skipped, lasts_s)
+        await _one_call(stub, caller, log, follower, repeated, lasts_s)
     return follower
 
 
@@ -249,12 +249,12 @@ async def _one_call(
     caller: Caller,
     log: Log,
     follower: Follower,
-    skipped: int,
+    repeated: int,
     lasts_s: float | None,
 ) -> None:
     request = pb.ReadRequest(
         filter=pb.Filter(queries=[_as_proto(query) for query in follower.wanted.queries]),
-        from_position=min(follower.position + skipped, max(log.head, follower.position)) + 1,
+        from_position=max(follower.start, follower.position + 1 - repeated),
         follow=True,
         progress=True,
         # So that who was told everything before the last append was answered hears once more.

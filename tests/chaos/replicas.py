@@ -43,9 +43,17 @@ class Run:
     operations: list[Operation] = field(default_factory=list)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
     kills_min: int = 0
-    """Before which it is not over, however slow the machine is."""
+    lost_replies_min: int = 0
+    """Before these it is not over, however slow the machine is."""
     kills: int = 0
-    has_killed_enough: asyncio.Event = field(default_factory=asyncio.Event)
+    has_seen_enough: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def look(self) -> None:
+        """Tell when there were as many kills, and lost replies of what was stored, as asked for."""
+        attempts = (attempt for operation in self.operations for attempt in operation.attempts)
+        lost_replies = sum(attempt.already_stored for attempt in attempts)
+        if self.kills >= self.kills_min and lost_replies >= self.lost_replies_min:
+            self.has_seen_enough.set()
 
     def any_stub(self) -> "events_pb2_grpc.EventStoreServiceAsyncStub":
         return self.dice.choice(self.stubs)
@@ -59,10 +67,11 @@ async def race(
     seed: int,
     is_protected: bool,
     kills_min: int = 0,
+    lost_replies_min: int = 0,
     loaders: int = 0,
 ) -> tuple[History, int]:
-    """Run it for `duration_s` and until `kills_min` kills were survived, and answer the history
-    and the number of kills.
+    """Run it for `duration_s` and until so many kills and lost replies were survived, and answer
+    the history and the number of kills.
 
     Without protection the database is that of `tests.chaos.unprotected`.
     """
@@ -78,7 +87,13 @@ async def race(
                 await unprotected.remove_protection(postgres.url)
             async with _stubs([address for _, address in made]) as stubs:
                 caller = Caller(authority_of(folder))
-                run = Run(stubs, random.Random(seed), caller, kills_min=kills_min)
+                run = Run(
+                    stubs,
+                    random.Random(seed),
+                    caller,
+                    kills_min=kills_min,
+                    lost_replies_min=lost_replies_min,
+                )
                 history = await _observe(run, replicas, writers, loaders, duration_s, kill_every_s)
                 return history, run.kills
 
@@ -111,7 +126,7 @@ async def _observe(
         for number in range(loaders):
             group.create_task(_load(run, f"load-{number}", demands=number % 2 == 0))
         await asyncio.sleep(duration_s)
-        await run.has_killed_enough.wait()
+        await run.has_seen_enough.wait()
         run.is_over.set()
     await killing
     for replica in replicas:
@@ -125,8 +140,7 @@ async def _kill(run: Run, replicas: list[Process], every_s: float) -> None:
     """Kill a replica at every turn and start it again, until the run is over."""
     turn_s = time.monotonic()
     while not run.is_over.is_set():
-        if run.kills >= run.kills_min:
-            run.has_killed_enough.set()
+        run.look()
         turn_s += every_s * run.dice.uniform(0.8, 1.2)
         try:
             await asyncio.wait_for(run.is_over.wait(), turn_s - time.monotonic())

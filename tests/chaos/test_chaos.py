@@ -20,13 +20,19 @@ pytestmark = pytest.mark.e2e
 
 async def test_two_replicas_keep_every_promise_while_one_is_killed() -> None:
     history, _ = await race(
-        duration_s=8, writers=8, kill_every_s=2, seed=1, is_protected=True, kills_min=2, loaders=4
+        duration_s=8,
+        writers=8,
+        kill_every_s=2,
+        seed=1,
+        is_protected=True,
+        kills_min=2,
+        lost_replies_min=1,
+        loaders=4,
     )
 
     assert history.anomalies() == []
     answer = history.summary()
     assert answer["fail"] > 0, "nobody lost a race, so nothing was tested"
-    assert answer["unknown that had committed"] > 0, "no reply was lost, so nothing was tested"
 
 
 async def test_the_checker_sees_replicas_without_protection() -> None:
