@@ -43,6 +43,14 @@ ROWS: dict[str, list[Any]] = {
     "lattices._LATTICES": [LATTICE, {**LATTICE, "latticeId": UUIDS[1], "shape": [3]}],
     "lattices._DISTANCES": [{"site": [10**9] * 10, "distance": 1.23456789e9}],
     "events._EVENTS": [EVENT],
+    "events._TRACE": [
+        {
+            **EVENT,
+            "context": {"actor": f"user:{UUIDS[0]}"},
+            "branch": "│  " * 12 + "└─ ",
+            "causedBy": f"position 123,456,789 of {'c' * 64}",
+        }
+    ],
     "streams._STREAMS": [
         {
             "stream": "s" * 255,

@@ -203,7 +203,14 @@ def test_what_a_request_must_hold_is_required(real: dict[str, Any]) -> None:
     assert schemas["PathQuery"]["required"] == ["start", "goal"]
     assert body_of(real, "/v1/events:append")["required"] == ["events"]
     assert schemas["Precondition"]["allOf"] == [
-        {"oneOf": [{"required": ["revision"]}, {"required": ["state"]}]}
+        {
+            "oneOf": [
+                {"required": ["revision"]},
+                {"required": ["state"]},
+                {"required": ["noMatch"]},
+            ]
+        },
+        {"oneOf": [{"required": ["stream"]}, {"required": ["noMatch"]}]},
     ]
 
 
