@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import subprocess
 import sys
 from typing import Any, Final
 
@@ -89,10 +90,7 @@ class ProcessBeside:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                child = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", self._module, str(theirs.fileno()),
-                    stdin=asyncio.subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-                )  # fmt: skip
+                child = await asyncio.to_thread(_spawned, self._module, theirs.fileno())
             except OSError as error:
                 ours.close()
                 raise ProcessDied(f"{self._module} cannot be started") from error
@@ -104,12 +102,22 @@ class ProcessBeside:
         return _Running(child, reader, writer)
 
 
+def _spawned(module: str, descriptor: int) -> "subprocess.Popen[bytes]":
+    """Without the event loop, which would fork: where gRPC runs, its threads may be in the
+    middle of something then, and the fork dies of it. The standard library's vfork is none."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, str(descriptor)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+    )
+
+
 class _Running:
     """One process, until it dies."""
 
     def __init__(
         self,
-        child: asyncio.subprocess.Process,
+        child: "subprocess.Popen[bytes]",
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
@@ -146,8 +154,7 @@ class _Running:
         self._alarm = loop.call_later(_SILENCE_S, self._kill) if self._waiting else None
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._child.kill()
+        self._child.kill()
 
     async def _read(self) -> None:
         try:
@@ -166,7 +173,7 @@ class _Running:
     async def _ended(self) -> None:
         # All is over before anybody learns of it: whoever closes then leaves nothing behind.
         self._kill()
-        await self._child.wait()
+        await asyncio.to_thread(self._child.wait)
         self.has_ended = True
         self._writer.close()
         waiting, self._waiting = self._waiting, {}

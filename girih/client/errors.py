@@ -325,6 +325,12 @@ class SchemaCheckTooLong(GirihError):
     reasons = frozenset({"SCHEMA_CHECK_TOO_LONG"})
 
 
+class SchemasMoved(Unavailable):
+    """Schemas kept being registered while events were checked by them: repeat the append."""
+
+    reasons = frozenset({"SCHEMAS_MOVED"})
+
+
 class LatticeNotFound(NotFound):
     """There is no lattice of this id, or it was deleted."""
 

@@ -312,6 +312,7 @@ async def test_a_stream_tells_where_it_begins_and_ends(
         last_position=5,
         created_at=recorded[0].recorded_at,
         updated_at=recorded[-1].recorded_at,
+        event_count=3,
     )
 
 

@@ -68,8 +68,9 @@ class Fates(NamedTuple):
         if row["reason"] != GoneReason.REDACTED and not shows_gone:
             return b""
         if row["is_taken"]:
-            # It says so itself.
-            return record
+            # It says so itself; `record` may have been read while the payload was still there.
+            left: bytes = row["record_left"]
+            return left
         return without_payload(record[: row["header_byte_count"]], gone_of(row))
 
 

@@ -179,7 +179,7 @@ class _Following:
             del taken
             if (signal := self._caught_up() or self._checkpoint()) is not None:
                 yield "window", signal
-            elif self._is_at_end:
+            elif self._at.left and self._is_at_end:
                 await self._wait()
 
     async def _be_of_the_window(self) -> None:

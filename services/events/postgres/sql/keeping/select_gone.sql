@@ -1,6 +1,7 @@
 -- Which of the records at some positions are gone, or may come to be without a further rule; no
 -- row for one that no rule is about. What is asked after a page was read holds at least as much
--- as what held when it was read.
+-- as what held when it was read. Payloads may be taken between the two, so what is left of a
+-- record is told once more.
 --
 -- One probe of each index per record, said so that no plan can say otherwise.
 --
@@ -16,6 +17,7 @@ SELECT
         WHEN redaction.by_position IS NOT NULL THEN 3
     END AS reason,
     record.is_taken,
+    CASE WHEN record.is_taken THEN record.header END AS record_left,
     record.header_byte_count,
     rule.deleted_at,
     rule.deleted_by,
@@ -43,6 +45,7 @@ CROSS JOIN LATERAL (
         revision,
         recorded_at,
         payload IS NULL AS is_taken,
+        header,
         octet_length(header) AS header_byte_count
     FROM events.records
     WHERE log = own_log.log AND position = asked.position
