@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,11 +26,18 @@ from tests.authority import Authority
 ROOT = Path(__file__).resolve().parent.parent
 
 
+_PORTS = range(20_000, 32_000)
+"""None that the system gives to whoever connects: such a one would be taken by the next client,
+before the process that it was chosen for listens."""
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

@@ -58,10 +58,26 @@ def _package(contract: Contract, file: FileDescriptor, services: list[ServiceDes
         "errors": [_error(error) for error in listed_errors(comment)],
         "services": [_service(contract, service) for service in services],
         "types": [
-            *_messages(contract, file.message_types_by_name.values()),
-            *(_enum(contract, enum) for enum in file.enum_types_by_name.values()),
+            *(
+                message
+                for part in _parts(file)
+                for message in _messages(contract, part.message_types_by_name.values())
+            ),
+            *(
+                _enum(contract, enum)
+                for part in _parts(file)
+                for enum in part.enum_types_by_name.values()
+            ),
         ],
     }
+
+
+def _parts(file: FileDescriptor) -> Iterator[FileDescriptor]:
+    """The file, and those of its package that it imports for their types alone."""
+    yield file
+    for imported in file.dependencies:
+        if imported.package == file.package and not imported.services_by_name:
+            yield imported
 
 
 def _service(contract: Contract, service: ServiceDescriptor) -> Json:

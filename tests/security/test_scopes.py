@@ -61,6 +61,10 @@ ELSE_REFUSED = {
 """What is refused for another reason than the scope that the route declares."""
 
 
+QUERIES = {"GET /v1/log/position": {"time": "2026-11-29T09:30:00Z"}}
+"""What a request must say beside its path."""
+
+
 @pytest.fixture(scope="module")
 def client(deployment: Deployment) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=deployment.system.url, timeout=30) as made:
@@ -146,7 +150,8 @@ def _assert_let_in(answer: httpx.Response, rule: Rule, with_what: str) -> None:
 def _send(client: httpx.Client, rule: Rule, tenant: Tenant, token: str) -> httpx.Response:
     headers, path = _bearer(token), path_of(rule, tenant.owned)
     if not rule.body:
-        return client.request(rule.http_method, path, headers=headers)
+        query = QUERIES.get(shown(rule), {})
+        return client.request(rule.http_method, path, headers=headers, params=query)
     kind = "application/x-ndjson" if rule.method.client_streaming else "application/json"
     return client.request(
         rule.http_method,
