@@ -22,7 +22,7 @@ from services.events.errors import (
 )
 from services.events.queries import Filter, Labels, Match
 from services.events.recent import Block, NewLabels, RecentEvents
-from services.events.stream_rules import PlacedChange, StreamChange, StreamEnding
+from services.events.rules.stream_rules import PlacedChange, StreamChange, StreamEnding
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """What a client of gRPC takes at once unless it is told otherwise: a record of any size must

@@ -12,8 +12,7 @@ from girih.ids import EventId, Position, Revision, StreamName, new_event_id
 from services.events import json_text, record
 from services.events.domain import NewEvent, page_size
 from services.events.keeping.keeper import Ruling
-from services.events.store import TalliesRequest, TallyKind, TallyPage
-from services.events.stream_rules import (
+from services.events.rules.stream_rules import (
     METADATA_BYTES_MAX,
     NO_RETENTION,
     RULES_STREAM,
@@ -22,6 +21,7 @@ from services.events.stream_rules import (
     StreamChange,
     StreamEnding,
 )
+from services.events.store import TalliesRequest, TallyKind, TallyPage
 from services.plumbing import validation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import Violations

@@ -15,7 +15,7 @@ from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, Tena
 from services.events.domain import LogState, PlacedEvent, StoredEvent
 from services.events.queries import Filter, Match
 from services.events.recent import NewLabels
-from services.events.stream_rules import (
+from services.events.rules.stream_rules import (
     FIRST_REVISION,
     NO_RETENTION,
     FoundEvent,

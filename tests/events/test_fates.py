@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from girih.ids import Position
 from services.events.postgres.keeping import Fates
-from services.events.stream_rules import GoneReason
+from services.events.rules.stream_rules import GoneReason
 
 RECORD = b"\x08\x01 and a payload"
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 from girih.ids import NO_POSITION, Position
 from services.events.domain import LogState, LookedBack, NoMatch, Proposal
 from services.events.recent import RecentEvents
+from services.events.rules.stream_rules import RULES_STREAM
 from services.events.store import LogReader
-from services.events.stream_rules import RULES_STREAM
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 
 LOOK_BACK_S = 2.0

@@ -12,7 +12,7 @@ from datetime import datetime
 from girih.ids import Position, StreamName
 from services.events.domain import NO_STREAM, Decision, LogState, StreamHead, labels_of
 from services.events.recent import RecentEvents
-from services.events.stream_rules import StreamEnding
+from services.events.rules.stream_rules import StreamEnding
 
 
 class RevisionCache:

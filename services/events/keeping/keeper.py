@@ -30,14 +30,14 @@ from services.events.errors import (
     StreamOwned,
     StreamTombstoned,
 )
-from services.events.store import EventStore
-from services.events.stream_rules import (
+from services.events.rules.stream_rules import (
     RULES_STREAM,
     FoundEvent,
     StreamChange,
     StreamEnding,
     StreamRules,
 )
+from services.events.store import EventStore
 from services.plumbing.errors import InvalidInput, ServiceError
 
 ATTEMPTS_MAX: Final = 20

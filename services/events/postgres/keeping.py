@@ -16,7 +16,16 @@ import asyncpg
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import RECORD_TAG
-from services.events.gone import position_of, without_payload
+from services.events.rules.gone import position_of, without_payload
+from services.events.rules.stream_rules import (
+    FoundEvent,
+    Gone,
+    GoneReason,
+    PlacedChange,
+    Retention,
+    StreamEnding,
+    StreamRules,
+)
 from services.events.store import (
     Lapsing,
     LogPage,
@@ -25,15 +34,6 @@ from services.events.store import (
     TalliesRequest,
     Tally,
     TallyPage,
-)
-from services.events.stream_rules import (
-    FoundEvent,
-    Gone,
-    GoneReason,
-    PlacedChange,
-    Retention,
-    StreamEnding,
-    StreamRules,
 )
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load

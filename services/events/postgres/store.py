@@ -23,6 +23,7 @@ from services.events.postgres.incarnations import Incarnations
 from services.events.postgres.labels import Labels, queries_of
 from services.events.queries import Filter, Match
 from services.events.recent import NewLabels
+from services.events.rules.stream_rules import FoundEvent, StreamEnding, StreamRules
 from services.events.store import (
     NO_LAPSING,
     Cause,
@@ -48,7 +49,6 @@ from services.events.store import (
     TraceRow,
     WriteResult,
 )
-from services.events.stream_rules import FoundEvent, StreamEnding, StreamRules
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from girih.ids import TenantId
-from services.events.gone import without_payload
+from services.events.rules.gone import without_payload
+from services.events.rules.stream_rules import Gone, GoneReason
 from services.events.settings import Settings
-from services.events.stream_rules import Gone, GoneReason
 from services.plumbing.postgres import database
 from services.plumbing.postgres.failures import refusals_translated
 from services.plumbing.postgres.opening import RawConnection

@@ -31,8 +31,8 @@ from services.events.reading.subscriptions import (
     Subscriptions,
 )
 from services.events.reading.window import Frame, TailRecord, Window
+from services.events.rules.stream_rules import RULES_STREAM
 from services.events.store import EventStore, FollowedLog, Lapsing, LogTail, TailPage
-from services.events.stream_rules import RULES_STREAM
 from services.plumbing.errors import (
     ResourceExhausted,
     ServiceError,

@@ -7,7 +7,7 @@ anew, and the field `gone` before it. See `record.py` for how it was put togethe
 from datetime import UTC, datetime, timedelta
 
 from girih.ids import Position
-from services.events.stream_rules import Gone
+from services.events.rules.stream_rules import Gone
 from services.plumbing.wire import field, read_varint, varint
 
 _EVENT_TAG = 0x2A
