@@ -13,6 +13,7 @@ from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
+from services.events.matching.recent import RecentBlocks, RecentEvents
 from services.events.metrics import (
     FollowMetrics,
     SequencerMetrics,
@@ -30,7 +31,6 @@ from services.events.reading.reader import PAGE_BYTES_MAX, Reader
 from services.events.reading.send_budget import SendBudget
 from services.events.reading.tail import TailLimits, Tails
 from services.events.reading.traces import Traces
-from services.events.recent import RecentBlocks, RecentEvents
 from services.events.schemas import convert as schemas_convert
 from services.events.schemas.beside import Beside
 from services.events.schemas.enforcing import EnforcingAppender

@@ -13,7 +13,7 @@ from girih.ids import Position, Revision, StreamName, new_event_id
 from services.events import checks, domain, record, rulings
 from services.events.domain import NewEvent, NoMatch, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
-from services.events.queries import Filter, Query
+from services.events.matching.queries import Filter, Query
 from services.events.reading.reader import ReadOptions
 from services.events.reading.traces import PAGE_BYTES_MAX as TRACE_BYTES_MAX
 from services.events.reading.traces import Trace

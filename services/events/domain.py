@@ -20,8 +20,8 @@ from services.events.errors import (
     StreamTombstoned,
     Violation,
 )
-from services.events.queries import Filter, Labels, Match
-from services.events.recent import Block, NewLabels, RecentEvents
+from services.events.matching.queries import Filter, Labels, Match
+from services.events.matching.recent import Block, NewLabels, RecentEvents
 from services.events.rules.stream_rules import PlacedChange, StreamChange, StreamEnding
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024

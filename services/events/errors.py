@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from girih.ids import EventId, Position, Revision, StreamName
-from services.events.queries import Match
+from services.events.matching.queries import Match
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,

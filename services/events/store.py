@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
 from services.events.domain import LogState, PlacedEvent, StoredEvent
-from services.events.queries import Filter, Match
-from services.events.recent import NewLabels
+from services.events.matching.queries import Filter, Match
+from services.events.matching.recent import NewLabels
 from services.events.rules.stream_rules import (
     FIRST_REVISION,
     NO_RETENTION,

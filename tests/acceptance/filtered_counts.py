@@ -24,7 +24,7 @@ from bench.serving import Service, events_service
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.ids import new_event_id
-from services.events.queries import category_of
+from services.events.matching.queries import category_of
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub

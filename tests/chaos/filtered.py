@@ -20,7 +20,7 @@ import grpc
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import events_pb2_grpc
 from girih.ids import StreamName, new_event_id
-from services.events.queries import Filter, Labels, Query
+from services.events.matching.queries import Filter, Labels, Query
 from tests.processes import Caller, authority_of, ending, events_process, own_postgres
 
 TYPES = tuple(f"type {number}" for number in range(30))

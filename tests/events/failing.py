@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from girih.ids import EventId, Position, StreamName
 from services.events.domain import LogState, StoredEvent
-from services.events.queries import Filter
-from services.events.recent import NewLabels
+from services.events.matching.queries import Filter
+from services.events.matching.recent import NewLabels
 from services.events.store import Log, LogView, Look, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable
 

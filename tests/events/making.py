@@ -20,7 +20,7 @@ from services.events.domain import (
     Proposal,
     StreamState,
 )
-from services.events.queries import Filter, Query
+from services.events.matching.queries import Filter, Query
 from services.events.store import RecordBatch
 
 ABSENT = StreamState.ABSENT

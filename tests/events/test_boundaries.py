@@ -17,9 +17,9 @@ from services.events.errors import (
     PreconditionFailed,
     PreconditionTooCostly,
 )
+from services.events.matching.queries import Labels
+from services.events.matching.recent import NewLabels, RecentBlocks, RecentEvents
 from services.events.postgres.store import PostgresEventStore
-from services.events.queries import Labels
-from services.events.recent import NewLabels, RecentBlocks, RecentEvents
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, connection_lost
 from tests.events.making import ABSENT, event_id, new_event, no_match, proposal

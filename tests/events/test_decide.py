@@ -30,8 +30,8 @@ from services.events.errors import (
     PreconditionTooCostly,
     Violation,
 )
-from services.events.queries import Filter, Labels, Match, Query
-from services.events.recent import NewLabels, RecentBlocks, RecentEvents
+from services.events.matching.queries import Filter, Labels, Match, Query
+from services.events.matching.recent import NewLabels, RecentBlocks, RecentEvents
 from tests.events.making import ABSENT, EXISTS, NOW, event_id, new_event, no_match, proposal
 
 STREAMS = (StreamName("a"), StreamName("b"), StreamName("c"))

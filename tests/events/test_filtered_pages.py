@@ -9,9 +9,9 @@ import pytest
 
 from girih.ids import Position, StreamName, TenantId
 from services.events.domain import CallContext
+from services.events.matching.queries import Filter, Labels, Query
 from services.events.postgres.isolation import ROLE
 from services.events.postgres.store import PostgresEventStore
-from services.events.queries import Filter, Labels, Query
 from services.events.store import FilteredRequest
 from tests.events.making import event_id, new_event, placed_event, record_batch
 

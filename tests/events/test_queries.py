@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import StreamName
 from services.events import convert
-from services.events.queries import Filter, Labels, Query, category_of
+from services.events.matching.queries import Filter, Labels, Query, category_of
 from services.plumbing.errors import InvalidInput, Violations
 
 TEXTS = ("a", "a-1", "a-1-x", "ab", "b-1", "$a-1")

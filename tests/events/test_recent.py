@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from girih.ids import NO_POSITION, Position, StreamName
-from services.events.queries import Filter, Labels, Match, Query
-from services.events.recent import IDLE_EVENTS_MAX, NewLabels, RecentBlocks, RecentEvents
+from services.events.matching.queries import Filter, Labels, Match, Query
+from services.events.matching.recent import IDLE_EVENTS_MAX, NewLabels, RecentBlocks, RecentEvents
 from tests.events.making import event_id
 
 NAMES = st.sampled_from(("a", "a-1", "b", "b-1", "b-2"))

@@ -1,7 +1,7 @@
 """Who waits for some events is woken by these, and by none that it has looked at itself."""
 
 from girih.ids import Position, StreamName
-from services.events.queries import Filter, Labels, Query
+from services.events.matching.queries import Filter, Labels, Query
 from services.events.reading.subscriptions import Subscription, Subscriptions
 
 WANTED = Filter((Query(types=frozenset(("wanted",))), Query(stream_prefix="s")))

@@ -8,7 +8,7 @@ import pytest
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, Revision, StreamName
 from services.events.domain import POSITION_MAX
-from services.events.queries import Filter, Labels, Query
+from services.events.matching.queries import Filter, Labels, Query
 from services.events.reading.window import RESPONSE_BYTES_MAX, FollowCursor, TailRecord, Window
 from services.events.record import read_response
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from girih.ids import EventId, Position, StreamName
 from services.events.domain import Decision, LogState, StoredEvent
-from services.events.queries import Filter
-from services.events.recent import NewLabels
+from services.events.matching.queries import Filter
+from services.events.matching.recent import NewLabels
 from services.events.store import LogReader, Look
 
 

@@ -56,7 +56,7 @@ from services.events.errors import (
     PreconditionTooCostly,
     StreamTombstoned,
 )
-from services.events.recent import RecentBlocks, RecentEvents
+from services.events.matching.recent import RecentBlocks, RecentEvents
 from services.events.store import Log, LogReader, LogView, RecordBatch, WriteResult
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 

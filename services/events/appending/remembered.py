@@ -11,7 +11,7 @@ from datetime import datetime
 
 from girih.ids import Position, StreamName
 from services.events.domain import NO_STREAM, Decision, LogState, StreamHead, labels_of
-from services.events.recent import RecentEvents
+from services.events.matching.recent import RecentEvents
 from services.events.rules.stream_rules import StreamEnding
 
 

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, cast
 
 from girih.ids import NO_POSITION, Position, TenantId
+from services.events.matching.queries import Filter
 from services.events.postgres import keeping
-from services.events.queries import Filter
 from services.events.store import FilteredRequest, FilteredRows, Page
 from services.plumbing.errors import ResourceExhausted, Unavailable
 from services.plumbing.logging import get_logger

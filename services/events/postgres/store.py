@@ -9,7 +9,6 @@ from typing import Protocol, cast
 import asyncpg
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
-from services.events import queries
 from services.events.domain import (
     NO_STREAM,
     RECORD_TAG,
@@ -18,11 +17,12 @@ from services.events.domain import (
     StoredEvent,
     StreamHead,
 )
+from services.events.matching import queries
+from services.events.matching.queries import Filter, Match
+from services.events.matching.recent import NewLabels
 from services.events.postgres import keeping
 from services.events.postgres.incarnations import Incarnations
 from services.events.postgres.labels import Labels, queries_of
-from services.events.queries import Filter, Match
-from services.events.recent import NewLabels
 from services.events.rules.stream_rules import FoundEvent, StreamEnding, StreamRules
 from services.events.store import (
     NO_LAPSING,

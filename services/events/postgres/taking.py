@@ -145,4 +145,4 @@ def _gone(row: asyncpg.Record) -> Gone:
 
 
 def _sql(name: str) -> str:
-    return load("services.events.postgres.sql.keeping", name)
+    return load("services.events.postgres.sql.taking", name)

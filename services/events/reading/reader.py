@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import POSITION_MAX, RECORD_BYTES_MAX, RECORD_TAG
 from services.events.errors import LogReplaced
-from services.events.queries import Filter
+from services.events.matching.queries import Filter
 from services.events.reading.send_budget import COPIES, ByteReservation, SendBudget
 from services.events.store import EventStore, FilteredRequest, Page, PageRequest
 from services.plumbing.wire import varint

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
 from girih.ids import Position
-from services.events.queries import Filter, Labels, Query, category_of
+from services.events.matching.queries import Filter, Labels, Query, category_of
 
 PASSED_OVER_MAX = 10_000
 """Who wants to be told how far it is is told after so many events at the latest."""

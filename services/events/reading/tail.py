@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 from girih.backoff import Backoff
 from girih.ids import NO_POSITION, Position, TenantId
 from services.events.errors import BeyondEnd, LogReplaced
-from services.events.queries import Filter, Labels
+from services.events.matching.queries import Filter, Labels
 from services.events.reading.reader import PageCursor, Reader, ReadOptions
 from services.events.reading.send_budget import ByteReservation, SendBudget
 from services.events.reading.subscriptions import (

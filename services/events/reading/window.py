@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from girih.ids import NO_POSITION, Position, Revision, StreamName
-from services.events.queries import Filter, Labels, Query
+from services.events.matching.queries import Filter, Labels, Query
 from services.events.reading.subscriptions import Key, keys_of, leading_keys
 
 RESPONSE_BYTES_MAX = 2**16

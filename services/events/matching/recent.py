@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from girih.ids import NO_POSITION, EventId, Position
-from services.events.queries import Filter, Labels, Match, Query, category_of
+from services.events.matching.queries import Filter, Labels, Match, Query, category_of
 
 BLOCK_EVENTS_MAX = 1_024
 BLOCK_CHARS_MAX = 2**18
