@@ -11,15 +11,20 @@ import asyncpg
 import pytest
 
 from cli.local.postgres import DATABASE, USER, EmbeddedPostgres
+from girih.ids import Position, StreamName, TenantId
+from services.events import record
 from services.events.postgres import isolation
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.isolation import ROLE, IsolationFindings, find_isolation_findings
+from services.events.postgres.store import PostgresEventStore
 from services.events.postgres.taking import ROLE as KEEPER
 from services.events.settings import Settings
+from services.events.store import RecordBatch, WriteResult
 from services.plumbing.postgres.database import open_pool
 from services.plumbing.postgres.failures import UnsafeDatabase
 from services.plumbing.postgres.migrations import MigrationRefused, migrate, newest_revision
 from tests.authority import Authority
+from tests.events.making import NOW, new_event, placed_event
 from tests.events.serving import development, opened, production
 from tests.roles import login, url_as
 
@@ -222,6 +227,76 @@ async def test_what_a_newer_version_added_is_no_gap_and_must_be_isolated_as_well
         "row-level security is not forced on events.notes",
         f"{ROLE} has DELETE on events.records",
     ]
+
+
+NEWER = """
+    CREATE TABLE events.notes (log bigint NOT NULL, note text);
+    ALTER TABLE events.notes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY notes_of_tenant ON events.notes TO {role} USING (
+        log = (SELECT log FROM events.logs WHERE tenant = current_setting('girih.tenant', true))
+    );
+    GRANT SELECT, INSERT ON events.notes TO {role};
+    CREATE FUNCTION events.note(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT $1';
+    ALTER TABLE events.records ADD COLUMN noted boolean NOT NULL DEFAULT false;
+    GRANT INSERT (noted) ON events.records TO {role};
+    CREATE POLICY records_of_notary ON events.records FOR SELECT TO {notary} USING (true);
+    GRANT SELECT ON events.records TO {notary};
+    CREATE POLICY labels_of_keeper ON events.labels FOR SELECT TO {keeper} USING (true);
+    GRANT SELECT ON events.labels TO {keeper};
+"""
+"""What a later version may do to tables that this one knows: new ones, columns, functions, and
+policies for roles that this version does not have, or does not use there."""
+
+
+async def test_a_process_starts_and_works_on_the_schema_of_a_later_version(
+    migrated_url: str, tmp_path: Path, postgres: EmbeddedPostgres, authority: Authority
+) -> None:
+    with login(postgres) as notary:
+        newer = NEWER.format(role=ROLE, keeper=KEEPER, notary=notary)
+        await migrate_with(migrated_url, tmp_path, newer)
+        settings = development(migrated_url, authority)
+        async with opened(settings) as database:
+            store = PostgresEventStore(database)
+            await appended(store)
+            tail = await store.tail(TenantId("acme"), Position(1), 10, 10_000)
+
+        postgres.execute(f"DROP OWNED BY {notary}", database=urlsplit(migrated_url).path[1:])
+
+    assert len(tail.rows) == 1
+
+
+@pytest.mark.parametrize("role", [ROLE, "PUBLIC"])
+async def test_what_a_later_version_lets_this_role_see_of_known_tables_is_a_gap(
+    migrated_url: str, tmp_path: Path, authority: Authority, role: str
+) -> None:
+    more = f"CREATE POLICY more ON events.records TO {role} USING (true)"
+    await migrate_with(migrated_url, tmp_path, more)
+
+    answer = await refusal(development(migrated_url, authority))
+
+    assert answer == "the policy more on events.records does not belong there"
+
+
+async def migrate_with(url: str, folder: Path, newer: str) -> None:
+    """Migrate as a later version would that does `newer` beside what this one does."""
+    package = folder / f"later_{secrets.token_hex(4)}"
+    package.mkdir()
+    earlier = [file for file in files(MIGRATIONS).iterdir() if file.name.endswith(".sql")]
+    for file in earlier:
+        (package / file.name).write_text(file.read_text())
+    (package / f"{len(earlier) + 1:04}_add_notes.sql").write_text(newer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        await migrate(url, package.name, schema=SCHEMA)
+
+
+async def appended(store: PostgresEventStore) -> None:
+    log = store.log(TenantId("acme"))
+    head = (await log.state([StreamName("s")])).head
+    event = placed_event(new_event(), head + 1, 0)
+    header = record.encoder_at(NOW)(event)
+    result = await log.write(head, RecordBatch(NOW, [event], [header]))
+    assert result is WriteResult.WRITTEN
 
 
 @pytest.mark.parametrize(
