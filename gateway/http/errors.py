@@ -13,9 +13,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 
 from gateway.transcoding.validation import ValidationError
+from girih.rules.violations import first_of
 from girih.status_details import MESSAGE_TOO_LARGE
 from services.plumbing.auth.tokens import TokenInvalid
-from services.plumbing.errors import InvalidInput, Scalar, ServiceError, first_of
+from services.plumbing.errors import InvalidInput, Scalar, ServiceError
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.policy import GATEWAY

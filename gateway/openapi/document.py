@@ -27,7 +27,7 @@ from gateway.endpoints.stream_encodings import NDJSON, SSE
 from gateway.openapi import components, failures, names, own_routes
 from gateway.openapi.schemas import HTTP_BODY, Schemas
 from gateway.transcoding.query import Fields, Query, is_json, json_path
-from services.plumbing.validation import is_required
+from girih.rules.checking import is_required
 
 Json = dict[str, Any]
 

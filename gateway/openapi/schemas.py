@@ -22,14 +22,14 @@ from gateway.http.errors import json_name
 from gateway.openapi import components, names, values
 from gateway.transcoding.codec import WELL_KNOWN
 from gateway.transcoding.query import Query, is_json
-from services.plumbing.rules import (
+from girih.rules.checking import is_required
+from girih.rules.words import (
     FieldRules,
     message_rules_of,
     requires_one,
     rules_of,
     words_of,
 )
-from services.plumbing.validation import is_required
 
 Json = dict[str, Any]
 

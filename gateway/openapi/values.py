@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.transcoding import scalars
 from girih.options.v1.options_pb2 import EnumRules
-from services.plumbing.rules import FieldRules, enum_numbers, may_be_zero, pattern_of, rules_of
+from girih.rules.words import FieldRules, enum_numbers, may_be_zero, pattern_of, rules_of
 
 Json = dict[str, Any]
 

@@ -29,7 +29,7 @@ from gateway.contract.descriptors import (
     scope_of,
 )
 from gateway.contract.reasons import Reason, reasons_of
-from services.plumbing.rules import words_of
+from girih.rules.words import words_of
 
 Json = dict[str, Any]
 

@@ -29,8 +29,8 @@ from gateway.contract.descriptors import (
 from gateway.transcoding import json_body, scalars
 from gateway.transcoding.scalars import Decode
 from gateway.transcoding.validation import ValidationError, Violation, joined, refused
-from services.plumbing.errors import VIOLATIONS_MAX
-from services.plumbing.rules import rules_of, value_words
+from girih.rules.violations import VIOLATIONS_MAX
+from girih.rules.words import rules_of, value_words
 
 Encode = Callable[[Any], Any]
 """From a message to what `orjson.dumps` takes."""

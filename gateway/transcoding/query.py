@@ -12,7 +12,7 @@ from gateway.transcoding import json_body
 from gateway.transcoding.codec import WELL_KNOWN, Decoder, json_path_to
 from gateway.transcoding.scalars import Decode, query_decoder, well_known_decoder
 from gateway.transcoding.validation import ValidationError, Violation, refused
-from services.plumbing.errors import VIOLATIONS_MAX
+from girih.rules.violations import VIOLATIONS_MAX
 
 Fields = tuple[FieldDescriptor, ...]
 """The way from a request message to one of its values."""

@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position, Revision, StreamName, new_event_id
+from girih.rules import requests
+from girih.rules.checking import MessageCheck
 from services.events import checks, domain, record, rulings
 from services.events.domain import NewEvent, NoMatch, Placement, Precondition, StreamState
 from services.events.errors import PreconditionFailed
@@ -28,7 +30,6 @@ from services.plumbing import validation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import ServiceError, Violations
 from services.plumbing.grpc import errors as grpc_errors
-from services.plumbing.validation import MessageCheck
 
 # In bytes of an event, which takes as long as some however small it is.
 _WORK_AT_A_TIME = 2**16
@@ -39,7 +40,7 @@ _DETAILS_BYTES_MAX = 2_500
 # Appends
 
 
-async def proposal(request: checks.AnyAppendRequest, call: Call) -> domain.Proposal:
+async def proposal(request: requests.AnyAppendRequest, call: Call) -> domain.Proposal:
     """What `request` asks to append, with ids where it has none.
 
     Takes the payloads out of `request`. Raises `InvalidInput` with every bad field. Lets
@@ -48,11 +49,11 @@ async def proposal(request: checks.AnyAppendRequest, call: Call) -> domain.Propo
     and the digest of as many bytes some milliseconds.
     """
     violations = Violations()
-    checks.check_counts(request, violations)
+    requests.check_counts(request, violations)
     violations.raise_if_any()
     if len(request.preconditions) > 1:
         # A single one is bounded by the rules of its fields.
-        checks.check_no_matches(request.preconditions, violations)
+        requests.check_no_matches(request.preconditions, violations)
         violations.raise_if_any()
     preconditions = [
         _precondition(precondition, index, violations)
@@ -76,7 +77,8 @@ async def proposal(request: checks.AnyAppendRequest, call: Call) -> domain.Propo
                 break
             await asyncio.sleep(0)
     if not violations.is_full:
-        checks.check_together(events, violations)
+        ids = [event.event_id for event in events]
+        requests.check_together(ids, sum([event.byte_count for event in events]), violations)
     violations.raise_if_any()
     return domain.Proposal(events, preconditions, record.call_context(call))
 
@@ -160,8 +162,8 @@ def _new_event(
     stream: Any = event.stream
     if not event_id:
         event_id = event.id = new_event_id()
-    if byte_count > domain.EVENT_BYTES_MAX:
-        violations.add(f"events[{index}]", f"must be at most {domain.EVENT_BYTES_MAX:,} bytes")
+    if byte_count > requests.EVENT_BYTES_MAX:
+        violations.add(f"events[{index}]", f"must be at most {requests.EVENT_BYTES_MAX:,} bytes")
     header, payload, digest = record.pieces(event, json)
     own_tags = event.tags
     # Most have none, and to go through nothing takes longer than to ask.
@@ -173,7 +175,7 @@ def _precondition(
     precondition: pb.Precondition, index: int, violations: Violations
 ) -> Precondition | NoMatch:
     """`precondition` in the domain's words; of no use when a violation was found."""
-    checks.check_precondition(precondition, index, violations)
+    requests.check_precondition(precondition, index, violations)
     if precondition.HasField("no_match"):
         asked = precondition.no_match
         is_set = asked.HasField("after_position")
@@ -195,7 +197,7 @@ def event_filter(asked: pb.Filter, path: str, violations: Violations) -> Filter:
     """`asked`, which stands at `path` of its request, in the domain's words; of no use when a
     violation was found.
     """
-    checks.check_filter(asked, path, violations)
+    requests.check_filter(asked, path, violations)
     return Filter(
         tuple(
             query(one, f"{path}.queries[{index}]", violations)
@@ -206,7 +208,7 @@ def event_filter(asked: pb.Filter, path: str, violations: Violations) -> Filter:
 
 def query(asked: pb.Query, path: str, violations: Violations) -> Query:
     """The same for one query."""
-    checks.check_query(asked, path, violations)
+    requests.check_query(asked, path, violations)
     return _query(asked)
 
 
@@ -226,7 +228,7 @@ def _query(asked: pb.Query) -> Query:
 def options(request: pb.ReadRequest) -> ReadOptions:
     """What `request` asks to read. Raises `InvalidInput` with every bad field."""
     violations = Violations()
-    checks.check_read(request, violations)
+    requests.check_read(request, violations)
     wanted = (
         event_filter(request.filter, "filter", violations) if request.HasField("filter") else None
     )
@@ -249,7 +251,7 @@ def options(request: pb.ReadRequest) -> ReadOptions:
         filter=wanted,
         has_progress=request.progress,
         heartbeat_s=(
-            checks.duration(request.heartbeat).total_seconds()
+            requests.duration(request.heartbeat).total_seconds()
             if request.HasField("heartbeat")
             else None
         ),
@@ -261,7 +263,7 @@ def position_request(request: pb.GetPositionRequest) -> datetime:
     """The time asked about. Raises `InvalidInput`."""
     violations = Violations()
     validation.add_violations(request, violations)
-    checks.check_time(request.time, "time", violations)
+    requests.check_time(request.time, "time", violations)
     violations.raise_if_any()
     return request.time.ToDatetime(tzinfo=UTC)
 

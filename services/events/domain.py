@@ -31,16 +31,10 @@ RECORD_TAG = b"\x0a"
 """Stands before the length of each record where several are one message: of its first field."""
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - 1024
 """Leaves room for what a record has around its event. That is 300 bytes at most so far."""
-APPEND_BYTES_MAX = 8 * 1024 * 1024
 POSITION_MAX = Position(2**63 - 1)
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
 """Streams of a list."""
-
-NO_MATCHES_MAX = 16
-NO_MATCH_QUERIES_MAX = 32
-"""Together in an append. To look for what a query means among recent events takes some
-microseconds, and a millisecond at worst."""
 
 NO_REVISION = Revision(-1)
 """The revision of a stream without events, so that the next one is always one more."""

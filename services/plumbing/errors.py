@@ -6,8 +6,10 @@ and reaches nobody.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Self
+
+from girih.rules import violations as rules
+from girih.rules.violations import FieldViolation, first_of
 
 Scalar = str | int | float | bool
 
@@ -122,14 +124,6 @@ class CannotRun(Exception):
     """What the process ends with. 78 says that starting it again will not help."""
 
 
-@dataclass(frozen=True)
-class FieldViolation:
-    """One bad field, by its path in proto names: `events[3].id`."""
-
-    field: str
-    description: str
-
-
 class InvalidInput(ServiceError):
     """Fields are out of their bounds. Never retry unchanged."""
 
@@ -149,40 +143,12 @@ class InvalidInput(ServiceError):
         return cls(violations=[FieldViolation(field, description)])
 
 
-VIOLATIONS_MAX = 100
-"""So many bad fields of a request are told; who gets more wrong reads the contract."""
-
-
-class Violations:
-    """Collects bad fields, so that a caller learns of all of them at once."""
-
-    def __init__(self) -> None:
-        self._violations: list[FieldViolation] = []
-
-    def add(self, field: str, description: str) -> None:
-        """Keep it, unless it is there or there are `VIOLATIONS_MAX` already.
-
-        The contract's rules and the domain's may find the same.
-        """
-        violation = FieldViolation(field, description)
-        if not self.is_full and violation not in self._violations:
-            self._violations.append(violation)
-
-    def has(self, field: str) -> bool:
-        """Whether something is wrong with a field already."""
-        return any(violation.field == field for violation in self._violations)
-
-    @property
-    def is_full(self) -> bool:
-        """There are as many as are told: looking on is of no use."""
-        return len(self._violations) >= VIOLATIONS_MAX
-
-    def __bool__(self) -> bool:
-        return bool(self._violations)
+class Violations(rules.Violations):
+    """Bad fields that a call is refused for."""
 
     def raise_if_any(self) -> None:
-        if self._violations:
-            raise InvalidInput(violations=self._violations)
+        if self:
+            raise InvalidInput(violations=list(self))
 
 
 def _summary(violations: Sequence[FieldViolation]) -> str:
@@ -190,12 +156,3 @@ def _summary(violations: Sequence[FieldViolation]) -> str:
         return "the request is not valid"
     first = f"{violations[0].field}: {violations[0].description}"
     return first_of(first, len(violations))
-
-
-def first_of(first: str, violation_count: int) -> str:
-    """The message of an error, from its first violation and how many were found."""
-    if violation_count <= 1:
-        return first
-    # Whoever has found enough looks for no more.
-    at_least = "at least " if violation_count >= VIOLATIONS_MAX else ""
-    return f"{first} (and {at_least}{violation_count - 1} more)"

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from services.events import domain
+from girih.rules import requests
 from services.plumbing.grpc.errors import from_rpc_error
 from tests.authority import USER, Authority
 from tests.events.making import append_of, message
@@ -264,7 +264,7 @@ async def test_as_much_as_the_contract_allows_fits_into_a_message(
     request = append_of(*["s"] * 5_000)
     for event in request.events:
         event.ClearField("json")
-        event.binary = bytes(domain.APPEND_BYTES_MAX // 5_000 - event.ByteSize() - 3)
+        event.binary = bytes(requests.APPEND_BYTES_MAX // 5_000 - event.ByteSize() - 3)
     for number in range(1_000):
         request.preconditions.add(stream=f"{number}".rjust(255, "s"), revision=2**63 - 1)
 
@@ -471,7 +471,7 @@ async def test_two_hundred_callers_at_once_get_two_hundred_places(
 def largest_event() -> pb.Event:
     """As large as an event may be."""
     event = pb.Event(id=str(uuid4()), stream="large", type="t", binary=bytes(2**21))
-    event.binary += bytes(domain.EVENT_BYTES_MAX - event.ByteSize())
+    event.binary += bytes(requests.EVENT_BYTES_MAX - event.ByteSize())
     return event
 
 
@@ -496,7 +496,7 @@ async def test_every_event_that_is_taken_reaches_clients_with_grpcs_default_limi
             await events.Append(pb.AppendRequest(events=[event]), metadata=context)
         received = await (live or reading)
 
-    assert largest.ByteSize() == domain.EVENT_BYTES_MAX
+    assert largest.ByteSize() == requests.EVENT_BYTES_MAX
     assert [recorded.event for recorded in received] == sent
 
 

@@ -38,6 +38,7 @@ from gateway.http.lifecycle import Lifecycle
 from gateway.serving.server import listen, running
 from gateway.settings import Settings
 from girih.ids import NO_TENANT
+from girih.rules.violations import FieldViolation
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, Verifier
@@ -45,7 +46,6 @@ from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
     FailedPrecondition,
-    FieldViolation,
     InvalidInput,
     NotFound,
     PermissionDenied,

@@ -12,7 +12,7 @@ from gateway.transcoding import json_body
 from gateway.transcoding.codec import Decoder
 from gateway.transcoding.requests import RequestBuilder
 from gateway.transcoding.validation import ValidationError
-from services.plumbing.errors import VIOLATIONS_MAX
+from girih.rules.violations import VIOLATIONS_MAX
 from tests.gateway.sample import sample_contract
 
 COUNT = 100_000

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from gateway.backends.local import LocalBackend
 from gateway.contract.descriptors import ContractError
 from gateway.http import errors
+from girih.rules.violations import FieldViolation
 from services.plumbing import correlation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import (
@@ -17,7 +18,6 @@ from services.plumbing.errors import (
     Conflict,
     DeadlineExceeded,
     FailedPrecondition,
-    FieldViolation,
     InvalidInput,
     NotFound,
     PermissionDenied,

@@ -5,8 +5,9 @@ import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from girih.rules.violations import FieldViolation
 from services.plumbing import errors
-from services.plumbing.errors import FieldViolation, InvalidInput, ServiceError, Violations
+from services.plumbing.errors import InvalidInput, ServiceError, Violations
 from services.plumbing.grpc.errors import STATUS_CODES, from_rpc_error, status_code, to_status
 from services.plumbing.settings import ServerSettings
 from tests.plumbing.conftest import Log, serving

@@ -15,8 +15,11 @@ from girih.events.v1 import events_pb2
 from girih.lattice.v1 import lattice_pb2
 from girih.ops.v1 import ops_pb2
 from girih.options.v1 import options_pb2
-from services.plumbing import rules, validation
-from services.plumbing.errors import VIOLATIONS_MAX, InvalidInput, Violations
+from girih.rules import checking
+from girih.rules import words as rules
+from girih.rules.violations import VIOLATIONS_MAX
+from services.plumbing import validation
+from services.plumbing.errors import InvalidInput, Violations
 
 FILES = [accounts_pb2, events_pb2, lattice_pb2, ops_pb2]
 MESSAGES = {
@@ -124,7 +127,7 @@ def test_a_length_counts_characters() -> None:
 def test_a_length_in_bytes_counts_bytes() -> None:
     bounds = options_pb2.StringRules(min_bytes=6, max_bytes=8)
 
-    [holds] = validation._string_predicates(bounds, is_optional=False)
+    [holds] = checking._string_predicates(bounds, is_optional=False)
 
     taken = [text for text in ("üü", "üüü", "üüüü", "üüüüü", "sixsix") if holds(text)]
     assert taken == ["üüü", "üüüü", "sixsix"]
@@ -138,7 +141,7 @@ def test_no_more_violations_are_told_than_anybody_reads() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
 def test_every_rule_of_the_contract_can_be_checked(message: Descriptor) -> None:
-    validation.check_of(message)
+    checking.check_of(message)
 
 
 def test_every_rule_has_words() -> None:
@@ -161,7 +164,7 @@ def test_streams_are_named_alike_everywhere() -> None:
 def test_a_field_is_required_that_may_not_hold_its_default() -> None:
     fields = [field for field in all_fields() if field.containing_type is STREAM.containing_type]
 
-    required = [field.name for field in fields if validation.is_required(field)]
+    required = [field.name for field in fields if checking.is_required(field)]
 
     assert required == ["stream", "type"]
 
@@ -207,7 +210,7 @@ REQUESTS = [message for name, message in MESSAGES.items() if name.endswith("Requ
 
 @given(st.sampled_from(REQUESTS).flatmap(messages))
 def test_a_message_holds_exactly_when_nothing_is_wrong_with_it(message: Message) -> None:
-    compiled = validation.check_of(message.DESCRIPTOR)
+    compiled = checking.check_of(message.DESCRIPTOR)
     violations = Violations()
 
     compiled.examine(message, "", violations)
@@ -223,4 +226,4 @@ def test_strings_hold_exactly_when_the_pattern_as_documented_matches(text: str) 
         fits = not string.HasField("max_len") or string.min_len <= len(text) <= string.max_len
         one = event(**{field.name: text})
 
-        assert bool(validation.check_of(one.DESCRIPTOR).holds(one)) == (matches and fits)
+        assert bool(checking.check_of(one.DESCRIPTOR).holds(one)) == (matches and fits)

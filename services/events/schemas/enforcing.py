@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from girih.ids import EventId, TenantId
+from girih.rules.violations import VIOLATIONS_MAX, FieldViolation
 from services.events import ownership, record
 from services.events.domain import NewEvent, Placement, Proposal
 from services.events.errors import SchemasMoved, SchemaVersionUnknown, SchemaViolated
@@ -23,7 +24,6 @@ from services.events.schemas.compiled import DESCRIBED_HERE_MAX, CompiledSchema,
 from services.events.schemas.registries import Registries
 from services.events.schemas.registry import EventType, Registry
 from services.events.store import EventStore
-from services.plumbing.errors import VIOLATIONS_MAX, FieldViolation
 
 INLINE_NS_MAX: Final = 2_000_000
 """What a check may take at most to be made here; what may take longer is made beside."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from girih.ids import TenantId
+from girih.rules.violations import FieldViolation
 from services.events.errors import (
     PreconditionFailed,
     SchemaIncompatible,
@@ -39,7 +40,6 @@ from services.events.schemas.registry import (
 )
 from services.events.schemas.upcasting import Upcaster
 from services.plumbing.correlation import Call
-from services.plumbing.errors import FieldViolation
 
 _RACES_MAX: Final = 10
 _EXAMPLE_CHARS_MAX: Final = 600

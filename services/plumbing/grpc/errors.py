@@ -16,13 +16,13 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from girih.rules.violations import FieldViolation
 from girih.status_details import details_in, first_detail, implied_reason
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
     DeadlineExceeded,
     FailedPrecondition,
-    FieldViolation,
     InvalidInput,
     NotFound,
     PermissionDenied,

@@ -10,9 +10,9 @@ from typing import Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from girih.rules.words import rules_of
 from services.plumbing import wire
 from services.plumbing.errors import InvalidInput
-from services.plumbing.rules import rules_of
 
 SMALL_BYTES: Final = 2**16
 """Up to here a message is parsed as it is: it becomes some MiB at most."""

@@ -9,7 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 from gateway.accounts import errors
 from gateway.admission.throttle import LoginThrottled
 from girih.accounts.v1 import accounts_pb2 as pb
-from services.plumbing import validation
+from girih.rules import checking
 from services.plumbing.errors import InvalidInput
 from services.plumbing.grpc.contract import scope_of
 from services.plumbing.identity import ScopeMissing, TokenRequired
@@ -354,7 +354,7 @@ async def test_calls_without_a_token_reach_nothing_that_needs_one(replica: Repli
 RULED = [
     method.name
     for method in SERVICE.methods
-    if not validation.check_of(method.input_type).holds(GetMessageClass(method.input_type)())
+    if not checking.check_of(method.input_type).holds(GetMessageClass(method.input_type)())
 ]
 
 

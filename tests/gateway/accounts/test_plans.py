@@ -5,8 +5,8 @@ import pytest
 from gateway.accounts.policy.plans import CUSTOM, FREE, PLANS, plan, read_plans
 from gateway.accounts.policy.roles import KEY_SCOPES
 from girih.accounts.v1 import accounts_pb2 as pb
+from girih.rules.words import rules_of
 from services.plumbing.errors import InvalidInput
-from services.plumbing.rules import rules_of
 from services.policy import PlanLimits
 
 

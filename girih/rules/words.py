@@ -1,6 +1,6 @@
 """What the options of the contract say that a field's values must be, and in words.
 
-Reads `girih.options.v1.field`, `.oneof` and `.message`. Checks nothing: `validation` does, and the
+Reads `girih.options.v1.field`, `.oneof` and `.message`. Checks nothing: `checking` does, and the
 gateway tells the same rules in its OpenAPI document.
 """
 
