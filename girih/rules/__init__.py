@@ -1,0 +1,1 @@
+"""What the contract's options say of messages: told in words, and checked. Knows no service."""

@@ -1,0 +1,141 @@
+"""What must hold of the fields of a request together, beside what the contract's options say.
+
+Messages in, violations out: what the event store refuses, wherever it keeps its events.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, timedelta
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from girih.events.v1 import events_pb2 as pb
+from girih.rules import checking
+from girih.rules.violations import Violations
+
+AnyAppendRequest = pb.AppendRequest | pb.AppendStreamRequest
+
+EVENT_BYTES_MAX: Final = 4 * 1024 * 1024 - 1024
+"""What every client of gRPC takes at once, less what a record has around its event."""
+APPEND_BYTES_MAX: Final = 8 * 1024 * 1024
+
+NO_MATCHES_MAX: Final = 16
+NO_MATCH_QUERIES_MAX: Final = 32
+"""Together in an append. To look for what a query means among recent events takes some
+microseconds, and a millisecond at worst."""
+
+HEARTBEAT_MIN: Final = timedelta(seconds=1)
+HEARTBEAT_MAX: Final = timedelta(minutes=1)
+_SECONDS_MAX: Final = 10**9
+
+QUERY_PARTS: Final = tuple(field.name for field in pb.Query.DESCRIPTOR.fields)
+_NO_PART: Final = f"must have a part: one or more of {', '.join(QUERY_PARTS)}"
+
+
+def check_counts(request: AnyAppendRequest, violations: Violations) -> None:
+    """Their numbers alone: events and preconditions are looked at one by one."""
+    checking.add_count_violations(request, "events", violations)
+    checking.add_count_violations(request, "preconditions", violations)
+
+
+def check_together(ids: Sequence[str], byte_count: int, violations: Violations) -> None:
+    """What must hold of the events of an append beside each other: their size, no id twice."""
+    if byte_count > APPEND_BYTES_MAX:
+        violations.add("events", f"must be at most {APPEND_BYTES_MAX:,} bytes together")
+    if len(set(ids)) == len(ids):
+        return
+    first: dict[str, int] = {}
+    for index, one in enumerate(ids):
+        if first.setdefault(one, index) != index:
+            violations.add(f"events[{index}].id", f"must not be that of events[{first[one]}]")
+
+
+def check_precondition(precondition: pb.Precondition, index: int, violations: Violations) -> None:
+    """Add what is wrong with the precondition at `index` of its request."""
+    rules = checking.check_of(pb.Precondition.DESCRIPTOR)
+    if not rules.holds(precondition):
+        rules.examine(precondition, f"preconditions[{index}].", violations)
+    if precondition.HasField("no_match"):
+        for number, query in enumerate(precondition.no_match.filter.queries):
+            if not has_part(query):
+                path = f"preconditions[{index}].no_match.filter.queries[{number}]"
+                violations.add(path, _NO_PART)
+
+
+def check_no_matches(preconditions: Iterable[pb.Precondition], violations: Violations) -> None:
+    """Add what is wrong with how many there are, and with how many queries together."""
+    no_matches = [one.no_match for one in preconditions if one.HasField("no_match")]
+    query_count = sum(len(one.filter.queries) for one in no_matches)
+    if len(no_matches) > NO_MATCHES_MAX:
+        words = f"must have no_match in at most {NO_MATCHES_MAX}"
+        violations.add("preconditions", words)
+    elif query_count > NO_MATCH_QUERIES_MAX:
+        words = f"must have at most {NO_MATCH_QUERIES_MAX} queries of no_match together"
+        violations.add("preconditions", words)
+
+
+def check_read(request: pb.ReadRequest, violations: Violations) -> None:
+    """Add what is wrong with a request to read, its fields together included."""
+    checking.add_violations(request, violations)
+    if request.follow and request.direction == pb.DIRECTION_BACKWARDS:
+        violations.add("follow", "must not be given when reading backwards")
+    if request.follow and request.include_gone:
+        violations.add("include_gone", "must not be given with follow")
+    if request.HasField("filter") and request.stream:
+        violations.add("filter", "must not be given with a stream")
+    _check_start(request, violations)
+    if request.HasField("heartbeat"):
+        if not request.follow:
+            violations.add("heartbeat", "must be given with follow")
+        if not HEARTBEAT_MIN <= duration(request.heartbeat) <= HEARTBEAT_MAX:
+            violations.add("heartbeat", "must be from 1 s to 60 s")
+
+
+def _check_start(request: pb.ReadRequest, violations: Violations) -> None:
+    has_position = request.HasField("from_position")
+    has_revision = request.HasField("from_revision")
+    if has_revision and not request.stream:
+        violations.add("from_revision", "must be given with a stream")
+    if has_revision and has_position:
+        violations.add("from_revision", "must not be given beside from_position")
+    if request.HasField("from_time"):
+        check_time(request.from_time, "from_time", violations)
+        if has_position or has_revision:
+            violations.add("from_time", "must not be given beside another start")
+
+
+def check_time(given: Timestamp, path: str, violations: Violations) -> None:
+    try:
+        given.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        violations.add(path, "must be a time of the years 1 to 9999")
+
+
+def duration(given: Duration) -> timedelta:
+    """A negative one for what is too long for Python to say."""
+    seconds = given.seconds if abs(given.seconds) < _SECONDS_MAX else -1
+    return timedelta(seconds=seconds, microseconds=given.nanos // 1_000)
+
+
+def check_filter(asked: pb.Filter, path: str, violations: Violations) -> None:
+    """`path` is where it stands in its request."""
+    rules = checking.check_of(pb.Filter.DESCRIPTOR)
+    if not rules.holds(asked):
+        rules.examine(asked, f"{path}.", violations)
+
+
+def check_query(query: pb.Query, path: str, violations: Violations) -> None:
+    """`path` is where it stands in its request, such as `filter.queries[0]`."""
+    rules = checking.check_of(pb.Query.DESCRIPTOR)
+    if not rules.holds(query):
+        rules.examine(query, f"{path}.", violations)
+    if not has_part(query):
+        violations.add(path, _NO_PART)
+
+
+def has_part(query: pb.Query) -> bool:
+    """The one thing about a query that its rules do not say."""
+    return bool(
+        query.tags or query.types or query.stream_prefix or query.category or query.correlation_id
+    )
