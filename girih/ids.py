@@ -18,6 +18,9 @@ EventId = NewType("EventId", str)
 StreamName = NewType("StreamName", str)
 """The name of a stream, 1 to 255 characters."""
 
+RULES_STREAM: Final = StreamName("$streams")
+"""Whose events say what holds for the streams of its log, in the order in which it came to."""
+
 Position = NewType("Position", int)
 """A place in the log: 1, 2, 3, ... without gaps. 0 is before the first."""
 

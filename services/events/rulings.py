@@ -3,19 +3,18 @@
 Each becomes the event of `$streams` that will say it: its JSON names the stream and what was asked.
 """
 
-import json
 from typing import Final
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
-from girih.ids import EventId, Position, Revision, StreamName, new_event_id
+from girih.ids import EventId, Position, Revision, StreamName
+from girih.rules import rulings
+from girih.rules.rulings import METADATA_BYTES_MAX
 from services.events import json_text, record
 from services.events.domain import NewEvent, page_size
 from services.events.keeping.keeper import Ruling
 from services.events.rules.stream_rules import (
-    METADATA_BYTES_MAX,
     NO_RETENTION,
-    RULES_STREAM,
     FoundEvent,
     Retention,
     StreamChange,
@@ -26,13 +25,10 @@ from services.plumbing import validation
 from services.plumbing.correlation import Call
 from services.plumbing.errors import Violations
 
-AnyEndingRequest = keeping_pb.DeleteStreamRequest | keeping_pb.TombstoneStreamRequest
-
 _ENDINGS: Final = {
     StreamEnding.DELETED: keeping_pb.STREAM_ENDING_DELETED,
     StreamEnding.TOMBSTONED: keeping_pb.STREAM_ENDING_TOMBSTONED,
 }
-_TYPES: Final = {StreamEnding.DELETED: "deleted", StreamEnding.TOMBSTONED: "tombstoned"}
 
 
 def metadata_ruling(request: keeping_pb.SetStreamMetadataRequest, call: Call) -> Ruling:
@@ -46,10 +42,9 @@ def metadata_ruling(request: keeping_pb.SetStreamMetadataRequest, call: Call) ->
         violations.add("metadata", problem)
     violations.raise_if_any()
     change = StreamChange(StreamName(request.stream), _actor(call), metadata=text)
-    said = f'{{"stream":{json.dumps(request.stream)},"metadata":{text}}}'
     return Ruling(
         change,
-        _event("metadata-set", request.id, request.stream, said),
+        _to_append(rulings.metadata_event(request)),
         record.call_context(call),
         expected_version=request.expected_version if request.HasField("expected_version") else None,
     )
@@ -67,17 +62,11 @@ def retention_ruling(request: keeping_pb.SetStreamRetentionRequest, call: Call) 
         ),
     )
     change = StreamChange(StreamName(request.stream), _actor(call), retention=retention)
-    parts = {
-        "maxAgeS": retention.max_age_s,
-        "maxCount": retention.max_count,
-        "truncateBefore": retention.truncate_before,
-    }
-    said = {"stream": request.stream, **{k: str(v) for k, v in parts.items() if v is not None}}
-    event = _event("retention-set", request.id, request.stream, _written(said))
+    event = _to_append(rulings.retention_event(request))
     return Ruling(change, event, record.call_context(call))
 
 
-def ending_ruling(request: AnyEndingRequest, call: Call) -> Ruling:
+def ending_ruling(request: rulings.AnyEndingRequest, call: Call) -> Ruling:
     """Raises `InvalidInput` with every bad field."""
     validation.check(request)
     is_tombstone = isinstance(request, keeping_pb.TombstoneStreamRequest)
@@ -85,12 +74,9 @@ def ending_ruling(request: AnyEndingRequest, call: Call) -> Ruling:
     expected = None
     if request.HasField("expected_revision"):
         expected = Revision(request.expected_revision)
-    said = {"stream": request.stream}
-    if expected is not None:
-        said["expectedRevision"] = str(expected)
     return Ruling(
         StreamChange(StreamName(request.stream), _actor(call), ending=ending),
-        _event(_TYPES[ending], request.id, request.stream, _written(said)),
+        _to_append(rulings.ending_event(request)),
         record.call_context(call),
         expected_revision=expected,
     )
@@ -105,16 +91,11 @@ def redacted_position(request: keeping_pb.RedactEventRequest) -> Position:
 def redaction_ruling(
     request: keeping_pb.RedactEventRequest, found: FoundEvent, call: Call
 ) -> Ruling:
-    said = {
-        "stream": found.stream,
-        "position": str(request.position),
-        "eventId": found.event_id,
-        "reason": request.reason,
-    }
+    event = rulings.redaction_event(request, stream=found.stream, event_id=found.event_id)
     position = Position(request.position)
     return Ruling(
         StreamChange(found.stream, _actor(call), redacted=position),
-        _event("redacted", request.id, found.stream, _written(said)),
+        _to_append(event),
         record.call_context(call),
     )
 
@@ -175,31 +156,20 @@ def ending_value(ending: StreamEnding | None) -> keeping_pb.StreamEnding:
     return keeping_pb.STREAM_ENDING_UNSPECIFIED if ending is None else _ENDINGS[ending]
 
 
-def _event(event_type: str, event_id: str, stream: str, said: str) -> NewEvent:
-    """An event of `$streams`, labelled with the stream that it is about."""
-    message = pb.Event(
-        id=event_id or new_event_id(),
-        stream=RULES_STREAM,
-        type=event_type,
-        json=said,
-        tags=[stream],
-    )
-    byte_count = message.ByteSize()
-    header, payload, digest = record.pieces(message, said)
+def _to_append(message: pb.Event) -> NewEvent:
+    """An event of `$streams` as it will be stored, its payload taken out of it."""
+    byte_count, json = message.ByteSize(), message.json
+    header, payload, digest = record.pieces(message, json)
     return NewEvent(
         EventId(message.id),
-        RULES_STREAM,
-        event_type,
-        (stream,),
+        StreamName(message.stream),
+        message.type,
+        tuple(message.tags),
         digest,
         header,
         payload,
         byte_count,
     )
-
-
-def _written(said: dict[str, str]) -> str:
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 
 def _actor(call: Call) -> str:

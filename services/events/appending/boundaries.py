@@ -12,10 +12,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from girih.ids import NO_POSITION, Position
+from girih.ids import NO_POSITION, RULES_STREAM, Position
 from services.events.domain import LogState, LookedBack, NoMatch, Proposal
 from services.events.matching.recent import RecentEvents
-from services.events.rules.stream_rules import RULES_STREAM
 from services.events.store import LogReader
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from girih.ids import Position, Revision, StreamName, TenantId
+from girih.ids import RULES_STREAM, Position, Revision, TenantId
 from services.events import ownership
 from services.events.domain import (
     NO_CONTEXT,
@@ -31,7 +31,6 @@ from services.events.errors import (
     StreamTombstoned,
 )
 from services.events.rules.stream_rules import (
-    RULES_STREAM,
     FoundEvent,
     StreamChange,
     StreamEnding,
@@ -171,4 +170,4 @@ def _proposal(ruling: Ruling, rules: StreamRules) -> Proposal:
 def _rules_at(revision: Revision) -> Precondition:
     """No rule came since."""
     is_first = revision < 0
-    return Precondition(StreamName(RULES_STREAM), StreamState.ABSENT if is_first else revision)
+    return Precondition(RULES_STREAM, StreamState.ABSENT if is_first else revision)

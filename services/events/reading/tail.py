@@ -20,7 +20,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from girih.backoff import Backoff
-from girih.ids import NO_POSITION, Position, TenantId
+from girih.ids import NO_POSITION, RULES_STREAM, Position, TenantId
 from services.events.errors import BeyondEnd, LogReplaced
 from services.events.matching.queries import Filter, Labels
 from services.events.reading.reader import PageCursor, Reader, ReadOptions
@@ -31,7 +31,6 @@ from services.events.reading.subscriptions import (
     Subscriptions,
 )
 from services.events.reading.window import Frame, TailRecord, Window
-from services.events.rules.stream_rules import RULES_STREAM
 from services.events.store import EventStore, FollowedLog, Lapsing, LogTail, TailPage
 from services.plumbing.errors import (
     ResourceExhausted,

@@ -11,11 +11,7 @@ from typing import Final, NamedTuple
 
 from girih.ids import EventId, Position, Revision, StreamName
 
-RULES_STREAM: Final = StreamName("$streams")
-"""Whose events say what holds for the streams of its log, in the order in which it came to."""
-
 FIRST_REVISION: Final = Revision(0)
-METADATA_BYTES_MAX: Final = 8 * 1024
 MAX_AGE_S_MAX: Final = 100 * 365 * 24 * 60 * 60
 """A hundred years: more is a mistake."""
 

@@ -4,20 +4,27 @@ Knows every kind of error and no service: a service's own details come from the 
 that it gives when its server is built.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from girih.rules.violations import FieldViolation
-from girih.status_details import details_in, first_detail, implied_reason
+from girih.status_details import (
+    bad_request,
+    details_in,
+    error_info,
+    first_detail,
+    implied_reason,
+    retry_info,
+    status_of,
+)
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
@@ -27,7 +34,6 @@ from services.plumbing.errors import (
     NotFound,
     PermissionDenied,
     ResourceExhausted,
-    Scalar,
     ServiceError,
     Unauthenticated,
     Unavailable,
@@ -50,13 +56,6 @@ STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
 
 INTERNAL_MESSAGE = "internal error"
 INTERNAL_REASON = "INTERNAL"
-
-
-# Statuses travel in HTTP/2 trailers, of which peers accept 8 KiB by default and lose the
-# whole status beyond that. Base64 adds a third, and the message is sent twice.
-_MESSAGE_CHARS_MAX = 1_000
-_VIOLATIONS_BYTES_MAX = 3_000
-_DESCRIPTION_CHARS_MAX = 300
 
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -87,18 +86,19 @@ def to_proto(
     error: ServiceError, domain: str, details: Sequence[Message] = ()
 ) -> status_pb2.Status:
     """The same as a message, for rpcs that tell it inside an answer."""
-    messages: list[Message] = [_error_info(error.reason, domain, error.metadata)]
+    messages: list[Message] = [error_info(error.reason, domain, error.metadata)]
     if isinstance(error, InvalidInput) and error.violations:
-        messages.append(_bad_request(error.violations))
+        violations = [(one.field, one.description) for one in error.violations]
+        messages.append(bad_request(violations))
     if isinstance(error, ResourceExhausted | Unavailable) and error.retry_after_s is not None:
-        messages.append(_retry_info(error.retry_after_s))
-    return _proto(status_code(error), error.message, [*messages, *details])
+        messages.append(retry_info(error.retry_after_s))
+    return status_of(status_code(error), error.message, [*messages, *details])
 
 
 def internal_status(domain: str) -> grpc.Status:
     """What callers are told about a bug: that there is one."""
-    info = _error_info(INTERNAL_REASON, domain, {})
-    proto = _proto(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, [info])
+    info = error_info(INTERNAL_REASON, domain, {})
+    proto = status_of(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, [info])
     status: grpc.Status = rpc_status.to_status(proto)
     return status
 
@@ -148,52 +148,3 @@ def _remote(code: grpc.StatusCode, message: str, details: tuple[Any, ...]) -> Re
         retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
         details=details,
     )
-
-
-def _proto(code: grpc.StatusCode, message: str, details: Iterable[Message]) -> status_pb2.Status:
-    number: int = code.value[0]
-    proto = status_pb2.Status(code=number, message=_shortened(message, _MESSAGE_CHARS_MAX))
-    for detail in details:
-        proto.details.add().Pack(detail)
-    return proto
-
-
-def _error_info(
-    reason: str, domain: str, metadata: Mapping[str, Scalar]
-) -> error_details_pb2.ErrorInfo:
-    return error_details_pb2.ErrorInfo(
-        reason=reason,
-        domain=domain,
-        metadata={
-            name: _shortened(_text(value), _DESCRIPTION_CHARS_MAX)
-            for name, value in metadata.items()
-        },
-    )
-
-
-def _bad_request(violations: Sequence[FieldViolation]) -> error_details_pb2.BadRequest:
-    request = error_details_pb2.BadRequest()
-    for count, violation in enumerate(violations):
-        if request.ByteSize() > _VIOLATIONS_BYTES_MAX:
-            left = len(violations) - count
-            request.field_violations.add(description=f"{left} more fields are not valid")
-            break
-        request.field_violations.add(
-            field=_shortened(violation.field, _DESCRIPTION_CHARS_MAX),
-            description=_shortened(violation.description, _DESCRIPTION_CHARS_MAX),
-        )
-    return request
-
-
-def _retry_info(retry_after_s: float) -> error_details_pb2.RetryInfo:
-    delay = Duration()
-    delay.FromNanoseconds(round(retry_after_s * 1e9))
-    return error_details_pb2.RetryInfo(retry_delay=delay)
-
-
-def _text(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _shortened(text: str, chars_max: int) -> str:
-    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
