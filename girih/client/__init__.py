@@ -5,10 +5,14 @@ servers).
 keeps a state current that is folded from events. Everything to be imported is here.
 """
 
+from girih.client.aggregates.aggregate import Aggregate
+from girih.client.aggregates.fold import Fold
+from girih.client.aggregates.repository import AsyncRepository
 from girih.client.appending import AppendStream
 from girih.client.async_client import AsyncClient
 from girih.client.blocking.client import Client
 from girih.client.blocking.lattices import Lattices
+from girih.client.blocking.repository import Repository
 from girih.client.channel import open_channel, tls_credentials
 from girih.client.context import CallContext, bind_context, current_context
 from girih.client.cursors import Batch
@@ -23,6 +27,7 @@ from girih.client.errors import (
     EventNotFound,
     FieldViolation,
     GirihError,
+    HistoryUnusable,
     InvalidRequest,
     KeyInvalid,
     LatticeNotFound,
@@ -39,6 +44,7 @@ from girih.client.errors import (
     PreconditionViolation,
     QuotaExceeded,
     RequestTooLarge,
+    RevisionConflict,
     SchemaCheckTooLong,
     SchemaIncompatible,
     SchemaRefused,
@@ -96,10 +102,12 @@ from girih.ids import Position, Revision, new_correlation_id, new_event_id, uuid
 
 __all__ = [
     "ABSENT",
+    "Aggregate",
     "AlreadyExists",
     "AppendStream",
     "AsyncClient",
     "AsyncLattices",
+    "AsyncRepository",
     "Batch",
     "BeyondEnd",
     "Boundary",
@@ -119,10 +127,12 @@ __all__ = [
     "EventStoreClient",
     "EventTypeInfo",
     "FieldViolation",
+    "Fold",
     "Follower",
     "GirihError",
     "Gone",
     "GoneReason",
+    "HistoryUnusable",
     "InvalidRequest",
     "KeyInvalid",
     "Lattice",
@@ -151,10 +161,12 @@ __all__ = [
     "Query",
     "QuotaExceeded",
     "RecordedEvent",
+    "Repository",
     "RequestTooLarge",
     "Retention",
     "RetryPolicy",
     "Revision",
+    "RevisionConflict",
     "Run",
     "SchemaCheckTooLong",
     "SchemaIncompatible",

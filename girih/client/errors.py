@@ -371,6 +371,88 @@ class PreconditionFailed(Conflict):
         return all(one.read_again for one in self.violations)
 
 
+class RevisionConflict(Conflict):
+    """An aggregate was decided on at a revision that its stream was not at any more, as often as
+    it was loaded and decided on again. Nothing was saved."""
+
+    reasons = frozenset({"REVISION_CONFLICT"})
+
+    @classmethod
+    def of(
+        cls, stream: str, expected: int, actual: int | None, attempts: int
+    ) -> "RevisionConflict":
+        """`expected` is -1 for a stream without events, and `actual` None."""
+        found = -1 if actual is None else actual
+        return cls(
+            Refusal(
+                code=grpc.StatusCode.ABORTED,
+                reason="REVISION_CONFLICT",
+                message=f"{stream} is at revision {found} and not at {expected}"
+                f", after {attempts} attempts",
+                metadata={
+                    "stream": stream,
+                    "expected_revision": str(expected),
+                    "actual_revision": str(found),
+                    "attempt_count": str(attempts),
+                },
+            )
+        )
+
+    @property
+    def stream(self) -> str:
+        """The stream of the aggregate."""
+        return self.metadata["stream"]
+
+    @property
+    def expected_revision(self) -> int:
+        """The revision that was decided on last; -1 for a stream without events."""
+        return int(self.metadata["expected_revision"])
+
+    @property
+    def actual_revision(self) -> int:
+        """The revision that the stream was at then; -1 for one without events."""
+        return int(self.metadata["actual_revision"])
+
+    @property
+    def attempts(self) -> int:
+        """How often it was decided."""
+        return self.number("attempt_count")
+
+
+class HistoryUnusable(GirihError):
+    """A stream cannot be folded into the state of its aggregate: an event has no handler, is not as
+    its class says, or is gone. Repeating changes nothing."""
+
+    reasons = frozenset({"HISTORY_UNUSABLE"})
+
+    @classmethod
+    def at(cls, stream: str, revision: int, event_type: str, problem: str) -> "HistoryUnusable":
+        """Of the event at `revision`."""
+        return cls(
+            Refusal(
+                code=grpc.StatusCode.FAILED_PRECONDITION,
+                reason="HISTORY_UNUSABLE",
+                message=f"{event_type} at revision {revision} of {stream}: {problem}",
+                metadata={"stream": stream, "revision": str(revision), "type": event_type},
+            )
+        )
+
+    @property
+    def stream(self) -> str:
+        """The stream of the event."""
+        return self.metadata["stream"]
+
+    @property
+    def revision(self) -> int:
+        """The revision of the event."""
+        return int(self.metadata["revision"])
+
+    @property
+    def type(self) -> str:
+        """The type of the event."""
+        return self.metadata["type"]
+
+
 class PreconditionTooCostly(GirihError):
     """It takes too long to look for the events that must not be there. Nothing was appended. Do
     not repeat unchanged: give `after`, a later one, or queries with a rarer part."""

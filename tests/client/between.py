@@ -19,9 +19,15 @@ from girih.events.v1.events_pb2_grpc import (
     EventStoreServiceStub,
     add_EventStoreServiceServicer_to_server,
 )
+from girih.events.v1.snapshots_pb2_grpc import (
+    SnapshotServiceServicer,
+    SnapshotServiceStub,
+    add_SnapshotServiceServicer_to_server,
+)
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
+    from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -198,6 +204,20 @@ class Between(EventStoreServiceServicer):
             await _abort(context, error)
 
 
+@dataclass
+class _Snapshots(SnapshotServiceServicer):
+    """Passes calls on."""
+
+    stub: "SnapshotServiceAsyncStub"
+
+    async def LoadStream(self, request: Any, context: Context) -> AsyncIterator[Any]:
+        async for response in self.stub.LoadStream(request, metadata=_token(context)):
+            yield response
+
+    async def SaveSnapshot(self, request: Any, context: Context) -> Any:
+        return await self.stub.SaveSnapshot(request, metadata=_token(context))
+
+
 def _token(context: Context) -> tuple[tuple[str, Any], ...]:
     return tuple(
         (key, value)
@@ -219,6 +239,8 @@ async def between(address: str) -> AsyncIterator[Between]:
         servicer = Between(EventStoreServiceStub(channel))
         server = grpc.aio.server()
         add_EventStoreServiceServicer_to_server(servicer, server)
+        snapshots = _Snapshots(SnapshotServiceStub(channel))
+        add_SnapshotServiceServicer_to_server(snapshots, server)
         servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         try:

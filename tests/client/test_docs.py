@@ -57,13 +57,18 @@ async def test_the_programs_of_the_clients_page_run(
 ) -> None:
     printed = [await run(one, environ, tmp_path) for one in programs("docs/client.md")]
 
-    counts = {"subscribed": 2, "submitted": 1, "approved": 1, "registered": 1}
+    licenses = {"license-submitted": 1, "license-granted": 1}
+    counts = {"subscribed": 2, "submitted": 1, "approved": 1, "registered": 1, **licenses}
     assert printed == [
         ["0 submitted {'by': 'Ada'}"],
         ["0 submitted {'by': 'Ada'}"],
         ["{'by': 'Omar'}"],
         ["ada is registered", "ada was taken at position 3"],
         ["[True, False, True, False]"],
+        [
+            "nobody grants what is their own",
+            "License(submitted_by='Ada', granted_by='Omar') at revision 1",
+        ],
         ["1 permit-1 submitted", "2 permit-1 approved"],
         [f"Counter({counts}) as of 0.0 seconds ago"],
         ["99"],

@@ -1,0 +1,1 @@
+"""Aggregates and who loads and saves them, against a real event store."""
