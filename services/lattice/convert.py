@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TypeAlias
 
 import numpy as np
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from girih.lattice.v1 import costs_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.domain import BitOrder, Computation, Lattice, LatticeSpec, Method
 from services.lattice.enums import (
     BIT_ORDERS,
+    MEAN,
     MOORE,
     NO_CUTTING,
     PERIODIC,
@@ -20,8 +23,11 @@ from services.lattice.enums import (
 )
 from services.lattice.errors import AnswerTooLarge
 from services.lattice.kernels.runs import Path
+from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.wire import packed_numbers, run_messages
+from services.lattice.operations import costs as operations_costs
 from services.lattice.operations import creation, distances, paths
+from services.lattice.operations.costs import CostType
 from services.lattice.operations.creation import NewLattice
 from services.lattice.operations.distances import DistanceQuery, DistancesAnswer
 from services.lattice.operations.paths import PathAnswer, PathsAnswer, PathsQuery
@@ -41,6 +47,13 @@ _NUMBER_TYPES = {
     "float64": pb.NUMBER_TYPE_FLOAT64,
 }
 
+_COST_TYPES = {
+    costs_pb2.COST_TYPE_UINT8: CostType.UINT8,
+    costs_pb2.COST_TYPE_UINT16: CostType.UINT16,
+    costs_pb2.COST_TYPE_FLOAT32: CostType.FLOAT32,
+    costs_pb2.COST_TYPE_FLOAT64: CostType.FLOAT64,
+}
+
 _METHODS = {
     Method.CLOSED_FORM: pb.METHOD_CLOSED_FORM,
     Method.A_STAR: pb.METHOD_A_STAR,
@@ -48,6 +61,9 @@ _METHODS = {
     Method.DIJKSTRA: pb.METHOD_DIJKSTRA,
     Method.JUMP_POINT: pb.METHOD_JUMP_POINT,
 }
+
+WithCosts: TypeAlias = pb.FindPathRequest | pb.FindPathsRequest | pb.DistancesRequest
+"""A request that may bring costs of sites."""
 
 
 def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
@@ -71,13 +87,18 @@ def bit_order(request: pb.ReadBlockedRequest) -> BitOrder:
 
 
 def path_query(request: pb.FindPathRequest, spec: LatticeSpec) -> PathsQuery:
-    sites_max = request.sites_max if request.HasField("sites_max") else _SITES_MAX_DEFAULT
-    return paths.path_query(spec, request.start.coordinates, request.goal.coordinates, sites_max)
+    return paths.path_query(
+        spec,
+        request.start.coordinates,
+        request.goal.coordinates,
+        request.sites_max if request.HasField("sites_max") else _SITES_MAX_DEFAULT,
+        site_costs(request, spec),
+    )
 
 
 def paths_query(request: pb.FindPathsRequest, spec: LatticeSpec) -> PathsQuery:
     pairs = [(query.start.coordinates, query.goal.coordinates) for query in request.queries]
-    return paths.paths_query(spec, pairs, request.sites_max)
+    return paths.paths_query(spec, pairs, request.sites_max, site_costs(request, spec))
 
 
 def distance_query(request: pb.DistancesRequest, spec: LatticeSpec) -> DistanceQuery:
@@ -90,6 +111,17 @@ def distance_query(request: pb.DistancesRequest, spec: LatticeSpec) -> DistanceQ
         [target.coordinates for target in request.targets],
         region,
         as_bytes=request.as_bytes,
+        costs=site_costs(request, spec),
+    )
+
+
+def site_costs(request: WithCosts, spec: LatticeSpec) -> SiteCosts | None:
+    """The costs that a request brings, if any. Looks at each once."""
+    if not request.HasField("costs"):
+        return None
+    costs = request.costs
+    return operations_costs.site_costs(
+        spec, costs.values, _COST_TYPES[costs.type], mean=MEAN[costs.rule]
     )
 
 

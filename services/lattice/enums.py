@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from girih.lattice.v1 import costs_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.domain import BitOrder
 from services.lattice.geometry import Geometry
@@ -27,6 +28,12 @@ BIT_ORDERS = {
     pb.BIT_ORDER_UNSPECIFIED: None,
     pb.BIT_ORDER_LITTLE: BitOrder.LITTLE,
     pb.BIT_ORDER_BIG: BitOrder.BIG,
+}
+
+MEAN = {
+    costs_pb2.COST_RULE_UNSPECIFIED: False,
+    costs_pb2.COST_RULE_ENTERING: False,
+    costs_pb2.COST_RULE_MEAN: True,
 }
 
 

@@ -103,9 +103,10 @@ class LatticeServicer:
         return pb.DeleteLatticeResponse()
 
     async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> bytes:
-        validation.check(request)
+        await self._read(request, partial(validation.check, request))
         held = await self._open(request.lattice_id)
-        answer = await find_path(self._operations, held, convert.path_query(request, held.spec))
+        query = await self._read(request, partial(convert.path_query, request, held.spec))
+        answer = await find_path(self._operations, held, query)
         if answer.path.nbytes < _LARGE_BYTES:
             return convert.path_answer_bytes(answer, self._message_bytes_max)
         return await asyncio.to_thread(convert.path_answer_bytes, answer, self._message_bytes_max)

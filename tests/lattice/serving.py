@@ -79,11 +79,15 @@ class Client:
         return response
 
     async def find_paths(
-        self, lattice_id: str, queries: list[tuple[list[int], list[int]]]
+        self,
+        lattice_id: str,
+        queries: list[tuple[list[int], list[int]]],
+        **fields: object,
     ) -> list[pb.FindPathsResponse]:
         request = pb.FindPathsRequest(
             lattice_id=lattice_id,
             queries=[pb.PathQuery(start=site(start), goal=site(goal)) for start, goal in queries],
+            **fields,  # type: ignore[arg-type]
         )
         return [part async for part in self.lattices.FindPaths(request, metadata=self.metadata)]
 

@@ -227,7 +227,7 @@ class DiagonalSearch(LabelledSearch):
 
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid, 1)
-        self._queue = BucketQueue(grid)
+        self._queue = BucketQueue.on(grid)
         self._steps = allocate_steps(len(grid.kept))
         self._reach = diagonal.allocate_reach(len(grid.kept))
         self._goal = np.empty(0, np.int64)

@@ -1,7 +1,7 @@
 """Runs a kernel slice by slice, so that it can be stopped and its open list can grow."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,18 +63,26 @@ def run_slices(
 class BucketQueue:
     """The memory of an open list for steps of different costs."""
 
-    def __init__(self, grid: Grid) -> None:
-        unit = int(grid.costs[1])
-        self.shift = max(0, (unit // BUCKETS_PER_STEP).bit_length() - 1)
-        # A step raises the total by no more than twice its cost.
-        needed = (2 * int(grid.costs[-1]) >> self.shift) + 2
-        capacity = 3 ** len(grid.kept) + 256
+    def __init__(self, span: int, step_count: int, shift: int = 0) -> None:
+        """Buckets for a step that raises what waits by no more than `span` of them.
+
+        So many steps lead from a site at most. `shift` is what the caller divides by.
+        """
+        self.shift = shift
+        capacity = step_count + 256
         self.buckets = Buckets(
-            heads=np.empty(1 << (needed - 1).bit_length(), np.int64),
+            heads=np.empty(1 << (span + 1).bit_length(), np.int64),
             sites=np.empty(capacity, np.uint32),
             follows=np.empty(capacity, np.int32),
             registers=np.empty(REGISTERS, np.int64),
         )
+
+    @classmethod
+    def on(cls, grid: Grid) -> Self:
+        """One for steps that cost what `Grid.costs` says."""
+        shift = max(0, (int(grid.costs[1]) // BUCKETS_PER_STEP).bit_length() - 1)
+        # A step raises the total by no more than twice its cost.
+        return cls(2 * int(grid.costs[-1]) >> shift, 3 ** len(grid.kept), shift)
 
     @property
     def bytes_held(self) -> int:
@@ -85,14 +93,16 @@ class BucketQueue:
         self.buckets.heads.fill(NONE)
         self.buckets.registers[:] = (0, 0, NONE, NONE)
 
-    def begin_with(self, sites: NDArray[np.int64]) -> None:
-        """Put sites into bucket 0."""
+    def begin_with(
+        self, sites: NDArray[np.int64], buckets: NDArray[np.int64] | None = None
+    ) -> None:
+        """Put sites into bucket 0, or each into its own: they span less than the ring."""
         self.clear()
-        self.buckets.registers[BUCKET] = 0
+        self.buckets.registers[BUCKET] = 0 if buckets is None else buckets.min()
         while len(self.buckets.sites) < len(sites):
             self.enlarge()
-        for site in sites:
-            push(self.buckets, 0, site)
+        for place, site in enumerate(sites):
+            push(self.buckets, 0 if buckets is None else buckets[place], site)
 
     def enlarge(self) -> None:
         """Make room for twice as many sites; what waits stays."""

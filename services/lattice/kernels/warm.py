@@ -14,6 +14,8 @@ from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.grid import Grid, prepare
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import JumpSearch, StraightSearch, search_on
+from services.lattice.kernels.weighted.costs import SiteCosts
+from services.lattice.kernels.weighted.searches import find_cheapest
 from services.lattice.kernels.wire import packed_numbers, run_messages
 
 ANSWERS = "answers"
@@ -26,6 +28,9 @@ PLANES = "planes"
 """Jump point searches."""
 DIAGONAL = "diagonal"
 """Searches and distances by steps along several axes."""
+
+WEIGHTED = "weighted"
+"""Cheapest paths over sites that have costs."""
 
 
 def compile_all() -> None:
@@ -92,12 +97,22 @@ def _diagonal() -> None:
         measure(_square(length, moore=True), [(0, 0)], _GO).at(slice(None))
 
 
+def _weighted() -> None:
+    near, far = SiteCosts(np.ones(9), mean=True), SiteCosts(10.0 ** np.arange(9), mean=False)
+    for moore in (False, True):
+        for costs in (near, far):
+            find_cheapest(_square(3, moore=moore), costs, (0, 0), (2, 2), _GO)
+    wide = SiteCosts(np.ones(576), mean=False)
+    find_cheapest(_square(24, moore=True), wide, (0, 0), (2, 2), _GO)
+
+
 KINDS: Mapping[str, Callable[[], None]] = {
     ANSWERS: _answers,
     COUNTING: _counting,
     STRAIGHT: _straight,
     PLANES: _planes,
     DIAGONAL: _diagonal,
+    WEIGHTED: _weighted,
 }
 """How each is compiled, those first that are needed first."""
 

@@ -33,8 +33,11 @@ from services.lattice.kernels.fields.distances import (
 from services.lattice.kernels.fields.free import Mesh, free_distances
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import TooManySites
-from services.lattice.kernels.warm import needed_to_measure
+from services.lattice.kernels.warm import WEIGHTED, needed_to_measure
+from services.lattice.kernels.weighted.costs import SiteCosts
+from services.lattice.kernels.weighted.searches import bytes_to_search_costs, measure_costs
 from services.lattice.operations.context import OperationContext
+from services.lattice.operations.costs import grid_with_costs
 from services.plumbing.errors import Violations
 
 REGION_SITES_MAX = 33_554_432
@@ -42,6 +45,9 @@ DISTANCES_PER_ANSWER = 65_536
 """Of a list of doubles: whoever makes objects of them has a moment's work with each answer."""
 VALUES_PER_ANSWER = 262_144
 """Of an array, which nobody takes apart: half a MiB to two."""
+
+_COST_SHARE = 3
+"""A neighbour takes about so many times as long where sites have costs."""
 
 _ARRAYS = 3
 """Arrays of a number per site and axis that distances are computed in, in closed form."""
@@ -71,6 +77,8 @@ class DistanceQuery:
     region: Region | None = None
     as_bytes: bool = False
     """Answers are arrays; otherwise lists of doubles."""
+    costs: SiteCosts | None = None
+    """Of going through sites. Unset means that a step costs its length."""
 
     @property
     def per_answer(self) -> int:
@@ -104,6 +112,7 @@ def distance_query(
     region: tuple[Sequence[int], Sequence[int]] | None,
     *,
     as_bytes: bool = False,
+    costs: SiteCosts | None = None,
 ) -> DistanceQuery:
     """Check that the sites of a query lie in the lattice; `region` is origin and shape.
 
@@ -125,11 +134,15 @@ def distance_query(
         targets=tuple(tuple(target) for target in targets) if targets else None,
         region=None if targets else Region(origin=tuple(origin), shape=tuple(shape)),
         as_bytes=as_bytes,
+        costs=costs,
     )
 
 
 def estimate(lattice: HeldLattice, query: DistanceQuery) -> Estimate:
     """What it takes at most: on a lattice with blocked sites all of it, otherwise a part."""
+    if query.costs is not None:
+        size_bytes = bytes_to_search_costs(grid_with_costs(lattice))
+        return Estimate(size_bytes=size_bytes, looks=_COST_SHARE * lattice.looks_max)
     if lattice.grid is not None:
         return Estimate(size_bytes=bytes_to_measure(lattice.grid), looks=lattice.looks_max)
     axis_count = len(lattice.spec.geometry.shape)
@@ -147,7 +160,8 @@ async def find_distances(
     its own computation. Otherwise the first has that of the whole, and while the caller
     looks at a part no more is held than the values that follow it.
     """
-    answer = _by_formula if lattice.grid is None else _by_search
+    by_formula = lattice.grid is None and query.costs is None
+    answer = _by_formula if by_formula else _by_search
     async with aclosing(answer(context, lattice, query)) as parts:
         async for part in parts:
             if part.computation is not None:
@@ -169,14 +183,15 @@ async def _by_formula(
 async def _by_search(
     context: OperationContext, lattice: HeldLattice, query: DistanceQuery
 ) -> AsyncGenerator[DistancesAnswer]:
-    assert lattice.grid is not None
+    grid = grid_with_costs(lattice)
     if query.targets is None:
         context.work_limit.check(lattice)
-    await context.compilation.ready(needed_to_measure(lattice.grid))
+    kinds = needed_to_measure(grid) if query.costs is None else (WEIGHTED,)
+    await context.compilation.ready(kinds)
     sites_max = context.work_limit.sites_max(lattice)
-    value_bytes = 8 if lattice.grid.diagonal else 4
+    value_bytes = 8 if grid.diagonal or query.costs is not None else 4
     async with context.send_budget.reserved(value_bytes * query.count) as reservation:
-        work = partial(_measure, lattice.spec.geometry, lattice.grid, query, sites_max)
+        work = partial(_measure, lattice.spec.geometry, grid, query, sites_max)
         try:
             measured = await context.compute.run(estimate(lattice, query), work)
         except TooManySites:
@@ -205,7 +220,14 @@ def _measure(
 ) -> _Measured:
     """Measure everywhere, and keep what was asked for: the rest is let go of here."""
     began_ns = time.perf_counter_ns()
-    distances = measure(grid, query.sources, stop.flag, query.targets, sites_max)
+    if query.costs is None:
+        distances = measure(grid, query.sources, stop.flag, query.targets, sites_max)
+        exact_length = grid.exact_length
+    else:
+        distances = measure_costs(
+            grid, query.costs, query.sources, stop.flag, query.targets, sites_max
+        )
+        exact_length = math.inf
     elapsed_ns = time.perf_counter_ns() - began_ns
     parts = deque(_read_part(geometry, distances, query, part, stop) for part in _parts_of(query))
     computation = Computation(
@@ -213,7 +235,7 @@ def _measure(
         elapsed_ns=elapsed_ns,
         sites_expanded=distances.sites_expanded,
         memory_bytes=distances.bytes_worked,
-        exact=all(part.max() <= grid.exact_length for part in parts),
+        exact=all(part.max() <= exact_length for part in parts),
     )
     return _Measured(parts, computation)
 

@@ -25,11 +25,15 @@ from services.lattice.domain import (
 )
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.components import Components, bytes_to_label
+from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import Search, bytes_to_search
 from services.lattice.kernels.slices import TooManySites
-from services.lattice.kernels.warm import ANSWERS, needed_to_search
+from services.lattice.kernels.warm import ANSWERS, WEIGHTED, needed_to_search
+from services.lattice.kernels.weighted.costs import SiteCosts
+from services.lattice.kernels.weighted.searches import bytes_to_search_costs, find_cheapest
 from services.lattice.operations.context import OperationContext
+from services.lattice.operations.costs import grid_with_costs
 from services.plumbing.errors import Violations
 
 _PART_NS = 50_000_000
@@ -41,6 +45,9 @@ _INLINE_LOOKS = 1 << 15
 
 _ATTEMPT_LOOKS = 1 << 12
 """A search that may take longer is given so many, twice at most, before it gets a thread."""
+
+_COST_SHARE = 3
+"""A neighbour takes about so many times as long where sites have costs."""
 
 _PROBE_SHARE = 16
 """A search that has expanded so small a part of all sites is worth knowing whether it can end."""
@@ -64,6 +71,8 @@ class PathsQuery:
     queries: Sequence[PathQuery]
     sites_max: int
     """0 to 100,000."""
+    costs: SiteCosts | None = None
+    """Of going through sites. Unset means that a step costs its length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,18 +93,25 @@ class PathsAnswer:
 
 
 def path_query(
-    spec: LatticeSpec, start: Sequence[int], goal: Sequence[int], sites_max: int
+    spec: LatticeSpec,
+    start: Sequence[int],
+    goal: Sequence[int],
+    sites_max: int,
+    costs: SiteCosts | None = None,
 ) -> PathsQuery:
     """Check that the sites of a query are free; raises InvalidInput naming every bad field."""
     bad = Violations()
     check_free_site(spec, start, "start", bad)
     check_free_site(spec, goal, "goal", bad)
     bad.raise_if_any()
-    return PathsQuery(queries=[_query(start, goal)], sites_max=sites_max)
+    return PathsQuery(queries=[_query(start, goal)], sites_max=sites_max, costs=costs)
 
 
 def paths_query(
-    spec: LatticeSpec, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], sites_max: int
+    spec: LatticeSpec,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    sites_max: int,
+    costs: SiteCosts | None = None,
 ) -> PathsQuery:
     """The same for a batch of starts and goals."""
     bad = Violations()
@@ -103,12 +119,16 @@ def paths_query(
         check_free_site(spec, start, f"queries[{n}].start", bad)
         check_free_site(spec, goal, f"queries[{n}].goal", bad)
     bad.raise_if_any()
-    return PathsQuery(queries=[_query(start, goal) for start, goal in pairs], sites_max=sites_max)
+    queries = [_query(start, goal) for start, goal in pairs]
+    return PathsQuery(queries=queries, sites_max=sites_max, costs=costs)
 
 
 def estimate(lattice: HeldLattice, query: PathsQuery) -> Estimate:
     """What one path takes at most: the search, if no formula answers, and the listed sites."""
     numbers = query.sites_max * len(lattice.spec.geometry.shape)
+    if query.costs is not None:
+        size_bytes = 8 * numbers + bytes_to_search_costs(grid_with_costs(lattice))
+        return Estimate(size_bytes=size_bytes, looks=numbers + _COST_SHARE * lattice.looks_max)
     if lattice.grid is None:
         return Estimate(size_bytes=8 * numbers, looks=numbers)
     size_bytes = 8 * numbers + bytes_to_search(lattice.grid) + bytes_to_label(lattice.grid)
@@ -120,9 +140,9 @@ async def find_path(
 ) -> PathAnswer:
     """Find the path of a single query."""
     await context.compilation.ready((ANSWERS,))
-    answer = _find_at_once(context, lattice, query)
+    answer = _find_at_once(context, lattice, query) if query.costs is None else None
     if answer is None:
-        await _until_compiled(context, lattice)
+        await _until_compiled(context, lattice, query)
         find = partial(_find_some, context, lattice, query, range(1))
         answer = await context.compute.run(estimate(lattice, query), find)
     context.record(answer.computation)
@@ -138,7 +158,7 @@ async def find_paths(
     nobody else waits for, and no more than those are in memory. The arrays of a part take 1 MiB
     and one path more at most.
     """
-    await _until_compiled(context, lattice)
+    await _until_compiled(context, lattice, query)
     ahead = min(_AHEAD_MAX, context.compute.threads)
     async with (
         context.send_budget.reserved(ahead * _PART_BYTES),
@@ -150,8 +170,12 @@ async def find_paths(
                 yield part
 
 
-async def _until_compiled(context: OperationContext, lattice: HeldLattice) -> None:
-    kinds = () if lattice.grid is None else needed_to_search(lattice.grid)
+async def _until_compiled(
+    context: OperationContext, lattice: HeldLattice, query: PathsQuery
+) -> None:
+    kinds: Sequence[str] = () if lattice.grid is None else needed_to_search(lattice.grid)
+    if query.costs is not None:
+        kinds = (WEIGHTED,)
     await context.compilation.ready((ANSWERS, *kinds))
 
 
@@ -242,10 +266,14 @@ def _find_some(
     context: OperationContext, lattice: HeldLattice, query: PathsQuery, queries: range, stop: Stop
 ) -> PathsAnswer:
     """Answer some of the queries, at least one, until it took long or is large."""
-    if lattice.grid is None:
+    if lattice.grid is None and query.costs is None:
         return _find_with(_FormulaFinder(lattice.spec.geometry), lattice, query, queries, stop)
     sites_max = context.work_limit.sites_max(lattice)
     try:
+        if query.costs is not None:
+            cheapest = _CostFinder(grid_with_costs(lattice), query.costs, stop, sites_max)
+            return _find_with(cheapest, lattice, query, queries, stop)
+        assert lattice.grid is not None
         with context.searches.on(lattice.grid, stop.flag) as search:
             finder = _IndexingFinder(search, stop, sites_max, context.components)
             return _find_with(finder, lattice, query, queries, stop)
@@ -312,6 +340,29 @@ class _FormulaFinder:
         return Path.along(
             np.array([run.step for run in runs], np.int8).reshape(-1, axis_count),
             np.array([run.count for run in runs], np.int64),
+        )
+
+
+class _CostFinder:
+    """Paths over sites that have costs."""
+
+    method = Method.DIJKSTRA
+    exact_length = math.inf
+
+    def __init__(self, grid: Grid, costs: SiteCosts, stop: Stop, sites_max: int | None) -> None:
+        self._grid = grid
+        self._costs = costs
+        self._stop = stop
+        self._sites_max = sites_max
+
+    @property
+    def bytes_held(self) -> int:
+        return bytes_to_search_costs(self._grid)
+
+    def find(self, query: PathQuery) -> Path:
+        """Raises `TooManySites`."""
+        return find_cheapest(
+            self._grid, self._costs, query.start, query.goal, self._stop.flag, self._sites_max
         )
 
 

@@ -80,6 +80,27 @@ class Plain:
                     heapq.heappush(heap, (length + cost, near))
         return lengths
 
+    def costly_distances(
+        self,
+        costs: NDArray[np.float64],
+        sources: Sequence[Site],
+        *,
+        mean: bool,
+    ) -> dict[Site, float]:
+        """The same where a step costs what the site does that it leads to, or the mean of both."""
+        lengths = dict.fromkeys(sources, 0.0)
+        heap = [(0.0, source) for source in sources]
+        while heap:
+            length, site = heapq.heappop(heap)
+            if length > lengths[site]:
+                continue
+            for near, root in self.neighbours(site).items():
+                cost = (costs[site] + costs[near]) / 2 if mean else costs[near]
+                if length + root * cost < lengths.get(near, math.inf):
+                    lengths[near] = length + root * cost
+                    heapq.heappush(heap, (lengths[near], near))
+        return lengths
+
 
 def random_lattice(rng: np.random.Generator, axis_count: int, sites_max: int) -> Plain:
     """A lattice of any kind, about `sites_max` sites at most, with any share of them blocked."""

@@ -222,7 +222,7 @@ def _measure_masked(
     )
     sources = padding.places(origins)
     labels.values[sources] = ~steps.stay
-    queue = BucketQueue(grid)
+    queue = BucketQueue.on(grid)
     queue.begin_with(sources)
     wanted_places = None if wanted is None else padding.places(wanted)
 
@@ -249,7 +249,7 @@ def _measure_diagonal(
     reached = flood.Reached(np.full(grid.sites, flood.NEVER), np.zeros(grid.sites, np.int64))
     reached.lengths[origins] = ~0
     costs = flood.Costs(grid.costs, lengths.tags(len(grid.kept)), not grid.no_cutting)
-    queue = BucketQueue(grid)
+    queue = BucketQueue.on(grid)
     queue.begin_with(origins)
     steps, at = allocate_steps(len(grid.kept)), np.empty(len(grid.kept), np.int64)
 

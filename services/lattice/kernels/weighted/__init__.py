@@ -1,0 +1,1 @@
+"""Cheapest paths where each site has a cost of its own."""
