@@ -15,6 +15,7 @@ from services.plumbing.identity import OPS_READ, Principal
 GATEWAY: Final = "gateway.girih"
 EVENTS: Final = "events.girih"
 LATTICE: Final = "lattice.girih"
+PROJECTIONS: Final = "projections.girih"
 
 SCOPES: Final = frozenset(
     {
@@ -28,6 +29,8 @@ SCOPES: Final = frozenset(
         "members.write",
         OPS_READ,
         "plans.write",
+        "projections.read",
+        "projections.write",
         "schemas.write",
         "streams.write",
         "usage.read",
@@ -93,7 +96,7 @@ def plan_of(principal: Principal | None) -> PlanLimits | None:
 
 
 POLICY: Final = TokenPolicy(
-    audiences=(EVENTS, GATEWAY, LATTICE),
+    audiences=(EVENTS, GATEWAY, LATTICE, PROJECTIONS),
     scopes=SCOPES,
     issuers={
         GATEWAY: IssuerPolicy(
@@ -104,6 +107,10 @@ POLICY: Final = TokenPolicy(
         ),
         # Keeps lattices in its callers' logs, and may do nothing else.
         LATTICE: IssuerPolicy(service_scopes=frozenset({"events.append", "events.read"})),
+        # Reads the log of every tenant, for nobody in particular, and may change nothing.
+        PROJECTIONS: IssuerPolicy(
+            service_scopes=frozenset({"events.read", OPS_READ}), alone_for_tenants=True
+        ),
     },
     reserved_tenants=RESERVED_TENANTS,
     read_plan=PlanLimits.read,

@@ -1,6 +1,6 @@
 """Keys and tokens for the tests: whoever asks becomes anybody.
 
-A test authority is a directory with the keys of both issuers and the trust store, made as
+A test authority is a directory with the keys of all issuers and the trust store, made as
 `girih up` makes them, so that processes and servers of the tests verify for real.
 
     def test_something(authority):
@@ -36,10 +36,10 @@ from typing import Any, Self
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKey, read_jwks, write_atomically, write_jwks
 from services.plumbing.auth.tokens import ACCESS, LIFETIME_S_MAX, SERVICE, sign
-from services.policy import GATEWAY, LATTICE, POLICY, SCOPES, PlanLimits
+from services.policy import GATEWAY, LATTICE, POLICY, PROJECTIONS, SCOPES, PlanLimits
 
 UNLIMITED = PlanLimits("unlimited", 0, 0, 0, 0)
-_ISSUERS = ("gateway", "lattice")
+_ISSUERS = ("gateway", "lattice", "projections")
 USER = "user:00000000-0000-4000-8000-000000000001"
 
 
@@ -50,25 +50,30 @@ class Authority:
     directory: Path
     gateway: SigningKey
     lattice: SigningKey
+    projections: SigningKey
 
     @classmethod
     def create(cls, directory: Path) -> Self:
         """Make keys and the trust store in a directory, which may not exist yet."""
         directory.mkdir(parents=True, exist_ok=True)
-        authority = cls(directory, SigningKey.generate(), SigningKey.generate())
+        authority = cls(directory, *(SigningKey.generate() for _ in _ISSUERS))
         authority.gateway.save(authority.gateway_key)
         authority.lattice.save(authority.lattice_key)
+        authority.projections.save(authority.projections_key)
         secret = os.urandom(32).hex().encode()
         write_atomically(authority.refresh_secret, secret, mode=0o600)
-        jwks = [authority.gateway.public_jwk(GATEWAY), authority.lattice.public_jwk(LATTICE)]
+        jwks = [
+            authority.gateway.public_jwk(GATEWAY),
+            authority.lattice.public_jwk(LATTICE),
+            authority.projections.public_jwk(PROJECTIONS),
+        ]
         write_jwks(authority.trusted_keys, jwks)
         return authority
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """One that was made before, maybe by another process."""
-        gateway, lattice = (SigningKey.load(directory / f"{name}.pem") for name in _ISSUERS)
-        return cls(directory, gateway, lattice)
+        return cls(directory, *(SigningKey.load(directory / f"{name}.pem") for name in _ISSUERS))
 
     @property
     def trusted_keys(self) -> Path:
@@ -83,6 +88,10 @@ class Authority:
         return self.directory / "lattice.pem"
 
     @property
+    def projections_key(self) -> Path:
+        return self.directory / "projections.pem"
+
+    @property
     def refresh_secret(self) -> Path:
         return self.directory / "refresh.secret"
 
@@ -94,6 +103,7 @@ class Authority:
             "GATEWAY_SIGNING_KEY": str(self.gateway_key),
             "GATEWAY_REFRESH_SECRET": str(self.refresh_secret),
             "LATTICE_SIGNING_KEY": str(self.lattice_key),
+            "PROJECTIONS_SIGNING_KEY": str(self.projections_key),
         }
 
     def publish(self, key: SigningKey, iss: str) -> None:
@@ -140,7 +150,8 @@ class Authority:
         **claims: Any,
     ) -> str:
         """A token of a service that acts for a user, with `claims` in place of its own."""
-        key = self.lattice if service == LATTICE else self.gateway
+        keys = {LATTICE: self.lattice, PROJECTIONS: self.projections}
+        key = keys.get(service, self.gateway)
         own = {
             "iss": service,
             "sub": USER,

@@ -261,6 +261,7 @@ class EventStoreClient:
         upcast: bool = False,
         on_connected: Callable[[], Awaitable[None]] | None = None,
         on_interrupted: Callable[[GirihError], None] | None = None,
+        on_looked: Callable[[], None] | None = None,
     ) -> Subscription:
         """The events of a stream or of the log, and then those to come: each once, in order.
 
@@ -270,7 +271,8 @@ class EventStoreClient:
         raised when the log does not hold any longer what was read of it, here or before in the
         `incarnation` given: keep that of the subscription with the place. `on_connected`
         is awaited each time a call was taken, before its first event; `on_interrupted` is
-        called each time one has ended and is about to be resumed.
+        called each time one has ended and is about to be resumed, and `on_looked` when
+        there was nothing that is wanted up to the `position` of the subscription.
         """
         request = wire.read_request(
             stream,
@@ -288,6 +290,7 @@ class EventStoreClient:
             request,
             on_connected=on_connected,
             on_interrupted=on_interrupted,
+            on_looked=on_looked,
         )
         self._subscriptions.add(subscription)
         return subscription

@@ -41,12 +41,14 @@ class Subscription:
         *,
         on_connected: Callable[[], Awaitable[None]] | None = None,
         on_interrupted: Callable[[GirihError], None] | None = None,
+        on_looked: Callable[[], None] | None = None,
     ) -> None:
         self._stub = stub
         self._caller = caller
         self._cursor = ReadCursor(request)
         self._on_connected = on_connected
         self._on_interrupted = on_interrupted
+        self._on_looked = on_looked
         self._context_metadata = caller.context().metadata()
         self._running: AsyncGenerator[RecordedEvent] | None = None
         self._call: ReadCall | None = None
@@ -132,6 +134,8 @@ class Subscription:
             while response := await next_response(call, None):
                 if (batch := self._cursor.take(response)) is not None:
                     yield batch
+                elif self._on_looked is not None:
+                    self._on_looked()
         except GirihError as error:
             self._caller.note(error, metadata)
             raise

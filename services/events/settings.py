@@ -1,13 +1,12 @@
 """What the events process is told by its environment."""
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.settings import DatabaseUrl, PoolSettings, ServerSettings
+from services.plumbing.settings import MigratingSettings, ServerSettings
 
 
-class Settings(ServerSettings, PoolSettings):
+class Settings(ServerSettings, MigratingSettings):
     """Every field is an environment variable: EVENTS_ plus its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="EVENTS_")
@@ -18,10 +17,6 @@ class Settings(ServerSettings, PoolSettings):
     """Where to listen, as host:port. Anything but loopback belongs behind a firewall."""
     metrics_port: int = Field(default=9101, ge=0, le=65_535)
     """The port of the metrics; 0 lets the system choose one, which the log tells."""
-    migration_database_url: DatabaseUrl | None = None
-    """The same database, as a login that may change its schema. Unset means that the process
-    migrates as the login of `DATABASE_URL` in development, and does not in production: there
-    `girih migrate`, which reads this too, has been run before."""
     concurrent_rpc_count_max: int = Field(default=4_000, ge=1, le=1_000_000)
     """Calls served at once; a call that follows a log is one for as long as it does. Further
     ones are refused."""
@@ -54,18 +49,3 @@ class Settings(ServerSettings, PoolSettings):
     snapshot_count_max: int = Field(default=2, ge=1, le=100)
     """How many snapshots of a stream are kept, the newest. More than one, so that there is another
     where the newest does not fit."""
-
-    @field_validator("migration_database_url")
-    @classmethod
-    def _no_default_password_of_the_migrating_login(
-        cls, value: SecretStr | None, info: ValidationInfo
-    ) -> SecretStr | None:
-        return value and cls._no_default_password_in_production(value, info)
-
-    @property
-    def migrating_url(self) -> str | None:
-        """Where and as whom the process migrates; None when that is somebody else's task."""
-        if self.migration_database_url is not None:
-            return self.migration_database_url.get_secret_value()
-        is_development = self.environment == "development"
-        return self.database_url.get_secret_value() if is_development else None

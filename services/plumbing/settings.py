@@ -382,6 +382,30 @@ class PoolSettings(ProcessSettings):
             yield f"a pool of {self.pool_size_max} connections exceeds PostgreSQL's default limit"
 
 
+class MigratingSettings(PoolSettings):
+    """What a process is told whose schema is its own."""
+
+    migration_database_url: DatabaseUrl | None = None
+    """The same database, as a login that may change its schema. Unset means that the process
+    migrates as the login of `DATABASE_URL` in development, and does not in production: there
+    `girih migrate`, which reads this too, has been run before."""
+
+    @field_validator("migration_database_url")
+    @classmethod
+    def _no_default_password_of_the_migrating_login(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        return value and cls._no_default_password_in_production(value, info)
+
+    @property
+    def migrating_url(self) -> str | None:
+        """Where and as whom the process migrates; None when that is somebody else's task."""
+        if self.migration_database_url is not None:
+            return self.migration_database_url.get_secret_value()
+        is_development = self.environment == "development"
+        return self.database_url.get_secret_value() if is_development else None
+
+
 _DEFAULT_PASSWORDS = frozenset({"postgres", "password", "admin", "root", "girih", "123456"})
 
 

@@ -1,23 +1,16 @@
-"""The database behind this process: its connections, and whether its schema is there yet."""
+"""The database behind the event store: its connections, and whether its schema is there yet."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import NamedTuple, cast
-
-import asyncpg
+from typing import ClassVar
 
 from services.events.postgres import isolation
 from services.events.settings import Settings
 from services.events.store import DatabaseStatus
-from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres import database
-from services.plumbing.postgres.database import Connection, Pool
-from services.plumbing.postgres.failures import UnsafeDatabase, refusals_translated
-from services.plumbing.postgres.migrations import MigrationTimeout, migrate, newest_revision
+from services.plumbing.postgres.failures import UnsafeDatabase
+from services.plumbing.postgres.migrations import migrate, newest_revision
 from services.plumbing.postgres.opening import RawConnection
+from services.plumbing.postgres.served import ServedDatabase
 from services.plumbing.postgres.sql import load
 
 APPLICATION_NAME = "girih-events"
@@ -26,109 +19,24 @@ LISTENER_NAME = "girih-events-listener"
 SCHEMA = "events"
 MIGRATIONS = "services.events.postgres.sql.migrations"
 
-_CHANNEL = "girih_events_moved"
-_STATUS_TIMEOUT_S = 2.0
-_RETRY_S = 1.0
-
 _log = get_logger("database")
 
 
-class _ServerState(NamedTuple):
-    version: str
-    is_read_only: bool
-    """Nothing may be written: a setting says so, and may be reset."""
-    is_outdated: bool
-    """The session was told otherwise than one that begins now."""
-
-
-class Database:
+class Database(ServedDatabase):
     """The connections of this process, lent once the schema is there."""
 
+    application_name: ClassVar = APPLICATION_NAME
+    listener_name: ClassVar = LISTENER_NAME
+    role: ClassVar = isolation.ROLE
+    channel: ClassVar = "girih_events_moved"
+
     def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
         self._settings = settings
-        self._pool: Pool | None = None
-        self._opened = asyncio.Event()
-        self._user_count = 0
-        self._place = ""
-        self.opened_count = 0
-        """Connections opened so far."""
-
-    async def keep_open(self) -> None:
-        """Migrate and connect as soon as the database answers; then runs for ever.
-
-        The process serves meanwhile, saying that it cannot, so that it needs no restart
-        when the database comes up after it. Raises `UnsafeDatabase` when tenants are not
-        isolated from each other, and in production also when the database would lose what
-        it acknowledged or the login could get around the isolation.
-        """
-        while True:
-            try:
-                await self._migrate()
-                await self._inspect()
-                async with database.open_pool(
-                    self._settings,
-                    APPLICATION_NAME,
-                    role=isolation.ROLE,
-                    opened=self._connection_opened,
-                ) as pool:
-                    await self._lend(pool)
-            except (ServiceError, MigrationTimeout) as error:
-                _log.warning("the database is not ready", problem=str(error))
-                await asyncio.sleep(_RETRY_S)
-
-    async def until_open(self) -> None:
-        """Return once connections are lent: the schema is there, and is fit to work on."""
-        await self._opened.wait()
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for the block.
-
-        Raises `DatabaseUnavailable` while the database or the schema is not there, and
-        `DatabaseBusy` when no connection comes free in time; also for what goes wrong
-        inside the block.
-        """
-        if self._pool is None:
-            raise DatabaseUnavailable("the database has not answered yet")
-        self._user_count += 1
-        try:
-            async with database.acquire(
-                self._pool, self._settings.pool_acquire_timeout_s
-            ) as connection:
-                yield connection
-        finally:
-            self._user_count -= 1
-
-    async def notify(self, texts: Sequence[str]) -> None:
-        """Pass texts to every process on this database, this one included."""
-        with refusals_translated():
-            async with self.connection() as connection:
-                await connection.execute(_sql("notify_moved"), _CHANNEL, texts)
-
-    async def listen(self, received: Callable[[str], None], connected: Callable[[], None]) -> None:
-        """Call `received` for every text told after `connected` was called.
-
-        Goes on until the connection is lost, and raises `DatabaseUnavailable` then.
-        """
-        await database.listen(self._settings, LISTENER_NAME, _CHANNEL, received, connected)
-
-    async def probe(self) -> None:
-        """Raises unless the store could work now; waits for the database to be opened.
-
-        Also when nothing may be written, be it for now: connections that were told otherwise
-        when they began are opened anew.
-        """
-        await self._opened.wait()
-        state = await self._server_state()
-        if state.is_outdated and self._pool is not None:
-            await self._pool.renew()
-            state = await self._server_state()
-        if state.is_read_only:
-            raise DatabaseUnavailable("the database lets nobody write")
 
     async def status(self) -> DatabaseStatus:
         """How the database is. Answers also when it is down, within two seconds."""
-        latency_ms, server_version = await self._measure()
+        latency_ms, server_version = await self.measure()
         return DatabaseStatus(
             latency_ms=latency_ms,
             server_version=server_version,
@@ -139,37 +47,18 @@ class Database:
             pool_size_max=self._settings.pool_size_max,
         )
 
-    @property
-    def pool_size(self) -> int:
-        """Connections open now."""
-        return 0 if self._pool is None else self._pool.get_size()
+    async def migrate(self, url: str, timeout_s: float) -> None:
+        await migrate(url, MIGRATIONS, schema=SCHEMA, timeout_s=timeout_s)
 
-    @property
-    def pool_idle(self) -> int:
-        """Of those, connections doing nothing."""
-        return 0 if self._pool is None else self._pool.get_idle_size()
+    async def inspect(self, connection: RawConnection) -> None:
+        """See that the database is fit to work on, or say everything that is wrong with it.
 
-    @property
-    def pool_waiting(self) -> int:
-        """Calls that wait for a connection."""
-        return max(0, self._user_count - self._settings.pool_size_max)
-
-    async def _migrate(self) -> None:
-        """Bring the schema up to date, or wait for the database if that is not our task."""
-        url, timeout_s = self._settings.migrating_url, self._settings.database_start_timeout_s
-        if url is None:
-            dsn = self._settings.database_url.get_secret_value()
-            await database.wait_for_database(dsn, timeout_s)
-        else:
-            await migrate(url, MIGRATIONS, schema=SCHEMA, timeout_s=timeout_s)
-
-    async def _inspect(self) -> None:
-        """See that the database is fit to work on, or say everything that is wrong with it."""
-        async with database.connect(self._settings, APPLICATION_NAME) as connection:
-            findings = await isolation.find_isolation_findings(
-                connection, newest_revision(MIGRATIONS)
-            )
-            lost = await database.lost_guarantees(connection)
+        Raises `UnsafeDatabase` when tenants are not isolated from each other, and in production
+        also when the database would lose what it acknowledged or the login could get around
+        the isolation.
+        """
+        findings = await isolation.find_isolation_findings(connection, newest_revision(MIGRATIONS))
+        lost = await database.lost_guarantees(connection)
         if lost:
             findings.of_login.append(
                 f"the database loses acknowledged events: {', '.join(lost)} is off"
@@ -182,42 +71,8 @@ class Database:
         if findings.of_isolation:
             raise UnsafeDatabase("; ".join(findings.of_isolation))
 
-    async def _connection_opened(self, connection: RawConnection) -> None:
-        """A connection that leads elsewhere than the others did takes them along: they lead to
-        a server that was restarted or replaced.
-        """
-        place = str(await connection.fetchval(_sql("select_place")))
-        self.opened_count += 1
-        if place != self._place:
-            self._place = place
-            if self._pool is not None:
-                _log.warning("the database was restarted, or is another one", place=place)
-                await self._pool.expire_connections()
-
-    async def _lend(self, pool: Pool) -> None:
-        await isolation.check_role(pool)
-        self._pool = pool
-        self._opened.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self._pool = None
-            self._opened.clear()
-
-    async def _measure(self) -> tuple[float | None, str]:
-        started_s = time.perf_counter()
-        try:
-            async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                state = await self._server_state()
-        except (ServiceError, TimeoutError):
-            return None, ""
-        return 1e3 * (time.perf_counter() - started_s), state.version
-
-    async def _server_state(self) -> _ServerState:
-        with refusals_translated():
-            async with self.connection() as connection:
-                row = await connection.fetchrow(_sql("select_server_state"))
-        return _ServerState(*cast("asyncpg.Record", row))
+    async def place(self, connection: RawConnection) -> str:
+        return str(await connection.fetchval(_sql("select_place")))
 
 
 def _sql(name: str) -> str:

@@ -9,8 +9,6 @@ from typing import cast
 
 import asyncpg
 
-from services.plumbing.postgres.database import Pool
-from services.plumbing.postgres.failures import UnsafeDatabase, refusals_translated
 from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 
@@ -61,17 +59,6 @@ async def find_isolation_findings(
         for name in _THIS_SCHEMA:
             findings.of_isolation += await _problems(connection, name, revision == newest_revision)
     return findings
-
-
-async def check_role(pool: Pool) -> None:
-    """Raises `UnsafeDatabase` when connections do not work as the role that they asked for.
-
-    A pooler between us and the database may drop what is asked for on connecting.
-    """
-    with refusals_translated():
-        role = await pool.fetchval(_sql("select_current_role"))
-    if role != ROLE:
-        raise UnsafeDatabase(f"connections work as {role} and not as {ROLE}")
 
 
 async def _revision(connection: RawConnection) -> str:

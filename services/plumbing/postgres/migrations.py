@@ -59,6 +59,19 @@ def newest_revision(package: str) -> str:
     return _revisions(package)[-1].number
 
 
+async def applied_revision(connection: RawConnection, schema: str) -> str:
+    """The number of the last revision that was applied to a schema, empty before the first.
+
+    Needs no right on what is in it but to read its table of revisions.
+    """
+    if not _SCHEMA_NAME.fullmatch(schema):
+        raise WrongMigrations(f"{schema!r} cannot name a schema")
+    table = f"{schema}.schema_revision"
+    if await connection.fetchval("SELECT to_regclass($1)::text", table) is None:
+        return ""
+    return await _current(connection, schema)
+
+
 async def migrate(
     database_url: str, package: str, *, schema: str, timeout_s: float = 120.0
 ) -> list[str]:

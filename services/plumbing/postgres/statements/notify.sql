@@ -1,4 +1,4 @@
--- Tells the other processes which logs have moved, see wakeups.py.
+-- Passes texts to all processes that listen on a channel of this database.
 --
 --   $1 channel   text
 --   $2 payloads  text[]
