@@ -13,7 +13,6 @@ import pytest
 from cli.local.postgres import DATABASE, USER, EmbeddedPostgres
 from girih.ids import Position, StreamName, TenantId
 from services.events import record
-from services.events.postgres import isolation
 from services.events.postgres.database import MIGRATIONS, SCHEMA, Database
 from services.events.postgres.isolation import ROLE, IsolationFindings, find_isolation_findings
 from services.events.postgres.store import PostgresEventStore
@@ -23,6 +22,7 @@ from services.events.store import RecordBatch, WriteResult
 from services.plumbing.postgres.database import open_pool
 from services.plumbing.postgres.failures import UnsafeDatabase
 from services.plumbing.postgres.migrations import MigrationRefused, migrate, newest_revision
+from services.plumbing.postgres.served import check_role
 from tests.authority import Authority
 from tests.events.making import NOW, new_event, placed_event
 from tests.events.serving import development, opened, production
@@ -421,10 +421,10 @@ async def test_connections_that_do_not_work_as_the_role_are_refused(
     settings = development(migrated_url, authority)
 
     async with open_pool(settings, "girih-tests", role=ROLE) as pool:
-        await isolation.check_role(pool)
+        await check_role(pool, ROLE)
     async with open_pool(settings, "girih-tests") as pool:
         with pytest.raises(UnsafeDatabase, match=f"work as {USER} and not as {ROLE}"):
-            await isolation.check_role(pool)
+            await check_role(pool, ROLE)
 
 
 async def test_whoever_owns_the_tables_is_behind_the_walls_too(

@@ -190,7 +190,7 @@ class ServedDatabase(ABC):
                 await self._pool.expire_connections()
 
     async def _lend(self, pool: Pool) -> None:
-        await self._check_role(pool)
+        await check_role(pool, self.role)
         self._pool = pool
         self._opened.set()
         try:
@@ -199,18 +199,22 @@ class ServedDatabase(ABC):
             self._pool = None
             self._opened.clear()
 
-    async def _check_role(self, pool: Pool) -> None:
-        """A pooler between us and the database may drop what is asked for on connecting."""
-        with refusals_translated():
-            role = await pool.fetchval("SELECT current_user::text")
-        if role != self.role:
-            raise UnsafeDatabase(f"connections work as {role} and not as {self.role}")
-
     async def _server_state(self) -> _ServerState:
         with refusals_translated():
             async with self.connection() as connection:
                 row = await connection.fetchrow(_sql("select_server_state"))
         return _ServerState(*cast("asyncpg.Record", row))
+
+
+async def check_role(pool: Pool, role: str) -> None:
+    """Raises `UnsafeDatabase` when connections do not work as the role that they asked for.
+
+    A pooler between us and the database may drop what is asked for on connecting.
+    """
+    with refusals_translated():
+        current = await pool.fetchval("SELECT current_user::text")
+    if current != role:
+        raise UnsafeDatabase(f"connections work as {current} and not as {role}")
 
 
 def _sql(name: str) -> str:
