@@ -57,7 +57,7 @@ check-style:
 	$(BIN)/ruff format --check .
 
 check-types:
-	$(BIN)/mypy services gateway cli girih girih_server tests bench docs hatch_build.py
+	$(BIN)/mypy services gateway cli girih girih_server examples tests bench docs hatch_build.py
 
 check-imports:
 	$(BIN)/lint-imports

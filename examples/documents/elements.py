@@ -1,0 +1,75 @@
+"""What an extractor sees in a document: formulas, definitions, tables and references. Values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from examples.documents.values import InvalidValue
+
+CELL_COUNT_MAX: Final = 10_000
+
+
+class Kind(Enum):
+    """What an element is."""
+
+    FORMULA = "formula"
+    DEFINITION = "definition"
+    TABLE = "table"
+    REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an element is."""
+
+    page: int
+    section: str = ""
+
+    def __post_init__(self) -> None:
+        if self.page < 1:
+            raise InvalidValue("page must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One formula, definition, table or reference; what the others have is empty."""
+
+    id: str
+    kind: Kind
+    name: str = ""
+    expression: str = ""
+    """Of a formula."""
+    variables: tuple[str, ...] = ()
+    """Of a formula: the names in its expression."""
+    term: str = ""
+    """Of a definition."""
+    definition: str = ""
+    context: str = ""
+    """The sentence around it."""
+    rows: tuple[tuple[str, ...], ...] = ()
+    """Of a table: its cells, all rows as long as the first."""
+    target: str = ""
+    """Of a reference: what it points to."""
+    reference_type: str = ""
+    location: Location | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise InvalidValue("an element must have an id")
+        missing = [name for name in _NEEDED[self.kind] if not getattr(self, name)]
+        if missing:
+            raise InvalidValue(f"a {self.kind.value} must have {missing[0]}")
+        if len({len(row) for row in self.rows}) > 1:
+            raise InvalidValue("all rows of a table must have as many cells")
+        if sum(map(len, self.rows)) > CELL_COUNT_MAX:
+            raise InvalidValue(f"a table must have at most {CELL_COUNT_MAX:,} cells")
+
+
+_NEEDED: Final = {
+    Kind.FORMULA: ("expression",),
+    Kind.DEFINITION: ("term", "definition"),
+    Kind.TABLE: ("rows",),
+    Kind.REFERENCE: ("target",),
+}

@@ -1,0 +1,1 @@
+"""The rules of documents, without a server."""

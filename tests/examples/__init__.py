@@ -1,0 +1,1 @@
+"""The example applications against a real girih."""
