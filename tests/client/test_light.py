@@ -3,19 +3,26 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
-import girih.client
-print(*sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)))
+import {module}
+print(*sorted({{name.partition(".")[0] for name in sys.modules}} - set(sys.stdlib_module_names)))
 """
 
 # Python's own start, and what Cython leaves.
 START = {"sitecustomize", "cython_runtime"}
 
 
-def test_importing_the_client_brings_grpc_and_protobuf_and_nothing_else() -> None:
+@pytest.mark.parametrize("module", ["girih.client", "girih.testing"])
+def test_importing_it_brings_grpc_and_protobuf_and_nothing_else(module: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", PROGRAM.format(module=module)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
 
     brought = {name for name in done.stdout.split() if not name.startswith("_")} - START

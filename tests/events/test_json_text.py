@@ -1,7 +1,10 @@
 """JSON that every reader can take is let in, everything else is not."""
 
+from collections.abc import Callable
+
 import pytest
 
+from girih.testing import json_text as plain
 from services.events.json_text import DEPTH_MAX, problem
 
 
@@ -59,14 +62,19 @@ BAD = {
 }
 
 
+both = pytest.mark.parametrize("tell", [problem, plain.problem], ids=["service", "in memory"])
+
+
+@both
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
-def test_lets_in(text: str) -> None:
-    assert problem(text) is None
+def test_lets_in(text: str, tell: Callable[[str], str | None]) -> None:
+    assert tell(text) is None
 
 
+@both
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD)
-def test_refuses(text: str) -> None:
-    assert problem(text) is not None
+def test_refuses(text: str, tell: Callable[[str], str | None]) -> None:
+    assert tell(text) is not None
 
 
 def test_a_text_made_to_be_slow_takes_no_longer_than_its_size_excuses() -> None:

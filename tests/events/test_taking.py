@@ -16,8 +16,8 @@ from services.events import record
 from services.events.postgres import taking
 from services.events.postgres.isolation import ROLE
 from services.events.settings import Settings
+from tests.contract.calling import read
 from tests.events.serving import eventually
-from tests.events.test_service import read
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub

@@ -8,9 +8,9 @@ import pytest
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
-from tests.authority import USER, Authority
+from tests.authority import USER
+from tests.contract.calling import Callers, read, reason, refused
 from tests.events.following import Follower
-from tests.events.test_service import read, reason, refused
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -324,10 +324,8 @@ async def test_a_window_lets_go_of_what_becomes_too_old(events: Events) -> None:
     await later.leave()
 
 
-async def test_rules_of_one_tenant_are_nothing_to_another(
-    events: Events, authority: Authority
-) -> None:
-    theirs = authority.metadata("globex")
+async def test_rules_of_one_tenant_are_nothing_to_another(events: Events, callers: Callers) -> None:
+    theirs = callers.metadata("globex")
     await events.Append(pb.AppendRequest(events=[event()]), metadata=theirs)
     await fill(events, "s")
     await delete(events)
@@ -337,5 +335,5 @@ async def test_rules_of_one_tenant_are_nothing_to_another(
     assert [e.event.stream for e in found] == ["s"]
     request = keeping_pb.DeleteStreamRequest(stream="s")
     scopes = ["events.read", "events.append"]
-    error = await refused(events.DeleteStream(request, metadata=authority.metadata(scopes=scopes)))
+    error = await refused(events.DeleteStream(request, metadata=callers.metadata(scopes=scopes)))
     assert reason(error) == "SCOPE_MISSING"

@@ -7,8 +7,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from girih.events.v1 import events_pb2 as pb
+from tests.contract.calling import details, read, reason, refused
 from tests.events.making import message
-from tests.events.test_service import details, read, reason, refused
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub

@@ -1,0 +1,1 @@
+"""The services of the contract on logs in memory: a file each."""

@@ -1,0 +1,1 @@
+"""What the contract of the event store promises, asked of everyone who serves it."""
