@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 OURS, THEIRS, NOBODY = "acme", "globex", "initech"
 OUR_HEAD, THEIR_HEAD = 7, 5
 
+ROOMS = ("filters", "keeping", "snapshots", "taking")
+"""Of statements. Those of `isolation` ask what holds for everybody, and migrations make it hold."""
+
 READS: dict[str, list[Any]] = {
     "select_causes": [[event_id(number) for number in range(1, 9)]],
     "select_events_by_id": [[event_id(number) for number in range(1, 9)]],
@@ -54,6 +57,8 @@ READS: dict[str, list[Any]] = {
     "keeping.select_tallies": ["type", "", 100],
     "keeping.select_gone": [[1, 2, 3, 4]],
     "keeping.select_stream_rules": ["theirs"],
+    "snapshots.select_newest": ["theirs", 2**62],
+    "snapshots.select_position": ["theirs", 0],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]
@@ -64,12 +69,21 @@ WRITES = {
     "keeping.change_stream",
     "keeping.tally",
 }
-FUNCTIONS = {"confirm_log", "select_moved_logs", "select_place"}
+FUNCTIONS = {
+    "confirm_log",
+    "filters.fill_labels",
+    "filters.select_filtered",
+    "filters.select_first_match",
+    "filters.select_trace",
+    "select_moved_logs",
+    "select_place",
+    "snapshots.save_snapshot",
+}
 """Statements that call a function and do nothing else."""
 OF_RULES = {"keeping.select_is_kept"}
 """What says that a log has rules, which would have other statements read it otherwise."""
 OF_THE_KEEPER = {
-    f"keeping.{name}"
+    f"taking.{name}"
     for name in (
         "lock_stream_rule",
         "move_taken_below",
@@ -156,6 +170,10 @@ _RULED = f"""
     INSERT INTO events.stream_rules (log, stream, metadata)
     SELECT log, 1, 'theirs' FROM events.logs WHERE tenant = '{THEIRS}';
     SELECT events.tally('{THEIRS}', 100);
+    INSERT INTO events.snapshots
+        (log, stream, revision, position, schema_version, is_json, incarnation, content_type, seal, content)
+    SELECT log, 1, 1, 2, 1, true, '', '', decode(repeat('00', 32), 'hex'), ''
+    FROM events.logs WHERE tenant = '{THEIRS}';
 """
 
 
@@ -204,7 +222,7 @@ async def rows(connection: asyncpg.Connection, statement: str, *arguments: objec
 def test_every_statement_is_tried() -> None:
     names = {
         f"{room}{file.name.removesuffix('.sql')}"
-        for room in ("", "keeping.")
+        for room in ("", *(f"{room}." for room in ROOMS))
         for file in files("services.events.postgres.sql").joinpath(room.strip(".")).iterdir()
         if file.name.endswith(".sql")
     }
