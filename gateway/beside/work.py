@@ -12,11 +12,13 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
 from gateway.beside.frames import HEAD, frame, value_of
 
 _NICENESS_MAX: Final = 19
+_AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 Work = Callable[..., Any]
 """Answers the arguments of a request."""
@@ -55,12 +57,18 @@ def idle() -> None:
     """From now on run when nothing else wants the core. Threads begin as who starts them.
 
     SCHED_IDLE is more than the lowest priority: who wakes up takes the core at once, and the
-    scheduler places others on a core as if nobody ran there.
+    scheduler places others on a core as if nobody ran there. Either counts among the processes of
+    one session only where Linux gives each session a share (`sched_autogroup_enabled`, as it does
+    by default): PostgreSQL and the services are mostly others, before which the gateway's would
+    hash with the gateway's share. So this one begins a session, and that is of the lowest priority.
     """
     os.setpriority(os.PRIO_PROCESS, 0, _NICENESS_MAX)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with contextlib.suppress(OSError):
+            os.setsid()
+            _AUTOGROUP.write_text(str(_NICENESS_MAX), encoding="ascii")
 
 
 def _next(incoming: BinaryIO) -> tuple[int, Any] | None:
