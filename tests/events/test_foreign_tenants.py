@@ -170,8 +170,10 @@ _RULED = f"""
     INSERT INTO events.stream_rules (log, stream, metadata)
     SELECT log, 1, 'theirs' FROM events.logs WHERE tenant = '{THEIRS}';
     SELECT events.tally('{THEIRS}', 100);
-    INSERT INTO events.snapshots
-        (log, stream, revision, position, schema_version, is_json, incarnation, content_type, seal, content)
+    INSERT INTO events.snapshots (
+        log, stream, revision, position, schema_version, is_json,
+        incarnation, content_type, seal, content
+    )
     SELECT log, 1, 1, 2, 1, true, '', '', decode(repeat('00', 32), 'hex'), ''
     FROM events.logs WHERE tenant = '{THEIRS}';
 """
