@@ -15,6 +15,7 @@ from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from services.plumbing.grpc.requests import (
     OVERSIZE_BYTES,
     CallIdle,
+    MessageTooLarge,
     RequestMemory,
     Requests,
     Reservation,
@@ -217,6 +218,29 @@ async def test_what_does_not_come_in_a_moment_gives_way_where_there_is_no_room()
         await memory.awaited(never, held, 10.0)
 
     assert held.byte_count == 2**16
+
+
+async def test_who_had_no_room_for_what_came_late_has_it_reserved_from_then_on() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+    holds = await memory.reserve("a", LARGE)
+    late = await memory.reserve("a", 2**16)
+    with pytest.raises(CallIdle):
+        await memory.awaited(asyncio.get_running_loop().create_future(), late, 10.0)
+
+    memory.shrink(holds, 0)
+
+    assert (await memory.reserve("a", 2**16)).byte_count == LARGE + OVERSIZE_BYTES
+    assert (await memory.reserve("other", 2**16)).byte_count == 2**16
+
+
+async def test_who_sent_more_than_an_rpc_takes_has_room_for_it_reserved_from_then_on() -> None:
+    memory = RequestMemory(32 * 2**20, LARGE)
+    sends: Any = Sends(b"x" * (2**16 + 1))
+
+    with pytest.raises(MessageTooLarge):
+        await Requests(sends, memory, "a", bytes.decode, 2**16).only()
+
+    assert (await memory.reserve("a", 2**16)).byte_count == LARGE + OVERSIZE_BYTES
 
 
 async def test_a_message_that_is_there_is_read_although_the_loop_was_held_up() -> None:

@@ -7,7 +7,8 @@ it turns out not to need is given back at once. Until it is asked for, HTTP/2 ke
 
 gRPC knows of a single limit for all rpcs. What has not come within `MOMENT_S` may be larger than
 its rpc takes, so room for the largest of all is reserved then, or the call gives way soon:
-without room is what the network brings in that time.
+without room is what the network brings in that time. Whoever sent what is larger, or kept others
+waiting so, has that room reserved at once for some seconds.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import grpc.aio
+from cachetools import TTLCache
 
 from girih.status_details import MESSAGE_TOO_LARGE
 from services.plumbing.budget import Budget
@@ -51,6 +53,11 @@ MOMENT_S: Final = 0.02
 LOOKS_MAX: Final = 5
 """How often, a moment apart, room for the largest is looked for in vain before a call gives way.
 A message that is there when the event loop was held up for a moment is read between two."""
+
+DISTRUST_S: Final = 10.0
+"""How long all messages of an owner may be the largest, once one was larger than its rpc takes."""
+
+DISTRUSTED_MAX: Final = 4_096
 
 CHECK_S: Final = 0.1
 """While calls wait, how often it is looked for those that must give way."""
@@ -98,6 +105,7 @@ class RequestMemory:
         self._unbounded: dict[_Awaited, int] = {}
         """Of these, whose message may be larger than what it has reserved, and how often room
         for that was looked for."""
+        self._distrusted: TTLCache[str, None] = TTLCache(DISTRUSTED_MAX, DISTRUST_S)
         self._next_check: asyncio.TimerHandle | None = None
         """There is one while anybody waits."""
         self._next_extension: asyncio.TimerHandle | None = None
@@ -118,7 +126,8 @@ class RequestMemory:
         The first message of a call, which is there as a rule, comes before later ones of the
         owner's streams, which may be none yet.
         """
-        wanted = self._largest if bytes_max >= self._message_bytes_max else bytes_max
+        is_small = bytes_max < self._message_bytes_max and owner not in self._distrusted
+        wanted = bytes_max if is_small else self._largest
         reserved = self._budget.take_now(wanted, owner)
         if reserved is not None:
             return Reservation(owner, reserved)
@@ -137,6 +146,10 @@ class RequestMemory:
         if unneeded > 0:
             reservation.byte_count = byte_count
             self._budget.give_back(unneeded, reservation.owner)
+
+    def distrust(self, owner: str) -> None:
+        """Reserve the largest for whatever the owner sends, for some seconds."""
+        self._distrusted[owner] = None
 
     async def awaited(
         self,
@@ -183,6 +196,7 @@ class RequestMemory:
                 reservation.byte_count += more
                 del self._unbounded[awaited]
             elif look_count < LOOKS_MAX:
+                self.distrust(reservation.owner)
                 self._unbounded[awaited] = look_count + 1
             else:
                 awaited.timeout.reschedule(now_s)
@@ -308,6 +322,7 @@ class Requests(Generic[Request]):
         if byte_count > self._bytes_max:
             del message  # the error would hold it
             memory.shrink(held, 0)
+            memory.distrust(self._owner)
             raise MessageTooLarge(
                 f"a message of this rpc must be at most {self._bytes_max:,} bytes",
                 byte_count=byte_count,
