@@ -105,6 +105,10 @@ def up(
     lattice_address: Annotated[
         str | None, typer.Option(envvar="LATTICE_ADDRESS", help="Where lattice serves gRPC.")
     ] = None,
+    projections_address: Annotated[
+        str | None,
+        typer.Option(envvar="PROJECTIONS_ADDRESS", help="Where projections serves gRPC."),
+    ] = None,
     gateway_metrics_port: Annotated[
         int | None, typer.Option(envvar="GATEWAY_METRICS_PORT", min=0, max=65_535)
     ] = None,
@@ -113,6 +117,9 @@ def up(
     ] = None,
     lattice_metrics_port: Annotated[
         int | None, typer.Option(envvar="LATTICE_METRICS_PORT", min=0, max=65_535)
+    ] = None,
+    projections_metrics_port: Annotated[
+        int | None, typer.Option(envvar="PROJECTIONS_METRICS_PORT", min=0, max=65_535)
     ] = None,
     start_timeout_s: Annotated[
         float, typer.Option(min=1, help="How long everything may take to be ready, in seconds.")
@@ -149,9 +156,11 @@ def up(
         "GATEWAY_ADDRESS": _address(gateway_address),
         "EVENTS_ADDRESS": _address(events_address),
         "LATTICE_ADDRESS": _address(lattice_address),
+        "PROJECTIONS_ADDRESS": _address(projections_address),
         "GATEWAY_METRICS_PORT": _text(gateway_metrics_port),
         "EVENTS_METRICS_PORT": _text(events_metrics_port),
         "LATTICE_METRICS_PORT": _text(lattice_metrics_port),
+        "PROJECTIONS_METRICS_PORT": _text(projections_metrics_port),
     }
     plan = Plan(
         data_dir=data_dir,

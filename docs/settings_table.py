@@ -13,11 +13,13 @@ from gateway.settings import Settings as GatewaySettings
 from services.events.settings import Settings as EventsSettings
 from services.lattice.settings import Settings as LatticeSettings
 from services.plumbing.settings import InDevelopment
+from services.projections.settings import Settings as ProjectionsSettings
 
 PAGE = Path(__file__).with_name("settings.md")
 PROCESSES: dict[str, type[BaseModel]] = {
     "events": EventsSettings,
     "lattice": LatticeSettings,
+    "projections": ProjectionsSettings,
     "gateway": GatewaySettings,
 }
 

@@ -65,6 +65,9 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     """Where the events service is, as host:port or dns:///name:port."""
     lattice_address: str = Field(default="127.0.0.1:50052", pattern=_TARGET)
     """Where the lattice service is, as host:port or dns:///name:port."""
+    projections_address: str = Field(default="127.0.0.1:50053", pattern=_TARGET)
+    """Where the process is that runs projections, as host:port or dns:///name:port. The gateway is
+    ready without it: calls about projections and what they hold are answered with 503 then."""
     call_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
     """The longest a call may take that is answered at once, in seconds. Clients may ask for
     less."""

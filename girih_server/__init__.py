@@ -28,6 +28,11 @@ def lattice() -> None:
     _run("services.lattice")
 
 
+def projections() -> None:
+    """What runs projections as a process: `python -m services.projections`."""
+    _run("services.projections")
+
+
 def gateway() -> None:
     """The gateway as a process: `python -m gateway`."""
     _run("gateway")

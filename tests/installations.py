@@ -24,7 +24,7 @@ class Installation:
 
     @classmethod
     def made(cls, data_dir: Path) -> Self:
-        names = ("EVENTS", "LATTICE", "GATEWAY")
+        names = ("EVENTS", "LATTICE", "PROJECTIONS", "GATEWAY")
         ours = ("DATABASE_URL", "GIRIH_", *(f"{name}_" for name in names))
         environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         environ |= {f"{name}_ADDRESS": f"127.0.0.1:{free_port()}" for name in names}

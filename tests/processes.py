@@ -177,6 +177,23 @@ def lattice_process(events_address: str, folder: Path, **environ: str) -> tuple[
     return _process("lattice", "services.lattice", folder, answer, is_serving)
 
 
+def projections_process(
+    database_url: str,
+    events_address: str,
+    folder: Path,
+    *,
+    module: str = "services.projections",
+    **environ: str,
+) -> tuple[Process, str]:
+    """What runs projections on a port of its own, not started; and its address."""
+    answer = {
+        "DATABASE_URL": database_url,
+        "PROJECTIONS_EVENTS_ADDRESS": events_address,
+        "PROJECTIONS_TENANTS_INTERVAL_S": "0.1",
+    } | environ
+    return _process("projections", module, folder, answer, is_serving)
+
+
 def gateway_process(
     events_address: str,
     lattice_address: str,
@@ -232,19 +249,21 @@ def own_postgres() -> Iterator[tuple[EmbeddedPostgres, Path]]:
 
 @dataclass(frozen=True)
 class System:
-    """A whole girih: both services and the gateway, ready."""
+    """A whole girih: the services, the projections and the gateway, ready."""
 
     events: Process
     events_address: str
     lattice: Process
     lattice_address: str
+    projections: Process
+    projections_address: str
     gateway: Process
     url: str
     authority: Authority
 
     @property
-    def processes(self) -> tuple[Process, Process, Process]:
-        return self.events, self.lattice, self.gateway
+    def processes(self) -> tuple[Process, ...]:
+        return self.events, self.lattice, self.projections, self.gateway
 
 
 WITHOUT_LIMITS = {f"GATEWAY_{who}_CALLS_PER_MINUTE": "0" for who in ("ADDRESS", "USER", "TENANT")}
@@ -258,11 +277,19 @@ def running_system(
     """A whole girih on one database, ended when the block ends; `environ` is the gateway's."""
     events, events_address = events_process(database_url, folder)
     lattice, lattice_address = lattice_process(events_address, folder)
+    projections, projections_address = projections_process(database_url, events_address, folder)
     gateway, url = gateway_process(
-        events_address, lattice_address, folder, module=gateway_module, **environ
+        events_address,
+        lattice_address,
+        folder,
+        module=gateway_module,
+        **{"GATEWAY_PROJECTIONS_ADDRESS": projections_address, **environ},
     )
-    addresses = (events, events_address, lattice, lattice_address, gateway, url)
-    system = System(*addresses, authority_of(folder))
+    system = System(
+        *(events, events_address, lattice, lattice_address),
+        *(projections, projections_address, gateway, url),
+        authority_of(folder),
+    )
     with ending(*system.processes):
         for process in system.processes:
             process.start()

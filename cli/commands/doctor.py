@@ -45,6 +45,7 @@ from services.plumbing.settings import (
 PROCESSES = {
     "events": "services.events",
     "lattice": "services.lattice",
+    "projections": "services.projections",
     "gateway": "gateway",
 }
 
@@ -160,7 +161,7 @@ def _versions() -> Iterator[Finding]:
 
 def _contract() -> Finding:
     try:
-        for service in ("accounts", "events", "lattice", "ops"):
+        for service in ("accounts", "events", "lattice", "ops", "projections"):
             import_module(f"girih.{service}.v1.{service}_pb2_grpc")
     except Exception as error:  # noqa: BLE001 - whatever keeps the stubs from being made
         mend = "install girih again; in a checkout, `make generate`"
@@ -446,7 +447,7 @@ def _processes(around: Surroundings) -> Iterator[Finding]:
         yield Finding("processes", "note", message)
         return
     environ = around.environ
-    for process in ("events", "lattice"):
+    for process in ("events", "lattice", "projections"):
         address = environ[f"{process.upper()}_ADDRESS"]
         probe = partial(health.grpc_problem, address, environ)
         yield _probe(process, address, probe, _restart(around, process))

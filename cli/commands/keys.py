@@ -19,6 +19,7 @@ _SCOPES = [
     "lattices.read",
     "lattices.write",
     "members.read",
+    "projections.read",
     "schemas.write",
     "usage.read",
 ]

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 
-_NAMES = ["postgres", "events", "lattice", "gateway"]
+_NAMES = ["postgres", "events", "lattice", "projections", "gateway"]
 
 Processes = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="PROCESS",
-        help="Of postgres, events, lattice and gateway; all if none.",
+        help="Of postgres, events, lattice, projections and gateway; all if none.",
         autocompletion=lambda: _NAMES,
     ),
 ]
@@ -119,8 +119,8 @@ def logs(
         list[str] | None,
         typer.Argument(
             metavar="PROCESS",
-            help="Of up (what `girih up -d` said), postgres, events, lattice and gateway. None"
-            " means all.",
+            help="Of up (what `girih up -d` said), postgres, events, lattice, projections and"
+            " gateway. None means all.",
             autocompletion=lambda: [*_NAMES, "up"],
         ),
     ] = None,

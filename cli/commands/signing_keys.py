@@ -22,11 +22,13 @@ class Signer(StrEnum):
 
     gateway = "gateway"
     lattice = "lattice"
-    both = "both"
+    projections = "projections"
+    all = "all"
 
     @property
     def issuers(self) -> list[str]:
-        names = ["gateway", "lattice"] if self is Signer.both else [self.value]
+        every = [signer.value for signer in Signer if signer is not Signer.all]
+        names = every if self is Signer.all else [self.value]
         return [f"{name}.girih" for name in names]
 
 
@@ -34,8 +36,9 @@ class Signer(StrEnum):
 def create(data_dir: options.DataDir = options.DATA_DIR) -> None:
     """Make the keys that are not there yet. `girih up` does it by itself in development.
 
-    They are made where GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, GIRIH_TRUSTED_KEYS and
-    GATEWAY_REFRESH_SECRET say, and else in the folder `keys` of the data directory.
+    They are made where GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, PROJECTIONS_SIGNING_KEY,
+    GIRIH_TRUSTED_KEYS and GATEWAY_REFRESH_SECRET say, and else in the folder `keys` of the data
+    directory.
     """
     from cli.local.keyfiles import KeyFiles
 
@@ -77,7 +80,7 @@ def list_(
 
 @app.verb(examples="girih signing-keys rotate\ngirih signing-keys rotate --of lattice --wait-s 60")
 def rotate(
-    of: Annotated[Signer, typer.Option(help="Whose key to replace.")] = Signer.both,
+    of: Annotated[Signer, typer.Option(help="Whose key to replace.")] = Signer.all,
     wait_s: Annotated[
         float | None,
         typer.Option(

@@ -14,7 +14,7 @@ _KERNELS = "kernels."
 
 
 def problem(service: str, settings: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
-    """Of events, lattice or the gateway, where the settings say that it listens."""
+    """Of events, lattice, projections or the gateway, where the settings say that it listens."""
     if service == "gateway":
         return http_problem(f"{url_of_gateway(settings)}/health/ready")
     return grpc_problem(reachable(settings[f"{service.upper()}_ADDRESS"]), environ)

@@ -17,13 +17,14 @@ from services.plumbing.auth.keys import (
     write_atomically,
     write_jwks,
 )
-from services.policy import GATEWAY, LATTICE
+from services.policy import GATEWAY, LATTICE, PROJECTIONS
 
 _SECRET_BYTES = 32
 
 VARIABLES = {
     "GATEWAY_SIGNING_KEY": "gateway.pem",
     "LATTICE_SIGNING_KEY": "lattice.pem",
+    "PROJECTIONS_SIGNING_KEY": "projections.pem",
     "GIRIH_TRUSTED_KEYS": "trusted.json",
     "GATEWAY_REFRESH_SECRET": "refresh.secret",
 }
@@ -63,6 +64,7 @@ class KeyFiles:
         return {
             GATEWAY: self.paths["GATEWAY_SIGNING_KEY"],
             LATTICE: self.paths["LATTICE_SIGNING_KEY"],
+            PROJECTIONS: self.paths["PROJECTIONS_SIGNING_KEY"],
         }
 
     @property

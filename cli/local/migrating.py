@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 
 from cli import exit_codes
@@ -33,7 +34,7 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
     with ExitStack() as stack:
         try:
             url = _url(environ) or _embedded_url(data_dir, environ, stack)
-            applied = asyncio.run(migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s))
+            applied = asyncio.run(_migrate(url, timeout_s))
         except (ServiceError, PostgresError) as error:
             raise Failed(str(error), exit_codes.UNAVAILABLE) from error
         except MigrationRefused as error:
@@ -41,6 +42,14 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
         except (MigrationTimeout, WrongMigrations) as error:
             raise Failed(str(error), exit_codes.FAILED) from error
     print(f"applied {', '.join(applied)}" if applied else "nothing to apply")
+
+
+async def _migrate(url: str, timeout_s: float) -> list[str]:
+    """The schema of events, then those of projections, as `schema revision` where not of events."""
+    applied = await migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s)
+    # By name: the command imports none of the processes.
+    projections = import_module("services.projections.migrating")
+    return [*applied, *await projections.migrate_all(url, timeout_s)]
 
 
 def _quiet_logs() -> None:

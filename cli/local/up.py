@@ -28,7 +28,7 @@ from girih.servers import url_of_gateway
 # A process that has ended may hold its ports until its last thread has.
 _LEAVING_S = 5.0
 
-SERVICES = ("events", "lattice", "gateway")
+SERVICES = ("events", "lattice", "projections", "gateway")
 
 SUPERVISOR = "up"
 """What `girih up` itself is called among the logs."""
@@ -55,8 +55,10 @@ class Plan:
         return {
             **self.addresses,
             "LATTICE_EVENTS_ADDRESS": events,
+            "PROJECTIONS_EVENTS_ADDRESS": events,
             "GATEWAY_EVENTS_ADDRESS": events,
             "GATEWAY_LATTICE_ADDRESS": lattice,
+            "GATEWAY_PROJECTIONS_ADDRESS": self.addresses["PROJECTIONS_ADDRESS"],
             **({"GATEWAY_HTTP_TRANSPORT": self.http_transport} if self.http_transport else {}),
         }
 
@@ -178,11 +180,10 @@ class _Up:
         probes = {
             name: partial(health.problem, name, plan.settings(), self._environ) for name in SERVICES
         }
-        modules = {"events": "services.events", "lattice": "services.lattice"}
         programs: list[Member] = [
             Program(
                 name,
-                [sys.executable, "-m", modules.get(name, name)],
+                [sys.executable, "-m", name if name == "gateway" else f"services.{name}"],
                 directory=Path.cwd(),
                 environ=self._environ,
                 log_path=self._log_dir / f"{name}.log",
@@ -258,6 +259,7 @@ class _Up:
             ("Health", f"{plan.url}/health"),
             ("events, gRPC", plan.addresses["EVENTS_ADDRESS"]),
             ("lattice, gRPC", plan.addresses["LATTICE_ADDRESS"]),
+            ("projections", plan.addresses["PROJECTIONS_ADDRESS"]),
             ("Database", self._database()),
             ("Logs", f"{self._log_dir}/"),
         )

@@ -35,6 +35,9 @@ NOT_SERVING = "NOT_SERVING"
 UNREACHABLE = "UNREACHABLE"
 DRAINING = "DRAINING"
 
+NOT_NEEDED = frozenset({"projections"})
+"""What holds copies of what the others hold: without it everything else is served, and written."""
+
 DATABASE_STATUS_RPC = "GetDatabaseStatus"
 """The rpc by which a service tells how its database is."""
 
@@ -81,10 +84,11 @@ class Health:
         return await self._ask_once()
 
     def status(self, parts: Sequence[ServiceHealth]) -> str:
-        """The gateway is as good as its worst part."""
+        """The gateway is as good as its worst part that it needs."""
         if self._lifecycle.is_draining:
             return DRAINING
-        return SERVING if all(part.status == SERVING for part in parts) else NOT_SERVING
+        needed = (part for part in parts if part.label not in NOT_NEEDED)
+        return SERVING if all(part.status == SERVING for part in needed) else NOT_SERVING
 
     async def _ask_all(self) -> list[ServiceHealth]:
         pairs = zip(self._backends, self._stubs, strict=True)
@@ -170,7 +174,7 @@ class HealthPages:
         return routes
 
     async def report(self, _request: Request) -> Response:
-        """Every part and its state; 503 unless all of them serve."""
+        """Every part and its state; 503 unless all of them serve that are needed."""
         parts = await self._health.parts()
         status = self._health.status(parts)
         report = {"status": status, "parts": {part.label: part.as_json() for part in parts}}

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import schemas_pb2, snapshots_pb2
+from girih.events.v1 import logs_pb2, schemas_pb2, snapshots_pb2
 from girih.ids import TenantId
 from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits
@@ -13,6 +13,7 @@ from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
+from services.events.logs.servicer import LogServicer
 from services.events.matching.recent import RecentBlocks, RecentEvents
 from services.events.metrics import (
     FollowMetrics,
@@ -23,6 +24,7 @@ from services.events.metrics import (
 )
 from services.events.postgres import taking
 from services.events.postgres.database import Database
+from services.events.postgres.listing import Listing
 from services.events.postgres.snapshots import PostgresSnapshots
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
@@ -56,6 +58,7 @@ What stays behind is trimmed when it is much."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
 SNAPSHOT_SERVICE = snapshots_pb2.DESCRIPTOR.services_by_name["SnapshotService"]
+LOG_SERVICE = logs_pb2.DESCRIPTOR.services_by_name["LogService"]
 SCHEMA_SERVICE = schemas_pb2.DESCRIPTOR.services_by_name["SchemaService"]
 
 
@@ -135,6 +138,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         SCHEMA_SERVICE,
         SchemaServicer(Registrar(sequencers, registries, beside), registries),
     )
+    listing = Listing(settings)
+    server.add_service(LOG_SERVICE, LogServicer(listing))
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())
     server.tasks.start("tell of appends", notifications.notify())
@@ -148,6 +153,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.health.watch("database", database.probe)
     server.after_calls.append(sequencers.close)
     server.after_calls.append(beside.close)
+    server.after_calls.append(listing.close)
     yield server
 
 

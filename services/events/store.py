@@ -369,6 +369,16 @@ class DatabaseStatus:
     pool_size_max: int
 
 
+class ListedLog(NamedTuple):
+    """A log that there is."""
+
+    number: int
+    """In the order in which logs began."""
+    tenant: TenantId
+    head: Position
+    """0 before its first event."""
+
+
 class EventStore(Protocol):
     """The logs of all tenants."""
 

@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.component_index import ComponentIndex
@@ -27,6 +24,7 @@ from services.lattice.state.lattices import Lattices
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.event_store import EventStoreHealth
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.logging import get_logger
@@ -36,8 +34,6 @@ from services.policy import LATTICE, POLICY
 
 DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
-
-_EVENTS_SERVICE = "girih.events.v1.EventStoreService"
 
 _KERNELS_INTERVAL_S = 3_600.0
 _KERNELS_TIMEOUT_S = 3_600.0
@@ -72,8 +68,14 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         bytes_max=settings.compute_bytes,
         waiting_max=settings.waiting_calls_max,
     )
-    events = EventStoreHealth(channel, settings)
-    journal = EventStoreJournal(channel, events.patience_s, events.is_serving)
+    events = EventStoreHealth(channel)
+
+    def patience_s() -> float:
+        """How long an answer is worth waiting for: not for long while none is expected."""
+        is_serving = events.is_serving()
+        return settings.events_timeout_s if is_serving else settings.events_down_timeout_s
+
+    journal = EventStoreJournal(channel, patience_s, events.is_serving)
     searches = SearchPool(settings.searches_bytes)
     components = ComponentIndex(settings.components_bytes)
     send_budget = SendBudget(settings.send_bytes)
@@ -138,40 +140,6 @@ def _watch_kernels(server: Server, compilation: Compilation) -> None:
             timeout_s=_KERNELS_TIMEOUT_S,
         )
     server.tasks.start("compiler", compile_kernels())
-
-
-class EventsNotServing(Exception):
-    """The event store answers, and says that it does not serve."""
-
-
-class EventStoreHealth:
-    """Whether the event store serves, as it said when it was asked last."""
-
-    def __init__(self, channel: grpc.aio.Channel, settings: Settings) -> None:
-        self._stub = health_pb2_grpc.HealthStub(channel)
-        self._settings = settings
-        self._serves = False
-
-    def is_serving(self) -> bool:
-        return self._serves
-
-    async def probe(self) -> None:
-        """Ask; raises unless it serves."""
-        request = health_pb2.HealthCheckRequest(service=_EVENTS_SERVICE)
-        serves = False
-        try:
-            response = await self._stub.Check(request)
-            serves = response.status == health_pb2.HealthCheckResponse.SERVING
-        finally:
-            # Also when nobody waits for the answer any longer: it took too long.
-            self._serves = serves
-        if not serves:
-            raise EventsNotServing("the event store does not serve")
-
-    def patience_s(self) -> float:
-        """How long an answer is worth waiting for: not for long while none is expected."""
-        settings = self._settings
-        return settings.events_timeout_s if self._serves else settings.events_down_timeout_s
 
 
 def _core_count() -> int:

@@ -117,3 +117,28 @@ class SetAside:
     is_held_back: bool
     """It was not tried: one of its stream before it was put aside."""
     attempt_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedEvent:
+    """An event that was put aside."""
+
+    position: Position
+    stream: str
+    type: str
+    event_id: str
+    problem: str
+    is_held_back: bool
+    attempt_count: int
+    set_aside_at: datetime
+    is_pending: bool
+    """Somebody has asked for something that has not happened yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinePage:
+    """Events that were put aside, in the order of their positions."""
+
+    events: Sequence[QuarantinedEvent]
+    total_count: int
+    """Of all pages."""

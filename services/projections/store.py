@@ -25,6 +25,9 @@ class CheckpointTransaction(ProjectionTransaction, Protocol):
     async def set_aside(self, events: Sequence[SetAside]) -> None:
         """Put events into quarantine."""
 
+    async def release(self, positions: Sequence[Position], applied_count: int) -> None:
+        """Take events out of quarantine, of which so many are applied in this transaction."""
+
 
 class ProjectionStore(Protocol):
     """Keeps the projections of all tenants. Methods raise DatabaseUnavailable and DatabaseBusy."""
@@ -53,6 +56,23 @@ class ProjectionStore(Protocol):
 
     async def held_streams(self, checkpoint: Checkpoint) -> Collection[str]:
         """The streams of which events were put aside."""
+
+    async def discard_asked(self, checkpoint: Checkpoint) -> None:
+        """Give up what was put aside and somebody has asked to give up. Raises LeaseLost."""
+
+    async def streams_to_replay(self, checkpoint: Checkpoint) -> Collection[str]:
+        """The streams whose events somebody has asked to apply that were put aside."""
+
+    async def quarantined(
+        self, checkpoint: Checkpoint, stream: str, count_max: int
+    ) -> Sequence[Position]:
+        """The first events of a stream that were put aside."""
+
+    async def keep_quarantined(
+        self, checkpoint: Checkpoint, stream: str, position: Position, problem: str
+    ) -> None:
+        """An event could not be applied this time either: it stays, and those of its stream, and
+        none of them is to be replayed any more. Raises LeaseLost."""
 
     async def begin_rebuild(
         self, key: ProjectionKey, version: str, cause: RebuildCause, fence: int

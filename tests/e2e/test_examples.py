@@ -77,6 +77,7 @@ def walk(system: System) -> Iterator[Walk]:
         accounts(walk, system)
         events(walk)
         schemas_and_snapshots(walk)
+        projections(walk)
         what_is_taken_away(walk)
         lattices(walk)
         leave(walk)
@@ -150,6 +151,23 @@ def schemas_and_snapshots(walk: Walk) -> None:
     walk.call("SchemaService_RegisterSchema", version | {"compatibility": "COMPATIBILITY_NONE"})
     walk.call("SchemaService_RegisterUpcaster", type="granted")
     walk.call("SchemaService_DeleteSchemas", type="granted")
+
+
+def projections(walk: Walk) -> None:
+    head = walk.call("EventStoreService_GetLog")["head"]
+    for one in walk.call("ProjectionService_ListProjections")["projections"]:
+        waited = walk.client.get(
+            f"/v1/projections/{one['projection']}:wait", params={"position": head, "timeoutS": 60}
+        )
+        assert waited.json()["reached"], waited.text
+    walk.call("ProjectionService_ListProjections")
+    for rpc in (
+        *("GetProjection", "WaitForProjection", "PauseProjection", "ResumeProjection"),
+        *("RebuildProjection", "SetProjectionPolicies"),
+        *("ListQuarantinedEvents", "ReplayQuarantinedEvents"),
+    ):
+        walk.call(f"ProjectionService_{rpc}", projection="event_types")
+    walk.call("ProjectionService_DiscardQuarantinedEvent", projection="event_types", position="1")
 
 
 def lattices(walk: Walk) -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +188,7 @@ def test_calls_of_both_are_counted_once_and_a_signal_drains_both(
         GATEWAY_PROCESSES="2",
         **system.authority.environ,
     )
-    other = System(
-        system.events, system.events_address, system.lattice, system.lattice_address,
-        process, url, system.authority,
-    )  # fmt: skip
+    other = replace(system, gateway=process, url=url)
     process.start()
     process.wait_ready()
     until(lambda: len(serving(other)) == 2)
@@ -213,10 +211,7 @@ def test_with_the_parent_its_processes_end(system: System, tmp_path: Path) -> No
         GATEWAY_PROCESSES="2",
         **system.authority.environ,
     )
-    other = System(
-        system.events, system.events_address, system.lattice, system.lattice_address,
-        process, url, system.authority,
-    )  # fmt: skip
+    other = replace(system, gateway=process, url=url)
     process.start()
     process.wait_ready()
     until(lambda: len(serving(other)) == 2)

@@ -14,8 +14,9 @@ from services.projections.domain import ProjectionKey, ProjectionState
 from services.projections.postgres.database import Database
 from services.projections.postgres.store import PostgresProjectionStore, states
 from services.projections.running.applying import FailureLimits
-from services.projections.running.log import followed
-from services.projections.running.projection_run import ProjectionRun
+from services.projections.running.projection_run import ProjectionRun, RunLimits
+from services.projections.running.tenant_logs import TenantLogs
+from services.projections.running.turns import Turns
 from services.projections.settings import Settings
 from tests.authority import Authority
 
@@ -115,15 +116,17 @@ def run_of(
     event_count_max: int = 100,
 ) -> ProjectionRun:
     """The projection of the tenant "default", to be run."""
+    logs = TenantLogs(log, lambda _tenant: "")
     return ProjectionRun(
         ProjectionKey(TENANT, projection.name),
         fence,
         projection,
         store,
-        lambda checkpoint, queries: followed(log, checkpoint, queries),
+        logs.follow,
+        logs.event_at,
         Counts(),
-        FAST,
-        event_count_max,
+        RunLimits(event_count_max=event_count_max, failures=FAST),
+        Turns(4),
     )
 
 

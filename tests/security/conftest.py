@@ -73,6 +73,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         "type": "planted-type",
         "position": appended["placements"][0]["position"],
         "lattice_id": lattice["latticeId"],
+        "projection": "event_types",
         "invitation_id": invitation["invitation"]["invitationId"],
         "key_id": key["key"]["keyId"],
         "user_id": registered["user"]["userId"],

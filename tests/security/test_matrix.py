@@ -38,7 +38,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 EVENTS_RPCS = ("girih.events.", "girih.ops.")
 LATTICE_RPCS = ("girih.lattice.", "girih.ops.")
-VIEWER = {"events.read", "lattices.read", "members.read", "usage.read"}
+PROJECTIONS_RPCS = ("girih.projections.", "girih.ops.")
+VIEWER = {"events.read", "lattices.read", "members.read", "projections.read", "usage.read"}
 
 OPEN_PAGES = {
     "/",
@@ -280,6 +281,7 @@ def _ports(deployment: Deployment) -> list[tuple[str, tuple[str, ...]]]:
     return [
         (deployment.system.events_address, EVENTS_RPCS),
         (deployment.system.lattice_address, LATTICE_RPCS),
+        (deployment.system.projections_address, PROJECTIONS_RPCS),
     ]
 
 

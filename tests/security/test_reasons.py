@@ -93,6 +93,7 @@ async def test_every_refusal_of_every_rpc_has_a_reason(deployment: Deployment) -
     served = {
         deployment.system.events_address: ("girih.events.", "girih.ops."),
         deployment.system.lattice_address: ("girih.lattice.", "girih.ops."),
+        deployment.system.projections_address: ("girih.projections.", "girih.ops."),
     }
 
     wrong: list[str] = []

@@ -23,9 +23,9 @@ class Role(IntEnum):
 
 
 _ADDED: Final = {
-    Role.VIEWER: {"events.read", "lattices.read", "members.read", "usage.read"},
+    Role.VIEWER: {"events.read", "lattices.read", "members.read", "projections.read", "usage.read"},
     Role.MEMBER: {"events.append", "lattices.write", "schemas.write"},
-    Role.ADMIN: {"members.write", "keys.read", "keys.write", "streams.write"},
+    Role.ADMIN: {"members.write", "keys.read", "keys.write", "projections.write", "streams.write"},
     Role.OWNER: set[str](),
 }
 

@@ -36,15 +36,11 @@ class Shares:
     One that joins gets those of others as they give back what is more than their part.
     """
 
-    def __init__(
-        self, connections: Connections, holder: str, lease_s: float, changed: Callable[[], None]
-    ) -> None:
-        """`holder` is a name that no other process has; `changed` is called when `held` may be
-        other than it was."""
+    def __init__(self, connections: Connections, holder: str, lease_s: float) -> None:
+        """`holder` is a name that no other process has."""
         self._connections = connections
         self._holder = holder
         self._lease_s = lease_s
-        self._changed = changed
         self._leases = Leases(connections, _PACKAGE, holder, lease_s)
         self._held: dict[int, Lease] = {}
 
@@ -53,20 +49,24 @@ class Shares:
         """The token of each share that is held now."""
         return {share: lease.token for share, lease in self._held.items() if lease.is_valid}
 
-    async def keep(self) -> None:
-        """Renew, take and give back for ever: the work of a task. Gives all back at its end."""
+    async def keep(self, changed: Callable[[], None]) -> None:
+        """Renew, take and give back for ever: the work of a task. Gives all back at its end.
+
+        `changed` is called when `held` may be other than it was, before others may have what is
+        given back.
+        """
         try:
             while True:
                 try:
-                    await self.look()
+                    await self.look(changed)
                 except ServiceError as error:
                     _log.warning("leases are not renewed", problem=str(error))
-                    self._changed()
+                    changed()
                 await asyncio.sleep(self._lease_s / RENEWALS)
         finally:
-            await self._leave()
+            await self._leave(changed)
 
-    async def look(self) -> None:
+    async def look(self, changed: Callable[[], None]) -> None:
         """Renew what is held, take what is free up to this process's part, give back the rest."""
         member_count = await self._seek()
         part = -(-SHARE_COUNT // member_count)
@@ -74,7 +74,7 @@ class Shares:
         await self._take(part)
         surplus = [self._held.pop(share) for share in sorted(self._held)[part:]]
         # What runs under these is ended before others may have them.
-        self._changed()
+        changed()
         for lease in surplus:
             await self._leases.release(lease)
 
@@ -100,9 +100,9 @@ class Shares:
             if lease is not None:
                 self._held[share] = lease
 
-    async def _leave(self) -> None:
+    async def _leave(self, changed: Callable[[], None]) -> None:
         leases, self._held = [*self._held.values()], {}
-        self._changed()
+        changed()
         with suppress(ServiceError, TimeoutError):
             async with asyncio.timeout(_LEAVE_TIMEOUT_S), self._connections.connection() as own:
                 await own.execute(load(_PACKAGE, "leave"), self._holder)

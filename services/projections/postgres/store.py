@@ -76,8 +76,38 @@ class PostgresProjectionStore:
 
     async def held_streams(self, checkpoint: Checkpoint) -> Collection[str]:
         async with self.for_tenant(checkpoint.key.tenant) as connection:
-            rows = await connection.fetch(_sql("select_held_streams"), *_of(checkpoint))
+            rows = await connection.fetch(_sql("quarantine/select_held_streams"), *_of(checkpoint))
         return [row["stream"] for row in rows]
+
+    async def discard_asked(self, checkpoint: Checkpoint) -> None:
+        async with self.transaction(checkpoint) as transaction:
+            await transaction.execute(_sql("quarantine/discard_asked"), *_of(checkpoint))
+
+    async def streams_to_replay(self, checkpoint: Checkpoint) -> Collection[str]:
+        async with self.for_tenant(checkpoint.key.tenant) as connection:
+            rows = await connection.fetch(_sql("quarantine/select_asked_streams"), *_of(checkpoint))
+        return [row["stream"] for row in rows]
+
+    async def quarantined(
+        self, checkpoint: Checkpoint, stream: str, count_max: int
+    ) -> Sequence[Position]:
+        async with self.for_tenant(checkpoint.key.tenant) as connection:
+            rows = await connection.fetch(
+                _sql("quarantine/select_of_stream"), *_of(checkpoint), stream, count_max
+            )
+        return [Position(row["position"]) for row in rows]
+
+    async def keep_quarantined(
+        self, checkpoint: Checkpoint, stream: str, position: Position, problem: str
+    ) -> None:
+        async with self.transaction(checkpoint) as transaction:
+            await transaction.execute(
+                _sql("quarantine/keep"),
+                *_of(checkpoint),
+                stream,
+                position,
+                problem[:_PROBLEM_CHARS_MAX],
+            )
 
     async def begin_rebuild(
         self, key: ProjectionKey, version: str, cause: RebuildCause, fence: int
@@ -144,9 +174,14 @@ class GenerationTransaction:
             _sql("move_checkpoint"), *_of(self._checkpoint), position, incarnation, applied_count
         )
 
+    async def release(self, positions: Sequence[Position], applied_count: int) -> None:
+        names = _of(self._checkpoint)
+        await self._connection.execute(_sql("quarantine/release"), *names, positions)
+        await self._connection.execute(_sql("quarantine/count_applied"), *names, applied_count)
+
     async def set_aside(self, events: Sequence[SetAside]) -> None:
         await self._connection.executemany(
-            _sql("insert_quarantined"),
+            _sql("quarantine/insert_quarantined"),
             [(*_of(self._checkpoint), *_quarantined(one)) for one in events],
         )
 

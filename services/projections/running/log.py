@@ -25,7 +25,8 @@ _log = get_logger("projections")
 class FollowedLog:
     """A log that is followed from a checkpoint on, inside `followed`."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, events: EventStoreClient, checkpoint: Checkpoint) -> None:
+        self._events = events
         self._buffered: deque[RecordedEvent] = deque()
         self._buffered_bytes = 0
         self._position = checkpoint.position
@@ -53,6 +54,10 @@ class FollowedLog:
         self._has_room.set()
         self._taken = events[-1].position if self._buffered else self._position
         return Stretch(events=events, position=self._taken, incarnation=self._incarnation)
+
+    async def end(self) -> Position:
+        """Where the log ends now."""
+        return await self._events.head()
 
     async def fill(self, subscription: Subscription) -> None:
         """Take what comes; the work of a task."""
@@ -89,7 +94,7 @@ async def followed(
     events: EventStoreClient, checkpoint: Checkpoint, queries: Sequence[Query]
 ) -> AsyncIterator[FollowedLog]:
     """The log behind a checkpoint, followed inside the block through the tenant's client."""
-    log = FollowedLog(checkpoint)
+    log = FollowedLog(events, checkpoint)
     subscription = events.follow(
         filter=queries,
         from_position=checkpoint.position + 1,

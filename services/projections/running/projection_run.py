@@ -8,9 +8,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final, Protocol
 
 from girih.client import BeyondEnd, LogReplaced, Query
+from girih.ids import NO_POSITION, Position
 from girih.projection import Projection, ReplacedPolicy
 from services.plumbing.logging import get_logger
 from services.projections.domain import (
@@ -29,7 +32,11 @@ from services.projections.running.applying import (
     Stopped,
 )
 from services.projections.running.batching import BatchSize
+from services.projections.running.replaying import EventAt, Replayer
+from services.projections.running.turns import Turns
 from services.projections.store import ProjectionStore
+
+POSITION_MAX: Final = Position(2**63 - 1)
 
 _log = get_logger("projections")
 
@@ -41,9 +48,34 @@ class Log(Protocol):
         """The next stretch, of up to so many events; waits until there is one. Raises LogReplaced
         and BeyondEnd when the log is another than the one that was read."""
 
+    async def end(self) -> Position:
+        """Where the log ends now."""
+
 
 OpenLog = Callable[[Checkpoint, Sequence[Query]], AbstractAsyncContextManager[Log]]
 """The log of a checkpoint's tenant, behind it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """What one projection of one tenant may take."""
+
+    event_count_max: int = 5_000
+    """In one transaction."""
+    idle_s: float = 60.0
+    """How long a log is followed in which nothing happens."""
+    failures: FailureLimits = field(default_factory=FailureLimits)
+
+
+class _Outcome(Enum):
+    """Why a log is not followed any more."""
+
+    IDLE = auto()
+    """Nothing came for long."""
+    TURN_OVER = auto()
+    """Others wait."""
+    SWAPPED = auto()
+    """What was being built is read from now on."""
 
 
 class ProjectionRun:
@@ -56,34 +88,70 @@ class ProjectionRun:
         projection: Projection,
         store: ProjectionStore,
         open_log: OpenLog,
+        event_at: EventAt,
         instruments: ApplyInstruments,
-        limits: FailureLimits,
-        event_count_max: int,
+        limits: RunLimits,
+        turns: Turns,
     ) -> None:
         self._key = key
         self._fence = fence
         self._projection = projection
         self._store = store
         self._open_log = open_log
+        self._event_at = event_at
         self._instruments = instruments
         self._limits = limits
-        self._event_count_max = event_count_max
+        self._turns = turns
         self._changed = asyncio.Event()
+        self._moved = asyncio.Condition()
+        self.head: Position | None = None
+        """Where the log ends, as was told last."""
+        self._is_awaited = False
+        """Somebody waits for more than there was."""
+        self._progress = asyncio.Event()
+        self.position = NO_POSITION
+        """Up to where readers see the log."""
+        self.is_stopped = False
+        """It stands still until somebody does something about it."""
 
     def look_again(self) -> None:
         """What the tenant wants of the projection may have changed."""
         self._changed.set()
+
+    async def log_moved(self, head: Position) -> None:
+        """The log ends at `head`, or behind it."""
+        async with self._moved:
+            self.head = head
+            self._moved.notify_all()
+
+    async def until(self, position: Position) -> None:
+        """Return once readers see the log up to a position. It is followed, if it was not."""
+        async with self._moved:
+            self._is_awaited = True
+            self._moved.notify_all()
+        while self.position < position:
+            await self._progress.wait()
+
+    def _reached(self, position: Position) -> None:
+        self.position = position
+        self._progress.set()
+        self._progress = asyncio.Event()
 
     async def run(self) -> None:
         """Run for ever. Ends with LeaseLost, and with what the store or the log raise."""
         while True:
             self._changed.clear()
             state = await self._begin()
+            self._reached(state.active.checkpoint.position)
+            self.is_stopped = any(one.stop for one in (state.active, state.building) if one)
             if state.is_paused:
                 await self._changed.wait()
                 continue
             async for _ in self._store.forget_dropped(self._key, self._projection):
                 pass
+            if state.active.quarantined_count and self._is_known(state.active):
+                await self._replayer(state.active.checkpoint).settle()
+                state = await self._begin()
             await self._run_generations(state)
 
     async def _begin(self) -> ProjectionState:
@@ -111,27 +179,60 @@ class ProjectionRun:
         is_replaced = (
             generation is state.active and state.rebuild_cause is RebuildCause.LOG_REPLACED
         )
-        is_known = generation.checkpoint.version == self._projection.version
-        return generation.stop is None and is_known and not is_replaced
+        return generation.stop is None and self._is_known(generation) and not is_replaced
+
+    def _is_known(self, generation: Generation) -> bool:
+        return generation.checkpoint.version == self._projection.version
+
+    def _replayer(self, checkpoint: Checkpoint) -> Replayer:
+        return Replayer(self._store, self._projection, checkpoint, self._event_at)
 
     async def _advance(self, state: ProjectionState, generation: Generation) -> None:
         """Apply what comes; ends when the state is to be looked at again."""
         applier = await self._applier(state, generation)
-        is_building = generation is state.building
+        size = BatchSize(self._limits.event_count_max)
         try:
-            async with self._open_log(applier.checkpoint, self._projection.queries) as log:
-                size = BatchSize(self._event_count_max)
-                while True:
-                    stretch = await log.take(size.event_count)
-                    started_s = time.perf_counter()
-                    await applier.apply(stretch)
-                    size.took(len(stretch.events), time.perf_counter() - started_s)
-                    if is_building and await self._swapped(state, applier.checkpoint):
-                        return
+            while (outcome := await self._follow(state, applier, size)) is not _Outcome.SWAPPED:
+                if outcome is _Outcome.IDLE:
+                    await self._until_moved(applier.checkpoint.position)
         except Stopped:
-            return
+            self.is_stopped = True
+            self._reached(self.position)
         except (LogReplaced, BeyondEnd) as error:
             await self._replaced(state, applier.checkpoint, error)
+
+    async def _follow(
+        self, state: ProjectionState, applier: Applier, size: BatchSize
+    ) -> "_Outcome":
+        """Follow the log while there is something in it, and it is our turn."""
+        async with (
+            self._turns.turn() as turn,
+            self._open_log(applier.checkpoint, self._projection.queries) as log,
+        ):
+            is_building = applier.checkpoint.generation != state.active.checkpoint.generation
+            end = await log.end() if is_building else POSITION_MAX
+            while not turn.is_over:
+                if applier.checkpoint.position >= end and await self._swapped(state, applier):
+                    return _Outcome.SWAPPED
+                try:
+                    async with asyncio.timeout(self._limits.idle_s):
+                        stretch = await log.take(size.event_count)
+                except TimeoutError:
+                    return _Outcome.IDLE
+                started_s = time.perf_counter()
+                await applier.apply(stretch)
+                size.took(len(stretch.events), time.perf_counter() - started_s)
+                if not is_building:
+                    self._reached(applier.checkpoint.position)
+        return _Outcome.TURN_OVER
+
+    async def _until_moved(self, position: Position) -> None:
+        """Until the log is known to go on behind a position, or nothing is known of it."""
+        async with self._moved:
+            await self._moved.wait_for(
+                lambda: self._is_awaited or self.head is None or self.head > position
+            )
+            self._is_awaited = False
 
     async def _applier(self, state: ProjectionState, generation: Generation) -> Applier:
         checkpoint = generation.checkpoint
@@ -143,12 +244,14 @@ class ProjectionRun:
             state.poison_policy or self._projection.poison_policy,
             held,
             self._instruments,
-            self._limits,
+            self._limits.failures,
         )
 
-    async def _swapped(self, state: ProjectionState, built: Checkpoint) -> bool:
-        """Whether what was built is read from now on: it is as far as what was read before, which
-        may be of no use as a measure."""
+    async def _swapped(self, state: ProjectionState, applier: Applier) -> bool:
+        """Whether what was built, up to where the log ended, is read from now on: it is no less
+        far than what is read now, unless that is of another version or log.
+        """
+        built = applier.checkpoint
         is_other = (
             state.rebuild_cause is RebuildCause.LOG_REPLACED
             or state.active.checkpoint.version != built.version

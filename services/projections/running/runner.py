@@ -4,12 +4,13 @@ Knows who wants what to run, and neither tables nor logs.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from girih.backoff import Backoff
-from girih.ids import TenantId
+from girih.ids import Position, TenantId
 from girih.projection import Projection
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.leases import LeaseLost
@@ -27,8 +28,23 @@ class Run(Protocol):
     def look_again(self) -> None:
         """What the tenant wants of it may have changed."""
 
+    async def log_moved(self, head: Position) -> None:
+        """The tenant's log ends at `head`, or behind it."""
+
     async def run(self) -> None:
         """Run for ever, or until it cannot go on."""
+
+    async def until(self, position: Position) -> None:
+        """Return once readers see the log up to a position."""
+
+    @property
+    def head(self) -> Position | None: ...
+
+    @property
+    def position(self) -> Position: ...
+
+    @property
+    def is_stopped(self) -> bool: ...
 
 
 RunOf = Callable[[ProjectionKey, int, Projection], Run]
@@ -48,38 +64,41 @@ class Runner:
     def __init__(
         self,
         projections: Mapping[str, Projection],
+        ready: Callable[[], Collection[str]],
         held: Callable[[], Mapping[int, int]],
         run_of: RunOf,
     ) -> None:
-        """`held` gives the token of each share that this process holds now."""
+        """`ready` names the projections that can run; `held` gives the token of each share that
+        this process holds now."""
         self._projections = projections
+        self._ready = ready
         self._held = held
         self._run_of = run_of
-        self._tenants: set[TenantId] = set()
+        self._heads: dict[TenantId, Position] = {}
+        self._moved: set[TenantId] = set()
         self._running: dict[ProjectionKey, _Running] = {}
         self._changed = asyncio.Event()
 
     @property
-    def run_count(self) -> int:
-        return len(self._running)
-
-    def runs(self, key: ProjectionKey) -> bool:
-        """Whether this process runs a projection."""
-        return key in self._running
+    def runs(self) -> Mapping[ProjectionKey, Run]:
+        """What runs here now."""
+        return {key: running.run for key, running in self._running.items()}
 
     def look(self) -> None:
-        """Which shares are held may have changed. Never waits."""
+        """Which shares are held, or which projections can run, may have changed. Never waits."""
         self._changed.set()
 
-    def found(self, tenants: Collection[TenantId]) -> None:
-        """These tenants have logs, too."""
-        if not self._tenants.issuperset(tenants):
-            self._tenants.update(tenants)
+    def found(self, heads: Mapping[TenantId, Position]) -> None:
+        """These tenants have logs, which end there or behind it. Never waits."""
+        for tenant, head in heads.items():
+            if self._heads.get(tenant, -1) != head:
+                self._heads[tenant] = head
+                self._moved.add(tenant)
+        if self._moved:
             self._changed.set()
 
     def look_again_at(self, key: ProjectionKey) -> None:
         """What a tenant wants of a projection may have changed, if it is run here."""
-        self.found([key.tenant])
         if (running := self._running.get(key)) is not None:
             running.run.look_again()
 
@@ -95,6 +114,7 @@ class Runner:
                 await self._changed.wait()
                 self._changed.clear()
                 self._settle()
+                await self._tell_moved()
         finally:
             await self._end([*self._running])
 
@@ -102,8 +122,8 @@ class Runner:
         held = self._held()
         wanted = {
             key: held[key.share]
-            for tenant in self._tenants
-            for key in (ProjectionKey(tenant, name) for name in self._projections)
+            for tenant in self._heads
+            for key in (ProjectionKey(tenant, name) for name in self._ready())
             if key.share in held
         }
         for key, running in [*self._running.items()]:
@@ -113,11 +133,19 @@ class Runner:
         for key in wanted.keys() - self._running.keys():
             self._start(key, wanted[key])
 
+    async def _tell_moved(self) -> None:
+        moved, self._moved = self._moved, set()
+        for tenant in moved:
+            for name in self._projections:
+                if (running := self._running.get(ProjectionKey(tenant, name))) is not None:
+                    await running.run.log_moved(self._heads[tenant])
+
     def _start(self, key: ProjectionKey, fence: int) -> None:
         run = self._run_of(key, fence, self._projections[key.projection])
         name = f"projection {key.projection} of {key.tenant}"
         task = asyncio.create_task(_keep_running(run, key), name=name)
         self._running[key] = _Running(run, task, fence)
+        self._moved.add(key.tenant)
         task.add_done_callback(lambda task: self._ended(key, task))
 
     def _ended(self, key: ProjectionKey, task: "asyncio.Task[None]") -> None:
@@ -134,16 +162,18 @@ class Runner:
 
 
 async def _keep_running(run: Run, key: ProjectionKey) -> None:
-    """Begin anew whatever ends it, but for a lost lease: one projection that cannot go on keeps
-    no other from it."""
+    """Begin anew whatever ends it: one projection that cannot go on keeps no other from it."""
     backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
-    names = {"tenant": key.tenant, "projection": key.projection}
+    names: dict[str, object] = {"tenant": key.tenant, "projection": key.projection}
     while True:
+        started_s = time.monotonic()
         try:
             await run.run()
         except LeaseLost as lost:
-            _log.warning("a lease was lost", **names, problem=str(lost))
-            return
+            # Whoever holds it now is told of soon; or it was this process, and nothing is lost.
+            _log.warning("a checkpoint was moved by another", **names, problem=str(lost))
         except Exception as error:  # noqa: BLE001 - it is told, and tried again
             _log.error("a projection cannot go on for now", **names, exc_info=error)
+        if time.monotonic() - started_s > _PAUSE_S_MAX:
+            backoff.reset()
         await asyncio.sleep(backoff.next_s())

@@ -104,6 +104,8 @@ WITH expected (on_table, policy, definition) AS (
             ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
             ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
         ),
+        ('logs', 'logs_of_lister', 'PERMISSIVE SELECT {girih_events_lister} true'),
+        ('records', 'records_of_lister', 'PERMISSIVE SELECT {girih_events_lister} true'),
         ('schema_revision', 'schema_revision_of_all', 'PERMISSIVE ALL {public} true')
 ),
 actual (on_table, policy, roles, definition) AS (

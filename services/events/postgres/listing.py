@@ -1,0 +1,63 @@
+"""Lists the logs of all tenants, in the one role that sees them all and nothing that is in them."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+from girih.ids import Position, TenantId
+from services.events.settings import Settings
+from services.events.store import ListedLog
+from services.plumbing.errors import ServiceError
+from services.plumbing.postgres import database
+from services.plumbing.postgres.failures import translate
+from services.plumbing.postgres.opening import RawConnection
+from services.plumbing.postgres.sql import load
+
+ROLE: Final = "girih_events_lister"
+APPLICATION_NAME: Final = "girih-events-lister"
+
+
+class Listing:
+    """The logs that there are, over one connection that is opened when somebody asks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._turn = asyncio.Lock()
+        self._opened = AsyncExitStack()
+        self._connection: RawConnection | None = None
+
+    async def page(self, behind: int, count_max: int) -> Sequence[ListedLog]:
+        """The logs behind one by its number. Raises DatabaseUnavailable, also for a login that
+        may not work in the role, and DatabaseBusy.
+        """
+        async with self._turn:
+            try:
+                connection = await self._open()
+                with translate():
+                    rows = await connection.fetch(
+                        load("services.events.postgres.sql.logs", "select_logs"), behind, count_max
+                    )
+            except (ServiceError, asyncio.CancelledError):
+                await self._close()
+                raise
+        return [
+            ListedLog(row["log"], TenantId(row["tenant"]), Position(row["head"])) for row in rows
+        ]
+
+    async def close(self) -> None:
+        """List nothing any more."""
+        async with self._turn:
+            await self._close()
+
+    async def _open(self) -> RawConnection:
+        if self._connection is None or self._connection.is_closed():
+            await self._close()
+            self._connection = await self._opened.enter_async_context(
+                database.connect(self._settings, APPLICATION_NAME, role=ROLE)
+            )
+        return self._connection
+
+    async def _close(self) -> None:
+        self._connection = None
+        await self._opened.aclose()
