@@ -154,7 +154,7 @@ def schemas_and_snapshots(walk: Walk) -> None:
 
 
 def projections(walk: Walk) -> None:
-    head = walk.call("EventStoreService_GetLog")["head"]
+    head = walk.call("EventStoreService_GetLog")["headPosition"]
     for one in walk.call("ProjectionService_ListProjections")["projections"]:
         waited = walk.client.get(
             f"/v1/projections/{one['projection']}:wait", params={"position": head, "timeoutS": 60}
