@@ -27,7 +27,7 @@ def test_every_file_that_is_linked_exists(link: str) -> None:
 def test_every_package_is_on_the_page() -> None:
     packages = {
         folder.name
-        for top in ("services/events", "services/lattice", "services/plumbing", "gateway", "cli")
+        for top in ("services/events", "services/lattice", "services/projections", "services/plumbing", "gateway", "cli")
         for folder in (ROOT / top).iterdir()
         if (folder / "__init__.py").is_file()
     }
