@@ -163,7 +163,8 @@ def projections(walk: Walk) -> None:
     walk.call("ProjectionService_ListProjections")
     for rpc in (
         *("GetProjection", "WaitForProjection", "PauseProjection", "ResumeProjection"),
-        *("RebuildProjection", "SetProjectionPolicies"),
+        # What is being rebuilt is told until it is done.
+        *("SetProjectionPolicies", "RebuildProjection"),
         *("ListQuarantinedEvents", "ReplayQuarantinedEvents"),
     ):
         walk.call(f"ProjectionService_{rpc}", projection="event_types")
