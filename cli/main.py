@@ -167,6 +167,7 @@ def up(
         addresses=addresses.chosen(data_dir, given),
         start_timeout_s=start_timeout_s,
         http_transport=os.environ.get("GATEWAY_HTTP_TRANSPORT", ""),
+        storage=os.environ.get("LATTICE_STORAGE", ""),
     )
     console = Console(highlight=False)
     try:

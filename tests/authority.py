@@ -104,6 +104,7 @@ class Authority:
             "GATEWAY_REFRESH_SECRET": str(self.refresh_secret),
             "LATTICE_SIGNING_KEY": str(self.lattice_key),
             "PROJECTIONS_SIGNING_KEY": str(self.projections_key),
+            "LATTICE_STORAGE": str(self.directory / "arrays"),
         }
 
     def publish(self, key: SigningKey, iss: str) -> None:

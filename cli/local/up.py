@@ -44,6 +44,8 @@ class Plan:
     start_timeout_s: float
     http_transport: str = ""
     """What GATEWAY_HTTP_TRANSPORT says, where it says something."""
+    storage: str = ""
+    """What LATTICE_STORAGE says, where it says something."""
 
     @property
     def url(self) -> str:
@@ -56,6 +58,7 @@ class Plan:
             **self.addresses,
             "LATTICE_EVENTS_ADDRESS": events,
             "PROJECTIONS_EVENTS_ADDRESS": events,
+            "LATTICE_STORAGE": self.storage or str(self.data_dir / "arrays"),
             "GATEWAY_EVENTS_ADDRESS": events,
             "GATEWAY_LATTICE_ADDRESS": lattice,
             "GATEWAY_PROJECTIONS_ADDRESS": self.addresses["PROJECTIONS_ADDRESS"],

@@ -138,6 +138,12 @@ def is_secret(field: FieldDescriptor) -> bool:
     return secret
 
 
+def header_of(field: FieldDescriptor) -> str:
+    """The header that REST takes the field from, in lower case; empty when from none."""
+    header: str = _options(field).Extensions[options_pb2.header]
+    return header
+
+
 def row_length_of(field: FieldDescriptor) -> FieldDescriptor | None:
     """The field that tells the length of a row, where the list is a table row by row.
 

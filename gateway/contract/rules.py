@@ -15,7 +15,13 @@ from urllib.parse import unquote
 from google.api import http_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
-from gateway.contract.descriptors import HTTP_BODY, Contract, ContractError, http_rules
+from gateway.contract.descriptors import (
+    HTTP_BODY,
+    Contract,
+    ContractError,
+    header_of,
+    http_rules,
+)
 from gateway.contract.streams import stream_shape
 
 _PATTERNS = ("get", "put", "post", "delete", "patch")
@@ -83,6 +89,20 @@ class Rule:
         """Whether a browser's `EventSource` can read the route."""
         is_body = self.method.output_type.full_name == HTTP_BODY
         return self.http_method == "GET" and self.method.server_streaming and not is_body
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether its body is bytes of any type, which no JSON stands for."""
+        if self.body in ("", WHOLE_BODY):
+            return False
+        message = resolve(self.method.input_type, self.body)[-1].message_type
+        return message is not None and message.full_name == HTTP_BODY
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The fields of the request that headers tell, by the names of these."""
+        fields = self.method.input_type.fields
+        return {header_of(field): field.name for field in fields if header_of(field)}
 
     @property
     def answer(self) -> Descriptor:
@@ -179,9 +199,14 @@ def _rule(method: MethodDescriptor, http: http_pb2.HttpRule, index: int) -> Rule
 
 def _check(rule: Rule, where: str) -> None:
     stream_shape(rule.method)
-    if rule.method.client_streaming and (rule.body != WHOLE_BODY or rule.template.variables):
+    is_stream = rule.method.client_streaming and not rule.takes_bytes
+    if is_stream and (rule.body != WHOLE_BODY or rule.template.variables):
         # Each line of the body is a message: nothing of one can be in the path.
         raise ContractError(f"{where}: a client that streams sends its messages in the body")
+    if rule.takes_bytes and (not rule.method.client_streaming or rule.method.server_streaming):
+        raise ContractError(f"{where}: a body of bytes is a stream, and has one answer")
+    if rule.headers and not rule.takes_bytes:
+        raise ContractError(f"{where}: headers tell fields only beside a body of bytes")
     if rule.body and rule.http_method in _BODILESS:
         raise ContractError(f"{where}: {rule.http_method} has no body")
     if rule.body not in ("", WHOLE_BODY):

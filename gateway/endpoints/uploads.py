@@ -4,7 +4,6 @@ Nothing is collected: the next line is taken from the connection when the servic
 the one before, and the answers go out as they come. A client must read while it sends.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -16,10 +15,10 @@ from gateway.backends.remote import Backend
 from gateway.contract.rules import Rule
 from gateway.contract.streams import stream_shape
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint, check_body_headers
+from gateway.endpoints.feed import Feed
 from gateway.endpoints.open_streams import OpenStream
 from gateway.endpoints.stream_encodings import NDJSON, StreamEncoding, StreamEncodings, failed
-from gateway.endpoints.upstream_call import CallFailed, UpstreamCall
-from gateway.http import errors
+from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, HttpExchange, SlowReader
 from gateway.transcoding.validation import ValidationError
@@ -46,23 +45,11 @@ class UploadEndpoint(MethodEndpoint):
         media_type = check_body_headers(exchange, NDJSON.encode(), JSON, takes_body=True)
         with self._context.streams.opened(exchange) as stream:
             call = stream.call = self.call(self._start())
-            feed = _Feed(call, ends_call=not self._is_answered_by_stream)
+            feed = Feed(call, ends_call=not self._is_answered_by_stream)
             with call.running(exchange):
-                async with self._feeding(feed, self._messages(exchange, media_type)):
+                async with feed.running(self._messages(exchange, media_type)):
                     await call.accepted()
                     await self._respond(call, feed, stream, exchange)
-
-    @contextlib.asynccontextmanager
-    async def _feeding(
-        self, feed: "_Feed", messages: AsyncIterator[Message]
-    ) -> AsyncIterator[None]:
-        """A block in which the messages of the body go to the call."""
-        feeding = asyncio.ensure_future(feed.run(messages))
-        try:
-            yield
-        finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
 
     async def _messages(self, exchange: HttpExchange, media_type: bytes) -> AsyncIterator[Message]:
         """One for each line; as JSON the body is one, for clients that know no NDJSON."""
@@ -80,7 +67,7 @@ class UploadEndpoint(MethodEndpoint):
                     raise ValidationError(error.under(f"line {number}")) from None
 
     async def _respond(
-        self, call: UpstreamCall, feed: "_Feed", stream: OpenStream, exchange: HttpExchange
+        self, call: UpstreamCall, feed: Feed, stream: OpenStream, exchange: HttpExchange
     ) -> None:
         try:
             if self._is_answered_by_stream:
@@ -105,7 +92,7 @@ class UploadEndpoint(MethodEndpoint):
     async def _respond_each(
         self,
         call: UpstreamCall,
-        feed: "_Feed",
+        feed: Feed,
         encoding: StreamEncoding,
         stream: OpenStream,
         exchange: HttpExchange,
@@ -131,35 +118,3 @@ class UploadEndpoint(MethodEndpoint):
             last = failed(self.response_invalid(), encoding, exchange)
         stream.heartbeat = b""
         await exchange.end(last)
-
-
-class _Feed:
-    """Passes messages on to a call, one after the other."""
-
-    def __init__(self, call: UpstreamCall, *, ends_call: bool) -> None:
-        """`ends_call` lets a bad message end the call, when what came before must not count."""
-        self._call = call
-        self._ends_call = ends_call
-        self.refusal: HttpError | None = None
-        """Why no more are taken, once that is so."""
-
-    async def run(self, messages: AsyncIterator[Message]) -> None:
-        try:
-            async for message in messages:
-                await self._call.write(message)
-        except (ValidationError, HttpError) as error:
-            self._refuse(errors.invalid(error) if isinstance(error, ValidationError) else error)
-        except (*CallFailed, asyncio.InvalidStateError):
-            # The service has ended the call: whoever reads its responses learns why.
-            return
-        except BaseException:
-            # The client has gone, or we have a bug: nobody is to wait for more.
-            self._call.cancel()
-            raise
-        with contextlib.suppress(*CallFailed, asyncio.InvalidStateError):
-            await self._call.done_writing()
-
-    def _refuse(self, error: HttpError) -> None:
-        self.refusal = error
-        if self._ends_call:
-            self._call.end(error)

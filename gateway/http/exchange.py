@@ -243,6 +243,19 @@ class HttpExchange:
         if rest.strip():
             yield number + 1, bytes(rest)
 
+    async def parts(self, bytes_max: int, timeout_s: float) -> AsyncGenerator[bytes]:
+        """The body as it arrives, in parts of at most `bytes_max`, and of less where no more came.
+
+        Takes no more of the body than what is asked for. Raises HttpError for a part that is
+        too slow, and ClientGone.
+        """
+        while self.announces_body and self._has_more_body:
+            chunk = await self._chunk(_now_s() + timeout_s, timeout_s)
+            view = memoryview(chunk)
+            for at in range(0, len(chunk), bytes_max):
+                yield bytes(view[at : at + bytes_max])
+            self._held.give_back(len(chunk))
+
     def watching(self, on_gone: Callable[[], object]) -> "_Watch":
         """A block in which `on_gone` is called when the client goes away.
 

@@ -34,6 +34,7 @@ Json = dict[str, Any]
 _DOWNLOAD = "The bytes, as they are. A download that fails after it began is cut off."
 
 _JSON = "application/json"
+_BYTES = "application/octet-stream"
 _LINES = f"As `{NDJSON}` any number of these, a line each. As `{_JSON}` a single one."
 
 _INTRODUCTION = """\
@@ -107,7 +108,11 @@ class _Operation:
     def as_json(self) -> Json:
         method = self.rule.method
         text = self.schemas.words(without_errors(self.contract.comment(method.full_name)))
-        parameters = [*self._path_parameters(), *self._query_parameters()]
+        parameters = [
+            *self._path_parameters(),
+            *self._query_parameters(),
+            *self._header_parameters(),
+        ]
         operation: Json = {
             "operationId": names.operation_id(self.rule),
             "summary": _first_sentence(text),
@@ -133,9 +138,15 @@ class _Operation:
         if self.rule.body == WHOLE_BODY:
             return
         elsewhere = {variable.field_path for variable in self.rule.template.variables}
-        query = Query(self.rule.method.input_type, elsewhere | {self.rule.body})
+        elsewhere |= {self.rule.body, *self.rule.headers.values()}
+        query = Query(self.rule.method.input_type, elsewhere)
         for fields in query.parameters.values():
             yield self._parameter(fields, "query")
+
+    def _header_parameters(self) -> Iterator[Json]:
+        for header, name in self.rule.headers.items():
+            fields = resolve(self.rule.method.input_type, name)
+            yield self._parameter(fields, "header") | {"name": header.title()}
 
     def _parameter(self, fields: Fields, place: str) -> Json:
         schema = self.schemas.field(fields[-1])
@@ -151,6 +162,8 @@ class _Operation:
         return parameter | ({"example": self._request[name]} if name in self._request else {})
 
     def _request_body(self) -> Json:
+        if self.rule.takes_bytes:
+            return {"required": True, "content": {_BYTES: {"schema": {}}}}
         if self.rule.body == WHOLE_BODY:
             schema = self.schemas.body(self.rule)
         else:
@@ -184,7 +197,7 @@ class _Operation:
     def _success(self) -> Json:
         output = self.rule.answer
         if output.full_name == HTTP_BODY:
-            content: Json = {"application/octet-stream": {"schema": {}}}
+            content: Json = {_BYTES: {"schema": {}}}
             return self._response(_DOWNLOAD, content)
         answer = _example(answer_example_of(self.rule.method))
         if self.rule.method.server_streaming:

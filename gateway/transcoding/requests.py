@@ -1,6 +1,7 @@
 """From the parts of an HTTP request to the message that a method takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -31,9 +32,10 @@ class RequestBuilder:
         self._decode_body = None
         self._body_field = ""
         self._body_message: Descriptor | None = message
+        self._headers = {name.encode(): field for name, field in rule.headers.items()}
         if rule.body == WHOLE_BODY:
             self._decode_body = decoder.message(message)
-        elif rule.body:
+        elif rule.body and not rule.takes_bytes:
             self._body_field = rule.body
             field = resolve(message, rule.body)[-1]
             self._decode_body = decoder.field(field)
@@ -45,9 +47,18 @@ class RequestBuilder:
     def takes_body(self) -> bool:
         return self._decode_body is not None
 
-    def build(self, captured: tuple[str, ...], query_string: bytes, body: bytes) -> Message:
+    def build(
+        self,
+        captured: tuple[str, ...],
+        query_string: bytes,
+        body: bytes,
+        headers: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> Message:
         """Raises ValidationError for everything that does not fit the contract."""
         values = self._from_body(body)
+        for header, field in self._headers.items():
+            if header in headers:
+                values[field] = _header_text(header, headers[header])
         if query_string:
             self._put_query(values, query_string)
         for (fields, decode), text in zip(self._path, captured, strict=True):
@@ -100,8 +111,16 @@ def _made(make: Callable[..., Message], values: dict[str, Any]) -> Message:
     return message
 
 
+def _header_text(name: bytes, value: bytes) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError:
+        raise ValidationError([(name.decode(), "must be ASCII")]) from None
+
+
 def _query(rule: Rule, decoder: Decoder) -> Query | None:
     if rule.body == WHOLE_BODY:
         return None
-    in_path = {variable.field_path for variable in rule.template.variables}
-    return Query(rule.method.input_type, in_path | {rule.body}, decoder)
+    elsewhere = {variable.field_path for variable in rule.template.variables}
+    elsewhere |= {rule.body, *rule.headers.values()}
+    return Query(rule.method.input_type, elsewhere, decoder)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from girih.lattice.v1 import fields_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.component_index import ComponentIndex
@@ -13,6 +14,13 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
+from services.lattice.fields import servicer as fields_servicer
+from services.lattice.fields.limits import FieldLimits
+from services.lattice.fields.reading import FieldReader
+from services.lattice.fields.servicer import FieldParts
+from services.lattice.fields.states import FieldStates
+from services.lattice.fields.uploads import Uploads
+from services.lattice.fields.writing import FieldWriter
 from services.lattice.kernels import warm
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
@@ -21,6 +29,8 @@ from services.lattice.settings import Settings
 from services.lattice.state.events_journal import EventStoreJournal, acting_bearer
 from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
+from services.lattice.storage.arrays import ArrayStore
+from services.lattice.storage.opening import open_store, user_folder
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
@@ -34,6 +44,7 @@ from services.policy import LATTICE, POLICY
 
 DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
+FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
 
 _KERNELS_INTERVAL_S = 3_600.0
 _KERNELS_TIMEOUT_S = 3_600.0
@@ -94,12 +105,18 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.registry.register(StateMetrics(compute, searches, components, send_budget, lattices))
     servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
     server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
+    arrays = ArrayStore(open_store(settings.storage or user_folder(os.environ)))
+    parts = _field_parts(settings, journal, lattices, arrays)
+    field_servicer = fields_servicer.FieldServicer(parts, operations)
+    server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
     add_metrics_service(server)
     _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
     try:
         yield server
     finally:
+        await parts.writer.close()
+        await arrays.objects.close()
         await lattices.close()
         await compute.close()
         await channel.close()
@@ -116,6 +133,26 @@ def _lattices(
         freshness_s=settings.freshness_s,
         confirm_timeout_s=settings.confirm_timeout_s,
         followed_tenants_max=settings.followed_tenants_max,
+    )
+
+
+def _field_parts(
+    settings: Settings, journal: LatticeJournal, lattices: Lattices, arrays: ArrayStore
+) -> FieldParts:
+    states = FieldStates(
+        journal,
+        cache_bytes=settings.fields_bytes,
+        confirm_timeout_s=settings.confirm_timeout_s,
+    )
+    limits = FieldLimits(field_bytes_max=settings.field_bytes_max, fields_max=settings.fields_max)
+    transfers = SendBudget(settings.transfer_bytes)
+    writer = FieldWriter(states, arrays, limits, transfers)
+    return FieldParts(
+        lattices=lattices,
+        states=states,
+        reader=FieldReader(arrays),
+        writer=writer,
+        uploads=Uploads(writer, transfers, upload_s=settings.upload_s),
     )
 
 

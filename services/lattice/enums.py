@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from girih.lattice.v1 import costs_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.arrays.number_type import NumberType
 from services.lattice.domain import BitOrder
 from services.lattice.geometry import Geometry
 
@@ -47,3 +48,20 @@ def neighbourhood(geometry: Geometry) -> pb.Neighbourhood:
 
 def corner_rule(geometry: Geometry) -> pb.CornerRule:
     return pb.CORNER_RULE_NO_CUTTING if geometry.no_cutting else pb.CORNER_RULE_CUTTING
+
+
+NUMBER_TYPES = {
+    NumberType.INT16: pb.NUMBER_TYPE_INT16,
+    NumberType.INT32: pb.NUMBER_TYPE_INT32,
+    NumberType.INT64: pb.NUMBER_TYPE_INT64,
+    NumberType.UINT8: pb.NUMBER_TYPE_UINT8,
+    NumberType.UINT16: pb.NUMBER_TYPE_UINT16,
+    NumberType.FLOAT32: pb.NUMBER_TYPE_FLOAT32,
+    NumberType.FLOAT64: pb.NUMBER_TYPE_FLOAT64,
+}
+_OF_NUMBER_TYPES = {number: kind for kind, number in NUMBER_TYPES.items()}
+
+
+def number_type(number: pb.NumberType) -> NumberType | None:
+    """None where it is not said, or not known."""
+    return _OF_NUMBER_TYPES.get(number)

@@ -5,11 +5,13 @@ from typing import ClassVar
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
+    DataLoss,
     DeadlineExceeded,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
     Scalar,
+    Unavailable,
 )
 
 
@@ -77,3 +79,39 @@ class ConsumerTooSlow(DeadlineExceeded):
     """The caller of a stream did not take a part of its answer in time."""
 
     reason: ClassVar[str] = "CONSUMER_TOO_SLOW"
+
+
+class FieldNotFound(NotFound):
+    """The lattice has no field of this name."""
+
+    reason: ClassVar[str] = "FIELD_NOT_FOUND"
+
+
+class FieldExists(AlreadyExists):
+    """The lattice has a field of this name."""
+
+    reason: ClassVar[str] = "FIELD_EXISTS"
+
+
+class UploadNotFound(NotFound):
+    """There is no such upload: it was finished, or has expired."""
+
+    reason: ClassVar[str] = "UPLOAD_NOT_FOUND"
+
+
+class UploadOffset(Conflict):
+    """An upload is not where its sender goes on."""
+
+    reason: ClassVar[str] = "UPLOAD_OFFSET"
+
+
+class StorageUnavailable(Unavailable):
+    """Where arrays are kept cannot be reached, or has no room."""
+
+    reason: ClassVar[str] = "STORAGE_UNAVAILABLE"
+
+
+class ChunkDamaged(DataLoss):
+    """A chunk that an event speaks of is missing, or is not what was written."""
+
+    reason: ClassVar[str] = "CHUNK_DAMAGED"

@@ -78,6 +78,21 @@ class Settings(ServerSettings):
     store is asked whether it was deleted, in seconds."""
     confirm_timeout_s: float = Field(default=0.5, gt=0, le=60)
     """How long that question is waited for, in seconds, before memory is believed again."""
+    storage: str = Field(default="", max_length=2_000)
+    """Where arrays are kept that are too large for events: a folder, or the URL of an object
+    store (`s3://bucket/prefix`, also `gs`, `az`), for which the package `obstore` is needed.
+    Replicas must share it. Empty means a folder of the user's data directory."""
+    field_bytes_max: int = Field(default=8 * _GIB, ge=1, le=2**50)
+    """What one field may take, in bytes."""
+    fields_max: int = Field(default=64, ge=1, le=1_000)
+    """How many fields one lattice may have."""
+    fields_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)
+    """The memory that is kept to tell which fields lattices have, in bytes."""
+    transfer_bytes: int = Field(default=256 * _MIB, ge=64 * _MIB, le=2**40)
+    """The memory of fields that are on their way into the storage, in bytes, some 20 MiB each. A
+    tenant's take half of it at most; who finds no room waits, then gets COMPUTE_BUSY."""
+    upload_s: float = Field(default=86_400.0, ge=1, le=31_536_000)
+    """How long an upload that was cut off may be gone on with, in seconds."""
     kernel_cache_dir: Path | None = None
     """Where compiled kernels are kept. Unset means the user's cache directory. A directory
     that cannot be written is replaced by a temporary one."""

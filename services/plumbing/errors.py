@@ -61,6 +61,12 @@ class FailedPrecondition(ServiceError):
     reason = "FAILED_PRECONDITION"
 
 
+class DataLoss(ServiceError):
+    """What was kept is not there any more, or not as it was. Somebody has to bring it back."""
+
+    reason = "DATA_LOSS"
+
+
 class DeadlineExceeded(ServiceError):
     """The caller's time, or the server's longest, has passed. The outcome is unknown."""
 

@@ -13,6 +13,7 @@ from services.lattice.domain import LatticeId
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
+    FieldEvent,
     JournalReplaced,
     LatticeCreated,
     LatticeDeleted,
@@ -121,6 +122,20 @@ class MemoryJournal:
             raise StreamChanged("the stream is at another revision")
         self._append(tenant, command_id, deleted, deleted)
         return len(self._streams[tenant, CATALOGUE]) - 1
+
+    async def append_field(
+        self, tenant: TenantId, event: FieldEvent, *, expected_revision: int, command_id: UUID
+    ) -> LatticeRecord:
+        self._answer()
+        stream = self._streams[tenant, event.lattice_id]
+        if self._repeated(tenant, command_id, event) is not None:
+            return next(record for record in stream if record.event == event)
+        if len(stream) - 1 != expected_revision:
+            raise StreamChanged("the stream is at another revision")
+        now = datetime.now(UTC)
+        self._place(tenant, event.lattice_id, event, now)
+        self._commands[tenant, command_id] = (_content(event), now)
+        return stream[-1]
 
     async def read(
         self,

@@ -11,12 +11,17 @@ import pytest
 
 from girih.events.v1 import events_pb2 as events
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from girih.ids import TenantId
+from girih.ids import TenantId, uuid7
+from services.lattice.arrays.content import FieldContent
+from services.lattice.arrays.number_type import NumberType
+from services.lattice.arrays.region import Region
 from services.lattice.domain import LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import (
     DamagedRecord,
+    FieldDeleted,
+    FieldWritten,
     JournalReplaced,
     LatticeCreated,
     LatticeDeleted,
@@ -212,6 +217,37 @@ async def test_a_deletion_by_the_same_command_is_recorded_once(
         await journal.append_deleted(tenant, lattice_id, expected_revision=0, command_id=command_id)
 
     assert len((await journal.read(tenant, lattice_id)).recorded) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "region"),
+    [
+        (FieldContent.inline(NumberType.INT32, (3,), bytes(12)), Region((1,), (1,), (2,))),
+        (FieldContent.constant(NumberType.FLOAT64, (3,), b"\0" * 7 + b"\x40"), None),
+        (
+            FieldContent(
+                number_type=NumberType.UINT8, digest="0f" * 32, fill=b"\x07", array_id=str(uuid7())
+            ),
+            None,
+        ),
+    ],
+    ids=["few numbers", "one number", "an array"],
+)
+async def test_what_became_of_a_field_is_read_as_it_was_written(
+    journal: LatticeJournal, tenant: TenantId, content: FieldContent, region: Region | None
+) -> None:
+    lattice_id = await create(journal, tenant)
+    written = FieldWritten(lattice_id=lattice_id, name="a", content=content, region=region)
+    deleted = FieldDeleted(lattice_id=lattice_id, name="a")
+
+    first = await journal.append_field(tenant, written, expected_revision=0, command_id=uuid4())
+    await journal.append_field(tenant, deleted, expected_revision=1, command_id=uuid4())
+    reading = await journal.read(tenant, lattice_id, after_revision=0)
+
+    assert [recorded.event for recorded in reading.recorded] == [written, deleted]
+    assert (first.revision, reading.revision) == (1, 2)
+    with pytest.raises(StreamChanged):
+        await journal.append_field(tenant, written, expected_revision=1, command_id=uuid4())
 
 
 async def test_only_what_came_after_a_revision_is_read(

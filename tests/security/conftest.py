@@ -64,6 +64,10 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         planted = {"type": "planted-type", "version": version, "schema": {"const": mark}}
         _post(client, "/v1/schemas", planted)
     lattice = _post(client, "/v1/lattices", {"dimensions": 2, "size": 4})
+    field_path = f"/v1/lattices/{lattice['latticeId']}/fields/{mark}"
+    written = client.put(f"{field_path}/values?numberType=4", content=bytes(16))
+    assert written.is_success, written.text
+    upload = _post(client, f"{field_path}/uploads", {"numberType": "NUMBER_TYPE_UINT8"})
     invited = {"email": f"{mark}-guest@girih.test", "role": "ROLE_VIEWER"}
     invitation = _post(client, "/v1/invitations", invited)
     key = _post(client, "/v1/keys", {"name": mark, "scopes": ["events.read"]})
@@ -74,6 +78,8 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         "position": appended["placements"][0]["position"],
         "lattice_id": lattice["latticeId"],
         "projection": "event_types",
+        "name": mark,
+        "upload_id": upload["uploadId"],
         "invitation_id": invitation["invitation"]["invitationId"],
         "key_id": key["key"]["keyId"],
         "user_id": registered["user"]["userId"],

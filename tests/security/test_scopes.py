@@ -41,6 +41,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/events/{position}:redact": {"reason": "an address"},
     "POST /v1/streams/{stream}/snapshots": {"revision": 0, "json": {}},
     "POST /v1/lattices": {"dimensions": 2, "size": 4},
+    "POST /v1/lattices/{lattice_id}/fields": {"name": "new", "numberType": "NUMBER_TYPE_UINT8"},
+    "POST /v1/lattices/{lattice_id}/fields/{name}/uploads": {"numberType": "NUMBER_TYPE_UINT8"},
     "POST /v1/lattices/{lattice_id}:findPath": _CORNERS,
     "POST /v1/lattices/{lattice_id}:findPaths": {"queries": [_CORNERS]},
     "POST /v1/lattices/{lattice_id}:distances": {
@@ -152,6 +154,8 @@ def _send(client: httpx.Client, rule: Rule, tenant: Tenant, token: str) -> httpx
     if not rule.body:
         query = QUERIES.get(shown(rule), {})
         return client.request(rule.http_method, path, headers=headers, params=query)
+    if rule.takes_bytes:
+        return client.request(rule.http_method, path, headers=headers, content=bytes(16))
     kind = "application/x-ndjson" if rule.method.client_streaming else "application/json"
     return client.request(
         rule.http_method,

@@ -33,14 +33,17 @@ from girih.client import (
     Unauthenticated,
 )
 from girih.ids import TenantId
+from girih.lattice.v1 import fields_pb2 as fields_pb
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.domain import LatticeId
-from services.lattice.state import records
+from services.lattice.state import field_records, records
 from services.lattice.state.journal import (
     Appended,
     CatalogueChanged,
     CatalogueFollower,
     DamagedRecord,
+    FieldEvent,
+    FieldWritten,
     JournalReplaced,
     LatticeCreated,
     LatticeEvent,
@@ -58,12 +61,17 @@ from services.policy import EVENTS
 
 A = TypeVar("A")
 R = TypeVar("R")
-P = TypeVar("P", pb.LatticeCreated, pb.LatticeDeleted)
+P = TypeVar(
+    "P", pb.LatticeCreated, pb.LatticeDeleted, fields_pb.FieldWritten, fields_pb.FieldDeleted
+)
+Payload = pb.LatticeCreated | pb.LatticeDeleted | fields_pb.FieldWritten | fields_pb.FieldDeleted
 
 CATALOGUE_STREAM = "$lattices"
 CREATED = "lattice.created"
 BLOCKED = "lattice.blocked"
 DELETED = "lattice.deleted"
+FIELD_WRITTEN = "lattice.field-written"
+FIELD_DELETED = "lattice.field-deleted"
 
 _SCOPES = ("events.append", "events.read")
 _SCHEMA_VERSION = 1
@@ -145,6 +153,23 @@ class EventStoreJournal:
         unchanged = [Precondition.at(streams[0], expected_revision)]
         placements = await self._append(tenant, command_id, deletions, unchanged)
         return placements[-1].revision
+
+    async def append_field(
+        self, tenant: TenantId, event: FieldEvent, *, expected_revision: int, command_id: UUID
+    ) -> LatticeRecord:
+        stream = _stream(event.lattice_id)
+        if isinstance(event, FieldWritten):
+            new = _json_event(stream, FIELD_WRITTEN, field_records.written_to_proto(event))
+        else:
+            new = _json_event(stream, FIELD_DELETED, field_records.deleted_to_proto(event))
+        unchanged = [Precondition.at(stream, expected_revision)]
+        (placement,) = await self._append(tenant, command_id, [new], unchanged)
+        return LatticeRecord(
+            revision=placement.revision,
+            recorded_at=placement.recorded_at,
+            event=event,
+            incarnation=placement.incarnation,
+        )
 
     async def read(
         self,
@@ -317,6 +342,8 @@ def _readable_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent
 def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
     """What an event records; raises DamagedRecord when that is not what its type says."""
     event = events[index]
+    if event.type in (FIELD_WRITTEN, FIELD_DELETED):
+        return _field_event(event)
     if event.type not in (CREATED, DELETED):
         return UnknownEvent(event_type=event.type)
     if event.type == DELETED:
@@ -327,6 +354,17 @@ def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
     if event.stream == CATALOGUE_STREAM:
         return records.created_from_proto(payload, b"")
     return _own_creation(events, index, payload)
+
+
+def _field_event(event: RecordedEvent) -> FieldEvent:
+    said: FieldEvent
+    if event.type == FIELD_WRITTEN:
+        said = field_records.written_from_proto(_payload(event, fields_pb.FieldWritten()))
+    else:
+        said = field_records.deleted_from_proto(_payload(event, fields_pb.FieldDeleted()))
+    if event.stream != _stream(said.lattice_id):
+        raise DamagedRecord("lattice_id is not that of the stream")
+    return said
 
 
 def _own_creation(
@@ -363,9 +401,7 @@ def _check_stream(stream: str, lattice_id: LatticeId) -> None:
         raise DamagedRecord("lattice_id is not that of the stream")
 
 
-def _json_event(
-    stream: str, event_type: str, payload: pb.LatticeCreated | pb.LatticeDeleted
-) -> NewEvent:
+def _json_event(stream: str, event_type: str, payload: Payload) -> NewEvent:
     return NewEvent(
         stream=stream,
         type=event_type,

@@ -8,6 +8,8 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from girih.ids import TenantId
+from services.lattice.arrays.content import FieldContent
+from services.lattice.arrays.region import Region
 from services.lattice.domain import Lattice, LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.plumbing.errors import EventsUnavailable
@@ -65,13 +67,32 @@ class LatticeDeleted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FieldWritten:
+    """A field was created, or written: all of it, or a region. `content` is the field now."""
+
+    lattice_id: LatticeId
+    name: str
+    content: FieldContent
+    region: Region | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldDeleted:
+    """A field was deleted. Another one may have its name."""
+
+    lattice_id: LatticeId
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnknownEvent:
     """Something that this version of the service does not know yet."""
 
     event_type: str
 
 
-LatticeEvent = LatticeCreated | LatticeDeleted | UnknownEvent
+FieldEvent = FieldWritten | FieldDeleted
+LatticeEvent = LatticeCreated | LatticeDeleted | FieldEvent | UnknownEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +206,14 @@ class LatticeJournal(Protocol):
         self, tenant: TenantId, lattice_id: LatticeId, *, expected_revision: int, command_id: UUID
     ) -> int:
         """Record a deletion, and answer its revision in the catalogue.
+
+        Raises StreamChanged unless the lattice is at the revision expected.
+        """
+
+    async def append_field(
+        self, tenant: TenantId, event: FieldEvent, *, expected_revision: int, command_id: UUID
+    ) -> LatticeRecord:
+        """Record what became of a field, in the stream of its lattice alone.
 
         Raises StreamChanged unless the lattice is at the revision expected.
         """

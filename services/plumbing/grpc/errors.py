@@ -28,6 +28,7 @@ from girih.status_details import (
 from services.plumbing.errors import (
     AlreadyExists,
     Conflict,
+    DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidInput,
@@ -50,6 +51,7 @@ STATUS_CODES: dict[type[ServiceError], grpc.StatusCode] = {
     FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,  # never retry unchanged
     ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,  # retry later, or ask for less
     Unavailable: grpc.StatusCode.UNAVAILABLE,  # retry the same call
+    DataLoss: grpc.StatusCode.DATA_LOSS,  # an operator has to bring it back
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
 }

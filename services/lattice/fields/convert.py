@@ -1,0 +1,101 @@
+"""Between the messages of FieldService and the values of fields. Decides nothing."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from girih.lattice.v1 import fields_pb2 as pb
+from services.lattice.arrays.number_type import NumberType
+from services.lattice.arrays.region import Lengths
+from services.lattice.enums import NUMBER_TYPES, number_type
+from services.lattice.fields.states import FieldState
+from services.lattice.fields.uploads import Upload
+from services.lattice.fields.writing import FieldWrite
+from services.lattice.storage.arrays import ArrayLayout, ArrayPlace
+from services.plumbing import validation
+from services.plumbing.errors import Violations
+from services.plumbing.wire import field_head
+
+_MEDIA_TYPES = {
+    pb.ARRAY_FORMAT_UNSPECIFIED: "application/octet-stream",
+    pb.ARRAY_FORMAT_RAW: "application/octet-stream",
+    pb.ARRAY_FORMAT_NPY: "application/x-npy",
+}
+_NPY = _MEDIA_TYPES[pb.ARRAY_FORMAT_NPY]
+_PIECE_BYTES = 1 << 18
+"""Of an answer. What is smaller costs calls, what is larger memory."""
+
+
+def number_type_of(request: pb.CreateFieldRequest | pb.BeginUploadRequest) -> NumberType:
+    """The type that the contract requires."""
+    kind = number_type(request.number_type)
+    assert kind is not None, "the contract's rules are checked"
+    return kind
+
+
+def field_write(request: pb.WriteFieldRequest) -> FieldWrite:
+    """What the first message of a write says; raises InvalidInput naming every bad field."""
+    bad = Violations()
+    validation.add_violations(request, bad)
+    for field in ("lattice_id", "name"):
+        if not getattr(request, field):
+            bad.add(field, "must be said in the first message")
+    if request.body.content_type not in ("", *_MEDIA_TYPES.values()):
+        bad.add("body.content_type", f"must be one of {', '.join(set(_MEDIA_TYPES.values()))}")
+    bad.raise_if_any()
+    return FieldWrite(
+        name=request.name,
+        number_type=number_type(request.number_type),
+        origin=request.origin,
+        shape=request.shape,
+        steps=request.steps,
+        content_digest=request.content_digest,
+        is_npy=request.body.content_type == _NPY,
+    )
+
+
+def field_to_proto(tenant: str, lattice_id: str, shape: Lengths, state: FieldState) -> pb.Field:
+    content = state.content
+    layout = ArrayLayout.of(content.number_type, shape)
+    array = ArrayPlace(tenant, lattice_id, content.array_id).folder if content.array_id else ""
+    return pb.Field(
+        lattice_id=lattice_id,
+        name=state.name,
+        number_type=NUMBER_TYPES[content.number_type],
+        shape=shape,
+        size_bytes=layout.size_bytes,
+        digest=content.digest,
+        chunk_shape=layout.chunking.chunk_shape,
+        array=array,
+        revision=state.revision,
+        written_at=_timestamp(state.written_at),
+    )
+
+
+def upload_to_proto(upload: Upload) -> pb.Upload:
+    return pb.Upload(
+        upload_id=upload.place.array_id,
+        offset=upload.offset,
+        size_bytes=upload.layout.size_bytes,
+        expires_at=_timestamp(upload.expires_at),
+    )
+
+
+def piece_bytes(array_format: pb.ArrayFormat, data: memoryview | bytes) -> Iterator[bytes]:
+    """Bytes of an answer as serialized `HttpBody`s of at most 256 KiB."""
+    head = HttpBody(content_type=_MEDIA_TYPES[array_format]).SerializeToString()
+    for start in range(0, len(data), _PIECE_BYTES):
+        piece = data[start : start + _PIECE_BYTES]
+        yield b"".join((head, field_head(HttpBody.DATA_FIELD_NUMBER, len(piece)), piece))
+
+
+def is_npy(request: pb.ReadFieldRequest) -> bool:
+    return request.format == pb.ARRAY_FORMAT_NPY
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

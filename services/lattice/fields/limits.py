@@ -1,0 +1,35 @@
+"""What a lattice may have of fields, as the operator allows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.lattice.arrays.number_type import NumberType
+from services.lattice.errors import WorkTooLarge
+from services.lattice.fields.states import FieldState
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldLimits:
+    """Bounds of one field, and of their number on one lattice."""
+
+    field_bytes_max: int
+    fields_max: int
+
+    def check_size(self, number_type: NumberType, sites: int) -> None:
+        """Raise WorkTooLarge before anything is taken for a field that is too large."""
+        size_bytes = number_type.size_bytes * sites
+        if size_bytes > self.field_bytes_max:
+            raise WorkTooLarge(
+                "the field has more bytes than one may have",
+                estimate=size_bytes,
+                limit=self.field_bytes_max,
+            )
+
+    def check_count(self, fields: Mapping[str, FieldState], name: str) -> None:
+        """Raise WorkTooLarge when a new field would be one too many."""
+        if name not in fields and len(fields) >= self.fields_max:
+            raise WorkTooLarge(
+                "the lattice has as many fields as one may have",
+                estimate=len(fields) + 1,
+                limit=self.fields_max,
+            )

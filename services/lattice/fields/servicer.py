@@ -1,0 +1,225 @@
+"""The rpcs of FieldService: convert, call, convert back."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+import numpy as np
+
+from girih.ids import TenantId
+from girih.lattice.v1 import fields_pb2 as pb
+from services.lattice import domain
+from services.lattice.arrays.npy import make_header
+from services.lattice.arrays.region import region_of
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.fields import convert
+from services.lattice.fields.reading import FieldReader
+from services.lattice.fields.states import FieldState, FieldStates
+from services.lattice.fields.uploads import Uploads, check_part
+from services.lattice.fields.writing import FieldWrite, FieldWriter
+from services.lattice.operations.context import OperationContext
+from services.lattice.state.lattices import Lattices
+from services.plumbing import correlation, validation
+from services.plumbing.errors import InvalidInput, ServiceError
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+SERIALIZED = ("ReadField",)
+"""The rpcs whose answers are bytes: they are copied once."""
+
+_CHUNKS_READ = 3
+"""In memory while a field is read: one that is sent, and one that comes, which is checked."""
+
+
+_UNHEARD_BYTES_MAX = 1 << 27
+_UNHEARD_S_MAX = 1.0
+"""How much more is taken of a call that is refused, and for how long."""
+
+
+@dataclass(frozen=True)
+class FieldParts:
+    """What fields are made with."""
+
+    lattices: Lattices
+    states: FieldStates
+    reader: FieldReader
+    writer: FieldWriter
+    uploads: Uploads
+
+
+class FieldServicer:
+    """Serves the fields of lattices to whoever calls, each tenant its own."""
+
+    def __init__(self, parts: FieldParts, operations: OperationContext) -> None:
+        self._lattices = parts.lattices
+        self._states = parts.states
+        self._reader = parts.reader
+        self._writer = parts.writer
+        self._uploads = parts.uploads
+        self._operations = operations
+
+    async def CreateField(
+        self, request: pb.CreateFieldRequest, _context: Context
+    ) -> pb.CreateFieldResponse:
+        validation.check(request)
+        held = await self._open(request.lattice_id)
+        kind = convert.number_type_of(request)
+        state = await self._writer.create(_tenant(), held, request.name, kind, request.fill)
+        return pb.CreateFieldResponse(field=_to_proto(held, state))
+
+    async def WriteField(
+        self, requests: AsyncIterator[pb.WriteFieldRequest], _context: Context
+    ) -> pb.WriteFieldResponse:
+        async with _heard_out(requests):
+            first = await anext(requests, None)
+            if first is None:
+                raise InvalidInput.of("body", "must be sent")
+            return await self._write(first, requests)
+
+    async def BeginUpload(
+        self, request: pb.BeginUploadRequest, _context: Context
+    ) -> pb.BeginUploadResponse:
+        validation.check(request)
+        held = await self._open(request.lattice_id)
+        kind = convert.number_type_of(request)
+        upload = await self._uploads.begin(
+            _tenant(), held, request.name, kind, request.content_digest
+        )
+        return pb.BeginUploadResponse(upload=convert.upload_to_proto(upload))
+
+    async def GetUpload(
+        self, request: pb.GetUploadRequest, _context: Context
+    ) -> pb.GetUploadResponse:
+        validation.check(request)
+        held = await self._open(request.lattice_id)
+        upload = await self._uploads.get(_tenant(), held, request.name, request.upload_id)
+        return pb.GetUploadResponse(upload=convert.upload_to_proto(upload))
+
+    async def ReadField(
+        self, request: pb.ReadFieldRequest, _context: Context
+    ) -> AsyncGenerator[bytes]:
+        validation.check(request)
+        held, state = await self._field(request.lattice_id, request.name)
+        shape = held.spec.geometry.shape
+        region = region_of(shape, request.origin, request.shape, request.steps)
+        lattice_id = held.lattice.lattice_id
+        source = await self._reader.source(_tenant(), lattice_id, shape, state.content)
+        reserved = _CHUNKS_READ * source.layout.chunk_bytes
+        async with self._operations.send_budget.reserved(reserved):
+            if convert.is_npy(request):
+                head = make_header(state.content.number_type, region.shape)
+                for message in convert.piece_bytes(request.format, head):
+                    yield message
+            async with aclosing(self._reader.parts(source, region)) as parts:
+                async for _, numbers in parts:
+                    data = np.ascontiguousarray(numbers).reshape(-1).view(np.uint8).data
+                    for message in convert.piece_bytes(request.format, data):
+                        async with self._operations.consumed_in_time():
+                            yield message
+
+    async def GetField(self, request: pb.GetFieldRequest, _context: Context) -> pb.GetFieldResponse:
+        validation.check(request)
+        return pb.GetFieldResponse(
+            field=_to_proto(*await self._field(request.lattice_id, request.name))
+        )
+
+    async def ListFields(
+        self, request: pb.ListFieldsRequest, _context: Context
+    ) -> pb.ListFieldsResponse:
+        validation.check(request)
+        held = await self._open(request.lattice_id)
+        known = await self._states.of(_tenant(), held.lattice.lattice_id)
+        states = sorted(known.fields.values(), key=lambda state: state.name)
+        return pb.ListFieldsResponse(fields=[_to_proto(held, state) for state in states])
+
+    async def DeleteField(
+        self, request: pb.DeleteFieldRequest, _context: Context
+    ) -> pb.DeleteFieldResponse:
+        validation.check(request)
+        held = await self._open(request.lattice_id)
+        await self._writer.delete(_tenant(), held.lattice.lattice_id, request.name)
+        return pb.DeleteFieldResponse()
+
+    async def _write(
+        self, first: pb.WriteFieldRequest, requests: AsyncIterator[pb.WriteFieldRequest]
+    ) -> pb.WriteFieldResponse:
+        write = convert.field_write(first)
+        held = await self._open(first.lattice_id)
+        if first.upload_id:
+            return await self._go_on(held, first, write, requests)
+        if first.offset:
+            raise InvalidInput.of("offset", "must be 0 without upload_id")
+        state = await self._writer.write(_tenant(), held, write, _pieces(first, requests))
+        return pb.WriteFieldResponse(field=_to_proto(held, state))
+
+    async def _go_on(
+        self,
+        held: HeldLattice,
+        first: pb.WriteFieldRequest,
+        write: FieldWrite,
+        requests: AsyncIterator[pb.WriteFieldRequest],
+    ) -> pb.WriteFieldResponse:
+        """Go on with an upload."""
+        check_part(
+            is_npy=write.is_npy,
+            has_region=bool(first.origin or first.shape or first.steps),
+            content_digest=write.content_digest,
+            number_type=write.number_type,
+        )
+        tenant, uploads = _tenant(), self._uploads
+        upload = await uploads.get(tenant, held, first.name, first.upload_id)
+        pieces = _pieces(first, requests)
+        state = await uploads.go_on(tenant, held, upload, first.offset, pieces)
+        if state is not None:
+            return pb.WriteFieldResponse(field=_to_proto(held, state))
+        upload = await uploads.get(tenant, held, first.name, first.upload_id)
+        return pb.WriteFieldResponse(upload=convert.upload_to_proto(upload))
+
+    async def _field(self, lattice_id: str, name: str) -> tuple[HeldLattice, FieldState]:
+        held = await self._open(lattice_id)
+        known = await self._states.of(_tenant(), held.lattice.lattice_id)
+        return held, known.field(name)
+
+    async def _open(self, lattice_id: str) -> HeldLattice:
+        return await self._lattices.open(_tenant(), domain.lattice_id(lattice_id))
+
+
+@asynccontextmanager
+async def _heard_out(requests: AsyncIterator[pb.WriteFieldRequest]) -> AsyncIterator[None]:
+    """Around a call that may be refused before all its messages have come.
+
+    Clients of grpc.aio lose the status of a call that ends while they write, and report an
+    internal error. So what is on its way is thrown away first, for a moment.
+    """
+    try:
+        yield
+    except ServiceError:
+        left = _UNHEARD_BYTES_MAX
+        with suppress(ServiceError, TimeoutError):
+            async with asyncio.timeout(_UNHEARD_S_MAX):
+                async for request in requests:
+                    left -= len(request.body.data)
+                    if left < 0:
+                        break
+        raise
+
+
+async def _pieces(
+    first: pb.WriteFieldRequest, requests: AsyncIterator[pb.WriteFieldRequest]
+) -> AsyncIterator[bytes]:
+    """The bytes of all messages."""
+    yield first.body.data
+    async for request in requests:
+        yield request.body.data
+
+
+def _to_proto(held: HeldLattice, state: FieldState) -> pb.Field:
+    lattice_id, shape = held.lattice.lattice_id, held.spec.geometry.shape
+    return convert.field_to_proto(_tenant(), lattice_id, shape, state)
+
+
+def _tenant() -> TenantId:
+    return correlation.current().tenant

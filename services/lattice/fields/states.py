@@ -1,0 +1,184 @@
+"""The fields of lattices: what the journal says, cached in bounded memory. Knows no numbers."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from uuid import uuid4
+
+from girih.ids import TenantId
+from services.lattice.arrays.content import FieldContent
+from services.lattice.domain import LatticeId
+from services.lattice.errors import FieldExists, FieldNotFound, LatticeChanged, LatticeNotFound
+from services.lattice.state.cache import ByteCache
+from services.lattice.state.journal import (
+    FieldDeleted,
+    FieldEvent,
+    FieldWritten,
+    JournalReplaced,
+    LatticeDeleted,
+    LatticeJournal,
+    LatticeRecord,
+    StreamChanged,
+    StreamSlice,
+)
+from services.plumbing.errors import EventsUnavailable
+
+Key = tuple[TenantId, LatticeId]
+
+_LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
+_LATTICE_BYTES = 600
+_FIELD_BYTES = 700
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldState:
+    """A field as an event left it."""
+
+    name: str
+    content: FieldContent
+    revision: int
+    written_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeFields:
+    """The fields of one lattice up to a revision of its stream."""
+
+    revision: int
+    incarnation: str
+    fields: Mapping[str, FieldState]
+    is_deleted: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        values = sum(len(state.content.values) for state in self.fields.values())
+        return _LATTICE_BYTES + _FIELD_BYTES * len(self.fields) + values
+
+    def field(self, name: str) -> FieldState:
+        """Raises FieldNotFound."""
+        state = self.fields.get(name)
+        if state is None:
+            raise FieldNotFound("the lattice has no field of this name", field=name)
+        return state
+
+    def check_new(self, name: str) -> None:
+        """Raise FieldExists when there is one of this name."""
+        if name in self.fields:
+            raise FieldExists("the lattice has a field of this name", field=name)
+
+
+_NONE = LatticeFields(revision=-1, incarnation="", fields=MappingProxyType({}))
+
+
+class FieldStates:
+    """Tells and changes what fields lattices have.
+
+    Other processes write, too, so the journal is asked by every call; while it is away, what was
+    known is told for reading, and nothing is changed.
+    """
+
+    def __init__(
+        self, journal: LatticeJournal, *, cache_bytes: int, confirm_timeout_s: float
+    ) -> None:
+        self._journal = journal
+        self._cache: ByteCache[Key, LatticeFields] = ByteCache(cache_bytes)
+        self._confirm_timeout_s = confirm_timeout_s
+
+    async def of(self, tenant: TenantId, lattice_id: LatticeId) -> LatticeFields:
+        """The fields of a lattice, for reading; raises LatticeNotFound."""
+        known = self._cache.get((tenant, lattice_id))
+        if known is None:
+            return _existing(await self._read_on((tenant, lattice_id), _NONE), lattice_id)
+        try:
+            async with asyncio.timeout(self._confirm_timeout_s):
+                known = await self._read_on((tenant, lattice_id), known)
+        except (EventsUnavailable, TimeoutError):
+            pass
+        return _existing(known, lattice_id)
+
+    async def change(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        decide: Callable[[LatticeFields], FieldEvent],
+    ) -> FieldState | None:
+        """Record what `decide` makes of the fields that there are; the field behind it, if any.
+
+        It is asked again when another write came first; it raises what ends the call.
+        """
+        key, command_id = (tenant, lattice_id), uuid4()
+        for delay_s in (*_LOST_RACE_DELAYS_S, None):
+            known = self._cache.get(key) or _NONE
+            known = _existing(await self._read_on(key, known), lattice_id)
+            event = decide(known)
+            try:
+                recorded = await self._journal.append_field(
+                    tenant, event, expected_revision=known.revision, command_id=command_id
+                )
+            except StreamChanged:
+                if delay_s is not None:
+                    await asyncio.sleep(delay_s)
+                continue
+            behind = _folded(known, StreamSlice(revision=recorded.revision, recorded=[recorded]))
+            self._keep(key, behind)
+            return behind.fields.get(event.name)
+        raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
+
+    def forget(self, tenant: TenantId, lattice_id: LatticeId) -> None:
+        """Keep nothing of a lattice that was deleted."""
+        self._cache.drop((tenant, lattice_id))
+
+    async def _read_on(self, key: Key, known: LatticeFields) -> LatticeFields:
+        try:
+            reading = await self._journal.read(
+                *key, after_revision=known.revision, incarnation=known.incarnation
+            )
+        except JournalReplaced:
+            self._cache.drop(key)
+            known, reading = _NONE, await self._journal.read(*key)
+        behind = _folded(known, reading)
+        self._keep(key, behind)
+        return behind
+
+    def _keep(self, key: Key, fields: LatticeFields) -> None:
+        before = self._cache.peek(key)
+        is_older = before is not None and before.incarnation == fields.incarnation
+        if before is not None and is_older and before.revision > fields.revision:
+            return
+        if fields.revision >= 0:
+            self._cache.put(key, fields, fields.size_bytes)
+
+
+def _existing(known: LatticeFields, lattice_id: LatticeId) -> LatticeFields:
+    if known.is_deleted or known.revision < 0:
+        raise LatticeNotFound("there is no such lattice", lattice_id=lattice_id)
+    return known
+
+
+def _folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
+    fields, is_deleted = dict(known.fields), known.is_deleted
+    for recorded in reading.recorded:
+        is_deleted = is_deleted or isinstance(recorded.event, LatticeDeleted)
+        _fold(fields, recorded)
+    return LatticeFields(
+        revision=max(known.revision, reading.revision),
+        incarnation=reading.incarnation or known.incarnation,
+        fields=MappingProxyType(fields),
+        is_deleted=is_deleted,
+    )
+
+
+def _fold(fields: dict[str, FieldState], recorded: LatticeRecord) -> None:
+    event = recorded.event
+    if isinstance(event, FieldDeleted):
+        fields.pop(event.name, None)
+    elif isinstance(event, FieldWritten):
+        fields[event.name] = FieldState(
+            name=event.name,
+            content=event.content,
+            revision=recorded.revision,
+            written_at=recorded.recorded_at,
+        )
