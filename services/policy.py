@@ -21,6 +21,9 @@ SCOPES: Final = frozenset(
     {
         "events.append",
         "events.read",
+        "groups.consume",
+        "groups.read",
+        "groups.write",
         "keys.read",
         "keys.write",
         "lattices.read",
@@ -62,6 +65,8 @@ class PlanLimits:
     """Calls through the gateway in a calendar month."""
     schema_count_max: int = 0
     """Versions of schemas registered at once."""
+    group_count_max: int = 0
+    """Consumer groups at once."""
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> Self:

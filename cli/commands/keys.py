@@ -16,6 +16,9 @@ app = Commands("API keys, for machines.")
 _SCOPES = [
     "events.read",
     "events.append",
+    "groups.consume",
+    "groups.read",
+    "groups.write",
     "lattices.read",
     "lattices.write",
     "members.read",

@@ -61,6 +61,10 @@ def set_plan(
         int,
         typer.Option(min=0, metavar="N", help="The most versions of schemas at once."),
     ] = 0,
+    groups: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="The most consumer groups at once."),
+    ] = 0,
     data_dir: options.DataDir = options.DATA_DIR,
     url: options.Url = None,
     output_format: options.Output = Format.table,
@@ -81,6 +85,8 @@ def set_plan(
     limits = {name: number for name, number in numbers.items() if number is not None}
     if schemas:
         limits["schemaCountMax"] = schemas
+    if groups:
+        limits["groupCountMax"] = groups
     with Gateway(options.server(url).url, _operator(data_dir)) as gateway:
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
         answer = gateway.post(path, {"plan": {"name": plan.value, **limits}})

@@ -22,6 +22,7 @@ def usage(url: options.Url = None, output_format: options.Output = Format.table)
         ("axes of a lattice", "", _allowed(plan, "axisCountMax")),
         ("sites along an axis", "", _allowed(plan, "extentMax")),
         ("versions of schemas", "", _allowed(plan, "schemaCountMax")),
+        ("consumer groups", "", _allowed(plan, "groupCountMax")),
         ("events", f"{int(answer.get('eventCount', 0)):,}", ""),
         ("plan", "", plan["name"]),
     ]

@@ -5,12 +5,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import logs_pb2, schemas_pb2, snapshots_pb2
+from girih.events.v1 import groups_pb2, logs_pb2, schemas_pb2, snapshots_pb2
 from girih.ids import TenantId
 from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits
 from services.events.appending.remembered import RevisionCache
 from services.events.appending.sequencer import SequencerLimits, Sequencers
+from services.events.groups import convert as groups_convert
+from services.events.groups.administration import Groups
+from services.events.groups.consumer import Parts
+from services.events.groups.consumers import Consumers
+from services.events.groups.metrics import GroupMetrics
+from services.events.groups.servicer import GroupServicer
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
 from services.events.logs.servicer import LogServicer
@@ -24,6 +30,8 @@ from services.events.metrics import (
 )
 from services.events.postgres import taking
 from services.events.postgres.database import Database
+from services.events.postgres.groups.administration import PostgresGroups
+from services.events.postgres.groups.leading import PostgresLanes
 from services.events.postgres.listing import Listing
 from services.events.postgres.snapshots import PostgresSnapshots
 from services.events.postgres.store import PostgresEventStore
@@ -59,6 +67,7 @@ What stays behind is trimmed when it is much."""
 SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
 SNAPSHOT_SERVICE = snapshots_pb2.DESCRIPTOR.services_by_name["SnapshotService"]
 LOG_SERVICE = logs_pb2.DESCRIPTOR.services_by_name["LogService"]
+GROUP_SERVICE = groups_pb2.DESCRIPTOR.services_by_name["GroupService"]
 SCHEMA_SERVICE = schemas_pb2.DESCRIPTOR.services_by_name["SchemaService"]
 
 
@@ -140,6 +149,25 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     )
     listing = Listing(settings)
     server.add_service(LOG_SERVICE, LogServicer(listing))
+    consumers = Consumers()
+    server.add_service(
+        GROUP_SERVICE,
+        GroupServicer(
+            Groups(PostgresGroups(database), store, consumers),
+            Parts(
+                PostgresLanes(database),
+                store,
+                reader,
+                followers,
+                groups_convert.decode,
+                record.response_of,
+                groups_convert.filter_of,
+                consumers,
+                GroupMetrics(server.registry),
+            ),
+            DOMAIN,
+        ),
+    )
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())
     server.tasks.start("tell of appends", notifications.notify())
@@ -152,6 +180,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("trim memory", keep_memory_trimmed())
     server.health.watch("database", database.probe)
     server.after_calls.append(sequencers.close)
+    server.after_calls.append(consumers.close)
     server.after_calls.append(beside.close)
     server.after_calls.append(listing.close)
     yield server

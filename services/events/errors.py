@@ -14,6 +14,7 @@ from services.plumbing.errors import (
     PermissionDenied,
     ResourceExhausted,
     Scalar,
+    Unavailable,
 )
 
 _IDS_SHOWN_MAX = 8
@@ -253,6 +254,66 @@ class ReadersBusy(ResourceExhausted):
     """What is on its way to readers holds as much memory as it may."""
 
     reason = "READERS_BUSY"
+
+
+class GroupNotFound(NotFound):
+    """There is no consumer group of that name, or it was deleted."""
+
+    reason = "GROUP_NOT_FOUND"
+
+
+class GroupExists(AlreadyExists):
+    """A consumer group of that name has other settings. Nothing was changed."""
+
+    reason = "GROUP_EXISTS"
+
+
+class GroupChanged(Conflict):
+    """The settings of a consumer group are not the version expected. Nothing was changed."""
+
+    reason = "GROUP_CHANGED"
+
+
+class GroupKeyFixed(FailedPrecondition):
+    """What a consumer group keeps in order by cannot be changed. Nothing was."""
+
+    reason = "GROUP_KEY_FIXED"
+
+
+class GroupChanging(ResourceExhausted):
+    """The lanes of a consumer group were cut anew too often for its consumers to keep up."""
+
+    reason = "GROUP_CHANGING"
+
+
+class GroupsFull(ResourceExhausted):
+    """The tenant has as many consumer groups as it may. Nothing was created."""
+
+    reason = "GROUPS_FULL"
+
+
+class ConsumersFull(ResourceExhausted):
+    """A consumer group has as many consumers as it may."""
+
+    reason = "CONSUMERS_FULL"
+
+
+class ConsumerSilent(Unavailable):
+    """A consumer was not heard for as long as its lease. Its lanes go to others."""
+
+    reason = "CONSUMER_SILENT"
+
+
+class EventNotDelivered(FailedPrecondition):
+    """Something is said of an event that the consumer does not have."""
+
+    reason = "EVENT_NOT_DELIVERED"
+
+
+class ParkedEventNotFound(NotFound):
+    """An event is not parked by the consumer group. Nothing was changed."""
+
+    reason = "PARKED_EVENT_NOT_FOUND"
 
 
 class StreamNotFound(NotFound):

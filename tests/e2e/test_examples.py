@@ -78,6 +78,7 @@ def walk(system: System) -> Iterator[Walk]:
         events(walk)
         schemas_and_snapshots(walk)
         projections(walk)
+        groups(walk)
         what_is_taken_away(walk)
         lattices(walk)
         leave(walk)
@@ -169,6 +170,15 @@ def projections(walk: Walk) -> None:
     ):
         walk.call(f"ProjectionService_{rpc}", projection="event_types")
     walk.call("ProjectionService_DiscardQuarantinedEvent", projection="event_types", position="1")
+
+
+def groups(walk: Walk) -> None:
+    walk.call("GroupService_CreateGroup")
+    walk.call("GroupService_ListGroups")
+    for rpc in ("ReplayParkedEvents", "DiscardParkedEvents"):
+        walk.call(f"GroupService_{rpc}", {}, group="mailing")
+    for rpc in ("UpdateGroup", "GetGroup", "ListParkedEvents", "ResetGroup", "DeleteGroup"):
+        walk.call(f"GroupService_{rpc}", group="mailing")
 
 
 def lattices(walk: Walk) -> None:

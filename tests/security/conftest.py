@@ -63,6 +63,10 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     for version in (1, 2):
         planted = {"type": "planted-type", "version": version, "schema": {"const": mark}}
         _post(client, "/v1/schemas", planted)
+    wanted = {"queries": [{"types": [mark]}]}
+    settings = {"laneCount": 1, "filter": wanted}
+    group: dict[str, Any] = {"group": f"group-{mark}", "settings": settings}
+    _post(client, "/v1/groups", group)
     lattice = _post(client, "/v1/lattices", {"dimensions": 2, "size": 4})
     field_path = f"/v1/lattices/{lattice['latticeId']}/fields/{mark}"
     written = client.put(f"{field_path}/values?numberType=4", content=bytes(16))
@@ -75,6 +79,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     owned = {
         "stream": "own-stream",
         "type": "planted-type",
+        "group": group["group"],
         "position": appended["placements"][0]["position"],
         "lattice_id": lattice["latticeId"],
         "projection": "event_types",

@@ -39,7 +39,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 EVENTS_RPCS = ("girih.events.", "girih.ops.")
 LATTICE_RPCS = ("girih.lattice.", "girih.ops.")
 PROJECTIONS_RPCS = ("girih.projections.", "girih.ops.")
-VIEWER = {"events.read", "lattices.read", "members.read", "projections.read", "usage.read"}
+VIEWER = {
+    "events.read",
+    "groups.read",
+    "lattices.read",
+    "members.read",
+    "projections.read",
+    "usage.read",
+}
 
 OPEN_PAGES = {
     "/",

@@ -23,8 +23,21 @@ class Role(IntEnum):
 
 
 _ADDED: Final = {
-    Role.VIEWER: {"events.read", "lattices.read", "members.read", "projections.read", "usage.read"},
-    Role.MEMBER: {"events.append", "lattices.write", "schemas.write"},
+    Role.VIEWER: {
+        "events.read",
+        "groups.read",
+        "lattices.read",
+        "members.read",
+        "projections.read",
+        "usage.read",
+    },
+    Role.MEMBER: {
+        "events.append",
+        "groups.consume",
+        "groups.write",
+        "lattices.write",
+        "schemas.write",
+    },
     Role.ADMIN: {"members.write", "keys.read", "keys.write", "projections.write", "streams.write"},
     Role.OWNER: set[str](),
 }

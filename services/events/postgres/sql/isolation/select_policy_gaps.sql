@@ -106,6 +106,41 @@ WITH expected (on_table, policy, definition) AS (
         ),
         ('logs', 'logs_of_lister', 'PERMISSIVE SELECT {girih_events_lister} true'),
         ('records', 'records_of_lister', 'PERMISSIVE SELECT {girih_events_lister} true'),
+        (
+            'groups',
+            'groups_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
+            'group_lanes',
+            'group_lanes_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
+            'group_cuts',
+            'group_cuts_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
+            'group_held',
+            'group_held_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
+        (
+            'group_consumers',
+            'group_consumers_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
         ('schema_revision', 'schema_revision_of_all', 'PERMISSIVE ALL {public} true')
 ),
 actual (on_table, policy, roles, definition) AS (

@@ -1,0 +1,126 @@
+"""What a consumer and the service say to each other. Knows no wire."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from girih.ids import Position
+from services.events.lanes.group import GroupName
+from services.plumbing.errors import ServiceError
+
+
+class Start(NamedTuple):
+    """Who consumes what."""
+
+    group: GroupName
+    called: str
+    credits: int
+
+
+class Acknowledge(NamedTuple):
+    """Events of a lane are handled."""
+
+    lane: int
+    token: int
+    positions: Sequence[Position]
+
+
+class RetryLater(NamedTuple):
+    """An event is to be tried again."""
+
+    lane: int
+    token: int
+    position: Position
+    delay_s: float
+    reason: str
+
+
+class Park(NamedTuple):
+    """An event is not to be tried again."""
+
+    lane: int
+    token: int
+    position: Position
+    reason: str
+
+
+class SetCredits(NamedTuple):
+    """So many events may be with the consumer."""
+
+    credits: int
+
+
+class Alive(NamedTuple):
+    """The consumer is alive."""
+
+    number: int
+
+
+Request = Start | Acknowledge | RetryLater | Park | SetCredits | Alive
+
+
+class Started(NamedTuple):
+    """The consumer is there."""
+
+    consumer: str
+    lease_s: float
+
+
+class Delivered(NamedTuple):
+    """An event for the consumer."""
+
+    lane: int
+    token: int
+    attempt: int
+    event: Any
+    """As it was read."""
+
+
+Deliveries = Sequence[Delivered]
+
+
+class Settled(NamedTuple):
+    """What was said of these is durable."""
+
+    positions: Sequence[Position]
+
+
+class Refused(NamedTuple):
+    """What was said of an event, if of one, is not accepted."""
+
+    position: Position
+    error: ServiceError
+
+
+class LanesHeld(NamedTuple):
+    """The lanes that the consumer has, and their tokens."""
+
+    tokens: Mapping[int, int]
+
+
+class ServiceAlive(NamedTuple):
+    """The consumer was heard, and has its lanes for so long."""
+
+    number: int
+    valid_s: float
+
+
+Response = Started | Deliveries | Settled | Refused | LanesHeld | ServiceAlive
+
+
+class ReadEvent(NamedTuple):
+    """An event that was read, and what its key may be."""
+
+    position: Position
+    stream: str
+    tags: Sequence[str]
+    event: Any
+    byte_count: int
+
+
+class ReadBatch(NamedTuple):
+    """What a followed read answers."""
+
+    events: Sequence[ReadEvent]
+    position: Position
+    """Everything up to there was looked at."""
+    incarnation: str

@@ -1,0 +1,159 @@
+"""Who leads which lane of a consumer group, in PostgreSQL. A `LaneStore`."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from girih.ids import Position, TenantId
+from services.events.lanes.group import (
+    CONSUMER_COUNT_MAX,
+    Beat,
+    ClaimedLane,
+    Cut,
+    GroupName,
+    GroupSettings,
+    HeldEvent,
+    HeldState,
+    Key,
+    LaneChange,
+    StoredGroup,
+    hash_of,
+)
+from services.events.lanes.store import ConsumerId
+from services.events.postgres.store import Connections
+from services.plumbing.postgres.database import Connection
+from services.plumbing.postgres.sql import load
+
+
+class PostgresLanes:
+    """The lanes of all groups, in one database."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def group(self, tenant: TenantId, group: GroupName) -> StoredGroup | None:
+        async with self._connections.connection() as connection:
+            row = await connection.fetchrow(sql("select_group"), tenant, group)
+        return None if row is None else stored_group(row)
+
+    async def beat(self, consumer: ConsumerId, lanes: Mapping[int, int]) -> Beat | None:
+        async with self._connections.connection() as connection:
+            row = await connection.fetchrow(
+                sql("beat"), *consumer, list(lanes), list(lanes.values()), CONSUMER_COUNT_MAX
+            )
+        if row is None:
+            return None
+        version, lane_count, rank, consumer_count, kept = row
+        return Beat(version, lane_count, rank, consumer_count, frozenset(kept or ()))
+
+    async def claim(
+        self, consumer: ConsumerId, version: int, count_max: int
+    ) -> Sequence[ClaimedLane]:
+        tenant, group, name = consumer.tenant, consumer.group, consumer.consumer
+        async with self._connections.connection() as connection:
+            rows = await connection.fetch(sql("claim"), tenant, group, name, version, count_max)
+            if not rows:
+                return ()
+            held = await _held(connection, tenant, group, [row["lane"] for row in rows])
+            cuts = await _cuts(connection, tenant, group)
+        return [
+            ClaimedLane(
+                row["lane"],
+                row["token"],
+                row["checkpoint"],
+                row["acked"],
+                row["incarnation"],
+                held[row["lane"]],
+                cuts,
+            )
+            for row in rows
+        ]
+
+    async def settle(
+        self, tenant: TenantId, group: GroupName, changes: Sequence[LaneChange]
+    ) -> frozenset[int]:
+        held = [(change.lane, one) for change in changes for one in change.held]
+        acked = [(change.lane, position) for change in changes for position in change.acked]
+        freed = [(change.lane, position) for change in changes for position in change.freed]
+        async with self._connections.connection() as connection:
+            accepted = await connection.fetchval(
+                sql("settle"),
+                tenant,
+                group,
+                [change.lane for change in changes],
+                [change.token for change in changes],
+                [change.checkpoint for change in changes],
+                [change.incarnation for change in changes],
+                *_columns(acked, 2),
+                [lane for lane, _ in held],
+                [one.position for _, one in held],
+                [one.key for _, one in held],
+                [hash_of(one.key) for _, one in held],
+                [one.state.value for _, one in held],
+                [one.attempt_count for _, one in held],
+                [one.due_s for _, one in held],
+                [one.reason for _, one in held],
+                *_columns(freed, 2),
+            )
+        return frozenset(accepted)
+
+    async def release(self, consumer: ConsumerId, lanes: Mapping[int, int], *, goes: bool) -> None:
+        async with self._connections.connection() as connection:
+            await connection.execute(
+                sql("release"), *consumer[:3], list(lanes), list(lanes.values()), goes
+            )
+
+
+async def _held(
+    connection: Connection, tenant: TenantId, group: GroupName, lanes: Sequence[int]
+) -> Mapping[int, Sequence[HeldEvent]]:
+    """What lanes hold apart, by lane."""
+    found = await connection.fetchrow(sql("select_group"), tenant, group)
+    lane_count = 1 if found is None else found["lane_count"]
+    held: dict[int, list[HeldEvent]] = {lane: [] for lane in lanes}
+    now_s = time.monotonic()
+    for row in await connection.fetch(sql("select_held"), tenant, group, lanes, lane_count):
+        if row["lane"] in held:
+            held[row["lane"]].append(
+                HeldEvent(
+                    row["position"],
+                    Key(row["key"]),
+                    HeldState(row["state"]),
+                    row["attempt_count"],
+                    now_s + row["delay_s"],
+                    row["reason"],
+                )
+            )
+    return held
+
+
+async def _cuts(connection: Connection, tenant: TenantId, group: GroupName) -> Sequence[Cut]:
+    return [
+        Cut(row["through"], row["checkpoints"], frozenset(row["acked"]), row["incarnation"])
+        for row in await connection.fetch(sql("select_cuts"), tenant, group)
+    ]
+
+
+def stored_group(row: asyncpg.Record) -> StoredGroup:
+    """The group in a row of `select_group`."""
+    settings = GroupSettings(
+        row["lane_count"],
+        row["key_tag_prefix"],
+        row["filter"],
+        row["attempt_count_max"],
+        row["passes_parked"],
+        row["held_count_max"],
+        row["lease_s"],
+    )
+    return StoredGroup(settings, row["version"], row["created_at"])
+
+
+def _columns(rows: Sequence[tuple[int, Position]], count: int) -> Sequence[Sequence[int]]:
+    """Rows turned into columns; empty ones of none."""
+    return list(zip(*rows, strict=True)) if rows else [()] * count
+
+
+def sql(name: str) -> str:
+    """A statement about groups."""
+    return load("services.events.postgres.sql.groups", name)

@@ -1,0 +1,12 @@
+-- See the function in 0013_lead_groups.sql.
+--
+--   $1 tenant              text
+--   $2 name                text
+--   $3 consumer            text
+--   $4 called              text
+--   $5 actor               text
+--   $6 lanes               integer[]  that the consumer leads
+--   $7 tokens              bigint[]   under which it does
+--   $8 consumer_count_max  integer
+SELECT version, lane_count, consumer_rank, consumer_count, kept
+FROM events.group_beat($1, $2, $3, $4, $5, $6, $7, $8);
