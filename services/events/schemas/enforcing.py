@@ -17,7 +17,12 @@ from girih.ids import EventId, TenantId
 from girih.rules.violations import VIOLATIONS_MAX, FieldViolation
 from services.events import ownership, record
 from services.events.domain import NewEvent, Placement, Proposal
-from services.events.errors import SchemasMoved, SchemaVersionUnknown, SchemaViolated
+from services.events.errors import (
+    SchemaCheckTooLong,
+    SchemasMoved,
+    SchemaVersionUnknown,
+    SchemaViolated,
+)
 from services.events.schemas import worker
 from services.events.schemas.beside import Beside
 from services.events.schemas.compiled import DESCRIBED_HERE_MAX, CompiledSchema, Problem
@@ -63,7 +68,15 @@ class EnforcingAppender:
                 pass
         if not any(_may_be_bound(event) for event in proposal.events):
             return proposal
-        return await self._checked(tenant, proposal, await self._registries.known(tenant))
+        known = await self._registries.known(tenant)
+        try:
+            return await self._checked(tenant, proposal, known)
+        except (SchemaViolated, SchemaVersionUnknown, SchemaCheckTooLong):
+            # By what may have been registered anew, or deleted, through another replica.
+            newest = await self._registries.newest(tenant)
+            if newest.seen == known.seen:
+                raise
+        return await self._checked(tenant, proposal, newest)
 
     async def look_back(self, tenant: TenantId, proposal: Proposal) -> Proposal:
         return await self._appender.look_back(tenant, proposal)

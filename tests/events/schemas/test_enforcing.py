@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import schemas_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
 from services.events.app import built
@@ -208,6 +209,29 @@ async def test_no_replica_appends_behind_a_registration_what_it_refuses(
     assert appended > 50
     assert refused > 50
     assert appended == sum(one.event.type == "submitted" for one in recorded)
+
+
+async def test_no_replica_refuses_what_others_schemas_take(
+    settings: Settings, authority: Authority
+) -> None:
+    async with (
+        built(settings) as one,
+        built(settings) as other,
+        running(one, "127.0.0.1:0") as port,
+        running(other, "127.0.0.1:0") as other_port,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
+        open_channel(f"127.0.0.1:{other_port}", bearer=authority.bearer) as other_channel,
+    ):
+        await until_serving(channel)
+        await until_serving(other_channel)
+        events, schemas = EventStoreServiceStub(channel), SchemaServiceStub(other_channel)
+        await schemas.RegisterSchema(schema_request({"type": "string"}))
+        await events.Append(append_request("text"))
+
+        await schemas.RegisterSchema(schema_request({"type": "number"}, 2, compatibility="NONE"))
+        await events.Append(append_request(1, version=2))
+        await schemas.DeleteSchemas(schemas_pb2.DeleteSchemasRequest(type="submitted"))
+        await events.Append(append_request([], version=2))
 
 
 async def _write(

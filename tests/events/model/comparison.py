@@ -1,0 +1,203 @@
+"""Makes calls, has the model say what they must answer, and compares. Chooses nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from hypothesis import reject
+from hypothesis.stateful import RuleBasedStateMachine
+
+from tests.authority import USER
+from tests.events.model import calls, oracle
+from tests.events.model.inputs import PAYLOADS
+from tests.events.model.replicas import Replicas
+from tests.events.model.values import (
+    NoMatch,
+    OnStream,
+    Precondition,
+    Query,
+    Refused,
+    Said,
+    Span,
+)
+
+SLOW: Final = {"DATABASE_UNAVAILABLE", "DATABASE_BUSY"}
+
+
+class Comparison(RuleBasedStateMachine):
+    """A log of the service, and the model of it."""
+
+    service: ClassVar[Replicas]
+    begun: ClassVar[Callable[[int], None]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_left = False
+        """Broken off: whatever would be compared proves nothing."""
+        self.tenant, self.metadata = self.service.next_tenant()
+        type(self).begun(self.service.tenant_count)
+        self.log = oracle.Log()
+        self.id_count = 0
+
+    def _new(self, stream: str, kind: str, tags: tuple[str, ...], payload: int) -> Said:
+        return Said(self._next_id(), stream, kind, tags=tags, **PAYLOADS[payload])
+
+    def _next_id(self) -> str:
+        self.id_count += 1
+        return str(UUID(int=self.id_count))
+
+    def _repeating(self, events: list[Said], repeat: str, which: int) -> list[Said]:
+        """The same with an event that is there, or with its id, in place of the first."""
+        if repeat == "new":
+            return events
+        there = self.log.events[which % self.log.head].said
+        if repeat == "other" or there.stream.startswith("$"):
+            return [replace(events[0], id=there.id), *events[1:]]
+        return [there, *events[1:]]
+
+    def _cause(self, which: int) -> str:
+        """The id of an event, of none, or none at all."""
+        if which % 3 == 0:
+            return ""
+        return self.log.events[which % self.log.head].said.id if which % 3 == 1 else "elsewhere"
+
+    def _wanted(
+        self, kind: str, stream: str, off: int, asked: tuple[Query, ...], after: int | None
+    ) -> Precondition:
+        if kind == "no_match":
+            return NoMatch(asked, after)
+        if kind == "revision":
+            return OnStream(stream, max(0, len(self.log.of(stream)) - 1 - (off % 4) // 3))
+        return OnStream(stream, kind)
+
+    def _right_or_wrong(self, expected: str | None, right: int) -> int | None:
+        return None if expected is None else right + (expected == "wrong")
+
+    def _rule_said(self, kind: str, stream: str, repeat: str) -> Said:
+        """An event of `$streams` with an id of its own, or with that of the last of its kind."""
+        there = [event.said for event in self.log.of("$streams") if event.said.type == kind]
+        if repeat == "new" or not there:
+            return Said(self._next_id(), "$streams", kind, tags=(stream,))
+        return replace(there[-1], tags=(stream,))
+
+    def _carrying(self, call: str, cause: str = "") -> calls.Metadata:
+        carried = [*self.metadata, ("x-correlation-id", call)]
+        return [*carried, ("x-causation-id", cause)] if cause else carried
+
+    def _append(
+        self,
+        at: int,
+        events: Sequence[Said],
+        wanted: Sequence[Precondition],
+        call: str,
+        cause: str,
+    ) -> None:
+        if len({event.id for event in events}) < len(events):
+            return
+        called = calls.append(self.service.each[at], self._carrying(call, cause), events, wanted)
+        found = self._outcome(called)
+        expected = self._expected(lambda: self.log.append(events, wanted, call, cause))
+        if isinstance(found, Refused):
+            assert found == expected, (found, expected)
+            return
+        placed, times = found
+        assert placed == expected, (placed, expected)
+        for one, time_us in zip(placed, times, strict=True):
+            older_us = self.log.events[one.position - 1].older_s * 1_000_000
+            self._learn_time(one.position, time_us + older_us)
+
+    def _rule(self, call: Any, ruled: Callable[[], int]) -> None:
+        before, found = self.log.head, self._outcome(call)
+        expected = self._expected(ruled)
+        if isinstance(found, Refused) or isinstance(expected, Refused):
+            assert found == expected, (found, expected)
+            return
+        position = found.version if hasattr(found, "version") else found.position
+        assert position == expected, (position, expected)
+        if self.log.head > before:
+            self._learn_all()
+
+    def _register(
+        self, call: Any, registered: Callable[[], int], answer: Callable[[Any], int]
+    ) -> None:
+        before, found = self.log.head, self._outcome(call)
+        expected = self._expected(registered)
+        if isinstance(found, Refused) or isinstance(expected, Refused):
+            assert found == expected, (found, expected)
+            return
+        assert answer(found) == expected
+        self._learn_registration(before)
+
+    def _learn_registration(self, before: int) -> None:
+        """What says that something was registered is the store's own: it is taken as it is."""
+        span = Span(stream="$schemas", from_position=before + 1)
+        read = self._answer(calls.read(self.service.each[1], self.metadata, span, progress=False))
+        (event,) = read.events
+        self.log.add_registration(event.said)
+        assert event.position == self.log.head
+        assert event.correlation_id == "registered"
+        self.log.events[-1].correlation_id = "registered"
+        self._learn_time(event.position, read.recorded_us[event.position])
+
+    def _learn_all(self) -> None:
+        """When those events were recorded whose answers did not tell."""
+        new = [one.position for one in self.log.events if not one.recorded_us]
+        if new:
+            self._read(1, Span(from_position=new[0], shows_gone=True))
+
+    def _learn_time(self, position: int, time_us: int) -> None:
+        event = self.log.events[position - 1]
+        assert event.recorded_us in (0, time_us)
+        event.recorded_us = time_us
+        if position > 1:
+            assert self.log.events[position - 2].recorded_us <= time_us
+
+    def _read(self, at: int, span: Span, *, progress: bool = False) -> None:
+        call = calls.read(self.service.each[at], self.metadata, span, progress=progress)
+        self._compare(span, self._answer(call), self.log.read(span))
+
+    def _compare(self, span: Span, found: calls.Read, expected: Sequence[Any]) -> None:
+        assert found.events == expected, (found.events, expected)
+        for position, time_us in sorted(found.recorded_us.items()):
+            self._learn_time(position, time_us)
+        for position, (time_us, actor) in found.gone_at.items():
+            assert time_us == self.log.events[position - 1].recorded_us
+            assert actor == USER
+        self._compare_signals(span, found.signals, expected)
+
+    def _compare_signals(
+        self, span: Span, signals: Sequence[calls.Told], expected: Sequence[Any]
+    ) -> None:
+        """No position is told before all events up to it have come."""
+        for count, position in signals:
+            left = expected[count:]
+            if span.is_backwards:
+                assert all(event.position < position for event in left), (position, left)
+            else:
+                assert all(event.position > position for event in left), (position, left)
+                assert position <= self.log.head
+
+    def _outcome(self, call: Any) -> Any:
+        """The answer, or what was refused."""
+        try:
+            return self._answer(call)
+        except Refused as refused:
+            return refused
+
+    def _answer(self, call: Any) -> Any:
+        """The answer. A database that is too slow ends the sequence, which proves nothing."""
+        try:
+            return self.service.run(calls.answered(call))
+        except Refused as refused:
+            if refused.reasons.isdisjoint(SLOW):
+                raise
+            self.is_left = True
+            self.service.left_count += 1
+            reject()
+
+    def _expected(self, made: Callable[[], Any]) -> Any:
+        try:
+            return made()
+        except Refused as refused:
+            return refused
