@@ -78,6 +78,7 @@ class AppendStream:
         *,
         unless: Query | Sequence[Query] = (),
         after: int | None = None,
+        incarnation: str = "",
     ) -> "asyncio.Future[list[Placement]]":
         """Send an append, once fewer than `in_flight_max` of them, of 16 MiB, are without outcome.
 
@@ -85,7 +86,7 @@ class AppendStream:
         `EventStoreClient.append` raises. Raises what has ended the stream. An append that no
         message can hold is not sent, and its outcome is known at once: `RequestTooLarge`.
         """
-        conditions = wire.all_preconditions(preconditions, unless, after)
+        conditions = wire.all_preconditions(preconditions, unless, after, incarnation)
         request = wire.append_stream_request(events, conditions)
         byte_count = request.ByteSize()
         await self._until(lambda: self._has_capacity() or self._failure or self._is_ending)

@@ -131,19 +131,21 @@ class EventStoreClient:
         *,
         unless: Query | Sequence[Query] = (),
         after: int | None = None,
+        incarnation: str = "",
         timeout: float | None = None,
     ) -> list[Placement]:
         """Append all events or none, as one transaction; answers where each is, in order.
 
         Nothing is appended if the log has an event that `unless` means, one query of it where it
-        is several, behind the position `after`; None means anywhere.
+        is several, behind the position `after`; None means anywhere. With the `incarnation` that
+        was read in, `LogReplaced` says that the log does not hold any longer what was read.
 
         Acknowledged means durable. After Unavailable it is not known whether it happened:
         append the same events again. 1 to 5,000 events, together at most 8 MiB; at most 1,000
         preconditions, of which 16 are NoMatch. Raises PreconditionFailed, EventIdReused,
         StreamOwned, InvalidRequest, BeyondEnd, PreconditionTooCostly.
         """
-        conditions = wire.all_preconditions(preconditions, unless, after)
+        conditions = wire.all_preconditions(preconditions, unless, after, incarnation)
         request = wire.append_request(events, conditions)
         response: pb.AppendResponse = await unary(self._caller, self._stub.Append, request, timeout)
         return wire.placements(response)

@@ -165,6 +165,13 @@ class NoMatch:
     after: int | None = None
     """The position up to which was read before deciding; None when no such event may be there
     at all."""
+    incarnation: str = ""
+    """That was read in: the append is refused with LogReplaced when the log does not hold all of
+    it any longer. Empty asks for nothing."""
+
+    def __post_init__(self) -> None:
+        if self.incarnation and self.after is None:
+            raise ValueError("incarnation must be given with after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

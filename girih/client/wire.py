@@ -82,12 +82,13 @@ def all_preconditions(
     preconditions: Sequence[Precondition | NoMatch],
     unless: Query | Sequence[Query],
     after: int | None,
+    incarnation: str,
 ) -> Sequence[Precondition | NoMatch]:
-    """With the one that `unless` is. Raises ValueError for `after` alone."""
+    """With the one that `unless` is. Raises ValueError for the others alone."""
     if isinstance(unless, Query) or unless:
-        return [*preconditions, NoMatch(unless, after)]
-    if after is not None:
-        raise ValueError("after must be given with unless")
+        return [*preconditions, NoMatch(unless, after, incarnation)]
+    if after is not None or incarnation:
+        raise ValueError("after and incarnation must be given with unless")
     return preconditions
 
 
@@ -304,7 +305,11 @@ def _precondition(precondition: Precondition | NoMatch) -> pb.Precondition:
     if isinstance(precondition, NoMatch):
         wanted = event_filter(precondition.queries)
         return pb.Precondition(
-            no_match=pb.NoMatch(filter=wanted, after_position=precondition.after)
+            no_match=pb.NoMatch(
+                filter=wanted,
+                after_position=precondition.after,
+                incarnation=precondition.incarnation,
+            )
         )
     if isinstance(precondition.expected, StreamState):
         return pb.Precondition(stream=precondition.stream, state=_STATES[precondition.expected])

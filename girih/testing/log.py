@@ -143,6 +143,8 @@ class Log:
         self, index: int, no_match: pb.NoMatch
     ) -> pb.PreconditionFailure.Violation | None:
         after = no_match.after_position
+        if after and no_match.incarnation not in ("", self.incarnation):
+            raise log_replaced(self)
         if after > self.head:
             raise Refused(
                 "BEYOND_END",
@@ -159,6 +161,16 @@ class Log:
                     read_again=no_match.HasField("after_position"),
                 )
         return None
+
+
+def log_replaced(log: Log) -> Refused:
+    """It holds nothing of what was read in another incarnation."""
+    return Refused(
+        "LOG_REPLACED",
+        "the log was replaced by an earlier state of it: what was read behind position 0 is not in"
+        " it any longer",
+        {"incarnation": log.incarnation, "shared_position": 0},
+    )
 
 
 def is_meant(recorded: pb.RecordedEvent, wanted: pb.Filter) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 
 from girih.events.v1 import events_pb2 as pb
 from girih.testing.calls import Call
-from girih.testing.log import Log, is_meant
+from girih.testing.log import Log, is_meant, log_replaced
 from girih.testing.refusals import Refused
 from girih.testing.streams import left_of
 
@@ -254,16 +254,6 @@ class _Signals:
         response = pb.ReadResponse(incarnation=self._reading.incarnation)
         getattr(response, name).position = self._told
         return response
-
-
-def log_replaced(log: Log) -> Refused:
-    """It holds nothing of what was read in another incarnation."""
-    return Refused(
-        "LOG_REPLACED",
-        "the log was replaced by an earlier state of it: what was read behind position 0 is not in"
-        " it any longer",
-        {"incarnation": log.incarnation, "shared_position": 0},
-    )
 
 
 def _recorded_at(event: pb.RecordedEvent) -> datetime:

@@ -182,6 +182,7 @@ def _precondition(
         return NoMatch(
             Filter(tuple(map(_query, asked.filter.queries))),
             Position(asked.after_position) if is_set else None,
+            read_in=asked.incarnation,
         )
     stream = StreamName(precondition.stream)
     if precondition.HasField("revision"):

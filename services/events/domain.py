@@ -14,6 +14,7 @@ from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName
 from services.events.errors import (
     BeyondEnd,
     EventIdReused,
+    LogReplaced,
     PreconditionFailed,
     PreconditionTooCostly,
     SchemasMoved,
@@ -88,6 +89,14 @@ class LookedBack(NamedTuple):
     """Of the log that was looked through."""
 
 
+class SharedUpto(NamedTuple):
+    """Up to where a log holds what it held in an incarnation that has ended."""
+
+    position: Position
+    incarnation: str
+    """That the log is in now."""
+
+
 @dataclass(frozen=True)
 class NoMatch:
     """What must not be in the log for an append to happen."""
@@ -96,6 +105,10 @@ class NoMatch:
     after: Position | None
     """Events up to it do not matter; None when none at all may be there."""
     looked_back: LookedBack | None = None
+    read_in: str = ""
+    """The incarnation of the log that was read up to `after`; empty when nobody is to ask."""
+    shared: SharedUpto | None = None
+    """What is known of that incarnation, where it is not the log's."""
 
     @property
     def weight(self) -> int:
@@ -117,6 +130,18 @@ class NoMatch:
         if looked_back is None or looked_back.incarnation != incarnation:
             return after
         return max(after, looked_back.upto)
+
+    def is_of_another(self, incarnation: str) -> bool:
+        """Whether it was decided on what was read of the log in another incarnation."""
+        return bool(self.after) and self.read_in not in ("", incarnation)
+
+    def replaced(self, incarnation: str) -> LogReplaced | None:
+        """What says that the log does not hold what it was decided on."""
+        if not self.is_of_another(incarnation):
+            return None
+        shared = self.shared or SharedUpto(NO_POSITION, incarnation)
+        upto = shared.position if shared.incarnation == incarnation else NO_POSITION
+        return LogReplaced(incarnation, upto) if (self.after or NO_POSITION) > upto else None
 
     def match(self, incarnation: str) -> Match | None:
         """What was found in the way already."""
@@ -242,7 +267,14 @@ def page_size(requested: int) -> int:
     return min(requested or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
-Refusal = PreconditionFailed | EventIdReused | BeyondEnd | PreconditionTooCostly | StreamTombstoned
+Refusal = (
+    PreconditionFailed
+    | EventIdReused
+    | BeyondEnd
+    | LogReplaced
+    | PreconditionTooCostly
+    | StreamTombstoned
+)
 Outcome = Sequence[Placement] | Refusal
 
 
@@ -455,8 +487,10 @@ class _Matching:
 
     def look(
         self, index: int, wanted: NoMatch, placed: Sequence[PlacedEvent]
-    ) -> Violation | BeyondEnd | PreconditionTooCostly | None:
+    ) -> Violation | BeyondEnd | LogReplaced | PreconditionTooCostly | None:
         """What stands in the way, with `placed` behind the log's head."""
+        if replaced := wanted.replaced(self._state.incarnation):
+            return replaced
         head = Position(self._state.head + len(placed))
         if wanted.after is not None and wanted.after > head:
             return BeyondEnd(

@@ -81,6 +81,14 @@ class LogReader(Protocol):
     async def look(self, wanted: Filter, behind: Position) -> Look:
         """The first event behind a position that is meant, as far as some tenths of a second go."""
 
+    async def hides(self, positions: Sequence[Position]) -> bool:
+        """Whether one of these events at least is passed over now, by the rules of its stream."""
+
+    async def shared_position(self, incarnation: str) -> Position | None:
+        """The position up to which the log holds what it held in an incarnation that has ended;
+        None when that was never one of its own.
+        """
+
 
 class LogView(LogReader, Protocol):
     """One log, as its sequencer reads and writes it."""

@@ -21,6 +21,7 @@ from girih.client import (
     EventStoreClient,
     GirihError,
     InvalidRequest,
+    LogReplaced,
     NewEvent,
     NoMatch,
     PermissionDenied,
@@ -177,6 +178,19 @@ async def test_an_append_is_refused_for_an_event_that_must_not_be_there(
     )
     assert (failed.value.read_again, for_ever.value.read_again) == (False, False)
     assert await events.head() == 2
+
+
+async def test_a_decision_on_a_log_that_was_replaced_is_refused(events: EventStoreClient) -> None:
+    (placed,) = await events.append(numbered("a", 1))
+    ada, after = Query(tags=["name:ada"]), placed.position
+
+    await events.append(numbered("a", 1), unless=ada, after=after, incarnation=placed.incarnation)
+    with pytest.raises(LogReplaced) as caught:
+        await events.append(numbered("a", 1), unless=ada, after=after, incarnation="elsewhere")
+    with pytest.raises(ValueError, match="must be given with"):
+        await events.append(numbered("a", 1), unless=ada, incarnation="elsewhere")
+
+    assert caught.value.incarnation == placed.incarnation
 
 
 async def test_what_makes_no_sense_together_is_not_sent(events: EventStoreClient) -> None:

@@ -7,6 +7,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import keeping_pb2
 from tests.contract.calling import details, read, reason, refused
 from tests.events.making import message
 
@@ -90,6 +91,26 @@ async def test_a_position_beyond_the_end_is_told_with_the_end(
     }
 
 
+async def test_a_decision_on_another_incarnation_is_refused(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    appended = await events.Append(unless(query("a")))
+
+    def decided(after: int, incarnation: str) -> pb.AppendRequest:
+        request = unless(query("a"), after=after)
+        request.preconditions[0].no_match.incarnation = incarnation
+        return request
+
+    await events.Append(decided(1, appended.incarnation))
+    await events.Append(decided(0, "elsewhere"))
+    error = await refused(events.Append(decided(1, "elsewhere")))
+
+    assert (error.code(), reason(error)) == (grpc.StatusCode.ABORTED, "LOG_REPLACED")
+    info = details(error)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert dict(info.metadata) == {"incarnation": appended.incarnation, "shared_position": "0"}
+
+
 async def test_appends_over_one_stream_see_those_before_them(
     events: "EventStoreServiceAsyncStub",
 ) -> None:
@@ -104,6 +125,38 @@ async def test_appends_over_one_stream_see_those_before_them(
     answers = [one async for one in events.AppendStream(iter(requests()))]
 
     assert [one.HasField("refusal") for one in answers] == [False, False, False, True]
+
+
+async def test_an_event_that_newer_ones_have_pushed_out_is_in_nobodys_way(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    await events.Append(unless(query("unused"), tags=("name:ada",)))
+    await retain(events, keeping_pb2.Retention(max_count=2))
+    await refused(events.Append(unless(query("name:ada"))))
+
+    await events.Append(unless(query("unused")))
+    await refused(events.Append(unless(query("name:ada"))))
+    await events.Append(unless(query("unused")))
+
+    await events.Append(unless(query("name:ada")))
+
+
+async def test_thousands_of_events_that_are_gone_are_looked_past(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    for _ in range(3):
+        many = [message() for _ in range(2_000)]
+        for one in many:
+            one.tags.append("x")
+        await events.Append(pb.AppendRequest(events=many))
+    await events.DeleteStream(keeping_pb2.DeleteStreamRequest(stream="s"))
+
+    await events.Append(unless(query("x")))
+
+
+async def retain(events: "EventStoreServiceAsyncStub", kept: keeping_pb2.Retention) -> None:
+    request = keeping_pb2.SetStreamRetentionRequest(stream="s", retention=kept)
+    await events.SetStreamRetention(request)
 
 
 FILTER = pb.Filter(queries=[query("a")])
@@ -122,6 +175,15 @@ BAD = {
     ),
     "a position below 0": (
         unless(query("a"), after=-1),
+        ["preconditions[0].no_match.after_position"],
+    ),
+    "an incarnation of nothing that was read": (
+        pb.AppendRequest(
+            events=[message()],
+            preconditions=[
+                pb.Precondition(no_match=pb.NoMatch(filter=FILTER, incarnation="0123456789abcdef"))
+            ],
+        ),
         ["preconditions[0].no_match.after_position"],
     ),
     "a tag with a newline": (

@@ -48,6 +48,14 @@ class FailingLog:
         self.calls.append("look")
         return await self._log.look(wanted, behind)
 
+    async def hides(self, positions: Sequence[Position]) -> bool:
+        self.calls.append("hides")
+        return await self._log.hides(positions)
+
+    async def shared_position(self, incarnation: str) -> Position | None:
+        self.calls.append("shared")
+        return await self._log.shared_position(incarnation)
+
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         self.calls.append("write")
         await _next(self.before_write)

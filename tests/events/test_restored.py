@@ -218,6 +218,41 @@ async def test_what_a_restored_log_does_not_hold_is_in_nobodys_way(
     assert response.placements[0].position == SHARED + 1
 
 
+@pytest.mark.parametrize("way", ["rename", "cut"])
+async def test_a_decision_on_a_log_that_was_replaced_is_refused(
+    events: "EventStoreServiceAsyncStub",
+    channel: grpc.aio.Channel,
+    restorable: Restorable,
+    way: str,
+) -> None:
+    def decided(after: int) -> pb.AppendRequest:
+        unused = pb.Filter(queries=[pb.Query(tags=["name:ada"])])
+        request = append_of("s")
+        request.preconditions.add(
+            no_match=pb.NoMatch(filter=unused, after_position=after, incarnation=read_in)
+        )
+        return request
+
+    await append(events, SHARED)
+    if way == "rename":
+        await restorable.save()
+        await until_serving(channel)
+    await append(events, LOST - SHARED)
+    read_in = await incarnation_of(events)
+    await events.Append(decided(after=LOST))
+    await (restorable.rename() if way == "rename" else restorable.cut())
+    await until_serving(channel)
+    await append(events, LOST - SHARED)
+
+    await events.Append(decided(after=SHARED))
+    await events.Append(decided(after=0))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await events.Append(decided(after=SHARED + 1))
+
+    error = grpc_errors.from_rpc_error(caught.value)
+    assert (error.reason, error.metadata["shared_position"]) == ("LOG_REPLACED", str(SHARED))
+
+
 async def test_an_incarnation_that_the_log_never_had_is_refused(
     events: "EventStoreServiceAsyncStub",
 ) -> None:

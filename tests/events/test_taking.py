@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
+import grpc
 import pytest
 
 from girih.events.v1 import events_pb2 as pb
@@ -175,3 +176,25 @@ async def test_the_keeper_sees_no_record_before_it_tells_a_tenant(
     assert await owner.fetchval("SELECT count(*) FROM events.kept_logs") == 1
     for table in ("logs", "records", "stream_rules", "redactions"):
         assert await owner.fetchval(f"SELECT count(*) FROM events.{table}") == 0
+
+
+async def test_an_event_that_is_too_old_by_now_is_in_nobodys_way(
+    events: Events, owner: asyncpg.Connection
+) -> None:
+    def named_ada() -> pb.AppendRequest:
+        event = pb.Event(stream="u", type="named", tags=["name:ada"])
+        wanted = pb.NoMatch(filter=pb.Filter(queries=[pb.Query(tags=["t"])]))
+        return pb.AppendRequest(events=[event], preconditions=[pb.Precondition(no_match=wanted)])
+
+    await fill(events, 3)
+    await retain(events, max_age_s=3_600)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await events.Append(named_ada())
+
+    # Hidden by its age, of which nobody is told when it comes to be.
+    await owner.execute(
+        "SET session_replication_role = replica;"
+        " UPDATE events.records SET recorded_at = recorded_at - interval '1 day'"
+    )
+
+    await events.Append(named_ada())

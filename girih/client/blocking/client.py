@@ -153,10 +153,11 @@ class Client:
         *,
         unless: Query | Sequence[Query] = (),
         after: int | None = None,
+        incarnation: str = "",
         timeout: float | None = None,
     ) -> list[Placement]:
         """Append all events or none, as one transaction; answers where each is, in order."""
-        conditions = wire.all_preconditions(preconditions, unless, after)
+        conditions = wire.all_preconditions(preconditions, unless, after, incarnation)
         request = wire.append_request(events, conditions)
         return wire.placements(unary(self._caller, self._stub.Append, request, timeout))
 

@@ -9,7 +9,7 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import snapshots_pb2
 from girih.testing import checking, reading
 from girih.testing.calls import Call, check
-from girih.testing.log import Log
+from girih.testing.log import Log, log_replaced
 from girih.testing.refusals import Refused
 from girih.testing.servicers.events import LogOf
 
@@ -44,7 +44,7 @@ class SnapshotServicer:
                 message = f"the stream {request.stream} has no event of revision {request.revision}"
                 raise Refused("SNAPSHOT_REVISION_NOT_FOUND", message, {"stream": request.stream})
             if request.incarnation not in ("", log.incarnation):
-                raise reading.log_replaced(log)
+                raise log_replaced(log)
             snapshot.saved_at.FromDatetime(log.now())
             kept = self._saved.setdefault((call.tenant, request.stream), {})
             kept[request.revision] = _Saved(snapshot, log.head)

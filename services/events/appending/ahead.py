@@ -50,6 +50,15 @@ class LogAhead:
     async def look(self, _wanted: Filter, _behind: Position) -> Look:
         raise NotAhead
 
+    async def hides(self, positions: Sequence[Position]) -> bool:
+        # As far as it is there already: what is on its way hides what is decided beside it, at
+        # the earliest.
+        head = self._decision.state.head
+        return await self._log.hides([position for position in positions if position <= head])
+
+    async def shared_position(self, incarnation: str) -> Position | None:
+        return await self._log.shared_position(incarnation)
+
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         found = await self._log.find(event_ids)
         if not self._is_on_its_way():

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from girih.ids import NO_POSITION, RULES_STREAM, Position
-from services.events.domain import LogState, LookedBack, NoMatch, Proposal
+from services.events.domain import LogState, LookedBack, NoMatch, Proposal, SharedUpto
 from services.events.matching.recent import RecentEvents
 from services.events.store import LogReader
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
@@ -69,11 +69,31 @@ class Boundaries:
             await self._catch_up(log, state)
         if not any(asks):
             return proposals
+        proposals = [
+            await _with_shared(log, proposal, state.incarnation) if is_asking else proposal
+            for proposal, is_asking in zip(proposals, asks, strict=True)
+        ]
         until_s = time.monotonic() + DECIDE_S
         return [
             await self._looked(log, proposal, state.incarnation, until_s) if is_asking else proposal
             for proposal, is_asking in zip(proposals, asks, strict=True)
         ]
+
+    async def let_lapse(
+        self, log: LogReader, proposals: Sequence[Proposal], state: LogState
+    ) -> None:
+        """Forget what is recent if some of it is in the way that is gone by now: by its age, or
+        since newer events of its stream are kept instead. No rule says so when that happens.
+
+        Asked before somebody is refused. Raises what reading raises.
+        """
+        if not self._recent.are_kept or self._recent.head != state.head:
+            return
+        wanted = [one for proposal in proposals for one in proposal.no_matches()]
+        found = [self._recent.first(one.filter, one.looked_at(state.incarnation)) for one in wanted]
+        positions = sorted({match.position for match in found if match is not None})
+        if positions and await log.hides(positions):
+            self._recent.clear()
 
     async def _catch_up(self, log: LogReader, state: LogState) -> None:
         """Know the newest events, when this process did not append them."""
@@ -128,3 +148,23 @@ class Boundaries:
     def _is_recent(self, looked_at: Position) -> bool:
         since = self._recent.since
         return since is not None and looked_at >= since
+
+
+async def _with_shared(log: LogReader, proposal: Proposal, incarnation: str) -> Proposal:
+    """`proposal` with what the log holds of the incarnations that it was decided in."""
+    if not any(one.is_of_another(incarnation) for one in proposal.no_matches()):
+        return proposal
+    return replace(
+        proposal,
+        preconditions=[
+            replace(one, shared=await _shared(log, one.read_in, incarnation))
+            if isinstance(one, NoMatch) and one.is_of_another(incarnation)
+            else one
+            for one in proposal.preconditions
+        ],
+    )
+
+
+async def _shared(log: LogReader, read_in: str, incarnation: str) -> SharedUpto:
+    position = await log.shared_position(read_in)
+    return SharedUpto(position or NO_POSITION, incarnation)

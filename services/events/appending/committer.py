@@ -52,6 +52,7 @@ from services.events.domain import (
 )
 from services.events.errors import (
     BeyondEnd,
+    LogReplaced,
     PreconditionFailed,
     PreconditionTooCostly,
     StreamTombstoned,
@@ -68,7 +69,13 @@ to be taken for new unread. A batch that was wrong about that is sent twice."""
 
 _AWAY = (Unavailable, ResourceExhausted)
 
-_REFUSED_ON_A_STATE = (PreconditionFailed, BeyondEnd, PreconditionTooCostly, StreamTombstoned)
+_REFUSED_ON_A_STATE = (
+    PreconditionFailed,
+    BeyondEnd,
+    LogReplaced,
+    PreconditionTooCostly,
+    StreamTombstoned,
+)
 
 Encode = Callable[[PlacedEvent], bytes]
 EncoderAt = Callable[[datetime], Encode]
@@ -265,6 +272,8 @@ class Committer:
     ) -> Prepared:
         state, is_read, taken_for_new, version = await self._basis(log, proposals, looks_up)
         known = await self._find(log, proposals) if looks_up else {}
+        if looks_up:
+            await self._boundaries.let_lapse(log, proposals, state)
         ready = await self._boundaries.ready(log, proposals, state)
         decision = decide(state, ready, known, datetime.now(UTC), self._recent)
         if _refuses(decision) and not looks_up:

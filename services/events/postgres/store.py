@@ -59,6 +59,9 @@ _VIOLATED = {
 """What it means that a unique index refuses a batch."""
 
 
+_GONE_COUNT_MAX = 256
+"""So many events that are gone are passed over at once, where something is looked for."""
+
 _NO_LABELS = queries.Labels(StreamName(""), "", (), "")
 
 
@@ -96,11 +99,7 @@ class PostgresEventStore:
         return LogPlace(incarnation, Position(position))
 
     async def shared_position(self, tenant: TenantId, incarnation: str) -> Position | None:
-        async with self._connections.connection() as connection:
-            position = await connection.fetchval(
-                _sql("select_shared_position"), tenant, incarnation
-            )
-            return cast("Position | None", position)
+        return await self.log(tenant).shared_position(incarnation)
 
     async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
         async with self._connections.connection() as connection:
@@ -284,6 +283,15 @@ class PostgresLog:
                 wanted, behind
             )
 
+    async def hides(self, positions: Sequence[Position]) -> bool:
+        async with self._connections.connection() as connection:
+            return await _View(connection, self._kept_logs, self._tenant).hides(positions)
+
+    async def shared_position(self, incarnation: str) -> Position | None:
+        async with self._connections.connection() as connection:
+            view = _View(connection, self._kept_logs, self._tenant)
+            return await view.shared_position(incarnation)
+
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection() as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
@@ -366,19 +374,44 @@ class _View:
         ]
 
     async def look(self, wanted: Filter, behind: Position) -> Look:
-        row = await self._connection.fetchrow(
-            _sql_of_filters("select_first_match"), self._tenant, queries_of(wanted), behind + 1
+        looked = await self._look(wanted, behind, 1)
+        if looked.match is None and not looked.is_end and looked.upto > behind:
+            # What is gone is in nobody's way: look on behind it, for several at once now.
+            return await self._look(wanted, looked.upto, _GONE_COUNT_MAX)
+        return looked
+
+    async def _look(self, wanted: Filter, behind: Position, count_max: int) -> Look:
+        """Among so many events at most that are meant."""
+        rows = await self._connection.fetch(
+            _sql_of_filters("select_first_matches"),
+            self._tenant,
+            queries_of(wanted),
+            behind + 1,
+            count_max,
         )
-        if row is None:
+        if not rows:
             return Look(behind, None, self._incarnation, is_end=True)
-        looked_at, is_end, position, event_id = row
-        if position is None:
-            return Look(looked_at, None, self._incarnation, is_end)
-        fates = await self._kept_logs.fates(self._connection, self._tenant, [position])
-        if fates.hides(position):
-            # It is in nobody's way: look on behind it.
-            return Look(position, None, self._incarnation, is_end=False)
-        return Look(looked_at, Match(position, EventId(str(event_id))), self._incarnation, is_end)
+        found = [Match(row["position"], row["event_id"]) for row in rows if row["position"]]
+        fates = await self._kept_logs.fates(
+            self._connection, self._tenant, [match.position for match in found]
+        )
+        there = next((match for match in found if not fates.hides(match.position)), None)
+        if there is not None:
+            match = there._replace(event_id=EventId(str(there.event_id)))
+            return Look(match.position, match, self._incarnation, is_end=False)
+        if len(found) == count_max:
+            return Look(found[-1].position, None, self._incarnation, is_end=False)
+        return Look(rows[0]["looked_at"], None, self._incarnation, rows[0]["is_end"])
+
+    async def hides(self, positions: Sequence[Position]) -> bool:
+        fates = await self._kept_logs.fates(self._connection, self._tenant, positions)
+        return any(map(fates.hides, positions))
+
+    async def shared_position(self, incarnation: str) -> Position | None:
+        position = await self._connection.fetchval(
+            _sql("select_shared_position"), self._tenant, incarnation
+        )
+        return cast("Position | None", position)
 
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         try:

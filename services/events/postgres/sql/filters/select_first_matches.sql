@@ -1,15 +1,19 @@
--- The first event that one of some queries means, from a position on, and up to where it was looked
--- for it: NULL when nothing was found so far. No row when there is no such log. See the function in
--- 0006_label_blocks.sql, which takes no longer than some tenths of a second.
+-- The first events that one of some queries means, from a position on, and up to where it was looked
+-- for them: one row at least where there is such a log, without a position when nothing was found
+-- so far. See the function in 0006_label_blocks.sql, which takes no longer than some tenths of a
+-- second.
 --
---   $1 tenant    text
---   $2 queries   events.query[]
---   $3 position  bigint  of the first event that may be found
-SELECT found.looked_at, found.is_end, found.positions[1] AS position, first.event_id
-FROM events.find($1, $2, $3, false, 1) AS found
+--   $1 tenant     text
+--   $2 queries    events.query[]
+--   $3 position   bigint  of the first event that may be found
+--   $4 count_max  bigint
+SELECT found.looked_at, found.is_end, at.position, first.event_id
+FROM events.find($1, $2, $3, false, $4) AS found
+LEFT JOIN LATERAL unnest(found.positions) AS at (position) ON true
 LEFT JOIN LATERAL (
     SELECT event_id
     FROM events.records
-    WHERE log = found.log AND records.position = found.positions[1]
+    WHERE log = found.log AND records.position = at.position
     LIMIT 1
-) AS first ON true;
+) AS first ON true
+ORDER BY at.position;
