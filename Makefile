@@ -25,6 +25,9 @@ NPM_FOLDERS := gateway/site tests/openapi/lint
 GENERATORS := tests/openapi/generators
 NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 
+# Processes start in half the time where Python keeps its bytecode, and tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help up test check generate fmt docs bench generators chaos lock released wheels clean
 .DEFAULT_GOAL := help
 

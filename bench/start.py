@@ -2,7 +2,10 @@
 
 python -m bench.start [--rounds 3] [--idle-s 3]
 
-First on an empty folder, with no compiled kernel kept: cold. Then again on what that left: warm.
+First on an empty folder, with no compiled kernel and no bytecode of Python kept: cold. Then, once
+all kernels are compiled, again on what that left: warm. Whatever the environment says of bytecode,
+it is kept, as it is where somebody has installed girih.
+
 Beside the clock stands what the processes took of the CPU and how long they waited for one, since
 on a machine that others use the clock tells of those. PSS shares what several processes hold
 among them; RSS counts it for each.
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.versions import descendants_of
-from cli.local import state
+from cli.local import health, state
 from tests.processes import free_port
 
 COLD_S_MAX = 10.0
@@ -30,6 +33,7 @@ WARM_S_MAX = 2.0
 _ROOT = Path(__file__).resolve().parent.parent
 _POLL_S = 0.01
 _START_S_MAX = 300.0
+_NOT_OURS = {"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"}
 _MIB = 1 << 10  # of the KiB that /proc tells
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -48,7 +52,7 @@ class Start:
 
 def main(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="girih-start-") as folder:
-        cold = start(Path(folder), arguments.idle_s)
+        cold = start(Path(folder), arguments.idle_s, until_compiled=True)
         report("cold", [cold], COLD_S_MAX)
         warm = [start(Path(folder), arguments.idle_s) for _ in range(arguments.rounds)]
         holds = report("warm", warm, WARM_S_MAX)
@@ -75,7 +79,7 @@ def report(name: str, starts: Sequence[Start], seconds_max: float) -> bool:
     return holds
 
 
-def start(folder: Path, idle_s: float) -> Start:
+def start(folder: Path, idle_s: float, *, until_compiled: bool = False) -> Start:
     """Start a girih of the folder, look at it when it is ready and when it idles, and end it."""
     data_dir = folder / "data"
     with (folder / "up.log").open("ab") as log:
@@ -84,8 +88,9 @@ def start(folder: Path, idle_s: float) -> Start:
             [sys.executable, "-m", "cli", "up", "--data", str(data_dir), *_addresses()],
             cwd=folder,
             env={
-                **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+                **{name: value for name, value in os.environ.items() if name not in _NOT_OURS},
                 "PYTHONPATH": str(_ROOT),
+                "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
                 "LATTICE_KERNEL_CACHE_DIR": str(folder / "kernels"),
             },
             stdout=log,
@@ -95,6 +100,8 @@ def start(folder: Path, idle_s: float) -> Start:
             _wait_until_ready(up, data_dir)
             seconds = time.perf_counter() - began_s
             cpu_s, waited_s = _spent_by([up.pid, *descendants_of(up.pid)])
+            if until_compiled:
+                _wait_until_compiled(data_dir)
             time.sleep(idle_s)
             memory = dict(_memory(up.pid, data_dir))
         finally:
@@ -117,6 +124,16 @@ def _wait_until_ready(up: "subprocess.Popen[bytes]", data_dir: Path) -> None:
             return
         time.sleep(_POLL_S)
     raise RuntimeError(f"girih up did not become ready: see {data_dir.parent / 'up.log'}")
+
+
+def _wait_until_compiled(data_dir: Path) -> None:
+    running = state.read(data_dir)
+    assert running is not None
+    deadline = time.monotonic() + _START_S_MAX
+    while health.compiling(running.environ["LATTICE_ADDRESS"], running.environ):
+        if time.monotonic() > deadline:
+            raise RuntimeError("kernels are still being compiled")
+        time.sleep(10 * _POLL_S)
 
 
 def _spent_by(pids: Sequence[int]) -> tuple[float, float]:

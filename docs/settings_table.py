@@ -1,6 +1,10 @@
 """Writes docs/settings.md from the settings classes: `python -m docs.settings_table`."""
 
+import ast
+import inspect
+import itertools
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,7 +66,7 @@ _COMMAND_VARIABLES = {
 
 def page() -> str:
     """The whole page."""
-    shared = [name for name, _ in _rows(EventsSettings) if name.startswith("GIRIH_")]
+    shared = [name for name in _rows(EventsSettings) if name.startswith("GIRIH_")]
     parts = [_HEAD, "## All processes\n", *_table(EventsSettings, lambda name: name in shared)]
     for process, settings in PROCESSES.items():
         parts += [
@@ -76,17 +80,38 @@ def page() -> str:
 def _table(settings: type[BaseModel], wanted: Callable[[str], bool]) -> Iterator[str]:
     yield "| Variable | Default | Bounds | Meaning |"
     yield "|---|---|---|---|"
-    for name, field in _rows(settings):
-        if wanted(name):
-            meaning = " ".join((field.description or "").split())
-            yield f"| `{name}` | {_default(field)} | {_bounds(field)} | {meaning} |"
+    meanings = meanings_of(settings)
+    for variable, (name, field) in _rows(settings).items():
+        if wanted(variable):
+            meaning = " ".join(meanings.get(name, "").split())
+            yield f"| `{variable}` | {_default(field)} | {_bounds(field)} | {meaning} |"
 
 
-def _rows(settings: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+def _rows(settings: type[BaseModel]) -> dict[str, tuple[str, FieldInfo]]:
+    """The fields and their names, by variable."""
     prefix = str(settings.model_config.get("env_prefix", ""))
+    rows = {}
     for name, field in settings.model_fields.items():
         alias = field.validation_alias
-        yield (alias if isinstance(alias, str) else f"{prefix}{name}".upper()), field
+        variable = alias if isinstance(alias, str) else f"{prefix}{name}".upper()
+        rows[variable] = name, field
+    return rows
+
+
+def meanings_of(settings: type[BaseModel]) -> dict[str, str]:
+    """The texts below the fields, by their names. Read here and not by pydantic, with which
+    every process would read its own source at each start."""
+    meanings: dict[str, str] = {}
+    for one in reversed(settings.__mro__):
+        if not issubclass(one, BaseModel) or one.__module__.startswith("pydantic"):
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        assert isinstance(definition, ast.ClassDef), "it is a class"
+        for statement, below in itertools.pairwise(definition.body):
+            match statement, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(text))):
+                    meanings[name] = text
+    return meanings
 
 
 def _default(field: FieldInfo) -> str:

@@ -71,6 +71,8 @@ async def serve_from(
         open_composition(settings, registry, tasks, shared_counts) as composition,
         open_gateway(settings, read_contract(), registry, lifecycle, composition, tasks) as app,
     ):
+        # Routes and pages are made while the event store may still be starting.
+        await composition.until_caught_up()
         await on_ready()
         await serve(app, settings, lifecycle, listener, tasks)
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import grpc.aio
 from prometheus_client import CollectorRegistry
@@ -53,6 +54,8 @@ class Composition:
     trusted: TrustedKeys
     ops_token: Callable[[str], str]
     """The gateway's own token to ask a service how it is, by the service's name."""
+    until_caught_up: Callable[[], Awaitable[None]]
+    """Let nobody in before: whose sessions have ended is not known. Takes some seconds at most."""
 
 
 @asynccontextmanager
@@ -114,14 +117,17 @@ async def open_composition(
             Proxies(trusted_networks(settings.trusted_proxies), settings.forwarded_header),
             BrowserCookie(is_secure=settings.http_transport != "plain"),
         )
-        await _caught_up(accounts.follower)
         yield Composition(
-            admission, {ACCOUNT_SERVICE: accounts.servicer}, trusted, _ops_token(issuer)
+            admission,
+            {ACCOUNT_SERVICE: accounts.servicer},
+            trusted,
+            _ops_token(issuer),
+            partial(_caught_up, accounts.follower),
         )
 
 
 async def _caught_up(follower: RevocationFollower) -> None:
-    """Let nobody in before it is known whose sessions have ended, unless that takes too long.
+    """Wait until it is known whose sessions have ended, unless that takes too long.
 
     Without the event store a gateway is of little use, and yet it should say so itself.
     """

@@ -180,17 +180,18 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
-        with self._lock:
-            return self._child.pid if self.is_running() and self._child else None
+        """The server's process id while it runs, also while it starts."""
+        child = self._child
+        return child.pid if child is not None and child.poll() is None else None
 
     def is_running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        return self.pid is not None
 
     @property
     def exit_code(self) -> int | None:
         """How the server ended by itself, as Popen says it; None while it runs or was stopped."""
-        return None if self._child is None else self._child.poll()
+        child = self._child
+        return None if child is None else child.poll()
 
     def start(self, *, is_cancelled: Callable[[], bool] = lambda: False) -> str:
         """Start the server, unless it runs, and return its `url` once it answers.

@@ -1,12 +1,14 @@
-"""Keeps a handful of processes alive: starts them in order, watches, restarts, stops.
+"""Keeps a handful of processes alive: starts them side by side, watches, restarts, stops.
 
 Knows what a member must be able to do and nothing of girih.
 """
 
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,8 @@ from cli.local.logs import tail
 from cli.local.postgres import EmbeddedPostgres, PostgresError
 
 _POLL_S = 0.05
+_START_POLL_S = 0.02
+"""Until all are healthy: somebody waits for that."""
 
 
 class Member(Protocol):
@@ -43,7 +47,8 @@ class Member(Protocol):
         """Whether it ended as it does when somebody asks it to."""
 
     def problem(self) -> str | None:
-        """Why it is not healthy, in words; None when it is."""
+        """Why it is not healthy, in words; None when it is. Raises StartError, with the same
+        meaning, when `start` went on beside the others and failed."""
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -172,7 +177,7 @@ class Supervisor:
             if time.monotonic() > reported_at + self._limits.report_interval_s:
                 reported_at = time.monotonic()
                 self._say(self._what_is_waited_for(missing))
-            time.sleep(_POLL_S)
+            time.sleep(_START_POLL_S)
         return False
 
     def _tend(self) -> None:
@@ -194,16 +199,24 @@ class Supervisor:
         try:
             watch.member.start(lambda: self._stop_requests > 0)
         except StartError as error:
-            if self._stop_requests:
-                return
-            if watch.first_healthy_after_s is None:
-                raise GaveUp(f"{watch.member.name}: {error}") from error
-            self._schedule(watch, str(error))
+            self._start_failed(watch, error)
         else:
             self._on_change()
 
+    def _start_failed(self, watch: _Watch, error: StartError) -> None:
+        if self._stop_requests:
+            return
+        if watch.first_healthy_after_s is None:
+            raise GaveUp(f"{watch.member.name}: {error}") from error
+        self._schedule(watch, str(error))
+
     def _look_after_health(self, watch: _Watch) -> None:
-        if watch.member.problem() is None:
+        try:
+            problem = watch.member.problem()
+        except StartError as error:
+            self._start_failed(watch, error)
+            return
+        if problem is None:
             watch.is_healthy = True
             if watch.first_healthy_after_s is None:
                 watch.first_healthy_after_s = time.monotonic() - self._began
@@ -342,27 +355,37 @@ class Program:
 
 
 class PostgresMember:
-    """The embedded PostgreSQL as a member."""
+    """The embedded PostgreSQL as a member. It starts beside the others, which wait for it."""
 
     name = "postgres"
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self._postgres = postgres
-        self._was_started = False
+        self._is_stopping = False
+        self._starting: Future[str] | None = None
 
     def start(self, is_cancelled: Callable[[], bool]) -> None:
-        self._was_started = True
+        self._starting = Future()
+        threading.Thread(
+            target=self._start, args=(self._starting, is_cancelled), name="postgres", daemon=True
+        ).start()
+
+    def _start(self, starting: "Future[str]", is_cancelled: Callable[[], bool]) -> None:
         try:
-            self._postgres.start(is_cancelled=is_cancelled)
-        except PostgresError as error:
-            raise StartError(str(error)) from error
+            starting.set_result(
+                self._postgres.start(is_cancelled=lambda: self._is_stopping or is_cancelled())
+            )
+        except BaseException as error:  # noqa: BLE001 - raised where it is asked how it went
+            starting.set_exception(error)
 
     def pid(self) -> int | None:
         return self._postgres.pid
 
     def ended(self) -> str | None:
+        if self._starting is None or not self._starting.done():
+            return None
         code = self._postgres.exit_code
-        return _how(code) if self._was_started and code is not None else None
+        return None if code is None else _how(code)
 
     def is_hopeless(self) -> bool:
         return False
@@ -371,12 +394,22 @@ class PostgresMember:
         return self._postgres.exit_code == 0
 
     def problem(self) -> str | None:
+        if self._starting is None or not self._starting.done():
+            return "still starting"
+        try:
+            self._starting.result()
+        except PostgresError as error:
+            raise StartError(str(error)) from error
         return None if self._postgres.is_running() else "not running"
 
     def last_words(self) -> str:
         return tail(self._postgres.log_path, 0)
 
     def stop(self) -> None:
+        self._is_stopping = True
+        if self._starting is not None:
+            # Within the bounds of what a start waits for; it has left nothing behind then.
+            wait([self._starting])
         self._postgres.stop()
 
     def hasten(self) -> None:

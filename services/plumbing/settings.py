@@ -69,7 +69,6 @@ class ProcessSettings(BaseSettings):
         frozen=True,
         populate_by_name=True,
         env_ignore_empty=True,
-        use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
 

@@ -13,7 +13,16 @@ import pytest
 
 from cli.exit_codes import CONFIG
 from cli.local import process
-from cli.local.supervisor import GaveUp, Program, Supervisor, SupervisorLimits
+from cli.local.postgres import EmbeddedPostgres
+from cli.local.supervisor import (
+    GaveUp,
+    Member,
+    PostgresMember,
+    Program,
+    Supervisor,
+    SupervisorLimits,
+)
+from tests.conftest import FAST
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -41,7 +50,7 @@ def program(
 
 
 def supervise(
-    *members: Program, limits: SupervisorLimits = QUICK, lines: list[str] | None = None
+    *members: Member, limits: SupervisorLimits = QUICK, lines: list[str] | None = None
 ) -> Supervisor:
     return Supervisor(members, say=(lines if lines is not None else []).append, limits=limits)
 
@@ -167,6 +176,43 @@ def test_a_member_with_wrong_settings_is_not_started_again(tmp_path: Path) -> No
 
     assert caught.value.exit_code == CONFIG
     assert lines == []
+
+
+def test_the_others_start_while_postgres_still_does(tmp_path: Path) -> None:
+    postgres = PostgresMember(EmbeddedPostgres(tmp_path / "data", options=FAST))
+    seen: list[str | None] = []
+
+    def problem() -> None:
+        seen.append(postgres.problem())
+
+    supervise(program("one", FOR_EVER, tmp_path, problem=problem), postgres).run(lambda: False)
+
+    assert seen == ["still starting"]
+    assert postgres.pid() is None
+
+
+def test_a_postgres_that_cannot_start_ends_all_and_says_why(tmp_path: Path) -> None:
+    wrong = EmbeddedPostgres(tmp_path / "data", options={**FAST, "no_such_setting": "on"})
+    other = program("other", FOR_EVER, tmp_path)
+
+    with pytest.raises(GaveUp, match=r"(?s)postgres: .*no_such_setting"):
+        supervise(PostgresMember(wrong), other).run(lambda: True)
+
+    assert other.pid() is None
+
+
+def test_a_stop_while_postgres_starts_leaves_none_behind(tmp_path: Path) -> None:
+    def stop() -> None:
+        supervisor.request_stop()
+
+    server = EmbeddedPostgres(tmp_path / "data", options=FAST)
+    other = program("other", FOR_EVER, tmp_path, problem=stop)
+    supervisor = supervise(PostgresMember(server), other)
+
+    supervisor.run(lambda: True)
+
+    assert not server.is_running()
+    assert not (tmp_path / "data" / "postmaster.pid").exists()
 
 
 def test_a_command_that_does_not_exist_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """PostgreSQL goes and comes back. Nothing acknowledged is lost, and nothing is restarted."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from cli.local.postgres import EmbeddedPostgres
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events.app import built
+from services.events.postgres.database import Database
 from services.events.settings import Settings
+from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.server import running
 from tests.authority import Authority
@@ -196,3 +199,22 @@ async def test_serves_by_itself_when_the_database_comes_up_after_it(
             assert (await events.GetLog(pb.GetLogRequest())).head_position == 0
         finally:
             await asyncio.to_thread(postgres.stop)
+
+
+async def test_who_asks_a_process_that_starts_is_told_to_come_again_soon(
+    authority: Authority,
+) -> None:
+    database = Database(development("postgresql:///nowhere", authority))
+
+    database._began_s = time.monotonic()
+    assert await told_to_wait_s(database) < 1
+    database._began_s = time.monotonic() - 60
+    assert await told_to_wait_s(database) == 1
+
+
+async def told_to_wait_s(database: Database) -> float:
+    with pytest.raises(DatabaseUnavailable) as caught:
+        async with database.connection():
+            pass
+    assert caught.value.retry_after_s is not None
+    return caught.value.retry_after_s

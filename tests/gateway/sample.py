@@ -476,7 +476,12 @@ async def _composition(
         {},
         trusted,
         lambda service: issuer.service_token(service, NO_TENANT, (OPS_READ,)),
+        _caught_up,
     )
+
+
+async def _caught_up() -> None:
+    """There is nothing to catch up with."""
 
 
 async def until(is_true: Callable[[], object]) -> None:

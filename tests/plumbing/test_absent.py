@@ -16,9 +16,11 @@ def test_a_module_is_absent_inside_and_there_again_behind() -> None:
     assert "this" not in sys.modules
 
 
-def test_what_is_imported_already_stays() -> None:
-    with absent("subprocess"):
-        assert sys.modules["subprocess"] is subprocess
+def test_what_is_imported_already_is_absent_too_and_comes_back() -> None:
+    with absent("subprocess"), pytest.raises(ImportError):
+        __import__("subprocess")
+
+    assert sys.modules["subprocess"] is subprocess
 
 
 @pytest.mark.parametrize("process", ["services.events.app", "services.lattice.app"])

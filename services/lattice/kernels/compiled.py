@@ -1,9 +1,13 @@
 """How every kernel is compiled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-import numba
+from services.plumbing.absent import absent
+
+with absent("yaml"):  # for a file of settings, which would be anybody's
+    import numba
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -12,6 +16,17 @@ Untyped: TypeAlias = Any
 
 # A private option of the compiler is unknown to its types.
 _njit: Untyped = numba.njit
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Around the first kernels: the compiler takes in what else is installed.
+
+    For BLAS it imports scipy and for C a parser, which no kernel has to do with, and which took
+    longer than loading all kernels together.
+    """
+    with absent("scipy"), absent("cffi"):
+        yield
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

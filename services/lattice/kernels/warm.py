@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 
 import numpy as np
 
+from services.lattice.kernels.compiled import alone
 from services.lattice.kernels.components import components_of
 from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.fields.distances import measure
@@ -46,7 +47,7 @@ def compile_kind(kind: str) -> None:
     which must have been set before the compiler was imported; one process at a time compiles
     there, and others wait and load what it wrote.
     """
-    with _sole_writer():
+    with _sole_writer(), alone():
         KINDS[kind]()
 
 

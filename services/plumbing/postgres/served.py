@@ -16,7 +16,11 @@ from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres import database
 from services.plumbing.postgres.database import Connection, Pool
-from services.plumbing.postgres.failures import UnsafeDatabase, refusals_translated
+from services.plumbing.postgres.failures import (
+    RETRY_AFTER_S,
+    UnsafeDatabase,
+    refusals_translated,
+)
 from services.plumbing.postgres.migrations import MigrationTimeout
 from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
@@ -24,6 +28,7 @@ from services.plumbing.settings import MigratingSettings
 
 _STATUS_TIMEOUT_S = 2.0
 _RETRY_S = 1.0
+_FIRST_RETRY_S = 0.05
 
 _log = get_logger("database")
 
@@ -54,6 +59,7 @@ class ServedDatabase(ABC):
         self._opened = asyncio.Event()
         self._user_count = 0
         self._place = ""
+        self._began_s = time.monotonic()
         self.opened_count = 0
         """Connections opened so far."""
 
@@ -104,7 +110,9 @@ class ServedDatabase(ABC):
         inside the block.
         """
         if self._pool is None:
-            raise DatabaseUnavailable("the database has not answered yet")
+            raise DatabaseUnavailable(
+                "the database has not answered yet", retry_after_s=self._retry_after_s()
+            )
         self._user_count += 1
         try:
             async with database.acquire(
@@ -167,6 +175,12 @@ class ServedDatabase(ABC):
     def pool_waiting(self) -> int:
         """Calls that wait for a connection."""
         return max(0, self._user_count - self._settings.pool_size_max)
+
+    def _retry_after_s(self) -> float:
+        """When to come again: soon while this process starts, since those that start with it
+        wait for nothing else, and as ever once it takes its time."""
+        waited_s = time.monotonic() - self._began_s
+        return min(max(_FIRST_RETRY_S, waited_s / 8), RETRY_AFTER_S)
 
     async def _migrate(self) -> None:
         """Bring the schema up to date, or wait for the database if that is not our task."""

@@ -21,4 +21,6 @@ async def test_sessions_that_ended_before_are_known_from_the_first_request_on(
     settings = Settings.from_environ(authority.environ | environ)
 
     async with open_composition(settings, CollectorRegistry(), OwnedTasks()) as composition:
+        await composition.until_caught_up()
+
         assert composition.admission.is_revoked(principal)
