@@ -213,7 +213,8 @@ class _Up:
             state.State(
                 supervisor,
                 variables,
-                tuple(self._started.values()),
+                # In the order of the members, whichever of them was there first.
+                tuple(filter(None, (self._started.get(member.name) for member in self._members))),
                 healthy=self._supervisor.healthy,
                 began_at_s=self._began_at_s,
                 is_detached=self._is_detached,
