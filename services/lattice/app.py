@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from girih.lattice.v1 import fields_pb2
+from girih.lattice.v1 import fields_pb2, paths_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
+from services.lattice.calls import Calls
 from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
@@ -24,6 +25,8 @@ from services.lattice.fields.writing import FieldWriter
 from services.lattice.kernels import warm
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
+from services.lattice.routing import servicer as routing_servicer
+from services.lattice.routing.servicer import PathServicer
 from services.lattice.servicer import SERIALIZED, LatticeServicer
 from services.lattice.settings import Settings
 from services.lattice.state.events_journal import EventStoreJournal, acting_bearer
@@ -45,6 +48,7 @@ from services.policy import LATTICE, POLICY
 DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
 FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
+PATH_SERVICE = paths_pb2.DESCRIPTOR.services_by_name["PathService"]
 
 _KERNELS_INTERVAL_S = 3_600.0
 _KERNELS_TIMEOUT_S = 3_600.0
@@ -109,6 +113,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     parts = _field_parts(settings, journal, lattices, arrays)
     field_servicer = fields_servicer.FieldServicer(parts, operations)
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
+    paths = PathServicer(Calls(lattices, operations), message_bytes_max=settings.message_bytes_max)
+    server.add_service(PATH_SERVICE, paths, raw_responses=routing_servicer.SERIALIZED)
     add_metrics_service(server)
     _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)

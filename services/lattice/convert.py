@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TypeAlias
+from typing import Literal, Protocol
 
 import numpy as np
 from google.api.httpbody_pb2 import HttpBody
@@ -60,10 +60,18 @@ _METHODS = {
     Method.BREADTH_FIRST: pb.METHOD_BREADTH_FIRST,
     Method.DIJKSTRA: pb.METHOD_DIJKSTRA,
     Method.JUMP_POINT: pb.METHOD_JUMP_POINT,
+    Method.DEPTH_FIRST: pb.METHOD_DEPTH_FIRST,
+    Method.PATH_COUNTING: pb.METHOD_PATH_COUNTING,
 }
 
-WithCosts: TypeAlias = pb.FindPathRequest | pb.FindPathsRequest | pb.DistancesRequest
-"""A request that may bring costs of sites."""
+
+class WithCosts(Protocol):
+    """A request that may bring costs of sites."""
+
+    @property
+    def costs(self) -> costs_pb2.SiteCosts: ...
+
+    def HasField(self, field_name: Literal["costs"], /) -> bool: ...  # noqa: N802 - protobuf
 
 
 def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
@@ -175,7 +183,7 @@ def path_bytes(path: Path) -> bytes:
 
 def path_answer_bytes(answer: PathAnswer, message_bytes_max: int) -> bytes:
     """The answer, serialized; raises AnswerTooLarge when it would take more bytes than that."""
-    path = _fitting_path(answer.path, message_bytes_max - _STATUS_BYTES)
+    path = fitting_path(answer.path, message_bytes_max - _STATUS_BYTES)
     rest = pb.FindPathResponse(computation=computation_to_proto(answer.computation))
     return field(pb.FindPathResponse.PATH_FIELD_NUMBER, path) + rest.SerializeToString()
 
@@ -192,7 +200,7 @@ def paths_answer_bytes(answer: PathsAnswer, message_bytes_max: int) -> Iterator[
     )
     pieces, size_bytes = [head.SerializeToString()], 0
     for index, path in enumerate(answer.paths):
-        piece = field(pb.FindPathsResponse.PATHS_FIELD_NUMBER, _fitting_path(path, bytes_max))
+        piece = field(pb.FindPathsResponse.PATHS_FIELD_NUMBER, fitting_path(path, bytes_max))
         if size_bytes + len(piece) > bytes_max:
             yield b"".join(pieces)
             head = pb.FindPathsResponse(first_query=answer.first_query + index)
@@ -228,7 +236,7 @@ def computation_to_proto(computation: Computation) -> pb.Computation:
     )
 
 
-def _fitting_path(path: Path, bytes_max: int) -> bytes:
+def fitting_path(path: Path, bytes_max: int) -> bytes:
     """A path, serialized. Nothing is made of one that cannot fit."""
     if _least_bytes(path) <= bytes_max and len(message := path_bytes(path)) <= bytes_max:
         return message

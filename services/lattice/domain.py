@@ -41,6 +41,8 @@ class Method(Enum):
     BREADTH_FIRST = "breadth_first"
     DIJKSTRA = "dijkstra"
     JUMP_POINT = "jump_point"
+    DEPTH_FIRST = "depth_first"
+    PATH_COUNTING = "path_counting"
 
 
 class BitOrder(Enum):

@@ -68,6 +68,35 @@ class Geometry:
         displacement = self._displacement(start, goal)
         return _moore_runs(displacement) if self.moore else _von_neumann_runs(displacement)
 
+    def opposite_axes(self, start: Sequence[int], goal: Sequence[int]) -> int:
+        """On how many rings both ways from start to goal are as long: each doubles the paths."""
+        return sum(
+            ring and length > 2 and 2 * abs(to - at) == length
+            for at, to, (length, ring) in zip(start, goal, self._axes(), strict=True)
+        )
+
+    def ball(self, centre: Sequence[int], radius: int) -> int:
+        """The number of sites at most `radius` steps along single axes from one; O(4^d).
+
+        The sites by their distance along an axis are the coefficients of
+        (1 + z - z^(a+1) - z^(b+1)) / (1 - z), with a sites below and b above. So the ball is
+        read off the product of the numerators, over (1 - z)^(d+1).
+        """
+        terms = {0: 1}
+        for at, (length, ring) in zip(centre, self._axes(), strict=True):
+            below, above = (length // 2, (length - 1) // 2) if ring else (at, length - 1 - at)
+            grown: dict[int, int] = {}
+            for power, factor in terms.items():
+                for more, sign in ((0, 1), (1, 1), (below + 1, -1), (above + 1, -1)):
+                    if power + more <= radius:
+                        grown[power + more] = grown.get(power + more, 0) + sign * factor
+            terms = grown
+        axis_count = len(self.shape)
+        return sum(
+            factor * math.comb(radius - power + axis_count, axis_count)
+            for power, factor in terms.items()
+        )
+
     def _displacement(self, start: Sequence[int], goal: Sequence[int]) -> Coordinates:
         return tuple(
             _shortest_way(length, wraps, to - at)

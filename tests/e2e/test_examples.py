@@ -185,8 +185,11 @@ def lattices(walk: Walk) -> None:
     lattice_id = walk.call("LatticeService_CreateLattice")["latticeId"]
     walk.call("LatticeService_ListLattices")
     fields(walk, lattice_id)
-    for rpc in ("GetLattice", "ReadBlocked", "FindPath", "FindPaths", "Distances", "DeleteLattice"):
+    for rpc in ("GetLattice", "ReadBlocked", "FindPath", "FindPaths", "Distances"):
         walk.call(f"LatticeService_{rpc}", latticeId=lattice_id)
+    for rpc in ("FindRoute", "CountPaths", "SimplePaths", "Reachable", "NearestSources"):
+        walk.call(f"PathService_{rpc}", latticeId=lattice_id)
+    walk.call("LatticeService_DeleteLattice", latticeId=lattice_id)
 
 
 def fields(walk: Walk, lattice_id: str) -> None:

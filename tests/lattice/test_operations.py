@@ -20,17 +20,17 @@ from girih.ids import TenantId
 from services.lattice.computing.compute import Compute, Stop
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.domain import BitOrder, Lattice, LatticeId, LatticeSpec, Method, Site
+from services.lattice.domain import BitOrder, LatticeSpec, Method, Site
 from services.lattice.errors import ComputeBusy, ConsumerTooSlow, WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import Path
 from services.lattice.operations.bitmaps import read_blocked
 from services.lattice.operations.context import OperationContext
-from services.lattice.operations.distances import DistanceQuery, Region, find_distances
+from services.lattice.operations.distances import DistanceQuery, find_distances
 from services.lattice.operations.paths import PathQuery, PathsQuery, find_path, find_paths
-from services.lattice.state.journal import LatticeCreated
+from services.lattice.operations.sites import Region
 from services.plumbing.correlation import Call, bind
-from tests.lattice.worlds import blocked_spec, geometry, operations_on, spec
+from tests.lattice.worlds import blocked_spec, geometry, held, operations_on, spec
 
 
 @pytest.fixture
@@ -45,19 +45,8 @@ def operations(compute: Compute) -> OperationContext:
     return operations_on(compute)
 
 
-def held(requested: LatticeSpec) -> HeldLattice:
-    return HeldLattice.of(_lattice(requested), requested)
-
-
 def paths_query(queries: Sequence[PathQuery], sites_max: int) -> PathsQuery:
     return PathsQuery(queries=queries, sites_max=sites_max)
-
-
-def _lattice(requested: LatticeSpec) -> Lattice:
-    import datetime as dt
-
-    created = LatticeCreated.of(LatticeId("x"), requested, vertices=0, edges=0)
-    return created.lattice(dt.datetime.now(dt.UTC))
 
 
 def neighbours(requested: LatticeSpec, site: Site) -> Iterator[tuple[Site, float]]:

@@ -1,5 +1,6 @@
 """Lattices to test with, and what answers questions about them."""
 
+import datetime as dt
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,14 +9,15 @@ from girih.ids import TenantId
 from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Compute
+from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
-from services.lattice.domain import Computation, LatticeSpec
+from services.lattice.domain import Computation, LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import NewLattice
-from services.lattice.state.journal import LatticeJournal
+from services.lattice.state.journal import LatticeCreated, LatticeJournal
 from services.lattice.state.lattices import Lattices
 from services.policy import PlanLimits
 
@@ -85,6 +87,29 @@ def blocked_spec(frame: Geometry, share: float, seed: int, free: Sequence[int] =
     blocked[list(free)] = False
     bitmap = np.packbits(blocked, bitorder="little").tobytes()
     return LatticeSpec(geometry=frame, blocked=bitmap)
+
+
+def held(requested: LatticeSpec) -> HeldLattice:
+    """A lattice in memory that nobody created. Its vertices and edges are not counted."""
+    created = LatticeCreated.of(LatticeId("x"), requested, vertices=0, edges=0)
+    return HeldLattice.of(created.lattice(dt.datetime.now(dt.UTC)), requested)
+
+
+def random_spec(
+    seed: int, axis_count: int, sites_max: int = 200, share: float = 0.25
+) -> LatticeSpec:
+    """A lattice of any kind, of about so many sites; a quarter of them are blocked, or none."""
+    rng = np.random.default_rng([seed, axis_count])
+    longest = max(2, round(sites_max ** (1 / axis_count)))
+    shape = tuple(int(length) for length in rng.integers(1, longest + 1, axis_count))
+    frame = Geometry(
+        shape,
+        tuple(bool(ring) for ring in rng.random(axis_count) < 0.5),
+        moore=bool(rng.random() < 0.5),
+        no_cutting=bool(rng.random() < 0.5),
+    )
+    ends = (0, frame.sites - 1)
+    return blocked_spec(frame, share if seed % 2 else 0.0, seed, free=ends)
 
 
 def new(expected: LatticeSpec) -> NewLattice:

@@ -23,6 +23,8 @@ OPERATORS = {"plans.write"}
 """Scopes that only tokens of the gateway's own have."""
 
 _CORNERS: dict[str, Any] = {"start": {"coordinates": [0, 0]}, "goal": {"coordinates": [3, 3]}}
+_STOP: dict[str, Any] = {"sites": [{"coordinates": [0, 0]}]}
+_STOPPED: dict[str, Any] = {"sources": _STOP["sites"]}
 _EVENT = {"stream": "permit-1", "type": "submitted", "json": {"by": "Ada"}}
 BODIES: dict[str, dict[str, Any]] = {
     "POST /auth/password": {"password": PASSWORD, "newPassword": "another strapwork of stars"},
@@ -54,6 +56,11 @@ BODIES: dict[str, dict[str, Any]] = {
         "sources": [{"coordinates": [0, 0]}],
         "targets": [{"coordinates": [3, 3]}],
     },
+    "POST /v1/lattices/{lattice_id}:findRoute": {"stops": [_STOP, _STOP]},
+    "POST /v1/lattices/{lattice_id}:countPaths": _CORNERS,
+    "POST /v1/lattices/{lattice_id}:simplePaths": _CORNERS | {"lengthMax": 6},
+    "POST /v1/lattices/{lattice_id}:reachable": _STOPPED | {"lengthMax": 1},
+    "POST /v1/lattices/{lattice_id}:nearestSources": _STOPPED,
 }
 """What a route with a body is sent, so that it gets as far as it can."""
 

@@ -20,6 +20,13 @@ class WorkLimit:
         if lattice.looks_max > self._limit():
             raise self.exceeded(lattice)
 
+    def check_looks(self, looks: int) -> None:
+        """Raise WorkTooLarge when something takes more than that."""
+        if looks > self._limit():
+            raise WorkTooLarge(
+                "this takes more looks than a call may have", estimate=looks, limit=self._limit()
+            )
+
     def sites_max(self, lattice: HeldLattice) -> int | None:
         """How many sites a search may expand that may end long before it has expanded all.
 

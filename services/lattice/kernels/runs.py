@@ -83,6 +83,15 @@ class Path:
         return replace(self, sites=sites)
 
 
+def runs_of(vectors: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Equal steps in a row as one, and how many they are."""
+    if not len(vectors):
+        return vectors, np.zeros(0, np.int64)
+    turns = np.flatnonzero((vectors[1:] != vectors[:-1]).any(axis=1)) + 1
+    firsts = np.concatenate(([0], turns))
+    return vectors[firsts], np.diff(np.append(firsts, len(vectors)))
+
+
 def expand(
     shape: Sequence[int],
     periodic: Sequence[bool],

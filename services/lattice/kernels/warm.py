@@ -13,6 +13,9 @@ from services.lattice.kernels.components import components_of
 from services.lattice.kernels.counting import count_edges
 from services.lattice.kernels.fields.distances import measure
 from services.lattice.kernels.grid import Grid, prepare
+from services.lattice.kernels.routing.counting import count_shortest
+from services.lattice.kernels.routing.nearest import find_nearest
+from services.lattice.kernels.routing.simple import SimplePathSearch
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import JumpSearch, StraightSearch, search_on
 from services.lattice.kernels.weighted.costs import SiteCosts
@@ -32,6 +35,9 @@ DIAGONAL = "diagonal"
 
 WEIGHTED = "weighted"
 """Cheapest paths over sites that have costs."""
+
+ROUTING = "routing"
+"""Nearest sources, counts of paths and all simple ones."""
 
 
 def compile_all() -> None:
@@ -107,6 +113,15 @@ def _weighted() -> None:
     find_cheapest(_square(24, moore=True), wide, (0, 0), (2, 2), _GO)
 
 
+def _routing() -> None:
+    costs = SiteCosts(np.ones(9), mean=False)
+    for moore in (False, True):
+        grid = _square(3, moore=moore)
+        find_nearest(grid, costs, np.zeros(1, np.int64), 1, _GO)
+        count_shortest(grid, 0, 8, 100, _GO)
+    SimplePathSearch(_square(3), costs, 0, 8, 4.0, 4, _GO).next(_GO)
+
+
 KINDS: Mapping[str, Callable[[], None]] = {
     ANSWERS: _answers,
     COUNTING: _counting,
@@ -114,6 +129,7 @@ KINDS: Mapping[str, Callable[[], None]] = {
     PLANES: _planes,
     DIAGONAL: _diagonal,
     WEIGHTED: _weighted,
+    ROUTING: _routing,
 }
 """How each is compiled, those first that are needed first."""
 

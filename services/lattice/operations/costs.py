@@ -50,6 +50,11 @@ def grid_with_costs(lattice: HeldLattice) -> Grid:
     return lattice.grid if lattice.grid is not None else grid_of(lattice.spec)
 
 
+def unit_costs(spec: LatticeSpec) -> SiteCosts:
+    """Costs with which a step costs its length."""
+    return SiteCosts(np.ones(spec.geometry.sites, np.uint8), mean=False)
+
+
 def _check_numbers(
     spec: LatticeSpec, costs: NDArray[np.generic], field: str, bad: Violations
 ) -> None:

@@ -7,10 +7,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.estimate import Estimate
@@ -21,7 +19,6 @@ from services.lattice.domain import (
     Method,
     Site,
     check_free_site,
-    check_site,
 )
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.fields.distances import (
@@ -30,7 +27,7 @@ from services.lattice.kernels.fields.distances import (
     bytes_to_measure,
     measure,
 )
-from services.lattice.kernels.fields.free import Mesh, free_distances
+from services.lattice.kernels.fields.free import free_distances
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import TooManySites
 from services.lattice.kernels.warm import WEIGHTED, needed_to_measure
@@ -38,9 +35,9 @@ from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.weighted.searches import bytes_to_search_costs, measure_costs
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.sites import Region, Selection, selection
 from services.plumbing.errors import Violations
 
-REGION_SITES_MAX = 33_554_432
 DISTANCES_PER_ANSWER = 65_536
 """Of a list of doubles: whoever makes objects of them has a moment's work with each answer."""
 VALUES_PER_ANSWER = 262_144
@@ -51,18 +48,6 @@ _COST_SHARE = 3
 
 _ARRAYS = 3
 """Arrays of a number per site and axis that distances are computed in, in closed form."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Region:
-    """A box of sites inside a lattice."""
-
-    origin: Site
-    shape: tuple[int, ...]
-
-    @property
-    def sites(self) -> int:
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +71,19 @@ class DistanceQuery:
         return VALUES_PER_ANSWER if self.as_bytes else DISTANCES_PER_ANSWER
 
     @property
+    def selected(self) -> Selection:
+        """The sites that distances are answered of."""
+        return Selection(targets=self.targets, region=self.region)
+
+    @property
     def count(self) -> int:
         """The number of distances to answer."""
-        if self.targets is not None:
-            return len(self.targets)
-        assert self.region is not None
-        return self.region.sites
+        return self.selected.count
+
+    @property
+    def parts(self) -> Iterator[slice]:
+        """Their places, cut into answers."""
+        return self.selected.parts(self.per_answer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,19 +112,15 @@ def distance_query(
     every bad field.
     """
     bad = Violations()
-    geometry = spec.geometry
     for n, source in enumerate(sources):
         check_free_site(spec, source, f"sources[{n}]", bad)
-    for n, target in enumerate(targets):
-        check_site(geometry, target, f"targets[{n}]", bad)
-    origin, shape = region if region is not None else ((0,) * len(geometry.shape), geometry.shape)
-    if not targets:
-        _check_region(geometry, origin, shape, bad)
+    selected = selection(spec.geometry, targets, region, bad)
     bad.raise_if_any()
+    assert selected is not None
     return DistanceQuery(
         sources=tuple(tuple(source) for source in sources),
-        targets=tuple(tuple(target) for target in targets) if targets else None,
-        region=None if targets else Region(origin=tuple(origin), shape=tuple(shape)),
+        targets=selected.targets,
+        region=selected.region,
         as_bytes=as_bytes,
         costs=costs,
     )
@@ -175,7 +163,7 @@ async def _by_formula(
 ) -> AsyncGenerator[DistancesAnswer]:
     takes = estimate(lattice, query)
     async with context.send_budget.reserved(8 * min(query.count, query.per_answer)):
-        for part in _parts_of(query):
+        for part in query.parts:
             work = partial(_compute_part, lattice.spec.geometry, query, part)
             yield await context.compute.run(takes, work, admitted=part.start > 0)
 
@@ -229,7 +217,7 @@ def _measure(
         )
         exact_length = math.inf
     elapsed_ns = time.perf_counter_ns() - began_ns
-    parts = deque(_read_part(geometry, distances, query, part, stop) for part in _parts_of(query))
+    parts = deque(_read_part(geometry, distances, query, part, stop) for part in query.parts)
     computation = Computation(
         method=Method(distances.method),
         elapsed_ns=elapsed_ns,
@@ -244,7 +232,7 @@ def _read_part(
     geometry: Geometry, distances: Distances, query: DistanceQuery, part: slice, stop: Stop
 ) -> Values:
     stop.check()
-    return distances.at(_indices_at(geometry, query, part))
+    return distances.at(query.selected.indices(geometry, part))
 
 
 def _compute_part(
@@ -254,7 +242,7 @@ def _compute_part(
     values = np.concatenate(
         [
             free_distances(geometry, query.sources, sites, stop.check).reshape(-1)
-            for sites in _meshes_at(query, part)
+            for sites in query.selected.meshes(part)
         ]
     )
     computation = Computation(
@@ -264,116 +252,3 @@ def _compute_part(
         memory_bytes=_ARRAYS * len(geometry.shape) * values.nbytes,
     )
     return DistancesAnswer(part.start, values, computation)
-
-
-def _parts_of(query: DistanceQuery) -> Iterator[slice]:
-    """The distances asked for, cut into answers."""
-    for first in range(0, query.count, query.per_answer):
-        yield slice(first, min(first + query.per_answer, query.count))
-
-
-def _meshes_at(query: DistanceQuery, part: slice) -> Iterator[Mesh]:
-    """The sites of this part of those asked for, in order."""
-    if query.targets is not None:
-        yield list(np.array(query.targets[part], np.int64).T)
-        return
-    assert query.region is not None
-    for block in _blocks_of(part, query.region.shape[-1]):
-        yield _mesh(query.region, *block)
-
-
-def _blocks_of(part: slice, width: int) -> Iterator[tuple[range, range]]:
-    """The rows and columns of what some places of a region cover, in at most three blocks.
-
-    Whole rows are one; what is there of the row before and of the one behind is another each.
-    """
-    at = part.start
-    while at < part.stop:
-        row, column = divmod(at, width)
-        whole_rows = (part.stop - at) // width
-        if column == 0 and whole_rows:
-            yield range(row, row + whole_rows), range(width)
-            at += whole_rows * width
-        else:
-            end = min(width, column + part.stop - at)
-            yield range(row, row + 1), range(column, end)
-            at += end - column
-
-
-def _mesh(region: Region, rows: range, columns: range) -> Mesh:
-    """The sites of some rows: a column of coordinates for each axis but the last, then a row."""
-    first, *others = reversed(region.origin)
-    mesh = [first + np.arange(columns.start, columns.stop)[None]]
-    rest = np.arange(rows.start, rows.stop)[:, None]
-    for origin, length in zip(others, region.shape[-2::-1], strict=True):
-        rest, at = np.divmod(rest, length)
-        mesh.append(origin + at)
-    return mesh[::-1]
-
-
-def _indices_at(geometry: Geometry, query: DistanceQuery, part: slice) -> NDArray[np.int64] | slice:
-    """The C-order indices of the sites of this part of those asked for."""
-    if query.targets is not None:
-        return _indices_of(geometry, np.array(query.targets[part], np.int64).T)
-    assert query.region is not None
-    if query.region.shape == geometry.shape:
-        return part
-    rows = _Rows.of(query.region, part)
-    first_indices = _indices_of(geometry, rows.first_sites)
-    places = np.arange(part.start, part.stop)
-    return places + np.repeat(first_indices - rows.first_places, rows.site_counts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows that some sites of a region lie in, along its last axis.
-
-    A row's sites follow each other in the region and in the lattice, so what is computed of a
-    row needs not be computed of each of its sites.
-    """
-
-    first_sites: NDArray[np.int64]
-    """Of shape (axes, rows): where each begins in the lattice."""
-    first_places: NDArray[np.int64]
-    """Of shape (rows,): where each begins in the region, in C order."""
-    site_counts: NDArray[np.int64]
-    """Of shape (rows,): how many of its sites are meant; of the first row they are its last."""
-
-    @classmethod
-    def of(cls, region: Region, part: slice) -> Self:
-        width = region.shape[-1]
-        rows = np.arange(part.start // width, (part.stop - 1) // width + 1)
-        ends = np.clip(np.append(rows, rows[-1] + 1) * width, part.start, part.stop)
-        sites = np.empty((len(region.shape), len(rows)), np.int64)
-        sites[-1] = region.origin[-1]
-        rest = rows
-        for axis in reversed(range(len(region.shape) - 1)):
-            rest, sites[axis] = np.divmod(rest, region.shape[axis])
-            sites[axis] += region.origin[axis]
-        return cls(sites, rows * width, np.diff(ends))
-
-
-def _indices_of(geometry: Geometry, sites: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The C-order indices of sites of shape (axes, count). All must lie inside."""
-    index = np.zeros(sites.shape[1], np.int64)
-    for length, coordinates in zip(geometry.shape, sites, strict=True):
-        index *= length
-        index += coordinates
-    return index
-
-
-def _check_region(
-    geometry: Geometry, origin: Sequence[int], shape: Sequence[int], bad: Violations
-) -> None:
-    inside = check_site(geometry, origin, "region.origin", bad)
-    if len(shape) != len(geometry.shape):
-        bad.add("region.shape", f"must have {len(geometry.shape)} values, not {len(shape)}")
-        return
-    if not inside:
-        return
-    for axis, (first, length) in enumerate(zip(origin, shape, strict=True)):
-        longest = geometry.shape[axis] - first
-        if not 1 <= length <= longest:
-            bad.add(f"region.shape[{axis}]", f"must be 1 to {longest} from there")
-    if math.prod(shape) > REGION_SITES_MAX:
-        bad.add("region", f"must have at most {REGION_SITES_MAX:,} sites")

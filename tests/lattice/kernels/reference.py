@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.domain import LatticeSpec
 from services.lattice.kernels.grid import Grid, prepare
 
 Site = tuple[int, ...]
@@ -59,6 +60,14 @@ class Plain:
             if near is not None and near != site and self.allows(site, step):
                 result[near] = min(result.get(near, math.inf), math.sqrt(sum(map(abs, step))))
         return result
+
+    @classmethod
+    def of(cls, requested: LatticeSpec) -> "Plain":
+        """The lattice that somebody wants."""
+        frame = requested.geometry
+        bits = np.frombuffer(requested.blocked or bytes((frame.sites + 7) // 8), np.uint8)
+        blocked = np.unpackbits(bits, count=frame.sites, bitorder="little").astype(bool)
+        return cls(blocked.reshape(frame.shape), frame.periodic, frame.moore, frame.no_cutting)
 
     def free_sites(self) -> list[Site]:
         return [site for site in self.sites() if self.is_free(site)]

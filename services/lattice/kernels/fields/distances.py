@@ -145,6 +145,22 @@ def measure(
     return _measure_straight(grid, origins, wanted, cancel, sites_max)
 
 
+def unit_lengths(
+    grid: Grid, source: int, target: int, cancel: Cancel
+) -> tuple[NDArray[np.int64], int]:
+    """How far each site is from one, in units of `Grid.costs`, and how many were expanded.
+
+    By C-order indices: int64 array of shape (sites,), negative where nothing leads. What is
+    further away than the target may tell less. Raises `Cancelled`.
+    """
+    origins, wanted = np.array([source]), np.array([target])
+    if grid.diagonal:
+        known = _measure_diagonal(grid, origins, wanted, cancel, None)
+        return known.reached.lengths, known.sites_expanded
+    steps = _measure_straight(grid, origins, wanted, cancel, None)
+    return steps.at(slice(None)).astype(np.int64) * int(grid.costs[1]), steps.sites_expanded
+
+
 def bytes_to_measure(grid: Grid) -> int:
     """The most bytes that `measure` takes."""
     if grid.diagonal:
@@ -245,7 +261,7 @@ def _measure_diagonal(
     wanted: NDArray[np.int64] | None,
     cancel: Cancel,
     sites_max: int | None,
-) -> Distances:
+) -> DiagonalDistances:
     reached = flood.Reached(np.full(grid.sites, flood.NEVER), np.zeros(grid.sites, np.int64))
     reached.lengths[origins] = ~0
     costs = flood.Costs(grid.costs, lengths.tags(len(grid.kept)), not grid.no_cutting)

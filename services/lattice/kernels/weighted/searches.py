@@ -14,7 +14,7 @@ from services.lattice.kernels.fields.distances import Distances, Sites, Values
 from services.lattice.kernels.fields.masked import StepMasks
 from services.lattice.kernels.fields.padded import Padding
 from services.lattice.kernels.grid import Grid
-from services.lattice.kernels.runs import Path
+from services.lattice.kernels.runs import Path, runs_of
 from services.lattice.kernels.slices import BucketQueue, Cancel, run_slices
 from services.lattice.kernels.weighted import masked, stepped, straight
 from services.lattice.kernels.weighted.costs import BucketWidth, SiteCosts, free_sites
@@ -92,7 +92,7 @@ class CostSearch(ABC):
         if (count := self._write_steps(goal, codes)) > len(codes):
             codes = np.empty(count, np.int64)
             self._write_steps(goal, codes)
-        vectors, counts = _runs(self._vectors(codes[:count][::-1]))
+        vectors, counts = runs_of(self._vectors(codes[:count][::-1]))
         path = Path.along(vectors, counts, sites_expanded=self.sites_expanded)
         return replace(path, length=length)
 
@@ -406,15 +406,6 @@ def _laid_out(grid: Grid, padding: Padding, costs: SiteCosts) -> NDArray[np.floa
     inside[...] = costs.as_floats.reshape(padding.shape)
     places[:, straight.COST] = column
     return places
-
-
-def _runs(vectors: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Equal steps in a row as one, and how many they are."""
-    if not len(vectors):
-        return vectors, np.zeros(0, np.int64)
-    turns = np.flatnonzero((vectors[1:] != vectors[:-1]).any(axis=1)) + 1
-    firsts = np.concatenate(([0], turns))
-    return vectors[firsts], np.diff(np.append(firsts, len(vectors)))
 
 
 def _free(grid: Grid, sites: Sequence[Sequence[int]]) -> NDArray[np.int64]:

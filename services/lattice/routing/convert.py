@@ -1,0 +1,130 @@
+"""Between the contract's messages about several ways and the values of this room."""
+
+from girih.lattice.v1 import paths_pb2 as pb
+from services.lattice.convert import computation_to_proto, fitting_path, site_costs
+from services.lattice.domain import LatticeSpec
+from services.lattice.errors import AnswerTooLarge
+from services.lattice.routing import counting, nearest, reach, route, simple
+from services.lattice.routing.counting import CountAnswer, CountQuery
+from services.lattice.routing.nearest import NearestAnswer, NearestQuery
+from services.lattice.routing.reach import ReachAnswer, ReachQuery
+from services.lattice.routing.route import Leg, Route, RouteQuery
+from services.lattice.routing.simple import SimplePathsAnswer, SimplePathsQuery
+from services.plumbing.wire import field
+
+_STATUS_BYTES = 1 << 10
+"""More than an answer takes beside its paths."""
+
+
+def route_query(request: pb.FindRouteRequest, spec: LatticeSpec) -> RouteQuery:
+    stops = [[site.coordinates for site in stop.sites] for stop in request.stops]
+    return route.route_query(spec, stops, request.sites_max, site_costs(request, spec))
+
+
+def route_bytes(found: Route, message_bytes_max: int) -> bytes:
+    """The route, serialized; raises AnswerTooLarge when it would take more bytes than that."""
+    bytes_max = message_bytes_max - _STATUS_BYTES
+    legs = [
+        field(pb.FindRouteResponse.LEGS_FIELD_NUMBER, _leg_bytes(leg, bytes_max))
+        for leg in found.legs
+    ]
+    if sum(map(len, legs)) > bytes_max:
+        raise AnswerTooLarge(
+            "the route has more runs or sites than one message holds",
+            steps=sum(leg.path.steps for leg in found.legs),
+        )
+    head = pb.FindRouteResponse(
+        found=bool(found.legs),
+        length=found.length,
+        start=found.start,
+        computation=computation_to_proto(found.computation),
+    )
+    return b"".join((head.SerializeToString(), *legs))
+
+
+def count_query(request: pb.CountPathsRequest, spec: LatticeSpec) -> CountQuery:
+    return counting.count_query(spec, request.start.coordinates, request.goal.coordinates)
+
+
+def count_to_proto(answer: CountAnswer) -> pb.CountPathsResponse:
+    return pb.CountPathsResponse(
+        count=answer.digits,
+        log10=answer.log10,
+        length=answer.length,
+        computation=computation_to_proto(answer.computation),
+    )
+
+
+def simple_paths_query(request: pb.SimplePathsRequest, spec: LatticeSpec) -> SimplePathsQuery:
+    return simple.simple_paths_query(
+        spec,
+        request.start.coordinates,
+        request.goal.coordinates,
+        length_max=request.length_max,
+        steps_max=request.steps_max,
+        paths_max=request.paths_max,
+        costs=site_costs(request, spec),
+    )
+
+
+def simple_paths_bytes(answer: SimplePathsAnswer, message_bytes_max: int) -> bytes:
+    """Some paths, serialized: they take a MiB of arrays, and less so."""
+    bytes_max = message_bytes_max - _STATUS_BYTES
+    head = pb.SimplePathsResponse(
+        first_path=answer.first_path,
+        is_complete=answer.is_complete,
+        computation=computation_to_proto(answer.computation),
+    )
+    number = pb.SimplePathsResponse.PATHS_FIELD_NUMBER
+    paths = [field(number, fitting_path(path, bytes_max)) for path in answer.paths]
+    return b"".join((head.SerializeToString(), *paths))
+
+
+def reach_query(request: pb.ReachableRequest, spec: LatticeSpec) -> ReachQuery:
+    return reach.reach_query(
+        spec,
+        [source.coordinates for source in request.sources],
+        request.length_max,
+        request.sites_max if request.HasField("sites_max") else None,
+        site_costs(request, spec),
+    )
+
+
+def reach_to_proto(answer: ReachAnswer) -> pb.ReachableResponse:
+    return pb.ReachableResponse(
+        count=str(answer.count) if answer.computation else "",
+        first_index=answer.first_index,
+        sites=answer.sites.reshape(-1).tolist(),
+        axis_count=answer.sites.shape[1],
+        distances=answer.distances.tolist(),
+        computation=computation_to_proto(answer.computation) if answer.computation else None,
+    )
+
+
+def nearest_query(request: pb.NearestSourcesRequest, spec: LatticeSpec) -> NearestQuery:
+    region = None
+    if request.HasField("region"):
+        region = (request.region.origin.coordinates, request.region.shape)
+    return nearest.nearest_query(
+        spec,
+        [source.coordinates for source in request.sources],
+        request.k,
+        [target.coordinates for target in request.targets],
+        region,
+        site_costs(request, spec),
+    )
+
+
+def nearest_to_proto(answer: NearestAnswer) -> pb.NearestSourcesResponse:
+    return pb.NearestSourcesResponse(
+        first_index=answer.first_index,
+        sources=answer.sources.reshape(-1).tolist(),
+        distances=answer.distances.reshape(-1).tolist(),
+        k=answer.sources.shape[1],
+        computation=computation_to_proto(answer.computation) if answer.computation else None,
+    )
+
+
+def _leg_bytes(leg: Leg, bytes_max: int) -> bytes:
+    head = pb.Leg(goal=leg.goal).SerializeToString()
+    return field(pb.Leg.PATH_FIELD_NUMBER, fitting_path(leg.path, bytes_max)) + head
