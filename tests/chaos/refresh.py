@@ -94,7 +94,7 @@ class StandingClock(Clock):
 async def _round(run: Run) -> None:
     session = await run.any_replica().login(run.owner.user.email)
     token = await _all_at_once(run, session.refresh_token)
-    stolen, token = token, await _answer_lost(run, token)
+    stolen, token = token, token and await _answer_lost(run, token)
     if token:
         await _stolen(run, stolen, token, session.access_token)
 
@@ -108,13 +108,16 @@ async def _all_at_once(run: Run, token: str) -> str:
     for one in answers:
         if isinstance(one, ServiceError):
             run.answer.figures[f"answered with {one.reason}"] += 1
-    run.answer.figures["races with one successor"] += len(successors) == 1
-    if len(successors) != 1:
-        run.answer.broken["successors of one token"] += 1
     # Told to retry is not told that the session is over: the same token is good a moment later.
     if any(isinstance(one, BaseException) and not _may_retry(one) for one in answers):
         run.answer.broken["honest callers refused"] += 1
-    return min(successors)
+    elif not successors:
+        run.answer.figures["races that nobody ran to the end"] += 1
+        return await _all_at_once(run, token)
+    run.answer.figures["races with one successor"] += len(successors) == 1
+    if len(successors) != 1:
+        run.answer.broken["successors of one token"] += 1
+    return min(successors, default="")
 
 
 def _may_retry(error: BaseException) -> bool:
