@@ -11,6 +11,8 @@ from girih.client.aggregates.repository import AsyncRepository
 from girih.client.appending import AppendStream
 from girih.client.async_client import AsyncClient
 from girih.client.blocking.client import Client
+from girih.client.blocking.consuming import Consumer
+from girih.client.blocking.groups import Groups
 from girih.client.blocking.lattices import Lattices
 from girih.client.blocking.repository import Repository
 from girih.client.channel import open_channel, tls_credentials
@@ -22,21 +24,27 @@ from girih.client.errors import (
     ClientClosed,
     Conflict,
     ConsumerTooSlow,
+    DataDamaged,
     EventGone,
     EventIdReused,
     EventNotFound,
     FieldViolation,
     GirihError,
+    GroupChanged,
+    GroupExists,
+    GroupNotFound,
     HistoryUnusable,
     InvalidRequest,
     KeyInvalid,
     LatticeNotFound,
     LatticesChanged,
+    LeaseLost,
     LimitReached,
     LogReplaced,
     MetadataChanged,
     NotFound,
     NotLoggedIn,
+    ParkedEventNotFound,
     PermissionDenied,
     PlanLimit,
     PreconditionFailed,
@@ -84,6 +92,19 @@ from girih.client.events import (
     TracedEvent,
 )
 from girih.client.following import Follower
+from girih.client.groups.client import AsyncGroups
+from girih.client.groups.consuming import AsyncConsumer
+from girih.client.groups.handling import Park, RetryLater
+from girih.client.groups.in_flight import Message
+from girih.client.groups.values import (
+    Group,
+    GroupConsumer,
+    GroupLane,
+    GroupSettings,
+    GroupSummary,
+    ParkedEvent,
+    ParkingPolicy,
+)
 from girih.client.lattices.client import AsyncLattices
 from girih.client.lattices.values import (
     Boundary,
@@ -106,6 +127,8 @@ __all__ = [
     "AlreadyExists",
     "AppendStream",
     "AsyncClient",
+    "AsyncConsumer",
+    "AsyncGroups",
     "AsyncLattices",
     "AsyncRepository",
     "Batch",
@@ -119,8 +142,10 @@ __all__ = [
     "Compatibility",
     "Computation",
     "Conflict",
+    "Consumer",
     "ConsumerTooSlow",
     "CornerRule",
+    "DataDamaged",
     "EventGone",
     "EventIdReused",
     "EventNotFound",
@@ -132,6 +157,15 @@ __all__ = [
     "GirihError",
     "Gone",
     "GoneReason",
+    "Group",
+    "GroupChanged",
+    "GroupConsumer",
+    "GroupExists",
+    "GroupLane",
+    "GroupNotFound",
+    "GroupSettings",
+    "GroupSummary",
+    "Groups",
     "HistoryUnusable",
     "InvalidRequest",
     "KeyInvalid",
@@ -139,16 +173,22 @@ __all__ = [
     "LatticeNotFound",
     "Lattices",
     "LatticesChanged",
+    "LeaseLost",
     "LimitReached",
     "LoadedStream",
     "LogInfo",
     "LogReplaced",
+    "Message",
     "MetadataChanged",
     "Neighbourhood",
     "NewEvent",
     "NoMatch",
     "NotFound",
     "NotLoggedIn",
+    "Park",
+    "ParkedEvent",
+    "ParkedEventNotFound",
+    "ParkingPolicy",
     "Path",
     "PermissionDenied",
     "Placement",
@@ -164,6 +204,7 @@ __all__ = [
     "Repository",
     "RequestTooLarge",
     "Retention",
+    "RetryLater",
     "RetryPolicy",
     "Revision",
     "RevisionConflict",

@@ -196,7 +196,7 @@ class PlanLimit(PermissionDenied):
 class LimitReached(GirihError):
     """There are as many of something as there may be: make room. Do not repeat."""
 
-    reasons = frozenset({"TOO_MANY_KEYS", "TOO_MANY_INVITATIONS", "SCHEMAS_FULL"})
+    reasons = frozenset({"TOO_MANY_KEYS", "TOO_MANY_INVITATIONS", "SCHEMAS_FULL", "GROUPS_FULL"})
 
 
 class QuotaExceeded(LimitReached):
@@ -544,6 +544,44 @@ class LogReplaced(Conflict):
     def shared_position(self) -> int:
         """The position up to which it holds what was read; 0 when that is not known."""
         return self.number("shared_position")
+
+
+class DataDamaged(GirihError):
+    """Something that was stored is missing or altered: its operators must bring it back. Do not
+    repeat."""
+
+    codes = frozenset({grpc.StatusCode.DATA_LOSS})
+
+
+class LeaseLost(Conflict):
+    """What a consumer has said of an event came too late, or twice: the event is given to somebody
+    else, or will be."""
+
+    reasons = frozenset({"LEASE_LOST", "EVENT_NOT_DELIVERED"})
+
+
+class GroupNotFound(NotFound):
+    """There is no consumer group of that name, or it was deleted."""
+
+    reasons = frozenset({"GROUP_NOT_FOUND"})
+
+
+class GroupExists(AlreadyExists):
+    """There is a consumer group of that name, with other settings."""
+
+    reasons = frozenset({"GROUP_EXISTS"})
+
+
+class GroupChanged(Conflict):
+    """The settings of a consumer group are not the version that was expected."""
+
+    reasons = frozenset({"GROUP_CHANGED"})
+
+
+class ParkedEventNotFound(NotFound):
+    """An event is not parked by the consumer group. Nothing was changed."""
+
+    reasons = frozenset({"PARKED_EVENT_NOT_FOUND"})
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -45,13 +45,17 @@ from girih.client.events import (
     StreamInfo,
     TracedEvent,
 )
+from girih.client.groups.client import AsyncGroups
+from girih.client.groups.consuming import AsyncConsumer
+from girih.client.groups.in_flight import CREDITS
 from girih.client.reading import Subscription
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import groups_pb2, schemas_pb2, snapshots_pb2
 from girih.events.v1 import keeping_pb2 as keeping_pb
-from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.events.v1.groups_pb2_grpc import GroupServiceStub
 from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.ids import Position, Revision
@@ -85,8 +89,9 @@ class EventStoreClient:
         self._stub = EventStoreServiceStub(channel)
         self._schemas = SchemaServiceStub(channel)
         self._snapshots = SnapshotServiceStub(channel)
+        self._groups = GroupServiceStub(channel)
         self._caller = Caller(token=token, context=context, retry=retry)
-        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._subscriptions: WeakSet[Subscription | AsyncConsumer] = WeakSet()
 
     @classmethod
     @asynccontextmanager
@@ -296,6 +301,29 @@ class EventStoreClient:
         )
         self._subscriptions.add(subscription)
         return subscription
+
+    def consume(
+        self,
+        group: str,
+        *,
+        credits: int = CREDITS,  # noqa: A002 - the contract's word
+        name: str = "",
+        on_interrupted: Callable[[GirihError], None] | None = None,
+    ) -> AsyncConsumer:
+        """Take part in a consumer group: its messages, as many as `credits` at once.
+
+        `name` is what people see who look at the group. `on_interrupted` is called each time a call
+        has ended and is about to be resumed; what was given and not settled is lost then.
+        """
+        start = groups_pb2.ConsumerStart(group=group, name=name, credits=credits)
+        consumer = AsyncConsumer(self._groups, self._caller, start, on_interrupted=on_interrupted)
+        self._subscriptions.add(consumer)
+        return consumer
+
+    @property
+    def groups(self) -> AsyncGroups:
+        """The tenant's consumer groups."""
+        return AsyncGroups(self._groups, self._caller)
 
     async def get_stream(self, stream: str, *, timeout: float | None = None) -> StreamInfo:
         """Where a stream begins and ends; raises StreamNotFound."""

@@ -160,7 +160,7 @@ def recorded_events(
     response: pb.ReadResponse | snapshots_pb2.LoadStreamResponse,
 ) -> list[RecordedEvent]:
     incarnation = response.incarnation
-    return [_recorded_event(message, incarnation) for message in response.events]
+    return [recorded_event(message, incarnation) for message in response.events]
 
 
 def log_info(response: pb.GetLogResponse) -> LogInfo:
@@ -230,7 +230,7 @@ def traced_events(response: pb.ReadTraceResponse) -> list[TracedEvent]:
     incarnation = response.incarnation
     events = [
         TracedEvent(
-            event=_recorded_event(one.recorded, incarnation),
+            event=recorded_event(one.recorded, incarnation),
             cause=_cause(one.cause) if one.HasField("cause") else None,
         )
         for one in response.events
@@ -328,7 +328,7 @@ def _gone(message: keeping_pb.Gone) -> Gone | None:
     )
 
 
-def _recorded_event(message: pb.RecordedEvent, incarnation: str) -> RecordedEvent:
+def recorded_event(message: pb.RecordedEvent, incarnation: str) -> RecordedEvent:
     event = message.event
     payload = event.WhichOneof("payload")
     return RecordedEvent(

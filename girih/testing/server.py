@@ -9,11 +9,12 @@ from typing import Any, Final, Self
 import grpc
 
 from girih.client import AsyncClient, Client
-from girih.events.v1 import events_pb2, snapshots_pb2
+from girih.events.v1 import events_pb2, groups_pb2, snapshots_pb2
 from girih.testing.calls import handler_of
 from girih.testing.identities import ACTOR, TENANT, Identities
 from girih.testing.log import Clock, Log
 from girih.testing.servicers.events import EventStoreServicer
+from girih.testing.servicers.groups import GroupServicer
 from girih.testing.servicers.snapshots import SnapshotServicer
 
 _CALLS_MAX: Final = 500
@@ -38,6 +39,8 @@ class MemoryServer:
         self._lock = Lock()
         self._logs: dict[str, Log] = {}
         self._identities = Identities()
+        self._snapshots = SnapshotServicer(self._log_of)
+        self._groups = GroupServicer(self._log_of)
         self._grpc: grpc.Server | None = None
         self._threads: ThreadPoolExecutor
         self._port = 0
@@ -61,7 +64,8 @@ class MemoryServer:
         server = grpc.server(threads, options=_OPTIONS)
         servicers = (
             (events_pb2, "EventStoreService", EventStoreServicer(self._log_of)),
-            (snapshots_pb2, "SnapshotService", SnapshotServicer(self._log_of)),
+            (snapshots_pb2, "SnapshotService", self._snapshots),
+            (groups_pb2, "GroupService", self._groups),
         )
         server.add_generic_rpc_handlers(
             [

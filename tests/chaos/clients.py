@@ -1,10 +1,11 @@
 """Programs that use the client, while everything that they call is killed and started again.
 
-Two of them append, and two follow the log: one each with asyncio and one without. They have an
-API key, and no code for what happens to them but to append the same events again when the client
-gives up. One after the other the event store, PostgreSQL and the gateway are killed. At the end
-each event must be stored once, in the order of its writer, and have been seen by each follower
-once, in the order of the log.
+Two of them append, two follow the log, and two are the consumers of a group: one each with asyncio
+and one without. They have an API key, and no code for what happens to them but to append the same
+events again when the client gives up. One after the other the event store, PostgreSQL and the
+gateway are killed. At the end each event must be stored once, in the order of its writer, have been
+seen by each follower once, in the order of the log, and have been handled by a consumer, in the
+order of its stream, and not again once that was acknowledged.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 from unittest.mock import patch
@@ -22,9 +24,18 @@ from unittest.mock import patch
 import httpx
 
 from cli.local.postgres import EmbeddedPostgres
-from girih.client import AsyncClient, Client, GirihError, NewEvent, RetryPolicy, Unavailable
+from girih.client import (
+    AsyncClient,
+    Client,
+    GirihError,
+    GroupSettings,
+    NewEvent,
+    RetryPolicy,
+    Unavailable,
+)
 from girih.client.connecting import gateway as gateway_calls
 from girih.client.cursors import ReadCursor
+from tests.chaos.shared_work import GROUP, SharedWork
 from tests.processes import (
     WITHOUT_LIMITS,
     Process,
@@ -37,6 +48,7 @@ from tests.processes import (
 TOKEN_S = 30
 """How long a token is valid: as short as the gateway allows."""
 
+SCOPES = ["events.append", "events.read", "groups.consume", "groups.read", "groups.write"]
 APPENDED_AT_ONCE = 3
 CATCH_UP_S = 60.0
 _PAUSE_S = 0.01
@@ -63,6 +75,7 @@ class Run:
     appended: dict[str, list[str]] = field(default_factory=lambda: {"a": [], "b": []})
     """The ids that were acknowledged, by stream, in the order of their writer."""
     seen: dict[str, Seen] = field(default_factory=lambda: {"asyncio": [], "threads": []})
+    work: SharedWork = field(default_factory=SharedWork)
     is_over: threading.Event = field(default_factory=threading.Event)
 
     def next_events(self, stream: str) -> list[NewEvent]:
@@ -131,9 +144,12 @@ class _Told:
 
 
 async def _run(run: Run, girih: Killable, kills: int, kill_every_s: float) -> None:
+    await run.girih.groups.create(GROUP, GroupSettings(lane_count=4, attempt_count_max=0))
     following = [
         asyncio.create_task(_follow(run)),
         asyncio.create_task(asyncio.to_thread(_follow_blocking, run)),
+        asyncio.create_task(_consume(run)),
+        asyncio.create_task(asyncio.to_thread(_consume_blocking, run)),
     ]
     writing = [
         asyncio.create_task(_append(run)),
@@ -145,12 +161,16 @@ async def _run(run: Run, girih: Killable, kills: int, kill_every_s: float) -> No
 
     stored: Seen = [(event.position, event.id) async for event in run.girih.read()]
     deadline_s = time.monotonic() + CATCH_UP_S
-    while not all(_has_seen_all(seen, stored) for seen in run.seen.values()):
+    while not (
+        all(_has_seen_all(seen, stored) for seen in run.seen.values())
+        and run.work.has_handled(len(stored))
+    ):
         if time.monotonic() > deadline_s or all(one.done() for one in following):
             break
         await asyncio.sleep(_PAUSE_S)
     run.girih_blocking.close()
     following[0].cancel()
+    following[2].cancel()
     for outcome in await asyncio.gather(*following, return_exceptions=True):
         if isinstance(outcome, Exception):
             run.answer.broken[f"a follower ended: {outcome}"] += 1
@@ -169,6 +189,26 @@ async def _follow(run: Run) -> None:
 def _follow_blocking(run: Run) -> None:
     for event in run.girih_blocking.follow():
         run.seen["threads"].append((event.position, event.id))
+
+
+async def _consume(run: Run) -> None:
+    async with run.girih.consume(GROUP, name="asyncio") as consumer:
+        async for message in consumer:
+            run.work.handle(message)
+            position = message.event.position
+            message.ack().add_done_callback(partial(_settled, run, position))
+
+
+def _consume_blocking(run: Run) -> None:
+    with run.girih_blocking.consume(GROUP, name="threads") as consumer:
+        for message in consumer:
+            run.work.handle(message)
+            position = message.event.position
+            message.ack().add_done_callback(partial(_settled, run, position))
+
+
+def _settled(run: Run, position: int, outcome: Any) -> None:
+    run.work.settled(position, None if outcome.cancelled() else outcome.exception())
 
 
 async def _append(run: Run) -> None:
@@ -231,6 +271,10 @@ async def _judge(run: Run, stored: Seen) -> None:
         broken[f"events skipped with {name}"] += len(set(stored) - set(seen))
         broken[f"events repeated with {name}"] += len(seen) - len(set(seen))
         broken[f"out of order with {name}"] += seen != sorted(seen)
+    of_streams: dict[str, list[int]] = {}
+    async for event in run.girih.read():
+        of_streams.setdefault(event.stream, []).append(event.position)
+    broken.update(run.work.judge(of_streams, figures))
     for name in [name for name, count in broken.items() if not count]:
         del broken[name]
 
@@ -254,7 +298,7 @@ def _new_key(url: str) -> str:
         http.post("/auth/register", json=login | {"name": "Ada"}).raise_for_status()
         tokens = http.post("/auth/login", json=login).raise_for_status().json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
-        wanted = {"name": "programs", "scopes": ["events.append", "events.read"]}
+        wanted = {"name": "programs", "scopes": SCOPES}
         key: str = http.post("/v1/keys", json=wanted).raise_for_status().json()["secret"]
     return key
 

@@ -31,7 +31,11 @@ from girih.client import (
     Unavailable,
     bind_context,
 )
+from girih.client.blocking.consuming import Consumer
+from girih.client.blocking.groups import Groups
 from girih.client.blocking.lattices import Lattices
+from girih.client.groups.client import AsyncGroups
+from girih.client.groups.consuming import AsyncConsumer
 from girih.client.lattices.client import AsyncLattices
 from tests.authority import Authority
 from tests.client.between import Between, Failure
@@ -71,10 +75,19 @@ def test_both_clients_have_the_same_names() -> None:
 
     assert public(AsyncClient) - only_with_asyncio == public(Client) - {"close"}
     assert public(AsyncLattices) == public(Lattices)
+    assert public(AsyncGroups) == public(Groups)
+    assert public(AsyncConsumer) - {"aclose"} == public(Consumer)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [(AsyncClient, Client), (AsyncLattices, Lattices)], ids=["events", "lattices"]
+    ("one", "other"),
+    [
+        (AsyncClient, Client),
+        (AsyncLattices, Lattices),
+        (AsyncGroups, Groups),
+        (AsyncConsumer, Consumer),
+    ],
+    ids=["events", "lattices", "groups", "consumers"],
 )
 def test_methods_of_both_clients_take_the_same(one: type, other: type) -> None:
     def parameters(kind: type, name: str) -> dict[str, object]:
@@ -85,7 +98,7 @@ def test_methods_of_both_clients_take_the_same(one: type, other: type) -> None:
             if parameter.name != "on_connected"
         }
 
-    for name in {"__init__", *public(one) & public(other)} - {"lattices"}:
+    for name in {"__init__", *public(one) & public(other)} - {"lattices", "groups"}:
         assert parameters(one, name) == parameters(other, name), name
 
 

@@ -70,6 +70,8 @@ async def test_the_programs_of_the_clients_page_run(
             "License(submitted_by='Ada', granted_by='Omar') at revision 1",
         ],
         ["1 permit-1 submitted", "2 permit-1 approved"],
+        ["['a', 'b'] 8"],
+        ["{'to': 'Ada'} 1"],
         [f"Counter({counts}) as of 0.0 seconds ago"],
         ["99"],
         ["20 (21, 2) [9 0]", "(10, 10) True"],

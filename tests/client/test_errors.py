@@ -8,6 +8,7 @@ import pytest
 from girih.client import (
     AlreadyExists,
     Conflict,
+    DataDamaged,
     GirihError,
     InvalidRequest,
     LatticeNotFound,
@@ -32,7 +33,7 @@ ERRORS: dict[str, options.ErrorOptions] = {
 OVER_GRPC = {name: error for name, error in ERRORS.items() if error.code}
 
 KINDS = (
-    *(AlreadyExists, Conflict, InvalidRequest, NotFound),
+    *(AlreadyExists, Conflict, DataDamaged, InvalidRequest, NotFound),
     *(PermissionDenied, Unauthenticated, Unavailable),
 )
 

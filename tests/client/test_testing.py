@@ -16,6 +16,7 @@ from girih.client import (
     GirihError,
     NewEvent,
     PermissionDenied,
+    Query,
     Retention,
     Unauthenticated,
 )
@@ -158,6 +159,17 @@ def test_a_client_without_asyncio_is_ended_by_another_thread(server: MemoryServe
         following.join(30)
 
         assert not following.is_alive()
+
+
+def test_a_follower_is_told_what_was_looked_at_in_vain(server: MemoryServer) -> None:
+    looked = threading.Event()
+    with server, server.client() as girih:
+        girih.append([happened()])
+        with girih.follow(filter=Query(types=["never"]), on_looked=looked.set) as events:
+            threading.Thread(target=list, args=(events,), daemon=True).start()
+
+            assert looked.wait(30)
+            assert events.position == 1
 
 
 def test_a_server_leaves_no_thread_behind() -> None:

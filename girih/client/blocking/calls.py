@@ -6,7 +6,7 @@ What is decided is decided in `girih.client.retry` and `girih.client.cursors`, a
 import inspect
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, Self, TypeVar, cast
 
 import grpc
@@ -32,7 +32,11 @@ def metadata_of(caller: Caller, context_metadata: Metadata, timeout_s: float) ->
     return with_token(context_metadata, _token(caller, timeout_s))
 
 
-def begun(method: Callable[..., C], request: Message, **options: Any) -> C:  # noqa: ANN401
+def begun(
+    method: Callable[..., C],
+    request: Message | Iterator[Message],
+    **options: Any,  # noqa: ANN401
+) -> C:
     """The call of an rpc; raises ClientClosed."""
     try:
         return method(request, **options)

@@ -12,6 +12,8 @@ from typing import Self
 
 from girih.client import wire
 from girih.client.blocking.calls import parts, unary
+from girih.client.blocking.consuming import Consumer
+from girih.client.blocking.groups import Groups
 from girih.client.blocking.lattices import Lattices
 from girih.client.blocking.reading import Subscription
 from girih.client.channel import open_blocking_channel
@@ -39,12 +41,14 @@ from girih.client.events import (
     StreamInfo,
     TracedEvent,
 )
+from girih.client.groups.in_flight import CREDITS
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import groups_pb2, schemas_pb2, snapshots_pb2
 from girih.events.v1 import keeping_pb2 as keeping_pb
-from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from girih.events.v1.groups_pb2_grpc import GroupServiceStub
 from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.ids import Position, Revision
@@ -107,8 +111,9 @@ class Client:
         self._stub = EventStoreServiceStub(self._channels[0])
         self._schemas = SchemaServiceStub(self._channels[0])
         self._snapshots = SnapshotServiceStub(self._channels[0])
+        self._groups = GroupServiceStub(self._channels[0])
         self._lattice_stub = LatticeServiceStub(self._channels[1])
-        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._subscriptions: weakref.WeakSet[Subscription | Consumer] = weakref.WeakSet()
 
     @property
     def lattices(self) -> Lattices:
@@ -240,6 +245,7 @@ class Client:
         incarnation: str = "",
         upcast: bool = False,
         on_interrupted: Callable[[GirihError], None] | None = None,
+        on_looked: Callable[[], None] | None = None,
     ) -> Subscription:
         """The events of a stream or of the log, and then those to come: each once, in order."""
         request = wire.read_request(
@@ -253,10 +259,33 @@ class Client:
             upcast=upcast,
         )
         subscription = Subscription(
-            self._stub, self._caller, request, on_interrupted=on_interrupted
+            self._stub,
+            self._caller,
+            request,
+            on_interrupted=on_interrupted,
+            on_looked=on_looked,
         )
         self._subscriptions.add(subscription)
         return subscription
+
+    def consume(
+        self,
+        group: str,
+        *,
+        credits: int = CREDITS,  # noqa: A002 - the contract's word
+        name: str = "",
+        on_interrupted: Callable[[GirihError], None] | None = None,
+    ) -> Consumer:
+        """Take part in a consumer group: its messages, as many as `credits` at once."""
+        start = groups_pb2.ConsumerStart(group=group, name=name, credits=credits)
+        consumer = Consumer(self._groups, self._caller, start, on_interrupted=on_interrupted)
+        self._subscriptions.add(consumer)
+        return consumer
+
+    @property
+    def groups(self) -> Groups:
+        """The tenant's consumer groups."""
+        return Groups(self._groups, self._caller)
 
     def get_stream(self, stream: str, *, timeout: float | None = None) -> StreamInfo:
         """Where a stream begins and ends; raises StreamNotFound."""

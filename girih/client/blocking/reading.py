@@ -27,11 +27,13 @@ class Subscription:
         request: pb.ReadRequest,
         *,
         on_interrupted: Callable[[GirihError], None] | None = None,
+        on_looked: Callable[[], None] | None = None,
     ) -> None:
         self._stub = stub
         self._caller = caller
         self._cursor = ReadCursor(request)
         self._on_interrupted = on_interrupted
+        self._on_looked = on_looked
         self._context_metadata = caller.context().metadata()
         self._call: WatchedCall | None = None
         self._closed = threading.Event()
@@ -96,6 +98,8 @@ class Subscription:
                 while (response := call.next(None)) is not None:
                     if (batch := self._cursor.take(response)) is not None:
                         yield batch
+                    elif self._on_looked is not None:
+                        self._on_looked()
             except GirihError as error:
                 self._caller.note(error, metadata)
                 raise

@@ -1,0 +1,1 @@
+"""Consumer groups: workers that share the events of a log."""

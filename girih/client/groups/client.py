@@ -1,0 +1,123 @@
+"""The consumer groups of a tenant, with asyncio. Knows the rpcs that are no streams."""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from girih.client.caller import Caller
+from girih.client.calls import unary
+from girih.client.groups import messages
+from girih.client.groups.values import Group, GroupSettings, GroupSummary, ParkedEvent
+from girih.events.v1 import groups_pb2 as pb
+from girih.ids import Position
+
+if TYPE_CHECKING:
+    from girih.events.v1.groups_pb2_grpc import GroupServiceAsyncStub
+
+_DEFAULT = GroupSettings()
+
+
+class AsyncGroups:
+    """Creates groups, changes them, and tells how far they are. `consume` takes part in one."""
+
+    def __init__(self, stub: "GroupServiceAsyncStub", caller: Caller) -> None:
+        self._stub = stub
+        self._caller = caller
+
+    async def create(
+        self,
+        group: str,
+        settings: GroupSettings = _DEFAULT,
+        *,
+        from_position: int | None = None,
+        from_time: datetime | None = None,
+        timeout: float | None = None,
+    ) -> bool:
+        """Create a group, from the beginning of the log unless a start is given; answers whether
+        it was not there already. Raises GroupExists when it was, with other settings.
+        """
+        request = messages.create_request(group, settings, from_position, from_time)
+        response = await unary(self._caller, self._stub.CreateGroup, request, timeout)
+        return not response.already_exists
+
+    async def update(
+        self,
+        group: str,
+        settings: GroupSettings,
+        *,
+        expected_version: int | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Change all settings of a group, in place; answers their version. Raises GroupChanged
+        when that was not `expected_version`, and GroupNotFound.
+        """
+        request = messages.update_request(group, settings, expected_version)
+        response = await unary(self._caller, self._stub.UpdateGroup, request, timeout)
+        return response.version
+
+    async def get(self, group: str, *, timeout: float | None = None) -> Group:
+        """Its settings, its consumers and how far its lanes are. Raises GroupNotFound."""
+        request = pb.GetGroupRequest(group=group)
+        return messages.group(await unary(self._caller, self._stub.GetGroup, request, timeout))
+
+    async def list(self, *, timeout: float | None = None) -> AsyncGenerator[GroupSummary]:
+        """All of the tenant, by name, page after page."""
+        request = pb.ListGroupsRequest(page_size=messages.PAGE_SIZE)
+        while True:
+            page = await unary(self._caller, self._stub.ListGroups, request, timeout)
+            for one in messages.summaries(page):
+                yield one
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def delete(self, group: str, *, timeout: float | None = None) -> None:
+        """Delete a group and all that is known of it; nothing happens where there is none."""
+        request = pb.DeleteGroupRequest(group=group)
+        await unary(self._caller, self._stub.DeleteGroup, request, timeout)
+
+    async def reset(
+        self,
+        group: str,
+        *,
+        from_position: int | None = None,
+        from_time: datetime | None = None,
+        timeout: float | None = None,
+    ) -> Position:
+        """Have a group go on at a place, the beginning of the log unless one is given, whatever
+        was acknowledged; answers where that is. Raises GroupNotFound, BeyondEnd.
+        """
+        request = messages.reset_request(group, from_position, from_time)
+        response = await unary(self._caller, self._stub.ResetGroup, request, timeout)
+        return Position(response.position)
+
+    async def parked(
+        self, group: str, *, timeout: float | None = None
+    ) -> AsyncGenerator[ParkedEvent]:
+        """What a group has parked, in the order of the log, page after page."""
+        request = pb.ListParkedEventsRequest(group=group, page_size=messages.PAGE_SIZE)
+        while True:
+            page = await unary(self._caller, self._stub.ListParkedEvents, request, timeout)
+            for one in messages.parked_events(page):
+                yield one
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def replay(
+        self, group: str, positions: Sequence[int] = (), *, timeout: float | None = None
+    ) -> int:
+        """Give parked events to consumers again, all of them unless `positions` are given; answers
+        how many. Raises ParkedEventNotFound."""
+        request = pb.ReplayParkedEventsRequest(group=group, positions=positions)
+        response = await unary(self._caller, self._stub.ReplayParkedEvents, request, timeout)
+        return response.event_count
+
+    async def discard(
+        self, group: str, positions: Sequence[int] = (), *, timeout: float | None = None
+    ) -> int:
+        """Take parked events for settled, all of them unless `positions` are given; answers how
+        many. Raises ParkedEventNotFound."""
+        request = pb.DiscardParkedEventsRequest(group=group, positions=positions)
+        response = await unary(self._caller, self._stub.DiscardParkedEvents, request, timeout)
+        return response.event_count
