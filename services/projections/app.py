@@ -12,6 +12,7 @@ import grpc.aio
 from girih.client import EventStoreClient
 from girih.ids import NO_TENANT
 from girih.projection import Projection
+from girih.projections.v1 import documents_pb2 as documents_pb
 from girih.projections.v1 import projections_pb2 as pb
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
@@ -42,9 +43,13 @@ from services.projections.running.turns import Turns
 from services.projections.servicer import ProjectionServicer
 from services.projections.settings import Settings
 from services.projections.shipped.all import shipped
+from services.projections.shipped.documents.projection import Documents
+from services.projections.shipped.documents.reading import DocumentReader
+from services.projections.shipped.documents.servicer import DocumentServicer
 
 DOMAIN: Final = PROJECTIONS
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["ProjectionService"]
+DOCUMENT_SERVICE: Final = documents_pb.DESCRIPTOR.services_by_name["DocumentService"]
 
 
 async def run(settings: Settings) -> None:
@@ -74,13 +79,16 @@ async def built(settings: Settings, projections: Mapping[str, Projection]) -> As
         )
         changes = Changes(database, runner.look_again_at, runner.look_again_at_all)
         control = PostgresControl(store)
+        statuses = Statuses(projections, lambda: database.problems, control, tenant_logs)
         servicer = ProjectionServicer(
-            Statuses(projections, lambda: database.problems, control, tenant_logs),
+            statuses,
             control,
             Waits(control, lambda: runner.runs, settings.waiting_calls_max),
             changes.tell,
         )
         server.add_service(SERVICE, servicer)
+        documents = DocumentServicer(DocumentReader(store), lambda: statuses.fit(Documents.name))
+        server.add_service(DOCUMENT_SERVICE, documents)
         add_metrics_service(server)
         tenants = Tenants(ops, runner.found, settings.tenants_interval_s)
         server.tasks.start("database", database.keep_open())

@@ -25,6 +25,17 @@ class ProjectionNotFound(NotFound):
         super().__init__(f"there is no projection called {projection}", projection=projection)
 
 
+class DocumentNotFound(NotFound):
+    """The projection of documents has none of this id."""
+
+    reason = "DOCUMENT_NOT_FOUND"
+
+    def __init__(self, document: str, position: Position) -> None:
+        """`position` is up to where in the log that is so."""
+        message = f"there is no document {document} up to position {position}"
+        super().__init__(message, document=document, position=position)
+
+
 class ProjectionUnfit(FailedPrecondition):
     """The projection cannot run on this server, for any tenant."""
 

@@ -1,6 +1,7 @@
 """Every example of an answer in the contract is what a real gateway answers, name by name."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.casing import odd_keys
-from tests.processes import System
+from tests.processes import ROOT, System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -155,6 +156,7 @@ def schemas_and_snapshots(walk: Walk) -> None:
 
 
 def projections(walk: Walk) -> None:
+    upload_a_document(walk)
     head = walk.call("EventStoreService_GetLog")["headPosition"]
     for one in walk.call("ProjectionService_ListProjections")["projections"]:
         waited = walk.client.get(
@@ -170,6 +172,26 @@ def projections(walk: Walk) -> None:
     ):
         walk.call(f"ProjectionService_{rpc}", projection="event_types")
     walk.call("ProjectionService_DiscardQuarantinedEvent", projection="event_types", position="1")
+    walk.call("DocumentService_ListDocuments")
+    walk.call("DocumentService_GetDocument", document="1")
+    walk.call("DocumentService_ListElements")
+    walk.call("DocumentService_ListElementsByDocument", document="1")
+
+
+def upload_a_document(walk: Walk) -> None:
+    """With all that docs/documents.md says of one, but that it is withdrawn."""
+    page = (ROOT / "docs" / "documents.md").read_text(encoding="utf-8")
+    said = re.findall(r"^`([a-z-]+)`[^`].*?```json\n(.*?)```", page, re.MULTILINE | re.DOTALL)
+    events = [
+        {
+            "stream": "extraction-1" if event_type == "element-extracted" else "document-1",
+            "type": event_type,
+            "json": json.loads(text),
+        }
+        for event_type, text in said
+        if event_type != "document-withdrawn"
+    ]
+    walk.call("EventStoreService_Append", {"events": events})
 
 
 def groups(walk: Walk) -> None:

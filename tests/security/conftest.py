@@ -60,6 +60,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     client.headers["authorization"] = f"Bearer {session['access_token']}"
     event = {"stream": "own-stream", "type": "planted", "json": {"by": mark}}
     appended = _post(client, "/v1/events:append", {"events": [event]})
+    upload_document(client, mark)
     for version in (1, 2):
         planted = {"type": "planted-type", "version": version, "schema": {"const": mark}}
         _post(client, "/v1/schemas", planted)
@@ -83,6 +84,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         "position": appended["placements"][0]["position"],
         "lattice_id": lattice["latticeId"],
         "projection": "event_types",
+        "document": mark,
         "name": mark,
         "upload_id": upload["uploadId"],
         "invitation_id": invitation["invitation"]["invitationId"],
@@ -97,6 +99,36 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         refresh_token=session["refresh_token"],
         owned=Owned(owned),
     )
+
+
+def upload_document(client: httpx.Client, document: str) -> None:
+    """One that is shown when this returns, with an element."""
+    original = {
+        "name": document,
+        "media_type": "a/b",
+        "byte_count": 1,
+        "sha256": "",
+        "uploaded_by": "",
+    }
+    element = {"id": document, "kind": "reference", "target": document}
+    said = {
+        f"document-{document}": ("document-uploaded", {"original": original}),
+        f"extraction-{document}": (
+            "element-extracted",
+            {"document": document, "element": element},
+        ),
+    }
+    events = [
+        {"stream": stream, "type": event_type, "json": said}
+        for stream, (event_type, said) in said.items()
+    ]
+    placements = _post(client, "/v1/events:append", {"events": events})["placements"]
+    waited = client.get(
+        "/v1/projections/documents:wait",
+        params={"position": placements[-1]["position"], "timeoutS": 60},
+        timeout=90,
+    )
+    assert waited.json()["reached"], waited.text
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

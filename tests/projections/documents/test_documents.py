@@ -2,54 +2,34 @@
 
 import asyncio
 import json
-import random
-from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
 from examples.documents.document import Document
-from examples.documents.elements import Element, Kind, Location
+from examples.documents.elements import Element, Kind
 from examples.documents.extraction import Extraction
 from examples.documents.values import (
     Analysis,
-    Conversion,
-    FeedbackItem,
-    Finding,
-    Original,
-    Policy,
-    Severity,
 )
 from girih.client import AsyncRepository, EventStoreClient, NewEvent
-from services.projections.domain import ProjectionKey
 from services.projections.postgres.store import PostgresProjectionStore
 from services.projections.shipped.documents.projection import Documents
-from tests.authority import Authority
-from tests.projections.running import TENANT, opened, run_of, running, until
-
-KEY = ProjectionKey(TENANT, "documents")
-DIGEST = "0" * 64
-ORIGINAL = Original("towers.pdf", "application/pdf", 24, DIGEST, "Ada")
-
-FORMULA = Element(
-    id="lux",
-    kind=Kind.FORMULA,
-    name="Illuminance",
-    expression="E = I / d^2",
-    variables=("E", "I", "d"),
-    context="as the light falls",
-    location=Location(page=3, section="2.1"),
-    metadata={"confidence": "0.9"},
+from tests.projections.documents.making import (
+    DEFINITION,
+    DIGEST,
+    FORMULA,
+    KEY,
+    ORIGINAL,
+    REFERENCE,
+    TABLE,
+    extracted,
+    prepare,
+    projected,
+    shuffled,
+    uploaded,
 )
-TABLE = Element(id="t", kind=Kind.TABLE, rows=(("a", "b", "c"), ("1", "2", "3")))
-REFERENCE = Element(id="r", kind=Kind.REFERENCE, target="page 3", reference_type="section")
-DEFINITION = Element(id="d", kind=Kind.DEFINITION, term="tower", definition="higher than 12 m")
-
-
-@pytest.fixture
-async def store(database_url: str, authority: Authority) -> AsyncIterator[PostgresProjectionStore]:
-    async with opened(database_url, authority, [Documents()]) as database:
-        yield PostgresProjectionStore(database)
+from tests.projections.running import TENANT, run_of, running, until
 
 
 @pytest.fixture
@@ -69,28 +49,6 @@ async def shown(store: PostgresProjectionStore, view: str) -> list[dict[str, Any
             f"SELECT * FROM projection_documents.{view} ORDER BY document, {view}::text"
         )
     return [dict(row) for row in rows]
-
-
-async def projected(
-    store: PostgresProjectionStore, log: EventStoreClient, *, event_count_max: int = 100
-) -> None:
-    """Project everything that was appended, and stop."""
-    async with running(run_of(store, log, Documents(), event_count_max=event_count_max)):
-        found = await until(store, await log.head(), KEY)
-    assert found.active.stop is None
-    assert found.active.problem == ""
-
-
-def prepare(document: Document) -> None:
-    document.upload(ORIGINAL)
-    document.convert(Conversion("html", 9, DIGEST))
-    document.convert(Conversion("markdown", 4, DIGEST))
-    document.analyse(Analysis("reader", 2, element_count=4))
-    document.give_feedback(FeedbackItem("Omar", 4))
-    document.give_feedback(FeedbackItem("Eve", 1, "I cannot read."))
-    document.assign_policy(Policy("strict", 1, "What is checked", 9))
-    document.record_finding(Finding("f1", "strict", Severity.BREACH, "It is dark.", 1))
-    document.record_finding(Finding("f2", "strict", Severity.NOTE, "It is small.", 1))
 
 
 async def test_a_document_is_shown_as_its_events_say(
@@ -357,25 +315,3 @@ async def test_types_of_other_categories_are_not_looked_at(
     await projected(store, log)
 
     assert [row["document"] for row in await shown(store, "document_views")] == ["2"]
-
-
-def uploaded(document: str) -> NewEvent:
-    aggregate = Document(document)
-    aggregate.upload(ORIGINAL)
-    return recorded(aggregate)
-
-
-def extracted(document: str, element: Element) -> NewEvent:
-    aggregate = Extraction(document)
-    aggregate.extract(element)
-    return recorded(aggregate)
-
-
-def recorded(aggregate: Document | Extraction) -> NewEvent:
-    event = NewEvent(stream=aggregate.stream, type="x")
-    (new,) = aggregate.new_events([event.id], ())
-    return new
-
-
-def shuffled(items: Sequence[Any]) -> list[Any]:
-    return random.Random(7).sample(items, len(items))

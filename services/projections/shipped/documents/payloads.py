@@ -11,6 +11,7 @@ from typing import Final
 NAME_CHARS_MAX: Final = 255
 TEXT_CHARS_MAX: Final = 65_536
 
+_is_id: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]+").fullmatch
 _is_kind: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}").fullmatch
 
 
@@ -140,8 +141,8 @@ class Element:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.id:
-            raise ValueError("id must not be empty")
+        if not _is_id(self.id):
+            raise ValueError("id must not be empty, and have no control characters")
         if not _is_kind(self.kind):
             raise ValueError("kind must be 1 to 32 of a-z 0-9 _ -, the first a letter")
         for name in ("id", "name", "reference_type"):
