@@ -106,8 +106,10 @@ class Lane:
 
     def read_up_to(self, position: Position, incarnation: str) -> None:
         """Nothing else of it is there up to a position."""
-        self.read_through = max(self.read_through, position)
-        self.incarnation = incarnation
+        # Lanes that are not as far are read with those that are: what comes again may be from
+        # before the log was replaced, and says nothing of what lies behind it.
+        if position >= self.read_through:
+            self.read_through, self.incarnation = position, incarnation
 
     @property
     def is_full(self) -> bool:

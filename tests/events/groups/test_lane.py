@@ -77,6 +77,17 @@ def test_the_next_of_a_key_comes_when_the_one_before_is_durable() -> None:
     assert delivered(one) == [2]
 
 
+def test_what_is_read_again_for_another_lane_does_not_take_the_incarnation_back() -> None:
+    one = lane(checkpoint=9, incarnation="new")
+    one.read_up_to(Position(5), "old")
+
+    before = write(one)
+    one.read_up_to(Position(12), "newer")
+
+    assert (before.checkpoint, before.incarnation) == (9, "new")
+    assert (write(one).checkpoint, one.incarnation) == (12, "newer")
+
+
 def test_the_checkpoint_stays_before_what_is_not_settled() -> None:
     one = lane()
     take(one, A, B, Key("c"))
