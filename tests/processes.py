@@ -177,6 +177,10 @@ def lattice_process(events_address: str, folder: Path, **environ: str) -> tuple[
     return _process("lattice", "services.lattice", folder, answer, is_serving)
 
 
+INDICATORS = ROOT / "tests" / "projections" / "indicators" / "indicators.toml"
+"""What the processes of tests tell of events."""
+
+
 def projections_process(
     database_url: str,
     events_address: str,
@@ -190,6 +194,7 @@ def projections_process(
         "DATABASE_URL": database_url,
         "PROJECTIONS_EVENTS_ADDRESS": events_address,
         "PROJECTIONS_TENANTS_INTERVAL_S": "0.1",
+        "PROJECTIONS_INDICATORS_FILE": str(INDICATORS),
     } | environ
     return _process("projections", module, folder, answer, is_serving)
 

@@ -147,7 +147,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         SCHEMA_SERVICE,
         SchemaServicer(Registrar(sequencers, registries, beside), registries),
     )
-    listing = Listing(settings)
+    listing = Listing(settings, lambda: database.is_open)
     server.add_service(LOG_SERVICE, LogServicer(listing))
     consumers = Consumers()
     server.add_service(

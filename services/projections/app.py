@@ -10,9 +10,9 @@ from typing import Final
 import grpc.aio
 
 from girih.client import EventStoreClient
-from girih.ids import NO_TENANT
+from girih.ids import NO_TENANT, Position, TenantId
 from girih.projection import Projection
-from girih.projections.v1 import documents_pb2 as documents_pb
+from girih.projections.v1 import documents_pb2, indicators_pb2, lattices_pb2
 from girih.projections.v1 import projections_pb2 as pb
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
@@ -46,21 +46,34 @@ from services.projections.shipped.all import shipped
 from services.projections.shipped.documents.projection import Documents
 from services.projections.shipped.documents.reading import DocumentReader
 from services.projections.shipped.documents.servicer import DocumentServicer
+from services.projections.shipped.indicators.definitions import Definitions, read_definitions
+from services.projections.shipped.indicators.metrics import IndicatorMetrics
+from services.projections.shipped.indicators.projection import Indicators
+from services.projections.shipped.indicators.reading import IndicatorReader
+from services.projections.shipped.indicators.servicer import IndicatorServicer
+from services.projections.shipped.lattices.projection import Lattices
+from services.projections.shipped.lattices.reading import LatticeReader
+from services.projections.shipped.lattices.servicer import LatticeViewServicer
 
 DOMAIN: Final = PROJECTIONS
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["ProjectionService"]
-DOCUMENT_SERVICE: Final = documents_pb.DESCRIPTOR.services_by_name["DocumentService"]
+DOCUMENT_SERVICE: Final = documents_pb2.DESCRIPTOR.services_by_name["DocumentService"]
+LATTICE_VIEW_SERVICE: Final = lattices_pb2.DESCRIPTOR.services_by_name["LatticeViewService"]
+INDICATOR_SERVICE: Final = indicators_pb2.DESCRIPTOR.services_by_name["IndicatorService"]
 
 
 async def run(settings: Settings) -> None:
     """Serve until the process is asked to stop."""
-    async with built(settings, all_projections(shipped())) as server:
+    indicators = read_definitions(settings.indicators_file)
+    async with built(settings, all_projections(shipped(indicators)), indicators) as server:
         with metrics_server(server.registry, settings.metrics_host, settings.metrics_port):
             await serve(server)
 
 
 @asynccontextmanager
-async def built(settings: Settings, projections: Mapping[str, Projection]) -> AsyncIterator[Server]:
+async def built(
+    settings: Settings, projections: Mapping[str, Projection], indicators: Definitions
+) -> AsyncIterator[Server]:
     """The server, ready to be started inside the block."""
     server = Server(DOMAIN, settings, policy=POLICY)
     key = SigningKeyFile(settings.signing_key, private=settings.environment == "production")
@@ -87,8 +100,8 @@ async def built(settings: Settings, projections: Mapping[str, Projection]) -> As
             changes.tell,
         )
         server.add_service(SERVICE, servicer)
-        documents = DocumentServicer(DocumentReader(store), lambda: statuses.fit(Documents.name))
-        server.add_service(DOCUMENT_SERVICE, documents)
+        _serve_views(server, store, statuses)
+        _serve_indicators(server, IndicatorReader(indicators, store), statuses, runner)
         add_metrics_service(server)
         tenants = Tenants(ops, runner.found, settings.tenants_interval_s)
         server.tasks.start("database", database.keep_open())
@@ -98,6 +111,37 @@ async def built(settings: Settings, projections: Mapping[str, Projection]) -> As
         server.health.watch("database", database.probe)
         server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
         yield server
+
+
+def _serve_views(server: Server, store: PostgresProjectionStore, statuses: Statuses) -> None:
+    """What projections hold, over gRPC."""
+    server.add_service(
+        DOCUMENT_SERVICE,
+        DocumentServicer(DocumentReader(store), partial(statuses.fit, Documents.name)),
+    )
+    server.add_service(
+        LATTICE_VIEW_SERVICE,
+        LatticeViewServicer(LatticeReader(store), partial(statuses.fit, Lattices.name)),
+    )
+
+
+def _serve_indicators(
+    server: Server, reader: IndicatorReader, statuses: Statuses, runner: Runner
+) -> None:
+    """Over gRPC, and to Prometheus."""
+    check_fit = partial(statuses.fit, Indicators.name)
+    server.add_service(INDICATOR_SERVICE, IndicatorServicer(reader, check_fit))
+
+    def positions() -> dict[TenantId, Position]:
+        return {
+            key.tenant: run.position
+            for key, run in runner.runs.items()
+            if key.projection == Indicators.name
+        }
+
+    metrics = IndicatorMetrics(reader, positions)
+    server.registry.register(metrics)
+    server.tasks.start("totals of indicators", metrics.run())
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture
 def nowhere() -> dict[str, str]:
     """An environment in which nothing runs."""
-    names = ("EVENTS", "LATTICE", "GATEWAY")
+    names = ("EVENTS", "LATTICE", "PROJECTIONS", "GATEWAY")
     ours = ("DATABASE_URL", "GIRIH_", *(f"{name}_" for name in names))
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
@@ -340,7 +340,11 @@ def test_a_key_that_signs_and_retires_is_wrong(
     tmp_path: Path, nowhere: dict[str, str], keys: Authority
 ) -> None:
     gateway = {**keys.gateway.public_jwk(GATEWAY), "retire_at": 2**40}
-    write_jwks(keys.trusted_keys, [gateway, keys.lattice.public_jwk("lattice.girih")])
+    others = [
+        keys.lattice.public_jwk("lattice.girih"),
+        keys.projections.public_jwk("projections.girih"),
+    ]
+    write_jwks(keys.trusted_keys, [gateway, *others])
 
     finding = look(tmp_path, nowhere)["keys"][0]
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 PASSWORD = "a strapwork of stars\n"
 EMAIL = "ada@girih.dev"
-PROCESSES = ["postgres", "events", "lattice", "gateway"]
+PROCESSES = ["postgres", "events", "lattice", "projections", "gateway"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Folder:
     @property
     def environ(self) -> dict[str, str]:
         """Without addresses: they are found, or remembered."""
-        ours = ("GIRIH_DATA", "GATEWAY_", "EVENTS_", "LATTICE_")
+        ours = ("GIRIH_DATA", "GATEWAY_", "EVENTS_", "LATTICE_", "PROJECTIONS_")
         kept = {
             name: value
             for name, value in self.installation.environ.items()

@@ -15,7 +15,7 @@ from girih.ids import TenantId
 from services.plumbing.auth.keys import SigningKey, SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
 from services.plumbing.identity import Principal
-from services.policy import GATEWAY, LATTICE, POLICY
+from services.policy import GATEWAY, LATTICE, POLICY, PROJECTIONS
 from tests.cli.test_command import girih
 
 DEVELOPMENT = {"GIRIH_ENVIRONMENT": "development"}
@@ -40,7 +40,8 @@ def token_of(files: KeyFiles, issuer: str = GATEWAY) -> str:
 
 def test_up_makes_keys_that_fit_each_other(files: KeyFiles) -> None:
     assert verified(files, token_of(files)).service == GATEWAY
-    assert {key.issuer: key.signs for key in rotation.held(files)} == {GATEWAY: True, LATTICE: True}
+    held = {key.issuer: key.signs for key in rotation.held(files)}
+    assert held == {GATEWAY: True, LATTICE: True, PROJECTIONS: True}
 
 
 def test_private_files_are_the_owners_alone(files: KeyFiles) -> None:
@@ -49,6 +50,7 @@ def test_private_files_are_the_owners_alone(files: KeyFiles) -> None:
     assert modes == {
         "gateway.pem": 0o600,
         "lattice.pem": 0o600,
+        "projections.pem": 0o600,
         "refresh.secret": 0o600,
         "trusted.json": 0o644,
     }
@@ -86,9 +88,8 @@ def test_no_key_is_made_up_in_production(tmp_path: Path) -> None:
     with pytest.raises(Failed) as caught:
         for_up(tmp_path, {"GIRIH_ENVIRONMENT": "production", "GATEWAY_SIGNING_KEY": "/mine"})
 
-    assert "set LATTICE_SIGNING_KEY, GIRIH_TRUSTED_KEYS, GATEWAY_REFRESH_SECRET" in str(
-        caught.value
-    )
+    missing = "LATTICE_SIGNING_KEY, PROJECTIONS_SIGNING_KEY, GIRIH_TRUSTED_KEYS"
+    assert f"set {missing}, GATEWAY_REFRESH_SECRET" in str(caught.value)
     assert caught.value.exit_code == 78
     assert not (tmp_path / "keys").exists()
 
@@ -96,7 +97,7 @@ def test_no_key_is_made_up_in_production(tmp_path: Path) -> None:
 def test_production_takes_keys_that_were_made_on_purpose(tmp_path: Path) -> None:
     made = girih("signing-keys", "create", "--data", str(tmp_path))
 
-    assert len(made.stdout.splitlines()) == 4
+    assert len(made.stdout.splitlines()) == 5
     assert for_up(tmp_path, {"GIRIH_ENVIRONMENT": "production"}).missing() == []
 
 
@@ -137,12 +138,12 @@ def test_no_token_is_refused_while_keys_rotate(files: KeyFiles) -> None:
 def test_old_keys_retire_when_their_last_token_has_expired(files: KeyFiles) -> None:
     old = {key.kid for key in rotation.held(files)}
 
-    rotation.rotate(files, [GATEWAY, LATTICE], wait_s=0, say=lambda _line: None)
+    rotation.rotate(files, [GATEWAY, LATTICE, PROJECTIONS], wait_s=0, say=lambda _line: None)
 
     keys = rotation.held(files)
     assert {key.kid for key in keys if key.state == "retiring"} == old
     assert all(900 < (key.retire_at_s or 0) - time.time() <= 1_200 for key in keys if not key.signs)
-    assert sorted(key.issuer for key in keys if key.signs) == [GATEWAY, LATTICE]
+    assert sorted(key.issuer for key in keys if key.signs) == [GATEWAY, LATTICE, PROJECTIONS]
 
 
 def test_one_issuer_can_rotate_alone(files: KeyFiles) -> None:
@@ -151,7 +152,7 @@ def test_one_issuer_can_rotate_alone(files: KeyFiles) -> None:
     rotation.rotate(files, [GATEWAY], wait_s=0, say=lambda _line: None)
 
     assert files.private[LATTICE].read_bytes() == before
-    assert len(rotation.held(files)) == 3
+    assert len(rotation.held(files)) == 4
 
 
 def test_a_rotation_that_is_interrupted_changes_nothing(files: KeyFiles) -> None:
@@ -199,7 +200,7 @@ def test_the_list_tells_programs_and_people(files: KeyFiles, tmp_path: Path) -> 
     for_programs = girih("signing-keys", "list", "--data", str(tmp_path), "--json")
 
     keys = json.loads(for_programs.stdout)
-    assert [key["state"] for key in keys] == ["signs", "signs"]
+    assert [key["state"] for key in keys] == ["signs", "signs", "signs"]
     assert all(key["kid"] in for_people.stdout for key in keys)
     secret = files.paths["GATEWAY_REFRESH_SECRET"].read_text().strip()
     assert secret not in for_people.stdout + for_programs.stdout

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 PASSWORD = "a strapwork of stars\n"
 LOGIN = ("rotating@girih.dev", "--password-stdin")
-PROCESSES = ["postgres", "events", "lattice", "gateway"]
+PROCESSES = ["postgres", "events", "lattice", "projections", "gateway"]
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,8 @@ def test_it_makes_keys_once_and_goes_on_with_them(installation: Installation) ->
 
     after = {path.name: path.read_bytes() for path in (installation.data_dir / "keys").iterdir()}
     assert after == before
-    assert {"gateway.pem", "lattice.pem", "trusted.json", "refresh.secret"} <= before.keys()
+    made = {"gateway.pem", "lattice.pem", "projections.pem", "trusted.json", "refresh.secret"}
+    assert made <= before.keys()
 
 
 def test_it_makes_no_keys_for_production(installation: Installation, tmp_path: Path) -> None:
@@ -189,7 +190,10 @@ def test_it_makes_no_keys_for_production(installation: Installation, tmp_path: P
     done = Installation(tmp_path, environ).run("up")
 
     assert done.returncode == 78
-    assert "set GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, GIRIH_TRUSTED_KEYS" in done.stderr
+    missing = (
+        "GATEWAY_SIGNING_KEY, LATTICE_SIGNING_KEY, PROJECTIONS_SIGNING_KEY, GIRIH_TRUSTED_KEYS"
+    )
+    assert f"set {missing}" in done.stderr
     assert not (tmp_path / "keys").exists()
 
 

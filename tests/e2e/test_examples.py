@@ -157,6 +157,9 @@ def schemas_and_snapshots(walk: Walk) -> None:
 
 def projections(walk: Walk) -> None:
     upload_a_document(walk)
+    opened = {"at": "2026-11-01T12:00:00Z", "channel": "web"}
+    event = {"stream": "case-1", "type": "case.opened", "json": opened}
+    walk.client.post("/v1/events:append", json={"events": [event]}).raise_for_status()
     head = walk.call("EventStoreService_GetLog")["headPosition"]
     for one in walk.call("ProjectionService_ListProjections")["projections"]:
         waited = walk.client.get(
@@ -164,14 +167,17 @@ def projections(walk: Walk) -> None:
         )
         assert waited.json()["reached"], waited.text
     walk.call("ProjectionService_ListProjections")
-    for rpc in (
-        *("GetProjection", "WaitForProjection", "PauseProjection", "ResumeProjection"),
-        # What is being rebuilt is told until it is done.
-        *("SetProjectionPolicies", "RebuildProjection"),
-        *("ListQuarantinedEvents", "ReplayQuarantinedEvents"),
-    ):
-        walk.call(f"ProjectionService_{rpc}", projection="event_types")
-    walk.call("ProjectionService_DiscardQuarantinedEvent", projection="event_types", position="1")
+    walk.call("IndicatorService_ListIndicators")
+    walk.call("IndicatorService_GetIndicatorHistory", indicator="open_cases")
+    of_types = {"projection": "event_types"}
+    for rpc in ("GetProjection", "WaitForProjection", "ListQuarantinedEvents"):
+        walk.call(f"ProjectionService_{rpc}", **of_types)
+    walk.call("ProjectionService_SetProjectionPolicies", **of_types)
+    # What is being rebuilt is told until it is done.
+    for rpc in ("PauseProjection", "ResumeProjection", "RebuildProjection"):
+        walk.call(f"ProjectionService_{rpc}", {}, **of_types)
+    walk.call("ProjectionService_ReplayQuarantinedEvents", {}, **of_types)
+    walk.call("ProjectionService_DiscardQuarantinedEvent", {}, position="1", **of_types)
     walk.call("DocumentService_ListDocuments")
     walk.call("DocumentService_GetDocument", document="1")
     walk.call("DocumentService_ListElements")
@@ -211,6 +217,7 @@ def lattices(walk: Walk) -> None:
         walk.call(f"LatticeService_{rpc}", latticeId=lattice_id)
     for rpc in ("FindRoute", "CountPaths", "SimplePaths", "Reachable", "NearestSources"):
         walk.call(f"PathService_{rpc}", latticeId=lattice_id)
+    found(walk)
     walk.call("LatticeService_DeleteLattice", latticeId=lattice_id)
 
 
@@ -223,6 +230,14 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("FieldService_ListFields", latticeId=lattice_id)
     for rpc in ("GetField", "ReadField", "DeleteField"):
         walk.call(f"FieldService_{rpc}", latticeId=lattice_id, name="height")
+
+
+def found(walk: Walk) -> None:
+    """Once the projection has the lattice."""
+    head = walk.call("EventStoreService_GetLog")["headPosition"]
+    waiting = {"position": head, "timeoutS": 60}
+    assert walk.client.get("/v1/projections/lattices:wait", params=waiting).json()["reached"]
+    walk.call("LatticeViewService_SearchLattices")
 
 
 def leave(walk: Walk) -> None:

@@ -119,11 +119,11 @@ def test_every_service_believes_what_it_knows_of_a_token_of_the_future(
 def test_a_service_of_the_future_is_granted_what_is_known_of_what_it_asks(
     verifier: Verifier, authority: Authority, service: str
 ) -> None:
-    scopes = ["events.append", "events.project"]
+    scopes = ["events.read", "events.project"]
 
     result = verifier.verify(authority.service_token(EVENTS, scopes=scopes, service=service))
 
-    assert result.scopes == {"events.append"}
+    assert result.scopes == {"events.read"}
 
 
 def test_a_number_that_a_plan_gains_is_without_bound_in_tokens_of_the_past(

@@ -8,6 +8,8 @@ import pytest
 
 from girih.client import EventStoreClient
 from girih.projection import PoisonPolicy
+from girih.projections.v1.indicators_pb2_grpc import IndicatorServiceStub
+from girih.projections.v1.lattices_pb2_grpc import LatticeViewServiceStub
 from girih.projections.v1.projections_pb2_grpc import ProjectionServiceStub
 from services.events.app import built
 from services.plumbing.grpc.channel import open_channel
@@ -18,9 +20,12 @@ from services.projections.registry import all_projections
 from services.projections.shipped.all import shipped
 from tests.authority import Authority
 from tests.events.serving import development, until_serving
+from tests.projections.indicators.declared import INDICATORS
 from tests.projections.running import Shop, opened, projection_settings
 
 if TYPE_CHECKING:
+    from girih.projections.v1.indicators_pb2_grpc import IndicatorServiceAsyncStub
+    from girih.projections.v1.lattices_pb2_grpc import LatticeViewServiceAsyncStub
     from girih.projections.v1.projections_pb2_grpc import ProjectionServiceAsyncStub
 
 
@@ -58,10 +63,10 @@ def shop() -> Shop:
 
 
 @pytest.fixture
-async def projections(
+async def projections_channel(
     database_url: str, events_address: str, authority: Authority, shop: Shop
-) -> AsyncIterator["ProjectionServiceAsyncStub"]:
-    """The whole process that runs projections, for a user of the tenant "default"."""
+) -> AsyncIterator[grpc.aio.Channel]:
+    """To the whole process that runs projections, for a user of the tenant "default"."""
     settings = projection_settings(
         database_url,
         authority,
@@ -70,11 +75,26 @@ async def projections(
         PROJECTIONS_ATTEMPT_COUNT_MAX="2",
         PROJECTIONS_RETRY_PAUSE_S_MAX="0.01",
     )
-    all_of_them = all_projections([*shipped(), shop], ())
+    all_of_them = all_projections([*shipped(INDICATORS), shop], ())
     async with (
-        projections_built(settings, all_of_them) as server,
+        projections_built(settings, all_of_them, INDICATORS) as server,
         running(server, "127.0.0.1:0") as port,
         open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
     ):
         await until_serving(channel)
-        yield ProjectionServiceStub(channel)
+        yield channel
+
+
+@pytest.fixture
+def projections(projections_channel: grpc.aio.Channel) -> "ProjectionServiceAsyncStub":
+    return ProjectionServiceStub(projections_channel)
+
+
+@pytest.fixture
+def indicators(projections_channel: grpc.aio.Channel) -> "IndicatorServiceAsyncStub":
+    return IndicatorServiceStub(projections_channel)
+
+
+@pytest.fixture
+def lattices(projections_channel: grpc.aio.Channel) -> "LatticeViewServiceAsyncStub":
+    return LatticeViewServiceStub(projections_channel)

@@ -87,6 +87,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         "document": mark,
         "name": mark,
         "upload_id": upload["uploadId"],
+        "indicator": "open_cases",
         "invitation_id": invitation["invitation"]["invitationId"],
         "key_id": key["key"]["keyId"],
         "user_id": registered["user"]["userId"],

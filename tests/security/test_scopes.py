@@ -61,6 +61,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/lattices/{lattice_id}:simplePaths": _CORNERS | {"lengthMax": 6},
     "POST /v1/lattices/{lattice_id}:reachable": _STOPPED | {"lengthMax": 1},
     "POST /v1/lattices/{lattice_id}:nearestSources": _STOPPED,
+    "POST /v1/projections/{projection}:pause": {},
+    "POST /v1/projections/{projection}:resume": {},
+    "POST /v1/projections/{projection}:rebuild": {},
+    "POST /v1/projections/{projection}:setPolicies": {"poisonPolicy": "POISON_POLICY_STOP"},
+    "POST /v1/projections/{projection}/quarantine:replay": {},
+    "POST /v1/projections/{projection}/quarantine/{position}:discard": {},
 }
 """What a route with a body is sent, so that it gets as far as it can."""
 
@@ -75,7 +81,10 @@ ELSE_REFUSED = {
 """What is refused for another reason than the scope that the route declares."""
 
 
-QUERIES = {"GET /v1/log/position": {"time": "2026-11-29T09:30:00Z"}}
+QUERIES = {
+    "GET /v1/log/position": {"time": "2026-11-29T09:30:00Z"},
+    "GET /v1/projections/{projection}:wait": {"position": "1", "timeoutS": "0"},
+}
 """What a request must say beside its path."""
 
 

@@ -1,16 +1,16 @@
 """Lists the logs of all tenants, in the one role that sees them all and nothing that is in them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 from girih.ids import Position, TenantId
 from services.events.settings import Settings
 from services.events.store import ListedLog
-from services.plumbing.errors import ServiceError
+from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.postgres import database
-from services.plumbing.postgres.failures import translate
+from services.plumbing.postgres.failures import refusals_translated
 from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 
@@ -21,8 +21,10 @@ APPLICATION_NAME: Final = "girih-events-lister"
 class Listing:
     """The logs that there are, over one connection that is opened when somebody asks."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, is_open: Callable[[], bool]) -> None:
+        """`is_open` tells whether the schema is there."""
         self._settings = settings
+        self._is_open = is_open
         self._turn = asyncio.Lock()
         self._opened = AsyncExitStack()
         self._connection: RawConnection | None = None
@@ -31,10 +33,12 @@ class Listing:
         """The logs behind one by its number. Raises DatabaseUnavailable, also for a login that
         may not work in the role, and DatabaseBusy.
         """
+        if not self._is_open():
+            raise DatabaseUnavailable("the database has not answered yet")
         async with self._turn:
             try:
                 connection = await self._open()
-                with translate():
+                with refusals_translated():
                     rows = await connection.fetch(
                         load("services.events.postgres.sql.logs", "select_logs"), behind, count_max
                     )

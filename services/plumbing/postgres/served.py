@@ -101,6 +101,11 @@ class ServedDatabase(ABC):
         """Return once connections are lent: the schema is there, and is fit to work on."""
         await self._opened.wait()
 
+    @property
+    def is_open(self) -> bool:
+        """Connections are lent now."""
+        return self._pool is not None
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for the block.

@@ -1,0 +1,84 @@
+"""Shows Prometheus what indicators come to, for the tenants that this process runs them for.
+
+Read from the tables again and again, and only of tenants whose projection has moved: so what is
+shown is what readers see, also behind a rebuild, and a scrape waits for nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from girih.ids import Position, TenantId
+from services.plumbing.errors import ServiceError
+from services.plumbing.logging import get_logger
+from services.projections.shipped.indicators.definitions import Indicator
+from services.projections.shipped.indicators.reading import IndicatorReader, Totals
+
+_INTERVAL_S: Final = 5.0
+
+_log = get_logger("indicators")
+
+
+class IndicatorMetrics(Collector):
+    """The totals of indicators, of tenants named in their file each, and of all others together."""
+
+    def __init__(
+        self, reader: IndicatorReader, positions: Callable[[], Mapping[TenantId, Position]]
+    ) -> None:
+        """`positions` tells how far the projection is for each tenant that it is run for here."""
+        self._reader = reader
+        self._positions = positions
+        self._known: dict[TenantId, tuple[Position, Totals]] = {}
+
+    async def run(self, interval_s: float = _INTERVAL_S) -> None:
+        """Keep the totals for ever: the work of a task."""
+        while True:
+            try:
+                await self.look()
+            except ServiceError as error:
+                _log.warning("totals of indicators grow old", problem=str(error))
+            await asyncio.sleep(interval_s)
+
+    async def look(self) -> None:
+        """Read the totals of each tenant whose projection has moved."""
+        positions = self._positions()
+        for tenant in self._known.keys() - positions.keys():
+            del self._known[tenant]
+        for tenant, position in positions.items():
+            if self._known.get(tenant, (-1, {}))[0] != position:
+                totals, _ = await self._reader.totals(tenant)
+                self._known[tenant] = (position, totals)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called from another thread."""
+        known = [(tenant, totals) for tenant, (_, totals) in [*self._known.items()]]
+        for indicator in self._reader.definitions.indicators:
+            sums: dict[tuple[str, ...], Decimal] = {}
+            for tenant, totals in known:
+                for labels, value in _of(indicator, totals):
+                    key = (self._shown(tenant), *labels)
+                    sums[key] = sums.get(key, Decimal(0)) + value
+            yield _family(indicator, sums)
+
+    def _shown(self, tenant: TenantId) -> str:
+        return tenant if tenant in self._reader.definitions.tenants else ""
+
+
+def _of(indicator: Indicator, totals: Totals) -> Iterator[tuple[tuple[str, ...], Decimal]]:
+    for (name, labels), value in totals.items():
+        if name == indicator.name and len(labels) == len(indicator.labels):
+            yield labels, value
+
+
+def _family(indicator: Indicator, sums: Mapping[tuple[str, ...], Decimal]) -> GaugeMetricFamily:
+    names = ["tenant", *(label.name for label in indicator.labels)]
+    family = GaugeMetricFamily(
+        f"indicator_{indicator.name}", indicator.help or "Declared without a help.", labels=names
+    )
+    for labels, value in sorted(sums.items()):
+        family.add_metric(list(labels), float(value))
+    return family

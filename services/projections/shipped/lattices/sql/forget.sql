@@ -1,0 +1,17 @@
+-- Deletes rows of a generation that nobody reads.
+--
+--   $1 tenant         text
+--   $2 generation     bigint
+--   $3 row_count_max  bigint
+WITH deleted AS (
+    DELETE FROM projection_lattices.lattices
+    WHERE (tenant, generation, lattice_id) IN (
+        SELECT tenant, generation, lattice_id
+        FROM projection_lattices.lattices
+        WHERE tenant = $1 AND generation = $2
+        LIMIT $3
+    )
+    RETURNING 1
+)
+SELECT count(*) AS row_count
+FROM deleted;
