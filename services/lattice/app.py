@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from girih.lattice.v1 import fields_pb2, paths_pb2
+from girih.lattice.v1 import fields_pb2, paths_pb2, pictures_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.calls import Calls
 from services.lattice.computing.compilation import Compilation
@@ -16,6 +16,7 @@ from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.fields import servicer as fields_servicer
+from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.limits import FieldLimits
 from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.servicer import FieldParts
@@ -25,6 +26,7 @@ from services.lattice.fields.writing import FieldWriter
 from services.lattice.kernels import warm
 from services.lattice.metrics import ComputationMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
+from services.lattice.pictures import servicer as pictures_servicer
 from services.lattice.routing import servicer as routing_servicer
 from services.lattice.routing.servicer import PathServicer
 from services.lattice.servicer import SERIALIZED, LatticeServicer
@@ -49,6 +51,7 @@ DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
 FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
 PATH_SERVICE = paths_pb2.DESCRIPTOR.services_by_name["PathService"]
+PICTURE_SERVICE = pictures_pb2.DESCRIPTOR.services_by_name["PictureService"]
 
 _KERNELS_INTERVAL_S = 3_600.0
 _KERNELS_TIMEOUT_S = 3_600.0
@@ -115,6 +118,9 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
     paths = PathServicer(Calls(lattices, operations), message_bytes_max=settings.message_bytes_max)
     server.add_service(PATH_SERVICE, paths, raw_responses=routing_servicer.SERIALIZED)
+    pictures = pictures_servicer.PictureServicer(lattices, parts.states, parts.reader, operations)
+    server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
+    server.tasks.start("collector of arrays", parts.collector.run())
     add_metrics_service(server)
     _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
@@ -152,13 +158,20 @@ def _field_parts(
     )
     limits = FieldLimits(field_bytes_max=settings.field_bytes_max, fields_max=settings.fields_max)
     transfers = SendBudget(settings.transfer_bytes)
-    writer = FieldWriter(states, arrays, limits, transfers)
+    writer = FieldWriter(states, arrays, limits, transfers, upload_s=settings.upload_s)
     return FieldParts(
         lattices=lattices,
         states=states,
         reader=FieldReader(arrays),
         writer=writer,
         uploads=Uploads(writer, transfers, upload_s=settings.upload_s),
+        collector=ArrayCollector(
+            arrays,
+            states,
+            upload_s=settings.upload_s,
+            replaced_s=settings.replaced_s,
+            interval_s=settings.collect_interval_s,
+        ),
     )
 
 

@@ -93,6 +93,12 @@ class Settings(ServerSettings):
     tenant's take half of it at most; who finds no room waits, then gets COMPUTE_BUSY."""
     upload_s: float = Field(default=86_400.0, ge=1, le=31_536_000)
     """How long an upload that was cut off may be gone on with, in seconds."""
+    replaced_s: float = Field(default=7_200.0, ge=1, le=31_536_000)
+    """How long an array that was written over, or whose field was deleted, stays for those who
+    began to read it before, in seconds. More than the longest call takes."""
+    collect_interval_s: float = Field(default=600.0, ge=0.1, le=86_400)
+    """How often arrays are looked for that no event speaks of, in seconds. They are removed when
+    they are twice as old as an upload may be."""
     kernel_cache_dir: Path | None = None
     """Where compiled kernels are kept. Unset means the user's cache directory. A directory
     that cannot be written is replaced by a temporary one."""

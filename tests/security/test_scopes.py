@@ -50,6 +50,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/lattices": {"dimensions": 2, "size": 4},
     "POST /v1/lattices/{lattice_id}/fields": {"name": "new", "numberType": "NUMBER_TYPE_UINT8"},
     "POST /v1/lattices/{lattice_id}/fields/{name}/uploads": {"numberType": "NUMBER_TYPE_UINT8"},
+    "POST /v1/lattices/{lattice_id}:render": {"pixelsMax": 100},
     "POST /v1/lattices/{lattice_id}:findPath": _CORNERS,
     "POST /v1/lattices/{lattice_id}:findPaths": {"queries": [_CORNERS]},
     "POST /v1/lattices/{lattice_id}:distances": {

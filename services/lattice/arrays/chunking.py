@@ -20,6 +20,8 @@ class ChunkPart:
 
     ordinal: int
     """Of the chunk, in C order."""
+    begin: Lengths
+    """Where it is in the region."""
     selection: tuple[slice, ...]
     """Into an array of the shape of a chunk."""
     shape: Lengths
@@ -73,6 +75,12 @@ class Chunking:
         behind = [0] * (len(self.shape) - self.axis - 1)
         return ".".join(["c", *map(str, [*outer, block, *behind])])
 
+    def begin(self, ordinal: int) -> int:
+        """Where a chunk begins in C order."""
+        outer, block = divmod(ordinal, self._blocks)
+        row_sites = math.prod(self.shape[self.axis + 1 :])
+        return (outer * self.shape[self.axis] + block * self.rows) * row_sites
+
     def inside(self, ordinal: int) -> int:
         """How many numbers of a chunk belong to the array: those before the others."""
         block = self._place(ordinal)[-1]
@@ -87,15 +95,17 @@ class Chunking:
             slice(place.start, place[-1] + 1, place.step) for place in places[self.axis + 1 :]
         )
         behind_shape = region.shape[self.axis + 1 :]
-        for before in product(*places[: self.axis]):
-            first = self._ordinal(before)
-            for block, rows in _blocks(places[self.axis], self.rows):
+        behind_begin = (0,) * len(behind)
+        for outer_places in product(*map(enumerate, places[: self.axis])):
+            first = self._ordinal([at for _, at in outer_places])
+            outer_begin = tuple(index for index, _ in outer_places)
+            for block, done, rows in _blocks(places[self.axis], self.rows):
+                count = len(range(rows.start, rows.stop, rows.step))
                 yield ChunkPart(
-                    first + block,
-                    (slice(0, 1),) * self.axis + (rows, *behind),
-                    (1,) * self.axis
-                    + (len(range(rows.start, rows.stop, rows.step)),)
-                    + behind_shape,
+                    ordinal=first + block,
+                    begin=(*outer_begin, done, *behind_begin),
+                    selection=(slice(0, 1),) * self.axis + (rows, *behind),
+                    shape=(1,) * self.axis + (count,) + behind_shape,
                 )
 
     @property
@@ -117,11 +127,12 @@ class Chunking:
         return place
 
 
-def _blocks(places: range, rows: int) -> Iterator[tuple[int, slice]]:
-    """The blocks of rows that some places along an axis lie in, and which of their rows."""
+def _blocks(places: range, rows: int) -> Iterator[tuple[int, int, slice]]:
+    """The blocks of rows that some places along an axis lie in, how many places come before each,
+    and which of its rows they are."""
     done = 0
     while done < len(places):
         block, first = divmod(places[done], rows)
         count = min(-(-(rows - first) // places.step), len(places) - done)
-        yield block, slice(first, first + (count - 1) * places.step + 1, places.step)
+        yield block, done, slice(first, first + (count - 1) * places.step + 1, places.step)
         done += count

@@ -7,10 +7,12 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.lattice.v1 import fields_pb2 as pb
+from services.lattice.arrays.content import FieldContent
 from services.lattice.arrays.number_type import NumberType
-from services.lattice.arrays.region import Lengths
+from services.lattice.arrays.region import Lengths, region_of
 from services.lattice.enums import NUMBER_TYPES, number_type
 from services.lattice.fields.states import FieldState
+from services.lattice.fields.statistics import Statistics, StatisticsQuery
 from services.lattice.fields.uploads import Upload
 from services.lattice.fields.writing import FieldWrite
 from services.lattice.storage.arrays import ArrayLayout, ArrayPlace
@@ -74,6 +76,35 @@ def field_to_proto(tenant: str, lattice_id: str, shape: Lengths, state: FieldSta
     )
 
 
+def statistics_query(request: pb.GetStatisticsRequest, shape: Lengths) -> StatisticsQuery:
+    return StatisticsQuery(
+        region=region_of(shape, request.origin, request.shape, request.steps),
+        bins=request.bins,
+        low=request.low if request.HasField("low") else None,
+        high=request.high if request.HasField("high") else None,
+    )
+
+
+def statistics_to_proto(found: Statistics, content: FieldContent) -> pb.GetStatisticsResponse:
+    response = pb.GetStatisticsResponse(
+        sites=found.sites,
+        nan_count=found.nan_count,
+        content_digest=found.digest.hexdigest(),
+        digest=content.digest,
+        elapsed_ns=found.elapsed_ns,
+    )
+    if not found.counted:
+        return response
+    response.low, response.high = found.low, found.high
+    response.mean, response.variance = found.mean, found.variance
+    if content.number_type.is_whole:
+        response.whole_low, response.whole_high = int(found.low), int(found.high)
+    if found.histogram is not None:
+        response.histogram.edges.extend(found.histogram.edges)
+        response.histogram.counts.extend(found.histogram.counts)
+    return response
+
+
 def upload_to_proto(upload: Upload) -> pb.Upload:
     return pb.Upload(
         upload_id=upload.place.array_id,
@@ -83,9 +114,13 @@ def upload_to_proto(upload: Upload) -> pb.Upload:
     )
 
 
-def piece_bytes(array_format: pb.ArrayFormat, data: memoryview | bytes) -> Iterator[bytes]:
+def media_type(request: pb.ReadFieldRequest) -> str:
+    return _MEDIA_TYPES[request.format]
+
+
+def body_pieces(media_type: str, data: memoryview | bytes) -> Iterator[bytes]:
     """Bytes of an answer as serialized `HttpBody`s of at most 256 KiB."""
-    head = HttpBody(content_type=_MEDIA_TYPES[array_format]).SerializeToString()
+    head = HttpBody(content_type=media_type).SerializeToString()
     for start in range(0, len(data), _PIECE_BYTES):
         piece = data[start : start + _PIECE_BYTES]
         yield b"".join((head, field_head(HttpBody.DATA_FIELD_NUMBER, len(piece)), piece))

@@ -16,8 +16,10 @@ from services.lattice.arrays.npy import make_header
 from services.lattice.arrays.region import region_of
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.fields import convert
+from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldState, FieldStates
+from services.lattice.fields.statistics import summarize
 from services.lattice.fields.uploads import Uploads, check_part
 from services.lattice.fields.writing import FieldWrite, FieldWriter
 from services.lattice.operations.context import OperationContext
@@ -48,6 +50,7 @@ class FieldParts:
     reader: FieldReader
     writer: FieldWriter
     uploads: Uploads
+    collector: ArrayCollector
 
 
 class FieldServicer:
@@ -59,6 +62,7 @@ class FieldServicer:
         self._reader = parts.reader
         self._writer = parts.writer
         self._uploads = parts.uploads
+        self._collector = parts.collector
         self._operations = operations
 
     async def CreateField(
@@ -107,18 +111,33 @@ class FieldServicer:
         region = region_of(shape, request.origin, request.shape, request.steps)
         lattice_id = held.lattice.lattice_id
         source = await self._reader.source(_tenant(), lattice_id, shape, state.content)
+        media_type = convert.media_type(request)
         reserved = _CHUNKS_READ * source.layout.chunk_bytes
         async with self._operations.send_budget.reserved(reserved):
             if convert.is_npy(request):
                 head = make_header(state.content.number_type, region.shape)
-                for message in convert.piece_bytes(request.format, head):
+                for message in convert.body_pieces(media_type, head):
                     yield message
             async with aclosing(self._reader.parts(source, region)) as parts:
                 async for _, numbers in parts:
                     data = np.ascontiguousarray(numbers).reshape(-1).view(np.uint8).data
-                    for message in convert.piece_bytes(request.format, data):
+                    for message in convert.body_pieces(media_type, data):
                         async with self._operations.consumed_in_time():
                             yield message
+
+    async def GetStatistics(
+        self, request: pb.GetStatisticsRequest, _context: Context
+    ) -> pb.GetStatisticsResponse:
+        validation.check(request)
+        held, state = await self._field(request.lattice_id, request.name)
+        shape, lattice_id = held.spec.geometry.shape, held.lattice.lattice_id
+        query = convert.statistics_query(request, shape)
+        source = await self._reader.source(_tenant(), lattice_id, shape, state.content)
+        operations = self._operations
+        found = await summarize(
+            self._reader, source, query, operations.compute, operations.work_limit
+        )
+        return convert.statistics_to_proto(found, state.content)
 
     async def GetField(self, request: pb.GetFieldRequest, _context: Context) -> pb.GetFieldResponse:
         validation.check(request)
@@ -184,6 +203,7 @@ class FieldServicer:
         return held, known.field(name)
 
     async def _open(self, lattice_id: str) -> HeldLattice:
+        self._collector.saw(correlation.current())
         return await self._lattices.open(_tenant(), domain.lattice_id(lattice_id))
 
 

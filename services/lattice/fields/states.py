@@ -57,6 +57,11 @@ class LatticeFields:
         values = sum(len(state.content.values) for state in self.fields.values())
         return _LATTICE_BYTES + _FIELD_BYTES * len(self.fields) + values
 
+    @property
+    def arrays(self) -> frozenset[str]:
+        """The ids of the arrays that hold them."""
+        return frozenset(state.content.array_id for state in self.fields.values())
+
     def field(self, name: str) -> FieldState:
         """Raises FieldNotFound."""
         state = self.fields.get(name)
@@ -98,6 +103,11 @@ class FieldStates:
         except (EventsUnavailable, TimeoutError):
             pass
         return _existing(known, lattice_id)
+
+    async def confirmed(self, tenant: TenantId, lattice_id: LatticeId) -> LatticeFields:
+        """The same as the journal has it now; raises EventsUnavailable while it is away."""
+        known = self._cache.get((tenant, lattice_id)) or _NONE
+        return _existing(await self._read_on((tenant, lattice_id), known), lattice_id)
 
     async def change(
         self,

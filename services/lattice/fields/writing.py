@@ -22,7 +22,7 @@ from services.lattice.arrays.region import Region, region_of
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import LatticeId
-from services.lattice.errors import LatticeChanged
+from services.lattice.errors import LatticeChanged, UploadNotFound
 from services.lattice.fields.chunk_writer import AT_ONCE, ChunkWriter
 from services.lattice.fields.incoming import Incoming
 from services.lattice.fields.limits import FieldLimits
@@ -83,8 +83,11 @@ class FieldWriter:
         arrays: ArrayStore,
         limits: FieldLimits,
         transfers: SendBudget,
+        *,
+        upload_s: float,
     ) -> None:
-        """`transfers` bounds the bytes that are on their way."""
+        """`transfers` bounds the bytes that are on their way, `upload_s` how long they are."""
+        self._age_s = upload_s
         self.states = states
         self.arrays = arrays
         self.limits = limits
@@ -147,7 +150,12 @@ class FieldWriter:
     ) -> FieldState:
         """Record a write. That of a region only while the field is what it was made of."""
 
+        array_id, tenant_id = written.content.array_id, str(tenant)
+
         def decide(known: LatticeFields) -> FieldEvent:
+            if array_id and ArrayPlace(tenant_id, written.lattice_id, array_id).age_s > self._age_s:
+                # From then on the collector may take it for one that nobody will speak of.
+                raise UploadNotFound("the upload has expired", upload_id=array_id)
             if base is not None and known.field(written.name).content != base.content:
                 raise LatticeChanged(
                     "another write changed the field meanwhile", lattice_id=written.lattice_id

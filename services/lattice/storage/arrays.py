@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -49,6 +50,11 @@ class ArrayPlace:
     def began_s(self) -> float:
         """When it was begun, in seconds since 1970."""
         return (UUID(self.array_id).int >> 80) / 1000
+
+    @property
+    def age_s(self) -> float:
+        """How long ago that was, in seconds, by the clock of this process."""
+        return time.time() - self.began_s
 
     @classmethod
     def new(cls, tenant: str, lattice_id: str) -> "ArrayPlace":

@@ -6,11 +6,12 @@ finds all of it, whenever a process was killed.
 
 import asyncio
 import os
+import secrets
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import count
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -30,7 +31,6 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._numbers = count()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
 
     async def put(self, name: str, data: Sequence[Bytes]) -> None:
@@ -54,6 +54,9 @@ class FolderStore:
 
     async def remove(self, folder: str) -> None:
         await self._run(_remove, self._root / folder)
+
+    async def tidy(self, age_s: float) -> None:
+        await self._run(self._tidy, time.time() - age_s)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
@@ -100,14 +103,20 @@ class FolderStore:
         except FileNotFoundError:
             return []
 
+    def _tidy(self, before_s: float) -> None:
+        folder = self._root / _UNFINISHED
+        for file in folder.iterdir() if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < before_s:
+                    file.unlink()
+
     @contextmanager
     def _beside(self, name: str) -> Iterator[Path]:
         """The file to write before it gets its name; it is gone behind the block."""
-        unfinished = self._root / _UNFINISHED / f"{os.getpid()}-{next(self._numbers)}"
+        # Of no other process, of this machine or of another that has the folder, too.
+        unfinished = self._root / _UNFINISHED / secrets.token_hex(16)
         for folder in (unfinished.parent, (self._root / name).parent):
             folder.mkdir(parents=True, exist_ok=True)
-        # Of a process that was killed, and had the number of this one.
-        unfinished.unlink(missing_ok=True)
         try:
             yield unfinished
         finally:

@@ -42,5 +42,8 @@ class ObjectStore(Protocol):
     async def remove(self, folder: str) -> None:
         """Keep nothing in a folder any more. It may be gone already."""
 
+    async def tidy(self, age_s: float) -> None:
+        """Remove what was begun so long ago and never finished by a process that was killed."""
+
     async def close(self) -> None:
         """Let go of what is held."""

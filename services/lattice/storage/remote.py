@@ -58,6 +58,9 @@ class RemoteStore:
         if names:
             await _in_time(self._obstore.delete_async(self._store, names))
 
+    async def tidy(self, age_s: float) -> None:
+        """What is not finished is not there."""
+
     async def close(self) -> None:
         """Nothing is held."""
 

@@ -1,0 +1,89 @@
+"""Statistics of fields are those that numpy tells of the same numbers."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from girih.lattice.v1 import fields_pb2 as pb
+from tests.lattice.fields.caller import NUMBER_TYPES, Fields
+from tests.lattice.serving import Client, refusal
+
+SHAPE = (70, 300, 40)
+
+
+@pytest.fixture
+def fields(client: Client) -> Fields:
+    return Fields(client)
+
+
+async def told(fields: Fields, lattice_id: str, **options: object) -> pb.GetStatisticsResponse:
+    request = pb.GetStatisticsRequest(lattice_id=lattice_id, name="a", **options)  # type: ignore[arg-type]
+    answer: pb.GetStatisticsResponse = await fields.stub.GetStatistics(
+        request, metadata=fields.metadata
+    )
+    return answer
+
+
+@pytest.mark.parametrize("dtype", NUMBER_TYPES)
+async def test_statistics_are_those_of_numpy(fields: Fields, dtype: str) -> None:
+    array = (np.random.default_rng(5).normal(100, 20, SHAPE)).astype(dtype)
+    lattice_id = (await fields.client.create(shape=SHAPE)).lattice_id
+    written = await fields.write(lattice_id, "a", array)
+
+    found = await told(fields, lattice_id, bins=7, steps=[2, 3, 1])
+
+    part = array[::2, ::3]
+    values = part.astype(np.float64)
+    counts, edges = np.histogram(values, 7)
+    assert found.sites == part.size
+    assert (found.low, found.high) == (part.min(), part.max())
+    assert found.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert found.variance == pytest.approx(values.var(), rel=1e-12)
+    assert list(found.histogram.counts) == counts.tolist()
+    np.testing.assert_allclose(found.histogram.edges, edges)
+    assert found.content_digest == hashlib.sha256(part.tobytes()).hexdigest()
+    assert found.digest == written.digest
+
+
+async def test_nan_is_counted_and_left_out(fields: Fields) -> None:
+    lattice_id = (await fields.client.create(shape=[4])).lattice_id
+    await fields.write(lattice_id, "a", np.array([1.0, math.nan, 3.0, math.nan]))
+
+    some = await told(fields, lattice_id, bins=2)
+    none = await told(fields, lattice_id, bins=2, origin=[1], shape=[1])
+
+    assert (some.sites, some.nan_count, some.low, some.high) == (4, 2, 1.0, 3.0)
+    assert (some.mean, some.variance, list(some.histogram.counts)) == (2.0, 1.0, [1, 1])
+    assert (none.sites, none.nan_count, none.HasField("low")) == (1, 1, False)
+    assert not none.HasField("histogram")
+
+
+async def test_the_greatest_whole_numbers_are_told_exactly(fields: Fields) -> None:
+    lattice_id = (await fields.client.create(shape=[2])).lattice_id
+    await fields.write(lattice_id, "a", np.array([2**63 - 1, -(2**63)]))
+
+    found = await told(fields, lattice_id)
+
+    assert (found.whole_low, found.whole_high) == (-(2**63), 2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"bins": 1, "low": 2.0, "high": 2.0}, "high"),
+        ({"bins": 1, "low": math.nan}, "low"),
+        ({"origin": [9]}, "origin[0]"),
+        ({"bins": -1}, "bins"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(
+    fields: Fields, options: dict[str, object], field: str
+) -> None:
+    lattice_id = (await fields.client.create(shape=[4])).lattice_id
+    await fields.write(lattice_id, "a", np.zeros(4))
+
+    error = await refusal(told(fields, lattice_id, **options))
+
+    assert [violation.field for violation in error.violations] == [field]
