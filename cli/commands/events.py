@@ -1,7 +1,6 @@
 """`girih events`: append to the log, read it, and follow it live."""
 
 import json
-import sys
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import exit_codes
 from cli.terminal import options, output
 from cli.terminal.formats import Format, record_with_numbers
 from cli.terminal.help import Commands
@@ -64,6 +62,10 @@ Since = Annotated[
     ),
 ]
 Until = Annotated[str, typer.Option(metavar="TIME", help="Only what was recorded before it.")]
+Upcast = Annotated[
+    bool,
+    typer.Option("--upcast", help="In the newest version that upcasters make of them."),
+]
 Backwards = Annotated[bool, typer.Option("--backwards", help="From newer to older.")]
 
 
@@ -110,7 +112,7 @@ def append(
         "schemaVersion": schema_version,
     }
     if payload is not None:
-        event["json"] = _decoded(sys.stdin.read() if payload == "-" else payload)
+        event["json"] = options.json_given(payload, "the payload")
     preconditions = [_precondition(stream, expect)] if expect else []
     with options.gateway(url) as gateway:
         body = {"events": [event], "preconditions": preconditions}
@@ -130,6 +132,7 @@ def append(
     girih events list --limit 20 --backwards
     girih events list --stream permit-1 --type granted --type refused --since 3d
     girih events list --category permit --tag urgent --since 2h
+    girih events list --type granted --upcast
     girih events list -o jsonl | jq 'select(.position > 3020) | .event.type'
     """,
 )
@@ -147,6 +150,7 @@ def list_(
     start: FromPosition = None,
     limit: options.Limit = 0,
     backwards: Backwards = False,
+    upcast: Upcast = False,
     pager: options.Pager = True,
     url: options.Url = None,
     output_format: options.Output = Format.table,
@@ -156,7 +160,7 @@ def list_(
     What is rare in the log is found without reading the rest. Of one stream (`--stream`) other
     events are read and passed over.
     """
-    wanted = Wanted(stream, types or (), tags or (), category, prefix, correlation)
+    wanted = Wanted(stream, types or (), tags or (), category, prefix, correlation, upcast)
     with options.gateway(url) as gateway:
         window = _window(gateway, since, until)
         events = _selected(gateway, wanted, window, start, limit, backwards)
@@ -174,6 +178,7 @@ def read(
     start: FromPosition = None,
     limit: options.Limit = 0,
     backwards: Backwards = False,
+    upcast: Upcast = False,
     pager: options.Pager = True,
     url: options.Url = None,
     output_format: options.Output = Format.table,
@@ -181,7 +186,7 @@ def read(
     """Print the events of one stream. No such stream has none."""
     with options.gateway(url) as gateway:
         window = _window(gateway, since, until)
-        wanted = Wanted(stream, types or ())
+        wanted = Wanted(stream, types or (), is_upcast=upcast)
         events = _selected(gateway, wanted, window, start, limit, backwards)
         _print(events, output_format, pager=pager)
 
@@ -215,6 +220,7 @@ def tail(
         int,
         typer.Option(min=0, metavar="N", help="End after so many. 0 means go on until Ctrl-C."),
     ] = 0,
+    upcast: Upcast = False,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
@@ -225,7 +231,7 @@ def tail(
     """
     from cli.commands.tailing import followed
 
-    wanted = Wanted(stream, types or (), tags or (), category, prefix, correlation)
+    wanted = Wanted(stream, types or (), tags or (), category, prefix, correlation, upcast)
     with options.gateway(url) as gateway:
         first = start or int(gateway.get("/v1/log").get("headPosition", 0)) + 1
         output.message(f"following {stream or 'the log'} from position {first:,} on")
@@ -317,6 +323,8 @@ class Wanted:
     category: str = ""
     prefix: str = ""
     correlation_id: str = ""
+    is_upcast: bool = False
+    """They come as upcasters make them."""
 
     def __post_init__(self) -> None:
         if self.stream and (self.category or self.prefix):
@@ -346,9 +354,10 @@ class Wanted:
             "correlationId": self.correlation_id,
         }
         given = {name: value for name, value in query.items() if value}
-        if self.stream or not given:
-            return {}
-        return {"filter.queries": json.dumps(given), "progress": True}
+        params: dict[str, str | bool] = {"upcast": True} if self.is_upcast else {}
+        if given and not self.stream:
+            params |= {"filter.queries": json.dumps(given), "progress": True}
+        return params
 
     def holds(self, line: str) -> bool:
         """Whether an event is one; asked only where the server does not know."""
@@ -456,12 +465,3 @@ def _precondition(stream: str, expect: str) -> "Json":
         message = f"must be absent, exists or a revision, not {expect!r}"
         raise typer.BadParameter(message, param_hint="--expect")
     return {"stream": stream, "state": f"STATE_{expect.upper()}"}
-
-
-def _decoded(text: str) -> "Json":
-    from cli.failure import Failed
-
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Failed(f"the payload is not JSON: {error}", exit_codes.DATAERR) from error

@@ -1,7 +1,8 @@
 """`girih streams`: which streams the log has, and what is kept of them."""
 
 import json
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,6 +76,72 @@ def show(
         return
     for name, text in _described(answer):
         print(f"{name:10} {text}")
+
+
+@app.verb(
+    examples="""
+    girih streams load permit-1
+    girih streams load permit-1 --schema-version 3 -o json | jq .snapshot.json
+    """
+)
+def load(
+    stream: Stream,
+    known_version: Annotated[
+        int,
+        typer.Option(
+            "--schema-version",
+            min=0,
+            metavar="N",
+            help="Pass over snapshots of later versions than that. 0 takes all.",
+        ),
+    ] = 0,
+    upcast: Annotated[
+        bool, typer.Option("--upcast", help="Events in the newest version of their type.")
+    ] = False,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Print the newest snapshot of a stream that fits, and how much lies behind it.
+
+    A document has the events behind it, too: all that it takes to have the stream's state.
+    """
+    path = f"/v1/streams/{options.segment(stream)}:load"
+    params = {"schemaVersion": known_version or None, "upcast": upcast or None}
+    with options.gateway(url) as gateway:
+        loaded = _loaded(gateway.lines("GET", path, params=params))
+    if output_format.is_document:
+        output.document(loaded, output_format)
+        return
+    for name, text in _loaded_words(loaded):
+        print(f"{name:10} {text}")
+
+
+@app.verb(
+    examples="""
+    girih streams save permit-1 7 '{"granted": 2}' --schema-version 3
+    girih streams save permit-1 7 - < state.json
+    """
+)
+def save(
+    stream: Stream,
+    revision: Annotated[
+        int, typer.Argument(min=0, metavar="REVISION", help="Of the last event that is in it.")
+    ],
+    state: Annotated[str, typer.Argument(metavar="JSON", help="The state; - reads it from stdin.")],
+    schema_version: Annotated[
+        int, typer.Option(min=0, metavar="N", help="The version of its layout.")
+    ] = 0,
+    url: options.Url = None,
+) -> None:
+    """Save a snapshot: the state that a stream has up to a revision."""
+    body: Json = {"revision": str(revision), "schemaVersion": schema_version}
+    body["json"] = options.json_given(state, "the state")
+    with options.gateway(url) as gateway:
+        answer = gateway.post(f"/v1/streams/{options.segment(stream)}/snapshots", body)
+    is_kept = answer.get("kept", False)
+    output.message(
+        "kept" if is_kept else "not kept: the stream has newer ones, as many as are kept"
+    )
 
 
 @app.verb(
@@ -162,6 +229,31 @@ def redact(
     with options.gateway(url) as gateway:
         answer = gateway.post(f"/v1/events/{position}:redact", {"reason": reason})
     output.message(f"position {int(answer['position']):,} says so")
+
+
+def _loaded(lines: Iterable[str]) -> "Json":
+    """What came in pieces: the snapshot, in the first if there is one, and the events."""
+    pieces = list(map(json.loads, lines))
+    snapshot = pieces[0].get("snapshot") if pieces else None
+    events = [event for piece in pieces for event in piece.get("events", ())]
+    return {"snapshot": snapshot, "events": events}
+
+
+def _loaded_words(loaded: "Json") -> Iterator[tuple[str, str]]:
+    snapshot = loaded["snapshot"]
+    if snapshot is None:
+        yield "snapshot", "none that fits"
+    else:
+        older = ", which is an older one" if snapshot.get("isOlder") else ""
+        yield "snapshot", f"revision {int(snapshot.get('revision', 0)):,}"
+        yield "version", f"{snapshot.get('schemaVersion', 0)}{older}"
+        yield "saved", moment(snapshot.get("savedAt", ""))
+        yield "digest", snapshot["digest"]
+        if "json" in snapshot:
+            yield "state", json.dumps(snapshot["json"], ensure_ascii=False)
+        elif "binary" in snapshot:
+            yield "state", f"{len(b64decode(snapshot['binary'])):,} bytes"
+    yield "events", f"{len(loaded['events']):,} behind it"
 
 
 def _described(stream: "Json") -> Iterator[tuple[str, str]]:

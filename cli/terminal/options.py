@@ -1,5 +1,6 @@
 """The options that many commands have, and what most of them begin with."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import typer
 from cli.terminal.formats import Format
 
 if TYPE_CHECKING:
-    from cli.client.rest import Gateway
+    from cli.client.rest import Gateway, Json
     from girih.servers import Server
 
 DATA_DIR = Path(".girih")
@@ -70,6 +71,17 @@ Pager = Annotated[
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Do it without asking, as programs have to.")
 ]
+
+
+def json_given(text: str, what: str) -> "Json":
+    """The JSON of an argument, which is on stdin for `-`. Raises `Failed`, naming `what` it is."""
+    from cli import exit_codes
+    from cli.failure import Failed
+
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except (ValueError, RecursionError) as error:
+        raise Failed(f"{what} is not JSON: {error}", exit_codes.DATAERR) from error
 
 
 def gateway(url: str | None) -> "Gateway":

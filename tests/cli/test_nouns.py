@@ -319,8 +319,15 @@ def test_schemas_are_registered_shown_listed_kept_to_and_deleted(
     shown = ada.does("schemas", "show", "granted", "--version", "1", "-o", "json").json
     refused = ada.girih("events", "append", "s", "granted", "{}", "--schema-version", "1")
     ada.does("events", "append", "s", "granted", '{"by": "Ada"}', "--schema-version", "1")
+    upcast = [
+        ada.does("events", *of, "--upcast", "-o", "json").json[-1]["event"]
+        for of in (("list", "--type", "granted"), ("read", "s"))
+    ]
     ada.does("schemas", "delete", "granted", "--yes")
 
+    assert [(one["json"], one["schemaVersion"]) for one in upcast] == [
+        ({"grantedBy": "Ada"}, 2)
+    ] * 2
     assert (broken.code, "SCHEMA_INCOMPATIBLE" in broken.err) == (1, True)
     assert [(one["version"], one["hasUpcaster"]) for one in listed] == [(1, True), (2, False)]
     assert shown["schema"] == {"type": "object", "required": ["by"]}
@@ -346,6 +353,27 @@ def test_streams_are_shown_retained_and_deleted(ada: Person) -> None:
     ada.does("streams", "delete", "room-1", "--yes")
     assert "deleted" in ada.does("streams", "show", "room-1").out
     assert ada.does("streams", "list", "--category", "room", "-o", "name").out == "room-1\n"
+
+
+def test_snapshots_are_saved_and_loaded_with_what_lies_behind_them(ada: Person) -> None:
+    for number in range(3):
+        ada.does("events", "append", "hall-1", "entered", str(number))
+    assert "none that fits" in ada.does("streams", "load", "hall-1").out
+
+    saved = ada.does("streams", "save", "hall-1", "1", "-", "--schema-version", "2", stdin="[0, 1]")
+    loaded = ada.does("streams", "load", "hall-1", "-o", "json").json
+    shown = ada.does("streams", "load", "hall-1", "--schema-version", "3").out
+    passed_over = ada.does("streams", "load", "hall-1", "--schema-version", "1", "-o", "json").json
+    refused = ada.girih("streams", "save", "hall-1", "9", "{}")
+
+    assert saved.err == "kept\n"
+    assert loaded["snapshot"]["json"] == [0, 1]
+    assert [one["event"]["json"] for one in loaded["events"]] == [2]
+    assert "2, which is an older one" in shown
+    assert "1 behind it" in shown
+    assert passed_over["snapshot"] is None
+    assert (refused.code, "SNAPSHOT_REVISION_NOT_FOUND" in refused.err) == (66, True)
+    assert ada.girih("streams", "save", "hall-1", "1", "{").code == 65
 
 
 def test_a_trace_is_drawn_as_a_tree(ada: Person) -> None:
