@@ -2,10 +2,13 @@
 
 import os
 
-from gateway import app
-from gateway.processes import parent
-from gateway.settings import Settings
-from services.plumbing.process import run_process
+from services.plumbing.importing import uncollected
+
+with uncollected():
+    from gateway import app
+    from gateway.processes import parent
+    from gateway.settings import Settings
+    from services.plumbing.process import run_process
 
 
 async def run(settings: Settings) -> None:

@@ -2,10 +2,13 @@
 
 import os
 
-from services.lattice.compiler import configure_compiler
-from services.lattice.settings import Settings
-from services.plumbing.logging import get_logger
-from services.plumbing.process import run_process
+from services.plumbing.importing import uncollected
+
+with uncollected():
+    from services.lattice.compiler import configure_compiler
+    from services.lattice.settings import Settings
+    from services.plumbing.logging import get_logger
+    from services.plumbing.process import run_process, spare_collector
 
 
 async def main(settings: Settings) -> None:
@@ -17,7 +20,9 @@ async def main(settings: Settings) -> None:
     else:
         log.warning("kernels are not kept: the cache directory cannot be written")
 
-    from services.lattice.app import run
+    with uncollected():
+        from services.lattice.app import run
+    spare_collector()
 
     await run(settings)
 

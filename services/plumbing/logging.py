@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Protocol
 import orjson
 
 from services.plumbing import correlation
-from services.plumbing.absent import absent
+from services.plumbing.importing import absent
 
 with absent("rich"):
     import structlog

@@ -57,11 +57,22 @@ def run_process(
     for warning in settings.warnings():
         _log.warning(warning)
     _open_all_files_allowed()
-    _spare_collector()
+    spare_collector()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     code = _exit_code(lambda: _run(main(settings)))
     logging.flush()
     raise SystemExit(code)
+
+
+def spare_collector() -> None:
+    """Look for cycles less often, and never among what was imported until now.
+
+    Calls make many objects that live until they are answered and next to no cycles. With
+    Python's own thresholds a third of the time of a large append went into looking. Imports
+    leave some hundred objects that nobody refers to: to find them takes longer than it is worth.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def give_back_freed_memory(large_bytes: int = LARGE_BYTES) -> None:
@@ -154,17 +165,6 @@ def _open_all_files_allowed() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:
         _log.warning("may open few files at once", open_file_count_max=soft, problem=str(error))
-
-
-def _spare_collector() -> None:
-    """Look for cycles less often, and never among what the imports made.
-
-    Calls make many objects that live until they are answered and next to no cycles. With
-    Python's own thresholds a third of the time of a large append went into looking.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

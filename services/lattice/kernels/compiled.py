@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from services.plumbing.absent import absent
+from services.plumbing.importing import absent
 
 with absent("yaml"):  # for a file of settings, which would be anybody's
     import numba

@@ -1,5 +1,6 @@
-"""Keeps a module from being imported by another that can do without it."""
+"""How modules are imported: without what they can do without, and without looking for garbage."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,3 +23,19 @@ def absent(name: str) -> Iterator[None]:
             del sys.modules[name]
         else:
             sys.modules[name] = imported
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Around the imports of a process: nobody looks for garbage among what they make.
+
+    It all lives as long as the process does. To look through it again and again took an eighth
+    of a start.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,11 +1,12 @@
 """Modules that others can do without."""
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from services.plumbing.absent import absent
+from services.plumbing.importing import absent, uncollected
 
 
 def test_a_module_is_absent_inside_and_there_again_behind() -> None:
@@ -32,3 +33,10 @@ def test_services_import_nothing_that_draws_on_terminals(process: str) -> None:
     )
 
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_nobody_looks_for_garbage_inside_and_somebody_does_behind() -> None:
+    with uncollected():
+        assert not gc.isenabled()
+
+    assert gc.isenabled()
