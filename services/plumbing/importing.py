@@ -19,10 +19,11 @@ def absent(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if imported is None:
-            del sys.modules[name]
-        else:
+        # Another thread may have been inside as well, and be gone by now.
+        if imported is not None:
             sys.modules[name] = imported
+        elif sys.modules.get(name) is None:
+            sys.modules.pop(name, None)
 
 
 @contextmanager

@@ -79,3 +79,19 @@ async def test_what_cannot_be_compiled_ends_the_work() -> None:
 
     with pytest.raises(RuntimeError, match="first"):
         await Compilation(KINDS, fail).run()
+
+
+async def test_what_is_compiled_when_nobody_waits_any_more_ends_in_peace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiler, failures = Compiler(), list[threading.ExceptHookArgs]()
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    running = asyncio.create_task(Compilation(KINDS, compiler).run())
+    await until(lambda: compiler.begun == ["first"])
+
+    running.cancel()
+    await asyncio.wait([running])
+    compiler.may_end.release()
+    await until(lambda: "compiler" not in [thread.name for thread in threading.enumerate()])
+
+    assert failures == []

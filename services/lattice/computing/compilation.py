@@ -62,6 +62,8 @@ class Compilation:
 async def _in_a_daemon_thread(work: Callable[[str], None], kind: str) -> None:
     """Work in a thread that nobody waits for when the process ends meanwhile."""
     working: Future[None] = Future()
+    # Else it would be cancelled with who waits, and the thread could not tell that it is done.
+    working.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
