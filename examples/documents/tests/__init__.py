@@ -1,1 +1,1 @@
-"""The rules of documents, without a server."""
+"""The rules of documents without a server, and the application against one in memory."""
