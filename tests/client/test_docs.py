@@ -58,7 +58,8 @@ async def test_the_programs_of_the_clients_page_run(
     printed = [await run(one, environ, tmp_path) for one in programs("docs/client.md")]
 
     licenses = {"license-submitted": 1, "license-granted": 1}
-    counts = {"subscribed": 2, "submitted": 1, "approved": 1, "registered": 1, **licenses}
+    once = {"submitted": 1, "approved": 1, "registered": 1, **licenses, "written": 1}
+    counts = {"subscribed": 2, "invited": 2, **once}
     assert printed == [
         ["0 submitted {'by': 'Ada'}"],
         ["0 submitted {'by': 'Ada'}"],
