@@ -8,6 +8,7 @@
     python -m tests.chaos decisions [--rounds 1000] [--racers 16] [--unprotected]
     python -m tests.chaos retention [--events 100000] [--kills 10]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
+    python -m tests.chaos groups [--seconds 60] [--kill-every 1] [--rate 100] [--unprotected]
     python -m tests.chaos filtered [--followers 1000] [--rate 500] [--seconds 60] [--unprotected]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
@@ -28,6 +29,7 @@ from pathlib import Path
 from tests.chaos.clients import follow_through_kills, killable
 from tests.chaos.decisions import decide_together
 from tests.chaos.filtered import follow_filtered
+from tests.chaos.groups import consume_through_kills
 from tests.chaos.imports import Disagreement, kill_during_imports
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -41,6 +43,10 @@ DECISION_ROUNDS = 1_000
 ANOMALIES_SHOWN = 5
 RETENTION_KILLS = 10
 CLIENT_KILLS = 24
+KILL_EVERY_S = 5.0
+GROUP_KILL_EVERY_S = 1.0
+GROUP_RATE = 100.0
+"""Events a second, which the consumers of a group keep up with while they are killed."""
 
 
 def main() -> int:
@@ -54,6 +60,7 @@ def main() -> int:
         "client": prove_client,
         "retention": prove_retention,
         "filtered": prove_filtered,
+        "groups": prove_groups,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -66,7 +73,7 @@ def prove_replicas(arguments: argparse.Namespace) -> int:
         race(
             duration_s=arguments.seconds,
             writers=arguments.writers,
-            kill_every_s=arguments.kill_every,
+            kill_every_s=arguments.kill_every or KILL_EVERY_S,
             seed=arguments.seed,
             is_protected=not arguments.unprotected,
             loaders=arguments.loaders,
@@ -164,7 +171,7 @@ def prove_client(arguments: argparse.Namespace) -> int:
             follow_through_kills(
                 girih,
                 kills=kills,
-                kill_every_s=arguments.kill_every,
+                kill_every_s=arguments.kill_every or KILL_EVERY_S,
                 is_protected=not arguments.unprotected,
             )
         )
@@ -193,6 +200,27 @@ def prove_filtered(arguments: argparse.Namespace) -> int:
     for line in problems[:ANOMALIES_SHOWN]:
         print(f"    {line}")
     return 1 if problems else 0
+
+
+def prove_groups(arguments: argparse.Namespace) -> int:
+    """Consumers of a group are killed and paused; each event is handled, in order, and no more."""
+    kill_every_s = arguments.kill_every or GROUP_KILL_EVERY_S
+    print(f"== consumers of a group, seed {arguments.seed}", flush=True)
+    answer = asyncio.run(
+        consume_through_kills(
+            duration_s=arguments.seconds,
+            kill_every_s=kill_every_s,
+            rate=min(arguments.rate, GROUP_RATE),
+            seed=arguments.seed,
+            is_protected=not arguments.unprotected,
+        )
+    )
+    _print(answer.figures)
+    for name, count in answer.broken.items():
+        print(f"BROKEN {name}: {count}")
+    for line in answer.examples:
+        print(f"    {line}")
+    return 1 if answer.broken else 0
 
 
 def _made_up(file: Path, seed: int) -> Path:
@@ -227,6 +255,7 @@ def _arguments() -> argparse.Namespace:
             "client",
             "retention",
             "filtered",
+            "groups",
         ],
     )
     parser.add_argument("--followers", type=int, default=1_000, help="with filters")
@@ -235,7 +264,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--loaders", type=int, default=8, help="of large appends")
-    parser.add_argument("--kill-every", type=float, default=5.0, help="seconds")
+    parser.add_argument("--kill-every", type=float, help="seconds: 5, of groups 1")
     parser.add_argument("--kills", type=int, help="24 under programs, 10 of who takes payloads")
     parser.add_argument("--events", type=int, default=100_000, help="half of them too old")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")

@@ -9,6 +9,10 @@ import asyncpg
 
 _TURN = ("take_turn", "PERFORM pg_advisory_xact_lock(", "PERFORM concat(")
 _GUARD = ("append", "coalesce(head, 0) <> behind", "false")
+_FENCING = (
+    "led.token = new.token AND led.consumer <> '' AND led.expires_at > clock_timestamp()",
+    "true",
+)
 _COUNTED = """
     ALTER TABLE events.logs ADD COLUMN head bigint NOT NULL DEFAULT 0;
     ALTER TABLE events.logs SET (fillfactor = 10);
@@ -51,6 +55,15 @@ async def count_in_the_row(database_url: str) -> None:
     try:
         await connection.execute(_COUNTED)
         await change_function(connection, "append", *_COUNTING)
+    finally:
+        await connection.close()
+
+
+async def settle_under_any_token(database_url: str) -> None:
+    """Have what consumers say of events be settled whoever leads their lane by now."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await change_function(connection, "group_settle", *_FENCING)
     finally:
         await connection.close()
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 OURS, THEIRS, NOBODY = "acme", "globex", "initech"
 OUR_HEAD, THEIR_HEAD = 7, 5
 
-ROOMS = ("filters", "keeping", "snapshots", "taking")
+ROOMS = ("filters", "groups", "groups.administration", "keeping", "snapshots", "taking")
 """Of statements. Those of `isolation` ask what holds for everybody, and migrations make it hold."""
 
 READS: dict[str, list[Any]] = {
@@ -49,6 +49,13 @@ READS: dict[str, list[Any]] = {
     "select_stream_ends": ["theirs"],
     "select_stream_forwards": [0, 100, 512, 2**19, b"\n", "theirs", 0],
     "select_streams": ["", "", 100, "~"],
+    "groups.select_cuts": ["g"],
+    "groups.select_group": ["g"],
+    "groups.select_held": ["g", [0], 1],
+    "groups.administration.select_consumers": ["g"],
+    "groups.administration.select_groups": ["", 100],
+    "groups.administration.select_lanes": ["g", 1],
+    "groups.administration.select_parked": ["g", 0, 100],
     "keeping.select_event": [3],
     "keeping.select_log_backwards": [2**62, 100, 512, 2**19],
     "keeping.select_log_forwards": [0, 100, 512, 2**19],
@@ -73,8 +80,23 @@ FUNCTIONS = {
     "confirm_log",
     "filters.fill_labels",
     "filters.select_filtered",
-    "filters.select_first_match",
+    "filters.select_first_matches",
     "filters.select_trace",
+    *(
+        f"groups.{name}"
+        for name in (
+            "beat",
+            "claim",
+            "release",
+            "settle",
+            "administration.create_group",
+            "administration.delete_group",
+            "administration.reset_group",
+            "administration.select_now",
+            "administration.unpark",
+            "administration.update_group",
+        )
+    ),
     "select_moved_logs",
     "select_place",
     "snapshots.save_snapshot",
@@ -97,7 +119,7 @@ OF_THE_KEEPER = {
     )
 }
 """Statements in another role, which sees a tenant's records only once that was told."""
-OF_NOBODY = {"notify_moved", "select_server_state"}
+OF_NOBODY: set[str] = set()
 """Statements that touch no table."""
 
 MISTAKES = {
@@ -156,6 +178,7 @@ async def _fill(url: str) -> None:
     await connection.fetch(APPEND, THEIRS, 0, *new_records(0, 1, THEIR_HEAD, "theirs"))
     await connection.execute(_PARTED)
     await connection.execute(_RULED)
+    await connection.execute(_GROUPED)
     await connection.close()
 
 
@@ -176,6 +199,20 @@ _RULED = f"""
     )
     SELECT log, 1, 1, 2, 1, true, '', '', decode(repeat('00', 32), 'hex'), ''
     FROM events.logs WHERE tenant = '{THEIRS}';
+"""
+
+
+_GROUPED = f"""
+    SELECT events.group_create('{THEIRS}', 'g', 1, '', NULL, 0, false, 10, 10, 0, '', 10);
+    INSERT INTO events.group_cuts (log, name, through, checkpoints, acked, incarnation)
+    SELECT log, 'g', 3, '{{1}}', '{{3}}', '' FROM events.logs WHERE tenant = '{THEIRS}';
+    INSERT INTO events.group_held (
+        log, name, position, key, key_hash, state, attempt_count, due_at, reason
+    )
+    SELECT log, 'g', 2, 'theirs', 0, 'parked', 1, now(), 'theirs'
+    FROM events.logs WHERE tenant = '{THEIRS}';
+    INSERT INTO events.group_consumers (log, name, consumer, called, actor, expires_at)
+    SELECT log, 'g', 'c', 'theirs', '', 'infinity' FROM events.logs WHERE tenant = '{THEIRS}';
 """
 
 
@@ -225,7 +262,9 @@ def test_every_statement_is_tried() -> None:
     names = {
         f"{room}{file.name.removesuffix('.sql')}"
         for room in ("", *(f"{room}." for room in ROOMS))
-        for file in files("services.events.postgres.sql").joinpath(room.strip(".")).iterdir()
+        for file in files("services.events.postgres.sql")
+        .joinpath(*filter(None, room.split(".")))
+        .iterdir()
         if file.name.endswith(".sql")
     }
 

@@ -66,7 +66,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         _post(client, "/v1/schemas", planted)
     wanted = {"queries": [{"types": [mark]}]}
     settings = {"laneCount": 1, "filter": wanted}
-    group: dict[str, Any] = {"group": f"group-{mark}", "settings": settings}
+    group: dict[str, Any] = {"group": f"group-{name}", "settings": settings}
     _post(client, "/v1/groups", group)
     lattice = _post(client, "/v1/lattices", {"dimensions": 2, "size": 4})
     field_path = f"/v1/lattices/{lattice['latticeId']}/fields/{mark}"

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from girih.backoff import Backoff
@@ -207,8 +207,7 @@ class Consumer:
 
     def _in_turn(self) -> Iterator[Lane]:
         """The lanes that are led for certain and have something, again and again."""
-        now_s = time.monotonic()
-        valid = [lane for lane in self._lanes.values() if now_s < self._valid_until_s[lane.number]]
+        valid = [lane for lane in self._lanes.values() if self._is_valid(lane.number)]
         while ready := [lane for lane in valid if lane.has_ready]:
             yield from ready
 
@@ -376,7 +375,7 @@ class Consumer:
         assert self._group is not None
         asked_s = time.monotonic()
         claimed = await self._parts.lanes.claim(self._who, self._group.version, count)
-        lanes = [Lane(one, self._group.settings) for one in claimed]
+        lanes = [Lane(self._read(one), self._group.settings) for one in claimed]
         for lane in lanes:
             self._lanes[lane.number] = lane
             self._tokens[lane.number] = lane.token
@@ -389,6 +388,11 @@ class Consumer:
         self._readings.add(lanes)
         self._held.set()
         self._tell_lanes()
+
+    def _read(self, claimed: ClaimedLane) -> ClaimedLane:
+        """The same with the filters of its cuts."""
+        cuts = [replace(cut, wanted=self._parts.filter_of(cut.filter)) for cut in claimed.cuts]
+        return replace(claimed, cuts=cuts)
 
     async def _check_holds(self, claimed: ClaimedLane) -> None:
         """Raise `LogReplaced` unless the log holds all that is known of a lane."""

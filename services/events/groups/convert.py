@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from girih.events.v1 import events_pb2
 from girih.events.v1 import groups_pb2 as pb
-from girih.ids import NO_POSITION, Position
+from girih.ids import NO_POSITION, Position, StreamName
 from girih.rules import requests
 from services.events import domain
 from services.events.convert import event_filter
@@ -26,7 +26,7 @@ from services.events.lanes.group import (
     LaneState,
     ParkedEvent,
 )
-from services.events.matching.queries import Filter, Query
+from services.events.matching.queries import Filter, Labels, Query
 from services.plumbing import validation
 from services.plumbing.errors import InvalidInput, ServiceError, Violations
 from services.plumbing.grpc import errors as grpc_errors
@@ -251,13 +251,16 @@ def decode(response: bytes) -> talk.ReadBatch:
     """What a followed read answers. Takes some microseconds an event."""
     read = events_pb2.ReadResponse.FromString(response)
     events = [
-        talk.ReadEvent(
-            Position(one.position), one.event.stream, one.event.tags, one, one.ByteSize()
-        )
+        talk.ReadEvent(Position(one.position), _labels(one), one, one.ByteSize())
         for one in read.events
     ]
     position = events[-1].position if events else _told(read)
     return talk.ReadBatch(events, position, read.incarnation)
+
+
+def _labels(one: events_pb2.RecordedEvent) -> Labels:
+    event = one.event
+    return Labels(StreamName(event.stream), event.type, event.tags, one.context.correlation_id)
 
 
 def _told(read: events_pb2.ReadResponse) -> Position:

@@ -119,15 +119,15 @@ class Readings:
 
     def _dispatch(self, reading: _Reading, batch: ReadBatch) -> None:
         lanes = reading.lanes
-        for position, stream, tags, event, byte_count in batch.events:
-            key = key_of(stream, tags, self.key_tag_prefix)
+        for position, labels, event, byte_count in batch.events:
+            key = key_of(labels.stream, labels.tags, self.key_tag_prefix)
             lane = lanes.get(hash_of(key) % self.lane_count)
             if lane is None:
                 continue
             if lane.is_full:
                 self._stalled[lane.number] = lanes.pop(lane.number)
             else:
-                lane.take(position, key, event, byte_count)
+                lane.take(position, key, labels, event, byte_count)
         reading.position = max(reading.position, batch.position)
         reading.incarnation = batch.incarnation
         for lane in lanes.values():

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from girih.ids import Position
 from services.events.lanes.group import GroupName
+from services.events.matching.queries import Labels
 from services.plumbing.errors import ServiceError
 
 
@@ -108,11 +109,10 @@ Response = Started | Deliveries | Settled | Refused | LanesHeld | ServiceAlive
 
 
 class ReadEvent(NamedTuple):
-    """An event that was read, and what its key may be."""
+    """An event that was read, and what it is told apart by."""
 
     position: Position
-    stream: str
-    tags: Sequence[str]
+    labels: Labels
     event: Any
     byte_count: int
 

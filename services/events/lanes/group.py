@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, NewType
 from zlib import crc32
 
 from girih.ids import Position
+from services.events.matching.queries import Filter, Labels
 
 GroupName = NewType("GroupName", str)
 Key = NewType("Key", str)
@@ -100,11 +101,17 @@ class Cut:
     acked: frozenset[Position]
     """Acknowledged beyond them."""
     incarnation: str
+    filter: bytes | None = None
+    """What was wanted, as `GroupSettings` has it."""
+    wanted: Filter | None = None
+    """The same, once somebody has read it."""
 
-    def has_settled(self, position: Position, key_hash: int) -> bool:
-        """Whether the event there was settled, or held."""
+    def is_over(self, position: Position, labels: Labels, key_hash: int) -> bool:
+        """Whether the event there was settled or held, or is none of the group's."""
         if position > self.through:
             return False
+        if self.wanted is not None and not self.wanted.matches(labels):
+            return True
         checkpoint = self.checkpoints[key_hash % len(self.checkpoints)]
         return position <= checkpoint or position in self.acked
 

@@ -24,6 +24,7 @@ from services.events.lanes.group import (
     LaneChange,
     hash_of,
 )
+from services.events.matching.queries import Labels
 
 BEYOND_COUNT_MAX: Final = 2_000
 """Settled beyond the checkpoint: each commit writes them all."""
@@ -83,14 +84,16 @@ class Lane:
 
     # What is read
 
-    def take(self, position: Position, key: Key, event: object, byte_count: int = 0) -> None:
+    def take(
+        self, position: Position, key: Key, labels: Labels, event: object, byte_count: int = 0
+    ) -> None:
         """An event of the lane was read, which has that key. Again when it was before."""
         if position <= self.read_through:
             return
         self.read_through = position
         if position in self._passed_over:
             self._passed_over.remove(position)
-        elif self._cuts and self._is_cut_off(position, key):
+        elif self._cuts and self._is_cut_off(position, key, labels):
             pass
         elif key in self._held:
             self._hold(HeldEvent(position, key, HeldState.WAITING, 0, 0.0))
@@ -156,9 +159,9 @@ class Lane:
     def _may_be_tried(self, held: HeldEvent) -> bool:
         return held.state is not HeldState.PARKED and held.position not in self._fetched
 
-    def _is_cut_off(self, position: Position, key: Key) -> bool:
+    def _is_cut_off(self, position: Position, key: Key, labels: Labels) -> bool:
         self._cuts = [cut for cut in self._cuts if position <= cut.through]
-        return any(cut.has_settled(position, hash_of(key)) for cut in self._cuts)
+        return any(cut.is_over(position, labels, hash_of(key)) for cut in self._cuts)
 
     # What is delivered, and what becomes of it
 

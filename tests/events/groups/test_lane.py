@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from girih.ids import Position
+from girih.ids import Position, StreamName
 from services.events.errors import EventNotDelivered
 from services.events.lanes.group import (
     ClaimedLane,
@@ -21,6 +21,7 @@ from services.events.lanes.group import (
     key_of,
 )
 from services.events.lanes.lane import BEYOND_COUNT_MAX, Lane
+from services.events.matching.queries import Filter, Labels, Query
 
 A, B = Key("a"), Key("b")
 
@@ -33,7 +34,11 @@ def lane(checkpoint: int = 0, **known: Any) -> Lane:
 def take(lane: Lane, *keys: Key, begin: int = 1) -> None:
     """Events of these keys, one behind the other."""
     for offset, key in enumerate(keys):
-        lane.take(Position(begin + offset), key, f"event {begin + offset}")
+        lane.take(Position(begin + offset), key, labels(key), f"event {begin + offset}")
+
+
+def labels(key: Key) -> Labels:
+    return Labels(StreamName(key), "happened", (), "c")
 
 
 def delivered(lane: Lane) -> list[int]:
@@ -281,6 +286,16 @@ def test_what_was_settled_before_lanes_were_cut_anew_does_not_come_again() -> No
     assert sorted(delivered(one)) == sorted(set(range(5, 21)) - settled)
 
 
+def test_what_nobody_wanted_before_lanes_were_cut_anew_does_not_come_late() -> None:
+    wanted = Filter((Query(stream_prefix="a"),))
+    one = lane(
+        1, cuts=[Cut(Position(4), [Position(1)], frozenset([Position(4)]), "", None, wanted)]
+    )
+    take(one, B, A, A, B, begin=2)
+
+    assert delivered(one) == [3, 5]
+
+
 def test_a_lane_reads_no_further_when_too_much_waits_apart() -> None:
     one = lane(settings=GroupSettings(1, held_count_max=2))
     take(one, A, A, A)
@@ -347,7 +362,7 @@ def test_whoever_leads_it_and_whatever_is_lost_all_come_once_and_in_order(seed: 
         # Another leads it from what is written, as after a crash; what is not written is lost.
         led = Lane(written.known, GroupSettings(1))
         for number in range(written.known.checkpoint + 1, len(log) + 1):
-            led.take(Position(number), log[number - 1], number)
+            led.take(Position(number), log[number - 1], labels(log[number - 1]), number)
             now_s += 1.0
             handle(led, rate)
             if chance.random() < 0.5:

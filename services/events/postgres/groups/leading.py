@@ -130,7 +130,13 @@ async def _held(
 
 async def _cuts(connection: Connection, tenant: TenantId, group: GroupName) -> Sequence[Cut]:
     return [
-        Cut(row["through"], row["checkpoints"], frozenset(row["acked"]), row["incarnation"])
+        Cut(
+            row["through"],
+            row["checkpoints"],
+            frozenset(row["acked"]),
+            row["incarnation"],
+            row["filter"],
+        )
         for row in await connection.fetch(sql("select_cuts"), tenant, group)
     ]
 

@@ -2,7 +2,7 @@
 --
 --   $1 tenant  text
 --   $2 name    text
-SELECT found.through, found.checkpoints, found.acked, found.incarnation
+SELECT found.through, found.checkpoints, found.acked, found.incarnation, found.filter
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log

@@ -10,7 +10,7 @@ SELECT
     held.key,
     held.state,
     held.attempt_count,
-    extract(epoch FROM held.due_at - clock_timestamp())::double precision AS delay_s,
+    greatest(0, extract(epoch FROM held.due_at - clock_timestamp()))::double precision AS delay_s,
     held.reason
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (

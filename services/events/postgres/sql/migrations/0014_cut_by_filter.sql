@@ -1,0 +1,49 @@
+-- A cut tells which events were wanted under it: those that nobody wanted before lanes were cut anew are
+-- none of the group's, up to where it had come. Else an event that is wanted from now on would come
+-- after later ones of its key that are settled.
+ALTER TABLE events.group_cuts ADD COLUMN filter bytea;
+
+CREATE OR REPLACE FUNCTION events.group_cut(this bigint, of_name text, lanes integer) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    begins bigint;
+    reached bigint;
+    newest bigint;
+    read_in text;
+BEGIN
+    SELECT min(checkpoint), max(greatest(checkpoint, acked[cardinality(acked)])), max(token)
+    INTO begins, reached, newest
+    FROM events.group_lanes WHERE log = this AND name = of_name;
+    -- That of the lane which is last: what the new ones read next is from there.
+    SELECT incarnation INTO read_in
+    FROM events.group_lanes WHERE log = this AND name = of_name
+    ORDER BY checkpoint LIMIT 1;
+
+    IF reached > begins THEN
+        INSERT INTO events.group_cuts (log, name, through, checkpoints, acked, incarnation, filter)
+        SELECT
+            this, of_name, reached, array_agg(checkpoint ORDER BY lane),
+            (
+                SELECT coalesce(array_agg(one.position ORDER BY one.position), '{}')
+                FROM events.group_lanes AS old
+                CROSS JOIN LATERAL unnest(old.acked) AS one (position)
+                WHERE old.log = this AND old.name = of_name
+            ),
+            (
+                SELECT incarnation
+                FROM events.group_lanes
+                WHERE log = this AND name = of_name
+                ORDER BY greatest(checkpoint, acked[cardinality(acked)]) DESC
+                LIMIT 1
+            ),
+            -- As it still is: the group is changed behind this.
+            (SELECT groups.filter FROM events.groups WHERE log = this AND name = of_name)
+        FROM events.group_lanes WHERE log = this AND name = of_name;
+    END IF;
+
+    DELETE FROM events.group_lanes WHERE log = this AND name = of_name;
+    INSERT INTO events.group_lanes (log, name, lane, token, checkpoint, incarnation)
+    SELECT this, of_name, one.lane, newest, begins, read_in
+    FROM generate_series(0, lanes - 1) AS one (lane);
+END;
+$$;

@@ -1,0 +1,167 @@
+"""One consumer of `tests.chaos.groups`, in a process of its own, which writes down what it does.
+
+    python -m tests.chaos.group_consumer '{"addresses": [...], "token": ..., "journal": ...}'
+
+It is on a bare stream, and does what the contract demands of a consumer: it is heard in time, and
+begins to handle nothing when its lanes may be another's.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import grpc
+import grpc.aio
+
+from girih.events.v1 import groups_pb2 as pb
+from girih.events.v1 import groups_pb2_grpc
+from tests.chaos.groups import GROUP, LEASE_S
+
+CREDITS = 20
+HANDLERS = 4
+ALIVE_S = LEASE_S / 4
+SLOW_S = 1.2 * LEASE_S
+RECONNECT = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)]
+
+
+class Consumer:
+    """One call after the other, to a replica each time."""
+
+    def __init__(self, told: dict[str, Any], journal: IO[str]) -> None:
+        self._told = told
+        self._journal = journal
+        self._dice = random.Random(told["seed"])
+        self._valid_until_s = 0.0
+        self._lanes: dict[int, int] = {}
+        self._alive_sent_s: dict[int, float] = {}
+        self._tokens: dict[int, tuple[int, int]] = {}
+        """Lane and token of what was said, by position."""
+
+    async def run(self) -> None:
+        while True:
+            address = self._dice.choice(self._told["addresses"])
+            async with grpc.aio.insecure_channel(address, options=RECONNECT) as channel:
+                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    await self._consume(groups_pb2_grpc.GroupServiceStub(channel))
+            await asyncio.sleep(0.1)
+
+    async def _consume(self, groups: "groups_pb2_grpc.GroupServiceAsyncStub") -> None:
+        call = groups.Consume(metadata=(("authorization", f"Bearer {self._told['token']}"),))
+        start = pb.ConsumerStart(group=GROUP, name=self._told["name"], credits=CREDITS)
+        await call.write(pb.ConsumeRequest(start=start))
+        events: asyncio.Queue[pb.Delivery] = asyncio.Queue()
+        self._lanes, self._valid_until_s = {}, 0.0
+        tasks = [
+            asyncio.create_task(self._be_heard(call)),
+            *(asyncio.create_task(self._handle(call, events)) for _ in range(HANDLERS)),
+        ]
+        try:
+            async for response in call:
+                self._take(response, events)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            call.cancel()
+
+    def _take(self, response: pb.ConsumeResponse, events: "asyncio.Queue[pb.Delivery]") -> None:
+        match response.WhichOneof("response"):
+            case "started":
+                # Nothing is valid before the service says so.
+                pass
+            case "lanes":
+                self._lanes = {one.lane: one.token for one in response.lanes.lanes}
+            case "alive":
+                sent_s = self._alive_sent_s.pop(response.alive.number)
+                valid_s = response.alive.valid.ToTimedelta().total_seconds()
+                self._valid_until_s = max(self._valid_until_s, sent_s + valid_s)
+            case "deliveries":
+                for one in response.deliveries.deliveries:
+                    events.put_nowait(one)
+            case "settled":
+                for position in response.settled.positions:
+                    self._tell_settled(position)
+            case "refused":
+                refused = response.refused
+                reason = refused.refusal.message
+                is_lost = refused.refusal.code == grpc.StatusCode.ABORTED.value[0]
+                self._write(
+                    "refused",
+                    position=refused.position,
+                    reason="LEASE_LOST" if is_lost else reason,
+                )
+
+    def _tell_settled(self, position: int) -> None:
+        said = self._tokens.pop(position, None)
+        if said is not None:
+            self._write("settled", position=position, lane=said[0], token=said[1])
+
+    async def _be_heard(self, call: Any) -> None:
+        number = 0
+        while True:
+            number += 1
+            self._alive_sent_s[number] = time.monotonic()
+            await call.write(pb.ConsumeRequest(alive=pb.ConsumerAlive(number=number)))
+            await asyncio.sleep(ALIVE_S)
+
+    async def _handle(self, call: Any, events: "asyncio.Queue[pb.Delivery]") -> None:
+        while True:
+            one = await events.get()
+            at = time.monotonic()
+            while at >= self._valid_until_s and self._is_ours(one):
+                # Until it is heard that the lanes are its own.
+                await asyncio.sleep(0.01)
+                at = time.monotonic()
+            if not self._is_ours(one):
+                continue
+            self._write("begin", at=at, **_place(one))
+            # What was said before was refused, and what is settled from now on is this.
+            self._tokens.pop(one.event.position, None)
+            chance = self._dice.random()
+            if chance < 0.01:
+                await asyncio.sleep(SLOW_S)
+            else:
+                await asyncio.sleep(0.004 * self._dice.random())
+            if chance > 0.97:
+                await self._say(call, one, is_retried=True)
+            else:
+                await self._say(call, one, is_retried=False)
+
+    def _is_ours(self, one: pb.Delivery) -> bool:
+        return self._lanes.get(one.lane) == one.token
+
+    async def _say(self, call: Any, one: pb.Delivery, *, is_retried: bool) -> None:
+        position = one.event.position
+        if is_retried:
+            later = pb.RetryLater(lane=one.lane, token=one.token, position=position)
+            later.delay.FromMilliseconds(self._dice.randrange(800))
+            await call.write(pb.ConsumeRequest(retry_later=later))
+            return
+        self._write("say", **_place(one))
+        self._tokens[position] = (one.lane, one.token)
+        handled = pb.Acknowledge(lane=one.lane, token=one.token, positions=[position])
+        await call.write(pb.ConsumeRequest(acknowledge=handled))
+
+    def _write(self, what: str, *, at: float | None = None, **fields: Any) -> None:
+        line = {"what": what, "at": time.monotonic() if at is None else at, **fields}
+        self._journal.write(json.dumps(line) + "\n")
+        self._journal.flush()
+
+
+def _place(one: pb.Delivery) -> dict[str, int]:
+    return {"position": one.event.position, "lane": one.lane, "token": one.token}
+
+
+def main() -> None:
+    told = json.loads(sys.argv[1])
+    with Path(told["journal"]).open("a") as journal:
+        asyncio.run(Consumer(told, journal).run())
+
+
+if __name__ == "__main__":
+    main()
