@@ -59,6 +59,8 @@ RESPONSE_BYTES_MAX: Final = 2**17
 """Of one response, but for its last event."""
 FETCHED_COUNT_MAX: Final = 32
 """Held events of a lane that are here at once."""
+FETCHES_MAX: Final = 8
+"""Of held events at once: each takes a connection for a moment."""
 UNSENT_COUNT_MAX: Final = 1_000
 """What waits to be told; then the consumer is not listened to."""
 PROGRESS_S: Final = 1.0
@@ -509,8 +511,10 @@ class Consumer:
                 for lane in self._lanes.values()
                 for held in lane.due(now_s, FETCHED_COUNT_MAX)
             ]
-            for lane, held in due:
-                await self._fetch(lane, held)
+            at_once = due[:FETCHES_MAX]
+            for lane, held in at_once:
+                lane.fetching(held)
+            await asyncio.gather(*[self._fetch(lane, held) for lane, held in at_once])
             if not due:
                 await self._until_due(now_s)
 
@@ -522,7 +526,6 @@ class Consumer:
         self._held.clear()
 
     async def _fetch(self, lane: Lane, held: HeldEvent) -> None:
-        lane.fetching(held)
         event = await self._event_at(held.position)
         if self._lanes.get(lane.number) is lane:
             lane.fetched(held, event)
