@@ -23,6 +23,7 @@ from cli.commands import (
     tenants,
 )
 from cli.commands.api import api
+from cli.commands.reacting import projections
 from cli.commands.usage import usage
 from cli.failure import Failed
 from cli.terminal import ending, options
@@ -351,6 +352,7 @@ for _name, _noun, _panel in (
     ("events", events.app, _DATA),
     ("streams", streams.app, _DATA),
     ("schemas", schemas.app, _DATA),
+    ("projections", projections.app, _DATA),
     ("signing-keys", signing_keys.app, _RUNNING),
     ("tenants", tenants.app, _RUNNING),
 ):

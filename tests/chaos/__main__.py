@@ -10,6 +10,7 @@
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
     python -m tests.chaos groups [--seconds 60] [--kill-every 1] [--rate 100] [--unprotected]
     python -m tests.chaos filtered [--followers 1000] [--rate 500] [--seconds 60] [--unprotected]
+    python -m tests.chaos projections [--kills 300] [--unprotected]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
 exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
@@ -31,6 +32,7 @@ from tests.chaos.decisions import decide_together
 from tests.chaos.filtered import follow_filtered
 from tests.chaos.groups import consume_through_kills
 from tests.chaos.imports import Disagreement, kill_during_imports
+from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
 from tests.chaos.retention import retain_half
@@ -47,6 +49,7 @@ KILL_EVERY_S = 5.0
 GROUP_KILL_EVERY_S = 1.0
 GROUP_RATE = 100.0
 """Events a second, which the consumers of a group keep up with while they are killed."""
+PROJECTION_KILLS = 300
 
 
 def main() -> int:
@@ -61,6 +64,7 @@ def main() -> int:
         "retention": prove_retention,
         "filtered": prove_filtered,
         "groups": prove_groups,
+        "projections": prove_projections,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -223,6 +227,19 @@ def prove_groups(arguments: argparse.Namespace) -> int:
     return 1 if answer.broken else 0
 
 
+def prove_projections(arguments: argparse.Namespace) -> int:
+    """Projections are killed between write and checkpoint; each must be the fold of its log."""
+    kills = PROJECTION_KILLS if arguments.kills is None else arguments.kills
+    print(f"== projections through {kills} kills, seed {arguments.seed}", flush=True)
+    outcome = asyncio.run(
+        kill_projections(kills=kills, seed=arguments.seed, is_protected=not arguments.unprotected)
+    )
+    _print(outcome.figures)
+    for name, count in outcome.broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if outcome.broken else 0
+
+
 def _made_up(file: Path, seed: int) -> Path:
     """A file of 8,000 events of 1,400 cases, in which lines repeat each other."""
     dice = random.Random(seed)
@@ -256,6 +273,7 @@ def _arguments() -> argparse.Namespace:
             "retention",
             "filtered",
             "groups",
+            "projections",
         ],
     )
     parser.add_argument("--followers", type=int, default=1_000, help="with filters")
@@ -265,7 +283,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--loaders", type=int, default=8, help="of large appends")
     parser.add_argument("--kill-every", type=float, help="seconds: 5, of groups 1")
-    parser.add_argument("--kills", type=int, help="24 under programs, 10 of who takes payloads")
+    parser.add_argument("--kills", type=int, help="24 under programs, 300 of projections")
     parser.add_argument("--events", type=int, default=100_000, help="half of them too old")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")
     parser.add_argument("--unprotected", action="store_true")

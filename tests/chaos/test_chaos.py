@@ -11,6 +11,7 @@ from tests.chaos.decisions import decide_together
 from tests.chaos.filtered import follow_filtered
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
+from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
 from tests.chaos.snapshots import pages_of_appends
@@ -217,3 +218,20 @@ async def test_the_proof_sees_programs_that_go_on_from_where_they_began(girih: K
 
     assert answer.broken["events repeated with asyncio"]
     assert answer.broken["events repeated with threads"]
+
+
+@pytest.mark.timeout(300)
+async def test_projections_that_are_killed_before_their_checkpoint_hold_the_fold_of_the_log() -> (
+    None
+):
+    outcome = await kill_projections(kills=4, seed=1, is_protected=True)
+
+    assert not outcome.broken
+    assert outcome.figures["kills"] >= 4
+
+
+@pytest.mark.timeout(300)
+async def test_the_proof_sees_checkpoints_that_are_no_part_of_what_is_written() -> None:
+    outcome = await kill_projections(kills=4, seed=1, is_protected=False)
+
+    assert outcome.broken
