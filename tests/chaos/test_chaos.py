@@ -1,8 +1,11 @@
 """The slow proofs in short, and the proof that they can fail."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +17,7 @@ from tests.chaos.imports import kill_during_imports
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
+from tests.chaos.shared_work import SharedWork
 from tests.chaos.snapshots import pages_of_appends
 
 pytestmark = pytest.mark.e2e
@@ -211,6 +215,31 @@ async def test_programs_see_each_event_once_while_everything_they_call_is_killed
         count for name, count in answer.figures.items() if name.startswith("repeated for")
     )
     assert repeated, "no call was broken, so nothing was tested"
+
+
+@pytest.mark.parametrize(
+    ("handled", "broken"),
+    [
+        ([1, 2, 3], []),
+        ([1, 2, 2, 3], []),
+        ([1, 2, 1, 3], ["events handled again that were acknowledged"]),
+        ([2, 1, 3], ["s handled out of order"]),
+        ([1, 3], ["events of s never handled"]),
+    ],
+    ids=str,
+)
+def test_the_proof_sees_what_consumers_do_wrong(handled: list[int], broken: list[str]) -> None:
+    """Of the events 1 to 3 of a stream, the first of which is acknowledged."""
+    work = SharedWork()
+
+    for position in handled:
+        event = SimpleNamespace(position=position, stream="s")
+        work.handle(cast("Any", SimpleNamespace(event=event)))
+        if position == 1:
+            work.settled(position, None)
+
+    found = work.judge({"s": [1, 2, 3]}, Counter())
+    assert [name for name, count in found.items() if count] == broken
 
 
 async def test_the_proof_sees_programs_that_go_on_from_where_they_began(girih: Killable) -> None:
