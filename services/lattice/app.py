@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from girih.lattice.v1 import fields_pb2, paths_pb2, pictures_pb2
+from girih.lattice.v1 import fields_pb2, paths_pb2, pictures_pb2, structure_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.calls import Calls
 from services.lattice.computing.compilation import Compilation
@@ -36,6 +36,7 @@ from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.opening import open_store, user_folder
+from services.lattice.structure.servicer import StructureServicer
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
@@ -52,6 +53,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
 FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
 PATH_SERVICE = paths_pb2.DESCRIPTOR.services_by_name["PathService"]
 PICTURE_SERVICE = pictures_pb2.DESCRIPTOR.services_by_name["PictureService"]
+STRUCTURE_SERVICE = structure_pb2.DESCRIPTOR.services_by_name["StructureService"]
 
 _KERNELS_INTERVAL_S = 3_600.0
 _KERNELS_TIMEOUT_S = 3_600.0
@@ -116,11 +118,13 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     parts = _field_parts(settings, journal, lattices, arrays)
     field_servicer = fields_servicer.FieldServicer(parts, operations)
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
-    paths = PathServicer(Calls(lattices, operations), message_bytes_max=settings.message_bytes_max)
+    calls = Calls(lattices, operations)
+    paths = PathServicer(calls, message_bytes_max=settings.message_bytes_max)
     server.add_service(PATH_SERVICE, paths, raw_responses=routing_servicer.SERIALIZED)
     pictures = pictures_servicer.PictureServicer(lattices, parts.states, parts.reader, operations)
     server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
     server.tasks.start("collector of arrays", parts.collector.run())
+    server.add_service(STRUCTURE_SERVICE, StructureServicer(calls))
     add_metrics_service(server)
     _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)

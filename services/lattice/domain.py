@@ -43,6 +43,19 @@ class Method(Enum):
     JUMP_POINT = "jump_point"
     DEPTH_FIRST = "depth_first"
     PATH_COUNTING = "path_counting"
+    COUNTING = "counting"
+    LABELLING = "labelling"
+    BRANDES = "brandes"
+    POWER_ITERATION = "power_iteration"
+    CONJUGATE_GRADIENT = "conjugate_gradient"
+    CHEBYSHEV = "chebyshev"
+    SUBSPACE_ITERATION = "subspace_iteration"
+    DENSE_EIGENVALUES = "dense_eigenvalues"
+    CHOLESKY = "cholesky"
+    KRUSKAL = "kruskal"
+    GREEDY = "greedy"
+    LOUVAIN = "louvain"
+    NEWMAN_ZIFF = "newman_ziff"
 
 
 class BitOrder(Enum):

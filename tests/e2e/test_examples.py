@@ -218,7 +218,27 @@ def lattices(walk: Walk) -> None:
     for rpc in ("FindRoute", "CountPaths", "SimplePaths", "Reachable", "NearestSources"):
         walk.call(f"PathService_{rpc}", latticeId=lattice_id)
     found(walk)
+    structure(walk, lattice_id)
     walk.call("LatticeService_DeleteLattice", latticeId=lattice_id)
+
+
+def structure(walk: Walk, lattice_id: str) -> None:
+    for rpc in (
+        "DegreeHistogram",
+        "Components",
+        "ComponentLabels",
+        "Extent",
+        "Centrality",
+        "Spectrum",
+        "Heat",
+        "Resistances",
+        "SpanningTrees",
+        "MinimumSpanningTree",
+        "Colouring",
+        "Communities",
+        "Percolation",
+    ):
+        walk.call(f"StructureService_{rpc}", latticeId=lattice_id)
 
 
 def fields(walk: Walk, lattice_id: str) -> None:

@@ -68,6 +68,19 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/projections/{projection}:setPolicies": {"poisonPolicy": "POISON_POLICY_STOP"},
     "POST /v1/projections/{projection}/quarantine:replay": {},
     "POST /v1/projections/{projection}/quarantine/{position}:discard": {},
+    "POST /v1/lattices/{lattice_id}:degreeHistogram": {},
+    "POST /v1/lattices/{lattice_id}:components": {},
+    "POST /v1/lattices/{lattice_id}:componentLabels": {},
+    "POST /v1/lattices/{lattice_id}:extent": {},
+    "POST /v1/lattices/{lattice_id}:centrality": {"measure": "MEASURE_DEGREE"},
+    "POST /v1/lattices/{lattice_id}:spectrum": {"k": 2},
+    "POST /v1/lattices/{lattice_id}:heat": {"source": _STOP["sites"][0], "time": 1},
+    "POST /v1/lattices/{lattice_id}:resistances": {"pairs": [_CORNERS]},
+    "POST /v1/lattices/{lattice_id}:spanningTrees": {},
+    "POST /v1/lattices/{lattice_id}:minimumSpanningTree": {},
+    "POST /v1/lattices/{lattice_id}:colouring": {},
+    "POST /v1/lattices/{lattice_id}:communities": {},
+    "POST /v1/lattices/{lattice_id}:percolation": {"runs": 2, "shares": [0.5]},
 }
 """What a route with a body is sent, so that it gets as far as it can."""
 

@@ -18,6 +18,16 @@ from services.lattice.kernels.routing.nearest import find_nearest
 from services.lattice.kernels.routing.simple import SimplePathSearch
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import JumpSearch, StraightSearch, search_on
+from services.lattice.kernels.structure.free.axes import Axis
+from services.lattice.kernels.structure.free.centralities import share_tables
+from services.lattice.kernels.structure.graph.clusters import clusters_of
+from services.lattice.kernels.structure.graph.colours import greedy, two_colours
+from services.lattice.kernels.structure.graph.communities import louvain
+from services.lattice.kernels.structure.graph.iterations import multiply
+from services.lattice.kernels.structure.graph.percolation import spanning_thresholds
+from services.lattice.kernels.structure.graph.rows import rows_of
+from services.lattice.kernels.structure.graph.searches import betweenness, sum_distances
+from services.lattice.kernels.structure.graph.trees import cheapest_tree, log_spanning_trees
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.weighted.searches import find_cheapest
 from services.lattice.kernels.wire import packed_numbers, run_messages
@@ -38,6 +48,9 @@ WEIGHTED = "weighted"
 
 ROUTING = "routing"
 """Nearest sources, counts of paths and all simple ones."""
+
+STRUCTURE = "structure"
+"""What lattices are like as graphs."""
 
 
 def compile_all() -> None:
@@ -122,6 +135,23 @@ def _routing() -> None:
     SimplePathSearch(_square(3), costs, 0, 8, 4.0, 4, _GO).next(_GO)
 
 
+def _structure() -> None:
+    grid = _square(3, ring=True)
+    rows = rows_of(grid, count_edges(grid, _GO), _GO)
+    clusters = clusters_of(grid, _GO)
+    sum_distances(rows, np.arange(rows.count), _GO)
+    betweenness(rows, _GO)
+    multiply(rows, np.ones(rows.count))
+    log_spanning_trees(rows, clusters.labels[rows.sites], _GO)
+    cheapest_tree(rows, np.ones(rows.count))
+    greedy(rows, _GO)
+    two_colours(rows, _GO)
+    louvain(rows, 0, _GO)
+    spanning_thresholds(_square(3), 0, 1, 0, _GO)
+    for ring in (False, True):
+        share_tables(Axis(3, ring), np.full(1, 0.5))
+
+
 KINDS: Mapping[str, Callable[[], None]] = {
     ANSWERS: _answers,
     COUNTING: _counting,
@@ -130,6 +160,7 @@ KINDS: Mapping[str, Callable[[], None]] = {
     DIAGONAL: _diagonal,
     WEIGHTED: _weighted,
     ROUTING: _routing,
+    STRUCTURE: _structure,
 }
 """How each is compiled, those first that are needed first."""
 

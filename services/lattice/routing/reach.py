@@ -34,8 +34,8 @@ from services.lattice.kernels.weighted.searches import (
 )
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.lengths import check_length
 from services.lattice.operations.sites import Region
-from services.lattice.routing.simple import check_length
 from services.plumbing.errors import Violations
 
 _SITES_PER_ANSWER = 16_384

@@ -27,6 +27,7 @@ from services.lattice.kernels.warm import ANSWERS, ROUTING
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.lengths import check_length
 from services.plumbing.errors import Violations
 
 STEPS_DEFAULT = 1_000
@@ -83,12 +84,6 @@ def simple_paths_query(
         paths_max=paths_max or PATHS_DEFAULT,
         costs=costs,
     )
-
-
-def check_length(length: float, field: str, bad: Violations) -> None:
-    """Check that something can be so long."""
-    if not (math.isfinite(length) and length >= 0):
-        bad.add(field, f"must be finite and 0 or more, not {length}")
 
 
 async def find_simple_paths(

@@ -1,0 +1,225 @@
+"""Cheapest paths over sites with costs, beside packages that give the same answers.
+
+python -m bench.weighted [--rounds 5] [--seed 1] [--small]
+
+One source to all sites, and one pair of corners; whole and real costs; free lattices and some with
+30 % of their sites blocked. Every answer is compared with ours. What a package needs before it can
+be asked (a graph, an array of weights) is built beforehand and told apart.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dijkstra3d
+import igraph
+import networkit
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csgraph
+
+from bench.lattices import Job
+from bench.paths import SparseGraph
+from services.lattice.kernels.weighted.costs import SiteCosts
+from services.lattice.kernels.weighted.searches import find_cheapest, measure_costs
+
+OURS = "girih"
+GO = np.zeros(1, np.uint8)
+Ask = Callable[[], "NDArray[Any] | float"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to find on a lattice: the costs to all sites from the first, or to the last."""
+
+    job: Job
+    costs: NDArray[Any]
+    to_all: bool
+
+    @property
+    def name(self) -> str:
+        asked = "to all sites" if self.to_all else "corner to corner"
+        return f"{self.job.name}, {self.costs.dtype.name} costs, {asked}"
+
+
+@dataclass
+class Contender:
+    """Someone who answers, and what came of it."""
+
+    name: str
+    ask: Ask
+    built_s: float
+    rounds_s: list[float] = field(default_factory=list)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    holds = True
+    for question in questions(arguments):
+        contenders = list(contenders_of(question))
+        contest(contenders, arguments.rounds)
+        holds &= compare(question, contenders)
+    return 0 if holds else 1
+
+
+def questions(arguments: argparse.Namespace) -> Iterator[Question]:
+    rng = np.random.default_rng(arguments.seed)
+    shapes = ((200, 200), (30, 30, 30)) if arguments.small else ((1000, 1000), (100, 100, 100))
+    for shape in shapes:
+        for share in (0.0, 0.3):
+            blocked = rng.random(shape) < share
+            blocked.flat[0] = blocked.flat[-1] = False
+            size = f"{shape[0]}^{len(shape)}"
+            job = Job(f"{size}, {share:.0%} blocked", blocked, moore=False, queries=[])
+            whole = rng.integers(1, 256, shape).astype(np.uint8)
+            real = (0.1 + rng.random(shape)).astype(np.float32)
+            for costs in (whole, real):
+                for to_all in (True, False):
+                    yield Question(job, costs, to_all)
+
+
+def contenders_of(question: Question) -> Iterator[Contender]:
+    yield built(OURS, lambda: with_kernel(question))
+    yield built("dijkstra3d", lambda: with_dijkstra3d(question))
+    graph = SparseGraph(question.job)
+    yield built("networkit", lambda: with_networkit(question, graph))
+    yield built("scipy", lambda: with_scipy(question, graph))
+    yield built("igraph", lambda: with_igraph(question, graph))
+
+
+def built(name: str, build: Callable[[], Ask]) -> Contender:
+    began_s = time.perf_counter()
+    return Contender(name, build(), time.perf_counter() - began_s)
+
+
+def with_kernel(question: Question) -> Ask:
+    grid, shape = question.job.grid(), question.costs.shape
+    start, goal = (0,) * len(shape), tuple(length - 1 for length in shape)
+
+    def ask() -> NDArray[Any] | float:
+        costs = SiteCosts(question.costs.reshape(-1), mean=False)
+        if question.to_all:
+            return measure_costs(grid, costs, [start], GO).at(slice(None)).reshape(shape)
+        return find_cheapest(grid, costs, start, goal, GO).length
+
+    return ask
+
+
+def with_dijkstra3d(question: Question) -> Ask:
+    """It pays for the first site as well, and for the last."""
+    shape = question.costs.shape
+    weights = np.where(question.job.blocked, np.inf, question.costs).astype(np.float32)
+    weights = np.asfortranarray(weights)
+    start, goal = (0,) * len(shape), tuple(length - 1 for length in shape)
+    faces = 2 * len(shape)
+
+    def ask() -> NDArray[Any] | float:
+        if question.to_all:
+            lengths: NDArray[Any] = dijkstra3d.distance_field(weights, start, connectivity=faces)
+            return lengths
+        path = dijkstra3d.dijkstra(weights, start, goal, connectivity=faces)
+        return float(question.costs[tuple(path[1:].T)].astype(np.float64).sum())
+
+    return ask
+
+
+def directed(question: Question, graph: SparseGraph) -> tuple[Any, Any, Any]:
+    """Both directions of each edge, at the cost of where it leads to."""
+    costs = question.costs[~question.job.blocked].astype(np.float64)
+    tails = np.concatenate((graph.tails, graph.heads))
+    heads = np.concatenate((graph.heads, graph.tails))
+    return tails, heads, costs[heads]
+
+
+def with_scipy(question: Question, graph: SparseGraph) -> Ask:
+    tails, heads, weights = directed(question, graph)
+    matrix = coo_matrix((weights, (tails, heads)), (graph.vertices,) * 2).tocsr()
+
+    def ask() -> NDArray[Any] | float:
+        lengths = csgraph.dijkstra(matrix, indices=0)
+        return graph.spread(lengths) if question.to_all else float(lengths[-1])
+
+    return ask
+
+
+def with_networkit(question: Question, graph: SparseGraph) -> Ask:
+    tails, heads, weights = directed(question, graph)
+    net = networkit.GraphFromCoo(
+        (weights, (tails, heads)), n=graph.vertices, weighted=True, directed=True
+    )
+
+    def ask() -> NDArray[Any] | float:
+        if question.to_all:
+            search = networkit.distance.Dijkstra(net, 0, False)
+            search.run()
+            return graph.spread(np.array(search.getDistances(asarray=True)))
+        pair = networkit.distance.BidirectionalDijkstra(net, 0, graph.vertices - 1, False)
+        return float(pair.run().getDistance())
+
+    return ask
+
+
+def with_igraph(question: Question, graph: SparseGraph) -> Ask:
+    tails, heads, weights = directed(question, graph)
+    pairs = np.stack((tails, heads), axis=1)
+    net = igraph.Graph(n=graph.vertices, edges=pairs, directed=True)
+    last = None if question.to_all else [graph.vertices - 1]
+
+    def ask() -> NDArray[Any] | float:
+        (lengths,) = net.distances(0, last, weights=weights)
+        return graph.spread(np.array(lengths)) if question.to_all else float(lengths[0])
+
+    return ask
+
+
+def contest(contenders: Sequence[Contender], rounds: int) -> None:
+    """Let all answer, in turns, and compare the answers with the first's."""
+    expected = told(contenders[0].ask())
+    for number in range(rounds + 1):
+        for contender in contenders:
+            began_s = time.perf_counter()
+            answer = contender.ask()
+            seconds = time.perf_counter() - began_s
+            np.testing.assert_allclose(told(answer), expected, rtol=1e-5, err_msg=contender.name)
+            if number:  # the first round warms up
+                contender.rounds_s.append(seconds)
+
+
+def told(lengths: NDArray[Any] | float) -> NDArray[np.float64]:
+    """One way to say that nothing is reached: packages have several."""
+    same = np.atleast_1d(np.asarray(lengths, np.float64)).copy()
+    same[(same < 0) | (same > 1e30)] = np.inf
+    return same
+
+
+def compare(question: Question, contenders: Sequence[Contender]) -> bool:
+    """Tell what all took beside ours; whether no package was faster."""
+    print(question.name)
+    ours, fastest = contenders[0], float("inf")
+    for contender in contenders:
+        pairs = zip(contender.rounds_s, ours.rounds_s, strict=True)
+        ratio = statistics.median(theirs / own for theirs, own in pairs)
+        if contender is not ours:
+            fastest = min(fastest, ratio)
+        print(
+            f"  {contender.name:12} {statistics.median(contender.rounds_s) * 1e3:9,.1f} ms,"
+            f" {ratio:6.2f} x, built before in {contender.built_s * 1e3:8,.1f} ms"
+        )
+    verdict = "holds" if fastest >= 1 else "MISSED"
+    print(f"  the fastest package: ratio {fastest:.2f} (at least 1): {verdict}", flush=True)
+    return fastest >= 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--small", action="store_true", help="lattices of some 30,000 sites")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main(_arguments()))

@@ -1,0 +1,328 @@
+"""Centralities of sites: by formula on a free lattice, by iteration or search elsewhere."""
+
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import (
+    BLOCKABLE_SITES_MAX,
+    Computation,
+    LatticeSpec,
+    Method,
+)
+from services.lattice.errors import WorkTooLarge
+from services.lattice.geometry import Geometry
+from services.lattice.kernels.structure.free import centralities as free
+from services.lattice.kernels.structure.free.centralities import ProductSum
+from services.lattice.kernels.structure.free.quadrature import NODES_MAX
+from services.lattice.kernels.structure.graph import iterations, searches
+from services.lattice.kernels.structure.graph.rows import Rows
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.sites import Selection, selection
+from services.lattice.structure.work import (
+    STEPS_MAX,
+    VALUES_PER_ANSWER,
+    Clock,
+    Work,
+    computed,
+    graph_of,
+    graph_work,
+    has_formula,
+    sites_of,
+    streamed,
+)
+from services.plumbing.errors import Violations
+
+DAMPING_DEFAULT = 0.85
+_ITERATIONS = 200
+"""So many steps an iteration is estimated to take."""
+_DENSE_AXIS_MAX = 2_048
+_SHARES_AXIS_MAX = 1_800
+"""On longer axes the least of its terms are below the least of doubles."""
+
+
+class Measure(Enum):
+    """What makes a site central."""
+
+    DEGREE = "degree"
+    CLOSENESS = "closeness"
+    HARMONIC = "harmonic"
+    BETWEENNESS = "betweenness"
+    EIGENVECTOR = "eigenvector"
+    PAGERANK = "pagerank"
+    KATZ = "katz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentralityQuery:
+    """Which of which sites; with `top_k` the sites where it is largest."""
+
+    measure: Measure
+    selected: Selection
+    top_k: int = 0
+    damping: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class CentralityPart:
+    """Some values; with `top_k` their sites, of shape (n, axes)."""
+
+    first_index: int
+    values: NDArray[np.float64]
+    sites: NDArray[np.int64]
+    computation: Computation | None
+
+
+def centrality_query(
+    spec: LatticeSpec,
+    measure: Measure,
+    targets: Sequence[Sequence[int]],
+    region: tuple[Sequence[int], Sequence[int]] | None,
+    top_k: int,
+    damping: float,
+) -> CentralityQuery:
+    """Check a query; raises InvalidInput naming every bad field."""
+    bad = Violations()
+    geometry = spec.geometry
+    if top_k > geometry.sites:
+        bad.add("top_k", f"must be at most the number of sites, {geometry.sites}")
+    if measure is Measure.PAGERANK and not 0 <= damping < 1:
+        bad.add("damping", f"must be above 0 and below 1, not {damping}")
+    if measure is Measure.KATZ and not 0 < damping < math.inf:
+        bad.add("damping", f"must be above 0, not {damping}")
+    whole = top_k and geometry.sites > BLOCKABLE_SITES_MAX
+    if whole:
+        bad.add("top_k", f"must be unset with more than {BLOCKABLE_SITES_MAX:,} sites")
+    selected = None if whole else selection(geometry, targets, region, bad)
+    bad.raise_if_any()
+    assert selected is not None
+    if measure is Measure.PAGERANK:
+        damping = damping or DAMPING_DEFAULT
+    return CentralityQuery(measure=measure, selected=selected, top_k=top_k, damping=damping)
+
+
+async def find_centrality(
+    context: OperationContext, lattice: HeldLattice, query: CentralityQuery
+) -> AsyncGenerator[CentralityPart]:
+    """Yield the values of sites. Raises WorkTooLarge, and InvalidInput for a damping."""
+    geometry = lattice.spec.geometry
+    if has_formula(lattice):
+        _check_formula(geometry, query)
+        work = _formula_work(geometry, query)
+        find = partial(_by_formula, geometry, query)
+    else:
+        work = graph_work(lattice, _graph_looks(lattice, query.measure), bytes_per_site=64)
+        find = partial(_on_graph, lattice, query)
+    parts = await computed(context, work, find)
+    assert parts[0].computation is not None
+    context.record(parts[0].computation)
+    async for part in streamed(context, parts, 8 * sum(len(part.values) for part in parts)):
+        yield part
+
+
+def _check_formula(geometry: Geometry, query: CentralityQuery) -> None:
+    longest = max(geometry.shape)
+    limits = {
+        Measure.BETWEENNESS: _SHARES_AXIS_MAX,
+        Measure.PAGERANK: _DENSE_AXIS_MAX,
+        Measure.KATZ: _DENSE_AXIS_MAX,
+    }
+    limit = limits.get(query.measure)
+    if limit and longest > limit:
+        raise WorkTooLarge(
+            "an axis is longer than this centrality is worked out along",
+            estimate=longest,
+            limit=limit,
+        )
+    nodes = free.harmonic_nodes(geometry)
+    if query.measure is Measure.HARMONIC and nodes > NODES_MAX:
+        raise WorkTooLarge(
+            "sites are further apart than distances are summed for", estimate=nodes, limit=NODES_MAX
+        )
+    if query.measure is Measure.KATZ:
+        _check_katz(query.damping, free.largest_adjacency_eigenvalue(geometry))
+
+
+def _check_katz(damping: float, largest: float) -> None:
+    bad = Violations()
+    if damping * largest >= 1:
+        bad.add(
+            "damping", f"must be below {1 / largest:.6g}, the inverse of the largest eigenvalue"
+        )
+    bad.raise_if_any()
+
+
+def _formula_work(geometry: Geometry, query: CentralityQuery) -> Work:
+    count, axes = query.selected.count, len(geometry.shape)
+    lengths = sum(geometry.shape)
+    nodes = free.harmonic_nodes(geometry)
+    each = {
+        Measure.DEGREE: 1,
+        Measure.CLOSENESS: 1,
+        Measure.EIGENVECTOR: 1,
+        Measure.HARMONIC: nodes,
+        Measure.BETWEENNESS: nodes,
+        Measure.PAGERANK: 300,
+        Measure.KATZ: 300,
+    }[query.measure]
+    tables = {
+        Measure.HARMONIC: nodes * (lengths + nodes),
+        Measure.BETWEENNESS: nodes * sum(length**2 for length in geometry.shape),
+        Measure.EIGENVECTOR: lengths,
+        Measure.PAGERANK: sum(length**3 for length in geometry.shape) // 8,
+        Measure.KATZ: sum(length**3 for length in geometry.shape) // 8,
+    }.get(query.measure, 0)
+    # A matrix product does some four terms in the time of a look.
+    looks = tables + count * each * axes // 4
+    return Work(looks=looks, size_bytes=24 * count + 16 * each * lengths + (1 << 25))
+
+
+def _by_formula(geometry: Geometry, query: CentralityQuery, stop: Stop) -> list[CentralityPart]:
+    clock = Clock()
+    spec = LatticeSpec(geometry=geometry)
+    find = _values_by_formula(geometry, query, stop)
+    if query.top_k:
+        values = np.concatenate(
+            [find(sites_of(spec, query.selected, part)) for part in _parts(query)]
+        )
+        return _largest(geometry, values, query.top_k, clock.told(Method.CLOSED_FORM))
+    parts = []
+    for part in _parts(query):
+        stop.check()
+        values = find(sites_of(spec, query.selected, part))
+        parts.append(CentralityPart(part.start, values, _no_sites(geometry), None))
+    computation = clock.told(Method.CLOSED_FORM, held=8 * query.selected.count)
+    return [_first(parts[0], computation), *parts[1:]]
+
+
+Values = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+"""The values of sites, of shape (n, axes)."""
+
+
+def _values_by_formula(geometry: Geometry, query: CentralityQuery, stop: Stop) -> Values:
+    if query.measure is Measure.DEGREE:
+        return partial(free.degree, geometry)
+    if query.measure is Measure.CLOSENESS:
+        return partial(free.closeness, geometry)
+    if query.measure is Measure.EIGENVECTOR:
+        return _chunked(free.eigenvector(geometry), stop)
+    if query.measure is Measure.HARMONIC:
+        sums, less = _chunked(free.harmonic(geometry), stop), free.harmonic_less(geometry)
+        return lambda sites: sums(sites) - less
+    if query.measure is Measure.BETWEENNESS:
+        all_sums = [_chunked(one, stop) for one in free.betweenness(geometry)]
+        less = float(2 * geometry.sites - 1)
+        return lambda sites: (np.sum([sums(sites) for sums in all_sums], axis=0) - less) / 2
+    if query.measure is Measure.PAGERANK:
+        ranks = _chunked(free.pagerank(geometry, query.damping), stop)
+        if geometry.sites == 1:
+            return lambda sites: np.ones(len(sites))
+        return lambda sites: ranks(sites) * free.degree(geometry, sites)
+    return _chunked(free.katz(geometry, query.damping), stop)
+
+
+def _chunked(sums: ProductSum, stop: Stop) -> Values:
+    """So many sites at a time that their terms fit a cache."""
+    at_once = max(1, (1 << 20) // len(sums.weights))
+
+    def values(sites: NDArray[np.int64]) -> NDArray[np.float64]:
+        told = np.empty(len(sites))
+        for first in range(0, len(sites), at_once):
+            stop.check()
+            told[first : first + at_once] = sums.at(sites[first : first + at_once])
+        return told
+
+    return values
+
+
+def _graph_looks(lattice: HeldLattice, measure: Measure) -> int:
+    per_pass = lattice.looks_max
+    if measure in (Measure.CLOSENESS, Measure.HARMONIC):
+        return lattice.lattice.vertices * per_pass
+    if measure is Measure.BETWEENNESS:
+        return 2 * lattice.lattice.vertices * per_pass
+    return _ITERATIONS * per_pass if measure is not Measure.DEGREE else per_pass
+
+
+def _on_graph(lattice: HeldLattice, query: CentralityQuery, stop: Stop) -> list[CentralityPart]:
+    clock = Clock()
+    geometry = lattice.spec.geometry
+    rows = graph_of(lattice, stop)
+    values, method, exact, steps = _values_on_graph(rows, query, stop)
+    everywhere = rows.spread(values, 0.0).astype(np.float64)
+    computation = clock.told(
+        method, expanded=steps * rows.count, held=rows.bytes_held + everywhere.nbytes, exact=exact
+    )
+    if query.top_k:
+        return _largest(geometry, everywhere, query.top_k, computation)
+    parts = [
+        CentralityPart(
+            part.start,
+            everywhere[query.selected.indices(geometry, part)].copy(),
+            _no_sites(geometry),
+            None,
+        )
+        for part in _parts(query)
+    ]
+    return [_first(parts[0], computation), *parts[1:]]
+
+
+def _values_on_graph(
+    rows: Rows, query: CentralityQuery, stop: Stop
+) -> tuple[NDArray[np.float64], Method, bool, int]:
+    """The values of vertices, how they were found, whether exactly, and in how many passes."""
+    measure = query.measure
+    if not rows.count:
+        return np.zeros(0), Method.COUNTING, True, 0
+    if measure is Measure.DEGREE:
+        return rows.degrees.astype(np.float64), Method.COUNTING, True, 1
+    if measure is Measure.BETWEENNESS:
+        return searches.betweenness(rows, stop.flag), Method.BRANDES, True, rows.count
+    if measure in (Measure.CLOSENESS, Measure.HARMONIC):
+        sums = searches.sum_distances(rows, np.arange(rows.count), stop.flag)
+        values = sums.harmonic if measure is Measure.HARMONIC else _closeness(sums, rows.count)
+        return values, Method.BREADTH_FIRST, True, rows.count
+    if measure is Measure.PAGERANK:
+        ranks, steps = iterations.pagerank(rows, query.damping, STEPS_MAX, stop.flag)
+        return ranks, Method.POWER_ITERATION, False, steps
+    vector, largest, steps = iterations.eigenvector(rows, STEPS_MAX, stop.flag)
+    if measure is Measure.EIGENVECTOR:
+        return vector, Method.POWER_ITERATION, False, steps
+    _check_katz(query.damping, largest)
+    values, steps = iterations.katz(rows, query.damping, STEPS_MAX, stop.flag)
+    return values, Method.CONJUGATE_GRADIENT, False, steps
+
+
+def _closeness(sums: searches.Sums, count: int) -> NDArray[np.float64]:
+    others = (sums.reached - 1).astype(np.float64)
+    plain = np.divide(others, sums.farness, out=np.zeros(count), where=sums.farness > 0)
+    return plain * others / max(1, count - 1)
+
+
+def _parts(query: CentralityQuery) -> list[slice]:
+    return list(query.selected.parts(VALUES_PER_ANSWER))
+
+
+def _largest(
+    geometry: Geometry, values: NDArray[np.float64], k: int, computation: Computation
+) -> list[CentralityPart]:
+    """Of equal ones the first in C order: values that differ by rounding are equal."""
+    rounded = np.round(values / max(float(values.max(initial=0.0)), 1e-300), 12)
+    order = np.argsort(-rounded, kind="stable")[:k]
+    sites = np.stack(np.unravel_index(order, geometry.shape), axis=1)
+    return [CentralityPart(0, values[order], sites, computation)]
+
+
+def _no_sites(geometry: Geometry) -> NDArray[np.int64]:
+    return np.zeros((0, len(geometry.shape)), np.int64)
+
+
+def _first(part: CentralityPart, computation: Computation) -> CentralityPart:
+    return CentralityPart(part.first_index, part.values, part.sites, computation)

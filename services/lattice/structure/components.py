@@ -1,0 +1,167 @@
+"""Connected components: how many, how large, and which lead across or around."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import Computation, Method
+from services.lattice.geometry import Geometry
+from services.lattice.kernels.structure.graph.clusters import bytes_to_cluster, clusters_of
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.sites import Selection
+from services.lattice.structure.work import (
+    VALUES_PER_ANSWER,
+    Clock,
+    Work,
+    computed,
+    streamed,
+)
+
+COMPONENTS_DEFAULT = 100
+
+
+@dataclass(frozen=True)
+class Component:
+    """One of them, by its number."""
+
+    label: int
+    size: int
+    first: tuple[int, ...]
+    spanning: Sequence[bool]
+    wrapping: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class AxisComponents:
+    """How many lead across an axis and around it, and the size of the largest across."""
+
+    spanning: int
+    wrapping: int
+    largest_spanning: int
+
+
+@dataclass(frozen=True)
+class Components:
+    """All of them, the largest in detail."""
+
+    count: int
+    largest: Sequence[Component]
+    axes: Sequence[AxisComponents]
+    computation: Computation
+
+
+@dataclass(frozen=True, eq=False)
+class LabelsPart:
+    """The components of some sites."""
+
+    first_index: int
+    labels: NDArray[np.int32]
+    computation: Computation | None
+
+
+async def find_components(
+    context: OperationContext, lattice: HeldLattice, components_max: int
+) -> Components:
+    """Find them. A free lattice has one. Raises WorkTooLarge."""
+    if lattice.grid is None:
+        found = _whole(lattice.spec.geometry)
+    else:
+        find = partial(_find, lattice, components_max or COMPONENTS_DEFAULT)
+        found = await computed(context, _work(lattice), find)
+    context.record(found.computation)
+    return found
+
+
+async def label_components(
+    context: OperationContext, lattice: HeldLattice, selected: Selection
+) -> AsyncGenerator[LabelsPart]:
+    """Yield the labels of sites. Raises WorkTooLarge."""
+    if lattice.grid is None:
+        work = Work(looks=selected.count, size_bytes=4 * selected.count)
+        parts = await computed(context, work, partial(_all_alike, selected))
+    else:
+        parts = await computed(context, _work(lattice), partial(_label, lattice, selected))
+    assert parts[0].computation is not None
+    context.record(parts[0].computation)
+    async for part in streamed(context, parts, 4 * selected.count):
+        yield part
+
+
+def _work(lattice: HeldLattice) -> Work:
+    assert lattice.grid is not None
+    rings = sum(lattice.spec.geometry.periodic)
+    return Work(looks=(1 + rings) * lattice.looks_max, size_bytes=bytes_to_cluster(lattice.grid))
+
+
+def _whole(geometry: Geometry) -> Components:
+    clock = Clock()
+    axes = len(geometry.shape)
+    wraps = [
+        ring and length > 2 for ring, length in zip(geometry.periodic, geometry.shape, strict=True)
+    ]
+    only = Component(0, geometry.sites, (0,) * axes, [True] * axes, wraps)
+    each = [AxisComponents(1, int(wrap), geometry.sites) for wrap in wraps]
+    return Components(1, [only], each, clock.told(Method.CLOSED_FORM))
+
+
+def _find(lattice: HeldLattice, components_max: int, stop: Stop) -> Components:
+    clock = Clock()
+    assert lattice.grid is not None
+    found = clusters_of(lattice.grid, stop.flag)
+    largest = np.argsort(-found.sizes, kind="stable")[:components_max]
+    # The first of all labels that are no component's is that of blocked sites, if any.
+    firsts = np.unique(found.labels, return_index=True)[1][-max(1, found.count) :]
+    shape = lattice.spec.geometry.shape
+    told = [
+        Component(
+            int(label),
+            int(found.sizes[label]),
+            tuple(int(at) for at in np.unravel_index(firsts[label], shape)),
+            found.spanning[label].tolist(),
+            found.wrapping[label].tolist(),
+        )
+        for label in largest
+    ]
+    axes = [
+        AxisComponents(
+            int(found.spanning[:, axis].sum()),
+            int(found.wrapping[:, axis].sum()),
+            int(found.sizes[found.spanning[:, axis]].max(initial=0)),
+        )
+        for axis in range(len(shape))
+    ]
+    expanded = int(found.sizes.sum())
+    computation = clock.told(Method.LABELLING, expanded=expanded, held=found.bytes_held)
+    return Components(found.count, told, axes, computation)
+
+
+def _label(lattice: HeldLattice, selected: Selection, stop: Stop) -> list[LabelsPart]:
+    clock = Clock()
+    assert lattice.grid is not None
+    found = clusters_of(lattice.grid, stop.flag)
+    computation: Computation | None = clock.told(
+        Method.LABELLING, expanded=int(found.sizes.sum()), held=found.bytes_held
+    )
+    parts = []
+    for part in selected.parts(VALUES_PER_ANSWER):
+        labels = found.labels[selected.indices(lattice.spec.geometry, part)].copy()
+        parts.append(LabelsPart(part.start, labels, computation))
+        computation = None
+    return parts
+
+
+def _all_alike(selected: Selection, stop: Stop) -> list[LabelsPart]:
+    clock = Clock()
+    computation: Computation | None = clock.told(Method.CLOSED_FORM)
+    parts = []
+    for part in selected.parts(VALUES_PER_ANSWER):
+        stop.check()
+        labels = np.zeros(part.stop - part.start, np.int32)
+        parts.append(LabelsPart(part.start, labels, computation))
+        computation = None
+    return parts

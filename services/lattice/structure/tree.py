@@ -1,0 +1,105 @@
+"""A spanning tree that costs least."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import BLOCKABLE_SITES_MAX, Computation, Method
+from services.lattice.errors import WorkTooLarge
+from services.lattice.geometry import Geometry
+from services.lattice.kernels.structure.graph.trees import cheapest_tree
+from services.lattice.kernels.weighted.costs import SiteCosts
+from services.lattice.operations.context import OperationContext
+from services.lattice.structure.work import (
+    VALUES_PER_ANSWER,
+    Clock,
+    Work,
+    computed,
+    graph_of,
+    graph_work,
+    streamed,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TreePart:
+    """How many edges the tree has and what it costs, and some of the edges as pairs of sites."""
+
+    edge_count: int
+    cost: float
+    first_index: int
+    edges: NDArray[np.int64]
+    """Of shape (n, 2), by C-order indices."""
+    computation: Computation | None
+
+
+async def find_tree(
+    context: OperationContext, lattice: HeldLattice, costs: SiteCosts | None, *, listed: bool
+) -> AsyncGenerator[TreePart]:
+    """Yield the tree, and its edges where they are `listed`. Raises WorkTooLarge."""
+    geometry = lattice.spec.geometry
+    if lattice.grid is None and costs is None:
+        if listed and geometry.sites > BLOCKABLE_SITES_MAX:
+            raise WorkTooLarge(
+                "the tree has more edges than are listed",
+                estimate=geometry.sites,
+                limit=BLOCKABLE_SITES_MAX,
+            )
+        count = geometry.sites if listed else 1
+        work = Work(looks=4 * count, size_bytes=40 * count, kinds=())
+        parts = await computed(context, work, partial(_comb, geometry, listed=listed))
+    else:
+        looks = 8 * lattice.looks_max
+        work = graph_work(lattice, looks, bytes_per_site=60 * len(geometry.shape))
+        parts = await computed(context, work, partial(_cheapest, lattice, costs, listed=listed))
+    assert parts[0].computation is not None
+    context.record(parts[0].computation)
+    async for part in streamed(context, parts, sum(one.edges.nbytes for one in parts)):
+        yield part
+
+
+def _comb(geometry: Geometry, _stop: Stop, *, listed: bool) -> list[TreePart]:
+    """Each site hangs on the one before it, on the last axis that it is not the first on."""
+    clock = Clock()
+    count = geometry.sites - 1
+    edges = np.zeros((0, 2), np.int64)
+    if listed and count:
+        heads = np.arange(1, geometry.sites)
+        tails = np.full(count, -1)
+        stride = 1
+        for length in reversed(geometry.shape):
+            hangs = (tails < 0) & (heads // stride % length > 0)
+            tails[hangs] = heads[hangs] - stride
+            stride *= length
+        edges = np.stack((tails, heads), axis=1)
+    return _cut(count, float(count), edges, clock.told(Method.CLOSED_FORM, held=edges.nbytes))
+
+
+def _cheapest(
+    lattice: HeldLattice, costs: SiteCosts | None, stop: Stop, *, listed: bool
+) -> list[TreePart]:
+    clock = Clock()
+    rows = graph_of(lattice, stop)
+    prices = np.ones(rows.count) if costs is None else costs.as_floats[rows.sites]
+    edges, cost = cheapest_tree(rows, prices)
+    computation = clock.told(
+        Method.KRUSKAL, expanded=rows.count, held=rows.bytes_held + 4 * edges.nbytes
+    )
+    told = rows.sites[edges] if listed else np.zeros((0, 2), np.int64)
+    return _cut(len(edges), cost, told, computation)
+
+
+def _cut(
+    count: int, cost: float, edges: NDArray[np.int64], computation: Computation
+) -> list[TreePart]:
+    parts = []
+    told: Computation | None = computation
+    for first in range(0, max(1, len(edges)), VALUES_PER_ANSWER):
+        parts.append(TreePart(count, cost, first, edges[first : first + VALUES_PER_ANSWER], told))
+        told = None
+    return parts

@@ -1,0 +1,124 @@
+"""How everything of this room is computed: allowed, compiled, in a thread, and counted."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.estimate import Estimate
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import BLOCKABLE_SITES_MAX, Computation, LatticeSpec, Method
+from services.lattice.errors import WorkTooLarge
+from services.lattice.kernels.counting import count_edges
+from services.lattice.kernels.structure.graph.iterations import NotConverged
+from services.lattice.kernels.structure.graph.rows import Rows, bytes_of_rows, rows_of
+from services.lattice.kernels.warm import COUNTING, STRUCTURE
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.sites import Selection
+
+T = TypeVar("T")
+
+VALUES_PER_ANSWER = 16_384
+STEPS_MAX = 20_000
+"""An iteration that is not done after so many steps is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What something takes at most."""
+
+    looks: int
+    size_bytes: int = 1 << 16
+    kinds: Sequence[str] = (STRUCTURE, COUNTING)
+
+
+class Clock:
+    """When a computation began."""
+
+    def __init__(self) -> None:
+        self._began_ns = time.perf_counter_ns()
+
+    def told(
+        self, method: Method, *, expanded: int = 0, held: int = 0, exact: bool = True
+    ) -> Computation:
+        """How it was done, now that it is."""
+        return Computation(
+            method=method,
+            elapsed_ns=time.perf_counter_ns() - self._began_ns,
+            sites_expanded=expanded,
+            memory_bytes=held,
+            exact=exact,
+        )
+
+
+async def computed(context: OperationContext, work: Work, compute: Callable[[Stop], T]) -> T:
+    """Run something in a thread, if it may take so much. Raises WorkTooLarge and ComputeBusy."""
+    context.work_limit.check_looks(work.looks)
+    await context.compilation.ready(work.kinds)
+    estimate = Estimate(size_bytes=work.size_bytes, looks=work.looks)
+    with _converging():
+        return await context.compute.run(estimate, compute)
+
+
+def has_formula(lattice: HeldLattice) -> bool:
+    """Whether it is a product of paths and rings: no site blocked, steps along one axis."""
+    return lattice.grid is None and not lattice.spec.geometry.moore
+
+
+def graph_work(lattice: HeldLattice, looks: int, *, bytes_per_site: int = 0) -> Work:
+    """What it takes to lay out the graph and to do so much more."""
+    geometry = lattice.spec.geometry
+    if geometry.sites > BLOCKABLE_SITES_MAX:
+        raise WorkTooLarge(
+            "the lattice has more sites than a graph is laid out for",
+            estimate=geometry.sites,
+            limit=BLOCKABLE_SITES_MAX,
+        )
+    return Work(
+        looks=lattice.looks_max + looks,
+        size_bytes=bytes_of_rows(geometry.sites, geometry.edges) + bytes_per_site * geometry.sites,
+    )
+
+
+def graph_of(lattice: HeldLattice, stop: Stop) -> Rows:
+    """Its graph. Raises `Cancelled`."""
+    grid = grid_with_costs(lattice)
+    return rows_of(grid, count_edges(grid, stop.flag), stop.flag)
+
+
+def sites_of(spec: LatticeSpec, selected: Selection, part: slice) -> NDArray[np.int64]:
+    """The coordinates of a part of some sites: of shape (n, axes)."""
+    meshes = [
+        np.stack(np.broadcast_arrays(*mesh)).reshape(len(spec.geometry.shape), -1).T
+        for mesh in selected.meshes(part)
+    ]
+    return np.concatenate(meshes)
+
+
+async def streamed(
+    context: OperationContext, parts: Sequence[T], size_bytes: int
+) -> AsyncGenerator[T]:
+    """Yield parts of an answer that is there, and hold of the send budget what is not sent."""
+    async with context.send_budget.reserved(size_bytes) as reservation:
+        for place, part in enumerate(parts):
+            reservation.keep(size_bytes * (len(parts) - place) // max(1, len(parts)))
+            async with context.consumed_in_time():
+                yield part
+
+
+@contextmanager
+def _converging() -> Iterator[None]:
+    try:
+        yield
+    except NotConverged:
+        raise WorkTooLarge(
+            "an iteration did not end within the steps it may take",
+            estimate=STEPS_MAX + 1,
+            limit=STEPS_MAX,
+        ) from None

@@ -1,0 +1,551 @@
+"""What lattices are like as graphs, against plain linear algebra and published values."""
+
+import math
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.lattice.domain import LatticeSpec, Method
+from services.lattice.errors import WorkTooLarge
+from services.lattice.kernels.weighted.costs import SiteCosts
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.sites import Selection, selection
+from services.lattice.structure.centrality import Measure, centrality_query, find_centrality
+from services.lattice.structure.components import find_components, label_components
+from services.lattice.structure.degrees import count_degrees
+from services.lattice.structure.extent import measure_extent
+from services.lattice.structure.heat import find_heat, find_resistances, heat_query
+from services.lattice.structure.partitions import find_colouring, find_communities
+from services.lattice.structure.percolation import percolate, sweep_query
+from services.lattice.structure.spectrum import count_trees, find_spectrum
+from services.lattice.structure.tree import find_tree
+from services.plumbing.errors import InvalidInput, Violations
+from tests.lattice.structure.plain import PlainGraph
+from tests.lattice.worlds import blocked_spec, geometry, held, random_spec, spec
+
+SEEDS = range(16)
+AXES = pytest.mark.parametrize("axis_count", [1, 2, 3])
+
+
+def everything(requested: LatticeSpec) -> Selection:
+    chosen = selection(requested.geometry, [], None, Violations())
+    assert chosen is not None
+    return chosen
+
+
+async def all_of(parts: AsyncGenerator[Any], name: str) -> np.ndarray[Any, Any]:
+    return np.concatenate([getattr(part, name) async for part in parts])
+
+
+@AXES
+async def test_sites_have_as_many_neighbours_as_they_have(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        degrees = PlainGraph(requested).degrees.astype(int)
+
+        told = await count_degrees(operations, held(requested))
+
+        assert list(told.counts) == sorted(
+            (int(one), int((degrees == one).sum())) for one in set(degrees)
+        )
+
+
+async def test_a_quintillion_sites_are_counted_by_their_degrees(
+    operations: OperationContext,
+) -> None:
+    n = 10**6 - 2
+    told = await count_degrees(operations, held(spec(10**6, 10**6, 10**6)))
+
+    assert list(told.counts) == [(3, 8), (4, 12 * n), (5, 6 * n**2), (6, n**3)]
+    assert told.computation.method is Method.CLOSED_FORM
+
+
+@AXES
+async def test_components_are_those_that_paths_join(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count, share=0.5)
+        graph = PlainGraph(requested)
+        labels = graph.labels()
+        sizes = np.bincount(labels)
+
+        found = await find_components(operations, held(requested), 1_000)
+        told = await all_of(
+            label_components(operations, held(requested), everything(requested)), "labels"
+        )
+
+        assert told.tolist() == graph.spread(labels.astype(float), -1)
+        assert found.count == len(sizes)
+        assert [one.size for one in found.largest] == sorted(sizes, reverse=True)
+        for one in found.largest:
+            members = [graph.sites[n] for n in np.flatnonzero(labels == one.label).tolist()]
+            assert one.first == members[0]
+            faces = [
+                {site[axis] for site in members} >= {0, length - 1}
+                for axis, length in enumerate(requested.geometry.shape)
+            ]
+            assert list(one.spanning) == faces
+
+
+async def test_a_ring_is_led_around_unless_it_is_cut(operations: OperationContext) -> None:
+    ring = geometry(5, 4, periodic=True)
+    bits = np.zeros((5, 4), bool)
+    bits[2] = True
+    cut = LatticeSpec(geometry=ring, blocked=np.packbits(bits, bitorder="little").tobytes())
+    bits[2, 1] = False
+    gap = LatticeSpec(geometry=ring, blocked=np.packbits(bits, bitorder="little").tobytes())
+
+    wraps = [
+        list((await find_components(operations, held(one), 1)).largest[0].wrapping)
+        for one in (cut, gap, spec(5, 4, periodic=True))
+    ]
+
+    assert wraps == [[False, True], [True, True], [True, True]]
+
+
+@AXES
+async def test_sites_are_as_far_apart_as_the_plainest_search_says(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        graph = PlainGraph(requested)
+        distances = graph.distances()
+        finite = distances[np.isfinite(distances) & ~np.eye(len(graph.sites), dtype=bool)]
+        longest = np.where(np.isfinite(distances), distances, -1).max(axis=1)
+        lattice = held(requested)
+
+        whole = await measure_extent(operations, lattice, [])
+        some = await measure_extent(operations, lattice, graph.sites[:5])
+
+        assert whole.diameter == longest.max()
+        assert whole.radius == longest.min()
+        assert whole.mean_distance == pytest.approx(finite.mean() if len(finite) else 0, rel=1e-12)
+        assert list(some.eccentricities) == longest[:5].tolist()
+
+
+async def test_a_quintillion_sites_are_as_far_apart_as_a_formula_says(
+    operations: OperationContext,
+) -> None:
+    told = await measure_extent(operations, held(spec(10**9, 10**9)), [])
+
+    assert (told.diameter, told.radius) == (2 * 10**9 - 2, 10**9)
+    assert told.mean_distance == pytest.approx(2 * 10**9 / 3, rel=1e-9)
+
+
+def plain_centrality(graph: PlainGraph, measure: Measure, damping: float) -> Any:
+    count = len(graph.sites)
+    distances = graph.distances()
+    finite = np.where(np.isfinite(distances), distances, 0)
+    if measure is Measure.DEGREE:
+        return graph.degrees
+    if measure is Measure.CLOSENESS:
+        others = np.isfinite(distances).sum(axis=1) - 1
+        far = np.maximum(finite.sum(axis=1), 1)
+        return others / far * others / max(1, count - 1)
+    if measure is Measure.HARMONIC:
+        return np.where(finite > 0, 1 / np.maximum(finite, 1), 0).sum(axis=1)
+    if measure is Measure.BETWEENNESS:
+        return graph.betweenness()
+    if measure is Measure.KATZ:
+        return np.linalg.solve(np.eye(count) - damping * graph.adjacency, np.ones(count))
+    lone = graph.degrees == 0
+    walk = np.where(lone, 1 / count, graph.adjacency / np.maximum(graph.degrees, 1))
+    return np.linalg.solve(np.eye(count) - damping * walk, np.full(count, (1 - damping) / count))
+
+
+@AXES
+@pytest.mark.parametrize("measure", [one for one in Measure if one is not Measure.EIGENVECTOR])
+async def test_centralities_are_those_of_plain_linear_algebra(
+    operations: OperationContext, axis_count: int, measure: Measure
+) -> None:
+    for seed in range(16):
+        requested = random_spec(seed, axis_count, sites_max=60)
+        graph = PlainGraph(requested)
+        damping = 0.5 / max(1.0, float(np.linalg.eigvalsh(graph.adjacency)[-1]))
+        if measure is Measure.PAGERANK:
+            damping = 0.85
+        expected = plain_centrality(graph, measure, damping)
+
+        query = centrality_query(requested, measure, [], None, 0, damping)
+        told = await all_of(find_centrality(operations, held(requested), query), "values")
+
+        np.testing.assert_allclose(told, graph.spread(expected, 0), rtol=1e-9, atol=1e-10)
+
+
+@AXES
+async def test_the_eigenvector_is_one_and_as_long_as_it_should_be(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in range(0, 16, 2):
+        requested = random_spec(seed, axis_count, sites_max=60)
+        graph = PlainGraph(requested)
+
+        query = centrality_query(requested, Measure.EIGENVECTOR, [], None, 0, 0)
+        told = await all_of(find_centrality(operations, held(requested), query), "values")
+
+        largest = np.linalg.eigvalsh(graph.adjacency)[-1]
+        np.testing.assert_allclose(graph.adjacency @ told, largest * told, atol=1e-7)
+        assert np.linalg.norm(told) == pytest.approx(1)
+        assert (told >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "site", "value"),
+    [
+        ((10, 10, 10), (4, 4, 4), 13284.239055966711),
+        ((100, 100, 100), (49, 49, 49), 169004648.0112),
+        # The sum of 1 / C(a + b, a) over 0 < a, b < 1000: paths from side to side.
+        ((1000, 1000), (0, 0), 13.966939719098688),
+    ],
+)
+async def test_betweenness_is_as_published(
+    operations: OperationContext, shape: tuple[int, ...], site: tuple[int, ...], value: float
+) -> None:
+    requested = spec(*shape)
+    query = centrality_query(requested, Measure.BETWEENNESS, [site], None, 0, 0)
+
+    (told,) = await all_of(find_centrality(operations, held(requested), query), "values")
+
+    assert told == pytest.approx(value, rel=1e-9)
+
+
+async def test_the_most_central_sites_come_first(operations: OperationContext) -> None:
+    requested = spec(10, 10, 10)
+    query = centrality_query(requested, Measure.BETWEENNESS, [], None, 9, 0)
+
+    (part,) = [one async for one in find_centrality(operations, held(requested), query)]
+
+    middle = [[a, b, c] for a in (4, 5) for b in (4, 5) for c in (4, 5)]
+    assert part.sites.tolist()[:8] == middle
+    assert part.values[0] == pytest.approx(13284.239055966711, rel=1e-11)
+    assert part.values[8] < part.values[7] - 1
+
+
+@AXES
+async def test_eigenvalues_are_those_of_the_laplacian(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        expected = np.linalg.eigvalsh(PlainGraph(requested).laplacian)
+        k = min(7, len(expected))
+
+        told = await find_spectrum(operations, held(requested), k)
+
+        np.testing.assert_allclose(told.eigenvalues, expected[:k], atol=1e-9)
+        above = expected[expected > 1e-9]
+        if len(above) and told.gap:
+            assert told.gap == pytest.approx(above[0], rel=1e-9)
+
+
+async def test_eigenvalues_of_large_lattices_are_found_by_iteration(
+    operations: OperationContext,
+) -> None:
+    frame = geometry(50, 47)
+    bits = np.zeros(frame.sites, bool)
+    bits[-1] = True
+    requested = LatticeSpec(geometry=frame, blocked=np.packbits(bits, bitorder="little").tobytes())
+    expected = np.linalg.eigvalsh(PlainGraph(requested).laplacian)[:4]
+
+    told = await find_spectrum(operations, held(requested), 4)
+
+    assert told.computation.method is Method.SUBSPACE_ITERATION
+    np.testing.assert_allclose(told.eigenvalues, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("shape", "periodic", "count"),
+    [
+        ((2, 2), False, 4),
+        ((3, 3), False, 192),
+        ((6, 6), False, 32565539635200),
+        ((3, 3), True, 11664),
+        ((4, 4), True, 42467328),
+        ((2, 2, 2), False, 384),
+        ((4, 4, 4), False, 172685928902844729688524604506636288),
+    ],
+)
+async def test_spanning_trees_are_as_many_as_published(
+    operations: OperationContext, shape: tuple[int, ...], periodic: bool, count: int
+) -> None:
+    """A007341, A212800, A071763."""
+    told = await count_trees(operations, held(spec(*shape, periodic=periodic)))
+
+    assert told.log_count == pytest.approx(math.log(count), rel=1e-13)
+
+
+async def test_spanning_trees_of_large_lattices_are_as_published(
+    operations: OperationContext,
+) -> None:
+    cube = await count_trees(operations, held(spec(10, 10, 10)))
+    plane = await count_trees(operations, held(spec(1_000, 1_000)))
+    strip = await count_trees(operations, held(spec(10**15, 1_000)))
+
+    assert cube.log_count == pytest.approx(1529.92934490742, rel=1e-12)
+    assert plane.log_count / 10**6 == pytest.approx(1.16448, abs=5e-6)
+    assert strip.log_count / 10**18 == pytest.approx(1.1662436, abs=1e-3)
+
+
+@AXES
+async def test_spanning_trees_are_as_many_as_a_determinant_says(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        graph = PlainGraph(requested)
+        labels = graph.labels()
+        kept = np.setdiff1d(np.arange(len(labels)), np.unique(labels, return_index=True)[1])
+        expected = np.linalg.slogdet(graph.laplacian[np.ix_(kept, kept)])[1] if len(kept) else 0
+
+        told = await count_trees(operations, held(requested))
+
+        assert told.log_count == pytest.approx(expected, rel=1e-10, abs=1e-9)
+        assert told.trees == labels.max() + 1
+
+
+@AXES
+async def test_heat_flows_as_the_exponential_of_the_laplacian_says(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        graph = PlainGraph(requested)
+        time = [0.0, 0.3, 5.0, 400.0][seed % 4]
+        values, vectors = np.linalg.eigh(graph.laplacian)
+        expected = vectors @ (np.exp(-time * values) * vectors[0])
+
+        query = heat_query(requested, graph.sites[0], time, [], None)
+        told = await all_of(find_heat(operations, held(requested), query), "values")
+
+        np.testing.assert_allclose(told, graph.spread(expected, 0), atol=1e-12)
+
+
+async def test_heat_on_a_quintillion_sites_is_that_far_from_any_edge(
+    operations: OperationContext,
+) -> None:
+    requested = spec(10**9, 10**9)
+    middle = (5 * 10**8, 5 * 10**8)
+    query = heat_query(requested, middle, 1.0, [middle, (0, 0)], None)
+
+    told = await all_of(find_heat(operations, held(requested), query), "values")
+
+    # exp(-2) I_0(2) along each axis.
+    assert told.tolist() == pytest.approx([0.30850832255367103**2, 0.0], rel=1e-12)
+
+
+@AXES
+async def test_resistances_are_those_of_the_inverse_of_the_laplacian(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count, sites_max=100)
+        graph = PlainGraph(requested)
+        inverse, labels = np.linalg.pinv(graph.laplacian), graph.labels()
+        last = len(graph.sites) - 1
+        pairs = [(graph.sites[0], graph.sites[n]) for n in (0, last // 2, last)]
+        expected = [
+            inverse[0, 0] + inverse[n, n] - 2 * inverse[0, n] if labels[0] == labels[n] else -1
+            for n in (0, last // 2, last)
+        ]
+
+        told = await find_resistances(operations, held(requested), pairs)
+
+        assert list(told.values) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("shape", "a", "b", "value"),
+    [
+        ((2, 2, 2), (0, 0, 0), (1, 1, 1), 5 / 6),
+        ((3, 3), (0, 0), (2, 2), 3 / 2),
+        ((10, 10), (0, 0), (9, 9), 3.01166956489654),
+    ],
+)
+async def test_resistances_are_as_published(
+    operations: OperationContext,
+    shape: tuple[int, ...],
+    a: tuple[int, ...],
+    b: tuple[int, ...],
+    value: float,
+) -> None:
+    told = await find_resistances(operations, held(spec(*shape)), [(a, b)])
+
+    assert list(told.values) == [pytest.approx(value, rel=1e-12)]
+
+
+@AXES
+async def test_a_cheapest_tree_joins_everything_and_none_is_cheaper(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        graph = PlainGraph(requested)
+        costs = None
+        prices: Any = np.ones(requested.geometry.sites)
+        if seed % 3:
+            prices = np.random.default_rng(seed).integers(1, 9, requested.geometry.sites) * 1.0
+            costs = SiteCosts(prices, mean=False)
+        parts = [part async for part in find_tree(operations, held(requested), costs, listed=True)]
+
+        edges = np.concatenate([part.edges for part in parts])
+        assert parts[0].edge_count == len(edges) == len(graph.sites) - graph.labels().max() - 1
+        assert parts[0].cost == pytest.approx(prices[edges].mean(axis=1).sum())
+        assert parts[0].cost == pytest.approx(plain_tree_cost(graph, prices))
+
+
+def plain_tree_cost(graph: PlainGraph, prices: np.ndarray[Any, Any]) -> float:
+    """Prim's algorithm from one vertex of each component after the other."""
+    numbers = [int(np.ravel_multi_index(site, graph.lattice.shape)) for site in graph.sites]
+    paid = prices[numbers]
+    weights = np.where(graph.adjacency > 0, (paid[:, None] + paid[None]) / 2, np.inf)
+    total, inside = 0.0, np.zeros(len(numbers), bool)
+    while not inside.all():
+        least = np.where(inside[:, None] & ~inside[None], weights, np.inf)
+        if math.isinf(least.min(initial=math.inf)):
+            inside[np.flatnonzero(~inside)[0]] = True
+            continue
+        total += least.min()
+        inside[np.unravel_index(least.argmin(), least.shape)[1]] = True
+    return total
+
+
+@AXES
+async def test_no_two_neighbours_have_the_same_colour(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        graph = PlainGraph(requested)
+        parts = [
+            part
+            async for part in find_colouring(operations, held(requested), everything(requested))
+        ]
+
+        colours = np.concatenate([part.groups for part in parts])
+        of_vertices = colours[colours >= 0]
+        assert len(of_vertices) == len(graph.sites)
+        clashes = graph.adjacency * (of_vertices[:, None] == of_vertices[None])
+        assert not clashes.any()
+        assert of_vertices.max() < parts[0].count
+        assert parts[0].computation is not None
+        if parts[0].computation.exact and parts[0].count > 1 and not requested.geometry.moore:
+            assert parts[0].count == 2 or is_odd(graph)
+
+
+def is_odd(graph: PlainGraph) -> bool:
+    """Whether two colours are too few: two neighbours are equally far from some site."""
+    distances = graph.distances()
+    finite = np.isfinite(distances)
+    parity = np.where(finite, distances, 0) % 2
+    firsts = finite.argmax(axis=1)
+    sides = parity[firsts, np.arange(len(firsts))]
+    return bool((graph.adjacency * (sides[:, None] == sides[None])).any())
+
+
+@AXES
+async def test_communities_have_the_modularity_that_is_told(
+    operations: OperationContext, axis_count: int
+) -> None:
+    for seed in SEEDS:
+        requested = random_spec(seed, axis_count)
+        graph = PlainGraph(requested)
+        parts = [
+            part
+            async for part in find_communities(
+                operations, held(requested), everything(requested), seed
+            )
+        ]
+
+        labels = np.concatenate([part.groups for part in parts])
+        of_vertices = labels[labels >= 0]
+        total = graph.degrees.sum()
+        if not total:
+            continue
+        same = of_vertices[:, None] == of_vertices[None]
+        chance = np.outer(graph.degrees, graph.degrees) / total
+        expected = ((graph.adjacency - chance) * same).sum() / total
+        assert parts[0].modularity == pytest.approx(expected, abs=1e-12)
+        assert parts[0].count == len(set(of_vertices.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("n", "configurations"),
+    [
+        (2, [0, 0, 2, 4, 1]),
+        (3, [0, 0, 0, 3, 22, 59, 67, 36, 9, 1]),
+        (
+            4,
+            [0, 0, 0, 0, 4, 60, 390, 1452, 3416, 5272, 5414, 3736, 1752, 560, 120, 16, 1],
+        ),
+    ],
+)
+async def test_open_sites_lead_across_as_often_as_published(
+    operations: OperationContext, n: int, configurations: list[int]
+) -> None:
+    shares = [0.3, 0.5, 0.7]
+    requested = spec(n, n)
+    query = sweep_query(requested, 4_000, 7, 0, [*shares, 0.0, 1.0])
+
+    sweep = await percolate(operations, held(requested), query)
+
+    for place, share in enumerate(shares):
+        exact = sum(
+            count * share**k * (1 - share) ** (n * n - k) for k, count in enumerate(configurations)
+        )
+        assert abs(sweep.probabilities[place] - exact) < 4 * sweep.errors[place]
+    assert sweep.probabilities[3:] == [0.0, 1.0]
+
+
+async def test_the_same_seed_opens_the_same_sites(operations: OperationContext) -> None:
+    requested = spec(20, 20)
+    sweeps = [
+        await percolate(operations, held(requested), sweep_query(requested, 5, seed, 1, [0.6]))
+        for seed in (1, 1, 2)
+    ]
+
+    means = [sweep.threshold_mean for sweep in sweeps]
+    assert means[0] == means[1] != means[2]
+
+
+async def test_work_that_is_too_much_is_refused_with_the_numbers(
+    operations: OperationContext,
+) -> None:
+    huge = held(spec(10**9, 10**9))
+    with pytest.raises(WorkTooLarge) as refusal:
+        await count_trees(operations, huge)
+    assert refusal.value.metadata["limit"] == 2**40 or refusal.value.metadata["estimate"]
+
+    with pytest.raises(WorkTooLarge):
+        await percolate(operations, huge, sweep_query(huge.spec, 5, 1, 0, [0.5]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"measure": Measure.PAGERANK, "damping": 1.0}, "damping"),
+        ({"measure": Measure.PAGERANK, "damping": math.nan}, "damping"),
+        ({"measure": Measure.KATZ, "damping": 0.0}, "damping"),
+        ({"measure": Measure.DEGREE, "top_k": 26}, "top_k"),
+        ({"measure": Measure.DEGREE, "targets": [[5, 0]]}, "targets[0].coordinates[0]"),
+    ],
+)
+def test_centralities_that_make_no_sense_are_refused(fields: dict[str, Any], field: str) -> None:
+    asked = {"targets": [], "region": None, "top_k": 0, "damping": 0.0} | fields
+    with pytest.raises(InvalidInput) as wrong:
+        centrality_query(spec(5, 5), **asked)
+
+    assert [one.field for one in wrong.value.violations] == [field]
+
+
+async def test_katz_beyond_the_largest_eigenvalue_is_refused(operations: OperationContext) -> None:
+    for requested in (spec(5, 5), blocked_spec(geometry(5, 5), 0.1, seed=1)):
+        query = centrality_query(requested, Measure.KATZ, [], None, 0, 0.4)
+        with pytest.raises(InvalidInput) as wrong:
+            await anext(find_centrality(operations, held(requested), query))
+        assert [one.field for one in wrong.value.violations] == ["damping"]
