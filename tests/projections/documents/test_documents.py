@@ -15,6 +15,7 @@ from examples.documents.values import (
 from girih.client import AsyncRepository, EventStoreClient, NewEvent
 from services.projections.postgres.store import PostgresProjectionStore
 from services.projections.shipped.documents.projection import Documents
+from services.projections.shipped.documents.view import NAME_COUNT_MAX
 from tests.projections.documents.making import (
     DEFINITION,
     DIGEST,
@@ -274,11 +275,20 @@ async def all_rows(store: PostgresProjectionStore, generation: int) -> int:
     return sum(counts)
 
 
+ANALYSIS = {"analyser": "reader", "version": 1, "element_count": 1}
 WRONG = [
     NewEvent.with_data("document-1", "document-uploaded", {"original": {"name": "x"}}),
     NewEvent.with_data("document-1", "document-uploaded", {}),
     NewEvent(stream="document-1", type="document-uploaded", binary=b"x"),
-    NewEvent.with_data("document-1", "feedback-given", {"item": {"rating": 2**64}}),
+    NewEvent.with_data("document-1", "feedback-given", {"item": {"rating": 6}}),
+    NewEvent.with_data(
+        "document-1", "document-analysed", {"analysis": {**ANALYSIS, "element_count": 2**64}}
+    ),
+    NewEvent.with_data(
+        "extraction-1",
+        "element-extracted",
+        {"document": "1", "element": {"id": "e", "kind": "x", "location": {"page": 2**64}}},
+    ),
     NewEvent.with_data("extraction-1", "element-extracted", {"document": "1"}),
     NewEvent.with_data(
         "extraction-1", "element-extracted", {"document": "2", "element": {"id": "e", "kind": "x"}}
@@ -305,6 +315,23 @@ async def test_what_is_no_document_is_put_aside_and_the_others_go_on(
 
     assert (found.active.stop, found.active.quarantined_count) == (None, 1)
     assert [row["document"] for row in await shown(store, "semantic_ir")] == ["2"]
+
+
+async def test_a_document_has_so_many_policies_and_no_more(
+    store: PostgresProjectionStore, log: EventStoreClient
+) -> None:
+    policies = [
+        NewEvent.with_data("document-1", "policy-assigned", {"policy": {"id": f"p{n}"}})
+        for n in range(NAME_COUNT_MAX + 2)
+    ]
+    await log.append([uploaded("1"), *policies])
+
+    async with running(run_of(store, log, Documents(), event_count_max=5_000)):
+        found = await until(store, len(policies) + 1, KEY)
+
+    assert found.active.quarantined_count == 2
+    (view,) = await shown(store, "document_views")
+    assert len(view["policies"]) == NAME_COUNT_MAX
 
 
 async def test_types_of_other_categories_are_not_looked_at(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 NAME_CHARS_MAX: Final = 255
+RATING_MAX: Final = 5
 TEXT_CHARS_MAX: Final = 65_536
 
 _is_id: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]+").fullmatch
@@ -79,7 +80,8 @@ class FeedbackItem:
     rating: int
 
     def __post_init__(self) -> None:
-        _check_number("rating", self.rating)
+        if not 1 <= self.rating <= RATING_MAX:
+            raise ValueError(f"rating must be 1 to {RATING_MAX}")
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ class Location:
 
     page: int
     section: str = ""
+
+    def __post_init__(self) -> None:
+        _check_number("page", self.page)
+        _check_length("section", self.section, NAME_CHARS_MAX)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Final, TypeVar, cast
 
-from girih.client import HistoryUnusable, Query, RecordedEvent
+from girih.client import GoneReason, HistoryUnusable, Query, RecordedEvent
 from girih.client.aggregates.values import Codec, NotAsDeclared
 from girih.projection import PoisonPolicy, Projection, ProjectionTransaction
 from services.plumbing.postgres.sql import load
@@ -43,6 +43,9 @@ class _Batch:
     elements: list[tuple[RecordedEvent, ElementExtracted]] = field(default_factory=list)
 
     def add(self, event: RecordedEvent) -> None:
+        if event.gone is not None and event.gone.reason is not GoneReason.REDACTED:
+            # Replayed from quarantine after its stream was deleted: what is built anew has none.
+            return
         if event.type != _EXTRACTED:
             self.documents.setdefault(_document_of(event.stream), []).append(event)
         elif event.gone is None:

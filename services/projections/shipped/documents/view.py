@@ -44,6 +44,9 @@ class DocumentView:
     status: str = "uploaded"
 
 
+NAME_COUNT_MAX: Final = 1_000
+"""Of formats, and of policies."""
+
 _FOLD: Final = Fold(DocumentView())
 EVENT_TYPES: Final = (
     "document-uploaded",
@@ -64,7 +67,7 @@ def _uploaded(view: DocumentView, event: Uploaded) -> DocumentView:
 def _converted(view: DocumentView, event: Converted) -> DocumentView:
     conversion = event.conversion
     status = "converted" if view.status == "uploaded" else view.status
-    formats = tuple(dict.fromkeys((*view.formats, conversion.format)))
+    formats = _with(view.formats, conversion.format)
     return replace(view, formats=formats, page_count=conversion.page_count, status=status)
 
 
@@ -92,7 +95,7 @@ def _feedback_given(view: DocumentView, event: FeedbackGiven) -> DocumentView:
 
 @_FOLD.on("policy-assigned", PolicyAssigned)
 def _policy_assigned(view: DocumentView, event: PolicyAssigned) -> DocumentView:
-    return replace(view, policies=tuple(dict.fromkeys((*view.policies, event.policy.id))))
+    return replace(view, policies=_with(view.policies, event.policy.id))
 
 
 @_FOLD.on("finding-recorded", FindingRecorded)
@@ -109,6 +112,17 @@ def _finding_recorded(view: DocumentView, event: FindingRecorded) -> DocumentVie
 def _redacted(view: DocumentView, _event: RecordedEvent) -> DocumentView:
     """That it happened is known, and nothing of what."""
     return view
+
+
+def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Each once. Raises ValueError for more than a row may have: each event writes them all."""
+    if name in names:
+        return names
+    if len(names) >= NAME_COUNT_MAX:
+        raise ValueError(
+            f"a document must have at most {NAME_COUNT_MAX:,} formats and policies each"
+        )
+    return (*names, name)
 
 
 @dataclass(frozen=True)
