@@ -13,7 +13,6 @@ from cli.commands import (
     account,
     events,
     keys,
-    lattices,
     members,
     paths,
     running,
@@ -23,6 +22,7 @@ from cli.commands import (
     tenants,
 )
 from cli.commands.api import api
+from cli.commands.fields import commands as lattices
 from cli.commands.reacting import projections
 from cli.commands.usage import usage
 from cli.failure import Failed

@@ -8,7 +8,7 @@ import re
 import ssl
 import threading
 import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -187,7 +187,7 @@ class Gateway:
     def __exit__(self, *_exc_info: object) -> None:
         self._client.close()
 
-    def get(self, path: str, **params: str | int | bool | None) -> Json:
+    def get(self, path: str, **params: Json) -> Json:
         return self._call("GET", path, params=params)
 
     def post(self, path: str, body: Json, options: Mapping[str, str] | None = None) -> Json:
@@ -210,6 +210,38 @@ class Gateway:
         """An answer that is no JSON, whole."""
         with self.opened("GET", path, params=params) as response, self.guarded():
             return response.read()
+
+    def posted_content(self, path: str, body: Json) -> bytes:
+        """The same of what a body asks for."""
+        with self.opened("POST", path, content=_encoded(body)) as response, self.guarded():
+            return response.read()
+
+    def upload(
+        self,
+        path: str,
+        pieces: Iterable[bytes],
+        headers: Mapping[str, str],
+        timeout_s: float,
+        params: Mapping[str, Json],
+    ) -> Json:
+        """Send a body piece by piece; its answer may take so long once all is sent.
+
+        It cannot be sent again: whoever calls has called something else just before, which made
+        sure that the token is good.
+        """
+        with (
+            self.opened(
+                "PUT",
+                path,
+                params=params,
+                content=pieces,
+                headers=headers,
+                read_timeout_s=timeout_s,
+            ) as response,
+            self.guarded(),
+        ):
+            response.read()
+            return _decoded(response, self.url)
 
     def check_alive(self) -> None:
         """Raise Away unless a gateway answers, before anything is asked of a person."""
@@ -259,8 +291,8 @@ class Gateway:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str | int | bool | None] | None = None,
-        content: bytes | None = None,
+        params: Mapping[str, Json] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         read_timeout_s: float | None = None,
     ) -> Iterator[httpx.Response]:
@@ -414,13 +446,17 @@ def stranger(url: str) -> Failed:
     return Failed(f"{url} does not answer as a gateway of girih does", exit_codes.UNAVAILABLE)
 
 
-def _query(params: Mapping[str, str | int | bool | None]) -> dict[str, str]:
+def _query(params: Mapping[str, Json]) -> dict[str, str | list[str]]:
     """The parameters that say something, as proto3 JSON writes them."""
     return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
+        name: [_text(item) for item in value] if isinstance(value, list) else _text(value)
         for name, value in params.items()
         if value is not None and value != ""
     }
+
+
+def _text(value: Json) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _timeout(read_s: float | None) -> httpx.Timeout:

@@ -64,7 +64,7 @@ class Boundary(StrEnum):
     examples="""
     girih lattices create --dimensions 3 --size 10
     girih lattices create --shape 200x300 --periodic --moore
-    girih lattices create --blocked maze.png --moore
+    girih lattices create --from-image maze.png --moore
     """
 )
 def create(
@@ -90,6 +90,10 @@ def create(
     blocked: Annotated[
         Path | None,
         typer.Option(
+            "--blocked",
+            "--from-map",
+            "--from-image",
+            "--from-npy",
             exists=True,
             dir_okay=False,
             help="A file with the blocked sites, as large as the lattice: text of . for free and"
@@ -128,7 +132,7 @@ def create(
         output.document(lattice, output_format)
         return
     if output_format.is_for_people:
-        output.record(_pairs(lattice)[1:], beside=True)
+        output.record(pairs(lattice)[1:], beside=True)
     print(lattice["latticeId"])
 
 
@@ -158,19 +162,6 @@ _OPTIONS = {
     "blocked": "--blocked",
     "bitOrder": "--bit-order",
 }
-
-
-@app.verb(examples="girih lattices get 3f2a9c1e\ngirih lattices get 3f2a9c1e -o json | jq .edges")
-def get(
-    lattice_id: LatticeId,
-    url: options.Url = None,
-    output_format: options.Output = Format.table,
-) -> None:
-    """Show a lattice."""
-    with options.gateway(url) as gateway:
-        lattice = gateway.get(f"/v1/lattices/{segment(gateway, lattice_id)}")
-    pairs = _pairs(lattice)
-    output.thing(lattice, output_format, name=lattice["latticeId"], pairs=pairs)
 
 
 @app.verb(examples="girih lattices delete 3f2a9c1e 77b0d4c2\ngirih lattices delete 3f2a9c1e --yes")
@@ -388,7 +379,7 @@ def _boundaries(boundary: list[Boundary] | None, *, is_periodic: bool) -> list[s
     return [Boundary.periodic.wire] if is_periodic else [each.wire for each in boundary or ()]
 
 
-def _pairs(lattice: "Json") -> list[tuple[str, str]]:
+def pairs(lattice: "Json") -> list[tuple[str, str]]:
     """All of a lattice, for people."""
     return [
         ("lattice", lattice["latticeId"]),

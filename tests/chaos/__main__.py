@@ -9,6 +9,7 @@
     python -m tests.chaos retention [--events 100000] [--kills 10]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
     python -m tests.chaos groups [--seconds 60] [--kill-every 1] [--rate 100] [--unprotected]
+    python -m tests.chaos fields [--kills 100]
     python -m tests.chaos filtered [--followers 1000] [--rate 500] [--seconds 60] [--unprotected]
     python -m tests.chaos projections [--kills 300] [--unprotected]
 
@@ -29,6 +30,7 @@ from pathlib import Path
 
 from tests.chaos.clients import follow_through_kills, killable
 from tests.chaos.decisions import decide_together
+from tests.chaos.field_writes import kill_during_writes
 from tests.chaos.filtered import follow_filtered
 from tests.chaos.groups import consume_through_kills
 from tests.chaos.imports import Disagreement, kill_during_imports
@@ -50,6 +52,7 @@ GROUP_KILL_EVERY_S = 1.0
 GROUP_RATE = 100.0
 """Events a second, which the consumers of a group keep up with while they are killed."""
 PROJECTION_KILLS = 300
+FIELD_KILLS = 100
 
 
 def main() -> int:
@@ -65,6 +68,7 @@ def main() -> int:
         "filtered": prove_filtered,
         "groups": prove_groups,
         "projections": prove_projections,
+        "fields": prove_fields,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -119,6 +123,16 @@ def prove_snapshot(arguments: argparse.Namespace) -> int:
         return 0
     print(f"BROKEN snapshot: appends became {slowdown:.2f} times slower, of {SLOWDOWN_MAX} at most")
     return 1
+
+
+def prove_fields(arguments: argparse.Namespace) -> int:
+    """Kills in the middle of field writes; each field is as before or as after."""
+    print(f"== kills during field writes, seed {arguments.seed}", flush=True)
+    answer = asyncio.run(kill_during_writes(arguments.kills or FIELD_KILLS, arguments.seed))
+    _print(answer.figures)
+    for name, count in answer.broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if answer.broken else 0
 
 
 def prove_decisions(arguments: argparse.Namespace) -> int:
@@ -274,6 +288,7 @@ def _arguments() -> argparse.Namespace:
             "filtered",
             "groups",
             "projections",
+            "fields",
         ],
     )
     parser.add_argument("--followers", type=int, default=1_000, help="with filters")
@@ -283,7 +298,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--loaders", type=int, default=8, help="of large appends")
     parser.add_argument("--kill-every", type=float, help="seconds: 5, of groups 1")
-    parser.add_argument("--kills", type=int, help="24 under programs, 300 of projections")
+    parser.add_argument(
+        "--kills", type=int, help="24 under programs, 300 of projections, 100 of who writes fields"
+    )
     parser.add_argument("--events", type=int, default=100_000, help="half of them too old")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")
     parser.add_argument("--unprotected", action="store_true")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.chaos.clients import Killable, follow_through_kills, killable
 from tests.chaos.decisions import decide_together
+from tests.chaos.field_writes import kill_during_writes
 from tests.chaos.filtered import follow_filtered
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
@@ -71,6 +72,14 @@ async def test_a_kill_in_the_middle_of_an_import_leaves_the_same_log(tmp_path: P
 
     assert answer["events"] == 3_000
     assert answer["killed in the middle"] == 2
+
+
+@pytest.mark.timeout(300)
+async def test_a_kill_in_the_middle_of_a_field_write_leaves_it_as_before_or_after() -> None:
+    answer = await kill_during_writes(rounds=3, seed=1)
+
+    assert not answer.broken
+    assert answer.figures["arrays in use"] > 0
 
 
 async def test_followers_with_filters_that_are_cut_off_miss_nothing() -> None:

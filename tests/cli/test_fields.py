@@ -1,0 +1,80 @@
+"""Fields and pictures from the command line, against a real gateway."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Person
+
+pytestmark = pytest.mark.e2e
+
+SHAPE = (40, 60)
+
+
+@pytest.fixture
+def lattice(ada: Person) -> str:
+    return ada.does("lattices", "create", "--shape", "40x60").out.strip()
+
+
+@pytest.fixture
+def array() -> np.ndarray:
+    return np.random.default_rng(4).normal(size=SHAPE)
+
+
+def test_a_field_goes_up_and_comes_down(
+    ada: Person, lattice: str, array: np.ndarray, tmp_path: Path
+) -> None:
+    there, back, thin = tmp_path / "a.npy", tmp_path / "b.npy", tmp_path / "c.raw"
+    np.save(there, array)
+
+    ada.does("lattices", "put", lattice, "height", str(there))
+    ada.does("lattices", "get", lattice, "height", "--output-file", str(back))
+    options = ["--origin", "1,2", "--steps", "10,20"]
+    ada.does("lattices", "get", lattice, "height", "--output-file", str(thin), *options)
+
+    assert np.array_equal(np.load(back), array)
+    assert thin.read_bytes() == array[1::10, 2::20].tobytes()
+    assert "height" in ada.does("lattices", "fields", lattice).out
+    assert ada.does("lattices", "get", lattice, "height", "--json").json["sizeBytes"] == "19200"
+
+
+def test_an_upload_is_gone_on_with(
+    ada: Person, lattice: str, array: np.ndarray, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.raw"
+    file.write_bytes(array.tobytes())
+
+    told = ada.does("lattices", "put", lattice, "h", str(file), "--type", "float64", "--resumable")
+    upload_id = told.err.split("--resume ")[1].split()[0]
+    again = ada.girih("lattices", "put", lattice, "h", str(file), "--resume", upload_id)
+
+    assert again.code != 0
+    assert "UPLOAD_NOT_FOUND" in again.err
+    assert ada.does("lattices", "get", lattice, "h", "--json").json["name"] == "h"
+
+
+def test_statistics_and_a_picture_are_told(
+    ada: Person, lattice: str, array: np.ndarray, tmp_path: Path
+) -> None:
+    file, picture = tmp_path / "a.npy", tmp_path / "a.png"
+    np.save(file, array)
+    ada.does("lattices", "put", lattice, "height", str(file))
+
+    told = ada.does("lattices", "stats", lattice, "height", "--bins", "4", "--json").json
+    ends = ["--from", "0,0", "--to", "39,59"]
+    ada.does("lattices", "render", lattice, "height", "--output-file", str(picture), *ends)
+
+    assert told["low"] == array.min()
+    assert sum(map(int, told["histogram"]["counts"])) == array.size
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_that_does_not_fit_is_refused(ada: Person, lattice: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.npy"
+    np.save(file, np.zeros((3, 3)))
+
+    refused = ada.girih("lattices", "put", lattice, "height", str(file))
+
+    assert refused.code == 65
+    assert "shape [40, 60]" in refused.err
