@@ -1,7 +1,9 @@
 """The distribution of the server, installed in an environment that has nothing else."""
 
 import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -23,12 +25,50 @@ print(version("girih"), version("girih-server"), *(name for name in names if fin
 """
 
 
+SCOPES = [f"events.{what}" for what in ("append", "read")]
+SCOPES += [f"groups.{what}" for what in ("consume", "write")]
+SCOPES += [f"lattices.{what}" for what in ("read", "write")]
+
+# An internal service: it has the light distribution, an API key and nothing else.
+PROGRAM = """
+from girih.client import Client, NewEvent
+
+with Client() as girih:
+    girih.append([NewEvent.with_data("job-1", "asked", {"n": n}) for n in range(3)])
+    followed = []
+    with girih.follow("job-1") as events:
+        for event in events:
+            followed.append(event.data["n"])
+            if len(followed) == 3:
+                break
+    girih.groups.create("workers")
+    done = []
+    with girih.consume("workers") as messages:
+        for message in messages:
+            message.ack().result(30)
+            if message.event.stream == "job-1":
+                done.append(message.event.data["n"])
+            if len(done) == 3:
+                break
+    lattice = girih.lattices.create((4, 4))
+    path = girih.lattices.find_path(lattice, (0, 0), (3, 3))
+    print(followed, done, path.steps, path.sites.shape)
+"""
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    folder = tmp_path_factory.mktemp("installed")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("wheels")
     clone = cloned(folder / "clone")
-    wheels = [built("wheel", clone / project, folder / "wheels") for project in PROJECTS.values()]
-    return Environment.made(folder, wheels)
+    return {
+        name: built("wheel", clone / project, folder / "wheels")
+        for name, project in PROJECTS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment.made(tmp_path_factory.mktemp("installed"), list(wheels.values()))
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +107,30 @@ def test_the_version_is_one_wherever_it_is_told(installed: Environment, url: str
     assert command.stdout == f"girih {girih.__version__}\n"
     assert metadata.stdout.split() == [girih.__version__, girih.__version__]
     assert document["info"]["version"] == girih.__version__
+
+
+def test_a_program_with_the_light_distribution_appends_follows_consumes_and_finds_a_path(
+    wheels: dict[str, Path], installed: Environment, said: str, tmp_path: Path
+) -> None:
+    assert said
+    light = Environment.made(tmp_path / "light", [wheels["girih"]], extra="lattice")
+    allowed = [word for scope in SCOPES for word in ("--scope", scope)]
+    command = [str(installed.folder / "bin" / "girih"), "keys", "create", "worker", *allowed]
+    key = installed.run(command).stdout.strip()
+
+    # In the folder of `girih up`, which tells where it serves.
+    environ = {**light.environ, "GIRIH_API_KEY": key}
+    done = subprocess.run(
+        [str(light.python), "-c", PROGRAM],
+        cwd=installed.home,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("[0, 1, 2] [0, 1, 2] 6 (7, 2)\n", "")
 
 
 @pytest.mark.parametrize("name", ["events", "lattice", "gateway"])
