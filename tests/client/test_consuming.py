@@ -156,6 +156,31 @@ def test_what_was_said_is_durable_when_the_block_is_left(girih: Client) -> None:
         assert next(iter(consumer)).event.position == 3
 
 
+def test_a_block_that_is_left_has_left_the_group_whoever_keeps_the_iterator(
+    girih: Client,
+) -> None:
+    girih.append(happened("a"))
+
+    with girih.consume("g") as consumer:
+        kept = iter(consumer)
+        next(kept).ack()
+
+    assert girih.groups.get("g").consumers == ()
+    assert list(kept) == []
+
+
+@pytest.mark.parametrize("delay", [-1.0, 1e9, float("nan")])
+def test_a_delay_that_makes_no_sense_is_refused_and_leaves_the_message(
+    in_flight: InFlight[Any], delay: float
+) -> None:
+    (message,) = in_flight.take(delivery(1))
+
+    with pytest.raises(ValueError, match="delay"):
+        message.retry(delay)
+
+    assert message.is_held
+
+
 def test_a_group_that_is_not_there_is_told(girih: Client) -> None:
     with pytest.raises(GroupNotFound), girih.consume("none") as consumer:
         next(iter(consumer))

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
@@ -45,6 +45,7 @@ class Consumer:
         """Something came, or is to be sent, or the consumer is closed."""
         self._to_send = threading.Event()
         self._is_leaving = False
+        self._running: Generator[BlockingMessage] | None = None
         self._inbox: SimpleQueue[BlockingMessage | None] = SimpleQueue()
         self._handled: set[Future[None]] = set()
         self._in_flight: InFlight[Future[None]] = InFlight(
@@ -52,13 +53,17 @@ class Consumer:
         )
 
     def __iter__(self) -> Generator[BlockingMessage]:
-        return self._messages()
+        self._running = self._messages()
+        return self._running
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
+        if self._running is not None:
+            with suppress(ValueError):  # another thread iterates, and will see that it has ended
+                self._running.close()
 
     def close(self) -> None:
         """Take no more. What was said is made durable, and the lanes are free at once."""

@@ -21,6 +21,7 @@ CREDITS: Final = 20
 _POSITIONS_MAX: Final = 1_000
 """Of one acknowledgement."""
 _REASON_CHARS_MAX: Final = 1_000
+_DELAY_S_MAX: Final = 30 * 24 * 60 * 60.0
 _HEARD_PART: Final = 1 / 3
 """Of its lease, after which a consumer lets itself be heard again: it must within each half."""
 
@@ -71,8 +72,10 @@ class Message(Generic[O]):
         """It is to be tried again after `delay` seconds at the earliest, here or elsewhere.
 
         Holds back the events of its stream, or of its key, and no others. The group may park it
-        after so many attempts, with `reason`.
+        after so many attempts, with `reason`. Raises ValueError for more than 30 days.
         """
+        if not 0.0 <= delay <= _DELAY_S_MAX:
+            raise ValueError("delay must be from 0 to 30 days, in seconds")
         request = pb.RetryLater(
             lane=self.lane,
             token=self.token,
