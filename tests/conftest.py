@@ -4,6 +4,8 @@ import asyncio
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import asyncpg
 import hypothesis
@@ -11,6 +13,8 @@ import pytest
 import structlog
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
+from services.events.postgres.database import MIGRATIONS, SCHEMA
+from services.plumbing.postgres.migrations import migrate
 from tests.authority import Authority
 from tests.plumbing.certificates import CertificateAuthority
 
@@ -57,10 +61,38 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+def empty_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a fresh, empty database, dropped afterwards."""
+    with _database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(empty_url: str) -> str:
+    """A database of the test's own: an empty one, unless its folder has others."""
+    return empty_url
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The name of a database that has the schema of the event store, and nobody connects to."""
+    with _database(postgres) as url:
+        asyncio.run(migrate(url, MIGRATIONS, schema=SCHEMA))
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def migrated_url(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
+    """The URL of a fresh database with the schema of the event store, dropped afterwards. Copied:
+    to migrate each anew took longer than most of the tests that ask for one."""
+    with _database(postgres, f"TEMPLATE {_migrated} STRATEGY file_copy") as url:
+        yield url
+
+
+@contextmanager
+def _database(postgres: EmbeddedPostgres, options: str = "") -> Iterator[str]:
     name = f"test_{secrets.token_hex(8)}"
-    asyncio.run(_execute(postgres.url, f"CREATE DATABASE {name}"))
+    asyncio.run(_execute(postgres.url, f"CREATE DATABASE {name} {options}"))
     yield postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
     asyncio.run(_execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)"))
 

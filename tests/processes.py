@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.client.credentials import Credential, CredentialsFile
+from cli.local import ports
+from cli.local.health import http_problem
 from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from tests.authority import Authority
@@ -93,6 +94,8 @@ class Process:
 
 def is_serving(address: str) -> bool:
     """Whether grpc.health.v1 says SERVING for the whole process, and has compiled all kernels."""
+    if not ports.listens(address, timeout_s=2):
+        return False
     with grpc.insecure_channel(address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         try:
@@ -107,10 +110,7 @@ def is_serving(address: str) -> bool:
 
 
 def is_http_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready", timeout=2).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
+    return http_problem(f"{url}/health/ready") is None
 
 
 @functools.cache

@@ -1,7 +1,6 @@
 """Whether a process of girih is healthy, asked from outside. An answer is None or a problem."""
 
 import http.client
-import socket
 import ssl
 from collections.abc import Mapping
 from urllib.error import HTTPError, URLError
@@ -27,7 +26,8 @@ def grpc_problem(
     address: str, environ: Mapping[str, str], *, timeout_s: float = _TIMEOUT_S
 ) -> str | None:
     """What grpc.health.v1 says of the whole process; None when it says SERVING."""
-    if not _listens(address, timeout_s):
+    # A connection costs a hundredth of a channel and its call, and whoever waits asks often.
+    if not ports.listens(address, timeout_s):
         return _NO_ANSWER
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -73,20 +73,6 @@ def _reason(error: object) -> str:
     if isinstance(error, grpc.Call) and error.code() is not grpc.StatusCode.UNAVAILABLE:
         return f"answers {error.code().name}: {error.details()}"
     return _NO_ANSWER
-
-
-def _listens(address: str, timeout_s: float) -> bool:
-    """Whether it is worth asking: a connection costs a hundredth of a channel and its call, and
-    whoever waits for a process asks often before it listens."""
-    try:
-        host_and_port = ports.split(address)
-    except ValueError:  # one that only gRPC knows how to reach
-        return True
-    try:
-        socket.create_connection(host_and_port, timeout_s).close()
-    except OSError:
-        return False
-    return True
 
 
 def http_problem(url: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:

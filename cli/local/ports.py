@@ -47,6 +47,20 @@ def obstacle(address: str) -> str | None:
     return None
 
 
+def listens(address: str, timeout_s: float) -> bool:
+    """Whether somebody takes connections there, as far as that can be told: true of an address
+    that is not host:port."""
+    try:
+        host_and_port = split(address)
+    except ValueError:
+        return True
+    try:
+        socket.create_connection(host_and_port, timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
 def holder(port: int) -> str | None:
     """Who listens on a TCP port, as `name (process id)`; None when that cannot be learned."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}

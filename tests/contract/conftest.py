@@ -62,7 +62,7 @@ def url(request: pytest.FixtureRequest) -> str:
     """Of a database for the service; empty for the server in memory, which needs none."""
     if request.param == "memory":
         return ""
-    found: str = request.getfixturevalue("database_url")
+    found: str = request.getfixturevalue("migrated_url")
     return found
 
 

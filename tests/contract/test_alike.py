@@ -56,10 +56,10 @@ class Server:
 
 
 @pytest.fixture
-async def servers(database_url: str, authority: Authority) -> AsyncIterator[list[Server]]:
+async def servers(migrated_url: str, authority: Authority) -> AsyncIterator[list[Server]]:
     async with AsyncExitStack() as stack:
         opened = []
-        for serving in (in_memory(), in_database(database_url, authority)):
+        for serving in (in_memory(), in_database(migrated_url, authority)):
             served = await stack.enter_async_context(serving)
             channel = await stack.enter_async_context(open_channel(served.address))
             opened.append(Server(served, channel))

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def database_url(migrated_url: str) -> str:
+    """One that has the schema."""
+    return migrated_url
+
+
+@pytest.fixture
 def settings(database_url: str, authority: Authority) -> Settings:
-    """The settings of a process in development, on an empty database."""
+    """The settings of a process in development, on a database of its own."""
     return development(database_url, authority)
 
 

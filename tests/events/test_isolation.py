@@ -59,13 +59,6 @@ async def gaps_behind(breaching: asyncpg.Connection, name: str) -> IsolationFind
 
 
 @pytest.fixture
-async def migrated_url(database_url: str) -> str:
-    """A database of the test's own that has been migrated."""
-    await migrate(database_url, MIGRATIONS, schema=SCHEMA)
-    return database_url
-
-
-@pytest.fixture
 async def owner(migrated_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection of the superuser who owns everything."""
     connection = await asyncpg.connect(migrated_url)
@@ -376,17 +369,15 @@ async def test_production_finds_nothing_wrong_with_a_login_that_may_not_migrate(
 
 
 async def test_production_asks_for_a_migration_and_makes_none(
-    database_url: str, postgres: EmbeddedPostgres, authority: Authority
+    empty_url: str, postgres: EmbeddedPostgres, authority: Authority
 ) -> None:
     _make_role(postgres)
     with login(postgres, ROLE, options="CREATEROLE") as name:
-        answer = await refusal(production(url_as(database_url, name), authority))
+        answer = await refusal(production(url_as(empty_url, name), authority))
 
     assert "run `girih migrate`" in answer
     assert (
-        postgres.execute(
-            "SELECT to_regnamespace('events')", database=urlsplit(database_url).path[1:]
-        )
+        postgres.execute("SELECT to_regnamespace('events')", database=urlsplit(empty_url).path[1:])
         == ""
     )
 
@@ -403,12 +394,12 @@ async def test_a_schema_that_is_behind_is_told_with_both_revisions(
 
 
 async def test_production_migrates_as_the_login_that_is_meant_for_it(
-    database_url: str, postgres: EmbeddedPostgres, authority: Authority
+    empty_url: str, postgres: EmbeddedPostgres, authority: Authority
 ) -> None:
     _make_role(postgres)
     with login(postgres, ROLE) as name:
         settings = production(
-            url_as(database_url, name), authority, EVENTS_MIGRATION_DATABASE_URL=database_url
+            url_as(empty_url, name), authority, EVENTS_MIGRATION_DATABASE_URL=empty_url
         )
         answer = await refusal(settings)
 
@@ -428,15 +419,15 @@ async def test_connections_that_do_not_work_as_the_role_are_refused(
 
 
 async def test_whoever_owns_the_tables_is_behind_the_walls_too(
-    database_url: str, postgres: EmbeddedPostgres
+    empty_url: str, postgres: EmbeddedPostgres
 ) -> None:
-    name = urlsplit(database_url).path[1:]
+    name = urlsplit(empty_url).path[1:]
     _make_role(postgres)
     with login(postgres, ROLE) as owner:
         postgres.execute(f"GRANT CREATE ON DATABASE {name} TO {owner}")
-        await migrate(url_as(database_url, owner), MIGRATIONS, schema=SCHEMA)
+        await migrate(url_as(empty_url, owner), MIGRATIONS, schema=SCHEMA)
         postgres.execute("INSERT INTO events.logs (tenant) VALUES ('acme')", database=name)
-        connection = await asyncpg.connect(url_as(database_url, owner))
+        connection = await asyncpg.connect(url_as(empty_url, owner))
         seen = await connection.fetch("SELECT tenant FROM events.logs")
         await connection.close()
         postgres.execute(f"DROP OWNED BY {owner} CASCADE", database=name)
@@ -493,7 +484,7 @@ async def test_a_login_that_may_not_make_the_role_is_told_so(
 
 
 async def test_a_database_with_events_of_the_unreleased_layout_is_refused_and_left_as_it_is(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgres
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgres
 ) -> None:
     package = tmp_path / "earlier_revisions"
     package.mkdir()
@@ -502,12 +493,12 @@ async def test_a_database_with_events_of_the_unreleased_layout_is_refused_and_le
             (package / file.name).write_text(file.read_text())
     monkeypatch.syspath_prepend(tmp_path)
     _make_role(postgres)
-    name = urlsplit(database_url).path[1:]
+    name = urlsplit(empty_url).path[1:]
     with login(postgres, ROLE) as owner:
         # No superuser, so that the wall stands before it as well.
         postgres.execute(f"GRANT CREATE ON DATABASE {name} TO {owner}")
-        await migrate(url_as(database_url, owner), package.name, schema=SCHEMA)
-        connection = await asyncpg.connect(database_url)
+        await migrate(url_as(empty_url, owner), package.name, schema=SCHEMA)
+        connection = await asyncpg.connect(empty_url)
         await connection.execute("INSERT INTO events.logs (tenant) VALUES ('acme')")
         await connection.execute(
             "INSERT INTO events.records (log, position, revision, event_id, stream, digest, record)"
@@ -516,13 +507,11 @@ async def test_a_database_with_events_of_the_unreleased_layout_is_refused_and_le
         )
 
         with pytest.raises(MigrationRefused, match=r"Nothing was changed"):
-            await migrate(url_as(database_url, owner), MIGRATIONS, schema=SCHEMA)
+            await migrate(url_as(empty_url, owner), MIGRATIONS, schema=SCHEMA)
 
         assert await connection.fetchval("SELECT record FROM events.records") == b"kept"
         assert (
-            (await gaps_of(database_url))
-            .of_isolation[0]
-            .startswith("the schema is at revision 0002")
+            (await gaps_of(empty_url)).of_isolation[0].startswith("the schema is at revision 0002")
         )
         await connection.close()
         postgres.execute(f"DROP OWNED BY {owner} CASCADE", database=name)

@@ -31,6 +31,12 @@ _AS_OF_0003 = """
 
 
 @pytest.fixture
+def database_url(empty_url: str) -> str:
+    """An empty one."""
+    return empty_url
+
+
+@pytest.fixture
 async def at_0003(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[asyncpg.Connection]:

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def database_url(migrated_url: str) -> str:
+    """One that has the schema."""
+    return migrated_url
+
+
+@pytest.fixture
 async def events_address(database_url: str, authority: Authority) -> AsyncIterator[str]:
     settings = development(database_url, authority)
     async with built(settings) as server, running(server, "127.0.0.1:0") as port:
