@@ -2,14 +2,16 @@
 
     python -m bench.projections [--rate 10000] [--seconds 20]
 
-Events are appended in hundreds at the rate that is asked for, as far as the machine keeps it, to
-one log, and the shipped projection `event_types` counts them in its own process, with PostgreSQL
-on the same machine. Printed are the rates of appends and of the projection while they go on, how
-far it is behind when they end, and how long it takes until it holds everything.
+The shipped projection `event_types` counts the events of one log in its own process, with
+PostgreSQL on the same machine. First a log that is there: how fast it is caught up with, and how
+many events a second of the process's CPU counts, which a busy machine changes little. Then events
+are appended in hundreds at the rate that is asked for, as far as the machine keeps it: printed are
+the rate of appends, how far the projection is behind when they end, and the rate that it held.
 """
 
 import argparse
 import asyncio
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from bench.serving import EVENT_TYPE, run
 from girih.client import EventStoreClient, NewEvent
 from tests.processes import (
     Caller,
+    Process,
     authority_of,
     ending,
     events_process,
@@ -28,6 +31,9 @@ from tests.processes import (
 )
 
 RATE_MIN = 5_000
+BACKLOG = 60_000
+_KEEPS_UP = 0.9
+_LARGE_BATCH = 1_000
 _BATCH = 100
 _APPENDERS = 8
 _PAYLOAD = {"resource": "Resource26", "group": "Group 1", "note": "x" * 60}
@@ -47,45 +53,68 @@ async def main(rate: float, seconds: float) -> int:
     with own_postgres() as (postgres, folder):
         events, address = events_process(postgres.url, folder)
         projections, _ = projections_process(postgres.url, address, folder)
+        caller = Caller(authority_of(folder))
         with ending(events, projections):
-            for process in (events, projections):
-                process.start()
-                await asyncio.to_thread(process.wait_ready)
-            return await _measure(postgres.url, address, folder, Offered(rate, seconds))
+            events.start()
+            await asyncio.to_thread(events.wait_ready)
+            async with EventStoreClient.connect(address, token=lambda: caller.token) as log:
+                for start in range(0, BACKLOG, _LARGE_BATCH):
+                    await log.append([_event(start + index) for index in range(_LARGE_BATCH)])
+                projections.start()
+                await asyncio.to_thread(projections.wait_ready)
+                connection = await asyncpg.connect(postgres.url)
+                try:
+                    await _catch_up(connection, projections)
+                    return await _measure(log, connection, Offered(rate, seconds))
+                finally:
+                    await connection.close()
 
 
-async def _measure(database_url: str, address: str, folder: Path, offered: Offered) -> int:
-    caller = Caller(authority_of(folder))
-    async with EventStoreClient.connect(address, token=lambda: caller.token) as log:
-        connection = await asyncpg.connect(database_url)
-        try:
-            await log.append([_event(0)])
-            await _until(connection, 1)
-            began_s = time.perf_counter()
-            await asyncio.gather(*(_append(log, offered, one) for one in range(_APPENDERS)))
-            took_s = time.perf_counter() - began_s
-            head = await log.head()
-            position = await connection.fetchval(_POSITION)
-            await _until(connection, head)
-            lag_s = time.perf_counter() - began_s - took_s
-        finally:
-            await connection.close()
+async def _catch_up(connection: asyncpg.Connection, process: Process) -> None:
+    await _until(connection, 1)
+    began_s, began_cpu_s = time.perf_counter(), _cpu_s(process)
+    first = await connection.fetchval(_POSITION)
+    await _until(connection, BACKLOG)
+    count = BACKLOG - first
+    if not count:
+        print(f"caught up: with {BACKLOG:,} events before anybody could look", flush=True)
+        return
+    took_s, cpu_s = time.perf_counter() - began_s, _cpu_s(process) - began_cpu_s
+    print(
+        f"caught up: {count / took_s:,.0f} events/s,"
+        f" {count / max(cpu_s, 0.01):,.0f} events per second of CPU",
+        flush=True,
+    )
+
+
+async def _measure(log: EventStoreClient, connection: asyncpg.Connection, offered: Offered) -> int:
+    began_s = time.perf_counter()
+    await asyncio.gather(*(_append(log, offered, one) for one in range(_APPENDERS)))
+    took_s = time.perf_counter() - began_s
+    head = await log.head()
+    position = await connection.fetchval(_POSITION)
+    await _until(connection, head)
+    lag_s = time.perf_counter() - began_s - took_s
     return _report(offered, took_s, head, position, lag_s)
 
 
+def _cpu_s(process: Process) -> float:
+    """What the process has taken of the CPU until now."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _report(offered: Offered, took_s: float, head: int, position: int, lag_s: float) -> int:
-    appended, projected = offered.appended / took_s, position / took_s
-    drained = (head - position) / lag_s if head > position else projected
-    held = head / (took_s + lag_s)
+    appended = offered.appended / took_s
+    held = offered.appended / (took_s + lag_s)
     print(f"offered:   {offered.rate:,.0f} events/s for {offered.seconds:g} s")
     print(f"appended:  {appended:,.0f} events/s")
-    print(f"projected: {projected:,.0f} events/s meanwhile, {drained:,.0f}/s behind it")
     print(f"lag:       {head - position:,} events at the end, gone after {lag_s:.2f} s")
-    holds = held >= min(RATE_MIN, appended)
-    print(
-        f"held:      {held:,.0f} events/s (at least {RATE_MIN:,}): {'holds' if holds else 'MISSED'}"
-    )
-    return 0 if holds else 1
+    # Where the machine does not append as much, all that it does is to be held.
+    wanted = min(RATE_MIN, _KEEPS_UP * appended)
+    outcome = "holds" if held >= wanted else "MISSED"
+    print(f"held:      {held:,.0f} events/s (at least {wanted:,.0f}): {outcome}")
+    return 0 if held >= wanted else 1
 
 
 async def _append(log: EventStoreClient, offered: Offered, number: int) -> None:

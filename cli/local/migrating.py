@@ -34,7 +34,7 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
     with ExitStack() as stack:
         try:
             url = _url(environ) or _embedded_url(data_dir, environ, stack)
-            applied = asyncio.run(_migrate(url, timeout_s))
+            applied = asyncio.run(_migrate(url, environ, timeout_s))
         except (ServiceError, PostgresError) as error:
             raise Failed(str(error), exit_codes.UNAVAILABLE) from error
         except MigrationRefused as error:
@@ -44,12 +44,13 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
     print(f"applied {', '.join(applied)}" if applied else "nothing to apply")
 
 
-async def _migrate(url: str, timeout_s: float) -> list[str]:
+async def _migrate(url: str, environ: Mapping[str, str], timeout_s: float) -> list[str]:
     """The schema of events, then those of projections, as `schema revision` where not of events."""
     applied = await migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s)
     # By name: the command imports none of the processes.
     projections = import_module("services.projections.migrating")
-    return [*applied, *await projections.migrate_all(url, timeout_s)]
+    own_url = environ.get("PROJECTIONS_MIGRATION_DATABASE_URL") or url
+    return [*applied, *await projections.migrate_all(own_url, timeout_s)]
 
 
 def _quiet_logs() -> None:

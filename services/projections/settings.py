@@ -40,9 +40,10 @@ class Settings(ServerSettings, MigratingSettings):
     projections from others, in seconds."""
     batch_event_count_max: int = Field(default=5_000, ge=1, le=50_000)
     """Events applied in one transaction at most; fewer while one takes long."""
-    followed_logs_max: int = Field(default=1_000, ge=1, le=100_000)
-    """Logs followed at once, each of which is a call that the event store holds open; a tenant's
-    log counts once for each projection. Beyond them places go round every five seconds."""
+    followed_logs_max: int = Field(default=500, ge=1, le=100_000)
+    """Logs followed at once, each of which is a call that the event store holds open, and holds up
+    to 4 MiB of events while it is behind; a tenant's log counts once for each projection. Beyond
+    them places go round every five seconds."""
     idle_s: float = Field(default=60.0, gt=0, le=3_600)
     """How long a log is followed in which nothing happens, in seconds. What happens later is
     noticed within `tenants_interval_s`."""

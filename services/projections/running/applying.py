@@ -97,7 +97,9 @@ class Applier:
                 raise
             except (DatabaseUnavailable, DatabaseBusy) as error:
                 self._instruments.failed(self._projection.name)
-                if isinstance(error, DatabaseBusy) and backoff.count >= _BUSY_COUNT_MAX:
+                is_too_long = isinstance(error, DatabaseBusy) and backoff.count >= _BUSY_COUNT_MAX
+                # One event alone is never taken for poison because the database is busy.
+                if is_too_long and len(stretch.events) > 1:
                     return error
                 _log.warning("the database is away", **self._names, problem=str(error))
                 await asyncio.sleep(backoff.next_s())

@@ -16,7 +16,7 @@ from services.plumbing.logging import get_logger
 from services.projections.domain import Checkpoint, Stretch
 
 BUFFERED_COUNT_MAX: Final = 10_000
-BUFFERED_BYTES_MAX: Final = 16 * 2**20
+BUFFERED_BYTES_MAX: Final = 4 * 2**20
 """Of payloads. One batch of the server may go beyond either."""
 
 _log = get_logger("projections")
