@@ -156,8 +156,10 @@ def with_networkit(question: Question, graph: SparseGraph) -> Ask:
             search = networkit.distance.Dijkstra(net, 0, False)
             search.run()
             return graph.spread(np.array(search.getDistances(asarray=True)))
-        pair = networkit.distance.BidirectionalDijkstra(net, 0, graph.vertices - 1, False)
-        return float(pair.run().getDistance())
+        goal = graph.vertices - 1
+        pair = networkit.distance.Dijkstra(net, 0, False, False, goal)
+        pair.run()
+        return float(pair.distance(goal))
 
     return ask
 

@@ -7,6 +7,8 @@ from services.plumbing import correlation
 _LOOKS_PER_S_MAX = 100_000_000
 """What one thread does at best: what takes longer even so does not fit a call's time."""
 _PROBE_SHARE = 64
+BYTES_MAX = 5 << 28
+"""The memory of the largest call: no fewer are reserved for all of them together."""
 
 
 class WorkLimit:
@@ -25,6 +27,16 @@ class WorkLimit:
         if looks > self._limit():
             raise WorkTooLarge(
                 "this takes more looks than a call may have", estimate=looks, limit=self._limit()
+            )
+
+    @staticmethod
+    def check_bytes(size_bytes: int) -> None:
+        """Raise WorkTooLarge when something takes more memory than the largest call may."""
+        if size_bytes > BYTES_MAX:
+            raise WorkTooLarge(
+                "this takes more bytes of memory than a call may",
+                estimate=size_bytes,
+                limit=BYTES_MAX,
             )
 
     def sites_max(self, lattice: HeldLattice) -> int | None:

@@ -4,6 +4,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -138,7 +139,10 @@ def _routing() -> None:
 def _structure() -> None:
     grid = _square(3, ring=True)
     rows = rows_of(grid, count_edges(grid, _GO), _GO)
-    clusters = clusters_of(grid, _GO)
+    for moore in (True, False):
+        # Steps that cut corners are flooded.
+        cutting = replace(_square(3, moore=moore, ring=True), no_cutting=False)
+        clusters = clusters_of(cutting, _GO)
     sum_distances(rows, np.arange(rows.count), _GO)
     betweenness(rows, _GO)
     multiply(rows, np.ones(rows.count))

@@ -147,6 +147,7 @@ async def _by_search(
     grid = grid_with_costs(lattice)
     looks = _HEAP_SHARE * query.k * lattice.looks_max
     context.work_limit.check_looks(looks)
+    context.work_limit.check_bytes(bytes_to_find_nearest(grid, query.k))
     await context.compilation.ready((ROUTING,))
     takes = Estimate(size_bytes=bytes_to_find_nearest(grid, query.k), looks=looks)
     async with context.send_budget.reserved(12 * query.k * query.selected.count) as reservation:

@@ -94,6 +94,7 @@ async def reachable(
 ) -> AsyncGenerator[ReachAnswer]:
     """Yield the sites in C order, so many at a time; one answer at least. Raises WorkTooLarge."""
     find, estimate = await _prepared(context, lattice, query)
+    context.work_limit.check_bytes(estimate.size_bytes)
     async with context.send_budget.reserved(16 * _SITES_PER_ANSWER) as reservation:
         found = await context.compute.run(estimate, find)
         context.record(found.computation)

@@ -89,6 +89,7 @@ async def find_route(context: OperationContext, lattice: HeldLattice, query: Rou
         looks = numbers + (len(query.stops) - 1) * _COST_SHARE * lattice.looks_max
         size_bytes = 8 * numbers + bytes_to_search_costs(grid_with_costs(lattice))
         context.work_limit.check_looks(looks)
+        context.work_limit.check_bytes(size_bytes)
     else:
         pairs = sum(len(a) * len(b) for a, b in zip(query.stops, query.stops[1:], strict=False))
         looks = numbers + _PAIR_LOOKS * pairs * len(lattice.spec.geometry.shape)

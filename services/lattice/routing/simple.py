@@ -106,6 +106,7 @@ async def find_simple_paths(
         size_bytes=60 * sites + walked + _PART_BYTES,
         looks=looks + _PART_NS * LOOKS_PER_S // 10**9,
     )
+    context.work_limit.check_bytes(estimate.size_bytes)
     walk = _Walk(lattice, query, box)
     is_last = False
     async with context.send_budget.reserved(_PART_BYTES):

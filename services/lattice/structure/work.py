@@ -60,6 +60,7 @@ class Clock:
 async def computed(context: OperationContext, work: Work, compute: Callable[[Stop], T]) -> T:
     """Run something in a thread, if it may take so much. Raises WorkTooLarge and ComputeBusy."""
     context.work_limit.check_looks(work.looks)
+    context.work_limit.check_bytes(work.size_bytes)
     await context.compilation.ready(work.kinds)
     estimate = Estimate(size_bytes=work.size_bytes, looks=work.looks)
     with _converging():

@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import EXHAUSTED, LENGTH, SLICE_ENDED, STRIDE, Int
 from services.lattice.kernels.compiled import inlined, kernel
+from services.lattice.kernels.components import can_be_labelled
+from services.lattice.kernels.fields.padded import Padding
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import Cancel, run_slices
+from services.lattice.kernels.structure.graph.raster import BLOCKED, raster_labels
 from services.lattice.kernels.weighted.costs import free_sites
 from services.lattice.kernels.weighted.ways import Ways, list_ways
 
-BLOCKED = -1
 NEW = -2
 
 
@@ -41,15 +43,7 @@ class Clusters:
 
 def clusters_of(grid: Grid, cancel: Cancel) -> Clusters:
     """Find all components. Raises `Cancelled`. O(sites * steps), and again for each ring."""
-    labels = np.where(free_sites(grid), np.int32(NEW), np.int32(BLOCKED))
-    queue, state = np.empty(grid.sites, np.int32), np.zeros(4, np.int64)
-    ways = Ways.on(grid)
-
-    def go_on(budget: int) -> tuple[int, int]:
-        return flood(ways, labels, queue, state, budget)
-
-    run_slices(go_on, len(ways.steps.sites), cancel)
-    count = int(state[LABEL])
+    labels, count = _labelled(grid, cancel)
     free = labels[labels >= 0]
     sizes = np.bincount(free, minlength=count).astype(np.int64)
     spanning = np.zeros((count, len(grid.shape)), np.bool_)
@@ -58,8 +52,24 @@ def clusters_of(grid: Grid, cancel: Cancel) -> Clusters:
         spanning[:, axis] = _spanning(labels.reshape(grid.shape), axis, count)
     for place, axis in enumerate(grid.kept):
         if grid.axes[place, 2]:
-            wrapping[:, axis] = _wrapping(ways, labels, count, place, queue, cancel)
+            wrapping[:, axis] = _wrapping(grid, labels, count, place, cancel)
     return Clusters(labels, sizes, spanning, wrapping)
+
+
+def _labelled(grid: Grid, cancel: Cancel) -> tuple[NDArray[np.int32], int]:
+    """Line by line where that is enough, else flooded one after the other."""
+    padding = Padding.of(grid)
+    if can_be_labelled(grid) and padding is not None:
+        return raster_labels(grid, padding, cancel)
+    labels = np.where(free_sites(grid), np.int32(NEW), np.int32(BLOCKED))
+    queue, state = np.empty(grid.sites, np.int32), np.zeros(4, np.int64)
+    ways = Ways.on(grid)
+
+    def go_on(budget: int) -> tuple[int, int]:
+        return flood(ways, labels, queue, state, budget)
+
+    run_slices(go_on, len(ways.steps.sites), cancel)
+    return labels, int(state[LABEL])
 
 
 def bytes_to_cluster(grid: Grid) -> int:
@@ -77,13 +87,13 @@ def _spanning(labels: NDArray[np.int32], axis: int, count: int) -> NDArray[np.bo
 
 
 def _wrapping(
-    ways: Ways,
+    grid: Grid,
     labels: NDArray[np.int32],
     count: int,
     axis: int,
-    queue: NDArray[np.int32],
     cancel: Cancel,
 ) -> NDArray[np.bool_]:
+    ways, queue = Ways.on(grid), np.empty(grid.sites, np.int32)
     turns = np.full(len(labels), UNKNOWN, np.int32)
     wraps, state = np.zeros(count, np.uint8), np.zeros(4, np.int64)
 

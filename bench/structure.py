@@ -1,0 +1,342 @@
+"""What lattices are like as graphs, beside packages that give the same answers.
+
+python -m bench.structure [--rounds 3] [--seed 1] [--small]
+
+Components with their sizes, betweenness of all sites, PageRank, the least eigenvalues of the
+Laplacian, and the logarithm of the number of spanning trees. Every answer is compared with ours.
+What a package needs before it can be asked (a graph, a matrix) is built beforehand and told apart.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import igraph
+import networkit
+import numpy as np
+import scipy.ndimage
+import scipy.sparse.linalg
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csgraph, csr_matrix
+
+from bench.lattices import Job
+from bench.paths import SparseGraph
+from services.lattice.geometry import Geometry
+from services.lattice.kernels.counting import count_edges
+from services.lattice.kernels.structure.free import axes as free_axes
+from services.lattice.kernels.structure.free import centralities as free
+from services.lattice.kernels.structure.graph import clusters, iterations, searches
+from services.lattice.kernels.structure.graph.rows import Rows, rows_of
+
+OURS = "girih"
+GO = np.zeros(1, np.uint8)
+Answer: TypeAlias = "NDArray[np.floating] | NDArray[np.integer]"
+Ask = Callable[[], Answer]
+
+
+@dataclass
+class Contender:
+    """Someone who answers, and what came of it."""
+
+    name: str
+    ask: Ask
+    built_s: float
+    rounds_s: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to ask of all, and how near two answers must be."""
+
+    name: str
+    contenders: Sequence[Contender]
+    tolerance: float = 1e-6
+
+
+def main(arguments: argparse.Namespace) -> int:
+    holds = True
+    rng = np.random.default_rng(arguments.seed)
+    for question in questions(rng, small=arguments.small):
+        contest(question, arguments.rounds)
+        holds &= compare(question)
+    return 0 if holds else 1
+
+
+def questions(rng: np.random.Generator, *, small: bool) -> Iterator[Question]:
+    plane, cube = ((200, 200), (30, 30, 30)) if small else ((1000, 1000), (100, 100, 100))
+    for shape in (plane, cube):
+        yield components(obstructed(shape, rng))
+    yield betweenness((10, 10, 10))
+    yield betweenness_with_obstacles(obstructed((10, 10, 10), rng))
+    for shape in ((10, 10, 10), cube, plane):
+        yield pagerank(shape)
+    yield eigenvalues((10, 10, 10))
+    yield spanning_trees((10, 10, 10))
+
+
+def obstructed(shape: tuple[int, ...], rng: np.random.Generator, share: float = 0.3) -> Job:
+    blocked = rng.random(shape) < share
+    return Job(f"{shape[0]}^{len(shape)}, {share:.0%} blocked", blocked, moore=False, queries=[])
+
+
+def free_job(shape: tuple[int, ...]) -> Job:
+    return Job(f"{shape[0]}^{len(shape)}", np.zeros(shape, bool), moore=False, queries=[])
+
+
+def geometry(shape: tuple[int, ...]) -> Geometry:
+    return Geometry(shape, (False,) * len(shape), moore=False, no_cutting=True)
+
+
+def built(name: str, build: Callable[[], Ask]) -> Contender:
+    began_s = time.perf_counter()
+    return Contender(name, build(), time.perf_counter() - began_s)
+
+
+def components(job: Job) -> Question:
+    """The sizes of all, rising."""
+    graph = SparseGraph(job)
+
+    def ours() -> Ask:
+        grid = job.grid()
+        return lambda: np.sort(clusters.clusters_of(grid, GO).sizes)
+
+    def with_ndimage() -> Ask:
+        open_sites = ~job.blocked
+
+        def ask() -> Answer:
+            labels, _ = scipy.ndimage.label(open_sites)
+            return np.sort(np.bincount(labels.reshape(-1))[1:])
+
+        return ask
+
+    def with_csgraph() -> Ask:
+        matrix = adjacency(graph)
+        return lambda: np.sort(np.bincount(csgraph.connected_components(matrix, False)[1]))
+
+    def with_igraph() -> Ask:
+        net = igraph_of(graph)
+        return lambda: np.sort(np.array(net.connected_components().sizes()))
+
+    def with_networkit() -> Ask:
+        net = networkit_of(graph)
+
+        def ask() -> Answer:
+            found = networkit.components.ConnectedComponents(net).run()
+            return np.sort(np.array(list(found.getComponentSizes().values())))
+
+        return ask
+
+    peers = {
+        "scipy.ndimage": with_ndimage,
+        "scipy.csgraph": with_csgraph,
+        "igraph": with_igraph,
+        "networkit": with_networkit,
+    }
+    return asked(f"components, {job.name}", ours, peers)
+
+
+def betweenness(shape: tuple[int, ...]) -> Question:
+    """Of all sites."""
+    graph = SparseGraph(free_job(shape))
+
+    def ours() -> Ask:
+        sites = np.stack(np.unravel_index(np.arange(graph.vertices), shape), axis=1)
+        frame = geometry(shape)
+
+        def ask() -> Answer:
+            sums = [one.at(sites) for one in free.betweenness(frame)]
+            total: NDArray[np.float64] = np.sum(sums, axis=0)
+            return (total - (2 * frame.sites - 1)) / 2
+
+        return ask
+
+    return asked(f"betweenness, {free_job(shape).name}", ours, betweenness_peers(graph))
+
+
+def betweenness_with_obstacles(job: Job) -> Question:
+    graph = SparseGraph(job)
+
+    def ours() -> Ask:
+        rows = rows_on(job)
+        return lambda: searches.betweenness(rows, GO)
+
+    return asked(f"betweenness, {job.name}", ours, betweenness_peers(graph))
+
+
+def betweenness_peers(graph: SparseGraph) -> dict[str, Callable[[], Ask]]:
+    def with_igraph() -> Ask:
+        net = igraph_of(graph)
+        return lambda: np.array(net.betweenness())
+
+    def with_networkit() -> Ask:
+        """Over ordered pairs."""
+        net = networkit_of(graph)
+        return lambda: np.array(networkit.centrality.Betweenness(net).run().scores()) / 2
+
+    return {"igraph": with_igraph, "networkit": with_networkit}
+
+
+def pagerank(shape: tuple[int, ...]) -> Question:
+    graph = SparseGraph(free_job(shape))
+
+    def ours() -> Ask:
+        frame = geometry(shape)
+        sites = np.stack(np.unravel_index(np.arange(graph.vertices), shape), axis=1)
+
+        def ask() -> Answer:
+            out = np.zeros(frame.sites)
+            free.pagerank(frame, 0.85).everywhere(lambda: None, out)
+            return out * free.degree(frame, sites)
+
+        return ask
+
+    def with_igraph() -> Ask:
+        net = igraph_of(graph)
+        return lambda: np.array(net.pagerank(damping=0.85))
+
+    def with_networkit() -> Ask:
+        net = networkit_of(graph)
+
+        def ask() -> Answer:
+            ranks = np.array(networkit.centrality.PageRank(net, 0.85, 1e-10).run().scores())
+            normal: NDArray[np.float64] = ranks / ranks.sum()
+            return normal
+
+        return ask
+
+    peers = {"igraph": with_igraph, "networkit": with_networkit}
+    return asked(f"PageRank, {free_job(shape).name}", ours, peers, tolerance=1e-4)
+
+
+def eigenvalues(shape: tuple[int, ...], count: int = 6) -> Question:
+    """The least of the Laplacian."""
+    graph = SparseGraph(free_job(shape))
+
+    def ours() -> Ask:
+        frame = geometry(shape)
+        return lambda: free_axes.least_eigenvalues(frame, count)[1:]
+
+    def with_scipy() -> Ask:
+        laplacian = csgraph.laplacian(adjacency(graph).astype(float)).tocsc()
+
+        def ask() -> Answer:
+            values = scipy.sparse.linalg.eigsh(
+                laplacian, count, sigma=-0.01, return_eigenvectors=False
+            )
+            return np.sort(values)[1:]
+
+        return ask
+
+    def with_subspace() -> Ask:
+        rows = rows_on(free_job(shape))
+        return lambda: iterations.least_eigenvalues(rows, count, 20_000, GO)[0][1:]
+
+    peers = {"scipy eigsh": with_scipy, "girih, on the graph": with_subspace}
+    return asked(f"least eigenvalues, {free_job(shape).name}", ours, peers)
+
+
+def spanning_trees(shape: tuple[int, ...]) -> Question:
+    """The logarithm of their number."""
+    graph = SparseGraph(free_job(shape))
+
+    def ours() -> Ask:
+        frame = geometry(shape)
+        return lambda: np.array([free_axes.log_spanning_trees(frame)])
+
+    def with_scipy() -> Ask:
+        laplacian = csgraph.laplacian(adjacency(graph).astype(float)).tocsc()[1:, 1:]
+
+        def ask() -> Answer:
+            factors = scipy.sparse.linalg.splu(laplacian)
+            return np.array([np.log(np.abs(factors.U.diagonal())).sum()])
+
+        return ask
+
+    return asked(f"spanning trees, {free_job(shape).name}", ours, {"scipy splu": with_scipy})
+
+
+def asked(
+    name: str,
+    ours: Callable[[], Ask],
+    peers: dict[str, Callable[[], Ask]],
+    tolerance: float = 1e-6,
+) -> Question:
+    contenders = [built(OURS, ours), *(built(peer, build) for peer, build in peers.items())]
+    return Question(name, contenders, tolerance)
+
+
+def rows_on(job: Job) -> Rows:
+    grid = job.grid()
+    return rows_of(grid, count_edges(grid, GO), GO)
+
+
+def adjacency(graph: SparseGraph) -> csr_matrix:
+    tails = np.concatenate((graph.tails, graph.heads))
+    heads = np.concatenate((graph.heads, graph.tails))
+    ones = np.ones(len(tails), np.int8)
+    return coo_matrix((ones, (tails, heads)), (graph.vertices,) * 2).tocsr()
+
+
+def igraph_of(graph: SparseGraph) -> igraph.Graph:
+    return igraph.Graph(n=graph.vertices, edges=np.stack((graph.tails, graph.heads), axis=1))
+
+
+def networkit_of(graph: SparseGraph) -> networkit.Graph:
+    return networkit.GraphFromCoo((graph.tails, graph.heads), n=graph.vertices)
+
+
+def contest(question: Question, rounds: int) -> None:
+    """Let all answer, in turns, and compare the answers with the first's."""
+    expected = answer(question.contenders[0])
+    for number in range(rounds + 1):
+        for contender in question.contenders:
+            began_s = time.perf_counter()
+            told = contender.ask()
+            seconds = time.perf_counter() - began_s
+            np.testing.assert_allclose(
+                np.asarray(told, np.float64),
+                expected,
+                rtol=question.tolerance,
+                atol=question.tolerance * float(np.abs(expected).max()),
+                err_msg=f"{question.name}: {contender.name}",
+            )
+            if number:  # the first round warms up
+                contender.rounds_s.append(seconds)
+
+
+def answer(contender: Contender) -> NDArray[np.float64]:
+    return np.asarray(contender.ask(), np.float64)
+
+
+def compare(question: Question) -> bool:
+    """Tell what all took beside ours; whether no package was faster."""
+    print(question.name)
+    ours, fastest = question.contenders[0], float("inf")
+    for contender in question.contenders:
+        pairs = zip(contender.rounds_s, ours.rounds_s, strict=True)
+        ratio = statistics.median(theirs / own for theirs, own in pairs)
+        if not contender.name.startswith(OURS):
+            fastest = min(fastest, ratio)
+        print(
+            f"  {contender.name:20} {statistics.median(contender.rounds_s) * 1e3:11,.3f} ms,"
+            f" {ratio:9.2f} x, built before in {contender.built_s * 1e3:8,.1f} ms"
+        )
+    verdict = "holds" if fastest >= 1 else "MISSED"
+    print(f"  the fastest package: ratio {fastest:.2f} (at least 1): {verdict}", flush=True)
+    return fastest >= 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--small", action="store_true", help="lattices of some 30,000 sites")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main(_arguments()))
