@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
-from pydantic_settings import SettingsConfigDict
 
 from gateway.accounts.settings import AccountSettings
 from gateway.admission.limit_settings import LimitSettings
 from gateway.http.cors import ANY
-from services.plumbing.settings import CertificatesPath, PeerSettings
+from services.plumbing.settings import (
+    CertificatesPath,
+    PeerSettings,
+    SettingsConfig,
+)
 from services.plumbing.tls import WrongCertificate, read_key
 
 _ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"
@@ -34,7 +37,7 @@ def _origins(text: str) -> str:
 class Settings(LimitSettings, AccountSettings, PeerSettings):
     """The gateway's settings: each is `GATEWAY_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_")
+    model_config = SettingsConfig(env_prefix="GATEWAY_")
 
     address: str = Field(default="127.0.0.1:8000", pattern=_ADDRESS)
     """Where to listen for HTTP, as host:port. Port 0 lets the system choose one."""

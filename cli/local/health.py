@@ -1,14 +1,15 @@
 """Whether a process of girih is healthy, asked from outside. An answer is None or a problem."""
 
-import http.client
-import ssl
 from collections.abc import Mapping
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from typing import TYPE_CHECKING
 
 from cli.local import ports
 from girih.servers import reachable, url_of_gateway
 
+if TYPE_CHECKING:
+    import ssl
+
+# What asks is imported when it is asked: `girih up` has its processes started by then.
 _TIMEOUT_S = 2.0
 _BODY_BYTES_MAX = 2_000
 _KERNELS = "kernels."
@@ -77,6 +78,10 @@ def _reason(error: object) -> str:
 
 def http_problem(url: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
     """Why a GET does not answer 200; None when it does."""
+    import http.client
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
     try:
         with urlopen(url, timeout=timeout_s, context=_context(url)):  # noqa: S310 - it is http
             return None
@@ -90,10 +95,12 @@ def http_problem(url: str, *, timeout_s: float = _TIMEOUT_S) -> str | None:
         return f"does not answer ({words.lower()})"
 
 
-def _context(url: str) -> ssl.SSLContext | None:
+def _context(url: str) -> "ssl.SSLContext | None":
     """Whoever answers may prove nothing: it is asked how it is, and told no secret."""
     if not url.startswith("https:"):
         return None
+    import ssl
+
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

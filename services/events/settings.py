@@ -1,15 +1,18 @@
 """What the events process is told by its environment."""
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
-from services.plumbing.settings import MigratingSettings, ServerSettings
+from services.plumbing.settings import (
+    MigratingSettings,
+    ServerSettings,
+    SettingsConfig,
+)
 
 
 class Settings(ServerSettings, MigratingSettings):
     """Every field is an environment variable: EVENTS_ plus its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="EVENTS_")
+    model_config = SettingsConfig(env_prefix="EVENTS_")
 
     address: str = Field(
         default="127.0.0.1:50051", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"

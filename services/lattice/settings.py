@@ -5,10 +5,13 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
-from pydantic_settings import SettingsConfigDict
 
 from services.plumbing.auth.keys import SigningKey, read_trusted
-from services.plumbing.settings import ServerSettings, SigningKeyPath
+from services.plumbing.settings import (
+    ServerSettings,
+    SettingsConfig,
+    SigningKeyPath,
+)
 from services.policy import LATTICE
 
 _MIB = 2**20
@@ -18,7 +21,7 @@ _GIB = 2**30
 class Settings(ServerSettings):
     """Every field is an environment variable: LATTICE_ plus its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="LATTICE_")
+    model_config = SettingsConfig(env_prefix="LATTICE_")
 
     address: str = Field(
         default="127.0.0.1:50052", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"

@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -24,12 +26,6 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from services.plumbing.auth.keys import SigningKey, read_trusted
 from services.plumbing.errors import CannotRun
@@ -61,14 +57,21 @@ class InDevelopment:
     default: object
 
 
-class ProcessSettings(BaseSettings):
+class SettingsConfig(ConfigDict, total=False):
+    """What pydantic is told of a class of settings."""
+
+    env_prefix: str
+    """What the variables of the class begin with, those apart that all processes share."""
+
+
+class ProcessSettings(BaseModel):
     """What all processes are told."""
 
-    model_config = SettingsConfigDict(
+    model_config = SettingsConfig(
         extra="forbid",
         frozen=True,
         populate_by_name=True,
-        env_ignore_empty=True,
+        validate_default=True,
         hide_input_in_errors=True,
     )
 
@@ -133,7 +136,7 @@ class ProcessSettings(BaseSettings):
         """Read `environ`; raises `WrongSettings` that lists everything wrong at once."""
         problems = list(_unknown_variables(cls, environ))
         try:
-            settings = cls.model_validate(_EnvironSource(cls, environ)())
+            settings = cls.model_validate(dict(_values(cls, environ)))
         except ValidationError as error:
             problems += [_problem(cls, detail) for detail in error.errors()]
         if problems:
@@ -147,18 +150,6 @@ class ProcessSettings(BaseSettings):
             return cls.from_environ(environ)
         except WrongSettings as wrong:
             _exit(wrong)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed: the environment is read by `from_environ`, once, by name."""
-        return (init_settings,)
 
 
 class WrongSettings(Exception):
@@ -408,22 +399,25 @@ class MigratingSettings(PoolSettings):
 _DEFAULT_PASSWORDS = frozenset({"postgres", "password", "admin", "root", "girih", "123456"})
 
 
-def variable_name(cls: type[BaseSettings], field_name: str) -> str:
+def variable_name(cls: type[BaseModel], field_name: str) -> str:
     """The environment variable of a field."""
     alias = cls.model_fields[field_name].validation_alias
     prefix = str(cls.model_config.get("env_prefix", ""))
     return alias if isinstance(alias, str) else (prefix + field_name).upper()
 
 
-class _EnvironSource(EnvSettingsSource):
-    """Reads a mapping instead of the process's environment."""
+def _values(cls: type[BaseModel], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What an environment says of the fields, by the names that these are validated by. An empty
+    variable says nothing, and names count in whichever case."""
+    stated = {name.upper(): value for name, value in environ.items() if value}
+    for field_name, field in cls.model_fields.items():
+        value = stated.get(variable_name(cls, field_name))
+        if value is not None:
+            alias = field.validation_alias
+            yield alias if isinstance(alias, str) else field_name, value
 
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self.env_vars = {name.lower(): value for name, value in environ.items() if value}
 
-
-def _unknown_variables(cls: type[BaseSettings], environ: Mapping[str, str]) -> Iterator[str]:
+def _unknown_variables(cls: type[BaseModel], environ: Mapping[str, str]) -> Iterator[str]:
     prefix = str(cls.model_config.get("env_prefix", "")).upper()
     known = {variable_name(cls, name) for name in cls.model_fields}
     for name in environ:
@@ -431,7 +425,7 @@ def _unknown_variables(cls: type[BaseSettings], environ: Mapping[str, str]) -> I
             yield f"{name}: no such setting"
 
 
-def _problem(cls: type[BaseSettings], detail: ErrorDetails) -> str:
+def _problem(cls: type[BaseModel], detail: ErrorDetails) -> str:
     """One line; the value is told only where it can be no secret."""
     location = str(detail["loc"][0]) if detail["loc"] else ""
     field_name = next(

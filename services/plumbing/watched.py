@@ -1,6 +1,5 @@
 """What files hold, read again when they change. Knows not what is in them."""
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,12 +30,16 @@ class Watched(Generic[T]):
 
     async def watch(self, interval_s: float = REREAD_INTERVAL_S) -> None:
         """Look at the files for ever, in a thread; a task's work."""
+        import asyncio  # not before: the command reads keys and watches none
+
         while True:
             await asyncio.sleep(interval_s)
             await self.reread()
 
     async def reread(self) -> bool:
         """Look once; whether there is a new value."""
+        import asyncio
+
         version = await asyncio.to_thread(self._look)
         if version == self._version:
             return False

@@ -5,17 +5,21 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
-from pydantic_settings import SettingsConfigDict
 
 from services.plumbing.auth.keys import SigningKey, read_trusted
-from services.plumbing.settings import MigratingSettings, ServerSettings, SigningKeyPath
+from services.plumbing.settings import (
+    MigratingSettings,
+    ServerSettings,
+    SettingsConfig,
+    SigningKeyPath,
+)
 from services.policy import PROJECTIONS
 
 
 class Settings(ServerSettings, MigratingSettings):
     """Every field is an environment variable: PROJECTIONS_ plus its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="PROJECTIONS_")
+    model_config = SettingsConfig(env_prefix="PROJECTIONS_")
 
     address: str = Field(
         default="127.0.0.1:50053", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"

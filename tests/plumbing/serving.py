@@ -3,17 +3,18 @@
 import asyncio
 import os
 
-from pydantic_settings import SettingsConfigDict
-
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.process import run_process
-from services.plumbing.settings import ServerSettings
+from services.plumbing.settings import (
+    ServerSettings,
+    SettingsConfig,
+)
 from services.policy import POLICY
 from tests.plumbing.knots import DOMAIN, SERVICE, Knots
 
 
 class Settings(ServerSettings):
-    model_config = SettingsConfigDict(env_prefix="KNOTS_")
+    model_config = SettingsConfig(env_prefix="KNOTS_")
 
     dies: bool = False
     """Whether a task that must go on dies."""

@@ -13,7 +13,7 @@ CORE_SPEC = find_spec("grpc._cython.cygrpc")
 assert CORE_SPEC is not None
 assert CORE_SPEC.origin is not None
 CORE = Path(CORE_SPEC.origin).read_bytes()
-SERVER_OPTIONS = server._options(ServerSettings.model_construct())
+SERVER_OPTIONS = server._options(ServerSettings.model_construct(trusted_keys=Path()))
 CHANNEL_OPTIONS = channel.channel_options(2**20)
 
 

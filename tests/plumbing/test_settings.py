@@ -5,13 +5,13 @@ from typing import Annotated
 
 import pytest
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import SettingsConfigDict
 
 from docs import settings_table
 from services.plumbing.settings import (
     InDevelopment,
     PoolSettings,
     ServerSettings,
+    SettingsConfig,
     WrongSettings,
     variable_name,
 )
@@ -31,7 +31,7 @@ def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Settings(ServerSettings, PoolSettings):
-    model_config = SettingsConfigDict(env_prefix="KNOTS_")
+    model_config = SettingsConfig(env_prefix="KNOTS_")
 
     signing_key: SecretStr = Field(default=SecretStr("x" * 32), min_length=32)
     """A secret of the service's own."""

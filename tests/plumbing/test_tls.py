@@ -13,12 +13,16 @@ import grpc.aio
 import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pydantic_settings import SettingsConfigDict
 
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.health import SERVING
 from services.plumbing.grpc.server import Server, running
-from services.plumbing.settings import PeerSettings, ServerSettings, WrongSettings
+from services.plumbing.settings import (
+    PeerSettings,
+    ServerSettings,
+    SettingsConfig,
+    WrongSettings,
+)
 from services.plumbing.tls import ServerFiles, WrongCertificate, channel_credentials
 from services.policy import POLICY
 from tests.authority import Authority
@@ -196,11 +200,11 @@ async def test_a_broken_certificate_leaves_the_one_before(
 
 
 class Settings(ServerSettings):
-    model_config = SettingsConfigDict(env_prefix="KNOTS_")
+    model_config = SettingsConfig(env_prefix="KNOTS_")
 
 
 class Calling(PeerSettings):
-    model_config = SettingsConfigDict(env_prefix="KNOTS_")
+    model_config = SettingsConfig(env_prefix="KNOTS_")
 
 
 def problems(kind: type[PeerSettings], authority: Authority, **environ: str) -> list[str]:
