@@ -49,7 +49,12 @@ def deployment() -> Iterator[Deployment]:
         running_system(postgres.url, folder, **UNLIMITED) as system,
         httpx.Client(base_url=system.url, timeout=30) as client,
     ):
-        yield Deployment(system, settled(client, "ada", CANARY), settled(client, "eve", "eve"))
+        deployment = Deployment(
+            system, settled(client, "ada", CANARY), settled(client, "eve", "eve")
+        )
+        for tenant in (deployment.attacked, deployment.attacker):
+            until_shown(client, tenant)
+        yield deployment
 
 
 def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
@@ -60,7 +65,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     client.headers["authorization"] = f"Bearer {session['access_token']}"
     event = {"stream": "own-stream", "type": "planted", "json": {"by": mark}}
     appended = _post(client, "/v1/events:append", {"events": [event]})
-    upload_document(client, mark)
+    upload_document(client, "own-document", mark)
     for version in (1, 2):
         planted = {"type": "planted-type", "version": version, "schema": {"const": mark}}
         _post(client, "/v1/schemas", planted)
@@ -84,7 +89,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         "position": appended["placements"][0]["position"],
         "lattice_id": lattice["latticeId"],
         "projection": "event_types",
-        "document": mark,
+        "document": "own-document",
         "name": mark,
         "upload_id": upload["uploadId"],
         "indicator": "open_cases",
@@ -102,16 +107,16 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     )
 
 
-def upload_document(client: httpx.Client, document: str) -> None:
-    """One that is shown when this returns, with an element."""
+def upload_document(client: httpx.Client, document: str, mark: str) -> None:
+    """One with an element."""
     original = {
-        "name": document,
+        "name": mark,
         "media_type": "a/b",
         "byte_count": 1,
         "sha256": "",
         "uploaded_by": "",
     }
-    element = {"id": document, "kind": "reference", "target": document}
+    element = {"id": mark, "kind": "reference", "target": mark}
     said = {
         f"document-{document}": ("document-uploaded", {"original": original}),
         f"extraction-{document}": (
@@ -123,10 +128,17 @@ def upload_document(client: httpx.Client, document: str) -> None:
         {"stream": stream, "type": event_type, "json": said}
         for stream, (event_type, said) in said.items()
     ]
-    placements = _post(client, "/v1/events:append", {"events": events})["placements"]
+    _post(client, "/v1/events:append", {"events": events})
+
+
+def until_shown(client: httpx.Client, tenant: Tenant) -> None:
+    """Return once the projection of documents holds what the tenant has appended."""
+    headers = {"authorization": f"Bearer {tenant.access_token}"}
+    head = client.get("/v1/log", headers=headers).json()["headPosition"]
     waited = client.get(
         "/v1/projections/documents:wait",
-        params={"position": placements[-1]["position"], "timeoutS": 60},
+        params={"position": head, "timeoutS": 60},
+        headers=headers,
         timeout=90,
     )
     assert waited.json()["reached"], waited.text
