@@ -4,7 +4,8 @@
 
 Each commit must make the same bytes, isolated or not. Then it does what the README's "Install"
 says, word by word, with an empty home (`uvx` and `pipx` where they are on the PATH), and follows
-the README's first five minutes with kernels that nobody has compiled before. Takes some minutes,
+the README's first five minutes with kernels that nobody has compiled before, and has a program with
+the light distribution append, follow, consume and ask for a path. Takes some minutes,
 most of them for what the index sends. Exits 1 when something is not as it is told.
 """
 
@@ -18,7 +19,7 @@ import venv
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.distributions import first_minutes
+from tests.distributions import first_minutes, worker
 from tests.distributions.building import PROJECTS, Environment, built, cloned
 from tests.processes import free_port
 
@@ -95,7 +96,20 @@ def _serves(folder: Path, dist: Path) -> bool:
     with first_minutes.running(environment):
         print(f"ready after {time.monotonic() - started_s:.0f} s, with all kernels to compile")
         first_minutes.followed(environment)
-    return True
+        return _works_for(environment, folder / "light", dist)
+
+
+def _works_for(server: Environment, folder: Path, dist: Path) -> bool:
+    """Whether a program with the light distribution, from an index, does what a worker does."""
+    light = Environment(folder / "environment", folder / "home")
+    light.home.mkdir(parents=True)
+    venv.create(light.folder, with_pip=True)
+    pip = [str(light.python), "-m", "pip", "install", "--quiet"]
+    if not _run([*pip, "--find-links", str(dist), "girih[lattice]"], folder, light.environ):
+        return False
+    said = worker.worked(light, server)
+    print(f"a program with girih[lattice], {_size_mib(light.folder)} MiB: {said.strip()}")
+    return said == worker.SAID
 
 
 def _run(command: list[str], folder: Path, environ: Mapping[str, str]) -> bool:

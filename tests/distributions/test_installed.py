@@ -1,7 +1,6 @@
 """The distribution of the server, installed in an environment that has nothing else."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 import girih
 from services.lattice.compiler import KernelCache
-from tests.distributions import first_minutes, pages
+from tests.distributions import first_minutes, pages, worker
 from tests.distributions.building import PROJECTS, Environment, built, cloned
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -22,37 +21,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 names = ("cli", "gateway", "services", "grpc_tools", "mypy_protobuf", "hatchling")
 print(version("girih"), version("girih-server"), *(name for name in names if find_spec(name)))
-"""
-
-
-SCOPES = [f"events.{what}" for what in ("append", "read")]
-SCOPES += [f"groups.{what}" for what in ("consume", "write")]
-SCOPES += [f"lattices.{what}" for what in ("read", "write")]
-
-# An internal service: it has the light distribution, an API key and nothing else.
-PROGRAM = """
-from girih.client import Client, NewEvent
-
-with Client() as girih:
-    girih.append([NewEvent.with_data("job-1", "asked", {"n": n}) for n in range(3)])
-    followed = []
-    with girih.follow("job-1") as events:
-        for event in events:
-            followed.append(event.data["n"])
-            if len(followed) == 3:
-                break
-    girih.groups.create("workers")
-    done = []
-    with girih.consume("workers") as messages:
-        for message in messages:
-            message.ack().result(30)
-            if message.event.stream == "job-1":
-                done.append(message.event.data["n"])
-            if len(done) == 3:
-                break
-    lattice = girih.lattices.create((4, 4))
-    path = girih.lattices.find_path(lattice, (0, 0), (3, 3))
-    print(followed, done, path.steps, path.sites.shape)
 """
 
 
@@ -114,23 +82,8 @@ def test_a_program_with_the_light_distribution_appends_follows_consumes_and_find
 ) -> None:
     assert said
     light = Environment.made(tmp_path / "light", [wheels["girih"]], extra="lattice")
-    allowed = [word for scope in SCOPES for word in ("--scope", scope)]
-    command = [str(installed.folder / "bin" / "girih"), "keys", "create", "worker", *allowed]
-    key = installed.run(command).stdout.strip()
 
-    # In the folder of `girih up`, which tells where it serves.
-    environ = {**light.environ, "GIRIH_API_KEY": key}
-    done = subprocess.run(
-        [str(light.python), "-c", PROGRAM],
-        cwd=installed.home,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert (done.stdout, done.stderr) == ("[0, 1, 2] [0, 1, 2] 6 (7, 2)\n", "")
+    assert worker.worked(light, installed) == worker.SAID
 
 
 @pytest.mark.parametrize("name", ["events", "lattice", "gateway"])
