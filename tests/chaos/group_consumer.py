@@ -20,12 +20,14 @@ import grpc.aio
 
 from girih.events.v1 import groups_pb2 as pb
 from girih.events.v1 import groups_pb2_grpc
-from tests.chaos.groups import GROUP, LEASE_S
+from tests.chaos.groups import GROUP
 
 CREDITS = 20
 HANDLERS = 4
-ALIVE_S = LEASE_S / 4
-SLOW_S = 1.2 * LEASE_S
+ALIVE_LEASES = 0.25
+SLOW_LEASES = 1.2
+SLOW_CHANCE = 0.01
+RETRY_CHANCE = 0.03
 RECONNECT = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)]
 
 
@@ -107,7 +109,7 @@ class Consumer:
             number += 1
             self._alive_sent_s[number] = time.monotonic()
             await call.write(pb.ConsumeRequest(alive=pb.ConsumerAlive(number=number)))
-            await asyncio.sleep(ALIVE_S)
+            await asyncio.sleep(ALIVE_LEASES * self._told["lease_s"])
 
     async def _handle(self, call: Any, events: "asyncio.Queue[pb.Delivery]") -> None:
         while True:
@@ -123,14 +125,11 @@ class Consumer:
             # What was said before was refused, and what is settled from now on is this.
             self._tokens.pop(one.event.position, None)
             chance = self._dice.random()
-            if chance < 0.01:
-                await asyncio.sleep(SLOW_S)
+            if chance < SLOW_CHANCE:
+                await asyncio.sleep(SLOW_LEASES * self._told["lease_s"])
             else:
                 await asyncio.sleep(0.004 * self._dice.random())
-            if chance > 0.97:
-                await self._say(call, one, is_retried=True)
-            else:
-                await self._say(call, one, is_retried=False)
+            await self._say(call, one, is_retried=chance > 1 - RETRY_CHANCE)
 
     def _is_ours(self, one: pb.Delivery) -> bool:
         return self._lanes.get(one.lane) == one.token

@@ -48,8 +48,9 @@ GROUP = "workers"
 CONSUMER_COUNT = 4
 STREAM_COUNT = 60
 LEASE_S = 6.0
-PAUSE_S = 9.0
-PAUSE_EVERY_S = 12.0
+PAUSED_LEASES = 1.5
+"""For so many leases somebody is stopped."""
+PAUSE_EVERY_LEASES = 2.0
 CATCH_UP_S = 180.0
 EXAMPLES_MAX = 3
 """Of each broken promise."""
@@ -79,6 +80,8 @@ class Run:
     caller: Caller
     folder: Path
     dice: random.Random
+    lease_s: float
+    is_protected: bool
     answer: Answer = field(default_factory=Answer)
     consumers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     started_count: int = 0
@@ -95,6 +98,7 @@ class Run:
             "journal": str(journal),
             "seed": self.dice.randrange(2**31),
             "name": f"consumer-{self.started_count}",
+            "lease_s": self.lease_s,
         }
         return subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.group_consumer", json.dumps(said)],
@@ -105,7 +109,13 @@ class Run:
 
 
 async def consume_through_kills(
-    *, duration_s: float, kill_every_s: float, rate: float, seed: int, is_protected: bool
+    *,
+    duration_s: float,
+    kill_every_s: float,
+    rate: float,
+    seed: int,
+    is_protected: bool,
+    lease_s: float = LEASE_S,
 ) -> Answer:
     """Run it for `duration_s`, and until everything is settled or nothing goes on."""
     with own_postgres() as (postgres, folder):
@@ -124,6 +134,8 @@ async def consume_through_kills(
                 Caller(authority_of(folder)),
                 folder,
                 random.Random(seed),
+                lease_s,
+                is_protected,
             )
             try:
                 await _run(run, duration_s, kill_every_s, rate)
@@ -141,7 +153,7 @@ async def _run(run: Run, duration_s: float, kill_every_s: float, rate: float) ->
         groups = groups_pb2_grpc.GroupServiceStub(channel)
         events = events_pb2_grpc.EventStoreServiceStub(channel)
         await groups.CreateGroup(
-            pb.CreateGroupRequest(group=GROUP, settings=_settings(4, [WANTED])),
+            pb.CreateGroupRequest(group=GROUP, settings=_settings(run, 4, [WANTED])),
             metadata=run.caller.metadata,
         )
         run.consumers = [run.start_consumer() for _ in range(CONSUMER_COUNT)]
@@ -157,10 +169,10 @@ async def _run(run: Run, duration_s: float, kill_every_s: float, rate: float) ->
         await _settle_down(run, groups)
 
 
-def _settings(lane_count: int, types: Sequence[str]) -> pb.GroupSettings:
+def _settings(run: Run, lane_count: int, types: Sequence[str]) -> pb.GroupSettings:
     wanted = events_pb2.Filter(queries=[events_pb2.Query(types=types)])
     settings = pb.GroupSettings(lane_count=lane_count, filter=wanted)
-    settings.lease.FromMilliseconds(round(1e3 * LEASE_S))
+    settings.lease.FromMilliseconds(round(1e3 * run.lease_s))
     return settings
 
 
@@ -199,9 +211,12 @@ async def _kill(run: Run, every_s: float) -> None:
 
 
 async def _pause(run: Run) -> None:
-    """Stop a consumer, or every second time the other replica, for longer than a lease."""
-    is_replica = False
-    while not await _over_within(run, PAUSE_EVERY_S):
+    """Stop a consumer, or every second time the other replica, for longer than a lease.
+
+    Without protection only replicas: a consumer that was stopped shows nothing of it.
+    """
+    is_replica = not run.is_protected
+    while not await _over_within(run, PAUSE_EVERY_LEASES * run.lease_s):
         if is_replica:
             # That which nobody else is called through here.
             pid = run.replicas[1].pid
@@ -211,18 +226,19 @@ async def _pause(run: Run) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
             run.answer.figures[what] += 1
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSED_LEASES * run.lease_s)
             os.kill(pid, signal.SIGCONT)
-        is_replica = not is_replica
+        is_replica = not is_replica or not run.is_protected
 
 
 async def _change(
     run: Run, groups: "groups_pb2_grpc.GroupServiceAsyncStub", duration_s: float
 ) -> None:
     """Change lanes, then the filter, then lanes again, while it runs."""
-    for settings in (_settings(7, [WANTED]), _settings(7, [WANTED, OTHER]), _settings(3, [WANTED])):
+    for lane_count, types in ((7, [WANTED]), (7, [WANTED, OTHER]), (3, [WANTED])):
         if await _over_within(run, duration_s / 4):
             return
+        settings = _settings(run, lane_count, types)
         request = pb.UpdateGroupRequest(group=GROUP, settings=settings)
         await _repeated(run, groups.UpdateGroup, request)
         run.answer.figures["changes of the group"] += 1

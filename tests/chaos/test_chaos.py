@@ -13,6 +13,7 @@ from tests.chaos.clients import Killable, follow_through_kills, killable
 from tests.chaos.decisions import decide_together
 from tests.chaos.field_writes import kill_during_writes
 from tests.chaos.filtered import follow_filtered
+from tests.chaos.groups import consume_through_kills
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
 from tests.chaos.projections import kill_projections
@@ -99,6 +100,24 @@ async def test_the_checker_sees_followers_that_come_back_elsewhere() -> None:
     )
 
     assert outcome.problems() != []
+
+
+async def test_consumers_that_are_killed_and_paused_handle_all_events_in_order() -> None:
+    answer = await consume_through_kills(
+        duration_s=18, kill_every_s=3, rate=30, seed=1, is_protected=True, lease_s=3
+    )
+
+    assert not answer.broken, answer.examples
+    assert answer.figures["changes of the group"] == 3
+    assert answer.figures["begun more than once"], "nobody lost a lane, so nothing was tested"
+
+
+async def test_the_checker_sees_consumers_that_settle_under_lost_leases() -> None:
+    answer = await consume_through_kills(
+        duration_s=24, kill_every_s=60, rate=40, seed=1, is_protected=False, lease_s=3
+    )
+
+    assert answer.broken
 
 
 def appended(
