@@ -23,7 +23,7 @@ from cli.commands import (
 )
 from cli.commands.api import api
 from cli.commands.fields import commands as lattices
-from cli.commands.reacting import projections
+from cli.commands.reacting import groups, projections
 from cli.commands.usage import usage
 from cli.failure import Failed
 from cli.terminal import ending, options
@@ -353,6 +353,7 @@ for _name, _noun, _panel in (
     ("streams", streams.app, _DATA),
     ("schemas", schemas.app, _DATA),
     ("projections", projections.app, _DATA),
+    ("groups", groups.app, _DATA),
     ("signing-keys", signing_keys.app, _RUNNING),
     ("tenants", tenants.app, _RUNNING),
 ):
