@@ -38,6 +38,7 @@ class Consumer:
         self._told = told
         self._journal = journal
         self._dice = random.Random(told["seed"])
+        self._turn = asyncio.Lock()
         self._valid_until_s = 0.0
         self._lanes: dict[int, int] = {}
         self._alive_sent_s: dict[int, float] = {}
@@ -103,12 +104,17 @@ class Consumer:
         if said is not None:
             self._write("settled", position=position, lane=said[0], token=said[1])
 
+    async def _send(self, call: Any, **what: Any) -> None:
+        """One message after the other: a call takes no two at once."""
+        async with self._turn:
+            await call.write(pb.ConsumeRequest(**what))
+
     async def _be_heard(self, call: Any) -> None:
         number = 0
         while True:
             number += 1
             self._alive_sent_s[number] = time.monotonic()
-            await call.write(pb.ConsumeRequest(alive=pb.ConsumerAlive(number=number)))
+            await self._send(call, alive=pb.ConsumerAlive(number=number))
             await asyncio.sleep(ALIVE_LEASES * self._told["lease_s"])
 
     async def _handle(self, call: Any, events: "asyncio.Queue[pb.Delivery]") -> None:
@@ -139,12 +145,12 @@ class Consumer:
         if is_retried:
             later = pb.RetryLater(lane=one.lane, token=one.token, position=position)
             later.delay.FromMilliseconds(self._dice.randrange(800))
-            await call.write(pb.ConsumeRequest(retry_later=later))
+            await self._send(call, retry_later=later)
             return
         self._write("say", **_place(one))
         self._tokens[position] = (one.lane, one.token)
         handled = pb.Acknowledge(lane=one.lane, token=one.token, positions=[position])
-        await call.write(pb.ConsumeRequest(acknowledge=handled))
+        await self._send(call, acknowledge=handled)
 
     def _write(self, what: str, *, at: float | None = None, **fields: Any) -> None:
         line = {"what": what, "at": time.monotonic() if at is None else at, **fields}

@@ -33,6 +33,10 @@ def category(name: str) -> events_pb2.Filter:
     return events_pb2.Filter(queries=[events_pb2.Query(category=name)])
 
 
+def types(*names: str) -> events_pb2.Filter:
+    return events_pb2.Filter(queries=[events_pb2.Query(types=names)])
+
+
 async def update(
     groups: "GroupServiceAsyncStub", changed: pb.GroupSettings, expected: int = 0
 ) -> int:
@@ -201,6 +205,33 @@ async def test_a_new_filter_counts_from_what_was_acknowledged_on(
         await consumer.quiet()
 
         assert sorted(one.event.position for one in again) == [1, 4]
+        assert not consumer.deliveries
+
+
+async def test_what_a_new_filter_adds_does_not_come_behind_what_was_held(
+    events: "EventStoreServiceAsyncStub", groups: "GroupServiceAsyncStub", create: Create
+) -> None:
+    await create(filter=types("wanted"))
+    request = append_of("other", "a", "a", "a")
+    for event, kind in zip(request.events, ("wanted", "wanted", "added", "wanted"), strict=True):
+        event.type = kind
+    await events.Append(request)
+    async with consuming(groups) as consumer:
+        taken = {one.event.position: one for one in await consumer.events(2)}
+        later = timedelta(seconds=1)
+        again = pb.RetryLater(lane=0, token=taken[2].token, position=2, delay=later)
+        await consumer.say(retry_later=again)
+        await consumer.until_settled(2)
+        await update(groups, settings(filter=types("wanted", "added")))
+        order: dict[int, None] = {}
+        while 4 not in order:
+            [one] = await consumer.events(1)
+            order[one.event.position] = None
+            await consumer.acknowledge(one)
+        await consumer.until_settled(4)
+        await consumer.quiet()
+
+        assert [position for position in order if position != 1] == [2, 4]
         assert not consumer.deliveries
 
 
