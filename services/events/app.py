@@ -105,7 +105,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
 
     def rules_changed(tenant: TenantId) -> None:
         tails.rules_changed(tenant)
-        taker.nudge()
+        taker.nudge(tenant)
 
     count_pool(database, server.registry)
     beside = Beside()

@@ -69,9 +69,11 @@ class PayloadTaker:
         self._instruments = instruments
         self._interval_s = interval_s
         self._nudged = asyncio.Event()
+        self._nudged_logs: set[TenantId] = set()
 
-    def nudge(self) -> None:
-        """A rule has changed here: look now."""
+    def nudge(self, tenant: TenantId) -> None:
+        """A rule of a log has changed here: look at that one next."""
+        self._nudged_logs.add(tenant)
         self._nudged.set()
 
     async def run(self) -> None:
@@ -83,9 +85,10 @@ class PayloadTaker:
                     self._instruments.taking(is_able=True)
                     backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
                     while True:
-                        self._nudged.clear()
+                        started_s = time.monotonic()
                         await self.take_all(taking)
-                        await self._pause()
+                        looked_s = time.monotonic() - started_s
+                        await self._take_nudged_for(taking, max(self._interval_s, looked_s))
             except ServiceError as error:
                 self._instruments.taking(is_able=False)
                 _log.warning("payloads are not taken away", problem=str(error))
@@ -95,11 +98,39 @@ class PayloadTaker:
         """Take what there is to take now; how many records that were."""
         count = 0
         async for log in taking.kept_logs():
-            while taken := await self._step(taking.take_redacted(log.tenant)):
+            count += await self._take_nudged(taking)
+            count += await self._take_of(taking, log.tenant)
+        return count
+
+    async def _take_nudged(self, taking: Taking) -> int:
+        """Of logs whose rules have just changed: others may be thousands, and have time."""
+        count = 0
+        while self._nudged_logs:
+            count += await self._take_of(taking, self._nudged_logs.pop())
+        return count
+
+    async def _take_nudged_for(self, taking: Taking, duration_s: float) -> None:
+        """The same for as long as that, until all logs are looked at again."""
+        until_s = time.monotonic() + duration_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._nudged.clear()
+            await self._take_nudged(taking)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._nudged.wait()
+
+    async def _take_of(self, taking: Taking, tenant: TenantId) -> int:
+        """What there is to take of a log."""
+        count = 0
+        while taken := await self._step(taking.take_redacted(tenant)):
+            count += taken
+        started_s = time.monotonic()
+        due = [stream async for stream in taking.streams_due(tenant)]
+        # Whoever makes thousands of rules has all of them looked through each time.
+        await asyncio.sleep(time.monotonic() - started_s)
+        for stream in due:
+            while taken := await self._step(taking.take_of_stream(tenant, stream)):
                 count += taken
-            async for stream in taking.streams_due(log.tenant):
-                while taken := await self._step(taking.take_of_stream(log.tenant, stream)):
-                    count += taken
         return count
 
     async def _step(self, step: Awaitable[int]) -> int:
@@ -110,8 +141,3 @@ class PayloadTaker:
             self._instruments.taken(taken)
             await asyncio.sleep(time.monotonic() - started_s)
         return taken
-
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._interval_s):
-                await self._nudged.wait()
