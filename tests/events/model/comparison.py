@@ -1,13 +1,17 @@
 """Makes calls, has the model say what they must answer, and compares. Chooses nothing."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from hypothesis import reject
 from hypothesis.stateful import RuleBasedStateMachine
 
+from girih.events.v1 import keeping_pb2
 from tests.authority import USER
 from tests.events.model import calls, oracle
 from tests.events.model.inputs import PAYLOADS
@@ -15,6 +19,7 @@ from tests.events.model.replicas import Replicas
 from tests.events.model.values import (
     NoMatch,
     OnStream,
+    Placed,
     Precondition,
     Query,
     Refused,
@@ -39,6 +44,8 @@ class Comparison(RuleBasedStateMachine):
         type(self).begun(self.service.tenant_count)
         self.log = oracle.Log()
         self.id_count = 0
+        self.saved = set[str]()
+        """Streams of which a snapshot was saved."""
 
     def _new(self, stream: str, kind: str, tags: tuple[str, ...], payload: int) -> Said:
         return Said(self._next_id(), stream, kind, tags=tags, **PAYLOADS[payload])
@@ -107,13 +114,63 @@ class Comparison(RuleBasedStateMachine):
             older_us = self.log.events[one.position - 1].older_s * 1_000_000
             self._learn_time(one.position, time_us + older_us)
 
+    async def _appending(
+        self, at: int, events: Sequence[Said], wanted: Sequence[Precondition]
+    ) -> list[Placed]:
+        replica, metadata = self.service.each[at], self._carrying("call-1")
+        return (await calls.append(replica, metadata, events, wanted))[0]
+
+    async def _ending(
+        self, at: int, said: Said, stream: str, revision: int | None, *, is_tombstone: bool
+    ) -> int:
+        """The position of the event that says it, once the stream is deleted, or closed."""
+        events = self.service.each[at].events
+        metadata = self._carrying(said.type)
+        call = (
+            events.TombstoneStream(
+                keeping_pb2.TombstoneStreamRequest(
+                    stream=stream, expected_revision=revision, id=said.id
+                ),
+                metadata=metadata,
+            )
+            if is_tombstone
+            else events.DeleteStream(
+                keeping_pb2.DeleteStreamRequest(
+                    stream=stream, expected_revision=revision, id=said.id
+                ),
+                metadata=metadata,
+            )
+        )
+        return int((await calls.answered(call)).position)
+
+    def _raced(
+        self,
+        both: tuple[Awaitable[Any], Awaitable[Any]],
+        expected: tuple[Callable[[oracle.Log], Any], Callable[[oracle.Log], Any]],
+    ) -> None:
+        """Make two calls at once: what they are answered is so whichever came first."""
+        found = self._answer(_gathered(*both))
+        possible = []
+        for order in ((0, 1), (1, 0)):
+            log, outcomes = deepcopy(self.log), [None, None]
+            for index in order:
+                outcomes[index] = self._expected(partial(expected[index], log))
+            if found == outcomes:
+                self.log = log
+                self._learn_all()
+                return
+            possible.append(outcomes)
+        raise AssertionError(found, possible)
+
     def _rule(self, call: Any, ruled: Callable[[], int]) -> None:
         before, found = self.log.head, self._outcome(call)
         expected = self._expected(ruled)
         if isinstance(found, Refused) or isinstance(expected, Refused):
             assert found == expected, (found, expected)
             return
-        position = found.version if hasattr(found, "version") else found.position
+        position = found
+        if not isinstance(found, int):
+            position = found.version if hasattr(found, "version") else found.position
         assert position == expected, (position, expected)
         if self.log.head > before:
             self._learn_all()
@@ -201,3 +258,17 @@ class Comparison(RuleBasedStateMachine):
             return made()
         except Refused as refused:
             return refused
+
+
+async def _gathered(*both: Awaitable[Any]) -> list[Any]:
+    """What each is answered, or was refused with. Raises what a slow database says."""
+
+    async def outcome(call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except Refused as refused:
+            if not refused.reasons.isdisjoint(SLOW):
+                raise
+            return refused
+
+    return list(await asyncio.gather(*map(outcome, both)))

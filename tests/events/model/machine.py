@@ -4,10 +4,8 @@ One sequence has a log of its own. Whatever was done, the log is read once more 
 every way and through both replicas.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -16,7 +14,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2, schemas_pb2, snapshots_pb2
 from tests.events.model import calls, oracle, schemas
-from tests.events.model.comparison import SLOW, Comparison
+from tests.events.model.comparison import Comparison
 from tests.events.model.inputs import (
     CALLS,
     FILLING,
@@ -33,12 +31,9 @@ from tests.events.model.inputs import (
 from tests.events.model.replicas import Replicas
 from tests.events.model.values import (
     Described,
-    Placed,
-    Precondition,
     Query,
     Refused,
     Retention,
-    Said,
     Span,
     State,
 )
@@ -110,56 +105,40 @@ class LogMachine(Comparison):
         asked: tuple[Query, ...],
         is_dated: bool,
     ) -> None:
-        """Two append through two replicas at once, on the same condition: one came first."""
-        wanted = self._wanted(*wished, asked, self.log.head if is_dated else None)
-        both = [[self._new(*draft)] for draft in some]
-        found = self._answer(self._raced(both, [wanted]))
-        orders = ((0, 1), (1, 0))
-        possible = [self._tried(order, both, [wanted]) for order in orders]
-        assert found in possible, (found, possible)
-        self._in_order(orders[possible.index(found)], both, [wanted])
-        self._learn_all()
+        """Two append through two replicas at once, on the same condition."""
+        wanted = [self._wanted(*wished, asked, self.log.head if is_dated else None)]
+        first, second = ([self._new(*draft)] for draft in some)
+        self._raced(
+            (self._appending(0, first, wanted), self._appending(1, second, wanted)),
+            (
+                lambda log: log.append(first, wanted, "call-1", ""),
+                lambda log: log.append(second, wanted, "call-1", ""),
+            ),
+        )
 
-    async def _raced(
-        self, both: Sequence[Sequence[Said]], wanted: Sequence[Precondition]
-    ) -> list[list[Placed] | Refused]:
-        metadata = self._carrying("call-1")
-
-        async def outcome(index: int) -> list[Placed] | Refused:
-            replica = self.service.each[index]
-            try:
-                return (await calls.append(replica, metadata, both[index], wanted))[0]
-            except Refused as refused:
-                if not refused.reasons.isdisjoint(SLOW):
-                    raise
-                return refused
-
-        return list(await asyncio.gather(outcome(0), outcome(1)))
-
-    def _tried(
+    @rule(draft=drafts, wished=wishes, is_tombstone=st.booleans())
+    def race_with_an_end(
         self,
-        order: Sequence[int],
-        both: Sequence[Sequence[Said]],
-        wanted: Sequence[Precondition],
-    ) -> list[Any]:
-        """As `_in_order`, and nothing is kept of it."""
-        there = list(self.log.events)
-        outcomes = self._in_order(order, both, wanted)
-        self.log.events = there
-        return outcomes
-
-    def _in_order(
-        self,
-        order: Sequence[int],
-        both: Sequence[Sequence[Said]],
-        wanted: Sequence[Precondition],
-    ) -> list[Any]:
-        """What both are answered when they come in that order."""
-        outcomes: list[Any] = [None, None]
-        for index in order:
-            appended = partial(self.log.append, both[index], wanted, "call-1", "")
-            outcomes[index] = self._expected(appended)
-        return outcomes
+        draft: tuple[str, str, tuple[str, ...], int],
+        wished: tuple[str, str, int],
+        is_tombstone: bool,
+    ) -> None:
+        """One appends to a stream that another one deletes through the other replica."""
+        events = [self._new(*draft)]
+        stream, wanted = events[0].stream, [self._wanted(*wished, (Query(tags=("r",)),), None)]
+        said = oracle.rule_said(
+            self._next_id(), "tombstoned" if is_tombstone else "deleted", stream
+        )
+        self._raced(
+            (
+                self._appending(0, events, wanted),
+                self._ending(1, said, stream, None, is_tombstone=is_tombstone),
+            ),
+            (
+                lambda log: log.append(events, wanted, "call-1", ""),
+                lambda log: log.end(said, stream, None, is_tombstone=is_tombstone),
+            ),
+        )
 
     # Reads
 
@@ -355,16 +334,8 @@ class LogMachine(Comparison):
         kind = "tombstoned" if is_tombstone else "deleted"
         told = None if revision is None else str(revision)
         said = oracle.rule_said(self._next_id(), kind, stream, expectedRevision=told)
-        events = self.service.each[at].events
-        request: Any = (
-            keeping_pb2.TombstoneStreamRequest if is_tombstone else keeping_pb2.DeleteStreamRequest
-        )
-        call: Any = events.TombstoneStream if is_tombstone else events.DeleteStream
         self._rule(
-            call(
-                request(stream=stream, expected_revision=revision, id=said.id),
-                metadata=self._carrying(kind),
-            ),
+            self._ending(at, said, stream, revision, is_tombstone=is_tombstone),
             lambda: self.log.end(said, stream, revision, is_tombstone=is_tombstone),
         )
 
@@ -491,11 +462,15 @@ class LogMachine(Comparison):
         call = self.service.each[at].snapshots.SaveSnapshot(request, metadata=self.metadata)
         found = self._outcome(call)
         found = found if isinstance(found, Refused) else found.kept
+        self.saved.add(stream)
         expected = self._expected(lambda: self.log.save(stream, state))
         assert found == expected, (found, expected)
 
     @rule(at=replicas, stream=streams, known_version=st.integers(0, 2))
     def load(self, at: int, stream: str, known_version: int) -> None:
+        self._load(at, stream, known_version)
+
+    def _load(self, at: int, stream: str, known_version: int) -> None:
         call = calls.load(self.service.each[at], self.metadata, stream, known_version)
         state, is_older, events = self._answer(call)
         expected, behind = self.log.load(stream, known_version)
@@ -511,6 +486,8 @@ class LogMachine(Comparison):
         for at in (0, 1):
             self._read(at, Span())
             self._read(at, Span(shows_gone=True, is_backwards=True))
+        for stream in sorted(self.saved):
+            self._load(1, stream, 0)
         self._read(0, Span(queries=(Query(tags=("r",)), Query(category="b"))), progress=True)
         self._read(1, Span(queries=(Query(types=("x",)),), is_backwards=True))
         head = self._answer(
