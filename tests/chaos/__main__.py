@@ -6,7 +6,7 @@
     python -m tests.chaos snapshot [--appends 200000] [--unprotected]
     python -m tests.chaos client [--kills 24] [--kill-every 5] [--unprotected]
     python -m tests.chaos decisions [--rounds 1000] [--racers 16] [--unprotected]
-    python -m tests.chaos retention [--events 100000] [--kills 10]
+    python -m tests.chaos retention [--events 100000] [--kills 10] [--unprotected]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
     python -m tests.chaos groups [--seconds 60] [--kill-every 1] [--rate 100] [--unprotected]
     python -m tests.chaos fields [--kills 100]
@@ -173,7 +173,10 @@ def prove_retention(arguments: argparse.Namespace) -> int:
     """Half of a log is too old: nobody is given it, and it leaves the disk through kills."""
     kills = RETENTION_KILLS if arguments.kills is None else arguments.kills
     print(f"== {arguments.events:,} events, half too old, {kills} kills", flush=True)
-    found = asyncio.run(retain_half(arguments.events, kills, arguments.seed))
+    is_protected = not arguments.unprotected
+    found = asyncio.run(
+        retain_half(arguments.events, kills, arguments.seed, is_protected=is_protected)
+    )
     _print(found.figures)
     for name, count in found.broken.items():
         print(f"BROKEN {name}: {count}")

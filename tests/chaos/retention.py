@@ -1,10 +1,14 @@
 """Half of a log beyond its age: nothing of it is read again, and it leaves the disk.
 
 The rule is set through one of two replicas while both are read. From its answer on, no read of
-either, forwards or backwards, of the log or of streams, no follower and no trace returns an event
-that is too old, and what is not stays where it was. Both replicas take the payloads away, and are
+either, forwards or backwards, of the log, of streams or through filters, no follower, with a filter
+or without, and no trace returns an event that is too old, none is in a decision's way, and what is
+not stays where it was. Both replicas take the payloads away, and are
 killed in turn in the middle of that: whatever is killed, each record is as it was or without its
 payload, and its leaf digest is the same.
+
+Whose room is used again: once the table was vacuumed, as many events as lost their payloads are
+appended, and it hardly grows.
 
 The events' times cannot be waited for. So the first half is made a day older in the table, with its
 triggers off, and the rule keeps half a day.
@@ -17,15 +21,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
+import grpc
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from services.events import record
 from services.plumbing.grpc.channel import open_channel
+from services.plumbing.grpc.errors import from_rpc_error
+from tests.chaos.unprotected import change_function
 from tests.processes import Process, authority_of, ending, events_process, own_postgres
 
 if TYPE_CHECKING:
@@ -37,6 +44,16 @@ _PAYLOAD_BYTES = 400
 _KEPT_S = 12 * 60 * 60
 _KILLED_WITHIN_S = 0.3
 _CORRELATION_ID = "retention-proof"
+_CHECKED_FILTERS = {
+    "by type": pb.Query(types=["happened"]),
+    "by tag": pb.Query(tags=["every"]),
+    "by category": pb.Query(category="s"),
+    "by prefix": pb.Query(stream_prefix="s-"),
+    "by correlation id": pb.Query(correlation_id=_CORRELATION_ID),
+}
+_GROWTH_MAX = 0.5
+"""Of what as many events took before there was room."""
+_HEAP = "SELECT pg_table_size('events.records')"
 _TABLES = "SELECT pg_total_relation_size('events.records')"
 _LEFT = "SELECT count(*) FROM events.records WHERE payload IS NOT NULL"
 _MAKE_OLDER = """
@@ -44,6 +61,7 @@ _MAKE_OLDER = """
     UPDATE events.records SET recorded_at = recorded_at - interval '1 day' WHERE position <= {half};
     ALTER TABLE events.records ENABLE TRIGGER USER;
 """
+_LAX = ("change_stream", "max_age_s = age_s", "max_age_s = 100 * age_s")
 _LEFT_OF_STREAM = """
     SELECT count(*)
     FROM events.records
@@ -84,8 +102,9 @@ class _Run:
     """Sees all of the database."""
 
 
-async def retain_half(event_count: int, kills: int, seed: int) -> Found:
-    """Prove it on so many events, with so many kills: one for each of some streams."""
+async def retain_half(event_count: int, kills: int, seed: int, *, is_protected: bool) -> Found:
+    """Prove it on so many events, with so many kills: one for each of some streams. Without
+    protection rules keep a hundred times as long as they say."""
     found = Found()
     found.figures["kills in the middle"] = 0
     with own_postgres() as (postgres, folder):
@@ -98,6 +117,8 @@ async def retain_half(event_count: int, kills: int, seed: int) -> Found:
             for replica in replicas:
                 await asyncio.to_thread(replica.wait_ready)
             owner = await asyncpg.connect(postgres.url)
+            if not is_protected:
+                await change_function(owner, *_LAX)
             try:
                 async with _stubs(folder, [address for _, address in made]) as stubs:
                     run = _Run(stubs, replicas, owner)
@@ -127,6 +148,8 @@ async def _prove(
             await asyncio.sleep(dice.uniform(0, _KILLED_WITHIN_S))
             await _kill(run, number, half, found)
     await _look(run.stubs, half, event_count, found)
+    if found.broken:
+        return
     await _until_taken(run.owner, half + _STREAMS)
     await _look(run.stubs, half, event_count, found)
 
@@ -136,10 +159,21 @@ async def _prove(
     found.note("records half done", await run.owner.fetchval(_HALF_DONE))
     await run.owner.execute("VACUUM events.records")
     found.figures["bytes after, vacuumed"] = await run.owner.fetchval(_TABLES)
+    await _fill_again(run, half, event_count, found)
     await run.owner.execute("VACUUM FULL events.records")
     found.figures["bytes after, VACUUM FULL"] = await run.owner.fetchval(_TABLES)
     has_shrunk = found.figures["bytes after, VACUUM FULL"] < found.figures["bytes before"]
     found.note("the disk did not shrink", int(not has_shrunk))
+
+
+async def _fill_again(run: "_Run", half: int, event_count: int, found: Found) -> None:
+    """Append as many events as lost their payloads, where those were."""
+    before = await run.owner.fetchval(_HEAP)
+    await _fill(run.stubs[0], event_count, event_count + half)
+    grown = await run.owner.fetchval(_HEAP) - before
+    found.figures["bytes grown by as many events"] = grown
+    taken = half * _PAYLOAD_BYTES
+    found.note("the room is not used again", int(grown > _GROWTH_MAX * taken))
 
 
 async def _fill(stub: "EventStoreServiceAsyncStub", start: int, end: int) -> None:
@@ -150,6 +184,7 @@ async def _fill(stub: "EventStoreServiceAsyncStub", start: int, end: int) -> Non
                 stream=f"s-{number % _STREAMS}",
                 type="happened",
                 json=f'"{"x" * _PAYLOAD_BYTES}"',
+                tags=["every"],
             )
             for number in range(first, min(end, first + _BATCH))
         ]
@@ -164,14 +199,13 @@ async def _look(
     """See that nothing of the first half is returned, and all of the second."""
     kept = set(range(half + 1, event_count + 1))
     for stub in stubs:
-        for name, request in {
-            "read forwards": pb.ReadRequest(),
-            "read backwards": pb.ReadRequest(direction=pb.DIRECTION_BACKWARDS),
-            "followed": pb.ReadRequest(follow=True, limit=event_count - half),
-        }.items():
+        for name, request in _requests(event_count - half).items():
             positions = await _positions(stub, request)
             found.note(f"too old, {name}", len([one for one in positions if one <= half]))
             found.note(f"missing, {name}", len(kept.difference(positions)))
+            found.figures["looks"] = found.figures.get("looks", 0) + 1
+        for number in range(_STREAMS):
+            found.note("too old, in a decision's way", await _decided(stub, number, half))
         of_streams: list[int] = []
         for number in range(_STREAMS):
             of_streams += await _positions(stub, pb.ReadRequest(stream=f"s-{number}"))
@@ -180,7 +214,37 @@ async def _look(
         traced = await _traced(stub)
         found.note("too old, in a trace", len([one for one in traced if one <= half]))
         found.note("missing in a trace", len(kept.difference(traced)))
-    found.figures["looks"] = found.figures.get("looks", 0) + 5 * len(stubs)
+
+
+def _requests(kept_count: int) -> dict[str, pb.ReadRequest]:
+    """Every way to read the log, each with its name."""
+    requests = {
+        "read forwards": pb.ReadRequest(),
+        "read backwards": pb.ReadRequest(direction=pb.DIRECTION_BACKWARDS),
+        "followed": pb.ReadRequest(follow=True, limit=kept_count),
+    }
+    for name, query in _CHECKED_FILTERS.items():
+        wanted = pb.Filter(queries=[query])
+        requests[f"found {name}"] = pb.ReadRequest(filter=wanted)
+        backwards = pb.ReadRequest(filter=wanted, direction=pb.DIRECTION_BACKWARDS)
+        requests[f"found {name} backwards"] = backwards
+        requests[f"followed {name}"] = pb.ReadRequest(filter=wanted, follow=True, limit=kept_count)
+    return requests
+
+
+async def _decided(stub: "EventStoreServiceAsyncStub", number: int, half: int) -> int:
+    """Whether the first event of a stream that is kept is told to be in the way, and none before:
+    0, or 1."""
+    wanted = pb.Filter(queries=[pb.Query(types=["happened"], stream_prefix=f"s-{number}")])
+    unless = pb.Precondition(no_match=pb.NoMatch(filter=wanted, after_position=0))
+    event = pb.Event(id=str(uuid4()), stream="decided", type="decided")
+    request = pb.AppendRequest(events=[event], preconditions=[unless])
+    try:
+        await stub.Append(request, wait_for_ready=True)
+    except grpc.aio.AioRpcError as error:
+        position = from_rpc_error(error).metadata.get("position", "0")
+        return int(int(position) <= half)
+    return 1
 
 
 async def _look_at_stream(

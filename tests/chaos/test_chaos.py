@@ -19,6 +19,7 @@ from tests.chaos.imports import kill_during_imports
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
+from tests.chaos.retention import retain_half
 from tests.chaos.shared_work import SharedWork
 from tests.chaos.snapshots import pages_of_appends
 
@@ -62,6 +63,21 @@ async def test_the_proof_sees_decisions_that_are_written_on_another_head() -> No
     answer = await decide_together(rounds=5, racers=16, seed=1, is_protected=False)
 
     assert answer.broken["more than one winner of a free name"]
+
+
+async def test_what_is_too_old_is_read_by_nobody_and_leaves_the_disk_through_kills() -> None:
+    answer = await retain_half(2_400, kills=2, seed=1, is_protected=True)
+
+    assert not answer.broken
+    assert answer.figures["looks"] == 2 * 2 * 18
+
+
+async def test_the_proof_sees_rules_that_keep_for_longer_than_they_say() -> None:
+    answer = await retain_half(240, kills=0, seed=1, is_protected=False)
+
+    assert answer.broken["too old, found by tag"]
+    assert answer.broken["too old, followed by category"]
+    assert answer.broken["too old, in a decision's way"]
 
 
 async def test_a_kill_in_the_middle_of_an_import_leaves_the_same_log(tmp_path: Path) -> None:
