@@ -339,9 +339,11 @@ class LogMachine(Comparison):
             lambda: self.log.end(said, stream, revision, is_tombstone=is_tombstone),
         )
 
-    @rule(at=replicas, which=places)
-    def redact(self, at: int, which: int) -> None:
+    @rule(at=replicas, which=places, of_saved=st.booleans())
+    def redact(self, at: int, which: int, of_saved: bool) -> None:
         position = 1 + which % (self.log.head + 1)
+        if of_saved and (known := self._in_snapshots()):
+            position = known[which % len(known)]
         parts: dict[str, str] = {}
         stream = ""
         if position <= self.log.head:
@@ -353,6 +355,15 @@ class LogMachine(Comparison):
             self.service.each[at].events.RedactEvent(request, metadata=self._carrying("redacted")),
             lambda: self.log.redact(said, position),
         )
+
+    def _in_snapshots(self) -> list[int]:
+        """The positions of events that somebody has folded into a state."""
+        newest = {name: max(kept) for name, kept in self.log.snapshots.items() if kept}
+        return [
+            one.position
+            for one in self.log.events
+            if one.revision <= newest.get(one.said.stream, -1)
+        ]
 
     @rule()
     def grow_older(self) -> None:
@@ -440,12 +451,14 @@ class LogMachine(Comparison):
 
     @rule(
         at=replicas,
-        stream=streams,
+        named=places,
         which=places,
         version=st.integers(0, 2),
         is_json=st.booleans(),
     )
-    def save(self, at: int, stream: str, which: int, version: int, is_json: bool) -> None:
+    def save(self, at: int, named: int, which: int, version: int, is_json: bool) -> None:
+        names = [name for name in self.log.names() if name[0] != "$"]
+        stream = [*names, "nobody"][named % (len(names) + 1)]
         revision = which % (len(self.log.of(stream)) + 1)
         text = f'{{ "at": {self.id_count}}}'
         self.id_count += 1
