@@ -23,14 +23,6 @@ async def _written_otherwise(url: str, *, function: str, written: str, instead: 
         await connection.close()
 
 
-async def _without_trigger(url: str, *, table: str, trigger: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(f"ALTER TABLE events.{table} DISABLE TRIGGER {trigger}")
-    finally:
-        await connection.close()
-
-
 FAULTS: Final[dict[str, Fault]] = {
     # What was decided on one head is written on another.
     "two-winners": remove_protection,
@@ -48,9 +40,12 @@ FAULTS: Final[dict[str, Fault]] = {
         written="deleted_below = below,",
         instead="deleted_below = greatest(below - 1, 0),",
     ),
-    # A state that holds what was redacted is still loaded.
-    "snapshot-outlives-redaction": partial(
-        _without_trigger, table="redactions", trigger="redactions_forget_snapshots"
+    # What was redacted is still read.
+    "redacted-still-read": partial(
+        _written_otherwise,
+        function="change_stream",
+        written="IF redacted IS NOT NULL THEN",
+        instead="IF redacted < 0 THEN",
     ),
     # An event that lies where counting went on is never counted.
     "miscounted": partial(

@@ -49,8 +49,9 @@ filters = st.lists(queries, min_size=1, max_size=2, unique=True).map(tuple)
 drafts = st.tuples(streams, st.sampled_from(TYPES), st.sampled_from(TAGS), st.integers(0, 7))
 repeats = st.sampled_from(("new", "new", "new", "new", "same", "other"))
 """Whether an event is a new one, one that is there, or has the id of one that is there."""
-places = st.integers(0, 40)
-"""Taken by the length of what it is a place in."""
+MISSING = 40
+places = st.integers(0, MISSING)
+"""Taken by the length of what it is a place in; the last may mean none that is there."""
 wishes = st.tuples(st.sampled_from(("revision", "absent", "exists", "no_match")), streams, places)
 retentions = st.builds(
     Retention,

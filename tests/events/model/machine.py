@@ -18,6 +18,7 @@ from tests.events.model.comparison import Comparison
 from tests.events.model.inputs import (
     CALLS,
     FILLING,
+    MISSING,
     STREAMS,
     drafts,
     filters,
@@ -458,8 +459,9 @@ class LogMachine(Comparison):
     )
     def save(self, at: int, named: int, which: int, version: int, is_json: bool) -> None:
         names = [name for name in self.log.names() if name[0] != "$"]
-        stream = [*names, "nobody"][named % (len(names) + 1)]
-        revision = which % (len(self.log.of(stream)) + 1)
+        stream = "nobody" if named == MISSING else names[named % len(names)]
+        length = len(self.log.of(stream))
+        revision = length if which == MISSING else which % max(1, length)
         text = f'{{ "at": {self.id_count}}}'
         self.id_count += 1
         state = State(
