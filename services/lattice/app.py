@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from girih.lattice.v1 import fields_pb2, paths_pb2, pictures_pb2, structure_pb2
+from girih.lattice.v1 import fields_pb2, paths_pb2, pictures_pb2, structure_pb2, uploads_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.calls import Calls
 from services.lattice.computing.compilation import Compilation
@@ -31,12 +31,15 @@ from services.lattice.routing import servicer as routing_servicer
 from services.lattice.routing.servicer import PathServicer
 from services.lattice.servicer import SERIALIZED, LatticeServicer
 from services.lattice.settings import Settings
+from services.lattice.state.bitmaps import JournalWithBitmaps
 from services.lattice.state.events_journal import EventStoreJournal, acting_bearer
 from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
 from services.lattice.storage.arrays import ArrayStore
+from services.lattice.storage.bitmaps import KeptBitmaps
 from services.lattice.storage.opening import open_store, user_folder
 from services.lattice.structure.servicer import StructureServicer
+from services.lattice.uploads.servicer import LatticeUploadServicer
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
@@ -52,6 +55,7 @@ DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
 FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
 PATH_SERVICE = paths_pb2.DESCRIPTOR.services_by_name["PathService"]
+UPLOAD_SERVICE = uploads_pb2.DESCRIPTOR.services_by_name["LatticeUploadService"]
 PICTURE_SERVICE = pictures_pb2.DESCRIPTOR.services_by_name["PictureService"]
 STRUCTURE_SERVICE = structure_pb2.DESCRIPTOR.services_by_name["StructureService"]
 
@@ -110,12 +114,14 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         ComputationMetrics(server.registry),
         part_timeout_s=settings.part_timeout_s,
     )
-    lattices = _lattices(settings, journal, operations)
+    arrays = ArrayStore(open_store(settings.storage or user_folder(os.environ)))
+    with_bitmaps = JournalWithBitmaps(journal, KeptBitmaps(arrays))
+    lattices = _lattices(settings, with_bitmaps, operations)
     server.registry.register(StateMetrics(compute, searches, components, send_budget, lattices))
     servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
     server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
-    arrays = ArrayStore(open_store(settings.storage or user_folder(os.environ)))
-    parts = _field_parts(settings, journal, lattices, arrays)
+    transfers = SendBudget(settings.transfer_bytes)
+    parts = _field_parts(settings, journal, lattices, arrays, transfers)
     field_servicer = fields_servicer.FieldServicer(parts, operations)
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
     calls = Calls(lattices, operations)
@@ -125,6 +131,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
     server.tasks.start("collector of arrays", parts.collector.run())
     server.add_service(STRUCTURE_SERVICE, StructureServicer(calls))
+    uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
+    server.add_service(UPLOAD_SERVICE, uploads)
     add_metrics_service(server)
     _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
@@ -153,7 +161,11 @@ def _lattices(
 
 
 def _field_parts(
-    settings: Settings, journal: LatticeJournal, lattices: Lattices, arrays: ArrayStore
+    settings: Settings,
+    journal: LatticeJournal,
+    lattices: Lattices,
+    arrays: ArrayStore,
+    transfers: SendBudget,
 ) -> FieldParts:
     states = FieldStates(
         journal,
@@ -161,7 +173,6 @@ def _field_parts(
         confirm_timeout_s=settings.confirm_timeout_s,
     )
     limits = FieldLimits(field_bytes_max=settings.field_bytes_max, fields_max=settings.fields_max)
-    transfers = SendBudget(settings.transfer_bytes)
     writer = FieldWriter(states, arrays, limits, transfers, upload_s=settings.upload_s)
     return FieldParts(
         lattices=lattices,

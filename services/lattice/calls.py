@@ -9,9 +9,11 @@ from girih.ids import TenantId
 from services.lattice import domain
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.errors import PlanMissing
 from services.lattice.operations.context import OperationContext
 from services.lattice.state.lattices import Lattices
 from services.plumbing import correlation, validation
+from services.policy import PlanLimits, plan_of
 
 T = TypeVar("T")
 
@@ -54,3 +56,11 @@ class Calls:
 def tenant() -> TenantId:
     """Who calls."""
     return correlation.current().tenant
+
+
+def plan() -> PlanLimits:
+    """What the caller's token allows. One that names no plan allows nothing: PlanMissing."""
+    found = plan_of(correlation.current().principal)
+    if found is None:
+        raise PlanMissing("the token names no plan, so nothing can be created with it")
+    return found

@@ -19,7 +19,11 @@ from services.policy import PlanLimits
 
 AXES_MAX = 10
 SITES_MAX = 2**63 - 1
-BLOCKABLE_SITES_MAX = 33_554_432
+BLOCKABLE_SITES_MAX = 2**25
+"""Of a lattice that has blocked ones and diagonal steps, whose lengths are compared exactly up to
+so many; and what most calls that look at each site look at."""
+UPLOADED_SITES_MAX = 2**30
+"""Of one that has blocked ones, and steps along one axis."""
 PAGE_SIZE_MAX = 1_000
 PAGE_SIZE_DEFAULT = 100
 
@@ -192,8 +196,9 @@ def check_bitmap(blocked: bytes, geometry: Geometry, bad: Violations) -> None:
     """Check a bitmap as in `LatticeSpec.blocked`; empty is always right."""
     if not blocked:
         return
-    if geometry.sites > BLOCKABLE_SITES_MAX:
-        bad.add("blocked", f"must be empty with more than {BLOCKABLE_SITES_MAX:,} sites")
+    sites_max = BLOCKABLE_SITES_MAX if geometry.moore else UPLOADED_SITES_MAX
+    if geometry.sites > sites_max:
+        bad.add("blocked", f"must be empty with more than {sites_max:,} sites")
     elif len(blocked) != bitmap_bytes(geometry):
         bad.add("blocked", f"must be {bitmap_bytes(geometry)} bytes long, not {len(blocked)}")
     elif geometry.sites % 8 and blocked[-1] >> geometry.sites % 8:

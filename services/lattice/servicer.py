@@ -11,17 +11,15 @@ from google.api.httpbody_pb2 import HttpBody
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import convert, domain
-from services.lattice.calls import Calls, tenant
+from services.lattice.calls import Calls, plan, tenant
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.errors import PlanMissing
 from services.lattice.operations.bitmaps import read_blocked
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.distances import find_distances
 from services.lattice.operations.paths import find_path, find_paths
 from services.lattice.state.lattices import Lattices
-from services.plumbing import correlation, validation
-from services.policy import PlanLimits, plan_of
+from services.plumbing import validation
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -56,7 +54,7 @@ class LatticeServicer:
             asked = convert.new_lattice(request)
         else:
             asked = await asyncio.to_thread(convert.new_lattice, request)
-        held = await self._lattices.create(tenant(), asked, _plan())
+        held = await self._lattices.create(tenant(), asked, plan())
         return pb.CreateLatticeResponse(lattice=self._to_proto(held))
 
     async def GetLattice(
@@ -131,11 +129,3 @@ class LatticeServicer:
         return convert.lattice_to_proto(
             held.lattice, self._lattices.bytes_held(tenant(), lattice_id)
         )
-
-
-def _plan() -> PlanLimits:
-    """What the caller's token allows. One that names no plan allows nothing."""
-    plan = plan_of(correlation.current().principal)
-    if plan is None:
-        raise PlanMissing("the token names no plan, so nothing can be created with it")
-    return plan

@@ -87,6 +87,8 @@ class Settings(ServerSettings):
     Replicas must share it. Empty means a folder of the user's data directory."""
     field_bytes_max: int = Field(default=8 * _GIB, ge=1, le=2**50)
     """What one field may take, in bytes."""
+    blocked_sites_max: int = Field(default=2**30, ge=1, le=2**30)
+    """How many sites a lattice may have of which some are blocked; a bit of memory each."""
     fields_max: int = Field(default=64, ge=1, le=1_000)
     """How many fields one lattice may have."""
     fields_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)

@@ -213,6 +213,7 @@ def lattices(walk: Walk) -> None:
     lattice_id = walk.call("LatticeService_CreateLattice")["latticeId"]
     walk.call("LatticeService_ListLattices")
     fields(walk, lattice_id)
+    walk.call("LatticeUploadService_UploadLattice", bytes(4))
     for rpc in ("GetLattice", "ReadBlocked", "FindPath", "FindPaths", "Distances"):
         walk.call(f"LatticeService_{rpc}", latticeId=lattice_id)
     for rpc in ("FindRoute", "CountPaths", "SimplePaths", "Reachable", "NearestSources"):

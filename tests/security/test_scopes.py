@@ -98,7 +98,8 @@ ELSE_REFUSED = {
 SHOWN_LATER = {"GET /v1/documents/{document}": "DOCUMENT_NOT_FOUND"}
 """What is told of what a projection does not show yet: no test waits for it to."""
 
-QUERIES = {
+QUERIES: dict[str, dict[str, Any]] = {
+    "POST /v1/lattices:upload": {"shape": ["16", "8"], "bitOrder": "1"},
     "GET /v1/log/position": {"time": "2026-11-29T09:30:00Z"},
     "GET /v1/projections/{projection}:wait": {"position": "1", "timeoutS": "0"},
 }
@@ -195,7 +196,10 @@ def _send(client: httpx.Client, rule: Rule, tenant: Tenant, token: str) -> httpx
         query = QUERIES.get(shown(rule), {})
         return client.request(rule.http_method, path, headers=headers, params=query)
     if rule.takes_bytes:
-        return client.request(rule.http_method, path, headers=headers, content=bytes(16))
+        said = QUERIES.get(shown(rule), {})
+        return client.request(
+            rule.http_method, path, headers=headers, params=said, content=bytes(16)
+        )
     kind = "application/x-ndjson" if rule.method.client_streaming else "application/json"
     return client.request(
         rule.http_method,

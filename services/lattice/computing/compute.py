@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.patience import patience
-from services.lattice.errors import ComputeBusy
+from services.lattice.errors import ComputeBusy, WorkTooLarge
 from services.plumbing import correlation
 from services.plumbing.budget import Budget
 
@@ -31,6 +31,8 @@ _SMOOTHING = 0.2
 
 _SHORT_SHARE = 8
 """Short work has one part in so many of all bytes."""
+_ALWAYS_BYTES = (1 << 30) + (1 << 28)
+"""What takes no more has all bytes there are, alone, however few these are."""
 _AGEING = 2.0
 """Work gives way to what is shorter and comes within so many times its own duration."""
 
@@ -97,7 +99,8 @@ class Compute:
     async def run(
         self, estimate: Estimate, work: Callable[[Stop], T], *, admitted: bool = False
     ) -> T:
-        """Run work in a thread once its bytes are there; raises ComputeBusy.
+        """Run work in a thread once its bytes are there; raises ComputeBusy, and WorkTooLarge
+        where there will never be so many.
 
         The bytes and the thread are free again when the work has ended, whatever becomes of
         what it returned. A caller that is cancelled has its work stopped. A call that has
@@ -106,6 +109,13 @@ class Compute:
         call = correlation.bound()
         owner = call.tenant if call else ""
         lane = self._short if estimate.is_short else self._long
+        limit = max(lane.bytes.most, _ALWAYS_BYTES)
+        if estimate.size_bytes > limit:
+            raise WorkTooLarge(
+                "this takes more memory than calls may compute in",
+                estimate=estimate.size_bytes,
+                limit=limit,
+            )
         can_begin = lane.can_begin_now(estimate.size_bytes, owner)
         if not (admitted or can_begin) and self._is_full_for(owner):
             raise self._busy(lane)

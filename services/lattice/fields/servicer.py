@@ -1,8 +1,7 @@
 """The rpcs of FieldService: convert, call, convert back."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +19,13 @@ from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldState, FieldStates
 from services.lattice.fields.statistics import summarize
+from services.lattice.fields.streamed import first_of, heard_out, pieces_of
 from services.lattice.fields.uploads import Uploads, check_part
 from services.lattice.fields.writing import FieldWrite, FieldWriter
 from services.lattice.operations.context import OperationContext
 from services.lattice.state.lattices import Lattices
 from services.plumbing import correlation, validation
-from services.plumbing.errors import InvalidInput, ServiceError
+from services.plumbing.errors import InvalidInput
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,11 +34,6 @@ SERIALIZED = ("ReadField",)
 
 _CHUNKS_READ = 3
 """In memory while a field is read: one that is sent, and one that comes, which is checked."""
-
-
-_UNHEARD_BYTES_MAX = 1 << 27
-_UNHEARD_S_MAX = 1.0
-"""How much more is taken of a call that is refused, and for how long."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +72,8 @@ class FieldServicer:
     async def WriteField(
         self, requests: AsyncIterator[pb.WriteFieldRequest], _context: Context
     ) -> pb.WriteFieldResponse:
-        async with _heard_out(requests):
-            first = await anext(requests, None)
-            if first is None:
-                raise InvalidInput.of("body", "must be sent")
-            return await self._write(first, requests)
+        async with heard_out(requests):
+            return await self._write(await first_of(requests), requests)
 
     async def BeginUpload(
         self, request: pb.BeginUploadRequest, _context: Context
@@ -171,7 +163,7 @@ class FieldServicer:
             return await self._go_on(held, first, write, requests)
         if first.offset:
             raise InvalidInput.of("offset", "must be 0 without upload_id")
-        state = await self._writer.write(_tenant(), held, write, _pieces(first, requests))
+        state = await self._writer.write(_tenant(), held, write, pieces_of(first, requests))
         return pb.WriteFieldResponse(field=_to_proto(held, state))
 
     async def _go_on(
@@ -190,7 +182,7 @@ class FieldServicer:
         )
         tenant, uploads = _tenant(), self._uploads
         upload = await uploads.get(tenant, held, first.name, first.upload_id)
-        pieces = _pieces(first, requests)
+        pieces = pieces_of(first, requests)
         state = await uploads.go_on(tenant, held, upload, first.offset, pieces)
         if state is not None:
             return pb.WriteFieldResponse(field=_to_proto(held, state))
@@ -205,35 +197,6 @@ class FieldServicer:
     async def _open(self, lattice_id: str) -> HeldLattice:
         self._collector.saw(correlation.current())
         return await self._lattices.open(_tenant(), domain.lattice_id(lattice_id))
-
-
-@asynccontextmanager
-async def _heard_out(requests: AsyncIterator[pb.WriteFieldRequest]) -> AsyncIterator[None]:
-    """Around a call that may be refused before all its messages have come.
-
-    Clients of grpc.aio lose the status of a call that ends while they write, and report an
-    internal error. So what is on its way is thrown away first, for a moment.
-    """
-    try:
-        yield
-    except ServiceError:
-        left = _UNHEARD_BYTES_MAX
-        with suppress(ServiceError, TimeoutError):
-            async with asyncio.timeout(_UNHEARD_S_MAX):
-                async for request in requests:
-                    left -= len(request.body.data)
-                    if left < 0:
-                        break
-        raise
-
-
-async def _pieces(
-    first: pb.WriteFieldRequest, requests: AsyncIterator[pb.WriteFieldRequest]
-) -> AsyncIterator[bytes]:
-    """The bytes of all messages."""
-    yield first.body.data
-    async for request in requests:
-        yield request.body.data
 
 
 def _to_proto(held: HeldLattice, state: FieldState) -> pb.Field:

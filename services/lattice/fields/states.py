@@ -17,6 +17,7 @@ from services.lattice.state.journal import (
     FieldEvent,
     FieldWritten,
     JournalReplaced,
+    LatticeCreated,
     LatticeDeleted,
     LatticeJournal,
     LatticeRecord,
@@ -50,6 +51,8 @@ class LatticeFields:
     incarnation: str
     fields: Mapping[str, FieldState]
     is_deleted: bool = False
+    bitmap_id: str = ""
+    """Of the array that holds which sites are blocked, if one does."""
 
     @property
     def size_bytes(self) -> int:
@@ -59,8 +62,10 @@ class LatticeFields:
 
     @property
     def arrays(self) -> frozenset[str]:
-        """The ids of the arrays that hold them."""
-        return frozenset(state.content.array_id for state in self.fields.values())
+        """The ids of the arrays that hold them, and which sites are blocked."""
+        return frozenset(
+            {self.bitmap_id, *(state.content.array_id for state in self.fields.values())}
+        )
 
     def field(self, name: str) -> FieldState:
         """Raises FieldNotFound."""
@@ -169,8 +174,10 @@ def _existing(known: LatticeFields, lattice_id: LatticeId) -> LatticeFields:
 
 
 def _folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
-    fields, is_deleted = dict(known.fields), known.is_deleted
+    fields, is_deleted, bitmap_id = dict(known.fields), known.is_deleted, known.bitmap_id
     for recorded in reading.recorded:
+        if isinstance(recorded.event, LatticeCreated):
+            bitmap_id = recorded.event.array_id
         is_deleted = is_deleted or isinstance(recorded.event, LatticeDeleted)
         _fold(fields, recorded)
     return LatticeFields(
@@ -178,6 +185,7 @@ def _folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
         incarnation=reading.incarnation or known.incarnation,
         fields=MappingProxyType(fields),
         is_deleted=is_deleted,
+        bitmap_id=bitmap_id,
     )
 
 

@@ -16,6 +16,9 @@ from services.lattice.kernels.steps import allocate_steps
 _INITIAL_CAPACITY = 256
 _TURN_SHARE_MAX = 0.12
 _SITES_AT_ONCE = 1 << 20
+_JUMPED_SITES_MAX = 1 << 25
+SEARCHED_SITES_MAX = 1 << 27
+"""Of a grid that paths are found on: what waits is a site and a step in 32 bits."""
 
 
 class Search(ABC):
@@ -117,7 +120,8 @@ class Search(ABC):
 
 def search_on(grid: Grid, cancel: Cancel | None = None) -> Search:
     """Make the search that is fastest on this grid. Raises `Cancelled`."""
-    is_plane = len(grid.kept) == 2 and not grid.axes[:, axes.WRAPS].any()
+    is_open = not grid.axes[:, axes.WRAPS].any()
+    is_plane = len(grid.kept) == 2 and is_open and grid.sites <= _JUMPED_SITES_MAX
     if is_plane and (grid.moore or _turn_share(grid) < _TURN_SHARE_MAX):
         return JumpSearch(grid, cancel)
     return DiagonalSearch(grid) if grid.diagonal else StraightSearch(grid)
@@ -127,7 +131,8 @@ def bytes_to_search(grid: Grid) -> int:
     """The bytes to reserve for a search: what it begins with, and as much for what waits."""
     if grid.diagonal:
         return 17 * grid.sites
-    return (17 if len(grid.kept) == 2 else 4) * grid.sites
+    is_jumped = len(grid.kept) == 2 and grid.sites <= _JUMPED_SITES_MAX
+    return (17 if is_jumped else 4) * grid.sites
 
 
 def _turn_share(grid: Grid) -> float:

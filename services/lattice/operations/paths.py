@@ -23,11 +23,12 @@ from services.lattice.domain import (
     Site,
     check_free_site,
 )
+from services.lattice.errors import WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.components import Components, bytes_to_label
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.runs import Path
-from services.lattice.kernels.searches import Search, bytes_to_search
+from services.lattice.kernels.searches import SEARCHED_SITES_MAX, Search, bytes_to_search
 from services.lattice.kernels.slices import TooManySites
 from services.lattice.kernels.warm import ANSWERS, WEIGHTED, needed_to_search
 from services.lattice.kernels.weighted.costs import SiteCosts
@@ -131,6 +132,12 @@ def estimate(lattice: HeldLattice, query: PathsQuery) -> Estimate:
         return Estimate(size_bytes=size_bytes, looks=numbers + _COST_SHARE * lattice.looks_max)
     if lattice.grid is None:
         return Estimate(size_bytes=8 * numbers, looks=numbers)
+    if lattice.grid.sites > SEARCHED_SITES_MAX:
+        raise WorkTooLarge(
+            "the lattice has more sites than paths are found among",
+            estimate=lattice.grid.sites,
+            limit=SEARCHED_SITES_MAX,
+        )
     size_bytes = 8 * numbers + bytes_to_search(lattice.grid) + bytes_to_label(lattice.grid)
     return Estimate(size_bytes=size_bytes, looks=numbers + lattice.looks_max)
 

@@ -373,11 +373,12 @@ def _own_creation(
     """A creation with its bitmap, which is in it or in the parts right after it."""
     if events[index].revision != 0:
         raise DamagedRecord("a creation is not the first of its stream")
-    has_parts = payload.blocked_digest and not payload.blocked_zlib
+    is_elsewhere = bool(payload.blocked_array)
+    has_parts = payload.blocked_digest and not payload.blocked_zlib and not is_elsewhere
     bitmap = _joined_parts(events[index + 1 :]) if has_parts else payload.blocked_zlib
     created = records.created_from_proto(payload, bitmap)
     _check_stream(events[index].stream, created.lattice_id)
-    if created.blocked_digest and not created.blocked:
+    if created.blocked_digest and not created.blocked and not is_elsewhere:
         raise DamagedRecord("the bitmap of blocked sites is missing")
     return created
 

@@ -6,7 +6,6 @@ the lattice has sites is left to whoever knows the lattice.
 
 import re
 import zlib
-from uuid import UUID
 
 from girih.lattice.v1 import fields_pb2 as pb
 from services.lattice import domain
@@ -14,6 +13,7 @@ from services.lattice.arrays.content import INLINE_BYTES_MAX, FieldContent
 from services.lattice.arrays.region import Region
 from services.lattice.enums import NUMBER_TYPES, number_type
 from services.lattice.state.journal import DamagedRecord, FieldDeleted, FieldWritten
+from services.lattice.state.records import array_id
 from services.plumbing.errors import InvalidInput
 
 _is_name = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}").fullmatch
@@ -59,7 +59,7 @@ def written_from_proto(payload: pb.FieldWritten) -> FieldWritten:
             number_type=kind,
             digest=payload.digest,
             fill=payload.fill,
-            array_id=_array_id(payload.array),
+            array_id=array_id(payload.array),
             values=_values(payload.values_zlib),
         ),
         region=Region(tuple(region.origin), tuple(region.shape), tuple(region.steps))
@@ -83,17 +83,6 @@ def _lattice_id(text: str) -> domain.LatticeId:
 def _name(text: str) -> str:
     if not _is_name(text):
         raise DamagedRecord("name is not that of a field")
-    return text
-
-
-def _array_id(text: str) -> str:
-    """It becomes a part of a path: nothing but a UUID of ours will do."""
-    try:
-        is_ours = not text or (str(UUID(text)) == text and UUID(text).version == 7)
-    except ValueError:
-        is_ours = False
-    if not is_ours:
-        raise DamagedRecord("array is not the id of one")
     return text
 
 

@@ -29,6 +29,9 @@ class LatticeCreated:
     edges: int
     blocked_digest: bytes = b""
     blocked: bytes = field(default=b"", repr=False)
+    array_id: str = ""
+    """Of the array that a large bitmap is kept in; see `bitmaps`."""
+    array_digest: str = ""
 
     def __post_init__(self) -> None:
         if self.blocked and hashlib.sha256(self.blocked).digest() != self.blocked_digest:

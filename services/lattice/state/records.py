@@ -6,10 +6,11 @@ Distrusts what it reads: others may have written into the stream.
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice import domain
-from services.lattice.domain import BLOCKABLE_SITES_MAX, LatticeId, LatticeSpec, bitmap_bytes
+from services.lattice.domain import UPLOADED_SITES_MAX, LatticeId, LatticeSpec, bitmap_bytes
 from services.lattice.enums import (
     MOORE,
     NO_CUTTING,
@@ -39,6 +40,8 @@ def created_to_proto(created: LatticeCreated, blocked_zlib: bytes) -> pb.Lattice
         blocked_digest=created.blocked_digest,
         vertices=created.vertices,
         edges=str(created.edges),
+        blocked_array=created.array_id,
+        blocked_array_digest=created.array_digest,
     )
 
 
@@ -56,6 +59,8 @@ def created_from_proto(payload: pb.LatticeCreated, blocked_zlib: bytes) -> Latti
             edges=_recorded_edges(payload.edges),
             blocked_digest=payload.blocked_digest,
             blocked=_decompressed(blocked_zlib, geometry) if blocked_zlib else b"",
+            array_id=array_id(payload.blocked_array),
+            array_digest=payload.blocked_array_digest,
         )
         LatticeSpec(geometry=geometry, blocked=created.blocked)
     _check_counts(created)
@@ -76,6 +81,17 @@ def _damage_named() -> Iterator[None]:
     except InvalidInput as error:
         problems = "; ".join(f"{bad.field} {bad.description}" for bad in error.violations)
         raise DamagedRecord(problems) from error
+
+
+def array_id(text: str) -> str:
+    """It becomes a part of a path: nothing but a UUID of ours will do."""
+    try:
+        is_ours = not text or (str(UUID(text)) == text and UUID(text).version == 7)
+    except ValueError:
+        is_ours = False
+    if not is_ours:
+        raise DamagedRecord("array is not the id of one")
+    return text
 
 
 def _recorded_id(text: str) -> LatticeId:
@@ -99,7 +115,7 @@ def _recorded_geometry(payload: pb.LatticeCreated) -> Geometry:
     LatticeSpec(geometry=geometry)
     if len(payload.blocked_digest) not in (0, _DIGEST_BYTES):
         raise DamagedRecord("blocked_digest is not a SHA-256")
-    if payload.blocked_digest and geometry.sites > BLOCKABLE_SITES_MAX:
+    if payload.blocked_digest and geometry.sites > UPLOADED_SITES_MAX:
         raise DamagedRecord("has blocked sites, and too many sites for that")
     return geometry
 
@@ -122,7 +138,7 @@ def _check_counts(created: LatticeCreated) -> None:
 
 
 def _decompressed(blocked_zlib: bytes, geometry: Geometry) -> bytes:
-    if geometry.sites > BLOCKABLE_SITES_MAX:
+    if geometry.sites > UPLOADED_SITES_MAX:
         raise DamagedRecord("a bitmap is recorded for too many sites")
     # At most a byte more than the sites need, whatever the compressed bytes claim.
     expected_bytes = bitmap_bytes(geometry)

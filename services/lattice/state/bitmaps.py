@@ -1,0 +1,115 @@
+"""A journal whose large bitmaps are kept as arrays: events hold where they are, and digests.
+
+Who writes and reads lattices through it has whole creations, and need not know.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+from uuid import UUID
+
+from girih.ids import TenantId
+from services.lattice.domain import LatticeId
+from services.lattice.state.journal import (
+    Appended,
+    CatalogueFollower,
+    FieldEvent,
+    LatticeCreated,
+    LatticeJournal,
+    LatticeRecord,
+    StreamSlice,
+)
+
+INLINE_BYTES_MAX = 1 << 22
+"""A bitmap of so many bytes lies in events, compressed."""
+
+
+class BitmapStore(Protocol):
+    """Keeps bitmaps."""
+
+    async def save(self, tenant: str, lattice_id: str, bitmap: bytes) -> tuple[str, str]:
+        """Keep one; its array's id and digest."""
+
+    async def load(
+        self, tenant: str, lattice_id: str, array_id: str, digest: str, size_bytes: int
+    ) -> bytes:
+        """One that was kept; raises ChunkDamaged."""
+
+
+class JournalWithBitmaps:
+    """A `LatticeJournal` in front of another one."""
+
+    def __init__(self, journal: LatticeJournal, bitmaps: BitmapStore) -> None:
+        self._journal = journal
+        self._bitmaps = bitmaps
+
+    async def append_created(
+        self,
+        tenant: TenantId,
+        created: LatticeCreated,
+        command_id: UUID,
+        *,
+        catalogue_revision: int | None = None,
+    ) -> Appended:
+        if len(created.blocked) > INLINE_BYTES_MAX:
+            array_id, digest = await self._bitmaps.save(tenant, created.lattice_id, created.blocked)
+            created = replace(created, blocked=b"", array_id=array_id, array_digest=digest)
+        return await self._journal.append_created(
+            tenant, created, command_id, catalogue_revision=catalogue_revision
+        )
+
+    async def append_deleted(
+        self, tenant: TenantId, lattice_id: LatticeId, *, expected_revision: int, command_id: UUID
+    ) -> int:
+        return await self._journal.append_deleted(
+            tenant, lattice_id, expected_revision=expected_revision, command_id=command_id
+        )
+
+    async def append_field(
+        self, tenant: TenantId, event: FieldEvent, *, expected_revision: int, command_id: UUID
+    ) -> LatticeRecord:
+        return await self._journal.append_field(
+            tenant, event, expected_revision=expected_revision, command_id=command_id
+        )
+
+    async def read(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        incarnation: str = "",
+    ) -> StreamSlice:
+        reading = await self._journal.read(
+            tenant, lattice_id, after_revision=after_revision, incarnation=incarnation
+        )
+        recorded = [await self._whole(tenant, record) for record in reading.recorded]
+        return replace(reading, recorded=recorded)
+
+    def catalogue(
+        self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
+        return self._journal.catalogue(
+            tenant, after_revision=after_revision, incarnation=incarnation
+        )
+
+    def follower(
+        self,
+        tenant: TenantId,
+        fold: Callable[[Sequence[LatticeRecord]], None],
+        began: Callable[[str], None],
+    ) -> CatalogueFollower:
+        return self._journal.follower(tenant, fold, began)
+
+    async def _whole(self, tenant: TenantId, record: LatticeRecord) -> LatticeRecord:
+        created = record.event
+        if not isinstance(created, LatticeCreated) or not created.array_id or created.blocked:
+            return record
+        bitmap = await self._bitmaps.load(
+            tenant,
+            created.lattice_id,
+            created.array_id,
+            created.array_digest,
+            (created.geometry.sites + 7) // 8,
+        )
+        return replace(record, event=replace(created, blocked=bitmap))
