@@ -164,6 +164,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
                 groups_convert.filter_of,
                 consumers,
                 GroupMetrics(server.registry),
+                server.stopping,
             ),
             DOMAIN,
         ),

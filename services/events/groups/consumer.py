@@ -49,7 +49,13 @@ from services.events.lanes.store import ConsumerId, LaneStore
 from services.events.matching.queries import Filter
 from services.events.reading.reader import Reader, ReadOptions
 from services.events.store import EventStore
-from services.plumbing.errors import InvalidInput, ResourceExhausted, ServiceError, Unavailable
+from services.plumbing.errors import (
+    InvalidInput,
+    ResourceExhausted,
+    ServiceError,
+    ShuttingDown,
+    Unavailable,
+)
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.leases import RENEWALS, LeaseLost
 
@@ -112,6 +118,8 @@ class Parts:
     filter_of: Callable[[bytes | None], Filter | None]
     consumers: Consumers
     instruments: ConsumeInstruments
+    stopping: asyncio.Event
+    """Set when calls that would go on for ever are to end."""
 
 
 class Consumer:
@@ -164,6 +172,7 @@ class Consumer:
             self._changed.set()
             for work in (self._hear(requests), self._keep(), self._settle(), self._fetch_due()):
                 self._start(work)
+            self._start(self._end_with_process())
             while (response := await self._next()) is not None:
                 yield response
         finally:
@@ -556,6 +565,11 @@ class Consumer:
         task = asyncio.create_task(work, name="consume")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def _end_with_process(self) -> None:
+        """Also a consumer without lanes, which reads nothing that would end."""
+        await self._parts.stopping.wait()
+        raise ShuttingDown("this process is shutting down")
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -8,10 +8,17 @@ import pytest
 
 from girih.events.v1 import events_pb2
 from girih.events.v1 import groups_pb2 as pb
+from girih.events.v1.groups_pb2_grpc import GroupServiceStub
+from services.events.app import built
+from services.events.settings import Settings
+from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.errors import from_rpc_error
+from services.plumbing.grpc.server import running
+from tests.authority import Authority
 from tests.events.groups.conftest import Create
 from tests.events.groups.consuming import Consumer, consuming
 from tests.events.making import append_of
+from tests.events.serving import until_serving
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -316,6 +323,25 @@ async def test_consumers_of_a_deleted_group_are_told(
         error = from_rpc_error(await consumer.status())
 
     assert error.reason == "GROUP_NOT_FOUND"
+
+
+async def test_consumers_end_with_their_process_also_those_without_lanes(
+    settings: Settings, authority: Authority
+) -> None:
+    async with (
+        built(settings) as server,
+        running(server, "127.0.0.1:0") as port,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
+    ):
+        await until_serving(channel)
+        groups = GroupServiceStub(channel)
+        one_lane = pb.GroupSettings(lane_count=1)
+        await groups.CreateGroup(pb.CreateGroupRequest(group="g", settings=one_lane))
+        async with consuming(groups) as one, consuming(groups) as two:
+            server.stopping.set()
+            reasons = [from_rpc_error(await each.status()).reason for each in (one, two)]
+
+    assert reasons == ["SHUTTING_DOWN"] * 2
 
 
 async def test_a_consumer_is_given_what_the_filter_means_and_nothing_else(
