@@ -223,6 +223,7 @@ class Gateway:
         headers: Mapping[str, str],
         timeout_s: float,
         params: Mapping[str, Json],
+        method: str = "PUT",
     ) -> Json:
         """Send a body piece by piece; its answer may take so long once all is sent.
 
@@ -231,7 +232,7 @@ class Gateway:
         """
         with (
             self.opened(
-                "PUT",
+                method,
                 path,
                 params=params,
                 content=pieces,

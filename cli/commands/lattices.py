@@ -117,7 +117,6 @@ def create(
     Costs nothing per site when no site is blocked.
     """
     body: dict[str, Json] = {
-        **_sites(dimensions, size, shape, blocked, bit_order),
         "boundaries": _boundaries(boundary, is_periodic=periodic),
         # Sent again by whatever repeats the call, it makes no second lattice.
         "requestId": str(uuid.uuid4()),
@@ -126,8 +125,14 @@ def create(
         body["neighbourhood"] = "NEIGHBOURHOOD_MOORE"
     if cutting:
         body["cornerRule"] = "CORNER_RULE_CUTTING"
-    with options.gateway(url) as gateway:
-        lattice = gateway.post("/v1/lattices", body, _OPTIONS)
+    if blocked is not None and _is_streamed(blocked):
+        if not (dimensions is None and size is None and shape is None and bit_order is None):
+            raise typer.BadParameter("the shape is that of --blocked")
+        lattice = _streamed(url, blocked, body)
+    else:
+        body |= _sites(dimensions, size, shape, blocked, bit_order)
+        with options.gateway(url) as gateway:
+            lattice = gateway.post("/v1/lattices", body, _OPTIONS)
     if output_format.is_document:
         output.document(lattice, output_format)
         return
@@ -348,6 +353,25 @@ def _sites(
         "bitOrder": BitOrder.little.wire,
         "blocked": base64.b64encode(packed_sites).decode(),
     }
+
+
+def _is_streamed(file: Path) -> bool:
+    """Whether it is an array of numpy of more sites than one message has bits for."""
+    from cli.grids import files
+
+    with file.open("rb") as stream:
+        is_npy = stream.read(6) == b"\x93NUMPY"
+    return is_npy and file.stat().st_size > files.SITES_MAX
+
+
+def _streamed(url: str | None, file: Path, body: "dict[str, Json]") -> "Json":
+    """A lattice with the blocked sites of a file of any size."""
+    from cli.client import transfers
+
+    with options.gateway(url) as gateway:
+        # Called just before: the token that the upload goes with is good.
+        gateway.get("/v1/lattices", pageSize=1)
+        return transfers.create_from(gateway, transfers.Source.of(file), body)
 
 
 def _bitmap(file: Path) -> bytes:

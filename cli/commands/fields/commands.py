@@ -105,7 +105,7 @@ def put(
 
     What is sent is checked by its digest. A write that is cut off changes nothing.
     """
-    from cli.commands.fields import transfers
+    from cli.client import transfers
 
     params = _region(origin, shape, steps)
     if number_type is not None:
@@ -172,7 +172,7 @@ def get(
 def _receive(
     gateway: "Gateway", route: str, region: "dict[str, Json]", file: Path, size_bytes: int
 ) -> None:
-    from cli.commands.fields import transfers
+    from cli.client import transfers
 
     kind = "ARRAY_FORMAT_NPY" if file.suffix == ".npy" else "ARRAY_FORMAT_RAW"
     # Beside, so that what is cut off is not taken for all of it.

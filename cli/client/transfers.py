@@ -72,6 +72,17 @@ def send(gateway: "Gateway", route: str, source: Source, params: "dict[str, Json
         return gateway.upload(route, source.pieces(0, advance), headers, _TIMEOUT_S, params)
 
 
+def create_from(gateway: "Gateway", source: Source, params: "dict[str, Json]") -> "Json":
+    """Create a lattice whose blocked sites are in a file of numpy's; the lattice."""
+    headers = {"Content-Type": NPY, "Content-Digest": source.digest()}
+    with bar(source.path.name, source.size_bytes) as advance:
+        pieces = source.pieces(0, advance)
+        answer = gateway.upload(
+            "/v1/lattices:upload", pieces, headers, _TIMEOUT_S, params, method="POST"
+        )
+    return answer["lattice"]
+
+
 def send_in_parts(gateway: "Gateway", route: str, source: Source, upload: "Json") -> "Json":
     """Go on with an upload from where it is; the answer to its last part."""
     begin = int(upload["offset"])
