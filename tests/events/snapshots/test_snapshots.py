@@ -19,6 +19,7 @@ from services.events.metrics import SnapshotMetrics
 from services.events.snapshot import State, StoredSnapshot, Unfit, unfitness
 from services.plumbing.grpc.errors import RemoteError, from_rpc_error
 from tests.events.making import NOW, append_of
+from tests.events.serving import eventually
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -178,3 +179,52 @@ async def test_what_was_deleted_or_redacted_is_in_no_snapshot_any_more(
     assert error.reason == "SNAPSHOT_REVISION_NOT_FOUND"
     assert [row["content"] for row in rows] == [b"before"]
     assert await loaded(snapshots) == (None, [])
+
+
+SAVE = "SELECT events.save_snapshot('default', 's', 1, 2, 0, false, 'i', '', $1, 'state', 2)"
+DELETE = """
+    SELECT events.change_stream(
+        'default', 's', 3, now(), '', 2, NULL, false, NULL, NULL, NULL, true, false, NULL
+    )
+"""
+LEFT = "SELECT count(*) FROM events.snapshots"
+
+
+async def somebody_waits(owner: asyncpg.Connection) -> None:
+    async def waits() -> bool:
+        return bool(await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    await eventually(waits)
+
+
+async def test_a_snapshot_that_is_being_saved_goes_with_its_stream(
+    events: "EventStoreServiceAsyncStub", owner: asyncpg.Connection
+) -> None:
+    await events.Append(append_of("s", "s"))
+
+    async with owner.transaction():
+        assert await owner.fetchval(SAVE, bytes(32))
+        deletion = keeping_pb2.DeleteStreamRequest(stream="s")
+        deleting = asyncio.ensure_future(events.DeleteStream(deletion))
+        await somebody_waits(owner)
+    await deleting
+
+    assert await owner.fetchval(LEFT) == 0
+
+
+async def test_no_snapshot_is_saved_of_a_stream_that_is_being_deleted(
+    events: "EventStoreServiceAsyncStub",
+    snapshots: "SnapshotServiceAsyncStub",
+    owner: asyncpg.Connection,
+) -> None:
+    await events.Append(append_of("s", "s"))
+    await snapshots.SaveSnapshot(saving(0))
+
+    async with owner.transaction():
+        await owner.execute(DELETE)
+        saving_late = asyncio.ensure_future(snapshots.SaveSnapshot(saving(1, b"state")))
+        await somebody_waits(owner)
+    answer = await saving_late
+
+    assert not answer.kept
+    assert await owner.fetchval(LEFT) == 0
