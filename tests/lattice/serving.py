@@ -29,7 +29,7 @@ class Client:
     def __init__(
         self, channel: grpc.aio.Channel, authority: Authority, tenant: str, **token: Any
     ) -> None:
-        self._channel = channel
+        self.channel = channel
         self._authority = authority
         self.lattices = LatticeServiceStub(channel)
         self.metrics = MetricsServiceStub(channel)
@@ -101,7 +101,7 @@ class Client:
 
     def as_caller(self, tenant: str, **token: Any) -> "Client":
         """Somebody else, who calls the same replica."""
-        return Client(self._channel, self._authority, tenant, **token)
+        return Client(self.channel, self._authority, tenant, **token)
 
     async def is_serving(self, service: str = "girih.lattice.v1.LatticeService") -> bool:
         """Whether a service serves, and all kernels are compiled."""

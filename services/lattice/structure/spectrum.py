@@ -72,7 +72,8 @@ async def find_spectrum(context: OperationContext, lattice: HeldLattice, k: int)
     else:
         vertices = min(geometry.sites, DENSE_MAX)
         dense = lattice.lattice.vertices <= DENSE_MAX
-        looks = 4 * vertices**3 if dense else (k + 4) * _SOLVES * _STEPS * lattice.looks_max
+        # A dense matrix takes some n^3 operations, many in the time of a look.
+        looks = vertices**3 // 16 if dense else (k + 4) * _SOLVES * _STEPS * lattice.looks_max
         work = graph_work(lattice, looks, bytes_per_site=16 * (k + 8))
         spectrum = await computed(context, work, partial(_spectrum, lattice, k))
     context.record(spectrum.computation)

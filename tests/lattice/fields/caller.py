@@ -40,7 +40,7 @@ class Fields:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.stub = FieldServiceStub(client._channel)
+        self.stub = FieldServiceStub(client.channel)
         self.metadata = client.metadata
 
     async def write(

@@ -37,7 +37,7 @@ async def upload(
             yield uploads_pb2.UploadLatticeRequest(body=body, **head)
             head = {}
 
-    stub = LatticeUploadServiceStub(client._channel)
+    stub = LatticeUploadServiceStub(client.channel)
     answer = await stub.UploadLattice(requests(), metadata=client.metadata)
     lattice: lattice_pb2.Lattice = answer.lattice
     return lattice
