@@ -95,7 +95,9 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     followers = Followers(
         store, tails, record.read_response, record.signal_response, metrics, limits
     )
-    notifications = Notifications(database, tails, metrics)
+    consumers = Consumers()
+    notifications = Notifications(database, tails, metrics, consumers)
+    consumers.announce = notifications.group_changed
     sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
     taker = PayloadTaker(
         partial(_keeper, database, settings),
@@ -149,7 +151,6 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     )
     listing = Listing(settings, lambda: database.is_open)
     server.add_service(LOG_SERVICE, LogServicer(listing))
-    consumers = Consumers()
     server.add_service(
         GROUP_SERVICE,
         GroupServicer(

@@ -140,6 +140,7 @@ class Consumer:
         self._unsent: deque[Response] = deque()
         self._heard_s = time.monotonic()
         self._is_leaving = False
+        self._has_joined = False
         self._has_left = False
         """It left in peace, and has not just vanished."""
         self._failure: BaseException | None = None
@@ -368,6 +369,10 @@ class Consumer:
                 lane.is_draining = True
         await self._give_up()
         await self._share(beat)
+        if not self._has_joined:
+            # Now others see it, and how many lanes they have too many.
+            self._has_joined = True
+            self._parts.consumers.changed(self._who.tenant, self._who.group)
 
     async def _share(self, beat: Beat) -> None:
         """Come to the number of lanes that is its own."""

@@ -16,15 +16,17 @@ _log = get_logger("groups")
 
 
 class Consumers:
-    """Who consumes which group here: so that one learns at once that another came or went."""
+    """Who consumes which group here: so that one learns at once that another came or went, here or
+    elsewhere."""
 
     def __init__(self) -> None:
+        self.announce: Callable[[TenantId, GroupName], None] = _to_nobody
+        """Has other processes hear that a group has changed."""
         self._wakes: dict[tuple[TenantId, GroupName], dict[Callable[[], None], None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
     def add(self, tenant: TenantId, group: GroupName, wake: Callable[[], None]) -> None:
         """`wake` is called when the group has changed."""
-        self.changed(tenant, group)
         self._wakes.setdefault((tenant, group), {})[wake] = None
 
     def remove(self, tenant: TenantId, group: GroupName, wake: Callable[[], None]) -> None:
@@ -35,6 +37,11 @@ class Consumers:
 
     def changed(self, tenant: TenantId, group: GroupName) -> None:
         """A group has changed, or lanes of it are free."""
+        self.heard(tenant, group)
+        self.announce(tenant, group)
+
+    def heard(self, tenant: TenantId, group: GroupName) -> None:
+        """Another process said so."""
         for wake in list(self._wakes.get((tenant, group), ())):
             wake()
 
@@ -55,3 +62,7 @@ class Consumers:
                 await leaving
         except (ServiceError, TimeoutError) as error:
             _log.warning("lanes were not given up, and will run out", problem=str(error))
+
+
+def _to_nobody(_tenant: TenantId, _group: GroupName) -> None:
+    pass

@@ -1,4 +1,6 @@
-"""Tells the processes on one database which logs have moved. Knows no records.
+"""Tells the processes on one database which logs have moved and which groups have changed.
+
+Knows no records.
 
 They only make things quick, and may be lost: whoever follows a log looks by itself as well.
 Notifications go out beside the appends and never inside them, where PostgreSQL would
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from girih.ids import Position, TenantId
+from services.events.lanes.group import GroupName
 from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
 
@@ -19,6 +22,9 @@ _SPACING_S = 0.01
 
 _NOTIFIED_COUNT_MAX = 1_000
 _RECONNECT_DELAY_S = 1.0
+_GROUP = "group"
+_GROUP_PARTS = 2
+"""Behind that: its tenant and its name."""
 
 _log = get_logger("wakeups")
 
@@ -45,6 +51,13 @@ class Follows(Protocol):
         """Any log may have moved unnoticed."""
 
 
+class Groups(Protocol):
+    """Who consumes groups here."""
+
+    def heard(self, tenant: TenantId, group: GroupName) -> None:
+        """A group has changed, or lanes of it are free."""
+
+
 class NotificationInstruments(Protocol):
     """Where it is shown whether notifications come."""
 
@@ -56,18 +69,29 @@ class Notifications:
     """Notifies other processes of this one's commits, and receives what they notify of."""
 
     def __init__(
-        self, exchange: NotificationChannel, follows: Follows, instruments: NotificationInstruments
+        self,
+        exchange: NotificationChannel,
+        follows: Follows,
+        instruments: NotificationInstruments,
+        groups: Groups | None = None,
     ) -> None:
         self._exchange = exchange
         self._follows = follows
         self._instruments = instruments
+        self._groups = groups
         self._moved: dict[TenantId, Position] = {}
+        self._changed: dict[tuple[TenantId, GroupName], None] = {}
         self._has_moved = asyncio.Event()
 
     def committed(self, tenant: TenantId, head: Position) -> None:
         """This process has moved the head of a log. Never waits."""
         self._follows.moved(tenant, head)
         self._moved[tenant] = head
+        self._has_moved.set()
+
+    def group_changed(self, tenant: TenantId, group: GroupName) -> None:
+        """Consumers of a group came or went here, or it was changed. Never waits."""
+        self._changed[tenant, group] = None
         self._has_moved.set()
 
     async def notify(self) -> None:
@@ -97,7 +121,12 @@ class Notifications:
     def _take(self) -> list[str]:
         tenants = list(self._moved)[:_NOTIFIED_COUNT_MAX]
         texts = [f"{tenant} {self._moved.pop(tenant)}" for tenant in tenants]
-        if not self._moved:
+        groups = list(self._changed)[: _NOTIFIED_COUNT_MAX - len(texts)]
+        for tenant, group in groups:
+            del self._changed[tenant, group]
+            # Processes that know no groups take it for a log that they do not follow.
+            texts.append(f"{_GROUP} {tenant} {group}")
+        if not self._moved and not self._changed:
             self._has_moved.clear()
         return texts
 
@@ -106,6 +135,11 @@ class Notifications:
         self._follows.look()
 
     def _received(self, text: str) -> None:
+        what, *named = text.split(" ")
+        if what == _GROUP and len(named) == _GROUP_PARTS:
+            if self._groups is not None:
+                self._groups.heard(TenantId(named[0]), GroupName(named[1]))
+            return
         tenant, _, head = text.rpartition(" ")
         if head.isdecimal():
             self._follows.moved(TenantId(tenant), Position(int(head)))

@@ -325,6 +325,25 @@ async def test_consumers_of_a_deleted_group_are_told(
     assert error.reason == "GROUP_NOT_FOUND"
 
 
+async def test_consumers_of_another_process_give_up_lanes_at_once(
+    settings: Settings, authority: Authority, groups: "GroupServiceAsyncStub", create: Create
+) -> None:
+    await create(lane_count=2, lease=timedelta(seconds=600))
+    async with (
+        built(settings) as server,
+        running(server, "127.0.0.1:0") as port,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
+    ):
+        await until_serving(channel)
+        async with consuming(groups) as one:
+            await one.until_lanes(2)
+            async with consuming(GroupServiceStub(channel)) as two:
+                await two.until_lanes(1)
+                await two.leave()
+            await one.until_lanes(1)
+            await one.until_lanes(2)
+
+
 async def test_consumers_end_with_their_process_also_those_without_lanes(
     settings: Settings, authority: Authority
 ) -> None:
