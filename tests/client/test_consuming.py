@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -70,6 +71,24 @@ async def test_a_consumer_goes_on_when_the_server_was_killed(server: MemoryServe
 
     assert positions == [1, 2, 3]
     assert len(interrupted) == 2
+
+
+async def test_a_message_is_tried_again_when_the_clock_of_the_test_says_so() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    async with MemoryServer(now=lambda: now) as server, server.async_client() as girih:
+        await girih.groups.create("g")
+        await girih.append(happened("a"))
+        async with girih.consume("g") as consumer:
+            messages = aiter(consumer)
+            await (await anext(messages)).retry(delay=60)
+            await girih.append(happened("b"))
+            second = await anext(messages)
+
+            now += timedelta(seconds=61)
+            await girih.append(happened("c"))
+            later = {(await anext(messages)).event.stream for _ in range(2)}
+
+    assert (second.event.stream, later) == ("b", {"a", "c"})
 
 
 async def test_what_was_given_before_the_connection_broke_acknowledges_nothing(

@@ -45,7 +45,8 @@ class Member:
     joined_at: datetime
     credits: int
     """How many events it may have at once."""
-    heard_at: datetime
+    heard_at_s: float
+    """On the clock of `time.monotonic()`: leases do not go by the clock of a test."""
     outbox: list[pb.ConsumeResponse] = field(default_factory=list)
     """What it is to be told."""
     ended_by: Refused | None = None

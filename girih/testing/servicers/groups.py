@@ -1,8 +1,9 @@
 """The rpcs of `GroupService` on logs in memory."""
 
 import threading
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 from girih.events.v1 import groups_pb2 as pb
@@ -161,9 +162,9 @@ class GroupServicer:
         with log.changed:
             group = _named(groups, start.group)
             now = log.now()
-            member = Member(
-                new_correlation_id(), start.name, call.actor, now, start.credits, heard_at=now
-            )
+            consumer = new_correlation_id()
+            heard_at_s = time.monotonic()
+            member = Member(consumer, start.name, call.actor, now, start.credits, heard_at_s)
             lease = group.settings.lease
             member.tell(started=pb.ConsumerStarted(consumer=member.consumer, lease=lease))
             group.join(member)
@@ -195,7 +196,7 @@ class _Consuming:
         try:
             for request in requests:
                 with self._log.changed:
-                    self._member.heard_at = self._log.now()
+                    self._member.heard_at_s = time.monotonic()
                     self._take(request)
                     self._log.changed.notify_all()
         except Refused as refused:
@@ -261,7 +262,7 @@ class _Consuming:
         self._call.check_valid()
         if self._member.ended_by is not None:
             raise self._member.ended_by
-        if not self._has_left and self._silent_at() <= self._log.now():
+        if not self._has_left and self._silent_in_s() <= 0.0:
             raise Refused(
                 "CONSUMER_SILENT",
                 "the consumer was not heard for as long as the lease",
@@ -269,11 +270,15 @@ class _Consuming:
             )
 
     def _wait_s(self) -> float:
-        until = min(filter(None, [self._silent_at(), self._group.next_at()]))
-        return max(0.01, (until - self._log.now()).total_seconds())
+        next_at = self._group.next_at()
+        waits = [self._silent_in_s()]
+        if next_at is not None:
+            waits.append((next_at - self._log.now()).total_seconds())
+        return max(0.01, min(waits))
 
-    def _silent_at(self) -> datetime:
-        return self._member.heard_at + self._group.settings.lease.ToTimedelta()
+    def _silent_in_s(self) -> float:
+        lease_s = self._group.settings.lease.ToTimedelta().total_seconds()
+        return self._member.heard_at_s + lease_s - time.monotonic()
 
     def _wake(self) -> None:
         with self._log.changed:
