@@ -90,7 +90,7 @@ COMPLETIONS = {
     "girih lattices create --boundary ": {"open", "periodic"},
     "girih events list -o js": {"json", "jsonl"},
     "girih restart l": {"lattice"},
-    "girih logs ": {"postgres", "events", "lattice", "gateway", "up"},
+    "girih logs ": {"postgres", "events", "lattice", "projections", "gateway", "up"},
     "girih keys create nightly --scope events.": {"events.read", "events.append"},
 }
 
