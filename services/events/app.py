@@ -150,7 +150,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         SchemaServicer(Registrar(sequencers, registries, beside), registries),
     )
     listing = Listing(settings, lambda: database.is_open)
-    server.add_service(LOG_SERVICE, LogServicer(listing))
+    # Asked every second, by each process that runs projections.
+    server.add_service(LOG_SERVICE, LogServicer(listing), quiet=True)
     server.add_service(
         GROUP_SERVICE,
         GroupServicer(
