@@ -208,6 +208,6 @@ def test_keys_rotate_while_it_runs_and_no_call_notices(installation: Installatio
         after = installation.run("lattices", "list", "--json")
 
     assert rotated.returncode == 0, rotated.stderr
-    assert len(rotated.stdout.split()) == 2
+    assert len(rotated.stdout.split()) == 3  # those of the gateway, lattice and projections
     created = json.loads(before.stdout)["latticeId"]
     assert [one["latticeId"] for one in json.loads(after.stdout)] == [created]
