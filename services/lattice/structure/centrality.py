@@ -186,18 +186,14 @@ def _formula_work(geometry: Geometry, query: CentralityQuery) -> Work:
 
 def _by_formula(geometry: Geometry, query: CentralityQuery, stop: Stop) -> list[CentralityPart]:
     clock = Clock()
-    spec = LatticeSpec(geometry=geometry)
-    find = _values_by_formula(geometry, query, stop)
+    find = _finder(geometry, query, stop)
     if query.top_k:
-        values = np.concatenate(
-            [find(sites_of(spec, query.selected, part)) for part in _parts(query)]
-        )
+        values = np.concatenate([find(part) for part in _parts(query)])
         return _largest(geometry, values, query.top_k, clock.told(Method.CLOSED_FORM))
     parts = []
     for part in _parts(query):
         stop.check()
-        values = find(sites_of(spec, query.selected, part))
-        parts.append(CentralityPart(part.start, values, _no_sites(geometry), None))
+        parts.append(CentralityPart(part.start, find(part), _no_sites(geometry), None))
     computation = clock.told(Method.CLOSED_FORM, held=8 * query.selected.count)
     return [_first(parts[0], computation), *parts[1:]]
 
@@ -206,26 +202,57 @@ Values = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """The values of sites, of shape (n, axes)."""
 
 
-def _values_by_formula(geometry: Geometry, query: CentralityQuery, stop: Stop) -> Values:
+def _finder(
+    geometry: Geometry, query: CentralityQuery, stop: Stop
+) -> Callable[[slice], NDArray[np.float64]]:
+    """What tells the values of a part of the sites asked for: all of them are summed at once."""
+    sites = partial(sites_of, LatticeSpec(geometry=geometry), query.selected)
     if query.measure is Measure.DEGREE:
-        return partial(free.degree, geometry)
+        return lambda part: free.degree(geometry, sites(part))
     if query.measure is Measure.CLOSENESS:
-        return partial(free.closeness, geometry)
-    if query.measure is Measure.EIGENVECTOR:
-        return _chunked(free.eigenvector(geometry), stop)
+        return lambda part: free.closeness(geometry, sites(part))
+    sums = _sums(geometry, query)
+    region = query.selected.region
+    if region is not None and region.shape == geometry.shape:
+        totals = np.zeros(geometry.sites)
+        for one in sums:
+            one.everywhere(stop.check, totals)
+        return lambda part: _from_sums(geometry, query, totals[part], sites(part))
+    tell = [_chunked(one, stop) for one in sums]
+
+    def find(part: slice) -> NDArray[np.float64]:
+        at = sites(part)
+        return _from_sums(geometry, query, np.sum([one(at) for one in tell], axis=0), at)
+
+    return find
+
+
+def _sums(geometry: Geometry, query: CentralityQuery) -> Sequence[ProductSum]:
     if query.measure is Measure.HARMONIC:
-        sums, less = _chunked(free.harmonic(geometry), stop), free.harmonic_less(geometry)
-        return lambda sites: sums(sites) - less
+        return [free.harmonic(geometry)]
     if query.measure is Measure.BETWEENNESS:
-        all_sums = [_chunked(one, stop) for one in free.betweenness(geometry)]
-        less = float(2 * geometry.sites - 1)
-        return lambda sites: (np.sum([sums(sites) for sums in all_sums], axis=0) - less) / 2
+        return free.betweenness(geometry)
+    if query.measure is Measure.EIGENVECTOR:
+        return [free.eigenvector(geometry)]
     if query.measure is Measure.PAGERANK:
-        ranks = _chunked(free.pagerank(geometry, query.damping), stop)
-        if geometry.sites == 1:
-            return lambda sites: np.ones(len(sites))
-        return lambda sites: ranks(sites) * free.degree(geometry, sites)
-    return _chunked(free.katz(geometry, query.damping), stop)
+        return [free.pagerank(geometry, query.damping)]
+    return [free.katz(geometry, query.damping)]
+
+
+def _from_sums(
+    geometry: Geometry,
+    query: CentralityQuery,
+    sums: NDArray[np.float64],
+    sites: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """The centralities that sums over terms tell."""
+    if query.measure is Measure.HARMONIC:
+        return sums - free.harmonic_less(geometry)
+    if query.measure is Measure.BETWEENNESS:
+        return (sums - float(2 * geometry.sites - 1)) / 2
+    if query.measure is Measure.PAGERANK:
+        return np.ones(len(sites)) if geometry.sites == 1 else sums * free.degree(geometry, sites)
+    return sums
 
 
 def _chunked(sums: ProductSum, stop: Stop) -> Values:
