@@ -26,7 +26,6 @@ CREDITS = 20
 HANDLERS = 4
 ALIVE_LEASES = 0.25
 SLOW_LEASES = 1.2
-SLOW_CHANCE = 0.01
 RETRY_CHANCE = 0.03
 RECONNECT = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)]
 
@@ -131,7 +130,7 @@ class Consumer:
             # What was said before was refused, and what is settled from now on is this.
             self._tokens.pop(one.event.position, None)
             chance = self._dice.random()
-            if chance < SLOW_CHANCE:
+            if chance < self._told["slow_chance"]:
                 await asyncio.sleep(SLOW_LEASES * self._told["lease_s"])
             else:
                 await asyncio.sleep(0.004 * self._dice.random())

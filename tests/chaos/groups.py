@@ -51,6 +51,9 @@ LEASE_S = 6.0
 PAUSED_LEASES = 1.5
 """For so many leases somebody is stopped."""
 PAUSE_EVERY_LEASES = 2.0
+SLOW_CHANCE = 0.01
+SLOW_CHANCE_UNPROTECTED = 0.15
+"""That an event takes longer than a lease: so many are settled late that some are seen."""
 CATCH_UP_S = 180.0
 EXAMPLES_MAX = 3
 """Of each broken promise."""
@@ -99,13 +102,15 @@ class Run:
             "seed": self.dice.randrange(2**31),
             "name": f"consumer-{self.started_count}",
             "lease_s": self.lease_s,
+            "slow_chance": SLOW_CHANCE if self.is_protected else SLOW_CHANCE_UNPROTECTED,
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.group_consumer", json.dumps(said)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stderr=(self.folder / "consumers.log").open("ab"),
-        )
+        with (self.folder / "consumers.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.group_consumer", json.dumps(said)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
 
 
 async def consume_through_kills(
