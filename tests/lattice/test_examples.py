@@ -53,6 +53,17 @@ async def _answers(
         yield await call(request, metadata=client.metadata)
 
 
+def shape(value: Any) -> Any:
+    """Names and types, without the values. REST shows tables as lists of rows."""
+    while isinstance(value, list):
+        if not value:
+            return "nothing"
+        value = value[0]
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    return type(value).__name__
+
+
 @each_method
 async def test_an_example_is_answered_with_the_names_that_are_told(
     client: Client, method: MethodDescriptor
@@ -61,7 +72,7 @@ async def test_an_example_is_answered_with_the_names_that_are_told(
 
     answers = await called(client, method, lattice.lattice_id)
 
-    assert set(answers[0]) == set(option(method, "answer_example"))
+    assert shape(answers[0]) == shape(option(method, "answer_example"))
     assert answers[0]["computation"]["method"] != "METHOD_UNSPECIFIED"
 
 
