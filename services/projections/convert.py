@@ -76,7 +76,7 @@ def projection(status: ProjectionStatus) -> pb.Projection:
         problem=status.unfit_problem,
         poison_policy=_POISON[(state and state.poison_policy) or own.poison_policy],
         replaced_policy=_REPLACED[(state and state.replaced_policy) or own.replaced_policy],
-        version=own.version,
+        definition_version=own.version,
         event_types=sorted({one for query in own.queries for one in query.types}),
     )
     if state is not None:
@@ -114,7 +114,7 @@ def _add_state(message: pb.Projection, state: ProjectionState) -> None:
     active = state.active
     message.event_count = active.event_count
     message.incarnation = active.checkpoint.incarnation
-    message.version = active.checkpoint.version
+    message.definition_version = active.checkpoint.version
     message.problem = message.problem or active.problem
     message.failed_position = active.failed_position or 0
     message.attempt_count = active.attempt_count

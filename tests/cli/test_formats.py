@@ -18,9 +18,11 @@ LONG = {
     FieldDescriptor.TYPE_SINT64,
 }
 TEXT = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_ENUM}
-SERVICES = {f"girih.{name}.v1" for name in ("accounts", "events", "lattice", "ops")}
-SPELLED = {"edges", "bytesAsGraph", "bytesAsMatrix"}
+SERVICES = {f"girih.{name}.v1" for name in ("accounts", "events", "lattice", "ops", "projections")}
+SPELLED = {"edges", "bytesAsGraph", "bytesAsMatrix", "count", "sites", "size"}
 """Integers of any size, which the contract has as strings."""
+AMBIGUOUS = {"token"}
+"""Of a lease an integer, of an invitation a text."""
 
 
 def messages(
@@ -43,7 +45,7 @@ def test_the_integers_are_those_of_the_contract_and_nothing_else_has_their_names
     long = {field.json_name for field in fields() if field.type in LONG}
     texts = {field.json_name for field in fields() if field.type in TEXT}
 
-    assert long | SPELLED == INTEGERS
+    assert (long | SPELLED) - AMBIGUOUS == INTEGERS
     assert INTEGERS & texts == SPELLED
 
 

@@ -42,7 +42,7 @@ def list_(
     listing(rows, _PROJECTIONS, output_format, pager=pager)
 
 
-@app.verb(examples="girih projections show lattices\ngirih projections show lattices --json")
+@app.verb(examples="girih projections show lattices\ngirih projections show lattices -o json")
 def show(
     projection: Projection, url: options.Url = None, output_format: options.Output = Format.table
 ) -> None:

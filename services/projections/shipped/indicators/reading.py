@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from girih.ids import NO_POSITION, Position, TenantId
-from services.plumbing.errors import NotFound, ResourceExhausted
+from services.plumbing.errors import InvalidInput, NotFound
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 from services.projections.shipped.indicators.definitions import Definitions, Indicator
@@ -27,7 +27,7 @@ class IndicatorNotFound(NotFound):
     reason = "INDICATOR_NOT_FOUND"
 
 
-class IndicatorHistoryTooLong(ResourceExhausted):
+class IndicatorHistoryTooLong(InvalidInput):
     """More points are meant than an answer may have."""
 
     reason = "INDICATOR_HISTORY_TOO_LONG"
@@ -81,7 +81,6 @@ class IndicatorReader:
         if len(rows) > POINT_COUNT_MAX:
             raise IndicatorHistoryTooLong(
                 f"more than {POINT_COUNT_MAX} points are meant",
-                retry_after_s=None,
                 point_count_max=POINT_COUNT_MAX,
             )
         return History([dict(row) for row in rows], position)
