@@ -180,12 +180,13 @@ class _Operation:
         return _example(example_of(self.rule.method)) or {}
 
     def _body_example(self) -> Json:
-        whole, field = self._request, self.rule.body
+        whole, field = _example(example_of(self.rule.method)), self.rule.body
+        if whole is None:
+            return {}
         if field == WHOLE_BODY:
-            example: object = whole
-        else:
-            example = whole.get(resolve(self.rule.method.input_type, field)[-1].json_name)
-        return {"example": example} if example else {}
+            return {"example": whole}
+        example = whole.get(resolve(self.rule.method.input_type, field)[-1].json_name)
+        return {} if example is None else {"example": example}
 
     def _responses(self) -> Json:
         success = str(success_status(self.rule.method))

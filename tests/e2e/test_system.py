@@ -81,7 +81,7 @@ def test_one_correlation_id_is_in_every_hop_and_in_the_events(
     )
 
     assert created.headers["X-Correlation-ID"] == correlation_id
-    for process in system.processes:
+    for process in (system.events, system.lattice, system.gateway):
         assert lines_about(process, correlation_id), f"not in {process.log.name}"
     contexts = {event["context"]["correlationId"] for event in read_events(client)}
     assert contexts == {correlation_id}
