@@ -41,6 +41,7 @@ _SHAPE = (60, 250, 100)
 _PIECE_BYTES = 1 << 18
 _KILLED_WITHIN_S = 0.1
 """How long after a piece was sent, which chance chooses, the kill comes at most."""
+_READ_S = 60.0
 _FIELDS = 3
 _CLEANED_WITHIN_S = 60.0
 _SETTINGS = {
@@ -258,7 +259,10 @@ async def _read(run: _Run, replica: _Replica, name: str) -> bytes:
     """What the field holds."""
     request = pb.ReadFieldRequest(lattice_id=run.lattice_id, name=name)
     try:
-        parts = replica.stub.ReadField(request, metadata=run.metadata)
+        # Its channel may not have noticed yet that the process is back.
+        parts = replica.stub.ReadField(
+            request, metadata=run.metadata, timeout=_READ_S, wait_for_ready=True
+        )
         return b"".join([part.data async for part in parts])
     except grpc.aio.AioRpcError as error:
         run.found.breaks(f"a field cannot be read: {error.details()}")
@@ -277,7 +281,9 @@ async def _check_kept(run: _Run, storage: Path) -> None:
         async with asyncio.timeout(_CLEANED_WITHIN_S):
             while True:
                 for replica in run.replicas:
-                    listed = await replica.stub.ListFields(request, metadata=run.metadata)
+                    listed = await replica.stub.ListFields(
+                        request, metadata=run.metadata, timeout=_READ_S, wait_for_ready=True
+                    )
                 in_use = {Path(each.array).name for each in listed.fields}
                 kept = await asyncio.to_thread(_kept, storage, run.lattice_id)
                 if kept == in_use:
