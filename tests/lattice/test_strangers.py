@@ -73,7 +73,7 @@ UNREADABLE = {
     "an unknown neighbourhood": changed(neighbourhood=77),
     "a short digest": changed(blockedDigest="AAAA"),
     "a bitmap of too many sites": with_bitmap(
-        bytes(1 << 23), shape=[str(1 << 26)], boundaries=["BOUNDARY_OPEN"], vertices="1", edges="1"
+        b"", shape=[str(1 << 31)], boundaries=["BOUNDARY_OPEN"], vertices="1", edges="1"
     ),
 }
 """Payloads of `lattice.created` that the service cannot have written."""
