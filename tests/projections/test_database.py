@@ -21,8 +21,8 @@ DEFINER = """
 CREATE FUNCTION projection_shop.open() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'
 """
 REACHABLE = """
-CREATE SCHEMA events;
-CREATE TABLE events.logs (log int);
+CREATE SCHEMA IF NOT EXISTS events;
+CREATE TABLE IF NOT EXISTS events.logs (log int);
 GRANT USAGE ON SCHEMA events TO girih_projections;
 GRANT SELECT ON events.logs TO girih_projections;
 """
