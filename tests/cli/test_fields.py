@@ -36,7 +36,7 @@ def test_a_field_goes_up_and_comes_down(
     assert np.array_equal(np.load(back), array)
     assert thin.read_bytes() == array[1::10, 2::20].tobytes()
     assert "height" in ada.does("lattices", "fields", lattice).out
-    assert ada.does("lattices", "get", lattice, "height", "--json").json["sizeBytes"] == "19200"
+    assert ada.does("lattices", "get", lattice, "height", "--json").json["sizeBytes"] == 19_200
 
 
 def test_an_upload_is_gone_on_with(
