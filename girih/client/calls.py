@@ -1,8 +1,10 @@
-"""One call over asyncio's stack of gRPC: its token, its attempts, its answers. Knows no rpc."""
+"""A call over asyncio's stack of gRPC: its token, its attempts, its answers, and the call after
+it. Knows no rpc."""
 
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -13,6 +15,7 @@ from girih.client.caller import Caller, Metadata, with_token
 from girih.client.cursors import Cursor
 from girih.client.errors import ClientClosed, GirihError, Refusal, Unavailable
 from girih.client.refusals import from_rpc_error
+from girih.client.retry import Resumption
 from girih.client.tokens import RenewedToken
 
 Q = TypeVar("Q")
@@ -136,3 +139,30 @@ async def _token(caller: Caller, timeout_s: float) -> str:
             return await token
     except TimeoutError:
         raise Unavailable.no_answer("no token came in time") from None
+
+
+async def resumed(
+    one_call: Callable[[], AsyncGenerator[P]],
+    resumption: Resumption,
+    closed: asyncio.Event,
+    on_interrupted: Callable[[GirihError], None] | None,
+) -> AsyncGenerator[P]:
+    """What one call after the other brings, until `closed`; raises what no new call mends."""
+    while not closed.is_set():
+        resumption.began()
+        try:
+            async with aclosing(one_call()) as parts:
+                async for part in parts:
+                    resumption.progressed()
+                    yield part
+            error: GirihError = Unavailable.no_answer("the server ended the call")
+        except GirihError as problem:
+            error = problem
+        if closed.is_set():
+            return
+        pause_s = resumption.pause_after(error)
+        if on_interrupted is not None:
+            on_interrupted(error)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await closed.wait()

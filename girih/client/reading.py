@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from girih.client.caller import Caller
-from girih.client.calls import begun, cancelled_call, metadata_of, next_response
+from girih.client.calls import begun, cancelled_call, metadata_of, next_response, resumed
 from girih.client.cursors import Batch, ReadCursor
 from girih.client.errors import GirihError, Unavailable
 from girih.client.events import RecordedEvent
@@ -93,25 +93,12 @@ class Subscription:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """Ends only with `close`. Closing this (`contextlib.aclosing`) ends the call at once."""
-        resumption = self._caller.resumption()
-        while not self._closed.is_set():
-            resumption.began()
-            try:
-                async with aclosing(self._one_call()) as batches:
-                    async for batch in batches:
-                        resumption.progressed()
-                        yield batch
-                error: GirihError = Unavailable.no_answer("the server ended the call")
-            except GirihError as problem:
-                error = problem
-            if self._closed.is_set():
-                return
-            pause_s = resumption.pause_after(error)
-            if self._on_interrupted is not None:
-                self._on_interrupted(error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._closed.wait()
+        parts = resumed(
+            self._one_call, self._caller.resumption(), self._closed, self._on_interrupted
+        )
+        async with aclosing(parts) as batches:
+            async for batch in batches:
+                yield batch
 
     async def _events(self) -> AsyncGenerator[RecordedEvent]:
         async with aclosing(self.batches()) as batches:

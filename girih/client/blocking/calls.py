@@ -16,6 +16,7 @@ from girih.client.caller import Caller, Metadata, with_token
 from girih.client.cursors import Cursor
 from girih.client.errors import ClientClosed, GirihError, Unavailable
 from girih.client.refusals import from_rpc_error
+from girih.client.retry import Resumption
 from girih.client.tokens import RenewedToken
 from girih.status_details import FailedCall
 
@@ -180,3 +181,27 @@ def _token(caller: Caller, timeout_s: float) -> str:
             token.close()
         raise TypeError("token must be a text or a plain function here; AsyncClient takes others")
     return token
+
+
+def resumed(
+    one_call: Callable[[], Generator[P]],
+    resumption: Resumption,
+    closed: threading.Event,
+    on_interrupted: Callable[[GirihError], None] | None,
+) -> Generator[P]:
+    """What one call after the other brings, until `closed`; raises what no new call mends."""
+    while not closed.is_set():
+        resumption.began()
+        try:
+            for part in one_call():
+                resumption.progressed()
+                yield part
+            error: GirihError = Unavailable.no_answer("the server ended the call")
+        except GirihError as problem:
+            error = problem
+        if closed.is_set():
+            return
+        pause_s = resumption.pause_after(error)
+        if on_interrupted is not None:
+            on_interrupted(error)
+        closed.wait(pause_s)

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-from girih.client.blocking.calls import WatchedCall, begun, metadata_of
+from girih.client.blocking.calls import WatchedCall, begun, metadata_of, resumed
 from girih.client.caller import Caller
 from girih.client.context import bind_context
 from girih.client.errors import GirihError, Unavailable
@@ -102,22 +102,9 @@ class Consumer:
         handling.settle(message, error)
 
     def _messages(self) -> Generator[BlockingMessage]:
-        resumption = self._caller.resumption()
-        while not self._closed.is_set():
-            resumption.began()
-            try:
-                for message in self._one_call():
-                    resumption.progressed()
-                    yield message
-                error: GirihError = Unavailable.no_answer("the server ended the call")
-            except GirihError as problem:
-                error = problem
-            if self._closed.is_set():
-                return
-            pause_s = resumption.pause_after(error)
-            if self._on_interrupted is not None:
-                self._on_interrupted(error)
-            self._closed.wait(pause_s)
+        return resumed(
+            self._one_call, self._caller.resumption(), self._closed, self._on_interrupted
+        )
 
     def _one_call(self) -> Generator[BlockingMessage]:
         timeout_s = self._caller.retry.attempt_s

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Self
 
-from girih.client.blocking.calls import WatchedCall, begun, metadata_of
+from girih.client.blocking.calls import WatchedCall, begun, metadata_of, resumed
 from girih.client.caller import Caller
 from girih.client.cursors import Batch, ReadCursor
-from girih.client.errors import GirihError, Unavailable
+from girih.client.errors import GirihError
 from girih.client.events import RecordedEvent
 from girih.events.v1 import events_pb2 as pb
 from girih.ids import Position
@@ -68,22 +68,9 @@ class Subscription:
 
     def batches(self) -> Generator[Batch]:
         """Ends only with `close`."""
-        resumption = self._caller.resumption()
-        while not self._closed.is_set():
-            resumption.began()
-            try:
-                for batch in self._one_call():
-                    resumption.progressed()
-                    yield batch
-                error: GirihError = Unavailable.no_answer("the server ended the call")
-            except GirihError as problem:
-                error = problem
-            if self._closed.is_set():
-                return
-            pause_s = resumption.pause_after(error)
-            if self._on_interrupted is not None:
-                self._on_interrupted(error)
-            self._closed.wait(pause_s)
+        return resumed(
+            self._one_call, self._caller.resumption(), self._closed, self._on_interrupted
+        )
 
     def _one_call(self) -> Generator[Batch]:
         timeout_s = self._caller.retry.attempt_s

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 import grpc.aio
 
 from girih.client.caller import Caller
-from girih.client.calls import begun, metadata_of, next_response
+from girih.client.calls import begun, metadata_of, next_response, resumed
 from girih.client.context import bind_context
 from girih.client.errors import GirihError, Unavailable
 from girih.client.groups import handling
@@ -129,25 +129,12 @@ class AsyncConsumer:
         handling.settle(message, error)
 
     async def _messages(self) -> AsyncGenerator[AsyncMessage]:
-        resumption = self._caller.resumption()
-        while not self._closed.is_set():
-            resumption.began()
-            try:
-                async with aclosing(self._one_call()) as messages:
-                    async for message in messages:
-                        resumption.progressed()
-                        yield message
-                error: GirihError = Unavailable.no_answer("the server ended the call")
-            except GirihError as problem:
-                error = problem
-            if self._closed.is_set():
-                return
-            pause_s = resumption.pause_after(error)
-            if self._on_interrupted is not None:
-                self._on_interrupted(error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._closed.wait()
+        parts = resumed(
+            self._one_call, self._caller.resumption(), self._closed, self._on_interrupted
+        )
+        async with aclosing(parts) as messages:
+            async for message in messages:
+                yield message
 
     async def _one_call(self) -> AsyncGenerator[AsyncMessage]:
         timeout_s = self._caller.retry.attempt_s
