@@ -12,12 +12,12 @@ from typing import Final
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway.beside.process import ProcessBeside, ProcessDied
 from gateway.contract.descriptors import Contract
 from gateway.contract.rules import Rule
 from gateway.http import errors
 from gateway.transcoding.beside import key_of
 from gateway.transcoding.validation import ValidationError
+from services.plumbing.beside.process import ProcessBeside, ProcessDied
 from services.plumbing.budget import Budget
 
 _BUILDER: Final = "gateway.transcoding.beside"

@@ -4,12 +4,12 @@ import gc
 import os
 from typing import Final
 
-from gateway.beside.work import Work, serve
 from gateway.contract.descriptors import Contract
 from gateway.contract.rules import Rule, rules_of
 from gateway.transcoding.codec import Decoder
 from gateway.transcoding.requests import RequestBuilder
 from gateway.transcoding.validation import ValidationError, Violation
+from services.plumbing.beside.work import Work, serve
 
 RuleKey = tuple[str, int]
 """The full name of a method, and which of its http rules it is."""

@@ -32,9 +32,10 @@ from services.lattice.routing.servicer import PathServicer
 from services.lattice.servicer import SERIALIZED, LatticeServicer
 from services.lattice.settings import Settings
 from services.lattice.state.bitmaps import JournalWithBitmaps
-from services.lattice.state.events_journal import EventStoreJournal, acting_bearer
+from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
+from services.lattice.state.streams import acting_bearer
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.bitmaps import KeptBitmaps
 from services.lattice.storage.opening import open_store, user_folder

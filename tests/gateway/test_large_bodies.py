@@ -12,8 +12,8 @@ from gateway.contract.rules import rules_of
 from gateway.transcoding.codec import Decoder
 from gateway.transcoding.requests import RequestBuilder
 from gateway.transcoding.validation import ValidationError
-from tests.gateway.beside.children import children_that_run
 from tests.gateway.sample import Gateway, SampleService, gateway_before
+from tests.plumbing.beside.children import children_that_run
 
 _SIZE = 2**18
 

@@ -10,7 +10,7 @@ import pytest
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from services.lattice.compiler import configure_compiler
-from services.lattice.state.events_journal import acting_bearer
+from services.lattice.state.streams import acting_bearer
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer

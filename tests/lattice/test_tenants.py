@@ -17,8 +17,8 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeId
 from services.lattice.operations.context import OperationContext
-from services.lattice.state.events_journal import acting_bearer
 from services.lattice.state.journal import StreamSlice
+from services.lattice.state.streams import acting_bearer
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier

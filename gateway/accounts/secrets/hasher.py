@@ -10,7 +10,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from gateway.beside.work import Work, idle, serve
+from services.plumbing.beside.work import Work, idle, serve
 
 _TIME_COST: Final = 2
 _PARALLELISM: Final = 1

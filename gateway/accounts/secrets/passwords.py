@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.accounts.errors import HashingBusy
-from gateway.beside.process import ProcessBeside, ProcessDied
 from gateway.http.caller import UNKNOWN, caller_address, network_of
+from services.plumbing.beside.process import ProcessBeside, ProcessDied
 from services.plumbing.errors import Violations
 
 CHARS_MIN_PRODUCTION: Final = 15

@@ -9,28 +9,19 @@ its compressed bytes in order, since an event has an upper size.
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import replace
+from contextlib import aclosing
 from itertools import takewhile
 from typing import TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import grpc.aio
-from google.protobuf import json_format
 
 from girih.client import (
-    EventIdReused,
-    EventStoreClient,
     Follower,
-    GirihError,
-    LogReplaced,
     NewEvent,
     Placement,
     Precondition,
-    PreconditionFailed,
     RecordedEvent,
-    RetryPolicy,
-    Unauthenticated,
 )
 from girih.ids import TenantId
 from girih.lattice.v1 import fields_pb2 as fields_pb
@@ -44,7 +35,6 @@ from services.lattice.state.journal import (
     DamagedRecord,
     FieldEvent,
     FieldWritten,
-    JournalReplaced,
     LatticeCreated,
     LatticeEvent,
     LatticeRecord,
@@ -52,19 +42,11 @@ from services.lattice.state.journal import (
     StreamSlice,
     UnknownEvent,
 )
-from services.plumbing import correlation
-from services.plumbing.auth.tokens import Issuer
-from services.plumbing.grpc.channel import Bearer
-from services.plumbing.grpc.event_store import events_unavailable_named, served_context
+from services.lattice.state.streams import EventStreams, json_event, payload_of
 from services.plumbing.logging import get_logger
-from services.policy import EVENTS
 
 A = TypeVar("A")
 R = TypeVar("R")
-P = TypeVar(
-    "P", pb.LatticeCreated, pb.LatticeDeleted, fields_pb.FieldWritten, fields_pb.FieldDeleted
-)
-Payload = pb.LatticeCreated | pb.LatticeDeleted | fields_pb.FieldWritten | fields_pb.FieldDeleted
 
 CATALOGUE_STREAM = "$lattices"
 CREATED = "lattice.created"
@@ -73,7 +55,6 @@ DELETED = "lattice.deleted"
 FIELD_WRITTEN = "lattice.field-written"
 FIELD_DELETED = "lattice.field-deleted"
 
-_SCOPES = ("events.append", "events.read")
 _SCHEMA_VERSION = 1
 _INLINE_BYTES_MAX = 1 << 20
 """Beyond this a compressed bitmap becomes events of its own: JSON adds a third to it."""
@@ -84,23 +65,6 @@ _LARGE_BYTES = 1 << 16
 _MANY_EVENTS = 20
 
 _log = get_logger("lattice")
-
-
-def acting_bearer(issuer: Issuer) -> Bearer:
-    """For `open_channel`: this service's own token, for whoever makes the current call.
-
-    What is asked for nobody, as whether the event store serves, carries none.
-    """
-
-    def bearer() -> str:
-        call = correlation.bound()
-        if call is None or not call.tenant:
-            return ""
-        if call.principal is None or call.principal.tenant != call.tenant:
-            raise RuntimeError("nobody of the tenant makes this call")
-        return issuer.service_token(EVENTS, call.tenant, _SCOPES, call.principal)
-
-    return bearer
 
 
 class EventStoreJournal:
@@ -117,8 +81,7 @@ class EventStoreJournal:
         patience_s: Callable[[], float],
         is_serving: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._events = EventStoreClient(channel, context=served_context)
-        self._patience_s = patience_s
+        self._streams = EventStreams(channel, patience_s)
         self._is_serving = is_serving
 
     async def append_created(
@@ -131,7 +94,7 @@ class EventStoreJournal:
     ) -> Appended:
         is_large = len(created.blocked) > _LARGE_BYTES
         own = await _off_the_loop(is_large, _creation_events, created)
-        summary = _json_event(CATALOGUE_STREAM, CREATED, records.created_to_proto(created, b""))
+        summary = json_event(CATALOGUE_STREAM, CREATED, records.created_to_proto(created, b""))
         preconditions = [Precondition.absent(own[0].stream)]
         if catalogue_revision is not None:
             preconditions.append(Precondition.at(CATALOGUE_STREAM, catalogue_revision))
@@ -149,7 +112,7 @@ class EventStoreJournal:
     ) -> int:
         payload = pb.LatticeDeleted(lattice_id=lattice_id)
         streams = (_stream(lattice_id), CATALOGUE_STREAM)
-        deletions = [_json_event(stream, DELETED, payload) for stream in streams]
+        deletions = [json_event(stream, DELETED, payload) for stream in streams]
         unchanged = [Precondition.at(streams[0], expected_revision)]
         placements = await self._append(tenant, command_id, deletions, unchanged)
         return placements[-1].revision
@@ -159,9 +122,9 @@ class EventStoreJournal:
     ) -> LatticeRecord:
         stream = _stream(event.lattice_id)
         if isinstance(event, FieldWritten):
-            new = _json_event(stream, FIELD_WRITTEN, field_records.written_to_proto(event))
+            new = json_event(stream, FIELD_WRITTEN, field_records.written_to_proto(event))
         else:
-            new = _json_event(stream, FIELD_DELETED, field_records.deleted_to_proto(event))
+            new = json_event(stream, FIELD_DELETED, field_records.deleted_to_proto(event))
         unchanged = [Precondition.at(stream, expected_revision)]
         (placement,) = await self._append(tenant, command_id, [new], unchanged)
         return LatticeRecord(
@@ -179,7 +142,9 @@ class EventStoreJournal:
         after_revision: int = -1,
         incarnation: str = "",
     ) -> StreamSlice:
-        events = await self._read(tenant, _stream(lattice_id), after_revision + 1, incarnation)
+        events = await self._streams.read(
+            tenant, _stream(lattice_id), after_revision + 1, incarnation
+        )
         recorded = await _off_the_loop(_is_long(events), _records, events)
         if not events:
             return StreamSlice(revision=after_revision, recorded=(), incarnation=incarnation)
@@ -189,7 +154,9 @@ class EventStoreJournal:
     async def catalogue(
         self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
-        reading = self._read_batches(tenant, CATALOGUE_STREAM, after_revision + 1, incarnation)
+        reading = self._streams.read_batches(
+            tenant, CATALOGUE_STREAM, after_revision + 1, incarnation
+        )
         async with aclosing(reading) as batches:
             async for batch in batches:
                 yield await _off_the_loop(_is_long(batch), _records, batch)
@@ -201,14 +168,13 @@ class EventStoreJournal:
         began: Callable[[str], None],
     ) -> CatalogueFollower:
         async def start() -> int:
-            revision = await self._events.head_revision(CATALOGUE_STREAM)
+            revision = await self._streams.head_revision(CATALOGUE_STREAM)
             began(follower.incarnation)
             return revision
 
-        follower = Follower(
-            self._events,
+        follower = self._streams.follower(
+            CATALOGUE_STREAM,
             lambda batch: fold(_records(batch)),
-            stream=CATALOGUE_STREAM,
             start=start,
             on_interrupted=lambda error: _log.warning(
                 "a catalogue is not followed now", tenant=tenant, problem=str(error)
@@ -223,40 +189,13 @@ class EventStoreJournal:
         events: Sequence[NewEvent],
         preconditions: Sequence[Precondition],
     ) -> Sequence[Placement]:
-        identified = [
-            replace(event, id=str(uuid5(command_id, str(ordinal))))
-            for ordinal, event in enumerate(events)
-        ]
-        with _errors_translated(), _on_behalf_of(tenant, command_id):
-            return await self._client().append(identified, preconditions)
-
-    async def _read(
-        self, tenant: TenantId, stream: str, from_revision: int, incarnation: str
-    ) -> list[RecordedEvent]:
-        reading = self._read_batches(tenant, stream, from_revision, incarnation)
-        async with aclosing(reading) as batches:
-            return [event async for batch in batches for event in batch]
-
-    async def _read_batches(
-        self, tenant: TenantId, stream: str, from_revision: int, incarnation: str
-    ) -> AsyncGenerator[Sequence[RecordedEvent]]:
-        reading = self._client().read_batches(
-            stream, from_revision=from_revision, incarnation=incarnation
-        )
-        async with aclosing(reading) as batches:
-            while True:
-                # Not around the yield: what is bound here would be bound for the reader too.
-                with _errors_translated(), _on_behalf_of(tenant):
-                    batch = await anext(batches, None)
-                if batch is None:
-                    return
-                yield batch
-
-    def _client(self) -> EventStoreClient:
-        """The client for one call, which is not repeated: who called us may repeat theirs."""
-        patience_s = self._patience_s()
-        once = RetryPolicy(timeout_s=patience_s, attempt_timeout_s=patience_s, attempt_count_max=1)
-        return self._events.acting(retry=once)
+        try:
+            return await self._streams.append(tenant, command_id, events, preconditions)
+        except StreamChanged as error:
+            # A lattice's own stream is first among the preconditions.
+            if error.stream == CATALOGUE_STREAM:
+                raise CatalogueChanged(str(error)) from error
+            raise
 
 
 class _EventsFollower:
@@ -284,7 +223,7 @@ def _creation_events(created: LatticeCreated) -> list[NewEvent]:
     stream = _stream(created.lattice_id)
     compressed = zlib.compress(created.blocked) if created.blocked else b""
     inline = compressed if len(compressed) <= _INLINE_BYTES_MAX else b""
-    first = _json_event(stream, CREATED, records.created_to_proto(created, inline))
+    first = json_event(stream, CREATED, records.created_to_proto(created, inline))
     return [first] if inline == compressed else [first, *_blocked_events(stream, compressed)]
 
 
@@ -347,10 +286,10 @@ def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
     if event.type not in (CREATED, DELETED):
         return UnknownEvent(event_type=event.type)
     if event.type == DELETED:
-        deleted = records.deleted_from_proto(_payload(event, pb.LatticeDeleted()))
+        deleted = records.deleted_from_proto(payload_of(event, pb.LatticeDeleted()))
         _check_stream(event.stream, deleted.lattice_id)
         return deleted
-    payload = _payload(event, pb.LatticeCreated())
+    payload = payload_of(event, pb.LatticeCreated())
     if event.stream == CATALOGUE_STREAM:
         return records.created_from_proto(payload, b"")
     return _own_creation(events, index, payload)
@@ -359,9 +298,9 @@ def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
 def _field_event(event: RecordedEvent) -> FieldEvent:
     said: FieldEvent
     if event.type == FIELD_WRITTEN:
-        said = field_records.written_from_proto(_payload(event, fields_pb.FieldWritten()))
+        said = field_records.written_from_proto(payload_of(event, fields_pb.FieldWritten()))
     else:
-        said = field_records.deleted_from_proto(_payload(event, fields_pb.FieldDeleted()))
+        said = field_records.deleted_from_proto(payload_of(event, fields_pb.FieldDeleted()))
     if event.stream != _stream(said.lattice_id):
         raise DamagedRecord("lattice_id is not that of the stream")
     return said
@@ -388,27 +327,9 @@ def _joined_parts(events: Sequence[RecordedEvent]) -> bytes:
     return b"".join(event.binary or b"" for event in parts)
 
 
-def _payload(event: RecordedEvent, empty: P) -> P:
-    # Python's and protobuf's parsers raise any of these on odd JSON, and in their words
-    # repeat some of it.
-    try:
-        return json_format.Parse(event.json or "", empty, ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedRecord(f"the payload is not that of {event.type}") from error
-
-
 def _check_stream(stream: str, lattice_id: LatticeId) -> None:
     if stream not in (CATALOGUE_STREAM, _stream(lattice_id)):
         raise DamagedRecord("lattice_id is not that of the stream")
-
-
-def _json_event(stream: str, event_type: str, payload: Payload) -> NewEvent:
-    return NewEvent(
-        stream=stream,
-        type=event_type,
-        schema_version=_SCHEMA_VERSION,
-        json=json_format.MessageToJson(payload, indent=None),
-    )
 
 
 def _stream(lattice_id: LatticeId) -> str:
@@ -417,43 +338,3 @@ def _stream(lattice_id: LatticeId) -> str:
 
 async def _off_the_loop(is_long: bool, work: Callable[[A], R], argument: A) -> R:
     return await asyncio.to_thread(work, argument) if is_long else work(argument)
-
-
-@contextmanager
-def _on_behalf_of(tenant: TenantId, command_id: UUID | None = None) -> Iterator[None]:
-    """Calls begun inside are for this tenant, and tell what caused them unless the caller did.
-
-    Who makes them stays who made the call being served, also in a task that goes on for
-    others when it has ended: the event store is told who began it.
-    """
-    call = correlation.current()
-    cause = call.causation_id or str(command_id or "")
-    with correlation.bind(replace(call, tenant=tenant, causation_id=cause)):
-        yield
-
-
-@contextmanager
-def _errors_translated() -> Iterator[None]:
-    """What the event store refuses, in the journal's terms. The rest is a bug, ours or its."""
-    try:
-        with events_unavailable_named(), _refused_token_logged():
-            yield
-    except (PreconditionFailed, EventIdReused) as error:
-        # The metadata has the first that does not hold, and a lattice's own stream is first.
-        of_catalogue = error.metadata.get("stream") == CATALOGUE_STREAM
-        raise (CatalogueChanged if of_catalogue else StreamChanged)(error.message) from error
-    except LogReplaced as error:
-        raise JournalReplaced(error.message) from error
-    except GirihError as error:
-        raise RuntimeError(f"the event store refused a call: {error}") from error
-
-
-@contextmanager
-def _refused_token_logged() -> Iterator[None]:
-    """While keys are exchanged the event store may not know ours yet. Callers would take that
-    for a problem of their own tokens, so only the log has it."""
-    try:
-        yield
-    except Unauthenticated as error:
-        _log.error("the event store refuses our token", reason=error.reason)
-        raise

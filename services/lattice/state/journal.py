@@ -141,6 +141,11 @@ class Appended:
 class StreamChanged(Exception):
     """The lattice is not as the append expected it, or was created before."""
 
+    def __init__(self, message: str, *, stream: str = "") -> None:
+        super().__init__(message)
+        self.stream = stream
+        """Which stream of several is another, where that is known."""
+
 
 class CatalogueChanged(Exception):
     """The catalogue is not as the append expected it."""

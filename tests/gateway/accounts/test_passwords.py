@@ -21,10 +21,10 @@ from gateway.accounts.secrets.passwords import (
     Verdict,
     check_password,
 )
-from gateway.beside.process import WorkFailed
 from gateway.http.caller import enter_address
+from services.plumbing.beside.process import WorkFailed
 from services.plumbing.errors import Violations
-from tests.gateway.beside.children import children_that_run
+from tests.plumbing.beside.children import children_that_run
 
 A_LITTLE_KIB = 64
 WIDE = "".join(chr(ord(char) + 0xFEE0) for char in "passwordpassword")

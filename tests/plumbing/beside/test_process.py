@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.beside import process
-from gateway.beside.process import ProcessBeside, ProcessDied, WorkFailed
+from services.plumbing.beside import process
+from services.plumbing.beside.process import ProcessBeside, ProcessDied, WorkFailed
 
-ACTING = "tests.gateway.beside.acting"
+ACTING = "tests.plumbing.beside.acting"
 PARENT = """
 import asyncio
-from gateway.beside.process import ProcessBeside
+from services.plumbing.beside.process import ProcessBeside
 
 async def main():
-    beside = ProcessBeside("tests.gateway.beside.acting", "")
+    beside = ProcessBeside("tests.plumbing.beside.acting", "")
     print(await beside.ask("pid"), flush=True)
     await beside.ask("wait")
 
@@ -119,7 +119,7 @@ async def next_pid(acting: ProcessBeside) -> int:
 
 
 async def test_one_that_cannot_start_is_not_tried_at_every_call() -> None:
-    async with beside(module="tests.gateway.beside.nowhere") as nowhere:
+    async with beside(module="tests.plumbing.beside.nowhere") as nowhere:
         with pytest.raises(ProcessDied):
             await nowhere.ask()
         nowhere._not_before_s += 3_600

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from typing import Any, Final
 
-from gateway.beside.frames import HEAD, frame, value_of
-from gateway.beside.work import Failed
 from girih.backoff import Backoff
+from services.plumbing.beside.frames import HEAD, frame, value_of
+from services.plumbing.beside.work import Failed
 from services.plumbing.logging import get_logger
 
 _PAUSE_S_MIN: Final = 0.2

@@ -1,10 +1,10 @@
-"""Work of a process beside that tests have done: `python -m tests.gateway.beside.acting`."""
+"""Work of a process beside that tests have done: `python -m tests.plumbing.beside.acting`."""
 
 import os
 import time
 from typing import Any
 
-from gateway.beside.work import Work, idle, serve
+from services.plumbing.beside.work import Work, idle, serve
 
 THREADS = 2
 

@@ -1,4 +1,4 @@
-"""What a process beside the gateway runs: takes one request after the other, answers each, and
+"""What a process beside another one runs: takes one request after the other, answers each, and
 ends with the process that asks.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
-from gateway.beside.frames import HEAD, frame, value_of
+from services.plumbing.beside.frames import HEAD, frame, value_of
 
 _NICENESS_MAX: Final = 19
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
