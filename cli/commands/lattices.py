@@ -34,6 +34,15 @@ OutputFile = Annotated[
     typer.Option("--output-file", metavar="FILE", dir_okay=False, help="Where to write it."),
 ]
 
+CostField = Annotated[
+    str | None,
+    typer.Option("--costs", metavar="FIELD", help="The field that says what each site costs."),
+]
+CostRule = Annotated[
+    bool,
+    typer.Option("--mean", help="A step costs the mean of both sites, not what the second costs."),
+]
+
 _PRINTED_SITES_MAX = 1_000_000
 _BITMAP_BYTES_MAX = 2**22  # what the contract takes
 
@@ -234,6 +243,7 @@ def blocked_(
     examples="""
     girih lattices distances 3f2a9c1e --from 0,0 --to 9,9 --to 5,0
     girih lattices distances 3f2a9c1e --from 0,0 --output-file field.npy
+    girih lattices distances 3f2a9c1e --from 0,0 --to 9,9 --costs height
     """
 )
 def distances(
@@ -247,10 +257,12 @@ def distances(
         typer.Option("--to", metavar="SITE", help="The distance of this site; may be repeated."),
     ] = None,
     file: OutputFile = None,
+    costs: CostField = None,
+    mean: CostRule = False,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Tell how far sites are from others, in lattice spacings.
+    """Tell how far sites are from others, in lattice spacings, or what the way there costs.
 
     Of the sites of --to as a list, or of all sites as an array of numpy in --output-file, with
     inf where no path leads.
@@ -260,6 +272,7 @@ def distances(
     body = {
         "sources": [{"coordinates": numbers(site, "--from")} for site in sources],
         "targets": [{"coordinates": numbers(site, "--to")} for site in targets or ()],
+        **site_costs(costs, is_mean=mean),
     }
     with options.gateway(url) as gateway:
         route = f"/v1/lattices/{segment(gateway, lattice_id)}"
@@ -287,7 +300,9 @@ def _distances(
             answer = json.loads(line)
             yield int(answer.get("firstIndex", 0)), answer.get("distances", [])
     except Refused as refused:
-        raise refused.naming({"sources": "--from", "targets": "--to"}) from None
+        raise refused.naming(
+            {"sources": "--from", "targets": "--to", "costs.field": "--costs"}
+        ) from None
 
 
 def _write_field(
@@ -314,6 +329,16 @@ def _too_much(shape: Sequence[int]) -> str:
 def segment(gateway: "Gateway", lattice_id: str) -> str:
     """The id that was meant, as a part of a path."""
     return options.segment(ids.whole([lattice_id], lambda: map(_LATTICES.name, _all(gateway)))[0])
+
+
+def site_costs(field: str | None, *, is_mean: bool) -> "dict[str, Json]":
+    """What sites cost, as a part of a body."""
+    if field is None:
+        if is_mean:
+            raise typer.BadParameter("say --costs beside --mean")
+        return {}
+    rule = "COST_RULE_MEAN" if is_mean else "COST_RULE_ENTERING"
+    return {"costs": {"field": field, "rule": rule}}
 
 
 def _all(gateway: "Gateway") -> Iterator["Json"]:

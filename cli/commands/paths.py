@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from cli import exit_codes
-from cli.commands.lattices import LatticeId, numbers, segment
+from cli.commands.lattices import CostField, CostRule, LatticeId, numbers, segment, site_costs
 from cli.terminal import options, output
 from cli.terminal.formats import Format
 from cli.terminal.help import Commands
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 app = Commands("Shortest paths.")
 
 _QUERIES_MAX = 10_000  # of one call
-_OPTIONS = {"start.coordinates": "--from", "goal.coordinates": "--to", "sitesMax": "--sites"}
+_OPTIONS = {
+    "start.coordinates": "--from",
+    "goal.coordinates": "--to",
+    "sitesMax": "--sites",
+    "costs.field": "--costs",
+}
 _RUNS_SHOWN = 12
 
 
 @app.verb(
     examples="""
     girih paths find 3f2a9c1e --from 0,0,0 --to 9,9,9
+    girih paths find 3f2a9c1e --from 0,0 --to 9,9 --costs height
     girih paths find 3f2a9c1e --file queries.txt -o jsonl | jq .length
     """
 )
@@ -53,6 +59,8 @@ def find(
     sites_max: Annotated[
         int, typer.Option("--sites", min=0, max=100_000, help="The most sites of a path to list.")
     ] = 0,
+    costs: CostField = None,
+    mean: CostRule = False,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
@@ -64,20 +72,21 @@ def find(
     query = _query(start, goal) if start is not None and goal is not None else None
     if (query is None) == (file is None) or (file and (start or goal)):
         raise typer.BadParameter("say --from and --to, or --file")
+    asked = {"sitesMax": sites_max, **site_costs(costs, is_mean=mean)}
     with options.gateway(url) as gateway:
         route = f"/v1/lattices/{segment(gateway, lattice_id)}"
         if file is not None:
-            _find_all(gateway, f"{route}:findPaths", Path(file), sites_max, output_format)
+            _find_all(gateway, f"{route}:findPaths", Path(file), asked, output_format)
         elif query is not None:
-            answer = gateway.post(f"{route}:findPath", {**query, "sitesMax": sites_max}, _OPTIONS)
+            answer = gateway.post(f"{route}:findPath", {**query, **asked}, _OPTIONS)
             output.thing(answer, output_format, name="", pairs=_pairs(answer))
 
 
 def _find_all(
-    gateway: "Gateway", route: str, file: Path, sites_max: int, output_format: Format
+    gateway: "Gateway", route: str, file: Path, asked: "Json", output_format: Format
 ) -> None:
     with _opened(file) as lines, _progress() as answered:
-        paths = _answers(gateway, route, _queries(lines, file), sites_max, answered)
+        paths = _answers(gateway, route, _queries(lines, file), asked, answered)
         if output_format.is_document:
             shown = output.documents(map(output.dumped, paths), output_format)
         else:
@@ -89,13 +98,13 @@ def _answers(
     gateway: "Gateway",
     route: str,
     queries: Iterator["Json"],
-    sites_max: int,
+    asked: "Json",
     answered: Callable[[int], None],
 ) -> Iterator["Json"]:
     """The path of each query, with its number, as they come."""
     first = 0
     while chunk := list(islice(queries, _QUERIES_MAX)):
-        body = json.dumps({"queries": chunk, "sitesMax": sites_max}).encode()
+        body = json.dumps({"queries": chunk, **asked}).encode()
         for line in gateway.lines("POST", route, content=body):
             answer = json.loads(line)
             at = first + answer.get("firstQuery", 0)
@@ -120,14 +129,22 @@ def _pairs(answer: "Json") -> list[tuple[str, str]]:
     sites = map(",".join, path.get("sites", []))
     return [
         ("path", "found" if path.get("found") else "there is none"),
-        ("length", f"{path['length']:g} lattice spacings" if path.get("found") else ""),
+        ("length", _length(path, computation)),
         ("moves", f"{int(path['steps']):,} steps" if path.get("found") else ""),
         ("runs", ", ".join(steps[:_RUNS_SHOWN] + more)),
         ("sites", " ".join(sites)),
         ("method", output.word(computation.get("method", ""))),
         ("took", f"{int(computation.get('elapsedNs', 0)) / 1e6:,.3f} ms"),
         ("looked at", f"{int(computation.get('sitesExpanded', 0)):,} sites"),
+        ("costs", computation.get("costsDigest", "")),
     ]
+
+
+def _length(path: "Json", computation: "Json") -> str:
+    if not path.get("found"):
+        return ""
+    unit = "" if computation.get("costsDigest") else " lattice spacings"
+    return f"{path['length']:g}{unit}"
 
 
 def _query(start: str, goal: str) -> "Json":

@@ -15,6 +15,7 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
+from services.lattice.costs import Costs
 from services.lattice.fields import servicer as fields_servicer
 from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.limits import FieldLimits
@@ -119,19 +120,20 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     with_bitmaps = JournalWithBitmaps(journal, KeptBitmaps(arrays))
     lattices = _lattices(settings, with_bitmaps, operations)
     server.registry.register(StateMetrics(compute, searches, components, send_budget, lattices))
-    servicer = LatticeServicer(lattices, operations, message_bytes_max=settings.message_bytes_max)
-    server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     transfers = SendBudget(settings.transfer_bytes)
     parts = _field_parts(settings, journal, lattices, arrays, transfers)
+    calls = Calls(lattices, operations)
+    costs = Costs(calls, parts.states, parts.reader, transfers)
+    servicer = LatticeServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
+    server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     field_servicer = fields_servicer.FieldServicer(parts, operations)
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
-    calls = Calls(lattices, operations)
-    paths = PathServicer(calls, message_bytes_max=settings.message_bytes_max)
+    paths = PathServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
     server.add_service(PATH_SERVICE, paths, raw_responses=routing_servicer.SERIALIZED)
     pictures = pictures_servicer.PictureServicer(lattices, parts.states, parts.reader, operations)
     server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
     server.tasks.start("collector of arrays", parts.collector.run())
-    server.add_service(STRUCTURE_SERVICE, StructureServicer(calls))
+    server.add_service(STRUCTURE_SERVICE, StructureServicer(calls, costs))
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     add_metrics_service(server)

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal, Protocol
 
 import numpy as np
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from girih.lattice.v1 import costs_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.domain import BitOrder, Computation, Lattice, LatticeSpec, Method
 from services.lattice.enums import (
     BIT_ORDERS,
-    MEAN,
     MOORE,
     NO_CUTTING,
     PERIODIC,
@@ -25,9 +22,7 @@ from services.lattice.errors import AnswerTooLarge
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.wire import packed_numbers, run_messages
-from services.lattice.operations import costs as operations_costs
 from services.lattice.operations import creation, distances, paths
-from services.lattice.operations.costs import CostType
 from services.lattice.operations.creation import NewLattice
 from services.lattice.operations.distances import DistanceQuery, DistancesAnswer
 from services.lattice.operations.paths import PathAnswer, PathsAnswer, PathsQuery
@@ -45,13 +40,6 @@ _NUMBER_TYPES = {
     "int16": pb.NUMBER_TYPE_INT16,
     "int32": pb.NUMBER_TYPE_INT32,
     "float64": pb.NUMBER_TYPE_FLOAT64,
-}
-
-_COST_TYPES = {
-    costs_pb2.COST_TYPE_UINT8: CostType.UINT8,
-    costs_pb2.COST_TYPE_UINT16: CostType.UINT16,
-    costs_pb2.COST_TYPE_FLOAT32: CostType.FLOAT32,
-    costs_pb2.COST_TYPE_FLOAT64: CostType.FLOAT64,
 }
 
 _METHODS = {
@@ -78,15 +66,6 @@ _METHODS = {
 }
 
 
-class WithCosts(Protocol):
-    """A request that may bring costs of sites."""
-
-    @property
-    def costs(self) -> costs_pb2.SiteCosts: ...
-
-    def HasField(self, field_name: Literal["costs"], /) -> bool: ...  # noqa: N802 - protobuf
-
-
 def new_lattice(request: pb.CreateLatticeRequest) -> NewLattice:
     """What to create. Raises InvalidInput naming every bad field."""
     validation.check(request)
@@ -107,22 +86,28 @@ def bit_order(request: pb.ReadBlockedRequest) -> BitOrder:
     return BIT_ORDERS[request.bit_order] or BitOrder.LITTLE
 
 
-def path_query(request: pb.FindPathRequest, spec: LatticeSpec) -> PathsQuery:
+def path_query(
+    request: pb.FindPathRequest, spec: LatticeSpec, costs: SiteCosts | None
+) -> PathsQuery:
     return paths.path_query(
         spec,
         request.start.coordinates,
         request.goal.coordinates,
         request.sites_max if request.HasField("sites_max") else _SITES_MAX_DEFAULT,
-        site_costs(request, spec),
+        costs,
     )
 
 
-def paths_query(request: pb.FindPathsRequest, spec: LatticeSpec) -> PathsQuery:
+def paths_query(
+    request: pb.FindPathsRequest, spec: LatticeSpec, costs: SiteCosts | None
+) -> PathsQuery:
     pairs = [(query.start.coordinates, query.goal.coordinates) for query in request.queries]
-    return paths.paths_query(spec, pairs, request.sites_max, site_costs(request, spec))
+    return paths.paths_query(spec, pairs, request.sites_max, costs)
 
 
-def distance_query(request: pb.DistancesRequest, spec: LatticeSpec) -> DistanceQuery:
+def distance_query(
+    request: pb.DistancesRequest, spec: LatticeSpec, costs: SiteCosts | None
+) -> DistanceQuery:
     region = None
     if request.HasField("region"):
         region = (request.region.origin.coordinates, request.region.shape)
@@ -132,17 +117,7 @@ def distance_query(request: pb.DistancesRequest, spec: LatticeSpec) -> DistanceQ
         [target.coordinates for target in request.targets],
         region,
         as_bytes=request.as_bytes,
-        costs=site_costs(request, spec),
-    )
-
-
-def site_costs(request: WithCosts, spec: LatticeSpec) -> SiteCosts | None:
-    """The costs that a request brings, if any. Looks at each once."""
-    if not request.HasField("costs"):
-        return None
-    costs = request.costs
-    return operations_costs.site_costs(
-        spec, costs.values, _COST_TYPES[costs.type], mean=MEAN[costs.rule]
+        costs=costs,
     )
 
 
@@ -246,6 +221,7 @@ def computation_to_proto(computation: Computation) -> pb.Computation:
         elapsed_ns=computation.elapsed_ns,
         sites_expanded=computation.sites_expanded,
         memory_bytes=computation.memory_bytes,
+        costs_digest=computation.costs_digest,
     )
 
 

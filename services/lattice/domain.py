@@ -139,6 +139,8 @@ class Computation:
     sites_expanded: int
     memory_bytes: int
     exact: bool = True
+    costs_digest: str = ""
+    """Of the field that the costs of sites come from, if they do."""
 
 
 def check_shape_allowed(geometry: Geometry, plan: PlanLimits) -> None:

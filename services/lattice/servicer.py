@@ -14,11 +14,10 @@ from services.lattice import convert, domain
 from services.lattice.calls import Calls, plan, tenant
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.costs import Costs
 from services.lattice.operations.bitmaps import read_blocked
-from services.lattice.operations.context import OperationContext
 from services.lattice.operations.distances import find_distances
 from services.lattice.operations.paths import find_path, find_paths
-from services.lattice.state.lattices import Lattices
 from services.plumbing import validation
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -39,12 +38,11 @@ SERIALIZED = ("FindPath", "FindPaths", "Distances")
 class LatticeServicer:
     """Serves lattices to whoever calls, each tenant its own."""
 
-    def __init__(
-        self, lattices: Lattices, operations: OperationContext, *, message_bytes_max: int
-    ) -> None:
-        self._calls = Calls(lattices, operations)
-        self._lattices = lattices
-        self._operations = operations
+    def __init__(self, calls: Calls, costs: Costs, *, message_bytes_max: int) -> None:
+        self._calls = calls
+        self._costs = costs
+        self._lattices = calls.lattices
+        self._operations = calls.operations
         self._message_bytes_max = message_bytes_max
 
     async def CreateLattice(
@@ -96,8 +94,11 @@ class LatticeServicer:
     async def FindPath(self, request: pb.FindPathRequest, _context: Context) -> bytes:
         await self._calls.checked(request)
         held = await self._calls.open(request.lattice_id)
-        query = await self._calls.read(request, partial(convert.path_query, request, held.spec))
-        answer = await find_path(self._operations, held, query)
+        async with self._costs.of(request, held) as costs:
+            query = await self._calls.read(
+                request, partial(convert.path_query, request, held.spec, costs)
+            )
+            answer = await find_path(self._operations, held, query)
         if answer.path.nbytes < _LARGE_BYTES:
             return convert.path_answer_bytes(answer, self._message_bytes_max)
         return await asyncio.to_thread(convert.path_answer_bytes, answer, self._message_bytes_max)
@@ -107,22 +108,28 @@ class LatticeServicer:
     ) -> AsyncGenerator[bytes]:
         await self._calls.checked(request)
         held = await self._calls.open(request.lattice_id)
-        query = await self._calls.read(request, partial(convert.paths_query, request, held.spec))
-        async with aclosing(find_paths(self._operations, held, query)) as answers:
-            async for answer in answers:
-                messages = convert.paths_answer_bytes(answer, self._message_bytes_max)
-                while message := await asyncio.to_thread(next, messages, b""):
-                    yield message
+        async with self._costs.of(request, held) as costs:
+            query = await self._calls.read(
+                request, partial(convert.paths_query, request, held.spec, costs)
+            )
+            async with aclosing(find_paths(self._operations, held, query)) as answers:
+                async for answer in answers:
+                    messages = convert.paths_answer_bytes(answer, self._message_bytes_max)
+                    while message := await asyncio.to_thread(next, messages, b""):
+                        yield message
 
     async def Distances(
         self, request: pb.DistancesRequest, _context: Context
     ) -> AsyncGenerator[bytes]:
         await self._calls.checked(request)
         held = await self._calls.open(request.lattice_id)
-        query = await self._calls.read(request, partial(convert.distance_query, request, held.spec))
-        async with aclosing(find_distances(self._operations, held, query)) as answers:
-            async for answer in answers:
-                yield convert.distances_answer_bytes(answer, as_bytes=query.as_bytes)
+        async with self._costs.of(request, held) as costs:
+            query = await self._calls.read(
+                request, partial(convert.distance_query, request, held.spec, costs)
+            )
+            async with aclosing(find_distances(self._operations, held, query)) as answers:
+                async for answer in answers:
+                    yield convert.distances_answer_bytes(answer, as_bytes=query.as_bytes)
 
     def _to_proto(self, held: HeldLattice) -> pb.Lattice:
         lattice_id = held.lattice.lattice_id

@@ -94,8 +94,9 @@ class Settings(ServerSettings):
     fields_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**40)
     """The memory that is kept to tell which fields lattices have, in bytes."""
     transfer_bytes: int = Field(default=256 * _MIB, ge=64 * _MIB, le=2**40)
-    """The memory of fields that are on their way into the storage, in bytes, some 20 MiB each. A
-    tenant's take half of it at most; who finds no room waits, then gets COMPUTE_BUSY."""
+    """The memory of fields that are on their way into the storage, in bytes, some 20 MiB each, and
+    of those that calls have as costs of sites. A tenant's take half of it at most; who finds no
+    room waits, then gets COMPUTE_BUSY."""
     upload_s: float = Field(default=86_400.0, ge=1, le=31_536_000)
     """How long an upload that was cut off may be gone on with, in seconds."""
     replaced_s: float = Field(default=7_200.0, ge=1, le=31_536_000)

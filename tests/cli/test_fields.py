@@ -78,3 +78,19 @@ def test_a_file_that_does_not_fit_is_refused(ada: Person, lattice: str, tmp_path
 
     assert refused.code == 65
     assert "shape [40, 60]" in refused.err
+
+
+def test_a_path_costs_what_a_field_says(ada: Person, lattice: str, tmp_path: Path) -> None:
+    file = tmp_path / "toll.npy"
+    np.save(file, np.full(SHAPE, 3, np.uint8))
+    ada.does("lattices", "put", lattice, "toll", str(file))
+    digest = ada.does("lattices", "get", lattice, "toll", "--json").json["digest"]
+    ends = ("--from", "0,0", "--to", "0,9", "--costs", "toll")
+
+    found = ada.does("paths", "find", lattice, *ends, "--json").json
+    told = ada.does("lattices", "distances", lattice, *ends, "--mean", "-o", "json").json
+
+    assert found["path"]["length"] == 27
+    assert found["computation"]["costsDigest"] == digest
+    assert [one["distance"] for one in told] == [27]
+    assert ada.girih("paths", "find", lattice, *ends[:4], "--mean").code == 2

@@ -34,7 +34,7 @@ from services.lattice.kernels.warm import WEIGHTED, needed_to_measure
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.weighted.searches import bytes_to_search_costs, measure_costs
 from services.lattice.operations.context import OperationContext
-from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.costs import digest_of, grid_with_costs
 from services.lattice.operations.sites import Region, Selection, selection
 from services.plumbing.errors import Violations
 
@@ -224,6 +224,7 @@ def _measure(
         sites_expanded=distances.sites_expanded,
         memory_bytes=distances.bytes_worked,
         exact=all(part.max() <= exact_length for part in parts),
+        costs_digest=digest_of(query.costs),
     )
     return _Measured(parts, computation)
 

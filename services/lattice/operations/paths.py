@@ -34,7 +34,7 @@ from services.lattice.kernels.warm import ANSWERS, WEIGHTED, needed_to_search
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.weighted.searches import bytes_to_search_costs, find_cheapest
 from services.lattice.operations.context import OperationContext
-from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.costs import digest_of, grid_with_costs
 from services.plumbing.errors import Violations
 
 _PART_NS = 50_000_000
@@ -311,6 +311,7 @@ def _find_with(
         sites_expanded=expanded,
         memory_bytes=size_bytes + finder.bytes_held,
         exact=all(path.length <= finder.exact_length for path in paths),
+        costs_digest=digest_of(query.costs),
     )
     return PathsAnswer(queries.start, paths, computation)
 

@@ -1,9 +1,10 @@
 """Between the contract's messages about several ways and the values of this room."""
 
 from girih.lattice.v1 import paths_pb2 as pb
-from services.lattice.convert import computation_to_proto, fitting_path, site_costs
+from services.lattice.convert import computation_to_proto, fitting_path
 from services.lattice.domain import LatticeSpec
 from services.lattice.errors import AnswerTooLarge
+from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.routing import counting, nearest, reach, route, simple
 from services.lattice.routing.counting import CountAnswer, CountQuery
 from services.lattice.routing.nearest import NearestAnswer, NearestQuery
@@ -16,9 +17,11 @@ _STATUS_BYTES = 1 << 10
 """More than an answer takes beside its paths."""
 
 
-def route_query(request: pb.FindRouteRequest, spec: LatticeSpec) -> RouteQuery:
+def route_query(
+    request: pb.FindRouteRequest, spec: LatticeSpec, costs: SiteCosts | None
+) -> RouteQuery:
     stops = [[site.coordinates for site in stop.sites] for stop in request.stops]
-    return route.route_query(spec, stops, request.sites_max, site_costs(request, spec))
+    return route.route_query(spec, stops, request.sites_max, costs)
 
 
 def route_bytes(found: Route, message_bytes_max: int) -> bytes:
@@ -55,7 +58,9 @@ def count_to_proto(answer: CountAnswer) -> pb.CountPathsResponse:
     )
 
 
-def simple_paths_query(request: pb.SimplePathsRequest, spec: LatticeSpec) -> SimplePathsQuery:
+def simple_paths_query(
+    request: pb.SimplePathsRequest, spec: LatticeSpec, costs: SiteCosts | None
+) -> SimplePathsQuery:
     return simple.simple_paths_query(
         spec,
         request.start.coordinates,
@@ -63,7 +68,7 @@ def simple_paths_query(request: pb.SimplePathsRequest, spec: LatticeSpec) -> Sim
         length_max=request.length_max,
         steps_max=request.steps_max,
         paths_max=request.paths_max,
-        costs=site_costs(request, spec),
+        costs=costs,
     )
 
 
@@ -80,13 +85,15 @@ def simple_paths_bytes(answer: SimplePathsAnswer, message_bytes_max: int) -> byt
     return b"".join((head.SerializeToString(), *paths))
 
 
-def reach_query(request: pb.ReachableRequest, spec: LatticeSpec) -> ReachQuery:
+def reach_query(
+    request: pb.ReachableRequest, spec: LatticeSpec, costs: SiteCosts | None
+) -> ReachQuery:
     return reach.reach_query(
         spec,
         [source.coordinates for source in request.sources],
         request.length_max,
         request.sites_max if request.HasField("sites_max") else None,
-        site_costs(request, spec),
+        costs,
     )
 
 
@@ -101,7 +108,9 @@ def reach_to_proto(answer: ReachAnswer) -> pb.ReachableResponse:
     )
 
 
-def nearest_query(request: pb.NearestSourcesRequest, spec: LatticeSpec) -> NearestQuery:
+def nearest_query(
+    request: pb.NearestSourcesRequest, spec: LatticeSpec, costs: SiteCosts | None
+) -> NearestQuery:
     region = None
     if request.HasField("region"):
         region = (request.region.origin.coordinates, request.region.shape)
@@ -111,7 +120,7 @@ def nearest_query(request: pb.NearestSourcesRequest, spec: LatticeSpec) -> Neare
         request.k,
         [target.coordinates for target in request.targets],
         region,
-        site_costs(request, spec),
+        costs,
     )
 
 

@@ -24,7 +24,7 @@ from services.lattice.kernels.routing.nearest import (
 from services.lattice.kernels.warm import ROUTING
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
-from services.lattice.operations.costs import grid_with_costs, unit_costs
+from services.lattice.operations.costs import digest_of, grid_with_costs, unit_costs
 from services.lattice.operations.sites import Selection, selection
 from services.plumbing.errors import Violations
 
@@ -170,6 +170,7 @@ def _search(lattice: HeldLattice, query: NearestQuery, stop: Stop) -> Sequence[N
         elapsed_ns=time.perf_counter_ns() - began_ns,
         sites_expanded=found.sites_expanded,
         memory_bytes=found.bytes_worked,
+        costs_digest=digest_of(query.costs),
     )
     return list(_cut(lattice.spec.geometry, query, found, computation))
 

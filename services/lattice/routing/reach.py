@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -33,7 +33,7 @@ from services.lattice.kernels.weighted.searches import (
     cost_search,
 )
 from services.lattice.operations.context import OperationContext
-from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.costs import digest_of, grid_with_costs
 from services.lattice.operations.lengths import check_length
 from services.lattice.operations.sites import Region
 from services.plumbing.errors import Violations
@@ -230,7 +230,10 @@ def _search(grid: Grid, query: ReachQuery, stop: Stop) -> _Reached:
         expanded, held = search.sites_expanded, search.bytes_held
         near = np.flatnonzero(lengths < math.inf)
     region = Region(origin=(0,) * len(grid.shape), shape=grid.shape)
-    computation = _computation(method, began_ns, expanded, held + near.nbytes)
+    computation = replace(
+        _computation(method, began_ns, expanded, held + near.nbytes),
+        costs_digest=digest_of(query.costs),
+    )
     return _Reached(len(near), region, near, lengths[near].astype(np.float64), computation)
 
 

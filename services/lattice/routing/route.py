@@ -27,7 +27,7 @@ from services.lattice.kernels.weighted.searches import (
     cost_search,
 )
 from services.lattice.operations.context import OperationContext
-from services.lattice.operations.costs import grid_with_costs, unit_costs
+from services.lattice.operations.costs import digest_of, grid_with_costs, unit_costs
 from services.plumbing.errors import Violations
 
 _COST_SHARE = 3
@@ -141,6 +141,7 @@ def _read_off(
         elapsed_ns=time.perf_counter_ns() - began_ns,
         sites_expanded=by.sites_expanded,
         memory_bytes=by.bytes_held + sum(leg.path.nbytes for leg in legs),
+        costs_digest=digest_of(query.costs),
     )
     found = length < math.inf
     return Route(goal if found else 0, legs[::-1], length if found else 0.0, computation)

@@ -26,7 +26,7 @@ from services.lattice.kernels.runs import Path, runs_of
 from services.lattice.kernels.warm import ANSWERS, ROUTING
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
-from services.lattice.operations.costs import grid_with_costs
+from services.lattice.operations.costs import digest_of, grid_with_costs
 from services.lattice.operations.lengths import check_length
 from services.plumbing.errors import Violations
 
@@ -200,6 +200,7 @@ class _Walk:
             elapsed_ns=time.perf_counter_ns() - began_ns,
             sites_expanded=expanded,
             memory_bytes=size_bytes + (search.bytes_held if search else 0),
+            costs_digest=digest_of(self._query.costs),
         )
         is_last = is_complete or self.told == self._query.paths_max
         return SimplePathsAnswer(first, paths, is_last, is_complete, computation)

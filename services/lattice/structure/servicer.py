@@ -10,7 +10,7 @@ import grpc.aio
 
 from girih.lattice.v1 import structure_pb2 as pb
 from services.lattice.calls import Calls
-from services.lattice.convert import site_costs
+from services.lattice.costs import Costs
 from services.lattice.structure import convert
 from services.lattice.structure.centrality import find_centrality
 from services.lattice.structure.components import find_components, label_components
@@ -32,8 +32,9 @@ M = TypeVar("M")
 class StructureServicer:
     """Tells what lattices are like as graphs."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, costs: Costs) -> None:
         self._calls = calls
+        self._costs = costs
         self._operations = calls.operations
 
     async def DegreeHistogram(
@@ -122,11 +123,11 @@ class StructureServicer:
     ) -> AsyncGenerator[pb.MinimumSpanningTreeResponse]:
         await self._calls.checked(request)
         held = await self._calls.open(request.lattice_id)
-        costs = await self._calls.read(request, partial(site_costs, request, held.spec))
-        parts = find_tree(self._operations, held, costs, listed=request.list_edges)
-        async with aclosing(_converted(parts, convert.tree_to_proto)) as messages:
-            async for message in messages:
-                yield message
+        async with self._costs.of(request, held) as costs:
+            parts = find_tree(self._operations, held, costs, listed=request.list_edges)
+            async with aclosing(_converted(parts, convert.tree_to_proto)) as messages:
+                async for message in messages:
+                    yield message
 
     async def Colouring(
         self, request: pb.ColouringRequest, _context: Context

@@ -1,7 +1,7 @@
 """A spanning tree that costs least."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from services.lattice.geometry import Geometry
 from services.lattice.kernels.structure.graph.trees import cheapest_tree
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
+from services.lattice.operations.costs import digest_of
 from services.lattice.structure.work import (
     VALUES_PER_ANSWER,
     Clock,
@@ -87,8 +88,9 @@ def _cheapest(
     rows = graph_of(lattice, stop)
     prices = np.ones(rows.count) if costs is None else costs.as_floats[rows.sites]
     edges, cost = cheapest_tree(rows, prices)
-    computation = clock.told(
-        Method.KRUSKAL, expanded=rows.count, held=rows.bytes_held + 4 * edges.nbytes
+    held = rows.bytes_held + 4 * edges.nbytes
+    computation = replace(
+        clock.told(Method.KRUSKAL, expanded=rows.count, held=held), costs_digest=digest_of(costs)
     )
     told = rows.sites[edges] if listed else np.zeros((0, 2), np.int64)
     return _cut(len(edges), cost, told, computation)

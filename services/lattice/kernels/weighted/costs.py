@@ -25,6 +25,8 @@ class SiteCosts:
     """Of shape (sites,) in C order, of any type of numbers."""
     mean: bool
     """A step costs the mean of both its sites, not what the one costs that it leads to."""
+    digest: str = ""
+    """Of the field that they come from, if they do."""
 
     @cached_property
     def as_floats(self) -> NDArray[np.float64]:
