@@ -299,15 +299,20 @@ class HttpExchange:
         return self._share
 
     async def _body(self, bytes_max: int) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
+        body = bytearray()
+        try:
+            await self._fill(body, bytes_max)
+        except BaseException:
+            # What is told of it holds this frame, and the memory counts as free already.
+            body.clear()
+            raise
+        return bytes(body)
+
+    async def _fill(self, body: bytearray, bytes_max: int) -> None:
         while self._has_more_body:
-            chunk = await self._part()
-            size += len(chunk)
-            if size > bytes_max:
+            body += await self._part()
+            if len(body) > bytes_max:
                 raise errors.body_too_large(bytes_max)
-            chunks.append(chunk)
-        return b"".join(chunks)
 
     async def _chunk(self, until_s: float, timeout_s: float) -> bytes:
         try:

@@ -364,7 +364,10 @@ class HttpConnection(asyncio.BufferedProtocol):
             return len(self._buffer) if self.is_write_paused else 0
         if request.body.is_complete:
             return len(self._buffer)
-        return 0 if request.is_waiting or request.is_answered else len(request.arrived)
+        if request.is_answered or (request.is_waiting and len(request.arrived) < READ_BYTES):
+            return 0
+        # Also of what somebody waits for, since libuv reads up to 32 times before he gets a turn.
+        return len(request.arrived)
 
     # How it ends.
 

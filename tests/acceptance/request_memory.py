@@ -12,13 +12,11 @@ fifth tenant must be served throughout.
 import argparse
 import asyncio
 import multiprocessing
-import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -27,6 +25,7 @@ import grpc.aio
 from girih.client.channel import open_channel
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
+from tests.acceptance.resident import forget_peak, peak_mib, resident_mib, settled_mib
 from tests.authority import Authority
 from tests.processes import authority_of, ending, events_process, own_postgres
 
@@ -136,8 +135,8 @@ def _measured(
 ) -> Measured:
     """Have callers send for so long, or until all is sent, and watch the process."""
     metadata = [authority.metadata(f"tenant-{number}") for number in range(TENANTS)]
-    before_mib = _status_mib(pid, "VmRSS")
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
+    before_mib = resident_mib(pid)
+    forget_peak(pid)
     sending = multiprocessing.get_context("spawn").Process(
         target=_send, args=(way, address, metadata, callers)
     )
@@ -149,14 +148,15 @@ def _measured(
     finally:
         sending.kill()
         sending.join()
-    peak_mib = _status_mib(pid, "VmHWM")
-    after_mib = _settled_mib(pid, before_mib + KEPT_MIB)
+    highest_mib = peak_mib(pid)
+    after_mib = settled_mib(pid, before_mib + KEPT_MIB, RELEASE_S)
     print(
-        f"{way:20} {before_mib:5.0f} MiB before, {peak_mib:5.0f} at most, {after_mib:5.0f} after;"
+        f"{way:20} {before_mib:5.0f} MiB before, {highest_mib:5.0f} at most,"
+        f" {after_mib:5.0f} after;"
         f" another tenant: {count} appends, the slowest took {slowest_s:.1f} s",
         flush=True,
     )
-    return Measured(before_mib, peak_mib, after_mib, count, slowest_s)
+    return Measured(before_mib, highest_mib, after_mib, count, slowest_s)
 
 
 def _call_until(
@@ -174,20 +174,6 @@ def _call_until(
             count += 1
             time.sleep(0.02)
     return count, slowest_s
-
-
-def _settled_mib(pid: int, enough_mib: float) -> float:
-    """The resident memory once it is little enough, or when that has had its time."""
-    ends_s = time.monotonic() + RELEASE_S
-    while (now_mib := _status_mib(pid, "VmRSS")) > enough_mib and time.monotonic() < ends_s:
-        time.sleep(0.1)
-    return now_mib
-
-
-def _status_mib(pid: int, name: str) -> float:
-    line = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert line is not None
-    return int(line[1]) / 1024
 
 
 # ---- the callers, in their own process
