@@ -7,6 +7,8 @@ only one may have, has it looked for in the database: that is printed beside it.
 
 The other store is the recorder of `eventsourcing` for dynamic consistency boundaries, a library
 that calls the same PostgreSQL without a service between, from 16 threads with as many connections.
+UmaDB's server keeps files of its own; its client blocks, so 16 threads call it too. Both evaluate
+the same condition: no event with the tag behind the position told before.
 
     python -m bench.decisions [--rounds 9]
 """
@@ -14,6 +16,7 @@ that calls the same PostgreSQL without a service between, from 16 threads with a
 import argparse
 import importlib
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +24,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 from bench.serving import Service, event, events_service, report, run, seconds
 from girih.events.v1 import events_pb2 as pb
@@ -41,12 +45,15 @@ async def main(rounds: int) -> int:
     async with events_service() as service:
         ours: dict[str, list[float]] = {name: [] for name in conditions}
         theirs: list[float] = []
-        with _eventsourcing(service.database_url) as other:
+        umas: list[float] = []
+        with _eventsourcing(service.database_url) as other, _uma() as uma:
             for number in range(rounds + 1):
                 for name, condition in conditions.items():
                     ours[name].append(await _appends_per_s(service, f"{number}-{name}", condition))
                 if other is not None:
                     theirs.append(other(f"{number}"))
+                if uma is not None:
+                    umas.append(uma(f"{number}"))
     name = f"appends on conditions at {CALLERS} callers, of such without"
     holds = report(name, ours["recent"][1:], ours["none"][1:], at_least=0.8)
     name = "appends that forbid an event anywhere in the log, of such without conditions"
@@ -54,6 +61,9 @@ async def main(rounds: int) -> int:
     if theirs:
         name = f"appends on conditions, of those by eventsourcing in {THREADS} threads"
         report(name, ours["recent"][1:], theirs[1:], at_least=0.0)
+    if umas:
+        name = f"appends on conditions, of those by UmaDB in {THREADS} threads"
+        report(name, ours["recent"][1:], umas[1:], at_least=0.0)
     return 0 if holds else 1
 
 
@@ -129,16 +139,52 @@ def _eventsourcing(database_url: str) -> Iterator[Callable[[str], float] | None]
 
 
 def _their_appends_per_s(api: Any, recorder: Any, name: str) -> float:  # noqa: ANN401 - as above
-    seen = 0
     payload = event("s").json.encode()
 
-    def one(number: int) -> None:
-        nonlocal seen
-        tag = f"{name}:{number % TAGS}"
+    def append(tag: str, seen: int) -> int:
         query = api.DCBQuery(items=[api.DCBQueryItem(tags=[tag])])
         condition = api.DCBAppendCondition(fail_if_events_match=query, after=seen)
         appended = api.DCBEvent(type="happened", data=payload, tags=[tag])
-        seen = max(seen, recorder.append([appended], condition))
+        position: int = recorder.append([appended], condition)
+        return position
+
+    return _threaded_per_s(append, name)
+
+
+@contextmanager
+def _uma() -> Iterator[Callable[[str], float] | None]:
+    """Measures so many appends per second with a name; None where it is not installed."""
+    try:
+        umadb = importlib.import_module("umadb")
+        peers = importlib.import_module("bench.peers")
+    except ImportError:
+        print("UmaDB is not installed, so nothing of it is measured", flush=True)
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="girih-") as folder, peers.uma_server(folder) as url:
+        yield partial(_uma_appends_per_s, umadb, umadb.Client(url))
+
+
+def _uma_appends_per_s(umadb: Any, client: Any, name: str) -> float:  # noqa: ANN401 - as above
+    payload = event("s").json.encode()
+
+    def append(tag: str, seen: int) -> int:
+        query = umadb.Query(items=[umadb.QueryItem(tags=[tag])])
+        condition = umadb.AppendCondition(query, after=seen or None)
+        appended = umadb.Event(event_type="happened", data=payload, tags=[tag], uuid=uuid4())
+        position: int = client.append([appended], condition)
+        return position
+
+    return _threaded_per_s(append, name)
+
+
+def _threaded_per_s(append: Callable[[str, int], int], name: str) -> float:
+    """`append` takes a tag and the position told before, and answers a new one."""
+    seen = 0
+
+    def one(number: int) -> None:
+        nonlocal seen
+        seen = max(seen, append(f"{name}:{number % TAGS}", seen))
 
     one(0)
     began_s = time.perf_counter()

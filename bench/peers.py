@@ -208,7 +208,7 @@ def _report(load: str, measured: dict[str, list[float]]) -> None:
 @asynccontextmanager
 async def _peers() -> AsyncIterator[Sequence[Peer]]:
     async with events_service() as service:
-        with tempfile.TemporaryDirectory(prefix="girih-") as folder, _uma_server(folder) as url:
+        with tempfile.TemporaryDirectory(prefix="girih-") as folder, uma_server(folder) as url:
             eventsourcing = Eventsourcing(service.database_url)
             try:
                 yield [Girih(service), eventsourcing, Uma(url)]
@@ -217,7 +217,8 @@ async def _peers() -> AsyncIterator[Sequence[Peer]]:
 
 
 @contextmanager
-def _uma_server(folder: str) -> Iterator[str]:
+def uma_server(folder: str) -> Iterator[str]:
+    """UmaDB's server with files of its own in this folder; at which URL."""
     address = f"127.0.0.1:{free_port()}"
     program = "from umadb.umadb_server_cli import main; main()"
     arguments = ["--listen", address, "--db-path", str(Path(folder, "uma.db"))]
