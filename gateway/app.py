@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -11,7 +12,7 @@ import girih
 from gateway.admission.counts import SharedCounts
 from gateway.application import Application
 from gateway.backends.local import LocalBackend
-from gateway.backends.remote import Backend, label_of, open_backends
+from gateway.backends.remote import Backend, RemoteBackend, label_of, open_backends
 from gateway.composition import Composition, open_composition
 from gateway.contract.descriptors import Contract, ContractError
 from gateway.contract.rules import Routes, Rule, rules_of
@@ -30,7 +31,7 @@ from gateway.site.jwks import jwks_route
 from gateway.site.pages import Site
 from gateway.site.reference import reference
 from services.plumbing.logging import get_logger
-from services.plumbing.metrics import metrics_server, new_registry
+from services.plumbing.metrics import DependencyMetrics, metrics_server, new_registry
 from services.plumbing.process import give_back_freed_memory
 from services.plumbing.tasks import OwnedTasks
 
@@ -39,7 +40,7 @@ _log = get_logger("gateway")
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises PortTaken, MetricsPortTaken and TaskDied."""
-    registry = new_registry()
+    registry = new_registry(is_on=settings.metrics)
     with (
         listen(settings.address) as listener,
         metrics_server(registry, settings.metrics_host, settings.metrics_port) as metrics_port,
@@ -96,8 +97,10 @@ async def open_gateway(
     """
     rules = list(rules_of(contract))
     own = [_local(contract, name, servicer) for name, servicer in composition.services.items()]
-    async with open_backends(contract, settings, composition.services) as backends:
+    services, calls = composition.services, composition.call_metrics
+    async with open_backends(contract, settings, services, calls) as backends:
         streams = OpenStreams(settings, lifecycle, composition.admission.is_revoked)
+        registry.register(DependencyMetrics(partial(_answering, backends)))
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)
         tasks.start("streams", streams.watch())
         tasks.start("pulse", HealthMonitor(health, backends).run())
@@ -122,6 +125,14 @@ async def open_gateway(
             for backend in own:
                 await backend.finish()
             await large_bodies.close()
+
+
+def _answering(backends: Iterable[RemoteBackend]) -> dict[str, bool]:
+    """Whether each service that is called answers, as far as is known."""
+    answering: dict[str, bool] = {}
+    for backend in backends:
+        answering[backend.label] = answering.get(backend.label, True) and backend.answers
+    return answering
 
 
 def _local(contract: Contract, name: str, servicer: object) -> LocalBackend:

@@ -37,6 +37,7 @@ from services.plumbing import correlation
 from services.plumbing.budget import Budget
 from services.plumbing.correlation import Call
 from services.plumbing.logging import get_logger, write_line
+from services.plumbing.telemetry import lines
 
 _log = get_logger("gateway")
 
@@ -45,7 +46,6 @@ CORRELATION_HEADER: Final = b"x-correlation-id"
 CAUSATION_HEADER: Final = b"x-causation-id"
 TRACEPARENT_HEADER: Final = b"traceparent"
 
-SLOW_REQUEST_S = 2.0
 _LOGGED_CHARS_MAX = 200
 
 _CLIENT_GONE = "CLIENT_GONE"
@@ -251,7 +251,7 @@ class Application:
         if exchange.is_quiet:
             return "debug"
         is_outage = exchange.status > errors.INTERNAL_STATUS
-        is_slow = duration_s > SLOW_REQUEST_S and not exchange.is_streamed
+        is_slow = lines.is_slow(duration_s) and not exchange.is_streamed
         return "warning" if is_outage or is_slow else "info"
 
 

@@ -24,7 +24,6 @@ from gateway.metering.usage_log import UsageLog
 from gateway.own_calls import RETRY, OwnLogs
 from gateway.settings import Settings
 from girih.client import EventStoreClient
-from girih.client import open_channel as open_own_channel
 from girih.ids import NO_TENANT
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
@@ -33,6 +32,7 @@ from services.plumbing.grpc.channel import Bearer, open_channel
 from services.plumbing.grpc.event_store import served_context
 from services.plumbing.identity import OPS_READ
 from services.plumbing.logging import get_logger
+from services.plumbing.metrics import ClientMetrics
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import channel_credentials
 from services.policy import EVENTS, GATEWAY, LATTICE, POLICY
@@ -54,6 +54,8 @@ class Composition:
     trusted: TrustedKeys
     ops_token: Callable[[str], str]
     """The gateway's own token to ask a service how it is, by the service's name."""
+    call_metrics: ClientMetrics
+    """Count every call that the gateway makes of a service."""
     until_caught_up: Callable[[], Awaitable[None]]
     """Let nobody in before: whose sessions have ended is not known. Takes some seconds at most."""
 
@@ -67,9 +69,15 @@ async def open_composition(
 ) -> AsyncIterator[Composition]:
     """Everything runs among `tasks`, which are stopped before the rest is written down."""
     issuer, trusted = _issuer(settings, tasks), _trusted(settings, tasks)
+    call_metrics = ClientMetrics(registry)
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(
-            open_own_channel(settings.events_address, tls=channel_credentials(settings))
+            open_channel(
+                settings.events_address,
+                tls=channel_credentials(settings),
+                metrics=call_metrics,
+                carries_call=False,
+            )
         )
         logs = OwnLogs(own, issuer)
         counts_metrics = CountsMetrics(registry)
@@ -99,7 +107,7 @@ async def open_composition(
                     network_failures_max=settings.network_login_failure_count_max,
                 ),
                 usage=usage,
-                resource_counts=await _resource_counts(stack, settings, issuer),
+                resource_counts=await _resource_counts(stack, settings, issuer, call_metrics),
                 tasks=tasks,
             )
         )
@@ -122,6 +130,7 @@ async def open_composition(
             {ACCOUNT_SERVICE: accounts.servicer},
             trusted,
             _ops_token(issuer),
+            call_metrics,
             partial(_caught_up, accounts.follower),
         )
 
@@ -164,12 +173,12 @@ def _redis(settings: Settings) -> str | None:
 
 
 async def _resource_counts(
-    stack: AsyncExitStack, settings: Settings, issuer: Issuer
+    stack: AsyncExitStack, settings: Settings, issuer: Issuer, metrics: ClientMetrics
 ) -> ResourceCounts:
     may_count_events = _own_token(issuer, EVENTS, "events.read")
     may_count_lattices = _own_token(issuer, LATTICE, "lattices.read")
-    events = await _channel(stack, settings.events_address, settings, may_count_events)
-    lattice = await _channel(stack, settings.lattice_address, settings, may_count_lattices)
+    events = await _channel(stack, settings.events_address, settings, may_count_events, metrics)
+    lattice = await _channel(stack, settings.lattice_address, settings, may_count_lattices, metrics)
     client = EventStoreClient(events, context=served_context, retry=RETRY)
     return ResourceCounts(client, lattice)
 
@@ -185,9 +194,14 @@ def _own_token(issuer: Issuer, service: str, scope: str) -> Bearer:
 
 
 async def _channel(
-    stack: AsyncExitStack, address: str, settings: Settings, bearer: Bearer
+    stack: AsyncExitStack,
+    address: str,
+    settings: Settings,
+    bearer: Bearer,
+    metrics: ClientMetrics,
 ) -> grpc.aio.Channel:
-    channel = open_channel(address, bearer=bearer, tls=channel_credentials(settings))
+    tls = channel_credentials(settings)
+    channel = open_channel(address, bearer=bearer, tls=tls, metrics=metrics)
     return await stack.enter_async_context(channel)
 
 

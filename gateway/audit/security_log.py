@@ -27,6 +27,7 @@ from girih.client import NewEvent, new_event_id
 from services.plumbing import correlation
 from services.plumbing.errors import EventsUnavailable, Scalar
 from services.plumbing.logging import get_logger
+from services.plumbing.telemetry import lines
 
 _log = get_logger("security")
 
@@ -283,7 +284,7 @@ class SecurityMetrics:
 
 def _write_line(event: _Event) -> None:
     tenant = {"tenant": event.tenant} if event.tenant else {}
-    _log.info(event.kind, **tenant, **event.fields)
+    lines.security(event.kind, **tenant, **event.fields)
 
 
 def _of_one_call(queue: deque[_Event]) -> list[_Event]:

@@ -16,6 +16,7 @@ from gateway.http.errors import HttpError
 from gateway.settings import Settings
 from services.plumbing import correlation
 from services.plumbing.grpc.channel import open_channel
+from services.plumbing.metrics import ClientMetrics
 from services.plumbing.tls import channel_credentials
 
 
@@ -104,7 +105,7 @@ class RemoteBackend:
 
 @asynccontextmanager
 async def open_backends(
-    contract: Contract, settings: Settings, served_here: Iterable[str]
+    contract: Contract, settings: Settings, served_here: Iterable[str], metrics: ClientMetrics
 ) -> AsyncIterator[list[RemoteBackend]]:
     """Channels to every service that has an http rule and is not `served_here`.
 
@@ -119,7 +120,7 @@ async def open_backends(
             # Streams have a connection of their own: however many are open, calls get through.
             calls, streams = [
                 await stack.enter_async_context(
-                    open_channel(address, bearer=callers_token, tls=tls)
+                    open_channel(address, bearer=callers_token, tls=tls, metrics=metrics)
                 )
                 for _ in range(2)
             ]

@@ -13,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from services.plumbing.metrics import NoRegistry
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BOUNDS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -37,12 +39,15 @@ class HttpMetrics(Collector):
         """Requests being served."""
         self.body_bytes: Callable[[], int] = int
         """How many bytes of request bodies are held."""
+        self._is_on = not isinstance(registry, NoRegistry)
         self._requests: dict[tuple[str, str, int], int] = {}
         self._durations: dict[tuple[str, str], _Durations] = {}
         registry.register(self)
 
     def finished(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count a request. `route` is a template, of which the contract has so many."""
+        if not self._is_on:
+            return
         if method not in _METHODS:
             method = "OTHER"
         key = (method, route, status)

@@ -26,7 +26,7 @@ from gateway.settings import Settings
 from girih.backoff import Backoff
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
-from services.plumbing.metrics import metrics_server, new_registry
+from services.plumbing.metrics import NoRegistry, metrics_server, new_registry
 from services.plumbing.settings import EX_CONFIG
 
 _log = get_logger("gateway")
@@ -46,10 +46,10 @@ class ProcessFailed(CannotRun):
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises PortTaken, MetricsPortTaken and ProcessFailed."""
-    registry = new_registry()
+    registry = new_registry(is_on=settings.metrics)
     with listen(settings.address) as listener:
         workers = Workers(settings, listener, registry)
-        merged = CollectorRegistry()
+        merged = CollectorRegistry() if settings.metrics else NoRegistry()
         merged.register(MergedMetrics(registry, workers.metrics_ports))
         with metrics_server(merged, settings.metrics_host, settings.metrics_port) as metrics_port:
             host, port = listener.getsockname()[:2]

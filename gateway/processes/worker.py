@@ -24,7 +24,7 @@ READY: Final = "ready"
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, or until the parent has gone."""
     listener_descriptor, channel_descriptor = map(int, sys.argv[1:3])
-    registry, tasks = new_registry(), OwnedTasks()
+    registry, tasks = new_registry(is_on=settings.metrics), OwnedTasks()
     with (
         socket.socket(fileno=listener_descriptor) as listener,
         # The parent reads it, and tells what all processes tell.

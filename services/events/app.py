@@ -22,11 +22,12 @@ from services.events.keeping.payload_taker import PayloadTaker
 from services.events.logs.servicer import LogServicer
 from services.events.matching.recent import RecentBlocks, RecentEvents
 from services.events.metrics import (
+    CacheMetrics,
+    FollowLag,
     FollowMetrics,
     SequencerMetrics,
     SnapshotMetrics,
     TakerMetrics,
-    count_pool,
 )
 from services.events.postgres import taking
 from services.events.postgres.database import Database
@@ -98,7 +99,11 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     consumers = Consumers()
     notifications = Notifications(database, tails, metrics, consumers)
     consumers.announce = notifications.group_changed
-    sequencers = _sequencers(store, notifications, settings, SequencerMetrics(server.registry))
+    server.registry.register(FollowLag(followers.lags))
+    revision_cache = RevisionCache()
+    sequencers = _sequencers(
+        store, notifications, settings, SequencerMetrics(server.registry), revision_cache
+    )
     taker = PayloadTaker(
         partial(_keeper, database, settings),
         TakerMetrics(server.registry),
@@ -109,10 +114,11 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         tails.rules_changed(tenant)
         taker.nudge(tenant)
 
-    count_pool(database, server.registry)
+    database.count(server.registry, "events")
     beside = Beside()
     reader = Reader(store, send_budget)
     registries = Registries(store, schemas_convert.changes_of)
+    server.registry.register(CacheMetrics({"revisions": revision_cache, "schemas": registries}))
     upcasts = Upcasts(registries, beside)
     server.add_service(
         SERVICE,
@@ -201,9 +207,9 @@ def _sequencers(
     notifications: Notifications,
     settings: Settings,
     metrics: SequencerMetrics,
+    revision_cache: RevisionCache,
 ) -> Sequencers:
     committer_limits = CommitterLimits(retry_budget_s=settings.append_retry_s)
-    revision_cache = RevisionCache()
     recent_blocks = RecentBlocks()
 
     def committer_of(tenant: TenantId) -> Committer:

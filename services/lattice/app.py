@@ -49,7 +49,7 @@ from services.plumbing.grpc.event_store import EventStoreHealth
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.logging import get_logger
-from services.plumbing.metrics import metrics_server
+from services.plumbing.metrics import ClientMetrics, metrics_server
 from services.plumbing.tls import channel_credentials
 from services.policy import LATTICE, POLICY
 
@@ -88,6 +88,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         settings.events_address,
         bearer=acting_bearer(Issuer(key, LATTICE)),
         tls=channel_credentials(settings),
+        metrics=ClientMetrics(server.registry),
     )
     compute = Compute(
         threads=settings.threads or _core_count(),

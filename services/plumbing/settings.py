@@ -83,6 +83,9 @@ class ProcessSettings(BaseModel):
     log_format: LogFormat | None = Field(default=None, validation_alias="GIRIH_LOG_FORMAT")
     """`json` is one object per line, `console` is for people. Unset means console in development
     and json in production."""
+    metrics: bool = Field(default=True, validation_alias="GIRIH_METRICS")
+    """Whether the process counts what it does. `false` opens no port for Prometheus, and
+    `MetricsService` answers nothing."""
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     """The address on which Prometheus finds the metrics. Never a public one."""
     metrics_port: int = Field(default=0, ge=0, le=65_535)

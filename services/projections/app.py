@@ -21,7 +21,7 @@ from services.plumbing.grpc.event_store import EventStoreHealth
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.identity import OPS_READ
-from services.plumbing.metrics import metrics_server
+from services.plumbing.metrics import ClientMetrics, metrics_server
 from services.plumbing.tls import channel_credentials
 from services.policy import EVENTS, POLICY, PROJECTIONS
 from services.projections.control.status import Statuses
@@ -80,7 +80,8 @@ async def built(
     server.tasks.start("signing key", key.watch())
     issuer = Issuer(key, PROJECTIONS)
     database = Database(settings, projections)
-    async with _channels(settings, issuer) as (logs, ops):
+    database.count(server.registry, "projections")
+    async with _channels(settings, issuer, ClientMetrics(server.registry)) as (logs, ops):
         tenant_logs = TenantLogs(
             EventStoreClient(logs),
             lambda tenant: issuer.service_token(EVENTS, tenant, ("events.read",)),
@@ -146,7 +147,7 @@ def _serve_indicators(
 
 @asynccontextmanager
 async def _channels(
-    settings: Settings, issuer: Issuer
+    settings: Settings, issuer: Issuer, metrics: ClientMetrics
 ) -> AsyncIterator[tuple[grpc.aio.Channel, grpc.aio.Channel]]:
     """One to the event store whose calls bring their token, and one for what is nobody's."""
     tls = channel_credentials(settings)
@@ -155,8 +156,8 @@ async def _channels(
         return issuer.service_token(EVENTS, NO_TENANT, (OPS_READ,))
 
     async with (
-        open_channel(settings.events_address, tls=tls) as logs,
-        open_channel(settings.events_address, bearer=ops_token, tls=tls) as ops,
+        open_channel(settings.events_address, tls=tls, metrics=metrics) as logs,
+        open_channel(settings.events_address, bearer=ops_token, tls=tls, metrics=metrics) as ops,
     ):
         yield logs, ops
 

@@ -72,11 +72,13 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called from another thread."""
         running, stopped, lag = Tally[str](), Tally[str](), Tally[str]()
+        lag_s: dict[str, float] = {}
         for key, run in [*self._runs().items()]:
             running[key.projection] += 1
             stopped[key.projection] += run.is_stopped
             behind = max(0, (run.head or 0) - run.position)
             lag[key.projection] = max(lag[key.projection], behind)
+            lag_s[key.projection] = max(lag_s.get(key.projection, 0.0), run.lag_s())
         yield self._family("runs", "Tenants that a projection is run for here.", running)
         yield self._family(
             "stopped", "Of those, tenants for which it stands still: an event is poison.", stopped
@@ -84,12 +86,17 @@ class RunMetrics(Collector):
         yield self._family(
             "lag_events", "How many events of its log the last tenant is behind.", lag
         )
+        yield self._family(
+            "lag_seconds",
+            "For how long the last tenant has been without an event that its log holds.",
+            lag_s,
+        )
         unfit = Tally(dict.fromkeys(self._problems(), 1))
         yield self._family(
             "unfit", "1 for a projection that cannot run: its migration failed, for one.", unfit
         )
 
-    def _family(self, name: str, words: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+    def _family(self, name: str, words: str, values: Mapping[str, float]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(f"projections_{name}", words, labels=["projection"])
         for projection in self._projections:
             family.add_metric([projection], values.get(projection, 0))

@@ -58,6 +58,7 @@ from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc import server as plumbing_server
 from services.plumbing.grpc.requests import CallIdle
 from services.plumbing.identity import OPS_READ, Principal
+from services.plumbing.metrics import ClientMetrics
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
 from services.policy import GATEWAY, POLICY
@@ -476,6 +477,7 @@ async def _composition(
         {},
         trusted,
         lambda service: issuer.service_token(service, NO_TENANT, (OPS_READ,)),
+        ClientMetrics(registry),
         _caught_up,
     )
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from cli.local.postgres import DURABLE, EmbeddedPostgres
 from services.plumbing.errors import DatabaseUnavailable
+from services.plumbing.metrics import new_registry
 from services.plumbing.postgres.database import (
     Pool,
     acquire,
@@ -23,8 +24,11 @@ from services.plumbing.postgres.database import (
     wait_for_database,
 )
 from services.plumbing.postgres.failures import DatabaseBusy, translate
+from services.plumbing.postgres.observing import DatabaseMetrics, StatementObserver
 from services.plumbing.postgres.opening import Opener, RawConnection
+from services.plumbing.postgres.sql import load
 from services.plumbing.settings import PoolSettings
+from services.plumbing.telemetry import lines
 from tests.plumbing.conftest import Log, until
 
 
@@ -360,3 +364,46 @@ async def test_passwords_stay_out_of_the_log(log: Log, tmp_path: Path) -> None:
 def test_a_missing_socket_is_an_unavailable_database(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable), translate():
         (tmp_path / "missing").stat()  # any OSError will do
+
+
+async def test_statements_are_counted_by_the_names_of_their_files(database_url: str) -> None:
+    registry = new_registry()
+    observer = StatementObserver(DatabaseMetrics(registry))
+    named = load("services.plumbing.postgres.statements", "select_server_state")
+
+    async with (
+        open_pool(settings(database_url), "girih-tests", observe=observer) as pool,
+        acquire(pool, 1) as connection,
+    ):
+        async with connection.transaction():
+            await connection.fetchrow(named)
+        with pytest.raises(asyncpg.PostgresError):
+            await connection.execute("SELECT 1 / 0")
+        await asyncio.sleep(0)
+
+    def value(sample: str, statement: str) -> float | None:
+        name = f"database_statement{sample}"
+        return registry.get_sample_value(name, {"statement": statement})
+
+    assert value("_seconds_count", "select_server_state") == 1
+    assert value("_seconds_count", "transaction") == 2
+    assert value("s_failed_total", "other") == 1
+
+
+async def test_a_slow_statement_is_told_by_its_name_and_nothing_of_its_values(
+    database_url: str, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "SLOW_S", 0.0)
+
+    async with (
+        open_pool(settings(database_url), "girih-tests", observe=StatementObserver(None)) as pool,
+        acquire(pool, 1) as connection,
+    ):
+        await connection.fetchval("SELECT $1::text", "a secret")
+        await asyncio.sleep(0)
+
+    (line,) = log.lines("a statement was slow")
+    assert (line["component"], line["level"]) == ("database", "warning")
+    assert line["statement"] == "other"
+    assert line["duration_ms"] > 0
+    assert "secret" not in log.text()

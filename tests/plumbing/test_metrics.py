@@ -10,10 +10,13 @@ from prometheus_client import Counter, Gauge
 
 from girih.ops.v1 import ops_pb2 as pb
 from girih.ops.v1 import ops_pb2_grpc
+from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.errors import from_rpc_error
 from services.plumbing.grpc.ops import MetricsServicer, add_metrics_service
 from services.plumbing.grpc.server import Server, running
 from services.plumbing.metrics import (
+    ClientMetrics,
+    DependencyMetrics,
     GrpcMetrics,
     MetricsPortTaken,
     code_name,
@@ -23,8 +26,8 @@ from services.plumbing.metrics import (
 from services.plumbing.settings import ServerSettings
 from services.policy import GATEWAY, POLICY
 from tests.authority import Authority
-from tests.plumbing.conftest import Log, MakeSettings
-from tests.plumbing.knots import DOMAIN
+from tests.plumbing.conftest import Log, MakeSettings, Served
+from tests.plumbing.knots import DOMAIN, KINDS, SERVICE, KnotClient
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,30 @@ def test_every_number_exists_before_the_first_call() -> None:
     for code in grpc.StatusCode:
         with_code = labels | {"grpc_code": code_name(code)}
         assert registry.get_sample_value("grpc_server_handled_total", with_code) == 0
+
+
+def test_nothing_is_counted_or_served_where_metrics_are_off() -> None:
+    registry = new_registry(is_on=False)
+    method = GrpcMetrics(registry).of("unary", "a.v1.Service", "Do")
+    method.started.inc()
+    method.sent.inc()
+    method.handled[grpc.StatusCode.OK].inc()
+    method.handling.observe(1.0)
+
+    with metrics_server(registry, "127.0.0.1", 0) as port:
+        assert port == 0
+    assert list(registry.collect()) == []
+
+
+def test_what_is_depended_on_is_told_by_name() -> None:
+    registry = new_registry()
+    registry.register(DependencyMetrics(lambda: {"database": True, "events": False}))
+
+    up = {
+        name: registry.get_sample_value("girih_dependency_up", {"dependency": name})
+        for name in ("database", "events")
+    }
+    assert up == {"database": 1, "events": 0}
 
 
 def test_registries_share_nothing() -> None:
@@ -93,6 +120,38 @@ def test_a_taken_metrics_port_is_told_clearly() -> None:
 def _get(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
         return str(response.read().decode())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_calls_of_other_processes_are_counted_by_how_they_ended(
+    served: Served, authority: Authority, kind: str
+) -> None:
+    registry = new_registry()
+    async with open_channel(
+        f"127.0.0.1:{served.server.port}",
+        bearer=lambda: authority.token(aud=[DOMAIN]),
+        metrics=ClientMetrics(registry),
+    ) as channel:
+        client = KnotClient(channel)
+        await client.ask(kind, "ok")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.ask(kind, "refuse")
+
+    names = {"grpc_service": SERVICE.full_name, "grpc_method": kind}
+    samples = [
+        sample
+        for family in registry.collect()
+        for sample in family.samples
+        if names.items() <= sample.labels.items()
+    ]
+    ended = {
+        sample.labels["grpc_code"]: sample.value
+        for sample in samples
+        if sample.name == "grpc_client_handled_total"
+    }
+    assert ended == {"OK": 1, "Aborted": 1}
+    (timed,) = [one for one in samples if one.name == "grpc_client_handling_seconds_count"]
+    assert timed.value == 2
 
 
 async def get_metrics(prefix: str, settings: ServerSettings) -> pb.GetMetricsResponse:

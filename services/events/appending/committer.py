@@ -292,6 +292,7 @@ class Committer:
         remembered = self._remembered
         streams = set[StreamName]().union(*[proposal.streams() for proposal in proposals])
         unknown = remembered.unknown(streams)
+        remembered.count_use(len(streams), len(unknown))
         if remembered.head is not None:
             if not unknown:
                 return _Basis(remembered.state(streams), version=remembered.version)

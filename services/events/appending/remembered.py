@@ -24,6 +24,9 @@ class RevisionCache:
 
     def __init__(self, stream_count_max: int = 200_000) -> None:
         self._stream_count_max = stream_count_max
+        self.hit_count = 0
+        """Streams that were asked for and remembered."""
+        self.miss_count = 0
         self._stream_count = 0
         self._logs: OrderedDict[RememberedLog, None] = OrderedDict()
 
@@ -65,6 +68,11 @@ class RememberedLog:
 
     def unknown(self, streams: Iterable[StreamName]) -> list[StreamName]:
         return [stream for stream in streams if stream not in self._streams]
+
+    def count_use(self, stream_count: int, unknown_count: int) -> None:
+        """A decision is about so many streams, so many of which are not remembered."""
+        self._revision_cache.miss_count += unknown_count
+        self._revision_cache.hit_count += stream_count - unknown_count
 
     def state(self, streams: Iterable[StreamName]) -> LogState:
         """Streams that are not remembered are in it as new ones."""

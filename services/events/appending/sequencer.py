@@ -61,6 +61,9 @@ class Instruments(CommitInstruments, Protocol):
     def settled(self, event_count: int, duration_s: float) -> None:
         """A batch of so many events was settled after so long."""
 
+    def appended(self, event_count: int, byte_count: int) -> None:
+        """Of those, so many are stored now, which hold so many bytes."""
+
 
 class Sequencers:
     """The sequencers of a process, one per log, each made when first needed."""
@@ -301,10 +304,22 @@ class Sequencer:
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.resolve(outcome)
+            self._count_appended(batch, outcomes)
             event_count = sum([waiting.event_count for waiting in batch])
             self._instruments.settled(event_count, time.monotonic() - started_s)
         finally:
             self._is_writing = False
+
+    def _count_appended(self, batch: Sequence["_Waiting"], outcomes: Sequence[Outcome]) -> None:
+        stored = [
+            waiting
+            for waiting, outcome in zip(batch, outcomes, strict=True)
+            if not isinstance(outcome, ServiceError)
+        ]
+        self._instruments.appended(
+            sum([waiting.event_count for waiting in stored]),
+            sum([waiting.byte_count for waiting in stored]),
+        )
 
     def _writing(self) -> None:
         """A batch is on its way."""

@@ -85,8 +85,11 @@ _log = get_logger("groups")
 class ConsumeInstruments(Protocol):
     """Who counts what consumers do."""
 
-    def consuming(self, consumer_count: int) -> None:
-        """So many more consume; fewer when negative."""
+    def joined(self, consumer: "Consumer") -> None:
+        """It consumes from now on."""
+
+    def left(self, consumer: "Consumer") -> None:
+        """It does not any more."""
 
     def leading(self, lane_count: int) -> None:
         """So many lanes more are led here; fewer when negative."""
@@ -166,7 +169,7 @@ class Consumer:
         """
         self._credits = start.credits
         await self._load()
-        self._parts.instruments.consuming(1)
+        self._parts.instruments.joined(self)
         self._parts.consumers.add(self._who.tenant, self._who.group, self._changed.set)
         try:
             yield Started(self._who.consumer, self._lease_s)
@@ -179,8 +182,13 @@ class Consumer:
         finally:
             await self._stop()
             self._parts.consumers.remove(self._who.tenant, self._who.group, self._changed.set)
-            self._parts.instruments.consuming(-1)
+            self._parts.instruments.left(self)
             self._parts.consumers.leave(self._leave())
+
+    @property
+    def waiting_count(self) -> int:
+        """Events that were read for the consumer and are not settled. Also for other threads."""
+        return sum(lane.waiting_count for lane in list(self._lanes.values()))
 
     # What is told
 

@@ -1,5 +1,7 @@
 """What consumers do, for Prometheus. A `ConsumeInstruments`."""
 
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _DURATION_BUCKETS_S = (
@@ -8,13 +10,26 @@ _DURATION_BUCKETS_S = (
 _COUNT_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
+class Backlog(Protocol):
+    """A consumer, as far as it is counted here."""
+
+    @property
+    def waiting_count(self) -> int: ...
+
+
 class GroupMetrics:
     """Counts for all groups together: groups are many, and named by tenants."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._consumers = Gauge(
-            "events_group_consumers", "Consumers of groups here.", registry=registry
+        self._present: set[Backlog] = set()
+        consumers = Gauge("events_group_consumers", "Consumers of groups here.", registry=registry)
+        consumers.set_function(lambda: len(self._present))
+        waiting = Gauge(
+            "events_group_waiting_events",
+            "Events that were read for consumers here, and are not settled yet.",
+            registry=registry,
         )
+        waiting.set_function(lambda: sum(one.waiting_count for one in list(self._present)))
         self._lanes = Gauge("events_group_lanes", "Lanes led here.", registry=registry)
         self._delivered = Counter(
             "events_group_delivered", "Events delivered to consumers.", registry=registry
@@ -46,8 +61,11 @@ class GroupMetrics:
             registry=registry,
         )
 
-    def consuming(self, consumer_count: int) -> None:
-        self._consumers.inc(consumer_count)
+    def joined(self, consumer: Backlog) -> None:
+        self._present.add(consumer)
+
+    def left(self, consumer: Backlog) -> None:
+        self._present.discard(consumer)
 
     def leading(self, lane_count: int) -> None:
         self._lanes.inc(lane_count)

@@ -8,9 +8,9 @@ it does not; so it may fall behind and catch up as often as it likes. Knows no w
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import POSITION_MAX
@@ -44,6 +44,15 @@ _NARROW_PAGE = PageCursor(0, row_count_max=NARROW_ROW_COUNT_MAX)
 """No larger than a response from the window."""
 
 
+class Lag(NamedTuple):
+    """How far a follower is behind what its process knows of the log."""
+
+    event_count: int
+    """Positions of the log that it was not looked at for, at most."""
+    duration_s: float
+    """For how long it has been behind so far that it is served from the database."""
+
+
 class FollowInstruments(Protocol):
     """Who counts followers."""
 
@@ -73,6 +82,11 @@ class Followers:
         self._retry_policy = RetryPolicy(limits)
         self._frame = frame
         self._instruments = instruments
+        self._active: set[_Following] = set()
+
+    def lags(self) -> list[Lag]:
+        """How far each follower is behind the live end of its log. Also for other threads."""
+        return [following.lag() for following in list(self._active)]
 
     async def follow(self, tenant: TenantId, options: ReadOptions) -> AsyncGenerator[bytes, None]:
         """Responses with the records of `options`, in order and each once, as they come.
@@ -82,13 +96,15 @@ class Followers:
         """
         self._instruments.followed(1)
         try:
-            async with self._tails.tail(tenant) as tail:
+            async with self._tails.tail(tenant) as tail, AsyncExitStack() as active:
                 placed = partial(self._reader.placed, tenant, options)
                 options = await self._retry_policy.read(placed)
                 start = await self._retry_policy.read(partial(self._start, tail, options))
                 following = _Following(
                     self._reader, self._retry_policy, self._frame, tail, options, start
                 )
+                active.callback(self._active.discard, following)
+                self._active.add(following)
                 steps = following.steps()
                 if options.heartbeat_s is not None:
                     steps = _with_heartbeats(steps, following, options.heartbeat_s)
@@ -224,6 +240,16 @@ class _Following:
             Position(end - 1),
             time.monotonic() - self._behind_since_s if has_lag else 0.0,
         )
+
+    def lag(self) -> Lag:
+        """None while it waits, wherever in the log the last event lies that it was sent."""
+        if self._is_waiting:
+            return Lag(0, 0.0)
+        # What a stream holds is read from its beginning, wherever in the log that is.
+        is_placed = self._at.stream is None or self._has_caught_up
+        behind = max(0, self._tail.window.end - self._at.position) if is_placed else 0
+        is_timed = not self._has_caught_up
+        return Lag(behind, time.monotonic() - self._behind_since_s if is_timed else 0.0)
 
     async def _wait(self) -> None:
         """Until there is more of what is wanted, or the reader is to be told that there is not."""

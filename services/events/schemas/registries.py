@@ -44,12 +44,18 @@ class Registries:
         self._known: LRUCache[TenantId, Registry] = LRUCache(
             bytes_max, getsizeof=lambda registry: _LOG_BYTES + registry.byte_count
         )
+        self.hit_count = 0
+        self.miss_count = 0
         self._loading: dict[TenantId, asyncio.Task[Registry]] = {}
 
     async def known(self, tenant: TenantId) -> Registry:
         """The registry as it was read last, and read now if it never was."""
         registry = self._known.get(tenant)
-        return await self.newest(tenant) if registry is None else registry
+        if registry is None:
+            self.miss_count += 1
+            return await self.newest(tenant)
+        self.hit_count += 1
+        return registry
 
     async def newest(self, tenant: TenantId) -> Registry:
         """The registry as it is now; several who ask at once share one reading."""

@@ -41,6 +41,7 @@ from services.plumbing.grpc.requests import RequestMemory, Requests, ServerFull
 from services.plumbing.identity import PUBLIC, Principal, authorize
 from services.plumbing.logging import get_logger, write_line
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics
+from services.plumbing.telemetry import lines
 
 Context = grpc.aio.ServicerContext[Any, Any]
 RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the type checker only
@@ -49,10 +50,7 @@ Serialize = Callable[[Any], bytes]
 Deserialize = Callable[[bytes], Any]
 GrpcType = Literal["unary", "client_stream", "server_stream", "bidi_stream"]
 
-SLOW_CALL_S = 2.0
-
 _log = get_logger("server")
-_security = get_logger("security")
 
 _EXPIRY_SLACK_S = 1.0
 _authorization = re.compile(r"bearer ([\w.-]+)", re.ASCII | re.IGNORECASE).fullmatch
@@ -216,7 +214,7 @@ class Chain:
         who, why = call.principal, error.message
         if isinstance(error, TokenRefused):
             who, why = who or error.principal, error.why
-        _security.warning(
+        lines.refusal(
             "a call was refused",
             method=rpc.path,
             tenant=who.tenant if who else "",
@@ -392,7 +390,7 @@ def _finish(rpc: Rpc, call: Call, started_s: float, outcome: _Outcome) -> None:
 def _level(rpc: Rpc, code: grpc.StatusCode, duration_s: float) -> str:
     if code in _ERRORS:
         return _ERRORS[code]
-    if duration_s > SLOW_CALL_S and not (rpc.takes_stream or rpc.gives_stream):
+    if lines.is_slow(duration_s) and not (rpc.takes_stream or rpc.gives_stream):
         return "warning"
     return "debug" if rpc.quiet else "info"
 

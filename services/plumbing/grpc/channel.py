@@ -5,8 +5,10 @@ on its behalf, and the token that whoever opened the channel chooses. This wraps
 own callables instead of using interceptors, which would put a task around every call.
 """
 
+import time
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, cast
 
 import grpc
 import grpc.aio
@@ -14,8 +16,13 @@ import grpc.aio
 from girih.client.channel import MESSAGE_BYTES_MAX, channel_options
 from services.plumbing import correlation
 from services.plumbing.correlation import TOKEN_KEY
+from services.plumbing.metrics import ClientMetrics, MethodMetrics
+from services.plumbing.telemetry import lines
 
 _Call = Callable[..., Any]
+
+_OF_GRPC = "grpc."
+"""What is asked all the time, how a process is, is nobody's work."""
 
 
 Bearer = Callable[[], str]
@@ -28,38 +35,64 @@ def open_channel(
     bearer: Bearer | None = None,
     tls: grpc.ChannelCredentials | None = None,
     message_bytes_max: int = MESSAGE_BYTES_MAX,
+    metrics: ClientMetrics | None = None,
+    carries_call: bool = True,
 ) -> grpc.aio.Channel:
     """A channel to `address` (host:port or dns:///name:port). Connects when first used.
 
     Calls take the current call's remaining time as their deadline unless told a `timeout`,
     and the token that `bearer` gives, which is asked for every call. `tls` comes from
-    `tls.channel_credentials`; without, nothing is encrypted. Close the channel, or use it as
-    a context manager.
+    `tls.channel_credentials`; without, nothing is encrypted. `metrics` counts what is called.
+    Where it `carries_call` not, ids, deadline and token are whoever calls' to say.
+    Close the channel, or use it as a context manager.
     """
     options = channel_options(message_bytes_max)
     if tls is None:
-        return _CarryingChannel(grpc.aio.insecure_channel(address, options=options), bearer)
-    return _CarryingChannel(grpc.aio.secure_channel(address, tls, options=options), bearer)
+        inner = grpc.aio.insecure_channel(address, options=options)
+    else:
+        inner = grpc.aio.secure_channel(address, tls, options=options)
+    return _CarryingChannel(inner, bearer, metrics, carries_call=carries_call)
 
 
 class _CarryingChannel(grpc.aio.Channel):
     """Adds the current call's metadata and deadline to every call of `inner`."""
 
-    def __init__(self, inner: grpc.aio.Channel, bearer: Bearer | None) -> None:
+    def __init__(
+        self,
+        inner: grpc.aio.Channel,
+        bearer: Bearer | None,
+        metrics: ClientMetrics | None,
+        *,
+        carries_call: bool,
+    ) -> None:
         self._inner = inner
         self._bearer = bearer or _nobody
+        self._metrics = metrics
+        self._carries_call = carries_call
 
-    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - gRPC's own signature
-        return _carrying(self._inner.unary_unary(*args, **kwargs), self._bearer)
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - gRPC's own signature
+        call = self._inner.unary_unary(method, *args, **kwargs)
+        return self._call(call, method, "unary")
 
-    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return _carrying(self._inner.unary_stream(*args, **kwargs), self._bearer)
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        return self._call(
+            self._inner.unary_stream(method, *args, **kwargs), method, "server_stream"
+        )
 
-    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return _carrying(self._inner.stream_unary(*args, **kwargs), self._bearer)
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        return self._call(
+            self._inner.stream_unary(method, *args, **kwargs), method, "client_stream"
+        )
 
-    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return _carrying(self._inner.stream_stream(*args, **kwargs), self._bearer)
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        call = self._inner.stream_stream(method, *args, **kwargs)
+        return self._call(call, method, "bidi_stream")
+
+    def _call(self, call: Any, path: str, grpc_type: str) -> _Call:  # noqa: ANN401
+        watcher = _Watcher.of(path, grpc_type, self._metrics)
+        if not self._carries_call:
+            return call if watcher is None else watcher.watching(call)
+        return _carrying(call, self._bearer, watcher)
 
     async def close(self, grace: float | None = None) -> None:
         await self._inner.close(grace)
@@ -80,7 +113,58 @@ class _CarryingChannel(grpc.aio.Channel):
         await self.close()
 
 
-def _carrying(call: Any, bearer: Bearer) -> _Call:  # noqa: ANN401 - one of four multi-callables
+class _Watcher:
+    """Counts the calls of one rpc, and tells of those that were slow."""
+
+    def __init__(self, path: str, grpc_type: str, metrics: MethodMetrics) -> None:
+        self._path = path
+        self._is_unary = grpc_type == "unary"
+        self._metrics = metrics
+
+    @classmethod
+    def of(cls, path: str, grpc_type: str, metrics: ClientMetrics | None) -> "_Watcher | None":
+        """None for calls that are not watched: whether a process is well, and those of a channel
+        without metrics."""
+        _, service, method = path.split("/")
+        if metrics is None or service.startswith(_OF_GRPC):
+            return None
+        return cls(path, grpc_type, metrics.of(grpc_type, service, method))
+
+    def watching(self, call: _Call) -> _Call:
+        """The same, watched."""
+
+        def start(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            made = call(*args, **kwargs)
+            self.begun(made)
+            return made
+
+        return start
+
+    def begun(self, call: grpc.aio.Call) -> None:
+        self._metrics.started.inc()
+        call.add_done_callback(partial(self._ended, time.monotonic()))
+
+    def _ended(self, began_s: float, call: Any) -> None:  # noqa: ANN401 - a call of any kind
+        duration_s = time.monotonic() - began_s
+        code = _code_of(call)
+        self._metrics.handled[code].inc()
+        self._metrics.handling.observe(duration_s)
+        if self._is_unary and lines.is_slow(duration_s):
+            lines.slow_dependency(self._path, duration_s, code.name)
+
+
+def _code_of(call: grpc.aio.Call) -> grpc.StatusCode:
+    """What a call has ended with. It is asked by a coroutine, which has nothing to wait for."""
+    asking = call.code()
+    try:
+        asking.send(None)
+    except StopIteration as answer:
+        return cast("grpc.StatusCode", answer.value)
+    asking.close()
+    return grpc.StatusCode.UNKNOWN
+
+
+def _carrying(call: Any, bearer: Bearer, watcher: _Watcher | None) -> _Call:  # noqa: ANN401
     def start(
         request: Any = None,  # noqa: ANN401 - a message, or an iterator of them
         *,
@@ -98,7 +182,10 @@ def _carrying(call: Any, bearer: Bearer) -> _Call:  # noqa: ANN401 - one of four
             carried = (*own, *(pair for pair in carried if pair[0] not in named))
         if timeout is None:
             timeout = _remaining_s()
-        return call(request, timeout=timeout, metadata=_Pairs(carried), **kwargs)
+        made = call(request, timeout=timeout, metadata=_Pairs(carried), **kwargs)
+        if watcher is not None:
+            watcher.begun(made)
+        return made
 
     return start
 

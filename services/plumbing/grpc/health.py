@@ -84,6 +84,11 @@ class Health:
             _log.warning("dependency is down", dependency=dependency, problem=problem)
         self._publish()
 
+    def dependencies(self) -> dict[str, bool]:
+        """Whether each dependency that is watched is well."""
+        watched = {one for needs in self._needs.values() for one in needs}
+        return {dependency: dependency not in self._down for dependency in watched}
+
     def enter_drain(self) -> None:
         """Say NOT_SERVING for every service from now on, for good."""
         self.draining = True

@@ -40,7 +40,12 @@ from services.plumbing.grpc.reflection import reflection_services
 from services.plumbing.grpc.requests import OVERSIZE_BYTES, UNREAD_BYTES_MAX, RequestMemory
 from services.plumbing.identity import PUBLIC, SIGNED_IN
 from services.plumbing.logging import get_logger
-from services.plumbing.metrics import GrpcMetrics, MethodMetrics, new_registry
+from services.plumbing.metrics import (
+    DependencyMetrics,
+    GrpcMetrics,
+    ServedMethodMetrics,
+    new_registry,
+)
 from services.plumbing.settings import ServerSettings
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.tls import ServerFiles, server_credentials
@@ -80,7 +85,7 @@ class Server:
         allow what; `details_of` gives the service's own details of an error, and is called for
         every `ServiceError`.
         """
-        registry = registry or new_registry()
+        registry = new_registry(is_on=settings.metrics) if registry is None else registry
         self.settings = settings
         self.registry = registry
         self.tasks = OwnedTasks()
@@ -93,6 +98,7 @@ class Server:
         """Called in turn when the last call has ended, while the tasks still run: for what
         calls have begun and left behind."""
         self._metrics = GrpcMetrics(registry)
+        registry.register(DependencyMetrics(self.health.dependencies))
         self._scopes = policy.scopes | {PUBLIC, SIGNED_IN}
         self._trusted = TrustedKeys.load(settings.trusted_keys)
         self._tls = ServerFiles(settings) if settings.encrypts else None
@@ -273,7 +279,7 @@ def _handler(servicer: object, method: MethodDescriptor) -> Callable[..., Any]:
     return handler
 
 
-def _serializer(metrics: MethodMetrics, *, raw: bool) -> Serialize:
+def _serializer(metrics: ServedMethodMetrics, *, raw: bool) -> Serialize:
     sent = metrics.sent
 
     def serialize(message: Message) -> bytes:
@@ -287,7 +293,7 @@ def _serializer(metrics: MethodMetrics, *, raw: bool) -> Serialize:
     return pass_on if raw else serialize
 
 
-def _deserializer(metrics: MethodMetrics, descriptor: Descriptor) -> Deserialize:
+def _deserializer(metrics: ServedMethodMetrics, descriptor: Descriptor) -> Deserialize:
     parse = GetMessageClass(descriptor).FromString
     limits = ItemLimits.of(descriptor)
     received = metrics.received

@@ -27,6 +27,7 @@ from services.plumbing.postgres.failures import (
 from services.plumbing.postgres.opening import (
     IDLE_LIFETIME_S,
     GirihConnection,
+    Observe,
     Opener,
     RawConnection,
 )
@@ -99,11 +100,13 @@ async def open_pool(
     *,
     role: str = "",
     opened: Callable[[RawConnection], Awaitable[None]] | None = None,
+    observe: Observe | None = None,
 ) -> AsyncIterator[Pool]:
     """A pool that is open inside the block, and closed after it even if connections hang.
 
     Its connections work as `role` when one is named, and else as the login of the URL.
-    `opened` is called with each of them before it is lent the first time.
+    `opened` is called with each of them before it is lent the first time, and `observe` with each
+    statement that has ended.
     Raises `DatabaseUnavailable` when the database cannot be reached at first; see
     `wait_for_database`.
     """
@@ -112,7 +115,7 @@ async def open_pool(
     options = _server_settings(settings, application_name) | ({"role": role} if role else {})
     pool = Pool(
         settings.database_url.get_secret_value(),
-        Opener(opened),
+        Opener(opened, observe=observe),
         min_size=settings.pool_size_min,
         max_size=settings.pool_size_max,
         max_queries=50_000,

@@ -14,6 +14,7 @@ from contextvars import Context
 from typing import Final
 
 import asyncpg
+from asyncpg.connection import LoggedQuery
 
 from services.plumbing.postgres.failures import refusals_translated
 
@@ -36,6 +37,8 @@ class GirihConnection(asyncpg.Connection):
 
 
 Connect = Callable[..., Awaitable[RawConnection]]
+Observe = Callable[[LoggedQuery], None]
+"""Called with each statement that has ended."""
 
 
 class Opener:
@@ -48,10 +51,13 @@ class Opener:
         self,
         opened: Callable[[RawConnection], Awaitable[None]] | None = None,
         connect: Connect = asyncpg.connect,
+        observe: Observe | None = None,
     ) -> None:
-        """`opened` is called with each new connection before anybody gets it."""
+        """`opened` is called with each new connection before anybody gets it, and `observe` with
+        each statement on it from then on."""
         self._opened = opened
         self._connect = connect
+        self._observe = observe
         self._opening: set[asyncio.Task[RawConnection]] = set()
         self._left: deque[asyncio.Task[RawConnection]] = deque()
         self._answered_s = time.monotonic()
@@ -94,6 +100,8 @@ class Opener:
             try:
                 if self._opened is not None:
                     await self._opened(connection)
+                if self._observe is not None:
+                    connection.add_query_logger(self._observe)
             except BaseException:
                 connection.terminate()
                 raise

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import ClassVar, NamedTuple, cast
 
 import asyncpg
+from prometheus_client import CollectorRegistry
 
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.logging import get_logger
@@ -22,6 +23,7 @@ from services.plumbing.postgres.failures import (
     refusals_translated,
 )
 from services.plumbing.postgres.migrations import MigrationTimeout
+from services.plumbing.postgres.observing import DatabaseMetrics, StatementObserver, count_pool
 from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 from services.plumbing.settings import MigratingSettings
@@ -60,8 +62,17 @@ class ServedDatabase(ABC):
         self._user_count = 0
         self._place = ""
         self._began_s = time.monotonic()
+        self._metrics: DatabaseMetrics | None = None
         self.opened_count = 0
         """Connections opened so far."""
+
+    def count(self, registry: CollectorRegistry, process: str) -> None:
+        """Count from now on what is asked of the database, and how the pool of `process` is used.
+
+        Called before the database is opened.
+        """
+        self._metrics = DatabaseMetrics(registry)
+        count_pool(self, registry, process)
 
     @abstractmethod
     async def migrate(self, url: str, timeout_s: float) -> None:
@@ -91,6 +102,7 @@ class ServedDatabase(ABC):
                     self.application_name,
                     role=self.role,
                     opened=self._connection_opened,
+                    observe=StatementObserver(self._metrics),
                 ) as pool:
                     await self._lend(pool)
             except (ServiceError, MigrationTimeout) as error:
@@ -119,11 +131,18 @@ class ServedDatabase(ABC):
                 "the database has not answered yet", retry_after_s=self._retry_after_s()
             )
         self._user_count += 1
+        asked_s = time.monotonic()
         try:
             async with database.acquire(
                 self._pool, self._settings.pool_acquire_timeout_s
             ) as connection:
+                if self._metrics is not None:
+                    self._metrics.waited(time.monotonic() - asked_s)
                 yield connection
+        except ServiceError as error:
+            if self._metrics is not None:
+                self._metrics.refused(error)
+            raise
         finally:
             self._user_count -= 1
 
@@ -175,6 +194,11 @@ class ServedDatabase(ABC):
     def pool_idle(self) -> int:
         """Of those, connections doing nothing."""
         return 0 if self._pool is None else self._pool.get_idle_size()
+
+    @property
+    def pool_size_max(self) -> int:
+        """Connections opened at most."""
+        return self._settings.pool_size_max
 
     @property
     def pool_waiting(self) -> int:

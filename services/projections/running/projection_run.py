@@ -32,6 +32,7 @@ from services.projections.running.applying import (
     Stopped,
 )
 from services.projections.running.batching import BatchSize
+from services.projections.running.lag import LagClock
 from services.projections.running.replaying import EventAt, Replayer
 from services.projections.running.turns import Turns
 from services.projections.store import ProjectionStore
@@ -109,6 +110,7 @@ class ProjectionRun:
         self._is_awaited = False
         """Somebody waits for more than there was."""
         self._progress = asyncio.Event()
+        self._lag = LagClock()
         self.position = NO_POSITION
         """Up to where readers see the log."""
         self.is_stopped = False
@@ -118,10 +120,15 @@ class ProjectionRun:
         """What the tenant wants of the projection may have changed."""
         self._changed.set()
 
+    def lag_s(self) -> float:
+        """For how long readers have been without what the log holds. Also for other threads."""
+        return self._lag.lag_s()
+
     async def log_moved(self, head: Position) -> None:
         """The log ends at `head`, or behind it."""
         async with self._moved:
             self.head = head
+            self._lag.moved(head)
             self._moved.notify_all()
 
     async def until(self, position: Position) -> None:
@@ -134,6 +141,7 @@ class ProjectionRun:
 
     def _reached(self, position: Position) -> None:
         self.position = position
+        self._lag.reached(position)
         self._progress.set()
         self._progress = asyncio.Event()
 

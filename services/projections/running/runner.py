@@ -46,6 +46,9 @@ class Run(Protocol):
     @property
     def is_stopped(self) -> bool: ...
 
+    def lag_s(self) -> float:
+        """For how long readers have been without what the log holds. Also for other threads."""
+
 
 RunOf = Callable[[ProjectionKey, int, Projection], Run]
 """Makes the run of a projection under the lease with a token."""
