@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from starlette.routing import Mount
 
 import girih
 from gateway.admission.counts import SharedCounts
@@ -26,6 +27,7 @@ from gateway.http.metrics import HttpMetrics
 from gateway.openapi.document import document as openapi_document
 from gateway.serving.server import listen, serve
 from gateway.settings import Settings
+from gateway.site.applications import console_mount, shared_mount
 from gateway.site.health import Health, HealthMonitor, HealthPages
 from gateway.site.jwks import jwks_route
 from gateway.site.pages import Site
@@ -115,7 +117,11 @@ async def open_gateway(
             yield Application(
                 _routes(rules, [*backends, *own], endpoints),
                 newest_version(rule.template.text for rule in rules),
-                Site([*pages.routes(), jwks_route(composition.trusted)], document, words),
+                Site(
+                    [*pages.routes(), jwks_route(composition.trusted), *_applications(settings)],
+                    document,
+                    words,
+                ),
                 composition.admission,
                 settings,
                 lifecycle,
@@ -133,6 +139,14 @@ def _answering(backends: Iterable[RemoteBackend]) -> dict[str, bool]:
     for backend in backends:
         answering[backend.label] = answering.get(backend.label, True) and backend.answers
     return answering
+
+
+def _applications(settings: Settings) -> Iterable[Mount]:
+    """The pages that are more than one: the console, and what it shares with the documentation."""
+    if settings.console:
+        yield console_mount()
+    if settings.console or settings.docs:
+        yield shared_mount()
 
 
 def _local(contract: Contract, name: str, servicer: object) -> LocalBackend:

@@ -127,6 +127,8 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     """How long a call may take to a service that does not even say how it is, in seconds."""
     docs: bool = True
     """Whether `/docs` and `/openapi.json` are served."""
+    console: bool = True
+    """Whether `/console` is served."""
 
     @field_validator("bodies_mib")
     @classmethod

@@ -258,6 +258,7 @@ class _Up:
         plan = self._plan
         lines = (
             ("To begin", "girih register"),
+            ("Console", f"{plan.url}/console"),
             ("Documentation", f"{plan.url}/docs"),
             ("REST", f"{plan.url}/v1"),
             ("Health", f"{plan.url}/health"),

@@ -1,10 +1,8 @@
 """The gateway's own pages: health, the OpenAPI document, and documentation for people."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -16,17 +14,12 @@ from starlette.routing import Mount, Route
 
 from gateway.http import errors
 from gateway.http.errors import HttpError
-from gateway.site.fixed import fixed_page
+from gateway.site.assets import file_routes, fixed_file
 from services.plumbing import correlation
 
-_DOCS_CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _PAGE = "docs.html"
 _PAGES = ("/docs", "/docs/grpc", "/docs/errors")
 """What people look at: one page, whose script draws what its address asks for."""
-_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
 class Site:
@@ -67,30 +60,15 @@ def _docs_routes(document: dict[str, Any], reference: dict[str, Any]) -> list[Ro
     page = folder.joinpath(_PAGE).read_bytes()
     return [
         Route("/", _to_docs),
-        _fixed("/openapi.json", _json(document), "application/json"),
-        _fixed("/docs/reference.json", _json(reference), "application/json"),
-        *(_fixed(path, page, "text/html") for path in _PAGES),
-        *_assets("/docs", folder),
+        fixed_file("/openapi.json", _json(document), "application/json"),
+        fixed_file("/docs/reference.json", _json(reference), "application/json"),
+        *(fixed_file(path, page, "text/html") for path in _PAGES),
+        *file_routes("/docs", folder),
     ]
-
-
-def _assets(path: str, folder: Traversable) -> Iterator[Route]:
-    """The styles and scripts of a folder, and of those in it."""
-    for file in folder.iterdir():
-        if file.is_dir():
-            yield from _assets(f"{path}/{file.name}", file)
-        elif media_type := _MEDIA_TYPES.get(PurePath(file.name).suffix):
-            yield _fixed(f"{path}/{file.name}", file.read_bytes(), media_type)
 
 
 def _json(value: dict[str, Any]) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2)
-
-
-def _fixed(path: str, content: bytes, media_type: str) -> Route:
-    # Asked for each time, and not sent again while it is the same.
-    headers = {"cache-control": "no-cache", "content-security-policy": _DOCS_CSP}
-    return fixed_page(path, content, media_type, headers)
 
 
 async def _to_docs(_request: Request) -> Response:

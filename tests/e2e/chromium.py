@@ -3,6 +3,7 @@
 Speaks the DevTools protocol: JSON with a zero byte behind each message, on descriptors 3 and 4.
 """
 
+import base64
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ PATH = shutil.which("chromium") or shutil.which("google-chrome") or ""
 
 _TIMEOUT_S = 60.0
 
-_KEY_CODES = {"Enter": 13, "Escape": 27, "ArrowDown": 40}
+_KEY_CODES = {"Enter": 13, "Escape": 27, "Home": 36, "End": 35, "ArrowUp": 38, "ArrowDown": 40}
 
 
 class PageGone(Exception):
@@ -35,6 +36,11 @@ class Page:
         self._buffer = b""
         self._ids = itertools.count(1)
         self._session = ""
+        self.problems: list[str] = []
+        """What the browser complained of since `watch`: exceptions, errors in the console, among
+        them every breach of a policy and every answer that is a failure."""
+        self.requested: list[str] = []
+        """The addresses that were asked for since `watch`."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -71,6 +77,27 @@ class Page:
         self._call("Page.enable")
         self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
+    def watch(self) -> None:
+        """Note what goes wrong on pages, and what they ask for."""
+        for domain in ("Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable")
+
+    def prefer(self, **features: str) -> None:
+        """What the user prefers, as `prefers_color_scheme="dark"`."""
+        chosen = [{"name": name.replace("_", "-"), "value": features[name]} for name in features]
+        self._call("Emulation.setEmulatedMedia", features=chosen)
+
+    def screenshot(self, path: Path, *, is_whole: bool = False) -> None:
+        """A PNG of what is seen, or of all of the page."""
+        answer = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=is_whole)
+        path.write_bytes(base64.b64decode(answer["data"]))
+
+    def click_at(self, x: float, y: float) -> None:
+        """Press and let go the mouse at a place of the window."""
+        place = {"x": x, "y": y, "button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, **place)
+
     def resize(self, width: int, height: int) -> None:
         """Make its window so large, in CSS pixels."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -100,6 +127,18 @@ class Page:
                 assert not error, error
                 result: dict[str, Any] = message["result"]
                 return result
+            if "method" in message:
+                self._note(message["method"], message["params"])
+
+    def _note(self, method: str, params: dict[str, Any]) -> None:
+        if method == "Runtime.exceptionThrown":
+            self.problems.append(json.dumps(params["exceptionDetails"])[:2000])
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
+            self.problems.append(json.dumps(params["args"])[:2000])
+        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.problems.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+        elif method == "Network.requestWillBeSent":
+            self.requested.append(params["request"]["url"])
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:

@@ -141,7 +141,11 @@ def test_the_search_narrows_the_menu_and_enter_opens_the_first(page: Page) -> No
     page.type("find path")
 
     shown = "[...document.querySelectorAll('#links a')].filter((a) => !a.hidden)"
-    assert page.run(f"{shown}.map((a) => a.lastChild.textContent)") == ["find path", "find paths"]
+    assert page.run(f"{shown}.map((a) => a.lastChild.textContent)") == [
+        "find path",
+        "find paths",
+        "find route",
+    ]
 
     page.press("Enter")
     page.wait_for("location.hash === '#LatticeService_FindPath'")

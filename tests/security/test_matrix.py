@@ -51,10 +51,11 @@ VIEWER = {
 OPEN_PAGES = {
     "/",
     "/.well-known/jwks.json",
+    # All that is below is files of the package: see tests/gateway/test_console.py.
+    "/console",
+    "/console/{path}",
     "/docs",
     "/docs/calls/answers.js",
-    "/docs/calls/python.js",
-    "/docs/calls/samples.js",
     "/docs/calls/trying.js",
     "/docs/docs.css",
     "/docs/docs.js",
@@ -74,6 +75,8 @@ OPEN_PAGES = {
     "/health/live",
     "/health/ready",
     "/openapi.json",
+    "/shared",
+    "/shared/{path}",
 }
 """What the gateway shows to anybody. A page that is added is added here, on purpose."""
 

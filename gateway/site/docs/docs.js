@@ -1,11 +1,12 @@
 // Draws the page that the address asks for. Needs nothing from anywhere but its own server.
 
+import { setUpTheme } from "../shared/theme.js";
 import { byId, element, messageOf, replace } from "./dom.js";
 import { drawErrors } from "./errors.js";
 import { drawGrpc } from "./grpc.js";
 import { drawRest } from "./rest.js";
 import { setUpSession } from "./session.js";
-import { openFromAddress, setUpMenu, setUpTheme } from "./shell.js";
+import { openFromAddress, setUpMenu } from "./shell.js";
 
 /** @import { Health } from "./types.js" */
 
@@ -24,7 +25,7 @@ async function main() {
   for (const link of document.querySelectorAll(".pages a")) {
     if (link.getAttribute("href") === location.pathname) link.setAttribute("aria-current", "page");
   }
-  setUpTheme();
+  setUpTheme(byId("theme"));
   setUpSession();
   setUpMenu();
   showHealth();

@@ -127,35 +127,6 @@ export function markCurrent(id) {
   }
 }
 
-export function setUpTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const set = (/** @type {string} */ theme) => {
-    document.documentElement.dataset.theme = theme;
-  };
-  let chosen = stored();
-  set(chosen ?? (dark.matches ? "dark" : "light"));
-  dark.addEventListener("change", () => {
-    if (!chosen) set(dark.matches ? "dark" : "light");
-  });
-  byId("theme").addEventListener("click", () => {
-    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    set(chosen);
-    try {
-      localStorage.setItem("theme", chosen);
-    } catch {
-      // Kept for this visit only.
-    }
-  });
-}
-
-function stored() {
-  try {
-    return localStorage.getItem("theme");
-  } catch {
-    return null;
-  }
-}
-
 /**
  * @param {string} selector
  * @returns {HTMLElement[]}

@@ -74,19 +74,6 @@ export interface Route extends Operation {
   parameters: Parameter[];
 }
 
-/** One call, as the form of a route asks for it. */
-export interface Call {
-  operationId: string;
-  method: string;
-  url: string;
-  headers: Record<string, string>;
-  /** What parameters are, by name. */
-  values: Record<string, string>;
-  body?: string;
-  isStream: boolean;
-  isPublic: boolean;
-}
-
 export interface Tag {
   name: string;
   description: string;
@@ -98,12 +85,6 @@ export interface Health {
   parts: Record<string, { status: string }>;
 }
 
-export interface Tokens {
-  access_token?: string;
-  refresh_token?: string;
-  expires_in?: number;
-  user?: { name?: string };
-}
 
 export interface ContractReason {
   name: string;

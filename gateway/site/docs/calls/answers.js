@@ -1,9 +1,10 @@
 // Prints what comes back: JSON, the lines of a stream as they come, or a file to save.
 
+import { events, lines } from "../../shared/lines.js";
 import { element, replace } from "../dom.js";
 
 /** @import { Child } from "../dom.js" */
-/** @typedef {{ name: string, text: string, isError: boolean }} Entry */
+/** @import { Entry } from "../../shared/lines.js" */
 
 const LINES_MAX = 500;
 const GIST_MAX = 12;
@@ -101,49 +102,6 @@ function* leaves(value, name = "") {
 
 const isId = /[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/;
 const time = /^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d).*/;
-
-/**
- * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
- * @returns {AsyncGenerator<string>}
- */
-async function* textLines(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    const parts = (rest + value).split("\n");
-    rest = parts.pop() ?? "";
-    yield* parts;
-  }
-  if (rest) yield rest;
-}
-
-/**
- * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
- * @returns {AsyncGenerator<Entry>}
- */
-async function* lines(body) {
-  for await (const text of textLines(body)) if (text.trim()) yield { name: "", text, isError: text.startsWith('{"error"') };
-}
-
-/**
- * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
- * @returns {AsyncGenerator<Entry>}
- */
-async function* events(body) {
-  let [id, type, data] = ["", "", ""];
-  for await (const line of textLines(body)) {
-    const [, field, value] = /^(\w*): ?(.*)$/.exec(line) ?? [];
-    if (field === "id") id = value;
-    else if (field === "event") type = value;
-    else if (field === "data") data += (data ? "\n" : "") + value;
-    else if (!line && (data || type)) {
-      yield { name: type || id.replace(/-.*/, ""), text: data, isError: type === "error" };
-      [type, data] = ["", ""];
-    }
-  }
-}
 
 /**
  * @param {Blob} blob

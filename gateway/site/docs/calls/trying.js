@@ -1,12 +1,13 @@
 // Trying a call: a form for its parameters, the answer, and the same call as a program.
 
 import { printAnswer, withShortLists } from "./answers.js";
+import { LANGUAGES } from "../../shared/samples.js";
 import { element, messageOf, replace } from "../dom.js";
-import { LANGUAGES } from "./samples.js";
 import { api, example, firstForm, isArray, placeholder, resolveSchema } from "../schema.js";
 import { adopt, bearer, logIn } from "../session.js";
 
-/** @import { Call, Parameter, Route } from "../types.js" */
+/** @import { Call } from "../../shared/samples.js" */
+/** @import { Parameter, Route } from "../types.js" */
 /** @typedef {{ input: HTMLInputElement | HTMLSelectElement, label: HTMLLabelElement }} Input */
 /** @typedef {{ send: HTMLButtonElement, stop: HTMLButtonElement, result: HTMLElement }} CallView */
 

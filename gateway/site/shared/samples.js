@@ -3,7 +3,11 @@
 
 import { clientProgram } from "./python.js";
 
-/** @import { Call } from "../types.js" */
+/**
+ * @typedef {{ operationId: string, method: string, url: string, headers: Record<string, string>,
+ *   values: Record<string, string>, body?: string, isStream: boolean, isPublic: boolean }} Call
+ * One call; `values` are its parameters by name.
+ */
 
 /** @type {Record<string, (call: Call) => string>} */
 export const LANGUAGES = { curl, Python: python, JavaScript: javascript };

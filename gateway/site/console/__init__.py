@@ -1,0 +1,1 @@
+"""The console: what `gateway.site.applications` serves below `/console/`."""

@@ -1,0 +1,1 @@
+"""How the console calls the API: one client, sessions, streams that go on."""

@@ -1,0 +1,110 @@
+// Reads a log live: goes on where it was when a connection ends, for whatever reason, until told
+// to stop. Each event comes once, in order.
+
+import { CallFailed, stream } from "./api.js";
+
+/** @import { Query } from "./api.js" */
+/** @import { Recorded } from "./types.js" */
+/**
+ * @typedef {"connecting" | "live" | "behind" | "away"} FollowState
+ * @typedef {{ event: Recorded, text: string }} Read
+ */
+
+const PAUSE_MS_MIN = 250;
+const PAUSE_MS_MAX = 5_000;
+const SILENCE_MS_MAX = 15_000;
+const HEARTBEAT = "5s";
+
+/**
+ * @param {string} path
+ * @param {Query} query what is wanted, without a place to begin
+ * @param {string} after the position behind which to begin
+ * @param {{ read: (events: Read[], place: string) => void, state: (state: FollowState, error: unknown) => void, replaced: () => void }} told
+ *   `place` is up to where all was read; `replaced`: the log is another one than was read
+ * @param {AbortSignal} signal
+ */
+export async function follow(path, query, after, told, signal) {
+  let pauseMs = PAUSE_MS_MIN;
+  const place = { position: after, incarnation: "" };
+  while (!signal.aborted) {
+    try {
+      told.state("connecting", null);
+      await readOn(path, query, place, told, signal, () => {
+        pauseMs = PAUSE_MS_MIN;
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof CallFailed && (error.reason === "LOG_REPLACED" || error.reason === "BEYOND_END")) {
+        told.replaced();
+        return;
+      }
+      if (error instanceof CallFailed && !error.isPassing && error.reason !== "TOKEN_EXPIRED") {
+        told.state("away", error);
+        return;
+      }
+      told.state("away", error);
+      await pause(pauseMs * (0.5 + Math.random()), signal);
+      pauseMs = Math.min(2 * pauseMs, PAUSE_MS_MAX);
+    }
+  }
+}
+
+/**
+ * One connection, until it ends.
+ * @param {string} path
+ * @param {Query} query
+ * @param {{ position: string, incarnation: string }} place
+ * @param {Parameters<typeof follow>[3]} told
+ * @param {AbortSignal} signal
+ * @param {() => void} cameThrough
+ */
+async function readOn(path, query, place, told, signal, cameThrough) {
+  const connection = new AbortController();
+  const stop = () => connection.abort();
+  signal.addEventListener("abort", stop);
+  let timer = setTimeout(stop, SILENCE_MS_MAX);
+  try {
+    const asked = {
+      ...query,
+      follow: true,
+      progress: true,
+      heartbeat: HEARTBEAT,
+      fromPosition: String(BigInt(place.position) + 1n),
+      incarnation: place.incarnation,
+    };
+    for await (const { name, id, text } of stream("GET", path, { query: asked, signal: connection.signal })) {
+      clearTimeout(timer);
+      timer = setTimeout(stop, SILENCE_MS_MAX);
+      cameThrough();
+      const [position, incarnation = ""] = id.split("-", 2);
+      if (name === "heartbeat") told.state("live", null);
+      else if (name === "caughtUp") told.state("live", null);
+      else if (name === "fellBehind") told.state("behind", null);
+      else if (name !== "checkpoint") told.read([{ event: JSON.parse(text), text }], position);
+      if (position) Object.assign(place, { position, incarnation });
+    }
+  } catch (error) {
+    if (connection.signal.aborted && !signal.aborted) throw new CallFailed(0, { code: "NO_ANSWER", message: "Nothing came for 15 seconds." });
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
+    connection.abort();
+  }
+}
+
+/**
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
+function pause(ms, signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

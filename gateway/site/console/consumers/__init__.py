@@ -1,0 +1,1 @@
+"""Pages of what consumes events: groups and projections."""

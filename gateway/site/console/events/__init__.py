@@ -1,0 +1,1 @@
+"""Pages of events: the log, streams, traces, schemas."""

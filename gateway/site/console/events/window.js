@@ -1,0 +1,267 @@
+// A stretch of the log in memory: it grows at both ends as somebody scrolls, follows what is
+// appended, and gives up what is far away, so that it stays as large as it is.
+
+import { get, stream } from "../calls/api.js";
+import { follow } from "../calls/follow.js";
+
+/** @import { Query } from "../calls/api.js" */
+/** @import { FollowState, Read } from "../calls/follow.js" */
+/** @import { Recorded } from "../calls/types.js" */
+/**
+ * @typedef {{ position: string, revision: string, at: string, stream: string, type: string, gist: string, text: string, isGone: boolean }} Row
+ * @typedef {{ kind: "newest" | "oldest" | "position" | "revision" | "time", value?: string }} Place
+ */
+
+const PAGE_ROWS = 200;
+const ROWS_MAX = 4000;
+const CHARS_MAX = 64_000_000;
+const BEHIND_MAX = 5000n;
+const GIST_CHARS = 160;
+
+export class EventWindow {
+  /** @type {Row[]} */
+  rows = [];
+  /** How far its first row has moved: more when rows are given up above, less when some are added. */
+  top = 0;
+  isAtOldest = false;
+  isAtNewest = false;
+  isLoading = false;
+  isFollowing = false;
+  /** @type {FollowState} */
+  state = "connecting";
+  /** @type {unknown} */
+  error = null;
+  /** The log is another one than was read. */
+  isReplaced = false;
+  /** How many came live, for who counts. */
+  liveCount = 0;
+
+  #path;
+  #query;
+  #changed;
+  #chars = 0;
+  #place = "0";
+  #reading = new AbortController();
+  #following = new AbortController();
+  /** @type {Read[]} */
+  #arrived = [];
+  #isDrawing = false;
+
+  /**
+   * @param {string} path
+   * @param {Query} query what is wanted, without a place
+   * @param {() => void} changed told after each change, at most once a frame
+   */
+  constructor(path, query, changed) {
+    this.#path = path;
+    this.#query = query;
+    this.#changed = changed;
+  }
+
+  /**
+   * Shows another place.
+   * @param {Place} place
+   * @param {boolean} isFollowing whether to follow once the newest event is shown
+   */
+  async open(place, isFollowing) {
+    this.close();
+    this.#reading = new AbortController();
+    Object.assign(this, { rows: [], top: 0, isAtOldest: false, isAtNewest: false, error: null, isReplaced: false, isFollowing });
+    this.#chars = 0;
+    await this.#load(async (signal) => {
+      if (place.kind === "newest") await this.#openNewest(signal);
+      else await this.#openAt(place, signal);
+    });
+  }
+
+  close() {
+    this.#reading.abort();
+    this.#following.abort();
+    this.#arrived = [];
+  }
+
+  /** @param {AbortSignal} signal */
+  async #openNewest(signal) {
+    const head = (await headOf(signal)) || "0";
+    const found = head === "0" ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: head, limit: PAGE_ROWS }, signal);
+    this.#append(found.reverse());
+    this.#place = head;
+    this.isAtOldest = found.length < PAGE_ROWS;
+    this.#reachNewest();
+  }
+
+  /**
+   * @param {Place} place
+   * @param {AbortSignal} signal
+   */
+  async #openAt({ kind, value = "" }, signal) {
+    const from = { oldest: {}, newest: {}, position: { fromPosition: value }, revision: { fromRevision: value }, time: { fromTime: value } }[kind];
+    const found = await this.#read({ ...from, limit: PAGE_ROWS }, signal);
+    this.#append(found);
+    this.isAtOldest = kind === "oldest" || value === "1" || value === "0";
+    if (found.length < PAGE_ROWS) await this.#catchUp(signal);
+  }
+
+  older() {
+    if (this.isAtOldest || this.isLoading || !this.rows.length) return;
+    const before = BigInt(this.rows[0].position) - 1n;
+    this.#load(async (signal) => {
+      const found = before < 1n ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: String(before), limit: PAGE_ROWS }, signal);
+      this.isAtOldest = found.length < PAGE_ROWS;
+      this.#prepend(found.reverse());
+    });
+  }
+
+  newer() {
+    if (this.isAtNewest || this.isLoading) return;
+    this.#load(async (signal) => {
+      const after = this.rows.at(-1)?.position ?? this.#place;
+      const found = await this.#read({ fromPosition: String(BigInt(after) + 1n), limit: PAGE_ROWS }, signal);
+      this.#append(found);
+      if (found.length < PAGE_ROWS) await this.#catchUp(signal);
+    });
+  }
+
+  pause() {
+    this.isFollowing = false;
+    this.#following.abort();
+    this.#flush();
+    this.isAtNewest = false;
+    this.#change();
+  }
+
+  /** Goes on from where it was; from the newest where too much has happened meanwhile. */
+  async resume() {
+    const head = await headOf(this.#reading.signal).catch(() => this.#place);
+    this.isFollowing = true;
+    const isFar = !this.rows.length || BigInt(head) - BigInt(this.#place) > BEHIND_MAX;
+    if (isFar) await this.open({ kind: "newest" }, true);
+    else {
+      this.#reachNewest();
+      this.#change();
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  async #catchUp(signal) {
+    const last = this.rows.at(-1)?.position;
+    this.#place = last ?? (await headOf(signal));
+    this.#reachNewest();
+  }
+
+  #reachNewest() {
+    this.isAtNewest = true;
+    if (!this.isFollowing) return;
+    this.#following.abort();
+    this.#following = new AbortController();
+    this.state = "connecting";
+    const told = {
+      read: (/** @type {Read[]} */ events, /** @type {string} */ place) => {
+        this.#arrived.push(...events);
+        this.#place = place || this.#place;
+        this.#change();
+      },
+      state: (/** @type {FollowState} */ state, /** @type {unknown} */ error) => {
+        this.state = state;
+        this.error = state === "away" ? error : null;
+        this.#change();
+      },
+      replaced: () => {
+        this.isReplaced = true;
+        this.#change();
+      },
+    };
+    follow(this.#path, this.#query, this.#place, told, this.#following.signal);
+  }
+
+  /** @param {(signal: AbortSignal) => Promise<void>} act */
+  async #load(act) {
+    const { signal } = this.#reading;
+    this.isLoading = true;
+    this.#change();
+    try {
+      await act(signal);
+      this.error = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.error = error;
+    }
+    this.isLoading = false;
+    this.#change();
+  }
+
+  /**
+   * @param {Query} place
+   * @param {AbortSignal} signal
+   */
+  async #read(place, signal) {
+    /** @type {Row[]} */
+    const rows = [];
+    for await (const { text } of stream("GET", this.#path, { query: { ...this.#query, ...place, includeGone: true }, signal })) {
+      rows.push(rowOf(JSON.parse(text), text));
+    }
+    return rows;
+  }
+
+  /** @param {Row[]} rows */
+  #append(rows) {
+    this.rows = this.rows.concat(rows);
+    this.#chars += sum(rows);
+    let first = 0;
+    while (this.rows.length - first > ROWS_MAX || (this.#chars > CHARS_MAX && this.rows.length - first > 1)) this.#chars -= this.rows[first++].text.length;
+    if (!first) return;
+    this.rows = this.rows.slice(first);
+    this.top += first;
+    this.isAtOldest = false;
+  }
+
+  /** @param {Row[]} rows */
+  #prepend(rows) {
+    this.rows = [...rows, ...this.rows];
+    this.top -= rows.length;
+    this.#chars += sum(rows);
+    let end = this.rows.length;
+    while (end > ROWS_MAX || (this.#chars > CHARS_MAX && end > 1)) this.#chars -= this.rows[--end].text.length;
+    if (end === this.rows.length) return;
+    this.rows = this.rows.slice(0, end);
+    this.#following.abort();
+    this.#arrived = [];
+    this.isAtNewest = false;
+  }
+
+  #flush() {
+    if (!this.#arrived.length) return;
+    this.liveCount += this.#arrived.length;
+    this.#append(this.#arrived.map(({ event, text }) => rowOf(event, text)));
+    this.#arrived = [];
+  }
+
+  #change() {
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    requestAnimationFrame(() => {
+      this.#isDrawing = false;
+      this.#flush();
+      this.#changed();
+    });
+  }
+}
+
+/** @param {AbortSignal} signal */
+async function headOf(signal) {
+  return (await get("/v1/log", {}, signal)).headPosition;
+}
+
+/**
+ * @param {Recorded} recorded
+ * @param {string} text
+ * @returns {Row}
+ */
+export function rowOf({ position, revision, recordedAt, event, gone }, text) {
+  const body = event.json !== undefined && event.json !== null ? JSON.stringify(event.json) : event.binary ? `${event.contentType || "bytes"}` : "";
+  const gist = gone ? "" : body.slice(0, GIST_CHARS);
+  return { position, revision, at: recordedAt, stream: event.stream, type: event.type, gist, text, isGone: Boolean(gone) };
+}
+
+/** @param {Row[]} rows */
+const sum = (rows) => rows.reduce((total, row) => total + row.text.length, 0);

@@ -1,0 +1,1 @@
+"""Pages of lattices: lists, creation, the viewer."""

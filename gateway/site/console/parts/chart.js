@@ -1,0 +1,96 @@
+// Lines over time, drawn by uPlot: loaded when the first chart is shown.
+
+import { html, useEffect, useRef } from "./html.js";
+
+/** @typedef {import("../vendor/uplot.js").default} Plot */
+/**
+ * @typedef {{ label: string, values: (number | null)[] }} Line
+ */
+
+const HEIGHT = 180;
+const SPAN_S_MIN = 60;
+const COLORS = ["--chart-1", "--chart-2", "--chart-3", "--chart-4"];
+
+/**
+ * @param {{ label: string, times: number[], lines: Line[], unit?: string, isTime?: boolean }} props
+ *   `times` are seconds since 1970, or plain numbers where `isTime` is false
+ */
+export function Chart({ label, times, lines, unit = "", isTime = true }) {
+  const place = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const plot = useRef(/** @type {Plot | null} */ (null));
+  const data = /** @type {any} */ ([times, ...lines.map((line) => line.values)]);
+  const latest = useRef(data);
+  latest.current = data;
+  const names = lines.map((line) => line.label).join("\n");
+  useEffect(() => {
+    let isGone = false;
+    /** @type {(() => void)[]} */
+    const cleanUps = [];
+    load().then((UPlot) => {
+      if (isGone || !place.current) return;
+      const made = new UPlot(options(place.current, names.split("\n"), unit, isTime), latest.current, place.current);
+      plot.current = made;
+      const resized = new ResizeObserver(([entry]) => made.setSize({ width: Math.max(100, entry.contentRect.width), height: HEIGHT }));
+      resized.observe(place.current);
+      const recolored = new MutationObserver(() => made.redraw(false));
+      recolored.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+      cleanUps.push(() => resized.disconnect(), () => recolored.disconnect(), () => made.destroy());
+    });
+    return () => {
+      isGone = true;
+      plot.current = null;
+      for (const clean of cleanUps) clean();
+    };
+  }, [names, unit, isTime]);
+  useEffect(() => plot.current?.setData(data));
+  const last = lines.map((line) => `${line.label} ${line.values.at(-1) ?? "unknown"} ${unit}`).join(", ");
+  return html`<figure class="chart"><figcaption>${label}</figcaption><div ref=${place} role="img" aria-label=${`${label}: ${last}`}></div></figure>`;
+}
+
+/**
+ * @param {unknown} _plot
+ * @param {number} low
+ * @param {number} high
+ */
+function atLeastAMinute(_plot, low, high) {
+  const end = high || Date.now() / 1000;
+  return [Math.min(low || end, end - SPAN_S_MIN), end];
+}
+
+/** @returns {Promise<typeof import("../vendor/uplot.js").default>} */
+async function load() {
+  if (!document.querySelector("link[href$='uplot.css']")) {
+    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: "/console/vendor/uplot.css" }));
+  }
+  return (await import("../vendor/uplot.js")).default;
+}
+
+/**
+ * @param {HTMLElement} place
+ * @param {string[]} names
+ * @param {string} unit
+ * @param {boolean} isTime
+ * @returns {any}
+ */
+function options(place, names, unit, isTime) {
+  const color = (/** @type {string} */ name) => () => getComputedStyle(place).getPropertyValue(name);
+  const axis = { stroke: color("--faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 }, font: "12px system-ui" };
+  return {
+    width: Math.max(100, place.clientWidth),
+    height: HEIGHT,
+    cursor: { y: false },
+    legend: { live: true },
+    scales: { x: { time: isTime, ...(isTime ? { range: atLeastAMinute } : {}) }, y: { range: (/** @type {unknown} */ _plot, /** @type {number} */ _low, /** @type {number} */ high) => [0, high > 0 ? high * 1.1 : 1] } },
+    axes: [axis, { ...axis, size: 64 }],
+    series: [
+      {},
+      ...names.map((label, index) => ({
+        label: unit ? `${label}, ${unit}` : label,
+        stroke: color(COLORS[index % COLORS.length]),
+        width: 2,
+        points: { show: false },
+        value: (/** @type {unknown} */ _plot, /** @type {number | null} */ value) => (value === null || value === undefined ? "–" : String(Math.round(100 * value) / 100)),
+      })),
+    ],
+  };
+}

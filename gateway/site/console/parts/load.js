@@ -1,0 +1,99 @@
+// What a page asks for: once, again on demand, or every so often while somebody looks.
+
+import { useCallback, useEffect, useRef, useState } from "./html.js";
+
+/**
+ * @template T
+ * @typedef {{ data: T | undefined, error: unknown, isLoading: boolean, reload: () => void, set: (data: T) => void }} Loaded
+ */
+
+/**
+ * The answer of `find`, asked again when one of `deps` changes. What was there stays until then.
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} find
+ * @param {unknown[]} deps
+ * @param {{ everyMs?: number }} [how]
+ * @returns {Loaded<T>}
+ */
+export function useLoad(find, deps, { everyMs = 0 } = {}) {
+  const [round, setRound] = useState(0);
+  const [state, setState] = useState(/** @type {{ data: T | undefined, error: unknown, isLoading: boolean }} */ ({ data: undefined, error: null, isLoading: true }));
+  const latest = useRef(find);
+  latest.current = find;
+  const key = JSON.stringify(deps);
+  const shown = useRef(key);
+  useEffect(() => {
+    const aborting = new AbortController();
+    const isOther = shown.current !== key;
+    shown.current = key;
+    setState((last) => ({ ...last, ...(isOther ? { data: undefined, error: null } : {}), isLoading: true }));
+    latest.current(aborting.signal).then(
+      (data) => !aborting.signal.aborted && setState({ data, error: null, isLoading: false }),
+      (error) => !aborting.signal.aborted && setState((last) => ({ ...last, error, isLoading: false })),
+    );
+    return () => aborting.abort();
+  }, [key, round]);
+  const reload = useCallback(() => setRound((last) => last + 1), []);
+  useEvery(everyMs, reload);
+  const set = useCallback((/** @type {T} */ data) => setState({ data, error: null, isLoading: false }), []);
+  return { ...state, reload, set };
+}
+
+/**
+ * @param {number} everyMs 0 for never
+ * @param {() => void} act only while the page is looked at
+ * @param {{ atOnce?: boolean }} [how]
+ */
+export function useEvery(everyMs, act, { atOnce = false } = {}) {
+  useEffect(() => {
+    if (!everyMs) return;
+    if (atOnce) act();
+    const timer = setInterval(() => !document.hidden && act(), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs, act]);
+}
+
+/**
+ * The items of a list that comes in pages.
+ * @template T
+ * @param {(pageToken: string, signal: AbortSignal) => Promise<{ items: T[], next?: string }>} find
+ * @param {unknown[]} deps
+ */
+export function usePages(find, deps) {
+  const first = useLoad((signal) => find("", signal), deps);
+  const [more, setMore] = useState(/** @type {{ of: unknown, items: T[], next: string, error: unknown, isLoading: boolean }} */ ({ of: null, items: [], next: "", error: null, isLoading: false }));
+  const isOurs = more.of === first.data;
+  const next = (isOurs ? more.next : first.data?.next) ?? "";
+  const items = first.data ? [...first.data.items, ...(isOurs ? more.items : [])] : undefined;
+  const loadMore = async () => {
+    const before = isOurs ? more.items : [];
+    setMore({ of: first.data, items: before, next, error: null, isLoading: true });
+    try {
+      const page = await find(next, new AbortController().signal);
+      setMore({ of: first.data, items: [...before, ...page.items], next: page.next ?? "", error: null, isLoading: false });
+    } catch (error) {
+      setMore({ of: first.data, items: before, next, error, isLoading: false });
+    }
+  };
+  return { items, error: first.error ?? (isOurs ? more.error : null), hasMore: Boolean(next), isLoading: first.isLoading || (isOurs && more.isLoading), loadMore, reload: first.reload };
+}
+
+/**
+ * An action with its outcome: whether it runs, and what went wrong last.
+ * @param {(...values: any[]) => Promise<unknown>} act
+ */
+export function useAction(act) {
+  const [state, setState] = useState(/** @type {{ isRunning: boolean, error: unknown }} */ ({ isRunning: false, error: null }));
+  const run = async (/** @type {unknown[]} */ ...values) => {
+    setState({ isRunning: true, error: null });
+    try {
+      const outcome = await act(...values);
+      setState({ isRunning: false, error: null });
+      return outcome;
+    } catch (error) {
+      setState({ isRunning: false, error });
+      return undefined;
+    }
+  };
+  return { ...state, run };
+}

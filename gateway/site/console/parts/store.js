@@ -1,0 +1,47 @@
+// A value that pages watch.
+
+import { useEffect, useState } from "./html.js";
+
+/**
+ * @template T
+ * @typedef {{ get: () => T, set: (value: T) => void, watch: (told: () => void) => () => void }} Store
+ */
+
+/**
+ * @template T
+ * @param {T} first
+ * @returns {Store<T>}
+ */
+export function createStore(first) {
+  let value = first;
+  /** @type {Set<() => void>} */
+  const watchers = new Set();
+  return {
+    get: () => value,
+    set(next) {
+      if (next === value) return;
+      value = next;
+      for (const told of [...watchers]) told();
+    },
+    watch(told) {
+      watchers.add(told);
+      return () => watchers.delete(told);
+    },
+  };
+}
+
+/**
+ * What is in a store; who calls this is drawn again when it changes.
+ * @template T
+ * @param {Store<T>} store
+ * @returns {T}
+ */
+export function useStore(store) {
+  const [value, setValue] = useState(store.get());
+  useEffect(() => {
+    const update = () => setValue(() => store.get());
+    update();
+    return store.watch(update);
+  }, [store]);
+  return value;
+}

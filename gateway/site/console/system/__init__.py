@@ -1,0 +1,1 @@
+"""Pages of the system and of accounts."""

@@ -1,0 +1,1 @@
+"""What the pages of the documentation and of the console have in common."""
