@@ -23,6 +23,7 @@ from cli.commands import (
 )
 from cli.commands.api import api
 from cli.commands.fields import commands as lattices
+from cli.commands.keeping import backup
 from cli.commands.reacting import groups, projections
 from cli.commands.usage import usage
 from cli.failure import Failed
@@ -354,6 +355,7 @@ for _name, _noun, _panel in (
     ("schemas", schemas.app, _DATA),
     ("projections", projections.app, _DATA),
     ("groups", groups.app, _DATA),
+    ("backup", backup.app, _RUNNING),
     ("signing-keys", signing_keys.app, _RUNNING),
     ("tenants", tenants.app, _RUNNING),
 ):

@@ -28,6 +28,7 @@ SCOPES: Final = frozenset(
         "keys.write",
         "lattices.read",
         "lattices.write",
+        "logs.restore",
         "members.read",
         "members.write",
         OPS_READ,

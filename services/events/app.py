@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import groups_pb2, logs_pb2, schemas_pb2, snapshots_pb2
-from girih.ids import TenantId
+from girih.events.v1 import groups_pb2, logs_pb2, schemas_pb2, snapshots_pb2, transfer_pb2
+from girih.ids import Position, TenantId
 from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits
 from services.events.appending.remembered import RevisionCache
@@ -36,6 +36,7 @@ from services.events.postgres.groups.leading import PostgresLanes
 from services.events.postgres.listing import Listing
 from services.events.postgres.snapshots import PostgresSnapshots
 from services.events.postgres.store import PostgresEventStore
+from services.events.postgres.transfer import PostgresTransfer
 from services.events.reading.follower import Followers
 from services.events.reading.notifications import Notifications
 from services.events.reading.reader import PAGE_BYTES_MAX, Reader
@@ -53,6 +54,7 @@ from services.events.servicer import EventStoreServicer
 from services.events.settings import Settings
 from services.events.snapshots.servicer import SnapshotServicer
 from services.events.snapshots.snapshots import Snapshots
+from services.events.transfer.servicer import TransferServicer
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
@@ -69,6 +71,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
 SNAPSHOT_SERVICE = snapshots_pb2.DESCRIPTOR.services_by_name["SnapshotService"]
 LOG_SERVICE = logs_pb2.DESCRIPTOR.services_by_name["LogService"]
 GROUP_SERVICE = groups_pb2.DESCRIPTOR.services_by_name["GroupService"]
+TRANSFER_SERVICE = transfer_pb2.DESCRIPTOR.services_by_name["TransferService"]
 SCHEMA_SERVICE = schemas_pb2.DESCRIPTOR.services_by_name["SchemaService"]
 
 
@@ -114,12 +117,22 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         tails.rules_changed(tenant)
         taker.nudge(tenant)
 
+    def restored(tenant: TenantId, head: Position) -> None:
+        notifications.committed(tenant, head)
+        rules_changed(tenant)
+
     database.count(server.registry, "events")
     beside = Beside()
     reader = Reader(store, send_budget)
     registries = Registries(store, schemas_convert.changes_of)
     server.registry.register(CacheMetrics({"revisions": revision_cache, "schemas": registries}))
     upcasts = Upcasts(registries, beside)
+    snapshots = Snapshots(
+        PostgresSnapshots(database),
+        store,
+        settings.snapshot_count_max,
+        SnapshotMetrics(server.registry).passed_over,
+    )
     server.add_service(
         SERVICE,
         EventStoreServicer(
@@ -138,18 +151,19 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     )
     server.add_service(
         SNAPSHOT_SERVICE,
-        SnapshotServicer(
-            Snapshots(
-                PostgresSnapshots(database),
-                store,
-                settings.snapshot_count_max,
-                SnapshotMetrics(server.registry).passed_over,
-            ),
-            reader,
-            upcasts,
-            send_budget,
-        ),
+        SnapshotServicer(snapshots, reader, upcasts, send_budget),
         raw_responses={"LoadStream"},
+    )
+    server.add_service(
+        TRANSFER_SERVICE,
+        TransferServicer(
+            PostgresTransfer(database, store, record.payload_digest),
+            store,
+            reader,
+            snapshots,
+            send_budget,
+            restored,
+        ),
     )
     server.add_service(
         SCHEMA_SERVICE,

@@ -250,6 +250,42 @@ class LogReplaced(Conflict):
         )
 
 
+class RestoreMisplaced(Conflict):
+    """The log does not end where what is to be restored begins. Nothing was restored."""
+
+    reason = "RESTORE_MISPLACED"
+
+    def __init__(self, after: Position, head: Position) -> None:
+        super().__init__(
+            f"the log ends at position {head} and not at {after}",
+            after_position=after,
+            head_position=head,
+        )
+
+
+class LogNotEmpty(FailedPrecondition):
+    """The log holds events that were not restored, so nothing can be restored behind them."""
+
+    reason = "LOG_NOT_EMPTY"
+
+    def __init__(self, head: Position) -> None:
+        super().__init__(
+            f"the log holds events that were appended to it, up to position {head}",
+            head_position=head,
+        )
+
+
+class RecordDamaged(InvalidInput):
+    """An event to be restored is not what its digest says. Nothing was restored."""
+
+    reason = "RECORD_DAMAGED"
+
+    def __init__(self, position: Position) -> None:
+        super().__init__(
+            f"the event at position {position} is not what its digest says", position=position
+        )
+
+
 class ReadersBusy(ResourceExhausted):
     """What is on its way to readers holds as much memory as it may."""
 

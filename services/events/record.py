@@ -96,7 +96,11 @@ def _halves(header: bytes) -> tuple[bytes, bytes]:
 
 def leaf_digest(whole: bytes, digest: bytes) -> bytes:
     """The digest of a record to be a leaf of a tree: the same when its payload is gone."""
-    record = pb.RecordedEvent.FromString(whole)
+    return leaf_digest_of(pb.RecordedEvent.FromString(whole), digest)
+
+
+def leaf_digest_of(record: pb.RecordedEvent, digest: bytes) -> bytes:
+    """The same of a record that was taken apart, with its payload or without."""
     context = record.context.SerializeToString()
     recorded_at_us = record.recorded_at.ToMicroseconds()
     leaf = _pack_leaf(0, 1, record.position, record.revision, recorded_at_us, len(context))

@@ -3,7 +3,9 @@
 Each becomes the event of `$streams` that will say it: its JSON names the stream and what was asked.
 """
 
-from typing import Final
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
@@ -23,7 +25,7 @@ from services.events.rules.stream_rules import (
 from services.events.store import TalliesRequest, TallyKind, TallyPage
 from services.plumbing import validation
 from services.plumbing.correlation import Call
-from services.plumbing.errors import Violations
+from services.plumbing.errors import InvalidInput, Violations
 
 _ENDINGS: Final = {
     StreamEnding.DELETED: keeping_pb.STREAM_ENDING_DELETED,
@@ -80,6 +82,65 @@ def ending_ruling(request: rulings.AnyEndingRequest, call: Call) -> Ruling:
         record.call_context(call),
         expected_revision=expected,
     )
+
+
+def change_of(event: pb.Event, actor: str) -> StreamChange | None:
+    """What an event of `$streams` changes, as its maker said; None for one of another kind.
+
+    Raises `InvalidInput` for one that nobody here can have written.
+    """
+    read = _CHANGES.get(event.type)
+    if read is None:
+        return None
+    try:
+        said = json.loads(event.json)
+        return read(StreamName(str(said["stream"])), actor, said, event.json)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput.of("events", f"holds a rule that is none, {event.id}") from error
+
+
+def _metadata_change(
+    stream: StreamName, actor: str, _said: Mapping[str, Any], text: str
+) -> StreamChange:
+    before = f'{{"stream":{json.dumps(stream)},"metadata":'
+    if not text.startswith(before):
+        raise ValueError(text)
+    # As its maker wrote it, in which numbers may have more digits than a float.
+    return StreamChange(stream, actor, metadata=text[len(before) : -1])
+
+
+def _retention_change(
+    stream: StreamName, actor: str, said: Mapping[str, Any], _text: str
+) -> StreamChange:
+    age_s, count_max, before = (
+        int(said[name]) if name in said else None
+        for name in ("maxAgeS", "maxCount", "truncateBefore")
+    )
+    retention = Retention(age_s, count_max, None if before is None else Revision(before))
+    return StreamChange(stream, actor, retention=retention)
+
+
+def _redaction(stream: StreamName, actor: str, said: Mapping[str, Any], _text: str) -> StreamChange:
+    return StreamChange(stream, actor, redacted=Position(int(said["position"])))
+
+
+def _deletion(stream: StreamName, actor: str, _said: Mapping[str, Any], _text: str) -> StreamChange:
+    return StreamChange(stream, actor, ending=StreamEnding.DELETED)
+
+
+def _tombstone(
+    stream: StreamName, actor: str, _said: Mapping[str, Any], _text: str
+) -> StreamChange:
+    return StreamChange(stream, actor, ending=StreamEnding.TOMBSTONED)
+
+
+_CHANGES: Final[Mapping[str, Callable[[StreamName, str, Mapping[str, Any], str], StreamChange]]] = {
+    "metadata-set": _metadata_change,
+    "retention-set": _retention_change,
+    "redacted": _redaction,
+    "deleted": _deletion,
+    "tombstoned": _tombstone,
+}
 
 
 def redacted_position(request: keeping_pb.RedactEventRequest) -> Position:

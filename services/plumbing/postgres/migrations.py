@@ -1,7 +1,8 @@
 """Moves a database forward to what the code needs, by plain SQL files.
 
-A revision is a file NNNN_what_it_does.sql; its number is its name. Each runs in one
-transaction with the row that records it, so it has happened or it has not. Any number of
+A revision is a file NNNN_what_it_does.sql; its number is its name. The first 16 lie side by side,
+those behind them in folders named after the numbers in them. Each runs in one transaction with the
+row that records it, so it has happened or it has not. Any number of
 processes may try at once: one works, the others wait. There is no way back.
 """
 
@@ -9,9 +10,10 @@ import asyncio
 import re
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import asyncpg
 
@@ -24,6 +26,7 @@ from services.plumbing.settings import EX_CONFIG
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _REVISION = re.compile(r"\d{4}")
+_SHELF = re.compile(r"\d{4}_\d{4}")
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _CONNECT_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 5.0
@@ -199,12 +202,17 @@ async def _run(connection: RawConnection, revision: _Revision, schema: str) -> N
         )
 
 
+def _files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in folder.iterdir():
+        if _SHELF.fullmatch(entry.name):
+            yield from _files(entry)
+        elif entry.name.endswith(".sql"):
+            yield entry
+
+
 def _revisions(package: str) -> list[_Revision]:
     """The files of `package`, oldest first."""
-    entries = sorted(
-        (file for file in files(package).iterdir() if file.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
+    entries = sorted(_files(files(package)), key=lambda file: file.name)
     revisions: list[_Revision] = []
     for number, file in enumerate(entries, start=1):
         match = _FILE_NAME.fullmatch(file.name)

@@ -104,6 +104,13 @@ WITH expected (on_table, policy, definition) AS (
             ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
             ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
         ),
+        (
+            'restored',
+            'restored_of_tenant',
+            'PERMISSIVE ALL {girih_events}'
+            ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+            ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+        ),
         ('logs', 'logs_of_lister', 'PERMISSIVE SELECT {girih_events_lister} true'),
         ('records', 'records_of_lister', 'PERMISSIVE SELECT {girih_events_lister} true'),
         (

@@ -1,0 +1,1 @@
+"""Archives: whole logs in files, out of a log and into another."""

@@ -1,0 +1,1 @@
+"""What is kept beside a running girih: archives and backups."""

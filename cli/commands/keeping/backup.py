@@ -1,0 +1,8 @@
+"""`girih backup`: whole logs in files, and the database as a whole."""
+
+from cli.commands.keeping import archives
+from cli.terminal.help import Commands
+
+app = Commands("Archives of logs, and backups of the database.")
+
+archives.add_to(app)

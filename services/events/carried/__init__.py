@@ -1,0 +1,1 @@
+"""Records as they are carried from one log to another."""
