@@ -109,8 +109,8 @@ async def follow(service: Service, handle: Handle) -> None:
 async def consume_one(service: Service, handle: Handle) -> None:
     """As the consumer of a group that begins now."""
     await create(service, "latency", 1, await head(service) + 1)
-    async with consumer(service, "latency") as call:
-        await take(call, handle)
+    async with consumer(service, "latency") as one:
+        await take(one, handle)
 
 
 async def throughput(service: Service, lane_count: int, event_count: int) -> float:
@@ -129,17 +129,22 @@ async def throughput(service: Service, lane_count: int, event_count: int) -> flo
         if len(handled) >= event_count:
             is_done.set()
 
-    async def one() -> None:
-        async with consumer(service, group) as call:
-            await take(call, handle)
+    async def consume() -> None:
+        async with consumer(service, group) as one:
+            await take(one, handle)
 
     began_s = time.perf_counter()
-    consuming = [asyncio.create_task(one()) for _ in range(lane_count)]
-    await is_done.wait()
+    consuming = [asyncio.create_task(consume()) for _ in range(lane_count)]
+    done = asyncio.create_task(is_done.wait())
+    # A consumer whose call ends handles nothing more.
+    await asyncio.wait([done, *consuming], return_when=asyncio.FIRST_COMPLETED)
     took_s = time.perf_counter() - began_s
-    for task in consuming:
+    ended = [task for task in consuming if task.done()]
+    for task in (done, *consuming):
         task.cancel()
-    await asyncio.gather(*consuming, return_exceptions=True)
+    await asyncio.gather(done, *consuming, return_exceptions=True)
+    for task in ended:
+        task.result()
     return event_count / took_s
 
 
@@ -163,39 +168,50 @@ async def create(service: Service, group: str, lane_count: int, position: int) -
     )
 
 
-Call = grpc.aio.StreamStreamCall[groups_pb2.ConsumeRequest, groups_pb2.ConsumeResponse]
+class Consumer:
+    """A call whose messages go out one after the other: gRPC takes one at a time."""
+
+    def __init__(self, service: Service) -> None:
+        self.call: grpc.aio.StreamStreamCall[
+            groups_pb2.ConsumeRequest, groups_pb2.ConsumeResponse
+        ] = GroupServiceStub(service.channel).Consume(metadata=service.caller.metadata)
+        self._turn = asyncio.Lock()
+
+    async def say(self, request: groups_pb2.ConsumeRequest) -> None:
+        async with self._turn:
+            await self.call.write(request)
 
 
 @asynccontextmanager
-async def consumer(service: Service, group: str) -> "AsyncIterator[Call]":
-    """A call that has begun, and says in time that it is alive."""
-    call: Call = GroupServiceStub(service.channel).Consume(metadata=service.caller.metadata)
+async def consumer(service: Service, group: str) -> AsyncIterator[Consumer]:
+    """A consumer that says in time that it is alive."""
+    one = Consumer(service)
     start = groups_pb2.ConsumerStart(group=group, credits=1_000)
-    await call.write(groups_pb2.ConsumeRequest(start=start))
+    await one.say(groups_pb2.ConsumeRequest(start=start))
 
     async def be_heard() -> None:
         while True:
             await asyncio.sleep(ALIVE_S)
-            await call.write(groups_pb2.ConsumeRequest(alive=groups_pb2.ConsumerAlive()))
+            await one.say(groups_pb2.ConsumeRequest(alive=groups_pb2.ConsumerAlive()))
 
     hearing = asyncio.create_task(be_heard())
     try:
-        yield call
+        yield one
     finally:
         hearing.cancel()
-        call.cancel()
+        one.call.cancel()
 
 
-async def take(call: "Call", handle: Handle) -> None:
+async def take(one: Consumer, handle: Handle) -> None:
     """Handle and acknowledge all that comes."""
-    async for response in call:
+    async for response in one.call:
         by_lane: dict[tuple[int, int], list[int]] = {}
-        for one in response.deliveries.deliveries:
-            handle(one.event.position)
-            by_lane.setdefault((one.lane, one.token), []).append(one.event.position)
+        for delivery in response.deliveries.deliveries:
+            handle(delivery.event.position)
+            by_lane.setdefault((delivery.lane, delivery.token), []).append(delivery.event.position)
         for (lane, token), positions in by_lane.items():
             said = groups_pb2.Acknowledge(lane=lane, token=token, positions=positions)
-            await call.write(groups_pb2.ConsumeRequest(acknowledge=said))
+            await one.say(groups_pb2.ConsumeRequest(acknowledge=said))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from girih.client import NewEvent, new_event_id
 from services.plumbing import correlation
 from services.plumbing.errors import EventsUnavailable, Scalar
 from services.plumbing.logging import get_logger
+from services.plumbing.tasks import set_within
 from services.plumbing.telemetry import lines
 
 _log = get_logger("security")
@@ -208,9 +209,7 @@ class SecurityLog:
             return
         oldest = next(iter(self._windows.values()), None)
         wait_s = None if oldest is None else max(0.0, oldest.ends_s - self._clock())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
+        await set_within(self._wake, wait_s)
         self._wake.clear()
 
     async def _write(self) -> bool:

@@ -23,6 +23,7 @@ from girih.client import ABSENT, new_event_id
 from services.plumbing.errors import EventsUnavailable, ResourceExhausted
 from services.plumbing.identity import Principal
 from services.plumbing.logging import get_logger
+from services.plumbing.tasks import set_within
 from services.policy import plan_of
 
 _log = get_logger("gateway")
@@ -190,9 +191,7 @@ class Usage:
     async def keep_flushing(self) -> None:
         """Record what was counted, every half minute, for ever."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_INTERVAL_S):
-                    await self._is_full.wait()
+            await set_within(self._is_full, FLUSH_INTERVAL_S)
             self._is_full.clear()
             if not await self.flush():
                 await asyncio.sleep(_PAUSE_S)

@@ -16,7 +16,7 @@ from gateway.serving.served_request import ServedRequest
 from gateway.settings import Settings
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
-from services.plumbing.tasks import OwnedTasks
+from services.plumbing.tasks import OwnedTasks, set_within
 
 _log = get_logger("gateway")
 
@@ -153,9 +153,7 @@ class HttpServer:
         if not self._connections:
             return True
         self._is_empty.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._is_empty.wait()
+        await set_within(self._is_empty, timeout_s)
         return not self._connections
 
 

@@ -16,6 +16,7 @@ from services.events.groups.administration import Groups
 from services.events.groups.consumer import Parts
 from services.events.groups.consumers import Consumers
 from services.events.groups.metrics import GroupMetrics
+from services.events.groups.readings import Readings
 from services.events.groups.servicer import GroupServicer
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
@@ -180,7 +181,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
                 PostgresLanes(database),
                 store,
                 reader,
-                followers,
+                Readings(followers, groups_convert.decode),
                 groups_convert.decode,
                 record.response_of,
                 groups_convert.filter_of,
@@ -190,6 +191,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
             ),
             DOMAIN,
         ),
+        raw_responses={"Consume"},
     )
     add_metrics_service(server)
     server.tasks.start("database", database.keep_open())

@@ -1,7 +1,10 @@
-"""Background tasks that somebody owns: none dies unnoticed, none outlives its owner."""
+"""Background tasks that somebody owns: none dies unnoticed, none outlives its owner. And what they
+wait for, which may never come.
+"""
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from services.plumbing.errors import CannotRun
@@ -56,3 +59,11 @@ class OwnedTasks:
         if self.failure is None:
             self.failure = failure
         self.failed.set()
+
+
+async def set_within(event: asyncio.Event, timeout_s: float | None) -> bool:
+    """Return once `event` is set, or after that time, None for never; answers whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    return event.is_set()

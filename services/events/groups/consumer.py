@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -25,7 +25,8 @@ from services.events.errors import (
     GroupNotFound,
 )
 from services.events.groups.consumers import Consumers
-from services.events.groups.readings import Decode, Followers, Readings
+from services.events.groups.reading import Decode, LaneReader, Wanted
+from services.events.groups.readings import Readings
 from services.events.groups.talk import (
     Acknowledge,
     Alive,
@@ -58,6 +59,7 @@ from services.plumbing.errors import (
 )
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.leases import RENEWALS, LeaseLost
+from services.plumbing.tasks import set_within
 
 DELIVERED_AT_ONCE_MAX: Final = 100
 """Events of one response."""
@@ -65,6 +67,8 @@ RESPONSE_BYTES_MAX: Final = 2**17
 """Of one response, but for its last event."""
 FETCHED_COUNT_MAX: Final = 32
 """Held events of a lane that are here at once."""
+FETCHED_BYTES_MAX: Final = 2**20
+"""Of the held events of a consumer, but for those that are fetched together."""
 FETCHES_MAX: Final = 8
 """Of held events at once: each takes a connection for a moment."""
 UNSENT_COUNT_MAX: Final = 1_000
@@ -114,7 +118,7 @@ class Parts:
     lanes: LaneStore
     store: EventStore
     reader: Reader
-    followers: Followers
+    readings: Readings
     decode: Decode
     encode: Callable[[Any], bytes]
     """Makes a response of what a reader fetched."""
@@ -133,6 +137,8 @@ class Consumer:
         self._parts = parts
         self._credits = 0
         self._group: StoredGroup | None = None
+        self._reader: LaneReader | None = None
+        """Of the lanes as the group is now; nobody reads for those that it had before."""
         self._lanes: dict[int, Lane] = {}
         self._valid_until_s: dict[int, float] = {}
         """When the lease of each lane may have run out, by `time.monotonic`."""
@@ -155,9 +161,6 @@ class Consumer:
         self._changed = asyncio.Event()
         self._held = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._readings = Readings(
-            who.tenant, parts.followers, parts.decode, self._was_read, self._fail
-        )
 
     async def responses(
         self, start: Start, requests: AsyncIterator[Request | ServiceError]
@@ -220,7 +223,7 @@ class Consumer:
             if entry is None:
                 continue
             self._delivered[entry.position] = lane
-            byte_count += entry.byte_count
+            byte_count += len(entry.event)
             found.append(Delivered(lane.number, lane.token, entry.attempt_count + 1, entry.event))
         self._parts.instruments.delivered(len(found))
         return found
@@ -325,10 +328,17 @@ class Consumer:
         self._group = await self._parts.lanes.group(self._who.tenant, self._who.group)
         if self._group is None:
             raise GroupNotFound(f"there is no group {self._who.group}", group=self._who.group)
+        self._read_no_more()
         settings = self._group.settings
-        self._readings.filter = self._parts.filter_of(settings.filter)
-        self._readings.lane_count = settings.lane_count
-        self._readings.key_tag_prefix = settings.key_tag_prefix
+        filter_ = self._parts.filter_of(settings.filter)
+        wanted = Wanted(filter_, settings.lane_count, settings.key_tag_prefix)
+        reading = self._parts.readings.of(self._who.tenant, self._who.group, self._group, wanted)
+        self._reader = LaneReader(reading, self._was_read, self._fail)
+
+    def _read_no_more(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     @property
     def _lease_s(self) -> float:
@@ -351,9 +361,7 @@ class Consumer:
         """Return when it is time to look. Raises `ConsumerSilent` when it has been silent."""
         silent_at_s = self._heard_s + self._lease_s
         wait_s = min(self._lease_s / RENEWALS, max(0.0, silent_at_s - time.monotonic()))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await self._changed.wait()
+        await set_within(self._changed, wait_s)
         self._changed.clear()
         if time.monotonic() >= self._heard_s + self._lease_s:
             raise ConsumerSilent(
@@ -409,7 +417,8 @@ class Consumer:
         self._parts.instruments.leading(len(lanes))
         for one in claimed:
             await self._check_holds(one)
-        self._readings.add(lanes)
+        assert self._reader is not None
+        self._reader.add(lanes)
         self._held.set()
         self._tell_lanes()
 
@@ -457,7 +466,8 @@ class Consumer:
     def _forget(self, number: int) -> None:
         lane = self._lanes.pop(number)
         self._valid_until_s.pop(number, None)
-        self._readings.remove(number)
+        if self._reader is not None:
+            self._reader.remove(number)
         for position in [at for at, led in self._delivered.items() if led is lane]:
             del self._delivered[position]
         self._parts.instruments.leading(-1)
@@ -468,7 +478,7 @@ class Consumer:
     async def _settle(self) -> None:
         """Write what is said, all that has come at once; runs for ever."""
         while True:
-            is_idle = not await _set_within(self._unwritten, PROGRESS_S)
+            is_idle = not await set_within(self._unwritten, PROGRESS_S)
             self._unwritten.clear()
             await self._write(has_progress=is_idle)
             if any(lane.is_draining and lane.is_drained for lane in self._lanes.values()):
@@ -492,7 +502,8 @@ class Consumer:
             else:
                 self._refuse(lane, change)
         self._parts.instruments.written(len(settled), time.monotonic() - now_s)
-        self._readings.moved()
+        if self._reader is not None:
+            self._reader.moved()
         self._held.set()
         if settled:
             self._tell(Settled(settled))
@@ -528,9 +539,11 @@ class Consumer:
         """Fetch held events when they are due; runs for ever."""
         while True:
             now_s = time.monotonic()
+            fetched_bytes = sum(lane.fetched_bytes for lane in self._lanes.values())
             due = [
                 (lane, held)
                 for lane in self._lanes.values()
+                if fetched_bytes < FETCHED_BYTES_MAX
                 for held in lane.due(now_s, FETCHED_COUNT_MAX)
             ]
             at_once = due[:FETCHES_MAX]
@@ -544,7 +557,7 @@ class Consumer:
         next_s = [lane.next_due_s() for lane in self._lanes.values()]
         wait_s = min((at_s for at_s in next_s if at_s is not None), default=now_s + 60.0) - now_s
         # At least a moment: who has as many here as there may be waits for some to be settled.
-        await _set_within(self._held, max(0.02, wait_s))
+        await set_within(self._held, max(0.02, wait_s))
         self._held.clear()
 
     async def _fetch(self, lane: Lane, held: HeldEvent) -> None:
@@ -555,7 +568,7 @@ class Consumer:
                 self._unwritten.set()
             self._woken.set()
 
-    async def _event_at(self, position: Position) -> Any:  # noqa: ANN401 - as it is delivered
+    async def _event_at(self, position: Position) -> bytes | None:
         """The event, None when it is gone."""
         backoff = Backoff(0.05, 1.0)
         while True:
@@ -564,7 +577,7 @@ class Consumer:
             except _AWAY:
                 await asyncio.sleep(backoff.next_s())
 
-    async def _read_at(self, position: Position) -> Any:  # noqa: ANN401 - as it is delivered
+    async def _read_at(self, position: Position) -> bytes | None:
         options = ReadOptions(from_position=position, limit=1)
         async with aclosing(self._parts.reader.read(self._who.tenant, options)) as pages:
             async for page in pages:
@@ -599,7 +612,7 @@ class Consumer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._readings.close()
+        self._read_no_more()
 
     async def _leave(self) -> None:
         """Write what was said, and give up all lanes."""
@@ -622,10 +635,3 @@ def _lost(number: int, token: int, position: Position) -> LeaseLost:
         token=token,
         position=position,
     )
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    return event.is_set()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, timedelta
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -30,10 +31,14 @@ from services.events.matching.queries import Filter, Labels, Query
 from services.plumbing import validation
 from services.plumbing.errors import InvalidInput, ServiceError, Violations
 from services.plumbing.grpc import errors as grpc_errors
+from services.plumbing.wire import field, field_head
 
 LEASE_MIN: Final = timedelta(seconds=1)
 LEASE_MAX: Final = timedelta(minutes=10)
 _ZERO: Final = timedelta()
+_DELIVERIES: Final = pb.ConsumeResponse.DELIVERIES_FIELD_NUMBER
+_DELIVERY: Final = pb.Deliveries.DELIVERIES_FIELD_NUMBER
+_EVENT: Final = pb.Delivery.EVENT_FIELD_NUMBER
 
 
 # Groups
@@ -251,7 +256,7 @@ def decode(response: bytes) -> talk.ReadBatch:
     """What a followed read answers. Takes some microseconds an event."""
     read = events_pb2.ReadResponse.FromString(response)
     events = [
-        talk.ReadEvent(Position(one.position), _labels(one), one, one.ByteSize())
+        talk.ReadEvent(Position(one.position), _labels(one), one.SerializeToString())
         for one in read.events
     ]
     position = events[-1].position if events else _told(read)
@@ -272,8 +277,17 @@ def _told(read: events_pb2.ReadResponse) -> Position:
     return NO_POSITION
 
 
-def response(told: talk.Response, service_domain: str) -> pb.ConsumeResponse:
-    """What a consumer is told."""
+def response(told: talk.Response, service_domain: str) -> bytes:
+    """What a consumer is told, serialized."""
+    if isinstance(told, list):
+        return _deliveries(told)
+    return _message(told, service_domain).SerializeToString()
+
+
+def _message(
+    told: talk.Started | talk.Settled | talk.Refused | talk.LanesHeld | talk.ServiceAlive,
+    service_domain: str,
+) -> pb.ConsumeResponse:
     match told:
         case talk.Started(consumer, lease_s):
             lease = timedelta(seconds=lease_s)
@@ -289,12 +303,20 @@ def response(told: talk.Response, service_domain: str) -> pb.ConsumeResponse:
         case talk.ServiceAlive(number, valid_s):
             valid = timedelta(seconds=valid_s)
             return pb.ConsumeResponse(alive=pb.ServiceAlive(number=number, valid=valid))
-    return _deliveries(told)
 
 
-def _deliveries(delivered: talk.Deliveries) -> pb.ConsumeResponse:
-    message = pb.ConsumeResponse()
-    add = message.deliveries.deliveries.add
-    for lane, token, attempt, event in delivered:
-        add(lane=lane, token=token, attempt=attempt, event=event)
-    return message
+def _deliveries(delivered: talk.Deliveries) -> bytes:
+    """Put together of records as they were read: copying them took half of the time."""
+    deliveries = b"".join(
+        [
+            field(_DELIVERY, field_head(_EVENT, len(event)) + event + _about(lane, token, attempt))
+            for lane, token, attempt, event in delivered
+        ]
+    )
+    return field(_DELIVERIES, deliveries)
+
+
+@lru_cache(maxsize=4_096)
+def _about(lane: int, token: int, attempt: int) -> bytes:
+    """What stands beside the event of a delivery. It recurs."""
+    return pb.Delivery(lane=lane, token=token, attempt=attempt).SerializeToString()

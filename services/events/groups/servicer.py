@@ -115,7 +115,7 @@ class GroupServicer:
 
     async def Consume(
         self, requests: Requests[pb.ConsumeRequest], _context: Context
-    ) -> AsyncIterator[pb.ConsumeResponse]:
+    ) -> AsyncIterator[bytes]:
         start = await _first(requests)
         call = correlation.current()
         actor = call.principal.subject if call.principal else ""

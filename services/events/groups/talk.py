@@ -1,7 +1,7 @@
 """What a consumer and the service say to each other. Knows no wire."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from girih.ids import Position
 from services.events.lanes.group import GroupName
@@ -72,11 +72,11 @@ class Delivered(NamedTuple):
     lane: int
     token: int
     attempt: int
-    event: Any
-    """As it was read."""
+    event: bytes
+    """The record, as the wire has it."""
 
 
-Deliveries = Sequence[Delivered]
+Deliveries = list[Delivered]
 
 
 class Settled(NamedTuple):
@@ -113,8 +113,8 @@ class ReadEvent(NamedTuple):
 
     position: Position
     labels: Labels
-    event: Any
-    byte_count: int
+    event: bytes
+    """The record, as the wire has it."""
 
 
 class ReadBatch(NamedTuple):

@@ -8,13 +8,14 @@ or run in several processes at any time. Knows no tables.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from girih.backoff import Backoff
 from girih.ids import TenantId
 from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
+from services.plumbing.tasks import set_within
 
 _RETRY_MIN_S: Final = 1.0
 _RETRY_MAX_S: Final = 60.0
@@ -115,9 +116,7 @@ class PayloadTaker:
         while (left_s := until_s - time.monotonic()) > 0:
             self._nudged.clear()
             await self._take_nudged(taking)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self._nudged.wait()
+            await set_within(self._nudged, left_s)
 
     async def _take_of(self, taking: Taking, tenant: TenantId) -> int:
         """What there is to take of a log."""

@@ -11,7 +11,7 @@ behind it, so that the checkpoint passes both. They are rows of their own, and f
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from girih.ids import Position
 from services.events.errors import EventNotDelivered
@@ -36,9 +36,8 @@ class Entry:
 
     position: Position
     key: Key
-    event: Any
+    event: bytes
     """The record as it is delivered; nobody here looks into it."""
-    byte_count: int = 0
     attempt_count: int = 0
     """That went before."""
     is_held: bool = False
@@ -68,8 +67,8 @@ class Lane:
         self._ready: deque[Entry] = deque()
         self._delivered: OrderedDict[Position, Entry] = OrderedDict()
         self._held: dict[Key, deque[HeldEvent]] = {}
-        self._fetched: set[Position] = set()
-        """Held events that are here, or are being fetched."""
+        self._fetched: dict[Position, int] = {}
+        """Held events that are here, or are being fetched, and how many bytes of them."""
         self._held_count = len(claimed.held)
         self._held_changes: dict[Position, HeldEvent] = {}
         self._freed: list[Position] = []
@@ -84,9 +83,7 @@ class Lane:
 
     # What is read
 
-    def take(
-        self, position: Position, key: Key, labels: Labels, event: object, byte_count: int = 0
-    ) -> None:
+    def take(self, position: Position, key: Key, labels: Labels, event: bytes) -> None:
         """An event of the lane was read, which has that key. Again when it was before."""
         if position <= self.read_through:
             return
@@ -99,9 +96,9 @@ class Lane:
             self._hold(HeldEvent(position, key, HeldState.WAITING, 0, 0.0))
             self._held[key].append(self._held_changes[position])
         else:
-            entry = Entry(position, key, event, byte_count)
+            entry = Entry(position, key, event)
             self._unsettled[position] = entry
-            self.waiting_bytes += byte_count
+            self.waiting_bytes += len(event)
             queue = self._queues.setdefault(key, deque())
             queue.append(entry)
             if len(queue) == 1:
@@ -126,6 +123,11 @@ class Lane:
         return len(self._unsettled)
 
     @property
+    def fetched_bytes(self) -> int:
+        """Of held events that are here."""
+        return sum(self._fetched.values())
+
+    @property
     def delivered_count(self) -> int:
         """Events that a consumer has."""
         return len(self._delivered)
@@ -146,11 +148,12 @@ class Lane:
 
     def fetching(self, held: HeldEvent) -> None:
         """It is being fetched."""
-        self._fetched.add(held.position)
+        self._fetched[held.position] = 0
 
-    def fetched(self, held: HeldEvent, event: object | None) -> None:
+    def fetched(self, held: HeldEvent, event: bytes | None) -> None:
         """A held event was fetched; None when it is gone: then it is settled."""
-        entry = Entry(held.position, held.key, event, 0, held.attempt_count, is_held=True)
+        entry = Entry(held.position, held.key, event or b"", held.attempt_count, is_held=True)
+        self._fetched[held.position] = len(entry.event)
         if event is None:
             self._settle(entry)
         else:
@@ -246,7 +249,7 @@ class Lane:
     def _let_go(self, entry: Entry) -> None:
         """The checkpoint may pass it."""
         if self._unsettled.pop(entry.position, None) is not None:
-            self.waiting_bytes -= entry.byte_count
+            self.waiting_bytes -= len(entry.event)
 
     def _hold(self, held: HeldEvent, *, is_new: bool = True) -> None:
         self._held_changes[held.position] = held
@@ -306,7 +309,7 @@ class Lane:
             if not entry.is_held:
                 self._go_on(entry)
                 continue
-            self._fetched.discard(entry.position)
+            self._fetched.pop(entry.position, None)
             is_freed = entry.position in freed
             self._held_count -= is_freed
             if is_freed or self._is_passed(entry, change):

@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -39,6 +39,7 @@ from services.plumbing.errors import (
     Unavailable,
 )
 from services.plumbing.logging import get_logger
+from services.plumbing.tasks import set_within
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ class Tails:
     async def poll(self) -> None:
         """Wake the tails whose logs have moved, again and again; runs for ever."""
         while True:
-            await _set_within(self._may_have_moved, self._limits.poll_s)
+            await set_within(self._may_have_moved, self._limits.poll_s)
             self._may_have_moved.clear()
             for tails in _slices(list(self._tails.values()), self._limits.poll_count):
                 await self._look_at([tail for tail in tails if tail.is_waiting])
@@ -514,13 +515,6 @@ def _until_large(page: TailPage, at: PageCursor) -> tuple[Sequence[TailRecord], 
 def _slices(tails: Sequence[Tail], count: int) -> Iterator[Sequence[Tail]]:
     for start in range(0, len(tails), count):
         yield tails[start : start + count]
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> None:
-    """Return once `event` is set, or after `timeout_s`."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
 
 
 def _shutting_down() -> ShuttingDown:

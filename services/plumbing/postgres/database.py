@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import Any
 
@@ -32,6 +32,7 @@ from services.plumbing.postgres.opening import (
     RawConnection,
 )
 from services.plumbing.settings import PoolSettings
+from services.plumbing.tasks import set_within
 
 Connection = PoolConnectionProxy
 
@@ -183,7 +184,7 @@ async def listen(
             connection.add_termination_listener(lambda _connection: lost.set())
             await connection.add_listener(channel, lambda *args: on_notification(str(args[-1])))
             connected()
-            while not await _is_set_within(lost, _LISTENER_CHECK_S):
+            while not await set_within(lost, _LISTENER_CHECK_S):
                 await connection.execute("SELECT", timeout=_LISTENER_CHECK_S)
     raise DatabaseUnavailable("the connection that listens was lost")
 
@@ -242,13 +243,6 @@ async def lost_guarantees(connection: RawConnection | Pool) -> list[str]:
             ["fsync", "full_page_writes", "synchronous_commit"],
         )
     return [row["name"] for row in off]
-
-
-async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    return event.is_set()
 
 
 async def _problem(dsn: str) -> str | None:

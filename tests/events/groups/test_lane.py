@@ -34,7 +34,7 @@ def lane(checkpoint: int = 0, **known: Any) -> Lane:
 def take(lane: Lane, *keys: Key, begin: int = 1) -> None:
     """Events of these keys, one behind the other."""
     for offset, key in enumerate(keys):
-        lane.take(Position(begin + offset), key, labels(key), f"event {begin + offset}")
+        lane.take(Position(begin + offset), key, labels(key), b"event")
 
 
 def labels(key: Key) -> Labels:
@@ -59,7 +59,7 @@ def fetch(lane: Lane, now_s: float = 0.0) -> None:
     """Have all held events here that are due."""
     for held in lane.due(now_s, 100):
         lane.fetching(held)
-        lane.fetched(held, f"event {held.position}")
+        lane.fetched(held, b"event")
 
 
 def test_of_each_key_one_event_is_under_way() -> None:
@@ -362,7 +362,7 @@ def test_whoever_leads_it_and_whatever_is_lost_all_come_once_and_in_order(seed: 
         # Another leads it from what is written, as after a crash; what is not written is lost.
         led = Lane(written.known, GroupSettings(1))
         for number in range(written.known.checkpoint + 1, len(log) + 1):
-            led.take(Position(number), log[number - 1], labels(log[number - 1]), number)
+            led.take(Position(number), log[number - 1], labels(log[number - 1]), b"event")
             now_s += 1.0
             handle(led, rate)
             if chance.random() < 0.5:
