@@ -79,16 +79,16 @@ export function usePages(find, deps) {
 }
 
 /**
- * An action with its outcome: whether it runs, and what went wrong last.
+ * An action with its outcome: whether it runs, what came of it, and what went wrong last.
  * @param {(...values: any[]) => Promise<unknown>} act
  */
 export function useAction(act) {
-  const [state, setState] = useState(/** @type {{ isRunning: boolean, error: unknown }} */ ({ isRunning: false, error: null }));
+  const [state, setState] = useState(/** @type {{ isRunning: boolean, error: unknown, outcome?: any }} */ ({ isRunning: false, error: null }));
   const run = async (/** @type {unknown[]} */ ...values) => {
     setState({ isRunning: true, error: null });
     try {
       const outcome = await act(...values);
-      setState({ isRunning: false, error: null });
+      setState({ isRunning: false, error: null, outcome });
       return outcome;
     } catch (error) {
       setState({ isRunning: false, error });

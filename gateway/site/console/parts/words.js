@@ -76,6 +76,7 @@ export const utcTime = (at) => `${new Date(at).toISOString().replace("T", " ").r
  */
 export function enumWord(name, prefix) {
   const word = (name ?? "").replace(prefix, "").replaceAll("_", " ").toLowerCase();
+  if (word === "a star") return "A*";
   return word === "unspecified" ? "" : word;
 }
 

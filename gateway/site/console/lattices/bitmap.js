@@ -1,0 +1,113 @@
+// Which sites are blocked, a bit each in C order, the least significant first: as the API has it.
+
+/* Alpha, blue, green and red, as pixels lie in memory. */
+const BLOCKED = 0xff2c2826;
+const FREE = 0xffe8ecec;
+
+export class Bitmap {
+  /**
+   * @param {number} siteCount
+   * @param {Uint8Array} [bits] taken as they are
+   */
+  constructor(siteCount, bits = new Uint8Array(Math.ceil(siteCount / 8))) {
+    this.siteCount = siteCount;
+    this.bits = bits;
+  }
+
+  /** @param {number} index */
+  get(index) {
+    return ((this.bits[index >> 3] ?? 0) >> (index & 7)) & 1;
+  }
+
+  /**
+   * @param {number} index
+   * @param {boolean} isBlocked
+   */
+  set(index, isBlocked) {
+    if (isBlocked) this.bits[index >> 3] |= 1 << (index & 7);
+    else this.bits[index >> 3] &= ~(1 << (index & 7));
+  }
+
+  get blockedCount() {
+    let total = 0;
+    for (const byte of this.bits) total += BIT_COUNTS[byte];
+    return total;
+  }
+
+  copy() {
+    return new Bitmap(this.siteCount, this.bits.slice());
+  }
+
+  /** As `CreateLatticeRequest.blocked` takes it. */
+  base64() {
+    return new Promise((/** @type {(text: string) => void} */ resolve) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(String(reader.result).split(",", 2)[1] ?? "");
+      reader.readAsDataURL(new Blob([/** @type {Uint8Array<ArrayBuffer>} */ (this.bits)]));
+    });
+  }
+
+  /**
+   * A slice as a picture, a pixel a site.
+   * @param {number} rows
+   * @param {number} columns
+   * @param {(row: number, column: number) => number} indexOf
+   */
+  picture(rows, columns, indexOf) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const image = context.createImageData(columns, rows);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let row = 0, at = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++, at++) pixels[at] = this.get(indexOf(row, column)) ? BLOCKED : FREE;
+    }
+    context.putImageData(image, 0, 0);
+    return canvas;
+  }
+}
+
+/**
+ * Changes a pixel of such a picture.
+ * @param {HTMLCanvasElement} canvas
+ * @param {{ row: number, column: number }} place
+ * @param {boolean} isBlocked
+ */
+export function paint(canvas, { row, column }, isBlocked) {
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.fillStyle = isBlocked ? "#26282c" : "#ecece8";
+  context.fillRect(column, row, 1, 1);
+}
+
+const BIT_COUNTS = Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
+
+/**
+ * Blocks sites at random.
+ * @param {number} siteCount
+ * @param {number} share of 0 to 1
+ */
+export function randomBitmap(siteCount, share) {
+  const made = new Bitmap(siteCount);
+  for (let index = 0; index < siteCount; index++) if (Math.random() < share) made.set(index, true);
+  return made;
+}
+
+/**
+ * Dark pixels of a picture block a site each.
+ * @param {Blob} file
+ * @param {number} lengthMax of its longer side; a larger one is made smaller
+ * @returns {Promise<{ rows: number, columns: number, bitmap: Bitmap }>}
+ */
+export async function pictureBitmap(file, lengthMax) {
+  const image = await createImageBitmap(file);
+  const scale = Math.min(1, lengthMax / Math.max(image.width, image.height));
+  const [columns, rows] = [Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale))];
+  const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, columns, rows);
+  context.drawImage(image, 0, 0, columns, rows);
+  const { data } = context.getImageData(0, 0, columns, rows);
+  const bitmap = new Bitmap(rows * columns);
+  for (let index = 0; index < rows * columns; index++) bitmap.set(index, 3 * 128 > data[4 * index] + data[4 * index + 1] + data[4 * index + 2]);
+  return { rows, columns, bitmap };
+}

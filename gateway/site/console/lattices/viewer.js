@@ -1,0 +1,250 @@
+// A lattice looked at: a slice of two axes with what is known of its sites, and what is found on it.
+
+import { useMay } from "../calls/identity.js";
+import { Facts, Failure, Head, Loading, Time } from "../parts/basics.js";
+import { Confirmed } from "../parts/dialogs.js";
+import { html, useCallback, useEffect, useMemo, useRef, useState } from "../parts/html.js";
+import { useAction, useLoad } from "../parts/load.js";
+import { go, to } from "../parts/router.js";
+import { bytes, computedIn, count, counted, enumWord, number, shapeText } from "../parts/words.js";
+import { paint } from "./bitmap.js";
+import { Board } from "./board.js";
+import { deleteLattice, drawSlice, findBlocked, findDistances, findFields, findLabels, findLattice, findPath, findStatistics } from "./calls.js";
+import { byLabel, bySize, picture } from "./colors.js";
+import { createFrom } from "./create.js";
+import { Cursor } from "./cursor.js";
+import { boundaryText } from "./list.js";
+import { Axes, Components, FieldPanel } from "./panels.js";
+import { indexOf, isIn, linesOf, placeOf, siteAt, siteText } from "./sites.js";
+
+/** @import { Computation, FoundPath, Lattice } from "../calls/types.js" */
+/** @import { Bitmap } from "./bitmap.js" */
+/** @import { Area, Layer } from "./board.js" */
+/** @import { Place, Slice } from "./sites.js" */
+
+const START = "#169646";
+const GOAL = "#1e54d6";
+const OVERLAY_SITES_MAX = 4_000_000;
+const LABELS_MAX = 1_000_000;
+const EDITED_MAX = 16_000_000;
+const WHOLE_MAX = 2048;
+const TOOLS = /** @type {[string, string][]} */ ([["start", "Start"], ["goal", "Goal"], ["block", "Block"], ["free", "Free"], ["pan", "Move"]]);
+
+/** @param {{ latticeId: string }} props */
+export function Page({ latticeId }) {
+  const { data, error, reload } = useLoad((signal) => findLattice(latticeId, signal), [latticeId]);
+  if (!data) return error ? html`<${Failure} error=${error} again=${reload} />` : html`<${Loading} />`;
+  return html`<${Viewer} lattice=${data} />`;
+}
+
+/** @param {{ lattice: Lattice }} props */
+function Viewer({ lattice }) {
+  const may = useMay();
+  const shape = useMemo(() => lattice.shape.map(Number), [lattice]);
+  const [slice, setSlice] = useState(/** @type {Slice} */ ({ rowAxis: shape.length > 1 ? shape.length - 2 : null, columnAxis: shape.length - 1, at: shape.map(() => 0) }));
+  const [rows, columns] = [slice.rowAxis === null ? 1 : shape[slice.rowAxis], shape[slice.columnAxis]];
+  const [style, setStyle] = useState({ field: "", colorMap: "COLOR_MAP_VIRIDIS" });
+  const [area, setArea] = useState(/** @type {Area} */ ({ row: 0, column: 0, rows: Math.min(rows, WHOLE_MAX), columns: Math.min(columns, WHOLE_MAX) }));
+  const [tool, setTool] = useState("start");
+  const [ends, setEnds] = useState(/** @type {{ start: number[] | null, goal: number[] | null }} */ ({ start: null, goal: null }));
+  const [pointed, setPointed] = useState(/** @type {Place | null} */ (null));
+  const fields = useLoad((signal) => findFields(lattice.latticeId, signal), [lattice.latticeId]);
+  const blocked = useLoad((signal) => findBlocked(lattice, signal), [lattice.latticeId]);
+  const editing = useEditing(blocked.data ?? null, shape, slice, rows, columns);
+  const whole = rows <= WHOLE_MAX && columns <= WHOLE_MAX;
+  const shown = whole ? { row: 0, column: 0, rows, columns } : area;
+  const statistics = useLoad(async (signal) => (style.field ? findStatistics(lattice.latticeId, style.field, slice, shown, signal) : null), [style.field, slice, shown]);
+  const base = useLoad((signal) => drawSlice(lattice.latticeId, slice, shown, { ...style, low: statistics.data?.low, high: statistics.data?.high }, signal), [lattice.latticeId, slice, shown, style, style.field ? statistics.data?.digest : ""]);
+  const path = usePath(lattice.latticeId, ends.start, ends.goal);
+  const overlay = useOverlay(lattice.latticeId, slice, shown);
+  const press = (/** @type {Place} */ place) => {
+    const site = siteAt(slice, place);
+    if (tool === "start" || tool === "goal") {
+      setEnds({ ...ends, [tool]: site });
+      if (tool === "start" && !ends.goal) setTool("goal");
+    } else editing.set(place, tool === "block");
+  };
+  const all = { row: 0, column: 0, rows, columns };
+  const drawn = editing.canvas ? { image: editing.canvas, area: all } : base.data;
+  const layers = [drawn, overlay.layer].filter((layer) => layer !== null && layer !== undefined);
+  const lines = useMemo(() => (path.found?.path.found && ends.start ? linesIn(slice, shape, ends.start, path.found.path) : []), [path.found, slice]);
+  const marks = [...mark(slice, ends.start, START, "start"), ...mark(slice, ends.goal, GOAL, "goal")];
+  const seen = useCallback((/** @type {Area} */ next) => setArea(next), []);
+  const title = `Lattice ${shapeText(lattice.shape)}`;
+  return html`<${Head} title=${title} lead=${html`${counted(lattice.vertices, "site")} and ${counted(lattice.edges, "edge")}, ${count(lattice.blockedSites)} blocked. Created <${Time} at=${lattice.createdAt} />.`}>
+      <a class="button second" href=${to(["streams", `$lattice-${lattice.latticeId}`])}>Its events</a>
+      ${may("lattices.write") && html`<${Confirmed} label="Delete" title="Delete this lattice" question=${html`<p>It is gone at once; its events stay.</p>`} act=${() => deleteLattice(lattice.latticeId)} done=${() => go("#/lattices")} />`}
+    <//>
+    <div class="viewer">
+      <div>
+        <${Tools} tool=${tool} setTool=${setTool} mayEdit=${may("lattices.write") && editing.isPossible} clear=${() => setEnds({ start: null, goal: null })} hasEnds=${Boolean(ends.start || ends.goal)} />
+        <${Board} rows=${rows} columns=${columns} layers=${layers} lines=${lines} marks=${marks} isPanning=${tool === "pan"} pointed=${setPointed} pressed=${press} seen=${seen} label=${`${title}, ${rows} rows and ${columns} columns of it`} />
+        <${Cursor} lattice=${lattice} shape=${shape} slice=${slice} place=${pointed} field=${fields.data?.find((one) => one.name === style.field) ?? null} blocked=${editing.bitmap ?? blocked.data ?? null} />
+        <p class="legend"><span><i class="free"></i>free</span><span><i class="blocked"></i>blocked</span><span><i class="start"></i>start</span><span><i class="goal"></i>goal</span><span><i class="path"></i>path</span></p>
+        <${Failure} error=${base.error ?? blocked.error} again=${base.reload} />
+      </div>
+      <div class="panel">
+        <${PathPanel} ends=${ends} path=${path} />
+        <${Overlays} overlay=${overlay} start=${ends.start} siteCount=${shown.rows * shown.columns} />
+        ${shape.length > 2 && html`<${Axes} shape=${shape} slice=${slice} setSlice=${setSlice} />`}
+        <${FieldPanel} fields=${fields.data} style=${style} setStyle=${setStyle} statistics=${statistics.data} />
+        <${Save} lattice=${lattice} shape=${shape} editing=${editing} />
+        <${Components} latticeId=${lattice.latticeId} />
+        <section><h2>About it</h2><${Facts} of=${[
+          ["Steps lead", enumWord(lattice.neighbourhood, "NEIGHBOURHOOD_") === "moore" ? "diagonally, too" : "along one axis"],
+          ["Its edges are", boundaryText(lattice.boundaries)],
+          ["It takes", bytes(lattice.bytesHeld)],
+          ["As a graph", bytes(lattice.bytesAsGraph)],
+          ["As a matrix", bytes(lattice.bytesAsMatrix)],
+          ["Id", html`<code>${lattice.latticeId}</code>`],
+        ]} /></section>
+      </div>
+    </div>`;
+}
+
+/** @param {{ tool: string, setTool: (tool: string) => void, mayEdit: boolean, clear: () => void, hasEnds: boolean }} props */
+function Tools({ tool, setTool, mayEdit, clear, hasEnds }) {
+  const shown = TOOLS.filter(([name]) => mayEdit || (name !== "block" && name !== "free"));
+  const hint = { start: "Click the site where the path begins.", goal: "Click the site where it ends.", block: "Draw blocked sites.", free: "Erase blocked sites.", pan: "Drag to move, use the wheel to zoom." }[tool];
+  return html`<div class="tools">${shown.map(([name, text]) => html`<button type="button" class="second" aria-pressed=${tool === name} onClick=${() => setTool(name)}>${text}</button>`)}${hasEnds && html`<button type="button" class="quiet" onClick=${clear}>Clear the path</button>`}<span class="faint">${hint}</span></div>`;
+}
+
+/**
+ * The lines of a path that lie in a slice.
+ * @param {Slice} slice
+ * @param {number[]} shape
+ * @param {number[]} start
+ * @param {FoundPath} path
+ * @returns {[Place, Place][]}
+ */
+function linesIn(slice, shape, start, path) {
+  const all = [...linesOf(shape, start, path.runs)];
+  return all.filter(([from, end]) => isIn(slice, from) && isIn(slice, end)).map(([from, end]) => [placeOf(slice, from), placeOf(slice, end)]);
+}
+
+/**
+ * @param {Slice} slice
+ * @param {number[] | null} site
+ * @param {string} color
+ * @param {string} label
+ */
+const mark = (slice, site, color, label) => (site && isIn(slice, site) ? [{ place: placeOf(slice, site), color, label }] : []);
+
+/**
+ * A shortest path between two sites, found as soon as both are there.
+ * @param {string} latticeId
+ * @param {number[] | null} start
+ * @param {number[] | null} goal
+ */
+function usePath(latticeId, start, goal) {
+  const { data, error, isLoading } = useLoad(async () => (start && goal ? findPath(latticeId, start, goal) : null), [latticeId, start, goal]);
+  return { found: data ?? null, error, isLoading: isLoading && Boolean(start && goal) };
+}
+
+/** @param {{ ends: { start: number[] | null, goal: number[] | null }, path: { found: { path: FoundPath, computation: Computation } | null, error: unknown, isLoading: boolean } }} props */
+function PathPanel({ ends: { start, goal }, path }) {
+  const found = path.found;
+  return html`<section><h2>Path</h2>
+    ${!(start && goal) && html`<p class="hint">Choose a start and a goal on the grid, and the shortest path between them is shown.</p>`}
+    <${Facts} of=${[["Start", start ? siteText(start) : ""], ["Goal", goal ? siteText(goal) : ""]]} />
+    <${Failure} error=${path.error} />
+    <div role="status">${path.isLoading && "Looking for a path …"}${found && !found.path.found && html`<p><b>No way leads there.</b></p>`}
+    ${found?.path.found && html`<${Facts} of=${[["Length", number(found.path.length)], ["Steps", count(found.path.steps)]]} />`}</div>
+    ${found && html`<${How} computation=${found.computation} />`}
+  </section>`;
+}
+
+/** @param {{ computation: Computation }} props */
+const How = ({ computation: { method, exact, elapsedNs, sitesExpanded, memoryBytes } }) => html`<p class="hint">${exact ? "Exact" : "Not exact"}, by ${enumWord(method, "METHOD_")} in ${computedIn(elapsedNs)}; ${counted(sitesExpanded, "site")} looked at, ${bytes(memoryBytes)} used.</p>`;
+
+/**
+ * What is drawn over the sites in sight: how far they are, or which hang together.
+ * @param {string} latticeId
+ * @param {Slice} slice
+ * @param {Area} area
+ */
+function useOverlay(latticeId, slice, area) {
+  const [kind, setKind] = useState("");
+  const [layer, setLayer] = useState(/** @type {Layer | null} */ (null));
+  const [words, setWords] = useState("");
+  const latest = useRef(0);
+  const show = useAction(async (/** @type {string} */ next, /** @type {number[] | null} */ source) => {
+    const mine = ++latest.current;
+    setKind(next);
+    const made = next === "distance" && source ? await distanceLayer(latticeId, slice, area, source) : next === "components" ? await labelLayer(latticeId, slice, area) : { layer: null, words: "" };
+    if (mine !== latest.current) return;
+    setLayer(made.layer);
+    setWords(made.words);
+  });
+  useEffect(() => {
+    setKind("");
+    setLayer(null);
+    setWords("");
+  }, [latticeId, JSON.stringify(slice)]);
+  return { kind, layer, words, show: show.run, error: show.error, isRunning: show.isRunning };
+}
+
+/** @param {string} latticeId @param {Slice} slice @param {Area} area @param {number[]} source */
+async function distanceLayer(latticeId, slice, area, source) {
+  const distances = await findDistances(latticeId, slice, area, source);
+  const most = distances.reduce((last, next) => Math.max(last, next), 0);
+  return { layer: { image: picture(distances, area.rows, area.columns, bySize(most)), area }, words: `From dark, 0, to yellow, ${number(most)}.` };
+}
+
+/** @param {string} latticeId @param {Slice} slice @param {Area} area */
+async function labelLayer(latticeId, slice, area) {
+  const labels = await findLabels(latticeId, slice, area);
+  return { layer: { image: picture(labels, area.rows, area.columns, byLabel), area }, words: "A colour for each component." };
+}
+
+/** @param {{ overlay: ReturnType<typeof useOverlay>, start: number[] | null, siteCount: number }} props */
+function Overlays({ overlay, start, siteCount }) {
+  const toggle = (/** @type {string} */ kind) => overlay.show(overlay.kind === kind ? "" : kind, start);
+  const button = (/** @type {string} */ kind, /** @type {string} */ text, /** @type {boolean} */ isPossible) => html`<button type="button" class="second" aria-pressed=${overlay.kind === kind} disabled=${!isPossible || overlay.isRunning} onClick=${() => toggle(kind)}>${text}</button>`;
+  return html`<section><h2>Over the sites</h2>
+    <div class="actions">${button("distance", "Distance from the start", Boolean(start) && siteCount <= OVERLAY_SITES_MAX)}${button("components", "Components", siteCount <= LABELS_MAX)}</div>
+    <p class="hint" role="status">${overlay.isRunning ? "Computing …" : overlay.words || (start ? "" : "Choose a start to see how far each site is.")}</p>
+    <${Failure} error=${overlay.error} />
+  </section>`;
+}
+
+/**
+ * Changes of blocked sites that are not saved yet: a lattice never changes, so they become another.
+ * @param {Bitmap | null} original
+ * @param {number[]} shape
+ * @param {Slice} slice
+ * @param {number} rows
+ * @param {number} columns
+ */
+function useEditing(original, shape, slice, rows, columns) {
+  const [bitmap, setBitmap] = useState(/** @type {Bitmap | null} */ (null));
+  const [, redraw] = useState(0);
+  const canvas = useMemo(() => bitmap?.picture(rows, columns, (row, column) => indexOf(shape, siteAt(slice, { row, column }))), [bitmap, slice]);
+  const set = (/** @type {Place} */ place, /** @type {boolean} */ isBlocked) => {
+    if (!original) return;
+    const edited = bitmap ?? original.copy();
+    edited.set(indexOf(shape, siteAt(slice, place)), isBlocked);
+    if (canvas) paint(canvas, place, isBlocked);
+    setBitmap(edited);
+    redraw((last) => last + 1);
+  };
+  const discard = () => setBitmap(null);
+  return { bitmap, canvas, set, discard, isPossible: Boolean(original) && rows * columns <= EDITED_MAX };
+}
+
+/** @param {{ lattice: Lattice, shape: number[], editing: ReturnType<typeof useEditing> }} props */
+function Save({ lattice, shape, editing }) {
+  const { bitmap } = editing;
+  const save = useAction(async () => {
+    if (!bitmap) return;
+    const { neighbourhood, cornerRule, boundaries } = lattice;
+    const { latticeId } = await createFrom(shape, bitmap, { neighbourhood, cornerRule, boundaries }, crypto.randomUUID());
+    go(to(["lattices", latticeId]));
+  });
+  if (!bitmap) return null;
+  return html`<section><h2>Changed sites</h2>
+    <p class="hint">A lattice never changes, so that what was found on it stays true. Save what you drew as a new one: ${counted(bitmap.blockedCount, "site")} blocked.</p>
+    <${Failure} error=${save.error} />
+    <div class="actions"><button type="button" disabled=${save.isRunning} onClick=${save.run}>Save as a new lattice</button><button type="button" class="second" onClick=${editing.discard}>Discard</button></div>
+  </section>`;
+}
