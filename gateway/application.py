@@ -37,7 +37,8 @@ from services.plumbing import correlation
 from services.plumbing.budget import Budget
 from services.plumbing.correlation import Call
 from services.plumbing.logging import get_logger, write_line
-from services.plumbing.telemetry import lines
+from services.plumbing.metrics import Exemplar
+from services.plumbing.telemetry import lines, tracing
 
 _log = get_logger("gateway")
 
@@ -211,20 +212,31 @@ class Application:
         timeout = exchange.headers.get(TIMEOUT_HEADER)
         if timeout is not None:
             timeout_s = min(timeout_s, _seconds(timeout))
+        self._begin_span(exchange)
         call = Call(
             exchange.correlation_id,
             causation_id=_header_if(correlation.well_formed, exchange, CAUSATION_HEADER),
-            traceparent=_header_if(
-                correlation.well_formed_traceparent, exchange, TRACEPARENT_HEADER
-            ),
+            traceparent=exchange.traceparent,
             deadline_s=started_s + timeout_s,
         )
         correlation.enter(call)
         return call
 
+    @staticmethod
+    def _begin_span(exchange: HttpExchange) -> None:
+        """Go on with the trace that the caller tells of, or begin one."""
+        sent = _header_if(correlation.well_formed_traceparent, exchange, TRACEPARENT_HEADER)
+        exchange.traceparent = sent
+        if tracing.is_on():
+            method, route = exchange.method, exchange.route
+            attributes = {"http.request.method": method, "http.route": route}
+            exchange.span = tracing.served(f"{method} {route}", sent, attributes)
+        if exchange.span is not None:
+            exchange.traceparent = exchange.span.traceparent
+
     def _finish(self, exchange: HttpExchange, duration_s: float) -> None:
         method, route, status = exchange.method, exchange.route, exchange.status
-        self.metrics.finished(method, route, status, duration_s)
+        self.metrics.finished(method, route, status, duration_s, _end_span(exchange))
         fields: dict[str, Any] = {
             "event": "request",
             "method": method[:20],
@@ -239,6 +251,9 @@ class Application:
             fields["subject"] = exchange.subject
         if exchange.error_code:
             fields["code"] = exchange.error_code
+        if exchange.traceparent:
+            fields["trace_id"] = exchange.traceparent[3:35]
+            fields["span_id"] = exchange.traceparent[36:52]
         replaced = exchange.headers.get(CORRELATION_HEADER)
         if replaced is not None and replaced != exchange.correlation_id.encode():
             fields["replaced_correlation_id"] = repr(replaced[:_LOGGED_CHARS_MAX])[2:-1]
@@ -253,6 +268,21 @@ class Application:
         is_outage = exchange.status > errors.INTERNAL_STATUS
         is_slow = lines.is_slow(duration_s) and not exchange.is_streamed
         return "warning" if is_outage or is_slow else "info"
+
+
+def _end_span(exchange: HttpExchange) -> Exemplar | None:
+    """End the request's span; answers the trace that its duration is an example of."""
+    span = exchange.span
+    if span is None or not span.is_recorded:
+        return None
+    span.set("http.response.status_code", exchange.status)
+    span.set("girih.correlation_id", exchange.correlation_id)
+    if exchange.tenant:
+        span.set("girih.tenant", exchange.tenant)
+    if exchange.error_code:
+        span.set("girih.reason", exchange.error_code)
+    span.end(str(exchange.status) if exchange.status >= errors.INTERNAL_STATUS else "")
+    return {"trace_id": exchange.traceparent[3:35], "span_id": exchange.traceparent[36:52]}
 
 
 def _captured(match: Match[Endpoint]) -> Captured:

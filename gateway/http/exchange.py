@@ -9,6 +9,7 @@ from gateway.http import errors
 from gateway.http.body_share import BodyShare
 from gateway.http.errors import HttpError
 from services.plumbing.budget import Budget
+from services.plumbing.telemetry.tracing import Span
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -87,9 +88,11 @@ class HttpExchange:
         "receive",
         "route",
         "scope",
+        "span",
         "status",
         "subject",
         "tenant",
+        "traceparent",
     )
 
     def __init__(
@@ -109,6 +112,9 @@ class HttpExchange:
         self.route = "(none)"
         """The path template, for logs and metrics: a closed set."""
         self.correlation_id = ""
+        self.traceparent = ""
+        """Of the request's span, or of its caller's; empty where there is none."""
+        self.span: Span | None = None
         self.address = ""
         """Where the client is, as far as that can be believed."""
         self.tenant = ""

@@ -4,14 +4,16 @@ Counted in plain numbers, on the event loop alone, and made into Prometheus's wh
 its own counters take a lock and a float object for each bucket.
 """
 
+import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from services.plumbing.metrics import NoRegistry
 
@@ -21,13 +23,18 @@ _BOUNDS_S = (
 )  # fmt: skip
 
 
+_Bucket = tuple[str, float] | tuple[str, float, Exemplar]
+
+
 class _Durations:
     """A histogram."""
 
-    __slots__ = ("counts", "sum_s")
+    __slots__ = ("counts", "examples", "sum_s")
 
     def __init__(self) -> None:
         self.counts = [0] * (len(_BOUNDS_S) + 1)
+        self.examples: dict[int, Exemplar] = {}
+        """The last that was traced, by the number of its bucket."""
         self.sum_s = 0.0
 
 
@@ -44,8 +51,16 @@ class HttpMetrics(Collector):
         self._durations: dict[tuple[str, str], _Durations] = {}
         registry.register(self)
 
-    def finished(self, method: str, route: str, status: int, duration_s: float) -> None:
-        """Count a request. `route` is a template, of which the contract has so many."""
+    def finished(
+        self,
+        method: str,
+        route: str,
+        status: int,
+        duration_s: float,
+        trace: Mapping[str, str] | None = None,
+    ) -> None:
+        """Count a request. `route` is a template, of which the contract has so many; `trace` is
+        that of the request, where it is recorded."""
         if not self._is_on:
             return
         if method not in _METHODS:
@@ -55,7 +70,10 @@ class HttpMetrics(Collector):
         durations = self._durations.get((method, route))
         if durations is None:
             durations = self._durations[method, route] = _Durations()
-        durations.counts[bisect_left(_BOUNDS_S, duration_s)] += 1
+        bucket = bisect_left(_BOUNDS_S, duration_s)
+        durations.counts[bucket] += 1
+        if trace is not None:
+            durations.examples[bucket] = Exemplar(dict(trace), duration_s, time.time())
         durations.sum_s += duration_s
 
     def collect(self) -> Iterator[Metric]:
@@ -87,6 +105,12 @@ class HttpMetrics(Collector):
         )
         bounds = [*(str(bound) for bound in _BOUNDS_S), "+Inf"]
         for labels, durations in list(self._durations.items()):
-            buckets = list(zip(bounds, accumulate(durations.counts), strict=True))
-            family.add_metric(labels, buckets, durations.sum_s)
+            family.add_metric(labels, list(_buckets(bounds, durations)), durations.sum_s)
         return family
+
+
+def _buckets(bounds: Sequence[str], durations: _Durations) -> Iterator[_Bucket]:
+    """Cumulative, as Prometheus has them."""
+    for number, count in enumerate(accumulate(durations.counts)):
+        example = durations.examples.get(number)
+        yield (bounds[number], count) if example is None else (bounds[number], count, example)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from services.plumbing.logging import get_logger
@@ -15,6 +15,8 @@ PARENT: Final = 0
 """The number of the parent; the processes that serve have those from 1 on."""
 
 _TIMEOUT_S = 2.0
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
+"""The one form that tells examples of what was measured, too."""
 
 _log = get_logger("gateway")
 
@@ -32,7 +34,7 @@ class MergedMetrics(Collector):
         _add(merged, PARENT, self._own.collect())
         for number, port in sorted(self._ports().items()):
             try:
-                _add(merged, number, text_string_to_metric_families(_read(port)))
+                _add(merged, number, _families(_read(port)))
             except (OSError, http.client.HTTPException) as error:
                 # It has just died: its successor will tell.
                 _log.warning("a process tells no metrics", process=number, problem=str(error))
@@ -46,13 +48,18 @@ def _add(merged: dict[str, Metric], number: int, families: Iterable[Metric]) -> 
         )
         for sample in family.samples:
             labels = {**sample.labels, LABEL: str(number)}
-            same.add_sample(sample.name, labels, sample.value)
+            same.add_sample(sample.name, labels, sample.value, exemplar=sample.exemplar)
+
+
+def _families(text: str) -> Iterable[Metric]:
+    families: Iterable[Metric] = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    return families
 
 
 def _read(port: int) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", "/metrics")
+        connection.request("GET", "/metrics", headers={"Accept": _OPENMETRICS})
         return connection.getresponse().read().decode()
     finally:
         connection.close()

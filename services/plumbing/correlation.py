@@ -42,6 +42,16 @@ class Call:
     token: str = field(default="", repr=False)
     """The token the call came with, to be passed on and never to be written down."""
 
+    @property
+    def trace_id(self) -> str:
+        """Of the trace that the call is a part of; empty where there is none."""
+        return self.traceparent[3:35]
+
+    @property
+    def span_id(self) -> str:
+        """Of the span of the call, or of its caller's where this process records none."""
+        return self.traceparent[36:52]
+
     def made_by(self, principal: Principal, token: str) -> "Call":
         """The same call, once it is known whose it is."""
         return Call(

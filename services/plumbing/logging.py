@@ -240,6 +240,9 @@ def _add_call(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
         event.setdefault("correlation_id", call.correlation_id)
         if call.tenant:
             event.setdefault("tenant", call.tenant)
+        if call.traceparent:
+            event.setdefault("trace_id", call.trace_id)
+            event.setdefault("span_id", call.span_id)
     return event
 
 

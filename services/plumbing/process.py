@@ -6,12 +6,14 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from services.plumbing import logging
 from services.plumbing.errors import CannotRun, ServiceError
 from services.plumbing.settings import ProcessSettings
+from services.plumbing.telemetry import tracing
 
 S = TypeVar("S", bound=ProcessSettings)
 
@@ -54,14 +56,35 @@ def run_process(
     """
     settings = settings_class.load(environ)
     logging.configure(settings)
+    _trace(settings)
     for warning in settings.warnings():
         _log.warning(warning)
     _open_all_files_allowed()
     spare_collector()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     code = _exit_code(lambda: _run(main(settings)))
+    tracing.close()
     logging.flush()
     raise SystemExit(code)
+
+
+def _trace(settings: ProcessSettings) -> None:
+    """Record traces from now on, where the settings say so. What does is imported then alone."""
+    if settings.otlp_endpoint is None:
+        return
+    from services.plumbing.telemetry.otlp import OtlpRecorder
+
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    name = prefix.strip("_").lower() or "process"
+    recorder = OtlpRecorder(
+        settings.otlp_endpoint,
+        f"girih-{name}",
+        version("girih"),
+        settings.trace_ratio,
+        # Strangers call the gateway, and nobody else does.
+        believes_callers=name != "gateway",
+    )
+    tracing.install(recorder)
 
 
 def spare_collector() -> None:

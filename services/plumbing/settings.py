@@ -6,6 +6,7 @@ an environment variable: the class's prefix and the field's name in capitals, or
 """
 
 import contextlib
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,13 @@ class ProcessSettings(BaseModel):
     log_format: LogFormat | None = Field(default=None, validation_alias="GIRIH_LOG_FORMAT")
     """`json` is one object per line, `console` is for people. Unset means console in development
     and json in production."""
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias="GIRIH_OTLP_ENDPOINT", pattern=r"^https?://[^\s/]+:\d{1,5}$"
+    )
+    """Where a collector takes traces by OTLP over gRPC, such as `http://127.0.0.1:4317`; https
+    encrypts. Unset means that nothing is traced. Needs the extra `tracing`."""
+    trace_ratio: float = Field(default=0.1, ge=0, le=1, validation_alias="GIRIH_TRACE_RATIO")
+    """Of the traces that begin here, the part that is recorded."""
     metrics: bool = Field(default=True, validation_alias="GIRIH_METRICS")
     """Whether the process counts what it does. `false` opens no port for Prometheus, and
     `MetricsService` answers nothing."""
@@ -110,6 +118,13 @@ class ProcessSettings(BaseModel):
             if isinstance(marker, InDevelopment)
         }
         return own | values
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _traced_with_what_is_installed(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not _can_trace():
+            raise _wrong("needs OpenTelemetry: pip install 'girih-server[tracing]'")
+        return endpoint
 
     @field_validator("log_level")
     @classmethod
@@ -153,6 +168,13 @@ class ProcessSettings(BaseModel):
             return cls.from_environ(environ)
         except WrongSettings as wrong:
             _exit(wrong)
+
+
+def _can_trace() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 class WrongSettings(Exception):

@@ -20,6 +20,7 @@ from services.events.errors import AppendQueueFull
 from services.plumbing.budget import Budget
 from services.plumbing.errors import ServiceError, ShuttingDown
 from services.plumbing.logging import get_logger
+from services.plumbing.telemetry import tracing
 
 _QUIET_TURNS = 4
 """Turns of the event loop without a newcomer, after which nobody else is about to arrive:
@@ -291,12 +292,13 @@ class Sequencer:
             return
         started_s = time.monotonic()
         try:
-            outcomes = await self._committer.settle(
-                [waiting.proposal for waiting in batch],
-                lambda: any(waiting.is_wanted for waiting in batch),
-                prepared,
-                self._writing,
-            )
+            with tracing.shared("append a batch", [one.traceparent for one in batch], {}):
+                outcomes = await self._committer.settle(
+                    [waiting.proposal for waiting in batch],
+                    lambda: any(waiting.is_wanted for waiting in batch),
+                    prepared,
+                    self._writing,
+                )
         except ServiceError as error:
             _fail_all(batch, error)
         except Exception as error:  # noqa: BLE001 - a bug, told to the one who met it
@@ -347,7 +349,15 @@ class _Ahead(NamedTuple):
 class _Waiting:
     """A proposal, and the caller that waits for its placements."""
 
-    __slots__ = ("byte_count", "bytes_lent", "event_count", "placements", "proposal", "weight")
+    __slots__ = (
+        "byte_count",
+        "bytes_lent",
+        "event_count",
+        "placements",
+        "proposal",
+        "traceparent",
+        "weight",
+    )
 
     def __init__(self, proposal: Proposal) -> None:
         self.proposal = proposal
@@ -357,6 +367,7 @@ class _Waiting:
             [one.byte_count for one in proposal.preconditions]
         )
         self.bytes_lent: int | None = None
+        self.traceparent = tracing.parent_here()
         self.placements: asyncio.Future[Sequence[Placement]] = (
             asyncio.get_running_loop().create_future()
         )

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol
 from girih.ids import NO_POSITION, Position, Revision, StreamName, TenantId
 from services.events.domain import POSITION_MAX
 from services.events.errors import BeyondEnd
+from services.events.reading.deliveries import Deliveries
 from services.events.reading.reader import (
     NARROW_ROW_COUNT_MAX,
     PAGE_BYTES_MAX,
@@ -105,13 +106,14 @@ class Followers:
                 )
                 active.callback(self._active.discard, following)
                 self._active.add(following)
-                steps = following.steps()
+                steps, deliveries = following.steps(), Deliveries()
                 if options.heartbeat_s is not None:
                     steps = _with_heartbeats(steps, following, options.heartbeat_s)
                 async with aclosing(steps):
                     async for source, taken in steps:
                         if isinstance(taken, Batch):
                             self._instruments.delivered(source, taken.record_count)
+                            deliveries.delivered(source, taken.record_count)
                             yield taken.response
                         else:
                             yield self._encode_signal(taken, following.incarnation)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -41,7 +41,7 @@ from services.plumbing.grpc.requests import RequestMemory, Requests, ServerFull
 from services.plumbing.identity import PUBLIC, Principal, authorize
 from services.plumbing.logging import get_logger, write_line
 from services.plumbing.metrics import GrpcMetrics, MethodMetrics
-from services.plumbing.telemetry import lines
+from services.plumbing.telemetry import lines, tracing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the type checker only
@@ -74,6 +74,8 @@ class Rpc:
     """What the caller's token must allow; see `identity.authorize`."""
     quiet: bool
     """Calls that go well are logged at debug level only."""
+    is_traced: bool = True
+    """Its calls have spans, where anything is traced."""
 
 
 def grpc_type(*, takes_stream: bool, gives_stream: bool) -> GrpcType:
@@ -128,7 +130,7 @@ class Chain:
         async def serve(_messages: object, context: Context) -> Any:  # noqa: ANN401
             started_s = time.monotonic()
             rpc.metrics.started.inc()
-            call, refusal = self._enter(rpc, context, started_s)
+            call, refusal, span = self._enter(rpc, context, started_s)
             requests = Requests(
                 context, self._memory, call.tenant, rpc.deserialize, rpc.request_bytes_max
             )
@@ -141,7 +143,7 @@ class Chain:
                 outcome = self._outcome(error, context)
                 if isinstance(error, Unauthenticated | PermissionDenied):
                     self._report(error, rpc, call, context)
-                _finish(rpc, call, started_s, outcome)
+                _finish(rpc, call, started_s, outcome, span)
                 if outcome.status is None:
                     if outcome.is_left:
                         # What gRPC says of a batch that failed would be logged as a bug.
@@ -149,7 +151,7 @@ class Chain:
                     raise
                 _let_go(error)
             else:
-                _finish(rpc, call, started_s, _OK)
+                _finish(rpc, call, started_s, _OK, span)
                 return response
             finally:
                 self._call_count -= 1
@@ -169,22 +171,26 @@ class Chain:
 
     def _enter(
         self, rpc: Rpc, context: Context, started_s: float
-    ) -> tuple[Call, TokenRefused | None]:
+    ) -> tuple[Call, TokenRefused | None, tracing.Span | None]:
         """Make the call's context from what it carries, and tell what its token is refused for."""
         metadata = _by_key(tuple(context.invocation_metadata() or ()))
         principal, token, refusal = self._caller(rpc, metadata)
+        traceparent = _traceparent(metadata.get(TRACEPARENT_KEY))
+        span = None
+        if rpc.is_traced and tracing.is_on():
+            span = tracing.served(rpc.path[1:], traceparent, _RPC_ATTRIBUTES)
         call = Call(
             correlation_id=_id(metadata.get(CORRELATION_KEY)) or correlation.fresh(),
             causation_id=_id(metadata.get(CAUSATION_KEY)),
             tenant=NO_TENANT if principal is None else principal.tenant,
-            traceparent=_traceparent(metadata.get(TRACEPARENT_KEY)),
+            traceparent=traceparent if span is None else span.traceparent,
             deadline_s=started_s + _time_left_s(rpc, principal, context.time_remaining()),
             principal=principal,
             token=token,
         )
         correlation.enter(call)
         _log_replaced(metadata, call)
-        return call, refusal
+        return call, refusal, span
 
     def _caller(
         self, rpc: Rpc, metadata: Mapping[str, str | bytes]
@@ -368,10 +374,12 @@ def _late(rpc: Rpc, call: Call) -> ServiceError:
     return DeadlineExceeded("the call took longer than it may")
 
 
-def _finish(rpc: Rpc, call: Call, started_s: float, outcome: _Outcome) -> None:
+def _finish(
+    rpc: Rpc, call: Call, started_s: float, outcome: _Outcome, span: tracing.Span | None
+) -> None:
     duration_s = time.monotonic() - started_s
     rpc.metrics.handled[outcome.code].inc()
-    rpc.metrics.handling.observe(duration_s)
+    rpc.metrics.handling.observe(duration_s, None if span is None else tracing.exemplar(call))
     fields: dict[str, Any] = {
         "event": "call",
         "method": rpc.path,
@@ -384,7 +392,36 @@ def _finish(rpc: Rpc, call: Call, started_s: float, outcome: _Outcome) -> None:
         fields["subject"] = call.principal.subject
     if outcome.reason:
         fields["reason"] = outcome.reason
+    if call.traceparent:
+        fields["trace_id"], fields["span_id"] = call.trace_id, call.span_id
+    if span is not None:
+        _end(span, rpc, call, outcome)
     write_line(_level(rpc, outcome.code, duration_s), fields)
+
+
+def _end(span: tracing.Span, rpc: Rpc, call: Call, outcome: _Outcome) -> None:
+    if not span.is_recorded:
+        return
+    span.set("rpc.method", rpc.path[1:])
+    span.set("rpc.response.status_code", outcome.code.name)
+    span.set("girih.correlation_id", call.correlation_id)
+    if call.tenant:
+        span.set("girih.tenant", call.tenant)
+    if outcome.reason:
+        span.set("girih.reason", outcome.reason)
+    span.end(outcome.code.name if outcome.code in _FAILURES else "")
+
+
+_RPC_ATTRIBUTES: Final[Mapping[str, str]] = {"rpc.system.name": "grpc"}
+_FAILURES: Final = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}
+"""What OpenTelemetry counts as a failure of the server: the others are the caller's."""
 
 
 def _level(rpc: Rpc, code: grpc.StatusCode, duration_s: float) -> str:

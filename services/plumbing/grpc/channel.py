@@ -15,9 +15,9 @@ import grpc.aio
 
 from girih.client.channel import MESSAGE_BYTES_MAX, channel_options
 from services.plumbing import correlation
-from services.plumbing.correlation import TOKEN_KEY
+from services.plumbing.correlation import TOKEN_KEY, TRACEPARENT_KEY
 from services.plumbing.metrics import ClientMetrics, MethodMetrics
-from services.plumbing.telemetry import lines
+from services.plumbing.telemetry import lines, tracing
 
 _Call = Callable[..., Any]
 
@@ -133,22 +133,35 @@ class _Watcher:
     def watching(self, call: _Call) -> _Call:
         """The same, watched."""
 
-        def start(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            made = call(*args, **kwargs)
-            self.begun(made)
+        def start(*args: Any, metadata: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401
+            span = self.span()
+            if span is not None:
+                metadata = _traced(tuple(metadata or ()), span)
+            made = call(*args, metadata=metadata, **kwargs)
+            self.begun(made, span)
             return made
 
         return start
 
-    def begun(self, call: grpc.aio.Call) -> None:
-        self._metrics.started.inc()
-        call.add_done_callback(partial(self._ended, time.monotonic()))
+    def span(self) -> tracing.Span | None:
+        """A span for a call that is about to be made, where the current one has one."""
+        if not tracing.is_on():
+            return None
+        attributes = {"rpc.system.name": "grpc", "rpc.method": self._path[1:]}
+        return tracing.child(self._path[1:], "client", attributes)
 
-    def _ended(self, began_s: float, call: Any) -> None:  # noqa: ANN401 - a call of any kind
+    def begun(self, call: grpc.aio.Call, span: tracing.Span | None) -> None:
+        self._metrics.started.inc()
+        call.add_done_callback(partial(self._ended, time.monotonic(), span))
+
+    def _ended(self, began_s: float, span: tracing.Span | None, call: Any) -> None:  # noqa: ANN401
         duration_s = time.monotonic() - began_s
         code = _code_of(call)
         self._metrics.handled[code].inc()
         self._metrics.handling.observe(duration_s)
+        if span is not None:
+            span.set("rpc.response.status_code", code.name)
+            span.end("" if code is grpc.StatusCode.OK else code.name)
         if self._is_unary and lines.is_slow(duration_s):
             lines.slow_dependency(self._path, duration_s, code.name)
 
@@ -172,6 +185,7 @@ def _carrying(call: Any, bearer: Bearer, watcher: _Watcher | None) -> _Call:  # 
         metadata: Any = None,  # noqa: ANN401 - a Metadata or pairs
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
+        span = None if watcher is None else watcher.span()
         carried = correlation.outgoing_metadata()
         token = bearer()
         if token:
@@ -180,14 +194,22 @@ def _carrying(call: Any, bearer: Bearer, watcher: _Watcher | None) -> _Call:  # 
             own = tuple(metadata)
             named = {key for key, _ in own}
             carried = (*own, *(pair for pair in carried if pair[0] not in named))
+        if span is not None:
+            carried = _traced(carried, span)
         if timeout is None:
             timeout = _remaining_s()
         made = call(request, timeout=timeout, metadata=_Pairs(carried), **kwargs)
         if watcher is not None:
-            watcher.begun(made)
+            watcher.begun(made, span)
         return made
 
     return start
+
+
+def _traced(pairs: tuple[tuple[str, str], ...], span: tracing.Span) -> tuple[tuple[str, str], ...]:
+    """The same, from a span."""
+    others = (pair for pair in pairs if pair[0] != TRACEPARENT_KEY)
+    return (*others, (TRACEPARENT_KEY, span.traceparent))
 
 
 class _Pairs(grpc.aio.Metadata):

@@ -46,7 +46,9 @@ class MetricsServicer:
 
 def add_metrics_service(server: Server) -> None:
     """Serve the numbers of the server's registry, whatever else is down."""
-    server.add_service(SERVICE, MetricsServicer(server.registry), needs_nothing=True)
+    server.add_service(
+        SERVICE, MetricsServicer(server.registry), needs_nothing=True, is_traced=False
+    )
 
 
 def _named(metrics: Iterable[Metric], prefix: str) -> Iterator[Metric]:

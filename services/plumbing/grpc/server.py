@@ -126,13 +126,15 @@ class Server:
         scope_of: ScopeOf = contract.scope_of,
         quiet: bool = False,
         needs_nothing: bool = False,
+        is_traced: bool = True,
     ) -> None:
         """Serve every rpc of `service` by the method of `servicer` that has its name.
 
         Nobody may call an rpc but those whose token has the scope that the contract gives it.
         Raises `MissingScope` when it gives none, and `MissingRpc` when one is not implemented.
         Rpcs named in `raw_responses` give bytes that are sent as they are. A service that
-        `needs_nothing` is healthy whatever else is down; `quiet` calls are logged for debugging.
+        `needs_nothing` is healthy whatever else is down; `quiet` calls are logged for debugging,
+        and have no spans, as those of a service have none that is not `is_traced`.
         """
         for method in service.methods:
             path = f"/{service.full_name}/{method.name}"
@@ -149,6 +151,7 @@ class Server:
                 timeout_s=self._timeout_s(method),
                 scope=self._scope(scope_of(method), method),
                 quiet=quiet,
+                is_traced=is_traced and not quiet,
             )
             self._handlers[path] = self._chain.wrap(rpc)
         self._services.append(service.full_name)
@@ -328,6 +331,7 @@ def _unknown_rpc(metrics: GrpcMetrics) -> Rpc:
         timeout_s=1.0,
         scope=PUBLIC,
         quiet=True,
+        is_traced=False,
     )
 
 

@@ -4,6 +4,7 @@ Statements go by the names of their files, of which there are so many. Nothing o
 looked at.
 """
 
+import time
 from typing import Final, Protocol
 
 import asyncpg
@@ -13,7 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summ
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
 from services.plumbing.postgres.failures import DatabaseBusy
 from services.plumbing.postgres.sql import name_of
-from services.plumbing.telemetry import lines
+from services.plumbing.telemetry import lines, tracing
+
+_WORTH_A_SPAN_S: Final = 0.005
 
 _WAIT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -94,8 +97,29 @@ class StatementObserver:
             self._metrics.answered(statement, logged.elapsed)
             if logged.exception is not None:
                 self._metrics.failed(statement)
+        if tracing.is_on():
+            _trace(statement, logged)
         if lines.is_slow(logged.elapsed):
             lines.slow_statement(statement, logged.elapsed, _problem(logged.exception))
+
+
+def waited_for_connection(duration_s: float) -> None:
+    """Have the trace of the current call show that it waited long for a connection."""
+    if duration_s < _WORTH_A_SPAN_S or not tracing.is_on():
+        return
+    began_ns = time.time_ns() - round(duration_s * 1e9)
+    span = tracing.child("wait for a connection", "internal", {}, began_ns)
+    if span is not None:
+        span.end()
+
+
+def _trace(statement: str, logged: LoggedQuery) -> None:
+    ended_ns = time.time_ns()
+    attributes = {"db.system.name": "postgresql", "db.query.summary": statement}
+    began_ns = ended_ns - round(logged.elapsed * 1e9)
+    span = tracing.child(f"postgresql {statement}", "client", attributes, began_ns)
+    if span is not None:
+        span.end(_problem(logged.exception), ended_ns)
 
 
 def count_pool(pool: PoolState, registry: CollectorRegistry, process: str) -> None:

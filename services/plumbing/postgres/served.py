@@ -23,7 +23,12 @@ from services.plumbing.postgres.failures import (
     refusals_translated,
 )
 from services.plumbing.postgres.migrations import MigrationTimeout
-from services.plumbing.postgres.observing import DatabaseMetrics, StatementObserver, count_pool
+from services.plumbing.postgres.observing import (
+    DatabaseMetrics,
+    StatementObserver,
+    count_pool,
+    waited_for_connection,
+)
 from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 from services.plumbing.settings import MigratingSettings
@@ -136,8 +141,10 @@ class ServedDatabase(ABC):
             async with database.acquire(
                 self._pool, self._settings.pool_acquire_timeout_s
             ) as connection:
+                waited_s = time.monotonic() - asked_s
+                waited_for_connection(waited_s)
                 if self._metrics is not None:
-                    self._metrics.waited(time.monotonic() - asked_s)
+                    self._metrics.waited(waited_s)
                 yield connection
         except ServiceError as error:
             if self._metrics is not None:

@@ -5,21 +5,26 @@ its checkpoint. Knows what is done when that fails, and not where events come fr
 import asyncio
 import time
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from girih.backoff import Backoff
 from girih.client import RecordedEvent
 from girih.projection import PoisonPolicy, Projection
-from services.plumbing.errors import DatabaseUnavailable
+from services.plumbing.errors import DatabaseUnavailable, Scalar
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.failures import DatabaseBusy
 from services.plumbing.postgres.leases import LeaseLost
+from services.plumbing.telemetry import tracing
 from services.projections.domain import Checkpoint, SetAside, StopCause, Stretch
 from services.projections.store import ProjectionStore
 
 HELD_STREAM_COUNT_MAX: Final = 10_000
 """Streams that may be held back before a generation stops: so many are no accident."""
+
+_TOLD_IDS_MAX: Final = 6
+"""As many ids as fit into an attribute of a span."""
 
 _BUSY_COUNT_MAX: Final = 3
 """How often a transaction may take too long before it is made smaller."""
@@ -116,15 +121,30 @@ class Applier:
             for one in stretch.events
             if one.stream in self._held_streams
         ]
-        async with self._store.transaction(self.checkpoint) as transaction:
-            if wanted:
-                await self._projection.apply(wanted, transaction)
-            if held_back:
-                await transaction.set_aside(held_back)
-            await transaction.move(stretch.position, stretch.incarnation, len(wanted))
+        with self._traced(stretch):
+            async with self._store.transaction(self.checkpoint) as transaction:
+                if wanted:
+                    await self._projection.apply(wanted, transaction)
+                if held_back:
+                    await transaction.set_aside(held_back)
+                await transaction.move(stretch.position, stretch.incarnation, len(wanted))
         self._moved(stretch)
         duration_s = time.perf_counter() - started_s
         self._instruments.applied(self._projection.name, len(wanted), duration_s)
+
+    def _traced(self, stretch: Stretch) -> AbstractContextManager[None]:
+        """A trace of its own: it is done for all whose events are in the stretch."""
+        if not tracing.is_on():
+            return nullcontext()
+        caused_by = sorted({one.correlation_id for one in stretch.events})
+        attributes: dict[str, Scalar] = {
+            "girih.projection": self._projection.name,
+            "girih.tenant": self.checkpoint.key.tenant,
+            "girih.position": stretch.position,
+            "girih.event_count": len(stretch.events),
+            "girih.correlation_ids": ",".join(caused_by[:_TOLD_IDS_MAX]),
+        }
+        return tracing.background(f"apply {self._projection.name}", attributes)
 
     async def _apply_halves(self, stretch: Stretch) -> None:
         """One of its events fails: find it, and apply what is before it."""
