@@ -24,6 +24,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("girih")
 
+HASHING = {"HASHING_MEMORY_KIB": "64"}
+"""A test's passwords are quickly hashed: there are hundreds, and what a hash takes is looked at by
+tests of its own."""
+
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database may lie about durability, except in tests of durability."""
 
@@ -35,6 +39,15 @@ def _few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     certificates = CertificateAuthority.create(tmp_path_factory.mktemp("world") / "authority")
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("SSL_CERT_FILE", str(certificates.directory / "ca.pem"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashes() -> Iterator[None]:
+    """Gateways that tests start hash with little."""
+    with pytest.MonkeyPatch.context() as environ:
+        for name, value in HASHING.items():
+            environ.setenv(f"GATEWAY_{name}", value)
         yield
 
 

@@ -91,7 +91,9 @@ async def open_accounts(
         clock,
     )
     hashing = PasswordHashing(
-        thread_count=settings.hashing_threads, queue_max=settings.hashing_queue_max
+        thread_count=settings.hashing_threads,
+        queue_max=settings.hashing_queue_max,
+        memory_kib=settings.hashing_memory_kib,
     )
     users = Users(store, sessions, hashing, throttle, security, clock, _chars_min(settings))
     members = Members(store, security, clock)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
+from gateway.accounts.secrets.passwords import MEMORY_KIB
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from services.plumbing.errors import CannotRun
 from services.plumbing.settings import InDevelopment, ProcessSettings, SigningKeyPath
@@ -74,6 +75,19 @@ class AccountSettings(ProcessSettings):
     gateway that runs when nothing else wants the core."""
     hashing_queue_max: Annotated[int, InDevelopment(1_000)] = Field(default=20, ge=0, le=1_000)
     """Passwords that wait to be hashed; the next call is refused with HASHING_BUSY."""
+
+    hashing_memory_kib: int = Field(default=MEMORY_KIB, ge=8, le=4 * 2**20)
+    """Memory that hashing a password takes, in KiB, and with it time: 19,456 or more, unless in
+    development. A password is hashed anew at its user's next login when that has changed."""
+
+    @field_validator("hashing_memory_kib")
+    @classmethod
+    def _costly_in_production(cls, memory_kib: int, info: ValidationInfo) -> int:
+        if memory_kib < MEMORY_KIB and info.data.get("environment") != "development":
+            raise PydanticCustomError(
+                "setting", "at least {least} in production", {"least": f"{MEMORY_KIB:,}"}
+            )
+        return memory_kib
 
     @field_validator("refresh_secret")
     @classmethod

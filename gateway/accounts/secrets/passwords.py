@@ -19,8 +19,10 @@ CHARS_MIN_DEVELOPMENT: Final = 6
 CHARS_MAX: Final = 1_024
 """Lengths are in Unicode code points."""
 
+MEMORY_KIB: Final = 19 * 1_024
+"""What a hash takes: the least that OWASP advises for two passes over it."""
+
 _HASHER: Final = "gateway.accounts.secrets.hasher"
-_MEMORY_KIB: Final = 19 * 1_024
 _NORMALIZED: Final = 0
 """Which of its forms a password is hashed in."""
 
@@ -115,15 +117,16 @@ class Verdict:
 class PasswordHashing:
     """Argon2id in a process beside this one, with a short queue: whoever comes too late is refused.
 
-    A hash takes 19 MiB and tens of milliseconds of a core on purpose. However many are asked
-    for, that takes `thread_count` cores at most, and only what other work leaves. One network
-    gets half of the places at most: somebody who hashes all the time leaves room for others.
+    A hash takes 19 MiB and tens of milliseconds of a core on purpose, unless another `memory_kib`
+    is given. However many are asked for, that takes `thread_count` cores at most, and only what
+    other work leaves. One network gets half of the places at most: somebody who hashes all the
+    time leaves room for others.
 
     Not in threads of this process, however low their priority: one that has just lost its core
     may hold the interpreter, and then every call waits for a turn of the lowest.
     """
 
-    def __init__(self, *, thread_count: int, queue_max: int, memory_kib: int = _MEMORY_KIB) -> None:
+    def __init__(self, *, thread_count: int, queue_max: int, memory_kib: int = MEMORY_KIB) -> None:
         self._hasher = ProcessBeside(_HASHER, (memory_kib, thread_count))
         self._pending_max = thread_count + queue_max
         self._share_max = (self._pending_max + 1) // 2

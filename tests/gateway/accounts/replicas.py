@@ -31,6 +31,7 @@ from services.plumbing.identity import Principal, authorize
 from services.plumbing.tasks import OwnedTasks
 from services.policy import GATEWAY, POLICY
 from tests.authority import Authority
+from tests.conftest import HASHING
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AccountService"]
 PASSWORD = "a strapwork of stars"
@@ -151,6 +152,7 @@ def account_settings(authority: Authority, **environ: str) -> AccountSettings:
         "GIRIH_ENVIRONMENT": "development",
         "SIGNING_KEY": str(authority.gateway_key),
         "REFRESH_SECRET": str(authority.refresh_secret),
+        **HASHING,
     }
     return AccountSettings.from_environ(base | environ)
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -17,21 +18,30 @@ from tests.processes import Process
 TRIES = 60
 
 
-async def test_a_flood_of_logins_is_refused_beyond_a_short_queue(
-    event_store: tuple[Process, str], authority: Authority
-) -> None:
-    async with open_replica(event_store[1], authority, HASHING_QUEUE_MAX="20") as replica:
-        registered = await replica.register()
+@pytest.fixture
+async def replica(event_store: tuple[Process, str], authority: Authority) -> AsyncIterator[Replica]:
+    """One that hashes as in production, and with as short a queue."""
+    async with open_replica(
+        event_store[1],
+        authority,
+        HASHING_MEMORY_KIB=str(passwords.MEMORY_KIB),
+        HASHING_QUEUE_MAX="20",
+    ) as made:
+        yield made
 
-        answers = await asyncio.gather(
-            *(_failing(replica, number) for number in range(80)), return_exceptions=True
-        )
 
-        answer = Counter(type(one) for one in answers)
-        assert answer.keys() == {CredentialsInvalid, HashingBusy}
-        assert answer[CredentialsInvalid] >= 20
-        # Whoever was refused for want of room was not judged, and has no failure to their name.
-        await replica.login(registered.user.email)
+async def test_a_flood_of_logins_is_refused_beyond_a_short_queue(replica: Replica) -> None:
+    registered = await replica.register()
+
+    answers = await asyncio.gather(
+        *(_failing(replica, number) for number in range(80)), return_exceptions=True
+    )
+
+    answer = Counter(type(one) for one in answers)
+    assert answer.keys() == {CredentialsInvalid, HashingBusy}
+    assert answer[CredentialsInvalid] >= 20
+    # Whoever was refused for want of room was not judged, and has no failure to their name.
+    await replica.login(registered.user.email)
 
 
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password(replica: Replica) -> None:

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from gateway.accounts.secrets.passwords import MEMORY_KIB
 from gateway.accounts.settings import AccountSettings
 from services.plumbing.settings import WrongSettings
 from tests.authority import Authority
 
 
-def problems(authority: Authority, secret: Path, environment: str = "development") -> list[str]:
+def problems(
+    authority: Authority, secret: Path, environment: str = "development", **others: str
+) -> list[str]:
     environ = {
+        **others,
         "GIRIH_ENVIRONMENT": environment,
         "SIGNING_KEY": str(authority.gateway_key),
         "REFRESH_SECRET": str(secret),
@@ -50,3 +54,14 @@ def test_a_secret_that_others_read_is_refused_in_production(
 
     assert problems(authority, path, "production")
     assert not problems(authority, path, "development")
+
+
+def test_in_production_no_password_is_hashed_with_little(
+    authority: Authority, tmp_path: Path
+) -> None:
+    secret = written(tmp_path, os.urandom(32).hex())
+    too_little = {"HASHING_MEMORY_KIB": str(MEMORY_KIB - 1)}
+
+    assert problems(authority, secret, "production", **too_little)
+    assert not problems(authority, secret, "development", **too_little)
+    assert not problems(authority, secret, "production", HASHING_MEMORY_KIB=str(MEMORY_KIB))
