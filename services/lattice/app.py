@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from girih.lattice.v1 import fields_pb2, paths_pb2, pictures_pb2, structure_pb2, uploads_pb2
+from girih.lattice.v1 import (
+    fields_pb2,
+    paths_pb2,
+    pictures_pb2,
+    structure_pb2,
+    transforms_pb2,
+    uploads_pb2,
+)
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.calls import Calls
 from services.lattice.computing.compilation import Compilation
@@ -41,6 +48,9 @@ from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.bitmaps import KeptBitmaps
 from services.lattice.storage.opening import open_store, user_folder
 from services.lattice.structure.servicer import StructureServicer
+from services.lattice.transforms.applying import ChainApplier, Transformer
+from services.lattice.transforms.repeated import Repeated
+from services.lattice.transforms.servicer import TransformServicer
 from services.lattice.uploads.servicer import LatticeUploadServicer
 from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
@@ -59,6 +69,7 @@ FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
 PATH_SERVICE = paths_pb2.DESCRIPTOR.services_by_name["PathService"]
 UPLOAD_SERVICE = uploads_pb2.DESCRIPTOR.services_by_name["LatticeUploadService"]
 PICTURE_SERVICE = pictures_pb2.DESCRIPTOR.services_by_name["PictureService"]
+TRANSFORM_SERVICE = transforms_pb2.DESCRIPTOR.services_by_name["TransformService"]
 STRUCTURE_SERVICE = structure_pb2.DESCRIPTOR.services_by_name["StructureService"]
 
 _KERNELS_INTERVAL_S = 3_600.0
@@ -135,6 +146,10 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
     server.tasks.start("collector of arrays", parts.collector.run())
     server.add_service(STRUCTURE_SERVICE, StructureServicer(calls, costs))
+    applier = ChainApplier(parts.reader, parts.writer, operations)
+    transformer = Transformer(parts.states, parts.writer, applier)
+    transforms = TransformServicer(calls, transformer, Repeated(journal), parts.collector)
+    server.add_service(TRANSFORM_SERVICE, transforms)
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     add_metrics_service(server)

@@ -7,6 +7,7 @@ from services.plumbing.errors import (
     Conflict,
     DataLoss,
     DeadlineExceeded,
+    InvalidInput,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
@@ -115,3 +116,15 @@ class ChunkDamaged(DataLoss):
     """A chunk that an event speaks of is missing, or is not what was written."""
 
     reason: ClassVar[str] = "CHUNK_DAMAGED"
+
+
+class TransformUnfit(InvalidInput):
+    """A step of a chain makes sense, and not for what it is to be applied to."""
+
+    reason: ClassVar[str] = "TRANSFORM_UNFIT"
+
+
+class UnstableStep(InvalidInput):
+    """Steps of diffusion would not converge."""
+
+    reason: ClassVar[str] = "UNSTABLE_STEP"

@@ -156,6 +156,21 @@ class MemoryJournal:
             incarnation=recorded[-1].incarnation if recorded else incarnation,
         )
 
+    async def history(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
+        self._answer()
+        stream = self._streams[tenant, lattice_id]
+        end = len(stream) if limit is None else after_revision + 1 + limit
+        for start in range(after_revision + 1, min(end, len(stream)), 100):
+            self._answer()
+            yield tuple(map(_summary, stream[start : min(end, start + 100)]))
+
     async def catalogue(
         self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
@@ -241,6 +256,13 @@ class MemoryJournal:
         if stream == CATALOGUE and not self.keeps_back:
             for follower in self.followers[tenant]:
                 follower.take(record)
+
+
+def _summary(record: LatticeRecord) -> LatticeRecord:
+    """Without the bitmap of a creation."""
+    if isinstance(record.event, LatticeCreated):
+        return replace(record, event=replace(record.event, blocked=b""))
+    return record
 
 
 def _content(event: LatticeEvent) -> bytes:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from girih.ids import TenantId
 from services.lattice.arrays.content import FieldContent
@@ -31,6 +31,9 @@ Key = tuple[TenantId, LatticeId]
 _LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
 _LATTICE_BYTES = 600
 _FIELD_BYTES = 700
+_REQUEST_BYTES = 200
+_REQUESTS_MAX = 4_096
+"""Older ones the event store knows, whose ids are never taken twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +56,15 @@ class LatticeFields:
     is_deleted: bool = False
     bitmap_id: str = ""
     """Of the array that holds which sites are blocked, if one does."""
+    requests: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """The revisions of changes, by the ids of the requests that asked for them: the last ones."""
 
     @property
     def size_bytes(self) -> int:
         """About what it takes in memory."""
         values = sum(len(state.content.values) for state in self.fields.values())
-        return _LATTICE_BYTES + _FIELD_BYTES * len(self.fields) + values
+        requests = _REQUEST_BYTES * len(self.requests)
+        return _LATTICE_BYTES + _FIELD_BYTES * len(self.fields) + values + requests
 
     @property
     def arrays(self) -> frozenset[str]:
@@ -119,12 +125,14 @@ class FieldStates:
         tenant: TenantId,
         lattice_id: LatticeId,
         decide: Callable[[LatticeFields], FieldEvent],
+        command_id: UUID | None = None,
     ) -> FieldState | None:
         """Record what `decide` makes of the fields that there are; the field behind it, if any.
 
-        It is asked again when another write came first; it raises what ends the call.
+        It is asked again when another write came first; it raises what ends the call. What a
+        command has recorded it does not record again.
         """
-        key, command_id = (tenant, lattice_id), uuid4()
+        key, command_id = (tenant, lattice_id), command_id or uuid4()
         for delay_s in (*_LOST_RACE_DELAYS_S, None):
             known = self._cache.get(key) or _NONE
             known = _existing(await self._read_on(key, known), lattice_id)
@@ -175,17 +183,20 @@ def _existing(known: LatticeFields, lattice_id: LatticeId) -> LatticeFields:
 
 def _folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
     fields, is_deleted, bitmap_id = dict(known.fields), known.is_deleted, known.bitmap_id
+    requests = dict(known.requests)
     for recorded in reading.recorded:
         if isinstance(recorded.event, LatticeCreated):
             bitmap_id = recorded.event.array_id
         is_deleted = is_deleted or isinstance(recorded.event, LatticeDeleted)
         _fold(fields, recorded)
+        _fold_request(requests, recorded)
     return LatticeFields(
         revision=max(known.revision, reading.revision),
         incarnation=reading.incarnation or known.incarnation,
         fields=MappingProxyType(fields),
         is_deleted=is_deleted,
         bitmap_id=bitmap_id,
+        requests=MappingProxyType(requests),
     )
 
 
@@ -194,9 +205,19 @@ def _fold(fields: dict[str, FieldState], recorded: LatticeRecord) -> None:
     if isinstance(event, FieldDeleted):
         fields.pop(event.name, None)
     elif isinstance(event, FieldWritten):
-        fields[event.name] = FieldState(
-            name=event.name,
-            content=event.content,
-            revision=recorded.revision,
-            written_at=recorded.recorded_at,
-        )
+        for each in event.contents:
+            fields[each.name] = FieldState(
+                name=each.name,
+                content=each.content,
+                revision=recorded.revision,
+                written_at=recorded.recorded_at,
+            )
+
+
+def _fold_request(requests: dict[str, int], recorded: LatticeRecord) -> None:
+    event = recorded.event
+    if not isinstance(event, FieldWritten) or event.change is None or not event.change.request_id:
+        return
+    requests[event.change.request_id] = recorded.revision
+    while len(requests) > _REQUESTS_MAX:
+        del requests[next(iter(requests))]

@@ -150,12 +150,8 @@ class FieldWriter:
     ) -> FieldState:
         """Record a write. That of a region only while the field is what it was made of."""
 
-        array_id, tenant_id = written.content.array_id, str(tenant)
-
         def decide(known: LatticeFields) -> FieldEvent:
-            if array_id and ArrayPlace(tenant_id, written.lattice_id, array_id).age_s > self._age_s:
-                # From then on the collector may take it for one that nobody will speak of.
-                raise UploadNotFound("the upload has expired", upload_id=array_id)
+            self.check_young(tenant, written.lattice_id, written.content)
             if base is not None and known.field(written.name).content != base.content:
                 raise LatticeChanged(
                     "another write changed the field meanwhile", lattice_id=written.lattice_id
@@ -166,6 +162,13 @@ class FieldWriter:
         state = await self.states.change(tenant, written.lattice_id, decide)
         assert state is not None, "a write leaves a field"
         return state
+
+    def check_young(self, tenant: TenantId, lattice_id: LatticeId, content: FieldContent) -> None:
+        """Raise UploadNotFound for what was kept so long ago that no event may speak of it now:
+        the collector may take it for one that nobody will."""
+        array_id = content.array_id
+        if array_id and ArrayPlace(tenant, lattice_id, array_id).age_s > self._age_s:
+            raise UploadNotFound("the upload has expired", upload_id=array_id)
 
     async def _job(
         self, tenant: TenantId, lattice: HeldLattice, write: FieldWrite, incoming: Incoming

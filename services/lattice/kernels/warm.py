@@ -29,6 +29,7 @@ from services.lattice.kernels.structure.graph.percolation import spanning_thresh
 from services.lattice.kernels.structure.graph.rows import rows_of
 from services.lattice.kernels.structure.graph.searches import betweenness, sum_distances
 from services.lattice.kernels.structure.graph.trees import cheapest_tree, log_spanning_trees
+from services.lattice.kernels.transforms import distances, stencils
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.kernels.weighted.searches import find_cheapest
 from services.lattice.kernels.wire import packed_numbers, run_messages
@@ -52,6 +53,9 @@ ROUTING = "routing"
 
 STRUCTURE = "structure"
 """What lattices are like as graphs."""
+
+TRANSFORMS = "transforms"
+"""Differences between neighbours, and distances, in arrays."""
 
 
 def compile_all() -> None:
@@ -156,6 +160,11 @@ def _structure() -> None:
         share_tables(Axis(3, ring), np.full(1, 0.5))
 
 
+def _transforms() -> None:
+    stencils.warm()
+    distances.warm()
+
+
 KINDS: Mapping[str, Callable[[], None]] = {
     ANSWERS: _answers,
     COUNTING: _counting,
@@ -165,6 +174,7 @@ KINDS: Mapping[str, Callable[[], None]] = {
     WEIGHTED: _weighted,
     ROUTING: _routing,
     STRUCTURE: _structure,
+    TRANSFORMS: _transforms,
 }
 """How each is compiled, those first that are needed first."""
 

@@ -86,6 +86,16 @@ class JournalWithBitmaps:
         recorded = [await self._whole(tenant, record) for record in reading.recorded]
         return replace(reading, recorded=recorded)
 
+    def history(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
+        return self._journal.history(tenant, lattice_id, after_revision=after_revision, limit=limit)
+
     def catalogue(
         self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:

@@ -151,6 +151,20 @@ class EventStoreJournal:
         last = events[-1]
         return StreamSlice(revision=last.revision, recorded=recorded, incarnation=last.incarnation)
 
+    async def history(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
+        stream = _stream(lattice_id)
+        reading = self._streams.read_batches(tenant, stream, after_revision + 1, "", limit)
+        async with aclosing(reading) as batches:
+            async for batch in batches:
+                yield await _off_the_loop(_is_long(batch), _summaries, batch)
+
     async def catalogue(
         self, tenant: TenantId, *, after_revision: int, incarnation: str = ""
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
@@ -247,7 +261,7 @@ def _payload_size(event: RecordedEvent) -> int:
     return len(event.json or event.binary or b"")
 
 
-def _records(events: Sequence[RecordedEvent]) -> list[LatticeRecord]:
+def _records(events: Sequence[RecordedEvent], *, with_bitmaps: bool = True) -> list[LatticeRecord]:
     """What the events record. One that cannot be read is an unknown event: left out, the
     catalogue's last would be read again and again.
     """
@@ -255,18 +269,26 @@ def _records(events: Sequence[RecordedEvent]) -> list[LatticeRecord]:
         LatticeRecord(
             revision=event.revision,
             recorded_at=event.recorded_at,
-            event=_readable_event(events, index),
+            event=_readable_event(events, index, with_bitmaps=with_bitmaps),
             incarnation=event.incarnation,
+            actor=event.actor,
+            correlation_id=event.correlation_id,
         )
         for index, event in enumerate(events)
         if event.type != BLOCKED or event.stream == CATALOGUE_STREAM
     ]
 
 
-def _readable_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
+def _summaries(events: Sequence[RecordedEvent]) -> list[LatticeRecord]:
+    return _records(events, with_bitmaps=False)
+
+
+def _readable_event(
+    events: Sequence[RecordedEvent], index: int, *, with_bitmaps: bool
+) -> LatticeEvent:
     event = events[index]
     try:
-        return _lattice_event(events, index)
+        return _lattice_event(events, index, with_bitmaps=with_bitmaps)
     except DamagedRecord as error:
         _log.warning(
             "a record cannot be read and is passed over",
@@ -278,7 +300,9 @@ def _readable_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent
         return UnknownEvent(event_type=event.type)
 
 
-def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
+def _lattice_event(
+    events: Sequence[RecordedEvent], index: int, *, with_bitmaps: bool
+) -> LatticeEvent:
     """What an event records; raises DamagedRecord when that is not what its type says."""
     event = events[index]
     if event.type in (FIELD_WRITTEN, FIELD_DELETED):
@@ -290,7 +314,7 @@ def _lattice_event(events: Sequence[RecordedEvent], index: int) -> LatticeEvent:
         _check_stream(event.stream, deleted.lattice_id)
         return deleted
     payload = payload_of(event, pb.LatticeCreated())
-    if event.stream == CATALOGUE_STREAM:
+    if event.stream == CATALOGUE_STREAM or not with_bitmaps:
         return records.created_from_proto(payload, b"")
     return _own_creation(events, index, payload)
 

@@ -7,14 +7,30 @@ the lattice has sites is left to whoever knows the lattice.
 import re
 import zlib
 
+from girih.lattice.v1 import chains_pb2
 from girih.lattice.v1 import fields_pb2 as pb
 from services.lattice import domain
 from services.lattice.arrays.content import INLINE_BYTES_MAX, FieldContent
+from services.lattice.arrays.number_type import NumberType
 from services.lattice.arrays.region import Region
 from services.lattice.enums import NUMBER_TYPES, number_type
-from services.lattice.state.journal import DamagedRecord, FieldDeleted, FieldWritten
+from services.lattice.state.journal import (
+    ChangeKind,
+    DamagedRecord,
+    FieldChange,
+    FieldDeleted,
+    FieldWritten,
+    NamedContent,
+)
 from services.lattice.state.records import array_id
 from services.plumbing.errors import InvalidInput
+
+_CHANGE_KINDS = {
+    ChangeKind.TRANSFORMED: chains_pb2.CHANGE_KIND_TRANSFORMED,
+    ChangeKind.UNDONE: chains_pb2.CHANGE_KIND_UNDONE,
+    ChangeKind.REDONE: chains_pb2.CHANGE_KIND_REDONE,
+}
+_OF_CHANGE_KINDS = {number: kind for kind, number in _CHANGE_KINDS.items()}
 
 _is_name = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}").fullmatch
 _is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -36,6 +52,10 @@ def written_to_proto(written: FieldWritten) -> pb.FieldWritten:
         payload.region.origin.extend(region.origin)
         payload.region.shape.extend(region.shape)
         payload.region.steps.extend(region.steps)
+    if written.change is not None:
+        payload.change.CopyFrom(_change_to_proto(written.change))
+    if written.imaginary is not None:
+        payload.imaginary.CopyFrom(_imaginary_to_proto(written.imaginary))
     return payload
 
 
@@ -65,12 +85,66 @@ def written_from_proto(payload: pb.FieldWritten) -> FieldWritten:
         region=Region(tuple(region.origin), tuple(region.shape), tuple(region.steps))
         if payload.HasField("region")
         else None,
+        change=_change(payload.change) if payload.HasField("change") else None,
+        imaginary=_imaginary(payload, kind) if payload.HasField("imaginary") else None,
     )
 
 
 def deleted_from_proto(payload: pb.FieldDeleted) -> FieldDeleted:
     """What was recorded; raises DamagedRecord when it cannot have been written by us."""
     return FieldDeleted(lattice_id=_lattice_id(payload.lattice_id), name=_name(payload.name))
+
+
+def _change_to_proto(change: FieldChange) -> chains_pb2.FieldChange:
+    payload = chains_pb2.FieldChange(
+        kind=_CHANGE_KINDS[change.kind],
+        before_digest=change.before_digest,
+        request_id=change.request_id,
+        of_revision=change.of_revision,
+    )
+    if change.applied:
+        payload.applied.ParseFromString(change.applied)
+    return payload
+
+
+def _change(payload: chains_pb2.FieldChange) -> FieldChange:
+    kind = _OF_CHANGE_KINDS.get(payload.kind)
+    if kind is None or not _is_digest(payload.before_digest):
+        raise DamagedRecord("change is none that there is, or has no digest")
+    return FieldChange(
+        kind=kind,
+        before_digest=payload.before_digest,
+        request_id=payload.request_id,
+        of_revision=payload.of_revision,
+        applied=payload.applied.SerializeToString(deterministic=True)
+        if payload.HasField("applied")
+        else b"",
+    )
+
+
+def _imaginary_to_proto(imaginary: NamedContent) -> chains_pb2.WrittenImaginary:
+    content = imaginary.content
+    return chains_pb2.WrittenImaginary(
+        name=imaginary.name,
+        digest=content.digest,
+        array=content.array_id,
+        values_zlib=zlib.compress(content.values) if content.values else b"",
+        fill=content.fill,
+    )
+
+
+def _imaginary(payload: pb.FieldWritten, kind: NumberType) -> NamedContent:
+    said = payload.imaginary
+    if not _is_digest(said.digest) or len(said.fill) != kind.size_bytes:
+        raise DamagedRecord("the imaginary parts have no digest, or fill is no number of them")
+    content = FieldContent(
+        number_type=kind,
+        digest=said.digest,
+        fill=said.fill,
+        array_id=array_id(said.array),
+        values=_values(said.values_zlib),
+    )
+    return NamedContent(name=_name(said.name), content=content)
 
 
 def _lattice_id(text: str) -> domain.LatticeId:

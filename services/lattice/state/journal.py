@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Protocol, Self
 from uuid import UUID
 
@@ -69,6 +70,35 @@ class LatticeDeleted:
     lattice_id: LatticeId
 
 
+class ChangeKind(Enum):
+    """What changed a field, if no caller sent its numbers."""
+
+    TRANSFORMED = "transformed"
+    UNDONE = "undone"
+    REDONE = "redone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldChange:
+    """Why a field was written that no caller sent."""
+
+    kind: ChangeKind
+    before_digest: str
+    request_id: str = ""
+    of_revision: int = -1
+    """Of what was undone or done again."""
+    applied: bytes = field(default=b"", repr=False)
+    """What was applied, as the contract's `AppliedChain`: read by who knows transforms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedContent:
+    """What another field holds that was written at once."""
+
+    name: str
+    content: FieldContent
+
+
 @dataclass(frozen=True, kw_only=True)
 class FieldWritten:
     """A field was created, or written: all of it, or a region. `content` is the field now."""
@@ -77,6 +107,15 @@ class FieldWritten:
     name: str
     content: FieldContent
     region: Region | None = None
+    change: FieldChange | None = None
+    imaginary: NamedContent | None = None
+    """The imaginary parts of a field of complex numbers."""
+
+    @property
+    def contents(self) -> "Sequence[NamedContent]":
+        """All fields that were written."""
+        own = NamedContent(name=self.name, content=self.content)
+        return [own] if self.imaginary is None else [own, self.imaginary]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +146,9 @@ class LatticeRecord:
     event: LatticeEvent
     incarnation: str = ""
     """Of the journal that it was read from."""
+    actor: str = ""
+    """Who recorded it; empty where that was not read."""
+    correlation_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +277,19 @@ class LatticeJournal(Protocol):
         incarnation: str = "",
     ) -> StreamSlice:
         """Answer what happened to a lattice after a revision. No lattice reads as nothing."""
+
+    def history(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        *,
+        after_revision: int = -1,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Sequence[LatticeRecord]]:
+        """Yield what happened to a lattice after a revision in batches, up to what is there now.
+
+        Creations come without their bitmaps. Whoever reads holds one batch at a time.
+        """
 
     def catalogue(
         self, tenant: TenantId, *, after_revision: int, incarnation: str = ""

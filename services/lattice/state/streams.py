@@ -98,11 +98,16 @@ class EventStreams:
             return [event async for batch in batches for event in batch]
 
     async def read_batches(
-        self, tenant: TenantId, stream: str, from_revision: int, incarnation: str
+        self,
+        tenant: TenantId,
+        stream: str,
+        from_revision: int,
+        incarnation: str,
+        limit: int | None = None,
     ) -> AsyncGenerator[Sequence[RecordedEvent]]:
-        """The same, as it comes."""
+        """The same, as it comes, or so many of it."""
         reading = self._client().read_batches(
-            stream, from_revision=from_revision, incarnation=incarnation
+            stream, from_revision=from_revision, limit=limit, incarnation=incarnation
         )
         async with aclosing(reading) as batches:
             while True:

@@ -1,0 +1,1 @@
+"""Transforms of arrays: arrays in, arrays out. Whoever calls has checked what fits."""

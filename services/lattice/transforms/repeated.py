@@ -1,0 +1,71 @@
+"""What a request did that is made again: told from the event that it left."""
+
+from collections.abc import Iterable
+from contextlib import aclosing
+
+from girih.ids import TenantId
+from girih.lattice.v1 import chains_pb2 as pb
+from services.lattice.domain import LatticeId
+from services.lattice.errors import RequestIdReused
+from services.lattice.fields.states import FieldState
+from services.lattice.state.journal import (
+    ChangeKind,
+    FieldWritten,
+    LatticeJournal,
+    LatticeRecord,
+)
+from services.lattice.transforms import convert
+from services.lattice.transforms.applying import Operand, Transformed
+
+
+class Repeated:
+    """Finds changes that were made before."""
+
+    def __init__(self, journal: LatticeJournal) -> None:
+        self._journal = journal
+
+    async def record(
+        self, tenant: TenantId, lattice_id: LatticeId, revision: int
+    ) -> LatticeRecord | None:
+        """What a lattice has at a revision, if anything."""
+        history = self._journal.history(tenant, lattice_id, after_revision=revision - 1, limit=1)
+        async with aclosing(history) as batches:
+            async for batch in batches:
+                for record in batch:
+                    return record
+        return None
+
+    async def transformed(
+        self, operand: Operand, revision: int, transforms: Iterable[pb.Transform]
+    ) -> Transformed:
+        """What the same chain did at a revision; raises RequestIdReused for any other."""
+        lattice_id = operand.lattice.lattice.lattice_id
+        record = await self.record(operand.tenant, lattice_id, revision)
+        written = record.event if record else None
+        assert record is not None and isinstance(written, FieldWritten), "it was read"  # noqa: PT018
+        change = written.change
+        is_same = (
+            change is not None
+            and change.kind is ChangeKind.TRANSFORMED
+            and [each.name for each in written.contents] == list(operand.names)
+            and list(convert.applied_from(change.applied).transforms) == list(transforms)
+        )
+        if change is None or not is_same:
+            raise reused(lattice_id)
+        return Transformed(
+            states=[
+                FieldState(
+                    name=each.name,
+                    content=each.content,
+                    revision=record.revision,
+                    written_at=record.recorded_at,
+                )
+                for each in written.contents
+            ],
+            change=change,
+            elapsed_ns=0,
+        )
+
+
+def reused(lattice_id: LatticeId) -> RequestIdReused:
+    return RequestIdReused("the request id was used for another change", lattice_id=lattice_id)

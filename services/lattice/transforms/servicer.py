@@ -1,0 +1,88 @@
+"""The rpcs of TransformService: convert, call, convert back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc.aio
+
+from girih.lattice.v1 import fields_pb2
+from girih.lattice.v1 import transforms_pb2 as pb
+from services.lattice.calls import Calls, tenant
+from services.lattice.fields import convert as fields_convert
+from services.lattice.fields.collecting import ArrayCollector
+from services.lattice.fields.states import FieldState
+from services.lattice.state.journal import ChangeKind, FieldChange
+from services.lattice.transforms import convert
+from services.lattice.transforms.applying import Operand, Transformed, Transformer
+from services.lattice.transforms.chain import Report
+from services.lattice.transforms.repeated import Repeated
+from services.plumbing import correlation
+from services.plumbing.errors import InvalidInput
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TransformServicer:
+    """Transforms the fields of lattices for whoever calls, each tenant its own."""
+
+    def __init__(
+        self, calls: Calls, transformer: Transformer, repeated: Repeated, collector: ArrayCollector
+    ) -> None:
+        self._calls = calls
+        self._transformer = transformer
+        self._repeated = repeated
+        self._collector = collector
+
+    async def TransformField(
+        self, request: pb.TransformFieldRequest, _context: Context
+    ) -> pb.TransformFieldResponse:
+        await self._calls.checked(request)
+        self._collector.saw(correlation.current())
+        if request.imaginary == request.name:
+            raise InvalidInput.of("imaginary", "must be another field than name")
+        held = await self._calls.open(request.lattice_id)
+        operand = Operand(
+            tenant=tenant(), lattice=held, name=request.name, imaginary=request.imaginary
+        )
+        request_id = request.request_id.lower()
+
+        def describe(before_digest: str, reports: Sequence[Report]) -> FieldChange:
+            return FieldChange(
+                kind=ChangeKind.TRANSFORMED,
+                before_digest=before_digest,
+                request_id=request_id,
+                applied=convert.applied_chain(request.transforms, reports),
+            )
+
+        made = await self._transformer.transform(
+            operand,
+            convert.steps(request.transforms),
+            describe,
+            request_id=request_id,
+            expected_revision=request.expected_revision
+            if request.HasField("expected_revision")
+            else None,
+        )
+        if isinstance(made, int):
+            made = await self._repeated.transformed(operand, made, request.transforms)
+        return _response(operand, made)
+
+
+def _response(operand: Operand, made: Transformed) -> pb.TransformFieldResponse:
+    applied = convert.applied_from(made.change.applied)
+    response = pb.TransformFieldResponse(
+        field=field_to_proto(operand, made.states[0]),
+        before_digest=made.change.before_digest,
+        reports=applied.reports,
+        invertibility=convert.invertibility(applied.reports),
+        computed_with=applied.computed_with,
+        elapsed_ns=made.elapsed_ns,
+    )
+    for state in made.states[1:]:
+        response.imaginary.CopyFrom(field_to_proto(operand, state))
+    return response
+
+
+def field_to_proto(operand: Operand, state: FieldState) -> fields_pb2.Field:
+    shape = operand.lattice.spec.geometry.shape
+    return fields_convert.field_to_proto(operand.tenant, operand.lattice_id, shape, state)
