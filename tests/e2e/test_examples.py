@@ -250,6 +250,7 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("FieldService_GetUpload", **of_upload)
     walk.call("FieldService_ListFields", latticeId=lattice_id)
     walk.call("PictureService_Render", latticeId=lattice_id)
+    walk.call("TransformService_TransformField", latticeId=lattice_id, name="height")
     for rpc in ("GetStatistics", "GetField", "ReadField", "DeleteField"):
         walk.call(f"FieldService_{rpc}", latticeId=lattice_id, name="height")
 
