@@ -1,6 +1,7 @@
 """Transforms over gRPC: one call is one event, repeated it is none, and what is bad is nothing."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -113,7 +114,11 @@ async def test_modes_lie_in_two_fields(transforms: Transforms) -> None:
     ids=str,
 )
 async def test_what_is_bad_changes_nothing(
-    transforms: Transforms, transform: dict, options: dict, reason: str, detail: str | None
+    transforms: Transforms,
+    transform: dict[str, Any],
+    options: dict[str, Any],
+    reason: str,
+    detail: str | None,
 ) -> None:
     lattice_id = await transforms.lattice(numbers())
     before = await transforms.fields.get(lattice_id, "a")
