@@ -134,6 +134,22 @@ def check_query(query: pb.Query, path: str, violations: Violations) -> None:
         violations.add(path, _NO_PART)
 
 
+def check_can_match(queries: Iterable[pb.Query], path: str, violations: Violations) -> None:
+    """That each of a group's queries means events that there can be: it would wait for ever."""
+    for index, query in enumerate(queries):
+        if not _can_match(query):
+            where = f"{path}.queries[{index}]"
+            violations.add(where, "means no event: its stream_prefix is not of its category")
+
+
+def _can_match(query: pb.Query) -> bool:
+    """Whether there can be a stream of both its category and its prefix."""
+    category, prefix = query.category, query.stream_prefix
+    if not category or not prefix:
+        return True
+    return category.startswith(prefix) or prefix.startswith(f"{category}-")
+
+
 def has_part(query: pb.Query) -> bool:
     """The one thing about a query that its rules do not say."""
     return bool(

@@ -4,7 +4,7 @@
                                    [--unprotected]
     python -m tests.chaos import [--file FILE] [--rounds 20]
     python -m tests.chaos snapshot [--appends 200000] [--unprotected]
-    python -m tests.chaos client [--kills 24] [--kill-every 5] [--unprotected]
+    python -m tests.chaos client [--kills 24] [--kill-every 5] [--lease 3] [--unprotected]
     python -m tests.chaos decisions [--rounds 1000] [--racers 16] [--unprotected]
     python -m tests.chaos retention [--events 100000] [--kills 10] [--unprotected]
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.chaos.clients import follow_through_kills, killable
+from tests.chaos.clients import LEASE_S, follow_through_kills, killable
 from tests.chaos.decisions import decide_together
 from tests.chaos.field_writes import kill_during_writes
 from tests.chaos.filtered import follow_filtered
@@ -193,6 +193,7 @@ def prove_client(arguments: argparse.Namespace) -> int:
                 girih,
                 kills=kills,
                 kill_every_s=arguments.kill_every or KILL_EVERY_S,
+                lease_s=arguments.lease,
                 is_protected=not arguments.unprotected,
             )
         )
@@ -301,6 +302,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--writers", type=int, default=16, help="on one stream, and on many")
     parser.add_argument("--loaders", type=int, default=8, help="of large appends")
     parser.add_argument("--kill-every", type=float, help="seconds: 5, of groups 1")
+    parser.add_argument("--lease", type=float, default=LEASE_S, help="of the group under programs")
     parser.add_argument(
         "--kills", type=int, help="24 under programs, 300 of projections, 100 of who writes fields"
     )

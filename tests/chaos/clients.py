@@ -53,7 +53,7 @@ APPENDED_AT_ONCE = 3
 CATCH_UP_S = 60.0
 """So long may nothing come at the end."""
 LEASE_S = 3.0
-"""Of the group: an event store that is killed gives no lane back before."""
+"""Of the group, unless told otherwise: an event store that is killed gives no lane back before."""
 _PAUSE_S = 0.01
 
 Seen = list[tuple[int, str]]
@@ -118,7 +118,12 @@ def killable() -> Iterator[Killable]:
 
 
 async def follow_through_kills(
-    girih: Killable, *, kills: int, kill_every_s: float, is_protected: bool
+    girih: Killable,
+    *,
+    kills: int,
+    kill_every_s: float,
+    is_protected: bool,
+    lease_s: float = LEASE_S,
 ) -> Answer:
     """Run the programs through so many kills, and answer what they saw.
 
@@ -132,6 +137,8 @@ async def follow_through_kills(
         async with AsyncClient(girih.url, **common) as client:
             with Client(girih.url, **common) as blocking:
                 run = Run(client, blocking, answer)
+                settings = GroupSettings(lane_count=4, attempt_count_max=0, lease_s=lease_s)
+                await client.groups.create(GROUP, settings)
                 await _run(run, girih, kills, kill_every_s)
     return answer
 
@@ -147,8 +154,6 @@ class _Told:
 
 
 async def _run(run: Run, girih: Killable, kills: int, kill_every_s: float) -> None:
-    settings = GroupSettings(lane_count=4, attempt_count_max=0, lease_s=LEASE_S)
-    await run.girih.groups.create(GROUP, settings)
     following = [
         asyncio.create_task(_follow(run)),
         asyncio.create_task(asyncio.to_thread(_follow_blocking, run)),

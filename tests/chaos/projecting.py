@@ -5,11 +5,18 @@
 PROJECTING_DEATH is the chance of that in each transaction that applies something, and with
 PROJECTING_UNPROTECTED what was written is committed before the checkpoint is. All else is the
 product, with the projection of the tests beside those that are shipped.
+
+Imports take most of a start. So each life is that of a child, forked from a process that has
+imported everything and does nothing else; for each that killed itself it writes a byte to the file
+PROJECTING_KILLS, and begins another.
 """
 
 import os
 import random
 import signal
+import sys
+import threading
+from pathlib import Path
 
 from girih.ids import Position
 from services.plumbing.grpc.server import serve
@@ -25,6 +32,7 @@ from tests.projections.running import Shop
 
 DEATH = "PROJECTING_DEATH"
 UNPROTECTED = "PROJECTING_UNPROTECTED"
+KILLS = "PROJECTING_KILLS"
 
 
 async def main(settings: Settings) -> None:
@@ -61,7 +69,31 @@ async def _commit(transaction: GenerationTransaction) -> None:
     await transaction.fetch("SELECT set_config('girih.tenant', $1, true)", transaction.tenant)
 
 
+def live_again_and_again(kills: Path) -> None:
+    """Return in a child, and in another one each time that it was killed."""
+    parent_end, child_end = os.pipe()
+    while True:
+        child = os.fork()
+        if not child:
+            os.close(child_end)
+            threading.Thread(target=_die_behind, args=(parent_end,), daemon=True).start()
+            return
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code != -signal.SIGKILL:
+            sys.exit(code)
+        with kills.open("ab") as file:
+            file.write(b".")
+
+
+def _die_behind(parent_end: int) -> None:
+    """Die with the parent, which never writes."""
+    os.read(parent_end, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    live_again_and_again(Path(os.environ[KILLS]))
+    random.seed()
     die_before_checkpoints(
         float(os.environ.get(DEATH, "0")), is_unprotected=bool(os.environ.get(UNPROTECTED))
     )

@@ -8,7 +8,6 @@ once and in order, and the counts of event types on all of them.
 
 import asyncio
 import hashlib
-import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,7 +19,7 @@ import asyncpg
 
 from girih.client import EventStoreClient, NewEvent
 from girih.ids import TenantId
-from tests.chaos.projecting import DEATH, UNPROTECTED
+from tests.chaos.projecting import DEATH, KILLS, UNPROTECTED
 from tests.processes import (
     Caller,
     Process,
@@ -34,12 +33,12 @@ from tests.projections.running import expected, sales
 
 TENANT_COUNT = 6
 PROCESS_COUNT = 3
-_DEATH = 0.05
+_DEATH = 0.2
+_BATCH = 20
 _APPEND_COUNT = 40
-_APPEND_PAUSE_S = 0.05
-_STOP_EVENTS = 4_000
-"""Of a tenant: enough to be killed over."""
-_KILLED = -9
+_AHEAD = 400
+"""So many events of a tenant wait to be applied at most: enough to be killed over."""
+_LOOK_S = 0.1
 _MODULE = "tests.chaos.projecting"
 
 
@@ -76,16 +75,28 @@ class _Proof:
         self._folder = folder
         self._events_address = events_address
         self._unprotected = "" if is_protected else "1"
-        self.kill_count = 0
 
     async def run(self, logs: "dict[TenantId, _Log]", kills: int, seed: int) -> None:
         """Append and be killed, until there were so many kills."""
         is_over = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(logs, is_over))
             for log in logs.values():
                 tasks.create_task(log.append_until(is_over, random.Random(seed)))
             for number in range(PROCESS_COUNT):
                 tasks.create_task(self._be_killed(number, kills, is_over))
+
+    @property
+    def kill_count(self) -> int:
+        """How often a process has killed itself."""
+        return sum(file.stat().st_size for file in self._folder.glob("*.kills"))
+
+    async def _follow(self, logs: "dict[TenantId, _Log]", is_over: asyncio.Event) -> None:
+        """Tell logs how far their projections are."""
+        while not is_over.is_set():
+            for tenant, position in (await self._positions()).items():
+                logs[tenant].applied = position
+            await asyncio.sleep(_LOOK_S)
 
     async def settle(self, logs: "dict[TenantId, _Log]") -> dict[str, int]:
         """Let a process that is not killed come to the end of all logs."""
@@ -125,25 +136,14 @@ class _Proof:
         return differences
 
     async def _be_killed(self, number: int, kills: int, is_over: asyncio.Event) -> None:
-        for attempt in itertools.count():
-            if is_over.is_set():
-                return
-            process = self._process(f"{number}-{attempt}", death=_DEATH)
-            with ending(process):
-                process.start()
-                await self._until_dead(process, is_over)
-                if process.child is not None and process.child.returncode == _KILLED:
-                    self.kill_count += 1
-            if self.kill_count >= kills:
-                is_over.set()
-
-    async def _until_dead(self, process: Process, is_over: asyncio.Event) -> None:
-        assert process.child is not None, "not started"
-        while process.child.poll() is None and not is_over.is_set():  # noqa: ASYNC110 - it is a process
-            await asyncio.sleep(0.02)
-        code = process.child.returncode
-        if code not in (None, _KILLED):
-            raise RuntimeError(f"ended with {code}:\n{process.log.read_text()[-4000:]}")
+        process = self._process(str(number), death=_DEATH)
+        with ending(process):
+            process.start()
+            while self.kill_count < kills:
+                await asyncio.sleep(_LOOK_S)
+                if not process.is_running:
+                    raise RuntimeError(f"a process ended:\n{process.log.read_text()[-4000:]}")
+        is_over.set()
 
     def _process(self, name: str, death: float) -> Process:
         process, _ = projections_process(
@@ -152,15 +152,26 @@ class _Proof:
             self._folder,
             module=_MODULE,
             PROJECTIONS_LEASE_S="1",
-            PROJECTIONS_BATCH_EVENT_COUNT_MAX="50",
-            **{DEATH: str(death), UNPROTECTED: self._unprotected},
+            PROJECTIONS_BATCH_EVENT_COUNT_MAX=str(_BATCH),
+            **{
+                DEATH: str(death),
+                UNPROTECTED: self._unprotected,
+                KILLS: str(self._folder / f"{name}.kills"),
+            },
         )
         process.log = self._folder / f"projections-{name}.log"
         return process
 
     async def _are_at_end(self, logs: "dict[TenantId, _Log]") -> bool:
+        found = await self._positions()
+        return all(found.get(tenant, 0) >= len(log.appended) for tenant, log in logs.items())
+
+    async def _positions(self) -> dict[TenantId, int]:
+        """Up to where both projections of a tenant are true."""
         connection = await asyncpg.connect(self._database_url)
         try:
+            if await connection.fetchval("SELECT to_regclass('projections.checkpoints')") is None:
+                return {}
             rows = await connection.fetch(
                 "SELECT tenant, min(position) FROM projections.checkpoints"
                 " WHERE projection IN ('shop', 'event_types') GROUP BY tenant"
@@ -168,8 +179,7 @@ class _Proof:
             )
         finally:
             await connection.close()
-        found = dict(map(tuple, rows))
-        return all(found.get(tenant, 0) >= len(log.appended) for tenant, log in logs.items())
+        return {TenantId(tenant): position for tenant, position in rows}
 
 
 class _Log:
@@ -178,14 +188,17 @@ class _Log:
     def __init__(self, events: EventStoreClient) -> None:
         self._events = events
         self.appended: list[NewEvent] = []
+        self.applied = 0
+        """Up to where projections were when somebody looked."""
 
     async def append_until(self, is_over: asyncio.Event, chance: random.Random) -> None:
         while not is_over.is_set():
-            if len(self.appended) < _STOP_EVENTS:
+            if len(self.appended) < self.applied + _AHEAD:
                 batch = sales([chance.randrange(1_000) for _ in range(_APPEND_COUNT)], streams=7)
                 await self._events.append(batch)
                 self.appended += batch
-            await asyncio.sleep(_APPEND_PAUSE_S)
+            else:
+                await asyncio.sleep(_LOOK_S)
 
 
 @asynccontextmanager

@@ -135,6 +135,26 @@ async def test_a_message_that_is_tried_later_holds_back_its_stream_and_no_other(
     assert seen.index((3, 1)) < seen.index((1, 2))
 
 
+async def test_a_lane_of_which_as_much_waits_as_may_is_given_nothing_more(
+    girih: EventStoreClient,
+) -> None:
+    await girih.groups.create("g", GroupSettings(lane_count=2, held_count_max=2))
+    await fill(girih, "a", "a")
+
+    async with girih.consume("g") as consumer, aclosing(aiter(consumer)) as messages:
+        # What is behind it waits with it; of what comes only the last is of the other lane.
+        await (await anext(messages)).park("broken")
+        await fill(girih, "b", "c", "d")
+        later = await anext(messages)
+        await later.ack()
+        assert later.event.stream == "d"
+
+        await girih.groups.discard("g")
+        given = [await anext(messages) for _ in "abc"]
+
+    assert sorted(message.event.stream for message in given) == ["a", "b", "c"]
+
+
 async def test_an_event_is_parked_after_its_attempts_and_what_follows_waits(
     girih: EventStoreClient,
 ) -> None:
@@ -346,6 +366,7 @@ async def test_credits_out_of_bounds_are_refused(girih: EventStoreClient, count:
         GroupSettings(lane_count=257),
         GroupSettings(lease_s=0.5),
         GroupSettings(filter=Query()),
+        GroupSettings(filter=Query(category="a", stream_prefix="b-")),
         GroupSettings(attempt_count_max=-1),
     ],
 )

@@ -277,13 +277,23 @@ class Group:
         return described
 
     def _ready(self, now: datetime) -> Iterator[Item]:
-        """What may be given: the first of each key, unless it waits or is parked."""
+        """What may be given: the first of each key, unless it waits or is parked; nothing more of a
+        lane of which as many wait as may.
+        """
         passes = self.settings.parking == pb.PARKING_POLICY_PASS
         blocked: set[str] = set()
+        held_keys: set[str] = set()
+        held_counts = [0] * len(self.lanes)
         for item in self.items.values():
-            if item.parked_at is not None and passes:
+            lane = self._lane_number(item.key)
+            is_tried = item.attempt_count > 0 or item.parked_at is not None
+            if not is_tried and held_counts[lane] >= self.settings.held_count_max:
                 continue
-            if item.key in blocked:
+            is_passed = item.parked_at is not None and passes
+            if is_tried and not is_passed:
+                held_keys.add(item.key)
+            held_counts[lane] += is_passed or item.key in held_keys
+            if is_passed or item.key in blocked:
                 continue
             blocked.add(item.key)
             waits = item.not_before is not None and item.not_before > now

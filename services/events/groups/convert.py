@@ -27,7 +27,7 @@ from services.events.lanes.group import (
     LaneState,
     ParkedEvent,
 )
-from services.events.matching.queries import Filter, Labels, Query
+from services.events.matching.queries import Filter, Labels
 from services.plumbing import validation
 from services.plumbing.errors import InvalidInput, ServiceError, Violations
 from services.plumbing.grpc import errors as grpc_errors
@@ -52,11 +52,8 @@ def settings(
     validation.add_violations(request, violations)
     asked = request.settings
     if asked.HasField("filter"):
-        wanted = event_filter(asked.filter, "settings.filter", violations)
-        for index, query in enumerate(wanted.queries):
-            if not _can_match(query):
-                path = f"settings.filter.queries[{index}]"
-                violations.add(path, "means no event: its stream_prefix is not of its category")
+        event_filter(asked.filter, "settings.filter", violations)
+        requests.check_can_match(asked.filter.queries, "settings.filter", violations)
     if asked.HasField("lease") and not LEASE_MIN <= requests.duration(asked.lease) <= LEASE_MAX:
         violations.add("settings.lease", "must be from 1 s to 10 min")
     violations.raise_if_any()
@@ -69,14 +66,6 @@ def settings(
         asked.held_count_max or HELD_COUNT_MAX,
         requests.duration(asked.lease).total_seconds() if asked.HasField("lease") else LEASE_S,
     )
-
-
-def _can_match(query: Query) -> bool:
-    """Whether there can be a stream of both its category and its prefix."""
-    if not query.category or not query.stream_prefix:
-        return True
-    category, prefix = query.category, query.stream_prefix
-    return category.startswith(prefix) or prefix.startswith(f"{category}-")
 
 
 def filter_of(stored: bytes | None) -> Filter | None:
