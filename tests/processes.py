@@ -49,6 +49,8 @@ class Process:
     environ: Mapping[str, str]
     log: Path
     is_ready: Callable[[], bool]
+    directory: Path = ROOT
+    """Whose code it runs."""
     child: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -64,7 +66,7 @@ class Process:
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
                 self.command,
-                cwd=ROOT,
+                cwd=self.directory,
                 env={**os.environ, **self.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

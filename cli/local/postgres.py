@@ -133,7 +133,8 @@ class EmbeddedPostgres:
     (a lock beside it), and survives kill -9 of the server, of this process, and of both. All
     methods block and may be called from any thread. `url` stays the same over restarts.
 
-    `options` are server settings; they win over ours, which are the durable ones.
+    `options` are server settings; they win over ours, which are the durable ones. Recovery of a
+    backup may take longer than `start_timeout_s` usually is.
     """
 
     def __init__(
@@ -143,11 +144,13 @@ class EmbeddedPostgres:
         options: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
         log_path: Path | None = None,
+        start_timeout_s: float = _START_TIMEOUT_S,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.log_path = log_path or self.data_dir.with_name(f"{self.data_dir.name}.log")
         self._options = {**_SERVER_OPTIONS, **(options or {})}
         self._environ = _clean_environ(os.environ if environ is None else environ)
+        self._start_timeout_s = start_timeout_s
         self._lock = threading.RLock()
         self._lock_file: IO[str] | None = None
         self._binaries: Binaries | None = None
@@ -377,7 +380,7 @@ class EmbeddedPostgres:
 
     def _launch(self, is_cancelled: Callable[[], bool]) -> None:
         """Start the server, again while the remains of a crashed one are still leaving."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._start_timeout_s
         while True:
             log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
             self._child = self._spawn()

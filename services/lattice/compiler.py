@@ -23,7 +23,7 @@ class KernelCache:
 
     directory: Path
     is_writable: bool
-    """Where it is not, each process compiles anew."""
+    """Where it is not, each process has a copy of its own, and compiles what is missing anew."""
     is_filled: bool
     """Kernels were compiled there before."""
 
@@ -39,12 +39,12 @@ def configure_compiler(cache_dir: Path | None, environ: MutableMapping[str, str]
     """Choose a directory for compiled kernels and tell the compiler; answer which.
 
     `cache_dir`, or without it the user's cache directory, gets one directory per version of
-    the kernels. Where that cannot be written, a private temporary one is used and removed
-    at the end of the process: never one that others can write, since the compiler runs
-    what it finds there.
+    the kernels. Where that cannot be written, as in an image whose files cannot change, a private
+    temporary copy of it is used and removed at the end of the process: never a directory that
+    others can write, since the compiler runs what it finds there.
     """
     cache = KernelCache.of(cache_dir, environ)
-    chosen = cache if cache.is_writable else replace(cache, directory=_temporary())
+    chosen = cache if cache.is_writable else replace(cache, directory=_temporary(cache))
     environ["NUMBA_CACHE_DIR"] = str(chosen.directory)
     environ["NUMBA_CACHE_LOCATOR_CLASSES"] = _LOCATORS
     # Threads that wait actively take the cores of other processes for milliseconds.
@@ -70,7 +70,9 @@ def _is_writable(directory: Path) -> bool:
         return False
 
 
-def _temporary() -> Path:
+def _temporary(cache: KernelCache) -> Path:
     temporary = tempfile.mkdtemp(prefix="girih-kernels-")
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    if cache.is_filled:
+        shutil.copytree(cache.directory, temporary, dirs_exist_ok=True)
     return Path(temporary)

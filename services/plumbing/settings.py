@@ -329,7 +329,9 @@ def refuse_placeholder(value: SecretStr) -> SecretStr:
 def _postgres_url(value: SecretStr) -> SecretStr:
     try:
         url = urlsplit(value.get_secret_value())
-        url.port  # noqa: B018 - reading it is what checks it
+        # Several servers of which one is the primary: libpq has them side by side.
+        for host in url.netloc.rpartition("@")[2].split(","):
+            urlsplit(f"//{host}").port  # noqa: B018 - reading it is what checks it
     except ValueError as error:
         raise _wrong("must be a URL") from error
     if url.scheme not in {"postgresql", "postgres"}:
@@ -349,7 +351,7 @@ class PoolSettings(ProcessSettings):
 
     database_url: DatabaseUrl = Field(validation_alias="DATABASE_URL")
     """Required. postgresql://user:password@host:port/database, or with ?host=/directory for a
-    Unix socket."""
+    Unix socket. Of several servers, host:port,host:port, the one that is the primary is used."""
     pool_size_min: int = Field(default=1, ge=1, le=1_000)
     """Connections kept open."""
     pool_size_max: int = Field(default=10, ge=1, le=1_000)

@@ -12,6 +12,9 @@
     python -m tests.chaos fields [--kills 100]
     python -m tests.chaos filtered [--followers 1000] [--rate 500] [--seconds 60] [--unprotected]
     python -m tests.chaos projections [--kills 300] [--unprotected]
+    python -m tests.chaos restore [--events 100000]
+    python -m tests.chaos migrations [--rounds 30]
+    python -m tests.chaos failover [--rounds 3]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
 exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
@@ -34,6 +37,10 @@ from tests.chaos.field_writes import kill_during_writes
 from tests.chaos.filtered import follow_filtered
 from tests.chaos.groups import consume_through_kills
 from tests.chaos.imports import Disagreement, kill_during_imports
+from tests.chaos.keeping.failover import fail_over
+from tests.chaos.keeping.migrating import prove_migrations
+from tests.chaos.keeping.patroni import NotInstalled
+from tests.chaos.keeping.restores import lose_and_restore
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -53,6 +60,9 @@ GROUP_RATE = 100.0
 """Events a second, which the consumers of a group keep up with while they are killed."""
 PROJECTION_KILLS = 300
 FIELD_KILLS = 100
+RESTORED_EVENTS_MAX = 2_000
+MIGRATION_ROUNDS = 30
+FAILOVER_ROUNDS = 3
 
 
 def main() -> int:
@@ -69,6 +79,9 @@ def main() -> int:
         "groups": prove_groups,
         "projections": prove_projections,
         "fields": prove_fields,
+        "restore": prove_restore,
+        "migrations": prove_migrations_hold,
+        "failover": prove_failover,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -133,6 +146,39 @@ def prove_fields(arguments: argparse.Namespace) -> int:
     for name, count in answer.broken.items():
         print(f"BROKEN {name}: {count}")
     return 1 if answer.broken else 0
+
+
+def prove_restore(arguments: argparse.Namespace) -> int:
+    """A lost disk; the database comes back from a base backup and the log behind it."""
+    count = min(arguments.events, RESTORED_EVENTS_MAX)
+    print(f"== restore, {3 * count:,} events", flush=True)
+    answer = asyncio.run(lose_and_restore(count))
+    return _judge(answer.figures, answer.broken)
+
+
+def prove_migrations_hold(arguments: argparse.Namespace) -> int:
+    """Migrations are killed, begun together, and made under the version before."""
+    print("== migrations", flush=True)
+    answer = asyncio.run(prove_migrations(rounds=arguments.rounds or MIGRATION_ROUNDS))
+    return _judge(answer.figures, answer.broken)
+
+
+def prove_failover(arguments: argparse.Namespace) -> int:
+    """The primary dies under load; nothing acknowledged is lost, and girih goes on."""
+    print("== failover", flush=True)
+    try:
+        answer = asyncio.run(fail_over(arguments.rounds or FAILOVER_ROUNDS))
+    except NotInstalled as error:
+        print(f"left out, as Patroni is not installed: {error}")
+        return 0
+    return _judge(answer.figures, answer.broken)
+
+
+def _judge(figures: Mapping[str, int | float | str], broken: Counter[str]) -> int:
+    _print(figures)
+    for name, count in broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if broken else 0
 
 
 def prove_decisions(arguments: argparse.Namespace) -> int:
@@ -293,6 +339,9 @@ def _arguments() -> argparse.Namespace:
             "groups",
             "projections",
             "fields",
+            "restore",
+            "migrations",
+            "failover",
         ],
     )
     parser.add_argument("--followers", type=int, default=1_000, help="with filters")

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from services.lattice.compiler import configure_compiler
 from services.lattice.kernels.sources import digest
 
@@ -36,6 +38,21 @@ def test_where_nothing_can_be_written_a_temporary_directory_is_used() -> None:
     (chosen.directory / "probe").write_text("written")
     assert not chosen.directory.is_relative_to(os.devnull)
     assert not chosen.is_writable
+
+
+def test_kernels_of_a_directory_that_cannot_be_written_are_used_from_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / f"kernels-{digest()}" / "kernels_of_a_folder"
+    folder.mkdir(parents=True)
+    (folder / "search.py310.nbc").write_text("compiled")
+    # Of a file system that is read-only, which root may not write to either.
+    monkeypatch.setattr("services.lattice.compiler._is_writable", lambda _directory: False)
+
+    chosen = configure_compiler(tmp_path, {})
+
+    assert (chosen.directory / "kernels_of_a_folder" / "search.py310.nbc").exists()
+    assert not chosen.directory.is_relative_to(tmp_path)
 
 
 def test_kernels_that_were_compiled_before_are_seen(tmp_path: Path) -> None:

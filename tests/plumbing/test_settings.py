@@ -89,6 +89,14 @@ def test_an_empty_variable_is_an_unset_one() -> None:
     assert settings.pool_size_max == 10
 
 
+def test_a_database_may_have_several_servers() -> None:
+    url = "postgresql://girih:kN0tted-42@db1:5432,db2:5433/girih"
+
+    settings = Settings.from_environ(GOOD | {"DATABASE_URL": url})
+
+    assert settings.database_url.get_secret_value() == url
+
+
 def test_everything_wrong_is_told_at_once() -> None:
     result = problems(
         {

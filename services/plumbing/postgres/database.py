@@ -12,6 +12,7 @@ from contextvars import Context
 from typing import Any
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from girih.backoff import Backoff
@@ -156,6 +157,7 @@ async def connect(
             settings.database_url.get_secret_value(),
             timeout=settings.database_connect_timeout_s,
             command_timeout=settings.command_timeout_s,
+            target_session_attrs=SessionAttribute.primary,
             server_settings=options,
             connection_class=GirihConnection,
         )
@@ -247,7 +249,9 @@ async def lost_guarantees(connection: RawConnection | Pool) -> list[str]:
 
 async def _problem(dsn: str) -> str | None:
     try:
-        connection = await asyncpg.connect(dsn, timeout=5.0)
+        connection = await asyncpg.connect(
+            dsn, timeout=5.0, target_session_attrs=SessionAttribute.primary
+        )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return f"{type(error).__name__}: {error}"
     await connection.close(timeout=5.0)

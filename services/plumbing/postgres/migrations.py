@@ -16,6 +16,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from services.plumbing.errors import CannotRun
 from services.plumbing.logging import get_logger
@@ -106,6 +107,7 @@ async def _migrate(database_url: str, revisions: Sequence[_Revision], schema: st
         connection = await asyncpg.connect(
             database_url,
             timeout=_CONNECT_TIMEOUT_S,
+            target_session_attrs=SessionAttribute.primary,
             server_settings={"application_name": "girih-migrate"},
             connection_class=GirihConnection,
         )

@@ -1,0 +1,1 @@
+"""Proofs that what was acknowledged outlives servers, machines and versions."""

@@ -1,0 +1,45 @@
+"""Short forms of the proofs of migrations, on the server of the tests."""
+
+import asyncio
+import sys
+
+import pytest
+
+from cli.local.postgres import EmbeddedPostgres
+from services.events.postgres.database import MIGRATIONS
+from services.plumbing.postgres.migrations import newest_revision
+from tests.chaos.keeping.dying_migration import statements
+from tests.chaos.keeping.migrating import Outcome, kill_at_each_statement
+from tests.processes import ROOT
+
+NEWEST = int(newest_revision(MIGRATIONS))
+
+
+def test_statements_end_at_semicolons_and_nowhere_else() -> None:
+    sql = "SELECT ';'; -- ;\nDO $$ BEGIN; END; $$; SELECT 1;"
+
+    assert list(statements(sql)) == ["SELECT ';';", " -- ;\nDO $$ BEGIN; END; $$;", " SELECT 1;"]
+
+
+async def test_the_newest_revision_killed_at_each_statement_leads_to_the_same_schema(
+    postgres: EmbeddedPostgres,
+) -> None:
+    outcome = Outcome()
+
+    await kill_at_each_statement(postgres, NEWEST, outcome)
+
+    assert not +outcome.broken
+    assert outcome.figures["kills of migrations"]
+
+
+@pytest.mark.parametrize("_round", [1, 2])
+async def test_processes_that_migrate_an_empty_database_together_all_come_through(
+    empty_url: str, _round: int
+) -> None:
+    command = (sys.executable, "-m", "tests.chaos.keeping.dying_migration", empty_url)
+
+    started = [
+        await asyncio.create_subprocess_exec(*command, str(NEWEST), "0", cwd=ROOT) for _ in range(8)
+    ]
+
+    assert await asyncio.gather(*(process.wait() for process in started)) == [0] * 8
