@@ -68,6 +68,8 @@ class PlanLimits:
     """Versions of schemas registered at once."""
     group_count_max: int = 0
     """Consumer groups at once."""
+    job_count_max: int = 0
+    """Jobs that wait or run at once."""
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> Self:

@@ -279,11 +279,17 @@ WITHOUT_LIMITS = {f"GATEWAY_{who}_CALLS_PER_MINUTE": "0" for who in ("ADDRESS", 
 
 @contextlib.contextmanager
 def running_system(
-    database_url: str, folder: Path, *, gateway_module: str = "gateway", **environ: str
+    database_url: str,
+    folder: Path,
+    *,
+    gateway_module: str = "gateway",
+    lattice: Mapping[str, str] | None = None,
+    **environ: str,
 ) -> Iterator[System]:
-    """A whole girih on one database, ended when the block ends; `environ` is the gateway's."""
+    """A whole girih on one database, ended when the block ends; `environ` is the gateway's, and
+    `lattice` the lattice service's."""
     events, events_address = events_process(database_url, folder)
-    lattice, lattice_address = lattice_process(events_address, folder)
+    lattice_service, lattice_address = lattice_process(events_address, folder, **(lattice or {}))
     projections, projections_address = projections_process(database_url, events_address, folder)
     gateway, url = gateway_process(
         events_address,
@@ -293,7 +299,7 @@ def running_system(
         **{"GATEWAY_PROJECTIONS_ADDRESS": projections_address, **environ},
     )
     system = System(
-        *(events, events_address, lattice, lattice_address),
+        *(events, events_address, lattice_service, lattice_address),
         *(projections, projections_address, gateway, url),
         authority_of(folder),
     )

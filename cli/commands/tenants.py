@@ -65,6 +65,10 @@ def set_plan(
         int,
         typer.Option(min=0, metavar="N", help="The most consumer groups at once."),
     ] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="The most jobs that wait or run at once."),
+    ] = 0,
     data_dir: options.DataDir = options.DATA_DIR,
     url: options.Url = None,
     output_format: options.Output = Format.table,
@@ -87,6 +91,8 @@ def set_plan(
         limits["schemaCountMax"] = schemas
     if groups:
         limits["groupCountMax"] = groups
+    if jobs:
+        limits["jobCountMax"] = jobs
     with Gateway(options.server(url).url, _operator(data_dir)) as gateway:
         path = f"/v1/tenants/{options.segment(tenant)}:setPlan"
         answer = gateway.post(path, {"plan": {"name": plan.value, **limits}})

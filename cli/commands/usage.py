@@ -23,6 +23,7 @@ def usage(url: options.Url = None, output_format: options.Output = Format.table)
         ("sites along an axis", "", _allowed(plan, "extentMax")),
         ("versions of schemas", "", _allowed(plan, "schemaCountMax")),
         ("consumer groups", "", _allowed(plan, "groupCountMax")),
+        ("jobs that wait or run", "", _allowed(plan, "jobCountMax")),
         ("events", f"{int(answer.get('eventCount', 0)):,}", ""),
         ("plan", "", plan["name"]),
     ]

@@ -13,7 +13,7 @@ from services.policy import GATEWAY, LATTICE
 
 RESERVED: Final = "$"
 
-_OWNERS: Final = {"$lattice": LATTICE, "$security": GATEWAY}
+_OWNERS: Final = {"$job": LATTICE, "$lattice": LATTICE, "$security": GATEWAY}
 """By what the names of a service's streams begin with."""
 
 _NOBODY: Final = "nobody"

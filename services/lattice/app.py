@@ -8,6 +8,7 @@ from functools import partial
 
 from girih.lattice.v1 import (
     fields_pb2,
+    jobs_pb2,
     paths_pb2,
     pictures_pb2,
     structure_pb2,
@@ -31,8 +32,16 @@ from services.lattice.fields.servicer import FieldParts
 from services.lattice.fields.states import FieldStates
 from services.lattice.fields.uploads import Uploads
 from services.lattice.fields.writing import FieldWriter
+from services.lattice.jobs import servicer as jobs_servicer
+from services.lattice.jobs.commands import JobBounds, Jobs
+from services.lattice.jobs.convert import recorded_model
+from services.lattice.jobs.journal import JobJournal
+from services.lattice.jobs.running import JobParts, JobTimes
+from services.lattice.jobs.scheduling import JobLimits, JobScheduler
+from services.lattice.jobs.states import JobStates
+from services.lattice.jobs.storage import JobStorage, OpenJobs
 from services.lattice.kernels import warm
-from services.lattice.metrics import ComputationMetrics, StateMetrics
+from services.lattice.metrics import ComputationMetrics, JobMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
 from services.lattice.pictures import servicer as pictures_servicer
 from services.lattice.routing import servicer as routing_servicer
@@ -43,7 +52,7 @@ from services.lattice.state.bitmaps import JournalWithBitmaps
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import LatticeJournal
 from services.lattice.state.lattices import Lattices
-from services.lattice.state.streams import acting_bearer
+from services.lattice.state.streams import EventStreams, acting_bearer
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.bitmaps import KeptBitmaps
 from services.lattice.storage.opening import open_store, user_folder
@@ -65,6 +74,7 @@ from services.policy import LATTICE, POLICY
 
 DOMAIN = LATTICE
 SERVICE = pb.DESCRIPTOR.services_by_name["LatticeService"]
+JOB_SERVICE = jobs_pb2.DESCRIPTOR.services_by_name["JobService"]
 FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
 PATH_SERVICE = paths_pb2.DESCRIPTOR.services_by_name["PathService"]
 UPLOAD_SERVICE = uploads_pb2.DESCRIPTOR.services_by_name["LatticeUploadService"]
@@ -72,6 +82,8 @@ PICTURE_SERVICE = pictures_pb2.DESCRIPTOR.services_by_name["PictureService"]
 TRANSFORM_SERVICE = transforms_pb2.DESCRIPTOR.services_by_name["TransformService"]
 STRUCTURE_SERVICE = structure_pb2.DESCRIPTOR.services_by_name["StructureService"]
 
+_JOBS_CACHE_BYTES = 16 << 20
+"""What is kept of jobs that were read: some thousands of them."""
 _KERNELS_INTERVAL_S = 3_600.0
 _KERNELS_TIMEOUT_S = 3_600.0
 """What is compiled stays so, and may take its time."""
@@ -152,12 +164,20 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(TRANSFORM_SERVICE, transforms)
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
+    journal_of_jobs = JobJournal(EventStreams(channel, patience_s))
+    jobs = _jobs(settings, journal_of_jobs, parts, arrays, compilation)
+    server.registry.register(JobMetrics(jobs.scheduler))
+    job_servicer = jobs_servicer.JobServicer(calls, jobs, journal_of_jobs)
+    server.add_service(JOB_SERVICE, job_servicer, raw_responses=jobs_servicer.SERIALIZED)
+    server.tasks.start("jobs", jobs.scheduler.run())
+    server.after_calls.append(jobs.scheduler.close)
     add_metrics_service(server)
     _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
     try:
         yield server
     finally:
+        await jobs.scheduler.close()
         await parts.writer.close()
         await arrays.objects.close()
         await lattices.close()
@@ -207,6 +227,45 @@ def _field_parts(
             interval_s=settings.collect_interval_s,
         ),
     )
+
+
+def _jobs(
+    settings: Settings,
+    journal: JobJournal,
+    fields: FieldParts,
+    arrays: ArrayStore,
+    compilation: Compilation,
+) -> Jobs:
+    states = JobStates(journal, cache_bytes=_JOBS_CACHE_BYTES)
+    storage, marks = JobStorage(arrays), OpenJobs(arrays)
+    parts = JobParts(
+        journal=journal,
+        storage=storage,
+        marks=marks,
+        lattices=fields.lattices,
+        fields=fields.states,
+        writer=fields.writer,
+        model_of=recorded_model,
+    )
+    times = JobTimes(
+        lease_s=settings.job_lease_s,
+        checkpoint_s=settings.job_checkpoint_s,
+        threads=settings.job_threads or _core_count(),
+    )
+    limits = JobLimits(
+        count=settings.jobs_at_once, size_bytes=settings.jobs_bytes, turn_s=settings.job_turn_s
+    )
+    scheduler = JobScheduler(
+        parts,
+        states,
+        times,
+        limits,
+        compilation,
+        kind=warm.SIMULATIONS,
+        interval_s=settings.jobs_interval_s,
+    )
+    bounds = JobBounds(updates_max=settings.job_updates_max, size_bytes_max=settings.jobs_bytes)
+    return Jobs(journal, states, storage, marks, fields.states, fields.reader, scheduler, bounds)
 
 
 def _watch_kernels(server: Server, compilation: Compilation) -> None:

@@ -128,3 +128,27 @@ class UnstableStep(InvalidInput):
     """Steps of diffusion would not converge."""
 
     reason: ClassVar[str] = "UNSTABLE_STEP"
+
+
+class JobNotFound(NotFound):
+    """There is no job of this id."""
+
+    reason: ClassVar[str] = "JOB_NOT_FOUND"
+
+
+class JobFinished(Conflict):
+    """The job has succeeded or failed: there is nothing to stop."""
+
+    reason: ClassVar[str] = "JOB_ENDED"
+
+
+class JobNotCancelled(Conflict):
+    """Only a job that was cancelled is gone on with."""
+
+    reason: ClassVar[str] = "JOB_NOT_CANCELLED"
+
+
+class JobsChanged(Conflict):
+    """The tenant's jobs kept changing meanwhile."""
+
+    reason: ClassVar[str] = "JOBS_CHANGED"

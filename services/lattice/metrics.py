@@ -11,6 +11,7 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import Computation, Method
+from services.lattice.jobs.scheduling import JobScheduler
 from services.lattice.state.lattices import Lattices
 
 
@@ -98,6 +99,21 @@ class StateMetrics(Collector):
         )
         yield CounterMetricFamily(
             "lattice_cache_misses", "Lattices that had to be read.", value=cache.misses
+        )
+
+
+class JobMetrics(Collector):
+    """How many jobs this process works on, and sees wait, at the moment of asking."""
+
+    def __init__(self, scheduler: JobScheduler) -> None:
+        self._scheduler = scheduler
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("lattice_jobs_running", "Jobs at work here.", self._scheduler.running)
+        yield _gauge(
+            "lattice_jobs_waiting",
+            "Jobs that are open and not at work here, as they were seen last.",
+            self._scheduler.waiting,
         )
 
 

@@ -105,6 +105,28 @@ class Settings(ServerSettings):
     collect_interval_s: float = Field(default=600.0, ge=0.1, le=86_400)
     """How often arrays are looked for that no event speaks of, in seconds. They are removed when
     they are twice as old as an upload may be."""
+    jobs_at_once: int = Field(default=4, ge=0, le=256)
+    """Simulations that this process works on at once, each in a process of its own that runs when
+    nothing else wants the cores. 0 leaves them to other replicas."""
+    job_threads: int = Field(default=0, ge=0, le=256)
+    """Threads of each. 0 means one per core that the process may use. What comes out does not
+    depend on it."""
+    jobs_bytes: int = Field(default=2 * _GIB, ge=64 * _MIB, le=2**40)
+    """The memory of the simulations that this process works on, together, in bytes, as far as it is
+    estimated. One that takes more than all of it is refused."""
+    job_updates_max: int = Field(default=10**15, ge=1_000, le=2**62)
+    """The most updates of sites that a simulation may take: some days of one core. What is
+    estimated to take more is refused with WORK_TOO_LARGE."""
+    job_turn_s: float = Field(default=30.0, ge=0.1, le=86_400)
+    """How long a simulation runs before it makes room for one of a tenant that has fewer running,
+    in seconds."""
+    job_lease_s: float = Field(default=15.0, ge=0.5, le=3_600)
+    """After how long without a word of the replica that works on a simulation another one goes on
+    with it, in seconds. All replicas must have the same."""
+    job_checkpoint_s: float = Field(default=10.0, ge=0.1, le=86_400)
+    """How often the state of a running simulation is kept, in seconds."""
+    jobs_interval_s: float = Field(default=1.0, ge=0.05, le=3_600)
+    """How often simulations are looked for that wait, or whose replica has gone, in seconds."""
     kernel_cache_dir: Path | None = None
     """Where compiled kernels are kept. Unset means the user's cache directory. A directory
     that cannot be written is replaced by a temporary one."""

@@ -220,6 +220,7 @@ def lattices(walk: Walk) -> None:
         walk.call(f"PathService_{rpc}", latticeId=lattice_id)
     found(walk)
     structure(walk, lattice_id)
+    jobs(walk, lattice_id)
     walk.call("LatticeService_DeleteLattice", latticeId=lattice_id)
 
 
@@ -253,6 +254,20 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("TransformService_TransformField", latticeId=lattice_id, name="height")
     for rpc in ("GetStatistics", "GetField", "ReadField", "DeleteField"):
         walk.call(f"FieldService_{rpc}", latticeId=lattice_id, name="height")
+
+
+def jobs(walk: Walk, lattice_id: str) -> None:
+    # The longer one first: what is answered to the other is what the examples show.
+    ising = {"ising": {"temperature": 2.5}}
+    forever = {"simulation": ising, "steps": "1000000000", "discardSteps": "999999999"}
+    long = walk.call("JobService_StartJob", forever, latticeId=lattice_id)["jobId"]
+    walk.call("JobService_CancelJob", {}, jobId=long)
+    walk.call("JobService_ContinueJob", {}, jobId=long)
+    walk.client.post(f"/v1/jobs/{long}:cancel", json={}).raise_for_status()
+    short = walk.call("JobService_StartJob", latticeId=lattice_id)["jobId"]
+    for rpc in ("WatchJob", "GetJob", "ReadSeries"):
+        walk.call(f"JobService_{rpc}", jobId=short)
+    walk.call("JobService_ListJobs")
 
 
 def found(walk: Walk) -> None:
@@ -305,7 +320,12 @@ def test_the_examples_of_answers_have_the_names_of_real_answers(walk: Walk) -> N
         if "example" in media
     }
 
-    bytes_alone = {"LatticeService_ReadBlocked", "FieldService_ReadField", "PictureService_Render"}
+    bytes_alone = {
+        "FieldService_ReadField",
+        "JobService_ReadSeries",
+        "LatticeService_ReadBlocked",
+        "PictureService_Render",
+    }
     assert set(told) == set(walk.answers) - bytes_alone
     for operation_id, example in told.items():
         assert shape(example) == shape(walk.answers[operation_id]), operation_id

@@ -46,7 +46,10 @@ class Deployment:
 def deployment() -> Iterator[Deployment]:
     with (
         own_postgres() as (postgres, folder),
-        running_system(postgres.url, folder, **UNLIMITED) as system,
+        # Jobs wait until they are cancelled: none is worth a process here.
+        running_system(
+            postgres.url, folder, lattice={"LATTICE_JOBS_AT_ONCE": "0"}, **UNLIMITED
+        ) as system,
         httpx.Client(base_url=system.url, timeout=30) as client,
     ):
         deployment = Deployment(
@@ -78,6 +81,9 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     written = client.put(f"{field_path}/values?numberType=4", content=bytes(16))
     assert written.is_success, written.text
     upload = _post(client, f"{field_path}/uploads", {"numberType": "NUMBER_TYPE_UINT8"})
+    steps = {"simulation": {"sandpile": {}}, "steps": "1", "resultField": mark}
+    job = _post(client, f"/v1/lattices/{lattice['latticeId']}/jobs", steps)
+    _post(client, f"/v1/jobs/{job['jobId']}:cancel", {})
     invited = {"email": f"{mark}-guest@girih.test", "role": "ROLE_VIEWER"}
     invitation = _post(client, "/v1/invitations", invited)
     key = _post(client, "/v1/keys", {"name": mark, "scopes": ["events.read"]})
@@ -88,6 +94,7 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
         "group": group["group"],
         "position": appended["placements"][0]["position"],
         "lattice_id": lattice["latticeId"],
+        "job_id": job["jobId"],
         "projection": "event_types",
         "document": "own-document",
         "name": mark,

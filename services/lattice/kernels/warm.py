@@ -19,6 +19,7 @@ from services.lattice.kernels.routing.nearest import find_nearest
 from services.lattice.kernels.routing.simple import SimplePathSearch
 from services.lattice.kernels.runs import Path
 from services.lattice.kernels.searches import JumpSearch, StraightSearch, search_on
+from services.lattice.kernels.simulations.warming import compile_simulations
 from services.lattice.kernels.structure.free.axes import Axis
 from services.lattice.kernels.structure.free.centralities import share_tables
 from services.lattice.kernels.structure.graph.clusters import clusters_of
@@ -56,6 +57,9 @@ STRUCTURE = "structure"
 
 TRANSFORMS = "transforms"
 """Differences between neighbours, and distances, in arrays."""
+
+SIMULATIONS = "simulations"
+"""Steps of what jobs simulate, which processes of their own load from where they are kept."""
 
 
 def compile_all() -> None:
@@ -175,6 +179,7 @@ KINDS: Mapping[str, Callable[[], None]] = {
     ROUTING: _routing,
     STRUCTURE: _structure,
     TRANSFORMS: _transforms,
+    SIMULATIONS: compile_simulations,
 }
 """How each is compiled, those first that are needed first."""
 

@@ -111,7 +111,7 @@ class EventStoreJournal:
         self, tenant: TenantId, lattice_id: LatticeId, *, expected_revision: int, command_id: UUID
     ) -> int:
         payload = pb.LatticeDeleted(lattice_id=lattice_id)
-        streams = (_stream(lattice_id), CATALOGUE_STREAM)
+        streams = (lattice_stream(lattice_id), CATALOGUE_STREAM)
         deletions = [json_event(stream, DELETED, payload) for stream in streams]
         unchanged = [Precondition.at(streams[0], expected_revision)]
         placements = await self._append(tenant, command_id, deletions, unchanged)
@@ -120,7 +120,7 @@ class EventStoreJournal:
     async def append_field(
         self, tenant: TenantId, event: FieldEvent, *, expected_revision: int, command_id: UUID
     ) -> LatticeRecord:
-        stream = _stream(event.lattice_id)
+        stream = lattice_stream(event.lattice_id)
         if isinstance(event, FieldWritten):
             new = json_event(stream, FIELD_WRITTEN, field_records.written_to_proto(event))
         else:
@@ -143,7 +143,7 @@ class EventStoreJournal:
         incarnation: str = "",
     ) -> StreamSlice:
         events = await self._streams.read(
-            tenant, _stream(lattice_id), after_revision + 1, incarnation
+            tenant, lattice_stream(lattice_id), after_revision + 1, incarnation
         )
         recorded = await _off_the_loop(_is_long(events), _records, events)
         if not events:
@@ -234,7 +234,7 @@ class _EventsFollower:
 
 
 def _creation_events(created: LatticeCreated) -> list[NewEvent]:
-    stream = _stream(created.lattice_id)
+    stream = lattice_stream(created.lattice_id)
     compressed = zlib.compress(created.blocked) if created.blocked else b""
     inline = compressed if len(compressed) <= _INLINE_BYTES_MAX else b""
     first = json_event(stream, CREATED, records.created_to_proto(created, inline))
@@ -325,7 +325,7 @@ def _field_event(event: RecordedEvent) -> FieldEvent:
         said = field_records.written_from_proto(payload_of(event, fields_pb.FieldWritten()))
     else:
         said = field_records.deleted_from_proto(payload_of(event, fields_pb.FieldDeleted()))
-    if event.stream != _stream(said.lattice_id):
+    if event.stream != lattice_stream(said.lattice_id):
         raise DamagedRecord("lattice_id is not that of the stream")
     return said
 
@@ -352,11 +352,12 @@ def _joined_parts(events: Sequence[RecordedEvent]) -> bytes:
 
 
 def _check_stream(stream: str, lattice_id: LatticeId) -> None:
-    if stream not in (CATALOGUE_STREAM, _stream(lattice_id)):
+    if stream not in (CATALOGUE_STREAM, lattice_stream(lattice_id)):
         raise DamagedRecord("lattice_id is not that of the stream")
 
 
-def _stream(lattice_id: LatticeId) -> str:
+def lattice_stream(lattice_id: LatticeId) -> str:
+    """The stream that everything of a lattice is in."""
     return f"$lattice-{lattice_id}"
 
 

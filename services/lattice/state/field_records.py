@@ -47,6 +47,7 @@ def written_to_proto(written: FieldWritten) -> pb.FieldWritten:
         array=content.array_id,
         values_zlib=zlib.compress(content.values) if content.values else b"",
         fill=content.fill,
+        job_id=written.job_id,
     )
     if region is not None:
         payload.region.origin.extend(region.origin)
@@ -87,6 +88,7 @@ def written_from_proto(payload: pb.FieldWritten) -> FieldWritten:
         else None,
         change=_change(payload.change) if payload.HasField("change") else None,
         imaginary=_imaginary(payload, kind) if payload.HasField("imaginary") else None,
+        job_id=payload.job_id,
     )
 
 

@@ -111,6 +111,9 @@ class FieldWritten:
     imaginary: NamedContent | None = None
     """The imaginary parts of a field of complex numbers."""
 
+    job_id: str = ""
+    """The job whose result it is; empty when somebody wrote it."""
+
     @property
     def contents(self) -> "Sequence[NamedContent]":
         """All fields that were written."""

@@ -1,0 +1,324 @@
+"""Starts jobs, has them stop, and has them go on."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from uuid import UUID, uuid4, uuid5
+
+from girih.ids import TenantId, uuid7
+from services.lattice.arrays.content import FieldContent
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.errors import (
+    JobFinished,
+    JobNotCancelled,
+    JobNotFound,
+    JobsChanged,
+    PlanLimit,
+    RequestIdReused,
+    WorkTooLarge,
+)
+from services.lattice.fields.reading import FieldReader
+from services.lattice.fields.states import FieldStates
+from services.lattice.jobs.domain import (
+    RECORDS_DEFAULT,
+    Cancelling,
+    Continued,
+    Ended,
+    Job,
+    JobId,
+    JobSpec,
+    JobState,
+    Started,
+)
+from services.lattice.jobs.journal import CATALOGUE_STREAM, JobJournal
+from services.lattice.jobs.scheduling import JobScheduler
+from services.lattice.jobs.states import JobStates
+from services.lattice.jobs.storage import JobStorage, OpenJobs
+from services.lattice.simulations.models import AnyModel
+from services.lattice.simulations.running import RECORDS_MAX
+from services.lattice.state.journal import StreamChanged
+from services.plumbing.errors import Violations
+from services.policy import PlanLimits
+
+_LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
+_COUNTS_MAX = 100
+"""How often a tenant's jobs are counted for one start: each time another one came first."""
+_STOP_S = 5.0
+"""How long a call that cancels waits for the job to have stopped."""
+_REQUESTS = UUID("2c1d7a0e-52f1-5d6a-8c41-3b7f1f0a9d35")
+"""The namespace of job ids that are derived from request ids."""
+_SEED_BITS = 53
+"""Of seeds that are drawn: so that JSON numbers hold them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """What somebody wants simulated, as it makes sense on its lattice."""
+
+    model: AnyModel
+    simulation: bytes
+    steps: int
+    seed: int | None
+    record_every: int
+    discard_steps: int
+    result_field: str
+    request_id: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """The names of fields, by what they are for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobBounds:
+    """What one job may take."""
+
+    updates_max: int
+    size_bytes_max: int
+
+
+class Jobs:
+    """The jobs of all tenants, for their callers."""
+
+    def __init__(
+        self,
+        journal: JobJournal,
+        states: JobStates,
+        storage: JobStorage,
+        marks: OpenJobs,
+        fields: FieldStates,
+        reader: FieldReader,
+        scheduler: JobScheduler,
+        bounds: JobBounds,
+    ) -> None:
+        self._journal, self.states, self.storage, self._marks = journal, states, storage, marks
+        self._fields, self._reader = fields, reader
+        self.scheduler, self._bounds = scheduler, bounds
+
+    async def start(
+        self,
+        tenant: TenantId,
+        held: HeldLattice,
+        new: NewJob,
+        plan: PlanLimits,
+        subject: str,
+    ) -> Job:
+        """Start a job; raises InvalidInput, WorkTooLarge, PlanLimit, JobsChanged."""
+        self._check(held, new)
+        job_id = _id_of(tenant, new.request_id)
+        if new.request_id:
+            before = await self._started_before(tenant, job_id, held, new)
+            if before is not None:
+                return before
+        inputs = await self._inputs(tenant, held, job_id, new)
+        spec = self._spec(held, job_id, new, subject, inputs)
+        await self._marks.mark(tenant, job_id, subject)
+        command_id = uuid5(UUID(job_id), "start")
+        for _ in range(_COUNTS_MAX):
+            known = await self.states.list(tenant)
+            _check_count(len(known.open) + 1, plan)
+            try:
+                await self._journal.append(
+                    tenant,
+                    job_id,
+                    Started(spec=spec),
+                    expected_revision=-1,
+                    command_id=command_id,
+                    catalogue_revision=known.revision,
+                )
+            except StreamChanged as error:
+                if error.stream == CATALOGUE_STREAM:
+                    continue
+                started = await self._started_before(tenant, job_id, held, new)
+                if started is None:
+                    raise JobsChanged("the tenant's jobs kept changing meanwhile") from error
+                return started
+            self.scheduler.nudge()
+            return await self.states.latest(tenant, job_id)
+        raise JobsChanged("the tenant's jobs kept changing meanwhile")
+
+    async def cancel(self, tenant: TenantId, job_id: JobId) -> Job:
+        """Have a job stop; raises JobFinished and JobsChanged. Waits for it for a moment."""
+        command_id = uuid4()
+        for delay_s in (*_LOST_RACE_DELAYS_S, None):
+            job = await self.states.latest(tenant, job_id)
+            if job.state is JobState.CANCELLED:
+                return job
+            if not job.state.is_open:
+                raise JobFinished("the job has ended already", job_id=job_id, state=job.state.value)
+            if job.is_cancelling:
+                return await self._stopped(tenant, job_id)
+            is_waiting = job.state is JobState.WAITING
+            ended = Ended(
+                job_id=job_id,
+                state=JobState.CANCELLED,
+                progress=job.progress,
+                checkpoint=job.checkpoint,
+            )
+            try:
+                await self._journal.append(
+                    tenant,
+                    job_id,
+                    ended if is_waiting else Cancelling(job_id=job_id),
+                    expected_revision=job.revision,
+                    command_id=command_id,
+                )
+            except StreamChanged:
+                command_id = uuid4()
+                if delay_s is not None:
+                    await asyncio.sleep(delay_s)
+                continue
+            if is_waiting:
+                await self._marks.unmark(tenant, job_id)
+            return await self._stopped(tenant, job_id)
+        raise JobsChanged("the job kept changing meanwhile", job_id=job_id)
+
+    async def go_on(self, tenant: TenantId, job_id: JobId, plan: PlanLimits) -> Job:
+        """Go on with a job that was cancelled; raises JobNotCancelled, PlanLimit, JobsChanged."""
+        command_id = uuid4()
+        for _ in range(_COUNTS_MAX):
+            known = await self.states.list(tenant)
+            job = await self.states.latest(tenant, job_id)
+            if job.state is not JobState.CANCELLED:
+                raise JobNotCancelled(
+                    "the job was not cancelled", job_id=job_id, state=job.state.value
+                )
+            _check_count(len(known.open) + 1, plan)
+            await self._marks.mark(tenant, job_id, job.spec.started_by)
+            try:
+                await self._journal.append(
+                    tenant,
+                    job_id,
+                    Continued(job_id=job_id),
+                    expected_revision=job.revision,
+                    command_id=command_id,
+                    catalogue_revision=known.revision,
+                )
+            except StreamChanged:
+                continue
+            self.scheduler.nudge()
+            return await self.states.latest(tenant, job_id)
+        raise JobsChanged("the tenant's jobs kept changing meanwhile", job_id=job_id)
+
+    async def find_open(self, tenant: TenantId) -> None:
+        """Mark the tenant's open jobs anew: marks may be lost."""
+        for job_id in list((await self.states.list(tenant)).open):
+            job = await self.states.get(tenant, job_id)
+            if job.state.is_open:
+                await self._marks.mark(tenant, job_id, job.spec.started_by)
+
+    async def _stopped(self, tenant: TenantId, job_id: JobId) -> Job:
+        """The job once it has stopped, or as it is after a while."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + _STOP_S
+        while True:
+            job = await self.states.latest(tenant, job_id)
+            left_s = until_s - loop.time()
+            if not job.state.is_open or left_s <= 0:
+                return job
+            await self.scheduler.until_changed(min(0.1, left_s))
+
+    def _check(self, held: HeldLattice, new: NewJob) -> None:
+        """Raise InvalidInput naming every bad field, or WorkTooLarge."""
+        bad = Violations()
+        new.model.check(held.spec, bad)
+        if new.inputs.keys() - set(new.model.inputs):
+            bad.add("simulation.initial_field", f"must be empty for {new.model.name}")
+        if new.discard_steps >= new.steps:
+            bad.add("discard_steps", f"must be less than steps, {new.steps}")
+        every = _record_every(new)
+        if (new.steps - new.discard_steps) // every > RECORDS_MAX:
+            least = -(-(new.steps - new.discard_steps) // RECORDS_MAX)
+            bad.add(
+                "record_every", f"must be at least {least}: there may be {RECORDS_MAX:,} records"
+            )
+        bad.raise_if_any()
+        _check_size("updates of sites", self._updates(held, new), self._bounds.updates_max)
+        size_bytes = new.model.size_bytes(held.spec)
+        _check_size("bytes of memory", size_bytes, self._bounds.size_bytes_max)
+
+    @staticmethod
+    def _updates(held: HeldLattice, new: NewJob) -> int:
+        return new.steps * new.model.updates(held.spec)
+
+    def _spec(
+        self,
+        held: HeldLattice,
+        job_id: JobId,
+        new: NewJob,
+        subject: str,
+        inputs: Mapping[str, FieldContent],
+    ) -> JobSpec:
+        seed = secrets.randbits(_SEED_BITS) if new.seed is None else new.seed
+        return JobSpec(
+            job_id=job_id,
+            lattice_id=held.lattice.lattice_id,
+            simulation=new.simulation,
+            steps=new.steps,
+            seed=seed,
+            record_every=_record_every(new),
+            discard_steps=new.discard_steps,
+            result_field=new.result_field,
+            updates=self._updates(held, new),
+            size_bytes=new.model.size_bytes(held.spec),
+            started_by=subject,
+            inputs=inputs,
+        )
+
+    async def _started_before(
+        self, tenant: TenantId, job_id: JobId, held: HeldLattice, new: NewJob
+    ) -> Job | None:
+        """The job that the request started before, if it did. Raises RequestIdReused."""
+        try:
+            job = await self.states.latest(tenant, job_id)
+        except JobNotFound:
+            return None
+        said = self._spec(held, job_id, new, job.spec.started_by, job.spec.inputs)
+        if replace(said, seed=job.spec.seed if new.seed is None else new.seed) != job.spec:
+            raise RequestIdReused("the request id was used for another job", job_id=job_id)
+        return job
+
+    async def _inputs(
+        self, tenant: TenantId, held: HeldLattice, job_id: JobId, new: NewJob
+    ) -> Mapping[str, FieldContent]:
+        """Copies of the fields that a job starts from. Raises FieldNotFound."""
+        if not new.inputs:
+            return {}
+        lattice_id, shape = held.lattice.lattice_id, held.spec.geometry.shape
+        known = await self._fields.of(tenant, lattice_id)
+        contents = {purpose: known.field(name).content for purpose, name in new.inputs.items()}
+        copies = {}
+        for purpose, content in contents.items():
+            source = await self._reader.source(tenant, lattice_id, shape, content)
+            copies[purpose] = await self.storage.copy(tenant, job_id, source)
+        return copies
+
+
+def _record_every(new: NewJob) -> int:
+    steps = new.steps - new.discard_steps
+    return new.record_every or max(1, -(-steps // RECORDS_DEFAULT))
+
+
+def _check_count(count: int, plan: PlanLimits) -> None:
+    if plan.job_count_max and count > plan.job_count_max:
+        raise PlanLimit(
+            f"the plan {plan.name} allows {plan.job_count_max} jobs that wait or run at once; wait "
+            "until one has ended, or cancel one",
+            limit="jobs",
+            maximum=plan.job_count_max,
+            asked=count,
+            plan=plan.name,
+        )
+
+
+def _check_size(what: str, estimate: int, limit: int) -> None:
+    if estimate > limit:
+        raise WorkTooLarge(
+            f"the job would take more {what} than one may", estimate=estimate, limit=limit
+        )
+
+
+def _id_of(tenant: TenantId, request_id: str) -> JobId:
+    """The id that a request always leads to, or a fresh one that sorts by time."""
+    if request_id:
+        return JobId(str(uuid5(_REQUESTS, f"{tenant}/{request_id.lower()}")))
+    return JobId(str(uuid7()))

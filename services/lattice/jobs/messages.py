@@ -1,0 +1,171 @@
+"""Between the contract's messages of models and jobs and what they mean. Decides nothing."""
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from girih.lattice.v1 import jobs_pb2 as pb
+from girih.lattice.v1 import simulations_pb2 as simulations_pb
+from services.lattice.geometry import Coordinates, Geometry
+from services.lattice.jobs.domain import Checkpoint, Job, JobState, Progress
+from services.lattice.simulations.models import (
+    AnyModel,
+    CellularAutomaton,
+    Diffusion,
+    Ising,
+    PercolationGrowth,
+    Potts,
+    RandomWalks,
+    Sandpile,
+)
+from services.lattice.simulations.rule import read_rule
+from services.lattice.simulations.series import Summary
+from services.plumbing.errors import Violations
+
+STATES = {
+    JobState.WAITING: pb.JOB_STATE_WAITING,
+    JobState.RUNNING: pb.JOB_STATE_RUNNING,
+    JobState.SUCCEEDED: pb.JOB_STATE_SUCCEEDED,
+    JobState.CANCELLED: pb.JOB_STATE_CANCELLED,
+    JobState.FAILED: pb.JOB_STATE_FAILED,
+}
+OF_STATES = {number: state for state, number in STATES.items()}
+
+
+def model_of(said: simulations_pb.Simulation, geometry: Geometry, bad: Violations) -> AnyModel:
+    """The model that a message says, for a lattice. What cannot be read is added to `bad`."""
+    match said.WhichOneof("model"):
+        case "ising":
+            ising = said.ising
+            return Ising(ising.temperature, _is_wolff(ising.dynamics), ising.ordered_start)
+        case "potts":
+            potts = said.potts
+            wolff = _is_wolff(potts.dynamics)
+            return Potts(potts.temperature, wolff, potts.ordered_start, potts.states)
+        case "cellular_automaton":
+            return _automaton(said.cellular_automaton, geometry, bad)
+        case "diffusion":
+            return Diffusion(said.diffusion.diffusivity, said.diffusion.time_step)
+        case "random_walks":
+            walks = said.random_walks
+            start = _site(walks, "start") or _middle(geometry)
+            return RandomWalks(walks.walkers, start, _site(walks, "target"))
+        case "sandpile":
+            return Sandpile(_site(said.sandpile, "drop"))
+        case _:
+            growth = said.percolation_growth
+            chance = growth.probability if growth.HasField("probability") else None
+            return PercolationGrowth(_site(growth, "origin") or _middle(geometry), chance)
+
+
+def inputs_of(said: simulations_pb.Simulation) -> dict[str, str]:
+    """The names of the fields that a simulation starts from, by what they are for."""
+    names = {"initial": said.initial_field, "source": said.diffusion.source_field}
+    return {purpose: name for purpose, name in names.items() if name}
+
+
+def job_to_proto(job: Job, progress: Progress | None = None) -> pb.Job:
+    """A job, with how far it is now where that is newer than what is recorded."""
+    spec = job.spec
+    message = pb.Job(
+        job_id=spec.job_id,
+        lattice_id=spec.lattice_id,
+        simulation=simulations_pb.Simulation.FromString(spec.simulation),
+        steps=spec.steps,
+        seed=spec.seed,
+        record_every=spec.record_every,
+        discard_steps=spec.discard_steps,
+        result_field=spec.result_field,
+        state=STATES[job.state],
+        progress=progress_to_proto(progress or job.progress),
+        is_cancelling=job.is_cancelling,
+        failure=job.failure,
+        result_digest=job.result_digest,
+        updates=spec.updates,
+        size_bytes=spec.size_bytes,
+        token=job.token,
+        started_by=spec.started_by,
+        started_at=_timestamp(job.started_at),
+    )
+    if job.ended_at is not None:
+        message.ended_at.CopyFrom(_timestamp(job.ended_at))
+    return message
+
+
+def progress_to_proto(progress: Progress) -> pb.JobProgress:
+    return pb.JobProgress(
+        steps_done=progress.steps_done,
+        elapsed_s=progress.elapsed_s,
+        steps_per_s=progress.steps_per_s,
+        left_s=progress.left_s,
+        observables=[
+            pb.Observable(
+                name=each.name,
+                records=each.records,
+                last=each.last,
+                mean=each.mean,
+                error=each.error,
+            )
+            for each in progress.observables
+        ],
+    )
+
+
+def progress_from_proto(message: pb.JobProgress) -> Progress:
+    return Progress(
+        steps_done=message.steps_done,
+        elapsed_s=message.elapsed_s,
+        steps_per_s=message.steps_per_s,
+        left_s=message.left_s,
+        observables=tuple(
+            Summary(each.name, each.records, each.last, each.mean, each.error)
+            for each in message.observables
+        ),
+    )
+
+
+def checkpoint_to_proto(checkpoint: Checkpoint | None) -> pb.JobCheckpoint | None:
+    if checkpoint is None:
+        return None
+    return pb.JobCheckpoint(
+        array=checkpoint.array_id,
+        digest=checkpoint.digest,
+        size_bytes=checkpoint.size_bytes,
+        steps_done=checkpoint.steps_done,
+    )
+
+
+def _automaton(
+    said: simulations_pb.CellularAutomaton, geometry: Geometry, bad: Violations
+) -> CellularAutomaton:
+    axes = len(geometry.shape)
+    neighbours = int(3**axes - 1) if geometry.moore else 2 * axes
+    rule = read_rule(said.rule, neighbours, "simulation.cellular_automaton.rule", bad)
+    return CellularAutomaton(rule, said.density or 0.5)
+
+
+def _is_wolff(dynamics: simulations_pb.SpinDynamics) -> bool:
+    return dynamics == simulations_pb.SPIN_DYNAMICS_WOLFF
+
+
+def _site(
+    message: simulations_pb.RandomWalks
+    | simulations_pb.Sandpile
+    | simulations_pb.PercolationGrowth,
+    name: str,
+) -> Coordinates | None:
+    return tuple(getattr(message, name).coordinates) if _is_set(message, name) else None
+
+
+def _is_set(message: object, name: str) -> bool:
+    return bool(message.HasField(name))  # type: ignore[attr-defined] # of any message
+
+
+def _middle(geometry: Geometry) -> Coordinates:
+    return tuple(length // 2 for length in geometry.shape)
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

@@ -1,0 +1,115 @@
+"""The rpcs of JobService: convert, call, convert back."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from girih.lattice.v1 import jobs_pb2 as pb
+from services.lattice.calls import Calls, plan, tenant
+from services.lattice.fields.convert import body_pieces
+from services.lattice.jobs import convert, domain
+from services.lattice.jobs.commands import Jobs
+from services.lattice.jobs.domain import Job
+from services.lattice.jobs.journal import JobJournal
+from services.lattice.jobs.messages import job_to_proto
+from services.lattice.jobs.watching import watch
+from services.lattice.simulations.running import rows_of_state
+from services.plumbing import correlation, validation
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+SERIALIZED = ("ReadSeries",)
+"""The rpcs whose answers are bytes: they are copied once."""
+
+
+class JobServicer:
+    """Serves simulations as jobs to whoever calls, each tenant its own."""
+
+    def __init__(self, calls: Calls, jobs: Jobs, journal: JobJournal) -> None:
+        self._calls, self._jobs, self._journal = calls, jobs, journal
+        self._operations = calls.operations
+
+    async def StartJob(self, request: pb.StartJobRequest, _context: Context) -> pb.StartJobResponse:
+        validation.check(request)
+        held = await self._calls.open(request.lattice_id)
+        new = convert.new_job(request, held.spec.geometry)
+        job = await self._jobs.start(tenant(), held, new, plan(), _subject())
+        return pb.StartJobResponse(job=job_to_proto(job))
+
+    async def GetJob(self, request: pb.GetJobRequest, _context: Context) -> pb.GetJobResponse:
+        validation.check(request)
+        return pb.GetJobResponse(job=job_to_proto(await self._job(request.job_id)))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, _context: Context) -> pb.ListJobsResponse:
+        validation.check(request)
+        page = await self._jobs.states.page(
+            tenant(),
+            convert.page_size(request),
+            request.page_token,
+            open_only=request.open_only,
+        )
+        await self._jobs.find_open(tenant())
+        return convert.page_to_proto(page)
+
+    async def WatchJob(
+        self, request: pb.WatchJobRequest, _context: Context
+    ) -> AsyncGenerator[pb.WatchJobResponse]:
+        validation.check(request)
+        job_id, jobs = domain.job_id(request.job_id), self._jobs
+        watching = watch(self._journal, jobs.states, jobs.scheduler, tenant(), job_id)
+        async with aclosing(watching) as seen:
+            async for job in seen:
+                yield pb.WatchJobResponse(job=job_to_proto(job))
+
+    async def CancelJob(
+        self, request: pb.CancelJobRequest, _context: Context
+    ) -> pb.CancelJobResponse:
+        validation.check(request)
+        job = await self._jobs.cancel(tenant(), domain.job_id(request.job_id))
+        return pb.CancelJobResponse(job=job_to_proto(job))
+
+    async def ContinueJob(
+        self, request: pb.ContinueJobRequest, _context: Context
+    ) -> pb.ContinueJobResponse:
+        validation.check(request)
+        job = await self._jobs.go_on(tenant(), domain.job_id(request.job_id), plan())
+        return pb.ContinueJobResponse(job=job_to_proto(job))
+
+    async def ReadSeries(
+        self, request: pb.ReadSeriesRequest, _context: Context
+    ) -> AsyncGenerator[bytes]:
+        validation.check(request)
+        job = await self._jobs.states.get(tenant(), domain.job_id(request.job_id))
+        size_bytes = job.checkpoint.size_bytes if job.checkpoint is not None else 0
+        async with self._operations.send_budget.reserved(2 * size_bytes + 1):
+            columns, rows = await self._series(job)
+            data = await asyncio.to_thread(convert.series_bytes, request, columns, rows)
+            for message in body_pieces(convert.media_type(request), data):
+                async with self._operations.consumed_in_time():
+                    yield message
+
+    async def _job(self, job_id: str) -> Job:
+        """A job, as it is at this moment where it runs here."""
+        wanted = domain.job_id(job_id)
+        job = await self._jobs.states.get(tenant(), wanted)
+        live = self._jobs.scheduler.live(tenant(), wanted)
+        return live if live is not None and live.token >= job.token and job.state.is_open else job
+
+    async def _series(self, job: Job) -> tuple[Sequence[str], NDArray[np.float64]]:
+        """What was recorded up to the last checkpoint."""
+        if job.checkpoint is None:
+            columns = [each.name for each in job.progress.observables]
+            return columns, np.empty((0, 1 + len(columns)))
+        state = await self._jobs.storage.load(tenant(), job.job_id, job.checkpoint)
+        return await asyncio.to_thread(rows_of_state, state)
+
+
+def _subject() -> str:
+    principal = correlation.current().principal
+    assert principal is not None, "only who is signed in may call"
+    return principal.subject

@@ -1,0 +1,1 @@
+"""Steps of simulations: arrays in, arrays changed in place."""

@@ -1,0 +1,1 @@
+"""Models on lattices: what they must be, what they take, and how they go on step by step."""
