@@ -283,13 +283,13 @@ def running_system(
     folder: Path,
     *,
     gateway_module: str = "gateway",
-    lattice: Mapping[str, str] | None = None,
     **environ: str,
 ) -> Iterator[System]:
-    """A whole girih on one database, ended when the block ends; `environ` is the gateway's, and
-    `lattice` the lattice service's."""
+    """A whole girih on one database, ended when the block ends; `environ` is the gateway's, but
+    for what is named after the lattice service."""
+    of_lattice = {name: environ.pop(name) for name in list(environ) if name[:8] == "LATTICE_"}
     events, events_address = events_process(database_url, folder)
-    lattice_service, lattice_address = lattice_process(events_address, folder, **(lattice or {}))
+    lattice_service, lattice_address = lattice_process(events_address, folder, **of_lattice)
     projections, projections_address = projections_process(database_url, events_address, folder)
     gateway, url = gateway_process(
         events_address,

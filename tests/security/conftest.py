@@ -47,9 +47,7 @@ def deployment() -> Iterator[Deployment]:
     with (
         own_postgres() as (postgres, folder),
         # Jobs wait until they are cancelled: none is worth a process here.
-        running_system(
-            postgres.url, folder, lattice={"LATTICE_JOBS_AT_ONCE": "0"}, **UNLIMITED
-        ) as system,
+        running_system(postgres.url, folder, **UNLIMITED, LATTICE_JOBS_AT_ONCE="0") as system,
         httpx.Client(base_url=system.url, timeout=30) as client,
     ):
         deployment = Deployment(

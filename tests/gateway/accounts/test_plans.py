@@ -12,8 +12,8 @@ from services.policy import PlanLimits
 
 def test_the_plans_are_what_was_promised() -> None:
     assert dict(PLANS) == {
-        "free": PlanLimits("free", 5, 3, 10, 1_000, 20, 5),
-        "professional": PlanLimits("professional", 500, 10, 100, 100_000, 1_000, 200),
+        "free": PlanLimits("free", 5, 3, 10, 1_000, 20, 5, 3),
+        "professional": PlanLimits("professional", 500, 10, 100, 100_000, 1_000, 200, 50),
         "unlimited": PlanLimits("unlimited", 0, 0, 0, 0),
     }
 
