@@ -265,7 +265,17 @@ def _jobs(
         interval_s=settings.jobs_interval_s,
     )
     bounds = JobBounds(updates_max=settings.job_updates_max, size_bytes_max=settings.jobs_bytes)
-    return Jobs(journal, states, storage, marks, fields.states, fields.reader, scheduler, bounds)
+    return Jobs(
+        journal,
+        states,
+        storage,
+        marks,
+        fields.states,
+        fields.reader,
+        scheduler,
+        bounds,
+        fields.writer.limits,
+    )
 
 
 def _watch_kernels(server: Server, compilation: Compilation) -> None:

@@ -116,5 +116,5 @@ def new(expected: LatticeSpec) -> NewLattice:
     return NewLattice(spec=expected)
 
 
-def plan(*, lattices: int = 0, axes: int = 0, extent: int = 0) -> PlanLimits:
-    return PlanLimits("small", lattices, axes, extent, monthly_call_count_max=0)
+def plan(*, lattices: int = 0, axes: int = 0, extent: int = 0, jobs: int = 0) -> PlanLimits:
+    return PlanLimits("small", lattices, axes, extent, monthly_call_count_max=0, job_count_max=jobs)

@@ -18,6 +18,7 @@ from services.lattice.errors import (
     RequestIdReused,
     WorkTooLarge,
 )
+from services.lattice.fields.limits import FieldLimits
 from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldStates
 from services.lattice.jobs.domain import (
@@ -89,10 +90,11 @@ class Jobs:
         reader: FieldReader,
         scheduler: JobScheduler,
         bounds: JobBounds,
+        limits: FieldLimits,
     ) -> None:
         self._journal, self.states, self.storage, self._marks = journal, states, storage, marks
         self._fields, self._reader = fields, reader
-        self.scheduler, self._bounds = scheduler, bounds
+        self.scheduler, self._bounds, self._limits = scheduler, bounds, limits
 
     async def start(
         self,
@@ -233,8 +235,9 @@ class Jobs:
             )
         bad.raise_if_any()
         _check_size("updates of sites", self._updates(held, new), self._bounds.updates_max)
-        size_bytes = new.model.size_bytes(held.spec)
-        _check_size("bytes of memory", size_bytes, self._bounds.size_bytes_max)
+        if new.result_field:
+            self._limits.check_size(new.model.result_type, held.spec.geometry.sites)
+        _check_size("bytes of memory", _size_bytes(held, new), self._bounds.size_bytes_max)
 
     @staticmethod
     def _updates(held: HeldLattice, new: NewJob) -> int:
@@ -259,7 +262,7 @@ class Jobs:
             discard_steps=new.discard_steps,
             result_field=new.result_field,
             updates=self._updates(held, new),
-            size_bytes=new.model.size_bytes(held.spec),
+            size_bytes=_size_bytes(held, new),
             started_by=subject,
             inputs=inputs,
         )
@@ -291,6 +294,12 @@ class Jobs:
             source = await self._reader.source(tenant, lattice_id, shape, content)
             copies[purpose] = await self.storage.copy(tenant, job_id, source)
         return copies
+
+
+def _size_bytes(held: HeldLattice, new: NewJob) -> int:
+    """The memory that a job takes, with its result where that is kept."""
+    result = new.model.result_type.size_bytes * held.spec.geometry.sites if new.result_field else 0
+    return new.model.size_bytes(held.spec) + result
 
 
 def _record_every(new: NewJob) -> int:

@@ -1,31 +1,50 @@
 """Jobs through gRPC: started, watched, cancelled, gone on with, and what is left of them."""
 
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from girih.lattice.v1 import jobs_pb2 as pb
 from girih.lattice.v1 import lattice_pb2
-from girih.lattice.v1.simulations_pb2 import Ising
+from girih.lattice.v1.simulations_pb2 import (
+    CellularAutomaton,
+    Diffusion,
+    Ising,
+    PercolationGrowth,
+    RandomWalks,
+    Sandpile,
+)
 from tests.authority import Authority
+from tests.lattice.fields.caller import Fields
 from tests.lattice.jobs.caller import JobCaller
-from tests.lattice.serving import Client, replica, until
+from tests.lattice.serving import ABSENT, Client, refusal, replica, site, until
+from tests.lattice.worlds import plan
 from tests.processes import Process
 
 RINGS = [lattice_pb2.BOUNDARY_PERIODIC]
+ENDLESS = 10**9
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    return {
+        "LATTICE_STORAGE": str(tmp_path),
+        "LATTICE_JOBS_INTERVAL_S": "0.1",
+        "LATTICE_JOB_CHECKPOINT_S": "0.3",
+        "LATTICE_JOB_LEASE_S": "3",
+        "LATTICE_JOB_THREADS": "1",
+    }
 
 
 @pytest.fixture
 async def client(
-    event_store: tuple[Process, str], authority: Authority, tenant: str, tmp_path: Path
+    event_store: tuple[Process, str], authority: Authority, tenant: str, settings: dict[str, str]
 ) -> AsyncIterator[Client]:
-    settings = {
-        "LATTICE_STORAGE": str(tmp_path),
-        "LATTICE_JOBS_INTERVAL_S": "0.1",
-        "LATTICE_JOB_CHECKPOINT_S": "0.3",
-        "LATTICE_JOB_LEASE_S": "2",
-    }
     async with replica(event_store[1], authority, tenant, **settings) as client:
         await until(client.is_serving)
         yield client
@@ -36,17 +55,178 @@ def jobs(client: Client) -> JobCaller:
     return JobCaller(client)
 
 
-async def test_a_job_runs_to_its_end_and_tells_its_observables(
+async def test_a_job_runs_to_its_end_and_leaves_its_observables_and_its_result(
     client: Client, jobs: JobCaller
 ) -> None:
     lattice = await client.create(shape=[8, 8], boundaries=RINGS)
 
-    started = await jobs.start(lattice.lattice_id, Ising(temperature=2.0), 200, seed=7)
+    started = await jobs.start(
+        lattice.lattice_id, Ising(temperature=2.0), 200, seed=7, result_field="spins"
+    )
     told = await jobs.watch(started.job_id)
 
+    ended = told[-1]
     assert started.state == pb.JOB_STATE_WAITING
-    assert told[-1].state == pb.JOB_STATE_SUCCEEDED
-    assert told[-1].progress.steps_done == 200
-    names = [each.name for each in told[-1].progress.observables]
+    assert (ended.state, ended.progress.steps_done) == (pb.JOB_STATE_SUCCEEDED, 200)
+    names = [each.name for each in ended.progress.observables]
     assert names == ["energy", "magnetisation", "magnetisation_abs"]
-    assert (await jobs.array(started.job_id)).shape == (200, 4)
+    rows, lines = await jobs.array(started.job_id), (await jobs.text(started.job_id)).split("\r\n")
+    assert rows.shape == (200, 4)
+    assert lines[0] == "step,energy,magnetisation,magnetisation_abs"
+    assert [float(cell) for cell in lines[200].split(",")] == rows[-1].tolist()
+    fields = Fields(client)
+    field = await fields.get(lattice.lattice_id, "spins")
+    assert field.digest == ended.result_digest
+    spins = np.frombuffer(await fields.read(lattice.lattice_id, "spins"), "<i2")
+    assert spins.mean() == pytest.approx(ended.progress.observables[1].last)
+
+
+async def test_what_was_cancelled_stops_at_once_and_goes_on_to_the_same_result(
+    client: Client, jobs: JobCaller
+) -> None:
+    lattice = await client.create(shape=[64, 64], boundaries=RINGS)
+    model = lattice.lattice_id, Ising(temperature=2.3)
+    at_once = await jobs.start(*model, 40_000, seed=3, result_field="at_once")
+    expected = await jobs.ended(at_once.job_id)
+    job = await jobs.start(*model, 40_000, seed=3, result_field="in_parts")
+    await jobs.until(job.job_id, 1)
+
+    cancelled = await jobs.cancel(job.job_id)
+    again = await jobs.cancel(job.job_id)
+    await jobs.go_on(job.job_id)
+    ended = await jobs.ended(job.job_id)
+
+    assert (cancelled.state, again) == (pb.JOB_STATE_CANCELLED, cancelled)
+    assert 0 < cancelled.progress.steps_done < 40_000
+    assert ended.token == 2
+    assert ended.result_digest == expected.result_digest
+    assert np.array_equal(await jobs.array(job.job_id), await jobs.array(at_once.job_id))
+
+
+async def test_another_replica_goes_on_where_the_first_was_stopped(
+    event_store: tuple[Process, str], authority: Authority, tenant: str, settings: dict[str, str]
+) -> None:
+    async with AsyncExitStack() as second:
+        async with replica(event_store[1], authority, tenant, **settings) as client:
+            await until(client.is_serving)
+            lattice = await client.create(shape=[64, 64], boundaries=RINGS)
+            jobs = JobCaller(client)
+            job = await jobs.start(lattice.lattice_id, Ising(temperature=2.3), ENDLESS)
+            await jobs.until(job.job_id, 1)
+            other = await second.enter_async_context(
+                replica(event_store[1], authority, tenant, **settings)
+            )
+            await until(other.is_serving)
+        jobs = JobCaller(other)
+
+        async def is_taken_over() -> bool:
+            return (await jobs.get(job.job_id)).token == 2
+
+        await until(is_taken_over)
+
+        assert (await jobs.get(job.job_id)).progress.steps_done > 0
+        assert (await jobs.cancel(job.job_id)).state == pb.JOB_STATE_CANCELLED
+
+
+async def test_a_job_starts_from_a_field_as_it_is_when_it_is_started(
+    client: Client, jobs: JobCaller
+) -> None:
+    lattice, fields = await client.create(shape=[200, 200]), Fields(client)
+    initial, source = np.zeros((200, 200)), np.zeros((200, 200))
+    initial[7, 7], source[150, 20] = 5.0, 1.0
+    await fields.write(lattice.lattice_id, "heat", initial)
+    await fields.write(lattice.lattice_id, "fire", source)
+    model = Diffusion(diffusivity=1.0, time_step=0.25, source_field="fire")
+
+    job = await jobs.start(lattice.lattice_id, model, 8, initial_field="heat", result_field="heat")
+    await fields.write(lattice.lattice_id, "fire", np.ones((200, 200)))
+    ended = await jobs.ended(job.job_id)
+
+    total = {each.name: each.last for each in ended.progress.observables}["total"]
+    assert total == pytest.approx(5.0 + 8 * 0.25)
+
+
+async def test_what_makes_no_sense_is_refused_by_name(client: Client, jobs: JobCaller) -> None:
+    ring = (await client.create(shape=[6, 6], boundaries=RINGS)).lattice_id
+    moore = (
+        await client.create(shape=[6, 6], neighbourhood=lattice_pb2.NEIGHBOURHOOD_MOORE)
+    ).lattice_id
+    huge = (await client.create(shape=[2**20, 2**20, 2**20])).lattice_id
+    refused: list[tuple[str, Any, dict[str, Any], str, str]] = [
+        (ring, Ising(temperature=0), {}, "INVALID_INPUT", "simulation.ising.temperature"),
+        (ring, Ising(temperature=-1), {}, "INVALID_INPUT", "must be above 0"),
+        (moore, CellularAutomaton(rule="B3-S23"), {}, "INVALID_INPUT", "B3/S23"),
+        (moore, CellularAutomaton(rule="B3/S9"), {}, "INVALID_INPUT", "no number above 8"),
+        (ring, Diffusion(diffusivity=2, time_step=0.2), {}, "INVALID_INPUT", "at most 0.125"),
+        (ring, Sandpile(), {}, "INVALID_INPUT", "never be lost"),
+        (ring, RandomWalks(walkers=1, start=site([6, 0])), {}, "INVALID_INPUT", "must be 0 to 5"),
+        (ring, PercolationGrowth(probability=1.5), {}, "INVALID_INPUT", "must be 0 to 1"),
+        (ring, RandomWalks(walkers=1), {"initial_field": "x"}, "INVALID_INPUT", "must be empty"),
+        (ring, Ising(temperature=1), {"initial_field": "x"}, "FIELD_NOT_FOUND", ""),
+        (ring, Ising(temperature=1), {"discard_steps": 5}, "INVALID_INPUT", "discard_steps"),
+        (ring, Ising(temperature=1), {"steps": 0}, "INVALID_INPUT", "steps"),
+        (ring, Ising(temperature=1), {"steps": 10**13}, "INVALID_INPUT", "steps"),
+        (
+            ring,
+            Ising(temperature=1),
+            {"steps": 10**11, "record_every": 1},
+            "INVALID_INPUT",
+            "least",
+        ),
+        (huge, Ising(temperature=1), {}, "WORK_TOO_LARGE", ""),
+        (huge, RandomWalks(walkers=10_000_000), {"steps": 10**9}, "WORK_TOO_LARGE", ""),
+        (huge, RandomWalks(walkers=1), {"result_field": "x"}, "WORK_TOO_LARGE", ""),
+        (ABSENT, Ising(temperature=1), {}, "LATTICE_NOT_FOUND", ""),
+    ]
+
+    for lattice_id, model, more, reason, words in refused:
+        steps = more.pop("steps", 5)
+        error = await refusal(jobs.start(lattice_id, model, steps, **more))
+
+        assert error.reason == reason, (model, error)
+        assert words in str(error) + str(error.violations), (model, error)
+    assert list((await jobs.list()).jobs) == []
+
+
+async def test_a_request_starts_one_job_and_a_plan_bounds_how_many(
+    client: Client, jobs: JobCaller, tenant: str, authority: Authority
+) -> None:
+    lattice = await client.create(shape=[6, 6], boundaries=RINGS)
+    model = lattice.lattice_id, Ising(temperature=2.0)
+    request_id = str(uuid.uuid4())
+
+    first = await jobs.start(*model, ENDLESS, request_id=request_id)
+    again = await jobs.start(*model, ENDLESS, request_id=request_id)
+    other = await refusal(jobs.start(*model, 5, request_id=request_id))
+    small = JobCaller(client.as_caller(tenant, plan=plan(jobs=1).claim()))
+    beyond = await refusal(small.start(*model, ENDLESS))
+
+    assert (first.job_id, first.seed) == (again.job_id, again.seed)
+    assert (other.reason, beyond.reason) == ("REQUEST_ID_REUSED", "PLAN_LIMIT")
+    assert [job.job_id for job in (await jobs.list(open_only=True)).jobs] == [first.job_id]
+    await jobs.cancel(first.job_id)
+    assert list((await jobs.list(open_only=True)).jobs) == []
+    assert (await jobs.ended((await small.start(*model, 5)).job_id)).progress.steps_done == 5
+
+
+async def test_pages_have_each_job_once_and_strangers_none(
+    client: Client, jobs: JobCaller, tenant: str
+) -> None:
+    lattice = await client.create(shape=[6, 6], boundaries=RINGS)
+    started = [
+        (await jobs.start(lattice.lattice_id, Ising(temperature=2.0), 3)).job_id for _ in range(3)
+    ]
+
+    first = await jobs.list(page_size=2)
+    second = await jobs.list(page_size=2, page_token=first.next_page_token)
+
+    assert [job.job_id for job in [*first.jobs, *second.jobs]] == started[::-1]
+    assert second.next_page_token == ""
+    stranger = JobCaller(client.as_caller(f"{tenant}-else"))
+    for call in (stranger.get, stranger.cancel, stranger.go_on, stranger.watch, stranger.text):
+        assert (await refusal(call(started[0]))).reason == "JOB_NOT_FOUND"
+    for each in started:
+        await jobs.ended(each)
+    assert (await refusal(jobs.cancel(started[0]))).reason == "JOB_ENDED"
+    assert (await refusal(jobs.go_on(started[0]))).reason == "JOB_NOT_CANCELLED"
+    assert (await refusal(jobs.get(ABSENT))).reason == "JOB_NOT_FOUND"
