@@ -159,7 +159,7 @@ class EventStoreJournal:
         after_revision: int = -1,
         limit: int | None = None,
     ) -> AsyncGenerator[Sequence[LatticeRecord]]:
-        stream = _stream(lattice_id)
+        stream = lattice_stream(lattice_id)
         reading = self._streams.read_batches(tenant, stream, after_revision + 1, "", limit)
         async with aclosing(reading) as batches:
             async for batch in batches:
