@@ -15,7 +15,7 @@ import typer
 
 from cli import exit_codes
 from cli.failure import Failed
-from cli.terminal import asking, ids, options, output
+from cli.terminal import asking, ids, options, output, progress
 from cli.terminal.formats import Format
 from cli.terminal.help import Commands
 from cli.terminal.output import Listing, listing, moment
@@ -316,8 +316,10 @@ def _write_field(
         message = f"must be of a lattice of at most {files.SITES_MAX:,} sites; say --to"
         raise Failed(f"--output-file: {message}", exit_codes.DATAERR)
     field = arrays.empty_distances(math.prod(lengths))
-    for first, part in answers:
-        arrays.put_distances(field, first, part)
+    with progress.counted("sites", math.prod(lengths)) as advance:
+        for first, part in answers:
+            arrays.put_distances(field, first, part)
+            advance(len(part))
     with file.open("wb") as stream:
         files.write(arrays.finished_distances(field, lengths), stream)
 

@@ -12,7 +12,7 @@ import typer
 
 from cli import exit_codes
 from cli.commands.lattices import CostField, CostRule, LatticeId, numbers, segment, site_costs
-from cli.terminal import options, output
+from cli.terminal import options, output, progress
 from cli.terminal.formats import Format
 from cli.terminal.help import Commands
 
@@ -85,7 +85,7 @@ def find(
 def _find_all(
     gateway: "Gateway", route: str, file: Path, asked: "Json", output_format: Format
 ) -> None:
-    with _opened(file) as lines, _progress() as answered:
+    with _opened(file) as lines, progress.counted("paths") as answered:
         paths = _answers(gateway, route, _queries(lines, file), asked, answered)
         if output_format.is_document:
             shown = output.documents(map(output.dumped, paths), output_format)
@@ -181,18 +181,3 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     else:
         with file.open("rb") as lines:
             yield lines
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """Called with the number of answers that have come; shown where somebody looks."""
-    if not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,} paths"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda count: bar.update(task, advance=count)

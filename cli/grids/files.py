@@ -104,6 +104,6 @@ def lines(blocked: "NDArray[np.bool_]") -> list[str]:
     return [row.tobytes().decode() for row in signs]
 
 
-def write(array: "NDArray[np.bool_] | NDArray[np.float64]", file: IO[bytes]) -> None:
+def write(array: "NDArray[np.generic]", file: IO[bytes]) -> None:
     """As numpy writes it, without anything that needs to be trusted when it is read."""
     np.lib.format.write_array(file, array, allow_pickle=False)

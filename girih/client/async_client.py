@@ -14,7 +14,6 @@ from girih.client.event_store import EventStoreClient
 from girih.client.lattices.client import AsyncLattices
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
-from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 
 
 class AsyncClient(EventStoreClient):
@@ -103,12 +102,11 @@ class AsyncClient(EventStoreClient):
         caller = found.caller
         super().__init__(channels[0], token=caller.token, context=context, retry=caller.retry)
         self._channels = channels
-        self._lattice_stub = LatticeServiceStub(channels[1])
 
     @property
     def lattices(self) -> AsyncLattices:
         """The tenant's lattices."""
-        return AsyncLattices(self._lattice_stub, self._caller)
+        return AsyncLattices(self._channels[1], self._caller)
 
     async def aclose(self) -> None:
         """End the calls that are open, and the connections."""

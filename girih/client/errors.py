@@ -337,6 +337,12 @@ class LatticeNotFound(NotFound):
     reasons = frozenset({"LATTICE_NOT_FOUND"})
 
 
+class FieldNotFound(NotFound):
+    """The lattice has no field of this name."""
+
+    reasons = frozenset({"FIELD_NOT_FOUND"})
+
+
 class LatticesChanged(Unavailable):
     """The tenant's lattices kept changing while they were counted: repeat the same call."""
 

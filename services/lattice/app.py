@@ -113,10 +113,12 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         tls=channel_credentials(settings),
         metrics=ClientMetrics(server.registry),
     )
+    metrics = ComputationMetrics(server.registry)
     compute = Compute(
         threads=settings.threads or _core_count(),
         bytes_max=settings.compute_bytes,
         waiting_max=settings.waiting_calls_max,
+        on_stopped=metrics.stopped,
     )
     events = EventStoreHealth(channel)
 
@@ -137,7 +139,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         components,
         send_budget,
         WorkLimit(settings.looks_max),
-        ComputationMetrics(server.registry),
+        metrics,
         part_timeout_s=settings.part_timeout_s,
     )
     arrays = ArrayStore(open_store(settings.storage or user_folder(os.environ)))

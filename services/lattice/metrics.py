@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,6 +13,8 @@ from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import Computation, Method
 from services.lattice.jobs.scheduling import JobScheduler
 from services.lattice.state.lattices import Lattices
+
+_STOP_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class ComputationMetrics:
@@ -37,6 +39,12 @@ class ComputationMetrics:
             ["method"],
             registry=registry,
         )
+        self._stops = Histogram(
+            "lattice_stop_seconds",
+            "How long computations went on for whose callers had gone.",
+            buckets=_STOP_BUCKETS_S,
+            registry=registry,
+        )
         self._of = {
             method: tuple(
                 counter.labels(method.value) for counter in (computations, sites, seconds)
@@ -49,6 +57,10 @@ class ComputationMetrics:
         computations.inc()
         sites.inc(computation.sites_expanded)
         seconds.inc(computation.elapsed_ns / 1e9)
+
+    def stopped(self, seconds: float) -> None:
+        """Work whose caller had gone went on for so long."""
+        self._stops.observe(seconds)
 
 
 class StateMetrics(Collector):

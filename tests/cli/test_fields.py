@@ -94,3 +94,30 @@ def test_a_path_costs_what_a_field_says(ada: Person, lattice: str, tmp_path: Pat
     assert found["computation"]["costsDigest"] == digest
     assert [one["distance"] for one in told] == [27]
     assert ada.girih("paths", "find", lattice, *ends[:4], "--mean").code == 2
+
+
+def test_components_are_told_or_written(ada: Person, tmp_path: Path) -> None:
+    text, file = tmp_path / "maze.txt", tmp_path / "labels.npy"
+    text.write_text("..#.\n..#.\n")
+    made = ada.does("lattices", "create", "--blocked", str(text)).out.strip()
+
+    assert ada.does("lattices", "components", made).out == "0\t4\t0,0\t0\t\n1\t2\t0,3\t0\t\n"
+    told = ada.does("lattices", "components", made, "--limit", "1", "--json").json
+    assert (told["count"], len(told["components"])) == (2, 1)
+    ada.does("lattices", "components", made, "--output-file", str(file))
+    assert np.load(file).tolist() == [[0, 0, -1, 1], [0, 0, -1, 1]]
+
+
+def test_the_most_central_sites_are_told_or_all_written(ada: Person, tmp_path: Path) -> None:
+    file = tmp_path / "closeness.npy"
+    made = ada.does("lattices", "create", "--shape", "3x5").out.strip()
+    words = ("lattices", "centrality", made)
+
+    top = ada.does(*words, "betweenness", "--top", "1", "-o", "json").json
+    assert [one["site"] for one in top] == [[1, 2]]
+    assert ada.does(*words, "degree", "--site", "0,0", "--site", "1,1").out == "0,0\t2\n1,1\t4\n"
+    ada.does(*words, "closeness", "--output-file", str(file))
+    assert np.load(file).argmax() == 7
+    assert ada.girih(*words, "degree", "--site", "0,0", "--top", "3").code == 2
+    refused = ada.girih(*words, "degree", "--site", "9,9")
+    assert (refused.code, refused.err.startswith("--site[0]")) == (65, True)

@@ -76,6 +76,7 @@ async def test_the_programs_of_the_clients_page_run(
         [f"Counter({counts}) as of 0.0 seconds ago"],
         ["99"],
         ["20 (21, 2) [9 0]", "(10, 10) True"],
+        ["(2, 3) True 10 [19 29]"],
         ["passed"],
     ]
 

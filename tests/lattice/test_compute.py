@@ -279,6 +279,21 @@ async def test_bytes_stay_lent_until_the_thread_has_let_go_of_them() -> None:
     await compute.close()
 
 
+async def test_how_long_stopped_work_went_on_is_told_once_and_of_no_other() -> None:
+    told: list[float] = []
+    compute, gate = Compute(threads=1, bytes_max=80, waiting_max=9, on_stopped=told.append), Gate()
+    assert await compute.run(long(10), lambda _: "done") == "done"
+    task = asyncio.create_task(compute.run(long(10), gate))
+    await gate.until_begun()
+
+    task.cancel()
+    await until(lambda: len(told) > 0)
+
+    assert len(told) == 1
+    assert told[0] >= 0
+    await compute.close()
+
+
 async def test_a_caller_that_leaves_the_line_takes_no_bytes() -> None:
     compute, gate = computing(threads=1, long_bytes=10, waiting_max=10), Gate()
     running = asyncio.create_task(compute.run(long(10), gate))

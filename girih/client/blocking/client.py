@@ -54,7 +54,6 @@ from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.events.v1.transfer_pb2_grpc import TransferServiceStub
 from girih.ids import Position, Revision
-from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 
 
 class Client:
@@ -115,13 +114,12 @@ class Client:
         self._snapshots = SnapshotServiceStub(self._channels[0])
         self._groups = GroupServiceStub(self._channels[0])
         self._transfers = TransferServiceStub(self._channels[0])
-        self._lattice_stub = LatticeServiceStub(self._channels[1])
         self._subscriptions: weakref.WeakSet[Subscription | Consumer] = weakref.WeakSet()
 
     @property
     def lattices(self) -> Lattices:
         """The tenant's lattices."""
-        return Lattices(self._lattice_stub, self._caller)
+        return Lattices(self._channels[1], self._caller)
 
     @property
     def transfer(self) -> Transfer:

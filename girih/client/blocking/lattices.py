@@ -4,27 +4,56 @@ from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from girih.client.blocking.asking import Fields, Routes, Structure
 from girih.client.blocking.calls import parts, unary
 from girih.client.caller import Caller
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
 from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
-from girih.client.lattices.values import Boundary, CornerRule, Lattice, Neighbourhood, Path, Site
+from girih.client.lattices.questions import site_costs
+from girih.client.lattices.values import (
+    Boundary,
+    CornerRule,
+    CostRule,
+    Lattice,
+    Neighbourhood,
+    Path,
+    Site,
+)
 from girih.lattice.v1 import lattice_pb2 as pb
+from girih.lattice.v1.fields_pb2_grpc import FieldServiceStub
+from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
+from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
+from girih.lattice.v1.structure_pb2_grpc import StructureServiceStub
 
 if TYPE_CHECKING:
+    import grpc
     import numpy as np
     from numpy.typing import NDArray
-
-    from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 
 
 class Lattices:
     """As `girih.client.AsyncLattices`, whose methods say what these promise."""
 
-    def __init__(self, stub: "LatticeServiceStub", caller: Caller) -> None:
-        self._stub = stub
+    def __init__(self, channel: "grpc.Channel", caller: Caller) -> None:
+        self._channel = channel
+        self._stub = LatticeServiceStub(channel)
         self._caller = caller.with_whole_attempts()
+
+    @property
+    def fields(self) -> Fields:
+        """Their fields: arrays with a number for each site."""
+        return Fields(FieldServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def routes(self) -> Routes:
+        """Several ways at once."""
+        return Routes(PathServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def structure(self) -> Structure:
+        """What they are like as graphs."""
+        return Structure(StructureServiceStub(self._channel), self._caller, self._value)
 
     def create(
         self,
@@ -75,11 +104,18 @@ class Lattices:
                 raise
 
     def find_path(
-        self, lattice: Lattice | str, start: Site, goal: Site, *, timeout: float | None = None
+        self,
+        lattice: Lattice | str,
+        start: Site,
+        goal: Site,
+        *,
+        costs: object | None = None,
+        cost_rule: CostRule | str = CostRule.ENTERING,
+        timeout: float | None = None,
     ) -> Path:
         """A shortest path, or one that is false: that there is none is no error."""
         on = self._value(lattice, timeout)
-        request = messages.find_path_request(on, start, goal)
+        request = messages.find_path_request(on, start, goal, site_costs(costs, cost_rule, on))
         response = unary(self._caller, self._stub.FindPath, request, timeout)
         return messages.path(response.path, start, on, response.computation)
 
@@ -88,10 +124,13 @@ class Lattices:
         lattice: Lattice | str,
         queries: Iterable[Query],
         *,
+        costs: object | None = None,
+        cost_rule: CostRule | str = CostRule.ENTERING,
         timeout: float | None = None,
     ) -> Generator[Path]:
         """Shortest paths for many pairs of start and goal, in their order."""
-        cursor = PathsCursor(self._value(lattice, timeout), queries)
+        on = self._value(lattice, timeout)
+        cursor = PathsCursor(on, queries, site_costs(costs, cost_rule, on))
         with closing(parts(self._caller, self._stub.FindPaths, cursor, timeout)) as answers:
             for paths in answers:
                 yield from paths
@@ -104,11 +143,16 @@ class Lattices:
         targets: Collection[Site] | None = None,
         origin: Site | None = None,
         shape: Sequence[int] | None = None,
+        costs: object | None = None,
+        cost_rule: CostRule | str = CostRule.ENTERING,
         timeout: float | None = None,
     ) -> "NDArray[np.float64]":
         """The distance of sites from the nearest of `sources`, infinite where no path leads."""
         on = self._value(lattice, timeout)
-        cursor = DistancesCursor(on, sources, targets=targets, origin=origin, shape=shape)
+        told = site_costs(costs, cost_rule, on)
+        cursor = DistancesCursor(
+            on, sources, targets=targets, origin=origin, shape=shape, costs=told
+        )
         for _ in parts(self._caller, self._stub.Distances, cursor, timeout):
             pass
         return cursor.distances()

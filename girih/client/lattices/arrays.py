@@ -1,7 +1,8 @@
 """Bitmaps, distances and sites as arrays of numpy, which is imported when the first is made."""
 
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,6 +78,124 @@ def sites_of(
     reached = numpy.concatenate([numpy.array([start], numpy.int64), moves]).cumsum(axis=0)
     sites: NDArray[np.int64] = reached % numpy.array(shape, numpy.int64)
     return sites
+
+
+def filled(count: int, dtype: str, value: float) -> "NDArray[np.generic]":
+    """An array of so many equal numbers."""
+    made: NDArray[np.generic] = _numpy().full(count, value, dtype)
+    return made
+
+
+def put(into: "NDArray[np.generic]", first: int, values: Sequence[float]) -> None:
+    """Numbers of a message into an array, from an index on."""
+    into[first : first + len(values)] = _numpy().fromiter(values, into.dtype, len(values))
+
+
+def whole(digits: str) -> int:
+    """A number of any size from its digits: Python refuses long ones at once."""
+    at_once = 4_000
+    if len(digits) <= at_once:
+        return int(digits)
+    half = len(digits) // 2
+    high: int = whole(digits[:-half]) * 10**half
+    return high + whole(digits[-half:])
+
+
+def of(values: Sequence[float], dtype: str, shape: Sequence[int] = (-1,)) -> "NDArray[np.generic]":
+    """Numbers of a message as an array."""
+    array: NDArray[np.generic] = _numpy().array(values, dtype).reshape(shape)
+    return array
+
+
+def pairs(tails: Sequence[int], heads: Sequence[int]) -> "NDArray[np.int64]":
+    """Of shape (n, 2)."""
+    numpy = _numpy()
+    edges: NDArray[np.int64] = numpy.stack(
+        (numpy.array(tails, numpy.int64), numpy.array(heads, numpy.int64)), axis=1
+    )
+    return edges
+
+
+def joined(parts: "Sequence[NDArray[np.generic]]") -> "NDArray[np.generic]":
+    """One behind the other; at least one."""
+    array: NDArray[np.generic] = _numpy().concatenate(parts)
+    return array
+
+
+def infinite_where_negative(values: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """The same array: what the wire says as -1 cannot be reached."""
+    values[values < 0] = float("inf")
+    return values
+
+
+def numbers(
+    array: object, kinds: Collection[str], otherwise: str | None = None
+) -> tuple[str, tuple[int, ...], memoryview]:
+    """The type, the shape and the little-endian bytes in C order of what numpy makes an array of.
+
+    Copied only where it is not so already. Of a type that is not among `kinds` it becomes
+    `otherwise`. Raises ValueError where that is None, and for what are no numbers.
+    """
+    numpy = _numpy()
+    made = numpy.asarray(array)
+    kind = made.dtype.newbyteorder("=").name
+    if kind not in kinds:
+        if otherwise is None or made.dtype.kind not in "biuf":
+            raise ValueError(f"must be an array of one of {', '.join(kinds)}, not of {kind}")
+        kind = otherwise
+    laid_out = numpy.ascontiguousarray(made, numpy.dtype(kind).newbyteorder("<"))
+    return kind, made.shape, memoryview(laid_out.reshape(-1).view(numpy.uint8))
+
+
+class NpyReader:
+    """An array as the bytes of its `.npy` file come: they are copied once, into it."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._array: NDArray[np.generic] | None = None
+        self._bytes = memoryview(b"")
+        self._filled = 0
+
+    def take(self, data: bytes) -> None:
+        """Raises ValueError for a header that is none."""
+        if self._array is None:
+            self._head += data
+            data = self._begin()
+        if not data:
+            return
+        self._bytes[self._filled : self._filled + len(data)] = data
+        self._filled += len(data)
+
+    def told(self) -> "NDArray[np.generic]":
+        """Raises ValueError while bytes are missing."""
+        if self._array is None or self._filled < len(self._bytes):
+            raise ValueError("the array is not complete")
+        return self._array
+
+    def _begin(self) -> bytes:
+        """Make the array once its header is there; the bytes behind that."""
+        numpy = _numpy()
+        if len(self._head) < _NPY_HEAD or len(self._head) < _npy_header_bytes(self._head):
+            return b""
+        length = _npy_header_bytes(self._head)
+        file = io.BytesIO(self._head[:length])
+        numpy.lib.format.read_magic(file)
+        shape, is_fortran, dtype = numpy.lib.format.read_array_header_1_0(file)
+        if is_fortran or dtype.hasobject:
+            raise ValueError("must be numbers in C order")
+        self._array = made = numpy.empty(shape, dtype)
+        self._bytes = memoryview(made.reshape(-1).view(numpy.uint8))
+        rest = bytes(self._head[length:])
+        self._head.clear()
+        return rest
+
+
+_NPY_HEAD = 10
+"""The magic, the version and the length of the header."""
+
+
+def _npy_header_bytes(head: bytearray) -> int:
+    return _NPY_HEAD + int.from_bytes(head[8:10], "little")
 
 
 def _numpy() -> Any:  # noqa: ANN401 - the module

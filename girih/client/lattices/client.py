@@ -8,11 +8,26 @@ from girih.client.caller import Caller
 from girih.client.calls import parts, unary
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
+from girih.client.lattices.asking import AsyncFields, AsyncRoutes, AsyncStructure
 from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
-from girih.client.lattices.values import Boundary, CornerRule, Lattice, Neighbourhood, Path, Site
+from girih.client.lattices.questions import site_costs
+from girih.client.lattices.values import (
+    Boundary,
+    CornerRule,
+    CostRule,
+    Lattice,
+    Neighbourhood,
+    Path,
+    Site,
+)
 from girih.lattice.v1 import lattice_pb2 as pb
+from girih.lattice.v1.fields_pb2_grpc import FieldServiceStub
+from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
+from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
+from girih.lattice.v1.structure_pb2_grpc import StructureServiceStub
 
 if TYPE_CHECKING:
+    import grpc.aio
     import numpy as np
     from numpy.typing import NDArray
 
@@ -27,9 +42,25 @@ class AsyncLattices:
     computing does. Arrays need numpy: `girih[lattice]`.
     """
 
-    def __init__(self, stub: "LatticeServiceAsyncStub", caller: Caller) -> None:
-        self._stub = stub
+    def __init__(self, channel: "grpc.aio.Channel", caller: Caller) -> None:
+        self._channel = channel
+        self._stub: LatticeServiceAsyncStub = LatticeServiceStub(channel)
         self._caller = caller.with_whole_attempts()
+
+    @property
+    def fields(self) -> AsyncFields:
+        """Their fields: arrays with a number for each site."""
+        return AsyncFields(FieldServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def routes(self) -> AsyncRoutes:
+        """Several ways at once."""
+        return AsyncRoutes(PathServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def structure(self) -> AsyncStructure:
+        """What they are like as graphs."""
+        return AsyncStructure(StructureServiceStub(self._channel), self._caller, self._value)
 
     async def create(
         self,
@@ -85,15 +116,24 @@ class AsyncLattices:
                 raise
 
     async def find_path(
-        self, lattice: Lattice | str, start: Site, goal: Site, *, timeout: float | None = None
+        self,
+        lattice: Lattice | str,
+        start: Site,
+        goal: Site,
+        *,
+        costs: object | None = None,
+        cost_rule: CostRule | str = CostRule.ENTERING,
+        timeout: float | None = None,
     ) -> Path:
         """A shortest path, or one that is false: that there is none is no error.
+
+        With `costs`, the name of a field or an array of the lattice's shape, a cheapest one.
 
         Raises WorkTooLarge for what cannot be computed in `timeout` seconds, and InvalidRequest
         for a site that is blocked or outside.
         """
         on = await self._value(lattice, timeout)
-        request = messages.find_path_request(on, start, goal)
+        request = messages.find_path_request(on, start, goal, site_costs(costs, cost_rule, on))
         response = await unary(self._caller, self._stub.FindPath, request, timeout)
         return messages.path(response.path, start, on, response.computation)
 
@@ -102,11 +142,14 @@ class AsyncLattices:
         lattice: Lattice | str,
         queries: Iterable[Query],
         *,
+        costs: object | None = None,
+        cost_rule: CostRule | str = CostRule.ENTERING,
         timeout: float | None = None,
     ) -> AsyncGenerator[Path]:
         """Shortest paths for up to 10,000 pairs of start and goal, in their order, as they are
         computed. Resumes by itself with those that are not answered."""
-        cursor = PathsCursor(await self._value(lattice, timeout), queries)
+        on = await self._value(lattice, timeout)
+        cursor = PathsCursor(on, queries, site_costs(costs, cost_rule, on))
         async with aclosing(parts(self._caller, self._stub.FindPaths, cursor, timeout)) as answers:
             async for paths in answers:
                 for path in paths:
@@ -120,6 +163,8 @@ class AsyncLattices:
         targets: Collection[Site] | None = None,
         origin: Site | None = None,
         shape: Sequence[int] | None = None,
+        costs: object | None = None,
+        cost_rule: CostRule | str = CostRule.ENTERING,
         timeout: float | None = None,
     ) -> "NDArray[np.float64]":
         """The distance of sites from the nearest of `sources`, infinite where no path leads.
@@ -128,7 +173,10 @@ class AsyncLattices:
         lowest corner is `origin`; or one number for each of `targets`. At most 33,554,432 sites.
         """
         on = await self._value(lattice, timeout)
-        cursor = DistancesCursor(on, sources, targets=targets, origin=origin, shape=shape)
+        told = site_costs(costs, cost_rule, on)
+        cursor = DistancesCursor(
+            on, sources, targets=targets, origin=origin, shape=shape, costs=told
+        )
         async for _ in parts(self._caller, self._stub.Distances, cursor, timeout):
             pass
         return cursor.distances()

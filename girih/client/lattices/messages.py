@@ -6,7 +6,7 @@ Knows no call.
 import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from google.api.httpbody_pb2 import HttpBody
@@ -22,6 +22,7 @@ from girih.client.lattices.values import (
     Run,
     Site,
 )
+from girih.lattice.v1 import costs_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 
 if TYPE_CHECKING:
@@ -105,10 +106,35 @@ def site(coordinates: Site) -> pb.Site:
     return pb.Site(coordinates=[int(one) for one in coordinates])
 
 
-def find_path_request(lattice: Lattice, start: Site, goal: Site) -> pb.FindPathRequest:
+def select(
+    request: Any,  # noqa: ANN401 - one of those with both
+    lattice: Lattice,
+    targets: Collection[Site] | None,
+    origin: Site | None,
+    shape: Sequence[int] | None,
+) -> tuple[int, ...]:
+    """Say in a request which sites are meant; the shape of the answer. Raises ValueError."""
+    if targets is not None and (origin is not None or shape is not None):
+        raise ValueError("targets must not be given beside origin and shape")
+    if targets is not None:
+        request.targets.extend(site(one) for one in targets)
+        return (len(targets),)
+    if origin is None and shape is None:
+        return lattice.shape
+    origin = (0,) * len(lattice.shape) if origin is None else origin
+    beyond = [size - int(at) for size, at in zip(lattice.shape, origin, strict=True)]
+    box = tuple(int(one) for one in (beyond if shape is None else shape))
+    request.region.origin.CopyFrom(site(origin))
+    request.region.shape.extend(box)
+    return box
+
+
+def find_path_request(
+    lattice: Lattice, start: Site, goal: Site, costs: costs_pb2.SiteCosts | None = None
+) -> pb.FindPathRequest:
     # Its sites follow from its runs, however many they are.
     return pb.FindPathRequest(
-        lattice_id=lattice.id, start=site(start), goal=site(goal), sites_max=0
+        lattice_id=lattice.id, start=site(start), goal=site(goal), sites_max=0, costs=costs
     )
 
 
@@ -119,26 +145,33 @@ def path(message: pb.Path, start: Site, lattice: Lattice, computation: pb.Comput
         steps=message.steps,
         start=tuple(int(one) for one in start),
         runs=tuple(Run(tuple(run.step), run.count) for run in message.runs),
-        computation=_computation(computation),
+        computation=computation_of(computation),
         _lattice_shape=lattice.shape,
     )
 
 
-def _computation(message: pb.Computation) -> Computation:
+def computation_of(message: pb.Computation) -> Computation:
     return Computation(
         method=pb.Method.Name(message.method).removeprefix("METHOD_"),
         exact=message.exact,
         elapsed_ns=message.elapsed_ns,
         sites_expanded=message.sites_expanded,
         memory_bytes=message.memory_bytes,
+        costs_digest=message.costs_digest,
     )
 
 
 class PathsCursor:
     """Where many paths go on: each query is answered once, and in order."""
 
-    def __init__(self, lattice: Lattice, queries: Iterable[Query]) -> None:
+    def __init__(
+        self,
+        lattice: Lattice,
+        queries: Iterable[Query],
+        costs: costs_pb2.SiteCosts | None = None,
+    ) -> None:
         self._lattice = lattice
+        self._costs = costs
         self._queries = list(queries)
         self._answered = 0
         self._computation = pb.Computation()
@@ -153,6 +186,7 @@ class PathsCursor:
             lattice_id=self._lattice.id,
             queries=[pb.PathQuery(start=site(start), goal=site(goal)) for start, goal in left],
             sites_max=0,
+            costs=self._costs,
         )
 
     def take(self, response: pb.FindPathsResponse) -> list[Path] | None:
@@ -181,23 +215,15 @@ class DistancesCursor:
         targets: Collection[Site] | None,
         origin: Site | None,
         shape: Sequence[int] | None,
+        costs: costs_pb2.SiteCosts | None = None,
     ) -> None:
-        if targets is not None and (origin is not None or shape is not None):
-            raise ValueError("targets must not be given beside origin and shape")
         request = pb.DistancesRequest(
-            lattice_id=lattice.id, sources=[site(one) for one in sources], as_bytes=True
+            lattice_id=lattice.id,
+            sources=[site(one) for one in sources],
+            as_bytes=True,
+            costs=costs,
         )
-        if targets is not None:
-            self._shape: tuple[int, ...] = (len(targets),)
-            request.targets.extend(site(one) for one in targets)
-        elif origin is None and shape is None:
-            self._shape = lattice.shape
-        else:
-            origin = (0,) * len(lattice.shape) if origin is None else origin
-            beyond = [size - int(at) for size, at in zip(lattice.shape, origin, strict=True)]
-            self._shape = tuple(int(one) for one in (beyond if shape is None else shape))
-            request.region.origin.CopyFrom(site(origin))
-            request.region.shape.extend(self._shape)
+        self._shape = select(request, lattice, targets, origin, shape)
         self._request = request
         self._distances = arrays.empty_distances(math.prod(self._shape))
 

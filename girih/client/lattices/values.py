@@ -42,6 +42,15 @@ class CornerRule(StrEnum):
     """Only the site that it leads to must be free."""
 
 
+class CostRule(StrEnum):
+    """What a step costs, by the costs of the two sites that it joins."""
+
+    ENTERING = "entering"
+    """That of the site that it leads to."""
+    MEAN = "mean"
+    """The mean of both."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
     """A lattice and what it takes."""
@@ -84,6 +93,8 @@ class Computation:
     elapsed_ns: int
     sites_expanded: int
     memory_bytes: int
+    costs_digest: str = ""
+    """Of the field that the costs of sites come from, if they do: `Field.digest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

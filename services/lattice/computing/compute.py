@@ -46,8 +46,11 @@ class Stop:
 
     def __init__(self) -> None:
         self.flag: NDArray[np.uint8] = np.zeros(1, dtype=np.uint8)
+        self.set_s: float | None = None
+        """When it was set, by the monotonic clock."""
 
     def set(self) -> None:
+        self.set_s = time.monotonic()
         self.flag[0] = 1
 
     def check(self) -> None:
@@ -71,8 +74,18 @@ class Compute:
     cores between them.
     """
 
-    def __init__(self, *, threads: int, bytes_max: int, waiting_max: int) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        bytes_max: int,
+        waiting_max: int,
+        on_stopped: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        """`on_stopped` is told, in the event loop, how many seconds work went on for that was
+        stopped."""
         self.threads = threads
+        self._on_stopped = on_stopped
         short_bytes = bytes_max // _SHORT_SHARE
         self._short = _Lane(threads, short_bytes)
         self._long = _Lane(threads, bytes_max - short_bytes)
@@ -144,10 +157,15 @@ class Compute:
         self._stops.add(stop)
         loop = asyncio.get_running_loop()
 
+        def end(ended_s: float) -> None:
+            turn.end()
+            self._stops.discard(stop)
+            if stop.set_s is not None:
+                self._on_stopped(max(0.0, ended_s - stop.set_s))
+
         def ended(_: Future[T]) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(turn.end)
-                loop.call_soon_threadsafe(self._stops.discard, stop)
+                loop.call_soon_threadsafe(end, time.monotonic())
 
         future.add_done_callback(ended)
         try:

@@ -152,7 +152,7 @@ def _structure() -> None:
         cutting = replace(_square(3, moore=moore, ring=True), no_cutting=False)
         clusters = clusters_of(cutting, _GO)
     sum_distances(rows, np.arange(rows.count), _GO)
-    betweenness(rows, _GO)
+    betweenness(rows, np.arange(rows.count), _GO)
     multiply(rows, np.ones(rows.count))
     log_spanning_trees(rows, clusters.labels[rows.sites], _GO)
     cheapest_tree(rows, np.ones(rows.count))

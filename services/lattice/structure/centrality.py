@@ -32,6 +32,7 @@ from services.lattice.structure.work import (
     Clock,
     Work,
     computed,
+    computed_beside,
     graph_of,
     graph_work,
     has_formula,
@@ -58,6 +59,10 @@ class Measure(Enum):
     EIGENVECTOR = "eigenvector"
     PAGERANK = "pagerank"
     KATZ = "katz"
+
+
+_SEARCHED = (Measure.CLOSENESS, Measure.HARMONIC, Measure.BETWEENNESS)
+"""On graphs by a search from each vertex."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +121,12 @@ async def find_centrality(
     if has_formula(lattice):
         _check_formula(geometry, query)
         work = _formula_work(geometry, query)
-        find = partial(_by_formula, geometry, query)
+        parts = await computed(context, work, partial(_by_formula, geometry, query))
+    elif query.measure in _SEARCHED:
+        parts = await _by_searches(context, lattice, query)
     else:
         work = graph_work(lattice, _graph_looks(lattice, query.measure), bytes_per_site=64)
-        find = partial(_on_graph, lattice, query)
-    parts = await computed(context, work, find)
+        parts = await computed(context, work, partial(_on_graph, lattice, query))
     assert parts[0].computation is not None
     context.record(parts[0].computation)
     async for part in streamed(context, parts, 8 * sum(len(part.values) for part in parts)):
@@ -278,15 +284,57 @@ def _graph_looks(lattice: HeldLattice, measure: Measure) -> int:
     return _ITERATIONS * per_pass if measure is not Measure.DEGREE else per_pass
 
 
+async def _by_searches(
+    context: OperationContext, lattice: HeldLattice, query: CentralityQuery
+) -> list[CentralityPart]:
+    """From every vertex, on as many threads as a tenant has."""
+    clock, threads = Clock(), context.compute.threads
+    looks, per_site = _graph_looks(lattice, query.measure), 64 * threads
+    work = graph_work(lattice, looks, bytes_per_site=per_site)
+    context.work_limit.check_looks(work.looks)
+    context.work_limit.check_bytes(work.size_bytes)
+    laid_out = graph_work(lattice, 0)
+    rows = await computed(context, laid_out, partial(graph_of, lattice))
+    # Every so many: neighbours take as long as each other.
+    shares = [np.arange(first, rows.count, threads) for first in range(min(threads, rows.count))]
+    searched = partial(_searched_from, rows, query.measure)
+    added = await computed_beside(context, work, [partial(searched, one) for one in shares])
+    method = Method.BRANDES if query.measure is Measure.BETWEENNESS else Method.BREADTH_FIRST
+    values = np.sum(added, axis=0) if added else np.zeros(0)
+    return _told(lattice, query, rows, values, partial(clock.told, method), rows.count)
+
+
+def _searched_from(
+    rows: Rows, measure: Measure, sources: NDArray[np.int64], stop: Stop
+) -> NDArray[np.float64]:
+    """What searches from some vertices add to the values of all."""
+    if measure is Measure.BETWEENNESS:
+        return searches.betweenness(rows, sources, stop.flag)
+    sums, values = searches.sum_distances(rows, sources, stop.flag), np.zeros(rows.count)
+    is_harmonic = measure is Measure.HARMONIC
+    values[sources] = sums.harmonic if is_harmonic else _closeness(sums, rows.count)
+    return values
+
+
 def _on_graph(lattice: HeldLattice, query: CentralityQuery, stop: Stop) -> list[CentralityPart]:
     clock = Clock()
-    geometry = lattice.spec.geometry
     rows = graph_of(lattice, stop)
     values, method, exact, steps = _values_on_graph(rows, query, stop)
+    return _told(lattice, query, rows, values, partial(clock.told, method, exact=exact), steps)
+
+
+def _told(
+    lattice: HeldLattice,
+    query: CentralityQuery,
+    rows: Rows,
+    values: NDArray[np.float64],
+    tell: Callable[..., Computation],
+    passes: int,
+) -> list[CentralityPart]:
+    """The values of vertices as those of the sites asked for."""
+    geometry = lattice.spec.geometry
     everywhere = rows.spread(values, 0.0).astype(np.float64)
-    computation = clock.told(
-        method, expanded=steps * rows.count, held=rows.bytes_held + everywhere.nbytes, exact=exact
-    )
+    computation = tell(expanded=passes * rows.count, held=rows.bytes_held + everywhere.nbytes)
     if query.top_k:
         return _largest(geometry, everywhere, query.top_k, computation)
     parts = [
@@ -310,12 +358,6 @@ def _values_on_graph(
         return np.zeros(0), Method.COUNTING, True, 0
     if measure is Measure.DEGREE:
         return rows.degrees.astype(np.float64), Method.COUNTING, True, 1
-    if measure is Measure.BETWEENNESS:
-        return searches.betweenness(rows, stop.flag), Method.BRANDES, True, rows.count
-    if measure in (Measure.CLOSENESS, Measure.HARMONIC):
-        sums = searches.sum_distances(rows, np.arange(rows.count), stop.flag)
-        values = sums.harmonic if measure is Measure.HARMONIC else _closeness(sums, rows.count)
-        return values, Method.BREADTH_FIRST, True, rows.count
     if measure is Measure.PAGERANK:
         ranks, steps = iterations.pagerank(rows, query.damping, STEPS_MAX, stop.flag)
         return ranks, Method.POWER_ITERATION, False, steps
@@ -329,7 +371,7 @@ def _values_on_graph(
 
 def _closeness(sums: searches.Sums, count: int) -> NDArray[np.float64]:
     others = (sums.reached - 1).astype(np.float64)
-    plain = np.divide(others, sums.farness, out=np.zeros(count), where=sums.farness > 0)
+    plain = np.divide(others, sums.farness, out=np.zeros(len(others)), where=sums.farness > 0)
     return plain * others / max(1, count - 1)
 
 

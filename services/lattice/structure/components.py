@@ -112,16 +112,14 @@ def _whole(geometry: Geometry) -> Components:
 def _find(lattice: HeldLattice, components_max: int, stop: Stop) -> Components:
     clock = Clock()
     assert lattice.grid is not None
-    found = clusters_of(lattice.grid, stop.flag)
+    found = clusters_of(lattice.grid, stop.flag, is_labelled=False)
     largest = np.argsort(-found.sizes, kind="stable")[:components_max]
-    # The first of all labels that are no component's is that of blocked sites, if any.
-    firsts = np.unique(found.labels, return_index=True)[1][-max(1, found.count) :]
     shape = lattice.spec.geometry.shape
     told = [
         Component(
             int(label),
             int(found.sizes[label]),
-            tuple(int(at) for at in np.unravel_index(firsts[label], shape)),
+            tuple(int(at) for at in np.unravel_index(found.firsts[label], shape)),
             found.spanning[label].tolist(),
             found.wrapping[label].tolist(),
         )

@@ -1,5 +1,6 @@
 """How everything of this room is computed: allowed, compiled, in a thread, and counted."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,27 @@ async def computed(context: OperationContext, work: Work, compute: Callable[[Sto
     estimate = Estimate(size_bytes=work.size_bytes, looks=work.looks)
     with _converging():
         return await context.compute.run(estimate, compute)
+
+
+async def computed_beside(
+    context: OperationContext, work: Work, computes: Sequence[Callable[[Stop], T]]
+) -> list[T]:
+    """Run parts of a call that is admitted already beside each other; `work` is what all take.
+
+    Raises what the first raises that fails; the others are stopped then.
+    """
+    count = max(1, len(computes))
+    estimate = Estimate(size_bytes=work.size_bytes // count, looks=work.looks // count)
+    running = [
+        asyncio.create_task(context.compute.run(estimate, compute, admitted=True), name="part")
+        for compute in computes
+    ]
+    try:
+        return await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def has_formula(lattice: HeldLattice) -> bool:

@@ -158,7 +158,8 @@ def unit_lengths(
         known = _measure_diagonal(grid, origins, wanted, cancel, None)
         return known.reached.lengths, known.sites_expanded
     steps = _measure_straight(grid, origins, wanted, cancel, None)
-    return steps.at(slice(None)).astype(np.int64) * int(grid.costs[1]), steps.sites_expanded
+    # The cost of a step along one axis; a single site has none.
+    return steps.at(slice(None)).astype(np.int64) * int(grid.costs[:2][-1]), steps.sites_expanded
 
 
 def bytes_to_measure(grid: Grid) -> int:

@@ -7,15 +7,14 @@ from numpy.typing import NDArray
 
 from services.lattice.kernels.axes import EXHAUSTED, LENGTH, SLICE_ENDED, STRIDE, Int
 from services.lattice.kernels.compiled import inlined, kernel
-from services.lattice.kernels.components import can_be_labelled
-from services.lattice.kernels.fields.padded import Padding
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.slices import Cancel, run_slices
-from services.lattice.kernels.structure.graph.raster import BLOCKED, raster_labels
+from services.lattice.kernels.structure.graph.lines import labelled_runs, spread, tallied
 from services.lattice.kernels.weighted.costs import free_sites
 from services.lattice.kernels.weighted.ways import Ways, list_ways
 
 NEW = -2
+BLOCKED = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +22,11 @@ class Clusters:
     """The components of a lattice, numbered by their first site in C order."""
 
     labels: NDArray[np.int32]
-    """Of shape (sites,): 0 and up, BLOCKED where blocked."""
+    """Of shape (sites,): 0 and up, BLOCKED where blocked. Of shape (0,) where nobody wants them."""
     sizes: NDArray[np.int64]
     """Of shape (components,)."""
+    firsts: NDArray[np.int64]
+    """Of shape (components,): the first site of each by its C-order index."""
     spanning: NDArray[np.bool_]
     """Of shape (components, axes): it has sites on both faces of an axis."""
     wrapping: NDArray[np.bool_]
@@ -37,30 +38,45 @@ class Clusters:
 
     @property
     def bytes_held(self) -> int:
-        arrays = (self.labels, self.sizes, self.spanning, self.wrapping)
+        arrays = (self.labels, self.sizes, self.firsts, self.spanning, self.wrapping)
         return sum(array.nbytes for array in arrays)
 
 
-def clusters_of(grid: Grid, cancel: Cancel) -> Clusters:
-    """Find all components. Raises `Cancelled`. O(sites * steps), and again for each ring."""
-    labels, count = _labelled(grid, cancel)
-    free = labels[labels >= 0]
-    sizes = np.bincount(free, minlength=count).astype(np.int64)
-    spanning = np.zeros((count, len(grid.shape)), np.bool_)
-    wrapping = np.zeros((count, len(grid.shape)), np.bool_)
-    for axis in range(len(grid.shape)):
-        spanning[:, axis] = _spanning(labels.reshape(grid.shape), axis, count)
-    for place, axis in enumerate(grid.kept):
-        if grid.axes[place, 2]:
-            wrapping[:, axis] = _wrapping(grid, labels, count, place, cancel)
-    return Clusters(labels, sizes, spanning, wrapping)
+def clusters_of(grid: Grid, cancel: Cancel, *, is_labelled: bool = True) -> Clusters:
+    """Find all components, without the labels of their sites unless `is_labelled`.
+
+    Raises `Cancelled`. O(sites / 64 + runs), O(sites * steps) where steps cut corners, and that
+    again for each ring.
+    """
+    # Where they do not, the box of a step along several axes is free: single steps lead there.
+    by_runs = not (grid.diagonal and not grid.no_cutting)
+    rings = [place for place in range(len(grid.kept)) if grid.axes[place, 2]]
+    found = _by_runs if by_runs else _flooded
+    clusters = found(grid, cancel, is_labelled=is_labelled or bool(rings))
+    for place in rings:
+        clusters.wrapping[:, grid.kept[place]] = _wrapping(
+            grid, clusters.labels, clusters.count, place, cancel
+        )
+    return clusters
 
 
-def _labelled(grid: Grid, cancel: Cancel) -> tuple[NDArray[np.int32], int]:
-    """Line by line where that is enough, else flooded one after the other."""
-    padding = Padding.of(grid)
-    if can_be_labelled(grid) and padding is not None:
-        return raster_labels(grid, padding, cancel)
+def _by_runs(grid: Grid, cancel: Cancel, *, is_labelled: bool) -> Clusters:
+    runs, numbers, count = labelled_runs(grid, cancel)
+    tallies = tallied(grid, runs, numbers, count)
+    labels = np.full(grid.sites if is_labelled else 0, BLOCKED, np.int32)
+    if is_labelled:
+        spread(runs, numbers, labels, cancel)
+    # An axis of one site has both faces at each.
+    spanning = np.ones((count, len(grid.shape)), np.bool_)
+    for place, axis in enumerate(reversed(grid.kept)):
+        spanning[:, axis] = tallies.faces >> (2 * place) & 3 == 3
+    wrapping = np.zeros(spanning.shape, np.bool_)
+    return Clusters(labels, tallies.sizes, tallies.firsts, spanning, wrapping)
+
+
+def _flooded(grid: Grid, cancel: Cancel, *, is_labelled: bool) -> Clusters:
+    """One component after the other; there are labels in any case."""
+    del is_labelled
     labels = np.where(free_sites(grid), np.int32(NEW), np.int32(BLOCKED))
     queue, state = np.empty(grid.sites, np.int32), np.zeros(4, np.int64)
     ways = Ways.on(grid)
@@ -69,7 +85,14 @@ def _labelled(grid: Grid, cancel: Cancel) -> tuple[NDArray[np.int32], int]:
         return flood(ways, labels, queue, state, budget)
 
     run_slices(go_on, len(ways.steps.sites), cancel)
-    return labels, int(state[LABEL])
+    count = int(state[LABEL])
+    sizes = np.bincount(labels[labels >= 0], minlength=count).astype(np.int64)
+    highest = np.maximum.accumulate(labels)
+    firsts = np.flatnonzero(labels > np.concatenate(([BLOCKED], highest[:-1])))
+    axes = range(len(grid.shape))
+    across = [_spanning(labels.reshape(grid.shape), axis, count) for axis in axes]
+    spanning = np.stack(across, axis=1)
+    return Clusters(labels, sizes, firsts, spanning, np.zeros(spanning.shape, np.bool_))
 
 
 def bytes_to_cluster(grid: Grid) -> int:

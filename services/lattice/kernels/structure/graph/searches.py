@@ -10,6 +10,9 @@ from services.lattice.kernels.compiled import inlined, kernel
 from services.lattice.kernels.slices import Cancel, run_slices
 from services.lattice.kernels.structure.graph.rows import Rows
 
+UNSEEN = -2
+"""Farther from 0 than the one before the source would be."""
+
 
 class Sums(NamedTuple):
     """What searches from some sources come to; each array of shape (sources,)."""
@@ -98,16 +101,30 @@ def search_each(
     return EXHAUSTED, searched
 
 
-def betweenness(rows: Rows, cancel: Cancel) -> NDArray[np.float64]:
-    """Of all vertices, over unordered pairs (Brandes 2001). Raises `Cancelled`. O(n edges)."""
+def betweenness(rows: Rows, sources: NDArray[np.int64], cancel: Cancel) -> NDArray[np.float64]:
+    """Of all vertices, over unordered pairs (Brandes 2001): what searches from `sources` add to it.
+
+    Summed over any division of all vertices it is the betweenness. Raises `Cancelled`.
+    O(sources * edges).
+    """
     totals = np.zeros(rows.count)
-    distances = np.full(rows.count, -1, np.int32)
+    distances = np.full(rows.count, UNSEEN, np.int32)
     counts, shares = np.zeros(rows.count), np.zeros(rows.count)
-    queue, done = np.empty(rows.count, np.int32), np.zeros(1, np.int64)
+    # What is pushed and turns out to be known already is written, and written over.
+    queue, done = np.empty(rows.count + 1, np.int32), np.zeros(1, np.int64)
 
     def go_on(budget: int) -> tuple[int, int]:
         return add_betweenness(
-            rows.offsets, rows.neighbours, totals, distances, counts, shares, queue, done, budget
+            rows.offsets,
+            rows.neighbours,
+            sources,
+            totals,
+            distances,
+            counts,
+            shares,
+            queue,
+            done,
+            budget,
         )
 
     run_slices(go_on, 2 * (len(rows.neighbours) + rows.count), cancel)
@@ -118,6 +135,7 @@ def betweenness(rows: Rows, cancel: Cancel) -> NDArray[np.float64]:
 def add_betweenness(
     offsets: NDArray[np.int64],
     neighbours: NDArray[np.int32],
+    sources: NDArray[np.int64],
     totals: NDArray[np.float64],
     distances: NDArray[np.int32],
     counts: NDArray[np.float64],
@@ -128,25 +146,30 @@ def add_betweenness(
 ) -> tuple[int, int]:
     """Go on to add what each source finds others to lie between, over ordered pairs.
 
+    Both ways over the edges every vertex reads its neighbours and writes itself alone, without a
+    branch on what it finds: which edges lead onward is as good as random to the machine.
+
     Parameters
     ----------
     totals : float64 array of shape (vertices,)
         To begin, 0.
-    distances, counts, shares, queue : arrays of shape (vertices,)
-        Scratch. To begin, distances are -1.
+    distances, counts, shares : arrays of shape (vertices,)
+        Scratch. To begin, distances are UNSEEN.
+    queue : int32 array of shape (vertices + 1,)
+        Scratch.
     done : int64 array of shape (1,)
-        How many sources are done: all vertices are.
+        How many sources are done.
     budget : int
         How many sources to search from before returning SLICE_ENDED, >= 1.
     """
     searched = 0
-    while done[0] < totals.shape[0]:
+    while done[0] < sources.shape[0]:
         if searched == budget:
             return SLICE_ENDED, searched
-        tail = count_paths(offsets, neighbours, done[0], distances, counts, queue)
+        tail = count_paths(offsets, neighbours, sources[done[0]], distances, counts, queue)
         add_shares(offsets, neighbours, totals, distances, counts, shares, queue, tail)
         for entry in range(tail):
-            distances[queue[entry]] = -1
+            distances[np.uint64(queue[entry])] = UNSEEN
         done[0] += 1
         searched += 1
     return EXHAUSTED, searched
@@ -161,22 +184,27 @@ def count_paths(
     counts: NDArray[np.float64],
     queue: NDArray[np.int32],
 ) -> Int:
-    """Search from a source and count the shortest paths to each; answer how many are reached."""
+    """Search from a source and count the shortest paths to each; answer how many are reached.
+
+    A vertex that is taken from the queue has all before it counted: it sums theirs.
+    """
     distances[source], counts[source] = 0, 1.0
     queue[0] = source
-    head, tail = 0, 1
+    head, tail = 0, np.int64(1)
     while head < tail:
-        vertex = queue[head]
+        vertex = np.uint64(queue[np.uint64(head)])
+        length = distances[vertex]
+        sum_before = np.float64(head == 0)
         head += 1
-        for entry in range(offsets[vertex], offsets[vertex + 1]):
-            near = neighbours[entry]
-            if distances[near] < 0:
-                distances[near] = distances[vertex] + 1
-                counts[near] = 0.0
-                queue[tail] = near
-                tail += 1
-            if distances[near] == distances[vertex] + 1:
-                counts[near] += counts[vertex]
+        for entry in range(np.uint64(offsets[vertex]), np.uint64(offsets[vertex + np.uint64(1)])):
+            near = np.uint64(neighbours[entry])
+            known = distances[near]
+            is_new = known < 0
+            queue[np.uint64(tail)] = near
+            tail += np.int64(is_new)
+            distances[near] = length + 1 if is_new else known
+            sum_before += counts[near] if known == length - 1 else 0.0
+        counts[vertex] = sum_before
     return tail
 
 
@@ -191,14 +219,18 @@ def add_shares(
     queue: NDArray[np.int32],
     tail: Int,
 ) -> None:
-    """Add to each vertex the share of paths to those behind it that pass it, the last first."""
-    for place in range(tail):
-        shares[queue[place]] = 0.0
+    """Add to each vertex the share of paths to those behind it that pass it, the last first.
+
+    `shares` has what each hands to a path that leads to it: its own and what it passes on, by how
+    many paths there are.
+    """
     for back in range(tail - 1, 0, -1):
-        vertex = queue[back]
-        onward = (1.0 + shares[vertex]) / counts[vertex]
-        for entry in range(offsets[vertex], offsets[vertex + 1]):
-            near = neighbours[entry]
-            if distances[near] == distances[vertex] - 1:
-                shares[near] += counts[near] * onward
-        totals[vertex] += shares[vertex]
+        vertex = np.uint64(queue[np.uint64(back)])
+        length = distances[vertex]
+        behind = 0.0
+        for entry in range(np.uint64(offsets[vertex]), np.uint64(offsets[vertex + np.uint64(1)])):
+            near = np.uint64(neighbours[entry])
+            behind += shares[near] if distances[near] == length + 1 else 0.0
+        passed = behind * counts[vertex]
+        totals[vertex] += passed
+        shares[vertex] = (1.0 + passed) / counts[vertex]
