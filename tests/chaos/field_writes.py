@@ -152,10 +152,16 @@ async def _kill_once(run: _Run, number: int) -> None:
     await asyncio.to_thread(killed.process.kill)
     is_answered = await write
     run.found.count("killed after the answer" if was_done else "killed in the middle")
+    back = asyncio.create_task(_back(killed))
+    await _check(run, other, name, before, after, is_answered=is_answered)
+    await back
+    await _check(run, killed, name, before, after, is_answered=is_answered)
+
+
+async def _back(killed: _Replica) -> None:
+    """Start it again; the other one is asked meanwhile."""
     await asyncio.to_thread(killed.process.start)
     await asyncio.to_thread(killed.process.wait_ready)
-    for replica in (other, killed):
-        await _check(run, replica, name, before, after, is_answered=is_answered)
 
 
 async def _begin(run: _Run) -> None:
