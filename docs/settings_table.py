@@ -33,6 +33,9 @@ _HEAD = """\
 Every setting is an environment variable. A process reads them once, lists everything that is wrong
 with them at once, and exits with 78 before it opens a port. `make docs` writes this page from the
 classes, so it cannot be out of date.
+
+A secret, such as `DATABASE_URL`, may lie in a file: `DATABASE_URL_FILE` names it then. White space
+around it does not count. What keys, certificates and trusted keys are in are files anyway.
 """
 
 

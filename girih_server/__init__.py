@@ -28,6 +28,11 @@ def lattice() -> None:
     _run("services.lattice")
 
 
+def kernels() -> None:
+    """Compiles the kernels of lattice: `python -m services.lattice.compiled_ahead`."""
+    _run("services.lattice.compiled_ahead")
+
+
 def projections() -> None:
     """What runs projections as a process: `python -m services.projections`."""
     _run("services.projections")

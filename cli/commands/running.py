@@ -42,8 +42,30 @@ def add_to(app: Commands, panel: str) -> None:
         (status, "girih status\ngirih status -o json | jq -r .state"),
         (logs, "girih logs gateway --tail 20\ngirih logs --follow"),
         (restart, "girih restart\ngirih restart lattice gateway"),
+        (probe, "girih probe 127.0.0.1:50051\ngirih probe http://127.0.0.1:8000/health/live"),
     ):
         app.verb(panel=panel, examples=examples)(command)
+
+
+def probe(
+    where: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHERE", help="A service as host:port, or a URL that answers 200 to who asks."
+        ),
+    ],
+) -> None:
+    """Tell whether one process serves: for what looks after containers and asks nobody else.
+
+    A service is asked by grpc.health.v1, encrypted as GIRIH_TRANSPORT says. Ends with 0 when it
+    serves, and with 69 when it does not.
+    """
+    from cli.local import health
+
+    is_url = where.startswith(("http://", "https://"))
+    problem = health.http_problem(where) if is_url else health.grpc_problem(where, os.environ)
+    if problem is not None:
+        raise Failed(f"{where} {problem}", exit_codes.UNAVAILABLE)
 
 
 def down(data_dir: options.DataDir = options.DATA_DIR) -> None:

@@ -19,7 +19,7 @@ from services.plumbing.postgres.migrations import (
     WrongMigrations,
     migrate,
 )
-from services.plumbing.settings import ProcessSettings
+from services.plumbing.settings import ProcessSettings, secret_of
 
 PACKAGE = "services.events.postgres.sql.migrations"
 SCHEMA = "events"
@@ -49,7 +49,7 @@ async def _migrate(url: str, environ: Mapping[str, str], timeout_s: float) -> li
     applied = await migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s)
     # By name: the command imports none of the processes.
     projections = import_module("services.projections.migrating")
-    own_url = environ.get("PROJECTIONS_MIGRATION_DATABASE_URL") or url
+    own_url = secret_of(environ, "PROJECTIONS_MIGRATION_DATABASE_URL") or url
     return [*applied, *await projections.migrate_all(own_url, timeout_s)]
 
 
@@ -63,7 +63,12 @@ def _quiet_logs() -> None:
 
 def _url(environ: Mapping[str, str]) -> str | None:
     """Of a login that may change the schema, if the service's own may not."""
-    return environ.get("EVENTS_MIGRATION_DATABASE_URL") or environ.get("DATABASE_URL")
+    try:
+        return secret_of(environ, "EVENTS_MIGRATION_DATABASE_URL") or secret_of(
+            environ, "DATABASE_URL"
+        )
+    except ValueError as error:
+        raise Failed(str(error), exit_codes.CONFIG) from error
 
 
 def _embedded_url(data_dir: Path, environ: Mapping[str, str], stack: ExitStack) -> str:

@@ -15,7 +15,9 @@ async def main(settings: Settings) -> None:
     """Tell the compiler where it may write, which it asks when imported, then serve."""
     cache = configure_compiler(settings.kernel_cache_dir, os.environ)
     log = get_logger("lattice")
-    if cache.is_writable:
+    if cache.is_filled and not cache.is_writable:
+        log.info("kernels are a copy of those that were kept", directory=str(cache.directory))
+    elif cache.is_writable:
         log.info("kernels are kept", directory=str(cache.directory))
     else:
         log.warning("kernels are not kept: the cache directory cannot be written")

@@ -2,7 +2,8 @@
 
 A process has one class, made of those below that fit what it does. Each field is
 an environment variable: the class's prefix and the field's name in capitals, or the
-`GIRIH_` name that all processes share. Nothing else reads the environment.
+`GIRIH_` name that all processes share. A secret may come from a file, which NAME_FILE names.
+Nothing else reads the environment.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
@@ -47,6 +48,8 @@ _PLACEHOLDER = re.compile(
     r"|//user(name)?:pass(word)?@|\bxxx+\b|\bsecret_here\b",
     re.IGNORECASE,
 )
+_FILE = "_FILE"
+"""Behind the name of a secret: the file that holds it."""
 _POOL_LARGE = 100
 _POOL_HUGE = 500
 
@@ -152,7 +155,8 @@ class ProcessSettings(BaseModel):
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read `environ`; raises `WrongSettings` that lists everything wrong at once."""
-        problems = list(_unknown_variables(cls, environ))
+        environ, problems = _with_secrets_of_files(cls, environ)
+        problems += _unknown_variables(cls, environ)
         try:
             settings = cls.model_validate(dict(_values(cls, environ)))
         except ValidationError as error:
@@ -431,6 +435,47 @@ def variable_name(cls: type[BaseModel], field_name: str) -> str:
     alias = cls.model_fields[field_name].validation_alias
     prefix = str(cls.model_config.get("env_prefix", ""))
     return alias if isinstance(alias, str) else (prefix + field_name).upper()
+
+
+def secret_of(environ: Mapping[str, str], name: str) -> str | None:
+    """A secret that a variable has, or the file that NAME_FILE names; None without either.
+
+    Raises ValueError when the file cannot be read, or both are given.
+    """
+    value, file = environ.get(name) or None, environ.get(f"{name}{_FILE}")
+    if not file:
+        return value
+    if value is not None:
+        raise ValueError(f"{name}{_FILE}: must not be given beside {name}")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no text"
+        raise ValueError(f"{name}{_FILE}: cannot be read: {reason.lower()}") from error
+
+
+def _with_secrets_of_files(
+    cls: type[BaseModel], environ: Mapping[str, str]
+) -> tuple[Mapping[str, str], list[str]]:
+    """The environment with secrets in the place of the files that hold them, and what is wrong."""
+    values, problems = dict(environ), []
+    for field_name, field in cls.model_fields.items():
+        if not is_secret(field.annotation):
+            continue
+        name = variable_name(cls, field_name)
+        try:
+            secret = secret_of(environ, name)
+        except ValueError as error:
+            problems.append(str(error))
+            secret = None
+        if values.pop(f"{name}{_FILE}", None) and secret is not None:
+            values[name] = secret
+    return values, problems
+
+
+def is_secret(annotation: object) -> bool:
+    """Whether a setting of that type is never shown."""
+    return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
 
 
 def _values(cls: type[BaseModel], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Settings: what is refused, what is only warned about, and how it is told."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -95,6 +96,27 @@ def test_a_database_may_have_several_servers() -> None:
     settings = Settings.from_environ(GOOD | {"DATABASE_URL": url})
 
     assert settings.database_url.get_secret_value() == url
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(f"{GOOD['DATABASE_URL']}\n")
+    environ = {name: value for name, value in GOOD.items() if name != "DATABASE_URL"}
+
+    settings = Settings.from_environ(environ | {"DATABASE_URL_FILE": str(file)})
+
+    assert settings.database_url.get_secret_value() == GOOD["DATABASE_URL"]
+
+
+def test_a_secret_that_is_given_twice_or_not_there_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+
+    missing = problems(GOOD | {"DATABASE_URL": "", "DATABASE_URL_FILE": str(file)})
+    file.write_text("postgresql://girih@db/girih")
+    twice = problems(GOOD | {"DATABASE_URL_FILE": str(file)})
+
+    assert "DATABASE_URL_FILE: cannot be read: no such file or directory" in missing
+    assert twice == ["DATABASE_URL_FILE: must not be given beside DATABASE_URL"]
 
 
 def test_everything_wrong_is_told_at_once() -> None:

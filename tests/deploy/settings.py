@@ -1,0 +1,38 @@
+"""Whether a process would start with an environment, once its secrets and keys are there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.settings import Settings as GatewaySettings
+from services.events.settings import Settings as EventsSettings
+from services.lattice.settings import Settings as LatticeSettings
+from services.plumbing.settings import ProcessSettings
+from services.projections.settings import Settings as ProjectionsSettings
+from tests.authority import Authority
+
+SETTINGS: Mapping[str, type[ProcessSettings]] = {
+    "events": EventsSettings,
+    "lattice": LatticeSettings,
+    "projections": ProjectionsSettings,
+    "gateway": GatewaySettings,
+}
+
+
+def check_environment(process: str, environ: Mapping[str, str], authority: Authority) -> None:
+    """Raises WrongSettings with everything that the process would refuse."""
+    given = dict(environ)
+    for name, value in authority.environ.items():
+        if name in given and name != "LATTICE_STORAGE":
+            given[name] = value
+    if "DATABASE_URL_FILE" in given:
+        given["DATABASE_URL_FILE"] = str(_secret(authority.directory))
+    if given.get("LATTICE_STORAGE", "").startswith("/"):
+        given["LATTICE_STORAGE"] = str(authority.directory / "arrays")
+    settings = SETTINGS[process].from_environ(given)
+    assert settings.environment == "production"
+
+
+def _secret(folder: Path) -> Path:
+    file = folder / "database_url"
+    file.write_text("postgresql://girih_service:kN0tted-42@db/girih\n")
+    return file
