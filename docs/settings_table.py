@@ -63,6 +63,8 @@ _COMMAND_VARIABLES = {
     "GIRIH_LATTICE_ADDRESS": "The same for lattice; port 50052.",
     "GIRIH_PASSWORD": "The password, which is asked for on a terminal otherwise.",
     "GIRIH_NEW_PASSWORD": "The one to change to, for `girih password`.",
+    "GIRIH_BACKUP_DATABASE_URL": "The server that `girih backup` copies, by a login that may"
+    " replicate. Unset means DATABASE_URL, or the server that `girih up` started.",
     "GIRIH_INVITATION": "The token that `girih members accept` takes.",
 }
 

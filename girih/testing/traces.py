@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from girih.events.v1 import events_pb2 as pb
-from girih.testing.log import Log
+from girih.testing.log import Log, log_replaced
 from girih.testing.streams import left_of
 
 _PAGE_BYTES_MAX: Final = 2**20
@@ -22,7 +22,7 @@ def trace(log: Log, request: pb.ReadTraceRequest, count_max: int) -> pb.ReadTrac
             traced.cause.correlation_id = cause.context.correlation_id
             traced.cause.stream, traced.cause.type = cause.event.stream, cause.event.type
     if not is_end:
-        response.next_page_token = str(rows[-1].position)
+        response.next_page_token = f"{rows[-1].position}-{log.incarnation}"
     return response
 
 
@@ -32,7 +32,10 @@ def _rows(
     """The events of the page without their payloads, and whether there are no more."""
     rows: list[pb.RecordedEvent] = []
     byte_count, now = 0, log.now()
-    for event in log.events[int(request.page_token or 0) :]:
+    position, _, incarnation = request.page_token.partition("-")
+    if int(position or 0) and incarnation not in ("", log.incarnation):
+        raise log_replaced(log)
+    for event in log.events[int(position or 0) :]:
         if event.context.correlation_id != request.correlation_id or log.hides(event, now):
             continue
         row = pb.RecordedEvent()

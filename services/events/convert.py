@@ -335,9 +335,11 @@ def streams_response(streams: Sequence[NamedStream], count_max: int) -> pb.ListS
 def trace_request(request: pb.ReadTraceRequest) -> TraceRequest:
     """The page asked for. Raises `InvalidInput` with every bad field."""
     validation.check(request)
+    position, _, incarnation = request.page_token.partition("-")
     return TraceRequest(
         correlation_id=request.correlation_id,
-        after=Position(int(request.page_token or 0)),
+        after=Position(int(position or 0)),
+        read_in=incarnation,
         count_max=domain.page_size(request.page_size),
         header_bytes_max=TRACE_BYTES_MAX,
     )
@@ -355,7 +357,7 @@ def trace_response(trace: Trace) -> pb.ReadTraceResponse:
             event.cause.stream = stream
             event.cause.type = event_type
     if trace.next_after:
-        response.next_page_token = str(trace.next_after)
+        response.next_page_token = f"{trace.next_after}-{trace.incarnation}"
     return response
 
 

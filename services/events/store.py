@@ -335,6 +335,8 @@ class TraceRequest:
     count_max: int
     header_bytes_max: int
     """What their headers take together at most."""
+    read_in: str = ""
+    """The incarnation that was read up to there; empty when nobody is to ask."""
 
 
 class TraceRow(NamedTuple):

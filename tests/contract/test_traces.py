@@ -166,6 +166,24 @@ async def test_a_page_of_a_trace_ends_before_it_is_too_large_for_a_message(
     assert rest.events[0].recorded.position == first.events[-1].recorded.position + 1
 
 
+async def test_a_page_of_a_log_that_was_replaced_is_refused_and_one_of_this_log_is_not(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    for _ in range(2):
+        await append(events, "c")
+    token = (await trace(events, "c", page_size=1)).next_page_token
+    position, _, incarnation = token.partition("-")
+    other = f"{position}-{incarnation[::-1]}"
+
+    error = await refused(
+        events.ReadTrace(pb.ReadTraceRequest(correlation_id="c", page_token=other))
+    )
+
+    assert error.code() is grpc.StatusCode.ABORTED
+    for good in (token, position):
+        assert len((await trace(events, "c", page_token=good)).events) == 1
+
+
 async def test_a_correlation_id_that_caused_nothing_has_an_empty_trace(
     events: "EventStoreServiceAsyncStub", callers: Callers
 ) -> None:

@@ -73,7 +73,7 @@ def _nodes(tokens: list[tuple[str, str]]) -> tuple[list[Node], str]:
     while tokens:
         kind, text = tokens.pop()
         if kind == "text":
-            nodes.append(lambda _scope, text=text: text)
+            nodes.append(_literal(text))
         elif text == "end" or text.startswith("else"):
             return nodes, text
         elif text.startswith("range "):
@@ -83,6 +83,10 @@ def _nodes(tokens: list[tuple[str, str]]) -> tuple[list[Node], str]:
         else:
             nodes.append(_value(text))
     return nodes, ""
+
+
+def _literal(text: str) -> Node:
+    return lambda _scope: text
 
 
 def _range(text: str, tokens: list[tuple[str, str]]) -> Node:

@@ -24,7 +24,7 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
 }
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.fixture(params=list(VARIANTS.values()), ids=list(VARIANTS))
 def objects(request: pytest.FixtureRequest) -> Objects:
     return rendered(request.param)
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from girih.ids import EventId, Position, TenantId
+from girih.ids import NO_POSITION, EventId, Position, TenantId
+from services.events.errors import LogReplaced
 from services.events.store import Cause, EventStore, TraceRequest, TraceRow
 
 PAGE_BYTES_MAX = 2**20
@@ -58,9 +59,14 @@ class Traces:
 
     async def read(self, tenant: TenantId, request: TraceRequest) -> Trace:
         """A page, which costs what it holds and a probe for each cause that is named. It may be
-        empty, though others follow, where finding the next event takes longer than a moment.
+        empty, though others follow, where finding the next event takes longer than a moment. Raises
+        `LogReplaced` when the log does not hold what the pages before were read of.
         """
         page = await self._store.trace(tenant, request)
+        if request.read_in not in ("", page.incarnation):
+            shared = await self._store.shared_position(tenant, request.read_in)
+            if shared is None or shared < request.after:
+                raise LogReplaced(page.incarnation, shared or NO_POSITION)
         until_s = time.monotonic() + LOOKED_FOR_S
         while page.next_after and not page.rows and time.monotonic() < until_s:
             request = replace(request, after=page.next_after)
