@@ -28,11 +28,11 @@ NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 # Processes start in half the time where Python keeps its bytecode, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test check generate fmt docs bench generators chaos lock released wheels clean
+.PHONY: help up test test-browser check generate fmt docs bench generators chaos lock released wheels clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: free-ports $(VENV)/.up ## Start everything on this machine; Ctrl-C stops it.
 	@exec $(BIN)/girih up
@@ -47,6 +47,10 @@ free-ports:
 # slow ones early: with those of few tests last, as is usual, one process would be busy alone at the end.
 test: $(VENV)/.dev ## Run all tests. They start what they need.
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
+
+# Needs chromium or google-chrome on the PATH: `apt install chromium` in Debian. `make test` does without.
+test-browser: $(VENV)/.dev gateway/site/node_modules/.package-lock.json ## Walk through the pages in a real browser, as several people.
+	GIRIH_BROWSER=required $(BIN)/python -m pytest --durations 5 tests/browser tests/e2e/test_docs_page.py tests/e2e/test_event_source.py
 
 # Side by side, since half of them wait: for packages of npm, or for the one core that they use.
 CHECKS := style types imports contract site openapi

@@ -15,8 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PATH = shutil.which("chromium") or shutil.which("google-chrome") or ""
 """Empty where there is none."""
+
+IS_REQUIRED = os.environ.get("GIRIH_BROWSER") == "required"
+"""As `make test-browser` says it: then a browser that is missing is a failure."""
+
+needs_chromium = pytest.mark.skipif(
+    not PATH and not IS_REQUIRED, reason="there is no Chromium here, see make test-browser"
+)
 
 _TIMEOUT_S = 60.0
 
@@ -153,6 +162,7 @@ class Page:
 @contextmanager
 def browser(folder: Path) -> Iterator[Page]:
     """A browser with one page and a profile of its own, ended with the block."""
+    assert PATH, "there is no chromium and no google-chrome on the PATH"
     child_reads, requests = os.pipe()
     responses, child_writes = os.pipe()
     command = [

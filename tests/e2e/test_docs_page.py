@@ -8,14 +8,13 @@ import httpx
 import pytest
 
 from girih.errors.v1.reasons_pb2 import ErrorReason
-from tests.e2e import chromium
-from tests.e2e.chromium import Page, browser
+from tests.e2e.chromium import Page, browser, needs_chromium
 from tests.processes import System
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not chromium.PATH, reason="there is no Chromium here"),
+    needs_chromium,
 ]
 
 WHO = {"email": "grace@girih.test", "password": "girih-test-password-2718"}

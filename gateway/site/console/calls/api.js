@@ -9,6 +9,7 @@ import { noteAnswer, noteSilence } from "./connection.js";
 /** @typedef {{ query?: Query, body?: unknown, bytes?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal }} Asked */
 
 const CALL_MS_MAX = 60_000;
+const PASSING = new Set(["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "UNREADABLE"]);
 
 /** A call that was not answered as asked. */
 export class CallFailed extends Error {
@@ -27,7 +28,7 @@ export class CallFailed extends Error {
 
   /** Whether the same call may succeed later: nothing was wrong with it. */
   get isPassing() {
-    return this.status === 0 || this.status === 429 || this.status >= 500;
+    return this.status === 0 || PASSING.has(this.code);
   }
 }
 

@@ -96,6 +96,7 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
   const [isNarrow, setNarrow] = useState(false);
   const height = (isNarrow ? ROW_REM_NARROW : ROW_REM) * rem;
   const mustFocus = useRef(false);
+  const wanted = useRef("");
   const look = () => {
     const node = scroller.current;
     if (!node) return;
@@ -129,9 +130,10 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
   }, []);
   useEffect(() => {
     if (!mustFocus.current) return;
-    mustFocus.current = false;
     /** @type {HTMLElement | null | undefined} */
-    (scroller.current?.querySelector(`[data-position="${focused}"]`))?.focus();
+    const node = scroller.current?.querySelector(`[data-position="${wanted.current}"]`);
+    if (node) mustFocus.current = false;
+    node?.focus();
   });
   const focusRow = (/** @type {number} */ index) => {
     const node = scroller.current;
@@ -140,13 +142,16 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
     if (index * height < node.scrollTop) node.scrollTop = index * height;
     if ((index + 1) * height > node.scrollTop + node.clientHeight) node.scrollTop = (index + 1) * height - node.clientHeight;
     mustFocus.current = true;
+    wanted.current = row.position;
     look();
     setFocused(row.position);
   };
   const pressed = (/** @type {KeyboardEvent} */ event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const by = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const index = rows.findIndex((row) => row.position === focused);
+    // What is pressed quickly goes on from where the focus is about to be.
+    const from = mustFocus.current ? wanted.current : /** @type {HTMLElement} */ (event.target).dataset.position;
+    const index = rows.findIndex((row) => row.position === from);
     if (by) focusRow(index < 0 ? (isPinned ? rows.length - 1 : view.first + SPARE_ROWS) : index + by);
     else if (event.key === "Home") jump({ kind: "oldest" });
     else if (event.key === "End") jump({ kind: "newest" });

@@ -1,10 +1,13 @@
 // What stands beside a slice: which axes it shows, fields with their histogram, and components.
 
-import { Failure, Facts } from "../parts/basics.js";
+import { post } from "../calls/api.js";
+import { useMay } from "../calls/identity.js";
+import { Facts, Failure } from "../parts/basics.js";
 import { Chart } from "../parts/chart.js";
-import { Select } from "../parts/forms.js";
+import { Form, Input, Select } from "../parts/forms.js";
 import { html } from "../parts/html.js";
 import { useAction } from "../parts/load.js";
+import { to } from "../parts/router.js";
 import { computedIn, count, enumWord, number } from "../parts/words.js";
 import { findComponents } from "./calls.js";
 
@@ -32,18 +35,37 @@ export function Axes({ shape, slice, setSlice }) {
 }
 
 /**
- * @param {{ fields?: Field[], style: { field: string, colorMap: string }, setStyle: (style: { field: string, colorMap: string }) => void, statistics: any }} props
+ * @param {{ latticeId: string, reload: () => void, fields?: Field[], style: { field: string, colorMap: string }, setStyle: (style: { field: string, colorMap: string }) => void, statistics: any }} props
  */
-export function FieldPanel({ fields, style, setStyle, statistics }) {
-  if (!fields?.length) return html`<section><h2>Fields</h2><p class="hint">It has none. A field is a number for each site: <code>PUT …/fields/NAME/values</code> writes one.</p></section>`;
+export function FieldPanel({ latticeId, reload, fields, style, setStyle, statistics }) {
+  const may = useMay();
+  const create = may("lattices.write") && html`<details><summary>New field</summary><${CreateField} latticeId=${latticeId} reload=${reload} /></details>`;
+  if (!fields?.length) return html`<section><h2>Fields</h2><p class="hint">It has none. A field is a number for each site.</p>${create}</section>`;
   const names = /** @type {[string, string][]} */ ([["", "free and blocked sites"], ...fields.map(({ name, numberType }) => [name, `${name}, ${enumWord(numberType, "NUMBER_TYPE_")}`])]);
   const maps = /** @type {[string, string][]} */ (COLOR_MAPS.map((name) => [`COLOR_MAP_${name}`, name.toLowerCase()]));
   return html`<section><h2>Fields</h2>
     <${Select} label="Show" of=${names} value=${style.field} onChange=${(/** @type {any} */ event) => setStyle({ ...style, field: event.target.value })} />
+    ${style.field && html`<p><a href=${to(["lattices", latticeId, "fields", style.field])}>Its page, and transforms of it</a></p>`}
     ${style.field && html`<${Select} label="Colours" of=${maps} value=${style.colorMap} onChange=${(/** @type {any} */ event) => setStyle({ ...style, colorMap: event.target.value })} />`}
     ${statistics && html`<${Facts} of=${[["Least", number(statistics.low)], ["Greatest", number(statistics.high)], ["Mean", number(statistics.mean)], ["Variance", number(statistics.variance)]]} />
       ${statistics.histogram && html`<${Chart} label="Histogram of the slice" isTime=${false} times=${statistics.histogram.edges.slice(0, -1)} lines=${[{ label: "sites", values: statistics.histogram.counts.map(Number) }]} />`}`}
+    ${create}
   </section>`;
+}
+
+const NUMBER_TYPES = /** @type {[string, string][]} */ (["FLOAT64", "FLOAT32", "INT64", "INT32", "INT16", "UINT16", "UINT8"].map((name) => [`NUMBER_TYPE_${name}`, name.toLowerCase()]));
+
+/** @param {{ latticeId: string, reload: () => void }} props */
+function CreateField({ latticeId, reload }) {
+  const act = async (/** @type {Record<string, string>} */ { name, numberType, fill }) => {
+    await post(`/v1/lattices/${encodeURIComponent(latticeId)}/fields`, { name, numberType, ...(fill ? { fill: Number(fill) } : {}) });
+    reload();
+  };
+  return html`<${Form} label="Create" act=${act} done="Created.">
+    <${Input} name="name" label="Name" required=${true} placeholder="heat" />
+    <${Select} name="numberType" label="Numbers" of=${NUMBER_TYPES} />
+    <${Input} name="fill" label="Each site begins as" type="number" step="any" value="0" />
+  <//>`;
 }
 
 /** @param {{ latticeId: string }} props */

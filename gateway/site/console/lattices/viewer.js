@@ -30,20 +30,20 @@ const EDITED_MAX = 16_000_000;
 const WHOLE_MAX = 2048;
 const TOOLS = /** @type {[string, string][]} */ ([["start", "Start"], ["goal", "Goal"], ["block", "Block"], ["free", "Free"], ["pan", "Move"]]);
 
-/** @param {{ latticeId: string }} props */
-export function Page({ latticeId }) {
+/** @param {{ latticeId: string, query: Record<string, string> }} props */
+export function Page({ latticeId, query }) {
   const { data, error, reload } = useLoad((signal) => findLattice(latticeId, signal), [latticeId]);
   if (!data) return error ? html`<${Failure} error=${error} again=${reload} />` : html`<${Loading} />`;
-  return html`<${Viewer} lattice=${data} />`;
+  return html`<${Viewer} lattice=${data} field=${query.field ?? ""} />`;
 }
 
-/** @param {{ lattice: Lattice }} props */
-function Viewer({ lattice }) {
+/** @param {{ lattice: Lattice, field: string }} props */
+function Viewer({ lattice, field }) {
   const may = useMay();
   const shape = useMemo(() => lattice.shape.map(Number), [lattice]);
   const [slice, setSlice] = useState(/** @type {Slice} */ ({ rowAxis: shape.length > 1 ? shape.length - 2 : null, columnAxis: shape.length - 1, at: shape.map(() => 0) }));
   const [rows, columns] = [slice.rowAxis === null ? 1 : shape[slice.rowAxis], shape[slice.columnAxis]];
-  const [style, setStyle] = useState({ field: "", colorMap: "COLOR_MAP_VIRIDIS" });
+  const [style, setStyle] = useState({ field, colorMap: "COLOR_MAP_VIRIDIS" });
   const [area, setArea] = useState(/** @type {Area} */ ({ row: 0, column: 0, rows: Math.min(rows, WHOLE_MAX), columns: Math.min(columns, WHOLE_MAX) }));
   const [tool, setTool] = useState("start");
   const [ends, setEnds] = useState(/** @type {{ start: number[] | null, goal: number[] | null }} */ ({ start: null, goal: null }));
@@ -73,6 +73,7 @@ function Viewer({ lattice }) {
   const title = `Lattice ${shapeText(lattice.shape)}`;
   return html`<${Head} title=${title} lead=${html`${counted(lattice.vertices, "site")} and ${counted(lattice.edges, "edge")}, ${count(lattice.blockedSites)} blocked. Created <${Time} at=${lattice.createdAt} />.`}>
       <a class="button second" href=${to(["streams", `$lattice-${lattice.latticeId}`])}>Its events</a>
+      ${may("lattices.write") && html`<a class="button second" href=${to(["lattices", lattice.latticeId, "simulate"])}>Simulate</a>`}
       ${may("lattices.write") && html`<${Confirmed} label="Delete" title="Delete this lattice" question=${html`<p>It is gone at once; its events stay.</p>`} act=${() => deleteLattice(lattice.latticeId)} done=${() => go("#/lattices")} />`}
     <//>
     <div class="viewer">
@@ -87,7 +88,7 @@ function Viewer({ lattice }) {
         <${PathPanel} ends=${ends} path=${path} />
         <${Overlays} overlay=${overlay} start=${ends.start} siteCount=${shown.rows * shown.columns} />
         ${shape.length > 2 && html`<${Axes} shape=${shape} slice=${slice} setSlice=${setSlice} />`}
-        <${FieldPanel} fields=${fields.data} style=${style} setStyle=${setStyle} statistics=${statistics.data} />
+        <${FieldPanel} latticeId=${lattice.latticeId} reload=${fields.reload} fields=${fields.data} style=${style} setStyle=${setStyle} statistics=${statistics.data} />
         <${Save} lattice=${lattice} shape=${shape} editing=${editing} />
         <${Components} latticeId=${lattice.latticeId} />
         <section><h2>About it</h2><${Facts} of=${[

@@ -18,7 +18,7 @@ const COLORS = ["--chart-1", "--chart-2", "--chart-3", "--chart-4"];
 export function Chart({ label, times, lines, unit = "", isTime = true }) {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {Plot | null} */ (null));
-  const data = /** @type {any} */ ([times, ...lines.map((line) => line.values)]);
+  const data = /** @type {any} */ (atLeastTwo([times, ...lines.map((line) => line.values)]));
   const latest = useRef(data);
   latest.current = data;
   const names = lines.map((line) => line.label).join("\n");
@@ -45,6 +45,14 @@ export function Chart({ label, times, lines, unit = "", isTime = true }) {
   useEffect(() => plot.current?.setData(data));
   const last = lines.map((line) => `${line.label} ${line.values.at(-1) ?? "unknown"} ${unit}`).join(", ");
   return html`<figure class="chart"><figcaption>${label}</figcaption><div ref=${place} role="img" aria-label=${`${label}: ${last}`}></div></figure>`;
+}
+
+/**
+ * Of a single point uPlot makes an axis of years.
+ * @param {(number | null)[][]} data
+ */
+function atLeastTwo(data) {
+  return data[0].length === 1 ? data.map(([one], index) => [index ? null : Number(one) - 1, one]) : data;
 }
 
 /**

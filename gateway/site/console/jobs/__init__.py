@@ -1,0 +1,1 @@
+"""Pages of jobs: simulations on lattices."""

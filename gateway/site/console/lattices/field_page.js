@@ -1,0 +1,87 @@
+// One field: its numbers as a whole, and transforms of it.
+
+import { call, get, post } from "../calls/api.js";
+import { useMay } from "../calls/identity.js";
+import { Badge, Facts, Failure, Head, Loading, Time } from "../parts/basics.js";
+import { Chart } from "../parts/chart.js";
+import { Confirmed } from "../parts/dialogs.js";
+import { Field as Labelled, Form, jsonOf, Select } from "../parts/forms.js";
+import { html, useState } from "../parts/html.js";
+import { useLoad } from "../parts/load.js";
+import { go, to } from "../parts/router.js";
+import { Table } from "../parts/table.js";
+import { bytes, count, duration, enumWord, number, shapeText } from "../parts/words.js";
+
+/** @import { Field } from "../calls/types.js" */
+/** @typedef {{ transform: string, invertibility: string, errorBound: number, inPlace: boolean, auxiliaryBytes: string, clampedCount: string }} Report */
+
+/** @param {{ latticeId: string, name: string }} props */
+export function Page({ latticeId, name }) {
+  const may = useMay();
+  const path = `/v1/lattices/${encodeURIComponent(latticeId)}/fields/${encodeURIComponent(name)}`;
+  const field = useLoad(async (signal) => /** @type {Field & { revision: string }} */ (await get(path, {}, signal)), [path]);
+  const statistics = useLoad((signal) => get(`${path}/statistics`, { bins: 60 }, signal), [path, field.data?.digest]);
+  if (!field.data) return field.error ? html`<${Failure} error=${field.error} again=${field.reload} />` : html`<${Loading} />`;
+  const { numberType, shape, sizeBytes, digest, writtenAt, revision } = field.data;
+  const found = statistics.data;
+  return html`<${Head} title=${`Field ${name}`} lead=${html`${enumWord(numberType, "NUMBER_TYPE_")} of <a href=${to(["lattices", latticeId], { field: name })}>the lattice ${shapeText(shape)}</a>, written <${Time} at=${writtenAt} />.`}>
+      <a class="button second" href=${to(["lattices", latticeId], { field: name })}>Look at it</a>
+      ${may("lattices.write") && html`<${Confirmed} label="Delete" title=${`Delete ${name}`} question=${html`<p>Its numbers are gone; the lattice stays.</p>`} act=${() => call("DELETE", path)} done=${() => go(to(["lattices", latticeId]))} />`}
+    <//>
+    <${Facts} of=${[["Revision", count(revision)], ["Size", bytes(sizeBytes)], ["Digest", html`<code>${digest}</code>`], ...(found ? [["Least", number(found.low)], ["Greatest", number(found.high)], ["Mean", number(found.mean)], ["Variance", number(found.variance)]] : [])]} />
+    ${found?.histogram && html`<${Chart} label="Histogram" isTime=${false} times=${found.histogram.edges.slice(0, -1)} lines=${[{ label: "sites", values: found.histogram.counts.map(Number) }]} />`}
+    ${may("lattices.write") && html`<h2>Transform it</h2><${Transform} path=${path} axes=${shape.length} revision=${revision} changed=${field.reload} />`}`;
+}
+
+/**
+ * Steps to begin with, for a field of so many axes.
+ * @param {number} axes
+ * @returns {Record<string, object>}
+ */
+const examples = (axes) => ({
+  translate: { translate: { offset: Array.from({ length: axes }, (_, axis) => (axis === axes - 1 ? 1 : 0)) } },
+  reflect: { reflect: { axes: [axes - 1] } },
+  quarterTurns: { quarterTurns: { rowAxis: Math.max(0, axes - 2), columnAxis: axes - 1, turns: 2 } },
+  shear: { shear: { axis: axes - 1, byAxis: Math.max(0, axes - 2), factor: 1 } },
+  xorKey: { xorKey: { seed: 7 } },
+  scale: { scale: { factor: 2, offset: 0 } },
+  normalise: { normalise: { low: 0, high: 1 } },
+  threshold: { threshold: { level: 0.5, below: 0, above: 1 } },
+  clip: { clip: { low: 0, high: 1 } },
+  laplacian: { laplacian: {} },
+  gradientMagnitude: { gradientMagnitude: {} },
+  distanceTransform: { distanceTransform: {} },
+});
+
+/** @param {{ path: string, axes: number, revision: string, changed: () => void }} props */
+function Transform({ path, axes, revision, changed }) {
+  const steps = examples(axes);
+  const [text, setText] = useState(JSON.stringify([steps.translate], null, 2));
+  const names = /** @type {[string, string][]} */ ([["", "choose one"], ...Object.keys(steps).map((name) => [name, name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)])]);
+  const add = (/** @type {any} */ event) => {
+    const step = steps[event.target.value];
+    event.target.value = "";
+    if (step) setText(JSON.stringify([...jsonOf(text || "[]", "The chain"), step], null, 2));
+  };
+  const act = async () => {
+    const answer = await post(`${path}:transform`, { transforms: jsonOf(text, "The chain"), requestId: crypto.randomUUID(), expectedRevision: revision });
+    changed();
+    return answer;
+  };
+  return html`<${Form} label="Apply" act=${act} done=${(/** @type {any} */ answer) => html`<${Applied} answer=${answer} />`}>
+    <${Select} label="Add a step" of=${names} value="" onChange=${add} />
+    <${Labelled} label="The chain (JSON)" hint="Applied as one event: all of it or nothing, and only to the revision that is shown here."><textarea rows="10" spellcheck=${false} value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)}></textarea><//>
+  <//>`;
+}
+
+/** @type {import("../parts/table.js").Column<Report>[]} */
+const REPORTS = [
+  { title: "Step", cell: ({ transform }) => html`<b>${transform}</b>` },
+  { title: "Can be undone", cell: ({ invertibility, errorBound }) => html`<${Badge} kind=${invertibility === "INVERTIBILITY_EXACT" ? "good" : ""}>${enumWord(invertibility, "INVERTIBILITY_")}<//>${errorBound ? ` within ${number(errorBound)}` : ""}` },
+  { title: "In place", cell: ({ inPlace }) => (inPlace ? "yes" : "no") },
+  { title: "Memory beside", isNumber: true, cell: ({ auxiliaryBytes }) => bytes(auxiliaryBytes) },
+  { title: "Did not fit", isNumber: true, cell: ({ clampedCount }) => count(clampedCount) },
+];
+
+/** @param {{ answer: { reports: Report[], elapsedNs: string, beforeDigest: string } }} props */
+const Applied = ({ answer }) => html`<p>Applied in ${duration(Number(answer.elapsedNs) / 1e6)}. Before it was <code>${answer.beforeDigest.slice(0, 16)}…</code></p><${Table} label="Steps that were applied" keyOf=${(/** @type {Report} */ one) => one.transform} columns=${REPORTS} items=${answer.reports} />`;

@@ -1,0 +1,62 @@
+"""A page that is left open while girih goes away: it says so, and has lost nothing afterwards."""
+
+import contextlib
+from typing import Any
+
+import httpx
+import pytest
+
+from cli.local.postgres import EmbeddedPostgres
+from tests.browser.console import Console
+from tests.browser.people import Person, log_in
+from tests.e2e.chromium import needs_chromium
+from tests.processes import System
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
+
+SHOWN = "[...document.querySelectorAll('.row a')].map((row) => Number(row.dataset.position))"
+
+
+def test_an_open_page_outlives_gateway_events_and_database(
+    console: Console,
+    owner: Person,
+    postgres_and_system: tuple[EmbeddedPostgres, System],
+) -> None:
+    postgres, system = postgres_and_system
+    console.page.resize(1280, 3000)
+    console.enter(owner)
+    written = owner.append(event(0))
+    console.show("#/streams/outlived-1")
+    console.page.wait_for(f"{SHOWN}.length === 1")
+
+    for number, process in enumerate((system.gateway, system.events), start=1):
+        process.kill()
+        console.page.wait_for("!!document.querySelector('.away b')")
+        process.start()
+        process.wait_ready()
+        written += again(system, owner.email, number)
+        console.page.wait_for(f"{SHOWN}.length === {len(written)}")
+    postgres.stop()
+    console.page.wait_for("!!document.querySelector('.away b')")
+    postgres.start()
+    system.gateway.wait_ready()
+    written += again(system, owner.email, 3)
+
+    console.page.wait_for(f"{SHOWN}.length === {len(written)}")
+    assert console.page.run(SHOWN) == written
+    console.page.wait_for("!document.querySelector('.away b')")
+    console.page.wait_for("/Live/.test(document.querySelector('.state').textContent)")
+
+
+def event(number: int) -> dict[str, Any]:
+    return {"stream": "outlived-1", "type": "ticked", "json": {"number": number}}
+
+
+def again(system: System, email: str, number: int) -> list[int]:
+    """The position of one event more, as soon as one is taken."""
+    while True:
+        with (
+            contextlib.suppress(httpx.HTTPError),
+            contextlib.closing(log_in(system.url, email)) as person,
+        ):
+            return person.append(event(number))

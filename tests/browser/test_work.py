@@ -1,0 +1,111 @@
+"""What people do in the console, from the form to what came of it."""
+
+import json
+
+import pytest
+
+from tests.browser.console import Console
+from tests.browser.people import Person
+from tests.e2e.chromium import needs_chromium
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
+
+
+@pytest.fixture(autouse=True)
+def _inside(console: Console, owner: Person) -> None:
+    console.page.resize(1280, 900)
+    console.enter(owner)
+
+
+def test_an_event_appended_by_the_form_is_in_the_log_that_is_open(
+    console: Console, owner: Person
+) -> None:
+    console.show("#/append?stream=letter-7&type=sent")
+    console.fill("json", json.dumps({"to": "Babbage"}))
+    console.press("Append")
+    console.page.wait_for("/Stored at/.test(document.querySelector('main').textContent)")
+    console.show("#/streams/letter-7")
+    console.page.wait_for("!!document.querySelector('.row')")
+
+    owner.append({"stream": "letter-7", "type": "answered", "json": {"by": "Babbage"}})
+
+    console.page.wait_for("document.querySelectorAll('.row').length === 2")
+    assert "answered" in console.text(".row:last-child")
+
+
+def test_a_refused_event_says_which_field_and_why(console: Console) -> None:
+    console.show("#/append?stream=no%20spaces&type=sent")
+    console.fill("json", "{}")
+    console.press("Append")
+
+    console.page.wait_for("!!document.querySelector('main .failure li')")
+    assert "stream" in console.text(".failure li code")
+
+
+def test_keys_lead_through_the_log_and_open_an_event(console: Console, owner: Person) -> None:
+    owner.append(*({"stream": "keyed-1", "type": f"step-{n}", "json": {"n": n}} for n in range(3)))
+    console.show("#/streams/keyed-1")
+    console.page.wait_for("document.querySelectorAll('.row').length === 3")
+    console.page.run("document.querySelector('.row a[tabindex=\"0\"]').focus()")
+
+    console.page.press("ArrowUp")
+    console.page.press("ArrowUp")
+    console.page.press("ArrowDown")
+    console.page.wait_for("/step-1/.test(document.activeElement.textContent)")
+    console.page.press("Enter")
+
+    console.page.wait_for("/step-1/.test(document.querySelector('aside.event')?.textContent)")
+
+
+def test_a_long_log_is_looked_through_from_end_to_end(console: Console, owner: Person) -> None:
+    for _ in range(5):
+        owner.append(*({"stream": "long-1", "type": "counted", "json": {}} for _ in range(200)))
+    console.show("#/streams/long-1")
+    console.page.wait_for("/Live/.test(document.querySelector('.state').textContent)")
+
+    console.press("Oldest")
+    console.page.wait_for("!!document.querySelector('.row')")
+    console.page.wait_for(
+        "(() => { const list = document.querySelector('.window'); list.scrollTop = 1e9;"
+        " return /1,000 events/.test(document.querySelector('.bar').textContent); })()"
+    )
+
+    assert console.page.run("document.querySelectorAll('.row').length") < 100
+
+
+def test_a_lattice_is_drawn_and_a_path_found_on_it(console: Console) -> None:
+    console.show("#/new-lattice")
+    console.page.run("document.querySelector('.board canvas').focus()")
+    for key in ("ArrowUp", "Enter", "ArrowUp", "Enter"):
+        console.page.press(key)
+    console.page.wait_for("/2 sites blocked/.test(document.querySelector('main').textContent)")
+    console.press("Create")
+    console.page.wait_for("/^#.lattices/.test(location.hash)")
+    console.page.wait_for("/2 blocked/.test(document.querySelector('main').textContent)")
+
+    for share, name in ((0.26, "Start"), (0.76, "Goal")):
+        x, y = console.page.run(
+            "(() => { const box = document.querySelector('.board canvas').getBoundingClientRect();"
+            f" return [box.left + {share} * box.width, box.top + 0.51 * box.height]; }})()"
+        )
+        console.page.click_at(x, y)
+        console.page.wait_for(
+            "[...document.querySelectorAll('.panel dt')]"
+            f".some((one) => one.textContent === '{name}')"
+        )
+
+    console.page.wait_for("/Length\\s*22/.test(document.querySelector('.panel').textContent)")
+    console.press("Its events")
+    console.page.wait_for("/lattice.created/.test(document.querySelector('main').textContent)")
+    assert console.problems() == []
+
+
+def test_a_token_that_expires_is_renewed_and_logging_out_leaves_nothing(console: Console) -> None:
+    console.page.run("location.reload()")
+    console.page.wait_for("!!document.querySelector('.who')")
+    console.press("Log out")
+    console.page.wait_for("!!document.querySelector('.login form')")
+
+    console.page.run("location.reload()")
+    console.page.wait_for("!!document.querySelector('.login form')")
+    assert console.page.run("sessionStorage.length") == 0
