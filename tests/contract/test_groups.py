@@ -322,6 +322,28 @@ async def test_a_group_changes_in_place(girih: EventStoreClient) -> None:
     assert left in {1, 2, 3}
 
 
+async def test_what_a_new_filter_does_not_mean_is_not_tried_again(
+    girih: EventStoreClient,
+) -> None:
+    await girih.groups.create("g")
+    await fill(girih, "a", "p")
+    async with girih.consume("g") as consumer:
+        for message in await taken(consumer, 2):
+            if message.event.stream == "a":
+                await message.retry(delay=0.05)
+            else:
+                await message.park("for people")
+
+    await girih.groups.update("g", GroupSettings(filter=Query(stream_prefix="b")))
+    await fill(girih, "b", "b")
+
+    assert await handled(girih, "g", 2) == [3, 4]
+    assert [one.position async for one in girih.groups.parked("g")] == [2]
+    assert await girih.groups.replay("g") == 1
+    await fill(girih, "b")
+    assert await handled(girih, "g", 1) == [5]
+
+
 async def test_a_group_goes_on_where_it_is_set(girih: EventStoreClient) -> None:
     await fill(girih, "a", "b", "c")
     await girih.groups.create("g", from_position=3)

@@ -76,3 +76,35 @@ def test_no_call_hangs_while_the_database_is_gone(
         assert reply.status_code == 503, (path, reply.text)
         assert reply.json()["error"]["code"] == "UNAVAILABLE"
         assert "Retry-After" in reply.headers
+
+
+def test_projections_go_on_by_themselves_when_the_database_and_the_log_are_back(
+    outage: tuple[System, EmbeddedPostgres],
+) -> None:
+    system, postgres = outage
+    pid = system.projections.pid
+    postgres.start()
+    assert is_projected(system)
+
+    postgres.stop()
+    system.events.kill()
+    eventually(lambda: not is_serving(system.projections_address), "projections say NOT_SERVING")
+    postgres.start()
+    system.events.start()
+    system.events.wait_ready()
+
+    assert is_projected(system)
+    assert system.projections.is_running
+    assert system.projections.pid == pid
+
+
+def is_projected(system: System) -> bool:
+    """Whether a projection comes as far as an event that is appended now."""
+    event = {"stream": "outage-projected", "type": "tried"}
+    headers = system.authority.headers("projected")
+    with httpx.Client(base_url=system.url, headers=headers, timeout=90) as http:
+        eventually(lambda: http.get("/health/ready").status_code == 200, "the gateway is ready")
+        placed = http.post("/v1/events:append", json={"events": [event]}).raise_for_status().json()
+        asked = {"position": placed["placements"][0]["position"], "timeoutS": "60"}
+        reply = http.get("/v1/projections/event_types:wait", params=asked).raise_for_status()
+        return bool(reply.json()["reached"])

@@ -81,7 +81,7 @@ class Message(Generic[O]):
             token=self.token,
             position=self.event.position,
             delay=duration(delay),
-            reason=reason[:_REASON_CHARS_MAX],
+            reason=_sendable(reason),
         )
         return self._in_flight.say(self, pb.ConsumeRequest(retry_later=request))
 
@@ -91,9 +91,15 @@ class Message(Generic[O]):
             lane=self.lane,
             token=self.token,
             position=self.event.position,
-            reason=reason[:_REASON_CHARS_MAX],
+            reason=_sendable(reason),
         )
         return self._in_flight.say(self, pb.ConsumeRequest(park=request))
+
+
+def _sendable(reason: str) -> str:
+    """What can be kept of a reason: it may be the words of any exception."""
+    text = reason[:_REASON_CHARS_MAX].encode("utf-8", "replace").decode()
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class InFlight(Generic[O]):

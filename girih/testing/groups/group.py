@@ -99,7 +99,9 @@ class Group:
         if is_cut:
             before, self.items, self._looked_at = self.items, {}, self._first - 1
             self.look()
-            self.items = {at: before.get(at, item) for at, item in self.items.items()}
+            parked = {at: item for at, item in before.items() if item.parked_at is not None}
+            kept = {at: before.get(at, item) for at, item in self.items.items()} | parked
+            self.items = {at: kept[at] for at in sorted(kept)}
             for item in self.items.values():
                 item.given_to = None
             token = max(lane.token for lane in self.lanes)
@@ -157,10 +159,7 @@ class Group:
         for event in self.log.events[max(0, self._looked_at) :]:
             self._looked_at = event.position
             key = self._key(event)
-            is_wanted = not self.settings.HasField("filter") or is_meant(
-                event, self.settings.filter
-            )
-            if is_wanted and event.position > self._settled.get(key, 0):
+            if self._wants(event) and event.position > self._settled.get(key, 0):
                 self.items[event.position] = Item(event, key)
 
     def give(self, member: Member) -> list[pb.Delivery]:
@@ -173,7 +172,7 @@ class Group:
             lane = self.lane_of(item.key)
             if lane.member is not member:
                 continue
-            if self.log.hides(item.event, now):
+            if self.log.hides(item.event, now) or not self._wants(item.event):
                 self._settle(item)
                 continue
             if left <= 0:
@@ -182,6 +181,10 @@ class Group:
             item.given_to = member
             given.append(self._delivery(item, lane, now))
         return given
+
+    def _wants(self, event: events_pb2.RecordedEvent) -> bool:
+        """What was parked may be from before the group had its filter."""
+        return not self.settings.HasField("filter") or is_meant(event, self.settings.filter)
 
     def _delivery(self, item: Item, lane: Lane, now: datetime) -> pb.Delivery:
         return pb.Delivery(

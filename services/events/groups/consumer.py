@@ -47,7 +47,7 @@ from services.events.groups.talk import (
 from services.events.lanes.group import Beat, ClaimedLane, HeldEvent, LaneChange, StoredGroup
 from services.events.lanes.lane import Lane
 from services.events.lanes.store import ConsumerId, LaneStore
-from services.events.matching.queries import Filter
+from services.events.matching.queries import Filter, Labels
 from services.events.reading.reader import Reader, ReadOptions
 from services.events.store import EventStore
 from services.plumbing.errors import (
@@ -137,6 +137,7 @@ class Consumer:
         self._parts = parts
         self._credits = 0
         self._group: StoredGroup | None = None
+        self._wanted: Filter | None = None
         self._reader: LaneReader | None = None
         """Of the lanes as the group is now; nobody reads for those that it had before."""
         self._lanes: dict[int, Lane] = {}
@@ -148,6 +149,7 @@ class Consumer:
         """What the consumer has, the longest first."""
         self._unsent: deque[Response] = deque()
         self._heard_s = time.monotonic()
+        self._wrote_progress_s = self._heard_s
         self._is_leaving = False
         self._has_joined = False
         self._has_left = False
@@ -330,8 +332,8 @@ class Consumer:
             raise GroupNotFound(f"there is no group {self._who.group}", group=self._who.group)
         self._read_no_more()
         settings = self._group.settings
-        filter_ = self._parts.filter_of(settings.filter)
-        wanted = Wanted(filter_, settings.lane_count, settings.key_tag_prefix)
+        self._wanted = self._parts.filter_of(settings.filter)
+        wanted = Wanted(self._wanted, settings.lane_count, settings.key_tag_prefix)
         reading = self._parts.readings.of(self._who.tenant, self._who.group, self._group, wanted)
         self._reader = LaneReader(reading, self._was_read, self._fail)
 
@@ -449,6 +451,11 @@ class Consumer:
         await self._parts.lanes.release(self._who, tokens, goes=False)
         self._parts.consumers.changed(self._who.tenant, self._who.group)
 
+    @property
+    def _has_vanished(self) -> bool:
+        """It did not say that it goes, and was not sent away: what it had may be the cause."""
+        return not self._has_left and isinstance(self._failure, ConsumerSilent | None)
+
     def _own_tokens(self) -> Mapping[int, int]:
         return {lane.number: lane.token for lane in self._lanes.values()}
 
@@ -478,14 +485,18 @@ class Consumer:
     async def _settle(self) -> None:
         """Write what is said, all that has come at once; runs for ever."""
         while True:
-            is_idle = not await set_within(self._unwritten, PROGRESS_S)
+            await set_within(self._unwritten, PROGRESS_S)
             self._unwritten.clear()
-            await self._write(has_progress=is_idle)
+            # Also while there is always something to say of some lanes, and never of others.
+            is_due = time.monotonic() >= self._wrote_progress_s + PROGRESS_S
+            await self._write(has_progress=is_due)
             if any(lane.is_draining and lane.is_drained for lane in self._lanes.values()):
                 self._changed.set()
 
     async def _write(self, *, has_progress: bool) -> None:
         now_s = time.monotonic()
+        if has_progress:
+            self._wrote_progress_s = now_s
         pending = [
             (lane, lane.take_change(now_s))
             for lane in self._lanes.values()
@@ -569,7 +580,7 @@ class Consumer:
             self._woken.set()
 
     async def _event_at(self, position: Position) -> bytes | None:
-        """The event, None when it is gone."""
+        """The event, None when it is gone or not wanted any more."""
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
@@ -582,8 +593,13 @@ class Consumer:
         async with aclosing(self._parts.reader.read(self._who.tenant, options)) as pages:
             async for page in pages:
                 for found in self._parts.decode(self._parts.encode(page.fields)).events:
-                    return found.event if found.position == position else None
+                    is_it = found.position == position and self._is_wanted(found.labels)
+                    return found.event if is_it else None
         return None
+
+    def _is_wanted(self, labels: Labels) -> bool:
+        """Events may be held from before the group had its filter."""
+        return self._wanted is None or self._wanted.matches(labels)
 
     # How it ends
 
@@ -616,7 +632,7 @@ class Consumer:
 
     async def _leave(self) -> None:
         """Write what was said, and give up all lanes."""
-        if not self._has_left and self._delivered:
+        if self._has_vanished and self._delivered:
             position, lane = next(iter(self._delivered.items()))
             lane.retry_later(position, time.monotonic(), 0.0, _WENT)
         try:

@@ -62,6 +62,8 @@ class Consumers:
                 await leaving
         except (ServiceError, TimeoutError) as error:
             _log.warning("lanes were not given up, and will run out", problem=str(error))
+        except Exception as error:  # noqa: BLE001 - nobody waits for it, so it is told here
+            _log.error("lanes were not given up, and will run out", exc_info=error)
 
 
 def _to_nobody(_tenant: TenantId, _group: GroupName) -> None:

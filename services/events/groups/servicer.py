@@ -1,14 +1,16 @@
 """The rpcs of `GroupService`: convert, call, convert back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import grpc.aio
 
 from girih.events.v1 import groups_pb2 as pb
 from girih.ids import Position
+from services.events.errors import ConsumerSilent
 from services.events.groups import convert, talk
 from services.events.groups.administration import Groups
 from services.events.groups.consumer import Consumer, Parts
@@ -18,6 +20,9 @@ from services.plumbing import correlation, validation
 from services.plumbing.errors import InvalidInput, ServiceError
 from services.plumbing.grpc.requests import Requests
 from services.policy import plan_of
+
+START_S: Final = 10.0
+"""So long a call may be without its first message."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -116,7 +121,7 @@ class GroupServicer:
     async def Consume(
         self, requests: Requests[pb.ConsumeRequest], _context: Context
     ) -> AsyncIterator[bytes]:
-        start = await _first(requests)
+        start = await _start(requests)
         call = correlation.current()
         actor = call.principal.subject if call.principal else ""
         who = ConsumerId(call.tenant, start.group, str(uuid4()), start.called, actor)
@@ -126,9 +131,16 @@ class GroupServicer:
                 yield convert.response(response, self._domain)
 
 
-async def _first(requests: Requests[pb.ConsumeRequest]) -> talk.Start:
-    async for request in requests:
-        return convert.first_request(request)
+async def _start(requests: Requests[pb.ConsumeRequest]) -> talk.Start:
+    """Who consumes what, which is to be said soon: until then nothing tells who has left."""
+    try:
+        async with asyncio.timeout(START_S):
+            async for request in requests:
+                return convert.first_request(request)
+    except TimeoutError:
+        raise ConsumerSilent(
+            f"the consumer has not said within {START_S:g} s what it consumes", lease_s=START_S
+        ) from None
     raise InvalidInput.of("start", "must come first")
 
 

@@ -151,7 +151,7 @@ class Lane:
         self._fetched[held.position] = 0
 
     def fetched(self, held: HeldEvent, event: bytes | None) -> None:
-        """A held event was fetched; None when it is gone: then it is settled."""
+        """A held event was fetched; None when it is gone, or not wanted: then it is settled."""
         entry = Entry(held.position, held.key, event or b"", held.attempt_count, is_held=True)
         self._fetched[held.position] = len(entry.event)
         if event is None:

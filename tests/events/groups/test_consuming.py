@@ -1,5 +1,6 @@
 """Consumers share the events of a group: each once, in order of its key, and none is lost."""
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from girih.events.v1 import events_pb2
 from girih.events.v1 import groups_pb2 as pb
 from girih.events.v1.groups_pb2_grpc import GroupServiceStub
 from services.events.app import built
+from services.events.groups import servicer
 from services.events.settings import Settings
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.errors import from_rpc_error
@@ -274,6 +276,7 @@ async def test_what_makes_no_sense_is_refused_by_name_and_the_call_goes_on(
             {"set_credits": pb.SetCredits(credits=0)},
             {"set_credits": pb.SetCredits(credits=100_000)},
             {"retry_later": pb.RetryLater(position=1, delay=timedelta(days=31))},
+            {"park": pb.Park(lane=0, token=one.token, position=1, reason="a\0b")},
             {"start": pb.ConsumerStart(group="g", credits=1)},
             {},
         ):
@@ -286,7 +289,7 @@ async def test_what_makes_no_sense_is_refused_by_name_and_the_call_goes_on(
         grpc.StatusCode.FAILED_PRECONDITION.value[0],
         grpc.StatusCode.INVALID_ARGUMENT.value[0],
     )
-    assert codes == [precondition] * 3 + [argument] * 5
+    assert codes == [precondition] * 3 + [argument] * 6
 
 
 @pytest.mark.parametrize("start", [{"credits": 0}, {"credits": 10_001}, {"group": "no group"}])
@@ -302,6 +305,17 @@ async def test_a_start_that_makes_no_sense_ends_the_call(
         await call.read()
 
     assert from_rpc_error(caught.value).reason == "INVALID_INPUT"
+
+
+async def test_a_call_that_does_not_begin_ends(
+    groups: "GroupServiceAsyncStub", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servicer, "START_S", 0.01)
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await groups.Consume(timeout=60).read()
+
+    assert from_rpc_error(caught.value).reason == "CONSUMER_SILENT"
 
 
 async def test_a_group_that_is_not_there_has_no_consumers(groups: "GroupServiceAsyncStub") -> None:
@@ -361,6 +375,44 @@ async def test_consumers_end_with_their_process_also_those_without_lanes(
             reasons = [from_rpc_error(await each.status()).reason for each in (one, two)]
 
     assert reasons == ["SHUTTING_DOWN"] * 2
+
+
+async def test_a_process_that_ends_is_no_attempt_at_what_its_consumers_have(
+    settings: Settings,
+    authority: Authority,
+    events: "EventStoreServiceAsyncStub",
+    groups: "GroupServiceAsyncStub",
+    create: Create,
+) -> None:
+    await create()
+    await events.Append(append_of("a"))
+    async with (
+        built(settings) as server,
+        running(server, "127.0.0.1:0") as port,
+        open_channel(f"127.0.0.1:{port}", bearer=authority.bearer) as channel,
+    ):
+        await until_serving(channel)
+        async with consuming(GroupServiceStub(channel)) as consumer:
+            await consumer.events(1)
+            server.stopping.set()
+            await consumer.status()
+    async with consuming(groups) as consumer:
+        [again] = await consumer.events(1)
+
+    assert (again.event.position, again.attempt) == (1, 1)
+
+
+async def test_how_far_a_lane_is_that_is_given_nothing_is_written_while_others_are_busy(
+    events: "EventStoreServiceAsyncStub", groups: "GroupServiceAsyncStub", create: Create
+) -> None:
+    await create(lane_count=2)
+    async with asyncio.timeout(60), consuming(groups) as consumer:
+        while True:
+            await events.Append(append_of("a"))
+            await handled(consumer, 1)
+            state = await groups.GetGroup(pb.GetGroupRequest(group="g"))
+            if all(lane.position for lane in state.lanes):
+                break
 
 
 async def test_a_consumer_is_given_what_the_filter_means_and_nothing_else(
