@@ -22,7 +22,7 @@ from cli.commands import (
     tenants,
 )
 from cli.commands.api import api
-from cli.commands.fields import structure as lattices
+from cli.commands.fields import changes as lattices
 from cli.commands.keeping import backup
 from cli.commands.reacting import groups, projections
 from cli.commands.usage import usage

@@ -8,6 +8,7 @@ from functools import partial
 
 from girih.lattice.v1 import (
     fields_pb2,
+    history_pb2,
     jobs_pb2,
     paths_pb2,
     pictures_pb2,
@@ -32,6 +33,12 @@ from services.lattice.fields.servicer import FieldParts
 from services.lattice.fields.states import FieldStates
 from services.lattice.fields.uploads import Uploads
 from services.lattice.fields.writing import FieldWriter
+from services.lattice.history.earlier import EarlierFields
+from services.lattice.history.past import Past
+from services.lattice.history.replaying import Replaying
+from services.lattice.history.servicer import HistoryParts, HistoryServicer
+from services.lattice.history.undoing import Undoing
+from services.lattice.history.verifying import Verifying
 from services.lattice.jobs import servicer as jobs_servicer
 from services.lattice.jobs.commands import JobBounds, Jobs
 from services.lattice.jobs.convert import recorded_model
@@ -79,6 +86,7 @@ FIELD_SERVICE = fields_pb2.DESCRIPTOR.services_by_name["FieldService"]
 PATH_SERVICE = paths_pb2.DESCRIPTOR.services_by_name["PathService"]
 UPLOAD_SERVICE = uploads_pb2.DESCRIPTOR.services_by_name["LatticeUploadService"]
 PICTURE_SERVICE = pictures_pb2.DESCRIPTOR.services_by_name["PictureService"]
+HISTORY_SERVICE = history_pb2.DESCRIPTOR.services_by_name["HistoryService"]
 TRANSFORM_SERVICE = transforms_pb2.DESCRIPTOR.services_by_name["TransformService"]
 STRUCTURE_SERVICE = structure_pb2.DESCRIPTOR.services_by_name["StructureService"]
 
@@ -152,18 +160,32 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     costs = Costs(calls, parts.states, parts.reader, transfers)
     servicer = LatticeServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
     server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
-    field_servicer = fields_servicer.FieldServicer(parts, operations)
+    applier = ChainApplier(parts.reader, parts.writer, operations)
+    past = Past(journal)
+    replaying = Replaying(parts.reader, parts.writer, applier)
+    earlier = EarlierFields(past, replaying)
+    field_servicer = fields_servicer.FieldServicer(parts, earlier, operations)
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
     paths = PathServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
     server.add_service(PATH_SERVICE, paths, raw_responses=routing_servicer.SERIALIZED)
-    pictures = pictures_servicer.PictureServicer(lattices, parts.states, parts.reader, operations)
+    pictures = pictures_servicer.PictureServicer(
+        lattices, parts.states, earlier, parts.reader, operations
+    )
     server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
     server.tasks.start("collector of arrays", parts.collector.run())
     server.add_service(STRUCTURE_SERVICE, StructureServicer(calls, costs))
-    applier = ChainApplier(parts.reader, parts.writer, operations)
     transformer = Transformer(parts.states, parts.writer, applier)
     transforms = TransformServicer(calls, transformer, Repeated(journal), parts.collector)
     server.add_service(TRANSFORM_SERVICE, transforms)
+    history = HistoryParts(
+        past=past,
+        undoing=Undoing(past, transformer, applier, replaying),
+        earlier=earlier,
+        verifying=Verifying(past, arrays, replaying),
+        reader=parts.reader,
+        collector=parts.collector,
+    )
+    server.add_service(HISTORY_SERVICE, HistoryServicer(calls, history))
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, patience_s))
@@ -226,6 +248,7 @@ def _field_parts(
             states,
             upload_s=settings.upload_s,
             replaced_s=settings.replaced_s,
+            history_s=settings.history_s,
             interval_s=settings.collect_interval_s,
         ),
     )

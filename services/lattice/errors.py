@@ -7,6 +7,7 @@ from services.plumbing.errors import (
     Conflict,
     DataLoss,
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidInput,
     NotFound,
     PermissionDenied,
@@ -128,6 +129,24 @@ class UnstableStep(InvalidInput):
     """Steps of diffusion would not converge."""
 
     reason: ClassVar[str] = "UNSTABLE_STEP"
+
+
+class NothingToUndo(FailedPrecondition):
+    """Nothing was changed since the field was created, or everything is undone."""
+
+    reason: ClassVar[str] = "NOTHING_TO_UNDO"
+
+
+class NothingToRedo(FailedPrecondition):
+    """Nothing is undone that could be done again."""
+
+    reason: ClassVar[str] = "NOTHING_TO_REDO"
+
+
+class StateGone(NotFound):
+    """What a field was is not kept any more, nor what it could be computed from."""
+
+    reason: ClassVar[str] = "STATE_GONE"
 
 
 class JobNotFound(NotFound):

@@ -102,6 +102,9 @@ class Settings(ServerSettings):
     replaced_s: float = Field(default=7_200.0, ge=1, le=31_536_000)
     """How long an array that was written over, or whose field was deleted, stays for those who
     began to read it before, in seconds. More than the longest call takes."""
+    history_s: float = Field(default=2_592_000.0, ge=0, le=3_153_600_000)
+    """How long numbers that callers sent are kept when they were written over, in seconds: 30 days.
+    Changes that lead further back cannot be undone, and no earlier state be read."""
     collect_interval_s: float = Field(default=600.0, ge=0.1, le=86_400)
     """How often arrays are looked for that no event speaks of, in seconds. They are removed when
     they are twice as old as an upload may be."""

@@ -10,6 +10,7 @@
     python -m tests.chaos refresh [--rounds 1000] [--callers 100] [--unprotected]
     python -m tests.chaos groups [--seconds 60] [--kill-every 1] [--rate 100] [--unprotected]
     python -m tests.chaos fields [--kills 100]
+    python -m tests.chaos transforms [--kills 200]
     python -m tests.chaos filtered [--followers 1000] [--rate 500] [--seconds 60] [--unprotected]
     python -m tests.chaos projections [--kills 300] [--unprotected]
     python -m tests.chaos restore [--events 100000]
@@ -46,6 +47,7 @@ from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
 from tests.chaos.retention import retain_half
 from tests.chaos.snapshots import SLOWDOWN_MAX, append_under_a_snapshot
+from tests.chaos.transforms import kill_during_transforms
 
 IMPORT_ROUNDS = 20
 REFRESH_ROUNDS = 1_000
@@ -63,6 +65,7 @@ FIELD_KILLS = 100
 RESTORED_EVENTS_MAX = 2_000
 MIGRATION_ROUNDS = 30
 FAILOVER_ROUNDS = 3
+TRANSFORM_KILLS = 200
 
 
 def main() -> int:
@@ -82,6 +85,7 @@ def main() -> int:
         "restore": prove_restore,
         "migrations": prove_migrations_hold,
         "failover": prove_failover,
+        "transforms": prove_transforms,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -179,6 +183,17 @@ def _judge(figures: Mapping[str, int | float | str], broken: Counter[str]) -> in
     for name, count in broken.items():
         print(f"BROKEN {name}: {count}")
     return 1 if broken else 0
+
+
+def prove_transforms(arguments: argparse.Namespace) -> int:
+    """Kills in the middle of transforms; each field ends as after an uninterrupted run."""
+    print(f"== kills during transforms, seed {arguments.seed}", flush=True)
+    kills = arguments.kills or TRANSFORM_KILLS
+    answer = asyncio.run(kill_during_transforms(kills, arguments.seed))
+    _print(answer.figures)
+    for name, count in answer.broken.items():
+        print(f"BROKEN {name}: {count}")
+    return 1 if answer.broken else 0
 
 
 def prove_decisions(arguments: argparse.Namespace) -> int:
@@ -342,6 +357,7 @@ def _arguments() -> argparse.Namespace:
             "restore",
             "migrations",
             "failover",
+            "transforms",
         ],
     )
     parser.add_argument("--followers", type=int, default=1_000, help="with filters")
@@ -353,7 +369,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kill-every", type=float, help="seconds: 5, of groups 1")
     parser.add_argument("--lease", type=float, default=LEASE_S, help="of the group under programs")
     parser.add_argument(
-        "--kills", type=int, help="24 under programs, 300 of projections, 100 of who writes fields"
+        "--kills",
+        type=int,
+        help="24 under programs, 300 of projections, 100 of who writes fields, 200 transforms",
     )
     parser.add_argument("--events", type=int, default=100_000, help="half of them too old")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")

@@ -252,6 +252,8 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("FieldService_ListFields", latticeId=lattice_id)
     walk.call("PictureService_Render", latticeId=lattice_id)
     walk.call("TransformService_TransformField", latticeId=lattice_id, name="height")
+    for rpc in ("UndoChange", "RedoChange", "GetHistory", "GetState", "VerifyLattice", "DiffField"):
+        walk.call(f"HistoryService_{rpc}", latticeId=lattice_id, name="height")
     for rpc in ("GetStatistics", "GetField", "ReadField", "DeleteField"):
         walk.call(f"FieldService_{rpc}", latticeId=lattice_id, name="height")
 

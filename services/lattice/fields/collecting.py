@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from cachetools import LRUCache
@@ -47,14 +48,16 @@ class ArrayCollector:
         *,
         upload_s: float,
         replaced_s: float,
+        history_s: float = 0.0,
         interval_s: float,
     ) -> None:
         """What is younger than `upload_s` may yet be spoken of; what nobody speaks of stays for
-        `replaced_s` more."""
+        `replaced_s` more. What callers sent that was written over stays for `history_s`."""
         self._arrays = arrays
         self._states = states
         self._upload_s = upload_s
         self._replaced_s = replaced_s
+        self._history = timedelta(seconds=history_s)
         self._interval_s = interval_s
         self._callers: LRUCache[TenantId, Call] = LRUCache(_TENANTS_MAX)
         self._unspoken: dict[str, float] = {}
@@ -107,7 +110,8 @@ class ArrayCollector:
     async def _in_use(self, tenant: TenantId, lattice_id: LatticeId) -> frozenset[str]:
         """The arrays that the events of a lattice speak of, as they are now."""
         try:
-            return (await self._states.confirmed(tenant, lattice_id)).arrays
+            known = await self._states.confirmed(tenant, lattice_id)
+            return known.arrays_since(datetime.now(UTC) - self._history)
         except LatticeNotFound:
             return frozenset()
 

@@ -17,7 +17,7 @@ from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.fields import convert
 from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.reading import FieldReader
-from services.lattice.fields.states import FieldState, FieldStates
+from services.lattice.fields.states import EarlierStates, FieldState, FieldStates
 from services.lattice.fields.statistics import summarize
 from services.lattice.fields.streamed import first_of, heard_out, pieces_of
 from services.lattice.fields.uploads import Uploads, check_part
@@ -51,7 +51,10 @@ class FieldParts:
 class FieldServicer:
     """Serves the fields of lattices to whoever calls, each tenant its own."""
 
-    def __init__(self, parts: FieldParts, operations: OperationContext) -> None:
+    def __init__(
+        self, parts: FieldParts, earlier: EarlierStates, operations: OperationContext
+    ) -> None:
+        self._earlier = earlier
         self._lattices = parts.lattices
         self._states = parts.states
         self._reader = parts.reader
@@ -98,7 +101,7 @@ class FieldServicer:
         self, request: pb.ReadFieldRequest, _context: Context
     ) -> AsyncGenerator[bytes]:
         validation.check(request)
-        held, state = await self._field(request.lattice_id, request.name)
+        held, state = await self._field_at(request)
         shape = held.spec.geometry.shape
         region = region_of(shape, request.origin, request.shape, request.steps)
         lattice_id = held.lattice.lattice_id
@@ -188,6 +191,13 @@ class FieldServicer:
             return pb.WriteFieldResponse(field=_to_proto(held, state))
         upload = await uploads.get(tenant, held, first.name, first.upload_id)
         return pb.WriteFieldResponse(upload=convert.upload_to_proto(upload))
+
+    async def _field_at(self, request: pb.ReadFieldRequest) -> tuple[HeldLattice, FieldState]:
+        if not request.HasField("at_revision"):
+            return await self._field(request.lattice_id, request.name)
+        held = await self._open(request.lattice_id)
+        state = await self._earlier.field_at(_tenant(), held, request.name, request.at_revision)
+        return held, state
 
     async def _field(self, lattice_id: str, name: str) -> tuple[HeldLattice, FieldState]:
         held = await self._open(lattice_id)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from girih.ids import TenantId
 from services.lattice.arrays.content import FieldContent
+from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeId
 from services.lattice.errors import FieldExists, FieldNotFound, LatticeChanged, LatticeNotFound
 from services.lattice.state.cache import ByteCache
@@ -32,6 +34,8 @@ _LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
 _LATTICE_BYTES = 600
 _FIELD_BYTES = 700
 _REQUEST_BYTES = 200
+_PAST_MAX = 10_000
+"""Arrays of the past of one lattice: older ones are let go."""
 _REQUESTS_MAX = 4_096
 """Older ones the event store knows, whose ids are never taken twice."""
 
@@ -44,6 +48,16 @@ class FieldState:
     content: FieldContent
     revision: int
     written_at: datetime
+    is_sent: bool = True
+    """A caller sent its numbers: nobody could compute them again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replaced:
+    """Numbers that a caller sent and that were written over: part of their field's past."""
+
+    name: str
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +70,8 @@ class LatticeFields:
     is_deleted: bool = False
     bitmap_id: str = ""
     """Of the array that holds which sites are blocked, if one does."""
+    past: Mapping[str, Replaced] = field(default_factory=lambda: MappingProxyType({}))
+    """The arrays of what callers sent that was written over since, by their ids."""
     requests: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """The revisions of changes, by the ids of the requests that asked for them: the last ones."""
 
@@ -63,7 +79,7 @@ class LatticeFields:
     def size_bytes(self) -> int:
         """About what it takes in memory."""
         values = sum(len(state.content.values) for state in self.fields.values())
-        requests = _REQUEST_BYTES * len(self.requests)
+        requests = _REQUEST_BYTES * (len(self.requests) + len(self.past))
         return _LATTICE_BYTES + _FIELD_BYTES * len(self.fields) + values + requests
 
     @property
@@ -72,6 +88,11 @@ class LatticeFields:
         return frozenset(
             {self.bitmap_id, *(state.content.array_id for state in self.fields.values())}
         )
+
+    def arrays_since(self, moment: datetime) -> frozenset[str]:
+        """Those, and the ones of the past that were in use at a moment or later."""
+        past = (array_id for array_id, replaced in self.past.items() if replaced.at >= moment)
+        return self.arrays.union(past)
 
     def field(self, name: str) -> FieldState:
         """Raises FieldNotFound."""
@@ -86,7 +107,17 @@ class LatticeFields:
             raise FieldExists("the lattice has a field of this name", field=name)
 
 
-_NONE = LatticeFields(revision=-1, incarnation="", fields=MappingProxyType({}))
+NO_FIELDS = LatticeFields(revision=-1, incarnation="", fields=MappingProxyType({}))
+"""Of a lattice that nothing is known of."""
+
+
+class EarlierStates(Protocol):
+    """Finds fields as they were."""
+
+    async def field_at(
+        self, tenant: TenantId, lattice: HeldLattice, name: str, revision: int
+    ) -> FieldState:
+        """A field behind a revision of its lattice; its numbers can be read."""
 
 
 class FieldStates:
@@ -107,7 +138,7 @@ class FieldStates:
         """The fields of a lattice, for reading; raises LatticeNotFound."""
         known = self._cache.get((tenant, lattice_id))
         if known is None:
-            return _existing(await self._read_on((tenant, lattice_id), _NONE), lattice_id)
+            return _existing(await self._read_on((tenant, lattice_id), NO_FIELDS), lattice_id)
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
                 known = await self._read_on((tenant, lattice_id), known)
@@ -117,7 +148,7 @@ class FieldStates:
 
     async def confirmed(self, tenant: TenantId, lattice_id: LatticeId) -> LatticeFields:
         """The same as the journal has it now; raises EventsUnavailable while it is away."""
-        known = self._cache.get((tenant, lattice_id)) or _NONE
+        known = self._cache.get((tenant, lattice_id)) or NO_FIELDS
         return _existing(await self._read_on((tenant, lattice_id), known), lattice_id)
 
     async def change(
@@ -134,7 +165,7 @@ class FieldStates:
         """
         key, command_id = (tenant, lattice_id), command_id or uuid4()
         for delay_s in (*_LOST_RACE_DELAYS_S, None):
-            known = self._cache.get(key) or _NONE
+            known = self._cache.get(key) or NO_FIELDS
             known = _existing(await self._read_on(key, known), lattice_id)
             event = decide(known)
             try:
@@ -145,7 +176,7 @@ class FieldStates:
                 if delay_s is not None:
                     await asyncio.sleep(delay_s)
                 continue
-            behind = _folded(known, StreamSlice(revision=recorded.revision, recorded=[recorded]))
+            behind = folded(known, StreamSlice(revision=recorded.revision, recorded=[recorded]))
             self._keep(key, behind)
             return behind.fields.get(event.name)
         raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
@@ -161,8 +192,8 @@ class FieldStates:
             )
         except JournalReplaced:
             self._cache.drop(key)
-            known, reading = _NONE, await self._journal.read(*key)
-        behind = _folded(known, reading)
+            known, reading = NO_FIELDS, await self._journal.read(*key)
+        behind = folded(known, reading)
         self._keep(key, behind)
         return behind
 
@@ -181,13 +212,15 @@ def _existing(known: LatticeFields, lattice_id: LatticeId) -> LatticeFields:
     return known
 
 
-def _folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
+def folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
+    """The fields behind what was read after those known."""
     fields, is_deleted, bitmap_id = dict(known.fields), known.is_deleted, known.bitmap_id
-    requests = dict(known.requests)
+    requests, past = dict(known.requests), dict(known.past)
     for recorded in reading.recorded:
         if isinstance(recorded.event, LatticeCreated):
             bitmap_id = recorded.event.array_id
         is_deleted = is_deleted or isinstance(recorded.event, LatticeDeleted)
+        _fold_past(past, fields, recorded)
         _fold(fields, recorded)
         _fold_request(requests, recorded)
     return LatticeFields(
@@ -197,6 +230,7 @@ def _folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
         is_deleted=is_deleted,
         bitmap_id=bitmap_id,
         requests=MappingProxyType(requests),
+        past=MappingProxyType(past),
     )
 
 
@@ -211,7 +245,25 @@ def _fold(fields: dict[str, FieldState], recorded: LatticeRecord) -> None:
                 content=each.content,
                 revision=recorded.revision,
                 written_at=recorded.recorded_at,
+                is_sent=event.change is None,
             )
+
+
+def _fold_past(
+    past: dict[str, Replaced], fields: Mapping[str, FieldState], recorded: LatticeRecord
+) -> None:
+    """Take note of what is written over, and let go of the past of what is deleted."""
+    event = recorded.event
+    if isinstance(event, FieldDeleted):
+        for array_id in [each for each, one in past.items() if one.name == event.name]:
+            del past[array_id]
+    elif isinstance(event, FieldWritten):
+        for each in event.contents:
+            before = fields.get(each.name)
+            if before is not None and before.is_sent and before.content.array_id:
+                past[before.content.array_id] = Replaced(name=each.name, at=recorded.recorded_at)
+        while len(past) > _PAST_MAX:
+            del past[next(iter(past))]
 
 
 def _fold_request(requests: dict[str, int], recorded: LatticeRecord) -> None:

@@ -11,7 +11,7 @@ from services.lattice import domain
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.fields.convert import body_pieces
 from services.lattice.fields.reading import FieldReader, FieldSource
-from services.lattice.fields.states import FieldStates
+from services.lattice.fields.states import EarlierStates, FieldStates
 from services.lattice.operations.context import OperationContext
 from services.lattice.pictures import convert
 from services.lattice.pictures.drawing import check_style
@@ -36,11 +36,13 @@ class PictureServicer:
         self,
         lattices: Lattices,
         states: FieldStates,
+        earlier: EarlierStates,
         reader: FieldReader,
         operations: OperationContext,
     ) -> None:
         self._lattices = lattices
         self._states = states
+        self._earlier = earlier
         self._reader = reader
         self._operations = operations
 
@@ -53,7 +55,7 @@ class PictureServicer:
         check_style(style)
         if path is not None:
             check_path(shape, path)
-        source = await self._source(held, request.name) if request.name else None
+        source = await self._source(held, request) if request.name else None
         picture = Picture(lattice=held, source=source, view=view, style=style, path=path)
         png = await render(self._operations, self._reader, picture)
         async with self._operations.send_budget.reserved(len(png)):
@@ -61,11 +63,13 @@ class PictureServicer:
                 async with self._operations.consumed_in_time():
                     yield message
 
-    async def _source(self, held: HeldLattice, name: str) -> FieldSource:
+    async def _source(self, held: HeldLattice, request: pb.RenderRequest) -> FieldSource:
         lattice_id, shape = held.lattice.lattice_id, held.spec.geometry.shape
-        known = await self._states.of(_tenant(), lattice_id)
-        content = known.field(name).content
-        return await self._reader.source(_tenant(), lattice_id, shape, content)
+        if request.HasField("at_revision"):
+            state = await self._earlier.field_at(_tenant(), held, request.name, request.at_revision)
+        else:
+            state = (await self._states.of(_tenant(), lattice_id)).field(request.name)
+        return await self._reader.source(_tenant(), lattice_id, shape, state.content)
 
 
 def _tenant() -> TenantId:

@@ -79,8 +79,12 @@ Describe = Callable[[str, Sequence[Report]], FieldChange]
 """Makes the change that is recorded of the digest before it and of what was reported."""
 
 
-class _FieldMoved(Exception):
-    """The field is not any more what the result was computed from."""
+class FieldMoved(Exception):
+    """The field is not any more what the result was computed from, but at another revision."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"the field is at revision {revision}")
+        self.revision = revision
 
 
 class ChainApplier:
@@ -176,8 +180,8 @@ class Transformer:
             change = describe(base.content.digest, result.reports)
             try:
                 state = await self.commit(operand, known, result, change)
-            except _FieldMoved as moved:
-                revisions = (base.revision, moved.args[0])
+            except FieldMoved as moved:
+                revisions = (base.revision, moved.revision)
                 if delay_s is not None:
                     await asyncio.sleep(delay_s)
                 continue
@@ -191,7 +195,7 @@ class Transformer:
     async def commit(
         self, operand: Operand, based_on: LatticeFields, result: Result, change: FieldChange
     ) -> Sequence[FieldState]:
-        """Record a result, only while the fields are what it was made of."""
+        """Record a result; raises FieldMoved unless the fields are what it was made of."""
         own, *imaginary = result.contents
         event = FieldWritten(
             lattice_id=operand.lattice.lattice.lattice_id,
@@ -228,7 +232,7 @@ class Transformer:
             before, now = based_on.fields.get(name), known.fields.get(name)
             if (before and before.revision) != (now and now.revision):
                 known.field(operand.name)
-                raise _FieldMoved(now.revision if now else -1)
+                raise FieldMoved(now.revision if now else -1)
 
     def _check_fields(self, operand: Operand, known: LatticeFields, chain: Chain) -> None:
         sites = chain.fits[-1].sites

@@ -15,6 +15,7 @@ SHAPE = (70, 300, 40)
 SOON = {
     "LATTICE_UPLOAD_S": "1",
     "LATTICE_REPLACED_S": "1",
+    "LATTICE_HISTORY_S": "0",
     "LATTICE_COLLECT_INTERVAL_S": "0.1",
 }
 

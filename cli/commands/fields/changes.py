@@ -1,0 +1,224 @@
+"""`girih lattices transform`, `undo`, `redo`, `history`, `verify` and `diff`: fields, changed."""
+
+import json
+import uuid
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import exit_codes
+from cli.commands.fields import structure
+from cli.commands.fields.commands import Name
+from cli.commands.lattices import LatticeId, segment
+from cli.terminal import options, output
+from cli.terminal.formats import Format
+from cli.terminal.output import Listing, listing, moment
+from cli.terminal.table import Column
+
+if TYPE_CHECKING:
+    from cli.client.rest import Gateway, Json
+
+app = structure.app
+
+RequestId = Annotated[
+    str | None,
+    typer.Option("--request-id", metavar="UUID", help="Of a call that is repeated: done once."),
+]
+
+
+@app.verb(
+    examples="""
+    girih lattices transform 3f2a9c1e height '{"reflect": {"axes": [0]}}'
+    girih lattices transform 3f2a9c1e height '{"median": {"lengths": [3, 3]}}' '{"laplacian": {}}'
+    girih lattices transform 3f2a9c1e wave '{"fourier": {}}' --imaginary wave_imaginary
+    """
+)
+def transform(
+    lattice_id: LatticeId,
+    name: Name,
+    steps: Annotated[
+        list[str],
+        typer.Argument(metavar="STEP...", help="Each as JSON, as docs/transforms.md has them."),
+    ],
+    imaginary: Annotated[
+        str, typer.Option(metavar="FIELD", help="The field of the imaginary parts.")
+    ] = "",
+    request_id: RequestId = None,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Apply a chain of transforms to a field: all of it or nothing, as one event."""
+    body: dict[str, Json] = {
+        "transforms": [_step(text) for text in steps],
+        "imaginary": imaginary,
+        "requestId": request_id or str(uuid.uuid4()),
+    }
+    with options.gateway(url) as gateway:
+        answer = gateway.post(f"{_route(gateway, lattice_id, name)}:transform", body)
+    output.thing(answer, output_format, name=name, pairs=_transformed(answer))
+
+
+@app.verb(examples="girih lattices undo 3f2a9c1e height")
+def undo(
+    lattice_id: LatticeId,
+    name: Name,
+    request_id: RequestId = None,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Undo the last change of a field: by its inverse, or from what is kept."""
+    _turn("undo", lattice_id, name, request_id, url, output_format)
+
+
+@app.verb(examples="girih lattices redo 3f2a9c1e height")
+def redo(
+    lattice_id: LatticeId,
+    name: Name,
+    request_id: RequestId = None,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Do again what was undone last."""
+    _turn("redo", lattice_id, name, request_id, url, output_format)
+
+
+@app.verb(
+    examples="""
+    girih lattices history 3f2a9c1e
+    girih lattices history 3f2a9c1e height -o json | jq .applied
+    """
+)
+def history(
+    lattice_id: LatticeId,
+    name: Annotated[
+        str, typer.Argument(metavar="[FIELD]", help="Only what concerns this field.")
+    ] = "",
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Tell what happened to a lattice, oldest first."""
+    with options.gateway(url) as gateway:
+        route = f"/v1/lattices/{segment(gateway, lattice_id)}/history"
+        changes = gateway.pages(route, "changes", **({"name": name} if name else {}))
+        listing(changes, _HISTORY, output_format, pager=True)
+
+
+@app.verb(examples="girih lattices verify 3f2a9c1e")
+def verify(
+    lattice_id: LatticeId,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Replay a lattice from its events and compare every digest. Fails where one differs."""
+    with options.gateway(url) as gateway:
+        route = f"/v1/lattices/{segment(gateway, lattice_id)}:verify"
+        answers = [json.loads(line) for line in gateway.lines("GET", route)]
+    sums = answers[-1]["sums"]
+    pairs = [(key, str(sums.get(key, 0))) for key in _OUTCOMES]
+    output.thing(
+        {"events": answers[:-1], "sums": sums}, output_format, name=lattice_id, pairs=pairs
+    )
+    if not sums.get("verified"):
+        raise typer.Exit(exit_codes.FAILED)
+
+
+@app.verb(
+    examples="""
+    girih lattices diff 3f2a9c1e height 3
+    girih lattices diff 3f2a9c1e height 3 7 -o json | jq .regions
+    """
+)
+def diff(
+    lattice_id: LatticeId,
+    name: Name,
+    from_revision: Annotated[int, typer.Argument(min=0, metavar="FROM", help="A revision.")],
+    to_revision: Annotated[
+        int | None, typer.Argument(min=0, metavar="[TO]", help="Another one. Without it, now.")
+    ] = None,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Compare what a field was at two revisions: how many numbers differ, and where."""
+    params = {"fromRevision": from_revision, "toRevision": to_revision}
+    with options.gateway(url) as gateway:
+        found = gateway.get(f"{_route(gateway, lattice_id, name)}:diff", **params)
+    pairs = [
+        ("sites", found["sites"]),
+        ("differing", found["differing"]),
+        ("greatest", str(found.get("greatest", "(none)"))),
+        *(("region", _region(region)) for region in found["regions"]),
+    ]
+    output.thing(found, output_format, name=name, pairs=pairs)
+
+
+def _turn(
+    verb: str,
+    lattice_id: str,
+    name: str,
+    request_id: str | None,
+    url: str | None,
+    output_format: Format,
+) -> None:
+    body = {"requestId": request_id or str(uuid.uuid4())}
+    with options.gateway(url) as gateway:
+        answer = gateway.post(f"{_route(gateway, lattice_id, name)}:{verb}", body)
+    field = answer["field"]
+    pairs = [("field", name), ("revision", field["revision"]), ("digest", field["digest"])]
+    pairs += [("change", answer["ofRevision"])]
+    if answer.get("byInverse"):
+        pairs += [("how", "by the inverse, in place")]
+    output.thing(answer, output_format, name=name, pairs=pairs)
+
+
+def _step(text: str) -> "Json":
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text} is no JSON: {error}") from error
+
+
+def _route(gateway: "Gateway", lattice_id: str, name: str) -> str:
+    return f"/v1/lattices/{segment(gateway, lattice_id)}/fields/{options.segment(name)}"
+
+
+def _transformed(answer: "Json") -> list[tuple[str, str]]:
+    field = answer["field"]
+    return [
+        ("field", field["name"]),
+        ("revision", field["revision"]),
+        ("digest", field["digest"]),
+        ("before", answer["beforeDigest"]),
+        ("invertible", _word(answer["invertibility"])),
+        *((report["transform"], _report(report)) for report in answer["reports"]),
+    ]
+
+
+def _report(report: "Json") -> str:
+    where = "in place" if report["inPlace"] else "anew"
+    return f"{where}, {output.size(int(report['auxiliaryBytes']))} beside the numbers"
+
+
+def _word(invertibility: str) -> str:
+    return invertibility.removeprefix("INVERTIBILITY_").replace("_", " ").lower()
+
+
+def _region(region: "Json") -> str:
+    origin, shape = (",".join(region[key]) for key in ("origin", "shape"))
+    return f"{region['differing']} in {shape} from {origin} on"
+
+
+_OUTCOMES = ("kept", "reproduced", "gone", "different", "damaged")
+
+_HISTORY = Listing(
+    name=itemgetter("revision"),
+    columns=(
+        Column(title="revision", cell=itemgetter("revision"), is_number=True),
+        Column(title="change", cell=lambda one: one["kind"].removeprefix("CHANGE_KIND_").lower()),
+        Column(title="field", cell=itemgetter("name"), is_text=True),
+        Column(title="when", cell=lambda one: moment(one["recordedAt"]), rank=1),
+        Column(title="who", cell=itemgetter("actor"), is_text=True, rank=2),
+        Column(title="digest", cell=lambda one: one["digest"][:16], rank=3),
+    ),
+    nothing="Nothing happened to it.",
+)

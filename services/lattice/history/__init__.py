@@ -1,0 +1,1 @@
+"""What happened to lattices: told, undone, done again, compared and verified."""

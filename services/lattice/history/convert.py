@@ -1,0 +1,134 @@
+"""Between the messages of HistoryService and what happened. Decides nothing."""
+
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from girih.lattice.v1 import chains_pb2
+from girih.lattice.v1 import history_pb2 as pb
+from services.lattice.history.comparing import Difference
+from services.lattice.history.verifying import Outcome, Verified
+from services.lattice.state.journal import (
+    ChangeKind,
+    FieldDeleted,
+    FieldWritten,
+    LatticeCreated,
+    LatticeDeleted,
+    LatticeEvent,
+    LatticeRecord,
+)
+from services.lattice.transforms import convert as chains
+
+_KINDS = {
+    ChangeKind.TRANSFORMED: chains_pb2.CHANGE_KIND_TRANSFORMED,
+    ChangeKind.UNDONE: chains_pb2.CHANGE_KIND_UNDONE,
+    ChangeKind.REDONE: chains_pb2.CHANGE_KIND_REDONE,
+}
+_OUTCOMES = {
+    Outcome.KEPT: pb.VERIFIED_OUTCOME_KEPT,
+    Outcome.REPRODUCED: pb.VERIFIED_OUTCOME_REPRODUCED,
+    Outcome.GONE: pb.VERIFIED_OUTCOME_GONE,
+    Outcome.DIFFERENT: pb.VERIFIED_OUTCOME_DIFFERENT,
+    Outcome.DAMAGED: pb.VERIFIED_OUTCOME_DAMAGED,
+}
+
+
+def change_to_proto(record: LatticeRecord) -> pb.Change:
+    """Something that happened."""
+    event = record.event
+    change = pb.Change(
+        revision=record.revision,
+        kind=_kind(event),
+        recorded_at=timestamp(record.recorded_at),
+        actor=record.actor,
+        correlation_id=record.correlation_id,
+    )
+    if isinstance(event, FieldDeleted):
+        change.name = event.name
+    elif isinstance(event, FieldWritten):
+        _tell_write(event, change)
+    return change
+
+
+def concerns(record: LatticeRecord, name: str) -> bool:
+    """Whether something happened to a field, or to the lattice as a whole."""
+    event = record.event
+    if isinstance(event, FieldWritten):
+        return name in [each.name for each in event.contents]
+    if isinstance(event, FieldDeleted):
+        return event.name == name
+    return isinstance(event, LatticeCreated | LatticeDeleted)
+
+
+def verified_to_proto(verified: Verified) -> pb.VerifyLatticeResponse:
+    record = verified.record
+    event = pb.VerifiedEvent(
+        revision=record.revision,
+        name=verified.name,
+        kind=_kind(record.written),
+        outcome=_OUTCOMES[verified.outcome],
+        digest=record.content(verified.name).digest,
+        found=verified.found,
+        computed_with=verified.computed_with,
+    )
+    return pb.VerifyLatticeResponse(event=event)
+
+
+def sums_to_proto(counts: dict[Outcome, int]) -> pb.VerifyLatticeResponse:
+    sums = pb.VerifiedSums()
+    for outcome, count in counts.items():
+        setattr(sums, outcome.value, count)
+    sums.verified = not (sums.different or sums.damaged)
+    return pb.VerifyLatticeResponse(sums=sums)
+
+
+def difference_to_proto(found: Difference, digests: tuple[str, str]) -> pb.DiffFieldResponse:
+    return pb.DiffFieldResponse(
+        from_digest=digests[0],
+        to_digest=digests[1],
+        sites=found.sites,
+        differing=found.differing,
+        greatest=found.greatest,
+        regions=[
+            pb.DifferingRegion(origin=region.origin, shape=region.shape, differing=region.differing)
+            for region in found.regions
+        ],
+    )
+
+
+def moment(request: pb.GetStateRequest) -> datetime | None:
+    """The time asked for."""
+    return request.time.ToDatetime(UTC) if request.HasField("time") else None
+
+
+def timestamp(at: datetime) -> Timestamp:
+    told = Timestamp()
+    told.FromDatetime(at)
+    return told
+
+
+def _tell_write(event: FieldWritten, change: pb.Change) -> None:
+    change.name, change.digest = event.name, event.content.digest
+    if event.imaginary is not None:
+        change.imaginary = event.imaginary.name
+        change.imaginary_digest = event.imaginary.content.digest
+    if event.region is not None:
+        change.region.origin.extend(event.region.origin)
+        change.region.shape.extend(event.region.shape)
+        change.region.steps.extend(event.region.steps)
+    if event.change is not None:
+        change.before_digest = event.change.before_digest
+        change.request_id = event.change.request_id
+        change.of_revision = max(0, event.change.of_revision)
+        if event.change.applied:
+            change.applied.CopyFrom(chains.applied_from(event.change.applied))
+
+
+def _kind(event: LatticeEvent) -> chains_pb2.ChangeKind:
+    if isinstance(event, FieldWritten):
+        return _KINDS[event.change.kind] if event.change else chains_pb2.CHANGE_KIND_WRITTEN
+    if isinstance(event, FieldDeleted | LatticeDeleted):
+        return chains_pb2.CHANGE_KIND_DELETED
+    if isinstance(event, LatticeCreated):
+        return chains_pb2.CHANGE_KIND_CREATED
+    return chains_pb2.CHANGE_KIND_OTHER

@@ -1,0 +1,117 @@
+"""Replays lattices from their events alone, and compares every digest."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import Enum
+
+from girih.ids import TenantId
+from services.lattice.arrays.content import FieldContent
+from services.lattice.arrays.digests import (
+    chunk_digest,
+    constant_digests,
+    padded,
+    root_digest,
+)
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.errors import ChunkDamaged, StateGone
+from services.lattice.history.past import Ledger, Past, WrittenRecord
+from services.lattice.history.replaying import Replaying
+from services.lattice.storage.arrays import ArrayStore
+from services.lattice.transforms import convert
+from services.lattice.transforms.applying import Operand
+from services.lattice.transforms.chain import COMPUTED_WITH
+
+
+class Outcome(Enum):
+    """How an event compares with what comes out of it."""
+
+    KEPT = "kept"
+    REPRODUCED = "reproduced"
+    GONE = "gone"
+    DIFFERENT = "different"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What came of a field that an event wrote."""
+
+    record: WrittenRecord
+    name: str
+    outcome: Outcome
+    found: str = ""
+    """The digest."""
+    computed_with: str = ""
+    """Where that is another version than now."""
+
+
+class Verifying:
+    """Verifies lattices, an event after the other."""
+
+    def __init__(self, past: Past, arrays: ArrayStore, replaying: Replaying) -> None:
+        self._past = past
+        self._arrays = arrays
+        self._replaying = replaying
+
+    async def verify(self, tenant: TenantId, lattice: HeldLattice) -> AsyncGenerator[Verified]:
+        """Yield what came of each event. Raises WorkTooLarge and StorageUnavailable."""
+        lattice_id = lattice.lattice.lattice_id
+        ledger = await self._past.ledger(tenant, lattice_id)
+        for revision in sorted(ledger.records):
+            record = ledger.records[revision]
+            for name in record.names:
+                operand = Operand(tenant=tenant, lattice=lattice, name=name)
+                yield await self._verified(operand, ledger, record)
+
+    async def _verified(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Verified:
+        change = record.written.change
+        try:
+            if change is None:
+                return await self._sent(operand, record)
+            return await self._made(operand, ledger, record)
+        except StateGone:
+            outcome = Outcome.GONE
+        except ChunkDamaged:
+            outcome = Outcome.DAMAGED
+        return Verified(record=record, name=operand.name, outcome=outcome)
+
+    async def _sent(self, operand: Operand, record: WrittenRecord) -> Verified:
+        """Numbers that a caller sent: they are there, or not."""
+        content = record.content(operand.name)
+        if not await self._replaying.is_kept(operand, content):
+            return Verified(record=record, name=operand.name, outcome=Outcome.GONE)
+        found = await self._digest_of(operand, content)
+        outcome = Outcome.KEPT if found == content.digest else Outcome.DIFFERENT
+        return Verified(record=record, name=operand.name, outcome=outcome, found=found)
+
+    async def _made(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Verified:
+        """Numbers that were computed: they come out again, or not."""
+        change = record.written.change
+        assert change is not None, "the caller has looked"
+        found = await self._replaying.made_again(operand, ledger, record)
+        digest = found.content.digest
+        await self._replaying.let_go(operand, found)
+        said = convert.applied_from(change.applied).computed_with if change.applied else ""
+        same = digest == record.content(operand.name).digest
+        return Verified(
+            record=record,
+            name=operand.name,
+            outcome=Outcome.REPRODUCED if same else Outcome.DIFFERENT,
+            found=digest,
+            computed_with=said if said != COMPUTED_WITH else "",
+        )
+
+    async def _digest_of(self, operand: Operand, content: FieldContent) -> str:
+        """The digest of the numbers that are kept, each chunk looked at."""
+        source = await self._replaying.source(operand, content)
+        layout = source.layout
+        if content.array_id:
+            for ordinal in range(layout.chunking.count):
+                await source.chunk(self._arrays, ordinal)
+            return root_digest(layout.number_type, layout.chunking, source.digests)
+        if content.values:
+            whole = padded(content.values, layout.chunking, layout.number_type)
+            digests = [chunk_digest(whole)]
+        else:
+            digests = constant_digests(layout.chunking, content.fill)
+        return root_digest(layout.number_type, layout.chunking, digests)
