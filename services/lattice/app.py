@@ -33,6 +33,7 @@ from services.lattice.fields.servicer import FieldParts
 from services.lattice.fields.states import FieldStates
 from services.lattice.fields.uploads import Uploads
 from services.lattice.fields.writing import FieldWriter
+from services.lattice.history.blocked import TurningBlocked
 from services.lattice.history.earlier import EarlierFields
 from services.lattice.history.past import Past
 from services.lattice.history.replaying import Replaying
@@ -65,6 +66,7 @@ from services.lattice.storage.bitmaps import KeptBitmaps
 from services.lattice.storage.opening import open_store, user_folder
 from services.lattice.structure.servicer import StructureServicer
 from services.lattice.transforms.applying import ChainApplier, Transformer
+from services.lattice.transforms.blocking import BlockedTransformer
 from services.lattice.transforms.repeated import Repeated
 from services.lattice.transforms.servicer import TransformServicer
 from services.lattice.uploads.servicer import LatticeUploadServicer
@@ -175,13 +177,17 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("collector of arrays", parts.collector.run())
     server.add_service(STRUCTURE_SERVICE, StructureServicer(calls, costs))
     transformer = Transformer(parts.states, parts.writer, applier)
-    transforms = TransformServicer(calls, transformer, Repeated(journal), parts.collector)
+    blocked = BlockedTransformer(lattices, parts.states, operations)
+    repeated = Repeated(journal)
+    transforms = TransformServicer(calls, transformer, blocked, repeated, parts.collector)
     server.add_service(TRANSFORM_SERVICE, transforms)
     history = HistoryParts(
         past=past,
         undoing=Undoing(past, transformer, applier, replaying),
         earlier=earlier,
         verifying=Verifying(past, arrays, replaying),
+        blocked=TurningBlocked(past, with_bitmaps, blocked),
+        repeated=repeated,
         reader=parts.reader,
         collector=parts.collector,
     )

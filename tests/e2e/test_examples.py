@@ -251,6 +251,9 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("FieldService_GetUpload", **of_upload)
     walk.call("FieldService_ListFields", latticeId=lattice_id)
     walk.call("PictureService_Render", latticeId=lattice_id)
+    walk.call("TransformService_TransformBlocked", latticeId=lattice_id)
+    walk.call("HistoryService_UndoBlocked", latticeId=lattice_id)
+    walk.call("HistoryService_RedoBlocked", latticeId=lattice_id)
     walk.call("TransformService_TransformField", latticeId=lattice_id, name="height")
     for rpc in ("UndoChange", "RedoChange", "GetHistory", "GetState", "VerifyLattice", "DiffField"):
         walk.call(f"HistoryService_{rpc}", latticeId=lattice_id, name="height")

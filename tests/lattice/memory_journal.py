@@ -12,6 +12,7 @@ from girih.ids import TenantId
 from services.lattice.domain import LatticeId
 from services.lattice.state.journal import (
     Appended,
+    BlockedChanged,
     CatalogueChanged,
     FieldEvent,
     JournalReplaced,
@@ -136,6 +137,27 @@ class MemoryJournal:
         self._place(tenant, event.lattice_id, event, now)
         self._commands[tenant, command_id] = (_content(event), now)
         return stream[-1]
+
+    async def append_blocked(
+        self, tenant: TenantId, event: BlockedChanged, *, command_id: UUID
+    ) -> Appended:
+        self._answer()
+        stream = self._streams[tenant, event.lattice_id]
+        known = self._repeated(tenant, command_id, event)
+        if known is None:
+            if len(stream) != event.revision:
+                raise StreamChanged("the stream is at another revision")
+            known = datetime.now(UTC)
+            self._place(tenant, event.lattice_id, event, known)
+            self._place(tenant, CATALOGUE, replace(event, blocked=b""), known)
+            self._commands[tenant, command_id] = (_content(event), known)
+        return Appended(
+            revision=event.revision,
+            recorded_at=known,
+            is_new=True,
+            catalogue_revision=len(self._streams[tenant, CATALOGUE]) - 1,
+            incarnation=self.incarnation,
+        )
 
     async def read(
         self,

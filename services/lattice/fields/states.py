@@ -15,6 +15,7 @@ from services.lattice.domain import LatticeId
 from services.lattice.errors import FieldExists, FieldNotFound, LatticeChanged, LatticeNotFound
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.journal import (
+    BlockedChanged,
     FieldDeleted,
     FieldEvent,
     FieldWritten,
@@ -219,6 +220,10 @@ def folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
     for recorded in reading.recorded:
         if isinstance(recorded.event, LatticeCreated):
             bitmap_id = recorded.event.array_id
+        elif isinstance(recorded.event, BlockedChanged):
+            if bitmap_id:
+                past[bitmap_id] = Replaced(name="", at=recorded.recorded_at)
+            bitmap_id = recorded.event.array_id
         is_deleted = is_deleted or isinstance(recorded.event, LatticeDeleted)
         _fold_past(past, fields, recorded)
         _fold(fields, recorded)
@@ -268,8 +273,9 @@ def _fold_past(
 
 def _fold_request(requests: dict[str, int], recorded: LatticeRecord) -> None:
     event = recorded.event
-    if not isinstance(event, FieldWritten) or event.change is None or not event.change.request_id:
+    change = event.change if isinstance(event, FieldWritten | BlockedChanged) else None
+    if change is None or not change.request_id:
         return
-    requests[event.change.request_id] = recorded.revision
+    requests[change.request_id] = recorded.revision
     while len(requests) > _REQUESTS_MAX:
         del requests[next(iter(requests))]

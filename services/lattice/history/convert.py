@@ -6,10 +6,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.lattice.v1 import chains_pb2
 from girih.lattice.v1 import history_pb2 as pb
+from services.lattice.history.blocked import VerifiedBlocked
 from services.lattice.history.comparing import Difference
 from services.lattice.history.verifying import Outcome, Verified
 from services.lattice.state.journal import (
+    BlockedChanged,
     ChangeKind,
+    FieldChange,
     FieldDeleted,
     FieldWritten,
     LatticeCreated,
@@ -18,12 +21,14 @@ from services.lattice.state.journal import (
     LatticeRecord,
 )
 from services.lattice.transforms import convert as chains
+from services.lattice.transforms.blocking import blocked_digest
 
 _KINDS = {
     ChangeKind.TRANSFORMED: chains_pb2.CHANGE_KIND_TRANSFORMED,
     ChangeKind.UNDONE: chains_pb2.CHANGE_KIND_UNDONE,
     ChangeKind.REDONE: chains_pb2.CHANGE_KIND_REDONE,
 }
+NO_SITE_DIGEST = blocked_digest(b"")
 _OUTCOMES = {
     Outcome.KEPT: pb.VERIFIED_OUTCOME_KEPT,
     Outcome.REPRODUCED: pb.VERIFIED_OUTCOME_REPRODUCED,
@@ -47,6 +52,9 @@ def change_to_proto(record: LatticeRecord) -> pb.Change:
         change.name = event.name
     elif isinstance(event, FieldWritten):
         _tell_write(event, change)
+    elif isinstance(event, BlockedChanged):
+        _tell_change(event.change, change)
+        change.digest = event.blocked_digest.hex() or NO_SITE_DIGEST
     return change
 
 
@@ -57,7 +65,7 @@ def concerns(record: LatticeRecord, name: str) -> bool:
         return name in [each.name for each in event.contents]
     if isinstance(event, FieldDeleted):
         return event.name == name
-    return isinstance(event, LatticeCreated | LatticeDeleted)
+    return isinstance(event, LatticeCreated | LatticeDeleted | BlockedChanged)
 
 
 def verified_to_proto(verified: Verified) -> pb.VerifyLatticeResponse:
@@ -70,6 +78,17 @@ def verified_to_proto(verified: Verified) -> pb.VerifyLatticeResponse:
         digest=record.content(verified.name).digest,
         found=verified.found,
         computed_with=verified.computed_with,
+    )
+    return pb.VerifyLatticeResponse(event=event)
+
+
+def verified_blocked_to_proto(verified: VerifiedBlocked) -> pb.VerifyLatticeResponse:
+    event = pb.VerifiedEvent(
+        revision=verified.changed.revision,
+        kind=_kind(verified.changed),
+        outcome=_OUTCOMES[verified.outcome],
+        digest=verified.digest,
+        found=verified.found,
     )
     return pb.VerifyLatticeResponse(event=event)
 
@@ -117,16 +136,22 @@ def _tell_write(event: FieldWritten, change: pb.Change) -> None:
         change.region.shape.extend(event.region.shape)
         change.region.steps.extend(event.region.steps)
     if event.change is not None:
-        change.before_digest = event.change.before_digest
-        change.request_id = event.change.request_id
-        change.of_revision = max(0, event.change.of_revision)
-        if event.change.applied:
-            change.applied.CopyFrom(chains.applied_from(event.change.applied))
+        _tell_change(event.change, change)
+
+
+def _tell_change(made: FieldChange, change: pb.Change) -> None:
+    change.before_digest = made.before_digest
+    change.request_id = made.request_id
+    change.of_revision = max(0, made.of_revision)
+    if made.applied:
+        change.applied.CopyFrom(chains.applied_from(made.applied))
 
 
 def _kind(event: LatticeEvent) -> chains_pb2.ChangeKind:
     if isinstance(event, FieldWritten):
         return _KINDS[event.change.kind] if event.change else chains_pb2.CHANGE_KIND_WRITTEN
+    if isinstance(event, BlockedChanged):
+        return _KINDS[event.change.kind]
     if isinstance(event, FieldDeleted | LatticeDeleted):
         return chains_pb2.CHANGE_KIND_DELETED
     if isinstance(event, LatticeCreated):

@@ -18,6 +18,7 @@ from services.lattice.fields.states import NO_FIELDS, LatticeFields, folded
 from services.lattice.state.journal import (
     FieldDeleted,
     FieldWritten,
+    LatticeCreated,
     LatticeJournal,
     LatticeRecord,
     StreamSlice,
@@ -153,6 +154,17 @@ class Past:
         if revision is not None and moment.revision < revision:
             raise InvalidInput.of(field, f"must be 0 to {moment.revision}")
         return moment
+
+    async def created(self, tenant: TenantId, lattice_id: LatticeId) -> LatticeCreated:
+        """The creation of a lattice, with its blocked sites or where they are.
+
+        Raises LatticeNotFound.
+        """
+        reading = await self._journal.read(tenant, lattice_id)
+        for record in reading.recorded:
+            if isinstance(record.event, LatticeCreated):
+                return record.event
+        raise LatticeNotFound("there was no such lattice", lattice_id=lattice_id)
 
     async def ledger(self, tenant: TenantId, lattice_id: LatticeId) -> "Ledger":
         """All that was written into the fields of a lattice; raises EventsUnavailable."""

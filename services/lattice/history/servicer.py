@@ -18,6 +18,7 @@ from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldState
 from services.lattice.history import comparing, convert
+from services.lattice.history.blocked import TurningBlocked
 from services.lattice.history.earlier import EarlierFields
 from services.lattice.history.past import Past
 from services.lattice.history.undoing import Turned, Undoing
@@ -25,7 +26,9 @@ from services.lattice.history.verifying import Verifying
 from services.lattice.state.journal import ChangeKind
 from services.lattice.transforms import convert as chains
 from services.lattice.transforms.applying import Operand
-from services.lattice.transforms.servicer import field_to_proto
+from services.lattice.transforms.blocking import BlockedState
+from services.lattice.transforms.repeated import Repeated
+from services.lattice.transforms.servicer import blocked_to_proto, field_to_proto
 from services.plumbing import correlation
 from services.plumbing.errors import InvalidInput
 
@@ -42,6 +45,8 @@ class HistoryParts:
     undoing: Undoing
     earlier: EarlierFields
     verifying: Verifying
+    blocked: TurningBlocked
+    repeated: Repeated
     reader: FieldReader
     collector: ArrayCollector
 
@@ -97,6 +102,24 @@ class HistoryServicer:
             of_revision=turned.change.of_revision,
         )
 
+    async def UndoBlocked(
+        self, request: pb.UndoBlockedRequest, _context: Context
+    ) -> pb.UndoBlockedResponse:
+        state = await self._turn_blocked(request, ChangeKind.UNDONE)
+        return pb.UndoBlockedResponse(
+            state=blocked_to_proto(state),
+            of_revision=state.change.of_revision,
+            by_inverse=bool(state.change.applied),
+        )
+
+    async def RedoBlocked(
+        self, request: pb.RedoBlockedRequest, _context: Context
+    ) -> pb.RedoBlockedResponse:
+        state = await self._turn_blocked(request, ChangeKind.REDONE)
+        return pb.RedoBlockedResponse(
+            state=blocked_to_proto(state), of_revision=state.change.of_revision
+        )
+
     async def GetState(self, request: pb.GetStateRequest, _context: Context) -> pb.GetStateResponse:
         held = await self._open(request)
         moment = await self._parts.past.at(
@@ -137,6 +160,10 @@ class HistoryServicer:
             async for each in verified:
                 counts[each.outcome] += 1
                 yield convert.verified_to_proto(each)
+        async with aclosing(self._parts.blocked.verify(tenant(), held)) as turned:
+            async for change in turned:
+                counts[change.outcome] += 1
+                yield convert.verified_blocked_to_proto(change)
         yield convert.sums_to_proto(counts)
 
     async def _compared(
@@ -177,6 +204,16 @@ class HistoryServicer:
             else None,
         )
         return operand, turned
+
+    async def _turn_blocked(
+        self, request: pb.UndoBlockedRequest | pb.RedoBlockedRequest, kind: ChangeKind
+    ) -> BlockedState:
+        held = await self._open(request)
+        lattice_id, request_id = held.lattice.lattice_id, request.request_id.lower()
+        turned = await self._parts.blocked.turn(tenant(), lattice_id, kind, request_id=request_id)
+        if isinstance(turned, int):
+            turned = await self._parts.repeated.blocked(tenant(), held, turned, kind)
+        return turned
 
     async def _open(self, request: Any) -> HeldLattice:  # noqa: ANN401 - any request of the service
         await self._calls.checked(request)

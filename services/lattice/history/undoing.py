@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from services.lattice.arrays.content import FieldContent
 from services.lattice.errors import LatticeChanged, NothingToRedo, NothingToUndo, RequestIdReused
@@ -22,6 +23,8 @@ from services.lattice.transforms.applying import (
     check_revision,
 )
 from services.lattice.transforms.chain import Chain
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +46,24 @@ class Turns:
     @classmethod
     def of(cls, writes: Sequence[WrittenRecord]) -> "Turns":
         """As they stand behind all writes of a field. Its creation is not undone."""
-        done: list[WrittenRecord] = []
-        undone: list[WrittenRecord] = []
-        for record in writes[1:]:
-            kind = record.written.change.kind if record.written.change else None
-            if kind is ChangeKind.UNDONE and done:
-                undone.append(done.pop())
-            elif kind is ChangeKind.REDONE and undone:
-                done.append(undone.pop())
-            else:
-                done.append(record)
-                undone.clear()
-        return cls(done, undone)
+        changes = writes[1:]
+        kinds = [each.written.change.kind if each.written.change else None for each in changes]
+        return cls(*turned(changes, kinds))
+
+
+def turned(changes: Sequence[T], kinds: Sequence[ChangeKind | None]) -> tuple[list[T], list[T]]:
+    """What of changes is done, and what is undone: the next one of each is the last."""
+    done: list[T] = []
+    undone: list[T] = []
+    for change, kind in zip(changes, kinds, strict=True):
+        if kind is ChangeKind.UNDONE and done:
+            undone.append(done.pop())
+        elif kind is ChangeKind.REDONE and undone:
+            done.append(undone.pop())
+        else:
+            done.append(change)
+            undone.clear()
+    return done, undone
 
 
 class Undoing:

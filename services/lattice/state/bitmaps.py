@@ -12,6 +12,7 @@ from girih.ids import TenantId
 from services.lattice.domain import LatticeId
 from services.lattice.state.journal import (
     Appended,
+    BlockedChanged,
     CatalogueFollower,
     FieldEvent,
     LatticeCreated,
@@ -22,6 +23,10 @@ from services.lattice.state.journal import (
 
 INLINE_BYTES_MAX = 1 << 22
 """A bitmap of so many bytes lies in events, compressed."""
+
+
+_INLINE_CHANGE_BYTES_MAX = 1 << 20
+"""One that is changed has no events of its own."""
 
 
 class BitmapStore(Protocol):
@@ -72,6 +77,14 @@ class JournalWithBitmaps:
             tenant, event, expected_revision=expected_revision, command_id=command_id
         )
 
+    async def append_blocked(
+        self, tenant: TenantId, event: BlockedChanged, *, command_id: UUID
+    ) -> Appended:
+        if len(event.blocked) > _INLINE_CHANGE_BYTES_MAX:
+            array_id, digest = await self._bitmaps.save(tenant, event.lattice_id, event.blocked)
+            event = replace(event, blocked=b"", array_id=array_id, array_digest=digest)
+        return await self._journal.append_blocked(tenant, event, command_id=command_id)
+
     async def read(
         self,
         tenant: TenantId,
@@ -83,8 +96,22 @@ class JournalWithBitmaps:
         reading = await self._journal.read(
             tenant, lattice_id, after_revision=after_revision, incarnation=incarnation
         )
-        recorded = [await self._whole(tenant, record) for record in reading.recorded]
+        recorded = list(reading.recorded)
+        # Of all bitmaps that a lattice had only the last one is wanted.
+        for at in range(len(recorded) - 1, -1, -1):
+            if isinstance(recorded[at].event, LatticeCreated | BlockedChanged):
+                recorded[at] = await self._whole(tenant, recorded[at])
+                break
         return replace(reading, recorded=recorded)
+
+    async def bitmap(self, tenant: TenantId, event: LatticeCreated | BlockedChanged) -> bytes:
+        """The blocked sites that an event tells of; raises ChunkDamaged."""
+        if not event.array_id or event.blocked:
+            return event.blocked
+        sites = event.sites if isinstance(event, BlockedChanged) else event.geometry.sites
+        return await self._bitmaps.load(
+            tenant, event.lattice_id, event.array_id, event.array_digest, (sites + 7) // 8
+        )
 
     def history(
         self,
@@ -112,14 +139,7 @@ class JournalWithBitmaps:
         return self._journal.follower(tenant, fold, began)
 
     async def _whole(self, tenant: TenantId, record: LatticeRecord) -> LatticeRecord:
-        created = record.event
-        if not isinstance(created, LatticeCreated) or not created.array_id or created.blocked:
+        event = record.event
+        if not isinstance(event, LatticeCreated | BlockedChanged) or not event.array_id:
             return record
-        bitmap = await self._bitmaps.load(
-            tenant,
-            created.lattice_id,
-            created.array_id,
-            created.array_digest,
-            (created.geometry.sites + 7) // 8,
-        )
-        return replace(record, event=replace(created, blocked=bitmap))
+        return replace(record, event=replace(event, blocked=await self.bitmap(tenant, event)))

@@ -13,6 +13,7 @@ from girih.ids import TenantId
 from services.lattice.domain import Lattice, LatticeId
 from services.lattice.state.cache import ByteCache
 from services.lattice.state.journal import (
+    BlockedChanged,
     JournalReplaced,
     LatticeCreated,
     LatticeDeleted,
@@ -217,6 +218,8 @@ class _CatalogueIndex:
                 self._put(recorded.revision, recorded.event.lattice(recorded.recorded_at))
             elif isinstance(recorded.event, LatticeDeleted):
                 self._drop(recorded.event.lattice_id)
+            elif isinstance(recorded.event, BlockedChanged):
+                self._change(recorded.event)
 
     def page(self, page_size: int, first_revision: int) -> tuple[list[Lattice], int | None]:
         """A page from a revision on, and the revision that the next begins at, if any."""
@@ -243,6 +246,11 @@ class _CatalogueIndex:
         self._revisions[lattice.lattice_id] = revision
         self._order.append(revision)
         self.size_bytes += _size_of(lattice)
+
+    def _change(self, changed: BlockedChanged) -> None:
+        revision = self._revisions.get(changed.lattice_id)
+        if revision is not None:
+            self._lattices[revision] = changed.lattice(self._lattices[revision])
 
     def _drop(self, lattice_id: LatticeId) -> None:
         revision = self._revisions.pop(lattice_id, None)

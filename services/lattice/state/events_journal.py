@@ -10,6 +10,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import takewhile
 from typing import TypeVar
 from uuid import UUID
@@ -24,12 +25,14 @@ from girih.client import (
     RecordedEvent,
 )
 from girih.ids import TenantId
+from girih.lattice.v1 import chains_pb2 as chains_pb
 from girih.lattice.v1 import fields_pb2 as fields_pb
 from girih.lattice.v1 import lattice_pb2 as pb
 from services.lattice.domain import LatticeId
 from services.lattice.state import field_records, records
 from services.lattice.state.journal import (
     Appended,
+    BlockedChanged,
     CatalogueChanged,
     CatalogueFollower,
     DamagedRecord,
@@ -54,6 +57,7 @@ BLOCKED = "lattice.blocked"
 DELETED = "lattice.deleted"
 FIELD_WRITTEN = "lattice.field-written"
 FIELD_DELETED = "lattice.field-deleted"
+BLOCKED_CHANGED = "lattice.blocked-changed"
 
 _SCHEMA_VERSION = 1
 _INLINE_BYTES_MAX = 1 << 20
@@ -132,6 +136,28 @@ class EventStoreJournal:
             recorded_at=placement.recorded_at,
             event=event,
             incarnation=placement.incarnation,
+        )
+
+    async def append_blocked(
+        self, tenant: TenantId, event: BlockedChanged, *, command_id: UUID
+    ) -> Appended:
+        stream = lattice_stream(event.lattice_id)
+        is_large = len(event.blocked) > _LARGE_BYTES
+        compressed = await _off_the_loop(is_large, zlib.compress, event.blocked or b"")
+        whole = records.blocked_to_proto(event, compressed if event.blocked else b"")
+        summary = records.blocked_to_proto(event, b"")
+        changes = [
+            await _off_the_loop(is_large, partial(json_event, stream, BLOCKED_CHANGED), whole),
+            json_event(CATALOGUE_STREAM, BLOCKED_CHANGED, summary),
+        ]
+        unchanged = [Precondition.at(stream, event.revision - 1)]
+        placements = await self._append(tenant, command_id, changes, unchanged)
+        return Appended(
+            revision=placements[0].revision,
+            recorded_at=placements[0].recorded_at,
+            is_new=not placements[0].already_stored,
+            catalogue_revision=placements[-1].revision,
+            incarnation=placements[-1].incarnation,
         )
 
     async def read(
@@ -307,6 +333,10 @@ def _lattice_event(
     event = events[index]
     if event.type in (FIELD_WRITTEN, FIELD_DELETED):
         return _field_event(event)
+    if event.type == BLOCKED_CHANGED:
+        changed = records.blocked_from_proto(payload_of(event, chains_pb.BlockedChanged()))
+        _check_stream(event.stream, changed.lattice_id)
+        return changed
     if event.type not in (CREATED, DELETED):
         return UnknownEvent(event_type=event.type)
     if event.type == DELETED:

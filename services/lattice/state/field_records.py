@@ -15,22 +15,13 @@ from services.lattice.arrays.number_type import NumberType
 from services.lattice.arrays.region import Region
 from services.lattice.enums import NUMBER_TYPES, number_type
 from services.lattice.state.journal import (
-    ChangeKind,
     DamagedRecord,
-    FieldChange,
     FieldDeleted,
     FieldWritten,
     NamedContent,
 )
-from services.lattice.state.records import array_id
+from services.lattice.state.records import array_id, change_from_proto, change_to_proto
 from services.plumbing.errors import InvalidInput
-
-_CHANGE_KINDS = {
-    ChangeKind.TRANSFORMED: chains_pb2.CHANGE_KIND_TRANSFORMED,
-    ChangeKind.UNDONE: chains_pb2.CHANGE_KIND_UNDONE,
-    ChangeKind.REDONE: chains_pb2.CHANGE_KIND_REDONE,
-}
-_OF_CHANGE_KINDS = {number: kind for kind, number in _CHANGE_KINDS.items()}
 
 _is_name = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}").fullmatch
 _is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -54,7 +45,7 @@ def written_to_proto(written: FieldWritten) -> pb.FieldWritten:
         payload.region.shape.extend(region.shape)
         payload.region.steps.extend(region.steps)
     if written.change is not None:
-        payload.change.CopyFrom(_change_to_proto(written.change))
+        payload.change.CopyFrom(change_to_proto(written.change))
     if written.imaginary is not None:
         payload.imaginary.CopyFrom(_imaginary_to_proto(written.imaginary))
     return payload
@@ -86,7 +77,7 @@ def written_from_proto(payload: pb.FieldWritten) -> FieldWritten:
         region=Region(tuple(region.origin), tuple(region.shape), tuple(region.steps))
         if payload.HasField("region")
         else None,
-        change=_change(payload.change) if payload.HasField("change") else None,
+        change=change_from_proto(payload.change) if payload.HasField("change") else None,
         imaginary=_imaginary(payload, kind) if payload.HasField("imaginary") else None,
         job_id=payload.job_id,
     )
@@ -95,33 +86,6 @@ def written_from_proto(payload: pb.FieldWritten) -> FieldWritten:
 def deleted_from_proto(payload: pb.FieldDeleted) -> FieldDeleted:
     """What was recorded; raises DamagedRecord when it cannot have been written by us."""
     return FieldDeleted(lattice_id=_lattice_id(payload.lattice_id), name=_name(payload.name))
-
-
-def _change_to_proto(change: FieldChange) -> chains_pb2.FieldChange:
-    payload = chains_pb2.FieldChange(
-        kind=_CHANGE_KINDS[change.kind],
-        before_digest=change.before_digest,
-        request_id=change.request_id,
-        of_revision=change.of_revision,
-    )
-    if change.applied:
-        payload.applied.ParseFromString(change.applied)
-    return payload
-
-
-def _change(payload: chains_pb2.FieldChange) -> FieldChange:
-    kind = _OF_CHANGE_KINDS.get(payload.kind)
-    if kind is None or not _is_digest(payload.before_digest):
-        raise DamagedRecord("change is none that there is, or has no digest")
-    return FieldChange(
-        kind=kind,
-        before_digest=payload.before_digest,
-        request_id=payload.request_id,
-        of_revision=payload.of_revision,
-        applied=payload.applied.SerializeToString(deterministic=True)
-        if payload.HasField("applied")
-        else b"",
-    )
 
 
 def _imaginary_to_proto(imaginary: NamedContent) -> chains_pb2.WrittenImaginary:

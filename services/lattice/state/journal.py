@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Protocol, Self
@@ -130,6 +130,47 @@ class FieldDeleted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockedChanged:
+    """Which sites of a lattice are blocked was changed.
+
+    The bitmap is as in `LatticeCreated`: the catalogue leaves it out.
+    """
+
+    lattice_id: LatticeId
+    revision: int
+    """In the stream of the lattice."""
+    sites: int
+    vertices: int
+    edges: int
+    change: FieldChange
+    blocked_digest: bytes = b""
+    blocked: bytes = field(default=b"", repr=False)
+    array_id: str = ""
+    array_digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.blocked and hashlib.sha256(self.blocked).digest() != self.blocked_digest:
+            raise DamagedRecord(f"the bitmap of lattice {self.lattice_id} is not what was recorded")
+
+    @classmethod
+    def of(cls, lattice: Lattice, spec: LatticeSpec, revision: int, change: FieldChange) -> Self:
+        return cls(
+            lattice_id=lattice.lattice_id,
+            revision=revision,
+            sites=spec.geometry.sites,
+            vertices=lattice.vertices,
+            edges=lattice.edges,
+            change=change,
+            blocked_digest=digest_of(spec),
+            blocked=spec.blocked,
+        )
+
+    def lattice(self, before: Lattice) -> Lattice:
+        """The lattice behind the change."""
+        return replace(before, vertices=self.vertices, edges=self.edges)
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnknownEvent:
     """Something that this version of the service does not know yet."""
 
@@ -137,7 +178,7 @@ class UnknownEvent:
 
 
 FieldEvent = FieldWritten | FieldDeleted
-LatticeEvent = LatticeCreated | LatticeDeleted | FieldEvent | UnknownEvent
+LatticeEvent = LatticeCreated | LatticeDeleted | FieldEvent | BlockedChanged | UnknownEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +310,14 @@ class LatticeJournal(Protocol):
         """Record what became of a field, in the stream of its lattice alone.
 
         Raises StreamChanged unless the lattice is at the revision expected.
+        """
+
+    async def append_blocked(
+        self, tenant: TenantId, event: BlockedChanged, *, command_id: UUID
+    ) -> Appended:
+        """Record a change of blocked sites, in the stream of the lattice and in the catalogue.
+
+        Raises StreamChanged unless the lattice is at the revision before the event's.
         """
 
     async def read(

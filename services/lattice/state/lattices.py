@@ -6,6 +6,7 @@ for a moment only.
 """
 
 import asyncio
+import math
 import sys
 import time
 from collections.abc import Coroutine, Sequence
@@ -34,6 +35,8 @@ from services.lattice.state.cache import ByteCache
 from services.lattice.state.catalogue import Catalogue
 from services.lattice.state.following import CatalogueFollowing, Following
 from services.lattice.state.journal import (
+    Appended,
+    BlockedChanged,
     CatalogueChanged,
     JournalReplaced,
     LatticeCreated,
@@ -141,6 +144,8 @@ class Lattices:
         )
         self._incarnations: LRUCache[TenantId, str] = LRUCache(_INCARNATIONS_MAX)
         """Of the journals that were followed."""
+        self._moves: LRUCache[Key, int] = LRUCache(_INCARNATIONS_MAX)
+        """The revisions of the last changes of lattices that were followed."""
         self._freshness_s = freshness_s
         self._confirm_timeout_s = confirm_timeout_s
         self._reading: dict[Key, asyncio.Task[_CacheEntry]] = {}
@@ -224,6 +229,34 @@ class Lattices:
                 return
         raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
 
+    async def latest(self, tenant: TenantId, lattice_id: LatticeId) -> tuple[HeldLattice, int]:
+        """A lattice as the journal has it now, and the revision of its stream.
+
+        Raises LatticeNotFound, and EventsUnavailable while the journal is away.
+        """
+        known = await self._latest((tenant, lattice_id))
+        return _existing(known, lattice_id), known.revision
+
+    async def record_blocked(
+        self,
+        tenant: TenantId,
+        changed: BlockedChanged,
+        behind: HeldLattice,
+        command_id: UUID,
+    ) -> Appended:
+        """Record that other sites are blocked, which makes a lattice `behind`.
+
+        Raises StreamChanged unless the lattice is at the revision before.
+        """
+        key, began_s = (tenant, changed.lattice_id), time.monotonic()
+        appended = await self._journal.append_blocked(tenant, changed, command_id=command_id)
+        self.following.wrote(tenant, appended.catalogue_revision)
+        if appended.is_new:
+            self._keep(key, behind, appended.revision, began_s, appended.incarnation)
+        else:
+            self._drop(key)
+        return appended
+
     def bytes_held(self, tenant: TenantId, lattice_id: LatticeId) -> int:
         """The bytes that this process holds for a lattice now."""
         known = self._cache.peek((tenant, lattice_id))
@@ -296,10 +329,9 @@ class Lattices:
             created = recorded.event
             if isinstance(created, LatticeCreated) and created.creates(spec):
                 held = HeldLattice.of(created.lattice(recorded.recorded_at), spec)
-                is_there = _held(reading) is not None
                 self._keep(
                     (tenant, lattice_id),
-                    held if is_there else None,
+                    _held(reading),
                     reading.revision,
                     began_s,
                     reading.incarnation,
@@ -363,6 +395,9 @@ class Lattices:
             return await self._load(key)
         if any(isinstance(recorded.event, LatticeDeleted) for recorded in reading.recorded):
             return self._keep(key, None, reading.revision, incarnation=reading.incarnation)
+        if any(isinstance(recorded.event, BlockedChanged) for recorded in reading.recorded):
+            self._drop(key)
+            return await self._load(key)
         known.revision = max(known.revision, reading.revision)
         known.incarnation = reading.incarnation
         known.read_s = known.confirmed_s = began_s
@@ -373,7 +408,7 @@ class Lattices:
         began_s = time.monotonic()
         reading = await self._journal.read(*key)
         held = await asyncio.to_thread(_held, reading)
-        if held is not None and known.held is not None and held.lattice == known.held.lattice:
+        if _is_same(held, known.held):
             known.revision, known.incarnation = reading.revision, reading.incarnation
             known.read_s = known.confirmed_s = began_s
             return known
@@ -392,6 +427,15 @@ class Lattices:
         for record in records:
             if isinstance(record.event, LatticeDeleted):
                 self._keep((tenant, record.event.lattice_id), None, _GONE_REVISION)
+            elif isinstance(record.event, BlockedChanged):
+                self._moved((tenant, record.event.lattice_id), record.event.revision)
+
+    def _moved(self, key: Key, revision: int) -> None:
+        """Take note that a lattice is not any more what it was before a revision."""
+        self._moves[key] = max(revision, self._moves.get(key, -1))
+        known = self._cache.peek(key)
+        if known is not None and known.revision < revision:
+            self._drop(key)
 
     def _began(self, tenant: TenantId, incarnation: str) -> None:
         """Take note of the journal that a tenant's catalogue is followed in from now on."""
@@ -424,6 +468,10 @@ class Lattices:
         before = self._cache.peek(key)
         if before and before.revision > revision:
             return before
+        if revision < self._moves.get(key, -1):
+            # It was read before its last change, which was followed meanwhile: nobody believes it
+            # without asking.
+            began_s = -math.inf
         if before and before.held:
             self._operations.forget(before.held)
         known = _CacheEntry(
@@ -450,6 +498,13 @@ def size_of(held: HeldLattice) -> int:
     return _OVERHEAD_BYTES + _AXIS_BYTES * axes + tables
 
 
+def _is_same(one: HeldLattice | None, other: HeldLattice | None) -> bool:
+    """Both are one lattice, with the same sites blocked."""
+    if one is None or other is None:
+        return False
+    return one.lattice == other.lattice and one.spec == other.spec
+
+
 def _existing(known: _CacheEntry, lattice_id: LatticeId) -> HeldLattice:
     if known.held is None:
         raise LatticeNotFound("there is no such lattice", lattice_id=lattice_id)
@@ -464,7 +519,15 @@ def _held(reading: StreamSlice) -> HeldLattice | None:
             held = _held_from(recorded, recorded.event)
         elif isinstance(recorded.event, LatticeDeleted):
             held = None
+        elif isinstance(recorded.event, BlockedChanged) and held is not None:
+            held = _held_behind(held, recorded.event)
     return held
+
+
+def _held_behind(held: HeldLattice, changed: BlockedChanged) -> HeldLattice:
+    """The lattice behind a change of its blocked sites."""
+    spec = replace(held.spec, blocked=changed.blocked)
+    return HeldLattice.of(changed.lattice(held.lattice), spec)
 
 
 def _held_from(recorded: LatticeRecord, created: LatticeCreated) -> HeldLattice:

@@ -214,7 +214,7 @@ class Transformer:
             return event
 
         lattice_id = event.lattice_id
-        command_id = _command_id(lattice_id, change.request_id)
+        command_id = command_of(lattice_id, change.request_id)
         state = await self._states.change(operand.tenant, lattice_id, decide, command_id)
         assert state is not None, "a write leaves a field"
         written = [state.content, *(each.content for each in event.contents[1:])]
@@ -273,7 +273,8 @@ def changed_meanwhile(lattice_id: str, expected: int, revision: int) -> LatticeC
     )
 
 
-def _command_id(lattice_id: str, request_id: str) -> UUID:
+def command_of(lattice_id: str, request_id: str) -> UUID:
+    """The command that a request always leads to, or a fresh one."""
     return uuid5(_COMMANDS, f"{lattice_id}/{request_id}") if request_id else uuid4()
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 from contextlib import aclosing
+from dataclasses import replace
 
 from girih.ids import TenantId
 from girih.lattice.v1 import chains_pb2 as pb
+from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeId
 from services.lattice.errors import RequestIdReused
 from services.lattice.fields.states import FieldState
 from services.lattice.state.journal import (
+    BlockedChanged,
     ChangeKind,
     FieldWritten,
     LatticeJournal,
@@ -16,6 +19,7 @@ from services.lattice.state.journal import (
 )
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand, Transformed
+from services.lattice.transforms.blocking import BlockedState, blocked_digest
 
 
 class Repeated:
@@ -64,6 +68,34 @@ class Repeated:
             ],
             change=change,
             elapsed_ns=0,
+        )
+
+    async def blocked(
+        self,
+        tenant: TenantId,
+        held: HeldLattice,
+        revision: int,
+        kind: ChangeKind,
+        transforms: Iterable[pb.Transform] | None = None,
+    ) -> BlockedState:
+        """What a change of blocked sites did at a revision; raises RequestIdReused for any other
+        kind, or any other chain than `transforms`."""
+        lattice_id = held.lattice.lattice_id
+        record = await self.record(tenant, lattice_id, revision)
+        changed = record.event if record else None
+        if record is None or not isinstance(changed, BlockedChanged):
+            raise reused(lattice_id)
+        change = changed.change
+        applied = list(convert.applied_from(change.applied).transforms)
+        if change.kind is not kind or (transforms is not None and applied != list(transforms)):
+            raise reused(lattice_id)
+        behind = replace(held, lattice=changed.lattice(held.lattice))
+        return BlockedState(
+            lattice=behind,
+            revision=record.revision,
+            recorded_at=record.recorded_at,
+            change=change,
+            digest=changed.blocked_digest.hex() or blocked_digest(b""),
         )
 
 

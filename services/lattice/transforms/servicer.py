@@ -14,6 +14,7 @@ from services.lattice.fields.states import FieldState
 from services.lattice.state.journal import ChangeKind, FieldChange
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand, Transformed, Transformer
+from services.lattice.transforms.blocking import BlockedState, BlockedTransformer
 from services.lattice.transforms.chain import Report
 from services.lattice.transforms.repeated import Repeated
 from services.plumbing import correlation
@@ -26,8 +27,14 @@ class TransformServicer:
     """Transforms the fields of lattices for whoever calls, each tenant its own."""
 
     def __init__(
-        self, calls: Calls, transformer: Transformer, repeated: Repeated, collector: ArrayCollector
+        self,
+        calls: Calls,
+        transformer: Transformer,
+        blocked: BlockedTransformer,
+        repeated: Repeated,
+        collector: ArrayCollector,
     ) -> None:
+        self._blocked = blocked
         self._calls = calls
         self._transformer = transformer
         self._repeated = repeated
@@ -66,6 +73,49 @@ class TransformServicer:
         if isinstance(made, int):
             made = await self._repeated.transformed(operand, made, request.transforms)
         return _response(operand, made)
+
+    async def TransformBlocked(
+        self, request: pb.TransformBlockedRequest, _context: Context
+    ) -> pb.TransformBlockedResponse:
+        await self._calls.checked(request)
+        self._collector.saw(correlation.current())
+        held = await self._calls.open(request.lattice_id)
+        lattice_id, request_id = held.lattice.lattice_id, request.request_id.lower()
+
+        def describe(before_digest: str, reports: Sequence[Report]) -> FieldChange:
+            return FieldChange(
+                kind=ChangeKind.TRANSFORMED,
+                before_digest=before_digest,
+                request_id=request_id,
+                applied=convert.applied_chain(request.transforms, reports),
+            )
+
+        steps = convert.steps(request.transforms)
+        state = await self._blocked.transform(
+            tenant(), lattice_id, steps, describe, request_id=request_id
+        )
+        if isinstance(state, int):
+            state = await self._repeated.blocked(
+                tenant(), held, state, ChangeKind.TRANSFORMED, request.transforms
+            )
+        reports = convert.applied_from(state.change.applied).reports
+        return pb.TransformBlockedResponse(
+            state=blocked_to_proto(state),
+            before_digest=state.change.before_digest,
+            reports=reports,
+            invertibility=convert.invertibility(reports),
+        )
+
+
+def blocked_to_proto(state: BlockedState) -> pb.BlockedState:
+    told = pb.BlockedState(
+        vertices=state.lattice.lattice.vertices,
+        edges=str(state.lattice.lattice.edges),
+        revision=state.revision,
+        digest=state.digest,
+    )
+    told.recorded_at.FromDatetime(state.recorded_at)
+    return told
 
 
 def _response(operand: Operand, made: Transformed) -> pb.TransformFieldResponse:

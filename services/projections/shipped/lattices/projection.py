@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 from google.protobuf import json_format
 
 from girih.client import Query, RecordedEvent
+from girih.lattice.v1 import chains_pb2 as chains_pb
 from girih.lattice.v1 import lattice_pb2 as pb
 from girih.projection import Projection, ProjectionTransaction
 from services.plumbing.postgres.sql import load
@@ -15,6 +16,7 @@ _PACKAGE = "services.projections.shipped.lattices.sql"
 _CATALOGUE = "$lattices"
 _CREATED = "lattice.created"
 _DELETED = "lattice.deleted"
+_BLOCKED_CHANGED = "lattice.blocked-changed"
 
 
 class UnreadableLattice(Exception):
@@ -29,7 +31,7 @@ class Lattices(Projection):
 
     @property
     def queries(self) -> Sequence[Query]:
-        return (Query(types=(_CREATED, _DELETED), stream_prefix=_CATALOGUE),)
+        return (Query(types=(_CREATED, _DELETED, _BLOCKED_CHANGED), stream_prefix=_CATALOGUE),)
 
     async def apply(
         self, events: Sequence[RecordedEvent], transaction: ProjectionTransaction
@@ -43,10 +45,28 @@ class Lattices(Projection):
             if event.type == _CREATED:
                 row = _row(event)
                 created[str(row[0])] = (*of, *row)
+            elif event.type == _BLOCKED_CHANGED:
+                await self._change(event, created, transaction)
             elif created.pop(deleted := _deleted_id(event), None) is None:
                 await transaction.execute(load(_PACKAGE, "delete_lattice"), *of, deleted)
         if created:
             await transaction.execute_many(load(_PACKAGE, "insert_lattice"), [*created.values()])
+
+    async def _change(
+        self,
+        event: RecordedEvent,
+        created: dict[str, tuple[object, ...]],
+        transaction: ProjectionTransaction,
+    ) -> None:
+        """Take in that other sites are blocked: of a lattice that is not written yet, or of one."""
+        changed = _parsed(event, chains_pb.BlockedChanged())
+        counts = (bool(changed.blocked_digest), changed.vertices, int(changed.edges))
+        if (row := created.get(changed.lattice_id)) is not None:
+            *before, _, site_count, _, _ = row
+            created[changed.lattice_id] = (*before, counts[0], site_count, *counts[1:])
+            return
+        of = (transaction.tenant, transaction.generation, changed.lattice_id)
+        await transaction.execute(load(_PACKAGE, "change_lattice"), *of, *counts)
 
     async def forget(self, transaction: ProjectionTransaction, row_count_max: int) -> int:
         rows = await transaction.fetch(

@@ -1,0 +1,146 @@
+"""Undoes changes of blocked sites, does them again, and verifies them: from events alone."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+from girih.ids import TenantId
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import LatticeId
+from services.lattice.errors import NothingToRedo, NothingToUndo
+from services.lattice.history.past import Past
+from services.lattice.history.undoing import turned
+from services.lattice.history.verifying import Outcome
+from services.lattice.state.journal import (
+    BlockedChanged,
+    ChangeKind,
+    FieldChange,
+    LatticeCreated,
+)
+from services.lattice.transforms import convert
+from services.lattice.transforms.blocking import (
+    BlockedState,
+    BlockedTransformer,
+    Made,
+    blocked_digest,
+    fit_of,
+)
+from services.lattice.transforms.chain import Chain
+
+
+class Bitmaps(Protocol):
+    """Reads the blocked sites that events tell of."""
+
+    async def bitmap(self, tenant: TenantId, event: LatticeCreated | BlockedChanged) -> bytes:
+        """Those of one event; raises ChunkDamaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedBlocked:
+    """What came of a change of blocked sites."""
+
+    changed: BlockedChanged
+    outcome: Outcome
+    digest: str
+    found: str
+
+
+class TurningBlocked:
+    """Undoes what was done to blocked sites, and does it again."""
+
+    def __init__(self, past: Past, bitmaps: Bitmaps, transformer: BlockedTransformer) -> None:
+        self._past = past
+        self._bitmaps = bitmaps
+        self._transformer = transformer
+
+    async def turn(
+        self, tenant: TenantId, lattice_id: LatticeId, kind: ChangeKind, *, request_id: str = ""
+    ) -> BlockedState | int:
+        """Undo the last change, or do again what was undone last; or the revision of what the
+        same request had done before. Raises NothingToUndo, NothingToRedo and LatticeChanged."""
+
+        async def make(held: HeldLattice) -> Made:
+            events = await self._events(tenant, lattice_id)
+            target, before = _target(events, kind)
+            now = blocked_digest(held.spec.blocked)
+            change = FieldChange(
+                kind=kind,
+                before_digest=now,
+                request_id=request_id,
+                of_revision=target.revision,
+            )
+            if kind is ChangeKind.UNDONE:
+                inverted = await self._inverted(held, target, change)
+                if inverted is not None:
+                    return inverted
+            wanted = before if kind is ChangeKind.UNDONE else target
+            blocked = await self._bitmaps.bitmap(tenant, wanted)
+            return Made(spec=replace(held.spec, blocked=blocked), change=change)
+
+        return await self._transformer.change(tenant, lattice_id, make, request_id=request_id)
+
+    async def verify(
+        self, tenant: TenantId, lattice: HeldLattice
+    ) -> AsyncGenerator[VerifiedBlocked]:
+        """Yield what came of each change, computed anew from the bitmap before it."""
+        events = await self._events(tenant, lattice.lattice.lattice_id)
+        for before, changed in pairwise(events):
+            assert isinstance(changed, BlockedChanged), "only the first is a creation"
+            blocked = await self._bitmaps.bitmap(tenant, changed)
+            digest, found = blocked_digest(blocked), blocked_digest(blocked)
+            if changed.change.applied:
+                spec = replace(lattice.spec, blocked=await self._bitmaps.bitmap(tenant, before))
+                found = await self._found(replace(lattice, spec=spec), changed.change)
+            outcome = Outcome.REPRODUCED if found == digest else Outcome.DIFFERENT
+            yield VerifiedBlocked(changed=changed, outcome=outcome, digest=digest, found=found)
+
+    async def _found(self, held: HeldLattice, change: FieldChange) -> str:
+        applied = convert.applied_from(change.applied)
+        chain = Chain.of(convert.steps(applied.transforms), fit_of(held))
+        blocked, _ = await self._transformer.computed(held, chain)
+        return blocked_digest(replace(held.spec, blocked=blocked).blocked)
+
+    async def _inverted(
+        self, held: HeldLattice, target: BlockedChanged, change: FieldChange
+    ) -> Made | None:
+        """Undo a chain by its inverse, where that brings every bit back."""
+        if not target.change.applied:
+            return None
+        applied = convert.applied_from(target.change.applied)
+        inverse = Chain.of(convert.steps(applied.transforms), fit_of(held)).inverse()
+        if inverse is None:
+            return None
+        blocked, reports = await self._transformer.computed(held, inverse)
+        spec = replace(held.spec, blocked=blocked)
+        if blocked_digest(spec.blocked) != target.change.before_digest:
+            return None
+        again = convert.applied_chain(convert.transforms(inverse.steps), reports)
+        return Made(spec=spec, change=replace(change, applied=again))
+
+    async def _events(
+        self, tenant: TenantId, lattice_id: LatticeId
+    ) -> Sequence[LatticeCreated | BlockedChanged]:
+        """The creation, and every change of blocked sites since, oldest first."""
+        whole = await self._past.created(tenant, lattice_id)
+        changes = [
+            record.event
+            async for record in self._past.records(tenant, lattice_id)
+            if isinstance(record.event, BlockedChanged)
+        ]
+        return [whole, *changes]
+
+
+def _target(
+    events: Sequence[LatticeCreated | BlockedChanged], kind: ChangeKind
+) -> tuple[BlockedChanged, LatticeCreated | BlockedChanged]:
+    """The change to turn, and what was before it."""
+    changes = [event for event in events[1:] if isinstance(event, BlockedChanged)]
+    done, undone = turned(changes, [event.change.kind for event in changes])
+    if kind is ChangeKind.UNDONE and not done:
+        raise NothingToUndo("no change of blocked sites is left to undo", created_revision=0)
+    if kind is ChangeKind.REDONE and not undone:
+        raise NothingToRedo("no change of blocked sites is undone that could be done again")
+    target = (done if kind is ChangeKind.UNDONE else undone)[-1]
+    # The creation is before the first change.
+    return target, events[changes.index(target)]

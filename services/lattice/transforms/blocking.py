@@ -1,0 +1,187 @@
+"""Transforms which sites are blocked: computes, counts what is left, and records one event.
+
+Whoever opened the lattice before goes on with what it was then.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from girih.ids import TenantId
+from services.lattice.arrays.number_type import NumberType
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.estimate import Estimate
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import UPLOADED_SITES_MAX, LatticeId, LatticeSpec
+from services.lattice.errors import LatticeChanged, TransformUnfit
+from services.lattice.fields.states import FieldStates
+from services.lattice.operations.context import OperationContext
+from services.lattice.operations.creation import measure
+from services.lattice.state.journal import BlockedChanged, FieldChange, StreamChanged
+from services.lattice.state.lattices import Lattices
+from services.lattice.transforms.applying import LOST_RACE_DELAYS_S, command_of
+from services.lattice.transforms.chain import Chain, Report
+from services.lattice.transforms.step import Fit, Step
+
+DescribeBlocked = Callable[[str, Sequence[Report]], FieldChange]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Which sites are blocked now, and why."""
+
+    spec: LatticeSpec
+    change: FieldChange
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockedState:
+    """A lattice behind a change of its blocked sites."""
+
+    lattice: HeldLattice
+    revision: int
+    recorded_at: datetime
+    change: FieldChange
+    digest: str
+    """Of the bitmap behind it, as `blocked_digest`."""
+
+
+Make = Callable[[HeldLattice], Awaitable[Made]]
+
+
+def blocked_digest(blocked: bytes) -> str:
+    """The SHA-256 of a bitmap, as changes tell it; an empty one is that of no site."""
+    return hashlib.sha256(blocked).hexdigest()
+
+
+class BlockedTransformer:
+    """Changes which sites of lattices are blocked."""
+
+    def __init__(
+        self, lattices: Lattices, states: FieldStates, operations: OperationContext
+    ) -> None:
+        self._lattices = lattices
+        self._states = states
+        self._operations = operations
+
+    async def transform(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        steps: Sequence[Step],
+        describe: DescribeBlocked,
+        *,
+        request_id: str = "",
+    ) -> BlockedState | int:
+        """Apply a chain; or the revision of what the same request had done before.
+
+        Raises TransformUnfit, InvalidInput, WorkTooLarge, LatticeNotFound and LatticeChanged.
+        """
+
+        async def make(held: HeldLattice) -> Made:
+            chain = Chain.of(steps, fit_of(held))
+            blocked, reports = await self.computed(held, chain)
+            change = describe(blocked_digest(held.spec.blocked), reports)
+            return Made(spec=replace(held.spec, blocked=blocked), change=change)
+
+        return await self.change(tenant, lattice_id, make, request_id=request_id)
+
+    async def change(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        make: Make,
+        *,
+        request_id: str = "",
+    ) -> BlockedState | int:
+        """Record what `make` makes of a lattice, and make it again where that changed meanwhile."""
+        command_id = command_of(lattice_id, request_id)
+        made, based_on = None, None
+        held, revision = await self._lattices.latest(tenant, lattice_id)
+        for delay_s in (*LOST_RACE_DELAYS_S, None):
+            known = await self._states.confirmed(tenant, lattice_id)
+            if request_id in known.requests:
+                return known.requests[request_id]
+            if made is None or based_on != held.spec:
+                made, based_on = await make(held), held.spec
+            try:
+                return await self._record(tenant, held, revision, made, command_id)
+            except StreamChanged:
+                if delay_s is not None:
+                    await asyncio.sleep(delay_s)
+            expected = revision
+            held, revision = await self._lattices.latest(tenant, lattice_id)
+        raise LatticeChanged(
+            "the lattice kept changing meanwhile",
+            lattice_id=lattice_id,
+            expected_revision=expected,
+            revision=revision,
+        )
+
+    async def computed(self, held: HeldLattice, chain: Chain) -> tuple[bytes, Sequence[Report]]:
+        """What a chain makes of a lattice's blocked sites."""
+        sites = held.spec.geometry.sites
+        limit = self._operations.work_limit
+        limit.check_looks(chain.looks)
+        size_bytes = 3 * sites + chain.auxiliary_bytes_max
+        limit.check_bytes(size_bytes)
+        await self._operations.compilation.ready(chain.kinds)
+
+        def work(stop: Stop) -> tuple[bytes, Sequence[Report]]:
+            array, reports = chain.apply(_unpacked(held.spec), stop.flag)
+            return np.packbits(array.reshape(-1), bitorder="little").tobytes(), reports
+
+        estimate = Estimate(size_bytes=size_bytes, looks=chain.looks)
+        return await self._operations.compute.run(estimate, work)
+
+    async def _record(
+        self, tenant: TenantId, held: HeldLattice, revision: int, made: Made, command_id: UUID
+    ) -> BlockedState:
+        size = await measure(self._operations, made.spec)
+        lattice = replace(held.lattice, vertices=size.vertices, edges=size.edges)
+        behind = await asyncio.to_thread(HeldLattice.of, lattice, made.spec)
+        changed = BlockedChanged.of(lattice, behind.spec, revision + 1, made.change)
+        appended = await self._lattices.record_blocked(tenant, changed, behind, command_id)
+        return BlockedState(
+            lattice=behind,
+            revision=appended.revision,
+            recorded_at=appended.recorded_at,
+            change=made.change,
+            digest=blocked_digest(behind.spec.blocked),
+        )
+
+
+def fit_of(held: HeldLattice) -> Fit:
+    """The blocked sites of a lattice as what a chain is applied to; raises TransformUnfit."""
+    geometry = held.spec.geometry
+    if geometry.sites > UPLOADED_SITES_MAX:
+        raise TransformUnfit(
+            "the lattice has too many sites for any to be blocked",
+            step=0,
+            sites=geometry.sites,
+            limit=UPLOADED_SITES_MAX,
+        )
+    return Fit(
+        shape=geometry.shape,
+        periodic=geometry.periodic,
+        number_type=NumberType.UINT8,
+        is_blocked=True,
+    )
+
+
+def _unpacked(spec: LatticeSpec) -> NDArray[Any]:
+    """1 where a site is blocked, else 0."""
+    geometry = spec.geometry
+    if spec.free:
+        return np.zeros(geometry.shape, np.uint8)
+    bits = np.unpackbits(
+        np.frombuffer(spec.blocked, np.uint8), count=geometry.sites, bitorder="little"
+    )
+    return bits.reshape(geometry.shape)
