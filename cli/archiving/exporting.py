@@ -43,7 +43,7 @@ def export(girih: Client, to: Destination) -> Manifest:
     """
     archive.prepared(to.folder)
     manifest = _begun(to)
-    log, transfer = girih.log(), girih.transfer
+    log, transfer = girih.log(), Transfer.of(girih)
     _check_same(manifest, log.incarnation, transfer)
     manifest = replace(manifest, incarnation=log.incarnation)
     while manifest.head < log.head:

@@ -52,7 +52,7 @@ def restore(girih: Client, source: Source) -> Restored:
     """
     manifest = verifying.checked(source.folder, source.key)
     own_key = source.key if manifest.is_sealed else None
-    transfer, found = girih.transfer, girih.log().head
+    transfer, found = Transfer.of(girih), girih.log().head
     if found > manifest.head:
         raise _other(f"the log has {found:,} events, and the archive {manifest.head:,}")
     head = 0
@@ -60,7 +60,7 @@ def restore(girih: Client, source: Source) -> Restored:
         head = _put_down(transfer, batch, head, found)
         source.on_head(head)
     _prove(transfer, manifest)
-    count, passed_over = _restore_snapshots(girih, source.folder, manifest, own_key)
+    count, passed_over = _restore_snapshots(transfer, source.folder, manifest, own_key)
     return Restored(
         manifest=manifest,
         incarnation=girih.log().incarnation,
@@ -127,7 +127,7 @@ def root_of(transfer: Transfer, head: int) -> MerkleTree:
 
 
 def _restore_snapshots(
-    girih: Client, folder: Path, manifest: Manifest, key: bytes | None
+    transfer: Transfer, folder: Path, manifest: Manifest, key: bytes | None
 ) -> tuple[int, int]:
     """How many were saved, and how many have no event here."""
     count = passed_over = 0
@@ -136,7 +136,7 @@ def _restore_snapshots(
     for line, where in archive.lines(folder, manifest.snapshots, key):
         saved = lines.snapshot_of(line, where)
         try:
-            girih.transfer.save_snapshot(saved)
+            transfer.save_snapshot(saved)
             count += 1
         except NotFound:
             passed_over += 1

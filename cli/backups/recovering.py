@@ -62,8 +62,8 @@ def recover(
         raise Failed(f"{new} cannot be written: {error}", exit_codes.IOERR) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
-        for left_over in data.parent.glob(f"{new.name}.l*"):
-            left_over.rename(data.parent / left_over.name.replace(".restoring", ""))
+        for suffix in (".lock", ".log"):
+            new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)
     return Recovered(
         data=data,
         backup=backup,

@@ -1,5 +1,6 @@
 """Takes base backups, keeps the write-ahead log, and forgets what is old."""
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -113,8 +114,6 @@ def _receive(
 
 def _ended(child: process.Child, is_over: Callable[[], bool]) -> int:
     """The exit code of a child, which is ended when it is over."""
-    import signal
-
     while child.poll() is None:
         if is_over():
             process.end(child, (signal.SIGINT, signal.SIGKILL), patience_s=_STEADY_S)

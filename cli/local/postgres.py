@@ -37,6 +37,8 @@ _SERVER_OPTIONS: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
+    # Of what `girih backup archive` has not fetched: without it one that is gone fills the disk.
+    "max_slot_wal_keep_size": "8GB",
     "log_destination": "stderr",
     "logging_collector": "off",
     "log_line_prefix": "%m [%p] ",

@@ -16,7 +16,6 @@ from girih.client.blocking.consuming import Consumer
 from girih.client.blocking.groups import Groups
 from girih.client.blocking.lattices import Lattices
 from girih.client.blocking.reading import Subscription
-from girih.client.blocking.transfer import Transfer
 from girih.client.channel import open_blocking_channel
 from girih.client.connecting import target
 from girih.client.connecting.target import Wanted
@@ -52,7 +51,6 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.groups_pb2_grpc import GroupServiceStub
 from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
-from girih.events.v1.transfer_pb2_grpc import TransferServiceStub
 from girih.ids import Position, Revision
 
 
@@ -113,18 +111,12 @@ class Client:
         self._schemas = SchemaServiceStub(self._channels[0])
         self._snapshots = SnapshotServiceStub(self._channels[0])
         self._groups = GroupServiceStub(self._channels[0])
-        self._transfers = TransferServiceStub(self._channels[0])
         self._subscriptions: weakref.WeakSet[Subscription | Consumer] = weakref.WeakSet()
 
     @property
     def lattices(self) -> Lattices:
         """The tenant's lattices."""
         return Lattices(self._channels[1], self._caller)
-
-    @property
-    def transfer(self) -> Transfer:
-        """The tenant's log as a whole, for exports and imports."""
-        return Transfer(self._stub, self._snapshots, self._transfers, self._caller)
 
     def close(self) -> None:
         """End the calls that are open, and the connections."""

@@ -1,19 +1,20 @@
 """A whole log as messages, with digests, and a way to put it down elsewhere, without asyncio."""
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from girih.client.blocking.calls import parts, unary
 from girih.client.caller import Caller
 from girih.client.cursors import ReadCursor
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import snapshots_pb2, transfer_pb2
+from girih.events.v1.transfer_pb2_grpc import TransferServiceStub
 from girih.ids import Position
 
 if TYPE_CHECKING:
+    from girih.client.blocking.client import Client
     from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
     from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
-    from girih.events.v1.transfer_pb2_grpc import TransferServiceStub
 
 DIGESTS_MAX: Final = 1_000
 """Of a page."""
@@ -58,6 +59,13 @@ class Transfer:
         self._snapshots = snapshots
         self._transfers = transfers
         self._caller = caller
+
+    @classmethod
+    def of(cls, girih: "Client") -> Self:
+        """Of the tenant that `girih` calls as, over its connections. Apart from the client, which
+        has what programs need: this is for those who carry whole logs."""
+        transfers = TransferServiceStub(girih._channels[0])
+        return cls(girih._stub, girih._snapshots, transfers, girih._caller)
 
     def records(
         self, after: int = 0, count: int = 0, *, incarnation: str = ""

@@ -28,6 +28,7 @@ from cli.backups.tools import Tools
 from cli.local.postgres import EmbeddedPostgres
 from girih.client import BeyondEnd, EventStoreClient, LogReplaced
 from girih.client.blocking.client import Client
+from girih.client.blocking.transfer import Transfer
 from tests.chaos.keeping.load import Load, log_of
 from tests.processes import (
     Caller,
@@ -159,11 +160,12 @@ class _Girih:
 
     def _carried(self, head: int) -> tuple[str, tuple[tuple[str, int, bytes], ...]]:
         with Client(events=self.address, token=self.caller.token) as girih:
+            transfer = Transfer.of(girih)
             snapshots = tuple(
                 (one.stream, one.snapshot.revision, one.snapshot.binary)
-                for one in girih.transfer.snapshots()
+                for one in transfer.snapshots()
             )
-            return root_of(girih.transfer, head).root().hex(), snapshots
+            return root_of(transfer, head).root().hex(), snapshots
 
     async def _projected(self, head: int) -> str:
         """Once the projection is at the end of the log."""

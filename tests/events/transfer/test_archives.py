@@ -19,6 +19,7 @@ from girih.client import (
     StreamTombstoned,
 )
 from girih.client.blocking.client import Client
+from girih.client.blocking.transfer import Transfer
 from girih.events.v1 import events_pb2 as pb
 from tests.events.transfer.conftest import Open
 
@@ -59,11 +60,11 @@ def written(girih: Client, count: int = 30) -> None:
 
 
 def records_of(girih: Client) -> list[pb.RecordedEvent]:
-    return [event for response in girih.transfer.records() for event in response.events]
+    return [event for response in Transfer.of(girih).records() for event in response.events]
 
 
 def leaves_of(girih: Client) -> list[bytes]:
-    return [event.leaf_digest for event in girih.transfer.digests(1).events]
+    return [event.leaf_digest for event in Transfer.of(girih).digests(1).events]
 
 
 def exported(girih: Client, folder: Path, key: bytes | None = None) -> Manifest:
@@ -88,7 +89,7 @@ async def test_a_log_is_the_same_in_another_tenant(opened: Open, tmp_path: Path)
             leaves_of(girih),
             [event.position for event in girih.read()],
             [girih.get_stream(one.stream) for one in streams],
-            [(one.stream, one.snapshot.binary) for one in girih.transfer.snapshots()],
+            [(one.stream, one.snapshot.binary) for one in Transfer.of(girih).snapshots()],
             [one.version for one in girih.schemas()],
         )
 
