@@ -10,6 +10,7 @@ from girih.lattice.v1 import pictures_pb2 as pb
 from services.lattice import domain
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.fields.convert import body_pieces
+from services.lattice.fields.differing import DifferenceSource
 from services.lattice.fields.reading import FieldReader, FieldSource
 from services.lattice.fields.states import EarlierStates, FieldStates
 from services.lattice.operations.context import OperationContext
@@ -64,11 +65,19 @@ class PictureServicer:
                     yield message
 
     async def _source(self, held: HeldLattice, request: pb.RenderRequest) -> FieldSource:
+        at = request.at_revision if request.HasField("at_revision") else None
+        source = await self._source_at(held, request.name, at)
+        if not request.HasField("minus_revision"):
+            return source
+        before = await self._source_at(held, request.name, request.minus_revision)
+        return DifferenceSource.of(self._reader, source, before)
+
+    async def _source_at(self, held: HeldLattice, name: str, revision: int | None) -> FieldSource:
         lattice_id, shape = held.lattice.lattice_id, held.spec.geometry.shape
-        if request.HasField("at_revision"):
-            state = await self._earlier.field_at(_tenant(), held, request.name, request.at_revision)
+        if revision is None:
+            state = (await self._states.of(_tenant(), lattice_id)).field(name)
         else:
-            state = (await self._states.of(_tenant(), lattice_id)).field(request.name)
+            state = await self._earlier.field_at(_tenant(), held, name, revision)
         return await self._reader.source(_tenant(), lattice_id, shape, state.content)
 
 

@@ -1,11 +1,13 @@
 """History over gRPC: told, undone, done again, read as it was, compared and verified."""
 
+import io
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from girih.lattice.v1 import chains_pb2 as chains
 from girih.lattice.v1 import fields_pb2, pictures_pb2
@@ -41,6 +43,12 @@ class History(Transforms):
             "RedoChange", lattice_id=lattice_id, name=name, **fields
         )
         return answer
+
+    async def drawn(self, **fields: Any) -> bytes:
+        request = pictures_pb2.RenderRequest(**fields)
+        stub = PictureServiceStub(self.client.channel)
+        drawing = stub.Render(request, metadata=self.metadata)
+        return b"".join([part.data async for part in drawing])
 
     async def verified(self, lattice_id: str) -> list[pb.VerifyLatticeResponse]:
         request = pb.VerifyLatticeRequest(lattice_id=lattice_id)
@@ -248,10 +256,13 @@ async def test_two_states_are_compared_and_drawn(history: History) -> None:
     await history.fields.write(lattice_id, "a", changed)
 
     found = await history.ask("DiffField", lattice_id=lattice_id, name="a", from_revision=1)
-    request = pictures_pb2.RenderRequest(lattice_id=lattice_id, name="a", at_revision=1)
-    drawing = PictureServiceStub(history.client.channel).Render(request, metadata=history.metadata)
-    then = b"".join([part.data async for part in drawing])
+    then, apart = [
+        await history.drawn(lattice_id=lattice_id, name="a", **options, pixels_max=64)
+        for options in ({"at_revision": 1}, {"minus_revision": 1, "low": -4.0, "high": 4.0})
+    ]
 
     assert (found.sites, found.differing, found.greatest) == (42, 2, pytest.approx(4.0))
     assert [(list(each.origin), list(each.shape)) for each in found.regions] == [([2, 3], [1, 2])]
     assert then.startswith(b"\x89PNG")
+    pixels = np.asarray(Image.open(io.BytesIO(apart)).convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) == 2
