@@ -89,10 +89,11 @@ fmt: $(VENV)/.dev build/googleapis ## Let the machine argue about commas.
 	$(BIN)/ruff format --quiet .
 	$(BIN)/buf format -w protos
 
-docs: $(VENV)/.dev ## Write docs/settings.md from the settings classes, docs/errors.md from the contract, docs/metrics.md; draw docs/pictures.
+docs: $(VENV)/.dev ## Write docs/settings.md from the settings classes, docs/errors.md from the contract, docs/metrics.md, deploy/grafana; draw docs/pictures.
 	$(BIN)/python -m docs.settings_table
 	$(BIN)/python -m docs.errors_table
 	$(BIN)/python -m docs.metrics_table
+	$(BIN)/python -m docs.dashboards
 	$(BIN)/python -m docs.pictures
 
 bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.

@@ -80,7 +80,7 @@ register, so it cannot be out of date.
 `grpc_server_*` and `grpc_client_*` are named and labelled as go-grpc-middleware does, so dashboards
 made for it work. Beside what stands here, a process tells the `process_*`, `python_info` and
 `python_gc_*` of every Python process. What to look at first, alerts and dashboards are in
-[operations.md](operations.md#metrics).
+[operations.md](operations.md#alerts-and-dashboards).
 
 No label has values that callers choose: there are as many series as the contract has rpcs and
 routes, however many tenants there are, and whatever they send.

@@ -8,6 +8,7 @@ import grpc.aio
 from girih.ids import Position
 from girih.projections.v1 import projections_pb2 as pb
 from services.plumbing import correlation, validation
+from services.plumbing.telemetry import lines
 from services.projections import convert
 from services.projections.control.status import Statuses
 from services.projections.control.store import ControlStore
@@ -65,6 +66,7 @@ class ProjectionServicer:
         validation.check(request)
         key = self._key(request.projection)
         await self._store.set_paused(key, self._version(key), is_paused=True)
+        lines.business("a projection was paused", projection=key.projection)
         await self._changed(key)
         return pb.PauseProjectionResponse(projection=await self._one(key.projection))
 
@@ -74,6 +76,7 @@ class ProjectionServicer:
         validation.check(request)
         key = self._fit(request.projection)
         await self._store.set_paused(key, self._version(key), is_paused=False)
+        lines.business("a projection was resumed", projection=key.projection)
         await self._changed(key)
         return pb.ResumeProjectionResponse(projection=await self._one(key.projection))
 
@@ -83,6 +86,7 @@ class ProjectionServicer:
         validation.check(request)
         key = self._fit(request.projection)
         await self._store.begin_rebuild(key, self._version(key))
+        lines.business("a projection is rebuilt", projection=key.projection)
         # Before it is done: a small one takes no time.
         begun = await self._one(key.projection)
         await self._changed(key)

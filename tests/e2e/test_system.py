@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from tests.deploy.queries import SEVERAL_PROCESSES, all_queries
 from tests.processes import Process, System
 
 pytestmark = pytest.mark.e2e
@@ -155,3 +157,29 @@ def test_a_bad_value_is_400_and_names_its_field(
     fields = [violation["field"] for violation in reply.json()["error"]["details"]["violations"]]
     assert any(named.startswith(field) for named in fields), fields
     assert read_events(client) == []
+
+
+def test_alerts_and_dashboards_ask_for_what_a_running_girih_tells(
+    client: httpx.Client, system: System
+) -> None:
+    client.post("/v1/lattices", json={"shape": [4, 4]})
+
+    told = {name for process in system.processes for name in samples_told(process)}
+    asked = {name for query in all_queries() for name in query.metrics}
+    assert asked - told - SEVERAL_PROCESSES - {"up"} == set()
+
+
+def samples_told(process: Process) -> Iterator[str]:
+    """The names of all that a process tells Prometheus, also of what it has not counted yet."""
+    (port,) = [value for name, value in process.environ.items() if name.endswith("METRICS_PORT")]
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text
+    for family in text_string_to_metric_families(text):
+        ends = _ENDS.get(family.type, ("",))
+        yield from (family.name + end for end in ends)
+
+
+_ENDS = {
+    "counter": ("_total",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "summary": ("_sum", "_count"),
+}

@@ -16,6 +16,7 @@ from services.plumbing.correlation import Call
 from services.plumbing.logging import LineWriter
 from services.plumbing.metrics import new_registry
 from services.plumbing.settings import ProcessSettings
+from services.plumbing.telemetry import lines
 from tests.plumbing.conftest import Log
 
 _log = logging.get_logger("tests")
@@ -190,3 +191,21 @@ def test_a_pipe_made_non_blocking_by_others_gets_every_line(pipe: Pipe) -> None:
     assert received == expected
     assert writer.dropped_count == 0
     writer.close()
+
+
+def test_what_happens_to_security_and_to_the_business_is_told_in_one_form(log: Log) -> None:
+    with correlation.bind(Call("c-1", tenant=TenantId("delft"))):
+        lines.business("a knot was sold", position=7)
+        lines.security("key-created", subject="user:1")
+        lines.refusal("a call was refused", reason="TOKEN_EXPIRED")
+        lines.slow_dependency("/a.v1.Service/Do", 2.5, "OK")
+
+    told = [(line["component"], line["level"], line["event"]) for line in log.lines()]
+    assert told == [
+        ("business", "info", "a knot was sold"),
+        ("security", "info", "key-created"),
+        ("security", "warning", "a call was refused"),
+        ("dependency", "warning", "a call of another process was slow"),
+    ]
+    assert {(line["correlation_id"], line["tenant"]) for line in log.lines()} == {("c-1", "delft")}
+    assert log.lines()[-1]["duration_ms"] == 2500.0

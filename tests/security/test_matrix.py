@@ -23,9 +23,11 @@ from services.plumbing.identity import PUBLIC, SIGNED_IN
 from services.policy import POLICY
 from tests.authority import Authority
 from tests.events.serving import development
+from tests.processes import System
 from tests.security import hostile
 from tests.security.conftest import Deployment, Tenant
 from tests.security.matrix import (
+    CANARY,
     Attack,
     Owned,
     guarded,
@@ -33,11 +35,15 @@ from tests.security.matrix import (
     wrong_answers_of_routes,
     wrong_answers_of_rpcs,
 )
+from tests.security.series import kinds, samples_of, strange_values
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 EVENTS_RPCS = ("girih.events.", "girih.ops.")
 LATTICE_RPCS = ("girih.lattice.", "girih.ops.")
+SERIES_MAX = 12_000
+"""Of one process, whoever has called it: as many as it has rpcs and routes, times some fifty."""
+
 PROJECTIONS_RPCS = ("girih.projections.", "girih.ops.")
 VIEWER = {
     "events.read",
@@ -221,6 +227,38 @@ async def test_only_these_pages_are_open(deployment: Deployment) -> None:
     }
 
 
+async def test_nobody_makes_a_series_of_their_own(deployment: Deployment) -> None:
+    system, own = deployment.system, deployment.attacked
+    await _use_everything(system, own)
+    known = samples_of(system)
+
+    await _use_everything(system, deployment.attacker)
+    async with httpx.AsyncClient(base_url=system.url, timeout=20) as client:
+        await client.request("BREW", "/v1/log")
+        await client.get(f"/v1/{CANARY}/{own.tenant_id}")
+
+    samples = samples_of(system)
+    everything = [sample for those in samples.values() for sample in those]
+    values = {value for sample in everything for value in sample.labels.values()}
+    # Projections are installed, and so named by nobody; a position is a number.
+    named = {own.owned.by_field[name] for name in ("projection", "position")}
+    sent = {*own.owned.by_field.values(), CANARY} - named
+    assert strange_values(everything, OPEN_PAGES) == set()
+    assert {value for value in values if any(one in value for one in sent)} == set()
+    for process, those in samples.items():
+        added = kinds(those) - kinds(known[process])
+        assert {name for name, labels in added if ("route", "(none)") not in labels} == set()
+        assert len(those) < SERIES_MAX, process
+
+
+async def _use_everything(system: System, tenant: Tenant) -> None:
+    """Call every rpc and every route as somebody who may."""
+    mine = [Attack.with_token("own token", tenant.access_token, is_somebody=True)]
+    await wrong_answers_of_routes(system.url, mine, tenant.owned)
+    for address, packages in _ports_of(system):
+        await wrong_answers_of_rpcs(address, mine, tenant.owned, packages)
+
+
 def _no_check(*_arguments: object) -> None:
     return None
 
@@ -288,10 +326,14 @@ async def test_the_matrix_notices_a_check_that_is_gone(
 
 
 def _ports(deployment: Deployment) -> list[tuple[str, tuple[str, ...]]]:
+    return _ports_of(deployment.system)
+
+
+def _ports_of(system: System) -> list[tuple[str, tuple[str, ...]]]:
     return [
-        (deployment.system.events_address, EVENTS_RPCS),
-        (deployment.system.lattice_address, LATTICE_RPCS),
-        (deployment.system.projections_address, PROJECTIONS_RPCS),
+        (system.events_address, EVENTS_RPCS),
+        (system.lattice_address, LATTICE_RPCS),
+        (system.projections_address, PROJECTIONS_RPCS),
     ]
 
 

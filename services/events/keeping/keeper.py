@@ -38,6 +38,7 @@ from services.events.rules.stream_rules import (
 )
 from services.events.store import EventStore
 from services.plumbing.errors import InvalidInput, ServiceError
+from services.plumbing.telemetry import lines
 
 ATTEMPTS_MAX: Final = 20
 """So often a rule is decided again because another one came first."""
@@ -127,6 +128,7 @@ class StreamKeeper:
             raise
         (placement,) = await self._appender.append(tenant, _proposal(ruling, rules))
         self._changed(tenant)
+        lines.business("what a stream keeps was changed", position=placement.position)
         return placement
 
     async def _known(self, tenant: TenantId, ruling: Ruling) -> Placement | None:

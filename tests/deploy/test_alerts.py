@@ -1,0 +1,117 @@
+"""Alerts, their runbooks and the dashboards, against each other and what processes tell."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from docs import dashboards
+from tests.deploy.queries import OF_PROCESSES, RULES, alerts, all_queries, samples_on_the_page
+from tests.processes import ROOT
+
+RUNBOOKS = ROOT / "docs" / "runbooks"
+UNIT_TESTS = Path(__file__).with_name("alerts.test.yaml")
+HEADINGS = [
+    "## What users feel",
+    "## How to confirm",
+    "## What to do",
+    "## How to see that it is over",
+]
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("no promtool here: it comes with Prometheus")
+    return found
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    told = {rule["alert"]: rule["annotations"]["runbook"] for rule in alerts()}
+
+    assert told == {name: f"docs/runbooks/{name}.md" for name in told}
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} == told.keys()
+    assert {rule["labels"]["severity"] for rule in alerts()} == {"page", "ticket"}
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_a_runbook_says_what_is_felt_what_to_do_and_when_it_is_over(page: Path) -> None:
+    lines = page.read_text().splitlines()
+
+    assert lines[0] == f"# {page.stem}"
+    assert [line for line in lines if line.startswith("## ")] == HEADINGS
+    for heading in HEADINGS:
+        assert len(lines[lines.index(heading) + 2]) > 20, heading
+
+
+def test_every_link_of_a_runbook_leads_somewhere() -> None:
+    links = [
+        (page.name, link)
+        for page in RUNBOOKS.glob("*.md")
+        for link in re.findall(r"\]\(([^)#\s]+)\)", page.read_text())
+    ]
+
+    assert len(links) > 5
+    assert [(page, link) for page, link in links if not (RUNBOOKS / link).is_file()] == []
+
+
+def test_alerts_and_dashboards_ask_for_what_there_is() -> None:
+    there_is = samples_on_the_page() | OF_PROCESSES
+    missing = [
+        (one.who, name) for one in all_queries() for name in one.metrics if name not in there_is
+    ]
+    strange = [
+        (one.who, label)
+        for one in all_queries()
+        for label in one.labels
+        if not any(label in there_is.get(name, ()) for name in one.metrics)
+    ]
+
+    assert missing == []
+    assert strange == []
+
+
+def test_every_alert_is_tested_both_ways() -> None:
+    tested = {test["name"] for test in yaml.safe_load(UNIT_TESTS.read_text())["tests"]}
+
+    assert tested == {
+        f"{rule['alert']} {told}" for rule in alerts() for told in ("is told of", "is not told of")
+    }
+
+
+def test_alerts_are_told_when_they_must_be_and_not_otherwise(promtool: str) -> None:
+    done = subprocess.run(
+        [promtool, "test", "rules", UNIT_TESTS], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_takes_the_settings_and_every_query(promtool: str, tmp_path: Path) -> None:
+    rules = tmp_path / "dashboards.yaml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": list(_recorded())}]}))
+
+    for kind, file in (("config", RULES.with_name("prometheus.yaml")), ("rules", rules)):
+        done = subprocess.run(
+            [promtool, "check", kind, file], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _recorded() -> Iterator[dict[str, str]]:
+    """The queries of the dashboards, as rules that Prometheus can read."""
+    for number, (_, query) in enumerate(dashboards.queries()):
+        yield {"record": f"query:{number}", "expr": query.replace(dashboards.RATE, "5m")}
+
+
+def test_the_dashboards_are_what_is_described() -> None:
+    kept = {one.stem: one.read_text() for one in dashboards.FOLDER.glob("*.json")}
+
+    assert kept == {name: dashboards.text(name) for name in dashboards.DASHBOARDS}, (
+        "run `make docs`"
+    )
