@@ -25,6 +25,7 @@ from cli.commands.api import api
 from cli.commands.fields import changes as lattices
 from cli.commands.keeping import backup
 from cli.commands.reacting import groups, projections
+from cli.commands.simulating import jobs
 from cli.commands.usage import usage
 from cli.failure import Failed
 from cli.terminal import ending, options
@@ -350,6 +351,7 @@ for _name, _noun, _panel in (
     ("keys", keys.app, _ACCOUNTS),
     ("lattices", lattices.app, _DATA),
     ("paths", paths.app, _DATA),
+    ("jobs", jobs.app, _DATA),
     ("events", events.app, _DATA),
     ("streams", streams.app, _DATA),
     ("schemas", schemas.app, _DATA),

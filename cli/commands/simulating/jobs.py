@@ -1,0 +1,298 @@
+"""`girih jobs`: simulations on lattices, started, watched, stopped and gone on with."""
+
+import json
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.commands.lattices import LatticeId, numbers
+from cli.commands.lattices import segment as lattice_segment
+from cli.terminal import ids, options, output
+from cli.terminal.formats import Format, camel_case
+from cli.terminal.help import Commands
+from cli.terminal.output import Listing, listing, moment
+from cli.terminal.table import Column
+
+if TYPE_CHECKING:
+    from cli.client.rest import Gateway, Json
+
+app = Commands("Simulations on lattices, which take longer than a call.")
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, or how that begins.")]
+Watched = Annotated[
+    bool, typer.Option("--watch", "-w", help="Show how it goes on until it has ended.")
+]
+
+_SITES = ("start", "target", "drop", "origin")
+"""What of models is a site, as in 0,0."""
+_OPTIONS = {
+    "steps": "--steps",
+    "recordEvery": "--record-every",
+    "discardSteps": "--discard",
+    "resultField": "--result",
+    "simulation.initialField": "--initial",
+}
+
+
+class Model(StrEnum):
+    """What may be simulated."""
+
+    ising = "ising"
+    potts = "potts"
+    automaton = "automaton"
+    diffusion = "diffusion"
+    walks = "walks"
+    sandpile = "sandpile"
+    percolation = "percolation"
+
+    @property
+    def wire(self) -> str:
+        longer = {
+            "automaton": "cellularAutomaton",
+            "walks": "randomWalks",
+            "percolation": "percolationGrowth",
+        }
+        return longer.get(self.value, self.value)
+
+
+@app.verb(
+    examples="""
+    girih jobs start 3f2a9c1e ising --set temperature=2.269 --steps 100000 --watch
+    girih jobs start 3f2a9c1e automaton --set rule=B3/S23 --steps 1000 --result cells
+    girih jobs start 3f2a9c1e walks --set walkers=10000 --set target=0,0 --steps 5000
+    girih jobs start 3f2a9c1e diffusion --set diffusivity=1 --set time_step=0.2 --steps 9
+    """
+)
+def start(
+    lattice_id: LatticeId,
+    model: Annotated[Model, typer.Argument(metavar="MODEL", help="What is simulated.")],
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="How many steps to take.")],
+    said: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A number of the model, as docs/jobs.md has them."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="What random numbers are drawn from.")
+    ] = None,
+    record_every: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Steps from one record to the next.")
+    ] = 0,
+    discard: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Steps before the first record.")
+    ] = 0,
+    initial: Annotated[
+        str, typer.Option(metavar="FIELD", help="The field that it starts from.")
+    ] = "",
+    result: Annotated[
+        str, typer.Option(metavar="FIELD", help="The field that what is left is written into.")
+    ] = "",
+    watched: Watched = False,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Start a simulation. It waits for its turn, and runs whether anybody watches or not."""
+    simulation: dict[str, Json] = {model.wire: dict(map(_setting, said or ()))}
+    body: dict[str, Json] = {
+        "simulation": simulation | ({"initialField": initial} if initial else {}),
+        "steps": str(steps),
+        "recordEvery": str(record_every),
+        "discardSteps": str(discard),
+        "resultField": result,
+    }
+    if seed is not None:
+        body["seed"] = str(seed)
+    with options.gateway(url) as gateway:
+        route = f"/v1/lattices/{lattice_segment(gateway, lattice_id)}/jobs"
+        job = gateway.post(route, body, _OPTIONS)
+        if watched:
+            job = _watched(gateway, job)
+    _show(job, output_format)
+
+
+@app.verb(examples="girih jobs watch 5d0c11aa")
+def watch(
+    job_id: JobId, url: options.Url = None, output_format: options.Output = Format.table
+) -> None:
+    """Show how a job goes on until it has ended. Ctrl-C stops watching, and not the job."""
+    with options.gateway(url) as gateway:
+        job = gateway.get(f"/v1/jobs/{_segment(gateway, job_id)}")
+        job = _watched(gateway, job)
+    _show(job, output_format)
+
+
+@app.verb(
+    examples="""
+    girih jobs show 5d0c11aa
+    girih jobs show 5d0c11aa -o json | jq .progress
+    """
+)
+def show(
+    job_id: JobId, url: options.Url = None, output_format: options.Output = Format.table
+) -> None:
+    """Show what a job is, and how far."""
+    with options.gateway(url) as gateway:
+        job = gateway.get(f"/v1/jobs/{_segment(gateway, job_id)}")
+    _show(job, output_format)
+
+
+@app.verb("list", examples="girih jobs list --open")
+def list_(
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that wait or run.")] = False,
+    limit: options.Limit = 0,
+    pager: options.Pager = True,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """List jobs, the newest first."""
+    with options.gateway(url) as gateway:
+        listing(_all(gateway, openOnly=open_only), _JOBS, output_format, limit=limit, pager=pager)
+
+
+@app.verb(examples="girih jobs cancel 5d0c11aa")
+def cancel(
+    job_id: JobId, url: options.Url = None, output_format: options.Output = Format.table
+) -> None:
+    """Have a job stop. What it has done is kept: `girih jobs continue` goes on with it."""
+    with options.gateway(url) as gateway:
+        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:cancel", {})
+    _show(job, output_format)
+
+
+@app.verb("continue", examples="girih jobs continue 5d0c11aa --watch")
+def continue_(
+    job_id: JobId,
+    watched: Watched = False,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """Go on with a job that was cancelled."""
+    with options.gateway(url) as gateway:
+        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:continue", {})
+        if watched:
+            job = _watched(gateway, job)
+    _show(job, output_format)
+
+
+@app.verb(
+    examples="""
+    girih jobs series 5d0c11aa
+    girih jobs series 5d0c11aa --output-file energies.npy
+    """
+)
+def series(
+    job_id: JobId,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-file",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write them there: CSV, or a file of numpy where it ends in .npy.",
+        ),
+    ] = None,
+    url: options.Url = None,
+) -> None:
+    """Print what was recorded of a job, a row a record."""
+    is_npy = file is not None and file.suffix == ".npy"
+    form = "SERIES_FORMAT_NPY" if is_npy else "SERIES_FORMAT_CSV"
+    with options.gateway(url) as gateway:
+        content = gateway.content(f"/v1/jobs/{_segment(gateway, job_id)}/series", format=form)
+    if file is None:
+        sys.stdout.write(content.decode())
+    else:
+        file.write_bytes(content)
+        output.message(f"{output.size(len(content))} are in {file}")
+
+
+def _setting(text: str) -> tuple[str, "Json"]:
+    """A number of a model, as it is typed."""
+    name, is_said, value = text.partition("=")
+    name = camel_case(name.strip().replace("-", "_"))
+    if not (is_said and name):
+        raise typer.BadParameter("must be as in temperature=2.5", param_hint="--set")
+    if name in _SITES:
+        return name, {"coordinates": numbers(value, "--set")}
+    if name == "dynamics":
+        return name, f"SPIN_DYNAMICS_{value.upper()}"
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _watched(gateway: "Gateway", job: "Json") -> "Json":
+    """Show a job as it goes on; the job when it has ended."""
+    from cli.commands.simulating.display import progress_of
+    from cli.commands.tailing import followed
+
+    path = f"/v1/jobs/{job['jobId']}/progress"
+    with progress_of(job) as shown:
+        for text in followed(gateway, path, {}, output.message):
+            job = json.loads(text)["job"]
+            shown(job)
+            if "endedAt" in job:
+                break
+    return job
+
+
+def _segment(gateway: "Gateway", job_id: str) -> str:
+    """The id that was meant, as a part of a path."""
+    known = ids.whole([job_id], lambda: map(itemgetter("jobId"), _all(gateway)))
+    return options.segment(known[0])
+
+
+def _all(gateway: "Gateway", **params: "Json") -> Iterator["Json"]:
+    return gateway.pages("/v1/jobs", "jobs", **params)
+
+
+def _show(job: "Json", output_format: Format) -> None:
+    output.thing(job, output_format, name=job["jobId"], pairs=_pairs(job))
+
+
+def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
+    progress = job["progress"]
+    yield "job", job["jobId"]
+    yield "model", _model(job)
+    yield "lattice", job["latticeId"]
+    yield "state", _state(job)
+    yield "steps", f"{int(progress['stepsDone']):,} of {int(job['steps']):,}"
+    yield "seed", job["seed"]
+    for each in progress["observables"]:
+        yield each["name"], f"{each['mean']:.8g} ± {float(each['error']):.2g}"
+    if job["resultDigest"]:
+        yield "result", f"field {job['resultField']}, digest {job['resultDigest'][:16]}"
+    if job["failure"]:
+        yield "failure", job["failure"]
+
+
+def _model(job: "Json") -> str:
+    return next(str(name) for name in job["simulation"] if name != "initialField")
+
+
+def _state(job: "Json") -> str:
+    return str(job["state"]).removeprefix("JOB_STATE_").lower()
+
+
+def _share(job: "Json") -> str:
+    return f"{100 * int(job['progress']['stepsDone']) / int(job['steps']):.1f} %"
+
+
+_JOBS = Listing(
+    name=itemgetter("jobId"),
+    columns=(
+        Column(title="job", cell=itemgetter("jobId")),
+        Column(title="model", cell=_model),
+        Column(title="state", cell=_state),
+        Column(title="done", cell=_share, is_number=True),
+        Column(title="lattice", cell=itemgetter("latticeId"), is_wide=True),
+        Column(title="started", cell=lambda job: moment(job["startedAt"])),
+    ),
+    nothing="There are no jobs.",
+)

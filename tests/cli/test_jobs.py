@@ -1,0 +1,54 @@
+"""Simulations from the command line, against a real gateway."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.commands.simulating.display import observed, pace
+from tests.cli.conftest import Person
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_job_is_started_watched_listed_shown_and_its_series_kept(
+    ada: Person, tmp_path: Path
+) -> None:
+    made = ada.does("lattices", "create", "--shape", "8x8", "--periodic")
+    model = ("ising", "--set", "temperature=2.0", "--steps", "50", "--seed", "7")
+
+    ended = ada.does("jobs", "start", made.out.strip(), *model, "--result", "spins", "--watch")
+
+    assert "succeeded" in ended.out
+    job_id = ada.does("jobs", "list", "-o", "name").out.strip()
+    assert "energy" in ada.does("jobs", "show", job_id[:8]).out
+    ada.does("jobs", "series", job_id, "--output-file", str(tmp_path / "rows.npy"))
+    assert np.load(tmp_path / "rows.npy").shape == (50, 4)
+    assert ada.does("jobs", "series", job_id).out.startswith("step,energy")
+    assert "spins" in ada.does("lattices", "fields", made.out.strip()).out
+    assert "JOB_ENDED" in ada.girih("jobs", "cancel", job_id).err
+
+
+def test_a_job_is_cancelled_and_gone_on_with(ada: Person) -> None:
+    lattice = ada.does("lattices", "create", "--shape", "8x8").out.strip()
+    started = ada.does(
+        *("jobs", "start", lattice, "walks", "--set", "walkers=10", "--set", "target=0,0"),
+        *("--steps", "100000000000"),
+    )
+    job_id = ada.does("jobs", "list", "--open", "-o", "name").out.strip()
+
+    assert "waiting" in started.out
+    assert "cancelled" in ada.does("jobs", "cancel", job_id).out
+    assert ada.does("jobs", "list", "--open", "-o", "name").out == ""
+    assert "waiting" in ada.does("jobs", "continue", job_id).out
+    assert "cancelled" in ada.does("jobs", "cancel", job_id).out
+    refused = ada.girih("jobs", "start", lattice, "ising", "--set", "temperature=0", "--steps", "5")
+    assert "must be above 0" in refused.err
+
+
+def test_progress_is_told_in_a_line() -> None:
+    each = {"name": "energy", "mean": -1.5, "error": 0.01}
+    progress = {"stepsPerS": 1234.5, "leftS": 3723.0, "observables": [each]}
+
+    assert pace(progress) == "1.23e+03 steps/s, 1:02:03 left"
+    assert observed(progress) == "energy -1.5 ± 0.01"
