@@ -175,7 +175,8 @@ def events_process(
 
 def lattice_process(events_address: str, folder: Path, **environ: str) -> tuple[Process, str]:
     """The lattice service on a port of its own, not started; and its address."""
-    answer = {"LATTICE_EVENTS_ADDRESS": events_address} | environ
+    # On a machine that is always busy, as one that runs tests, jobs would never have a turn.
+    answer = {"LATTICE_EVENTS_ADDRESS": events_address, "LATTICE_JOB_NICENESS": "0"} | environ
     return _process("lattice", "services.lattice", folder, answer, is_serving)
 
 

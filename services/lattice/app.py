@@ -48,6 +48,7 @@ from services.lattice.jobs.running import JobParts, JobTimes
 from services.lattice.jobs.scheduling import JobLimits, JobScheduler
 from services.lattice.jobs.states import JobStates
 from services.lattice.jobs.storage import JobStorage, OpenJobs
+from services.lattice.jobs.worker import WorkerSetup
 from services.lattice.kernels import warm
 from services.lattice.metrics import ComputationMetrics, JobMetrics, StateMetrics
 from services.lattice.operations.context import OperationContext
@@ -281,7 +282,7 @@ def _jobs(
     times = JobTimes(
         lease_s=settings.job_lease_s,
         checkpoint_s=settings.job_checkpoint_s,
-        threads=settings.job_threads or _core_count(),
+        process=WorkerSetup(settings.job_threads or _core_count(), settings.job_niceness),
     )
     limits = JobLimits(
         count=settings.jobs_at_once, size_bytes=settings.jobs_bytes, turn_s=settings.job_turn_s

@@ -114,6 +114,10 @@ class Settings(ServerSettings):
     job_threads: int = Field(default=0, ge=0, le=256)
     """Threads of each. 0 means one per core that the process may use. What comes out does not
     depend on it."""
+    job_niceness: int = Field(default=19, ge=0, le=19)
+    """How far simulations stand back behind everything else on the machine, as for `nice`. With 19
+    they get the cores when nothing else wants them (`SCHED_IDLE` on Linux), and may wait for ever
+    on a machine that is always busy."""
     jobs_bytes: int = Field(default=2 * _GIB, ge=64 * _MIB, le=2**40)
     """The memory of the simulations that this process works on, together, in bytes, as far as it is
     estimated. One that takes more than all of it is refused."""

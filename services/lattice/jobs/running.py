@@ -87,11 +87,11 @@ class JobParts:
 
 @dataclass(frozen=True)
 class JobTimes:
-    """How often a replica says that it works on a job, and keeps its state."""
+    """How often a replica says that it works on a job, and keeps its state; and in what process."""
 
     lease_s: float
     checkpoint_s: float
-    threads: int
+    process: WorkerSetup
 
 
 class JobRun:
@@ -109,7 +109,7 @@ class JobRun:
         self._parts, self._times, self._tenant = parts, times, tenant
         self.job = job
         self._published = published
-        self._process = ProcessBeside(WORKER, WorkerSetup(times.threads))
+        self._process = ProcessBeside(WORKER, times.process)
         self._rows: NDArray[np.float64] = np.empty((0, 1))
         self._columns: tuple[str, ...] = ()
         self._elapsed_before_s = job.progress.elapsed_s

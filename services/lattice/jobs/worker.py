@@ -5,10 +5,11 @@ wants the core.
 """
 
 import importlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.plumbing.beside.work import Work, idle, serve
+from services.plumbing.beside.work import NICENESS_MAX, Work, idle, serve
 
 if TYPE_CHECKING:
     from services.lattice.simulations.running import Run, RunPlan, Stretch
@@ -24,6 +25,7 @@ class WorkerSetup:
     """What a process is begun with."""
 
     threads: int
+    niceness: int
 
 
 class _Worker:
@@ -63,7 +65,10 @@ def start(setup: WorkerSetup) -> tuple[Work, int]:
     """What the process does, and with how many threads."""
     # What is imported here is asked for by every run, and is no work yet.
     importlib.import_module(_RUNNING)
-    idle()
+    if setup.niceness == NICENESS_MAX:
+        idle()
+    else:
+        os.nice(setup.niceness)
     return _Worker(setup).work, 1
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 from services.plumbing.beside.frames import HEAD, frame, value_of
 
-_NICENESS_MAX: Final = 19
+NICENESS_MAX: Final = 19
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 Work = Callable[..., Any]
@@ -62,13 +62,13 @@ def idle() -> None:
     by default): PostgreSQL and the services are mostly others, before which the gateway's would
     hash with the gateway's share. So this one begins a session, and that is of the lowest priority.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS_MAX)
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS_MAX)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         with contextlib.suppress(OSError):
             os.setsid()
-            _AUTOGROUP.write_text(str(_NICENESS_MAX), encoding="ascii")
+            _AUTOGROUP.write_text(str(NICENESS_MAX), encoding="ascii")
 
 
 def _next(incoming: BinaryIO) -> tuple[int, Any] | None:
