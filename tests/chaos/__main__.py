@@ -11,6 +11,7 @@
     python -m tests.chaos groups [--seconds 60] [--kill-every 1] [--rate 100] [--unprotected]
     python -m tests.chaos fields [--kills 100]
     python -m tests.chaos transforms [--kills 200]
+    python -m tests.chaos jobs [--kills 200] [--unprotected]
     python -m tests.chaos filtered [--followers 1000] [--rate 500] [--seconds 60] [--unprotected]
     python -m tests.chaos projections [--kills 300] [--unprotected]
     python -m tests.chaos restore [--events 100000]
@@ -42,6 +43,7 @@ from tests.chaos.keeping.failover import fail_over
 from tests.chaos.keeping.migrating import prove_migrations
 from tests.chaos.keeping.patroni import NotInstalled
 from tests.chaos.keeping.restores import lose_and_restore
+from tests.chaos.killed_jobs import kill_during_jobs
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -62,6 +64,7 @@ GROUP_RATE = 100.0
 """Events a second, which the consumers of a group keep up with while they are killed."""
 PROJECTION_KILLS = 300
 FIELD_KILLS = 100
+JOB_KILLS = 200
 RESTORED_EVENTS_MAX = 2_000
 MIGRATION_ROUNDS = 30
 FAILOVER_ROUNDS = 3
@@ -82,6 +85,7 @@ def main() -> int:
         "groups": prove_groups,
         "projections": prove_projections,
         "fields": prove_fields,
+        "jobs": prove_jobs,
         "restore": prove_restore,
         "migrations": prove_migrations_hold,
         "failover": prove_failover,
@@ -150,6 +154,17 @@ def prove_fields(arguments: argparse.Namespace) -> int:
     for name, count in answer.broken.items():
         print(f"BROKEN {name}: {count}")
     return 1 if answer.broken else 0
+
+
+def prove_jobs(arguments: argparse.Namespace) -> int:
+    """Kills and pauses in the middle of simulations; each result is that of an undisturbed run."""
+    print(f"== kills during simulations, seed {arguments.seed}", flush=True)
+    answer = asyncio.run(
+        kill_during_jobs(
+            arguments.kills or JOB_KILLS, arguments.seed, is_protected=not arguments.unprotected
+        )
+    )
+    return _judge(answer.figures, answer.broken)
 
 
 def prove_restore(arguments: argparse.Namespace) -> int:
@@ -354,6 +369,7 @@ def _arguments() -> argparse.Namespace:
             "groups",
             "projections",
             "fields",
+            "jobs",
             "restore",
             "migrations",
             "failover",
@@ -371,7 +387,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--kills",
         type=int,
-        help="24 under programs, 300 of projections, 100 of who writes fields, 200 transforms",
+        help="24 under programs, 300 of projections, 100 of field writes, 200 transforms or jobs",
     )
     parser.add_argument("--events", type=int, default=100_000, help="half of them too old")
     parser.add_argument("--appends", type=int, default=200_000, help="under a held snapshot")

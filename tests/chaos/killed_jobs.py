@@ -10,10 +10,12 @@ import asyncio
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import grpc.aio
 import numpy as np
@@ -25,6 +27,8 @@ from girih.lattice.v1 import simulations_pb2 as models
 from girih.lattice.v1.jobs_pb2_grpc import JobServiceStub
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from services.lattice.arrays.content import FieldContent
+from services.lattice.jobs.messages import model_of
+from services.plumbing.errors import Violations
 from services.plumbing.grpc.channel import open_channel
 from tests.lattice.simulations.runs import box, run
 from tests.processes import (
@@ -63,13 +67,13 @@ class JobKills:
     """Figures, and every broken promise with how often it was."""
 
     figures: dict[str, int] = field(default_factory=dict)
-    broken: dict[str, int] = field(default_factory=dict)
+    broken: Counter[str] = field(default_factory=Counter)
 
     def count(self, figure: str, by: int = 1) -> None:
         self.figures[figure] = self.figures.get(figure, 0) + by
 
     def breaks(self, promise: str) -> None:
-        self.broken[promise] = self.broken.get(promise, 0) + 1
+        self.broken[promise] += 1
 
 
 @dataclass
@@ -185,7 +189,6 @@ async def _disturb(going: _Run) -> None:
 
 async def _check(going: _Run, events: EventStoreClient) -> None:
     """Wait for all jobs, and compare what is left of each with an undisturbed run."""
-    lattice = [event async for event in events.read(f"$lattice-{going.lattice_id}")]
     async with asyncio.timeout(_ENDED_WITHIN_S):
         for job in going.started:
             while True:
@@ -223,20 +226,17 @@ def _check_stream(
         going.found.breaks("a result was not written once")
     token = 0
     for event in stream:
-        said = (event.data or {}).get("token")
+        said = int((event.data or {}).get("token", 0))
         if event.type == "lattice.job-claimed":
             if said != token + 1:
                 going.found.breaks("a claim does not follow the one before")
             token = said
-        elif said is not None and said != token:
+        elif said not in (0, token):
             going.found.breaks("somebody wrote under a lease that was lost")
 
 
 def _expected_digest(job: pb.Job) -> str:
     """That of the field which the same simulation leaves in this process."""
-    from services.lattice.jobs.messages import model_of
-    from services.plumbing.errors import Violations
-
     spec = box(*_SHAPE, ring=True)
     model = model_of(job.simulation, spec.geometry, Violations())
     done = run(spec, model, job.steps, seed=job.seed, every=job.record_every)
@@ -244,17 +244,13 @@ def _expected_digest(job: pb.Job) -> str:
     return FieldContent.inline(model.result_type, _SHAPE, array.tobytes()).digest
 
 
-def _uuid(dice: random.Random) -> Any:
-    import uuid
-
-    return uuid.UUID(int=dice.getrandbits(128), version=4)
+def _uuid(dice: random.Random) -> UUID:
+    return UUID(int=dice.getrandbits(128), version=4)
 
 
 _SIMULATIONS = (
     models.Simulation(ising=models.Ising(temperature=2.3)),
-    models.Simulation(
-        ising=models.Ising(temperature=2.3, dynamics=models.SPIN_DYNAMICS_WOLFF)
-    ),
+    models.Simulation(ising=models.Ising(temperature=2.3, dynamics=models.SPIN_DYNAMICS_WOLFF)),
     models.Simulation(potts=models.Potts(temperature=1.0, states=3)),
     models.Simulation(cellular_automaton=models.CellularAutomaton(rule="B2/S12")),
     models.Simulation(random_walks=models.RandomWalks(walkers=500)),

@@ -16,6 +16,7 @@ from tests.chaos.filtered import follow_filtered
 from tests.chaos.groups import consume_through_kills
 from tests.chaos.history import Attempt, History, Operation, Place, Recorded
 from tests.chaos.imports import kill_during_imports
+from tests.chaos.killed_jobs import kill_during_jobs
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -97,6 +98,14 @@ async def test_a_kill_in_the_middle_of_a_field_write_leaves_it_as_before_or_afte
 
     assert not answer.broken
     assert answer.figures["arrays in use"] > 0
+
+
+@pytest.mark.timeout(300)
+async def test_jobs_whose_replicas_are_killed_come_to_the_same_results() -> None:
+    answer = await kill_during_jobs(kills=2, seed=2)
+
+    assert not answer.broken
+    assert answer.figures["claims"] > answer.figures["jobs"]
 
 
 async def test_followers_with_filters_that_are_cut_off_miss_nothing() -> None:

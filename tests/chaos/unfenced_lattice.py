@@ -12,6 +12,7 @@ from services.plumbing.process import run_process
 if __name__ == "__main__":
     # Before the journal is imported, which imports the compiler.
     configure_compiler(None, os.environ)
+    from girih.client import Precondition
     from services.lattice.jobs import journal
 
     class _Anywhere:
@@ -25,5 +26,5 @@ if __name__ == "__main__":
                 return self._real.exists(stream)
             return self._real.at(stream, revision)
 
-    with patch.object(journal, "Precondition", _Anywhere(journal.Precondition)):
+    with patch.object(journal, "Precondition", _Anywhere(Precondition)):
         run_process(Settings, os.environ, main)
