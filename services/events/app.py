@@ -18,6 +18,7 @@ from services.events.groups.consumers import Consumers
 from services.events.groups.metrics import GroupMetrics
 from services.events.groups.readings import Readings
 from services.events.groups.servicer import GroupServicer
+from services.events.groups.settling import Settlements
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
 from services.events.logs.servicer import LogServicer
@@ -170,6 +171,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         SCHEMA_SERVICE,
         SchemaServicer(Registrar(sequencers, registries, beside), registries),
     )
+    lanes = PostgresLanes(database)
     listing = Listing(settings, lambda: database.is_open)
     # Asked every second, by each process that runs projections.
     server.add_service(LOG_SERVICE, LogServicer(listing), quiet=True)
@@ -178,7 +180,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         GroupServicer(
             Groups(PostgresGroups(database), store, consumers),
             Parts(
-                PostgresLanes(database),
+                lanes,
+                Settlements(lanes.settle),
                 store,
                 reader,
                 Readings(followers, groups_convert.decode),

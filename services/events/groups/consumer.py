@@ -27,6 +27,7 @@ from services.events.errors import (
 from services.events.groups.consumers import Consumers
 from services.events.groups.reading import Decode, LaneReader, Wanted
 from services.events.groups.readings import Readings
+from services.events.groups.settling import Settlements
 from services.events.groups.talk import (
     Acknowledge,
     Alive,
@@ -116,6 +117,7 @@ class Parts:
     """What all consumers of a process work with."""
 
     lanes: LaneStore
+    settlements: Settlements
     store: EventStore
     reader: Reader
     readings: Readings
@@ -527,7 +529,7 @@ class Consumer:
             try:
                 async with self._turn:
                     who = self._who
-                    return await self._parts.lanes.settle(who.tenant, who.group, changes)
+                    return await self._parts.settlements.settle(who.tenant, who.group, changes)
             except _AWAY:
                 if not any(self._is_valid(change.lane) for change in changes):
                     return frozenset()

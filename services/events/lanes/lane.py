@@ -267,7 +267,7 @@ class Lane:
     @property
     def has_changes(self) -> bool:
         """Somebody waits for something to be written."""
-        return bool(self._settled or self._held_changes)
+        return bool(self._settled or self._held_changes or self._writing)
 
     @property
     def has_progress(self) -> bool:
@@ -277,7 +277,7 @@ class Lane:
     @property
     def is_drained(self) -> bool:
         """Nobody has an event of it, and everything that was said is written."""
-        return not (self._delivered or self.has_changes or self._writing)
+        return not (self._delivered or self.has_changes)
 
     def take_change(self, now_s: float) -> LaneChange:
         """What there is to write, with what was taken before and is not `written`."""
