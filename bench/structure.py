@@ -1,10 +1,12 @@
 """What lattices are like as graphs, beside packages that give the same answers.
 
-python -m bench.structure [--rounds 3] [--seed 1] [--small]
+python -m bench.structure [--rounds 3] [--seed 1] [--small | --large]
 
 Components with their sizes, betweenness of all sites, PageRank, the least eigenvalues of the
 Laplacian, and the logarithm of the number of spanning trees. Every answer is compared with ours.
 What a package needs before it can be asked (a graph, a matrix) is built beforehand and told apart.
+On 200^3 sites (`--large`) no graph is built: it would take tens of GiB. Betweenness of 100^3 sites
+is asked of nobody else: a search from each takes days.
 """
 
 import argparse
@@ -17,11 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import cc3d
 import igraph
 import networkit
 import numpy as np
+import rustworkx
 import scipy.ndimage
 import scipy.sparse.linalg
+import skimage.measure
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csgraph, csr_matrix
 
@@ -36,6 +41,9 @@ from services.lattice.kernels.structure.graph.rows import Rows, rows_of
 
 OURS = "girih"
 GO = np.zeros(1, np.uint8)
+_GRAPH_SITES_MAX = 1 << 21
+_SEARCHED_MAX = 1 << 12
+"""Vertices that others are asked for a search from each of."""
 _THREADS = len(os.sched_getaffinity(0))
 Answer: TypeAlias = "NDArray[np.floating] | NDArray[np.integer]"
 Ask = Callable[[], Answer]
@@ -63,16 +71,22 @@ class Question:
 def main(arguments: argparse.Namespace) -> int:
     holds = True
     rng = np.random.default_rng(arguments.seed)
-    for question in questions(rng, small=arguments.small):
+    for question in questions(rng, small=arguments.small, large=arguments.large):
         contest(question, arguments.rounds)
         holds &= compare(question)
     return 0 if holds else 1
 
 
-def questions(rng: np.random.Generator, *, small: bool) -> Iterator[Question]:
+def questions(rng: np.random.Generator, *, small: bool, large: bool) -> Iterator[Question]:
+    if large:
+        for share in (0.0, 0.3):
+            yield components(obstructed((200, 200, 200), rng, share))
+        yield betweenness((100, 100, 100))
+        return
     plane, cube = ((200, 200), (30, 30, 30)) if small else ((1000, 1000), (100, 100, 100))
     for shape in (plane, cube):
-        yield components(obstructed(shape, rng))
+        for share in (0.0, 0.3):
+            yield components(obstructed(shape, rng, share))
     yield betweenness((10, 10, 10))
     yield betweenness_with_obstacles(obstructed((10, 10, 10), rng))
     for shape in ((10, 10, 10), cube, plane):
@@ -101,7 +115,8 @@ def built(name: str, build: Callable[[], Ask]) -> Contender:
 
 def components(job: Job) -> Question:
     """The sizes of all, rising."""
-    graph = SparseGraph(job)
+    is_small = job.blocked.size <= _GRAPH_SITES_MAX
+    graph = SparseGraph(job) if is_small else None
 
     def ours() -> Ask:
         grid = job.grid()
@@ -116,6 +131,32 @@ def components(job: Job) -> Question:
 
         return ask
 
+    def with_cc3d() -> Ask:
+        open_sites = np.ascontiguousarray(~job.blocked)
+        faces = 2 * open_sites.ndim
+
+        def ask() -> Answer:
+            labels = cc3d.connected_components(open_sites, connectivity=faces)
+            return np.sort(np.bincount(labels.reshape(-1))[1:])
+
+        return ask
+
+    def with_skimage() -> Ask:
+        open_sites = ~job.blocked
+
+        def ask() -> Answer:
+            labels = skimage.measure.label(open_sites, connectivity=1)
+            return np.sort(np.bincount(labels.reshape(-1))[1:])
+
+        return ask
+
+    peers = {"scipy.ndimage": with_ndimage, "cc3d": with_cc3d, "scikit-image": with_skimage}
+    if graph is not None:
+        peers |= graph_components(graph)
+    return asked(f"components, {job.name}", ours, peers)
+
+
+def graph_components(graph: SparseGraph) -> dict[str, Callable[[], Ask]]:
     def with_csgraph() -> Ask:
         matrix = adjacency(graph)
         return lambda: np.sort(np.bincount(csgraph.connected_components(matrix, False)[1]))
@@ -133,13 +174,16 @@ def components(job: Job) -> Question:
 
         return ask
 
-    peers = {
-        "scipy.ndimage": with_ndimage,
+    def with_rustworkx() -> Ask:
+        net = rustworkx_of(graph)
+        return lambda: np.sort(np.array(list(map(len, rustworkx.connected_components(net)))))
+
+    return {
         "scipy.csgraph": with_csgraph,
         "igraph": with_igraph,
         "networkit": with_networkit,
+        "rustworkx": with_rustworkx,
     }
-    return asked(f"components, {job.name}", ours, peers)
 
 
 def betweenness(shape: tuple[int, ...]) -> Question:
@@ -157,7 +201,8 @@ def betweenness(shape: tuple[int, ...]) -> Question:
 
         return ask
 
-    return asked(f"betweenness, {free_job(shape).name}", ours, betweenness_peers(graph))
+    peers = betweenness_peers(graph) if graph.vertices <= _SEARCHED_MAX else {}
+    return asked(f"betweenness, {free_job(shape).name}", ours, peers)
 
 
 def betweenness_with_obstacles(job: Job) -> Question:
@@ -189,7 +234,16 @@ def betweenness_peers(graph: SparseGraph) -> dict[str, Callable[[], Ask]]:
         net = networkit_of(graph)
         return lambda: np.array(networkit.centrality.Betweenness(net).run().scores()) / 2
 
-    return {"igraph": with_igraph, "networkit": with_networkit}
+    def with_rustworkx() -> Ask:
+        net = rustworkx_of(graph)
+
+        def ask() -> Answer:
+            found = rustworkx.graph_betweenness_centrality(net, normalized=False)
+            return np.array(list(found.values()))
+
+        return ask
+
+    return {"igraph": with_igraph, "networkit": with_networkit, "rustworkx": with_rustworkx}
 
 
 def pagerank(shape: tuple[int, ...]) -> Question:
@@ -220,7 +274,17 @@ def pagerank(shape: tuple[int, ...]) -> Question:
 
         return ask
 
-    peers = {"igraph": with_igraph, "networkit": with_networkit}
+    def with_rustworkx() -> Ask:
+        """It knows directed graphs alone: each edge both ways."""
+        net = rustworkx_of(graph).to_directed()
+
+        def ask() -> Answer:
+            found = rustworkx.pagerank(net, alpha=0.85, tol=1e-12, max_iter=1_000)
+            return np.array(list(found.values()))
+
+        return ask
+
+    peers = {"igraph": with_igraph, "networkit": with_networkit, "rustworkx": with_rustworkx}
     return asked(f"PageRank, {free_job(shape).name}", ours, peers, tolerance=1e-4)
 
 
@@ -301,6 +365,13 @@ def networkit_of(graph: SparseGraph) -> networkit.Graph:
     return networkit.GraphFromCoo((graph.tails, graph.heads), n=graph.vertices)
 
 
+def rustworkx_of(graph: SparseGraph) -> rustworkx.PyGraph:
+    net = rustworkx.PyGraph(multigraph=False)
+    net.add_nodes_from(range(graph.vertices))
+    net.extend_from_edge_list(list(zip(graph.tails.tolist(), graph.heads.tolist(), strict=True)))
+    return net
+
+
 def contest(question: Question, rounds: int) -> None:
     """Let all answer, in turns, and compare the answers with the first's."""
     expected = answer(question.contenders[0])
@@ -347,6 +418,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="lattices of some 30,000 sites")
+    parser.add_argument("--large", action="store_true", help="lattices of up to 8,000,000 sites")
     return parser.parse_args()
 
 

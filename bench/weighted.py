@@ -1,10 +1,11 @@
 """Cheapest paths over sites with costs, beside packages that give the same answers.
 
-python -m bench.weighted [--rounds 5] [--seed 1] [--small]
+python -m bench.weighted [--rounds 5] [--seed 1] [--small | --large]
 
 One source to all sites, and one pair of corners; whole and real costs; free lattices and some with
 30 % of their sites blocked. Every answer is compared with ours. What a package needs before it can
-be asked (a graph, an array of weights) is built beforehand and told apart.
+be asked (a graph, an array of weights) is built beforehand and told apart. tcod knows whole costs
+on planes alone. On 200^3 sites (`--large`) no graph is built: it would take tens of GiB.
 """
 
 import argparse
@@ -19,6 +20,9 @@ import dijkstra3d
 import igraph
 import networkit
 import numpy as np
+import rustworkx
+import skimage.graph
+import tcod.path
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csgraph
 
@@ -29,6 +33,7 @@ from services.lattice.kernels.weighted.searches import find_cheapest, measure_co
 
 OURS = "girih"
 GO = np.zeros(1, np.uint8)
+_GRAPH_SITES_MAX = 1 << 21
 Ask = Callable[[], "NDArray[Any] | float"]
 
 
@@ -67,7 +72,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 def questions(arguments: argparse.Namespace) -> Iterator[Question]:
     rng = np.random.default_rng(arguments.seed)
-    shapes = ((200, 200), (30, 30, 30)) if arguments.small else ((1000, 1000), (100, 100, 100))
+    shapes: tuple[tuple[int, ...], ...] = ((1000, 1000), (100, 100, 100))
+    if arguments.small:
+        shapes = ((200, 200), (30, 30, 30))
+    elif arguments.large:
+        shapes = ((200, 200, 200),)
     for shape in shapes:
         for share in (0.0, 0.3):
             blocked = rng.random(shape) < share
@@ -84,7 +93,14 @@ def questions(arguments: argparse.Namespace) -> Iterator[Question]:
 def contenders_of(question: Question) -> Iterator[Contender]:
     yield built(OURS, lambda: with_kernel(question))
     yield built("dijkstra3d", lambda: with_dijkstra3d(question))
+    yield built("scikit-image", lambda: with_skimage(question))
+    is_plane = question.costs.ndim == 2
+    if is_plane and question.costs.dtype.kind == "u":
+        yield built("tcod", lambda: with_tcod(question))
+    if question.costs.size > _GRAPH_SITES_MAX:
+        return
     graph = SparseGraph(question.job)
+    yield built("rustworkx", lambda: with_rustworkx(question, graph))
     yield built("networkit", lambda: with_networkit(question, graph))
     yield built("scipy", lambda: with_scipy(question, graph))
     yield built("igraph", lambda: with_igraph(question, graph))
@@ -122,6 +138,58 @@ def with_dijkstra3d(question: Question) -> Ask:
             return lengths
         path = dijkstra3d.dijkstra(weights, start, goal, connectivity=faces)
         return float(question.costs[tuple(path[1:].T)].astype(np.float64).sum())
+
+    return ask
+
+
+def with_skimage(question: Question) -> Ask:
+    """It costs the mean of both ends: half of the first less, and half of the last."""
+    shape = question.costs.shape
+    costs = question.costs.astype(np.float64)
+    weights = np.where(question.job.blocked, -1.0, costs)
+    start, goal = (0,) * len(shape), tuple(length - 1 for length in shape)
+
+    def ask() -> NDArray[Any] | float:
+        search = skimage.graph.MCP_Geometric(weights, fully_connected=False)
+        lengths, _ = search.find_costs([start], None if question.to_all else [goal])
+        entering = lengths + (costs - costs[start]) / 2
+        return entering if question.to_all else float(entering[goal])
+
+    return ask
+
+
+def with_tcod(question: Question) -> Ask:
+    """It floods the whole plane, whatever is asked."""
+    weights = np.where(question.job.blocked, 0, question.costs).astype(np.int32)
+    none = np.iinfo(np.int32).max
+
+    def ask() -> NDArray[Any] | float:
+        distance = np.full(weights.shape, none, np.int32)
+        distance[0, 0] = 0
+        tcod.path.dijkstra2d(distance, weights, 1, 0, out=distance)
+        lengths = np.where(distance == none, np.inf, distance)
+        return lengths if question.to_all else float(lengths[-1, -1])
+
+    return ask
+
+
+def with_rustworkx(question: Question, graph: SparseGraph) -> Ask:
+    tails, heads, weights = directed(question, graph)
+    net = rustworkx.PyDiGraph()
+    net.add_nodes_from(range(graph.vertices))
+    net.extend_from_weighted_edge_list(
+        list(zip(tails.tolist(), heads.tolist(), weights.tolist(), strict=True))
+    )
+    goal = None if question.to_all else graph.vertices - 1
+
+    def ask() -> NDArray[Any] | float:
+        found = rustworkx.digraph_dijkstra_shortest_path_lengths(net, 0, float, goal)
+        if goal is not None:
+            return float(found[goal])
+        lengths = np.full(graph.vertices, np.inf)
+        lengths[list(found.keys())] = list(found.values())
+        lengths[0] = 0.0
+        return graph.spread(lengths)
 
     return ask
 
@@ -220,6 +288,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="lattices of some 30,000 sites")
+    parser.add_argument("--large", action="store_true", help="a lattice of 8,000,000 sites")
     return parser.parse_args()
 
 

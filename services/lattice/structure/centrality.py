@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
@@ -289,12 +289,13 @@ async def _by_searches(
 ) -> list[CentralityPart]:
     """From every vertex, on as many threads as a tenant has."""
     clock, threads = Clock(), context.compute.threads
-    looks, per_site = _graph_looks(lattice, query.measure), 64 * threads
-    work = graph_work(lattice, looks, bytes_per_site=per_site)
+    geometry = lattice.spec.geometry
+    laid_out = graph_work(lattice, _graph_looks(lattice, query.measure), bytes_per_site=16)
+    scratch = threads * searches.bytes_to_search(geometry.sites, geometry.edges)
+    work = replace(laid_out, size_bytes=laid_out.size_bytes + scratch)
     context.work_limit.check_looks(work.looks)
     context.work_limit.check_bytes(work.size_bytes)
-    laid_out = graph_work(lattice, 0)
-    rows = await computed(context, laid_out, partial(graph_of, lattice))
+    rows = await computed(context, graph_work(lattice, 0), partial(graph_of, lattice))
     # Every so many: neighbours take as long as each other.
     shares = [np.arange(first, rows.count, threads) for first in range(min(threads, rows.count))]
     searched = partial(_searched_from, rows, query.measure)

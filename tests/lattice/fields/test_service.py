@@ -159,6 +159,13 @@ def promising(array: np.ndarray) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(100)
 
 
+def of_objects(array: np.ndarray) -> bytes:
+    """A file that only unpickling reads, which nobody does."""
+    file = io.BytesIO()
+    np.save(file, array.astype(object), allow_pickle=True)
+    return file.getvalue()
+
+
 NPY: dict[str, Any] = {"content_type": "application/x-npy"}
 BAD: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "a byte too few": ("body", lambda a: a.tobytes()[:-1], {"number_type": 3}),
@@ -166,6 +173,7 @@ BAD: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "nothing": ("body", lambda _: b"", {"number_type": 3}),
     "no type": ("number_type", lambda a: a.tobytes(), {}),
     "big-endian": ("body", big_endian, NPY),
+    "objects": ("body", of_objects, NPY),
     "Fortran order": ("body", lambda a: npy(np.asfortranarray(a)), NPY),
     "10^12 numbers": ("body", promising, NPY),
     "another shape": ("body", lambda a: npy(a[:-1]), NPY),
@@ -197,6 +205,7 @@ async def test_what_makes_no_sense_is_refused_and_leaves_nothing(
         return not [file for file in kept_files(storage) if lattice_id in file.parts]
 
     await until(nothing_is_left)
+    await until(fields.client.computes_nothing)
 
 
 async def test_a_write_that_is_cut_off_leaves_the_field_as_it_was(

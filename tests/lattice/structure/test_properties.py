@@ -79,7 +79,7 @@ def leads_around(lattice: Plain, axis: int, first: tuple[int, ...]) -> bool:
 
 
 @whatever
-@given(lattices())
+@given(lattices(sites_max=24))
 def test_components_are_those_of_plain_searches(requested: LatticeSpec) -> None:
     graph, grid, _ = kernels_of(requested)
     labels = graph.labels()

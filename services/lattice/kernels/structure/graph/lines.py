@@ -236,8 +236,9 @@ def join_lines(runs: Runs, length: Int, parents: NDArray[np.int32], line: Int, b
     here_end, there_end = np.int64(runs.firsts[line + 1]), np.int64(runs.firsts[before + 1])
     away = (line - before) * length
     while here < here_end and there < there_end:
-        end, other_end = np.int64(runs.ends[here]), runs.ends[there] + away
-        if runs.starts[here] < other_end and runs.starts[there] + away < end:
+        end, other_end = np.int64(runs.ends[np.uint64(here)]), runs.ends[np.uint64(there)] + away
+        begin, other_begin = runs.starts[np.uint64(here)], runs.starts[np.uint64(there)] + away
+        if begin < other_end and other_begin < end:
             join(parents, here, there)
         # The one that ends first touches nothing more.
         here += np.int64(end <= other_end)
@@ -246,8 +247,10 @@ def join_lines(runs: Runs, length: Int, parents: NDArray[np.int32], line: Int, b
 
 @inlined
 def join(parents: NDArray[np.int32], one: Int, other: Int) -> None:
-    a, b = root_of(parents, one), root_of(parents, other)
-    parents[max(a, b)] = min(a, b)
+    # Most are joined already, and by their parents.
+    if parents[np.uint64(one)] != parents[np.uint64(other)]:
+        a, b = root_of(parents, one), root_of(parents, other)
+        parents[max(a, b)] = min(a, b)
 
 
 @kernel

@@ -107,28 +107,45 @@ def betweenness(rows: Rows, sources: NDArray[np.int64], cancel: Cancel) -> NDArr
     Summed over any division of all vertices it is the betweenness. Raises `Cancelled`.
     O(sources * edges).
     """
-    totals = np.zeros(rows.count)
-    distances = np.full(rows.count, UNSEEN, np.int32)
-    counts, shares = np.zeros(rows.count), np.zeros(rows.count)
-    # What is pushed and turns out to be known already is written, and written over.
-    queue, done = np.empty(rows.count + 1, np.int32), np.zeros(1, np.int64)
+    count = rows.count
+    totals, distances = np.zeros(count), np.full(count, UNSEEN, np.int32)
+    # What is written to a queue and turns out not to belong there is written over.
+    way = Way(
+        queue=np.empty(count + 1, np.int32),
+        counts=np.zeros(count),
+        passed=np.zeros(count),
+        before=np.empty(len(rows.neighbours) // 2 + 1, np.int32),
+        ends=np.empty(count, np.int32),
+    )
+    done = np.zeros(1, np.int64)
 
     def go_on(budget: int) -> tuple[int, int]:
         return add_betweenness(
-            rows.offsets,
-            rows.neighbours,
-            sources,
-            totals,
-            distances,
-            counts,
-            shares,
-            queue,
-            done,
-            budget,
+            rows.offsets, rows.neighbours, sources, totals, distances, way, done, budget
         )
 
-    run_slices(go_on, 2 * (len(rows.neighbours) + rows.count), cancel)
+    run_slices(go_on, 2 * (len(rows.neighbours) + count), cancel)
     return totals / 2
+
+
+def bytes_to_search(sites: int, edges: int) -> int:
+    """The most bytes that `betweenness` and `sum_distances` take beside the rows."""
+    return 40 * sites + 4 * edges
+
+
+class Way(NamedTuple):
+    """What one search leaves behind for the way back; scratch."""
+
+    queue: NDArray[np.int32]
+    """Of shape (vertices + 1,): what is reached, the nearest first."""
+    counts: NDArray[np.float64]
+    """Of shape (vertices,): how many shortest paths lead to each."""
+    passed: NDArray[np.float64]
+    """Of shape (vertices,): the share of the paths to those behind it that pass each."""
+    before: NDArray[np.int32]
+    """Of shape (edges + 1,): which neighbours come before, in the order of the queue."""
+    ends: NDArray[np.int32]
+    """Of shape (vertices,): where those of each end in `before`, in the order of the queue."""
 
 
 @kernel
@@ -138,25 +155,18 @@ def add_betweenness(
     sources: NDArray[np.int64],
     totals: NDArray[np.float64],
     distances: NDArray[np.int32],
-    counts: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    queue: NDArray[np.int32],
+    way: Way,
     done: NDArray[np.int64],
     budget: int,
 ) -> tuple[int, int]:
     """Go on to add what each source finds others to lie between, over ordered pairs.
 
-    Both ways over the edges every vertex reads its neighbours and writes itself alone, without a
-    branch on what it finds: which edges lead onward is as good as random to the machine.
-
     Parameters
     ----------
     totals : float64 array of shape (vertices,)
         To begin, 0.
-    distances, counts, shares : arrays of shape (vertices,)
-        Scratch. To begin, distances are UNSEEN.
-    queue : int32 array of shape (vertices + 1,)
-        Scratch.
+    distances : int32 array of shape (vertices,)
+        Scratch. To begin, and after each source, UNSEEN.
     done : int64 array of shape (1,)
         How many sources are done.
     budget : int
@@ -166,10 +176,10 @@ def add_betweenness(
     while done[0] < sources.shape[0]:
         if searched == budget:
             return SLICE_ENDED, searched
-        tail = count_paths(offsets, neighbours, sources[done[0]], distances, counts, queue)
-        add_shares(offsets, neighbours, totals, distances, counts, shares, queue, tail)
-        for entry in range(tail):
-            distances[np.uint64(queue[entry])] = UNSEEN
+        source = sources[done[0]]
+        tail = count_paths(offsets, neighbours, source, distances, way)
+        add_shares(totals, distances, way, tail)
+        distances[source] = UNSEEN
         done[0] += 1
         searched += 1
     return EXHAUSTED, searched
@@ -181,56 +191,48 @@ def count_paths(
     neighbours: NDArray[np.int32],
     source: Int,
     distances: NDArray[np.int32],
-    counts: NDArray[np.float64],
-    queue: NDArray[np.int32],
+    way: Way,
 ) -> Int:
     """Search from a source and count the shortest paths to each; answer how many are reached.
 
-    A vertex that is taken from the queue has all before it counted: it sums theirs.
+    A vertex that is taken from the queue has all before it counted: it sums theirs. There is no
+    branch on what a neighbour is: that is as good as random to the machine.
     """
-    distances[source], counts[source] = 0, 1.0
-    queue[0] = source
-    head, tail = 0, np.int64(1)
+    distances[source], way.counts[source] = 0, 1.0
+    way.queue[0] = source
+    head, tail, end = 0, np.int64(1), np.int64(0)
     while head < tail:
-        vertex = np.uint64(queue[np.uint64(head)])
+        vertex = np.uint64(way.queue[np.uint64(head)])
         length = distances[vertex]
-        sum_before = np.float64(head == 0)
-        head += 1
+        count = np.float64(head == 0)
         for entry in range(np.uint64(offsets[vertex]), np.uint64(offsets[vertex + np.uint64(1)])):
             near = np.uint64(neighbours[entry])
             known = distances[near]
-            is_new = known < 0
-            queue[np.uint64(tail)] = near
+            is_new, is_before = known < 0, known == length - 1
+            way.queue[np.uint64(tail)] = near
             tail += np.int64(is_new)
             distances[near] = length + 1 if is_new else known
-            sum_before += counts[near] if known == length - 1 else 0.0
-        counts[vertex] = sum_before
+            way.before[np.uint64(end)] = near
+            end += np.int64(is_before)
+            count += way.counts[near] if is_before else 0.0
+        way.counts[vertex], way.passed[vertex] = count, 0.0
+        way.ends[np.uint64(head)] = end
+        head += 1
     return tail
 
 
 @inlined
 def add_shares(
-    offsets: NDArray[np.int64],
-    neighbours: NDArray[np.int32],
-    totals: NDArray[np.float64],
-    distances: NDArray[np.int32],
-    counts: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    queue: NDArray[np.int32],
-    tail: Int,
+    totals: NDArray[np.float64], distances: NDArray[np.int32], way: Way, tail: Int
 ) -> None:
-    """Add to each vertex the share of paths to those behind it that pass it, the last first.
-
-    `shares` has what each hands to a path that leads to it: its own and what it passes on, by how
-    many paths there are.
-    """
+    """Hand from each vertex to those before it the paths that pass them, the last first."""
     for back in range(tail - 1, 0, -1):
-        vertex = np.uint64(queue[np.uint64(back)])
-        length = distances[vertex]
-        behind = 0.0
-        for entry in range(np.uint64(offsets[vertex]), np.uint64(offsets[vertex + np.uint64(1)])):
-            near = np.uint64(neighbours[entry])
-            behind += shares[near] if distances[near] == length + 1 else 0.0
-        passed = behind * counts[vertex]
+        vertex = np.uint64(way.queue[np.uint64(back)])
+        passed = way.passed[vertex]
         totals[vertex] += passed
-        shares[vertex] = (1.0 + passed) / counts[vertex]
+        onward = (1.0 + passed) / way.counts[vertex]
+        distances[vertex] = UNSEEN
+        first, end = way.ends[np.uint64(back - 1)], way.ends[np.uint64(back)]
+        for entry in range(np.uint64(first), np.uint64(end)):
+            near = np.uint64(way.before[entry])
+            way.passed[near] += way.counts[near] * onward

@@ -1,0 +1,1 @@
+"""Proofs about large lattices and large computations, each a command."""
