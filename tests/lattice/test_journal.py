@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import grpc.aio
@@ -19,7 +20,10 @@ from services.lattice.domain import LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.state.events_journal import EventStoreJournal
 from services.lattice.state.journal import (
+    BlockedChanged,
+    ChangeKind,
     DamagedRecord,
+    FieldChange,
     FieldDeleted,
     FieldWritten,
     JournalReplaced,
@@ -29,6 +33,7 @@ from services.lattice.state.journal import (
     LatticeRecord,
     StreamChanged,
     UnknownEvent,
+    digest_of,
 )
 from services.plumbing import correlation
 from tests.lattice.callers import call_of
@@ -36,6 +41,7 @@ from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.worlds import blocked_spec, geometry, spec
 
 ABSENT = str(uuid4())
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,65 @@ async def test_a_creation_is_read_as_it_was_written(
     assert [recorded.event for recorded in reading.recorded] == [created]
     assert reading.recorded[0].recorded_at == appended.recorded_at
     assert reading.revision == appended.revision
+
+
+def changed(lattice_id: LatticeId, expected: LatticeSpec, revision: int) -> BlockedChanged:
+    lattice = creation(expected, UUID(lattice_id)).lattice(BEGAN)
+    change = FieldChange(
+        kind=ChangeKind.TRANSFORMED, before_digest="0" * 64, request_id=str(uuid4())
+    )
+    return BlockedChanged.of(lattice, expected, revision, change)
+
+
+async def test_a_change_of_blocked_sites_is_in_both_streams(
+    journal: LatticeJournal, tenant: TenantId
+) -> None:
+    expected = blocked_spec(geometry(31, 33), 0.3, seed=5)
+    lattice_id = await create(journal, tenant, expected)
+    change = changed(lattice_id, expected, 1)
+    command_id = uuid4()
+
+    appended = await journal.append_blocked(tenant, change, command_id=command_id)
+    again = await journal.append_blocked(tenant, change, command_id=command_id)
+
+    assert appended.revision == again.revision == 1
+    assert (await journal.read(tenant, lattice_id)).recorded[-1].event == change
+    told = (await whole_catalogue(journal, tenant))[-1].event
+    assert told == replace(change, blocked=b"")
+
+
+async def test_blocked_sites_are_changed_of_the_revision_expected_alone(
+    journal: LatticeJournal, tenant: TenantId
+) -> None:
+    expected = blocked_spec(geometry(5, 6), 0.3, seed=5)
+    lattice_id = await create(journal, tenant, expected)
+
+    for revision in (0, 2):
+        change = changed(lattice_id, expected, revision)
+        with pytest.raises(StreamChanged):
+            await journal.append_blocked(tenant, change, command_id=uuid4())
+
+    assert (await journal.read(tenant, lattice_id)).revision == 0
+
+
+async def test_a_history_is_told_from_where_it_is_asked_without_the_first_bitmap(
+    journal: LatticeJournal, tenant: TenantId
+) -> None:
+    expected = blocked_spec(geometry(31, 33), 0.3, seed=5)
+    lattice_id = await create(journal, tenant, expected)
+    change = changed(lattice_id, expected, 1)
+    await journal.append_blocked(tenant, change, command_id=uuid4())
+
+    async def told(**asked: int) -> list[LatticeRecord]:
+        batches = journal.history(tenant, lattice_id, **asked)
+        return [record async for batch in batches for record in batch]
+
+    first, last = await told()
+    assert isinstance(first.event, LatticeCreated)
+    assert (first.event.blocked, first.event.blocked_digest) == (b"", digest_of(expected))
+    assert last.event == change
+    assert await told(after_revision=0) == [last]
+    assert await told(limit=1) == [first]
 
 
 async def test_the_largest_bitmap_is_read_as_it_was_written(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from girih.lattice.v1 import chains_pb2
+from girih.lattice.v1 import chains_pb2, transforms_pb2
 from girih.lattice.v1 import history_pb2 as pb
 from services.lattice.history.blocked import VerifiedBlocked
 from services.lattice.history.comparing import Difference
@@ -112,6 +112,20 @@ def difference_to_proto(found: Difference, digests: tuple[str, str]) -> pb.DiffF
             pb.DifferingRegion(origin=region.origin, shape=region.shape, differing=region.differing)
             for region in found.regions
         ],
+    )
+
+
+def blocked_at(record: LatticeRecord) -> transforms_pb2.BlockedState | None:
+    """The blocked sites behind a creation, or behind a change of them."""
+    event = record.event
+    if not isinstance(event, LatticeCreated | BlockedChanged):
+        return None
+    return transforms_pb2.BlockedState(
+        vertices=event.vertices,
+        edges=str(event.edges),
+        revision=record.revision,
+        digest=event.blocked_digest.hex() or NO_SITE_DIGEST,
+        recorded_at=timestamp(record.recorded_at),
     )
 
 

@@ -16,6 +16,7 @@ from services.lattice.errors import (
 )
 from services.lattice.fields.states import NO_FIELDS, LatticeFields, folded
 from services.lattice.state.journal import (
+    BlockedChanged,
     FieldDeleted,
     FieldWritten,
     LatticeCreated,
@@ -36,6 +37,8 @@ class Moment:
     fields: LatticeFields
     revision: int
     recorded_at: datetime
+    blocked: LatticeRecord
+    """The creation, or the last change of blocked sites."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,12 +179,19 @@ class Past:
     async def _folded(
         self, tenant: TenantId, lattice_id: LatticeId, is_part: Callable[[LatticeRecord], bool]
     ) -> Moment | None:
-        moment, known = None, NO_FIELDS
+        moment, known, blocked = None, NO_FIELDS, None
         async for record in self.records(tenant, lattice_id):
             if not is_part(record):
                 break
+            if blocked is None or isinstance(record.event, BlockedChanged):
+                blocked = record
             known = folded(known, StreamSlice(revision=record.revision, recorded=[record]))
-            moment = Moment(fields=known, revision=record.revision, recorded_at=record.recorded_at)
+            moment = Moment(
+                fields=known,
+                revision=record.revision,
+                recorded_at=record.recorded_at,
+                blocked=blocked,
+            )
         return moment
 
 

@@ -134,6 +134,7 @@ class HistoryServicer:
             revision=moment.revision,
             recorded_at=convert.timestamp(moment.recorded_at),
             fields=[field_to_proto(operand, state) for state in states],
+            blocked=convert.blocked_at(moment.blocked),
         )
 
     async def DiffField(

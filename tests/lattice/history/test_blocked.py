@@ -112,6 +112,8 @@ async def test_changes_of_blocked_sites_are_undone_and_verified(history: History
     events = await history.verified(lattice_id)
     assert events[-1].sums.reproduced == 5
     assert events[-1].sums.verified
+    then = await history.ask("GetState", lattice_id=lattice_id, revision=1)
+    assert then.blocked == first.state
     told = await history.ask("GetHistory", lattice_id=lattice_id)
     assert [change.kind for change in told.changes] == [
         chains.CHANGE_KIND_CREATED,
