@@ -11,7 +11,7 @@ BENCHES = (
     "appends", "decisions", "reads", "filters", "followed", "delivery", "growth", "storage",
     "peers", "gateway", "arrays", "paths", "command", "schemas",
     "fields", "transfers", "overhead", "projections", "start", "weighted", "structure",
-    "groups", "transforms", "observe",
+    "groups", "transforms", "simulations", "observe",
 )  # fmt: skip
 
 

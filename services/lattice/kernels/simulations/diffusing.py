@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.lattice.kernels.compiled import kernel
+from services.lattice.kernels.compiled import Untyped, inlined, kernel
 
 NONE = -1
 
@@ -27,6 +27,35 @@ def rows_beside(shape: Sequence[int], periodic: Sequence[bool]) -> NDArray[np.in
     if not near:
         return np.empty((1, 0), np.int32)
     return np.ascontiguousarray(np.stack(near, axis=1))
+
+
+@inlined
+def _is_inside(beside: NDArray[np.int32]) -> Untyped:
+    """A row of a box of three axes has all four beside it."""
+    return beside[0] >= 0 and beside[1] >= 0 and beside[2] >= 0 and beside[3] >= 0
+
+
+@inlined
+def _diffuse_inside(
+    values: NDArray[np.float64],
+    beside: NDArray[np.int32],
+    own: NDArray[np.float64],
+    out: NDArray[np.float64],
+    share: float,
+    wraps: bool,
+) -> None:
+    """One step of such a row, in one pass: as fast as memory brings it."""
+    a, b, c, d = values[beside[0]], values[beside[1]], values[beside[2]], values[beside[3]]
+    last = own.shape[0] - 1
+    for x in range(1, last):
+        flows = (own[x - 1] + own[x + 1]) + (a[x] + b[x]) + (c[x] + d[x]) - 6.0 * own[x]
+        out[x] = own[x] + share * flows
+    low = own[last] if wraps else own[0]
+    high = own[0] if wraps else own[last]
+    flows = (low + own[1]) + (a[0] + b[0]) + (c[0] + d[0]) - 6.0 * own[0]
+    out[0] = own[0] + share * flows
+    flows = (own[last - 1] + high) + (a[last] + b[last]) + (c[last] + d[last]) - 6.0 * own[last]
+    out[last] = own[last] + share * flows
 
 
 @kernel
@@ -52,6 +81,12 @@ def diffuse_rows(  # noqa: C901 - a loop for each way that values flow
     wraps = ring and length > 2
     for row in range(first, last):
         own, out = values[row], after[row]
+        if not has_walls and near.shape[1] == 4 and length > 2 and _is_inside(near[row]):
+            _diffuse_inside(values, near[row], own, out, share, wraps)
+            if has_gains:
+                for x in range(length):
+                    out[x] += gains[row, x]
+            continue
         for x in range(length):
             out[x] = 0.0
         if has_walls:
