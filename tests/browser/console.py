@@ -83,6 +83,12 @@ class Console:
             " field.dispatchEvent(new Event(kind, {bubbles: true})); })()"
         )
 
+    def heap_mib(self) -> float:
+        """What the scripts of the page hold, garbage aside."""
+        self.page.collect_garbage()
+        used: float = self.page.run("performance.memory.usedJSHeapSize / 2 ** 20")
+        return round(used, 1)
+
     def overflow(self) -> int:
         """By how many pixels the page is wider than the window."""
         wider: int = self.page.run(

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
 def _inside(console: Console, owner: Person) -> None:
     console.page.resize(1280, 900)
     console.enter(owner)
+    console.problems()
 
 
 def test_an_event_appended_by_the_form_is_in_the_log_that_is_open(

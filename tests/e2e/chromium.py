@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,9 +103,18 @@ class Page:
 
     def click_at(self, x: float, y: float) -> None:
         """Press and let go the mouse at a place of the window."""
-        place = {"x": x, "y": y, "button": "left", "clickCount": 1}
-        for kind in ("mousePressed", "mouseReleased"):
+        self.drag([(x, y)])
+
+    def drag(self, places: Sequence[tuple[float, float]]) -> None:
+        """Press the mouse at the first place, lead it through all, and let it go at the last."""
+        kinds = ["mousePressed", *["mouseMoved"] * (len(places) - 1), "mouseReleased"]
+        for kind, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
+            place = {"x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
             self._call("Input.dispatchMouseEvent", type=kind, **place)
+
+    def collect_garbage(self) -> None:
+        """Have the page hold no more than it needs."""
+        self._call("HeapProfiler.collectGarbage")
 
     def resize(self, width: int, height: int) -> None:
         """Make its window so large, in CSS pixels."""

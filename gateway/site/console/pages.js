@@ -24,6 +24,7 @@ export const PAGES = [
   { pattern: ["lattices", ":latticeId"], title: "Lattice", scope: "lattices.read", load: () => import("./lattices/viewer.js") },
   { pattern: ["lattices", ":latticeId", "simulate"], title: "Simulate", scope: "lattices.write", load: () => import("./jobs/start.js") },
   { pattern: ["lattices", ":latticeId", "fields", ":name"], title: "Field", scope: "lattices.read", load: () => import("./lattices/field_page.js") },
+  { pattern: ["lattices", ":latticeId", "history"], title: "History", scope: "lattices.read", load: () => import("./lattices/history_page.js") },
   { pattern: ["jobs"], title: "Jobs", group: "Work", scope: "lattices.read", load: () => import("./jobs/list.js") },
   { pattern: ["jobs", ":jobId"], title: "Job", scope: "lattices.read", load: () => import("./jobs/job_page.js") },
   { pattern: ["groups"], title: "Consumer groups", group: "Work", scope: "groups.read", load: () => import("./consumers/groups.js") },

@@ -33,7 +33,7 @@ export function Page({ jobId }) {
   });
   if (!job) return error ? html`<${Failure} error=${error} again=${again} />` : html`<${Loading} />`;
   const series = kept?.steps.length ? kept : live;
-  const model = modelOf(job);
+  const model = modelOf(job).replace(/^./, (letter) => letter.toUpperCase());
   return html`<${Head} title=${model} lead=${html`<${State} job=${job} /> on <a href=${to(["lattices", job.latticeId])}>this lattice</a>`}>
       ${may("lattices.write") && job.state === "JOB_STATE_CANCELLED" && html`<button type="button" disabled=${act.isRunning} onClick=${() => act.run("continue")}>Go on</button>`}
       ${may("lattices.write") && !hasEnded && html`<${Confirmed} label="Stop" isDanger=${false} title="Stop this job" question=${html`<p>What it has done is kept, and it may be gone on with.</p>`} act=${() => call("POST", `${path}:cancel`, { body: {} })} done=${again} />`}

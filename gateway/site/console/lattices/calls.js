@@ -40,11 +40,11 @@ export const findFields = async (latticeId, signal) => (await get(`${pathOf(latt
  * @param {string} latticeId
  * @param {Slice} slice
  * @param {Area} area
- * @param {{ field: string, colorMap: string, low?: number, high?: number }} style
+ * @param {{ field: string, colorMap: string, low?: number, high?: number, atRevision?: string }} style
  * @param {AbortSignal} signal
  * @returns {Promise<{ image: ImageBitmap, area: Area }>}
  */
-export async function drawSlice(latticeId, slice, area, { field, colorMap, low, high }, signal) {
+export async function drawSlice(latticeId, slice, area, { field, colorMap, low, high, atRevision }, signal) {
   const pixelsMax = Math.min(PIXELS_MAX, Math.max(16, area.rows, area.columns));
   const hasRows = slice.rowAxis !== null;
   const body = {
@@ -56,6 +56,7 @@ export async function drawSlice(latticeId, slice, area, { field, colorMap, low, 
     shape: [area.rows, area.columns],
     pixelsMax,
     withoutColorBar: true,
+    ...(atRevision === undefined ? {} : { atRevision }),
   };
   const image = await createImageBitmap(await download("POST", `${pathOf(latticeId)}:render`, { body, signal }));
   const step = Math.ceil(Math.max(area.rows, area.columns) / pixelsMax);

@@ -9,7 +9,7 @@ import { count, counted } from "../parts/words.js";
 import { Bitmap, paint, pictureBitmap, randomBitmap } from "./bitmap.js";
 import { Board } from "./board.js";
 
-const WAYS = /** @type {[string, string][]} */ ([["draw", "Draw"], ["random", "Random"], ["picture", "From a picture"], ["npy", "From .npy"], ["free", "Free"]]);
+const WAYS = /** @type {[string, string][]} */ ([["draw", "Draw"], ["random", "Random"], ["picture", "From a picture"], ["npy", "From .npy"], ["free", "Nothing blocked"]]);
 const DRAWN_MAX = 1000;
 const BITS_BYTES_MAX = 4_194_304;
 const NEIGHBOURHOODS = /** @type {[string, string][]} */ ([["NEIGHBOURHOOD_VON_NEUMANN", "along one axis"], ["NEIGHBOURHOOD_MOORE", "diagonally, too"]]);
@@ -125,7 +125,7 @@ function Draw({ drawing, setDrawing }) {
   return html`<div>
     <div class="tools">
       <button type="button" class="second" aria-pressed=${tool === "block"} onClick=${() => setTool("block")}>Block</button>
-      <button type="button" class="second" aria-pressed=${tool === "free"} onClick=${() => setTool("free")}>Free</button>
+      <button type="button" class="second" aria-pressed=${tool === "free"} onClick=${() => setTool("free")}>Erase</button>
       <button type="button" class="second" aria-pressed=${tool === "pan"} onClick=${() => setTool("pan")}>Move</button>
       <button type="button" class="second" onClick=${() => setDrawing({ rows, columns, bitmap: new Bitmap(rows * columns) })}>Clear</button>
       <label>Rows <input type="number" min="1" max=${DRAWN_MAX} value=${rows} onChange=${(/** @type {any} */ event) => resize(length(event), columns)} /></label>

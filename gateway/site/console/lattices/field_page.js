@@ -7,7 +7,7 @@ import { Chart } from "../parts/chart.js";
 import { Confirmed } from "../parts/dialogs.js";
 import { Field as Labelled, Form, jsonOf, Select } from "../parts/forms.js";
 import { html, useState } from "../parts/html.js";
-import { useLoad } from "../parts/load.js";
+import { useAction, useLoad } from "../parts/load.js";
 import { go, to } from "../parts/router.js";
 import { Table } from "../parts/table.js";
 import { bytes, count, duration, enumWord, number, shapeText } from "../parts/words.js";
@@ -30,7 +30,23 @@ export function Page({ latticeId, name }) {
     <//>
     <${Facts} of=${[["Revision", count(revision)], ["Size", bytes(sizeBytes)], ["Digest", html`<code>${digest}</code>`], ...(found ? [["Least", number(found.low)], ["Greatest", number(found.high)], ["Mean", number(found.mean)], ["Variance", number(found.variance)]] : [])]} />
     ${found?.histogram && html`<${Chart} label="Histogram" isTime=${false} times=${found.histogram.edges.slice(0, -1)} lines=${[{ label: "sites", values: found.histogram.counts.map(Number) }]} />`}
-    ${may("lattices.write") && html`<h2>Transform it</h2><${Transform} path=${path} axes=${shape.length} revision=${revision} changed=${field.reload} />`}`;
+    ${may("lattices.write") && html`<${Undo} path=${path} latticeId=${latticeId} revision=${revision} changed=${field.reload} /><h2>Transform it</h2><${Transform} path=${path} axes=${shape.length} revision=${revision} changed=${field.reload} />`}`;
+}
+
+/** @param {{ path: string, latticeId: string, revision: string, changed: () => void }} props */
+function Undo({ path, latticeId, revision, changed }) {
+  const action = useAction(async (/** @type {string} */ verb) => {
+    const answer = await post(`${path}:${verb}`, { requestId: crypto.randomUUID(), expectedRevision: revision });
+    changed();
+    return `${verb === "undo" ? "Undone" : "Done again"}: the change of revision ${count(answer.ofRevision)}${answer.byInverse ? ", by its inverse" : ""}.`;
+  });
+  return html`<div class="actions">
+      <button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("undo")}>Undo the last change</button>
+      <button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("redo")}>Do it again</button>
+      <a href=${to(["lattices", latticeId, "history"])}>History</a>
+      <span role="status">${action.outcome}</span>
+    </div>
+    <${Failure} error=${action.error} />`;
 }
 
 /**

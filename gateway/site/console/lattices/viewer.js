@@ -28,7 +28,7 @@ const OVERLAY_SITES_MAX = 4_000_000;
 const LABELS_MAX = 1_000_000;
 const EDITED_MAX = 16_000_000;
 const WHOLE_MAX = 2048;
-const TOOLS = /** @type {[string, string][]} */ ([["start", "Start"], ["goal", "Goal"], ["block", "Block"], ["free", "Free"], ["pan", "Move"]]);
+const TOOLS = /** @type {[string, string][]} */ ([["start", "Start"], ["goal", "Goal"], ["block", "Block"], ["free", "Erase"], ["pan", "Move"]]);
 
 /** @param {{ latticeId: string, query: Record<string, string> }} props */
 export function Page({ latticeId, query }) {
@@ -43,12 +43,14 @@ function Viewer({ lattice, field }) {
   const shape = useMemo(() => lattice.shape.map(Number), [lattice]);
   const [slice, setSlice] = useState(/** @type {Slice} */ ({ rowAxis: shape.length > 1 ? shape.length - 2 : null, columnAxis: shape.length - 1, at: shape.map(() => 0) }));
   const [rows, columns] = [slice.rowAxis === null ? 1 : shape[slice.rowAxis], shape[slice.columnAxis]];
-  const [style, setStyle] = useState({ field, colorMap: "COLOR_MAP_VIRIDIS" });
+  const [chosen, setStyle] = useState({ field, colorMap: "COLOR_MAP_VIRIDIS" });
   const [area, setArea] = useState(/** @type {Area} */ ({ row: 0, column: 0, rows: Math.min(rows, WHOLE_MAX), columns: Math.min(columns, WHOLE_MAX) }));
   const [tool, setTool] = useState("start");
   const [ends, setEnds] = useState(/** @type {{ start: number[] | null, goal: number[] | null }} */ ({ start: null, goal: null }));
   const [pointed, setPointed] = useState(/** @type {Place | null} */ (null));
   const fields = useLoad((signal) => findFields(lattice.latticeId, signal), [lattice.latticeId]);
+  // An address may name a field that is not there, or not yet.
+  const style = fields.data?.some((one) => one.name === chosen.field) ? chosen : { ...chosen, field: "" };
   const blocked = useLoad((signal) => findBlocked(lattice, signal), [lattice.latticeId]);
   const editing = useEditing(blocked.data ?? null, shape, slice, rows, columns);
   const whole = rows <= WHOLE_MAX && columns <= WHOLE_MAX;
@@ -73,6 +75,7 @@ function Viewer({ lattice, field }) {
   const title = `Lattice ${shapeText(lattice.shape)}`;
   return html`<${Head} title=${title} lead=${html`${counted(lattice.vertices, "site")} and ${counted(lattice.edges, "edge")}, ${count(lattice.blockedSites)} blocked. Created <${Time} at=${lattice.createdAt} />.`}>
       <a class="button second" href=${to(["streams", `$lattice-${lattice.latticeId}`])}>Its events</a>
+      <a class="button second" href=${to(["lattices", lattice.latticeId, "history"])}>History</a>
       ${may("lattices.write") && html`<a class="button second" href=${to(["lattices", lattice.latticeId, "simulate"])}>Simulate</a>`}
       ${may("lattices.write") && html`<${Confirmed} label="Delete" title="Delete this lattice" question=${html`<p>It is gone at once; its events stay.</p>`} act=${() => deleteLattice(lattice.latticeId)} done=${() => go("#/lattices")} />`}
     <//>
@@ -210,7 +213,7 @@ function Overlays({ overlay, start, siteCount }) {
 }
 
 /**
- * Changes of blocked sites that are not saved yet: a lattice never changes, so they become another.
+ * Changes of blocked sites that are not saved yet. They become another lattice.
  * @param {Bitmap | null} original
  * @param {number[]} shape
  * @param {Slice} slice
@@ -244,7 +247,7 @@ function Save({ lattice, shape, editing }) {
   });
   if (!bitmap) return null;
   return html`<section><h2>Changed sites</h2>
-    <p class="hint">A lattice never changes, so that what was found on it stays true. Save what you drew as a new one: ${counted(bitmap.blockedCount, "site")} blocked.</p>
+    <p class="hint">This lattice stays as it is, so that what was found on it stays true. Save what you drew as another one: ${counted(bitmap.blockedCount, "site")} blocked.</p>
     <${Failure} error=${save.error} />
     <div class="actions"><button type="button" disabled=${save.isRunning} onClick=${save.run}>Save as a new lattice</button><button type="button" class="second" onClick=${editing.discard}>Discard</button></div>
   </section>`;
