@@ -157,7 +157,8 @@ class _Operation:
             description = f"{description} Each as JSON.".strip()
         name = json_path(fields)
         parameter = {"name": name, "in": place, "description": description, "schema": schema}
-        if place == "query" and is_required(fields[-1]):
+        # What is required of a message that may be left out may be left out with it.
+        if place == "query" and all(map(is_required, fields)):
             parameter["required"] = True
         return parameter | ({"example": self._request[name]} if name in self._request else {})
 

@@ -11,7 +11,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
 VIEWERS_PRESS = {
     "", "+", "\N{MINUS SIGN}", "✕", "Close", "Components",
     "Copy", "Count what hangs together", "curl",
-    "Distance from the start", "Follow", "Go", "Goal", "History", "Its events", "Look at it", "Log out everywhere",
+    "Distance from the start", "Follow", "Go", "Goal", "History", "Its events", "Look at it",
+    "Log out everywhere",
     "Log out here", "Move", "Newest", "Oldest", "Pause", "Python", "Raw", "Search", "Show all",
     "Show it in the log", "Show its trace", "Show more", "Show these", "Start", "Tree", "Change",
     "Verify from its events",

@@ -161,6 +161,13 @@ def test_a_json_text_is_any_value(sample: dict[str, Any]) -> None:
     assert "type" not in everything["json"]
 
 
+def test_a_part_of_what_may_be_left_out_is_no_required_parameter(real: dict[str, Any]) -> None:
+    parameters = real["paths"]["/v1/events"]["get"]["parameters"]
+    queries = [one for one in parameters if one.get("name") == "filter.queries"]
+
+    assert [one.get("required", False) for one in queries] == [False]
+
+
 def test_the_sites_of_a_path_are_lists_of_coordinates(real: dict[str, Any]) -> None:
     sites = real["components"]["schemas"]["Path"]["properties"]["sites"]
 
