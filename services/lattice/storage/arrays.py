@@ -115,9 +115,14 @@ class ArrayStore:
         written once.
         """
         padding = bytes(layout.chunk_bytes - len(data))
-        digest = await asyncio.to_thread(_digest, data, padding)
-        if always or digest != layout.filled_digest(ordinal):
-            name = f"{place.folder}/{layout.chunking.key(ordinal)}"
+        name = f"{place.folder}/{layout.chunking.key(ordinal)}"
+        digesting = asyncio.to_thread(_digest, data, padding)
+        if always or bytes(data[: len(layout.fill)]) != layout.fill:
+            # It is kept in any case: neither waits for the other.
+            digest, _ = await asyncio.gather(digesting, self.objects.put(name, [data, padding]))
+            return digest
+        digest = await digesting
+        if digest != layout.filled_digest(ordinal):
             await self.objects.put(name, [data, padding])
         return digest
 

@@ -1,10 +1,12 @@
 """Centralities of sites: by formula on a free lattice, by iteration or search elsewhere."""
 
 import math
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,8 @@ from services.lattice.structure.work import (
     streamed,
 )
 from services.plumbing.errors import Violations
+
+T = TypeVar("T")
 
 DAMPING_DEFAULT = 0.85
 _ITERATIONS = 200
@@ -295,14 +299,31 @@ async def _by_searches(
     work = replace(laid_out, size_bytes=laid_out.size_bytes + scratch)
     context.work_limit.check_looks(work.looks)
     context.work_limit.check_bytes(work.size_bytes)
-    rows = await computed(context, graph_work(lattice, 0), partial(graph_of, lattice))
+    laid_ns, rows = await computed(
+        context, graph_work(lattice, 0), partial(_timed, partial(graph_of, lattice))
+    )
     # Every so many: neighbours take as long as each other.
     shares = [np.arange(first, rows.count, threads) for first in range(min(threads, rows.count))]
     searched = partial(_searched_from, rows, query.measure)
-    added = await computed_beside(context, work, [partial(searched, one) for one in shares])
+    parts = [partial(_timed, partial(searched, one)) for one in shares]
+    added = await computed_beside(context, work, parts)
     method = Method.BRANDES if query.measure is Measure.BETWEENNESS else Method.BREADTH_FIRST
-    values = np.sum(added, axis=0) if added else np.zeros(0)
-    return _told(lattice, query, rows, values, partial(clock.told, method), rows.count)
+    values = np.sum([part for _, part in added], axis=0) if added else np.zeros(0)
+    searched_ns = max((took_ns for took_ns, _ in added), default=0)
+
+    def tell(*, expanded: int, held: int) -> Computation:
+        """Without what was waited for between."""
+        told = clock.told(method, expanded=expanded, held=held)
+        return replace(told, elapsed_ns=laid_ns + searched_ns)
+
+    return _told(lattice, query, rows, values, tell, rows.count)
+
+
+def _timed(work: Callable[[Stop], T], stop: Stop) -> tuple[int, T]:
+    """How many nanoseconds it took, and what came of it."""
+    began_ns = time.perf_counter_ns()
+    done = work(stop)
+    return time.perf_counter_ns() - began_ns, done
 
 
 def _searched_from(
