@@ -48,6 +48,16 @@ def deleted(lattice_id: str) -> NewEvent:
     return NewEvent(stream="$lattices", type="lattice.deleted", json=payload)
 
 
+def blocked_changed(lattice_id: str, vertices: int, edges: int) -> NewEvent:
+    payload = {
+        "latticeId": lattice_id,
+        "vertices": str(vertices),
+        "edges": str(edges),
+        "blockedDigest": "AAAA",
+    }
+    return NewEvent(stream="$lattices", type="lattice.blocked-changed", json=json.dumps(payload))
+
+
 async def search(
     lattices: "LatticeViewServiceAsyncStub", **fields: Any
 ) -> pb.SearchLatticesResponse:
@@ -90,6 +100,26 @@ async def test_lattices_are_found_by_shape_kind_and_age(
     assert await found(lattices, site_count_min=9) == [maze, square]
     assert await found(lattices, created_before=middle) == []
     assert square in await found(lattices, created_from=middle)
+
+
+async def test_changed_blocked_sites_are_told(
+    projections: "ProjectionServiceAsyncStub",
+    lattices: "LatticeViewServiceAsyncStub",
+    catalogue: EventStoreClient,
+) -> None:
+    at_once, one = created([4, 4])
+    later, two = created([4, 4])
+    await catalogue.append([one, blocked_changed(at_once, 9, 7), two])
+    await projected(projections, catalogue)
+    await catalogue.append([blocked_changed(later, 8, 6)])
+    await projected(projections, catalogue)
+
+    told = (await search(lattices, obstruction=2)).lattices
+
+    assert [(each.lattice_id, each.vertices, each.edges) for each in told] == [
+        (later, 8, "6"),
+        (at_once, 9, "7"),
+    ]
 
 
 async def test_a_deleted_lattice_is_gone(
