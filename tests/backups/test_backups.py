@@ -7,7 +7,7 @@ import pytest
 
 from cli.backups import taking
 from cli.backups.recovering import recover
-from cli.backups.repository import Repository
+from cli.backups.repository import BaseBackup, Repository
 from cli.failure import Failed
 from cli.local.postgres import EmbeddedPostgres
 from tests.backups.conftest import TOOLS
@@ -69,17 +69,29 @@ def test_a_folder_with_data_is_never_restored_into(repository: Repository, tmp_p
         recover(TOOLS, repository, tmp_path)
 
 
-def test_pruning_keeps_the_newest_and_the_log_that_it_needs(
-    server: EmbeddedPostgres, tmp_path: Path
-) -> None:
+def test_pruning_keeps_the_newest_and_the_log_that_it_needs(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "kept")
-    first = taking.take_base(TOOLS, server.url, repository)
-    second = taking.take_base(TOOLS, server.url, repository)
-    for segment in (first.first_segment, second.first_segment):
-        (repository.wal / segment).touch()
+    repository.prepare()
+    for number in (1, 2):
+        repository.new(f"backup-{number}").mkdir(parents=True)
+        repository.add(made(number))
+        (repository.wal / made(number).first_segment).touch()
 
     removed = taking.prune(TOOLS, repository, keep=1)
 
-    assert [one.name for one in removed] == [first.name]
-    assert [one.name for one in repository.backups()] == [second.name]
-    assert [path.name for path in repository.wal.iterdir()] == [second.first_segment]
+    assert removed == [made(1)]
+    assert repository.backups() == [made(2)]
+    assert [path.name for path in repository.wal.iterdir()] == [made(2).first_segment]
+
+
+def made(number: int) -> BaseBackup:
+    moment = datetime(2026, 1, number, tzinfo=UTC).isoformat()
+    return BaseBackup(
+        name=f"backup-{number}",
+        began_at=moment,
+        ended_at=moment,
+        first_segment=f"{number:024X}",
+        byte_count=0,
+        duration_s=0.0,
+        server_version="18.0",
+    )

@@ -1,24 +1,46 @@
-"""A service, and the clients of tenants of it."""
+"""An events process for all tests of the folder, each of which has tenants of its own."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import grpc.aio
 import pytest
 
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.client.blocking.client import Client
 from tests.authority import Authority
+from tests.processes import ending, events_process
 
 Open = Callable[[str], Client]
 
 
+@pytest.fixture(scope="package")
+def served(
+    postgres: EmbeddedPostgres,
+    _migrated: str,
+    authority: Authority,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """Where events serves, on a database for all tests here."""
+    name = f"carried_{secrets.token_hex(8)}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {_migrated} STRATEGY file_copy")
+    url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
+    process, address = events_process(url, tmp_path_factory.mktemp("events"), **authority.environ)
+    with ending(process):
+        process.start()
+        process.wait_ready()
+        yield address
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
-def opened(address: str, channel: grpc.aio.Channel, authority: Authority) -> Iterator[Open]:
-    """Opens clients for a tenant that may do everything; for threads, since they block."""
-    del channel  # once it is there, the service serves
+def opened(served: str, authority: Authority) -> Iterator[Open]:
+    """Opens clients for tenants of this test that may do everything."""
+    test = secrets.token_hex(4)
     with ExitStack() as clients:
 
         def open_client(tenant: str) -> Client:
-            return clients.enter_context(Client(events=address, token=authority.token(tenant)))
+            token = authority.token(f"{tenant}-{test}")
+            return clients.enter_context(Client(events=served, token=token))
 
         yield open_client

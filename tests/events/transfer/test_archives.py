@@ -1,6 +1,5 @@
 """A log that was exported and imported elsewhere is the same: by its digests and by reading."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ def exported(girih: Client, folder: Path, key: bytes | None = None) -> Manifest:
     return exporting.export(girih, Destination(folder=folder, key=key, part_count_max=10))
 
 
-async def test_a_log_is_the_same_in_another_tenant(opened: Open, tmp_path: Path) -> None:
+def test_a_log_is_the_same_in_another_tenant(opened: Open, tmp_path: Path) -> None:
     def carried() -> tuple[Client, Client]:
         source, target = opened("source"), opened("target")
         written(source)
@@ -80,7 +79,7 @@ async def test_a_log_is_the_same_in_another_tenant(opened: Open, tmp_path: Path)
         restoring.restore(target, Source(folder=tmp_path, key=KEY))
         return source, target
 
-    source, target = await asyncio.to_thread(carried)
+    source, target = carried()
 
     def seen(girih: Client) -> tuple[object, ...]:
         streams = list(girih.streams())
@@ -93,10 +92,10 @@ async def test_a_log_is_the_same_in_another_tenant(opened: Open, tmp_path: Path)
             [one.version for one in girih.schemas()],
         )
 
-    assert await asyncio.to_thread(seen, source) == await asyncio.to_thread(seen, target)
+    assert seen(source) == seen(target)
 
 
-async def test_what_was_ruled_and_registered_holds_in_the_other_tenant(
+def test_what_was_ruled_and_registered_holds_in_the_other_tenant(
     opened: Open, tmp_path: Path
 ) -> None:
     def refused() -> None:
@@ -109,12 +108,10 @@ async def test_what_was_ruled_and_registered_holds_in_the_other_tenant(
         with pytest.raises(SchemaViolated):
             target.append([NewEvent(stream="s", type="counted", json="{}", schema_version=1)])
 
-    await asyncio.to_thread(refused)
+    refused()
 
 
-async def test_whoever_read_the_first_log_is_refused_by_the_second(
-    opened: Open, tmp_path: Path
-) -> None:
+def test_whoever_read_the_first_log_is_refused_by_the_second(opened: Open, tmp_path: Path) -> None:
     def refused() -> None:
         source, target = opened("source"), opened("target")
         written(source)
@@ -124,10 +121,10 @@ async def test_whoever_read_the_first_log_is_refused_by_the_second(
         with pytest.raises(LogReplaced):
             list(target.read(from_position=checkpoint.head - 3, incarnation=checkpoint.incarnation))
 
-    await asyncio.to_thread(refused)
+    refused()
 
 
-async def test_an_interrupted_export_and_import_go_on_where_they_ended(
+def test_an_interrupted_export_and_import_go_on_where_they_ended(
     opened: Open, tmp_path: Path
 ) -> None:
     class Interrupted(Exception):
@@ -151,15 +148,13 @@ async def test_an_interrupted_export_and_import_go_on_where_they_ended(
         restoring.restore(target, Source(folder=tmp_path))
         return source, target
 
-    source, target = await asyncio.to_thread(carried)
+    source, target = carried()
 
-    source_leaves = await asyncio.to_thread(leaves_of, source)
-    assert source_leaves == await asyncio.to_thread(leaves_of, target)
+    source_leaves = leaves_of(source)
+    assert source_leaves == leaves_of(target)
 
 
-async def test_nothing_is_imported_where_somebody_has_appended(
-    opened: Open, tmp_path: Path
-) -> None:
+def test_nothing_is_imported_where_somebody_has_appended(opened: Open, tmp_path: Path) -> None:
     def refused() -> int:
         source, target = opened("source"), opened("target")
         written(source)
@@ -169,11 +164,11 @@ async def test_nothing_is_imported_where_somebody_has_appended(
             restoring.restore(target, Source(folder=tmp_path))
         return target.head()
 
-    assert await asyncio.to_thread(refused) == 1
+    assert refused() == 1
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
-async def test_a_flipped_byte_anywhere_in_a_part_is_found_and_its_file_named(
+def test_a_flipped_byte_anywhere_in_a_part_is_found_and_its_file_named(
     opened: Open, tmp_path: Path, key: bytes | None
 ) -> None:
     def flipped() -> None:
@@ -187,12 +182,10 @@ async def test_a_flipped_byte_anywhere_in_a_part_is_found_and_its_file_named(
             with pytest.raises(Damaged, match=path.name):
                 verifying.checked(tmp_path, key)
 
-    await asyncio.to_thread(flipped)
+    flipped()
 
 
-async def test_a_changed_manifest_and_a_foreign_key_are_refused(
-    opened: Open, tmp_path: Path
-) -> None:
+def test_a_changed_manifest_and_a_foreign_key_are_refused(opened: Open, tmp_path: Path) -> None:
     def refused() -> None:
         source = opened("source")
         written(source, 3)
@@ -204,12 +197,10 @@ async def test_a_changed_manifest_and_a_foreign_key_are_refused(
         with pytest.raises(WrongManifest):
             verifying.verify(tmp_path, KEY)
 
-    await asyncio.to_thread(refused)
+    refused()
 
 
-async def test_another_log_is_not_exported_into_the_same_archive(
-    opened: Open, tmp_path: Path
-) -> None:
+def test_another_log_is_not_exported_into_the_same_archive(opened: Open, tmp_path: Path) -> None:
     def refused() -> None:
         source, other = opened("source"), opened("other")
         written(source, 3)
@@ -218,4 +209,4 @@ async def test_another_log_is_not_exported_into_the_same_archive(
         with pytest.raises(Failed, match="does not hold"):
             exported(other, tmp_path)
 
-    await asyncio.to_thread(refused)
+    refused()

@@ -1,6 +1,5 @@
 """`girih backup` carries a log from one tenant to another, as an operator calls it."""
 
-import asyncio
 import json
 import os
 import subprocess
@@ -10,8 +9,8 @@ from typing import Any
 
 from cli import exit_codes
 from girih.client import NewEvent
+from girih.client.blocking.client import Client
 from tests.authority import Authority
-from tests.events.transfer.conftest import Open
 from tests.processes import ROOT
 
 
@@ -33,27 +32,25 @@ def document(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     return answer
 
 
-async def test_a_sealed_log_goes_to_another_tenant_and_a_changed_one_does_not(
-    opened: Open, address: str, authority: Authority, tmp_path: Path
+def test_a_sealed_log_goes_to_another_tenant_and_a_changed_one_does_not(
+    served: str, authority: Authority, tmp_path: Path
 ) -> None:
-    await asyncio.to_thread(_carried, opened, address, authority, tmp_path)
-
-
-def _carried(opened: Open, address: str, authority: Authority, tmp_path: Path) -> None:
     key, folder = tmp_path / "key", tmp_path / "log"
     sealed = ("--key", str(key), "-o", "json")
-    there = (*sealed, "--events-address", address)
-    opened("source").append([NewEvent(stream="s", type="t", json="1")])
+    there = (*sealed, "--events-address", served)
+    with Client(events=served, token=authority.token("commanded")) as source:
+        source.append([NewEvent(stream="s", type="t", json="1")])
 
     girih(authority, "key", str(key)).check_returncode()
-    exported = document(girih(authority, "export", str(folder), "--tenant", "source", *there))
+    exported = document(girih(authority, "export", str(folder), "--tenant", "commanded", *there))
     verified = document(girih(authority, "verify", str(folder), *sealed))
-    imported = document(girih(authority, "import", str(folder), "--tenant", "target", *there))
+    imported = document(girih(authority, "import", str(folder), "--tenant", "copied", *there))
     part = next(folder.glob("events-*"))
     part.write_bytes(part.read_bytes()[:-1] + b"?")
     refused = girih(authority, "import", str(folder), "--tenant", "other", *there)
 
     assert exported["root"] == verified["root"] == imported["root"]
-    assert opened("target").head() == 1
+    with Client(events=served, token=authority.token("copied")) as target:
+        assert target.head() == 1
     assert refused.returncode == exit_codes.DATAERR
     assert part.name in refused.stderr

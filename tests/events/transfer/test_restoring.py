@@ -1,113 +1,96 @@
 """Events are put down as they were or not at all, and only where nothing else is."""
 
-from typing import TYPE_CHECKING
+import secrets
+from collections.abc import Sequence
 
 import grpc
-import grpc.aio
 import pytest
 
-from girih.events.v1 import events_pb2, transfer_pb2
-from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
-from girih.events.v1.transfer_pb2_grpc import TransferServiceStub
-from services.plumbing.grpc.errors import RemoteError, from_rpc_error
+from girih.client import GirihError, NewEvent
+from girih.client.blocking.client import Client
+from girih.client.blocking.transfer import Transfer
+from girih.events.v1 import transfer_pb2
 from tests.authority import Authority
-from tests.events.making import append_of
+from tests.events.transfer.conftest import Open
 
-if TYPE_CHECKING:
-    from girih.events.v1.transfer_pb2_grpc import TransferServiceAsyncStub
+Carried = Sequence[transfer_pb2.RestoredEvent]
 
 
 @pytest.fixture
-async def carried(
-    channel: grpc.aio.Channel, authority: Authority
-) -> list[transfer_pb2.RestoredEvent]:
+def carried(opened: Open) -> Carried:
     """Four events of three streams of another tenant."""
-    metadata = authority.metadata("source")
-    events, transfers = EventStoreServiceStub(channel), TransferServiceStub(channel)
-    await events.Append(append_of("a", "b"), metadata=metadata)
-    await events.Append(append_of("a", "c"), metadata=metadata)
-    call = events.Read(events_pb2.ReadRequest(), metadata=metadata)
-    records = [event async for response in call for event in response.events]
-    page = await transfers.ReadDigests(transfer_pb2.ReadDigestsRequest(), metadata=metadata)
+    source = opened("source")
+    for streams in ("ab", "ac"):
+        source.append([NewEvent(stream=stream, type="t", json="1") for stream in streams])
+    transfer = Transfer.of(source)
+    records = [event for response in transfer.records() for event in response.events]
     return [
         transfer_pb2.RestoredEvent(recorded=recorded, digest=one.digest)
-        for recorded, one in zip(records, page.events, strict=True)
+        for recorded, one in zip(records, transfer.digests(1).events, strict=True)
     ]
 
 
 @pytest.fixture
-def transfers(channel: grpc.aio.Channel) -> "TransferServiceAsyncStub":
-    return TransferServiceStub(channel)
+def transfer(opened: Open) -> Transfer:
+    """Of a log that nobody has appended to."""
+    return Transfer.of(opened("target"))
 
 
-async def refusal(
-    transfers: "TransferServiceAsyncStub", after: int, carried: list[transfer_pb2.RestoredEvent]
-) -> RemoteError:
-    request = transfer_pb2.RestoreEventsRequest(after_position=after, events=carried)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await transfers.RestoreEvents(request)
-    return from_rpc_error(caught.value)
+def refusal(transfer: Transfer, after: int, carried: Carried) -> GirihError:
+    with pytest.raises(GirihError) as caught:
+        transfer.restore(after, carried)
+    return caught.value
 
 
-async def test_an_event_that_was_changed_is_named_and_none_is_restored(
-    transfers: "TransferServiceAsyncStub", carried: list[transfer_pb2.RestoredEvent]
+def test_an_event_that_was_changed_is_named_and_none_is_restored(
+    transfer: Transfer, carried: Carried
 ) -> None:
     carried[2].recorded.event.type = "another"
 
-    refused = await refusal(transfers, 0, carried)
+    refused = refusal(transfer, 0, carried)
 
     assert (refused.reason, refused.metadata["position"]) == ("RECORD_DAMAGED", "3")
-    digests = await transfers.ReadDigests(transfer_pb2.ReadDigestsRequest())
-    assert not digests.events
+    assert not transfer.digests(1).events
 
 
-async def test_events_that_do_not_follow_each_other_are_refused(
-    transfers: "TransferServiceAsyncStub", carried: list[transfer_pb2.RestoredEvent]
+def test_events_that_do_not_follow_each_other_are_refused(
+    transfer: Transfer, carried: Carried
 ) -> None:
     carried[2].recorded.revision = 2
-    in_revision = await refusal(transfers, 0, carried)
+    in_revision = refusal(transfer, 0, carried)
     carried[2].recorded.revision = 1
     carried[3].recorded.recorded_at.seconds -= 60
-    in_time = await refusal(transfers, 0, carried)
-    in_position = await refusal(transfers, 0, carried[1:])
+    in_time = refusal(transfer, 0, carried)
+    in_position = refusal(transfer, 0, carried[1:])
 
     assert "events[2].recorded" in str(in_revision)
     assert "events[3].recorded" in str(in_time)
     assert "events[0].recorded.position" in str(in_position)
 
 
-async def test_what_was_restored_is_not_restored_again(
-    transfers: "TransferServiceAsyncStub", carried: list[transfer_pb2.RestoredEvent]
-) -> None:
-    request = transfer_pb2.RestoreEventsRequest(events=carried[:2])
-    await transfers.RestoreEvents(request)
+def test_what_was_restored_is_not_restored_again(transfer: Transfer, carried: Carried) -> None:
+    transfer.restore(0, carried[:2])
 
-    refused = await refusal(transfers, 0, carried[:2])
+    refused = refusal(transfer, 0, carried[:2])
 
     assert (refused.reason, refused.metadata["head_position"]) == ("RESTORE_MISPLACED", "2")
 
 
-async def test_a_log_that_somebody_has_appended_to_takes_no_more(
-    channel: grpc.aio.Channel,
-    transfers: "TransferServiceAsyncStub",
-    carried: list[transfer_pb2.RestoredEvent],
+def test_a_log_that_somebody_has_appended_to_takes_no_more(
+    opened: Open, transfer: Transfer, carried: Carried
 ) -> None:
-    request = transfer_pb2.RestoreEventsRequest(events=carried[:2])
-    await transfers.RestoreEvents(request)
-    await EventStoreServiceStub(channel).Append(append_of("own"))
+    transfer.restore(0, carried[:2])
+    opened("target").append([NewEvent(stream="own", type="t", json="1")])
 
-    refused = await refusal(transfers, 2, carried[2:])
-
-    assert refused.reason == "LOG_NOT_EMPTY"
+    assert refusal(transfer, 2, carried[2:]).reason == "LOG_NOT_EMPTY"
 
 
-async def test_members_of_a_tenant_cannot_say_what_happened_when(
-    channel: grpc.aio.Channel, authority: Authority, carried: list[transfer_pb2.RestoredEvent]
+def test_members_of_a_tenant_cannot_say_what_happened_when(
+    served: str, authority: Authority, carried: Carried
 ) -> None:
-    request = transfer_pb2.RestoreEventsRequest(events=carried)
-    token = authority.metadata("acme", scopes=["events.append", "events.read"])
+    token = authority.token(secrets.token_hex(4), scopes=["events.append", "events.read"])
 
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await TransferServiceStub(channel).RestoreEvents(request, metadata=token)
+    with Client(events=served, token=token) as member:
+        refused = refusal(Transfer.of(member), 0, carried)
 
-    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert refused.code is grpc.StatusCode.PERMISSION_DENIED
