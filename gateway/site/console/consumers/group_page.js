@@ -10,7 +10,7 @@ import { html, useEffect } from "../parts/html.js";
 import { useLoad, usePages } from "../parts/load.js";
 import { go, to } from "../parts/router.js";
 import { Table } from "../parts/table.js";
-import { count, enumWord } from "../parts/words.js";
+import { count, duration, enumWord } from "../parts/words.js";
 
 /** @typedef {{ lane: number, consumer: string, position: string, lagCount: string, lag: string, heldCount: string, parkedCount: string }} Lane */
 /** @typedef {{ consumer: string, name: string, actor: string, joinedAt: string, laneCount: number }} Consumer */
@@ -57,7 +57,7 @@ const laneColumns = (consumers) => [
   { title: "Consumer", cell: ({ consumer }) => consumers.find((one) => one.consumer === consumer)?.name || consumer || html`<${Badge} kind="warn">nobody<//>` },
   { title: "Position", isNumber: true, cell: ({ position }) => count(position) },
   { title: "Behind", isNumber: true, cell: ({ lagCount }) => count(lagCount) },
-  { title: "For", isNumber: true, cell: ({ lag }) => (lag === "0s" ? "" : lag) },
+  { title: "For", isNumber: true, cell: ({ lag }) => (Number.parseFloat(lag) ? duration(1000 * Number.parseFloat(lag)) : "") },
   { title: "Waiting apart", isNumber: true, cell: ({ heldCount }) => count(heldCount) },
   { title: "Parked", isNumber: true, cell: ({ parkedCount }) => count(parkedCount) },
 ];

@@ -49,14 +49,15 @@ function Trace({ correlationId, position }) {
 
 /** @param {{ one: Traced, begin: number, end: number, isMeant: boolean }} props */
 function Line({ one: { recorded, depth, cause }, begin, end, isMeant }) {
-  const { position, event, recordedAt } = recorded;
+  const { position, event, recordedAt, context } = recorded;
+  const isFromElsewhere = cause !== undefined && cause !== null && cause.correlationId !== context.correlationId;
   const after = Date.parse(recordedAt) - begin;
   const share = end > begin ? after / (end - begin) : 0;
   const indent = { paddingLeft: `${1.4 * Math.min(depth, INDENT_DEPTH_MAX)}rem` };
   return html`<div class="traced">
     <div style=${indent}>${depth > 0 && html`<span class="faint" aria-label=${`Caused by the one above, at depth ${depth}`}>└ </span>`}<a href=${to(["events", position])} aria-current=${isMeant ? "true" : undefined}><b>${event.type}</b></a> in <a href=${to(["streams", event.stream])}>${event.stream}</a>
       ${isMeant && html` <span class="badge plain">you came from here</span>`}
-      ${cause && html`<div class="faint">caused by <a href=${to(["events", cause.position])}>${cause.type}</a> of <a href=${to(["traces", cause.correlationId])}>another request</a></div>`}</div>
+      ${cause && (isFromElsewhere || depth === 0) && html`<div class="faint">caused by <a href=${to(["events", cause.position])}>${cause.type}</a>${isFromElsewhere && html` of <a href=${to(["traces", cause.correlationId])}>another request</a>`}</div>`}</div>
     <div title=${recordedAt}><span class="faint">+ ${duration(after)}</span><div class="bar-line" aria-hidden="true"><i style=${{ left: `calc(${share} * (100% - 3px))` }}></i></div></div>
   </div>`;
 }

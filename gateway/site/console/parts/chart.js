@@ -60,6 +60,16 @@ function atLeastTwo(data) {
  * @param {number} low
  * @param {number} high
  */
+function withZero(_plot, low, high) {
+  if (!(low < 0 || high > 0)) return [0, 1];
+  return [Math.min(0, 1.1 * low), Math.max(0, 1.1 * high)];
+}
+
+/**
+ * @param {unknown} _plot
+ * @param {number} low
+ * @param {number} high
+ */
 function atLeastAMinute(_plot, low, high) {
   const end = high || Date.now() / 1000;
   return [Math.min(low || end, end - SPAN_S_MIN), end];
@@ -88,7 +98,7 @@ function options(place, names, unit, isTime) {
     height: HEIGHT,
     cursor: { y: false },
     legend: { live: true },
-    scales: { x: { time: isTime, ...(isTime ? { range: atLeastAMinute } : {}) }, y: { range: (/** @type {unknown} */ _plot, /** @type {number} */ _low, /** @type {number} */ high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: { x: { time: isTime, ...(isTime ? { range: atLeastAMinute } : {}) }, y: { range: withZero } },
     axes: [axis, { ...axis, size: 64 }],
     series: [
       {},
