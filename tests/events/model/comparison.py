@@ -27,7 +27,7 @@ from tests.events.model.values import (
     Span,
 )
 
-SLOW: Final = {"DATABASE_UNAVAILABLE", "DATABASE_BUSY"}
+SLOW: Final = {"DATABASE_UNAVAILABLE", "DATABASE_BUSY", "SCHEMA_CHECK_TOO_LONG"}
 
 
 class Comparison(RuleBasedStateMachine):
