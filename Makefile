@@ -43,8 +43,8 @@ free-ports:
 	@test -z "$(PYTHON)" || $(PYTHON) -B -m cli.local.addresses
 
 # In three processes also on two cores, since much of a test is waiting for processes to start; a
-# file's tests stay together, since they share what they start. Files come as they are collected, the
-# slow ones early: with those of few tests last, as is usual, one process would be busy alone at the end.
+# file's tests stay together, since they share what they start (tests/scheduling.py says which do not,
+# and what begins first): with those of few tests last, as is usual, one process would be busy alone at the end.
 test: $(VENV)/.dev ## Run all tests. They start what they need.
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 
@@ -64,7 +64,7 @@ check-style:
 	$(BIN)/ruff format --check .
 
 check-types:
-	$(BIN)/mypy services gateway cli girih girih_server examples tests bench docs hatch_build.py
+	$(BIN)/mypy --num-workers 2 services gateway cli girih girih_server examples tests bench docs hatch_build.py
 
 check-imports:
 	$(BIN)/lint-imports

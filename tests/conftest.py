@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -17,6 +18,7 @@ from services.events.postgres.database import MIGRATIONS, SCHEMA
 from services.plumbing.postgres.migrations import migrate
 from tests.authority import Authority
 from tests.plumbing.certificates import CertificateAuthority
+from tests.scheduling import Scheduling, longest_first
 
 # A slow machine fails no right program; and what fails where nobody looks must fail again.
 hypothesis.settings.register_profile(
@@ -30,6 +32,16 @@ tests of its own."""
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database may lie about durability, except in tests of durability."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

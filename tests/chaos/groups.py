@@ -55,6 +55,7 @@ SLOW_CHANCE = 0.01
 SLOW_CHANCE_UNPROTECTED = 0.15
 """That an event takes longer than a lease: so many are settled late that some are seen."""
 CATCH_UP_S = 180.0
+LOOK_EVERY_S = 1.0
 EXAMPLES_MAX = 3
 """Of each broken promise."""
 WANTED, OTHER = "wanted", "other"
@@ -91,6 +92,8 @@ class Run:
     appended: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Stream and type by position."""
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    has_broken: bool = False
+    """A promise was seen to be broken while it ran, and told in `answer`."""
 
     def start_consumer(self) -> "subprocess.Popen[bytes]":
         self.started_count += 1
@@ -122,7 +125,8 @@ async def consume_through_kills(
     is_protected: bool,
     lease_s: float = LEASE_S,
 ) -> Answer:
-    """Run it for `duration_s`, and until everything is settled or nothing goes on."""
+    """Run it for `duration_s`, and until everything is settled or nothing goes on. Without
+    protection, until a promise is seen to be broken."""
     with own_postgres() as (postgres, folder):
         module = "services.events" if is_protected else "tests.chaos.unfenced_events"
         made = [events_process(postgres.url, folder, module=module) for _ in range(2)]
@@ -149,7 +153,8 @@ async def consume_through_kills(
                     consumer.send_signal(signal.SIGCONT)
                     consumer.kill()
                     consumer.wait()
-            check(run.answer, list(journals(folder)), run.appended)
+            if not run.has_broken:
+                check(run.answer, list(journals(folder)), run.appended)
             return run.answer
 
 
@@ -168,10 +173,23 @@ async def _run(run: Run, duration_s: float, kill_every_s: float, rate: float) ->
             asyncio.create_task(_pause(run)),
             asyncio.create_task(_change(run, groups, duration_s)),
         ]
-        await asyncio.sleep(duration_s)
+        await _last(run, duration_s)
         run.is_over.set()
         await asyncio.gather(*doing)
-        await _settle_down(run, groups)
+        if not run.has_broken:
+            await _settle_down(run, groups)
+
+
+async def _last(run: Run, duration_s: float) -> None:
+    """Wait until it has lasted. Without protection, no longer than a promise is kept."""
+    ends_s = time.monotonic() + duration_s
+    while (left_s := ends_s - time.monotonic()) > 0 and not run.has_broken:
+        await asyncio.sleep(min(left_s, LOOK_EVERY_S))
+        if not run.is_protected:
+            answer = Answer()
+            check(answer, list(journals(run.folder)), run.appended, is_over=False)
+            if answer.broken:
+                run.answer, run.has_broken = answer, True
 
 
 def _settings(run: Run, lane_count: int, types: Sequence[str]) -> pb.GroupSettings:
@@ -283,9 +301,14 @@ def journals(folder: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def check(
-    answer: Answer, written: Sequence[Sequence[dict[str, Any]]], log: dict[int, tuple[str, str]]
+    answer: Answer,
+    written: Sequence[Sequence[dict[str, Any]]],
+    log: dict[int, tuple[str, str]],
+    *,
+    is_over: bool = True,
 ) -> None:
-    """Look for promises that were broken in what was written down.
+    """Look for promises that were broken in what was written down, which is not all of it yet
+    unless it `is_over`.
 
     A line has `what`: `begin` (an event is given to the handler), `say` (it is acknowledged), and
     `settled` (that is durable), with `at`, `lane`, `token` and `position`.
@@ -305,7 +328,8 @@ def check(
         line["what"] == "refused" and line["reason"] == "LEASE_LOST" for line in lines
     )
     answer.figures["begun more than once"] = sum(len(times) > 1 for times in began.values())
-    _check_all_handled(answer, settled_at, began, log)
+    if is_over:
+        _check_all_handled(answer, settled_at, began, log)
     _check_settled_stays(answer, settled_at, began)
     _check_order(answer, settled_at, lines, log)
     _check_tokens(answer, lines)

@@ -25,13 +25,17 @@ class Callers:
     """Tokens for whoever a test calls as."""
 
     issue: Callable[[str, str, Collection[str] | None], str]
+    tenant: str = "default"
+    """Whose user calls, unless a call says else."""
 
     def token(self) -> str:
-        return self.issue("default", USER, None)
+        return self.issue(self.tenant, USER, None)
 
     def metadata(
-        self, tenant: str = "default", *, sub: str = USER, scopes: Collection[str] | None = None
+        self, other: str = "", *, sub: str = USER, scopes: Collection[str] | None = None
     ) -> Metadata:
+        """For a call as the tenant, or as another one of this name that nobody else calls as."""
+        tenant = f"{self.tenant}-{other}" if other else self.tenant
         return [("authorization", f"Bearer {self.issue(tenant, sub, scopes)}")]
 
 

@@ -1,22 +1,22 @@
 """Everyone who serves the contract of the event store: the service, and the one in memory."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 
+from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.testing import MemoryServer
-from services.events.app import built
 from services.plumbing.grpc.channel import open_channel
-from services.plumbing.grpc.server import running
 from tests.authority import Authority
 from tests.contract.calling import Callers
-from tests.events.serving import development, until_serving
+from tests.processes import ending, events_process
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -31,8 +31,18 @@ class Served:
     callers: Callers
 
 
-@asynccontextmanager
-async def in_memory() -> AsyncIterator[Served]:
+def callers_of(authority: Authority) -> Callers:
+    return Callers(
+        lambda tenant, sub, scopes: (
+            authority.token(tenant, sub=sub)
+            if scopes is None
+            else authority.token(tenant, scopes, sub=sub)
+        )
+    )
+
+
+@contextmanager
+def in_memory() -> Iterator[Served]:
     with MemoryServer() as server:
         callers = Callers(
             lambda tenant, sub, scopes: server.token(tenant, actor=sub, scopes=scopes)
@@ -40,36 +50,35 @@ async def in_memory() -> AsyncIterator[Served]:
         yield Served(server.address, callers)
 
 
-@asynccontextmanager
-async def in_database(url: str, authority: Authority) -> AsyncIterator[Served]:
-    settings = development(url, authority)
-    callers = Callers(
-        lambda tenant, sub, scopes: (
-            authority.token(tenant, sub=sub)
-            if scopes is None
-            else authority.token(tenant, scopes, sub=sub)
-        )
-    )
-    async with built(settings) as server, running(server, "127.0.0.1:0") as port:
-        address = f"127.0.0.1:{port}"
-        async with open_channel(address) as channel:
-            await until_serving(channel)
-        yield Served(address, callers)
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Served]:
+    """The one in memory."""
+    with in_memory() as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def service(
+    postgres: EmbeddedPostgres, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The service, in a process on a database of its own."""
+    name = f"contract_{secrets.token_hex(8)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
+    folder = tmp_path_factory.mktemp("contract-events")
+    process, address = events_process(url, folder, **authority.environ)
+    with ending(process):
+        process.start()
+        process.wait_ready()
+        yield Served(address, callers_of(authority))
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def url(request: pytest.FixtureRequest) -> str:
-    """Of a database for the service; empty for the server in memory, which needs none."""
-    if request.param == "memory":
-        return ""
-    found: str = request.getfixturevalue("migrated_url")
-    return found
-
-
-@pytest.fixture
-async def served(url: str, authority: Authority) -> AsyncIterator[Served]:
-    async with in_database(url, authority) if url else in_memory() as served:
-        yield served
+def served(request: pytest.FixtureRequest) -> Served:
+    """Each of them in turn. A test calls as a tenant of its own: its log is empty."""
+    name = "memory" if request.param == "memory" else "service"
+    shared: Served = request.getfixturevalue(name)
+    return replace(shared, callers=replace(shared.callers, tenant=f"test-{secrets.token_hex(8)}"))
 
 
 @pytest.fixture
@@ -85,7 +94,7 @@ def callers(served: Served) -> Callers:
 
 @pytest.fixture
 async def channel(served: Served) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the service, for a user of the tenant "default" unless a call says else."""
+    """A channel to the service, for a user of the test's tenant unless a call says else."""
     async with open_channel(served.address, bearer=served.callers.token) as channel:
         yield channel
 

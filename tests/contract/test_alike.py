@@ -18,8 +18,7 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.errors import from_rpc_error
-from tests.authority import Authority
-from tests.contract.conftest import Served, in_database, in_memory
+from tests.contract.conftest import Served
 
 STREAMS = ["a", "a-1", "a-2", "b-1"]
 TYPES = ["x", "y"]
@@ -56,11 +55,10 @@ class Server:
 
 
 @pytest.fixture
-async def servers(migrated_url: str, authority: Authority) -> AsyncIterator[list[Server]]:
+async def servers(memory: Served, service: Served) -> AsyncIterator[list[Server]]:
     async with AsyncExitStack() as stack:
         opened = []
-        for serving in (in_memory(), in_database(migrated_url, authority)):
-            served = await stack.enter_async_context(serving)
+        for served in (memory, service):
             channel = await stack.enter_async_context(open_channel(served.address))
             opened.append(Server(served, channel))
         yield opened

@@ -1,6 +1,6 @@
 """A whole girih with two tenants that do not know each other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,22 +58,60 @@ def deployment() -> Iterator[Deployment]:
         yield deployment
 
 
-def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
-    """Register, and own one of everything that the contract can name, with a mark in it."""
+def settled(
+    client: httpx.Client, name: str, mark: str, fields: Collection[str] | None = None
+) -> Tenant:
+    """Register, and own one of everything that the contract can name, with a mark in it; where
+    `fields` are given, of what they name alone."""
     who = {"email": f"{name}@girih.test", "password": PASSWORD}
     registered = _post(client, "/auth/register", {**who, "name": name})
     session = _post(client, "/auth/login", who)
     client.headers["authorization"] = f"Bearer {session['access_token']}"
+    owned = {
+        "projection": "event_types",
+        "name": mark,
+        "indicator": "open_cases",
+        "user_id": registered["user"]["userId"],
+        "tenant_id": registered["tenant"]["tenantId"],
+    }
+    for named, own in OWNING.items():
+        if fields is None or named.intersection(fields):
+            owned |= own(client, name, mark)
+    del client.headers["authorization"]
+    return Tenant(
+        tenant_id=owned["tenant_id"],
+        user_id=owned["user_id"],
+        access_token=session["access_token"],
+        refresh_token=session["refresh_token"],
+        owned=Owned(owned),
+    )
+
+
+def _own_stream(client: httpx.Client, _name: str, mark: str) -> dict[str, str]:
     event = {"stream": "own-stream", "type": "planted", "json": {"by": mark}}
     appended = _post(client, "/v1/events:append", {"events": [event]})
+    return {"stream": "own-stream", "position": appended["placements"][0]["position"]}
+
+
+def _own_document(client: httpx.Client, _name: str, mark: str) -> dict[str, str]:
     upload_document(client, "own-document", mark)
+    return {"document": "own-document"}
+
+
+def _own_schemas(client: httpx.Client, _name: str, mark: str) -> dict[str, str]:
     for version in (1, 2):
         planted = {"type": "planted-type", "version": version, "schema": {"const": mark}}
         _post(client, "/v1/schemas", planted)
-    wanted = {"queries": [{"types": [mark]}]}
-    settings = {"laneCount": 1, "filter": wanted}
-    group: dict[str, Any] = {"group": f"group-{name}", "settings": settings}
-    _post(client, "/v1/groups", group)
+    return {"type": "planted-type"}
+
+
+def _own_group(client: httpx.Client, name: str, mark: str) -> dict[str, str]:
+    settings = {"laneCount": 1, "filter": {"queries": [{"types": [mark]}]}}
+    _post(client, "/v1/groups", {"group": f"group-{name}", "settings": settings})
+    return {"group": f"group-{name}"}
+
+
+def _own_lattice(client: httpx.Client, _name: str, mark: str) -> dict[str, str]:
     lattice = _post(client, "/v1/lattices", {"dimensions": 2, "size": 4})
     field_path = f"/v1/lattices/{lattice['latticeId']}/fields/{mark}"
     written = client.put(f"{field_path}/values?numberType=4", content=bytes(16))
@@ -82,34 +120,34 @@ def settled(client: httpx.Client, name: str, mark: str) -> Tenant:
     steps = {"simulation": {"sandpile": {}}, "steps": "1", "resultField": mark}
     job = _post(client, f"/v1/lattices/{lattice['latticeId']}/jobs", steps)
     _post(client, f"/v1/jobs/{job['jobId']}:cancel", {})
+    return {
+        "lattice_id": lattice["latticeId"],
+        "upload_id": upload["uploadId"],
+        "job_id": job["jobId"],
+    }
+
+
+def _own_invitation(client: httpx.Client, _name: str, mark: str) -> dict[str, str]:
     invited = {"email": f"{mark}-guest@girih.test", "role": "ROLE_VIEWER"}
     invitation = _post(client, "/v1/invitations", invited)
+    return {"invitation_id": invitation["invitation"]["invitationId"]}
+
+
+def _own_key(client: httpx.Client, _name: str, mark: str) -> dict[str, str]:
     key = _post(client, "/v1/keys", {"name": mark, "scopes": ["events.read"]})
-    del client.headers["authorization"]
-    owned = {
-        "stream": "own-stream",
-        "type": "planted-type",
-        "group": group["group"],
-        "position": appended["placements"][0]["position"],
-        "lattice_id": lattice["latticeId"],
-        "job_id": job["jobId"],
-        "projection": "event_types",
-        "document": "own-document",
-        "name": mark,
-        "upload_id": upload["uploadId"],
-        "indicator": "open_cases",
-        "invitation_id": invitation["invitation"]["invitationId"],
-        "key_id": key["key"]["keyId"],
-        "user_id": registered["user"]["userId"],
-        "tenant_id": registered["tenant"]["tenantId"],
-    }
-    return Tenant(
-        tenant_id=owned["tenant_id"],
-        user_id=owned["user_id"],
-        access_token=session["access_token"],
-        refresh_token=session["refresh_token"],
-        owned=Owned(owned),
-    )
+    return {"key_id": key["key"]["keyId"]}
+
+
+OWNING: dict[frozenset[str], Callable[[httpx.Client, str, str], dict[str, str]]] = {
+    frozenset({"stream", "position"}): _own_stream,
+    frozenset({"document"}): _own_document,
+    frozenset({"type"}): _own_schemas,
+    frozenset({"group"}): _own_group,
+    frozenset({"lattice_id", "upload_id", "job_id"}): _own_lattice,
+    frozenset({"invitation_id"}): _own_invitation,
+    frozenset({"key_id"}): _own_key,
+}
+"""What makes a tenant own what so many fields name."""
 
 
 def upload_document(client: httpx.Client, document: str, mark: str) -> None:

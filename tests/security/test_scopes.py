@@ -1,6 +1,7 @@
 """The scope that a route declares is what it asks for: no other will do, and none beside it."""
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -137,7 +138,10 @@ def tenant(rule: Rule, deployment: Deployment, client: httpx.Client) -> Tenant:
     if scope_of(rule.method).endswith(".read"):
         return deployment.attacked
     name = f"scopes-{secrets.token_hex(8)}"
-    return settled(client, name, name)
+    return settled(client, name, name, fields=_named(rule.template.text))
+
+
+_named = re.compile(r"\{(\w+)").findall
 
 
 def shown(rule: Rule) -> str:

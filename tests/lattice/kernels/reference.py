@@ -30,6 +30,8 @@ class Plain:
             for step in itertools.product((-1, 0, 1), repeat=len(self.shape))
             if any(step) and (moore or sum(map(abs, step)) == 1)
         ]
+        self._neighbours = dict[Site, dict[Site, float]]()
+        """Of sites that were asked for: who looks for the shortest asks again and again."""
 
     def sites(self) -> Iterator[Site]:
         return itertools.product(*map(range, self.shape))
@@ -54,6 +56,11 @@ class Plain:
 
     def neighbours(self, site: Site) -> dict[Site, float]:
         """Each neighbour and the cheapest step to it; a site is not its own neighbour."""
+        if site not in self._neighbours:
+            self._neighbours[site] = self._reached_from(site)
+        return self._neighbours[site]
+
+    def _reached_from(self, site: Site) -> dict[Site, float]:
         result: dict[Site, float] = {}
         for step in self.directions:
             near = self.moved(site, step)
