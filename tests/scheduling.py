@@ -8,7 +8,7 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 APART = ("tests/chaos/test_chaos.py", "tests/events/model/test_model.py")
 """Files of few tests that take long, each with processes of its own."""
 
-TOGETHER = ("tests/security/",)
+TOGETHER = ("tests/security/", "tests/e2e/")
 """Folders of which all tests share one girih."""
 
 FIRST = (
@@ -17,19 +17,23 @@ FIRST = (
     "tests/cli/test_up.py",
     "tests/events/test_request_memory.py",
     "tests/distributions/",
-    "tests/e2e/",
 )
 """What takes longest, in that order: whatever is long and begins last, others wait for."""
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Tests of a file run in one process, as those do that share what they start."""
+    """Tests of a scope run in one process, one after the other."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(APART):
-            return nodeid
-        together = (folder for folder in TOGETHER if nodeid.startswith(folder))
-        return next(together, nodeid.partition("::")[0])
+        return scope_of(nodeid)
+
+
+def scope_of(nodeid: str) -> str:
+    """What a test stays together with: its file, unless its folder shares more or it none."""
+    if nodeid.startswith(APART):
+        return nodeid
+    together = (folder for folder in TOGETHER if nodeid.startswith(folder))
+    return next(together, nodeid.partition("::")[0])
 
 
 def longest_first(items: list[pytest.Item]) -> None:

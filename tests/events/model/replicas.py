@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
+import uvloop
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from girih.ids import TenantId
@@ -91,7 +92,7 @@ def two_replicas(
     name = f"model_{secrets.token_hex(8)}"
     postgres.execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
         runner.run(migrate(url, MIGRATIONS, schema=SCHEMA))
         if fault is not None:
