@@ -17,7 +17,7 @@ def main() -> int:
     directory = os.environ.get("LATTICE_KERNEL_CACHE_DIR")
     cache = configure_compiler(Path(directory) if directory else None, os.environ)
     if not cache.is_writable:
-        sys.stderr.write(f"{cache.directory} cannot be written\n")
+        sys.stderr.write(f"{directory or 'the cache directory'} cannot be written\n")
         return _EX_CONFIG
     from services.lattice.kernels import warm  # behind the choice: it imports the compiler
 
