@@ -349,6 +349,13 @@ class LatticesChanged(Unavailable):
     reasons = frozenset({"LATTICES_CHANGED"})
 
 
+class JobsChanged(Unavailable):
+    """The job, or the tenant's jobs, kept changing while it was to be changed: repeat the same
+    call."""
+
+    reasons = frozenset({"JOBS_CHANGED"})
+
+
 class PreconditionFailed(Conflict):
     """A stream is not in the state expected, or an event is there that must not be. Nothing was
     appended: read and decide again, unless `read_again` says that this cannot help."""
