@@ -51,10 +51,15 @@ class Collector:
             assert self._came.wait_for(lambda: is_enough(self.spans), timeout=60), self.spans
             return list(self.spans)
 
-    def trace(self, trace_id: str, *names: str) -> list[Span]:
-        """The spans of a trace, once those of these names are among them."""
-        self.until(lambda spans: {*names} <= {s.name for s in spans if s.trace_id == trace_id})
-        return [span for span in list(self.spans) if span.trace_id == trace_id]
+    def trace(self, trace_id: str, *last: tuple[str, str]) -> list[Span]:
+        """The spans of a trace, once these are among them, by service and name: a process sends
+        them in the order in which they end, and processes send when they like."""
+
+        def is_enough(spans: list[Span]) -> bool:
+            of_trace = [span for span in spans if span.trace_id == trace_id]
+            return {*last} <= {(span.service, span.name) for span in of_trace}
+
+        return [span for span in self.until(is_enough) if span.trace_id == trace_id]
 
     def take(self, request: Any) -> None:
         with self._came:

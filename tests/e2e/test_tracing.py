@@ -11,9 +11,13 @@ import pytest
 from tests.collector import Collector, collecting
 from tests.processes import Process, System, own_postgres, running_system
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 CANARY = "canary-5f1c"
+RPC = "girih.events.v1.EventStoreService/Append"
+ROUTE = "POST /v1/events:append"
+APPENDED = ("girih-events", RPC), ("girih-gateway", ROUTE)
+"""The spans of an append that each process ends last."""
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +63,7 @@ def test_an_append_is_one_trace_from_the_gateway_to_the_statement(
 ) -> None:
     append(client, trace_id)
 
-    rpc = "girih.events.v1.EventStoreService/Append"
-    last = "POST /v1/events:append"
-    spans = collected.trace(trace_id, last, rpc, "append a batch", "postgresql append_records")
+    spans = collected.trace(trace_id, *APPENDED)
     by_id = {span.span_id: span for span in spans}
     (statement,) = [span for span in spans if span.name == "postgresql append_records"]
     path = [statement]
@@ -70,9 +72,9 @@ def test_an_append_is_one_trace_from_the_gateway_to_the_statement(
     assert [(span.service, span.kind, span.name) for span in path] == [
         ("girih-events", "client", "postgresql append_records"),
         ("girih-events", "internal", "append a batch"),
-        ("girih-events", "server", rpc),
-        ("girih-gateway", "client", rpc),
-        ("girih-gateway", "server", last),
+        ("girih-events", "server", RPC),
+        ("girih-gateway", "client", RPC),
+        ("girih-gateway", "server", ROUTE),
     ]
     assert path[-1].parent_id == "b7ad6b7169203331"
     assert path[-1].attributes["girih.correlation_id"] == trace_id
@@ -83,8 +85,15 @@ def test_a_lattice_and_the_event_store_behind_it_are_in_one_trace(
 ) -> None:
     client.post("/v1/lattices", json={"shape": [4, 4]}, headers=told(trace_id))
 
-    spans = collected.trace(trace_id, "POST /v1/lattices", "postgresql append_records")
-    assert {span.service for span in spans} >= {"girih-gateway", "girih-lattice", "girih-events"}
+    asked = ("girih-lattice", "girih.lattice.v1.LatticeService/CreateLattice")
+    ends = ("girih-events", RPC), asked, ("girih-gateway", "POST /v1/lattices")
+    spans = collected.trace(trace_id, *ends)
+    by_id = {span.span_id: span for span in spans}
+    (stored,) = [span for span in spans if (span.name, span.kind) == (RPC, "server")]
+    caller = by_id[stored.parent_id]
+    served = by_id[caller.parent_id]
+    assert (caller.service, caller.kind) == ("girih-lattice", "client")
+    assert (served.service, served.name) == asked
 
 
 def test_whoever_follows_and_what_projects_show_what_they_were_given(
@@ -95,7 +104,7 @@ def test_whoever_follows_and_what_projects_show_what_they_were_given(
     with client.stream("GET", "/v1/events?follow=true", headers=asked) as followed:
         next(followed.iter_lines())
 
-    spans = collected.trace(trace_id, "deliver to a follower")
+    spans = collected.trace(trace_id, ("girih-events", "deliver to a follower"))
     (delivered,) = [span for span in spans if span.name == "deliver to a follower"]
     assert delivered.attributes == {"girih.events_from_database": 1}
     collected.until(lambda spans: any(span.name == "apply event_types" for span in spans))
@@ -105,16 +114,17 @@ def test_lines_of_all_processes_name_the_trace(
     client: httpx.Client, traced: System, collected: Collector, trace_id: str
 ) -> None:
     append(client, trace_id)
-    collected.trace(trace_id, "POST /v1/events:append")
+    collected.trace(trace_id, *APPENDED)
 
     for process in (traced.gateway, traced.events):
         assert f'"trace_id":"{trace_id}"' in process.log.read_text()
 
 
 def test_a_latency_shows_a_trace_that_it_is_of(
-    client: httpx.Client, traced: System, trace_id: str
+    client: httpx.Client, traced: System, collected: Collector, trace_id: str
 ) -> None:
     append(client, trace_id)
+    collected.trace(trace_id, *APPENDED)
 
     for process, name in (
         (traced.gateway, "http_request_seconds_bucket"),
@@ -131,7 +141,7 @@ def test_nobody_traces_whether_processes_are_well_and_nothing_that_was_sent(
     client.get("/health")
     client.get("/health/ready")
     append(client, trace_id)
-    spans = collected.trace(trace_id, "POST /v1/events:append")
+    spans = collected.trace(trace_id, *APPENDED)
 
     names = {span.name for span in collected.spans}
     assert not [name for name in names if "health" in name.lower() or "Metrics" in name]

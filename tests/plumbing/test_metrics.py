@@ -223,6 +223,12 @@ async def test_an_unknown_prefix_answers_nothing(settings: ServerSettings, log: 
     assert not (await get_metrics("nothing_", settings)).families
 
 
+async def test_callers_are_answered_nothing_where_metrics_are_off(
+    make_settings: MakeSettings, log: Log
+) -> None:
+    assert not (await get_metrics("", make_settings(metrics=False))).families
+
+
 async def test_an_endless_prefix_is_refused(settings: ServerSettings, log: Log) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await get_metrics("x" * 201, settings)
