@@ -389,7 +389,9 @@ async def test_a_schema_that_is_behind_is_told_with_both_revisions(
 
     (answer,) = (await gaps_behind(breaching, shared_login)).of_isolation
     needed = newest_revision(MIGRATIONS)
-    assert answer.startswith(f"the schema is at revision 0001, and this version needs {needed}")
+    assert answer.startswith(
+        f"the schema events is at revision 0001, and this version needs {needed}"
+    )
     assert "girih migrate" in answer
 
 
@@ -511,7 +513,9 @@ async def test_a_database_with_events_of_the_unreleased_layout_is_refused_and_le
 
         assert await connection.fetchval("SELECT record FROM events.records") == b"kept"
         assert (
-            (await gaps_of(empty_url)).of_isolation[0].startswith("the schema is at revision 0002")
+            (await gaps_of(empty_url))
+            .of_isolation[0]
+            .startswith("the schema events is at revision 0002")
         )
         await connection.close()
         postgres.execute(f"DROP OWNED BY {owner} CASCADE", database=name)

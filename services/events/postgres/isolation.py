@@ -5,16 +5,17 @@ nobody out, and nothing else would show it. Knows how to ask; what is asked is i
 """
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final
 
-import asyncpg
-
+from services.plumbing.postgres.isolation import WorkingRole, role_problems
 from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 
 ROLE = "girih_events"
 """What the process works as, whatever it logs in as."""
 
+_PACKAGE: Final = "services.events.postgres.sql.isolation"
+_ROLE: Final = WorkingRole(ROLE, "events", _PACKAGE)
 _ANY_SCHEMA = ("select_role_gaps", "select_table_gaps")
 _THIS_SCHEMA = ("select_policy_gaps", "select_privilege_gaps")
 
@@ -38,22 +39,13 @@ async def find_isolation_findings(
     the code needs of the schema, and knows.
     """
     findings = IsolationFindings(of_login=await _problems(connection, "select_login_gaps"))
-    try:
-        revision = await _revision(connection)
-    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
-        findings.of_isolation.append(
-            f"the login cannot work as {ROLE} ({error}): run `girih migrate`,"
-            f" and GRANT {ROLE} to the login of DATABASE_URL"
-        )
-        return findings
-    if revision < newest_revision:
-        findings.of_isolation.append(
-            f"the schema is at revision {revision or 'none'}, and this version needs"
-            f" {newest_revision}: run `girih migrate`"
-        )
+    revision, problem = await _ROLE.revision(connection, newest_revision)
+    if problem:
+        findings.of_isolation.append(problem)
         return findings
     async with connection.transaction(readonly=True):
-        await connection.execute(_sql("assume_role"))
+        await _ROLE.assume(connection)
+        findings.of_isolation += await role_problems(connection)
         for name in _ANY_SCHEMA:
             findings.of_isolation += await _problems(connection, name)
         for name in _THIS_SCHEMA:
@@ -61,19 +53,9 @@ async def find_isolation_findings(
     return findings
 
 
-async def _revision(connection: RawConnection) -> str:
-    """The schema's revision, empty when there is none. Raises when the role is not to be had."""
-    try:
-        async with connection.transaction(readonly=True):
-            await connection.execute(_sql("assume_role"))
-            return cast("str", await connection.fetchval(_sql("select_revision")) or "")
-    except asyncpg.UndefinedTableError:
-        return ""
-
-
 async def _problems(connection: RawConnection, name: str, *arguments: object) -> list[str]:
     return [row["problem"] for row in await connection.fetch(_sql(name), *arguments)]
 
 
 def _sql(name: str) -> str:
-    return load("services.events.postgres.sql.isolation", name)
+    return load(_PACKAGE, name)

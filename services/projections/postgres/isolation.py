@@ -6,16 +6,18 @@ in `sql/isolation`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
-import asyncpg
-
+from services.plumbing.postgres.isolation import WorkingRole, role_problems
 from services.plumbing.postgres.opening import RawConnection
 from services.plumbing.postgres.sql import load
 
 ROLE: Final = "girih_projections"
 """What the process works as, whatever it logs in as. It cannot reach the log."""
 SCHEMA: Final = "projections"
+
+_PACKAGE: Final = "services.projections.postgres.sql.isolation"
+_ROLE: Final = WorkingRole(ROLE, SCHEMA, _PACKAGE)
 
 
 @dataclass
@@ -41,12 +43,13 @@ async def find_isolation_findings(
     findings = IsolationFindings(
         of_login=[row["problem"] for row in await connection.fetch(_sql("select_login_gaps"))]
     )
-    problem = await _revision_problem(connection, newest_revision)
+    _, problem = await _ROLE.revision(connection, newest_revision)
     if problem:
         findings.of_isolation.append(problem)
         return findings
     async with connection.transaction(readonly=True):
-        await connection.execute(_sql("assume_role"))
+        await _ROLE.assume(connection)
+        findings.of_isolation += await role_problems(connection)
         for row in await connection.fetch(_sql("select_role_gaps")):
             findings.of_isolation.append(row["problem"])
         for row in await connection.fetch(_sql("select_table_gaps"), [SCHEMA, *schemas]):
@@ -57,31 +60,5 @@ async def find_isolation_findings(
     return findings
 
 
-async def _revision_problem(connection: RawConnection, newest_revision: str) -> str:
-    try:
-        revision = await _revision(connection)
-    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
-        return (
-            f"the login cannot work as {ROLE} ({error}): run `girih migrate`,"
-            f" and GRANT {ROLE} to the login of DATABASE_URL"
-        )
-    if revision < newest_revision:
-        return (
-            f"the schema {SCHEMA} is at revision {revision or 'none'}, and this version needs"
-            f" {newest_revision}: run `girih migrate`"
-        )
-    return ""
-
-
-async def _revision(connection: RawConnection) -> str:
-    """The schema's revision, empty when there is none. Raises when the role is not to be had."""
-    try:
-        async with connection.transaction(readonly=True):
-            await connection.execute(_sql("assume_role"))
-            return cast("str", await connection.fetchval(_sql("select_revision")) or "")
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return ""
-
-
 def _sql(name: str) -> str:
-    return load("services.projections.postgres.sql.isolation", name)
+    return load(_PACKAGE, name)
