@@ -45,6 +45,8 @@ free-ports:
 # In three processes also on two cores, since much of a test is waiting for processes to start; a
 # file's tests stay together, since they share what they start (tests/scheduling.py says which do not,
 # and what begins first): with those of few tests last, as is usual, one process would be busy alone at the end.
+# One thread multiplies the small matrices of tests in a fifteenth of what several take that wait for each other.
+test: export OPENBLAS_NUM_THREADS := 1
 test: $(VENV)/.dev ## Run all tests. They start what they need.
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 

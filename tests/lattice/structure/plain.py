@@ -32,8 +32,10 @@ class PlainGraph:
         distances = np.where(np.eye(count) > 0, 0.0, np.inf)
         reached = np.eye(count) > 0
         for step in range(1, count):
-            onward = (reached @ self.adjacency) > 0
-            distances[onward & np.isinf(distances)] = step
+            onward = ((reached @ self.adjacency) > 0) & ~reached
+            if not onward.any():
+                break
+            distances[onward] = step
             reached = reached | onward
         return distances
 
