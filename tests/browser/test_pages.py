@@ -12,6 +12,7 @@ VIEWERS_PRESS = {
     "", "+", "\N{MINUS SIGN}", "✕", "Close", "Components",
     "Copy", "Count what hangs together", "curl",
     "Distance from the start", "Follow", "Go", "Goal", "History", "Its events", "Look at it",
+    "Look at the result",
     "Log out everywhere",
     "Log out here", "Move", "Newest", "Oldest", "Pause", "Python", "Raw", "Search", "Show all",
     "Show it in the log", "Show its trace", "Show more", "Show these", "Start", "Tree", "Change",
