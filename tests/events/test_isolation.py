@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -274,13 +275,22 @@ async def migrate_with(url: str, folder: Path, newer: str) -> None:
     """Migrate as a later version would that does `newer` beside what this one does."""
     package = folder / f"later_{secrets.token_hex(4)}"
     package.mkdir()
-    earlier = [file for file in files(MIGRATIONS).iterdir() if file.name.endswith(".sql")]
+    earlier = list(statements_in(files(MIGRATIONS)))
     for file in earlier:
         (package / file.name).write_text(file.read_text())
     (package / f"{len(earlier) + 1:04}_add_notes.sql").write_text(newer)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         await migrate(url, package.name, schema=SCHEMA)
+
+
+def statements_in(folder: Traversable) -> Iterator[Traversable]:
+    """All files of migrations, those in folders of it too."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from statements_in(entry)
+        elif entry.name.endswith(".sql"):
+            yield entry
 
 
 async def appended(store: PostgresEventStore) -> None:
