@@ -38,7 +38,7 @@ from tests.processes import (
 RATIO_MAX = 3.0
 CALLS_PER_S = 40.0
 _LENGTH = 100
-_ENDLESS = 10**9
+_ENDLESS = 10**8
 
 
 def main() -> int:

@@ -113,8 +113,8 @@ class JobRun:
         self._rows: NDArray[np.float64] = np.empty((0, 1))
         self._columns: tuple[str, ...] = ()
         self._elapsed_before_s = job.progress.elapsed_s
-        self._began_s = time.monotonic()
-        self._written_s = self._kept_s = self._began_s
+        self._began_s: float | None = None
+        self._written_s = self._kept_s = time.monotonic()
         self._interrupted = asyncio.Event()
         """Set when somebody wants it to stop, or to be let go of."""
         self._is_released = False
@@ -123,8 +123,8 @@ class JobRun:
 
     @property
     def ran_s(self) -> float:
-        """For how long it has run now."""
-        return time.monotonic() - self._began_s
+        """For how long it has taken steps now: not while its process begins, however long."""
+        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
 
     def release(self) -> None:
         """Let go of the job as soon as its state is kept."""
@@ -209,6 +209,7 @@ class JobRun:
             await self._stop(None)
             return
         self._rows = rows_of_state(state)[1] if state else self._rows[:0]
+        self._began_s = self._began_s or time.monotonic()
         while steps_done < plan.steps:
             stretch = await self._asked_in_time(GO_ON, _STRETCH_S)
             if stretch is None:

@@ -167,8 +167,11 @@ class JobScheduler:
     async def _look_at(self, key: Key, candidate: _Candidate) -> None:
         """Read a job again where it is time to."""
         now_s, job = time.monotonic(), candidate.job
-        is_elsewhere = job is not None and job.state is JobState.RUNNING
-        pause_s = self._times.lease_s / 4 if is_elsewhere else self._times.lease_s
+        pause_s = self._times.lease_s
+        if job is None:
+            pause_s = 0.0  # its mark was put before it is recorded
+        elif job.state is JobState.RUNNING:
+            pause_s = self._times.lease_s / 4
         if candidate.asked_s >= 0 and now_s - candidate.asked_s < pause_s:
             return
         with correlation.bind(_call_of(key[0], candidate.subject)):

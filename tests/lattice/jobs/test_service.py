@@ -1,5 +1,6 @@
 """Jobs through gRPC: started, watched, cancelled, gone on with, and what is left of them."""
 
+import shutil
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -87,9 +88,9 @@ async def test_what_was_cancelled_stops_at_once_and_goes_on_to_the_same_result(
 ) -> None:
     lattice = await client.create(shape=[64, 64], boundaries=RINGS)
     model = lattice.lattice_id, Ising(temperature=2.3)
-    at_once = await jobs.start(*model, 40_000, seed=3, result_field="at_once")
+    at_once = await jobs.start(*model, 500_000, seed=3, result_field="at_once")
     expected = await jobs.ended(at_once.job_id)
-    job = await jobs.start(*model, 40_000, seed=3, result_field="in_parts")
+    job = await jobs.start(*model, 500_000, seed=3, result_field="in_parts")
     await jobs.until(job.job_id, 1)
 
     cancelled = await jobs.cancel(job.job_id)
@@ -98,7 +99,7 @@ async def test_what_was_cancelled_stops_at_once_and_goes_on_to_the_same_result(
     ended = await jobs.ended(job.job_id)
 
     assert (cancelled.state, again) == (pb.JOB_STATE_CANCELLED, cancelled)
-    assert 0 < cancelled.progress.steps_done < 40_000
+    assert 0 < cancelled.progress.steps_done < 500_000
     assert ended.token == 2
     assert ended.result_digest == expected.result_digest
     assert np.array_equal(await jobs.array(job.job_id), await jobs.array(at_once.job_id))
@@ -127,6 +128,48 @@ async def test_another_replica_goes_on_where_the_first_was_stopped(
 
         assert (await jobs.get(job.job_id)).progress.steps_done > 0
         assert (await jobs.cancel(job.job_id)).state == pb.JOB_STATE_CANCELLED
+
+
+async def test_a_long_job_makes_room_for_another_tenant_and_goes_on(
+    event_store: tuple[Process, str], authority: Authority, tenant: str, settings: dict[str, str]
+) -> None:
+    one_at_a_time = settings | {"LATTICE_JOBS_AT_ONCE": "1", "LATTICE_JOB_TURN_S": "0.2"}
+    async with replica(event_store[1], authority, tenant, **one_at_a_time) as client:
+        await until(client.is_serving)
+        jobs, other = JobCaller(client), client.as_caller(f"{tenant}-other")
+        lattice = await client.create(shape=[32, 32], boundaries=RINGS)
+        theirs = await other.create(shape=[8, 8], boundaries=RINGS)
+        endless = await jobs.start(lattice.lattice_id, Ising(temperature=2.3), ENDLESS)
+        before = await jobs.until(endless.job_id, 1)
+
+        short = await JobCaller(other).start(theirs.lattice_id, Ising(temperature=2.0), 5)
+        ended = await JobCaller(other).ended(short.job_id)
+
+        async def goes_on() -> bool:
+            return (await jobs.get(endless.job_id)).token > before.token
+
+        await until(goes_on)
+        assert ended.state == pb.JOB_STATE_SUCCEEDED
+        assert (await jobs.get(endless.job_id)).progress.steps_done > 0
+        await jobs.cancel(endless.job_id)
+
+
+async def test_without_its_state_a_job_begins_anew_and_comes_to_the_same_result(
+    client: Client, jobs: JobCaller, tenant: str, tmp_path: Path
+) -> None:
+    lattice = await client.create(shape=[32, 32], boundaries=RINGS)
+    model = lattice.lattice_id, Ising(temperature=2.3)
+    expected = await jobs.start(*model, 1_500_000, seed=3, result_field="expected")
+    job = await jobs.start(*model, 1_500_000, seed=3, result_field="anew")
+    await jobs.until(job.job_id, 1)
+    await jobs.cancel(job.job_id)
+
+    shutil.rmtree(tmp_path / "girih-jobs" / tenant / job.job_id)
+    await jobs.go_on(job.job_id)
+
+    assert (await jobs.ended(job.job_id)).result_digest == (
+        await jobs.ended(expected.job_id)
+    ).result_digest
 
 
 async def test_a_job_starts_from_a_field_as_it_is_when_it_is_started(
