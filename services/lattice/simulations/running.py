@@ -106,7 +106,7 @@ class Run:
         return _written(self.steps_done, self.plan.model.columns, rows, self._simulation.arrays())
 
     def restore(self, state: bytes) -> None:
-        """Go on from a state. Raises UnreadableState."""
+        """Go on from a state, whose records are known to who has it. Raises UnreadableState."""
         head, rows, begin = _opened(state)
         try:
             arrays = {}
@@ -120,7 +120,7 @@ class Run:
         except (KeyError, ValueError, TypeError) as error:
             raise UnreadableState from error
         self._rows = [tuple(row) for row in rows.tolist()]
-        self._told = 0
+        self._told = len(self._rows)
 
     @property
     def _width(self) -> int:

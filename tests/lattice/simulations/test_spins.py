@@ -7,6 +7,8 @@ import pytest
 
 from services.lattice.kernels.simulations.random import philox_at
 from services.lattice.simulations.models import Ising, Potts
+from services.lattice.simulations.running import Run, RunPlan, rows_of_state
+from services.lattice.simulations.threads import Threads
 from tests.lattice.simulations.runs import box, deviation, run
 
 CRITICAL = 2 / np.log(1 + np.sqrt(2))
@@ -86,6 +88,19 @@ def test_neither_threads_nor_interruptions_change_a_bit(
     assert np.array_equal(interrupted.result, alone.result)
     assert np.array_equal(interrupted.rows, alone.rows)
     assert not np.array_equal(another.result, alone.result)
+
+
+def test_who_goes_on_from_a_state_is_told_only_what_is_recorded_since() -> None:
+    plan = RunPlan(
+        spec=box(6, 6), model=Potts(1.0), seed=1, steps=9, record_every=3, discard_steps=0
+    )
+    first, second = Run(plan, Threads(1)), Run(plan, Threads(1))
+    first.go_on(10.0)
+
+    second.restore(first.state())
+
+    assert len(second.go_on(10.0).rows) == 0
+    assert np.array_equal(rows_of_state(second.state())[1], rows_of_state(first.state())[1])
 
 
 def test_energies_recorded_are_those_of_the_spins_left() -> None:
