@@ -119,7 +119,8 @@ def with_kernel(question: Question) -> Ask:
         costs = SiteCosts(question.costs.reshape(-1), mean=False)
         if question.to_all:
             return measure_costs(grid, costs, [start], GO).at(slice(None)).reshape(shape)
-        return find_cheapest(grid, costs, start, goal, GO).length
+        path = find_cheapest(grid, costs, start, goal, GO)
+        return path.length if path.found else np.inf
 
     return ask
 
@@ -137,6 +138,8 @@ def with_dijkstra3d(question: Question) -> Ask:
             lengths: NDArray[Any] = dijkstra3d.distance_field(weights, start, connectivity=faces)
             return lengths
         path = dijkstra3d.dijkstra(weights, start, goal, connectivity=faces)
+        if not len(path):
+            return np.inf
         return float(question.costs[tuple(path[1:].T)].astype(np.float64).sum())
 
     return ask
@@ -185,7 +188,7 @@ def with_rustworkx(question: Question, graph: SparseGraph) -> Ask:
     def ask() -> NDArray[Any] | float:
         found = rustworkx.digraph_dijkstra_shortest_path_lengths(net, 0, float, goal)
         if goal is not None:
-            return float(found[goal])
+            return float(found[goal]) if goal in found else np.inf
         lengths = np.full(graph.vertices, np.inf)
         lengths[list(found.keys())] = list(found.values())
         lengths[0] = 0.0
