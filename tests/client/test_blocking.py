@@ -31,11 +31,13 @@ from girih.client import (
     Unavailable,
     bind_context,
 )
+from girih.client.blocking.asking import Fields, Routes, Structure
 from girih.client.blocking.consuming import Consumer
 from girih.client.blocking.groups import Groups
 from girih.client.blocking.lattices import Lattices
 from girih.client.groups.client import AsyncGroups
 from girih.client.groups.consuming import AsyncConsumer
+from girih.client.lattices.asking import AsyncFields, AsyncRoutes, AsyncStructure
 from girih.client.lattices.client import AsyncLattices
 from tests.authority import Authority
 from tests.client.between import Between, Failure
@@ -77,6 +79,9 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncLattices) == public(Lattices)
     assert public(AsyncGroups) == public(Groups)
     assert public(AsyncConsumer) - {"aclose"} == public(Consumer)
+    assert public(AsyncFields) == public(Fields)
+    assert public(AsyncRoutes) == public(Routes)
+    assert public(AsyncStructure) == public(Structure)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +91,11 @@ def test_both_clients_have_the_same_names() -> None:
         (AsyncLattices, Lattices),
         (AsyncGroups, Groups),
         (AsyncConsumer, Consumer),
+        (AsyncFields, Fields),
+        (AsyncRoutes, Routes),
+        (AsyncStructure, Structure),
     ],
-    ids=["events", "lattices", "groups", "consumers"],
+    ids=["events", "lattices", "groups", "consumers", "fields", "routes", "structure"],
 )
 def test_methods_of_both_clients_take_the_same(one: type, other: type) -> None:
     def parameters(kind: type, name: str) -> dict[str, object]:
@@ -98,7 +106,8 @@ def test_methods_of_both_clients_take_the_same(one: type, other: type) -> None:
             if parameter.name != "on_connected"
         }
 
-    for name in {"__init__", *public(one) & public(other)} - {"lattices", "groups"}:
+    properties = {name for name in dir(one) if isinstance(getattr(one, name), property)}
+    for name in {"__init__", *public(one) & public(other)} - properties:
         assert parameters(one, name) == parameters(other, name), name
 
 
