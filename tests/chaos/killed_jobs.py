@@ -207,8 +207,12 @@ def _check_result(going: _Run, job: pb.Job) -> None:
     if job.state != pb.JOB_STATE_SUCCEEDED:
         going.found.breaks(f"a job has {pb.JobState.Name(job.state)}")
         return
-    if job.result_digest != _expected_digest(job):
+    digest, records = _expected(job)
+    if job.result_digest != digest:
         going.found.breaks("a result is another than that of an undisturbed run")
+    observables = job.progress.observables
+    if [(each.records, repr(each.last)) for each in observables] != records:
+        going.found.breaks("observables are others than those of an undisturbed run")
     going.found.count("claims", job.token)
 
 
@@ -235,13 +239,15 @@ def _check_stream(
             going.found.breaks("somebody wrote under a lease that was lost")
 
 
-def _expected_digest(job: pb.Job) -> str:
-    """That of the field which the same simulation leaves in this process."""
+def _expected(job: pb.Job) -> tuple[str, list[tuple[int, str]]]:
+    """The digest of the field which the same simulation leaves in this process; and of each
+    observable how many records there are, and the last."""
     spec = box(*_SHAPE, ring=True)
     model = model_of(job.simulation, spec.geometry, Violations())
     done = run(spec, model, job.steps, seed=job.seed, every=job.record_every)
     array = np.ascontiguousarray(done.result)
-    return FieldContent.inline(model.result_type, _SHAPE, array.tobytes()).digest
+    digest = FieldContent.inline(model.result_type, _SHAPE, array.tobytes()).digest
+    return digest, [(len(done.rows), repr(value)) for value in done.last.values()]
 
 
 def _uuid(dice: random.Random) -> UUID:
