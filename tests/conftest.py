@@ -16,10 +16,14 @@ import structlog
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
 from services.events.postgres.database import MIGRATIONS, SCHEMA
+from services.lattice.compiler import configure_compiler
 from services.plumbing.postgres.migrations import migrate
 from tests.authority import Authority
 from tests.plumbing.certificates import CertificateAuthority
 from tests.scheduling import Scheduling, longest_first
+
+# Before any test imports the compiler: kernels compiled by one run serve the next.
+configure_compiler(None, os.environ)
 
 # A slow machine fails no right program; and what fails where nobody looks must fail again.
 hypothesis.settings.register_profile(

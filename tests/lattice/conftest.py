@@ -1,6 +1,5 @@
 """What the tests of the lattice service share: compiled kernels, and an event store."""
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
@@ -9,7 +8,6 @@ import grpc.aio
 import pytest
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
-from services.lattice.compiler import configure_compiler
 from services.lattice.state.streams import acting_bearer
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile
@@ -22,9 +20,6 @@ from tests.processes import Process, ending, events_process
 
 if TYPE_CHECKING:
     from tests.lattice.serving import Client
-
-# Before any test imports the compiler: kernels compiled by one run serve the next.
-configure_compiler(None, os.environ)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from tests.authority import Authority
 from tests.events.serving import development
 from tests.processes import System
 from tests.security import hostile
-from tests.security.conftest import Deployment, Tenant
+from tests.security.conftest import Deployment, Tenant, settled
 from tests.security.matrix import (
     CANARY,
     Attack,
@@ -228,11 +228,14 @@ async def test_only_these_pages_are_open(deployment: Deployment) -> None:
 
 
 async def test_nobody_makes_a_series_of_their_own(deployment: Deployment) -> None:
-    system, own = deployment.system, deployment.attacked
+    system = deployment.system
+    # Who calls everything deletes what is theirs, too.
+    with httpx.Client(base_url=system.url, timeout=30) as client:
+        own, other = (settled(client, name, CANARY) for name in ("first", "second"))
     await _use_everything(system, own)
     known = samples_of(system)
 
-    await _use_everything(system, deployment.attacker)
+    await _use_everything(system, other)
     async with httpx.AsyncClient(base_url=system.url, timeout=20) as client:
         await client.request("BREW", "/v1/log")
         await client.get(f"/v1/{CANARY}/{own.tenant_id}")

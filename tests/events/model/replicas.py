@@ -94,6 +94,8 @@ def two_replicas(
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
+        # Calls are made between runs of the loop, and must find it.
+        asyncio.set_event_loop(loop)
         runner.run(migrate(url, MIGRATIONS, schema=SCHEMA))
         if fault is not None:
             runner.run(fault(url))
