@@ -102,7 +102,7 @@ async def test_a_kill_in_the_middle_of_a_field_write_leaves_it_as_before_or_afte
 
 @pytest.mark.timeout(300)
 async def test_jobs_whose_replicas_are_killed_come_to_the_same_results() -> None:
-    answer = await kill_during_jobs(kills=2, seed=2)
+    answer = await kill_during_jobs(kills=1, seed=2)
 
     assert not answer.broken
     assert answer.figures["claims"] > answer.figures["jobs"]
@@ -137,9 +137,10 @@ async def test_consumers_that_are_killed_and_paused_handle_all_events_in_order()
     assert answer.figures["begun more than once"], "nobody lost a lane, so nothing was tested"
 
 
+@pytest.mark.timeout(400)
 async def test_the_checker_sees_consumers_that_settle_under_lost_leases() -> None:
     answer = await consume_through_kills(
-        duration_s=30, kill_every_s=60, rate=30, seed=1, is_protected=False, lease_s=3
+        duration_s=120, kill_every_s=60, rate=30, seed=1, is_protected=False, lease_s=3
     )
 
     assert answer.broken
