@@ -35,7 +35,9 @@ def test_the_model_finds_a_mistake_that_was_planted(
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from."""
+    """An error, what it came from, and what it has in it."""
     while error is not None:
         yield error
+        for one in getattr(error, "exceptions", ()):
+            yield from _chain(one)
         error = error.__cause__ or error.__context__

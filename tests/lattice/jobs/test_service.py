@@ -88,9 +88,9 @@ async def test_what_was_cancelled_stops_at_once_and_goes_on_to_the_same_result(
 ) -> None:
     lattice = await client.create(shape=[64, 64], boundaries=RINGS)
     model = lattice.lattice_id, Ising(temperature=2.3)
-    at_once = await jobs.start(*model, 500_000, seed=3, result_field="at_once")
+    at_once = await jobs.start(*model, 300_000, seed=3, result_field="at_once")
     expected = await jobs.ended(at_once.job_id)
-    job = await jobs.start(*model, 500_000, seed=3, result_field="in_parts")
+    job = await jobs.start(*model, 300_000, seed=3, result_field="in_parts")
     await jobs.until(job.job_id, 1)
 
     cancelled = await jobs.cancel(job.job_id)
@@ -99,7 +99,7 @@ async def test_what_was_cancelled_stops_at_once_and_goes_on_to_the_same_result(
     ended = await jobs.ended(job.job_id)
 
     assert (cancelled.state, again) == (pb.JOB_STATE_CANCELLED, cancelled)
-    assert 0 < cancelled.progress.steps_done < 500_000
+    assert 0 < cancelled.progress.steps_done < 300_000
     assert ended.token == 2
     assert ended.result_digest == expected.result_digest
     assert np.array_equal(await jobs.array(job.job_id), await jobs.array(at_once.job_id))
@@ -159,8 +159,8 @@ async def test_without_its_state_a_job_begins_anew_and_comes_to_the_same_result(
 ) -> None:
     lattice = await client.create(shape=[32, 32], boundaries=RINGS)
     model = lattice.lattice_id, Ising(temperature=2.3)
-    expected = await jobs.start(*model, 1_500_000, seed=3, result_field="expected")
-    job = await jobs.start(*model, 1_500_000, seed=3, result_field="anew")
+    expected = await jobs.start(*model, 900_000, seed=3, result_field="expected")
+    job = await jobs.start(*model, 900_000, seed=3, result_field="anew")
     await jobs.until(job.job_id, 1)
     await jobs.cancel(job.job_id)
 
