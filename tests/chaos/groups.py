@@ -52,7 +52,7 @@ PAUSED_LEASES = 1.5
 """For so many leases somebody is stopped."""
 PAUSE_EVERY_LEASES = 2.0
 SLOW_CHANCE = 0.01
-SLOW_CHANCE_UNPROTECTED = 0.3
+SLOW_CHANCE_UNPROTECTED = 0.15
 """That an event takes longer than a lease: so many are settled late that some are seen."""
 CATCH_UP_S = 180.0
 LOOK_EVERY_S = 1.0
