@@ -91,7 +91,7 @@ fmt: $(VENV)/.dev build/googleapis ## Let the machine argue about commas.
 	$(BIN)/ruff format --quiet .
 	$(BIN)/buf format -w protos
 
-docs: $(VENV)/.dev ## Write docs/settings.md from the settings classes, docs/errors.md from the contract, docs/metrics.md, deploy/grafana; draw docs/pictures.
+docs: $(VENV)/.dev ## Write docs/reference/settings.md from the settings classes, docs/reference/errors.md from the contract, docs/reference/metrics.md, deploy/grafana; draw docs/pictures.
 	$(BIN)/python -m docs.settings_table
 	$(BIN)/python -m docs.errors_table
 	$(BIN)/python -m docs.metrics_table

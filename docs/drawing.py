@@ -1,4 +1,4 @@
-"""What the pictures of docs/concepts.md are drawn from: boxes, sites, arrows and words, as SVG.
+"""What the pictures of the concepts are drawn from: boxes, sites, arrows and words, as SVG.
 
 A picture follows the reader's light or dark scheme, and says in words what it shows.
 """

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the contract's list of reasons: `python -m docs.errors_table`."""
+"""Writes docs/reference/errors.md from the list of reasons: `python -m docs.errors_table`."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.app import read_contract
 from gateway.contract.reasons import Reason, reasons_of
 
-PAGE = Path(__file__).with_name("errors.md")
+PAGE = Path(__file__).parent / "reference" / "errors.md"
 
 _HEAD = """\
 # Errors
@@ -16,8 +16,8 @@ _HEAD = """\
 Whatever fails tells a **reason**: a name that never changes, for programs to match on. Over REST it
 is `error.details.reason`, over gRPC the `reason` of the `google.rpc.ErrorInfo` in the status, in
 `girih.client` the attribute `reason`. Messages are for people and may change. What a reason means
-for one call stands with that call, in [protos/](../protos/girih) and on the page `/docs` of every
-gateway.
+for one call stands with that call, in [protos/](../../protos/girih) and on the page `/docs` of
+every gateway.
 
 ```json
 {
@@ -43,8 +43,8 @@ and in `girih.client` the attribute `shared_position`. The exceptions are `corre
 as the logs have it, and OAuth's own: `access_token`, `refresh_token`, `token_type`, `expires_in`.
 
 Beside the status of HTTP stands that of gRPC; where there is none, only the gateway says it. The
-list is [reasons.proto](../protos/girih/errors/v1/reasons.proto), an enum that becomes constants in
-every language that stubs are made for. `make docs` writes this page from it.
+list is [reasons.proto](../../protos/girih/errors/v1/reasons.proto), an enum that becomes constants
+in every language that stubs are made for. `make docs` writes this page from it.
 """
 
 

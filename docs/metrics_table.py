@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from what processes register: `python -m docs.metrics_table`.
+"""Writes docs/reference/metrics.md from what processes register: `python -m docs.metrics_table`.
 
 Each process is put together as it is when it starts, on a database and a port that it never
 opens, and asked what it would tell Prometheus.
@@ -43,7 +43,7 @@ from services.projections.settings import Settings as ProjectionsSettings
 from services.projections.shipped.all import shipped
 from services.projections.shipped.indicators.definitions import read_definitions
 
-PAGE = Path(__file__).with_name("metrics.md")
+PAGE = Path(__file__).parent / "reference" / "metrics.md"
 
 LABELS: Final = {
     "grpc_type": "`unary`, `client_stream`, `server_stream`, `bidi_stream`",
@@ -80,7 +80,7 @@ register, so it cannot be out of date.
 `grpc_server_*` and `grpc_client_*` are named and labelled as go-grpc-middleware does, so dashboards
 made for it work. Beside what stands here, a process tells the `process_*`, `python_info` and
 `python_gc_*` of every Python process. What to look at first, alerts and dashboards are in
-[operations.md](operations.md#alerts-and-dashboards).
+[operations.md](../operate/operations.md#alerts-and-dashboards).
 
 No label has values that callers choose: there are as many series as the contract has rpcs and
 routes, however many tenants there are, and whatever they send.
@@ -88,9 +88,9 @@ routes, however many tenants there are, and whatever they send.
 
 _INDICATORS = """
 `indicator_NAME` is there for each indicator that is declared (see
-[projections.md](projections.md#lattices-and-indicators)), with the labels that it declares, whose
-values it lists, and `tenant`, which names the tenants that the file lists and is empty for all
-others together.
+[projections.md](../how-to/projections.md#lattices-and-indicators)), with the
+labels that it declares, whose values it lists, and `tenant`, which names the tenants that the file
+lists and is empty for all others together.
 """
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings classes: `python -m docs.settings_table`."""
+"""Writes docs/reference/settings.md from the settings classes: `python -m docs.settings_table`."""
 
 import ast
 import inspect
@@ -19,7 +19,7 @@ from services.lattice.settings import Settings as LatticeSettings
 from services.plumbing.settings import InDevelopment
 from services.projections.settings import Settings as ProjectionsSettings
 
-PAGE = Path(__file__).with_name("settings.md")
+PAGE = Path(__file__).parent / "reference" / "settings.md"
 PROCESSES: dict[str, type[BaseModel]] = {
     "events": EventsSettings,
     "lattice": LatticeSettings,

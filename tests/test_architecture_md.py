@@ -1,4 +1,4 @@
-"""What docs/architecture.md says of the repository is so."""
+"""What docs/explanation/architecture.md says of the repository is so."""
 
 import re
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
-LINKS = sorted(set(re.findall(r"\]\(\.\./([\w/.]+)\)", TEXT)))
+LINKS = sorted(set(re.findall(r"\]\(\.\./\.\./([\w/.]+)\)", TEXT)))
 PRODUCT = ("cli", "gateway", "girih", "services")
 
 TOPS = (

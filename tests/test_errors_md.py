@@ -1,4 +1,4 @@
-"""The contract lists every reason that processes tell, and docs/errors.md says what it lists."""
+"""The contract lists every reason that is told, and docs/reference/errors.md says what it lists."""
 
 import ast
 import re

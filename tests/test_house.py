@@ -78,7 +78,7 @@ def test_the_pictures_are_what_is_drawn() -> None:
 
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     links = [(page, link) for page in pages for link in _link.findall(page.read_text())]
     inside = [(page, link) for page, link in links if not link.startswith(("http:", "https:"))]
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md against what the processes register."""
+"""docs/reference/metrics.md against what the processes register."""
 
 import pytest
 

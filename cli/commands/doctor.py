@@ -417,9 +417,9 @@ def _judge_database(row: Mapping[str, Any]) -> Iterator[Finding]:
 def _judge_isolation(findings: Any, *, is_production: bool) -> Iterator[Finding]:  # noqa: ANN401 - events'
     """What isolates tenants from each other in the database."""
     for problem in findings.of_isolation:
-        yield Finding("isolation", "wrong", problem, "see docs/operations.md")
+        yield Finding("isolation", "wrong", problem, "see docs/operate/operations.md")
     for problem in findings.of_login:
-        mend = "log in as another role, see docs/operations.md"
+        mend = "log in as another role, see docs/operate/operations.md"
         if is_production:
             yield Finding("isolation", "wrong", problem, mend)
         else:

@@ -1,4 +1,4 @@
-"""What happens to documents. Types and fields are for ever, as docs/documents.md lists them."""
+"""What happens to documents. For ever as docs/reference/documents.md lists them."""
 
 from dataclasses import dataclass
 

@@ -36,7 +36,7 @@ class Settings(ServerSettings, MigratingSettings):
     events_health_interval_s: float = Field(default=1.0, gt=0, le=60)
     """How often the event store is asked whether it serves, in seconds."""
     indicators_file: Path | None = None
-    """A TOML file that declares indicators, see docs/projections.md. Unset means none."""
+    """A TOML file that declares indicators, see docs/how-to/projections.md. Unset means none."""
     tenants_interval_s: float = Field(default=1.0, gt=0, le=3_600)
     """How often the event store is asked for tenants that have begun, in seconds."""
     lease_s: float = Field(default=10.0, ge=1, le=600)

@@ -55,7 +55,7 @@ async def run(program: str, environ: dict[str, str], folder: Path) -> list[str]:
 async def test_the_programs_of_the_clients_page_run(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
-    printed = [await run(one, environ, tmp_path) for one in programs("docs/client.md")]
+    printed = [await run(one, environ, tmp_path) for one in programs("docs/how-to/client.md")]
 
     licenses = {"license-submitted": 1, "license-granted": 1}
     once = {"submitted": 1, "approved": 1, "registered": 1, **licenses, "written": 1}

@@ -65,7 +65,7 @@ def asked(who: str, query: str) -> Asked:
 
 
 def samples_on_the_page() -> dict[str, set[str]]:
-    """The names of what docs/metrics.md lists, as they are asked for, with their labels."""
+    """The names of what the page of metrics lists, as they are asked for, with their labels."""
     found: dict[str, set[str]] = {}
     for name, kind, labels in _row.findall(metrics_table.PAGE.read_text()):
         ends = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}

@@ -40,7 +40,7 @@ async def test_the_collector_and_the_page_know_the_fields_of_a_line(
 
     written = {name for line in log.lines() for name in line}
     asked = set(re.findall(r"attributes\.(\w+)", str(collector())))
-    page = (ROOT / "docs" / "logs.md").read_text()
+    page = (ROOT / "docs" / "operate" / "logs.md").read_text()
     assert asked <= written
     assert {name for line in log.lines("call") for name in line} <= set(
         re.findall(r"`(\w+)`", page)
@@ -50,7 +50,7 @@ async def test_the_collector_and_the_page_know_the_fields_of_a_line(
 
 
 def test_questions_ask_for_fields_that_the_page_lists() -> None:
-    page = (ROOT / "docs" / "logs.md").read_text()
+    page = (ROOT / "docs" / "operate" / "logs.md").read_text()
     listed = set(re.findall(r"`(\w+)`", page.partition("## The first questions")[0]))
 
     for question in re.findall(r"```logql\n(.*?)```", page, re.DOTALL):

@@ -64,7 +64,7 @@ def test_the_tutorial_goes_as_it_tells(installed: Environment, said: str) -> Non
     folder.mkdir()
     environ = {**installed.environ, "GIRIH_PASSWORD": "test123"}
 
-    assert pages.followed("docs/tutorial.md", folder, environ) == 9
+    assert pages.followed("docs/tutorial/application.md", folder, environ) == 9
 
 
 def test_the_version_is_one_wherever_it_is_told(installed: Environment, url: str) -> None:

@@ -185,8 +185,8 @@ def projections(walk: Walk) -> None:
 
 
 def upload_a_document(walk: Walk) -> None:
-    """With all that docs/documents.md says of one, but that it is withdrawn."""
-    page = (ROOT / "docs" / "documents.md").read_text(encoding="utf-8")
+    """With all that docs/reference/documents.md says of one, but that it is withdrawn."""
+    page = (ROOT / "docs" / "reference" / "documents.md").read_text(encoding="utf-8")
     said = re.findall(r"^`([a-z-]+)`[^`].*?```json\n(.*?)```", page, re.MULTILINE | re.DOTALL)
     events = [
         {

@@ -1,4 +1,4 @@
-"""The programs of docs/grpc-clients.md run as they stand, with a key and against `girih up`."""
+"""What docs/how-to/grpc-clients.md has runs as it stands, with a key and against `girih up`."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-PAGE = ROOT / "docs" / "grpc-clients.md"
+PAGE = ROOT / "docs" / "how-to" / "grpc-clients.md"
 NODE_MODULES = ROOT / "tests" / "openapi" / "generators" / "node_modules"
 
 

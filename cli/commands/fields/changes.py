@@ -39,7 +39,9 @@ def transform(
     name: Name,
     steps: Annotated[
         list[str],
-        typer.Argument(metavar="STEP...", help="Each as JSON, as docs/transforms.md has them."),
+        typer.Argument(
+            metavar="STEP...", help="Each as JSON, as docs/how-to/transforms.md has them."
+        ),
     ],
     imaginary: Annotated[
         str, typer.Option(metavar="FIELD", help="The field of the imaginary parts.")

@@ -75,7 +75,9 @@ def start(
     said: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="A number of the model, as docs/jobs.md has them."
+            "--set",
+            metavar="NAME=VALUE",
+            help="A number of the model, as docs/how-to/jobs.md has them.",
         ),
     ] = None,
     seed: Annotated[

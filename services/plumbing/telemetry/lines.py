@@ -2,7 +2,7 @@
 tenants do that matters to the business, and of what happens to security.
 
 A line has the fields that are named here, so that one query finds all of a kind (see
-docs/logs.md). Texts are constants: what differs from one line to the next is in fields, and
+docs/operate/logs.md). Texts are constants: what differs from one line to the next is in fields, and
 nothing of what callers send.
 """
 

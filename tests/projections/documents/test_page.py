@@ -1,4 +1,4 @@
-"""docs/documents.md says what events of documents are: the example writes that, and it is shown."""
+"""docs/reference/documents.md says what events are: the example writes that, and it is shown."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from girih.client.aggregates.values import Codec
 from services.projections.shipped.documents import payloads
 from tests.processes import ROOT
 
-PAGE = (ROOT / "docs" / "documents.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "documents.md").read_text()
 SAID = re.findall(r"^`([a-z-]+)`[^`].*?```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
 
 WRITTEN = {

@@ -1,4 +1,4 @@
-"""What events of documents say, as far as it is shown: see docs/documents.md. Knows no table.
+"""What events say, as far as it is shown: see docs/reference/documents.md. Knows no table.
 
 Fields that nobody is shown are not looked at, so writers may have more.
 """
