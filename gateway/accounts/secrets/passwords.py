@@ -26,7 +26,12 @@ _HASHER: Final = "gateway.accounts.secrets.hasher"
 _NORMALIZED: Final = 0
 """Which of its forms a password is hashed in."""
 
+WAIT_S_MAX: Final = 20.0
+"""How long whoever is let in may be expected to wait: well below what a call may take."""
+
 _RETRY_AFTER_S = 1.0
+_PACE_WEIGHT: Final = 0.125
+"""What a hash counts in the mean of how long one takes."""
 _COMMON = Path(__file__).with_name("common_passwords.txt")
 
 _NO_CHARACTERS = {"Cn", "Cs"}
@@ -126,12 +131,23 @@ class PasswordHashing:
     may hold the interpreter, and then every call waits for a turn of the lowest.
     """
 
-    def __init__(self, *, thread_count: int, queue_max: int, memory_kib: int = MEMORY_KIB) -> None:
+    def __init__(
+        self,
+        *,
+        thread_count: int,
+        queue_max: int,
+        memory_kib: int = MEMORY_KIB,
+        wait_s_max: float = WAIT_S_MAX,
+    ) -> None:
         self._hasher = ProcessBeside(_HASHER, (memory_kib, thread_count))
         self._pending_max = thread_count + queue_max
         self._share_max = (self._pending_max + 1) // 2
         self._pending: set[asyncio.Task[Any]] = set()
         self._pending_of: Counter[str] = Counter()
+        self._wait_s_max = wait_s_max
+        self._seconds_each = 0.0
+        """From one hash to the next while there is always one to be made, in the mean of late."""
+        self._settled_at_s = 0.0
 
     def check_capacity(self) -> None:
         """Raises HashingBusy as hashing would now: for before the work that leads to it."""
@@ -139,6 +155,11 @@ class PasswordHashing:
         has_its_share = network != UNKNOWN and self._pending_of[network] >= self._share_max
         if has_its_share or self.pending_count >= self._pending_max:
             raise _busy("more passwords are being checked than this process takes on")
+        expected_s = self.pending_count * self._seconds_each
+        if expected_s > self._wait_s_max:
+            raise _busy(
+                "passwords are checked slower than they come", expected_s - self._wait_s_max
+            )
 
     async def hash(self, password: str) -> str:
         """What is stored of a password; raises HashingBusy."""
@@ -174,7 +195,8 @@ class PasswordHashing:
         asking = asyncio.ensure_future(self._hasher.ask(*request))
         self._pending.add(asking)
         self._pending_of[network] += 1
-        asking.add_done_callback(lambda _: self._settled(asking, network))
+        began_s = asyncio.get_running_loop().time()
+        asking.add_done_callback(lambda _: self._settled(asking, network, began_s))
         try:
             return await asyncio.shield(asking)
         except ProcessDied:
@@ -182,15 +204,23 @@ class PasswordHashing:
                 "the process that checks passwords has ended; there will be another"
             ) from None
 
-    def _settled(self, asking: "asyncio.Task[Any]", network: str) -> None:
+    def _settled(self, asking: "asyncio.Task[Any]", network: str, began_s: float) -> None:
         self._pending.discard(asking)
         self._pending_of[network] -= 1
         if not self._pending_of[network]:
             del self._pending_of[network]
         if not asking.cancelled():
             # Who asked may have gone: then nobody looks at it, which would be logged.
-            asking.exception()
+            error = asking.exception()
+            if error is None:
+                self._learn_pace(began_s)
+
+    def _learn_pace(self, began_s: float) -> None:
+        now_s = asyncio.get_running_loop().time()
+        took_s = now_s - max(began_s, self._settled_at_s)
+        self._settled_at_s = now_s
+        self._seconds_each += _PACE_WEIGHT * (took_s - self._seconds_each)
 
 
-def _busy(message: str) -> HashingBusy:
-    return HashingBusy(message, retry_after_s=_RETRY_AFTER_S)
+def _busy(message: str, retry_after_s: float = 0.0) -> HashingBusy:
+    return HashingBusy(message, retry_after_s=max(_RETRY_AFTER_S, retry_after_s))

@@ -187,6 +187,21 @@ async def test_whoever_comes_too_late_is_refused_and_later_ones_are_not(
     assert await hashing.hash("one more")
 
 
+async def test_who_would_wait_for_too_long_is_refused_though_there_is_room() -> None:
+    hashing = PasswordHashing(thread_count=1, queue_max=1_000, memory_kib=1_024, wait_s_max=0.01)
+    for number in range(5):
+        await hashing.hash(f"password {number}")
+
+    answers = await asyncio.gather(
+        *(hashing.hash(f"password {number}") for number in range(50)), return_exceptions=True
+    )
+    await hashing.close()
+
+    refused = [one for one in answers if isinstance(one, HashingBusy)]
+    assert 0 < len(refused) < 50
+    assert all(one.retry_after_s for one in refused)
+
+
 async def test_one_network_leaves_room_for_others(hashing: PasswordHashing) -> None:
     async def hashed(address: str) -> bool:
         enter_address(address)
