@@ -153,13 +153,13 @@ def _spent_by(pids: Sequence[int]) -> tuple[float, float]:
 def _memory(up_pid: int, data_dir: Path) -> Iterator[tuple[str, tuple[float, float]]]:
     running = state.read(data_dir)
     assert running is not None
-    yield "up", _held_by([up_pid])
+    yield "up", memory_mib([up_pid])
     for child in running.children:
-        yield child.name, _held_by([child.pid, *descendants_of(child.pid)])
+        yield child.name, memory_mib([child.pid, *descendants_of(child.pid)])
 
 
-def _held_by(pids: Sequence[int]) -> tuple[float, float]:
-    """PSS and RSS together, in MiB."""
+def memory_mib(pids: Sequence[int]) -> tuple[float, float]:
+    """PSS and RSS of several processes together, in MiB; nothing of those that have ended."""
     kib = {"Pss:": 0, "Rss:": 0}
     for pid in pids:
         try:

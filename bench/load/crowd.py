@@ -1,0 +1,144 @@
+"""A load process: a part of the people, until whoever started it says that they leave.
+
+    python -m bench.load.crowd URL USERS PER_S THINK_S
+
+It is told what happens by lines on its standard input, and answers lines of JSON: once all have
+come `arrived`; to `hold` it begins to count anew; at `leave` all go at once, in the middle of
+whatever they do; at `prove` it reads back what was acknowledged, says what became of it, and
+ends. It ends, too, when its standard input does, and after an hour.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event
+from gevent.fileobject import FileObject
+from gevent.pool import Pool
+from locust.contrib.fasthttp import FastHttpSession
+from locust.env import Environment
+
+from bench.load.figures import Figures, Outcome
+from bench.load.ledger import Ledger
+from bench.load.people import ANSWER_TIMEOUT_S, Caller, GaveUp, Person
+
+_HOUR_S: Final = 3_600
+_PROVEN_AT_ONCE: Final = 8
+_PAGE: Final = 1_000
+_SHOWN_MAX: Final = 20
+
+
+@dataclass
+class LoadCrowd:
+    """See `people.Crowd`."""
+
+    user_count: int
+    think_s: float
+    figures: Figures = field(default_factory=Figures)
+    people: list[tuple[Caller, Ledger]] = field(default_factory=list)
+    all_arrived: Event = field(default_factory=Event)
+    _arrived_count: int = 0
+
+    def joined(self, caller: Caller, ledger: Ledger) -> None:
+        self.people.append((caller, ledger))
+
+    def surprised(self, exception: Exception, **_where: object) -> None:
+        """Somebody met what this program did not expect: a mistake, of whichever side."""
+        self.figures.add("surprise", Outcome("failed", repr(exception)[:200]), 0.0)
+
+    def arrived(self) -> None:
+        self._arrived_count += 1
+        if self._arrived_count >= self.user_count:
+            self.all_arrived.set()
+
+
+def main(url: str, user_count: int, per_s: float, think_s: float) -> None:
+    logging.disable(logging.INFO)
+    environment = Environment(user_classes=[Person], host=url)
+    environment.crowd = crowd = LoadCrowd(user_count, think_s)
+    environment.events.user_error.add_listener(crowd.surprised)
+    runner = environment.create_local_runner()
+    runner.start(user_count, spawn_rate=per_s)
+    phases: dict[str, Figures] = {}
+
+    def ended(name: str) -> None:
+        phases[name], crowd.figures = crowd.figures, Figures()
+
+    for line in FileObject(sys.stdin, "r"):
+        match line.strip():
+            case "arrive":
+                crowd.all_arrived.wait()
+            case "hold":
+                ended("arriving")
+            case "leave":
+                runner.stop()
+                ended("holding")
+            case "prove":
+                problems = _prove(environment, crowd)
+                ended("proving")
+                tell("proven", _result(crowd, phases, problems))
+                break
+        tell(line.strip())
+
+
+def _prove(environment: Environment, crowd: LoadCrowd) -> list[str]:
+    """Read back what was acknowledged; answers what is not as it should be."""
+
+    def one(person: tuple[Caller, Ledger]) -> list[str]:
+        caller, ledger = person
+        caller.session = session = FastHttpSession(
+            environment.host,
+            environment.events.request,
+            None,
+            network_timeout=ANSWER_TIMEOUT_S,
+            connection_timeout=ANSWER_TIMEOUT_S,
+        )
+        try:
+            return list(ledger.problems(*_stored(caller, ledger)))
+        except GaveUp:
+            return [f"what {caller.email} has stored could not be read"]
+        finally:
+            session.client.close()
+
+    # Who was never told of anything has nothing to lose.
+    told = [one for one in crowd.people if one[1].positions or one[1].lattices]
+    return [problem for problems in Pool(_PROVEN_AT_ONCE).imap(one, told) for problem in problems]
+
+
+def _stored(caller: Caller, ledger: Ledger) -> tuple[list[dict[str, Any]], set[str]]:
+    """The events of a person's stream, and the ids of the lattices."""
+    caller.stay_logged_in()
+    events = caller.ask("read back", "GET", f"/v1/streams/{ledger.stream}/events")
+    lattices: set[str] = set()
+    token = ""
+    while True:
+        path = f"/v1/lattices?pageSize={_PAGE}&pageToken={token}"
+        page = caller.ask("read back", "GET", path)
+        lattices.update(one["latticeId"] for one in page.get("lattices", ()))
+        token = page.get("nextPageToken", "")
+        if not token:
+            return events, lattices
+
+
+def _result(crowd: LoadCrowd, phases: dict[str, Figures], problems: list[str]) -> dict[str, Any]:
+    ledgers = [ledger for _, ledger in crowd.people]
+    return {
+        "phases": {name: figures.to_json() for name, figures in phases.items()},
+        "event_count": sum(len(ledger.positions) for ledger in ledgers),
+        "lattice_count": sum(len(ledger.lattices) for ledger in ledgers),
+        "problem_count": len(problems),
+        "problems": problems[:_SHOWN_MAX],
+    }
+
+
+def tell(name: str, result: dict[str, Any] | None = None) -> None:
+    sys.stdout.write(json.dumps({"done": name, **(result or {})}) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    with gevent.Timeout(_HOUR_S):
+        main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
