@@ -90,6 +90,9 @@ class _Command(TyperCommand):
                 pieces.append(name if argument.required else f"[{name}]")
         return pieces
 
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: click 8.5 and newer tell them here, and they stand before the options."""
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_parameters(self, ctx, formatter)
 

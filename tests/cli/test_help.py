@@ -51,10 +51,11 @@ def test_a_page_fits_and_cuts_no_name(name: str, width: int) -> None:
 
 @pytest.mark.parametrize("name", VERBS)
 def test_a_page_tells_what_each_argument_is(name: str) -> None:
-    _, _, arguments = page(name, 1_000).partition("\nArguments:\n")
+    before, _, arguments = page(name, 1_000).partition("\nArguments:\n")
     rows = [line.split() for line in arguments.partition("\n\n")[0].splitlines()]
     names = [one.name for one in ALL[name].params if isinstance(one, click.Argument)]
 
+    assert "rguments:" not in before
     assert len(rows) == len(names)
     assert all(len(words) > 1 and not words[1].startswith("[") for words in rows)
 
