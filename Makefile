@@ -91,12 +91,15 @@ fmt: $(VENV)/.dev build/googleapis ## Let the machine argue about commas.
 	$(BIN)/ruff format --quiet .
 	$(BIN)/buf format -w protos
 
-docs: $(VENV)/.dev ## Write docs/reference/settings.md from the settings classes, docs/reference/errors.md from the contract, docs/reference/metrics.md, deploy/grafana; draw docs/pictures.
+docs: $(VENV)/.dev build/docs-tools/.installed ## Write the pages that are made (settings, errors, metrics, pictures, dashboards), then build/site of all.
 	$(BIN)/python -m docs.settings_table
 	$(BIN)/python -m docs.errors_table
 	$(BIN)/python -m docs.metrics_table
 	$(BIN)/python -m docs.dashboards
 	$(BIN)/python -m docs.pictures
+	$(BIN)/python -m docs.site
+	NO_MKDOCS_2_WARNING=1 build/docs-tools/bin/mkdocs build --strict --quiet --config-file build/docs/mkdocs.yaml
+	$(BIN)/python -m docs.site.checking build/site
 
 bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.
 	$(BIN)/python -m bench
@@ -108,13 +111,17 @@ chaos: $(VENV)/.dev ## Kill, stop and race things for some minutes. CONTRIBUTING
 	$(BIN)/python -m tests.chaos
 
 # By groups, and not as a project: what that needs, `girih` of its own version, is in no index yet.
-LOCK = uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --group server --group build
+# `make lock UPGRADE=` keeps the versions that still fit.
+UPGRADE := --upgrade
+LOCK = uv pip compile --quiet --universal --generate-hashes --no-header $(UPGRADE)
+RUN_GROUPS := --group server --group build
 
 lock: ## Resolve the requirements anew (needs uv on the PATH).
-	$(LOCK) --output-file requirements.txt
-	$(LOCK) --group dev --output-file requirements-dev.txt
-	$(LOCK) --group dev --group bench --output-file requirements-bench.txt
-	uv pip compile --quiet --universal --generate-hashes --no-header --upgrade $(GENERATORS)/requirements.in --output-file $(GENERATORS)/requirements.txt
+	$(LOCK) $(RUN_GROUPS) --output-file requirements.txt
+	$(LOCK) $(RUN_GROUPS) --group dev --output-file requirements-dev.txt
+	$(LOCK) $(RUN_GROUPS) --group dev --group bench --output-file requirements-bench.txt
+	$(LOCK) --group docs --output-file requirements-docs.txt
+	$(LOCK) $(GENERATORS)/requirements.in --output-file $(GENERATORS)/requirements.txt
 
 released: $(VENV)/.dev build/googleapis ## Take the contract as released: later changes must not break it.
 	$(BIN)/buf build protos --exclude-source-info -o protos/released.binpb
@@ -161,6 +168,12 @@ $(NODE_MODULES) $(GENERATORS)/node_modules/.package-lock.json: %/node_modules/.p
 
 # In an environment of their own: no generator of clients is needed to develop girih.
 build/generators/.installed: $(GENERATORS)/requirements.txt | $(VENV)/.dev
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes -r $<
+	@touch $@
+
+# In an environment of their own, too: the pages are laid out without them.
+build/docs-tools/.installed: requirements-docs.txt | $(VENV)/.dev
 	$(BIN)/python -m venv $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes -r $<
 	@touch $@

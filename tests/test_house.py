@@ -16,10 +16,11 @@ _link = re.compile(r"\]\(([^)\s]+)\)")
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 
 
-def test_locks_exist_for_running_developing_and_measuring() -> None:
+def test_locks_exist_for_running_developing_measuring_and_documenting() -> None:
     assert [lock.name for lock in LOCKS] == [
         "requirements-bench.txt",
         "requirements-dev.txt",
+        "requirements-docs.txt",
         "requirements.txt",
     ]
 
