@@ -17,6 +17,7 @@ from cli.commands import (
     paths,
     running,
     schemas,
+    sessions,
     signing_keys,
     streams,
     tenants,
@@ -349,6 +350,7 @@ app.verb(panel=_ACCOUNTS, examples="girih usage")(usage)
 for _name, _noun, _panel in (
     ("members", members.app, _ACCOUNTS),
     ("keys", keys.app, _ACCOUNTS),
+    ("sessions", sessions.app, _ACCOUNTS),
     ("lattices", lattices.app, _DATA),
     ("paths", paths.app, _DATA),
     ("jobs", jobs.app, _DATA),

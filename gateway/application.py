@@ -16,6 +16,7 @@ from gateway.admission.admission import Admission
 from gateway.contract.rules import Captured, Match, Routes
 from gateway.endpoints.endpoint import Endpoint
 from gateway.http import errors
+from gateway.http.agent import enter_agent
 from gateway.http.aliases import paths_meant
 from gateway.http.cors import Cors
 from gateway.http.errors import CLIENT_CLOSED_REQUEST, HttpError
@@ -205,6 +206,7 @@ class Application:
         exchange.correlation_id = requested if is_valid else correlation.fresh()
         exchange.address = self.admission.address_of(exchange)
         enter_page(exchange.headers)
+        enter_agent(exchange.headers)
         exchange.common_headers = (*self._security_headers, *self._cors.headers(exchange))
 
     def _entered(self, exchange: HttpExchange, started_s: float, timeout_s: float) -> Call:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.accounts.app import open_accounts
 from gateway.accounts.keys import Keys
-from gateway.accounts.revocations import RevocationFollower
+from gateway.accounts.sessions.revocations import RevocationFollower
 from gateway.admission.admission import AccountChecks, Admission
 from gateway.admission.counts import CountsMetrics, SharedCounts, open_counts
 from gateway.admission.limits import LimitMetrics, Limits

@@ -1,4 +1,5 @@
-"""`girih tenants`: what operators do. They prove who they are with the gateway's own key."""
+"""`girih tenants`: those one is a member of, and what operators do, who prove who they are with
+the gateway's own key."""
 
 import os
 from enum import StrEnum
@@ -11,11 +12,24 @@ from cli import exit_codes
 from cli.terminal import options, output
 from cli.terminal.formats import Format
 from cli.terminal.help import Commands
+from cli.terminal.output import Listing, listing, moment
+from cli.terminal.table import Column
 
 if TYPE_CHECKING:
     from cli.client.rest import Tokens
 
-app = Commands("Tenants, for operators: on the machine with the gateway's key.")
+app = Commands("Those you are a member of; for operators, what they may use.")
+
+_TENANTS = Listing(
+    name=lambda one: one["tenant"]["tenantId"],
+    columns=(
+        Column(title="tenant", cell=lambda one: one["tenant"]["tenantId"], is_id=True),
+        Column(title="name", cell=lambda one: one["tenant"]["name"], is_text=True),
+        Column(title="role", cell=lambda one: output.word(one["role"])),
+        Column(title="joined", cell=lambda one: moment(one.get("joinedAt", "")), rank=1),
+    ),
+    nothing="You are a member of none any longer.",
+)
 
 
 _OPERATORS = "girih-accounts"
@@ -29,6 +43,25 @@ class PlanName(StrEnum):
     professional = "professional"
     unlimited = "unlimited"
     custom = "custom"
+
+
+@app.verb(
+    "list",
+    examples="""
+    girih tenants list
+    girih login ada@example.org --tenant 3f2a9c1e-52f4-4a0e-9f38-0b7d6c1d2e3f
+    """,
+)
+def list_(
+    limit: options.Limit = 0,
+    pager: options.Pager = True,
+    url: options.Url = None,
+    output_format: options.Output = Format.table,
+) -> None:
+    """List the tenants that you are a member of: `girih login --tenant` takes one."""
+    with options.gateway(url) as gateway:
+        rows = gateway.pages("/auth/tenants", "memberships")
+        listing(rows, _TENANTS, output_format, limit=limit, pager=pager)
 
 
 @app.verb(
@@ -75,7 +108,7 @@ def set_plan(
 ) -> None:
     """Put a tenant on another plan, from the next access token on: minutes for those logged in.
 
-    `custom` needs its first four numbers.
+    Needs the gateway's key, which lies on its machine. `custom` needs its first four numbers.
     """
     from cli.client.rest import Gateway
 

@@ -17,6 +17,7 @@ from girih.client import (
     NewEvent,
     Precondition,
     PreconditionFailed,
+    Query,
     RecordedEvent,
 )
 from services.plumbing.grpc.event_store import served_context
@@ -40,6 +41,8 @@ class Change:
 
     stream: str
     event: Event
+    tags: tuple[str, ...] = ()
+    """What it is found by, beside its stream."""
 
 
 class AccountLog:
@@ -62,6 +65,13 @@ class AccountLog:
         with refusals_named():
             event = await self._events.last(stream)
         return None if event is None else _record(event)
+
+    async def tagged(self, tag: str, limit: int) -> list[AccountRecord]:
+        """The last `limit` records with a tag, the last first; raises DamagedRecord."""
+        events = self._events.read(filter=Query(tags=(tag,)), backwards=True, limit=limit)
+        with refusals_named():
+            async with aclosing(events):
+                return [_record(event) async for event in events]
 
     async def append(
         self, changes: Sequence[Change], expected: Mapping[str, int]
@@ -112,6 +122,7 @@ def _new_event(change: Change) -> NewEvent:
         type=change.event.type,
         schema_version=_SCHEMA_VERSION,
         json=to_json(change.event),
+        tags=change.tags,
     )
 
 

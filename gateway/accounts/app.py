@@ -8,9 +8,9 @@ from gateway.accounts.account_log import AccountLog
 from gateway.accounts.grants import AccessTokens
 from gateway.accounts.keys import Keys, KeyUses
 from gateway.accounts.members import Members
+from gateway.accounts.memberships import Memberships
 from gateway.accounts.policy.plans import PLANS
 from gateway.accounts.ports import Clock, SecurityEvents, Throttle, now_ms
-from gateway.accounts.revocations import RevocationFollower, Revocations
 from gateway.accounts.secrets.credentials import RefreshTokens
 from gateway.accounts.secrets.passwords import (
     CHARS_MIN_DEVELOPMENT,
@@ -18,7 +18,9 @@ from gateway.accounts.secrets.passwords import (
     PasswordHashing,
 )
 from gateway.accounts.servicer import AccountsServicer
-from gateway.accounts.sessions import Sessions
+from gateway.accounts.sessions.listing import OwnSessions
+from gateway.accounts.sessions.opening import Sessions
+from gateway.accounts.sessions.revocations import RevocationFollower, Revocations
 from gateway.accounts.settings import AccountSettings, read_refresh_secret
 from gateway.accounts.state.domain import SessionLimits
 from gateway.accounts.store import AccountsStore
@@ -100,7 +102,16 @@ async def open_accounts(
     codes = TicketCodes(lambda: secret.current)
     tickets = Tickets(store, sessions, codes, access_tokens, revocations.apply, clock)
     servicer = AccountsServicer(
-        users, sessions, members, keys, tickets, store, usage, resource_counts
+        users,
+        sessions,
+        OwnSessions(store, sessions),
+        Memberships(store),
+        members,
+        keys,
+        tickets,
+        store,
+        usage,
+        resource_counts,
     )
     follower = RevocationFollower(log, revocations, clock, store.learn, store.forget)
     store.follow(lambda: follower.behind_s)

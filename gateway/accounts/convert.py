@@ -6,13 +6,16 @@ from typing import Final, cast
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.accounts.grants import Access, Grant
+from gateway.accounts.memberships import Membership
 from gateway.accounts.policy.plans import CUSTOM, FREE, plan
 from gateway.accounts.policy.roles import Role
+from gateway.accounts.sessions.listing import ListedSession
+from gateway.accounts.sessions.opening import Opened
 from gateway.accounts.state.domain import User
 from gateway.accounts.state.tenants import Invitation, Key, Member, Tenant
 from gateway.accounts.tickets.ticket import QUERY_PARAMETER, Ticket
 from gateway.accounts.tickets.tickets import BEGINS_WITHIN_S
-from gateway.accounts.users import Joined, LoggedIn, Registration
+from gateway.accounts.users import Joined, Registration
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing.errors import Violations
 from services.policy import PlanLimits
@@ -53,15 +56,27 @@ def registered(joined: Joined) -> pb.RegisterResponse:
     return pb.RegisterResponse(user=user(joined.user), tenant=tenant(joined.tenant))
 
 
-def logged_in(login: LoggedIn) -> pb.LoginResponse:
+def logged_in(opened: Opened) -> pb.LoginResponse:
     return pb.LoginResponse(
-        access_token=login.grant.access.token,
+        access_token=opened.grant.access.token,
         token_type=TOKEN_TYPE,
-        expires_in=login.grant.access.expires_in_s,
-        refresh_token=login.grant.refresh_token,
-        user=user(login.user),
-        tenant=tenant(login.tenant),
-        role=role_number(login.role),
+        expires_in=opened.grant.access.expires_in_s,
+        refresh_token=opened.grant.refresh_token,
+        user=user(opened.user),
+        tenant=tenant(opened.tenant),
+        role=role_number(opened.role),
+    )
+
+
+def switched(opened: Opened) -> pb.SwitchTenantResponse:
+    return pb.SwitchTenantResponse(
+        access_token=opened.grant.access.token,
+        token_type=TOKEN_TYPE,
+        expires_in=opened.grant.access.expires_in_s,
+        refresh_token=opened.grant.refresh_token,
+        user=user(opened.user),
+        tenant=tenant(opened.tenant),
+        role=role_number(opened.role),
     )
 
 
@@ -115,6 +130,29 @@ def tenant(source: Tenant) -> pb.Tenant:
 def plan_message(plan: PlanLimits) -> pb.Plan:
     """Its numbers are called the same in the contract."""
     return pb.Plan(name=plan.name, **plan.numbers())
+
+
+def session(source: ListedSession) -> pb.Session:
+    opened = source.opened.session
+    return pb.Session(
+        session_id=opened.session_id,
+        tenant_id=opened.tenant_id,
+        tenant_name=source.opened.tenant.name,
+        opened_at=_time(opened.opened_at_ms),
+        refreshed_at=_time(opened.moved_at_ms),
+        expires_at=_time(source.expires_at_ms),
+        address=opened.came_from.address,
+        agent=opened.came_from.agent,
+        is_current=source.is_current,
+    )
+
+
+def membership(source: Membership) -> pb.Membership:
+    return pb.Membership(
+        tenant=tenant(source.tenant),
+        role=role_number(source.member.role),
+        joined_at=_time(source.member.joined_at_ms),
+    )
 
 
 def member(source: Member) -> pb.Member:

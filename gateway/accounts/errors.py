@@ -83,6 +83,12 @@ class KeyNotFound(NotFound):
     reason = "KEY_NOT_FOUND"
 
 
+class SessionNotFound(NotFound):
+    """The user has no such session that is open."""
+
+    reason = "SESSION_NOT_FOUND"
+
+
 class TenantNotFound(NotFound):
     """There is no such tenant."""
 

@@ -7,8 +7,10 @@ from gateway.accounts.callers import caller, key_id_of, user_caller, user_id_of
 from gateway.accounts.errors import CredentialsInvalid
 from gateway.accounts.keys import FRESHNESS_S, Keys
 from gateway.accounts.members import Members
+from gateway.accounts.memberships import Memberships
 from gateway.accounts.policy.roles import Role
-from gateway.accounts.sessions import Sessions
+from gateway.accounts.sessions.listing import OwnSessions
+from gateway.accounts.sessions.opening import Sessions
 from gateway.accounts.store import AccountsStore
 from gateway.accounts.tickets.ticket import Target
 from gateway.accounts.tickets.tickets import Tickets
@@ -29,6 +31,8 @@ class AccountsServicer:
         self,
         users: Users,
         sessions: Sessions,
+        own_sessions: OwnSessions,
+        memberships: Memberships,
         members: Members,
         keys: Keys,
         tickets: Tickets,
@@ -38,6 +42,8 @@ class AccountsServicer:
     ) -> None:
         self._users = users
         self._sessions = sessions
+        self._own_sessions = own_sessions
+        self._memberships = memberships
         self._members = members
         self._keys = keys
         self._tickets = tickets
@@ -85,6 +91,30 @@ class AccountsServicer:
             user, request.password, request.new_password, request.refresh_token
         )
         return pb.ChangePasswordResponse()
+
+    async def ListSessions(self, _request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
+        sessions = await self._own_sessions.of(user_caller())
+        return pb.ListSessionsResponse(sessions=[convert.session(one) for one in sessions])
+
+    async def EndSession(self, request: pb.EndSessionRequest) -> pb.EndSessionResponse:
+        user = user_caller()
+        validation.check(request)
+        await self._own_sessions.end(user, convert.canonical(request.session_id))
+        return pb.EndSessionResponse()
+
+    async def ListTenants(self, request: pb.ListTenantsRequest) -> pb.ListTenantsResponse:
+        user = user_caller()
+        validation.check(request)
+        page = await self._memberships.page(user.user_id, request.page_size, request.page_token)
+        return pb.ListTenantsResponse(
+            memberships=[convert.membership(one) for one in page.memberships],
+            next_page_token=page.next_page_token,
+        )
+
+    async def SwitchTenant(self, request: pb.SwitchTenantRequest) -> pb.SwitchTenantResponse:
+        validation.check(request)
+        tenant_id = convert.canonical(request.tenant_id)
+        return convert.switched(await self._sessions.switch(request.refresh_token, tenant_id))
 
     async def CreateStreamTicket(
         self, request: pb.CreateStreamTicketRequest

@@ -55,6 +55,11 @@ def ticket_stream(ticket_id: str) -> str:
     return f"ticket-{ticket_id}"
 
 
+def sessions_tag(user_id: str) -> str:
+    """Of records that tell of a user's sessions: where each began, and that it ended."""
+    return f"sessions-of:{user_id}"
+
+
 class HasRevision(Protocol):
     """Something that its stream adds up to, up to a revision."""
 
@@ -217,6 +222,10 @@ class AccountsStore:
     async def session(self, session_id: str) -> Session | None:
         last = await self._log.last(session_stream(session_id))
         return session_from(last) if last else None
+
+    async def session_records(self, user_id: str, limit: int) -> list[AccountRecord]:
+        """The last of a user's sessions that began or ended, the last first: see `sessions_tag`."""
+        return await self._log.tagged(sessions_tag(user_id), limit)
 
     async def last_record(self, stream: str) -> AccountRecord | None:
         return await self._log.last(stream)

@@ -12,12 +12,11 @@ from gateway.accounts.errors import (
     HashingBusy,
     InvitationInvalid,
 )
-from gateway.accounts.grants import Grant
 from gateway.accounts.policy.roles import Role
 from gateway.accounts.ports import Clock, Guess, SecurityEvents, Throttle
 from gateway.accounts.secrets.credentials import INVITATION_PREFIX, TenantSecret
 from gateway.accounts.secrets.passwords import PasswordHashing, check_password
-from gateway.accounts.sessions import Sessions
+from gateway.accounts.sessions.opening import Opened, Sessions
 from gateway.accounts.state.addresses import address_key, check_address, claim_keys
 from gateway.accounts.state.domain import User, user_after
 from gateway.accounts.state.events import (
@@ -58,16 +57,6 @@ class Registration:
     password: str = field(repr=False)
     name: str
     tenant_name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedIn:
-    """An open session, and whose it is."""
-
-    grant: Grant
-    user: User
-    tenant: Tenant
-    role: Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +143,7 @@ class Users:
         assert tenant is not None, "it was created"
         return Joined(user=user, tenant=tenant, role=Role.OWNER)
 
-    async def login(self, email: str, password: str, tenant_id: str) -> LoggedIn:
+    async def login(self, email: str, password: str, tenant_id: str) -> Opened:
         """A session in the tenant named, or in the user's first; raises CredentialsInvalid."""
         proved = await self._proved(email, password)
         rehashed = await self._hash_anew(password) if proved.hash_is_outdated else ""
@@ -261,7 +250,7 @@ class Users:
             return await self._hashing.hash(password)
         return ""
 
-    async def _open(self, proved: User, tenant_id: str, rehashed: str) -> LoggedIn:
+    async def _open(self, proved: User, tenant_id: str, rehashed: str) -> Opened:
         user = await self._still(proved)
         chosen_id = tenant_id or next(iter(user.tenants), "")
         tenant = await self._store.tenant(chosen_id) if chosen_id else None
@@ -269,9 +258,9 @@ class Users:
         if tenant is None or role is None:
             raise _credentials_invalid()
         also = [self._rehashing(user, rehashed)] if rehashed else []
-        grant = await self._sessions.open(user, tenant, also)
+        opened = await self._sessions.open(user, tenant, also)
         self._audit(tenant.tenant_id, "login-succeeded", user.user_id)
-        return LoggedIn(grant=grant, user=user, tenant=tenant, role=role)
+        return opened
 
     def _rehashing(self, user: User, password_hash: str) -> Change:
         rehashed = PasswordRehashed(password_hash=password_hash, at_ms=self._clock())

@@ -62,6 +62,7 @@ KINDS: Final = REPEATED | {
     "password-changed",
     "plan-changed",
     "registered",
+    "session-ended",
 }
 """The kinds that have a number of their own; others are counted together."""
 

@@ -227,6 +227,20 @@ def test_the_new_password_is_the_one_that_counts(ada: Person) -> None:
     ada.does("login", ada.email, GIRIH_PASSWORD=new)
 
 
+def test_a_session_is_ended_from_another(ada: Person) -> None:
+    elsewhere = {"GIRIH_CREDENTIALS": f"{ada.environ['GIRIH_CREDENTIALS']}-elsewhere"}
+    ada.does("login", ada.email, GIRIH_PASSWORD=PASSWORD, **elsewhere)
+    listed = ada.does("sessions", "list", "--json").json
+    other = next(one["sessionId"] for one in listed if not one["isCurrent"])
+
+    ada.does("sessions", "end", other, "--yes")
+
+    assert ada.girih("whoami", **elsewhere).code == 77
+    assert ada.girih("sessions", "end", other, "--yes").code == 66
+    tenants = ada.does("tenants", "list", "--json").json
+    assert [one["tenant"]["tenantId"] for one in tenants] == [held_by(ada).tenant_id]
+
+
 def test_a_key_stands_in_for_a_session(ada: Person) -> None:
     scopes = ("--scope", "events.append", "--scope", "events.read")
     made = ada.does("keys", "create", "importer", *scopes)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -106,6 +107,16 @@ def accounts(walk: Walk, system: System) -> None:
     call("AccountService_ListKeys")
     call("AccountService_ExchangeKey", {"key": key["secret"]})
     call("AccountService_RevokeKey", keyId=key["key"]["keyId"])
+    call("AccountService_ListSessions")
+    call("AccountService_ListTenants")
+    other = walk.call("AccountService_Login")
+    switched = call(
+        "AccountService_SwitchTenant",
+        {"refresh_token": other["refresh_token"]},
+        tenantId=tenant_id,
+    )
+    session_id = str(UUID(switched["refresh_token"].partition(".")[0]))
+    call("AccountService_EndSession", sessionId=session_id)
     call("AccountService_GetUsage")
     operator = system.authority.token(
         tenant_id, sub=f"user:{me['user']['userId']}", scope="plans.write"

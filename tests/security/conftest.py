@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -138,6 +139,11 @@ def _own_key(client: httpx.Client, _name: str, mark: str) -> dict[str, str]:
     return {"key_id": key["key"]["keyId"]}
 
 
+def _own_session(client: httpx.Client, name: str, _mark: str) -> dict[str, str]:
+    session = _post(client, "/auth/login", {"email": f"{name}@girih.test", "password": PASSWORD})
+    return {"session_id": str(UUID(session["refresh_token"].partition(".")[0]))}
+
+
 OWNING: dict[frozenset[str], Callable[[httpx.Client, str, str], dict[str, str]]] = {
     frozenset({"stream", "position"}): _own_stream,
     frozenset({"document"}): _own_document,
@@ -146,6 +152,7 @@ OWNING: dict[frozenset[str], Callable[[httpx.Client, str, str], dict[str, str]]]
     frozenset({"lattice_id", "upload_id", "job_id"}): _own_lattice,
     frozenset({"invitation_id"}): _own_invitation,
     frozenset({"key_id"}): _own_key,
+    frozenset({"session_id"}): _own_session,
 }
 """What makes a tenant own what so many fields name."""
 

@@ -103,6 +103,9 @@ ELSE_REFUSED = {
     ("POST /auth/password", "key"): "NOT_A_USER",
     # Nor a session.
     ("POST /auth/tickets", "key"): "NOT_A_USER",
+    ("GET /auth/sessions", "key"): "NOT_A_USER",
+    ("DELETE /auth/sessions/{session_id}", "key"): "NOT_A_USER",
+    ("GET /auth/tenants", "key"): "NOT_A_USER",
 }
 """What is refused for another reason than the scope that the route declares."""
 

@@ -94,8 +94,19 @@ class Session:
     previous_hash: str = field(repr=False)
     opened_at_ms: int
     moved_at_ms: int
+    came_from: "Origin"
+    is_listed: bool
     has_ended: bool
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a login came from, as far as that can be told."""
+
+    address: str = ""
+    agent: str = ""
+    """What the program called itself: it may say what it likes."""
 
 
 def session_from(last: AccountRecord) -> Session:
@@ -116,6 +127,8 @@ def session_from(last: AccountRecord) -> Session:
         previous_hash=event.previous_hash,
         opened_at_ms=event.opened_at_ms,
         moved_at_ms=event.at_ms,
+        came_from=Origin(event.address, event.agent),
+        is_listed=event.is_listed,
         has_ended=False,
         revision=last.revision,
     )
@@ -133,6 +146,8 @@ def _ended(event: SessionEnded, revision: int) -> Session:
         previous_hash="",
         opened_at_ms=0,
         moved_at_ms=event.at_ms,
+        came_from=Origin(),
+        is_listed=False,
         has_ended=True,
         revision=revision,
     )
@@ -176,10 +191,12 @@ def token_status(
 
 
 def has_expired(session: Session, now_ms: int, limits: SessionLimits) -> bool:
-    return (
-        now_ms - session.moved_at_ms > limits.idle_ms
-        or now_ms - session.opened_at_ms > limits.absolute_ms
-    )
+    return now_ms > expires_at_ms(session, limits)
+
+
+def expires_at_ms(session: Session, limits: SessionLimits) -> int:
+    """When the session ends unless it moves on before."""
+    return min(session.moved_at_ms + limits.idle_ms, session.opened_at_ms + limits.absolute_ms)
 
 
 def is_open_for(session: Session, user: User, membership: int | None) -> bool:
@@ -189,7 +206,13 @@ def is_open_for(session: Session, user: User, membership: int | None) -> bool:
 
 
 def opened(
-    session_id: str, user: User, tenant_id: str, membership: int, token_hash: str, at_ms: int
+    session_id: str,
+    user: User,
+    tenant_id: str,
+    membership: int,
+    token_hash: str,
+    came_from: Origin,
+    at_ms: int,
 ) -> SessionOpened:
     return SessionOpened(
         session_id=session_id,
@@ -200,6 +223,9 @@ def opened(
         generation=0,
         token_hash=token_hash,
         opened_at_ms=at_ms,
+        address=came_from.address,
+        agent=came_from.agent,
+        is_listed=True,
         at_ms=at_ms,
     )
 
@@ -215,5 +241,8 @@ def rotated(session: Session, user: User, token_hash: str, at_ms: int) -> Sessio
         token_hash=token_hash,
         previous_hash=session.token_hash,
         opened_at_ms=session.opened_at_ms,
+        address=session.came_from.address,
+        agent=session.came_from.agent,
+        is_listed=True,
         at_ms=at_ms,
     )

@@ -180,6 +180,12 @@ class SessionMoved(Event):
     token_hash: str = field(repr=False)
     previous_hash: str = field(repr=False, default="")
     opened_at_ms: int
+    address: str = ""
+    """Where the login came from; empty when an earlier version noted none."""
+    agent: str = ""
+    """What the program that logged in called itself."""
+    is_listed: bool = False
+    """A record of this session is tagged with its user, so that it is found by that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +205,8 @@ class SessionEnded(Event):
     user_id: str
     tenant_id: str
     why: str
-    """`logged-out`, or `reused` when a token came back that had been used."""
+    """`logged-out`, `switched` to another tenant, `ended` by its user from another session, or
+    `reused` when a token came back that had been used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

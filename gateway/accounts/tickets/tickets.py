@@ -9,7 +9,7 @@ from gateway.accounts.callers import UserCaller
 from gateway.accounts.errors import TicketInvalid
 from gateway.accounts.grants import AccessTokens
 from gateway.accounts.ports import Clock
-from gateway.accounts.sessions import OpenSession, Sessions
+from gateway.accounts.sessions.opening import OpenSession, Sessions
 from gateway.accounts.state.events import AccountRecord, TicketUsed
 from gateway.accounts.store import AccountsStore, session_stream, ticket_stream
 from gateway.accounts.tickets.ticket import Target, Ticket, TicketCodes

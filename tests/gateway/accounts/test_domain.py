@@ -4,6 +4,7 @@ import pytest
 
 from gateway.accounts.state.domain import (
     OVERLAP_MS,
+    Origin,
     Session,
     SessionLimits,
     TokenStatus,
@@ -52,7 +53,7 @@ def some_user(*more: Event) -> User:
 
 
 def session_of(user: User, moved_at_ms: int = 0) -> Session:
-    session = session_from(recorded(opened("s", user, "t", 1, "current", moved_at_ms))[0])
+    session = session_from(recorded(opened("s", user, "t", 1, "current", Origin(), moved_at_ms))[0])
     assert session.generation == 0
     return session
 
@@ -163,7 +164,7 @@ def test_a_session_ends_with_the_membership_it_was_opened_for() -> None:
 
 
 def test_records_say_the_same_when_read_back() -> None:
-    for event in (registered(), opened("s", some_user(), "t", 1, "h", 5)):
+    for event in (registered(), opened("s", some_user(), "t", 1, "h", Origin(), 5)):
         assert from_json(event.type, to_json(event)) == event
 
 

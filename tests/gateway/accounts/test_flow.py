@@ -360,7 +360,7 @@ RULED = [
 
 @pytest.mark.parametrize("rpc", RULED)
 async def test_what_the_contract_does_not_allow_is_refused(rpc: str, replica: Replica) -> None:
-    assert len(RULED) == 12
+    assert len(RULED) == 14
     owner = replica.verifier.verify((await replica.owner()).access_token)
     principal = replace(owner, scopes=frozenset({scope_of(SERVICE.methods_by_name[rpc])}))
     request = GetMessageClass(SERVICE.methods_by_name[rpc].input_type)()

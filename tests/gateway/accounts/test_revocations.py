@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounts import revocations
-from gateway.accounts.revocations import Revocations
+from gateway.accounts.sessions import revocations
+from gateway.accounts.sessions.revocations import Revocations
 from gateway.accounts.state.events import (
     AccountRecord,
     Event,

@@ -1,0 +1,1 @@
+"""Sessions of users: opened and kept up, listed and ended, and which have ended."""
