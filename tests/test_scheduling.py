@@ -1,7 +1,13 @@
-"""A run in several processes keeps together what shares something, and begins with what is long."""
+"""A run in several processes keeps together what shares something, and begins with what is long;
+its files lie in memory.
+"""
+
+import os
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import choose_temporary_folder
 from tests.processes import ROOT
 from tests.scheduling import APART, FIRST, TOGETHER, scope_of
 
@@ -21,3 +27,22 @@ def test_what_is_named_is_there(name: str) -> None:
 )
 def test_tests_stay_together_by_file_by_folder_or_not_at_all(nodeid: str, scope: str) -> None:
     assert scope_of(nodeid) == scope
+
+
+def test_files_lie_where_it_is_said_or_as_ever_without_a_memory_for_files(tmp_path: Path) -> None:
+    said, unsaid = {"TMPDIR": "/said"}, dict[str, str]()
+
+    choose_temporary_folder(said)
+    choose_temporary_folder(unsaid, tmp_path / "none")
+
+    assert (said, unsaid) == ({"TMPDIR": "/said"}, {})
+
+
+def test_files_lie_in_memory_that_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.conftest._MEMORY_BYTES", 0)
+    monkeypatch.setattr(os, "ST_NOEXEC", 0)
+    environ = dict[str, str]()
+
+    choose_temporary_folder(environ, tmp_path)
+
+    assert environ == {"TMPDIR": str(tmp_path)}
