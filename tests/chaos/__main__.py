@@ -37,7 +37,7 @@ from tests.chaos.clients import LEASE_S, follow_through_kills, killable
 from tests.chaos.decisions import decide_together
 from tests.chaos.field_writes import kill_during_writes
 from tests.chaos.filtered import follow_filtered
-from tests.chaos.groups import consume_through_kills
+from tests.chaos.groups import acknowledge_without_leases, consume_through_kills
 from tests.chaos.imports import Disagreement, kill_during_imports
 from tests.chaos.keeping.failover import fail_over
 from tests.chaos.keeping.migrating import prove_migrations
@@ -302,17 +302,18 @@ def prove_filtered(arguments: argparse.Namespace) -> int:
 
 def prove_groups(arguments: argparse.Namespace) -> int:
     """Consumers of a group are killed and paused; each event is handled, in order, and no more."""
-    kill_every_s = arguments.kill_every or GROUP_KILL_EVERY_S
     print(f"== consumers of a group, seed {arguments.seed}", flush=True)
-    answer = asyncio.run(
-        consume_through_kills(
-            duration_s=arguments.seconds,
-            kill_every_s=kill_every_s,
-            rate=min(arguments.rate, GROUP_RATE),
-            seed=arguments.seed,
-            is_protected=not arguments.unprotected,
+    if arguments.unprotected:
+        answer = asyncio.run(acknowledge_without_leases(seed=arguments.seed))
+    else:
+        answer = asyncio.run(
+            consume_through_kills(
+                duration_s=arguments.seconds,
+                kill_every_s=arguments.kill_every or GROUP_KILL_EVERY_S,
+                rate=min(arguments.rate, GROUP_RATE),
+                seed=arguments.seed,
+            )
         )
-    )
     _print(answer.figures)
     for name, count in answer.broken.items():
         print(f"BROKEN {name}: {count}")

@@ -1,4 +1,4 @@
-"""One consumer of `tests.chaos.groups`, in a process of its own, which writes down what it does.
+"""One consumer of `tests.chaos.groups`, which writes down what it does.
 
     python -m tests.chaos.group_consumer '{"addresses": [...], "token": ..., "journal": ...}'
 
@@ -11,7 +11,8 @@ import json
 import random
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,8 +21,8 @@ import grpc.aio
 
 from girih.events.v1 import groups_pb2 as pb
 from girih.events.v1 import groups_pb2_grpc
-from tests.chaos.groups import GROUP
 
+GROUP = "workers"
 CREDITS = 20
 HANDLERS = 4
 ALIVE_LEASES = 0.25
@@ -34,6 +35,14 @@ class Consumer:
     """One call after the other, to a replica each time."""
 
     def __init__(self, told: dict[str, Any], journal: IO[str]) -> None:
+        self.in_hand = 0
+        """Events that are being handled."""
+        self.acknowledged: list[int] = []
+        """Positions, as it said so."""
+        self.answered: set[int] = set()
+        """Positions of what it was told something of that it had said."""
+        self.lanes_told = 0
+        """So often it was told that it has others, or none any more."""
         self._told = told
         self._journal = journal
         self._dice = random.Random(told["seed"])
@@ -42,7 +51,8 @@ class Consumer:
         self._lanes: dict[int, int] = {}
         self._alive_sent_s: dict[int, float] = {}
         self._tokens: dict[int, tuple[int, int]] = {}
-        """Lane and token of what was said, by position."""
+        """Lane and token of what was said, by position: of what was said twice the later, since
+        the earlier is refused."""
 
     async def run(self) -> None:
         while True:
@@ -75,9 +85,10 @@ class Consumer:
         match response.WhichOneof("response"):
             case "started":
                 # Nothing is valid before the service says so.
-                pass
+                self.lanes_told += 1
             case "lanes":
                 self._lanes = {one.lane: one.token for one in response.lanes.lanes}
+                self.lanes_told += 1
             case "alive":
                 sent_s = self._alive_sent_s.pop(response.alive.number)
                 valid_s = response.alive.valid.ToTimedelta().total_seconds()
@@ -86,10 +97,12 @@ class Consumer:
                 for one in response.deliveries.deliveries:
                     events.put_nowait(one)
             case "settled":
+                self.answered.update(response.settled.positions)
                 for position in response.settled.positions:
                     self._tell_settled(position)
             case "refused":
                 refused = response.refused
+                self.answered.add(refused.position)
                 reason = refused.refusal.message
                 is_lost = refused.refusal.code == grpc.StatusCode.ABORTED.value[0]
                 self._write(
@@ -129,12 +142,19 @@ class Consumer:
             self._write("begin", at=at, **_place(one))
             # What was said before was refused, and what is settled from now on is this.
             self._tokens.pop(one.event.position, None)
-            chance = self._dice.random()
-            if chance < self._told["slow_chance"]:
-                await asyncio.sleep(SLOW_LEASES * self._told["lease_s"])
-            else:
-                await asyncio.sleep(0.004 * self._dice.random())
-            await self._say(call, one, is_retried=chance > 1 - RETRY_CHANCE)
+            self.in_hand += 1
+            try:
+                await self._work_on(call, one)
+            finally:
+                self.in_hand -= 1
+
+    async def _work_on(self, call: Any, one: pb.Delivery) -> None:
+        chance = self._dice.random()
+        if is_slow := chance < self._told["slow_chance"]:
+            await asyncio.sleep(SLOW_LEASES * self._told["lease_s"])
+        else:
+            await asyncio.sleep(0.004 * self._dice.random())
+        await self._say(call, one, is_retried=not is_slow and chance > 1 - RETRY_CHANCE)
 
     def _is_ours(self, one: pb.Delivery) -> bool:
         return self._lanes.get(one.lane) == one.token
@@ -147,7 +167,9 @@ class Consumer:
             await self._send(call, retry_later=later)
             return
         self._write("say", **_place(one))
-        self._tokens[position] = (one.lane, one.token)
+        self.acknowledged.append(position)
+        if one.token >= self._tokens.get(position, (0, 0))[1]:
+            self._tokens[position] = (one.lane, one.token)
         handled = pb.Acknowledge(lane=one.lane, token=one.token, positions=[position])
         await self._send(call, acknowledge=handled)
 
@@ -161,11 +183,13 @@ def _place(one: pb.Delivery) -> dict[str, int]:
     return {"position": one.event.position, "lane": one.lane, "token": one.token}
 
 
-def main() -> None:
-    told = json.loads(sys.argv[1])
+@contextmanager
+def consumer_of(told: dict[str, Any]) -> Iterator[Consumer]:
+    """A consumer as it is told to be, with its journal."""
     with Path(told["journal"]).open("a") as journal:
-        asyncio.run(Consumer(told, journal).run())
+        yield Consumer(told, journal)
 
 
 if __name__ == "__main__":
-    main()
+    with consumer_of(json.loads(sys.argv[1])) as consumer:
+        asyncio.run(consumer.run())
