@@ -25,6 +25,7 @@ from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.costs import Costs
+from services.lattice.distributed.cluster import Cluster, ClusterSetup
 from services.lattice.fields import servicer as fields_servicer
 from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.limits import FieldLimits
@@ -64,10 +65,11 @@ from services.lattice.state.lattices import Lattices
 from services.lattice.state.streams import EventStreams, acting_bearer
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.bitmaps import KeptBitmaps
-from services.lattice.storage.opening import open_store, user_folder
+from services.lattice.storage.opening import absolute, open_store, user_folder
 from services.lattice.structure.servicer import StructureServicer
 from services.lattice.transforms.applying import ChainApplier, Transformer
 from services.lattice.transforms.blocking import BlockedTransformer
+from services.lattice.transforms.distributing import ChainDistributor
 from services.lattice.transforms.repeated import Repeated
 from services.lattice.transforms.servicer import TransformServicer
 from services.lattice.uploads.servicer import LatticeUploadServicer
@@ -153,7 +155,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         metrics,
         part_timeout_s=settings.part_timeout_s,
     )
-    arrays = ArrayStore(open_store(settings.storage or user_folder(os.environ)))
+    storage = absolute(settings.storage or user_folder(os.environ))
+    arrays = ArrayStore(open_store(storage))
     with_bitmaps = JournalWithBitmaps(journal, KeptBitmaps(arrays))
     lattices = _lattices(settings, with_bitmaps, operations)
     server.registry.register(StateMetrics(compute, searches, components, send_budget, lattices))
@@ -163,7 +166,17 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     costs = Costs(calls, parts.states, parts.reader, transfers)
     servicer = LatticeServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
     server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
-    applier = ChainApplier(parts.reader, parts.writer, operations)
+    cluster = Cluster(
+        ClusterSetup(
+            scheduler=settings.dask_scheduler,
+            worker_count=settings.dask_workers,
+            worker_bytes=settings.dask_worker_bytes,
+        )
+    )
+    distributor = ChainDistributor(
+        cluster, parts.writer, compilation, operations.work_limit, storage=storage
+    )
+    applier = ChainApplier(parts.reader, parts.writer, operations, distributor)
     past = Past(journal)
     replaying = Replaying(parts.reader, parts.writer, applier)
     earlier = EarlierFields(past, replaying)
@@ -209,6 +222,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         yield server
     finally:
         await jobs.scheduler.close()
+        await cluster.close()
         await parts.writer.close()
         await arrays.objects.close()
         await lattices.close()

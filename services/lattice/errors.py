@@ -113,6 +113,12 @@ class StorageUnavailable(Unavailable):
     reason: ClassVar[str] = "STORAGE_UNAVAILABLE"
 
 
+class WorkersUnavailable(Unavailable):
+    """There are no workers for what one machine's memory does not hold, or they died of it."""
+
+    reason: ClassVar[str] = "WORKERS_UNAVAILABLE"
+
+
 class ChunkDamaged(DataLoss):
     """A chunk that an event speaks of is missing, or is not what was written."""
 

@@ -108,6 +108,15 @@ class Settings(ServerSettings):
     collect_interval_s: float = Field(default=600.0, ge=0.1, le=86_400)
     """How often arrays are looked for that no event speaks of, in seconds. They are removed when
     they are twice as old as an upload may be."""
+    dask_scheduler: str = Field(default="", max_length=2_000)
+    """The address of a scheduler of Dask (`tls://host:8786`), whose workers transform fields that
+    take more memory than a call may. They must reach what `LATTICE_STORAGE` names. Empty means
+    workers of this machine, begun when they are needed first. Needs `girih-server[dask]`."""
+    dask_workers: int = Field(default=2, ge=1, le=256)
+    """How many workers of this machine there are then, each a process of one thread."""
+    dask_worker_bytes: int = Field(default=2 * _GIB, ge=_GIB, le=2**40)
+    """The memory of a worker, or of each of its threads, in bytes. A box of sites that it works on
+    takes a quarter of that."""
     jobs_at_once: int = Field(default=4, ge=0, le=256)
     """Simulations that this process works on at once, each in a process of its own that runs when
     nothing else wants the cores. 0 leaves them to other replicas."""

@@ -22,11 +22,12 @@ class WorkLimit:
         if lattice.looks_max > self._limit():
             raise self.exceeded(lattice)
 
-    def check_looks(self, looks: int) -> None:
-        """Raise WorkTooLarge when something takes more than that."""
-        if looks > self._limit():
+    def check_looks(self, looks: int, thread_count: int = 1) -> None:
+        """Raise WorkTooLarge when something takes more than that, of so many threads each."""
+        limit = thread_count * self._limit()
+        if looks > limit:
             raise WorkTooLarge(
-                "this takes more looks than a call may have", estimate=looks, limit=self._limit()
+                "this takes more looks than a call may have", estimate=looks, limit=limit
             )
 
     @staticmethod

@@ -21,10 +21,15 @@ def user_folder(environ: Mapping[str, str]) -> str:
     return str(Path(data) / "girih" / "arrays")
 
 
+def absolute(location: str) -> str:
+    """The same place for processes that run in another folder."""
+    return location if "://" in location else str(Path(location).expanduser().absolute())
+
+
 def open_store(location: str) -> ObjectStore:
     """The store at a path of this machine, or behind a URL such as `s3://bucket/prefix`."""
     if "://" not in location:
-        return FolderStore(Path(location).expanduser().absolute())
+        return FolderStore(Path(absolute(location)))
     try:
         return RemoteStore(location)
     except ImportError:

@@ -26,6 +26,7 @@ from services.lattice.fields.writing import FieldWriter
 from services.lattice.operations.context import OperationContext
 from services.lattice.state.journal import FieldChange, FieldEvent, FieldWritten, NamedContent
 from services.lattice.transforms.chain import Chain, Report
+from services.lattice.transforms.distributing import ChainDistributor
 from services.lattice.transforms.step import Fit, Step
 
 Numbers = NDArray[Any]
@@ -91,20 +92,33 @@ class ChainApplier:
     """Applies chains, and keeps what they make."""
 
     def __init__(
-        self, reader: FieldReader, writer: FieldWriter, operations: OperationContext
+        self,
+        reader: FieldReader,
+        writer: FieldWriter,
+        operations: OperationContext,
+        distributor: ChainDistributor,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._operations = operations
+        self._distributor = distributor
 
     async def apply(
         self, operand: Operand, contents: Sequence[FieldContent | None], chain: Chain
     ) -> Result:
         """Apply a chain to the numbers of such contents, and keep what it makes.
 
-        Raises WorkTooLarge before anything is read, TransformUnfit, ChunkDamaged,
-        StorageUnavailable and ComputeBusy.
+        Here, or by workers where it takes more memory than a call may. Raises WorkTooLarge before
+        anything is read, TransformUnfit, ChunkDamaged, StorageUnavailable, ComputeBusy and
+        WorkersUnavailable.
         """
+        if _bytes_needed(chain) > self._distributor.bytes_max:
+            own = contents[0]
+            assert own is not None, "there are real parts"
+            made, reports = await self._distributor.apply(
+                operand.tenant, operand.lattice_id, own, chain
+            )
+            return Result(contents=[made], reports=reports)
         async with self._operations.send_budget.reserved(_held_bytes(chain)):
             array, reports = await self.computed(operand, contents, chain)
             kept = [
@@ -119,7 +133,7 @@ class ChainApplier:
         """What a chain makes of numbers. The caller holds the bytes of the numbers."""
         limit = self._operations.work_limit
         limit.check_looks(chain.looks)
-        limit.check_bytes(_held_bytes(chain) + chain.auxiliary_bytes_max)
+        limit.check_bytes(_bytes_needed(chain))
         estimate = Estimate(size_bytes=chain.auxiliary_bytes_max, looks=chain.looks)
         await self._operations.compilation.ready(chain.kinds)
         numbers = [await self._read(operand, content) for content in contents]
@@ -281,6 +295,11 @@ def command_of(lattice_id: str, request_id: str) -> UUID:
 def _held_bytes(chain: Chain) -> int:
     """The numbers while they are read and kept: complex ones twice, as they are and apart."""
     return chain.size_bytes * (2 if chain.fits[0].is_complex else 1)
+
+
+def _bytes_needed(chain: Chain) -> int:
+    """All that a chain takes at once."""
+    return _held_bytes(chain) + chain.auxiliary_bytes_max
 
 
 def _joined(numbers: list[Numbers | None]) -> Numbers:

@@ -17,6 +17,7 @@ from services.lattice.transforms.step import (
     Cost,
     EdgeChoice,
     Fit,
+    Reach,
     Step,
     Unfit,
     Value,
@@ -67,6 +68,11 @@ class Convolve(Step):
             looks = looks_of(2 * modes * fit.axes)
         return Cost(auxiliary_bytes=OVERHEAD_BYTES + aux, looks=looks)
 
+    def reach(self, fit: Fit) -> Reach | None:
+        if not self._is_direct:
+            return None
+        return Reach(_around(self.lengths), self.edges.rings(fit.periodic))
+
     def apply(self, value: Value, scratch: Scratch) -> int:
         check_numbers_finite(value.array, self.name, scratch)
         weights = np.array(self.weights).reshape(self.lengths)
@@ -96,6 +102,9 @@ class Median(Step):
         looks = looks_of(fit.sites * (12 * size + 50))
         return Cost(auxiliary_bytes=OVERHEAD_BYTES + aux, looks=looks)
 
+    def reach(self, fit: Fit) -> Reach | None:
+        return Reach(_around(self.lengths), self.edges.rings(fit.periodic))
+
     def apply(self, value: Value, scratch: Scratch) -> int:
         edges = self.edges.of(value.periodic)
         value.array = windows.median(value.array, self.lengths, edges, scratch)
@@ -115,6 +124,9 @@ class Spread(Step):
         aux = fit.size_bytes + 4 * _DOUBLE * longest_line(fit)
         looks = looks_of(4 * self.radius * fit.axes * fit.sites)
         return Cost(auxiliary_bytes=OVERHEAD_BYTES + aux, looks=looks)
+
+    def reach(self, fit: Fit) -> Reach | None:
+        return Reach.around(fit, self.radius)
 
 
 @dataclass(frozen=True)
@@ -163,7 +175,7 @@ class DistanceTransform(Step):
         return lost
 
 
-class _Floating(Step):
+class Floating(Step):
     """Computed with floating numbers: whole ones become doubles, and are rounded behind that."""
 
     kinds: ClassVar[Sequence[str]] = (TRANSFORMS,)
@@ -173,12 +185,15 @@ class _Floating(Step):
         aux = wide + fit.size_bytes + 8 * _DOUBLE * longest_line(fit)
         return Cost(auxiliary_bytes=OVERHEAD_BYTES + aux, looks=self._looks(fit))
 
+    def reach(self, fit: Fit) -> Reach | None:
+        return Reach.around(fit, 1)
+
     def _looks(self, fit: Fit) -> int:
         return looks_of(6 * fit.axes * fit.sites)
 
 
 @dataclass(frozen=True)
-class Laplacian(_Floating):
+class Laplacian(Floating):
     """What neighbours are more."""
 
     name: ClassVar[str] = "laplacian"
@@ -190,7 +205,7 @@ class Laplacian(_Floating):
 
 
 @dataclass(frozen=True)
-class GradientMagnitude(_Floating):
+class GradientMagnitude(Floating):
     """The length of the slope."""
 
     name: ClassVar[str] = "gradient_magnitude"
@@ -204,7 +219,7 @@ class GradientMagnitude(_Floating):
 
 
 @dataclass(frozen=True)
-class Diffuse(_Floating):
+class Diffuse(Floating):
     """Explicit diffusion."""
 
     rate: float
@@ -222,6 +237,9 @@ class Diffuse(_Floating):
                 f"steps at a rate of {self.rate} do not converge on {fit.axes} axes",
                 max_rate=max_rate,
             )
+
+    def reach(self, fit: Fit) -> Reach | None:
+        return Reach.around(fit, self.steps)
 
     def _looks(self, fit: Fit) -> int:
         return self.steps * looks_of(3 * fit.axes * fit.sites)
@@ -242,6 +260,11 @@ def _as_floating(value: Value, change: Callable[[Array], Array], scratch: Scratc
     wide, _ = convert(array, np.dtype(np.float64), scratch)
     value.array, lost = convert(change(wide), array.dtype, scratch)
     return lost
+
+
+def _around(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """How far a window of odd lengths reaches from its middle."""
+    return tuple(length // 2 for length in lengths)
 
 
 def _check_window(

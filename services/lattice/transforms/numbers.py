@@ -12,6 +12,7 @@ from services.lattice.transforms.step import (
     Cost,
     Fit,
     Invertibility,
+    Reach,
     Step,
     Unfit,
     Value,
@@ -28,6 +29,9 @@ class _Number(Step):
 
     def cost(self, fit: Fit) -> Cost:
         return Cost(auxiliary_bytes=OVERHEAD_BYTES + 5 * _DOUBLES, looks=looks_of(10 * fit.sites))
+
+    def reach(self, fit: Fit) -> Reach | None:
+        return Reach.none(fit)
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ class Normalise(_Number):
 
     low: float
     high: float
+    bounds: tuple[float, float] | None = None
+    """The least and the greatest of all numbers, where those are known that are but a part."""
     name: ClassVar[str] = "normalise"
 
     def check(self, fit: Fit, at: str, bad: Violations) -> None:  # noqa: ARG002
@@ -142,7 +148,7 @@ class Normalise(_Number):
             bad.add(f"{at}.high", f"must be more than low, {self.low}")
 
     def apply(self, value: Value, scratch: Scratch) -> int:
-        return arithmetic.normalise(value.array, self.low, self.high, scratch)
+        return arithmetic.normalise(value.array, self.low, self.high, scratch, self.bounds)
 
 
 @dataclass(frozen=True)
@@ -196,11 +202,17 @@ class Convert(Step):
     def fitted(self, fit: Fit, at: str, bad: Violations) -> Fit:
         return replace(super().fitted(fit, at, bad), number_type=self.number_type)
 
+    def fitted_type(self, fit: Fit) -> NumberType:  # noqa: ARG002
+        return self.number_type
+
     def cost(self, fit: Fit) -> Cost:
         made = fit.sites * self.number_type.size_bytes
         return Cost(
             auxiliary_bytes=OVERHEAD_BYTES + 5 * _DOUBLES + made, looks=looks_of(10 * fit.sites)
         )
+
+    def reach(self, fit: Fit) -> Reach | None:
+        return Reach.none(fit)
 
     def apply(self, value: Value, scratch: Scratch) -> int:
         value.array, lost = arithmetic.convert(value.array, self.number_type.dtype, scratch)

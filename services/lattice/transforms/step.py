@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -85,6 +85,27 @@ class Cost:
     looks: int
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far from a site a step looks at numbers, along each axis, and which axes go on around
+    their ends for it."""
+
+    lengths: tuple[int, ...]
+    rings: tuple[bool, ...]
+
+    @classmethod
+    def none(cls, fit: Fit) -> Self:
+        """Of what changes each number by itself."""
+        return cls((0,) * fit.axes, fit.periodic)
+
+    @classmethod
+    def around(cls, fit: Fit, length: int) -> Self:
+        """As far along every axis, around those that are periodic. A ring of two joins them once,
+        as their path does."""
+        rings = zip(fit.periodic, fit.shape, strict=True)
+        return cls((length,) * fit.axes, tuple(ring and total > 2 for ring, total in rings))
+
+
 class Step(ABC):
     """A step of a chain. Values: what exists makes sense for some field."""
 
@@ -106,6 +127,10 @@ class Step(ABC):
         self.check(fit, at, bad)
         return fit
 
+    def fitted_type(self, fit: Fit) -> NumberType:
+        """The type of what it makes of numbers that it fits."""
+        return fit.number_type
+
     def check(  # noqa: B027 - of some nothing can be wrong
         self, fit: Fit, at: str, bad: Violations
     ) -> None:
@@ -117,6 +142,11 @@ class Step(ABC):
 
     def inverse(self, fit: Fit) -> "Step | None":  # noqa: ARG002
         """The step that undoes it exactly, if one does."""
+        return None
+
+    def reach(self, fit: Fit) -> Reach | None:  # noqa: ARG002
+        """How far from a site it looks, so that a box of sites can be done without the rest; None
+        where that is anywhere."""
         return None
 
     @abstractmethod
@@ -199,6 +229,10 @@ class EdgeChoice:
     def check(self, fit: Fit, at: str, bad: Violations) -> None:
         if self.edge is Edge.FILL:
             check_fill(fit, self.fill, f"{at}.fill", bad)
+
+    def rings(self, periodic: Sequence[bool]) -> tuple[bool, ...]:
+        """Which axes go on around their ends."""
+        return tuple(edge is Edge.WRAP for edge in self.of(periodic).of)
 
     def of(self, periodic: Sequence[bool]) -> Edges:
         own = (Edge.WRAP if ring else Edge.NEAREST for ring in periodic)

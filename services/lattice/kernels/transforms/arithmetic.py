@@ -64,12 +64,19 @@ def clip(array: Array, low: float, high: float, scratch: Scratch) -> int:
     return by_doubles(array, lambda values: np.clip(values, low, high, out=values), scratch)
 
 
-def normalise(array: Array, low: float, high: float, scratch: Scratch) -> int:
+def normalise(
+    array: Array,
+    low: float,
+    high: float,
+    scratch: Scratch,
+    bounds: tuple[float, float] | None = None,
+) -> int:
     """Spread numbers from `low` to `high`: the least finite one is `low`, the greatest `high`.
 
     Infinite ones become the nearer of both, and all are `low` where there is no other than one.
+    `bounds` are the least and the greatest of a larger array that this is a part of.
     """
-    least, greatest = _finite_bounds(array, scratch)
+    least, greatest = bounds or finite_bounds(array, scratch) or (0.0, 0.0)
     spread = greatest - least
 
     def spread_out(values: Doubles) -> None:
@@ -153,7 +160,8 @@ def _wrapping(operation: Any, array: Array, number: int, scratch: Scratch) -> No
         operation(part, operand, out=part)
 
 
-def _finite_bounds(array: Array, scratch: Scratch) -> tuple[float, float]:
+def finite_bounds(array: Array, scratch: Scratch) -> tuple[float, float] | None:
+    """The least and the greatest finite number, if there is any."""
     low, high = np.inf, -np.inf
     for part in flat_blocks(array):
         scratch.check()
@@ -161,4 +169,4 @@ def _finite_bounds(array: Array, scratch: Scratch) -> tuple[float, float]:
             finite = part[np.isfinite(part)]
             if finite.size:
                 low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    return (low, high) if low <= high else (0.0, 0.0)
+    return (low, high) if low <= high else None

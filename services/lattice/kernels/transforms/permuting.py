@@ -20,6 +20,8 @@ from services.lattice.kernels.transforms.scratch import (
 )
 
 _DOUBLE = 8
+_WORDS = 4
+"""What Philox draws at once."""
 
 
 def reflect(array: Array, axis: int, scratch: Scratch) -> None:
@@ -103,27 +105,41 @@ def shear(array: Array, axis: int, by: int, factor: int, scratch: Scratch) -> No
         _roll(view[place::period], factor * place, scratch)
 
 
-def xor_key(array: Array, key: bytes, scratch: Scratch) -> None:
-    """Combine the bytes with a key that begins anew behind its end."""
+def xor_key(array: Array, key: bytes, scratch: Scratch, begin: int = 0) -> None:
+    """Combine the bytes with a key that begins anew behind its end.
+
+    The first byte is the one of that number of a larger array.
+    """
+    turned = begin % len(key)
+    key = key[turned:] + key[:turned]
     tile_bytes = len(key) * max(1, BUFFER_BYTES // len(key))
     with scratch.array((min(tile_bytes, array.nbytes),), np.uint8) as tile:
-        for begin in range(0, tile.size, len(key)):
-            part = tile[begin : begin + len(key)]
+        for at in range(0, tile.size, len(key)):
+            part = tile[at : at + len(key)]
             part[...] = np.frombuffer(key, np.uint8)[: part.size]
         for part in flat_blocks(array.view(np.uint8).reshape(-1), tile_bytes):
             scratch.check()
             np.bitwise_xor(part, tile[: part.size], out=part)
 
 
-def xor_stream(array: Array, seed: int, scratch: Scratch) -> None:
-    """Combine the bytes with those of Philox 4x64-10 for a seed, little-endian."""
+def xor_stream(array: Array, seed: int, scratch: Scratch, begin: int = 0) -> None:
+    """Combine the bytes with those of Philox 4x64-10 for a seed, little-endian.
+
+    The first byte is the one of that number of a larger array.
+    """
     source = np.random.Philox(key=seed)
+    words, ahead = divmod(begin, _DOUBLE)
+    source.advance(words // _WORDS)
+    source.random_raw(words % _WORDS)
+    flat, at = array.view(np.uint8).reshape(-1), 0
     # What it draws is an array of its own, and another where bytes are in another order.
     with scratch.reserved(2 * min(BUFFER_BYTES, array.nbytes + _DOUBLE)):
-        for part in flat_blocks(array.view(np.uint8).reshape(-1), BUFFER_BYTES):
+        while at < flat.size:
             scratch.check()
-            drawn = source.random_raw(-(-part.size // _DOUBLE)).astype("<u8", copy=False)
-            np.bitwise_xor(part, drawn.view(np.uint8)[: part.size], out=part)
+            part = flat[at : at + BUFFER_BYTES - ahead]
+            drawn = source.random_raw(-(-(ahead + part.size) // _DOUBLE)).astype("<u8", copy=False)
+            np.bitwise_xor(part, drawn.view(np.uint8)[ahead : ahead + part.size], out=part)
+            at, ahead = at + part.size, 0
 
 
 def _exchange_turned(one: Array, other: Array, *, is_same: bool, scratch: Scratch) -> None:

@@ -1,0 +1,223 @@
+"""Applies chains to fields that no call's memory holds: box by box, by workers.
+
+Workers read chunks where they are kept and put away what they make; what passes between them and
+this process are digests. What they leave of a chain that is given up belongs to nobody, and the
+collector removes it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from services.lattice.arrays.content import FieldContent
+from services.lattice.computing.compilation import Compilation
+from services.lattice.computing.work_limit import BYTES_MAX, WorkLimit
+from services.lattice.distributed.boxes import Box, cut
+from services.lattice.distributed.cluster import EXTRA, Cluster
+from services.lattice.errors import TransformUnfit, WorkTooLarge
+from services.lattice.fields.boxed import read_box, write_box
+from services.lattice.fields.reading import FieldReader
+from services.lattice.fields.writing import FieldWriter
+from services.lattice.kernels.transforms.arithmetic import finite_bounds
+from services.lattice.kernels.transforms.scratch import Array, Scratch
+from services.lattice.storage.arrays import ArrayLayout, ArrayPlace, ArrayStore
+from services.lattice.storage.opening import open_store
+from services.lattice.transforms.chain import Chain, Report
+from services.lattice.transforms.passes import PartUnfit, Pass, Taken, passes_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptArray:
+    """Numbers that workers find by themselves."""
+
+    storage: str
+    """As `LATTICE_STORAGE` has it."""
+    tenant: str
+    lattice_id: str
+    shape: tuple[int, ...]
+    content: FieldContent
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxTask:
+    """A box to make, of which numbers, and where to put it."""
+
+    source: KeptArray
+    work: Pass
+    box: Box
+    target: ArrayPlace
+
+
+@dataclass(frozen=True)
+class BoxDone:
+    """The digests of the chunks of a box by their ordinals, and what its steps took."""
+
+    digests: dict[int, bytes]
+    taken: Sequence[Taken]
+
+
+class ChainDistributor:
+    """Applies chains by workers, pass by pass."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        writer: FieldWriter,
+        compilation: Compilation,
+        work_limit: WorkLimit,
+        *,
+        storage: str,
+        bytes_max: int = BYTES_MAX,
+        box_bytes: int = 0,
+    ) -> None:
+        """`storage` is where the workers find arrays; chains that take more than `bytes_max` are
+        theirs, in boxes of at most `box_bytes`, or of as many as the workers have room for."""
+        self.bytes_max = bytes_max
+        self._box_bytes = box_bytes or cluster.setup.task_bytes
+        self._cluster = cluster
+        self._writer = writer
+        self._compilation = compilation
+        self._work_limit = work_limit
+        self._storage = storage
+
+    async def apply(
+        self, tenant: str, lattice_id: str, content: FieldContent, chain: Chain
+    ) -> tuple[FieldContent, Sequence[Report]]:
+        """Apply a chain to the numbers of a content, and keep what it makes.
+
+        Raises WorkTooLarge before anything is read, TransformUnfit, ChunkDamaged,
+        StorageUnavailable, ComputeBusy and WorkersUnavailable.
+        """
+        passes = self._planned(chain)
+        await self._compilation.ready(chain.kinds)
+        source = KeptArray(
+            storage=self._storage,
+            tenant=tenant,
+            lattice_id=lattice_id,
+            shape=chain.fits[0].shape,
+            content=content,
+        )
+        taken: list[Taken] = []
+        async with AsyncExitStack() as between:
+            for number, work in enumerate(passes):
+                made = await self._passed(chain, source, work, taken)
+                if number + 1 < len(passes):
+                    place = ArrayPlace(tenant, lattice_id, made.array_id)
+                    between.push_async_callback(self._writer.arrays.remove, place)
+                source = replace(source, content=made)
+        return source.content, _reports(chain, passes, taken)
+
+    def _planned(self, chain: Chain) -> Sequence[Pass]:
+        """The passes. Raises WorkTooLarge where they take too long, or nobody does them."""
+        needed = chain.size_bytes + chain.auxiliary_bytes_max
+        if not self._cluster.is_installed:
+            raise WorkTooLarge(
+                f"this takes more bytes of memory than a call may; with {EXTRA} installed it is "
+                "done by workers",
+                estimate=needed,
+                limit=self.bytes_max,
+            )
+        passes = passes_of(chain, self._box_bytes)
+        looks = sum(work.looks for work in passes)
+        self._work_limit.check_looks(looks, self._cluster.thread_count)
+        return passes
+
+    async def _passed(
+        self, chain: Chain, source: KeptArray, work: Pass, taken: list[Taken]
+    ) -> FieldContent:
+        """What a pass makes, kept. Adds what its steps took."""
+        boxes = list(cut(source.shape, work.lengths))
+        if work.needs_bounds:
+            work = work.with_bounds(await self._bounds(source, boxes))
+        arrays = self._writer.arrays
+        layout = ArrayLayout.of(work.behind.number_type, source.shape)
+        place = ArrayPlace.new(source.tenant, source.lattice_id)
+        tasks = (BoxTask(source=source, work=work, box=box, target=place) for box in boxes)
+        with self._writer.removed_on_failure(place):
+            try:
+                done = await self._cluster.map(make_box, tasks)
+            except PartUnfit as unfit:
+                name = chain.steps[unfit.step].name
+                raise TransformUnfit(unfit.problem, step=unfit.step, transform=name) from unfit
+            taken += [each for one in done for each in one.taken]
+            digests = {ordinal: digest for one in done for ordinal, digest in one.digests.items()}
+            ordered = [digests[ordinal] for ordinal in range(layout.chunking.count)]
+            digest = await arrays.seal(place, layout, ordered)
+        return FieldContent(
+            number_type=layout.number_type, digest=digest, fill=layout.fill, array_id=place.array_id
+        )
+
+    async def _bounds(self, source: KeptArray, boxes: Iterable[Box]) -> tuple[float, float]:
+        """The least and the greatest finite number."""
+        bounds = await self._cluster.map(bounds_of_box, ((source, box) for box in boxes))
+        known = [each for each in bounds if each is not None]
+        if not known:
+            return 0.0, 0.0
+        return min(low for low, _ in known), max(high for _, high in known)
+
+
+def make_box(task: BoxTask) -> BoxDone:
+    """Make a box and put it away, in a worker. Raises PartUnfit and what reading raises."""
+    return asyncio.run(_with_arrays(task.source.storage, partial(_made, task)))
+
+
+def bounds_of_box(task: tuple[KeptArray, Box]) -> tuple[float, float] | None:
+    """The least and the greatest finite number of a box, in a worker; None where there is none."""
+    source, box = task
+    return asyncio.run(_with_arrays(source.storage, partial(_bounds_of, source, box)))
+
+
+async def _with_arrays(storage: str, work: Callable[[ArrayStore], Awaitable[T]]) -> T:
+    """Work with what is kept there."""
+    objects = open_store(storage)
+    try:
+        return await work(ArrayStore(objects))
+    finally:
+        await objects.close()
+
+
+async def _made(task: BoxTask, arrays: ArrayStore) -> BoxDone:
+    array = await _read(task.source, task.work.window(task.box), arrays)
+    made, taken = task.work.apply(array, task.box, np.zeros(1, np.uint8))
+    layout = ArrayLayout.of(task.work.behind.number_type, task.source.shape)
+    digests = await write_box(arrays, task.target, layout, task.box, made)
+    return BoxDone(dict(digests), taken)
+
+
+async def _bounds_of(source: KeptArray, box: Box, arrays: ArrayStore) -> tuple[float, float] | None:
+    array = await _read(source, box, arrays)
+    return finite_bounds(array, Scratch(np.zeros(1, np.uint8)))
+
+
+async def _read(source: KeptArray, box: Box, arrays: ArrayStore) -> Array:
+    reader = FieldReader(arrays)
+    found = await reader.source(source.tenant, source.lattice_id, source.shape, source.content)
+    return await read_box(reader, found, box)
+
+
+def _reports(chain: Chain, passes: Sequence[Pass], taken: Sequence[Taken]) -> Sequence[Report]:
+    """What each step of a chain took, on whichever box that was most."""
+    bounds = [bound for work in passes for bound in work.auxiliary_bytes_max()]
+    reports = []
+    for number, (step, fit) in enumerate(zip(chain.steps, chain.fits, strict=False)):
+        own = [each for each in taken if each.step == number]
+        invertibility, error_bound = step.invertibility(fit)
+        reports.append(
+            Report(
+                transform=step.name,
+                invertibility=invertibility,
+                error_bound=error_bound,
+                in_place=False,
+                auxiliary_bytes=max(each.auxiliary_bytes for each in own),
+                auxiliary_bytes_max=max(bound for of, bound in bounds if of == number),
+                clamped_count=sum(each.clamped_count for each in own),
+            )
+        )
+    return reports
