@@ -9,8 +9,9 @@ import pytest
 
 import girih
 from services.lattice.compiler import KernelCache
-from tests.distributions import first_minutes, pages, worker
+from tests.distributions import first_minutes, worker
 from tests.distributions.building import PROJECTS, Environment, built, cloned
+from tests.docs import pages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
