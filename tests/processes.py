@@ -278,6 +278,9 @@ WITHOUT_LIMITS = {f"GATEWAY_{who}_CALLS_PER_MINUTE": "0" for who in ("ADDRESS", 
 """For a gateway that is called by one caller alone, as fast as it can be."""
 
 
+_NAMED_AFTER = ("EVENTS", "LATTICE", "PROJECTIONS", "GATEWAY")
+
+
 @contextlib.contextmanager
 def running_system(
     database_url: str,
@@ -286,18 +289,28 @@ def running_system(
     gateway_module: str = "gateway",
     **environ: str,
 ) -> Iterator[System]:
-    """A whole girih on one database, ended when the block ends; `environ` is the gateway's, but
-    for what is named after the lattice service."""
-    of_lattice = {name: environ.pop(name) for name in list(environ) if name[:8] == "LATTICE_"}
-    events, events_address = events_process(database_url, folder)
-    lattice_service, lattice_address = lattice_process(events_address, folder, **of_lattice)
-    projections, projections_address = projections_process(database_url, events_address, folder)
+    """A whole girih on one database, ended when the block ends. `environ` is for the process that
+    a variable is named after, and what is named after none for all of them."""
+
+    def of(process: str) -> dict[str, str]:
+        named = {name: name.partition("_")[0] for name in environ}
+        return {
+            name: value
+            for name, value in environ.items()
+            if named[name] == process or named[name] not in _NAMED_AFTER
+        }
+
+    events, events_address = events_process(database_url, folder, **of("EVENTS"))
+    lattice_service, lattice_address = lattice_process(events_address, folder, **of("LATTICE"))
+    projections, projections_address = projections_process(
+        database_url, events_address, folder, **of("PROJECTIONS")
+    )
     gateway, url = gateway_process(
         events_address,
         lattice_address,
         folder,
         module=gateway_module,
-        **{"GATEWAY_PROJECTIONS_ADDRESS": projections_address, **environ},
+        **{"GATEWAY_PROJECTIONS_ADDRESS": projections_address, **of("GATEWAY")},
     )
     system = System(
         *(events, events_address, lattice_service, lattice_address),

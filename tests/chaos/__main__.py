@@ -17,6 +17,7 @@
     python -m tests.chaos restore [--events 100000]
     python -m tests.chaos migrations [--rounds 30]
     python -m tests.chaos failover [--rounds 3]
+    python -m tests.chaos trouble [NAME...]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
 exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
@@ -50,6 +51,8 @@ from tests.chaos.replicas import race
 from tests.chaos.retention import retain_half
 from tests.chaos.snapshots import SLOWDOWN_MAX, append_under_a_snapshot
 from tests.chaos.transforms import kill_during_transforms
+from tests.chaos.trouble.prove import HEADER, prove_troubles
+from tests.chaos.trouble.seeds import TROUBLES
 
 IMPORT_ROUNDS = 20
 REFRESH_ROUNDS = 1_000
@@ -90,6 +93,7 @@ def main() -> int:
         "migrations": prove_migrations_hold,
         "failover": prove_failover,
         "transforms": prove_transforms,
+        "trouble": prove_trouble,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -191,6 +195,13 @@ def prove_failover(arguments: argparse.Namespace) -> int:
         print(f"left out, as Patroni is not installed: {error}")
         return 0
     return _judge(answer.figures, answer.broken)
+
+
+def prove_trouble(arguments: argparse.Namespace) -> int:
+    """Trouble of every kind; whoever calls is told what is documented, and all is well again."""
+    print(f"== trouble\n{HEADER}", flush=True)
+    rows = asyncio.run(prove_troubles(arguments.names))
+    return 1 if any(row.broken for row in rows) else 0
 
 
 def _judge(figures: Mapping[str, int | float | str], broken: Counter[str]) -> int:
@@ -375,7 +386,11 @@ def _arguments() -> argparse.Namespace:
             "migrations",
             "failover",
             "transforms",
+            "trouble",
         ],
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of trouble: {', '.join(TROUBLES)}"
     )
     parser.add_argument("--followers", type=int, default=1_000, help="with filters")
     parser.add_argument("--rate", type=float, default=500.0, help="appends a second under them")

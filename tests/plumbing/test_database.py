@@ -366,6 +366,14 @@ def test_a_missing_socket_is_an_unavailable_database(tmp_path: Path) -> None:
         (tmp_path / "missing").stat()  # any OSError will do
 
 
+@pytest.mark.parametrize("sql_state", ["58030", "53100", "53200", "XX000", "XX001", "XX002"])
+def test_a_database_that_fails_by_itself_is_unavailable(sql_state: str) -> None:
+    failure = asyncpg.PostgresError.new({"C": sql_state, "M": "could not read block 7"})
+
+    with pytest.raises(DatabaseUnavailable), translate():
+        raise failure
+
+
 async def test_statements_are_counted_by_the_names_of_their_files(database_url: str) -> None:
     registry = new_registry()
     observer = StatementObserver(DatabaseMetrics(registry))

@@ -75,6 +75,8 @@ _GONE = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby, or writes are forbidden for now
     asyncpg.InsufficientResourcesError,  # no disk, no memory
     asyncpg.PostgresSystemError,  # its files cannot be read or written
+    # What it finds damaged, or calls a bug of its own: nobody's fault who calls.
+    asyncpg.InternalServerError,
     asyncpg.InternalClientError,
 )
 # Looked at first: some of these are kinds of the above.

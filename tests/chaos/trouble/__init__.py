@@ -1,0 +1,1 @@
+"""Trouble of every kind, while everything is asked of a whole girih."""

@@ -1,0 +1,135 @@
+"""Brings trouble over a girih, one kind after the other, and looks at what it does.
+
+Everything is asked while it lasts. What fails must be told what docs/reference/errors.md says, in
+time, and with the advice to try again; every process that can answer must say that it is alive; and
+when the trouble is over, all must be well within a minute, with nobody's help.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.trouble.asking import Told
+from tests.chaos.trouble.girih import Girih, troubled_girih
+from tests.chaos.trouble.liveness import Lives, watched_lives
+from tests.chaos.trouble.programs import Programs, new_key, running_programs
+from tests.chaos.trouble.seeds import TROUBLES, Trouble
+from tests.processes import is_http_ready
+
+RECOVERY_S_MAX = 60.0
+TROUBLE_S_MAX = 300.0
+"""With all that is asked in it, and behind it."""
+GATEWAY_AWAY_EVENTS = 20
+"""Appended while no gateway answers: tokens that are good still are used."""
+
+
+@dataclass
+class Row:
+    """What became of one trouble."""
+
+    name: str
+    asked_count: int = 0
+    good_count: int = 0
+    told: Counter[str] = field(default_factory=Counter)
+    slowest_s: float = 0.0
+    recovered_s: float = 0.0
+    broken: Counter[str] = field(default_factory=Counter)
+
+    def add(self, told: Told) -> None:
+        self.asked_count += len(told.answers)
+        self.good_count += told.good_count
+        self.told += told.reasons
+        self.slowest_s = max(self.slowest_s, told.slowest_s)
+        self.broken += told.broken
+
+
+async def prove_troubles(names: Sequence[str]) -> list[Row]:
+    """Begin each trouble in turn; all of them where none is named."""
+    rows = []
+    async with troubled_girih() as girih:
+        for name in names or TROUBLES:
+            rows.append(await _bounded(girih, name))
+            print(line_of(rows[-1]), flush=True)
+    return rows
+
+
+async def _bounded(girih: Girih, name: str) -> Row:
+    try:
+        async with asyncio.timeout(TROUBLE_S_MAX):
+            return await bring(girih, name, TROUBLES[name])
+    except TimeoutError:
+        return Row(name, broken=Counter({f"it goes on after {TROUBLE_S_MAX:g} s": 1}))
+
+
+HEADER = f"{'trouble':20} {'asked':>6} {'served':>6} {'slowest':>8} {'well after':>10}  told"
+
+
+def line_of(row: Row) -> str:
+    """For the table below `HEADER`, with what was broken below it."""
+    most = ", ".join(f"{name} {count}" for name, count in row.told.most_common(4))
+    line = (
+        f"{row.name:20} {row.asked_count:>6} {row.good_count:>6} {row.slowest_s:>6.1f} s"
+        f" {row.recovered_s:>8.1f} s  {most}"
+    )
+    return "\n".join([line, *(f"    BROKEN {what}: {n}" for what, n in row.broken.items())])
+
+
+async def bring(girih: Girih, name: str, trouble: Trouble) -> Row:
+    """One trouble, and what came of it."""
+    row = Row(name)
+    await girih.asker.log_in()
+    key = await asyncio.to_thread(new_key, girih.system.url, girih.asker.token)
+    pids = girih.pids
+    async with watched_lives(girih.system) as lives:
+        programs = running_programs(girih.system.url, girih.system.events_address, key)
+        async with programs as running:
+            await running.until_more(1, RECOVERY_S_MAX)
+            await _suffer(girih, trouble, row, lives, running)
+            await _recover(girih, row, lives)
+            if not await running.until_more(5, RECOVERY_S_MAX):
+                row.broken["the programs go on no more"] += 1
+        row.broken += running.broken
+    row.broken += lives.broken
+    if girih.pids != pids or not girih.are_running:
+        row.broken["a process has ended"] += 1
+    if trouble.told and not trouble.told & row.told.keys():
+        row.broken[f"nobody was told one of {', '.join(sorted(trouble.told))}"] += 1
+    return row
+
+
+async def _suffer(
+    girih: Girih, trouble: Trouble, row: Row, lives: Lives, programs: Programs
+) -> None:
+    async with trouble.begin(girih):
+        lives.silent |= trouble.silent
+        ends_s = time.monotonic() + trouble.holds_s
+        if not trouble.has_gateway:
+            if not await programs.until_more(GATEWAY_AWAY_EVENTS, RECOVERY_S_MAX):
+                row.broken["programs need the gateway to append"] += 1
+            await asyncio.sleep(ends_s - time.monotonic())
+            return
+        while True:
+            told = await girih.asker.ask(girih.asker.calls())
+            girih.asker.judge(told)
+            row.add(told)
+            if time.monotonic() > ends_s:
+                return
+
+
+async def _recover(girih: Girih, row: Row, lives: Lives) -> None:
+    began_s = time.monotonic()
+    bad: list[str] = ["nothing was asked"]
+    while bad and time.monotonic() < began_s + RECOVERY_S_MAX:
+        is_ready = await asyncio.to_thread(is_http_ready, girih.system.url)
+        lives.silent.clear()
+        told = await girih.asker.ask(girih.asker.main_calls())
+        bad = [
+            f"{one.call.name} {one.status} {one.reason}" for one in told.answers if not one.is_good
+        ]
+        bad += [] if is_ready else ["it is not ready"]
+        await asyncio.sleep(0.2)
+    row.recovered_s = time.monotonic() - began_s
+    if bad:
+        row.broken[f"not well after {RECOVERY_S_MAX:g} s: {'; '.join(bad)}"] += 1
