@@ -15,7 +15,7 @@ _RETRY_AFTER_S = 2.0
 
 
 class Compilation:
-    """Kinds of kernels, those first that a call waits for, then in their order.
+    """Kinds of kernels, those first that somebody waits for, then in their order.
 
     What is compiled already, or is no kind, nobody waits for.
     """
@@ -38,6 +38,10 @@ class Compilation:
             await _in_a_daemon_thread(self._compile_kind, kind)
             self._compiled[kind].set()
 
+    def want(self, kinds: Collection[str]) -> None:
+        """Compile these kinds before those that nobody waits for."""
+        self._wanted += [kind for kind in kinds if kind not in self._wanted]
+
     async def wait_for(self, kind: str) -> None:
         """Wait until a kind is compiled, however long that takes."""
         await self._compiled[kind].wait()
@@ -53,7 +57,7 @@ class Compilation:
             retry_after_s=_RETRY_AFTER_S,
             waiting=len(needed),
         )
-        self._wanted += [kind for kind in needed if kind not in self._wanted]
+        self.want(needed)
         async with patience(busy):
             for kind in needed:
                 await self.wait_for(kind)

@@ -25,12 +25,12 @@ from services.lattice.jobs.domain import (
     RECORDS_DEFAULT,
     Cancelling,
     Continued,
-    Ended,
     Job,
     JobId,
     JobSpec,
     JobState,
     Started,
+    cancelled,
 )
 from services.lattice.jobs.journal import CATALOGUE_STREAM, JobJournal
 from services.lattice.jobs.scheduling import JobScheduler
@@ -147,20 +147,14 @@ class Jobs:
                 return job
             if not job.state.is_open:
                 raise JobFinished("the job has ended already", job_id=job_id, state=job.state.value)
-            if job.is_cancelling:
-                return await self._stopped(tenant, job_id)
             is_waiting = job.state is JobState.WAITING
-            ended = Ended(
-                job_id=job_id,
-                state=JobState.CANCELLED,
-                progress=job.progress,
-                checkpoint=job.checkpoint,
-            )
+            if job.is_cancelling and not is_waiting:
+                return await self._stopped(tenant, job_id)
             try:
                 await self._journal.append(
                     tenant,
                     job_id,
-                    ended if is_waiting else Cancelling(job_id=job_id),
+                    cancelled(job) if is_waiting else Cancelling(job_id=job_id),
                     expected_revision=job.revision,
                     command_id=command_id,
                 )
@@ -171,6 +165,8 @@ class Jobs:
                 continue
             if is_waiting:
                 await self._marks.unmark(tenant, job_id)
+            else:
+                self.scheduler.look_at((tenant, job_id))
             return await self._stopped(tenant, job_id)
         raise JobsChanged("the job kept changing meanwhile", job_id=job_id)
 
@@ -217,6 +213,9 @@ class Jobs:
             left_s = until_s - loop.time()
             if not job.state.is_open or left_s <= 0:
                 return job
+            if job.is_cancelling and job.state is JobState.WAITING:
+                # Its replica let go of it at the same moment.
+                return await self.cancel(tenant, job_id)
             await self.scheduler.until_changed(min(0.1, left_s))
 
     def _check(self, held: HeldLattice, new: NewJob) -> None:

@@ -193,6 +193,21 @@ def folded(job: Job | None, records: Sequence[JobRecord]) -> Job | None:
     return job
 
 
+def cancelled(job: Job) -> Ended:
+    """The end of a job that nobody works on and nobody shall."""
+    return Ended(
+        job_id=job.job_id,
+        state=JobState.CANCELLED,
+        progress=job.progress,
+        checkpoint=job.checkpoint,
+    )
+
+
+def is_word_of_replica(before: Job, after: Job) -> bool:
+    """Whether who works on a job has written meanwhile, and not only who wants it cancelled."""
+    return replace(before, is_cancelling=after.is_cancelling, revision=after.revision) != after
+
+
 def job_id(text: str) -> JobId:
     """The canonical form of an id, in lower case; raises InvalidInput unless it is a UUID."""
     if not _is_uuid(text):

@@ -155,9 +155,6 @@ class JobRun:
             self._interrupted.set()
 
     async def _run(self) -> None:
-        if self.job.is_cancelling:
-            await self._end(JobState.CANCELLED, None)
-            return None
         try:
             plan = await self._plan()
         except (LatticeNotFound, ChunkDamaged) as error:

@@ -2,9 +2,9 @@
 
 Every replica looks for jobs that are open by their marks, whoever started them. One that nobody
 works on is claimed by an event that expects the stream as it was read: of two replicas that claim
-it one wins. Who works on a job writes into its stream at least every third of a lease. A stream
-that was seen at the same revision for a whole lease, by the clock of who looks, has lost its
-replica; so no clocks are compared.
+it one wins. Who works on a job writes into its stream at least every third of a lease. A stream in
+which nothing but a wish to cancel was seen for a whole lease, by the clock of who looks, has lost
+its replica; so no clocks are compared.
 """
 
 import asyncio
@@ -19,7 +19,14 @@ from uuid import uuid4
 from girih.ids import TenantId
 from services.lattice.computing.compilation import Compilation
 from services.lattice.errors import JobNotFound, StorageUnavailable
-from services.lattice.jobs.domain import Claimed, Job, JobId, JobState
+from services.lattice.jobs.domain import (
+    Claimed,
+    Job,
+    JobId,
+    JobState,
+    cancelled,
+    is_word_of_replica,
+)
 from services.lattice.jobs.running import JobParts, JobRun, JobTimes
 from services.lattice.jobs.states import JobStates
 from services.lattice.state.journal import JournalReplaced, StreamChanged
@@ -117,12 +124,19 @@ class JobScheduler:
         """Look for jobs at once."""
         self._nudged.set()
 
+    def look_at(self, key: Key) -> None:
+        """Look at a job at once, however short ago it was looked at."""
+        if key in self._candidates:
+            self._candidates[key].asked_s = -1.0
+        self.nudge()
+
     async def run(self) -> None:
-        """Look for jobs and work on them, for ever."""
-        await self._compilation.wait_for(self._kind)
+        """Look for jobs and work on them, for ever. None is begun before its kernels are compiled;
+        those to be cancelled are, whatever compiles."""
         while True:
             try:
                 await self._look()
+                await self._cancel_some()
                 await self._claim_some()
                 self._release_one()
             except (EventsUnavailable, StorageUnavailable) as error:
@@ -159,6 +173,7 @@ class JobScheduler:
     async def _take_in(self, key: Key) -> None:
         subject = await self._parts.marks.subject(*key)
         if _is_subject(subject) and well_formed_tenant(key[0]):
+            self._compilation.want([self._kind])
             self._candidates[key] = _Candidate(subject, None, time.monotonic(), -1.0)
         elif subject:
             _log.warning("a mark of a job names nobody and is removed", job=key[1])
@@ -190,15 +205,38 @@ class JobScheduler:
             return
         if not job.state.is_open:
             await self._forget(key)
-        elif candidate.job is None or candidate.job.revision != job.revision:
+        elif candidate.job is None or is_word_of_replica(candidate.job, job):
             candidate.job, candidate.seen_s = job, now_s
+        else:
+            candidate.job = job
 
     async def _forget(self, key: Key) -> None:
         self._candidates.pop(key, None)
         await self._parts.marks.unmark(*key)
 
+    async def _cancel_some(self) -> None:
+        """End the jobs that are to be cancelled and that nobody works on."""
+        for key, candidate in list(self._candidates.items()):
+            job = candidate.job
+            if job is not None and job.is_cancelling and self._is_free(candidate):
+                with correlation.bind(_call_of(key[0], candidate.subject)):
+                    await self._cancel(key, candidate, job)
+
+    async def _cancel(self, key: Key, candidate: _Candidate, job: Job) -> None:
+        try:
+            await self._parts.journal.append(
+                *key, cancelled(job), expected_revision=job.revision, command_id=uuid4()
+            )
+        except StreamChanged:
+            candidate.asked_s = -1.0
+        else:
+            await self._forget(key)
+            self._tell()
+
     async def _claim_some(self) -> None:
         """Claim jobs while there is room for them."""
+        if self._kind in self._compilation.missing:
+            return
         while not self._stopping and len(self._runs) < self._limits.count:
             key = self._next()
             if key is None or not await self._claim(key):
@@ -206,7 +244,7 @@ class JobScheduler:
 
     def _next(self) -> Key | None:
         """The job to claim: of the tenant with the fewest here whose turn was longest ago."""
-        claimable = [key for key, candidate in self._candidates.items() if self._is_free(candidate)]
+        claimable = [key for key, candidate in self._candidates.items() if self._waits(candidate)]
         if not claimable:
             return None
         running = self._running_of_tenants()
@@ -218,6 +256,11 @@ class JobScheduler:
                 _age(self._candidates[key]),
             ),
         )
+
+    def _waits(self, candidate: _Candidate) -> bool:
+        """Somebody shall work on it, and nobody does."""
+        job = candidate.job
+        return job is not None and not job.is_cancelling and self._is_free(candidate)
 
     def _is_free(self, candidate: _Candidate) -> bool:
         """Nobody works on it, as far as can be seen."""
@@ -288,11 +331,11 @@ class JobScheduler:
 
     def _release_one(self) -> None:
         """Let go of a job that has had its turn, where another tenant has fewer and waits."""
-        free = {key[0] for key, candidate in self._candidates.items() if self._is_free(candidate)}
-        if not free or len(self._runs) < self._limits.count:
+        waiting = {key[0] for key, candidate in self._candidates.items() if self._waits(candidate)}
+        if not waiting or len(self._runs) < self._limits.count:
             return
         running = self._running_of_tenants()
-        fewest = min(running[tenant] for tenant in free)
+        fewest = min(running[tenant] for tenant in waiting)
         enough = 1 if fewest == 0 else fewest + 2
         had_their_turn = [
             (running[tenant], run.ran_s, run)

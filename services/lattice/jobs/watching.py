@@ -34,7 +34,8 @@ async def watch(
         while True:
             shown = _newest(watcher.job, scheduler.live(tenant, job_id))
             yield shown
-            if not watcher.job.state.is_open:
+            # Not as it is by now: that was not told yet.
+            if not shown.state.is_open:
                 return
             await asyncio.sleep(_PAUSE_S)
             await watcher.until_new(scheduler, shown)
