@@ -109,9 +109,14 @@ class Taking:
 
     @asynccontextmanager
     async def _taken(self, tenant: TenantId) -> AsyncIterator[int | None]:
-        """A transaction that has the log to itself; None when another process has it."""
+        """A transaction that has the log to itself; None when another process has it, and while it
+        is copied to another place or is there.
+        """
         async with self._connection.transaction():
-            yield await self._connection.fetchval(_sql("take_log"), tenant)
+            log = await self._connection.fetchval(_sql("take_log"), tenant)
+            if log is not None and not await self._connection.fetchval(_sql("select_stays"), log):
+                log = None
+            yield log
 
     async def _rewrite(self, log: int, rows: Sequence[asyncpg.Record]) -> None:
         await self._connection.execute(

@@ -18,7 +18,7 @@ SELECT
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT logs.log, newest.position AS head, newest.recorded_at
-    FROM events.logs
+    FROM events.logs_here AS logs
     LEFT JOIN LATERAL (
         SELECT records.position, records.recorded_at
         FROM events.records

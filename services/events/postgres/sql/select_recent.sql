@@ -7,7 +7,7 @@ SELECT page.event_id, named.name, page.type, page.tags, page.correlation_id
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
-    FROM events.logs
+    FROM events.logs_here
     WHERE tenant = setting.tenant
     LIMIT 1
 ) AS own_log

@@ -17,6 +17,13 @@ SELECT
     page.record,
     coalesce(kept.is_kept, false) AS is_kept
 FROM events.find($1, $2, $3, $4, $5) AS found
+-- The log is here: see 0018_place_logs.sql.
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs_here
+    WHERE tenant = $1 AND log = found.log
+    LIMIT 1
+) AS here
 -- Whether the log has rules, by which some of the records may be gone.
 LEFT JOIN LATERAL (
     SELECT true AS is_kept

@@ -9,6 +9,13 @@
 --   $4 count_max  bigint
 SELECT found.looked_at, found.is_end, at.position, first.event_id
 FROM events.find($1, $2, $3, false, $4) AS found
+-- The log is here: see 0018_place_logs.sql.
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs_here
+    WHERE tenant = $1 AND log = found.log
+    LIMIT 1
+) AS here
 LEFT JOIN LATERAL unnest(found.positions) AS at (position) ON true
 LEFT JOIN LATERAL (
     SELECT event_id

@@ -19,6 +19,13 @@ SELECT
 FROM events.find(
     $1, ARRAY[ROW('{}', '{}', '', '', $2)::events.query], $3, false, $4
 ) AS found
+-- The log is here: see 0018_place_logs.sql.
+CROSS JOIN LATERAL (
+    SELECT log
+    FROM events.logs_here
+    WHERE tenant = $1 AND log = found.log
+    LIMIT 1
+) AS here
 LEFT JOIN LATERAL unnest(found.positions) AS at (position) ON true
 LEFT JOIN LATERAL (
     SELECT event_id, header

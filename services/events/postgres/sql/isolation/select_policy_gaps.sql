@@ -6,7 +6,7 @@
 -- know. They concern it where it works as that role on that table, and nowhere else.
 --
 --   $1 is_newest  boolean  false when a newer girih has migrated: what it added is its own
-WITH expected (on_table, policy, definition) AS (
+WITH named (on_table, policy, definition) AS (
     VALUES
         (
             'logs',
@@ -148,7 +148,36 @@ WITH expected (on_table, policy, definition) AS (
             ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
             ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
         ),
+        ('logs', 'logs_of_mover', 'PERMISSIVE ALL {girih_events_mover} true'),
         ('schema_revision', 'schema_revision_of_all', 'PERMISSIVE ALL {public} true')
+),
+-- Those of the mover are the same on all tables: it sees what is in one log, and changes what is in one
+-- that is elsewhere.
+expected (on_table, policy, definition) AS (
+    TABLE named
+    UNION ALL
+    SELECT on_table, on_table || mover.suffix, mover.definition
+    FROM unnest(ARRAY[
+        'group_consumers', 'group_cuts', 'group_held', 'group_lanes', 'groups', 'incarnations',
+        'kept_logs', 'labels', 'records', 'redactions', 'restored', 'snapshots', 'stream_rules',
+        'streams', 'tallied', 'tallies', 'unlabelled'
+    ]) AS on_table
+    CROSS JOIN (
+        VALUES
+            (
+                '_seen_by_mover',
+                'PERMISSIVE SELECT {girih_events_mover}'
+                ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
+                ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
+            ),
+            (
+                '_of_mover',
+                'PERMISSIVE ALL {girih_events_mover}'
+                ' (log = ( SELECT logs.log FROM events.logs WHERE ((logs.tenant ='
+                ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))'
+                ' AND (logs.moved_to IS NOT NULL))))'
+            )
+    ) AS mover (suffix, definition)
 ),
 actual (on_table, policy, roles, definition) AS (
     SELECT

@@ -9,7 +9,7 @@ SELECT page.name, page.event_count, page.stream_count
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
-    FROM events.logs
+    FROM events.logs_here
     WHERE tenant = setting.tenant
     LIMIT 1
 ) AS own_log

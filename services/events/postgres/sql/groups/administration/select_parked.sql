@@ -19,7 +19,7 @@ SELECT
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
 CROSS JOIN LATERAL (
     SELECT log
-    FROM events.logs
+    FROM events.logs_here
     WHERE tenant = setting.tenant
     LIMIT 1
 ) AS own_log
