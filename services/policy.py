@@ -28,6 +28,7 @@ SCOPES: Final = frozenset(
         "keys.write",
         "lattices.read",
         "lattices.write",
+        "logs.place",
         "logs.restore",
         "members.read",
         "members.write",

@@ -149,6 +149,13 @@ def migrated_url(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def other_url(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
+    """Another one, where logs may be as well."""
+    with _database(postgres, f"TEMPLATE {_migrated} STRATEGY file_copy") as url:
+        yield url
+
+
 @contextmanager
 def _database(postgres: EmbeddedPostgres, options: str = "") -> Iterator[str]:
     name = f"test_{secrets.token_hex(8)}"

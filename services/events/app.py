@@ -1,11 +1,19 @@
 """Wires the events process together."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import groups_pb2, logs_pb2, schemas_pb2, snapshots_pb2, transfer_pb2
+from girih.events.v1 import (
+    groups_pb2,
+    logs_pb2,
+    places_pb2,
+    schemas_pb2,
+    snapshots_pb2,
+    transfer_pb2,
+)
 from girih.ids import Position, TenantId
 from services.events import convert, record
 from services.events.appending.committer import Committer, CommitterLimits
@@ -21,21 +29,30 @@ from services.events.groups.servicer import GroupServicer
 from services.events.groups.settling import Settlements
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
+from services.events.lanes.group import GroupName
 from services.events.logs.servicer import LogServicer
 from services.events.matching.recent import RecentBlocks, RecentEvents
 from services.events.metrics import (
     CacheMetrics,
     FollowLag,
     FollowMetrics,
+    ListeningEverywhere,
+    PlaceMetrics,
     SequencerMetrics,
     SnapshotMetrics,
     TakerMetrics,
 )
-from services.events.postgres import taking
+from services.events.places.listing import LogListing
+from services.events.places.moves import Moves
+from services.events.places.placing import Placing
+from services.events.places.servicer import PlaceServicer
+from services.events.places.store import Openers
+from services.events.postgres import moving, taking
 from services.events.postgres.database import Database
 from services.events.postgres.groups.administration import PostgresGroups
 from services.events.postgres.groups.leading import PostgresLanes
 from services.events.postgres.listing import Listing
+from services.events.postgres.placed import Places
 from services.events.postgres.snapshots import PostgresSnapshots
 from services.events.postgres.store import PostgresEventStore
 from services.events.postgres.transfer import PostgresTransfer
@@ -53,10 +70,11 @@ from services.events.schemas.registering import Registrar
 from services.events.schemas.registries import Registries
 from services.events.schemas.servicer import SchemaServicer
 from services.events.servicer import EventStoreServicer
-from services.events.settings import Settings
+from services.events.settings import DEFAULT_PLACE, Settings
 from services.events.snapshots.servicer import SnapshotServicer
 from services.events.snapshots.snapshots import Snapshots
 from services.events.transfer.servicer import TransferServicer
+from services.plumbing.errors import ServiceError
 from services.plumbing.grpc.ops import add_metrics_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
@@ -73,6 +91,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["EventStoreService"]
 SNAPSHOT_SERVICE = snapshots_pb2.DESCRIPTOR.services_by_name["SnapshotService"]
 LOG_SERVICE = logs_pb2.DESCRIPTOR.services_by_name["LogService"]
 GROUP_SERVICE = groups_pb2.DESCRIPTOR.services_by_name["GroupService"]
+PLACE_SERVICE = places_pb2.DESCRIPTOR.services_by_name["PlaceService"]
 TRANSFER_SERVICE = transfer_pb2.DESCRIPTOR.services_by_name["TransferService"]
 SCHEMA_SERVICE = schemas_pb2.DESCRIPTOR.services_by_name["SchemaService"]
 
@@ -92,8 +111,12 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     Appends that its calls have begun are settled before it closes the database.
     """
     server = Server(DOMAIN, settings, policy=POLICY, details_of=convert.details_of)
-    database = Database(settings)
-    store = PostgresEventStore(database)
+    at_places = settings.at_places()
+    databases = {place: Database(one) for place, one in at_places.items()}
+    database = databases[DEFAULT_PLACE]
+    movers = {place: partial(moving.opened, one) for place, one in at_places.items()}
+    places = Places(databases, partial(_arrive, movers))
+    store = PostgresEventStore(places)
     metrics = FollowMetrics(server.registry)
     limits = TailLimits()
     send_budget = SendBudget(settings.responses_mib * 2**20)
@@ -102,35 +125,50 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         store, tails, record.read_response, record.signal_response, metrics, limits
     )
     consumers = Consumers()
-    notifications = Notifications(database, tails, metrics, consumers)
-    consumers.announce = notifications.group_changed
+    listening = ListeningEverywhere(metrics, len(databases))
+    notifications = {
+        place: Notifications(one, tails, listening.at(place), consumers)
+        for place, one in databases.items()
+    }
+
+    def committed(tenant: TenantId, head: Position) -> None:
+        notifications[places.guess(tenant)].committed(tenant, head)
+
+    def group_changed(tenant: TenantId, group: GroupName) -> None:
+        notifications[places.guess(tenant)].group_changed(tenant, group)
+
+    consumers.announce = group_changed
     server.registry.register(FollowLag(followers.lags))
     revision_cache = RevisionCache()
     sequencers = _sequencers(
-        store, notifications, settings, SequencerMetrics(server.registry), revision_cache
+        store, committed, settings, SequencerMetrics(server.registry), revision_cache
     )
-    taker = PayloadTaker(
-        partial(_keeper, database, settings),
-        TakerMetrics(server.registry),
-        settings.keeping_interval_s,
-    )
+    taker_metrics = TakerMetrics(server.registry)
+    takers = {
+        place: PayloadTaker(
+            partial(_keeper, databases[place], one), taker_metrics, one.keeping_interval_s
+        )
+        for place, one in at_places.items()
+    }
 
     def rules_changed(tenant: TenantId) -> None:
         tails.rules_changed(tenant)
-        taker.nudge(tenant)
+        takers[places.guess(tenant)].nudge(tenant)
 
     def restored(tenant: TenantId, head: Position) -> None:
-        notifications.committed(tenant, head)
+        committed(tenant, head)
         rules_changed(tenant)
 
     database.count(server.registry, "events")
+    for other in databases.values():
+        other.count_with(database)
     beside = Beside()
     reader = Reader(store, send_budget)
     registries = Registries(store, schemas_convert.changes_of)
     server.registry.register(CacheMetrics({"revisions": revision_cache, "schemas": registries}))
     upcasts = Upcasts(registries, beside)
     snapshots = Snapshots(
-        PostgresSnapshots(database),
+        PostgresSnapshots(places),
         store,
         settings.snapshot_count_max,
         SnapshotMetrics(server.registry).passed_over,
@@ -159,7 +197,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(
         TRANSFER_SERVICE,
         TransferServicer(
-            PostgresTransfer(database, store, record.payload_digest),
+            PostgresTransfer(places, store, record.payload_digest),
             store,
             reader,
             snapshots,
@@ -171,14 +209,23 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         SCHEMA_SERVICE,
         SchemaServicer(Registrar(sequencers, registries, beside), registries),
     )
-    lanes = PostgresLanes(database)
-    listing = Listing(settings, lambda: database.is_open)
+    place_metrics = PlaceMetrics(server.registry)
+    lanes = PostgresLanes(places)
+    listings = {
+        place: Listing(one, partial(_is_open, databases[place])) for place, one in at_places.items()
+    }
+    log_listing = LogListing(listings)
     # Asked every second, by each process that runs projections.
-    server.add_service(LOG_SERVICE, LogServicer(listing), quiet=True)
+    server.add_service(LOG_SERVICE, LogServicer(log_listing), quiet=True)
+    moves = Moves(movers, place_metrics, settings.moving_interval_s)
+    server.add_service(
+        PLACE_SERVICE,
+        PlaceServicer(Placing(movers, moves.nudge), log_listing, places.names),
+    )
     server.add_service(
         GROUP_SERVICE,
         GroupServicer(
-            Groups(PostgresGroups(database), store, consumers),
+            Groups(PostgresGroups(places), store, consumers),
             Parts(
                 lanes,
                 Settlements(lanes.settle),
@@ -197,21 +244,53 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         raw_responses={"Consume"},
     )
     add_metrics_service(server)
-    server.tasks.start("database", database.keep_open())
-    server.tasks.start("tell of appends", notifications.notify())
-    server.tasks.start("listen for notifications", notifications.listen())
+    for place, one in databases.items():
+        of_place = f" of {place}" if len(databases) > 1 else ""
+        server.tasks.start(f"database{of_place}", one.keep_open())
+        server.tasks.start(f"tell of appends{of_place}", notifications[place].notify())
+        server.tasks.start(f"listen for notifications{of_place}", notifications[place].listen())
+        server.tasks.start(f"take payloads{of_place}", takers[place].run())
     server.tasks.start("look at followed logs", tails.poll())
     server.tasks.start("tell followers how far they are", tails.tell())
     server.tasks.start("label events", store.labels.fill())
     server.tasks.start("end followers", tails.end_when(server.stopping))
-    server.tasks.start("take payloads", taker.run())
     server.tasks.start("trim memory", keep_memory_trimmed())
-    server.health.watch("database", database.probe)
+    server.health.watch("database", partial(_probe_any, databases))
+    for place, one in databases.items() if len(databases) > 1 else ():
+        server.tasks.start(f"move logs from {place}", moves.run(place))
+        server.health.watch(
+            f"place {place}",
+            partial(place_metrics.probed, place, one.probe),
+            services=(f"place.{place}",),
+        )
     server.after_calls.append(sequencers.close)
     server.after_calls.append(consumers.close)
     server.after_calls.append(beside.close)
-    server.after_calls.append(listing.close)
+    server.after_calls += [listing.close for listing in listings.values()]
     yield server
+
+
+def _is_open(database: Database) -> bool:
+    return database.is_open
+
+
+async def _probe_any(databases: Mapping[str, Database]) -> None:
+    """Raises unless a place answers: the logs of the others wait, and those there do not."""
+    probes = [asyncio.ensure_future(one.probe()) for one in databases.values()]
+    try:
+        for probe in asyncio.as_completed(probes):
+            with suppress(ServiceError):
+                return await probe
+        return await probes[0]
+    finally:
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+
+
+async def _arrive(movers: Openers, place: str, tenant: TenantId, move: int) -> bool:
+    async with movers[place]() as store:
+        return await store.arrive(tenant, move)
 
 
 @asynccontextmanager
@@ -223,7 +302,7 @@ async def _keeper(database: Database, settings: Settings) -> AsyncIterator[takin
 
 def _sequencers(
     store: PostgresEventStore,
-    notifications: Notifications,
+    committed: Callable[[TenantId, Position], None],
     settings: Settings,
     metrics: SequencerMetrics,
     revision_cache: RevisionCache,
@@ -238,7 +317,7 @@ def _sequencers(
             metrics,
             committer_limits,
             revision_cache,
-            partial(notifications.committed, tenant),
+            partial(committed, tenant),
             RecentEvents(recent_blocks),
         )
 

@@ -286,6 +286,32 @@ class RecordDamaged(InvalidInput):
         )
 
 
+class LogMoved(Unavailable):
+    """The log left this place for another while it was asked. Nothing was done, and the next try
+    finds it.
+    """
+
+    reason = "LOG_MOVED"
+
+
+class PlaceUnknown(InvalidInput):
+    """There is no place of that name. Nothing was changed."""
+
+    reason = "PLACE_UNKNOWN"
+
+
+class LogMoving(FailedPrecondition):
+    """The log is on its way to another place already. Nothing was changed."""
+
+    reason = "LOG_MOVING"
+
+
+class MoveInterrupted(Unavailable):
+    """A move does not go on for now. The log is where it was, and is tried again."""
+
+    reason = "MOVE_INTERRUPTED"
+
+
 class ReadersBusy(ResourceExhausted):
     """What is on its way to readers holds as much memory as it may."""
 

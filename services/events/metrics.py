@@ -1,6 +1,7 @@
 """What the event store counts about itself, for Prometheus."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -136,6 +137,77 @@ class FollowMetrics:
 
     def listening(self, *, is_connected: bool) -> None:
         self._listening.set(is_connected)
+
+
+class ListeningEverywhere:
+    """Shows whether notifications come from all places."""
+
+    def __init__(self, metrics: FollowMetrics, place_count: int) -> None:
+        self._metrics = metrics
+        self._place_count = place_count
+        self._connected: set[str] = set()
+
+    def at(self, place: str) -> "ListeningAt":
+        """What the notifications of one place are shown by."""
+        return ListeningAt(partial(self._listening, place))
+
+    def _listening(self, place: str, *, is_connected: bool) -> None:
+        (self._connected.add if is_connected else self._connected.discard)(place)
+        self._metrics.listening(is_connected=len(self._connected) == self._place_count)
+
+
+class ListeningAt:
+    """Whether notifications come from one place."""
+
+    def __init__(self, shown: Callable[..., None]) -> None:
+        self.listening = shown
+
+
+class PlaceMetrics:
+    """Counts where logs are."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._logs = Gauge(
+            "events_place_logs",
+            "Logs in a place, as of half a minute ago at most. Told where there are several.",
+            ["place"],
+            registry=registry,
+        )
+        self._moving = Gauge(
+            "events_place_moving_logs",
+            "Logs that are to be moved from a place to another.",
+            ["place"],
+            registry=registry,
+        )
+        self._copies = Gauge(
+            "events_place_copies",
+            "Logs that are elsewhere, and of which a place has a copy: one that is being made, or"
+            " that is being deleted.",
+            ["place"],
+            registry=registry,
+        )
+        self._up = Gauge(
+            "events_place_up",
+            "1 while a place answers and lets logs be written, 0 while it does not.",
+            ["place"],
+            registry=registry,
+        )
+
+    def counted(self, place: str, log_count: int) -> None:
+        self._logs.labels(place).set(log_count)
+
+    def looked(self, place: str, *, moving_count: int, copy_count: int) -> None:
+        self._moving.labels(place).set(moving_count)
+        self._copies.labels(place).set(copy_count)
+
+    async def probed(self, place: str, probe: Callable[[], Awaitable[object]]) -> None:
+        """Raises what `probe` does, and shows whether it did."""
+        try:
+            await probe()
+        except BaseException:
+            self._up.labels(place).set(0)
+            raise
+        self._up.labels(place).set(1)
 
 
 class FollowLag(Collector):

@@ -1,12 +1,22 @@
 """What the events process is told by its environment."""
 
-from pydantic import Field
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, Self
+
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from services.plumbing.settings import (
+    DatabaseUrl,
     MigratingSettings,
     ServerSettings,
     SettingsConfig,
 )
+
+DEFAULT_PLACE: Final = "default"
+"""What the database of `DATABASE_URL` is called among the places."""
+_PLACE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 class Settings(ServerSettings, MigratingSettings):
@@ -36,6 +46,16 @@ class Settings(ServerSettings, MigratingSettings):
     append_retry_s: float = Field(default=5.0, ge=0, le=60)
     """How long an append is tried again while the database is away, in seconds, before its
     caller is told to."""
+    places: SecretStr = SecretStr("")
+    """Further databases for logs, as name=url, several with spaces or in lines of their own. What
+    `DATABASE_URL` names is called `default` among them, and knows where each log is. A name
+    stays: logs remember it."""
+    migration_places: SecretStr = SecretStr("")
+    """The same databases, as logins that may change their schema. A place that is not named here
+    is migrated as `DATABASE_URL` is without `EVENTS_MIGRATION_DATABASE_URL`."""
+    moving_interval_s: float = Field(default=1.0, gt=0, le=3_600)
+    """How often the process looks for logs that are to be moved from place to place, in seconds.
+    With one place it does not."""
     append_queue_mib: int = Field(default=64, ge=8, le=4_096)
     """What may wait to be appended to one log, in MiB, before callers are told to retry."""
     append_queues_mib: int = Field(default=192, ge=8, le=65_536)
@@ -52,3 +72,50 @@ class Settings(ServerSettings, MigratingSettings):
     snapshot_count_max: int = Field(default=2, ge=1, le=100)
     """How many snapshots of a stream are kept, the newest. More than one, so that there is another
     where the newest does not fit."""
+
+    @field_validator("places", "migration_places")
+    @classmethod
+    def _of_places(cls, value: SecretStr) -> SecretStr:
+        for name, url in _pairs(value):
+            if not _PLACE_NAME.fullmatch(name) or name == DEFAULT_PLACE:
+                raise _wrong(
+                    "must be name=url with names of a-z, 0-9 and -, and none called default"
+                )
+            try:
+                _url.validate_python(url)
+            except ValidationError as error:
+                raise _wrong(f"{name}: {error.errors()[0]['msg']}") from None
+        names = [name for name, _ in _pairs(value)]
+        if len(set(names)) < len(names):
+            raise _wrong("must name each place once")
+        return value
+
+    def at_places(self) -> Mapping[str, Self]:
+        """What each place is used with, `default` first: the same, but for its database."""
+        migrating = dict(_pairs(self.migration_places))
+        others = {
+            name: self.model_copy(
+                update={
+                    "database_url": SecretStr(url),
+                    "migration_database_url": (
+                        SecretStr(migrating[name]) if name in migrating else None
+                    ),
+                }
+            )
+            for name, url in _pairs(self.places)
+        }
+        return {DEFAULT_PLACE: self} | others
+
+
+_url: Final[TypeAdapter[SecretStr]] = TypeAdapter(DatabaseUrl)
+
+
+def _pairs(value: SecretStr) -> Iterator[tuple[str, str]]:
+    for pair in value.get_secret_value().split():
+        name, _, url = pair.partition("=")
+        yield name, url
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    # Not as a template: what is wrong may have braces.
+    return PydanticCustomError("setting", "{problem}", {"problem": message})

@@ -387,6 +387,10 @@ class ListedLog(NamedTuple):
     tenant: TenantId
     head: Position
     """0 before its first event."""
+    moved_to: str | None = None
+    """The place where it is; None when that is where it was asked."""
+    moving_to: str | None = None
+    """The place that it is copied to; None while it stays."""
 
 
 class EventStore(Protocol):

@@ -29,13 +29,13 @@ from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits
 from services.events.appending.remembered import RevisionCache
 from services.events.postgres.database import APPLICATION_NAME, Database
-from services.events.postgres.store import PostgresEventStore, row_of
+from services.events.postgres.store import row_of
 from services.plumbing.postgres.sql import load
 from tests.authority import Authority
 from tests.chaos import unprotected
 from tests.events.counting import Counts
 from tests.events.making import new_event, placed_event, proposal, record_batch
-from tests.events.serving import development, opened
+from tests.events.serving import development, opened, store_of
 from tests.processes import authority_of, own_postgres
 
 TENANT = TenantId("busy")
@@ -164,7 +164,7 @@ class _Writer:
 @asynccontextmanager
 async def _writer(database_url: str, authority: Authority) -> AsyncIterator[_Writer]:
     async with opened(development(database_url, authority)) as database:
-        log = PostgresEventStore(database).log(TENANT)
+        log = store_of(database).log(TENANT)
         yield _Writer(
             Committer(log, record.encoder_at, Counts(), CommitterLimits(), RevisionCache()),
             database,

@@ -18,7 +18,7 @@ from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.server import running
 from services.plumbing.postgres.migrations import migrate
 from tests.authority import Authority
-from tests.events.serving import development, opened, until_serving
+from tests.events.serving import development, opened, store_of, until_serving
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -56,7 +56,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def store(database: Database) -> PostgresEventStore:
-    return PostgresEventStore(database)
+    return store_of(database)
 
 
 @pytest.fixture

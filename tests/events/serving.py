@@ -8,14 +8,16 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.events.postgres.database import Database
-from services.events.settings import Settings
+from services.events.postgres.placed import Places
+from services.events.postgres.store import PostgresEventStore
+from services.events.settings import DEFAULT_PLACE, Settings
 from tests.authority import Authority
 
 
-def development(database_url: str, authority: Authority) -> Settings:
+def development(database_url: str, authority: Authority, **environ: str) -> Settings:
     """The settings of a process in development."""
     response = {"GIRIH_ENVIRONMENT": "development", "DATABASE_URL": database_url}
-    return Settings.from_environ(response | authority.environ)
+    return Settings.from_environ(response | authority.environ | environ)
 
 
 def production(database_url: str, authority: Authority, **environ: str) -> Settings:
@@ -41,6 +43,11 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
     finally:
         keeping.cancel()
         await asyncio.wait([keeping])
+
+
+def store_of(database: Database) -> PostgresEventStore:
+    """The logs in one database, which are nowhere else."""
+    return PostgresEventStore(Places({DEFAULT_PLACE: database}))
 
 
 async def until_serving(channel: grpc.aio.Channel, service: str = "") -> None:

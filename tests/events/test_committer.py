@@ -22,7 +22,7 @@ from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Una
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, connection_lost
 from tests.events.making import ABSENT, new_event, proposal
-from tests.events.serving import opened
+from tests.events.serving import opened, store_of
 
 TENANT = TenantId("acme")
 
@@ -413,7 +413,7 @@ async def test_a_process_that_stops_while_it_has_the_lock_is_not_waited_for(
 ) -> None:
     impatient = settings.model_copy(update={"idle_transaction_timeout_s": 0.3})
     async with opened(impatient) as database:
-        bench = Bench(PostgresEventStore(database))
+        bench = Bench(store_of(database))
         await bench.settle(proposal(new_event("a")))
 
         outcomes: list[Outcome] = []

@@ -26,7 +26,7 @@ from services.plumbing.postgres.migrations import MigrationRefused, migrate, new
 from services.plumbing.postgres.served import check_role
 from tests.authority import Authority
 from tests.events.making import NOW, new_event, placed_event
-from tests.events.serving import development, opened, production
+from tests.events.serving import development, opened, production, store_of
 from tests.roles import login, url_as
 
 FORGETFUL = (
@@ -250,7 +250,7 @@ async def test_a_process_starts_and_works_on_the_schema_of_a_later_version(
         await migrate_with(migrated_url, tmp_path, newer)
         settings = development(migrated_url, authority)
         async with opened(settings) as database:
-            store = PostgresEventStore(database)
+            store = store_of(database)
             await appended(store)
             tail = await store.tail(TenantId("acme"), Position(1), 10, 10_000)
 

@@ -10,10 +10,9 @@ import pytest
 from girih.ids import Position, Revision, StreamName, TenantId
 from services.events.domain import LogState, StreamHead
 from services.events.postgres.database import MIGRATIONS, SCHEMA
-from services.events.postgres.store import PostgresEventStore
 from services.events.settings import Settings
 from services.plumbing.postgres.migrations import MigrationRefused, migrate
-from tests.events.serving import opened
+from tests.events.serving import opened, store_of
 
 _AS_OF_0003 = """
     INSERT INTO events.logs (tenant, head) VALUES ('acme', 2), ('globex', 0);
@@ -57,7 +56,7 @@ async def at_0003(
 @pytest.mark.usefixtures("at_0003")
 async def test_events_of_0003_are_found_and_appended_to(settings: Settings) -> None:
     async with opened(settings) as database:
-        store = PostgresEventStore(database)
+        store = store_of(database)
 
         acme, globex, stream = TenantId("acme"), TenantId("globex"), StreamName("s")
         assert await store.log(acme).state([stream]) == LogState(

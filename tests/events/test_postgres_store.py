@@ -14,7 +14,7 @@ from services.events.store import Log, RecordBatch, WriteResult
 from services.plumbing.postgres.failures import UnsafeDatabase
 from tests.authority import Authority
 from tests.events.making import NOW, event_id, new_event, placed_event, record_batch
-from tests.events.serving import eventually, opened, production
+from tests.events.serving import eventually, opened, production, store_of
 
 ACME = TenantId("acme")
 
@@ -195,7 +195,7 @@ async def test_appends_take_turns_whatever_isolation_the_database_prefers(
     await owner.close()
 
     async with opened(settings) as database:
-        await test_nobody_appends_while_a_log_is_locked(PostgresEventStore(database))
+        await test_nobody_appends_while_a_log_is_locked(store_of(database))
 
 
 async def test_an_append_that_commits_late_never_appears_below_a_later_one(

@@ -20,7 +20,7 @@ from tests.security.matrix import guarded, path_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-OPERATORS = {"logs.restore", "plans.write"}
+OPERATORS = {"logs.place", "logs.restore", "plans.write"}
 """Scopes that only tokens of the gateway's own have."""
 
 _CORNERS: dict[str, Any] = {"start": {"coordinates": [0, 0]}, "goal": {"coordinates": [3, 3]}}

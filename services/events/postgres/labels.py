@@ -28,8 +28,8 @@ _log = get_logger("labels")
 class Connections(Protocol):
     """Who lends connections."""
 
-    def connection(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection for the block."""
+    def connection(self, tenant: TenantId) -> AbstractAsyncContextManager[Connection]:
+        """A connection for the block, to where the log of `tenant` is."""
 
 
 class Labels:
@@ -92,7 +92,7 @@ class Labels:
 
     async def _fill(self, tenant: TenantId) -> Position:
         """The position up to which there are no labels then."""
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             through = await connection.fetchval(_sql("fill_labels"), tenant, _RECORDS_AT_A_TIME)
         return cast("Position", through)
 

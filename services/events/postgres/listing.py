@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-from girih.ids import Position, TenantId
+from girih.ids import TenantId
 from services.events.settings import Settings
 from services.events.store import ListedLog
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
@@ -33,6 +33,13 @@ class Listing:
         """The logs behind one by its number. Raises DatabaseUnavailable, also for a login that
         may not work in the role, and DatabaseBusy.
         """
+        return await self._fetch("select_logs", behind, count_max)
+
+    async def of(self, tenants: Sequence[TenantId]) -> Sequence[ListedLog]:
+        """The logs of some tenants, as far as they are known here. Raises the same."""
+        return await self._fetch("select_logs_of", tenants)
+
+    async def _fetch(self, statement: str, *arguments: object) -> Sequence[ListedLog]:
         if not self._is_open():
             raise DatabaseUnavailable("the database has not answered yet")
         async with self._turn:
@@ -40,14 +47,12 @@ class Listing:
                 connection = await self._open()
                 with refusals_translated():
                     rows = await connection.fetch(
-                        load("services.events.postgres.sql.logs", "select_logs"), behind, count_max
+                        load("services.events.postgres.sql.logs", statement), *arguments
                     )
             except (ServiceError, asyncio.CancelledError):
                 await self._close()
                 raise
-        return [
-            ListedLog(row["log"], TenantId(row["tenant"]), Position(row["head"])) for row in rows
-        ]
+        return [ListedLog(*row) for row in rows]
 
     async def close(self) -> None:
         """List nothing any more."""

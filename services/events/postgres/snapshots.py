@@ -3,6 +3,7 @@
 from typing import cast
 
 from girih.ids import Position, Revision, StreamName, TenantId
+from services.events.postgres.placed import wherever_it_is
 from services.events.postgres.store import Connections
 from services.events.snapshot import State, StoredSnapshot
 from services.plumbing.postgres.sql import load
@@ -14,13 +15,15 @@ class PostgresSnapshots:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
+    @wherever_it_is
     async def position_of(
         self, tenant: TenantId, stream: StreamName, revision: Revision
     ) -> Position | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             position = await connection.fetchval(_sql("select_position"), tenant, stream, revision)
         return cast("Position | None", position)
 
+    @wherever_it_is
     async def save(
         self,
         tenant: TenantId,
@@ -30,7 +33,7 @@ class PostgresSnapshots:
         incarnation: str,
         count_max: int,
     ) -> bool:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             is_kept = await connection.fetchval(
                 _sql("save_snapshot"),
                 tenant,
@@ -47,10 +50,11 @@ class PostgresSnapshots:
             )
         return bool(is_kept)
 
+    @wherever_it_is
     async def newest(
         self, tenant: TenantId, stream: StreamName, before: Revision
     ) -> StoredSnapshot | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             row = await connection.fetchrow(_sql("select_newest"), tenant, stream, before)
         if row is None:
             return None

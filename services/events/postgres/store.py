@@ -1,5 +1,6 @@
 """The logs in PostgreSQL. The one place that knows how records lie in tables."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from services.events.matching.recent import NewLabels
 from services.events.postgres import keeping
 from services.events.postgres.incarnations import Incarnations
 from services.events.postgres.labels import Labels, queries_of
+from services.events.postgres.placed import wherever_it_is
 from services.events.rules.stream_rules import FoundEvent, StreamEnding, StreamRules
 from services.events.store import (
     NO_LAPSING,
@@ -49,6 +51,7 @@ from services.events.store import (
     TraceRow,
     WriteResult,
 )
+from services.plumbing.errors import ResourceExhausted, Unavailable
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 
@@ -59,6 +62,9 @@ _VIOLATED = {
 """What it means that a unique index refuses a batch."""
 
 
+_PLACE_S = 2.0
+"""So long one place may hold up what is asked of several."""
+
 _GONE_COUNT_MAX = 256
 """So many events that are gone are passed over at once, where something is looked for."""
 
@@ -68,16 +74,19 @@ _NO_LABELS = queries.Labels(StreamName(""), "", (), "")
 class Connections(Protocol):
     """Who lends connections, and names what goes wrong with them."""
 
-    def connection(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection for the block."""
+    def connection(self, tenant: TenantId) -> AbstractAsyncContextManager[Connection]:
+        """A connection for the block, to where the log of `tenant` is."""
+
+    def guess(self, tenant: TenantId) -> str:
+        """The place that it leads to, as far as is known without asking."""
 
     @property
     def opened_count(self) -> int:
-        """How many connections were opened so far."""
+        """Grows with each connection that is opened."""
 
 
 class PostgresEventStore:
-    """The logs of all tenants, in one database. An `EventStore`."""
+    """The logs of all tenants, each in one database. An `EventStore`."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -88,12 +97,14 @@ class PostgresEventStore:
     def log(self, tenant: TenantId) -> "PostgresLog":
         return PostgresLog(self._connections, self._incarnations, self._kept_logs, tenant)
 
+    @wherever_it_is
     async def end(self, tenant: TenantId) -> LogEnd:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             return await self._incarnations.confirm(connection, tenant)
 
+    @wherever_it_is
     async def position_at(self, tenant: TenantId, time: datetime) -> LogPlace:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             incarnation = await self._incarnations.current(connection, tenant)
             position = await connection.fetchval(_sql("select_position_at"), tenant, time)
         return LogPlace(incarnation, Position(position))
@@ -102,7 +113,24 @@ class PostgresEventStore:
         return await self.log(tenant).shared_position(incarnation)
 
     async def moved(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
-        async with self._connections.connection() as connection:
+        at_places: dict[str, list[FollowedLog]] = {}
+        for log in logs:
+            at_places.setdefault(self._connections.guess(log.tenant), []).append(log)
+        if len(at_places) == 1:
+            return await self._moved_of_one_place(logs)
+        found = await asyncio.gather(*map(self._moved_or_away, at_places.values()))
+        return [tenant for moved in found for tenant in moved]
+
+    async def _moved_or_away(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
+        """All of them when their place does not answer: whoever follows one meets that alone."""
+        try:
+            async with asyncio.timeout(_PLACE_S):
+                return await self._moved_of_one_place(logs)
+        except (Unavailable, ResourceExhausted, TimeoutError):
+            return [log.tenant for log in logs]
+
+    async def _moved_of_one_place(self, logs: Sequence[FollowedLog]) -> Sequence[TenantId]:
+        async with self._connections.connection(logs[0].tenant) as connection:
             rows = await connection.fetch(_sql("select_moved_logs"), *zip(*logs, strict=True))
         moved = [row["tenant"] for row in rows]
         for tenant in moved:
@@ -110,17 +138,19 @@ class PostgresEventStore:
             self._incarnations.doubt(tenant)
         return moved
 
+    @wherever_it_is
     async def revision_at(
         self, tenant: TenantId, stream: StreamName, position: Position
     ) -> Revision:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             revision = await connection.fetchval(
                 _sql("select_revision_at"), tenant, stream, position
             )
             return cast("Revision", revision)
 
+    @wherever_it_is
     async def stream_ends(self, tenant: TenantId, stream: StreamName) -> StreamEnds | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(_sql("select_stream_ends"), tenant, stream)
         if not rows:
             return None
@@ -138,8 +168,9 @@ class PostgresEventStore:
             retention=keeping.retention(last),
         )
 
+    @wherever_it_is
     async def streams(self, tenant: TenantId, request: StreamsRequest) -> Sequence[NamedStream]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(
                 _sql("select_streams"),
                 tenant,
@@ -164,8 +195,9 @@ class PostgresEventStore:
             for row in rows
         ]
 
+    @wherever_it_is
     async def trace(self, tenant: TenantId, request: TraceRequest) -> TracePage:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             incarnation = await self._incarnations.current(connection, tenant)
             rows = await connection.fetch(
                 _sql_of_filters("select_trace"),
@@ -190,29 +222,34 @@ class PostgresEventStore:
             return TracePage(there, found[-1].position, incarnation)
         return TracePage(there, NO_POSITION if is_end else looked_at, incarnation)
 
+    @wherever_it_is
     async def causes(
         self, tenant: TenantId, event_ids: Sequence[EventId]
     ) -> Mapping[EventId, Cause]:
         if not event_ids:
             return {}
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(_sql("select_causes"), tenant, event_ids)
         return {EventId(str(event_id)): Cause(*cause) for event_id, *cause in rows}
 
+    @wherever_it_is
     async def tallies(self, tenant: TenantId, request: TalliesRequest) -> TallyPage:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             return await keeping.tallies(connection, tenant, request)
 
+    @wherever_it_is
     async def stream_rules(self, tenant: TenantId, stream: StreamName) -> StreamRules | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             return await keeping.stream_rules(connection, tenant, stream)
 
+    @wherever_it_is
     async def event_at(self, tenant: TenantId, position: Position) -> FoundEvent | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             return await keeping.found_event(connection, tenant, position)
 
+    @wherever_it_is
     async def page(self, tenant: TenantId, request: PageRequest) -> LogPage:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             incarnation = await self._incarnations.current(connection, tenant)
             if not self._kept_logs.knows(tenant):
                 page = await _page(connection, tenant, request, incarnation)
@@ -220,16 +257,18 @@ class PostgresEventStore:
                     return page
             return await keeping.page(connection, tenant, request, incarnation)
 
+    @wherever_it_is
     async def filtered(self, tenant: TenantId, request: FilteredRequest) -> FilteredPage:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             incarnation = await self._incarnations.current(connection, tenant)
             found = await self.labels.find(connection, tenant, request)
         return FilteredPage(incarnation, found)
 
+    @wherever_it_is
     async def tail(
         self, tenant: TenantId, position: Position, row_count_max: int, record_bytes_max: int
     ) -> LogTail:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             incarnation = await self._incarnations.current(connection, tenant)
             rows, is_kept = await self._kept_logs.fetch(
                 connection,
@@ -264,36 +303,43 @@ class PostgresLog:
         self._kept_logs = kept_logs
         self._tenant = tenant
 
+    @wherever_it_is
     async def state(self, streams: Sequence[StreamName]) -> LogState:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             return await self._state(connection, streams)
 
+    @wherever_it_is
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             return await _View(connection, self._kept_logs, self._tenant).find(event_ids)
 
+    @wherever_it_is
     async def recent(self, behind: Position, upto: Position) -> Sequence[NewLabels]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             return await _View(connection, self._kept_logs, self._tenant).recent(behind, upto)
 
+    @wherever_it_is
     async def look(self, wanted: Filter, behind: Position) -> Look:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
             return await _View(connection, self._kept_logs, self._tenant, incarnation).look(
                 wanted, behind
             )
 
+    @wherever_it_is
     async def hides(self, positions: Sequence[Position]) -> bool:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             return await _View(connection, self._kept_logs, self._tenant).hides(positions)
 
+    @wherever_it_is
     async def shared_position(self, incarnation: str) -> Position | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             view = _View(connection, self._kept_logs, self._tenant)
             return await view.shared_position(incarnation)
 
+    @wherever_it_is
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
             if batch.incarnation not in ("", incarnation):
                 # What it was decided on is the state of a log that is no more.
@@ -305,7 +351,7 @@ class PostgresLog:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[LogView]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(self._tenant) as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
             async with connection.transaction():
                 await connection.execute(_sql("lock_log"), self._tenant)

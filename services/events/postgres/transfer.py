@@ -14,6 +14,7 @@ from services.events.carried.records import (
     StoredDigests,
 )
 from services.events.postgres import keeping
+from services.events.postgres.placed import wherever_it_is
 from services.events.postgres.store import Connections, PostgresEventStore
 from services.events.rules.stream_rules import PlacedChange
 from services.plumbing.postgres.database import Connection
@@ -33,11 +34,12 @@ class PostgresTransfer:
         self._store = store
         self._payload_digest = payload_digest
 
+    @wherever_it_is
     async def digests(
         self, tenant: TenantId, start: Position, count_max: int, bytes_max: int
     ) -> DigestPage:
         incarnation, _ = await self._store.end(tenant)
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(
                 _sql("select_digests"), tenant, start, count_max, bytes_max
             )
@@ -50,14 +52,15 @@ class PostgresTransfer:
             ],
         )
 
+    @wherever_it_is
     async def restore(
         self, tenant: TenantId, after: Position, records: Sequence[CarriedRecord]
     ) -> Restored:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             await connection.execute(load("services.events.postgres.sql", "insert_log"), tenant)
         # Before the first record: a log that begins in an incarnation is all of it.
         await self._store.end(tenant)
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             try:
                 return await _restore(connection, tenant, after, records)
             except asyncpg.UniqueViolationError as error:
@@ -65,10 +68,11 @@ class PostgresTransfer:
                     raise
                 return Restored(Outcome.ID_STORED, after)
 
+    @wherever_it_is
     async def saved_streams(
         self, tenant: TenantId, after: Position, count_max: int
     ) -> Sequence[SavedStream]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(_sql("select_saved_streams"), tenant, after, count_max)
         return [SavedStream(Position(stream), StreamName(name)) for stream, name in rows]
 

@@ -79,6 +79,10 @@ class ServedDatabase(ABC):
         self._metrics = DatabaseMetrics(registry)
         count_pool(self, registry, process)
 
+    def count_with(self, other: "ServedDatabase") -> None:
+        """Count what is asked of this one in the numbers of another, but for its pool."""
+        self._metrics = other._metrics
+
     @abstractmethod
     async def migrate(self, url: str, timeout_s: float) -> None:
         """Bring the schema up to date, as a login that may."""

@@ -16,6 +16,7 @@ from services.events.lanes.group import (
 )
 from services.events.lanes.store import UpdateOutcome
 from services.events.postgres.groups import leading
+from services.events.postgres.placed import wherever_it_is
 from services.events.postgres.store import Connections
 from services.plumbing.postgres.sql import load
 
@@ -26,6 +27,7 @@ class PostgresGroups:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
+    @wherever_it_is
     async def create(
         self,
         tenant: TenantId,
@@ -35,7 +37,7 @@ class PostgresGroups:
         incarnation: str,
         count_max: int,
     ) -> tuple[int, bool]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(
                 _sql("create_group"),
                 tenant,
@@ -48,10 +50,11 @@ class PostgresGroups:
         [(version, is_new)] = rows
         return version, is_new
 
+    @wherever_it_is
     async def update(
         self, tenant: TenantId, group: GroupName, settings: GroupSettings, expected_version: int
     ) -> UpdateOutcome:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(
                 _sql("update_group"),
                 tenant,
@@ -62,21 +65,24 @@ class PostgresGroups:
             )
         return UpdateOutcome(*rows[0])
 
+    @wherever_it_is
     async def delete(self, tenant: TenantId, group: GroupName) -> None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             await connection.execute(_sql("delete_group"), tenant, group)
 
+    @wherever_it_is
     async def reset(
         self, tenant: TenantId, group: GroupName, behind: Position, incarnation: str
     ) -> bool:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             was_there = await connection.fetchval(
                 _sql("reset_group"), tenant, group, behind, incarnation
             )
         return bool(was_there)
 
+    @wherever_it_is
     async def state(self, tenant: TenantId, group: GroupName) -> GroupState | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             row = await connection.fetchrow(leading.sql("select_group"), tenant, group)
             if row is None:
                 return None
@@ -93,18 +99,21 @@ class PostgresGroups:
             [LaneState(*lane) for lane in lanes],
         )
 
+    @wherever_it_is
     async def groups(self, tenant: TenantId, behind: str, count_max: int) -> Sequence[GroupSummary]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(_sql("select_groups"), tenant, behind, count_max)
         return [GroupSummary(*row) for row in rows]
 
+    @wherever_it_is
     async def parked(
         self, tenant: TenantId, group: GroupName, behind: Position, count_max: int
     ) -> Sequence[ParkedEvent]:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(_sql("select_parked"), tenant, group, behind, count_max)
         return [ParkedEvent(*row) for row in rows]
 
+    @wherever_it_is
     async def unpark(
         self,
         tenant: TenantId,
@@ -113,7 +122,7 @@ class PostgresGroups:
         *,
         is_replayed: bool,
     ) -> int | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             count = await connection.fetchval(_sql("unpark"), tenant, group, positions, is_replayed)
         return cast("int | None", count)
 

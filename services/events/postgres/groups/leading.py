@@ -21,6 +21,7 @@ from services.events.lanes.group import (
     hash_of,
 )
 from services.events.lanes.store import ConsumerId
+from services.events.postgres.placed import wherever_it_is
 from services.events.postgres.store import Connections
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
@@ -32,13 +33,15 @@ class PostgresLanes:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
+    @wherever_it_is
     async def group(self, tenant: TenantId, group: GroupName) -> StoredGroup | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             row = await connection.fetchrow(sql("select_group"), tenant, group)
         return None if row is None else stored_group(row)
 
+    @wherever_it_is
     async def beat(self, consumer: ConsumerId, lanes: Mapping[int, int]) -> Beat | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(consumer.tenant) as connection:
             row = await connection.fetchrow(
                 sql("beat"), *consumer, list(lanes), list(lanes.values()), CONSUMER_COUNT_MAX
             )
@@ -47,11 +50,12 @@ class PostgresLanes:
         version, lane_count, rank, consumer_count, kept = row
         return Beat(version, lane_count, rank, consumer_count, frozenset(kept or ()))
 
+    @wherever_it_is
     async def claim(
         self, consumer: ConsumerId, version: int, count_max: int
     ) -> Sequence[ClaimedLane]:
         tenant, group, name = consumer.tenant, consumer.group, consumer.consumer
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             rows = await connection.fetch(sql("claim"), tenant, group, name, version, count_max)
             if not rows:
                 return ()
@@ -70,13 +74,14 @@ class PostgresLanes:
             for row in rows
         ]
 
+    @wherever_it_is
     async def settle(
         self, tenant: TenantId, group: GroupName, changes: Sequence[LaneChange]
     ) -> frozenset[int]:
         held = [(change.lane, one) for change in changes for one in change.held]
         acked = [(change.lane, position) for change in changes for position in change.acked]
         freed = [(change.lane, position) for change in changes for position in change.freed]
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(tenant) as connection:
             accepted = await connection.fetchval(
                 sql("settle"),
                 tenant,
@@ -98,8 +103,9 @@ class PostgresLanes:
             )
         return frozenset(accepted)
 
+    @wherever_it_is
     async def release(self, consumer: ConsumerId, lanes: Mapping[int, int], *, goes: bool) -> None:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection(consumer.tenant) as connection:
             await connection.execute(
                 sql("release"), *consumer[:3], list(lanes), list(lanes.values()), goes
             )

@@ -1,8 +1,9 @@
--- The logs behind one, in the order in which they began, and where they end.
+-- The logs behind one, in the order in which they began, where they end here, where they are, and where
+-- they are copied to.
 --
 --   $1 behind     bigint
 --   $2 count_max  bigint
-SELECT logs.log, logs.tenant, coalesce(newest.position, 0) AS head
+SELECT logs.log, logs.tenant, coalesce(newest.position, 0) AS head, logs.moved_to, logs.moving_to
 FROM events.logs
 LEFT JOIN LATERAL (
     SELECT records.position

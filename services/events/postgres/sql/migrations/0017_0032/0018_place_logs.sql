@@ -47,6 +47,8 @@ ALTER TABLE events.logs
     ADD COLUMN moved_at timestamptz,
     -- There are rows here of a log that is elsewhere: what was copied so far, or is left behind.
     ADD COLUMN holds_copy boolean NOT NULL DEFAULT false,
+    -- It comes to here, and has not arrived: what `moved_to` says holds until it leaves there.
+    ADD COLUMN is_awaited boolean NOT NULL DEFAULT false,
     -- How long whoever moves it has it to itself.
     ADD COLUMN mover_until timestamptz NOT NULL DEFAULT '-infinity';
 
@@ -212,9 +214,9 @@ $$;
 -- it puts in and deletes where a log is not, and nowhere else.
 GRANT USAGE ON SCHEMA events TO girih_events_mover;
 GRANT SELECT ON events.logs, events.logs_here, events.schema_revision TO girih_events_mover;
-GRANT INSERT (tenant, moved_to, move, holds_copy) ON events.logs TO girih_events_mover;
-GRANT UPDATE (moved_to, moving_to, move, moved_at, holds_copy, mover_until) ON events.logs
-TO girih_events_mover;
+GRANT INSERT (tenant, moved_to, move, holds_copy, is_awaited) ON events.logs TO girih_events_mover;
+GRANT UPDATE (moved_to, moving_to, move, moved_at, holds_copy, is_awaited, mover_until)
+ON events.logs TO girih_events_mover;
 CREATE POLICY logs_of_mover ON events.logs TO girih_events_mover
 USING (true);
 
@@ -291,7 +293,7 @@ BEGIN
     PERFORM set_config('girih.tenant', of_tenant, true);
     RETURN (
         SELECT log FROM events.logs
-        WHERE tenant = of_tenant AND moved_to IS NOT NULL AND move = by_move
+        WHERE tenant = of_tenant AND is_awaited AND moved_to IS NOT NULL AND move = by_move
         FOR UPDATE
     );
 END;
@@ -392,11 +394,15 @@ LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM events.take_turn(of_tenant);
     UPDATE events.logs
-    SET moving_to = to_place, mover_until = CASE WHEN to_place IS NULL THEN '-infinity' ELSE mover_until END
+    -- Another number: who moves it already has to begin anew.
+    SET moving_to = to_place, move = move + 1, mover_until = '-infinity'
     WHERE tenant = of_tenant
       AND moved_to IS NULL
-      AND (to_place IS NULL OR moving_to IS NULL OR moving_to = to_place);
-    RETURN FOUND;
+      AND moving_to IS DISTINCT FROM to_place
+      AND (to_place IS NULL OR moving_to IS NULL);
+    RETURN EXISTS (
+        SELECT FROM events.logs WHERE tenant = of_tenant AND moving_to IS NOT DISTINCT FROM to_place
+    );
 END;
 $$;
 
@@ -430,10 +436,10 @@ DECLARE
     this bigint;
 BEGIN
     PERFORM set_config('girih.tenant', of_tenant, true);
-    INSERT INTO events.logs AS own (tenant, moved_to, move, holds_copy)
-    VALUES (of_tenant, from_place, by_move, true)
+    INSERT INTO events.logs AS own (tenant, moved_to, move, holds_copy, is_awaited)
+    VALUES (of_tenant, from_place, by_move, true, true)
     ON CONFLICT (tenant) DO UPDATE
-    SET moved_to = from_place, move = by_move, holds_copy = true
+    SET moved_to = from_place, move = by_move, holds_copy = true, is_awaited = true
     WHERE own.moved_to IS NOT NULL AND own.move < by_move
     RETURNING log INTO this;
     -- Counts are made anew.
@@ -448,11 +454,15 @@ $$;
 CREATE FUNCTION events.hold(of_tenant text, by_move bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
-    this bigint := events.take_turn(of_tenant);
+    this bigint;
 BEGIN
+    PERFORM set_config('girih.tenant', of_tenant, true);
+    SELECT log INTO this FROM events.logs WHERE tenant = of_tenant;
+    PERFORM pg_advisory_xact_lock('events.logs'::regclass::oid::integer, (this % 2147483648)::integer);
     PERFORM pg_advisory_xact_lock('events.logs_here'::regclass::oid::integer, (this % 2147483648)::integer);
     RETURN EXISTS (
-        SELECT FROM events.logs WHERE log = this AND move = by_move AND moving_to IS NOT NULL
+        SELECT FROM events.logs
+        WHERE log = this AND move = by_move AND moving_to IS NOT NULL AND moved_to IS NULL
     );
 END;
 $$;
@@ -486,7 +496,9 @@ BEGIN
         newest.place := events.place();
         INSERT INTO events.incarnations SELECT newest.*;
     END IF;
-    UPDATE events.logs SET moved_to = NULL, moved_at = now(), holds_copy = false WHERE log = this;
+    UPDATE events.logs
+    SET moved_to = NULL, moved_at = now(), holds_copy = false, is_awaited = false
+    WHERE log = this;
     RETURN true;
 END;
 $$;
@@ -500,14 +512,19 @@ LANGUAGE sql AS $$
 $$;
 
 -- Deletes some of the rows of a copy that is of no use, the last records first: so what is left is as
--- it was copied. True once nothing is left, and when the copy is of use again.
+-- it was copied. Whoever calls it has seen that the log does not come to here by that move. True once nothing is left, and when the copy is of use again.
 CREATE FUNCTION events.discard(of_tenant text, of_move bigint, row_count bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
-    this bigint := events.received_log(of_tenant, of_move);
+    this bigint;
     of_table text;
     deleted_count bigint;
 BEGIN
+    PERFORM set_config('girih.tenant', of_tenant, true);
+    -- From here on it cannot arrive.
+    UPDATE events.logs SET is_awaited = false
+    WHERE tenant = of_tenant AND moved_to IS NOT NULL AND holds_copy AND move = of_move
+    RETURNING log INTO this;
     IF this IS NULL THEN
         RETURN true;
     END IF;

@@ -1,0 +1,69 @@
+"""The rpcs of `PlaceService`: convert, call, convert back."""
+
+from typing import Any
+
+import grpc.aio
+
+from girih.events.v1 import places_pb2 as pb
+from girih.ids import TenantId
+from services.events import domain
+from services.events.places.listing import FoundLog, LogListing
+from services.events.places.placing import Placement, Placing
+from services.plumbing import correlation, validation
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PlaceServicer:
+    """Where logs are, over gRPC."""
+
+    def __init__(self, placing: Placing, listing: LogListing, places: tuple[str, ...]) -> None:
+        self._placing = placing
+        self._listing = listing
+        self._places = places
+
+    async def PlaceLog(self, request: pb.PlaceLogRequest, _context: Context) -> pb.PlaceLogResponse:
+        validation.check(request)
+        tenant = correlation.current().tenant
+        placement = await self._placing.place(tenant, request.place)
+        return pb.PlaceLogResponse(log=_placed(tenant, placement))
+
+    async def MoveLog(self, request: pb.MoveLogRequest, _context: Context) -> pb.MoveLogResponse:
+        validation.check(request)
+        tenant = correlation.current().tenant
+        placement = await self._placing.move(tenant, request.place)
+        return pb.MoveLogResponse(log=_placed(tenant, placement))
+
+    async def ListPlacedLogs(
+        self, request: pb.ListPlacedLogsRequest, _context: Context
+    ) -> pb.ListPlacedLogsResponse:
+        validation.check(request)
+        count_max = domain.page_size(request.page_size)
+        found = await self._listing.page(int(request.page_token or 0), count_max + 1)
+        page = found[:count_max]
+        response = pb.ListPlacedLogsResponse(logs=map(_listed, page), places=self._places)
+        if len(found) > count_max:
+            response.next_page_token = str(page[-1].number)
+        return response
+
+
+def _placed(tenant: TenantId, placement: Placement) -> pb.PlacedLog:
+    return pb.PlacedLog(
+        tenant=tenant,
+        place=placement.place,
+        moving_to=placement.moving_to,
+        head_position=placement.head,
+        copied_position=placement.copied,
+        reachable=True,
+    )
+
+
+def _listed(found: FoundLog) -> pb.PlacedLog:
+    return pb.PlacedLog(
+        tenant=found.tenant,
+        place=found.place,
+        moving_to=found.moving_to,
+        head_position=found.head or 0,
+        copied_position=found.copied,
+        reachable=found.head is not None,
+    )

@@ -1,0 +1,3 @@
+-- How many logs are here.
+SELECT count(*) FILTER (WHERE moved_to IS NULL)
+FROM events.logs;
