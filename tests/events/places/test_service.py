@@ -1,7 +1,7 @@
 """What operators ask of places, and what a place that is away means for the others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -51,7 +51,7 @@ async def found(places: "PlaceServiceAsyncStub") -> dict[str, pb.PlacedLog]:
     return {log.tenant: log for log in page.logs}
 
 
-async def reason_of(call: "grpc.aio.UnaryUnaryCall[object, object]") -> str:
+async def reason_of(call: Awaitable[object]) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return grpc_errors.from_rpc_error(caught.value).reason
