@@ -9,7 +9,6 @@ from girih.ids import NO_POSITION, Position, TenantId
 from services.events.errors import LogMoving, LogNotEmpty, MoveInterrupted, PlaceUnknown
 from services.events.places.mover import move
 from services.events.places.store import Openers, PlacedLog
-from services.plumbing.errors import Unavailable
 
 _HOPS_MAX: Final = 16
 """Places that a log is looked for in, one after the other."""
@@ -103,9 +102,7 @@ class Placing:
         place, left = self._default, None
         for _ in range(_HOPS_MAX):
             if place not in self._opens:
-                raise Unavailable(
-                    f"the log is at the place {place}, which this process does not know"
-                )
+                raise LogMoved(f"the log is at the place {place}, which this process does not know")
             async with self._opens[place]() as store:
                 placed = await store.placed(tenant)
                 if placed is not None and placed.is_awaited and left and left.move == placed.move:
@@ -115,7 +112,7 @@ class Placing:
             if placed is None or placed.moved_to is None:
                 return place, placed
             place, left = placed.moved_to, None if placed.is_awaited else placed
-        raise Unavailable("the log moves faster than it can be found")
+        raise LogMoved("the log moves faster than it can be found")
 
 
 def _moving() -> LogMoving:
