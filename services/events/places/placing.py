@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from girih.ids import NO_POSITION, Position, TenantId
-from services.events.errors import LogMoving, LogNotEmpty, MoveInterrupted, PlaceUnknown
+from services.events.errors import LogMoved, LogMoving, LogNotEmpty, MoveInterrupted, PlaceUnknown
 from services.events.places.mover import move
 from services.events.places.store import Openers, PlacedLog
 
