@@ -59,6 +59,7 @@ LABELS: Final = {
     "statement": "the names of the files of SQL, `transaction` and `other`",
     "dependency": "the few things that a process needs: `database`, `events`, `kernels`",
     "projection": "the projections that are installed",
+    "place": "the names of `EVENTS_PLACES`, and `default`",
     "kind": "kinds of events of security, and `other`",
     "cache": "the caches that count",
     "outcome": "what became of something: a handful of words",
