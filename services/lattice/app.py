@@ -161,21 +161,20 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     lattices = _lattices(settings, with_bitmaps, operations)
     server.registry.register(StateMetrics(compute, searches, components, send_budget, lattices))
     transfers = SendBudget(settings.transfer_bytes)
-    parts = _field_parts(settings, journal, lattices, arrays, transfers)
-    calls = Calls(lattices, operations)
-    costs = Costs(calls, parts.states, parts.reader, transfers)
-    servicer = LatticeServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
-    server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     cluster = Cluster(
         ClusterSetup(
+            storage=storage,
             scheduler=settings.dask_scheduler,
             worker_count=settings.dask_workers,
             worker_bytes=settings.dask_worker_bytes,
         )
     )
-    distributor = ChainDistributor(
-        cluster, parts.writer, compilation, operations.work_limit, storage=storage
-    )
+    parts = _field_parts(settings, journal, lattices, arrays, transfers, cluster)
+    calls = Calls(lattices, operations)
+    costs = Costs(calls, parts.states, parts.reader, transfers)
+    servicer = LatticeServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
+    server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
+    distributor = ChainDistributor(cluster, parts.writer, compilation, operations.work_limit)
     applier = ChainApplier(parts.reader, parts.writer, operations, distributor)
     past = Past(journal)
     replaying = Replaying(parts.reader, parts.writer, applier)
@@ -250,6 +249,7 @@ def _field_parts(
     lattices: Lattices,
     arrays: ArrayStore,
     transfers: SendBudget,
+    cluster: Cluster,
 ) -> FieldParts:
     states = FieldStates(
         journal,
@@ -272,6 +272,7 @@ def _field_parts(
             history_s=settings.history_s,
             interval_s=settings.collect_interval_s,
         ),
+        cluster=cluster,
     )
 
 

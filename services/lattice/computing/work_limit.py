@@ -22,6 +22,10 @@ class WorkLimit:
         if lattice.looks_max > self._limit():
             raise self.exceeded(lattice)
 
+    def allows(self, looks: int) -> bool:
+        """Whether something takes no more than that."""
+        return looks <= self._limit()
+
     def check_looks(self, looks: int, thread_count: int = 1) -> None:
         """Raise WorkTooLarge when something takes more than that, of so many threads each."""
         limit = thread_count * self._limit()

@@ -49,8 +49,10 @@ _log = get_logger("lattice")
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSetup:
-    """Which workers there are."""
+    """Which workers there are, and where they find arrays."""
 
+    storage: str = ""
+    """As `LATTICE_STORAGE` has it."""
     scheduler: str = ""
     """The address of a scheduler. Empty: a cluster of this machine, begun by the first call."""
     worker_count: int = 2

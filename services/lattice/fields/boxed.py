@@ -1,23 +1,54 @@
-"""Reads and writes boxes of arrays where they are kept: nothing more of them is in memory."""
+"""Arrays as workers have them: they find them where they are kept, and read and write boxes of
+them. Nothing more of them is in memory.
+"""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.arrays.content import FieldContent
 from services.lattice.arrays.digests import chunk_digest
 from services.lattice.distributed.boxes import Box, chunks_of
-from services.lattice.fields.chunk_writer import AT_ONCE, ChunkWriter
+from services.lattice.fields.chunk_writer import ChunkWriter
 from services.lattice.fields.reading import FieldReader, FieldSource
 from services.lattice.storage.arrays import ArrayLayout, ArrayPlace, ArrayStore
 from services.lattice.storage.objects import ObjectExists
+from services.lattice.storage.opening import open_store
 
-CHUNKS_HELD = AT_ONCE + 3
-"""Chunks in memory beside a box at most: those on their way, two that are read, a copy of one."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptArray:
+    """Numbers that a worker finds by itself."""
+
+    storage: str
+    """As `LATTICE_STORAGE` has it."""
+    tenant: str
+    lattice_id: str
+    shape: tuple[int, ...]
+    content: FieldContent
+
+    def read(self, work: Callable[[FieldReader, FieldSource], Awaitable[T]]) -> T:
+        """Work with what reads it, in a thread that has no event loop. Raises ChunkDamaged and
+        StorageUnavailable."""
+
+        async def reading(arrays: ArrayStore) -> T:
+            reader = FieldReader(arrays)
+            source = await reader.source(self.tenant, self.lattice_id, self.shape, self.content)
+            return await work(reader, source)
+
+        return self.use(reading)
+
+    def use(self, work: Callable[[ArrayStore], Awaitable[T]]) -> T:
+        """Work with the arrays that are kept where it is, in a thread that has no event loop."""
+        return asyncio.run(_with_arrays(self.storage, work))
 
 
 async def read_box(reader: FieldReader, source: FieldSource, box: Box) -> NDArray[Any]:
@@ -48,6 +79,14 @@ async def write_box(
             chunk = np.ascontiguousarray(array[places])
             await writer.add(ordinal, chunk.reshape(-1).view(np.uint8).data)
         return await writer.digests()
+
+
+async def _with_arrays(storage: str, work: Callable[[ArrayStore], Awaitable[T]]) -> T:
+    objects = open_store(storage)
+    try:
+        return await work(ArrayStore(objects))
+    finally:
+        await objects.close()
 
 
 async def _put(

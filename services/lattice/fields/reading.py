@@ -40,7 +40,7 @@ class FieldReader:
     """Reads fields from where arrays are kept."""
 
     def __init__(self, arrays: ArrayStore) -> None:
-        self._arrays = arrays
+        self.arrays = arrays
 
     async def source(
         self, tenant: str, lattice_id: str, shape: Sequence[int], content: FieldContent
@@ -53,7 +53,7 @@ class FieldReader:
         if not content.array_id:
             return FieldSource(content, layout, None, ())
         place = ArrayPlace(tenant, lattice_id, content.array_id)
-        digests = await self._arrays.chunk_digests(place, layout, content.digest)
+        digests = await self.arrays.chunk_digests(place, layout, content.digest)
         return FieldSource(content, layout, place, digests)
 
     async def parts(
@@ -63,13 +63,13 @@ class FieldReader:
         chunking = source.layout.chunking
         parts = chunking.parts(region)
         part = next(parts)
-        coming = asyncio.ensure_future(source.chunk(self._arrays, part.ordinal))
+        coming = asyncio.ensure_future(source.chunk(self.arrays, part.ordinal))
         try:
             while True:
                 data, behind = await coming, next(parts, None)
                 if behind is not None:
                     # The next one is fetched while this one is used.
-                    coming = asyncio.ensure_future(source.chunk(self._arrays, behind.ordinal))
+                    coming = asyncio.ensure_future(source.chunk(self.arrays, behind.ordinal))
                 yield part, as_array(data, source.layout)[part.selection]
                 del data
                 if behind is None:

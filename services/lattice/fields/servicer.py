@@ -14,11 +14,18 @@ from services.lattice import domain
 from services.lattice.arrays.npy import make_header
 from services.lattice.arrays.region import region_of
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.distributed.cluster import Cluster
 from services.lattice.fields import convert
+from services.lattice.fields.boxed import KeptArray
 from services.lattice.fields.collecting import ArrayCollector
-from services.lattice.fields.reading import FieldReader
+from services.lattice.fields.reading import FieldReader, FieldSource
 from services.lattice.fields.states import EarlierStates, FieldState, FieldStates
-from services.lattice.fields.statistics import summarize
+from services.lattice.fields.statistics import (
+    Statistics,
+    StatisticsQuery,
+    summarize,
+    summarize_by_workers,
+)
 from services.lattice.fields.streamed import first_of, heard_out, pieces_of
 from services.lattice.fields.uploads import Uploads, check_part
 from services.lattice.fields.writing import FieldWrite, FieldWriter
@@ -46,6 +53,7 @@ class FieldParts:
     writer: FieldWriter
     uploads: Uploads
     collector: ArrayCollector
+    cluster: Cluster
 
 
 class FieldServicer:
@@ -61,6 +69,7 @@ class FieldServicer:
         self._writer = parts.writer
         self._uploads = parts.uploads
         self._collector = parts.collector
+        self._cluster = parts.cluster
         self._operations = operations
 
     async def CreateField(
@@ -128,11 +137,26 @@ class FieldServicer:
         shape, lattice_id = held.spec.geometry.shape, held.lattice.lattice_id
         query = convert.statistics_query(request, shape)
         source = await self._reader.source(_tenant(), lattice_id, shape, state.content)
-        operations = self._operations
-        found = await summarize(
-            self._reader, source, query, operations.compute, operations.work_limit
-        )
+        found = await self._summarized(source, query, held, state)
         return convert.statistics_to_proto(found, state.content)
+
+    async def _summarized(
+        self, source: FieldSource, query: StatisticsQuery, held: HeldLattice, state: FieldState
+    ) -> Statistics:
+        """Here, or by workers where it takes longer than a call may."""
+        compute, limit = self._operations.compute, self._operations.work_limit
+        if limit.allows(query.looks) or not self._cluster.is_installed:
+            return await summarize(self._reader, source, query, compute, limit)
+        kept = KeptArray(
+            storage=self._cluster.setup.storage,
+            tenant=_tenant(),
+            lattice_id=held.lattice.lattice_id,
+            shape=held.spec.geometry.shape,
+            content=state.content,
+        )
+        return await summarize_by_workers(
+            self._cluster, kept, self._reader, source, query, compute, limit
+        )
 
     async def GetField(self, request: pb.GetFieldRequest, _context: Context) -> pb.GetFieldResponse:
         validation.check(request)

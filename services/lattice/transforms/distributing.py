@@ -5,12 +5,9 @@ this process are digests. What they leave of a chain that is given up belongs to
 collector removes it.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,29 +17,13 @@ from services.lattice.computing.work_limit import BYTES_MAX, WorkLimit
 from services.lattice.distributed.boxes import Box, cut
 from services.lattice.distributed.cluster import EXTRA, Cluster
 from services.lattice.errors import TransformUnfit, WorkTooLarge
-from services.lattice.fields.boxed import read_box, write_box
-from services.lattice.fields.reading import FieldReader
+from services.lattice.fields.boxed import KeptArray, read_box, write_box
 from services.lattice.fields.writing import FieldWriter
 from services.lattice.kernels.transforms.arithmetic import finite_bounds
-from services.lattice.kernels.transforms.scratch import Array, Scratch
-from services.lattice.storage.arrays import ArrayLayout, ArrayPlace, ArrayStore
-from services.lattice.storage.opening import open_store
+from services.lattice.kernels.transforms.scratch import Scratch
+from services.lattice.storage.arrays import ArrayLayout, ArrayPlace
 from services.lattice.transforms.chain import Chain, Report
 from services.lattice.transforms.passes import PartUnfit, Pass, Taken, passes_of
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeptArray:
-    """Numbers that workers find by themselves."""
-
-    storage: str
-    """As `LATTICE_STORAGE` has it."""
-    tenant: str
-    lattice_id: str
-    shape: tuple[int, ...]
-    content: FieldContent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +34,10 @@ class BoxTask:
     work: Pass
     box: Box
     target: ArrayPlace
+
+    @property
+    def window(self) -> Box:
+        return self.work.window(self.box)
 
 
 @dataclass(frozen=True)
@@ -73,19 +58,17 @@ class ChainDistributor:
         compilation: Compilation,
         work_limit: WorkLimit,
         *,
-        storage: str,
         bytes_max: int = BYTES_MAX,
         box_bytes: int = 0,
     ) -> None:
-        """`storage` is where the workers find arrays; chains that take more than `bytes_max` are
-        theirs, in boxes of at most `box_bytes`, or of as many as the workers have room for."""
+        """Chains that take more than `bytes_max` are for the workers, in boxes of at most
+        `box_bytes`, or of as many as they have room for."""
         self.bytes_max = bytes_max
         self._box_bytes = box_bytes or cluster.setup.task_bytes
         self._cluster = cluster
         self._writer = writer
         self._compilation = compilation
         self._work_limit = work_limit
-        self._storage = storage
 
     async def apply(
         self, tenant: str, lattice_id: str, content: FieldContent, chain: Chain
@@ -98,7 +81,7 @@ class ChainDistributor:
         passes = self._planned(chain)
         await self._compilation.ready(chain.kinds)
         source = KeptArray(
-            storage=self._storage,
+            storage=self._cluster.setup.storage,
             tenant=tenant,
             lattice_id=lattice_id,
             shape=chain.fits[0].shape,
@@ -165,41 +148,21 @@ class ChainDistributor:
 
 def make_box(task: BoxTask) -> BoxDone:
     """Make a box and put it away, in a worker. Raises PartUnfit and what reading raises."""
-    return asyncio.run(_with_arrays(task.source.storage, partial(_made, task)))
+    made, taken = task.work.apply(
+        task.source.read(lambda reader, source: read_box(reader, source, task.window)),
+        task.box,
+        np.zeros(1, np.uint8),
+    )
+    layout = ArrayLayout.of(task.work.behind.number_type, task.source.shape)
+    digests = task.source.use(lambda arrays: write_box(arrays, task.target, layout, task.box, made))
+    return BoxDone(dict(digests), taken)
 
 
 def bounds_of_box(task: tuple[KeptArray, Box]) -> tuple[float, float] | None:
     """The least and the greatest finite number of a box, in a worker; None where there is none."""
-    source, box = task
-    return asyncio.run(_with_arrays(source.storage, partial(_bounds_of, source, box)))
-
-
-async def _with_arrays(storage: str, work: Callable[[ArrayStore], Awaitable[T]]) -> T:
-    """Work with what is kept there."""
-    objects = open_store(storage)
-    try:
-        return await work(ArrayStore(objects))
-    finally:
-        await objects.close()
-
-
-async def _made(task: BoxTask, arrays: ArrayStore) -> BoxDone:
-    array = await _read(task.source, task.work.window(task.box), arrays)
-    made, taken = task.work.apply(array, task.box, np.zeros(1, np.uint8))
-    layout = ArrayLayout.of(task.work.behind.number_type, task.source.shape)
-    digests = await write_box(arrays, task.target, layout, task.box, made)
-    return BoxDone(dict(digests), taken)
-
-
-async def _bounds_of(source: KeptArray, box: Box, arrays: ArrayStore) -> tuple[float, float] | None:
-    array = await _read(source, box, arrays)
+    kept, box = task
+    array = kept.read(lambda reader, source: read_box(reader, source, box))
     return finite_bounds(array, Scratch(np.zeros(1, np.uint8)))
-
-
-async def _read(source: KeptArray, box: Box, arrays: ArrayStore) -> Array:
-    reader = FieldReader(arrays)
-    found = await reader.source(source.tenant, source.lattice_id, source.shape, source.content)
-    return await read_box(reader, found, box)
 
 
 def _reports(chain: Chain, passes: Sequence[Pass], taken: Sequence[Taken]) -> Sequence[Report]:

@@ -11,21 +11,26 @@ import pytest
 
 from girih.ids import TenantId
 from services.lattice.arrays.content import FieldContent
+from services.lattice.arrays.region import region_of
 from services.lattice.computing.compilation import Compilation
+from services.lattice.computing.compute import Compute
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.distributed.cluster import Cluster, ClusterSetup
 from services.lattice.errors import TransformUnfit
+from services.lattice.fields.boxed import KeptArray
 from services.lattice.fields.keeping import keep
 from services.lattice.fields.limits import FieldLimits
+from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldStates
+from services.lattice.fields.statistics import StatisticsQuery, summarize, summarize_by_workers
 from services.lattice.fields.writing import FieldWriter
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.opening import open_store
 from services.lattice.transforms import neighbours, numbers
 from services.lattice.transforms.chain import Chain
 from services.lattice.transforms.distributing import ChainDistributor
-from services.lattice.transforms.step import EdgeChoice, Step
+from services.lattice.transforms.step import EdgeChoice
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.serving import until
 from tests.lattice.transforms.arrays import fit_of
@@ -47,18 +52,30 @@ class Kept:
         limits = FieldLimits(field_bytes_max=1 << 40, fields_max=9)
         arrays = ArrayStore(open_store(str(folder)))
         self.writer = FieldWriter(states, arrays, limits, SendBudget(1 << 28), upload_s=3600)
-        self.cluster = Cluster(ClusterSetup(worker_count=2, worker_bytes=1 << 30))
+        self.reader = FieldReader(arrays)
+        self.compute = Compute(threads=1, bytes_max=1 << 31, waiting_max=9)
+        self.cluster = Cluster(
+            ClusterSetup(storage=str(folder), worker_count=2, worker_bytes=1 << 30)
+        )
         self.distributor = ChainDistributor(
             self.cluster,
             self.writer,
             Compilation((), lambda _kind: None),
             WorkLimit(1 << 40),
-            storage=str(folder),
             box_bytes=BOX_BYTES,
         )
 
     async def keep(self, array: np.ndarray) -> FieldContent:
         return await keep(self.writer, TENANT, LATTICE, array)
+
+    def array(self, content: FieldContent) -> KeptArray:
+        return KeptArray(
+            storage=str(self.folder),
+            tenant=TENANT,
+            lattice_id=LATTICE,
+            shape=SHAPE,
+            content=content,
+        )
 
     def arrays(self) -> set[str]:
         return {each.name for each in (self.folder / TENANT / LATTICE).iterdir()}
@@ -89,6 +106,7 @@ async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
     kept = Kept(tmp_path)
     yield kept
     await kept.cluster.close()
+    await kept.compute.close()
     await kept.writer.close()
     await kept.writer.arrays.objects.close()
 
@@ -114,10 +132,41 @@ async def test_a_worker_that_is_killed_changes_no_bit(kept: Kept) -> None:
     # Between the passes nothing is left: the source, the result, and what it is compared with.
     assert len(kept.arrays()) == 3
 
+    await check_statistics(kept, made, expected)
+    await check_refusal(kept, array)
+
+
+async def check_statistics(kept: Kept, content: FieldContent, array: np.ndarray) -> None:
+    """Of one thread and of workers they are the same to the bit."""
+    source = await kept.reader.source(TENANT, LATTICE, SHAPE, content)
+    query = StatisticsQuery(region=region_of(SHAPE, [1, 0, 0], [], [3, 1, 2]), bins=9)
+    limit = WorkLimit(1 << 40)
+
+    alone = await summarize(kept.reader, source, query, kept.compute, limit)
+    shared = await summarize_by_workers(
+        kept.cluster, kept.array(content), kept.reader, source, query, kept.compute, limit
+    )
+
+    told = [(each.sites, each.low, each.mean, each.deviations) for each in (alone, shared)]
+    assert told[0] == told[1]
+    assert alone.digest.hexdigest() == shared.digest.hexdigest()
+    assert alone.sites == array[1::3, :, ::2].size
+    assert alone.histogram is not None
+    assert shared.histogram is not None
+    assert alone.histogram.counts.tolist() == shared.histogram.counts.tolist()
+
+
+async def check_refusal(kept: Kept, array: np.ndarray) -> None:
+    """A number that a step does not fit is told by the worker that finds it."""
     array[20, 3, 3] = np.nan
-    unfit: list[Step] = [neighbours.Convolve((3, 1, 1), (1.0,) * 3, EdgeChoice(None, 0.0))]
-    bad = Chain.of([numbers.Scale(2.0, 0.0), *unfit], fit_of(array, (True, False, False)))
+    steps = [
+        numbers.Scale(2.0, 0.0),
+        neighbours.Convolve((3, 1, 1), (1.0,) * 3, EdgeChoice(None, 0.0)),
+    ]
+    chain = Chain.of(steps, fit_of(array, (True, False, False)))
     content = await kept.keep(array)
+
     with pytest.raises(TransformUnfit) as refused:
-        await kept.distributor.apply(TENANT, LATTICE, content, bad)
+        await kept.distributor.apply(TENANT, LATTICE, content, chain)
+
     assert refused.value.metadata["step"] == 1
