@@ -28,7 +28,7 @@ NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 # Processes start in half the time where Python keeps its bytecode, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test test-browser check generate fmt docs bench generators chaos lock released wheels clean
+.PHONY: help up test test-browser check generate fmt docs bench generators chaos lock released wheels sbom licences audit release-notes release clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -66,7 +66,7 @@ check-style:
 	$(BIN)/ruff format --check .
 
 check-types:
-	$(BIN)/mypy --num-workers 2 services gateway cli girih girih_server examples tests bench docs hatch_build.py
+	$(BIN)/mypy --num-workers 2 services gateway cli girih girih_server examples tests bench docs release hatch_build.py
 
 check-imports:
 	$(BIN)/lint-imports
@@ -121,19 +121,40 @@ lock: ## Resolve the requirements anew (needs uv on the PATH).
 	$(LOCK) $(RUN_GROUPS) --group dev --output-file requirements-dev.txt
 	$(LOCK) $(RUN_GROUPS) --group dev --group bench --output-file requirements-bench.txt
 	$(LOCK) --group docs --output-file requirements-docs.txt
+	$(LOCK) --group release --output-file requirements-release.txt
 	$(LOCK) $(GENERATORS)/requirements.in --output-file $(GENERATORS)/requirements.txt
 
 released: $(VENV)/.dev build/googleapis ## Take the contract as released: later changes must not break it.
 	$(BIN)/buf build protos --exclude-source-info -o protos/released.binpb
 
 # Of the last commit, in environments of their own: what pyproject.toml says of them and nothing more.
-wheels: $(BIN)/python ## Build the distributions into dist/, byte for byte the same for one commit.
-	@rm -rf build/clone build/builder dist
+wheels: build/release-tools/.installed ## Build the distributions into dist/, byte for byte the same for one commit.
+	@rm -rf build/clone dist
 	@git clone --quiet . build/clone
-	@$(BIN)/python -m venv build/builder
-	@build/builder/bin/python -m pip --disable-pip-version-check install --quiet build
-	build/builder/bin/python -m build --outdir dist build/clone/girih
-	build/builder/bin/python -m build --outdir dist build/clone
+	build/release-tools/bin/python -m build --outdir dist build/clone/girih
+	build/release-tools/bin/python -m build --outdir dist build/clone
+
+# Of the version that is in girih/__init__.py, and nowhere else.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' girih/__init__.py)
+SBOM = dist/girih-server-$(VERSION).cdx.json
+
+sbom: $(VENV)/.dev build/release-tools/.installed ## Write into dist/ what the product consists of, as CycloneDX.
+	$(BIN)/python -m release.sbom $(SBOM)
+	build/release-tools/bin/python release/validating.py $(SBOM)
+
+licences: $(VENV)/.dev ## List the licences of all that the product consists of; fails on one that we do not take.
+	@$(BIN)/python -m release.licences
+
+audit: $(VENV)/.dev ## Ask a database for vulnerabilities of all that is locked. Needs the network, and fails without.
+	@$(BIN)/python -m release.audit
+
+release-notes: $(VENV)/.dev ## Print what a version changed (VERSION=...), from CHANGELOG.md.
+	@$(BIN)/python -m release.notes $(VERSION)
+
+release: licences audit wheels ## Build all that is published, with its papers, into dist/.
+	@$(MAKE) --no-print-directory sbom
+	$(BIN)/python -m release.notes $(VERSION) > dist/NOTES.md
+	cd dist && sha256sum * > SHA256SUMS
 
 clean: ## Remove what was built. Data in .girih/ stays.
 	rm -rf $(VENV) build dist $(NPM_FOLDERS:%=%/node_modules) $(GENERATORS)/node_modules girih/descriptors.binpb girih/.digest girih/.lock $(dir $(wildcard girih/*/v1))
@@ -174,6 +195,11 @@ build/generators/.installed: $(GENERATORS)/requirements.txt | $(VENV)/.dev
 
 # In an environment of their own, too: the pages are laid out without them.
 build/docs-tools/.installed: requirements-docs.txt | $(VENV)/.dev
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes -r $<
+	@touch $@
+
+build/release-tools/.installed: requirements-release.txt | $(BIN)/python
 	$(BIN)/python -m venv $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --require-hashes -r $<
 	@touch $@

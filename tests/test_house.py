@@ -16,11 +16,12 @@ _link = re.compile(r"\]\(([^)\s]+)\)")
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 
 
-def test_locks_exist_for_running_developing_measuring_and_documenting() -> None:
+def test_locks_exist_for_what_each_is_installed_for() -> None:
     assert [lock.name for lock in LOCKS] == [
         "requirements-bench.txt",
         "requirements-dev.txt",
         "requirements-docs.txt",
+        "requirements-release.txt",
         "requirements.txt",
     ]
 
