@@ -35,7 +35,7 @@ from services.lattice.fields.states import FieldStates
 from services.lattice.fields.uploads import Uploads
 from services.lattice.fields.writing import FieldWriter
 from services.lattice.history.blocked import TurningBlocked
-from services.lattice.history.earlier import EarlierFields
+from services.lattice.history.earlier import EarlierStates
 from services.lattice.history.past import Past
 from services.lattice.history.replaying import Replaying
 from services.lattice.history.servicer import HistoryParts, HistoryServicer
@@ -172,13 +172,13 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     parts = _field_parts(settings, journal, lattices, arrays, transfers, cluster)
     calls = Calls(lattices, operations)
     costs = Costs(calls, parts.states, parts.reader, transfers)
-    servicer = LatticeServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
-    server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     distributor = ChainDistributor(cluster, parts.writer, compilation, operations.work_limit)
     applier = ChainApplier(parts.reader, parts.writer, operations, distributor)
     past = Past(journal)
     replaying = Replaying(parts.reader, parts.writer, applier)
-    earlier = EarlierFields(past, replaying)
+    earlier = EarlierStates(past, replaying, with_bitmaps)
+    servicer = LatticeServicer(calls, costs, earlier, message_bytes_max=settings.message_bytes_max)
+    server.add_service(SERVICE, servicer, raw_responses=SERIALIZED)
     field_servicer = fields_servicer.FieldServicer(parts, earlier, operations)
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
     paths = PathServicer(calls, costs, message_bytes_max=settings.message_bytes_max)

@@ -15,7 +15,7 @@ from services.lattice.calls import Calls, plan, tenant
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.costs import Costs
-from services.lattice.operations.bitmaps import read_blocked
+from services.lattice.operations.bitmaps import EarlierSpecs, read_blocked
 from services.lattice.operations.distances import find_distances
 from services.lattice.operations.paths import find_path, find_paths
 from services.plumbing import validation
@@ -38,7 +38,10 @@ SERIALIZED = ("FindPath", "FindPaths", "Distances")
 class LatticeServicer:
     """Serves lattices to whoever calls, each tenant its own."""
 
-    def __init__(self, calls: Calls, costs: Costs, *, message_bytes_max: int) -> None:
+    def __init__(
+        self, calls: Calls, costs: Costs, earlier: EarlierSpecs, *, message_bytes_max: int
+    ) -> None:
+        self._earlier = earlier
         self._calls = calls
         self._costs = costs
         self._lattices = calls.lattices
@@ -79,8 +82,10 @@ class LatticeServicer:
     ) -> AsyncGenerator[HttpBody]:
         validation.check(request)
         held = await self._calls.open(request.lattice_id)
-        bit_order = convert.bit_order(request)
-        async with aclosing(read_blocked(self._operations, held, bit_order)) as pieces:
+        spec, bit_order = held.spec, convert.bit_order(request)
+        if request.HasField("at_revision"):
+            spec = await self._earlier.spec_at(tenant(), held, request.at_revision)
+        async with aclosing(read_blocked(self._operations, spec, bit_order)) as pieces:
             async for piece in pieces:
                 yield convert.blocked_to_proto(piece)
 

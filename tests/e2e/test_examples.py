@@ -262,6 +262,7 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("FieldService_GetUpload", **of_upload)
     walk.call("FieldService_ListFields", latticeId=lattice_id)
     walk.call("PictureService_Render", latticeId=lattice_id)
+    walk.call("TransformService_WriteBlocked", latticeId=lattice_id)
     walk.call("TransformService_TransformBlocked", latticeId=lattice_id)
     walk.call("HistoryService_UndoBlocked", latticeId=lattice_id)
     walk.call("HistoryService_RedoBlocked", latticeId=lattice_id)

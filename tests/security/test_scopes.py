@@ -57,6 +57,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/lattices/{lattice_id}/fields/{name}:undo": {},
     "POST /v1/lattices/{lattice_id}/fields/{name}:redo": {},
     "POST /v1/lattices/{lattice_id}:transform": {"transforms": [{"reflect": {"axes": [0]}}]},
+    "POST /v1/lattices/{lattice_id}:writeBlocked": {
+        "region": {"origin": _CORNERS["start"], "shape": [1, 4]},
+        "blocked": "CA==",
+        "bitOrder": "BIT_ORDER_LITTLE",
+    },
     "POST /v1/lattices/{lattice_id}:undo": {},
     "POST /v1/lattices/{lattice_id}:redo": {},
     "POST /v1/lattices/{lattice_id}/jobs": {"simulation": {"sandpile": {}}, "steps": "1"},

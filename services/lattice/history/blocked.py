@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
 
 from girih.ids import TenantId
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeId
 from services.lattice.errors import NothingToRedo, NothingToUndo
+from services.lattice.history.earlier import Bitmaps
 from services.lattice.history.past import Past
 from services.lattice.history.undoing import turned
 from services.lattice.history.verifying import Outcome
@@ -27,13 +27,6 @@ from services.lattice.transforms.blocking import (
     fit_of,
 )
 from services.lattice.transforms.chain import Chain
-
-
-class Bitmaps(Protocol):
-    """Reads the blocked sites that events tell of."""
-
-    async def bitmap(self, tenant: TenantId, event: LatticeCreated | BlockedChanged) -> bytes:
-        """Those of one event; raises ChunkDamaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +86,8 @@ class TurningBlocked:
                 spec = replace(lattice.spec, blocked=await self._bitmaps.bitmap(tenant, before))
                 found = await self._found(replace(lattice, spec=spec), changed.change)
             outcome = Outcome.REPRODUCED if found == digest else Outcome.DIFFERENT
+            if changed.change.kind is ChangeKind.WRITTEN:
+                outcome = Outcome.KEPT
             yield VerifiedBlocked(changed=changed, outcome=outcome, digest=digest, found=found)
 
     async def _found(self, held: HeldLattice, change: FieldChange) -> str:

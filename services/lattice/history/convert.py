@@ -24,6 +24,7 @@ from services.lattice.transforms import convert as chains
 from services.lattice.transforms.blocking import blocked_digest
 
 _KINDS = {
+    ChangeKind.WRITTEN: chains_pb2.CHANGE_KIND_WRITTEN,
     ChangeKind.TRANSFORMED: chains_pb2.CHANGE_KIND_TRANSFORMED,
     ChangeKind.UNDONE: chains_pb2.CHANGE_KIND_UNDONE,
     ChangeKind.REDONE: chains_pb2.CHANGE_KIND_REDONE,

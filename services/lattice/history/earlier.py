@@ -1,21 +1,51 @@
-"""Fields as they were: for whoever reads or draws them."""
+"""Fields and blocked sites as they were: for whoever reads or draws them."""
 
 from dataclasses import replace
+from typing import Protocol
 
 from girih.ids import TenantId
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import LatticeSpec
+from services.lattice.errors import ChunkDamaged, StateGone
 from services.lattice.fields.states import FieldState
 from services.lattice.history.past import Past
 from services.lattice.history.replaying import Replaying
+from services.lattice.state.journal import BlockedChanged, LatticeCreated
 from services.lattice.transforms.applying import Operand
 
 
-class EarlierFields:
-    """Finds fields at revisions of their lattices."""
+class Bitmaps(Protocol):
+    """Reads the blocked sites that events tell of."""
 
-    def __init__(self, past: Past, replaying: Replaying) -> None:
+    async def bitmap(self, tenant: TenantId, event: LatticeCreated | BlockedChanged) -> bytes:
+        """Those of one event; raises ChunkDamaged."""
+
+
+class EarlierStates:
+    """Finds fields, and which sites were blocked, at revisions of lattices."""
+
+    def __init__(self, past: Past, replaying: Replaying, bitmaps: Bitmaps) -> None:
         self._past = past
         self._replaying = replaying
+        self._bitmaps = bitmaps
+
+    async def spec_at(self, tenant: TenantId, lattice: HeldLattice, revision: int) -> LatticeSpec:
+        """A lattice as it was behind a revision.
+
+        Raises LatticeNotFound, StateGone, and InvalidInput naming `at_revision`.
+        """
+        lattice_id = lattice.lattice.lattice_id
+        moment = await self._past.at(tenant, lattice_id, revision=revision, field="at_revision")
+        event = moment.blocked.event
+        if not isinstance(event, BlockedChanged):
+            # Large bitmaps of creations lie in several records.
+            event = await self._past.created(tenant, lattice_id)
+        try:
+            blocked = await self._bitmaps.bitmap(tenant, event)
+        except ChunkDamaged as error:
+            message = "which sites were blocked is not kept any more"
+            raise StateGone(message, lattice_id=lattice_id) from error
+        return replace(lattice.spec, blocked=blocked)
 
     async def field_at(
         self, tenant: TenantId, lattice: HeldLattice, name: str, revision: int

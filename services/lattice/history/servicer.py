@@ -19,7 +19,7 @@ from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldState
 from services.lattice.history import comparing, convert
 from services.lattice.history.blocked import TurningBlocked
-from services.lattice.history.earlier import EarlierFields
+from services.lattice.history.earlier import EarlierStates
 from services.lattice.history.past import Past
 from services.lattice.history.undoing import Turned, Undoing
 from services.lattice.history.verifying import Verifying
@@ -43,7 +43,7 @@ class HistoryParts:
 
     past: Past
     undoing: Undoing
-    earlier: EarlierFields
+    earlier: EarlierStates
     verifying: Verifying
     blocked: TurningBlocked
     repeated: Repeated

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from services.lattice.arrays.chunking import Chunking, ChunkPart
 from services.lattice.arrays.region import Region
 from services.lattice.computing.estimate import Estimate
-from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeSpec
 from services.lattice.fields.looking import look_at_each
 from services.lattice.fields.reading import FieldReader, FieldSource
@@ -31,7 +30,8 @@ _BYTES_PER_SITE_SHOWN = 34
 class Picture:
     """A picture of a lattice, once it makes sense."""
 
-    lattice: HeldLattice
+    spec: LatticeSpec
+    """With the blocked sites to show."""
     source: FieldSource | None
     view: View
     style: Style
@@ -41,7 +41,7 @@ class Picture:
 async def render(context: OperationContext, reader: FieldReader, picture: Picture) -> bytes:
     """A PNG; raises WorkTooLarge before anything is read, ChunkDamaged, StorageUnavailable."""
     view = picture.view
-    kinds = (picture.source is not None) + (not picture.lattice.spec.free)
+    kinds = (picture.source is not None) + (not picture.spec.free)
     context.work_limit.check_looks(_LOOKS_PER_SITE * kinds * view.region.sites)
     shown = view.rows * view.columns
     async with context.send_budget.reserved(_BYTES_PER_SITE_SHOWN * shown):
@@ -52,7 +52,7 @@ async def render(context: OperationContext, reader: FieldReader, picture: Pictur
             numbers=numbers,
             blocked=blocked,
             path=picture.path,
-            shape=picture.lattice.spec.geometry.shape,
+            shape=picture.spec.geometry.shape,
         )
         pixels = max(view.pixels_max**2, shown)
         estimate = Estimate(size_bytes=_BYTES_PER_PIXEL * pixels, looks=_LOOKS_PER_PIXEL * pixels)
@@ -77,7 +77,7 @@ async def _numbers(
 
 async def _blocked(context: OperationContext, picture: Picture) -> NDArray[np.bool_] | None:
     """Where no site along the other axes is free; None where none is blocked."""
-    spec, view = picture.lattice.spec, picture.view
+    spec, view = picture.spec, picture.view
     if spec.free:
         return None
     # Where the least of 0 and 1 is 1.

@@ -1,7 +1,7 @@
 """The rpc of PictureService: convert, call, convert back."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 
@@ -13,6 +13,7 @@ from services.lattice.fields.convert import body_pieces
 from services.lattice.fields.differing import DifferenceSource
 from services.lattice.fields.reading import FieldReader, FieldSource
 from services.lattice.fields.states import EarlierStates, FieldStates
+from services.lattice.operations.bitmaps import EarlierSpecs
 from services.lattice.operations.context import OperationContext
 from services.lattice.pictures import convert
 from services.lattice.pictures.drawing import check_style
@@ -30,6 +31,10 @@ SERIALIZED = ("Render",)
 _MEDIA_TYPE = "image/png"
 
 
+class Earlier(EarlierStates, EarlierSpecs, Protocol):
+    """Finds fields and blocked sites as they were."""
+
+
 class PictureServicer:
     """Draws lattices and their fields."""
 
@@ -37,7 +42,7 @@ class PictureServicer:
         self,
         lattices: Lattices,
         states: FieldStates,
-        earlier: EarlierStates,
+        earlier: Earlier,
         reader: FieldReader,
         operations: OperationContext,
     ) -> None:
@@ -57,7 +62,10 @@ class PictureServicer:
         if path is not None:
             check_path(shape, path)
         source = await self._source(held, request) if request.name else None
-        picture = Picture(lattice=held, source=source, view=view, style=style, path=path)
+        spec = held.spec
+        if request.HasField("at_revision"):
+            spec = await self._earlier.spec_at(_tenant(), held, request.at_revision)
+        picture = Picture(spec=spec, source=source, view=view, style=style, path=path)
         png = await render(self._operations, self._reader, picture)
         async with self._operations.send_budget.reserved(len(png)):
             for message in body_pieces(_MEDIA_TYPE, png):

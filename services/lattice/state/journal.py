@@ -71,8 +71,10 @@ class LatticeDeleted:
 
 
 class ChangeKind(Enum):
-    """What changed a field, if no caller sent its numbers."""
+    """What changed a field, if no caller sent its numbers, or which sites are blocked."""
 
+    WRITTEN = "written"
+    """Only of blocked sites: a field that a caller writes has no change."""
     TRANSFORMED = "transformed"
     UNDONE = "undone"
     REDONE = "redone"

@@ -33,6 +33,7 @@ from services.lattice.state.journal import (
 from services.plumbing.errors import InvalidInput
 
 _CHANGE_KINDS = {
+    ChangeKind.WRITTEN: chains_pb.CHANGE_KIND_WRITTEN,
     ChangeKind.TRANSFORMED: chains_pb.CHANGE_KIND_TRANSFORMED,
     ChangeKind.UNDONE: chains_pb.CHANGE_KIND_UNDONE,
     ChangeKind.REDONE: chains_pb.CHANGE_KIND_REDONE,

@@ -1,4 +1,4 @@
-"""Transforms which sites are blocked: computes, counts what is left, and records one event.
+"""Changes which sites are blocked: computes, counts what is left, and records one event.
 
 Whoever opened the lattice before goes on with what it was then.
 """
@@ -24,11 +24,17 @@ from services.lattice.errors import LatticeChanged, TransformUnfit
 from services.lattice.fields.states import FieldStates
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.creation import measure
-from services.lattice.state.journal import BlockedChanged, FieldChange, StreamChanged
+from services.lattice.state.journal import (
+    BlockedChanged,
+    ChangeKind,
+    FieldChange,
+    StreamChanged,
+)
 from services.lattice.state.lattices import Lattices
 from services.lattice.transforms.applying import LOST_RACE_DELAYS_S, command_of
 from services.lattice.transforms.chain import Chain, Report
 from services.lattice.transforms.step import Fit, Step
+from services.lattice.transforms.writing import BlockedPatch
 
 DescribeBlocked = Callable[[str, Sequence[Report]], FieldChange]
 
@@ -93,6 +99,30 @@ class BlockedTransformer:
 
         return await self.change(tenant, lattice_id, make, request_id=request_id)
 
+    async def write(
+        self,
+        tenant: TenantId,
+        lattice_id: LatticeId,
+        patch: BlockedPatch,
+        *,
+        request_id: str = "",
+    ) -> BlockedState | int:
+        """Block and free sites as told; or the revision of what the same request had done before.
+
+        Raises TransformUnfit, WorkTooLarge, LatticeNotFound and LatticeChanged.
+        """
+
+        async def make(held: HeldLattice) -> Made:
+            fit_of(held)
+            blocked = await self._written(held, patch)
+            before_digest = blocked_digest(held.spec.blocked)
+            change = FieldChange(
+                kind=ChangeKind.WRITTEN, before_digest=before_digest, request_id=request_id
+            )
+            return Made(spec=replace(held.spec, blocked=blocked), change=change)
+
+        return await self.change(tenant, lattice_id, make, request_id=request_id)
+
     async def change(
         self,
         tenant: TenantId,
@@ -140,6 +170,22 @@ class BlockedTransformer:
 
         estimate = Estimate(size_bytes=size_bytes, looks=chain.looks)
         return await self._operations.compute.run(estimate, work)
+
+    async def _written(self, held: HeldLattice, patch: BlockedPatch) -> bytes:
+        sites = held.spec.geometry.sites
+        limit = self._operations.work_limit
+        size_bytes, looks = 3 * (sites + patch.region.sites), sites + patch.region.sites
+        limit.check_looks(looks)
+        limit.check_bytes(size_bytes)
+
+        def work(_stop: Stop) -> bytes:
+            array = _unpacked(held.spec)
+            patch.put_into(array)
+            return np.packbits(array.reshape(-1), bitorder="little").tobytes()
+
+        return await self._operations.compute.run(
+            Estimate(size_bytes=size_bytes, looks=looks), work
+        )
 
     async def _record(
         self, tenant: TenantId, held: HeldLattice, revision: int, made: Made, command_id: UUID

@@ -1,6 +1,7 @@
 """The rpcs of TransformService: convert, call, convert back."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -8,6 +9,8 @@ import grpc.aio
 from girih.lattice.v1 import fields_pb2
 from girih.lattice.v1 import transforms_pb2 as pb
 from services.lattice.calls import Calls, tenant
+from services.lattice.domain import LatticeSpec
+from services.lattice.enums import BIT_ORDERS
 from services.lattice.fields import convert as fields_convert
 from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.states import FieldState
@@ -17,6 +20,7 @@ from services.lattice.transforms.applying import Operand, Transformed, Transform
 from services.lattice.transforms.blocking import BlockedState, BlockedTransformer
 from services.lattice.transforms.chain import Report
 from services.lattice.transforms.repeated import Repeated
+from services.lattice.transforms.writing import BlockedPatch, patch_of
 from services.plumbing import correlation
 from services.plumbing.errors import InvalidInput
 
@@ -105,6 +109,26 @@ class TransformServicer:
             reports=reports,
             invertibility=convert.invertibility(reports),
         )
+
+    async def WriteBlocked(
+        self, request: pb.WriteBlockedRequest, _context: Context
+    ) -> pb.WriteBlockedResponse:
+        await self._calls.checked(request)
+        held = await self._calls.open(request.lattice_id)
+        patch = await self._calls.read(request, partial(_patch, request, held.spec))
+        lattice_id, request_id = held.lattice.lattice_id, request.request_id.lower()
+        state = await self._blocked.write(tenant(), lattice_id, patch, request_id=request_id)
+        if isinstance(state, int):
+            state = await self._repeated.blocked(tenant(), held, state, ChangeKind.WRITTEN)
+        return pb.WriteBlockedResponse(
+            state=blocked_to_proto(state), before_digest=state.change.before_digest
+        )
+
+
+def _patch(request: pb.WriteBlockedRequest, spec: LatticeSpec) -> BlockedPatch:
+    region = (request.region.origin.coordinates, request.region.shape)
+    bit_order = BIT_ORDERS[request.bit_order]
+    return patch_of(spec, region, request.blocked, request.written, bit_order)
 
 
 def blocked_to_proto(state: BlockedState) -> pb.BlockedState:
