@@ -95,6 +95,9 @@ def path_query(
         request.goal.coordinates,
         request.sites_max if request.HasField("sites_max") else _SITES_MAX_DEFAULT,
         costs,
+        (request.region.origin.coordinates, request.region.shape)
+        if request.HasField("region")
+        else None,
     )
 
 
@@ -171,8 +174,10 @@ def path_bytes(path: Path) -> bytes:
 
 def path_answer_bytes(answer: PathAnswer, message_bytes_max: int) -> bytes:
     """The answer, serialized; raises AnswerTooLarge when it would take more bytes than that."""
-    path = fitting_path(answer.path, message_bytes_max - _STATUS_BYTES)
-    rest = pb.FindPathResponse(computation=computation_to_proto(answer.computation))
+    bytes_max = message_bytes_max - _STATUS_BYTES - len(answer.looked_at)
+    path = fitting_path(answer.path, bytes_max)
+    computation = computation_to_proto(answer.computation)
+    rest = pb.FindPathResponse(computation=computation, looked_at=answer.looked_at)
     return field(pb.FindPathResponse.PATH_FIELD_NUMBER, path) + rest.SerializeToString()
 
 

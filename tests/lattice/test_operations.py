@@ -24,12 +24,20 @@ from services.lattice.domain import BitOrder, LatticeSpec, Method, Site
 from services.lattice.errors import ComputeBusy, ConsumerTooSlow, WorkTooLarge
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.runs import Path
+from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.bitmaps import read_blocked
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.distances import DistanceQuery, find_distances
-from services.lattice.operations.paths import PathQuery, PathsQuery, find_path, find_paths
+from services.lattice.operations.paths import (
+    PathQuery,
+    PathsQuery,
+    find_path,
+    find_paths,
+    path_query,
+)
 from services.lattice.operations.sites import Region
 from services.plumbing.correlation import Call, bind
+from services.plumbing.errors import InvalidInput
 from tests.lattice.worlds import blocked_spec, geometry, held, operations_on, spec
 
 
@@ -143,6 +151,47 @@ async def test_a_path_leads_from_start_to_goal_over_free_sites_at_the_least_leng
         assert (sites[-1], len(sites) - 1) == (goal, path.steps)
         assert path.length == pytest.approx(least, rel=1e-12)
         assert [tuple(site) for site in path.sites.tolist()] == sites[:listed_max]
+
+
+@pytest.mark.parametrize("costs", [None, "costs"], ids=str)
+@pytest.mark.parametrize("moore", [False, True], ids=["straight", "diagonal"])
+@pytest.mark.parametrize("shape", [(40, 50), (12, 13, 14)], ids=str)
+async def test_what_a_search_has_looked_at_is_told_of_a_part(
+    shape: tuple[int, ...], moore: bool, costs: str | None, operations: OperationContext
+) -> None:
+    frame = Geometry(shape, (False,) * len(shape), moore=moore, no_cutting=False)
+    requested = blocked_spec(frame, 0.3, 5, free=(0, 3))
+    told_costs = None if costs is None else SiteCosts(np.ones(frame.sites), mean=False)
+    begin, goal = site_of(frame, 0), site_of(frame, 3)
+    end = tuple(length // 2 for length in shape)
+
+    async def looked_at(origin: Site, lengths: Site) -> np.ndarray[Any, Any]:
+        query = path_query(requested, begin, goal, 0, told_costs, (origin, lengths))
+        bits = np.frombuffer((await find_path(operations, held(requested), query)).looked_at, "u1")
+        return np.unpackbits(bits, count=math.prod(lengths), bitorder="little").reshape(lengths)
+
+    whole = await looked_at((0,) * len(shape), shape)
+    part = await looked_at((1,) * len(shape), end)
+
+    blocked = [requested.blocks(site_of(frame, index)) for index in range(frame.sites)]
+    assert whole[begin] == 1
+    assert 1 < whole.sum() < (~np.array(blocked)).sum()
+    assert not (whole.reshape(-1) & np.array(blocked)).any()
+    box = tuple(slice(1, 1 + length) for length in end)
+    np.testing.assert_array_equal(part, whole[box])
+
+
+async def test_in_closed_form_nothing_is_looked_at(operations: OperationContext) -> None:
+    query = path_query(spec(9, 9), (0, 0), (8, 8), 0, region=((0, 0), (9, 9)))
+
+    answer = await find_path(operations, held(spec(9, 9)), query)
+
+    assert answer.looked_at == bytes(11)
+
+
+def test_of_more_sites_than_the_contract_says_nothing_is_told() -> None:
+    with pytest.raises(InvalidInput, match="region"):
+        path_query(spec(3000, 3000), (0, 0), (1, 1), 0, region=((0, 0), (3000, 3000)))
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -548,7 +597,7 @@ async def test_a_bitmap_is_told_whole_in_pieces(
 ) -> None:
     requested = held(blocked_spec(geometry(sites), 1.0, seed=1))
 
-    async with aclosing(read_blocked(operations, requested, BitOrder.LITTLE)) as pieces:
+    async with aclosing(read_blocked(operations, requested.spec, BitOrder.LITTLE)) as pieces:
         response = [piece async for piece in pieces]
 
     assert b"".join(response) == requested.spec.blocked
@@ -559,7 +608,7 @@ async def test_a_bitmap_is_told_whole_in_pieces(
 async def test_where_no_site_is_blocked_one_empty_piece_is_told(
     operations: OperationContext,
 ) -> None:
-    pieces = read_blocked(operations, held(spec(10**9)), BitOrder.LITTLE)
+    pieces = read_blocked(operations, held(spec(10**9)).spec, BitOrder.LITTLE)
 
     assert [piece async for piece in pieces] == [b""]
 
@@ -568,7 +617,7 @@ async def test_bitmaps_being_read_hold_no_more_than_answers_may() -> None:
     compute = Compute(threads=1, bytes_max=1, waiting_max=10)
     operations = operations_on(compute, send_bytes=2_000)
     requested = held(blocked_spec(geometry(8 * 1_000), 0.5, seed=1))
-    readers = [read_blocked(operations, requested, BitOrder.LITTLE) for _ in range(2)]
+    readers = [read_blocked(operations, requested.spec, BitOrder.LITTLE) for _ in range(2)]
     await anext(readers[0])
     second = asyncio.ensure_future(anext(readers[1]))
     await asyncio.sleep(0.01)
@@ -590,7 +639,7 @@ async def test_a_part_that_nobody_takes_ends_the_reading(compute: Compute, share
     for parts in (
         find_paths(operations, requested, paths_query(batch, 0)),
         find_distances(operations, requested, DistanceQuery(sources=((0, 0),), region=region)),
-        read_blocked(operations, requested, BitOrder.LITTLE),
+        read_blocked(operations, requested.spec, BitOrder.LITTLE),
     ):
         with pytest.raises(ConsumerTooSlow):
             await linger(parts)

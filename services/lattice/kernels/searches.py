@@ -64,6 +64,10 @@ class Search(ABC):
         return self._path(self._on_all_axes(self._vectors(steps)), counts, expanded)
 
     @abstractmethod
+    def looked_at(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some sites, by their C-order indices, the last search has looked at."""
+
+    @abstractmethod
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None: ...
 
     @abstractmethod
@@ -173,6 +177,10 @@ class StraightSearch(Search):
     def looks_per_site(self) -> int:
         return 2 * len(self.grid.kept)
 
+    def looked_at(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        is_ours: NDArray[np.bool_] = self._marks[sites] >> straight.STAMP_SHIFT == self._stamp
+        return is_ours
+
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
         stamp, start_site = self._next_stamp(), self.grid.index(start)
         self._marks[start_site] = stamp << straight.STAMP_SHIFT | straight.SOURCE
@@ -218,6 +226,10 @@ class LabelledSearch(Search):
     def _labels(self) -> diagonal.Labels:
         longest = (1 << self._length_bits) - 1
         return diagonal.Labels(self._values, self._stamp << self._seal_shift, longest)
+
+    def looked_at(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        is_ours: NDArray[np.bool_] = self._values[sites] >> self._seal_shift == self._stamp
+        return is_ours
 
     def _begin(self, start: Sequence[int], goal: Sequence[int]) -> None:
         self._next_stamp()

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.lattice.computing.component_index import ComponentIndex
 from services.lattice.computing.compute import Stop
@@ -32,9 +33,14 @@ from services.lattice.kernels.searches import SEARCHED_SITES_MAX, Search, bytes_
 from services.lattice.kernels.slices import TooManySites
 from services.lattice.kernels.warm import ANSWERS, WEIGHTED, needed_to_search
 from services.lattice.kernels.weighted.costs import SiteCosts
-from services.lattice.kernels.weighted.searches import bytes_to_search_costs, find_cheapest
+from services.lattice.kernels.weighted.searches import (
+    CostSearch,
+    bytes_to_search_costs,
+    search_cheapest,
+)
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import digest_of, grid_with_costs
+from services.lattice.operations.sites import Selection, selection
 from services.plumbing.errors import Violations
 
 _PART_NS = 50_000_000
@@ -52,6 +58,9 @@ _COST_SHARE = 3
 
 _PROBE_SHARE = 16
 """A search that has expanded so small a part of all sites is worth knowing whether it can end."""
+
+_TOLD_SITES_MAX = 1 << 22
+"""Of how many sites it is told whether a search has looked at them: the contract says so."""
 
 _AHEAD_MAX = 4
 """Parts of an answer to a batch that are computed at a time, at most."""
@@ -74,6 +83,8 @@ class PathsQuery:
     """0 to 100,000."""
     costs: SiteCosts | None = None
     """Of going through sites. Unset means that a step costs its length."""
+    region: Selection | None = None
+    """Where to tell what the search of a single query has looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +93,8 @@ class PathAnswer:
 
     path: Path
     computation: Computation
+    looked_at: bytes = b""
+    """A bit for each site of the query's region, the lowest of a byte first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +104,8 @@ class PathsAnswer:
     first_query: int
     paths: Sequence[Path]
     computation: Computation
+    looked_at: bytes = b""
+    """As in `PathAnswer`, of the last one."""
 
 
 def path_query(
@@ -99,13 +114,18 @@ def path_query(
     goal: Sequence[int],
     sites_max: int,
     costs: SiteCosts | None = None,
+    region: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> PathsQuery:
     """Check that the sites of a query are free; raises InvalidInput naming every bad field."""
     bad = Violations()
     check_free_site(spec, start, "start", bad)
     check_free_site(spec, goal, "goal", bad)
+    told = None if region is None else selection(spec.geometry, (), region, bad)
+    if told is not None and told.count > _TOLD_SITES_MAX:
+        bad.add("region", f"must have at most {_TOLD_SITES_MAX:,} sites")
     bad.raise_if_any()
-    return PathsQuery(queries=[_query(start, goal)], sites_max=sites_max, costs=costs)
+    queries = [_query(start, goal)]
+    return PathsQuery(queries=queries, sites_max=sites_max, costs=costs, region=told)
 
 
 def paths_query(
@@ -127,6 +147,8 @@ def paths_query(
 def estimate(lattice: HeldLattice, query: PathsQuery) -> Estimate:
     """What one path takes at most: the search, if no formula answers, and the listed sites."""
     numbers = query.sites_max * len(lattice.spec.geometry.shape)
+    if query.region is not None:
+        numbers += 2 * query.region.count
     if query.costs is not None:
         size_bytes = 8 * numbers + bytes_to_search_costs(grid_with_costs(lattice))
         return Estimate(size_bytes=size_bytes, looks=numbers + _COST_SHARE * lattice.looks_max)
@@ -153,7 +175,7 @@ async def find_path(
         find = partial(_find_some, context, lattice, query, range(1))
         answer = await context.compute.run(estimate(lattice, query), find)
     context.record(answer.computation)
-    return PathAnswer(answer.paths[0], answer.computation)
+    return PathAnswer(answer.paths[0], answer.computation, answer.looked_at)
 
 
 async def find_paths(
@@ -239,6 +261,8 @@ def _find_at_once(
     context: OperationContext, lattice: HeldLattice, query: PathsQuery
 ) -> PathsAnswer | None:
     """The path of a single query, if that takes less than a thread costs."""
+    if query.region is not None:
+        return None
     stop = Stop()
     if lattice.grid is None:
         is_small = estimate(lattice, query).looks <= _INLINE_LOOKS
@@ -313,7 +337,16 @@ def _find_with(
         exact=all(path.length <= finder.exact_length for path in paths),
         costs_digest=digest_of(query.costs),
     )
-    return PathsAnswer(queries.start, paths, computation)
+    looked_at = b"" if query.region is None else _told(finder, lattice, query.region)
+    return PathsAnswer(queries.start, paths, computation, looked_at)
+
+
+def _told(finder: "_Finder", lattice: HeldLattice, region: Selection) -> bytes:
+    """What was looked at to find the last path, a bit for each site of a region."""
+    indices = region.indices(lattice.spec.geometry, slice(0, region.count))
+    if isinstance(indices, slice):
+        indices = np.arange(indices.start, indices.stop)
+    return np.packbits(finder.looked_at(indices), bitorder="little").tobytes()
 
 
 class _Finder(Protocol):
@@ -330,6 +363,9 @@ class _Finder(Protocol):
         """Up to which length no other path is shorter than one that is found."""
 
     def find(self, query: PathQuery) -> Path: ...
+
+    def looked_at(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some sites, by their C-order indices, were looked at for the last path."""
 
 
 class _FormulaFinder:
@@ -350,6 +386,9 @@ class _FormulaFinder:
             np.array([run.count for run in runs], np.int64),
         )
 
+    def looked_at(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.zeros(len(sites), np.bool_)
+
 
 class _CostFinder:
     """Paths over sites that have costs."""
@@ -362,6 +401,7 @@ class _CostFinder:
         self._costs = costs
         self._stop = stop
         self._sites_max = sites_max
+        self._search: CostSearch | None = None
 
     @property
     def bytes_held(self) -> int:
@@ -369,9 +409,14 @@ class _CostFinder:
 
     def find(self, query: PathQuery) -> Path:
         """Raises `TooManySites`."""
-        return find_cheapest(
+        self._search = search_cheapest(
             self._grid, self._costs, query.start, query.goal, self._stop.flag, self._sites_max
         )
+        return self._search.path(self._grid.index(query.goal))
+
+    def looked_at(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        assert self._search is not None, "something was found"
+        return np.isfinite(self._search.lengths(sites))
 
 
 class _SearchFinder:
@@ -386,6 +431,7 @@ class _SearchFinder:
         self._stop = stop
         self._sites_max = sites_max
         self._components = components
+        self._has_searched = False
 
     @property
     def bytes_held(self) -> int:
@@ -394,8 +440,16 @@ class _SearchFinder:
     def find(self, query: PathQuery) -> Path:
         """Raises `TooManySites`."""
         if self._components is not None and not self._are_joined(query, self._components):
+            self._has_searched = False
             return Path.none(len(self._search.grid.shape))
+        self._has_searched = True
         return self._search.find(query.start, query.goal, self._stop.flag, self._sites_max)
+
+    def looked_at(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of none where it was known without a search that no way leads there."""
+        if not self._has_searched:
+            return np.zeros(len(sites), np.bool_)
+        return self._search.looked_at(sites)
 
     def _are_joined(self, query: PathQuery, components: Components) -> bool:
         grid = self._search.grid
@@ -422,6 +476,7 @@ class _IndexingFinder(_SearchFinder):
             return super().find(query)
         if self._sites_max is None or self._probe_max < self._sites_max:
             try:
+                self._has_searched = True
                 return self._search.find(query.start, query.goal, self._stop.flag, self._probe_max)
             except TooManySites:
                 self._components = self._index.found(grid, self._stop.flag)

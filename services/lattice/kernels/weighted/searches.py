@@ -349,6 +349,19 @@ def find_cheapest(
     sites_max: int | None = None,
 ) -> Path:
     """Find a cheapest path between two free sites. Raises `Cancelled` or `TooManySites`."""
+    search = search_cheapest(grid, costs, start, goal, cancel, sites_max)
+    return search.path(grid.index(goal))
+
+
+def search_cheapest(
+    grid: Grid,
+    costs: SiteCosts,
+    start: Sequence[int],
+    goal: Sequence[int],
+    cancel: Cancel,
+    sites_max: int | None = None,
+) -> CostSearch:
+    """The search that finds such a path, once it has ended. Raises the same."""
     query = CostQuery(
         sources=np.array([grid.index(start)]),
         offsets=np.zeros(1),
@@ -357,7 +370,7 @@ def find_cheapest(
     )
     search = cost_search(grid, costs, query, cancel)
     search.run(cancel, sites_max)
-    return search.path(grid.index(goal))
+    return search
 
 
 def measure_costs(
