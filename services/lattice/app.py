@@ -45,6 +45,7 @@ from services.lattice.jobs import servicer as jobs_servicer
 from services.lattice.jobs.commands import JobBounds, Jobs
 from services.lattice.jobs.convert import recorded_model
 from services.lattice.jobs.journal import JobJournal
+from services.lattice.jobs.looking import JobLooks
 from services.lattice.jobs.running import JobParts, JobTimes
 from services.lattice.jobs.scheduling import JobLimits, JobScheduler
 from services.lattice.jobs.states import JobStates
@@ -183,10 +184,6 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.add_service(FIELD_SERVICE, field_servicer, raw_responses=fields_servicer.SERIALIZED)
     paths = PathServicer(calls, costs, message_bytes_max=settings.message_bytes_max)
     server.add_service(PATH_SERVICE, paths, raw_responses=routing_servicer.SERIALIZED)
-    pictures = pictures_servicer.PictureServicer(
-        lattices, parts.states, earlier, parts.reader, operations
-    )
-    server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
     server.tasks.start("collector of arrays", parts.collector.run())
     server.add_service(STRUCTURE_SERVICE, StructureServicer(calls, costs))
     transformer = Transformer(parts.states, parts.writer, applier)
@@ -208,10 +205,16 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, patience_s))
-    jobs = _jobs(settings, journal_of_jobs, parts, arrays, compilation)
+    job_parts = _job_parts(journal_of_jobs, parts, arrays)
+    jobs = _jobs(settings, job_parts, parts, compilation)
     server.registry.register(JobMetrics(jobs.scheduler))
     job_servicer = jobs_servicer.JobServicer(calls, jobs, journal_of_jobs)
     server.add_service(JOB_SERVICE, job_servicer, raw_responses=jobs_servicer.SERIALIZED)
+    looks = JobLooks(job_parts, jobs.states, jobs.scheduler, operations)
+    pictures = pictures_servicer.PictureServicer(
+        lattices, parts.states, earlier, parts.reader, operations, applier, looks
+    )
+    server.add_service(PICTURE_SERVICE, pictures, raw_responses=pictures_servicer.SERIALIZED)
     server.tasks.start("jobs", jobs.scheduler.run())
     server.after_calls.append(jobs.scheduler.close)
     add_metrics_service(server)
@@ -276,24 +279,22 @@ def _field_parts(
     )
 
 
-def _jobs(
-    settings: Settings,
-    journal: JobJournal,
-    fields: FieldParts,
-    arrays: ArrayStore,
-    compilation: Compilation,
-) -> Jobs:
-    states = JobStates(journal, cache_bytes=_JOBS_CACHE_BYTES)
-    storage, marks = JobStorage(arrays), OpenJobs(arrays)
-    parts = JobParts(
+def _job_parts(journal: JobJournal, fields: FieldParts, arrays: ArrayStore) -> JobParts:
+    return JobParts(
         journal=journal,
-        storage=storage,
-        marks=marks,
+        storage=JobStorage(arrays),
+        marks=OpenJobs(arrays),
         lattices=fields.lattices,
         fields=fields.states,
         writer=fields.writer,
         model_of=recorded_model,
     )
+
+
+def _jobs(
+    settings: Settings, parts: JobParts, fields: FieldParts, compilation: Compilation
+) -> Jobs:
+    states = JobStates(parts.journal, cache_bytes=_JOBS_CACHE_BYTES)
     times = JobTimes(
         lease_s=settings.job_lease_s,
         checkpoint_s=settings.job_checkpoint_s,
@@ -313,10 +314,10 @@ def _jobs(
     )
     bounds = JobBounds(updates_max=settings.job_updates_max, size_bytes_max=settings.jobs_bytes)
     return Jobs(
-        journal,
+        parts.journal,
         states,
-        storage,
-        marks,
+        parts.storage,
+        parts.marks,
         fields.states,
         fields.reader,
         scheduler,

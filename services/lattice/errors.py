@@ -173,6 +173,12 @@ class JobNotCancelled(Conflict):
     reason: ClassVar[str] = "JOB_NOT_CANCELLED"
 
 
+class JobNotBegun(Conflict):
+    """The job has computed nothing yet that could be shown."""
+
+    reason: ClassVar[str] = "JOB_NOT_BEGUN"
+
+
 class JobsChanged(Conflict):
     """The tenant's jobs kept changing meanwhile."""
 

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.casing import odd_keys
+from tests.e2e.test_outage import eventually
 from tests.processes import ROOT, System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -266,6 +267,7 @@ def fields(walk: Walk, lattice_id: str) -> None:
     walk.call("TransformService_TransformBlocked", latticeId=lattice_id)
     walk.call("HistoryService_UndoBlocked", latticeId=lattice_id)
     walk.call("HistoryService_RedoBlocked", latticeId=lattice_id)
+    walk.call("PictureService_PreviewTransform", latticeId=lattice_id, name="height")
     walk.call("TransformService_TransformField", latticeId=lattice_id, name="height")
     for rpc in ("UndoChange", "RedoChange", "GetHistory", "GetState", "VerifyLattice", "DiffField"):
         walk.call(f"HistoryService_{rpc}", latticeId=lattice_id, name="height")
@@ -280,6 +282,11 @@ def jobs(walk: Walk, lattice_id: str) -> None:
     long = walk.call("JobService_StartJob", forever, latticeId=lattice_id)["jobId"]
     walk.call("JobService_CancelJob", {}, jobId=long)
     walk.call("JobService_ContinueJob", {}, jobId=long)
+    eventually(
+        lambda: walk.client.post(f"/v1/jobs/{long}:render", json={}).status_code != 409,
+        "the job has something to show",
+    )
+    walk.call("PictureService_RenderJob", jobId=long)
     walk.client.post(f"/v1/jobs/{long}:cancel", json={}).raise_for_status()
     short = walk.call("JobService_StartJob", latticeId=lattice_id)["jobId"]
     for rpc in ("WatchJob", "GetJob", "ReadSeries"):

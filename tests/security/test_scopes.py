@@ -54,6 +54,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/lattices/{lattice_id}/fields/{name}:transform": {
         "transforms": [{"reflect": {"axes": [0]}}]
     },
+    "POST /v1/lattices/{lattice_id}/fields/{name}:preview": {
+        "transforms": [{"reflect": {"axes": [0]}}]
+    },
+    "POST /v1/jobs/{job_id}:render": {},
     "POST /v1/lattices/{lattice_id}/fields/{name}:undo": {},
     "POST /v1/lattices/{lattice_id}/fields/{name}:redo": {},
     "POST /v1/lattices/{lattice_id}:transform": {"transforms": [{"reflect": {"axes": [0]}}]},

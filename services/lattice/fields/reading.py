@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from services.lattice.arrays.chunking import ChunkPart
 from services.lattice.arrays.content import FieldContent
 from services.lattice.arrays.digests import constant_chunk, padded
+from services.lattice.arrays.number_type import NumberType
 from services.lattice.arrays.region import Region
 from services.lattice.storage.arrays import ArrayLayout, ArrayPlace, ArrayStore
 
@@ -34,6 +36,29 @@ class FieldSource:
         if content.values:
             return padded(content.values, chunking, content.number_type)
         return constant_chunk(chunking, chunking.inside(ordinal), content.fill)
+
+
+@dataclass(frozen=True)
+class ArraySource(FieldSource):
+    """Numbers that are in memory, and kept nowhere."""
+
+    array: NDArray[Any]
+    """In C order, of the shape of the layout."""
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> "ArraySource":
+        number_type = NumberType(array.dtype.name)
+        layout = ArrayLayout.of(number_type, array.shape)
+        content = FieldContent(
+            number_type=number_type, digest="", fill=bytes(number_type.size_bytes)
+        )
+        return cls(content, layout, None, (), np.ascontiguousarray(array))
+
+    async def chunk(self, arrays: ArrayStore, ordinal: int) -> bytes:  # noqa: ARG002
+        chunking = self.layout.chunking
+        begin = chunking.begin(ordinal)
+        numbers = self.array.reshape(-1)[begin : begin + chunking.inside(ordinal)]
+        return numbers.tobytes() + bytes(self.layout.chunk_bytes - numbers.nbytes)
 
 
 class FieldReader:

@@ -54,6 +54,8 @@ from services.plumbing.errors import EventsUnavailable, ServiceError
 from services.plumbing.logging import get_logger
 
 T = TypeVar("T")
+Look = tuple[NDArray[np.generic], int]
+"""A state in the lattice's shape, and after how many steps."""
 
 WORKER = "services.lattice.jobs.worker"
 
@@ -94,6 +96,25 @@ class JobTimes:
     process: WorkerSetup
 
 
+async def plan_of(parts: JobParts, tenant: TenantId, job: Job, held: HeldLattice) -> RunPlan:
+    """What is run of a job, with all that it starts from.
+
+    Raises ChunkDamaged and StorageUnavailable.
+    """
+    spec = job.spec
+    shape = held.spec.geometry.shape
+    inputs = await parts.storage.inputs(tenant, spec.job_id, shape, spec.inputs)
+    return RunPlan(
+        spec=held.spec,
+        model=parts.model_of(job, held),
+        seed=spec.seed,
+        steps=spec.steps,
+        record_every=spec.record_every,
+        discard_steps=spec.discard_steps,
+        inputs=inputs,
+    )
+
+
 class JobRun:
     """A job that this replica has claimed; `run` is its task."""
 
@@ -115,6 +136,8 @@ class JobRun:
         self._elapsed_before_s = job.progress.elapsed_s
         self._began_s: float | None = None
         self._written_s = self._kept_s = time.monotonic()
+        self._looking: list[asyncio.Future[Look | None]] = []
+        """Who waits for the state between two stretches."""
         self._interrupted = asyncio.Event()
         """Set when somebody wants it to stop, or to be let go of."""
         self._is_released = False
@@ -125,6 +148,13 @@ class JobRun:
     def ran_s(self) -> float:
         """For how long it has taken steps now: not while its process begins, however long."""
         return 0.0 if self._began_s is None else time.monotonic() - self._began_s
+
+    async def look(self) -> Look | None:
+        """What its result would be now, and after how many steps; None when it has ended
+        before it was asked. All who ask at a time are shown the same."""
+        looking: asyncio.Future[Look | None] = asyncio.get_running_loop().create_future()
+        self._looking.append(looking)
+        return await looking
 
     def release(self) -> None:
         """Let go of the job as soon as its state is kept."""
@@ -144,6 +174,7 @@ class JobRun:
             _log.warning("the events of a job were replaced", job=self.job.job_id)
         finally:
             following.cancel()
+            self._show(None)
             await self._process.close()
             await asyncio.gather(following, return_exceptions=True)
 
@@ -182,22 +213,10 @@ class JobRun:
         held = await self._patiently(
             lambda: self._parts.lattices.open(self._tenant, spec.lattice_id)
         )
-        model = self._parts.model_of(self.job, held)
-        shape = held.spec.geometry.shape
-        inputs = await self._patiently(
-            lambda: self._parts.storage.inputs(self._tenant, spec.job_id, shape, spec.inputs)
-        )
-        self._columns = tuple(model.columns)
+        plan = await self._patiently(lambda: plan_of(self._parts, self._tenant, self.job, held))
+        self._columns = tuple(plan.model.columns)
         self._rows = np.empty((0, 1 + len(self._columns)))
-        return RunPlan(
-            spec=held.spec,
-            model=model,
-            seed=spec.seed,
-            steps=spec.steps,
-            record_every=spec.record_every,
-            discard_steps=spec.discard_steps,
-            inputs=inputs,
-        )
+        return plan
 
     async def _work(self, plan: RunPlan) -> None:
         state = await self._last_state()
@@ -217,8 +236,18 @@ class JobRun:
             if self._interrupted.is_set() and steps_done < plan.steps:
                 await self._stop(await self._asked_in_time(STATE))
                 return
+            if self._looking:
+                self._show((await self._process.ask(RESULT), steps_done))
             await self._keep_lease()
         await self._succeed(plan)
+
+    def _show(self, look: Look | None) -> None:
+        """Answer all who want to see the state."""
+        for looking in self._looking:
+            # Who was cancelled does not wait any longer.
+            if not looking.done():
+                looking.set_result(look)
+        self._looking.clear()
 
     async def _asked_in_time(self, *what: object) -> Any:  # noqa: ANN401 - any answer
         """What the process answers; None when it was to stop, and did not answer for a while."""

@@ -27,7 +27,7 @@ from services.lattice.jobs.domain import (
     cancelled,
     is_word_of_replica,
 )
-from services.lattice.jobs.running import JobParts, JobRun, JobTimes
+from services.lattice.jobs.running import JobParts, JobRun, JobTimes, Look
 from services.lattice.jobs.states import JobStates
 from services.lattice.state.journal import JournalReplaced, StreamChanged
 from services.plumbing import correlation
@@ -113,6 +113,19 @@ class JobScheduler:
         """A job as it is this very moment, if this replica works on it."""
         run = self._runs.get((tenant, job_id))
         return run.job if run is not None else None
+
+    async def look(self, tenant: TenantId, job_id: JobId, timeout_s: float) -> Look | None:
+        """What a job that this replica works on has computed, between two stretches of steps.
+
+        None where it works on no such job, or is not between two in time.
+        """
+        run = self._runs.get((tenant, job_id))
+        if run is None:
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                return await run.look()
+        return None
 
     async def until_changed(self, timeout_s: float) -> None:
         """Wait until something is new with any job of this replica, or so long."""

@@ -29,9 +29,9 @@ _BAR_FROM_PIXELS = 200
 """In a smaller picture there is no room for a bar."""
 
 
-def asked(request: pb.RenderRequest) -> Asked:
+def asked(request: pb.RenderRequest | pb.PictureView, *, has_numbers: bool) -> Asked:
     pixels_max = request.pixels_max or PIXELS_DEFAULT
-    has_bar = bool(request.name) and not request.without_color_bar
+    has_bar = has_numbers and not request.without_color_bar
     return Asked(
         row_axis=request.row_axis if request.HasField("row_axis") else None,
         column_axis=request.column_axis if request.HasField("column_axis") else None,
@@ -44,7 +44,7 @@ def asked(request: pb.RenderRequest) -> Asked:
     )
 
 
-def style(request: pb.RenderRequest) -> Style:
+def style(request: pb.RenderRequest | pb.PictureView) -> Style:
     return Style(
         color_map=_COLOR_MAPS[request.color_map],
         low=request.low if request.HasField("low") else None,

@@ -43,22 +43,32 @@ async def render(context: OperationContext, reader: FieldReader, picture: Pictur
     view = picture.view
     kinds = (picture.source is not None) + (not picture.spec.free)
     context.work_limit.check_looks(_LOOKS_PER_SITE * kinds * view.region.sites)
-    shown = view.rows * view.columns
-    async with context.send_budget.reserved(_BYTES_PER_SITE_SHOWN * shown):
-        numbers = await _numbers(context, reader, picture)
-        blocked = await _blocked(context, picture)
-        drawing = Drawing(
-            view=view,
-            numbers=numbers,
-            blocked=blocked,
-            path=picture.path,
-            shape=picture.spec.geometry.shape,
-        )
-        pixels = max(view.pixels_max**2, shown)
-        estimate = Estimate(size_bytes=_BYTES_PER_PIXEL * pixels, looks=_LOOKS_PER_PIXEL * pixels)
-        return await context.compute.run(
-            estimate, lambda _stop: draw(drawing, picture.style), admitted=True
-        )
+    async with context.send_budget.reserved(bytes_to_render(view)):
+        return await rendered(context, reader, picture)
+
+
+def bytes_to_render(view: View) -> int:
+    """What `rendered` holds."""
+    return _BYTES_PER_SITE_SHOWN * view.rows * view.columns
+
+
+async def rendered(context: OperationContext, reader: FieldReader, picture: Picture) -> bytes:
+    """As `render`, for who has reserved the bytes, and has checked what there is to look at."""
+    view = picture.view
+    numbers = await _numbers(context, reader, picture)
+    blocked = await _blocked(context, picture)
+    drawing = Drawing(
+        view=view,
+        numbers=numbers,
+        blocked=blocked,
+        path=picture.path,
+        shape=picture.spec.geometry.shape,
+    )
+    pixels = max(view.pixels_max**2, view.rows * view.columns)
+    estimate = Estimate(size_bytes=_BYTES_PER_PIXEL * pixels, looks=_LOOKS_PER_PIXEL * pixels)
+    return await context.compute.run(
+        estimate, lambda _stop: draw(drawing, picture.style), admitted=True
+    )
 
 
 async def _numbers(

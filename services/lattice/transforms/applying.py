@@ -119,7 +119,7 @@ class ChainApplier:
                 operand.tenant, operand.lattice_id, own, chain
             )
             return Result(contents=[made], reports=reports)
-        async with self._operations.send_budget.reserved(_held_bytes(chain)):
+        async with self._operations.send_budget.reserved(held_bytes(chain)):
             array, reports = await self.computed(operand, contents, chain)
             kept = [
                 await keep(self._writer, operand.tenant, operand.lattice_id, part)
@@ -292,14 +292,14 @@ def command_of(lattice_id: str, request_id: str) -> UUID:
     return uuid5(_COMMANDS, f"{lattice_id}/{request_id}") if request_id else uuid4()
 
 
-def _held_bytes(chain: Chain) -> int:
+def held_bytes(chain: Chain) -> int:
     """The numbers while they are read and kept: complex ones twice, as they are and apart."""
     return chain.size_bytes * (2 if chain.fits[0].is_complex else 1)
 
 
 def _bytes_needed(chain: Chain) -> int:
     """All that a chain takes at once."""
-    return _held_bytes(chain) + chain.auxiliary_bytes_max
+    return held_bytes(chain) + chain.auxiliary_bytes_max
 
 
 def _joined(numbers: list[Numbers | None]) -> Numbers:

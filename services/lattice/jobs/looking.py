@@ -1,0 +1,92 @@
+"""The states of jobs while they go on: asked of what runs here, or else the last that was kept."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from girih.ids import TenantId
+from services.lattice.computing.compute import Stop
+from services.lattice.computing.estimate import Estimate
+from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.errors import JobFinished, JobNotBegun
+from services.lattice.jobs.domain import Checkpoint, Job, JobId, JobState
+from services.lattice.jobs.running import JobParts, plan_of
+from services.lattice.jobs.scheduling import JobScheduler
+from services.lattice.jobs.states import JobStates
+from services.lattice.kernels import warm
+from services.lattice.operations.context import OperationContext
+from services.lattice.simulations.running import Run, RunPlan
+from services.lattice.simulations.threads import Threads
+
+_PEEK_S = 5.0
+"""A process that has not begun by then, or is at one step for so long, is not waited for."""
+_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED})
+
+
+@dataclass(frozen=True)
+class JobLook:
+    """What a job has computed so far."""
+
+    array: NDArray[Any]
+    """Of the lattice's shape: what its result would be."""
+    steps_done: int
+
+
+class JobLooks:
+    """Looks at jobs that wait, run or were cancelled."""
+
+    def __init__(
+        self,
+        parts: JobParts,
+        states: JobStates,
+        scheduler: JobScheduler,
+        operations: OperationContext,
+    ) -> None:
+        self._parts = parts
+        self._states = states
+        self._scheduler = scheduler
+        self._operations = operations
+
+    async def job(self, tenant: TenantId, job_id: JobId) -> Job:
+        """One that can be looked at; raises JobNotFound and JobFinished."""
+        job = await self._states.get(tenant, job_id)
+        if job.state in _ENDED:
+            message = "the job has ended: its result is a field, if it was to have one"
+            raise JobFinished(message, job_id=job_id, state=job.state.value)
+        return job
+
+    async def look(self, tenant: TenantId, job: Job, held: HeldLattice) -> JobLook:
+        """Its state: of this moment where it runs here, else as it was kept last.
+
+        The caller has reserved the bytes of the array. Raises JobNotBegun, WorkTooLarge,
+        ChunkDamaged and StorageUnavailable.
+        """
+        live = await self._scheduler.look(tenant, job.job_id, _PEEK_S)
+        if live is not None:
+            array, steps_done = live
+            return JobLook(array, steps_done)
+        if job.checkpoint is None:
+            raise JobNotBegun("the job has nothing to show yet", job_id=job.job_id)
+        return await self._kept(tenant, job, held, job.checkpoint)
+
+    async def _kept(
+        self, tenant: TenantId, job: Job, held: HeldLattice, checkpoint: Checkpoint
+    ) -> JobLook:
+        size_bytes = checkpoint.size_bytes + job.spec.size_bytes
+        self._operations.work_limit.check_bytes(size_bytes)
+        await self._operations.compilation.ready((warm.SIMULATIONS,))
+        plan = await plan_of(self._parts, tenant, job, held)
+        state = await self._parts.storage.load(tenant, job.job_id, checkpoint)
+        estimate = Estimate(size_bytes=size_bytes, looks=held.spec.geometry.sites)
+        array = await self._operations.compute.run(
+            estimate, lambda stop: _restored(plan, state, stop)
+        )
+        return JobLook(array, checkpoint.steps_done)
+
+
+def _restored(plan: RunPlan, state: bytes, stop: Stop) -> NDArray[Any]:
+    run = Run(plan, Threads(1))
+    stop.check()
+    run.restore(state)
+    return run.result()
