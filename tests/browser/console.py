@@ -74,6 +74,12 @@ class Console:
         self.page.wait_for(f"!!{found} && !{found}.disabled")
         self.page.run(f"{found}.click()")
 
+    def confirm(self) -> None:
+        """Say yes to the question that is asked, and wait until that is done."""
+        self.page.wait_for("!!document.querySelector('dialog form')")
+        self.page.run("document.querySelector('dialog form').requestSubmit()")
+        self.page.wait_for("!document.querySelector('dialog')")
+
     def fill(self, name: str, value: str) -> None:
         """Put a value into the field of this name, as typing does."""
         self.page.run(

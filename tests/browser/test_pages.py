@@ -11,12 +11,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
 VIEWERS_PRESS = {
     "", "+", "\N{MINUS SIGN}", "✕", "Close", "Components",
     "Copy", "Count what hangs together", "curl",
-    "Distance from the start", "Follow", "Go", "Goal", "History", "Its events", "Look at it",
+    "Distance from the start", "End", "Follow", "Go", "Goal", "History", "Its events", "Look at it",
     "Look at the result",
     "Log out everywhere",
     "Log out here", "Move", "Newest", "Oldest", "Pause", "Python", "Raw", "Search", "Show all",
     "Show it in the log", "Show its trace", "Show more", "Show these", "Start", "Tree", "Change",
-    "Verify from its events",
+    "Verify from its events", "Where the path was looked for", "Work there",
 }  # fmt: skip
 """What looks, or concerns the viewer alone, as a password does."""
 

@@ -1,12 +1,15 @@
 """What people do in the console, from the form to what came of it."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.browser.console import Console
-from tests.browser.people import Person
+from tests.browser.people import PASSWORD, Person, log_in, register
 from tests.e2e.chromium import needs_chromium
+from tests.processes import System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
 
@@ -16,6 +19,18 @@ def _inside(console: Console, owner: Person) -> None:
     console.page.resize(1280, 900)
     console.enter(owner)
     console.problems()
+
+
+@pytest.fixture
+def entered() -> Iterator[Callable[[Person], Person]]:
+    """Has sessions of people closed behind the test."""
+    with ExitStack() as stack:
+
+        def enter(person: Person) -> Person:
+            stack.callback(person.close)
+            return person
+
+        yield enter
 
 
 def test_an_event_appended_by_the_form_is_in_the_log_that_is_open(
@@ -99,6 +114,28 @@ def test_a_lattice_is_drawn_and_a_path_found_on_it(console: Console) -> None:
     console.press("Its events")
     console.page.wait_for("/lattice.created/.test(document.querySelector('main').textContent)")
     assert console.problems() == []
+
+
+def test_a_session_is_ended_from_another_and_another_tenant_entered(
+    console: Console, owner: Person, system: System, entered: Callable[[Person], Person]
+) -> None:
+    elsewhere = entered(log_in(system.url, owner.email))
+    host = entered(register(system.url, "Charles Babbage", "Difference Engine"))
+    invited = host.post("/v1/invitations", {"email": owner.email, "role": "ROLE_VIEWER"})
+    accepted = {"token": invited["token"], "password": PASSWORD}
+    owner.post("/auth/invitations:accept", accepted)
+    console.show("#/security")
+    console.page.wait_for("/Difference Engine/.test(document.querySelector('main').textContent)")
+
+    console.press("End")
+    console.confirm()
+    assert elsewhere.calls.get("/auth/whoami").status_code == 401
+    console.press("Work there")
+    console.page.wait_for(
+        "/viewer in Difference/.test(document.querySelector('.who')?.textContent)"
+    )
+
+    assert [one for one in console.problems() if "401" not in one] == []
 
 
 def test_a_token_that_expires_is_renewed_and_logging_out_leaves_nothing(console: Console) -> None:

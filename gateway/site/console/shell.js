@@ -51,7 +51,7 @@ function Frame({ who, isMenuOpen = false, toggle }) {
     ${toggle && html`<button id="menu-button" type="button" class="quiet" aria-expanded=${isMenuOpen} aria-controls="menu" onClick=${toggle}><span aria-hidden="true">☰</span> Menu</button>`}
     <a class="home" href="#/"><${Mark} /><span class="name">girih</span></a>
     <span class="spread"></span>
-    ${who && html`<span class="who"><b>${who.user?.name ?? who.key?.name}</b> <span class="faint">${enumWord(who.role, "ROLE_") || "key"} in ${who.tenant.name}</span></span>`}
+    ${who && html`<span class="who"><b>${who.user?.name ?? who.key?.name}</b> <span class="faint">${enumWord(who.role, "ROLE_") || "key"} in ${who.user ? html`<a href="#/security">${who.tenant.name}</a>` : who.tenant.name}</span></span>`}
     ${who && html`<button type="button" id="log-out" class="second" onClick=${() => logOut()}>Log out</button>`}
     <button ref=${theme} id="theme" type="button" class="quiet" title="Light or dark" aria-label="Light or dark"><span aria-hidden="true">◐</span></button>
   </header>`;

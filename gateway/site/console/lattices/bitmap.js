@@ -3,6 +3,7 @@
 /* Alpha, blue, green and red, as pixels lie in memory. */
 const BLOCKED = 0xff2c2826;
 const FREE = 0xffe8ecec;
+const PATCH_SITES_MAX = 16_777_216;
 
 export class Bitmap {
   /**
@@ -76,6 +77,57 @@ export function paint(canvas, { row, column }, isBlocked) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.fillStyle = isBlocked ? "#26282c" : "#ecece8";
   context.fillRect(column, row, 1, 1);
+}
+
+/**
+ * What JSON has as base64.
+ * @param {string} base64
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+export function bytesOf(base64) {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
+  return bytes;
+}
+
+/** @typedef {{ origin: number[], shape: number[], blocked: Bitmap, written: Bitmap }} Patch */
+
+/**
+ * The box around the sites that differ, and which of it those are; null where none differs.
+ * @param {Bitmap} before
+ * @param {Bitmap} after
+ * @param {number[]} shape
+ * @returns {Patch | null}
+ */
+export function patchOf(before, after, shape) {
+  /** @type {number[]} */
+  const changed = [];
+  for (let byte = 0; byte < after.bits.length; byte++) {
+    const differing = (before.bits[byte] ?? 0) ^ after.bits[byte];
+    for (let bit = 0; differing >> bit; bit++) if ((differing >> bit) & 1) changed.push(8 * byte + bit);
+  }
+  if (!changed.length) return null;
+  const origin = [...shape];
+  const last = shape.map(() => 0);
+  for (const index of changed) {
+    for (let axis = shape.length - 1, rest = index; axis >= 0; rest = Math.floor(rest / shape[axis--])) {
+      const at = rest % shape[axis];
+      if (at < origin[axis]) origin[axis] = at;
+      if (at > last[axis]) last[axis] = at;
+    }
+  }
+  const lengths = shape.map((_, axis) => last[axis] - origin[axis] + 1);
+  const siteCount = lengths.reduce((product, length) => product * length, 1);
+  if (siteCount > PATCH_SITES_MAX) throw new Error("What was drawn lies too far apart to be saved at once. Discard some of it.");
+  const [blocked, written] = [new Bitmap(siteCount), new Bitmap(siteCount)];
+  for (const index of changed) {
+    let place = 0;
+    for (let axis = shape.length - 1, rest = index, scale = 1; axis >= 0; scale *= lengths[axis], rest = Math.floor(rest / shape[axis--])) place += ((rest % shape[axis]) - origin[axis]) * scale;
+    written.set(place, true);
+    blocked.set(place, Boolean(after.get(index)));
+  }
+  return { origin, shape: lengths, blocked, written };
 }
 
 const BIT_COUNTS = Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);

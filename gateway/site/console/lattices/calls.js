@@ -1,7 +1,7 @@
 // What the viewer asks of a lattice: pictures of slices, its bitmap, distances, labels, numbers.
 
 import { call, download, get, post, stream } from "../calls/api.js";
-import { Bitmap } from "./bitmap.js";
+import { Bitmap, bytesOf } from "./bitmap.js";
 import { siteAt } from "./sites.js";
 
 /** @import { Computation, Field, FoundPath, Lattice } from "../calls/types.js" */
@@ -59,9 +59,36 @@ export async function drawSlice(latticeId, slice, area, { field, colorMap, low, 
     ...(atRevision === undefined ? {} : { atRevision }),
   };
   const image = await createImageBitmap(await download("POST", `${pathOf(latticeId)}:render`, { body, signal }));
+  return layerOf(image, area, pixelsMax);
+}
+
+/**
+ * A picture that the server has drawn of an area, over as many sites as it shows.
+ * @param {ImageBitmap} image
+ * @param {Area} area
+ * @param {number} pixelsMax
+ * @returns {{ image: ImageBitmap, area: Area }}
+ */
+function layerOf(image, area, pixelsMax) {
   const step = Math.ceil(Math.max(area.rows, area.columns) / pixelsMax);
   const pixels = Math.max(1, Math.round(image.width / Math.ceil(area.columns / step)));
   return { image, area: { ...area, rows: (image.height / pixels) * step, columns: (image.width / pixels) * step } };
+}
+
+/**
+ * The last two axes of what a call draws that answers with a picture among other things.
+ * @param {string} path
+ * @param {string[]} shape of the lattice
+ * @param {object} body
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{ layer: { image: ImageBitmap, area: Area }, answer: any }>}
+ */
+export async function drawnBy(path, shape, body, signal) {
+  const area = { row: 0, column: 0, rows: Number(shape.at(-2) ?? 1), columns: Number(shape.at(-1)) };
+  const pixelsMax = Math.min(PIXELS_MAX, Math.max(16, area.rows, area.columns));
+  const answer = await post(path, { ...body, view: { pixelsMax, withoutColorBar: true } }, signal);
+  const image = await createImageBitmap(new Blob([bytesOf(answer.png)], { type: "image/png" }));
+  return { layer: layerOf(image, area, pixelsMax), answer };
 }
 
 /**
@@ -69,13 +96,31 @@ export async function drawSlice(latticeId, slice, area, { field, colorMap, low, 
  * @param {Lattice} lattice
  * @param {AbortSignal} [signal]
  */
-export async function findBlocked({ latticeId, shape, blockedSites }, signal) {
+export async function findBlocked({ latticeId, shape }, signal) {
   const siteCount = shape.reduce((product, length) => product * Number(length), 1);
   if (siteCount > SITES_MAX) return null;
-  if (blockedSites === "0") return new Bitmap(siteCount);
   const blob = await download("GET", `${pathOf(latticeId)}/blocked`, { query: { bitOrder: "BIT_ORDER_LITTLE" }, signal });
-  return new Bitmap(siteCount, new Uint8Array(await blob.arrayBuffer()));
+  // Where no site is blocked nothing comes.
+  return blob.size ? new Bitmap(siteCount, new Uint8Array(await blob.arrayBuffer())) : new Bitmap(siteCount);
 }
+
+/**
+ * Blocks and frees the sites that were changed, and no others.
+ * @param {string} latticeId
+ * @param {import("./bitmap.js").Patch} patch
+ * @param {string} requestId makes it safe to send again
+ */
+export async function writeBlocked(latticeId, { origin, shape, blocked, written }, requestId) {
+  const region = { origin: { coordinates: origin }, shape };
+  return post(`${pathOf(latticeId)}:writeBlocked`, { region, blocked: await blocked.base64(), written: await written.base64(), bitOrder: "BIT_ORDER_LITTLE", requestId });
+}
+
+/**
+ * Undoes the last change of which sites are blocked, or does it again.
+ * @param {string} latticeId
+ * @param {string} verb
+ */
+export const turnBlocked = (latticeId, verb) => post(`${pathOf(latticeId)}:${verb}`, { requestId: crypto.randomUUID() });
 
 /**
  * @param {string} latticeId
@@ -84,6 +129,21 @@ export async function findBlocked({ latticeId, shape, blockedSites }, signal) {
  * @returns {Promise<{ path: FoundPath, computation: Computation }>}
  */
 export const findPath = (latticeId, start, goal) => post(`${pathOf(latticeId)}:findPath`, { start: { coordinates: start }, goal: { coordinates: goal }, sitesMax: 0 });
+
+/**
+ * Which sites of an area the search for a path has looked at: 1, and -1 for others.
+ * @param {string} latticeId
+ * @param {Slice} slice
+ * @param {Area} area
+ * @param {number[]} start
+ * @param {number[]} goal
+ */
+export async function findLookedAt(latticeId, slice, area, start, goal) {
+  const body = { start: { coordinates: start }, goal: { coordinates: goal }, sitesMax: 0, region: regionOf(slice, area) };
+  const { lookedAt } = await post(`${pathOf(latticeId)}:findPath`, body);
+  const bitmap = new Bitmap(area.rows * area.columns, bytesOf(lookedAt ?? ""));
+  return Int8Array.from({ length: area.rows * area.columns }, (_, index) => (bitmap.get(index) ? 1 : -1));
+}
 
 /**
  * How far each site of an area is from another; -1 where no way leads.
@@ -162,9 +222,4 @@ function regionOf(slice, area) {
  * @param {string} base64
  * @param {string} numberType
  */
-function numbers(base64, numberType) {
-  const text = atob(base64);
-  const bytes = new Uint8Array(text.length);
-  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
-  return new ARRAYS[numberType](bytes.buffer);
-}
+const numbers = (base64, numberType) => new ARRAYS[numberType](bytesOf(base64).buffer);

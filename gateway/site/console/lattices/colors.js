@@ -40,6 +40,9 @@ export function picture(values, rows, columns, colorOf) {
 /** @param {number} most */
 export const bySize = (most) => (/** @type {number} */ value) => TABLE[most > 0 ? Math.round((255 * value) / most) : 0];
 
+/** Of a site that a search has looked at. */
+export const lookedAt = () => [242, 153, 20];
+
 /** Colours that tell labels apart: neighbours in number are far apart in hue. */
 export function byLabel(/** @type {number} */ label) {
   const hue = (label * 137.508) % 360;

@@ -11,6 +11,8 @@ import { useAction, useLoad } from "../parts/load.js";
 import { go, to } from "../parts/router.js";
 import { Table } from "../parts/table.js";
 import { bytes, count, duration, enumWord, number, shapeText } from "../parts/words.js";
+import { Board } from "./board.js";
+import { drawnBy } from "./calls.js";
 
 /** @import { Field } from "../calls/types.js" */
 /** @typedef {{ transform: string, invertibility: string, errorBound: number, inPlace: boolean, auxiliaryBytes: string, clampedCount: string }} Report */
@@ -30,7 +32,7 @@ export function Page({ latticeId, name }) {
     <//>
     <${Facts} of=${[["Revision", count(revision)], ["Size", bytes(sizeBytes)], ["Digest", html`<code>${digest}</code>`], ...(found ? [["Least", number(found.low)], ["Greatest", number(found.high)], ["Mean", number(found.mean)], ["Variance", number(found.variance)]] : [])]} />
     ${found?.histogram && html`<${Chart} label="Histogram" isTime=${false} times=${found.histogram.edges.slice(0, -1)} lines=${[{ label: "sites", values: found.histogram.counts.map(Number) }]} />`}
-    ${may("lattices.write") && html`<${Undo} path=${path} latticeId=${latticeId} revision=${revision} changed=${field.reload} /><h2>Transform it</h2><${Transform} path=${path} axes=${shape.length} revision=${revision} changed=${field.reload} />`}`;
+    ${may("lattices.write") && html`<${Undo} path=${path} latticeId=${latticeId} revision=${revision} changed=${field.reload} /><h2>Transform it</h2><${Transform} path=${path} shape=${shape} revision=${revision} changed=${field.reload} />`}`;
 }
 
 /** @param {{ path: string, latticeId: string, revision: string, changed: () => void }} props */
@@ -69,9 +71,9 @@ const examples = (axes) => ({
   distanceTransform: { distanceTransform: {} },
 });
 
-/** @param {{ path: string, axes: number, revision: string, changed: () => void }} props */
-function Transform({ path, axes, revision, changed }) {
-  const steps = examples(axes);
+/** @param {{ path: string, shape: string[], revision: string, changed: () => void }} props */
+function Transform({ path, shape, revision, changed }) {
+  const steps = examples(shape.length);
   const [text, setText] = useState(JSON.stringify([steps.translate], null, 2));
   const names = /** @type {[string, string][]} */ ([["", "choose one"], ...Object.keys(steps).map((name) => [name, name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)])]);
   const add = (/** @type {any} */ event) => {
@@ -84,10 +86,21 @@ function Transform({ path, axes, revision, changed }) {
     changed();
     return answer;
   };
+  const preview = useAction(() => drawnBy(`${path}:preview`, shape, { transforms: jsonOf(text, "The chain") }));
   return html`<${Form} label="Apply" act=${act} done=${(/** @type {any} */ answer) => html`<${Applied} answer=${answer} />`}>
     <${Select} label="Add a step" of=${names} value="" onChange=${add} />
     <${Labelled} label="The chain (JSON)" hint="Applied as one event: all of it or nothing, and only to the revision that is shown here."><textarea rows="10" spellcheck=${false} value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)}></textarea><//>
+    <div class="actions"><button type="button" class="second" disabled=${preview.isRunning} onClick=${() => preview.run()}>${preview.isRunning ? "Computing …" : "Preview"}</button><span class="hint">Shows what would come out, and changes nothing.</span></div>
+    <${Failure} error=${preview.error} />
+    ${preview.outcome && html`<${Preview} shape=${shape} drawn=${preview.outcome} />`}
   <//>`;
+}
+
+/** What a chain would make. @param {{ shape: string[], drawn: Awaited<ReturnType<typeof drawnBy>> }} props */
+function Preview({ shape, drawn: { layer, answer } }) {
+  const [rows, columns] = [Number(shape.at(-2) ?? 1), Number(shape.at(-1))];
+  return html`<div class="preview"><${Board} rows=${rows} columns=${columns} layers=${[layer]} isPanning=${true} label="What the chain would make of the field" />
+    <${Table} label="Steps of the preview" keyOf=${(/** @type {Report} */ one) => one.transform} columns=${REPORTS} items=${answer.reports} /></div>`;
 }
 
 /** @type {import("../parts/table.js").Column<Report>[]} */

@@ -38,7 +38,7 @@ export function Page({ latticeId }) {
 /** @type {import("../parts/table.js").Column<Change>[]} */
 const COLUMNS = [
   { title: "Revision", isNumber: true, cell: ({ revision }) => count(revision) },
-  { title: "What", cell: ({ kind, ofRevision }) => html`<b>${enumWord(kind, "CHANGE_KIND_")}</b>${ofRevision !== "0" && ` of revision ${count(ofRevision)}`}` },
+  { title: "What", cell: ({ kind, ofRevision }) => html`<b class="whole">${enumWord(kind, "CHANGE_KIND_")}</b>${ofRevision !== "0" && ` of revision ${count(ofRevision)}`}` },
   { title: "Field", cell: ({ name }) => name || "the lattice" },
   { title: "When", cell: ({ recordedAt }) => html`<${Time} at=${recordedAt} />` },
   { title: "By", cell: ({ actor }) => actor },
@@ -46,26 +46,26 @@ const COLUMNS = [
   { title: "Steps", cell: ({ applied }) => applied && html`<${Tree} value=${applied.transforms} depth=${2} />` },
 ];
 
-/** A field at each revision that changed it. @param {{ lattice: Lattice, changes: Change[] }} props */
+/** A field, or the blocked sites, at each revision that changed them. @param {{ lattice: Lattice, changes: Change[] }} props */
 function Slider({ lattice, changes }) {
   const names = useMemo(() => [...new Set(changes.map(({ name }) => name).filter(Boolean))], [changes]);
-  const [chosen, setField] = useState("");
-  const field = names.includes(chosen) ? chosen : (names[0] ?? "");
-  const revisions = changes.filter(({ name, digest }) => name === field && digest).map(({ revision }) => revision);
+  const [chosen, setField] = useState(/** @type {string | null} */ (null));
+  const field = chosen !== null && (chosen === "" || names.includes(chosen)) ? chosen : (names[0] ?? "");
+  const revisions = changes.filter(({ name, kind }) => name === field && kind !== "CHANGE_KIND_DELETED").map(({ revision }) => revision);
   const [index, setIndex] = useState(Number.MAX_SAFE_INTEGER);
   const at = Math.min(index, revisions.length - 1);
   const shape = lattice.shape.map(Number);
   const [rows, columns] = [shape.at(-2) ?? 1, shape[shape.length - 1]];
   const slice = { rowAxis: shape.length > 1 ? shape.length - 2 : null, columnAxis: shape.length - 1, at: shape.map(() => 0) };
   const area = { row: 0, column: 0, rows: Math.min(rows, DRAWN_MAX), columns: Math.min(columns, DRAWN_MAX) };
-  const drawn = useLoad(async (signal) => (field && at >= 0 ? drawSlice(lattice.latticeId, slice, area, { field, colorMap: "COLOR_MAP_VIRIDIS", atRevision: revisions[at] }, signal) : null), [lattice.latticeId, field, revisions[at]]);
-  if (!field) return null;
+  const drawn = useLoad(async (signal) => (at >= 0 ? drawSlice(lattice.latticeId, slice, area, { field, colorMap: "COLOR_MAP_VIRIDIS", atRevision: revisions[at] }, signal) : null), [lattice.latticeId, field, revisions[at]]);
+  if (!revisions.length) return null;
   return html`<div class="columns">
-      <${Select} label="Field" of=${names.map((name) => [name, name])} value=${field} onChange=${(/** @type {any} */ event) => setField(event.target.value)} />
+      <${Select} label="Show" of=${[...names.map((name) => [name, `the field ${name}`]), ["", "free and blocked sites"]]} value=${field} onChange=${(/** @type {any} */ event) => setField(event.target.value)} />
       <label class="field"><span>Through time: revision ${count(revisions[at])}</span><input type="range" min="0" max=${revisions.length - 1} value=${at} onInput=${(/** @type {any} */ event) => setIndex(Number(event.target.value))} /></label>
     </div>
     <${Failure} error=${drawn.error} again=${drawn.reload} />
-    <${Board} rows=${rows} columns=${columns} layers=${drawn.data ? [drawn.data] : []} isPanning=${true} label=${`${field} at revision ${revisions[at]}`} />`;
+    <${Board} rows=${rows} columns=${columns} layers=${drawn.data ? [drawn.data] : []} isPanning=${true} label=${`${field || "The blocked sites"} at revision ${revisions[at]}`} />`;
 }
 
 /** @param {{ latticeId: string }} props */

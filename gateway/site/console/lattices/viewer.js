@@ -7,10 +7,10 @@ import { html, useCallback, useEffect, useMemo, useRef, useState } from "../part
 import { useAction, useLoad } from "../parts/load.js";
 import { go, to } from "../parts/router.js";
 import { bytes, computedIn, count, counted, enumWord, number, shapeText } from "../parts/words.js";
-import { paint } from "./bitmap.js";
+import { paint, patchOf } from "./bitmap.js";
 import { Board } from "./board.js";
-import { deleteLattice, drawSlice, findBlocked, findDistances, findFields, findLabels, findLattice, findPath, findStatistics } from "./calls.js";
-import { byLabel, bySize, picture } from "./colors.js";
+import { deleteLattice, drawSlice, findBlocked, findDistances, findFields, findLabels, findLattice, findLookedAt, findPath, findStatistics, turnBlocked, writeBlocked } from "./calls.js";
+import { byLabel, bySize, lookedAt, picture } from "./colors.js";
 import { createFrom } from "./create.js";
 import { Cursor } from "./cursor.js";
 import { boundaryText } from "./list.js";
@@ -21,6 +21,7 @@ import { indexOf, isIn, linesOf, placeOf, siteAt, siteText } from "./sites.js";
 /** @import { Bitmap } from "./bitmap.js" */
 /** @import { Area, Layer } from "./board.js" */
 /** @import { Place, Slice } from "./sites.js" */
+/** @typedef {{ start: number[] | null, goal: number[] | null }} Ends */
 
 const START = "#169646";
 const GOAL = "#1e54d6";
@@ -34,11 +35,11 @@ const TOOLS = /** @type {[string, string][]} */ ([["start", "Start"], ["goal", "
 export function Page({ latticeId, query }) {
   const { data, error, reload } = useLoad((signal) => findLattice(latticeId, signal), [latticeId]);
   if (!data) return error ? html`<${Failure} error=${error} again=${reload} />` : html`<${Loading} />`;
-  return html`<${Viewer} lattice=${data} field=${query.field ?? ""} />`;
+  return html`<${Viewer} lattice=${data} field=${query.field ?? ""} reload=${reload} />`;
 }
 
-/** @param {{ lattice: Lattice, field: string }} props */
-function Viewer({ lattice, field }) {
+/** @param {{ lattice: Lattice, field: string, reload: () => void }} props */
+function Viewer({ lattice, field, reload }) {
   const may = useMay();
   const shape = useMemo(() => lattice.shape.map(Number), [lattice]);
   const [slice, setSlice] = useState(/** @type {Slice} */ ({ rowAxis: shape.length > 1 ? shape.length - 2 : null, columnAxis: shape.length - 1, at: shape.map(() => 0) }));
@@ -58,7 +59,15 @@ function Viewer({ lattice, field }) {
   const statistics = useLoad(async (signal) => (style.field ? findStatistics(lattice.latticeId, style.field, slice, shown, signal) : null), [style.field, slice, shown]);
   const base = useLoad((signal) => drawSlice(lattice.latticeId, slice, shown, { ...style, low: statistics.data?.low, high: statistics.data?.high }, signal), [lattice.latticeId, slice, shown, style, style.field ? statistics.data?.digest : ""]);
   const path = usePath(lattice.latticeId, ends.start, ends.goal);
-  const overlay = useOverlay(lattice.latticeId, slice, shown);
+  const overlay = useOverlay(lattice.latticeId, slice, shown, ends);
+  const changed = (/** @type {Bitmap | null} */ bitmap) => {
+    if (bitmap) blocked.set(bitmap);
+    else blocked.reload();
+    reload();
+    base.reload();
+    path.again();
+    overlay.show("", ends);
+  };
   const press = (/** @type {Place} */ place) => {
     const site = siteAt(slice, place);
     if (tool === "start" || tool === "goal") {
@@ -67,7 +76,7 @@ function Viewer({ lattice, field }) {
     } else editing.set(place, tool === "block");
   };
   const all = { row: 0, column: 0, rows, columns };
-  const drawn = editing.canvas ? { image: editing.canvas, area: all } : base.data;
+  const drawn = editing.canvas && (editing.isChanged || !style.field) ? { image: editing.canvas, area: all } : base.data;
   const layers = [drawn, overlay.layer].filter((layer) => layer !== null && layer !== undefined);
   const lines = useMemo(() => (path.found?.path.found && ends.start ? linesIn(slice, shape, ends.start, path.found.path) : []), [path.found, slice]);
   const marks = [...mark(slice, ends.start, START, "start"), ...mark(slice, ends.goal, GOAL, "goal")];
@@ -84,15 +93,19 @@ function Viewer({ lattice, field }) {
         <${Tools} tool=${tool} setTool=${setTool} mayEdit=${may("lattices.write") && editing.isPossible} clear=${() => setEnds({ start: null, goal: null })} hasEnds=${Boolean(ends.start || ends.goal)} />
         <${Board} rows=${rows} columns=${columns} layers=${layers} lines=${lines} marks=${marks} isPanning=${tool === "pan"} pointed=${setPointed} pressed=${press} seen=${seen} label=${`${title}, ${rows} rows and ${columns} columns of it`} />
         <${Cursor} lattice=${lattice} shape=${shape} slice=${slice} place=${pointed} field=${fields.data?.find((one) => one.name === style.field) ?? null} blocked=${editing.bitmap ?? blocked.data ?? null} />
+        ${editing.isChanged && html`<${Save} lattice=${lattice} shape=${shape} editing=${editing} original=${blocked.data ?? null} changed=${changed} />`}
         <p class="legend"><span><i class="free"></i>free</span><span><i class="blocked"></i>blocked</span><span><i class="start"></i>start</span><span><i class="goal"></i>goal</span><span><i class="path"></i>path</span></p>
         <${Failure} error=${base.error ?? blocked.error} again=${base.reload} />
       </div>
       <div class="panel">
-        <${PathPanel} ends=${ends} path=${path} />
-        <${Overlays} overlay=${overlay} start=${ends.start} siteCount=${shown.rows * shown.columns} />
+        <${PathPanel} ends=${ends} path=${path} stream=${`$lattice-${lattice.latticeId}`} />
+        <${Overlays} overlay=${overlay} ends=${ends} siteCount=${shown.rows * shown.columns} />
         ${shape.length > 2 && html`<${Axes} shape=${shape} slice=${slice} setSlice=${setSlice} />`}
         <${FieldPanel} latticeId=${lattice.latticeId} reload=${fields.reload} fields=${fields.data} style=${style} setStyle=${setStyle} statistics=${statistics.data} />
-        <${Save} lattice=${lattice} shape=${shape} editing=${editing} />
+        ${may("lattices.write") && !editing.isChanged && html`<${Turn} latticeId=${lattice.latticeId} changed=${() => {
+          editing.discard();
+          changed(null);
+        }} />`}
         <${Components} latticeId=${lattice.latticeId} />
         <section><h2>About it</h2><${Facts} of=${[
           ["Steps lead", enumWord(lattice.neighbourhood, "NEIGHBOURHOOD_") === "moore" ? "diagonally, too" : "along one axis"],
@@ -109,7 +122,7 @@ function Viewer({ lattice, field }) {
 /** @param {{ tool: string, setTool: (tool: string) => void, mayEdit: boolean, clear: () => void, hasEnds: boolean }} props */
 function Tools({ tool, setTool, mayEdit, clear, hasEnds }) {
   const shown = TOOLS.filter(([name]) => mayEdit || (name !== "block" && name !== "free"));
-  const hint = { start: "Click the site where the path begins.", goal: "Click the site where it ends.", block: "Draw blocked sites.", free: "Erase blocked sites.", pan: "Drag to move, use the wheel to zoom." }[tool];
+  const hint = { start: "Click the site where the path begins.", goal: "Click the site where it ends.", block: "Draw blocked sites, then save them.", free: "Erase blocked sites, then save.", pan: "Drag to move, use the wheel to zoom." }[tool];
   return html`<div class="tools">${shown.map(([name, text]) => html`<button type="button" class="second" aria-pressed=${tool === name} onClick=${() => setTool(name)}>${text}</button>`)}${hasEnds && html`<button type="button" class="quiet" onClick=${clear}>Clear the path</button>`}<span class="faint">${hint}</span></div>`;
 }
 
@@ -141,12 +154,12 @@ const mark = (slice, site, color, label) => (site && isIn(slice, site) ? [{ plac
  * @param {number[] | null} goal
  */
 function usePath(latticeId, start, goal) {
-  const { data, error, isLoading } = useLoad(async () => (start && goal ? findPath(latticeId, start, goal) : null), [latticeId, start, goal]);
-  return { found: data ?? null, error, isLoading: isLoading && Boolean(start && goal) };
+  const { data, error, isLoading, reload } = useLoad(async () => (start && goal ? findPath(latticeId, start, goal) : null), [latticeId, start, goal]);
+  return { found: error ? null : (data ?? null), error, isLoading: isLoading && Boolean(start && goal), again: reload };
 }
 
-/** @param {{ ends: { start: number[] | null, goal: number[] | null }, path: { found: { path: FoundPath, computation: Computation } | null, error: unknown, isLoading: boolean } }} props */
-function PathPanel({ ends: { start, goal }, path }) {
+/** @param {{ ends: Ends, path: { found: { path: FoundPath, computation: Computation } | null, error: unknown, isLoading: boolean }, stream: string }} props */
+function PathPanel({ ends: { start, goal }, path, stream }) {
   const found = path.found;
   return html`<section><h2>Path</h2>
     ${!(start && goal) && html`<p class="hint">Choose a start and a goal on the grid, and the shortest path between them is shown.</p>`}
@@ -154,7 +167,7 @@ function PathPanel({ ends: { start, goal }, path }) {
     <${Failure} error=${path.error} />
     <div role="status">${path.isLoading && "Looking for a path …"}${found && !found.path.found && html`<p><b>No way leads there.</b></p>`}
     ${found?.path.found && html`<${Facts} of=${[["Length", number(found.path.length)], ["Steps", count(found.path.steps)]]} />`}</div>
-    ${found && html`<${How} computation=${found.computation} />`}
+    ${found && html`<${How} computation=${found.computation} /><p><a href=${to(["streams", stream])}>The events of this lattice</a></p>`}
   </section>`;
 }
 
@@ -162,20 +175,29 @@ function PathPanel({ ends: { start, goal }, path }) {
 const How = ({ computation: { method, exact, elapsedNs, sitesExpanded, memoryBytes } }) => html`<p class="hint">${exact ? "Exact" : "Not exact"}, by ${enumWord(method, "METHOD_")} in ${computedIn(elapsedNs)}; ${counted(sitesExpanded, "site")} looked at, ${bytes(memoryBytes)} used.</p>`;
 
 /**
- * What is drawn over the sites in sight: how far they are, or which hang together.
+ * What is drawn over the sites in sight: how far they are, which hang together, or where a path was
+ * looked for.
  * @param {string} latticeId
  * @param {Slice} slice
  * @param {Area} area
+ * @param {Ends} ends
  */
-function useOverlay(latticeId, slice, area) {
+function useOverlay(latticeId, slice, area, ends) {
   const [kind, setKind] = useState("");
   const [layer, setLayer] = useState(/** @type {Layer | null} */ (null));
   const [words, setWords] = useState("");
   const latest = useRef(0);
-  const show = useAction(async (/** @type {string} */ next, /** @type {number[] | null} */ source) => {
+  const show = useAction(async (/** @type {string} */ next, /** @type {Ends} */ { start, goal }) => {
     const mine = ++latest.current;
     setKind(next);
-    const made = next === "distance" && source ? await distanceLayer(latticeId, slice, area, source) : next === "components" ? await labelLayer(latticeId, slice, area) : { layer: null, words: "" };
+    const made =
+      next === "distance" && start
+        ? await distanceLayer(latticeId, slice, area, start)
+        : next === "looked" && start && goal
+          ? await lookedLayer(latticeId, slice, area, start, goal)
+          : next === "components"
+            ? await labelLayer(latticeId, slice, area)
+            : { layer: null, words: "" };
     if (mine !== latest.current) return;
     setLayer(made.layer);
     setWords(made.words);
@@ -184,7 +206,7 @@ function useOverlay(latticeId, slice, area) {
     setKind("");
     setLayer(null);
     setWords("");
-  }, [latticeId, JSON.stringify(slice)]);
+  }, [latticeId, JSON.stringify([slice, ends])]);
   return { kind, layer, words, show: show.run, error: show.error, isRunning: show.isRunning };
 }
 
@@ -201,19 +223,28 @@ async function labelLayer(latticeId, slice, area) {
   return { layer: { image: picture(labels, area.rows, area.columns, byLabel), area }, words: "A colour for each component." };
 }
 
-/** @param {{ overlay: ReturnType<typeof useOverlay>, start: number[] | null, siteCount: number }} props */
-function Overlays({ overlay, start, siteCount }) {
-  const toggle = (/** @type {string} */ kind) => overlay.show(overlay.kind === kind ? "" : kind, start);
+/** @param {string} latticeId @param {Slice} slice @param {Area} area @param {number[]} start @param {number[]} goal */
+async function lookedLayer(latticeId, slice, area, start, goal) {
+  const found = await findLookedAt(latticeId, slice, area, start, goal);
+  const many = found.reduce((sum, next) => sum + (next > 0 ? 1 : 0), 0);
+  const words = many ? `The search has looked at ${counted(many, "site")} in sight. On planes it jumps over most.` : "Nothing was looked at: the path is known from a formula.";
+  return { layer: { image: picture(found, area.rows, area.columns, lookedAt), area }, words };
+}
+
+/** @param {{ overlay: ReturnType<typeof useOverlay>, ends: Ends, siteCount: number }} props */
+function Overlays({ overlay, ends, siteCount }) {
+  const { start, goal } = ends;
+  const toggle = (/** @type {string} */ kind) => overlay.show(overlay.kind === kind ? "" : kind, ends);
   const button = (/** @type {string} */ kind, /** @type {string} */ text, /** @type {boolean} */ isPossible) => html`<button type="button" class="second" aria-pressed=${overlay.kind === kind} disabled=${!isPossible || overlay.isRunning} onClick=${() => toggle(kind)}>${text}</button>`;
   return html`<section><h2>Over the sites</h2>
-    <div class="actions">${button("distance", "Distance from the start", Boolean(start) && siteCount <= OVERLAY_SITES_MAX)}${button("components", "Components", siteCount <= LABELS_MAX)}</div>
+    <div class="actions">${button("distance", "Distance from the start", Boolean(start) && siteCount <= OVERLAY_SITES_MAX)}${button("looked", "Where the path was looked for", Boolean(start && goal) && siteCount <= OVERLAY_SITES_MAX)}${button("components", "Components", siteCount <= LABELS_MAX)}</div>
     <p class="hint" role="status">${overlay.isRunning ? "Computing …" : overlay.words || (start ? "" : "Choose a start to see how far each site is.")}</p>
     <${Failure} error=${overlay.error} />
   </section>`;
 }
 
 /**
- * Changes of blocked sites that are not saved yet. They become another lattice.
+ * Changes of blocked sites that are not saved yet: of this lattice, or as another one.
  * @param {Bitmap | null} original
  * @param {number[]} shape
  * @param {Slice} slice
@@ -226,29 +257,52 @@ function useEditing(original, shape, slice, rows, columns) {
   const canvas = useMemo(() => bitmap?.picture(rows, columns, (row, column) => indexOf(shape, siteAt(slice, { row, column }))), [bitmap, slice]);
   const set = (/** @type {Place} */ place, /** @type {boolean} */ isBlocked) => {
     if (!original) return;
-    const edited = bitmap ?? original.copy();
+    const edited = bitmap && bitmap !== original ? bitmap : original.copy();
     edited.set(indexOf(shape, siteAt(slice, place)), isBlocked);
     if (canvas) paint(canvas, place, isBlocked);
     setBitmap(edited);
     redraw((last) => last + 1);
   };
   const discard = () => setBitmap(null);
-  return { bitmap, canvas, set, discard, isPossible: Boolean(original) && rows * columns <= EDITED_MAX };
+  // Once it is saved it is the original itself, and stays in sight.
+  return { bitmap, canvas, set, discard, isChanged: Boolean(bitmap) && bitmap !== original, isPossible: Boolean(original) && rows * columns <= EDITED_MAX };
 }
 
-/** @param {{ lattice: Lattice, shape: number[], editing: ReturnType<typeof useEditing> }} props */
-function Save({ lattice, shape, editing }) {
+/** @param {{ lattice: Lattice, shape: number[], editing: ReturnType<typeof useEditing>, original: Bitmap | null, changed: (bitmap: Bitmap | null) => void }} props */
+function Save({ lattice, shape, editing, original, changed }) {
   const { bitmap } = editing;
+  const [requestId] = useState(() => crypto.randomUUID());
+  const here = useAction(async () => {
+    const patch = bitmap && original ? patchOf(original, bitmap, shape) : null;
+    if (patch) await writeBlocked(lattice.latticeId, patch, requestId);
+    changed(bitmap);
+  });
   const save = useAction(async () => {
     if (!bitmap) return;
     const { neighbourhood, cornerRule, boundaries } = lattice;
-    const { latticeId } = await createFrom(shape, bitmap, { neighbourhood, cornerRule, boundaries }, crypto.randomUUID());
+    const { latticeId } = await createFrom(shape, bitmap, { neighbourhood, cornerRule, boundaries }, requestId);
     go(to(["lattices", latticeId]));
   });
   if (!bitmap) return null;
-  return html`<section><h2>Changed sites</h2>
-    <p class="hint">This lattice stays as it is, so that what was found on it stays true. Save what you drew as another one: ${counted(bitmap.blockedCount, "site")} blocked.</p>
-    <${Failure} error=${save.error} />
-    <div class="actions"><button type="button" disabled=${save.isRunning} onClick=${save.run}>Save as a new lattice</button><button type="button" class="second" onClick=${editing.discard}>Discard</button></div>
+  const isBusy = here.isRunning || save.isRunning;
+  return html`<section class="unsaved" aria-label="What was drawn">
+    <p><b>Not saved yet.</b> ${counted(bitmap.blockedCount, "site")} would be blocked.</p>
+    <${Failure} error=${here.error ?? save.error} />
+    <div class="actions"><button type="button" disabled=${isBusy} onClick=${() => here.run()}>Save</button><button type="button" class="second" disabled=${isBusy} onClick=${() => save.run()}>Save as a new lattice</button><button type="button" class="second" disabled=${isBusy} onClick=${editing.discard}>Discard</button></div>
+  </section>`;
+}
+
+/** Back to the blocked sites before, and forth. @param {{ latticeId: string, changed: () => void }} props */
+function Turn({ latticeId, changed }) {
+  const action = useAction(async (/** @type {string} */ verb) => {
+    const { ofRevision } = await turnBlocked(latticeId, verb);
+    changed();
+    return `${verb === "undo" ? "Undone" : "Done again"}: the change of revision ${count(ofRevision)}.`;
+  });
+  return html`<section><h2>Blocked sites</h2>
+    <p class="hint">Choose Block or Erase above to draw on this lattice. Each change is kept, and may be undone.</p>
+    <div class="actions"><button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("undo")}>Undo the last change</button><button type="button" class="second" disabled=${action.isRunning} onClick=${() => action.run("redo")}>Do it again</button></div>
+    <p class="hint" role="status">${action.outcome}</p>
+    <${Failure} error=${action.error} />
   </section>`;
 }

@@ -1,0 +1,102 @@
+"""What people do with lattices in the console: draw in place, look before, and watch."""
+
+import pytest
+
+from tests.browser.console import Console
+from tests.browser.people import Person
+from tests.e2e.chromium import needs_chromium
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
+
+
+@pytest.fixture(autouse=True)
+def _inside(console: Console, owner: Person) -> None:
+    console.page.resize(1280, 900)
+    console.enter(owner)
+    console.problems()
+
+
+@pytest.fixture
+def lattice_id(owner: Person) -> str:
+    made: str = owner.post("/v1/lattices", {"shape": [20, 30]})["latticeId"]
+    return made
+
+
+def click_on_board(console: Console, x_share: float, y_share: float) -> None:
+    x, y = console.page.run(
+        "(() => { const box = document.querySelector('.board canvas').getBoundingClientRect();"
+        f" return [box.left + {x_share} * box.width, box.top + {y_share} * box.height]; }})()"
+    )
+    console.page.click_at(x, y)
+
+
+def blocked_count(owner: Person, lattice_id: str) -> int:
+    return int(owner.calls.get(f"/v1/lattices/{lattice_id}").json()["blockedSites"])
+
+
+def test_a_lattice_is_drawn_on_in_place_and_a_change_of_it_undone(
+    console: Console, owner: Person, lattice_id: str
+) -> None:
+    console.show(f"#/lattices/{lattice_id}")
+    for share, name in ((0.2, "Start"), (0.8, "Goal")):
+        click_on_board(console, share, 0.51)
+        console.page.wait_for(
+            "[...document.querySelectorAll('.panel dt')]"
+            f".some((one) => one.textContent === '{name}')"
+        )
+    console.page.wait_for("/Length/.test(document.querySelector('.panel').textContent)")
+    console.press("Where the path was looked for")
+    console.page.wait_for("/formula/.test(document.querySelector('.panel').textContent)")
+    console.press("Block")
+    click_on_board(console, 0.5, 0.51)
+    click_on_board(console, 0.5, 0.3)
+
+    console.press("Save")
+    console.page.wait_for("/2 blocked/.test(document.querySelector('.head').textContent)")
+    assert blocked_count(owner, lattice_id) == 2
+    console.press("Where the path was looked for")
+    console.page.wait_for("/has looked at/.test(document.querySelector('.panel').textContent)")
+    console.press("Undo the last change")
+    console.page.wait_for("/, 0 blocked/.test(document.querySelector('.head').textContent)")
+
+    assert blocked_count(owner, lattice_id) == 0
+    console.show(f"#/lattices/{lattice_id}/history")
+    console.page.wait_for("document.querySelectorAll('main tbody tr').length === 3")
+    console.page.wait_for("/revision 2/.test(document.querySelector('main').textContent)")
+    assert console.problems() == []
+
+
+def test_what_a_chain_would_make_is_seen_before_it_is_applied(
+    console: Console, owner: Person, lattice_id: str
+) -> None:
+    field = {"name": "height", "numberType": "NUMBER_TYPE_FLOAT64"}
+    made = owner.post(f"/v1/lattices/{lattice_id}/fields", field)
+    console.show(f"#/lattices/{lattice_id}/fields/height")
+
+    console.press("Preview")
+    console.page.wait_for("!!document.querySelector('.preview canvas')")
+
+    assert "translate" in console.text(".preview table")
+    now = owner.calls.get(f"/v1/lattices/{lattice_id}/fields/height").json()
+    assert now["digest"] == made["digest"]
+    assert console.problems() == []
+
+
+def test_a_simulation_is_seen_while_it_runs_and_stands_still_when_stopped(
+    console: Console, owner: Person, lattice_id: str
+) -> None:
+    life = {"cellularAutomaton": {"rule": "B3/S23", "density": 0.4}}
+    forever = {"simulation": life, "steps": "1000000000", "discardSteps": "999999999"}
+    job_id = owner.post(f"/v1/lattices/{lattice_id}/jobs", forever)["jobId"]
+    console.show(f"#/jobs/{job_id}")
+    steps = "document.querySelector('.live .hint')?.textContent ?? ''"
+    console.page.wait_for(f"/after/.test({steps})")
+    first = console.page.run(steps)
+
+    console.page.wait_for(f"{steps} !== {first!r}")
+    console.press("Stop")
+    console.confirm()
+    console.page.wait_for("/cancelled/.test(document.querySelector('.head').textContent)")
+    console.page.wait_for("!!document.querySelector('.live canvas')")
+
+    assert [one for one in console.problems() if "409" not in one] == []
