@@ -141,14 +141,13 @@ async def test_an_event_that_newer_ones_have_pushed_out_is_in_nobodys_way(
     await events.Append(unless(query("name:ada")))
 
 
-async def test_thousands_of_events_that_are_gone_are_looked_past(
+async def test_hundreds_of_events_that_are_gone_are_looked_past(
     events: "EventStoreServiceAsyncStub",
 ) -> None:
-    for _ in range(3):
-        many = [message() for _ in range(2_000)]
-        for one in many:
-            one.tags.append("x")
-        await events.Append(pb.AppendRequest(events=many))
+    many = [message() for _ in range(600)]
+    for one in many:
+        one.tags.append("x")
+    await events.Append(pb.AppendRequest(events=many))
     await events.DeleteStream(keeping_pb2.DeleteStreamRequest(stream="s"))
 
     await events.Append(unless(query("x")))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from girih.ids import Position, StreamName, TenantId
+from girih.ids import RULES_STREAM, Position, StreamName, TenantId
 from services.events import record
 from services.events.appending import boundaries
 from services.events.appending.committer import Committer, CommitterLimits
@@ -20,6 +20,7 @@ from services.events.errors import (
 from services.events.matching.queries import Labels
 from services.events.matching.recent import NewLabels, RecentBlocks, RecentEvents
 from services.events.postgres.store import PostgresEventStore
+from services.events.rules.stream_rules import StreamChange, StreamEnding
 from tests.events.counting import Counts
 from tests.events.failing import FailingLog, connection_lost
 from tests.events.making import ABSENT, event_id, new_event, no_match, proposal
@@ -239,6 +240,20 @@ async def test_preconditions_of_both_kinds_hold_together(replica: Replica) -> No
     assert isinstance(outcome, PreconditionFailed)
     assert [one.index for one in outcome.violations] == [0, 1]
     assert [one.read_again for one in outcome.violations] == [True, False]
+
+
+async def test_events_that_are_gone_are_looked_past_hundreds_at_once(
+    replica: Replica, other: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boundaries, "LOOK_BACK_S", 600.0)
+    await other.append(proposal(*[tagged("x") for _ in range(2_000)]))
+    deletion = StreamChange(StreamName("s"), "user:ada", ending=StreamEnding.DELETED)
+    await other.append(Proposal([new_event(RULES_STREAM)], change=deletion))
+
+    (outcome,) = await replica.append(unless(tagged("y"), no_match("x")))
+
+    assert positions(outcome) == [2_002]
+    assert replica.calls.count("look") <= 10
 
 
 async def test_looking_back_for_too_long_is_refused_and_keeps_nobody_waiting(
