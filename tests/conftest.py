@@ -99,6 +99,14 @@ def _quick_hashes() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _forked_processes() -> Iterator[None]:
+    """Processes that tests start find their modules imported."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tests.processes.FORKS", True)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _plain_tracebacks() -> None:
     """What is logged in this process is as short as in those of girih: where structlog is left to
     itself it draws each traceback with all variables, which takes seconds."""

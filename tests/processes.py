@@ -22,10 +22,14 @@ from cli.local import ports
 from cli.local.health import http_problem
 from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.tokens import LIFETIME_S_MAX
+from tests import forked
 from tests.authority import Authority
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = forked.ROOT
 
+FORKS = False
+"""Whether processes of girih are forked from one that has imported it, where they can be. Benches
+and proofs that are run by hand start them as users do; the suite would import for minutes."""
 
 _PORTS = range(20_000, 32_000)
 """None that the system gives to whoever connects: such a one would be taken by the next client,
@@ -51,7 +55,9 @@ class Process:
     is_ready: Callable[[], bool]
     directory: Path = ROOT
     """Whose code it runs."""
-    child: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    is_forked: bool = False
+    """From a process that has imported the modules of girih: see `tests.forked`."""
+    child: "subprocess.Popen[bytes] | forked.Forked | None" = field(default=None, repr=False)
 
     @property
     def pid(self) -> int:
@@ -63,11 +69,20 @@ class Process:
         return self.child is not None and self.child.poll() is None
 
     def start(self) -> None:
+        environ = {**os.environ, **self.environ}
+        if self.is_forked:
+            _, option, *words = self.command
+            assert option == "-m"
+            self.log.touch()
+            log_file = str(self.log)
+            order = forked.Order(words, environ, stdout=log_file, stderr=log_file)
+            self.child = forked.start(order)
+            return
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
                 self.command,
                 cwd=self.directory,
-                env={**os.environ, **self.environ},
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -240,6 +255,8 @@ def _process(
         {**_DEVELOPMENT, **ports, **keys, **environ},
         folder / f"{name}-{address.rpartition(':')[2]}.log",
         lambda: is_ready(address),
+        # Kernels that were imported are kept where they were when that happened.
+        is_forked=FORKS and "LATTICE_KERNEL_CACHE_DIR" not in environ,
     )
     return process, address
 

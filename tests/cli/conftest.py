@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.local.postgres import DATABASE, EmbeddedPostgres
-from tests.cli import forked
+from tests import forked
 from tests.processes import System, running_system
 
 PASSWORD = "a strapwork of stars"
