@@ -24,7 +24,7 @@ from cli.commands import (
 )
 from cli.commands.api import api
 from cli.commands.fields import changes as lattices
-from cli.commands.keeping import backup
+from cli.commands.keeping import backup, logs
 from cli.commands.reacting import groups, projections
 from cli.commands.simulating import jobs
 from cli.commands.usage import usage
@@ -359,6 +359,7 @@ for _name, _noun, _panel in (
     ("schemas", schemas.app, _DATA),
     ("projections", projections.app, _DATA),
     ("groups", groups.app, _DATA),
+    ("logs", logs.app, _RUNNING),
     ("backup", backup.app, _RUNNING),
     ("signing-keys", signing_keys.app, _RUNNING),
     ("tenants", tenants.app, _RUNNING),

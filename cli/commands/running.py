@@ -40,7 +40,6 @@ def add_to(app: Commands, panel: str) -> None:
     for command, examples in (
         (down, "girih down\ngirih down --data /var/lib/girih"),
         (status, "girih status\ngirih status -o json | jq -r .state"),
-        (logs, "girih logs gateway --tail 20\ngirih logs --follow"),
         (restart, "girih restart\ngirih restart lattice gateway"),
         (probe, "girih probe 127.0.0.1:50051\ngirih probe http://127.0.0.1:8000/health/live"),
     ):

@@ -19,7 +19,7 @@ from services.plumbing.postgres.migrations import (
     WrongMigrations,
     migrate,
 )
-from services.plumbing.settings import ProcessSettings, secret_of
+from services.plumbing.settings import ProcessSettings, named_urls, secret_of
 
 PACKAGE = "services.events.postgres.sql.migrations"
 SCHEMA = "events"
@@ -45,8 +45,13 @@ def run(data_dir: Path, environ: Mapping[str, str], *, timeout_s: float) -> None
 
 
 async def _migrate(url: str, environ: Mapping[str, str], timeout_s: float) -> list[str]:
-    """The schema of events, then those of projections, as `schema revision` where not of events."""
+    """The schema of events, the same in further places, as `place revision`, and then those of
+    projections, as `schema revision`.
+    """
     applied = await migrate(url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s)
+    for place, place_url in _places(environ).items():
+        revisions = await migrate(place_url, PACKAGE, schema=SCHEMA, timeout_s=timeout_s)
+        applied += [f"{place} {revision}" for revision in revisions]
     # By name: the command imports none of the processes.
     projections = import_module("services.projections.migrating")
     own_url = secret_of(environ, "PROJECTIONS_MIGRATION_DATABASE_URL") or url
@@ -69,6 +74,17 @@ def _url(environ: Mapping[str, str]) -> str | None:
         )
     except ValueError as error:
         raise Failed(str(error), exit_codes.CONFIG) from error
+
+
+def _places(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Further databases for logs, each as a login that may change the schema, if the service's own
+    may not."""
+    try:
+        known = secret_of(environ, "EVENTS_PLACES") or ""
+        migrating = secret_of(environ, "EVENTS_MIGRATION_PLACES") or ""
+    except ValueError as error:
+        raise Failed(str(error), exit_codes.CONFIG) from error
+    return dict(named_urls(known)) | dict(named_urls(migrating))
 
 
 def _embedded_url(data_dir: Path, environ: Mapping[str, str], stack: ExitStack) -> str:

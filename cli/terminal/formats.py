@@ -48,6 +48,7 @@ INTEGERS = frozenset(
         "clampedCount",
         "columnCount",
         "coordinates",
+        "copiedPosition",
         "count",
         "countedPosition",
         "counts",

@@ -4,7 +4,7 @@ Typer's own pages are drawn with rich, which takes longer to import than most co
 run, and cuts the names of options where the terminal is narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cached_property
 from inspect import signature
@@ -30,9 +30,12 @@ _ALIASES = {"--json": "--output=json"}
 class Commands(typer.Typer):
     """Where verbs are added. Each comes with its examples: lines that one would type."""
 
-    def __init__(self, help_text: str, *, epilog: str | None = None) -> None:
+    def __init__(
+        self, help_text: str, *, epilog: str | None = None, is_first_meant: bool = False
+    ) -> None:
+        """`is_first_meant` has words that begin with no verb be for the first one."""
         super().__init__(
-            cls=_Group,
+            cls=_GroupOfFirst if is_first_meant else _Group,
             help=help_text,
             epilog=epilog,
             no_args_is_help=True,
@@ -120,6 +123,23 @@ class _Group(TyperGroup):
         for heading, rows in panels.items():
             with formatter.section(heading):
                 formatter.write_dl(rows, col_max=_NAMES_WIDTH_MAX)
+
+
+class _GroupOfFirst(_Group):
+    """One whose first verb need not be named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = next(iter(self.commands))
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [first, *args]
+        return super().parse_args(ctx, args)
+
+
+def first_meant(command: click.Group, words: Sequence[str]) -> Sequence[str]:
+    """The words behind a group with the verb that is meant."""
+    if isinstance(command, _GroupOfFirst) and not set(words[:1]) & set(command.commands):
+        return [next(iter(command.commands)), *words]
+    return words
 
 
 def _help_in_signature(callback: Callable[..., object] | None, name: str) -> str:

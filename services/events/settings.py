@@ -12,6 +12,7 @@ from services.plumbing.settings import (
     MigratingSettings,
     ServerSettings,
     SettingsConfig,
+    named_urls,
 )
 
 DEFAULT_PLACE: Final = "default"
@@ -111,9 +112,7 @@ _url: Final[TypeAdapter[SecretStr]] = TypeAdapter(DatabaseUrl)
 
 
 def _pairs(value: SecretStr) -> Iterator[tuple[str, str]]:
-    for pair in value.get_secret_value().split():
-        name, _, url = pair.partition("=")
-        yield name, url
+    return named_urls(value.get_secret_value())
 
 
 def _wrong(message: str) -> PydanticCustomError:

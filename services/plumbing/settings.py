@@ -454,6 +454,13 @@ def secret_of(environ: Mapping[str, str], name: str) -> str | None:
         raise ValueError(f"{name}{_FILE}: cannot be read: {reason.lower()}") from error
 
 
+def named_urls(text: str) -> Iterator[tuple[str, str]]:
+    """The pairs of name=url in a text, with spaces or in lines of their own."""
+    for pair in text.split():
+        name, _, url = pair.partition("=")
+        yield name, url
+
+
 def _with_secrets_of_files(
     cls: type[BaseModel], environ: Mapping[str, str]
 ) -> tuple[Mapping[str, str], list[str]]:

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from cli import main
+from cli.terminal.help import first_meant
 from tests.cli import terminal
 from tests.processes import ROOT
 
@@ -79,6 +80,7 @@ def parse(words: list[str]) -> None:
     """Raises what is wrong with the words. Runs nothing."""
     command, name = ALL["girih"], "girih"
     while isinstance(command, click.Group):
+        words = list(first_meant(command, words))
         name = f"{name} {words[0]}"
         command, words = ALL[name], words[1:]
     command.make_parser(click.Context(command, info_name=name)).parse_args(words)

@@ -219,7 +219,7 @@ def _client(
     address, token = events_address, None
     if address is None or tenant is None:
         server = options.server(url)
-        address = address or _address(server)
+        address = address or address_of(server)
         token = chosen(server, os.environ).for_services
     if tenant is not None:
         token = operator_token(data_dir, tenant, scopes)
@@ -244,7 +244,8 @@ def operator_token(data_dir: Path, tenant: str, scopes: tuple[str, ...]) -> Call
     return lambda: issuer.service_token(EVENTS, TenantId(tenant), scopes)
 
 
-def _address(server: "Server") -> str:
+def address_of(server: "Server") -> str:
+    """Where the events service of a girih listens. Raises Failed when that is not known."""
     if server.events_address:
         return server.events_address
     message = f"where events of {server.url} listens is not known; say --events-address"
