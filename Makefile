@@ -50,7 +50,7 @@ test: export OPENBLAS_NUM_THREADS := 1
 test: $(VENV)/.dev ## Run all tests. They start what they need.
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 
-# Needs chromium or google-chrome on the PATH: `apt install chromium` in Debian. `make test` does without.
+# Needs chromium or google-chrome on the PATH: `apt install chromium` in Debian. `make test` walks through the pages once, or says that it cannot.
 test-browser: $(VENV)/.dev gateway/site/node_modules/.package-lock.json ## Walk through the pages in a real browser, as several people.
 	GIRIH_BROWSER=required $(BIN)/python -m pytest --durations 5 tests/browser tests/e2e/test_docs_page.py tests/e2e/test_event_source.py
 

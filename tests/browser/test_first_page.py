@@ -3,9 +3,9 @@
 import pytest
 
 from tests.browser.console import Console
-from tests.e2e.chromium import needs_chromium
+from tests.e2e.chromium import in_full
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), needs_chromium]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), in_full]
 
 TRANSFERRED_BYTES_MAX = 300_000
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.browser.console import Console, addresses
 from tests.browser.people import Person, furnish, register
-from tests.e2e.chromium import needs_chromium
+from tests.e2e.chromium import in_full
 from tests.processes import System
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), in_full]
 
 CORPUS = (
     "<script>window.hacked=1</script>",

@@ -4,9 +4,9 @@ import pytest
 
 from tests.browser.console import Console
 from tests.browser.people import Person
-from tests.e2e.chromium import needs_chromium
+from tests.e2e.chromium import in_full
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), in_full]
 
 
 @pytest.fixture(autouse=True)

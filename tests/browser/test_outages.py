@@ -9,10 +9,10 @@ import pytest
 from cli.local.postgres import EmbeddedPostgres
 from tests.browser.console import Console
 from tests.browser.people import Person, log_in
-from tests.e2e.chromium import needs_chromium
+from tests.e2e.chromium import in_full
 from tests.processes import System
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_chromium]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), in_full]
 
 SHOWN = "[...document.querySelectorAll('.row a')].map((row) => Number(row.dataset.position))"
 

@@ -27,6 +27,11 @@ needs_chromium = pytest.mark.skipif(
     not PATH and not IS_REQUIRED, reason="there is no Chromium here, see make test-browser"
 )
 
+in_full = pytest.mark.skipif(
+    not IS_REQUIRED, reason="make test-browser does this; here the pages are walked through once"
+)
+"""What takes a browser for long."""
+
 _TIMEOUT_S = 60.0
 
 _KEY_CODES = {"Enter": 13, "Escape": 27, "Home": 36, "End": 35, "ArrowUp": 38, "ArrowDown": 40}

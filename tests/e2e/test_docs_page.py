@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from girih.errors.v1.reasons_pb2 import ErrorReason
-from tests.e2e.chromium import Page, browser, needs_chromium
+from tests.e2e.chromium import Page, browser, in_full
 from tests.processes import System
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(300),
-    needs_chromium,
+    in_full,
 ]
 
 WHO = {"email": "grace@girih.test", "password": "girih-test-password-2718"}

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.chromium import Page, browser, needs_chromium
+from tests.e2e.chromium import Page, browser, in_full
 from tests.processes import System, own_postgres, running_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -77,7 +77,7 @@ def seen(page: Page, count: int) -> list[int]:
     return [int(one.partition("-")[0]) for one in page.run("window.ids")]
 
 
-@needs_chromium
+@in_full
 def test_it_follows_past_a_restart_of_the_gateway_and_loses_and_repeats_nothing(
     system: System, page: Page
 ) -> None:
@@ -101,7 +101,7 @@ def test_it_follows_past_a_restart_of_the_gateway_and_loses_and_repeats_nothing(
     assert "ticket=" not in system.gateway.log.read_text()
 
 
-@needs_chromium
+@in_full
 def test_it_goes_on_when_its_token_expires_and_ends_with_the_session(
     system: System, page: Page
 ) -> None:
@@ -125,7 +125,7 @@ def test_it_goes_on_when_its_token_expires_and_ends_with_the_session(
     page.wait_for("window.source.readyState === EventSource.CLOSED")
 
 
-@needs_chromium
+@in_full
 def test_the_url_is_worth_nothing_to_whoever_finds_it(system: System, page: Page) -> None:
     append(system, 1)
     follow(page)

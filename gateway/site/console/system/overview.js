@@ -22,8 +22,8 @@ export function Page({ who }) {
   return html`<${Head} title=${who.tenant.name} lead=${html`What this tenant has, and whether all of girih is there.`} />
     <${Parts} />
     ${data ? html`<${Counts} usage=${data} />` : error ? html`<${Failure} error=${error} again=${reload} />` : html`<${Loading} />`}
-    <${Rate} />
-    <${Begin} />`;
+    <${Begin} />
+    <${Rate} />`;
 }
 
 function Parts() {
@@ -60,7 +60,7 @@ function Rate() {
 
 function Begin() {
   const may = useMay();
-  return html`<h2>Begin</h2><${Facts} of=${[
+  return html`<${Facts} of=${[
     ["See what happens", html`<a href="#/events">Follow the log live</a>`],
     ...(may("events.append") ? [["Write", html`<a href="#/append">Append an event by a form</a>`]] : []),
     ...(may("lattices.write") ? [["Draw", html`<a href="#/new-lattice">Draw a lattice, and find a path on it</a>`]] : []),
