@@ -36,6 +36,9 @@ _NO_NUMBERS = {
 HTTP_BODY = "google.api.HttpBody"
 """The message that stands for bytes of any type."""
 
+BYTES = "application/octet-stream"
+"""The media type of bytes of which nothing else is said."""
+
 
 class ContractError(Exception):
     """The contract says something that the gateway cannot serve. Found at start."""
@@ -107,6 +110,11 @@ def answer_example_of(method: MethodDescriptor) -> str:
     """What REST answers to that request, as JSON text, of a stream one line; may be empty."""
     example: str = _options(method).Extensions[options_pb2.answer_example]
     return example
+
+
+def media_types_of(method: MethodDescriptor) -> Sequence[str]:
+    """Those of the bytes that an rpc answers, the usual one first."""
+    return tuple(_options(method).Extensions[options_pb2.media_types]) or (BYTES,)
 
 
 def stream_options(method: MethodDescriptor) -> options_pb2.StreamOptions | None:

@@ -10,13 +10,14 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.remote import Backend
+from gateway.contract.descriptors import BYTES
 from gateway.contract.rules import Rule
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint
 from gateway.endpoints.upstream_call import UpstreamCall
 from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, SLOW_READER, HttpExchange, SlowReader
 
-_MEDIA_TYPE_DEFAULT = b"application/octet-stream"
+_MEDIA_TYPE_DEFAULT = BYTES.encode()
 _is_media_type = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.+-]+)*", re.ASCII).fullmatch
 
 

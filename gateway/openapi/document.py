@@ -15,9 +15,12 @@ import girih
 from gateway.backends.remote import label_of
 from gateway.contract.comments import without_errors
 from gateway.contract.descriptors import (
+    BYTES,
+    HTTP_BODY,
     Contract,
     answer_example_of,
     example_of,
+    media_types_of,
     scope_of,
     success_status,
 )
@@ -25,7 +28,7 @@ from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import StreamShape, stream_shape
 from gateway.endpoints.stream_encodings import NDJSON, SSE
 from gateway.openapi import components, failures, names, own_routes
-from gateway.openapi.schemas import HTTP_BODY, Schemas
+from gateway.openapi.schemas import Schemas
 from gateway.transcoding.query import Fields, Query, is_json, json_path
 from girih.rules.checking import is_required
 
@@ -34,7 +37,6 @@ Json = dict[str, Any]
 _DOWNLOAD = "The bytes, as they are. A download that fails after it began is cut off."
 
 _JSON = "application/json"
-_BYTES = "application/octet-stream"
 _LINES = f"As `{NDJSON}` any number of these, a line each. As `{_JSON}` a single one."
 
 _INTRODUCTION = """\
@@ -164,7 +166,7 @@ class _Operation:
 
     def _request_body(self) -> Json:
         if self.rule.takes_bytes:
-            return {"required": True, "content": {_BYTES: {"schema": {}}}}
+            return {"required": True, "content": {BYTES: {"schema": {}}}}
         if self.rule.body == WHOLE_BODY:
             schema = self.schemas.body(self.rule)
         else:
@@ -199,7 +201,7 @@ class _Operation:
     def _success(self) -> Json:
         output = self.rule.answer
         if output.full_name == HTTP_BODY:
-            content: Json = {_BYTES: {"schema": {}}}
+            content: Json = {name: {"schema": {}} for name in media_types_of(self.rule.method)}
             return self._response(_DOWNLOAD, content)
         answer = _example(answer_example_of(self.rule.method))
         if self.rule.method.server_streaming:

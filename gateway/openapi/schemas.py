@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from gateway.contract.descriptors import (
+    HTTP_BODY,
     Contract,
     ContractError,
     entry_fields,
@@ -32,9 +33,6 @@ from girih.rules.words import (
 )
 
 Json = dict[str, Any]
-
-HTTP_BODY = "google.api.HttpBody"
-"""Bytes of any media type, which have no schema."""
 
 _LINE = "Line"
 

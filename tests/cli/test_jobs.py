@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.commands.simulating.display import observed, pace
+from cli.commands.simulating.display import measured, observed, pace
 from tests.cli.conftest import Person
 
 pytestmark = pytest.mark.e2e
@@ -52,3 +52,5 @@ def test_progress_is_told_in_a_line() -> None:
 
     assert pace(progress) == "1.23e+03 steps/s, 1:02:03 left"
     assert observed(progress) == "energy -1.5 ± 0.01"
+    assert measured({"name": "energy", "mean": 2.0}, digits=3) == "2"
+    assert measured({"name": "return_step"}, digits=3) == "none yet"

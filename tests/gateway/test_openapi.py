@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from gateway.app import read_contract
+from gateway.contract.comments import errors_of
 from gateway.contract.descriptors import http_rules, scope_of
 from gateway.contract.rules import Rule, rules_of
 from gateway.openapi.document import document as openapi_document
@@ -361,7 +362,7 @@ def test_every_answer_has_an_example_that_fits_its_schema(real: dict[str, Any]) 
         if "operationId" in value
         for status, answer in value["responses"].items()
         for media_type, one in resolved(real, answer)["content"].items()
-        if media_type not in ("text/event-stream", "application/octet-stream")
+        if media_type != "text/event-stream" and one["schema"]
     ]
 
     assert media
@@ -392,6 +393,34 @@ def test_messages_of_one_name_are_told_apart_by_their_packages() -> None:
         "girih.events.v1.Event": "GirihEventsV1Event",
         "girih.options.v1.FieldRules": "FieldRules",
     }
+
+
+def test_downloads_tell_which_types_they_may_have(real: dict[str, Any]) -> None:
+    def types(method: str, path: str) -> list[str]:
+        return list(real["paths"][path][method]["responses"]["200"]["content"])
+
+    assert types("post", "/v1/lattices/{latticeId}:render") == ["image/png"]
+    assert types("get", "/v1/jobs/{jobId}/series") == [
+        "text/csv; charset=utf-8",
+        "application/x-npy",
+    ]
+    assert types("get", "/v1/lattices/{latticeId}/blocked") == ["application/octet-stream"]
+
+
+def test_every_rpc_lists_its_errors_or_says_whose_they_are() -> None:
+    contract = read_contract()
+    comments = {
+        method.full_name: contract.comment(method.full_name)
+        for service in contract.services
+        for method in service.methods
+    }
+    promising = {name for name, comment in comments.items() if "Errors:" in comment}
+
+    assert promising
+    for service in contract.services:
+        for method in service.methods:
+            if method.full_name in promising:
+                assert list(errors_of(contract, method)), method.full_name
 
 
 def test_what_must_be_there_is_a_property(sample: dict[str, Any], real: dict[str, Any]) -> None:

@@ -51,6 +51,13 @@ def pace(progress: Any) -> str:  # noqa: ANN401 - JSON
 def observed(progress: Any) -> str:  # noqa: ANN401 - JSON
     """The first two observables: mean and error."""
     return "  ".join(
-        f"{each['name']} {each['mean']:.5g} ± {float(each['error']):.1g}"
-        for each in progress["observables"][:2]
+        f"{each['name']} {measured(each, digits=5)}" for each in progress["observables"][:2]
     )
+
+
+def measured(observable: Any, *, digits: int) -> str:  # noqa: ANN401 - JSON
+    """A mean and its error, or what there is of them."""
+    if "mean" not in observable:
+        return "none yet"
+    mean = f"{observable['mean']:.{digits}g}"
+    return f"{mean} ± {observable['error']:.2g}" if "error" in observable else mean

@@ -259,6 +259,8 @@ def _show(job: "Json", output_format: Format) -> None:
 
 
 def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
+    from cli.commands.simulating.display import measured
+
     progress = job["progress"]
     yield "job", job["jobId"]
     yield "model", _model(job)
@@ -267,7 +269,7 @@ def _pairs(job: "Json") -> Iterator[tuple[str, object]]:
     yield "steps", f"{int(progress['stepsDone']):,} of {int(job['steps']):,}"
     yield "seed", job["seed"]
     for each in progress["observables"]:
-        yield each["name"], f"{each['mean']:.8g} ± {float(each['error']):.2g}"
+        yield each["name"], measured(each, digits=8)
     if job["resultDigest"]:
         yield "result", f"field {job['resultField']}, digest {job['resultDigest'][:16]}"
     if job["failure"]:

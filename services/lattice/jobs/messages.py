@@ -1,5 +1,6 @@
 """Between the contract's messages of models and jobs and what they mean. Decides nothing."""
 
+import math
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -102,13 +103,17 @@ def progress_to_proto(progress: Progress) -> pb.JobProgress:
             pb.Observable(
                 name=each.name,
                 records=each.records,
-                last=each.last,
-                mean=each.mean,
-                error=each.error,
+                last=_number(each.last),
+                mean=_number(each.mean),
+                error=_number(each.error),
             )
             for each in progress.observables
         ],
     )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def progress_from_proto(message: pb.JobProgress) -> Progress:
@@ -118,7 +123,13 @@ def progress_from_proto(message: pb.JobProgress) -> Progress:
         steps_per_s=message.steps_per_s,
         left_s=message.left_s,
         observables=tuple(
-            Summary(each.name, each.records, each.last, each.mean, each.error)
+            Summary(
+                each.name,
+                each.records,
+                each.last if each.HasField("last") else math.nan,
+                each.mean if each.HasField("mean") else math.nan,
+                each.error if each.HasField("error") else math.nan,
+            )
             for each in message.observables
         ),
     )

@@ -158,6 +158,14 @@ async def test_pages_hold_each_lattice_once(
     assert seen == [lattice_id for lattice_id, _ in reversed(made)]
 
 
+async def test_any_number_of_sites_may_be_asked_for(
+    lattices: "LatticeViewServiceAsyncStub",
+) -> None:
+    greatest = 2**63 - 1
+
+    assert (await search(lattices, site_count_min=greatest, site_count_max=greatest)).lattices == []
+
+
 async def test_a_filter_out_of_bounds_is_named(lattices: "LatticeViewServiceAsyncStub") -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await search(lattices, axis_count=11)

@@ -15,7 +15,7 @@ import { modelOf, share, State } from "./list.js";
 import { Picture } from "./picture.js";
 
 /** @import { Job, Observable } from "./list.js" */
-/** @typedef {{ steps: number[], names: string[], columns: number[][] }} Series */
+/** @typedef {{ steps: number[], names: string[], columns: (number | null)[][] }} Series */
 
 const PAUSE_MS = 1000;
 const LIVE_POINTS_MAX = 2000;
@@ -60,12 +60,15 @@ export function Page({ jobId }) {
     ]} />`;
 }
 
+/** @param {number | undefined} value */
+const told = (value) => (value === undefined ? "" : number(value));
+
 /** @type {import("../parts/table.js").Column<Observable>[]} */
 const OBSERVABLES = [
   { title: "Observable", cell: ({ name }) => html`<b>${name}</b>` },
-  { title: "Last", isNumber: true, cell: ({ last }) => number(last) },
-  { title: "Mean", isNumber: true, cell: ({ mean }) => number(mean) },
-  { title: "Error of the mean", isNumber: true, cell: ({ error }) => number(error ?? 0) },
+  { title: "Last", isNumber: true, cell: ({ last }) => told(last) },
+  { title: "Mean", isNumber: true, cell: ({ mean }) => told(mean) },
+  { title: "Error of the mean", isNumber: true, cell: ({ error }) => told(error) },
   { title: "Records", isNumber: true, cell: ({ records }) => count(records) },
 ];
 
@@ -117,7 +120,7 @@ function grown(series, { progress: { stepsDone, observables } }) {
   return {
     names,
     steps: [...(series?.steps ?? []), Number(stepsDone)].slice(-LIVE_POINTS_MAX),
-    columns: observables.map(({ last }, index) => [...(series?.columns[index] ?? []), last].slice(-LIVE_POINTS_MAX)),
+    columns: observables.map(({ last = null }, index) => [...(series?.columns[index] ?? []), last].slice(-LIVE_POINTS_MAX)),
   };
 }
 

@@ -9,7 +9,7 @@ import { Table } from "../parts/table.js";
 import { count, duration, enumWord } from "../parts/words.js";
 
 /**
- * @typedef {{ name: string, records: string, last: number, mean: number, error: number }} Observable
+ * @typedef {{ name: string, records: string, last?: number, mean?: number, error?: number }} Observable
  * @typedef {{ jobId: string, latticeId: string, simulation: Record<string, any>, steps: string, seed: string, state: string, resultField: string,
  *   progress: { stepsDone: string, elapsedS: number, stepsPerS: number, leftS: number, observables: Observable[] }, isCancelling: boolean,
  *   failure: string, resultDigest: string, updates: string, sizeBytes: string, startedBy: string, startedAt: string, endedAt?: string, recordEvery: string }} Job

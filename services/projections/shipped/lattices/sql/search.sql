@@ -25,11 +25,11 @@ SELECT
 FROM projection_lattices.lattice_views
 WHERE tenant = $1
   AND (cardinality($2::bigint[]) = 0 OR shape = $2)
-  AND ($3 = 0 OR cardinality(shape) = $3)
+  AND ($3::integer = 0 OR cardinality(shape) = $3)
   AND ($4::boolean IS NULL OR is_moore = $4)
   AND ($5::boolean IS NULL OR is_blocked = $5)
   AND site_count >= $6
-  AND ($7 = 0 OR site_count <= $7)
+  AND ($7::numeric = 0 OR site_count <= $7)
   AND ($8::timestamptz IS NULL OR created_at >= $8)
   AND ($9::timestamptz IS NULL OR created_at < $9)
   AND created_position < $10
