@@ -28,7 +28,7 @@ NODE_MODULES := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 # Processes start in half the time where Python keeps its bytecode, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test test-browser check generate fmt docs bench generators chaos lock released wheels sbom licences audit release-notes release clean
+.PHONY: help up test test-browser check generate fmt docs docs-made bench generators chaos lock released wheels sbom licences audit release-notes release clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -91,15 +91,18 @@ fmt: $(VENV)/.dev build/googleapis ## Let the machine argue about commas.
 	$(BIN)/ruff format --quiet .
 	$(BIN)/buf format -w protos
 
-docs: $(VENV)/.dev build/docs-tools/.installed ## Write the pages that are made (settings, errors, metrics, pictures, dashboards), then build/site of all.
+docs: docs-made build/docs-tools/.installed ## Write the pages that are made of the code, then build/site of all.
+	$(BIN)/python -m docs.site
+	@# Not --quiet: with it, warnings are not counted, and --strict finds no broken link.
+	NO_MKDOCS_2_WARNING=1 build/docs-tools/bin/mkdocs build --strict --config-file build/docs/mkdocs.yaml
+	$(BIN)/python -m docs.site.checking build/site
+
+docs-made: $(VENV)/.dev ## Write settings, errors, metrics, pictures and dashboards from what they are of.
 	$(BIN)/python -m docs.settings_table
 	$(BIN)/python -m docs.errors_table
 	$(BIN)/python -m docs.metrics_table
 	$(BIN)/python -m docs.dashboards
 	$(BIN)/python -m docs.pictures
-	$(BIN)/python -m docs.site
-	NO_MKDOCS_2_WARNING=1 build/docs-tools/bin/mkdocs build --strict --quiet --config-file build/docs/mkdocs.yaml
-	$(BIN)/python -m docs.site.checking build/site
 
 bench: $(VENV)/.bench ## Measure, each figure beside its limit. CONTRIBUTING.md says what.
 	$(BIN)/python -m bench

@@ -28,6 +28,8 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "pipx": "needs an index of packages; tests/distributions installs the wheels",
     "pip install": "needs an index of packages; tests/distributions installs the wheels",
     "make wheels": "builds for a minute; `tests.acceptance.wheels` does it three times",
+    "girih logs place": "needs a second database; tests/events/places have one",
+    "girih logs move": "needs a second database; tests/events/places have one",
     "girih up": "is what all commands here run on; `tests.chaos restore` starts what was restored",
     "girih backup restore /backups/girih --into /var/lib/girih-new --at": "needs a backup of that"
     " very day; `tests.chaos restore` restores moments",
