@@ -146,6 +146,15 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     components = ComponentIndex(settings.components_bytes)
     send_budget = SendBudget(settings.send_bytes)
     compilation = Compilation(warm.KINDS, warm.compile_kind)
+    storage = absolute(settings.storage or user_folder(os.environ))
+    cluster = Cluster(
+        ClusterSetup(
+            storage=storage,
+            scheduler=settings.dask_scheduler,
+            worker_count=settings.dask_workers,
+            worker_bytes=settings.dask_worker_bytes,
+        )
+    )
     operations = OperationContext(
         compute,
         compilation,
@@ -155,21 +164,13 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         WorkLimit(settings.looks_max),
         metrics,
         part_timeout_s=settings.part_timeout_s,
+        cluster=cluster,
     )
-    storage = absolute(settings.storage or user_folder(os.environ))
     arrays = ArrayStore(open_store(storage))
     with_bitmaps = JournalWithBitmaps(journal, KeptBitmaps(arrays))
     lattices = _lattices(settings, with_bitmaps, operations)
     server.registry.register(StateMetrics(compute, searches, components, send_budget, lattices))
     transfers = SendBudget(settings.transfer_bytes)
-    cluster = Cluster(
-        ClusterSetup(
-            storage=storage,
-            scheduler=settings.dask_scheduler,
-            worker_count=settings.dask_workers,
-            worker_bytes=settings.dask_worker_bytes,
-        )
-    )
     parts = _field_parts(settings, journal, lattices, arrays, transfers, cluster)
     calls = Calls(lattices, operations)
     costs = Costs(calls, parts.states, parts.reader, transfers)

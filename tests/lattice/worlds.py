@@ -13,6 +13,7 @@ from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
+from services.lattice.distributed.cluster import Cluster
 from services.lattice.domain import Computation, LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.lattice.operations.context import OperationContext
@@ -39,6 +40,7 @@ def operations_on(
     send_bytes: int = 64 * _MIB,
     looks_max: int = 2**40,
     components_bytes: int = 64 * _MIB,
+    cluster: Cluster | None = None,
 ) -> OperationContext:
     return OperationContext(
         compute,
@@ -49,6 +51,7 @@ def operations_on(
         WorkLimit(looks_max),
         NoRecorder(),
         part_timeout_s=part_timeout_s,
+        cluster=cluster,
     )
 
 

@@ -89,18 +89,27 @@ class Cluster:
         return connected.thread_count if connected is not None else self.setup.worker_count
 
     async def map(self, work: Callable[[T], R], tasks: Iterable[T]) -> Sequence[R]:
-        """What `work`, a function of a module, makes of each, in their order.
+        """What `work`, a function of a module, makes of each, in their order. As `fold`."""
+        results: list[R] = []
+        await self.fold(work, tasks, results.append)
+        return results
 
-        Few are with the workers at once; the rest waits here. Whoever is cancelled has what was
-        not begun given up. Raises what the work raises, ComputeBusy, and WorkersUnavailable when
-        there are no workers or one after the other died.
+    async def fold(
+        self, work: Callable[[T], R], tasks: Iterable[T], take: Callable[[R], None]
+    ) -> None:
+        """Have `take`, in a thread, take what `work`, a function of a module, makes of each, in
+        their order.
+
+        Few are with the workers at once, or wait to be taken; the rest waits here. Whoever is
+        cancelled has what was not begun given up. Raises what both raise, ComputeBusy, and
+        WorkersUnavailable when there are no workers or one after the other died.
         """
         async with self._turn():
             given_up = threading.Event()
             loop = asyncio.get_running_loop()
             payloads = (pickle.dumps((work, task)) for task in tasks)
             try:
-                return await loop.run_in_executor(self._threads, self._run, payloads, given_up)
+                await loop.run_in_executor(self._threads, self._run, payloads, take, given_up)
             finally:
                 given_up.set()
 
@@ -114,12 +123,19 @@ class Cluster:
         call = correlation.bound()
         return _Turn(self._turns, call.tenant if call else "")
 
-    def _run(self, payloads: Iterable[bytes], given_up: threading.Event) -> list[Any]:
+    def _run(
+        self,
+        payloads: Iterable[bytes],
+        take: Callable[[Any], None],
+        given_up: threading.Event,
+    ) -> None:
         connected = self._connect()
+
+        def is_given_up() -> bool:
+            return given_up.is_set() or self._is_closed.is_set()
+
         try:
-            return _Run(
-                connected, payloads, lambda: given_up.is_set() or self._is_closed.is_set()
-            ).results()
+            _Run(connected, payloads, take, is_given_up).finish()
         except WorkersUnavailable:
             # What lost its workers, or its scheduler, is not asked again.
             self._disconnect(connected)
@@ -237,26 +253,35 @@ class _Run:
     """The work of one call."""
 
     def __init__(
-        self, connected: _Connected, payloads: Iterable[bytes], is_given_up: Callable[[], bool]
+        self,
+        connected: _Connected,
+        payloads: Iterable[bytes],
+        take: Callable[[Any], None],
+        is_given_up: Callable[[], bool],
     ) -> None:
         self._connected = connected
         self._waiting = enumerate(payloads)
+        self._take = take
         self._is_given_up = is_given_up
         self._under_way: dict[Any, int] = {}
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._results: dict[int, Any] = {}
+        self._ahead: dict[int, Any] = {}
+        """What came of pieces behind the one that is to be taken next."""
+        self._taken = 0
         self._seen_s = time.monotonic()
         """When there were workers last."""
 
-    def results(self) -> list[Any]:
-        """What came of all of it. Raises WorkersUnavailable."""
+    def finish(self) -> None:
+        """Do all of it. Raises WorkersUnavailable."""
         from distributed import CancelledError, KilledWorker
 
         try:
             self._look()
             while self._fill():
-                self._take_one()
-            return [self._results[number] for number in sorted(self._results)]
+                self._await_one()
+                while self._taken in self._ahead:
+                    self._take(self._ahead.pop(self._taken))
+                    self._taken += 1
         except KilledWorker as error:
             raise WorkersUnavailable(
                 f"{_DEATHS_MAX + 1} workers died of the same piece of work", deaths=_DEATHS_MAX + 1
@@ -268,7 +293,8 @@ class _Run:
 
     def _fill(self) -> bool:
         """Begin as much as the workers are kept busy with; whether anything is under way."""
-        while len(self._under_way) < 2 * self._connected.thread_count:
+        room = 2 * self._connected.thread_count
+        while len(self._under_way) < room and len(self._ahead) < room:
             number, payload = next(self._waiting, (0, None))
             if payload is None:
                 break
@@ -278,7 +304,7 @@ class _Run:
             future.add_done_callback(self._done.put)
         return bool(self._under_way)
 
-    def _take_one(self) -> None:
+    def _await_one(self) -> None:
         """Wait for a piece that is done."""
         while True:
             self._check()
@@ -296,7 +322,7 @@ class _Run:
                 # Its worker died with the answer: it is done again.
                 self._check()
                 self._look()
-        self._results[self._under_way.pop(future)] = result
+        self._ahead[self._under_way.pop(future)] = result
         future.release()
 
     def _check(self) -> None:

@@ -22,6 +22,12 @@ from services.lattice.kernels.searches import JumpSearch, StraightSearch, search
 from services.lattice.kernels.simulations.warming import compile_simulations
 from services.lattice.kernels.structure.free.axes import Axis
 from services.lattice.kernels.structure.free.centralities import share_tables
+from services.lattice.kernels.structure.graph.borders import (
+    Border,
+    Sets,
+    join_planes,
+    roots_of,
+)
 from services.lattice.kernels.structure.graph.clusters import clusters_of
 from services.lattice.kernels.structure.graph.colours import greedy, two_colours
 from services.lattice.kernels.structure.graph.communities import louvain
@@ -151,6 +157,10 @@ def _structure() -> None:
         # Steps that cut corners are flooded.
         cutting = replace(_square(3, moore=moore, ring=True), no_cutting=False)
         clusters = clusters_of(cutting, _GO)
+    one = np.zeros(1, np.int32)
+    border = Border(one, one, one, np.zeros((1, 2), np.int32))
+    join_planes(Sets.of(1, 2), border, border, np.zeros(2, np.int32))
+    roots_of(Sets.of(1, 2))
     sum_distances(rows, np.arange(rows.count), _GO)
     betweenness(rows, np.arange(rows.count), _GO)
     multiply(rows, np.ones(rows.count))

@@ -12,6 +12,7 @@ from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.search_pool import SearchPool
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
+from services.lattice.distributed.cluster import Cluster
 from services.lattice.domain import Computation
 from services.lattice.errors import ConsumerTooSlow
 
@@ -44,7 +45,9 @@ class OperationContext:
         recorder: ComputationRecorder,
         *,
         part_timeout_s: float,
+        cluster: Cluster | None = None,
     ) -> None:
+        """`cluster` does what no call's memory holds; without it that is refused."""
         self.compute = compute
         self.compilation = compilation
         self.searches = searches
@@ -52,6 +55,7 @@ class OperationContext:
         self.send_budget = send_budget
         self.work_limit = work_limit
         self.record = recorder.record
+        self.cluster = cluster
         self._part_timeout_s = part_timeout_s
 
     def forget(self, lattice: HeldLattice) -> None:

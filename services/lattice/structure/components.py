@@ -1,5 +1,6 @@
 """Connected components: how many, how large, and which lead across or around."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +10,15 @@ from numpy.typing import NDArray
 
 from services.lattice.computing.compute import Stop
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.computing.work_limit import BYTES_MAX
 from services.lattice.domain import Computation, Method
 from services.lattice.geometry import Geometry
 from services.lattice.kernels.structure.graph.clusters import bytes_to_cluster, clusters_of
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.sites import Selection
+from services.lattice.structure.clustering import as_flags, cluster_slab, is_spanning
+from services.lattice.structure.joining import JOINED_BYTES_MAX, Joining, Whole
+from services.lattice.structure.slabs import Slabs, slabs_of
 from services.lattice.structure.work import (
     VALUES_PER_ANSWER,
     Clock,
@@ -67,12 +72,15 @@ class LabelsPart:
 async def find_components(
     context: OperationContext, lattice: HeldLattice, components_max: int
 ) -> Components:
-    """Find them. A free lattice has one. Raises WorkTooLarge."""
+    """Find them. A free lattice has one. Raises WorkTooLarge, and WorkersUnavailable where they
+    are found by workers."""
+    components_max = components_max or COMPONENTS_DEFAULT
     if lattice.grid is None:
         found = _whole(lattice.spec.geometry)
+    elif (slabs := _slabs(context, lattice)) is not None:
+        found = await _found_by_workers(context, lattice, slabs, components_max)
     else:
-        find = partial(_find, lattice, components_max or COMPONENTS_DEFAULT)
-        found = await computed(context, _work(lattice), find)
+        found = await computed(context, _work(lattice), partial(_find, lattice, components_max))
     context.record(found.computation)
     return found
 
@@ -96,6 +104,53 @@ def _work(lattice: HeldLattice) -> Work:
     assert lattice.grid is not None
     rings = sum(lattice.spec.geometry.periodic)
     return Work(looks=(1 + rings) * lattice.looks_max, size_bytes=bytes_to_cluster(lattice.grid))
+
+
+def _slabs(context: OperationContext, lattice: HeldLattice) -> Slabs | None:
+    """How a lattice is cut for workers; None where it takes no more than a call may, or where it
+    cannot be cut, or nobody does it."""
+    assert lattice.grid is not None
+    work, limit, cluster = _work(lattice), context.work_limit, context.cluster
+    is_small = work.size_bytes <= BYTES_MAX and limit.allows(work.looks)
+    if is_small or cluster is None or not cluster.is_installed:
+        return None
+    return slabs_of(lattice.grid, cluster.setup.task_bytes)
+
+
+async def _found_by_workers(
+    context: OperationContext, lattice: HeldLattice, slabs: Slabs, components_max: int
+) -> Components:
+    cluster, clock = context.cluster, Clock()
+    assert cluster is not None, "slabs are cut for one"
+    context.work_limit.check_looks(slabs.looks, cluster.thread_count)
+    await context.compilation.ready(_work(lattice).kinds)
+    joining = Joining(slabs, components_max)
+    async with context.send_budget.reserved(JOINED_BYTES_MAX):
+        tasks = slabs.tasks(lattice.spec.blocked, components_max)
+        await cluster.fold(cluster_slab, tasks, joining.add)
+        found = await asyncio.to_thread(joining.finished)
+    return told_of(found, lattice.spec.geometry.shape, clock)
+
+
+def told_of(found: Whole, shape: tuple[int, ...], clock: Clock) -> Components:
+    """What is told of components that were joined."""
+    largest = found.largest
+    wrapping = as_flags(largest.wraps, len(shape)).astype(np.bool_)
+    spanning = np.stack([is_spanning(largest, axis) for axis in range(len(shape))], axis=1)
+    components = [
+        Component(
+            int(found.labels[n]),
+            int(largest.sizes[n]),
+            tuple(int(at) for at in np.unravel_index(largest.firsts[n], shape)),
+            spanning[n].tolist(),
+            wrapping[n].tolist(),
+        )
+        for n in range(len(largest.sizes))
+    ]
+    counts = zip(found.axes.spanning, found.axes.wrapping, found.axes.largest_spanning, strict=True)
+    axes = [AxisComponents(int(one), int(other), int(most)) for one, other, most in counts]
+    computation = clock.told(Method.LABELLING, expanded=found.sites, held=found.size_bytes)
+    return Components(found.count, components, axes, computation)
 
 
 def _whole(geometry: Geometry) -> Components:

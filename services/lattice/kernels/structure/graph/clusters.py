@@ -54,9 +54,8 @@ def clusters_of(grid: Grid, cancel: Cancel, *, is_labelled: bool = True) -> Clus
     found = _by_runs if by_runs else _flooded
     clusters = found(grid, cancel, is_labelled=is_labelled or bool(rings))
     for place in rings:
-        clusters.wrapping[:, grid.kept[place]] = _wrapping(
-            grid, clusters.labels, clusters.count, place, cancel
-        )
+        wraps, _ = winding(grid, clusters.labels, clusters.count, place, cancel)
+        clusters.wrapping[:, grid.kept[place]] = wraps
     return clusters
 
 
@@ -109,13 +108,18 @@ def _spanning(labels: NDArray[np.int32], axis: int, count: int) -> NDArray[np.bo
     return both
 
 
-def _wrapping(
+def winding(
     grid: Grid,
     labels: NDArray[np.int32],
     count: int,
     axis: int,
     cancel: Cancel,
-) -> NDArray[np.bool_]:
+) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Which components lead around a ring, and how often the way to each site does.
+
+    The axis is one that the grid keeps, by its place. Ways begin at the first site of each
+    component; where it leads around they say nothing. Raises `Cancelled`.
+    """
     ways, queue = Ways.on(grid), np.empty(grid.sites, np.int32)
     turns = np.full(len(labels), UNKNOWN, np.int32)
     wraps, state = np.zeros(count, np.uint8), np.zeros(4, np.int64)
@@ -124,7 +128,7 @@ def _wrapping(
         return wind(ways, axis, labels, turns, wraps, queue, state, budget)
 
     run_slices(go_on, len(ways.steps.sites), cancel)
-    return wraps.astype(np.bool_)
+    return wraps.astype(np.bool_), turns
 
 
 UNKNOWN = np.iinfo(np.int32).min

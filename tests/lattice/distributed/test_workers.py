@@ -1,4 +1,4 @@
-"""Chains by workers of Dask: the same bytes, also when one of them is killed meanwhile."""
+"""What workers of Dask do is the same to the bit, also when one of them is killed meanwhile."""
 
 import asyncio
 import os
@@ -27,6 +27,7 @@ from services.lattice.fields.statistics import StatisticsQuery, summarize, summa
 from services.lattice.fields.writing import FieldWriter
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.storage.opening import open_store
+from services.lattice.structure.components import find_components
 from services.lattice.transforms import neighbours, numbers
 from services.lattice.transforms.chain import Chain
 from services.lattice.transforms.distributing import ChainDistributor
@@ -34,6 +35,7 @@ from services.lattice.transforms.step import EdgeChoice
 from tests.lattice.memory_journal import MemoryJournal
 from tests.lattice.serving import until
 from tests.lattice.transforms.arrays import fit_of
+from tests.lattice.worlds import blocked_spec, geometry, held, operations_on
 
 TENANT, LATTICE = TenantId("tenant-a"), "00000000-0000-7000-8000-000000000001"
 SHAPE = (40, 512, 512)
@@ -133,6 +135,7 @@ async def test_a_worker_that_is_killed_changes_no_bit(kept: Kept) -> None:
     assert len(kept.arrays()) == 3
 
     await check_statistics(kept, made, expected)
+    await check_components(kept)
     await check_refusal(kept, array)
 
 
@@ -154,6 +157,21 @@ async def check_statistics(kept: Kept, content: FieldContent, array: np.ndarray)
     assert alone.histogram is not None
     assert shared.histogram is not None
     assert alone.histogram.counts.tolist() == shared.histogram.counts.tolist()
+
+
+async def check_components(kept: Kept) -> None:
+    """Those that one thread has no time for are found by workers, and the same."""
+    requested = blocked_spec(geometry(30, 40, 50), 0.6, 1, free=[0])
+    alone = operations_on(kept.compute)
+    shared = operations_on(
+        kept.compute, looks_max=3 * requested.geometry.sites, cluster=kept.cluster
+    )
+
+    found = await find_components(shared, held(requested), 100)
+
+    expected = await find_components(alone, held(requested), 100)
+    assert (found.count, found.axes) == (expected.count, expected.axes)
+    assert found.largest == expected.largest
 
 
 async def check_refusal(kept: Kept, array: np.ndarray) -> None:
