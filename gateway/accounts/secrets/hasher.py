@@ -10,7 +10,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from services.plumbing.beside.work import Work, idle, serve
+from services.plumbing.beside.work import Work, serve, stand_back
 
 _TIME_COST: Final = 2
 _PARALLELISM: Final = 1
@@ -51,10 +51,11 @@ class Hasher:
             return False
 
 
-def start(setup: tuple[int, int]) -> tuple[Work, int]:
-    """To be served: how much memory a hash takes, in KiB, and how many threads there are."""
-    memory_kib, thread_count = setup
-    idle()
+def start(setup: tuple[int, int, int]) -> tuple[Work, int]:
+    """To be served: how much memory a hash takes, in KiB, how many threads there are, and how far
+    they stand back, `NICENESS_MAX` for whenever anything else wants the core."""
+    memory_kib, thread_count, niceness = setup
+    stand_back(niceness)
     hasher = Hasher(memory_kib)
     work: dict[str, Work] = {"hash": hasher.hash, "verify": hasher.verify}
     return lambda name, *arguments: work[name](*arguments), thread_count

@@ -12,7 +12,9 @@ from typing import Any, Final
 from gateway.accounts.errors import HashingBusy
 from gateway.http.caller import UNKNOWN, caller_address, network_of
 from services.plumbing.beside.process import ProcessBeside, ProcessDied
+from services.plumbing.beside.work import NICENESS_MAX
 from services.plumbing.errors import Violations
+from services.plumbing.pace import Pace
 
 CHARS_MIN_PRODUCTION: Final = 15
 CHARS_MIN_DEVELOPMENT: Final = 6
@@ -26,12 +28,15 @@ _HASHER: Final = "gateway.accounts.secrets.hasher"
 _NORMALIZED: Final = 0
 """Which of its forms a password is hashed in."""
 
-WAIT_S_MAX: Final = 20.0
+WAIT_S_MAX: Final = 10.0
 """How long whoever is let in may be expected to wait: well below what a call may take."""
 
+PATIENCE_S: Final = 2.0
+"""How long a password waits for a core that nothing else wants."""
+_NICENESS: Final = 10
+"""Of the process that hashes those which have waited so long: a tenth of what others have."""
+
 _RETRY_AFTER_S = 1.0
-_PACE_WEIGHT: Final = 0.125
-"""What a hash counts in the mean of how long one takes."""
 _COMMON = Path(__file__).with_name("common_passwords.txt")
 
 _NO_CHARACTERS = {"Cn", "Cs"}
@@ -127,6 +132,10 @@ class PasswordHashing:
     other work leaves. One network gets half of the places at most: somebody who hashes all the
     time leaves room for others.
 
+    Where other work wants all cores all the time that would be never, and nobody could log in to
+    see why. So what has waited for `patience_s` is given to a second process as well, which has a
+    small share of a core whoever wants it, and is not started before.
+
     Not in threads of this process, however low their priority: one that has just lost its core
     may hold the interpreter, and then every call waits for a turn of the lowest.
     """
@@ -138,16 +147,17 @@ class PasswordHashing:
         queue_max: int,
         memory_kib: int = MEMORY_KIB,
         wait_s_max: float = WAIT_S_MAX,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        self._hasher = ProcessBeside(_HASHER, (memory_kib, thread_count))
+        self._idle = ProcessBeside(_HASHER, (memory_kib, thread_count, NICENESS_MAX))
+        self._sharing = ProcessBeside(_HASHER, (memory_kib, 1, _NICENESS))
+        self._patience_s = patience_s
         self._pending_max = thread_count + queue_max
         self._share_max = (self._pending_max + 1) // 2
         self._pending: set[asyncio.Task[Any]] = set()
         self._pending_of: Counter[str] = Counter()
         self._wait_s_max = wait_s_max
-        self._seconds_each = 0.0
-        """From one hash to the next while there is always one to be made, in the mean of late."""
-        self._settled_at_s = 0.0
+        self._pace = Pace()
 
     def check_capacity(self) -> None:
         """Raises HashingBusy as hashing would now: for before the work that leads to it."""
@@ -155,7 +165,7 @@ class PasswordHashing:
         has_its_share = network != UNKNOWN and self._pending_of[network] >= self._share_max
         if has_its_share or self.pending_count >= self._pending_max:
             raise _busy("more passwords are being checked than this process takes on")
-        expected_s = self.pending_count * self._seconds_each
+        expected_s = self._pace.expected_s(self.pending_count)
         if expected_s > self._wait_s_max:
             raise _busy(
                 "passwords are checked slower than they come", expected_s - self._wait_s_max
@@ -185,17 +195,18 @@ class PasswordHashing:
         return len(self._pending)
 
     async def close(self) -> None:
-        """End the process; what waits is given up."""
-        await self._hasher.close()
+        """End the processes; what waits is given up."""
+        await self._idle.close()
+        await self._sharing.close()
 
     async def _ask(self, *request: object) -> Any:  # noqa: ANN401 - what the hasher answers
         self.check_capacity()
         network = network_of(caller_address())
         # A task, since one that goes away leaves its work going on, and its place taken.
-        asking = asyncio.ensure_future(self._hasher.ask(*request))
+        asking = asyncio.ensure_future(self._hashed(*request))
         self._pending.add(asking)
         self._pending_of[network] += 1
-        began_s = asyncio.get_running_loop().time()
+        began_s = self._pace.begin_s()
         asking.add_done_callback(lambda _: self._settled(asking, network, began_s))
         try:
             return await asyncio.shield(asking)
@@ -203,6 +214,22 @@ class PasswordHashing:
             raise _busy(
                 "the process that checks passwords has ended; there will be another"
             ) from None
+
+    async def _hashed(self, *request: object) -> Any:  # noqa: ANN401 - what the hasher answers
+        """What is answered first by a process that lives. Raises ProcessDied when none does."""
+        first = asyncio.ensure_future(self._idle.ask(*request))
+        await asyncio.wait([first], timeout=self._patience_s)
+        if first.done():
+            return first.result()
+        second = asyncio.ensure_future(self._sharing.ask(*request))
+        try:
+            await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+            answered, other = (first, second) if first.done() else (second, first)
+            has_died = isinstance(answered.exception(), ProcessDied)
+            return await other if has_died else answered.result()
+        finally:
+            first.cancel()
+            second.cancel()
 
     def _settled(self, asking: "asyncio.Task[Any]", network: str, began_s: float) -> None:
         self._pending.discard(asking)
@@ -213,13 +240,7 @@ class PasswordHashing:
             # Who asked may have gone: then nobody looks at it, which would be logged.
             error = asking.exception()
             if error is None:
-                self._learn_pace(began_s)
-
-    def _learn_pace(self, began_s: float) -> None:
-        now_s = asyncio.get_running_loop().time()
-        took_s = now_s - max(began_s, self._settled_at_s)
-        self._settled_at_s = now_s
-        self._seconds_each += _PACE_WEIGHT * (took_s - self._seconds_each)
+                self._pace.done(began_s)
 
 
 def _busy(message: str, retry_after_s: float = 0.0) -> HashingBusy:

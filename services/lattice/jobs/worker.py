@@ -5,11 +5,10 @@ wants the core.
 """
 
 import importlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.plumbing.beside.work import NICENESS_MAX, Work, idle, serve
+from services.plumbing.beside.work import Work, serve, stand_back
 
 if TYPE_CHECKING:
     from services.lattice.simulations.running import Run, RunPlan, Stretch
@@ -65,10 +64,7 @@ def start(setup: WorkerSetup) -> tuple[Work, int]:
     """What the process does, and with how many threads."""
     # What is imported here is asked for by every run, and is no work yet.
     importlib.import_module(_RUNNING)
-    if setup.niceness == NICENESS_MAX:
-        idle()
-    else:
-        os.nice(setup.niceness)
+    stand_back(setup.niceness)
     return _Worker(setup).work, 1
 
 

@@ -53,6 +53,15 @@ def serve(start: Callable[[Any], tuple[Work, int]]) -> NoReturn:
     os._exit(0)
 
 
+def stand_back(niceness: int) -> None:
+    """From now on have so much less of a core than others, from 0 to `NICENESS_MAX`: with that,
+    run when nothing else wants the core."""
+    if niceness == NICENESS_MAX:
+        idle()
+    else:
+        os.nice(niceness)
+
+
 def idle() -> None:
     """From now on run when nothing else wants the core. Threads begin as who starts them.
 

@@ -33,7 +33,8 @@ COMPOSED, TAKEN_APART = "a caf\u00e9 of stars", "a cafe\u0301 of stars"
 
 @pytest.fixture
 async def hashing() -> AsyncIterator[PasswordHashing]:
-    made = PasswordHashing(thread_count=1, queue_max=2, memory_kib=A_LITTLE_KIB)
+    # However busy the machine is, the tests know which process has the password.
+    made = PasswordHashing(thread_count=1, queue_max=2, memory_kib=A_LITTLE_KIB, patience_s=3_600.0)
     yield made
     await made.close()
 
@@ -266,6 +267,24 @@ async def test_hashing_gives_way_to_everything_else(hashing: PasswordHashing) ->
 
     (hasher,) = hashers()
     assert {os.sched_getscheduler(thread) for thread in threads_of(hasher)} == {os.SCHED_IDLE}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such policy")
+async def test_a_password_is_hashed_though_other_work_leaves_nothing_of_any_core(
+    hashing: PasswordHashing,
+) -> None:
+    await hashing.hash("a password")
+    (starved,) = hashers()
+    os.kill(starved, signal.SIGSTOP)
+    hashing._patience_s = 0.05
+
+    async with asyncio.timeout(60):
+        assert await hashing.hash("another password")
+
+    (sharing,) = set(hashers()) - {starved}
+    assert os.sched_getscheduler(sharing) == os.SCHED_OTHER
+    expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+    assert os.getpriority(os.PRIO_PROCESS, sharing) == expected
 
 
 async def test_no_password_is_in_the_words_of_the_processes(hashing: PasswordHashing) -> None:
