@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pool import Default, DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from gateway.backends.backlog import Backlog
 from gateway.backends.remote import PendingCall
 from gateway.contract.descriptors import ContractError, http_rules
 from services.plumbing import correlation
@@ -41,6 +42,8 @@ class LocalBackend:
         self._servicer = servicer
         self._pool = pool or Default()
         self._running: set[asyncio.Task[bytes]] = set()
+        self.answered_count = 0
+        self.backlog: Backlog | None = None
         self.pending: set[PendingCall] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[bytes]"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
@@ -10,6 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from gateway.backends.backlog import Backlog
 from gateway.contract.descriptors import Contract, ContractError, http_rules
 from gateway.http import errors
 from gateway.http.errors import HttpError
@@ -18,6 +19,12 @@ from services.plumbing import correlation
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.metrics import ClientMetrics
 from services.plumbing.tls import channel_credentials
+
+_SHORT_CALLS: Final = frozenset({"events"})
+"""Services of which no call takes long, so that what they answer tells how long others wait. One
+that computes knows by itself what it takes on."""
+_WAIT_S_MAX: Final = 5.0
+"""How long a call may be expected to wait: well below what it may take, and what people would."""
 
 
 class PendingCall(Protocol):
@@ -49,6 +56,12 @@ class Backend(Protocol):
     def response_timeout_s(self) -> float | None:
         """How long a first response is worth waiting for; None while the service answers."""
 
+    answered_count: int
+    """How many calls it has answered."""
+
+    backlog: Backlog | None
+    """Which calls it is sent, where not all."""
+
     pending: set[PendingCall]
     """The calls that nothing came back from yet."""
 
@@ -71,6 +84,8 @@ class RemoteBackend:
         self._down_timeout_s = down_timeout_s
         self.answers = True
         """As far as is known. See `health.HealthMonitor`."""
+        self.answered_count = 0
+        self.backlog = Backlog(_WAIT_S_MAX) if self.label in _SHORT_CALLS else None
         self.pending: set[PendingCall] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:

@@ -1,5 +1,6 @@
 """Endpoints of methods that answer once: JSON, or a body of any type."""
 
+from contextlib import nullcontext
 from operator import attrgetter
 from typing import Any
 
@@ -34,9 +35,12 @@ class UnaryEndpoint(MethodEndpoint):
         return call_s if response_s is None else min(call_s, response_s)
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
-        call = self.call(self._start(await self.request(exchange, captured)))
-        with call.running(exchange):
-            raw: bytes = await call.response()
+        request = await self.request(exchange, captured)
+        backlog = self._backend.backlog
+        with nullcontext() if backlog is None else backlog.sent(exchange.tenant):
+            call = self.call(self._start(request))
+            with call.running(exchange):
+                raw: bytes = await call.response()
         if len(raw) <= SLICE_BYTES or self._body_of or self._is_body:
             await self._respond(exchange, raw)
         else:

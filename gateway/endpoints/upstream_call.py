@@ -59,10 +59,13 @@ class UpstreamCall:
         except TimeoutError:
             raise errors.no_answer() from None
         self._backend.pending.discard(self)
+        self._backend.answered_count += 1
 
     async def response(self) -> Any:  # noqa: ANN401 - a message, or its bytes
         """The only response of the call."""
-        return await self._result(self._rpc)
+        response = await self._result(self._rpc)
+        self._backend.answered_count += 1
+        return response
 
     async def read(self) -> bytes | None:
         """The bytes of the next response, None behind the last."""

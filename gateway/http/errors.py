@@ -191,8 +191,9 @@ def no_answer() -> HttpError:
     return HttpError(504, "DEADLINE_EXCEEDED", message, {"reason": "DEADLINE_EXCEEDED"})
 
 
-def too_busy() -> HttpError:
-    return unavailable("the gateway serves as many requests as it can", "GATEWAY_BUSY")
+def too_busy(retry_after_s: float | None = None) -> HttpError:
+    message = "the gateway serves as many requests as it can"
+    return unavailable(message, "GATEWAY_BUSY", retry_after_s=retry_after_s)
 
 
 def bodies_busy() -> HttpError:
@@ -386,10 +387,16 @@ _TRANSPORT_WORDS = {
 }
 
 
-def unavailable(message: str, reason: str, details: Mapping[str, Any] | None = None) -> HttpError:
+def unavailable(
+    message: str,
+    reason: str,
+    details: Mapping[str, Any] | None = None,
+    *,
+    retry_after_s: float | None = None,
+) -> HttpError:
     """An outage: the same request may succeed later."""
     all_details = {**(details or {}), "reason": reason}
-    return _retryable(HttpError(503, "UNAVAILABLE", message, all_details), None)
+    return _retryable(HttpError(503, "UNAVAILABLE", message, all_details), retry_after_s)
 
 
 def too_many_streams(whose: str, count_max: int) -> HttpError:

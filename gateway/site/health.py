@@ -95,14 +95,17 @@ class Health:
         return await asyncio.gather(*(self._ask(*pair) for pair in pairs))
 
     async def _ask(self, backend: RemoteBackend, stub: Any) -> ServiceHealth:  # noqa: ANN401 - a generated stub
-        started_s = time.monotonic()
+        started_s, answered_count = time.monotonic(), backend.answered_count
         request = health_pb2.HealthCheckRequest(service=backend.service.full_name)
         try:
             reply = await stub.Check(request, timeout=self._timeout_s)
             serving = reply.status == health_pb2.HealthCheckResponse.SERVING
             status = SERVING if serving else NOT_SERVING
-        except grpc.aio.AioRpcError:
-            status = UNREACHABLE
+        except grpc.aio.AioRpcError as error:
+            is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            # One that answers calls is there, and has too much to do to say so at once.
+            is_heard = is_late and backend.answered_count > answered_count
+            status = SERVING if is_heard else UNREACHABLE
         return ServiceHealth(backend.label, status, (time.monotonic() - started_s) * 1e3)
 
 

@@ -1,0 +1,101 @@
+"""Services that get more calls than they can answer: who is refused, and that they are there."""
+
+import asyncio
+import socket
+from contextlib import ExitStack
+
+import grpc.aio
+import pytest
+
+from gateway.backends.backlog import Backlog
+from gateway.backends.remote import RemoteBackend
+from gateway.http.errors import HttpError
+from gateway.http.lifecycle import Lifecycle
+from gateway.site.health import SERVING, UNREACHABLE, Health
+from tests.gateway.sample import Gateway, sample_contract
+
+TAKEN = 10
+
+
+@pytest.fixture
+def backlog() -> Backlog:
+    """Of a service that has answered a call each tenth of a second of late."""
+    made = Backlog(2.0, sent_count=TAKEN)
+    slow_down(made, 0.1)
+    return made
+
+
+def slow_down(backlog: Backlog, seconds_each: float) -> None:
+    backlog._pace._busy_s, backlog._pace._done_count = seconds_each, 1.0
+
+
+def sent(backlog: Backlog, tenants: list[str], calls: ExitStack | None = None) -> list[str]:
+    """Those of whom one more call is sent, in order; it is under way until `calls` end."""
+    result = []
+    for tenant in tenants:
+        try:
+            (calls or ExitStack()).enter_context(backlog.sent(tenant))
+        except HttpError:
+            continue
+        result.append(tenant)
+    return result
+
+
+def test_calls_are_refused_that_would_wait_for_too_long(backlog: Backlog) -> None:
+    tenants = [f"tenant-{number}" for number in range(50)]
+
+    assert len(sent(backlog, tenants)) == 20
+    with pytest.raises(HttpError) as refused:
+        backlog.sent("one more")
+    assert refused.value.status == 503
+    assert refused.value.details == {"reason": "GATEWAY_BUSY", "retryAfterS": pytest.approx(2.1)}
+
+
+def test_a_tenant_with_many_calls_is_refused_before_others(backlog: Backlog) -> None:
+    assert len(sent(backlog, ["greedy"] * 50)) == 20
+
+    assert sent(backlog, ["other", "greedy", "third", "other"]) == ["other", "third", "other"]
+
+
+def test_a_few_calls_are_sent_however_long_they_take(backlog: Backlog) -> None:
+    slow_down(backlog, 10.0)
+
+    assert len(sent(backlog, ["a"] * 50)) == TAKEN
+
+
+def test_what_is_over_makes_room(backlog: Backlog) -> None:
+    with ExitStack() as calls:
+        assert len(sent(backlog, ["a"] * 20, calls)) == 20
+        assert sent(backlog, ["a"]) == []
+
+    assert sent(backlog, ["a"]) == ["a"]
+    assert backlog._by_tenant == {"a": 1}
+
+
+async def test_who_is_refused_is_told_when_to_come_back(gateway: Gateway) -> None:
+    match = gateway.application.routes.find("/v1/echo")
+    backlog = match.targets["POST"]._backend.backlog  # type: ignore[union-attr] # it is there
+    slow_down(backlog, 0.1)
+    with ExitStack() as calls:
+        sent(backlog, [f"tenant-{number}" for number in range(100)], calls)
+        refused = await gateway.client.post("/v1/echo")
+
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 5
+    assert (await gateway.client.post("/v1/echo")).status_code == 201
+
+
+async def test_a_service_that_answers_calls_is_there_though_it_is_late() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            backend = RemoteBackend(sample_contract().services[0], channel, channel, 2.0)
+            health = Health([backend], Lifecycle(), timeout_s=0.5)
+
+            unheard = await health.parts()
+            looking = asyncio.ensure_future(health.parts())
+            while not looking.done():
+                backend.answered_count += 1
+                await asyncio.sleep(0.01)
+
+    assert [part.status for part in (*unheard, *await looking)] == [UNREACHABLE, SERVING]
