@@ -16,6 +16,7 @@ what is measured. Needs locust (`make bench` installs it).
 
 import argparse
 import math
+import signal
 import sys
 import tempfile
 import time
@@ -61,6 +62,8 @@ class Run:
         """What must not be, in words."""
         figures = self.all_figures()
         wrong = [f"failed {count} times: {what}" for what, count in figures.failures().items()]
+        if self.proven.arrived_count < self.load.user_count:
+            wrong.append(f"only {self.proven.arrived_count:,} people could begin")
         if self.load.user_count < refused_from:
             refusals = figures.refusals().items()
             wrong += [f"refused {count} times: {reason}" for reason, count in refusals]
@@ -168,4 +171,6 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    # So that what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main(_arguments()))

@@ -2,10 +2,11 @@
 
     python -m bench.load.crowd URL USERS PER_S THINK_S
 
-It is told what happens by lines on its standard input, and answers lines of JSON: once all have
-come `arrived`; to `hold` it begins to count anew; at `leave` all go at once, in the middle of
-whatever they do; at `prove` it reads back what was acknowledged, says what became of it, and
-ends. It ends, too, when its standard input does, and after an hour.
+It is told what happens by lines on its standard input, and answers each by a line of JSON once
+that is done: to `arrive` when all have come, or have had three times as long as that takes; at
+`hold` it begins to count anew; at `leave` all go at once, in the middle of whatever they do; at
+`prove` it reads back what was acknowledged, and says what became of it.
+It ends when its standard input does, and after an hour.
 """
 
 import json
@@ -26,6 +27,8 @@ from bench.load.ledger import Ledger
 from bench.load.people import ANSWER_TIMEOUT_S, Caller, GaveUp, Person
 
 _HOUR_S: Final = 3_600
+_PATIENCE: Final = 3.0
+_PATIENCE_S_MIN: Final = 60.0
 _PROVEN_AT_ONCE: Final = 8
 _PAGE: Final = 1_000
 _SHOWN_MAX: Final = 20
@@ -40,7 +43,7 @@ class LoadCrowd:
     figures: Figures = field(default_factory=Figures)
     people: list[tuple[Caller, Ledger]] = field(default_factory=list)
     all_arrived: Event = field(default_factory=Event)
-    _arrived_count: int = 0
+    arrived_count: int = 0
 
     def joined(self, caller: Caller, ledger: Ledger) -> None:
         self.people.append((caller, ledger))
@@ -50,8 +53,8 @@ class LoadCrowd:
         self.figures.add("surprise", Outcome("failed", repr(exception)[:200]), 0.0)
 
     def arrived(self) -> None:
-        self._arrived_count += 1
-        if self._arrived_count >= self.user_count:
+        self.arrived_count += 1
+        if self.arrived_count >= self.user_count:
             self.all_arrived.set()
 
 
@@ -68,9 +71,10 @@ def main(url: str, user_count: int, per_s: float, think_s: float) -> None:
         phases[name], crowd.figures = crowd.figures, Figures()
 
     for line in FileObject(sys.stdin, "r"):
+        result: dict[str, Any] = {}
         match line.strip():
             case "arrive":
-                crowd.all_arrived.wait()
+                crowd.all_arrived.wait(_PATIENCE_S_MIN + _PATIENCE * user_count / per_s)
             case "hold":
                 ended("arriving")
             case "leave":
@@ -79,9 +83,9 @@ def main(url: str, user_count: int, per_s: float, think_s: float) -> None:
             case "prove":
                 problems = _prove(environment, crowd)
                 ended("proving")
-                tell("proven", _result(crowd, phases, problems))
-                break
-        tell(line.strip())
+                result = _result(crowd, phases, problems)
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
 
 
 def _prove(environment: Environment, crowd: LoadCrowd) -> list[str]:
@@ -126,17 +130,13 @@ def _stored(caller: Caller, ledger: Ledger) -> tuple[list[dict[str, Any]], set[s
 def _result(crowd: LoadCrowd, phases: dict[str, Figures], problems: list[str]) -> dict[str, Any]:
     ledgers = [ledger for _, ledger in crowd.people]
     return {
+        "arrived_count": crowd.arrived_count,
         "phases": {name: figures.to_json() for name, figures in phases.items()},
         "event_count": sum(len(ledger.positions) for ledger in ledgers),
         "lattice_count": sum(len(ledger.lattices) for ledger in ledgers),
         "problem_count": len(problems),
         "problems": problems[:_SHOWN_MAX],
     }
-
-
-def tell(name: str, result: dict[str, Any] | None = None) -> None:
-    sys.stdout.write(json.dumps({"done": name, **(result or {})}) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

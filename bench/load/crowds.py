@@ -34,6 +34,8 @@ class Proven:
 
     phases: dict[str, Figures]
     """Of those who arrived, worked, and read back, by the name of the phase."""
+    arrived_count: int
+    """How many people could begin."""
     event_count: int
     lattice_count: int
     """How many of each were acknowledged."""
@@ -62,13 +64,14 @@ class Crowds:
         return [self._done(child, word) for child in self._children]
 
     def prove(self) -> Proven:
-        """Have all read back what was acknowledged, and end."""
+        """Have all read back what was acknowledged."""
         told = self.all_do("prove")
         return Proven(
             {
                 name: Figures.sum(Figures.from_json(one["phases"][name]) for one in told)
                 for name in told[0]["phases"]
             },
+            sum(one["arrived_count"] for one in told),
             sum(one["event_count"] for one in told),
             sum(one["lattice_count"] for one in told),
             sum(one["problem_count"] for one in told),

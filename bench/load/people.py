@@ -51,7 +51,7 @@ class Crowd(Protocol):
         """Somebody is about to register."""
 
     def arrived(self) -> None:
-        """Somebody has all that is needed to go on, or has given up."""
+        """Somebody has all that is needed to go on."""
 
 
 @dataclass
@@ -151,7 +151,7 @@ class Person(FastHttpUser):
             self.position = self._append()
         except GaveUp:
             self.stop()
-        finally:
+        else:
             self.crowd.arrived()
 
     def on_stop(self) -> None:
