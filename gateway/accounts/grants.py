@@ -37,6 +37,11 @@ class AccessTokens:
         self._issuer = issuer
         self._lifetime_s = lifetime_s
 
+    @property
+    def key_id(self) -> str:
+        """The name of the key that signs them now."""
+        return self._issuer.key_id
+
     def for_user(self, user_id: str, tenant: Tenant, role: Role, session_id: str) -> Access:
         token = self._issuer.access_token(
             tenant=TenantId(tenant.tenant_id),

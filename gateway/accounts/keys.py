@@ -107,6 +107,7 @@ class Keys:
 
         The gateway asks this for every call made with a key, so the same token is given
         until two thirds of its life are over, and keys are looked up anew every few seconds.
+        What was signed with a key that signs no more is not given: it may count no longer.
         """
         secret = TenantSecret.parse(KEY_PREFIX, text)
         if secret is None or self._is_revoked(secret.own_id):
@@ -118,13 +119,14 @@ class Keys:
     def _access(self, secret_hash: str, tenant: Tenant, key: Key) -> Access:
         now_ms = self._clock()
         issued = self._accesses.get(secret_hash)
-        if issued and now_ms < issued.good_until_ms and issued.plan == tenant.plan:
+        signing = self._access_tokens.key_id
+        if issued and issued.is_good(now_ms, tenant.plan, signing):
             left_s = (issued.expires_at_ms - now_ms) // 1_000
             return Access(issued.access.token, left_s)
         access = self._access_tokens.for_key(key, tenant, now_ms)
         life_ms = access.expires_in_s * 1_000
         self._accesses[secret_hash] = _IssuedAccess(
-            access, tenant.plan, now_ms + life_ms * 2 // 3, now_ms + life_ms
+            access, tenant.plan, signing, now_ms, now_ms + life_ms * 2 // 3, now_ms + life_ms
         )
         return access
 
@@ -240,8 +242,15 @@ class _IssuedAccess:
 
     access: Access
     plan: object
+    signed_by: str
+    issued_at_ms: int
     good_until_ms: int
     expires_at_ms: int
+
+    def is_good(self, now_ms: int, plan: object, signing: str) -> bool:
+        """Also by a clock that was set back: nobody believes what was issued later than now."""
+        is_of_now = self.issued_at_ms <= now_ms < self.good_until_ms
+        return is_of_now and self.plan == plan and self.signed_by == signing
 
 
 def _stream(key_id: str) -> str:

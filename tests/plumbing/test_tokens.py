@@ -659,6 +659,16 @@ def test_a_service_token_is_given_again_for_two_thirds_of_its_life(authority: Au
     assert token() != first
 
 
+def test_a_clock_that_is_set_back_has_a_token_issued_anew(authority: Authority) -> None:
+    moment = [1_000_000.0]
+    issuer = Issuer(SigningKeyFile(authority.gateway_key), GATEWAY, now=lambda: moment[0])
+    first = issuer.service_token(EVENTS, TenantId("acme"), ["events.append"])
+
+    moment[0] -= 3_600
+
+    assert issuer.service_token(EVENTS, TenantId("acme"), ["events.append"]) != first
+
+
 async def test_a_new_key_signs_the_very_next_token(own: Authority) -> None:
     source, key = SigningKeyFile(own.gateway_key), SigningKey.generate()
     issuer = Issuer(source, GATEWAY)

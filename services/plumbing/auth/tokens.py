@@ -142,7 +142,12 @@ class Issuer:
         self._key = key
         self._iss = iss
         self._now = now
-        self._issued: LRUCache[tuple[object, ...], tuple[float, str]] = LRUCache(_ISSUED_MAX)
+        self._issued: LRUCache[tuple[object, ...], tuple[float, float, str]] = LRUCache(_ISSUED_MAX)
+
+    @property
+    def key_id(self) -> str:
+        """The name of the key that signs now."""
+        return self._key.current.kid
 
     def access_token(
         self,
@@ -182,8 +187,9 @@ class Issuer:
         """
         subject = acting.subject if acting is not None else self._iss
         wanted = (audience, tenant, tuple(sorted(scopes)), subject, lifetime_s, self._key.current)
-        good_until, token = self._issued.get(wanted, (0.0, ""))
-        if self._now() < good_until:
+        issued_s, good_until_s, token = self._issued.get(wanted, (0.0, 0.0, ""))
+        # A clock that was set back has nobody believe what it issued before: not for now.
+        if issued_s <= self._now() < good_until_s:
             return token
         token = self._sign(
             SERVICE,
@@ -196,7 +202,8 @@ class Issuer:
             },
             lifetime_s,
         )
-        self._issued[wanted] = (self._now() + lifetime_s * 2 / 3, token)
+        now_s = self._now()
+        self._issued[wanted] = (now_s, now_s + lifetime_s * 2 / 3, token)
         return token
 
     def _sign(self, typ: str, claims: Mapping[str, Any], lifetime_s: int) -> str:

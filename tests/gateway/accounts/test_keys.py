@@ -8,6 +8,7 @@ import pytest
 from gateway.accounts import keys
 from gateway.accounts.account_log import AccountLog
 from gateway.accounts.errors import KeyInvalid
+from gateway.accounts.grants import AccessTokens
 from gateway.accounts.keys import KeyUses
 from gateway.accounts.state.events import AccountRecord
 from gateway.accounts.store import _Folded
@@ -35,6 +36,29 @@ async def test_a_key_is_given_the_same_token_until_two_thirds_of_its_life_are_ov
     third = await replica.accounts.token_of_key(made.secret)
 
     assert first == second != third
+
+
+async def test_a_key_is_given_a_token_that_counts_when_the_clock_is_set_back(
+    replica: Replica,
+) -> None:
+    made = await make_key(replica, await replica.owner())
+    replica.clock.pass_s(100)
+    first = await replica.accounts.token_of_key(made.secret)
+
+    replica.clock.pass_s(-100)
+
+    assert await replica.accounts.token_of_key(made.secret) != first
+
+
+async def test_a_key_is_given_a_token_of_the_key_that_signs_now(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await make_key(replica, await replica.owner())
+    first = await replica.accounts.token_of_key(made.secret)
+
+    monkeypatch.setattr(AccessTokens, "key_id", "gateway-of-tomorrow")
+
+    assert await replica.accounts.token_of_key(made.secret) != first
 
 
 async def test_the_token_of_a_key_does_not_outlive_it(replica: Replica) -> None:
