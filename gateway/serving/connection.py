@@ -51,6 +51,10 @@ class Serving(Protocol):
     read_buffer: memoryview
     """Used by one connection at a time, from a read to what comes of it."""
 
+    @property
+    def is_draining(self) -> bool:
+        """No connection is kept for another request."""
+
     def admit(self, connection: "HttpConnection") -> bool:
         """Whether there may be one more; if so it is counted until it is dismissed."""
 
@@ -178,6 +182,11 @@ class HttpConnection(asyncio.BufferedProtocol):
     def has_whole_body(self) -> bool:
         """See `exchange.Connection`."""
         return self._request is not None and self._request.body.is_complete
+
+    @property
+    def is_draining(self) -> bool:
+        """See `RequestConnection`."""
+        return self._serving.is_draining
 
     @property
     def date_header(self) -> bytes:

@@ -27,6 +27,10 @@ class RequestConnection(Connection, Protocol):
     scheme: str
 
     @property
+    def is_draining(self) -> bool:
+        """Whoever sends another request had better connect to another gateway."""
+
+    @property
     def date_header(self) -> bytes:
         """The line that says what time it is."""
 
@@ -152,6 +156,7 @@ class ServedRequest:
         self._has_started = True
         if self.is_body_awaited or self.failure is not None or self._is_rest_long:
             self.keeps_alive = False
+        self.keeps_alive &= not self._connection.is_draining
         lines = [_status_line(status), self._connection.date_header]
         for name, value in headers:
             if name == b"content-length":

@@ -72,7 +72,7 @@ async def running(
 ) -> AsyncIterator[None]:
     """Serve inside the block; after it end the streams, and let requests finish."""
     _notice_lost_clients(listener, settings)
-    tasks, server = OwnedTasks(), HttpServer(app, settings)
+    tasks, server = OwnedTasks(), HttpServer(app, settings, lifecycle)
     accepting = await asyncio.get_running_loop().create_server(
         server.connection, sock=listener, backlog=_BACKLOG, **_tls(settings, tasks)
     )
@@ -89,14 +89,20 @@ async def running(
 class HttpServer:
     """What the connections of one gateway have in common."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, lifecycle: Lifecycle) -> None:
         self.settings = settings
+        self._lifecycle = lifecycle
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._app = app
         self._connections: set[HttpConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_empty = asyncio.Event()
         self._is_stopping = False
+
+    @property
+    def is_draining(self) -> bool:
+        """See `connection.Serving`."""
+        return self._lifecycle.is_draining
 
     def connection(self) -> HttpConnection:
         """A protocol for the next connection."""

@@ -234,6 +234,9 @@ async def _drained(gateway: Gateway, client: httpx.AsyncClient) -> None:
         # Not ready, and yet it serves: those who send requests take a while to notice.
         assert (await client.get("/health/ready")).status_code == 503
         assert (await client.get("/health/live")).status_code == 200
-        assert (await client.post("/v1/echo", json={})).status_code == 201
+        served = await client.post("/v1/echo", json={})
+        assert served.status_code == 201
+        # A balancer that gives whole connections away has the next one go elsewhere.
+        assert served.headers["connection"] == "close"
         last = json.loads(await anext(arriving))
         assert last["error"]["details"]["reason"] == "GATEWAY_STOPPING"
