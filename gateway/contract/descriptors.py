@@ -100,6 +100,11 @@ def scope_of(method: MethodDescriptor) -> str:
     return scope
 
 
+def only_reads(method: MethodDescriptor) -> bool:
+    """Whether a call of it changes nothing, so that it may be made again whatever became of it."""
+    return scope_of(method).endswith(".read")
+
+
 def example_of(method: MethodDescriptor) -> str:
     """The JSON text of a request that works; empty where the contract gives none."""
     example: str = _options(method).Extensions[options_pb2.example]

@@ -5,14 +5,16 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.remote import Backend
-from gateway.contract.descriptors import HTTP_BODY
+from gateway.contract.descriptors import HTTP_BODY, only_reads
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import media_type_of
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint
+from gateway.http import errors
+from gateway.http.errors import HttpError
 from gateway.http.exchange import API_HEADERS, JSON, SLOW_READER, HttpExchange, SlowReader
 from gateway.transcoding.slices import SLICE_BYTES, SlicedEncoder
 
@@ -23,6 +25,7 @@ class UnaryEndpoint(MethodEndpoint):
     def __init__(self, context: EndpointContext, rule: Rule, backend: Backend) -> None:
         super().__init__(context, rule, backend)
         self._start = backend.unary(rule.method)
+        self._only_reads = only_reads(rule.method)
         self._parse = GetMessageClass(rule.method.output_type).FromString
         self._body_of = attrgetter(rule.response_body) if rule.response_body else None
         self._is_body = rule.answer.full_name == HTTP_BODY
@@ -35,17 +38,30 @@ class UnaryEndpoint(MethodEndpoint):
         return call_s if response_s is None else min(call_s, response_s)
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
-        request = await self.request(exchange, captured)
-        backlog = self._backend.backlog
-        with nullcontext() if backlog is None else backlog.sent(exchange.tenant):
-            call = self.call(self._start(request))
-            with call.running(exchange):
-                raw: bytes = await call.response()
+        raw = await self._answer(exchange, await self.request(exchange, captured))
         if len(raw) <= SLICE_BYTES or self._body_of or self._is_body:
             await self._respond(exchange, raw)
         else:
             with self._context.large_answers.held(exchange.tenant, len(raw)):
                 await self._respond_in_slices(exchange, raw)
+
+    async def _answer(self, exchange: HttpExchange, request: Message) -> bytes:
+        """The response. A call that was lost is made once more when that changes nothing: a replica
+        that goes away gives up what reaches it in its last moment, and another one is there."""
+        try:
+            return await self._response(exchange, request)
+        except HttpError as error:
+            if not (self._only_reads and error.details.get("reason") == errors.CALL_LOST):
+                raise
+        return await self._response(exchange, request)
+
+    async def _response(self, exchange: HttpExchange, request: Message) -> bytes:
+        backlog = self._backend.backlog
+        with nullcontext() if backlog is None else backlog.sent(exchange.tenant):
+            call = self.call(self._start(request))
+            with call.running(exchange):
+                response: bytes = await call.response()
+        return response
 
     async def _respond(self, exchange: HttpExchange, raw: bytes) -> None:
         try:

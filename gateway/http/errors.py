@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -359,14 +359,17 @@ def _too_large(remote: RemoteError, label: str) -> HttpError:
     return HttpError(413, "PAYLOAD_TOO_LARGE", message, details)
 
 
+CALL_LOST: Final = "SERVICE_UNAVAILABLE"
+"""The reason of what did not reach a service, or came back from none."""
+
 _TRANSPORT_WORDS = {
     grpc.StatusCode.UNAVAILABLE: (
         "the {label} service cannot be reached now; retry the same call",
-        "SERVICE_UNAVAILABLE",
+        CALL_LOST,
     ),
     grpc.StatusCode.CANCELLED: (
         "the {label} service gave the call up; retry the same call",
-        "SERVICE_UNAVAILABLE",
+        CALL_LOST,
     ),
     grpc.StatusCode.DEADLINE_EXCEEDED: (
         "the call took longer than it may; whether it had an effect is not known",

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
+import grpc
 import httpx
 from google.api import http_pb2
 from google.protobuf.descriptor import Descriptor
@@ -166,6 +167,8 @@ class SampleService:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     broken: set[str] = field(default_factory=set)
     """Whose calls break when they are told more."""
+    lost_count: int = 0
+    """So many calls of Echo and Fail that come next are lost, as when a connection breaks."""
 
     def count_on(self, count: int) -> None:
         """Count so many more, for all who follow."""
@@ -176,6 +179,7 @@ class SampleService:
     async def Echo(self, request: Any, context: Any) -> Any:
         self._note(context)
         self.texts.append(request.text)
+        await self._lose(context)
         if request.text == "hang":
             await self._hang()
         return request
@@ -186,8 +190,14 @@ class SampleService:
     async def Publish(self, request: Any, _context: Any) -> Any:
         return request
 
-    async def Fail(self, request: Any, _context: Any) -> Any:
+    async def Fail(self, request: Any, context: Any) -> Any:
+        await self._lose(context)
         raise _failures()[request.kind]
+
+    async def _lose(self, context: Any) -> None:
+        if self.lost_count:
+            self.lost_count -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
     async def Count(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._note(context)

@@ -45,6 +45,23 @@ async def test_an_answer_that_is_no_grpc_is_502(answer: bytes, service: SampleSe
         assert address not in one.text
 
 
+async def test_a_call_that_is_lost_is_made_once_more_when_it_only_reads(
+    service: SampleService, client: httpx.AsyncClient
+) -> None:
+    """Fail reads, by its scope; Echo appends."""
+    service.lost_count = 1
+    reads = await client.post("/v1/fail", json={"kind": "missing"})
+    service.lost_count = 2
+    lost_twice = await client.post("/v1/fail", json={"kind": "missing"})
+    service.lost_count = 1
+    appends = await client.post("/v1/echo", json={"text": "once"})
+
+    assert reads.status_code == 404
+    assert lost_twice.status_code == 503
+    assert appends.status_code == 503
+    assert service.texts == ["once"]
+
+
 _FROZEN = """
 import asyncio, sys
 from pathlib import Path
