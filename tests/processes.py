@@ -243,8 +243,8 @@ def _process(
     environ: Mapping[str, str],
     is_ready: Callable[[str], bool],
 ) -> tuple[Process, str]:
-    """A process of girih on free ports, not started; and its address."""
-    address = f"127.0.0.1:{free_port()}"
+    """A process of girih, not started, and its address: a free one where `environ` says none."""
+    address = environ.get(f"{name.upper()}_ADDRESS") or f"127.0.0.1:{free_port()}"
     ports = {
         f"{name.upper()}_ADDRESS": address,
         f"{name.upper()}_METRICS_PORT": str(free_port()),
@@ -253,7 +253,7 @@ def _process(
     process = Process(
         [sys.executable, "-m", module],
         {**_DEVELOPMENT, **ports, **keys, **environ},
-        folder / f"{name}-{address.rpartition(':')[2]}.log",
+        folder / f"{name}-{address.replace(':', '-')}.log",
         lambda: is_ready(address),
         # Kernels that were imported are kept where they were when that happened.
         is_forked=FORKS and "LATTICE_KERNEL_CACHE_DIR" not in environ,

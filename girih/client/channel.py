@@ -64,6 +64,9 @@ def channel_options(message_bytes_max: int = MESSAGE_BYTES_MAX) -> list[tuple[st
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 5_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
+        # When a replica goes away, those that came since are looked for at once: gRPC would look
+        # again after half a minute, in which those it knew may all have been replaced.
+        ("grpc.dns_min_time_between_resolutions_ms", 500),
         # A connection per channel. Else channels to one address share one, and calls wait
         # behind the streams that another channel was opened for.
         ("grpc.use_local_subchannel_pool", 1),

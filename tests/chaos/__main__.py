@@ -18,6 +18,7 @@
     python -m tests.chaos migrations [--rounds 30]
     python -m tests.chaos failover [--rounds 3]
     python -m tests.chaos trouble [NAME...]
+    python -m tests.chaos rolling [--rounds 2]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
 exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
@@ -45,12 +46,15 @@ from tests.chaos.keeping.migrating import prove_migrations
 from tests.chaos.keeping.patroni import NotInstalled
 from tests.chaos.keeping.restores import lose_and_restore
 from tests.chaos.killed_jobs import kill_during_jobs
+from tests.chaos.lasting.rolling import replace_everything
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
 from tests.chaos.retention import retain_half
 from tests.chaos.snapshots import SLOWDOWN_MAX, append_under_a_snapshot
 from tests.chaos.transforms import kill_during_transforms
+from tests.chaos.trouble.ground import ground_in
+from tests.chaos.trouble.names import NotAllowed, own_names
 from tests.chaos.trouble.prove import HEADER, prove_troubles
 from tests.chaos.trouble.seeds import TROUBLES
 
@@ -72,6 +76,7 @@ RESTORED_EVENTS_MAX = 2_000
 MIGRATION_ROUNDS = 30
 FAILOVER_ROUNDS = 3
 TRANSFORM_KILLS = 200
+ROLLING_ROUNDS = 2
 
 
 def main() -> int:
@@ -94,6 +99,7 @@ def main() -> int:
         "failover": prove_failover,
         "transforms": prove_transforms,
         "trouble": prove_trouble,
+        "rolling": prove_rolling,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -200,8 +206,26 @@ def prove_failover(arguments: argparse.Namespace) -> int:
 def prove_trouble(arguments: argparse.Namespace) -> int:
     """Trouble of every kind; whoever calls is told what is documented, and all is well again."""
     print(f"== trouble\n{HEADER}", flush=True)
-    rows = asyncio.run(prove_troubles(arguments.names))
+    with tempfile.TemporaryDirectory(prefix="girih-") as name:
+        folder = Path(name)
+        # The database may run as another user.
+        folder.chmod(0o755)
+        with ground_in(folder) as ground:
+            rows = asyncio.run(prove_troubles(arguments.names, ground))
     return 1 if any(row.broken for row in rows) else 0
+
+
+def prove_rolling(arguments: argparse.Namespace) -> int:
+    """Every replica is replaced under load; no caller sees an error, and streams go on."""
+    print("== replicas are replaced", flush=True)
+    with tempfile.TemporaryDirectory(prefix="girih-") as name:
+        try:
+            names = own_names(Path(name))
+        except NotAllowed as error:
+            print(f"left out: {error}")
+            return 0
+        answer = asyncio.run(replace_everything(arguments.rounds or ROLLING_ROUNDS, names))
+    return _judge(answer.figures, answer.broken)
 
 
 def _judge(figures: Mapping[str, int | float | str], broken: Counter[str]) -> int:
@@ -387,6 +411,7 @@ def _arguments() -> argparse.Namespace:
             "failover",
             "transforms",
             "trouble",
+            "rolling",
         ],
     )
     parser.add_argument(

@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle, islice
@@ -54,6 +54,7 @@ CATCH_UP_S = 60.0
 """So long may nothing come at the end."""
 LEASE_S = 3.0
 """Of the group, unless told otherwise: an event store that is killed gives no lane back before."""
+GIVEN_UP = "given up, and appended again"
 _PAUSE_S = 0.01
 
 Seen = list[tuple[int, str]]
@@ -130,8 +131,8 @@ async def follow_through_kills(
     Without protection a follower goes on from where it began.
     """
     answer = Answer()
-    key = await asyncio.to_thread(_new_key, girih.url)
-    retry = RetryPolicy(on_retry=_Told(answer))
+    key = await asyncio.to_thread(new_key, girih.url)
+    retry = RetryPolicy(on_retry=Repeats(answer))
     common: dict[str, Any] = {"api_key": key, "events": girih.events_address, "retry": retry}
     with _protection(is_protected=is_protected), _counted_tokens(answer):
         async with AsyncClient(girih.url, **common) as client:
@@ -139,11 +140,11 @@ async def follow_through_kills(
                 run = Run(client, blocking, answer)
                 settings = GroupSettings(lane_count=4, attempt_count_max=0, lease_s=lease_s)
                 await client.groups.create(GROUP, settings)
-                await _run(run, girih, kills, kill_every_s)
+                await go_through(run, lambda: _kill_in_turn(run, girih, kills, kill_every_s))
     return answer
 
 
-class _Told:
+class Repeats:
     """Counts what the client repeats."""
 
     def __init__(self, answer: Answer) -> None:
@@ -153,7 +154,8 @@ class _Told:
         self._answer.figures[f"repeated for {error.reason or error.code.name}"] += 1
 
 
-async def _run(run: Run, girih: Killable, kills: int, kill_every_s: float) -> None:
+async def go_through(run: Run, trouble: Callable[[], Awaitable[None]]) -> None:
+    """Have the programs work while `trouble` lasts, and judge what they have seen behind it."""
     following = [
         asyncio.create_task(_follow(run)),
         asyncio.create_task(asyncio.to_thread(_follow_blocking, run)),
@@ -164,7 +166,7 @@ async def _run(run: Run, girih: Killable, kills: int, kill_every_s: float) -> No
         asyncio.create_task(_append(run)),
         asyncio.create_task(asyncio.to_thread(_append_blocking, run)),
     ]
-    await _kill_in_turn(run, girih, kills, kill_every_s)
+    await trouble()
     run.is_over.set()
     await asyncio.gather(*writing)
 
@@ -231,7 +233,7 @@ async def _append(run: Run) -> None:
                 await run.girih.append(events)
                 break
             except Unavailable:
-                run.answer.figures["given up, and appended again"] += 1
+                run.answer.figures[GIVEN_UP] += 1
         run.acknowledged("a", events)
         await asyncio.sleep(_PAUSE_S)
 
@@ -244,7 +246,7 @@ def _append_blocking(run: Run) -> None:
                 run.girih_blocking.append(events)
                 break
             except Unavailable:
-                run.answer.figures["given up, and appended again"] += 1
+                run.answer.figures[GIVEN_UP] += 1
         run.acknowledged("b", events)
 
 
@@ -303,14 +305,14 @@ def _counted_tokens(answer: Answer) -> Iterator[None]:
         yield
 
 
-def _new_key(url: str) -> str:
+def new_key(url: str, scopes: Sequence[str] = SCOPES) -> str:
     """An API key of somebody who has just registered."""
     login = {"email": f"{secrets.token_hex(8)}@example.com", "password": "six-chars-do"}
     with httpx.Client(base_url=url, timeout=30) as http:
         http.post("/auth/register", json=login | {"name": "Ada"}).raise_for_status()
         tokens = http.post("/auth/login", json=login).raise_for_status().json()
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
-        wanted = {"name": "programs", "scopes": SCOPES}
+        wanted = {"name": "programs", "scopes": [*scopes]}
         key: str = http.post("/v1/keys", json=wanted).raise_for_status().json()["secret"]
     return key
 

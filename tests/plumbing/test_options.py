@@ -26,3 +26,8 @@ def test_channels_ping_less_often_than_servers_allow() -> None:
     least_ms = dict(SERVER_OPTIONS)["grpc.http2.min_ping_interval_without_data_ms"]
 
     assert int(dict(CHANNEL_OPTIONS)["grpc.keepalive_time_ms"]) > least_ms
+
+
+def test_replicas_that_come_are_found_before_those_that_were_known_are_replaced() -> None:
+    """A rolling restart takes seconds a replica; `python -m tests.chaos rolling` is the proof."""
+    assert int(dict(CHANNEL_OPTIONS)["grpc.dns_min_time_between_resolutions_ms"]) <= 1_000

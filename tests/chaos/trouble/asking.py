@@ -33,7 +33,9 @@ RETRY_NEW_TOKEN = RETRIES[ErrorOptions.RETRY_NEW_TOKEN]
 NEVER_IN_TROUBLE = ("/health/live", "/openapi.json", "/.well-known/jwks.json", "/docs")
 """What needs nothing but the gateway itself."""
 
-_BYTES_OF_SITES = 16
+_LARGE_SIDE = 200
+"""Of a lattice whose fields are files."""
+_EVENT_BYTES = 8_192
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ class Told:
 class Asker:
     """Asks as somebody who owns one of everything that can be named."""
 
-    def __init__(self, url: str, tenant: Tenant) -> None:
+    def __init__(self, url: str, tenant: Tenant, large_lattice: str = "") -> None:
         self._url = url
+        self._large = large_lattice
         self._tenant = tenant
         self.token = tenant.access_token
         self._email = "asker@girih.test"
@@ -102,7 +105,11 @@ class Asker:
     def settle(cls, url: str, fields: Collection[str] | None = None) -> "Asker":
         """Register, and own one of everything, or of what `fields` name."""
         with httpx.Client(base_url=url, timeout=60) as http:
-            return cls(url, settled(http, "asker", CANARY, fields))
+            tenant = settled(http, "asker", CANARY, fields)
+            http.headers["authorization"] = f"Bearer {tenant.access_token}"
+            sides = {"dimensions": 2, "size": _LARGE_SIDE}
+            large = http.post("/v1/lattices", json=sides).raise_for_status().json()
+            return cls(url, tenant, large["latticeId"])
 
     async def look_at_rest(self) -> None:
         """Ask everything once without trouble, to know what is refused then, too."""
@@ -131,8 +138,10 @@ class Asker:
         """Calls of each service that do something, and succeed without trouble."""
         owned = self._tenant.owned.by_field
         stream, lattice = owned["stream"], owned["lattice_id"]
-        event = {"stream": f"asked-{secrets.token_hex(4)}", "type": "asked", "json": {"n": 1}}
-        values = f"/v1/lattices/{lattice}/fields/asked/values?numberType=4"
+        # Large enough to need room, and of what cannot be made smaller.
+        text = secrets.token_urlsafe(_EVENT_BYTES)
+        event = {"stream": f"asked-{secrets.token_hex(4)}", "type": "asked", "json": text}
+        values = f"/v1/lattices/{self._large}/fields/asked/values?numberType=4"
         path = {"start": {"coordinates": [0, 0]}, "goal": {"coordinates": [3, 3]}}
         login = {"email": self._email, "password": PASSWORD}
         return [
@@ -142,7 +151,7 @@ class Asker:
             Call("GET", "/v1/events?limit=5"),
             Call("POST", "/v1/lattices", {"dimensions": 2, "size": 4}),
             Call("POST", f"/v1/lattices/{lattice}:findPath", path),
-            Call("PUT", values, content=bytes(_BYTES_OF_SITES)),
+            Call("PUT", values, content=secrets.token_bytes(_LARGE_SIDE**2)),
             Call("GET", f"/v1/lattices/{lattice}/fields"),
             Call("GET", "/v1/keys"),
             Call("GET", "/v1/documents"),
@@ -203,7 +212,7 @@ class Asker:
         except (httpx.HTTPError, TimeoutError) as error:
             return Answer(call, 0, "", time.monotonic() - began_s, f"{type(error).__name__}")
         took_s = time.monotonic() - began_s
-        return Answer(call, answer.status_code, _reason(answer), took_s, answer.text[:300])
+        return Answer(call, answer.status_code, reason_of(answer), took_s, answer.text[:300])
 
     def _every_route(self) -> Iterator[Call]:
         """What only reads names what is there; what changes something names what is not."""
@@ -220,7 +229,8 @@ def _takes_bytes(rule: Rule) -> bool:
     return rule.body == "body"
 
 
-def _reason(answer: httpx.Response) -> str:
+def reason_of(answer: httpx.Response) -> str:
+    """Empty where there is none."""
     if answer.is_success or "json" not in answer.headers.get("content-type", ""):
         return ""
     reason = answer.json().get("error", {}).get("details", {}).get("reason", "")

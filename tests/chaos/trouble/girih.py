@@ -1,8 +1,11 @@
-"""A whole girih whose database is behind a proxy."""
+"""A whole girih that stands on ground which may give way."""
 
 import asyncio
+import os
+import shutil
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +13,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from cli.local.postgres import USER, EmbeddedPostgres
 from tests.chaos.trouble.asking import Asker
-from tests.chaos.trouble.proxy import Proxy, to_socket
+from tests.chaos.trouble.ground import Ground
+from tests.chaos.trouble.proxy import Connect, Proxy, to_port, to_socket
 from tests.processes import System, free_port, running_system
 from tests.security.conftest import UNLIMITED
 
 POOL_SIZE = 4
 CONNECTIONS_MAX = 40
 """Of the database: few enough to be used up."""
+HOSTS = ("127.0.0.2", "127.0.0.3")
+"""Where names lead, and where they lead when what they name has moved."""
+DATABASE, EVENTS = "database.girih.test", "events.girih.test"
 
 SETTINGS = {
     **UNLIMITED,
@@ -32,10 +39,18 @@ class Girih:
 
     system: System
     postgres: EmbeddedPostgres
-    proxy: Proxy
-    """In front of the database."""
+    through: Mapping[str, tuple[Proxy, Proxy]]
+    """What stands in front of the database and of events, by the names that lead there: to the
+    first, and to the second when it has moved."""
+    events_target: str
+    """Where callers find events."""
     asker: Asker
-    folder: Path
+    ground: Ground
+
+    @property
+    def proxy(self) -> Proxy:
+        """What the database is reached through."""
+        return self.through[DATABASE][0]
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -47,21 +62,76 @@ class Girih:
 
 
 @asynccontextmanager
-async def troubled_girih() -> AsyncIterator[Girih]:
+async def troubled_girih(ground: Ground) -> AsyncIterator[Girih]:
     """One that is at rest, ended with the block."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(_folder())
-        postgres = EmbeddedPostgres(
-            folder / "pg", options={"max_connections": str(CONNECTIONS_MAX)}
-        )
+        # What is not on the small disk is what does without it: the database's log ahead.
+        room = ground.disk.folder if ground.disk else folder
+        postgres = _postgres(ground, room, folder)
+        await asyncio.to_thread(_keep_ahead_apart, postgres, folder / "wal")
         await asyncio.to_thread(stack.enter_context, postgres)
-        proxy, url = await stack.enter_async_context(behind_proxy(postgres.url))
-        system = await asyncio.to_thread(
-            stack.enter_context, running_system(url, folder, **SETTINGS)
-        )
+        database, events = free_port(), free_port()
+        through = {
+            DATABASE: await _hosts(stack, ground, to_socket(_socket(postgres.url)), database),
+            EVENTS: await _hosts(stack, ground, to_port(events), events),
+        }
+        lead_home(ground)
+        url = f"postgresql://{USER}@{_address(ground, DATABASE, database)}/postgres?sslmode=disable"
+        target = f"dns:///{_address(ground, EVENTS, events)}"
+        settings = {
+            **SETTINGS,
+            **(ground.clock.environ if ground.clock else {}),
+            "EVENTS_ADDRESS": f"127.0.0.1:{events}",
+            "GATEWAY_EVENTS_ADDRESS": target,
+            "LATTICE_EVENTS_ADDRESS": target,
+            "PROJECTIONS_EVENTS_ADDRESS": target,
+        }
+        system = await asyncio.to_thread(stack.enter_context, running_system(url, room, **settings))
         asker = await asyncio.to_thread(Asker.settle, system.url)
         await asker.look_at_rest()
-        yield Girih(system, postgres, proxy, asker, folder)
+        yield Girih(system, postgres, through, target, asker, ground)
+
+
+async def _hosts(
+    stack: AsyncExitStack, ground: Ground, connect: Connect, port: int
+) -> tuple[Proxy, Proxy]:
+    """What is behind a name, now and when it has moved. The port is that of another process."""
+    made = [Proxy(connect, port, host) for host in HOSTS]
+    for proxy in made:
+        await stack.enter_async_context(proxy)
+    made[1].is_cut = True
+    return made[0], made[1]
+
+
+def _address(ground: Ground, name: str, port: int) -> str:
+    return f"{name if ground.names else HOSTS[0]}:{port}"
+
+
+def lead_home(ground: Ground) -> None:
+    """Have the names lead where they do at rest."""
+    if ground.names:
+        ground.names.say({DATABASE: HOSTS[:1], EVENTS: HOSTS[:1]})
+
+
+def _postgres(ground: Ground, room: Path, folder: Path) -> EmbeddedPostgres:
+    return EmbeddedPostgres(
+        room / "pg",
+        options={"max_connections": str(CONNECTIONS_MAX)},
+        environ={**os.environ, **(ground.clock.environ if ground.clock else {})},
+        log_path=folder / "pg.log",
+    )
+
+
+def _keep_ahead_apart(postgres: EmbeddedPostgres, folder: Path) -> None:
+    """Have it write ahead to another folder: without room for that PostgreSQL ends, and somebody
+    has to start it."""
+    with postgres:
+        pass
+    ahead = postgres.data_dir / "pg_wal"
+    subprocess.run(["cp", "-a", str(ahead), str(folder)], check=True, timeout=60)
+    shutil.rmtree(ahead)
+    ahead.symlink_to(folder)
 
 
 @contextmanager
@@ -77,7 +147,11 @@ def _folder() -> Iterator[Path]:
 async def behind_proxy(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
     """A proxy in front of a database on a Unix socket; and how to get there through it."""
     parts = urlsplit(database_url)
-    asked = parse_qs(parts.query)
-    socket = f"{asked['host'][0]}/.s.PGSQL.{asked['port'][0]}"
-    async with Proxy(to_socket(socket), free_port()) as proxy:
+    async with Proxy(to_socket(_socket(database_url)), free_port()) as proxy:
         yield proxy, f"postgresql://{USER}@127.0.0.1:{proxy.port}{parts.path}?sslmode=disable"
+
+
+def _socket(database_url: str) -> str:
+    """Where a server listens."""
+    asked = parse_qs(urlsplit(database_url).query)
+    return f"{asked['host'][0]}/.s.PGSQL.{asked['port'][0]}"

@@ -47,7 +47,7 @@ class Programs:
 
 
 @asynccontextmanager
-async def running_programs(url: str, events_address: str, api_key: str) -> AsyncIterator[Programs]:
+async def running_programs(url: str, events: str, api_key: str) -> AsyncIterator[Programs]:
     """Run them with the block, and judge behind it what they have seen."""
     programs, is_over = Programs(), asyncio.Event()
 
@@ -56,7 +56,7 @@ async def running_programs(url: str, events_address: str, api_key: str) -> Async
 
     # Patient for as long as trouble lasts: nobody gives up, so that nobody may see an error.
     retry = RetryPolicy(timeout_s=math.inf, on_retry=repeats)
-    options: dict[str, Any] = {"api_key": api_key, "events": events_address, "retry": retry}
+    options: dict[str, Any] = {"api_key": api_key, "events": events, "retry": retry, "tls": False}
     async with AsyncClient(url, **options) as girih:
         appending = asyncio.create_task(_append(girih, programs, is_over))
         following = asyncio.create_task(_follow(girih, programs))

@@ -9,10 +9,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import httpx
 
 from tests.chaos.trouble.asking import Told
 from tests.chaos.trouble.girih import Girih, troubled_girih
+from tests.chaos.trouble.ground import Ground
 from tests.chaos.trouble.liveness import Lives, watched_lives
 from tests.chaos.trouble.programs import Programs, new_key, running_programs
 from tests.chaos.trouble.seeds import TROUBLES, Trouble
@@ -45,11 +50,14 @@ class Row:
         self.broken += told.broken
 
 
-async def prove_troubles(names: Sequence[str]) -> list[Row]:
+async def prove_troubles(names: Sequence[str], ground: Ground) -> list[Row]:
     """Begin each trouble in turn; all of them where none is named."""
     rows = []
-    async with troubled_girih() as girih:
+    async with troubled_girih(ground) as girih:
         for name in names or TROUBLES:
+            if problem := ground.problems.get(TROUBLES[name].needs):
+                print(f"{name:20} left out: {problem}", flush=True)
+                continue
             rows.append(await _bounded(girih, name))
             print(line_of(rows[-1]), flush=True)
     return rows
@@ -83,7 +91,7 @@ async def bring(girih: Girih, name: str, trouble: Trouble) -> Row:
     key = await asyncio.to_thread(new_key, girih.system.url, girih.asker.token)
     pids = girih.pids
     async with watched_lives(girih.system) as lives:
-        programs = running_programs(girih.system.url, girih.system.events_address, key)
+        programs = running_programs(girih.system.url, girih.events_target, key)
         async with programs as running:
             await running.until_more(1, RECOVERY_S_MAX)
             await _suffer(girih, trouble, row, lives, running)
@@ -91,6 +99,8 @@ async def bring(girih: Girih, name: str, trouble: Trouble) -> Row:
             if not await running.until_more(5, RECOVERY_S_MAX):
                 row.broken["the programs go on no more"] += 1
         row.broken += running.broken
+        if trouble.is_unnoticed and running.repeated:
+            row.broken[f"programs repeated calls for {dict(running.repeated)}"] += 1
     row.broken += lives.broken
     if girih.pids != pids or not girih.are_running:
         row.broken["a process has ended"] += 1
@@ -112,24 +122,45 @@ async def _suffer(
             return
         while True:
             told = await girih.asker.ask(girih.asker.calls())
-            girih.asker.judge(told)
+            girih.asker.judge(told, retries=trouble.retries)
             row.add(told)
+            if trouble.is_unnoticed:
+                row.broken += Counter({f"told {name}": n for name, n in told.reasons.items()})
+            if trouble.is_lived_with:
+                await _live_with(girih, row, programs)
             if time.monotonic() > ends_s:
                 return
 
 
+async def _live_with(girih: Girih, row: Row, programs: Programs) -> None:
+    """It goes on, and all must be well, for who logs in again and for programs as they are."""
+    row.broken += await _until_well(girih, renew=True)
+    if not await programs.until_more(5, RECOVERY_S_MAX):
+        row.broken["the programs do not go on while it lasts"] += 1
+
+
 async def _recover(girih: Girih, row: Row, lives: Lives) -> None:
     began_s = time.monotonic()
-    bad: list[str] = ["nothing was asked"]
-    while bad and time.monotonic() < began_s + RECOVERY_S_MAX:
+    row.broken += await _until_well(girih, renew=True)
+    lives.silent.clear()
+    row.recovered_s = time.monotonic() - began_s
+
+
+async def _until_well(girih: Girih, *, renew: bool = False) -> Counter[str]:
+    """What is not, after as long as that may take. `renew` logs in again, too."""
+    ends_s = time.monotonic() + RECOVERY_S_MAX
+    while True:
         is_ready = await asyncio.to_thread(is_http_ready, girih.system.url)
-        lives.silent.clear()
         told = await girih.asker.ask(girih.asker.main_calls())
         bad = [
             f"{one.call.name} {one.status} {one.reason}" for one in told.answers if not one.is_good
         ]
         bad += [] if is_ready else ["it is not ready"]
+        if not bad:
+            return Counter()
+        if time.monotonic() > ends_s:
+            return Counter({f"not well after {RECOVERY_S_MAX:g} s: {'; '.join(bad)}": 1})
+        if renew and any(one.status == HTTPStatus.UNAUTHORIZED for one in told.answers):
+            with suppress(httpx.HTTPError):
+                await girih.asker.log_in()
         await asyncio.sleep(0.2)
-    row.recovered_s = time.monotonic() - began_s
-    if bad:
-        row.broken[f"not well after {RECOVERY_S_MAX:g} s: {'; '.join(bad)}"] += 1

@@ -113,7 +113,9 @@ class Proxy:
                     break
                 writer.write(chunk)
                 await writer.drain()
-            writer.transport.abort()
+            # What was written goes out first.
+            writer.close()
+            await writer.wait_closed()
             to_behind.transport.abort()
 
         async with asyncio.TaskGroup() as tasks:

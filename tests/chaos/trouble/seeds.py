@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from pathlib import Path
 import asyncpg
 
 from services.events.postgres.database import SCHEMA
-from tests.chaos.trouble.girih import CONNECTIONS_MAX, Girih
+from services.plumbing.auth.keys import SigningKey
+from tests.chaos.trouble.asking import RETRY_NEW_TOKEN, RETRY_SAME
+from tests.chaos.trouble.girih import CONNECTIONS_MAX, HOSTS, Girih, lead_home
+from tests.processes import ROOT
 
 SLOW_S = 5.0
 HOLDS_S = 12.0
@@ -19,6 +23,7 @@ HOLDS_S = 12.0
 
 _AWAY = frozenset({"DATABASE_UNAVAILABLE", "EVENTS_UNAVAILABLE"})
 _BUSY = frozenset({"DATABASE_BUSY"})
+_NEW_TOKEN = frozenset({RETRY_SAME, RETRY_NEW_TOKEN})
 _NO_ANSWER = frozenset({"DEADLINE_EXCEEDED", "SERVICE_UNAVAILABLE"})
 
 
@@ -32,6 +37,14 @@ class Trouble:
     """Reasons of which somebody must be told one, or there was no trouble."""
     silent: frozenset[str] = frozenset()
     """Processes that cannot say that they are alive."""
+    needs: str = ""
+    """What of the ground gives way."""
+    retries: frozenset[str] = frozenset({RETRY_SAME})
+    """What who fails may be told to do."""
+    is_lived_with: bool = False
+    """All is well again while it lasts, once callers have a new token."""
+    is_unnoticed: bool = False
+    """Nobody may be told anything."""
     holds_s: float = HOLDS_S
 
     @property
@@ -180,6 +193,97 @@ def _command(pid: int) -> str:
         return ""
 
 
+@asynccontextmanager
+async def _disk_full(girih: Girih) -> AsyncIterator[None]:
+    assert girih.ground.disk is not None
+    await asyncio.to_thread(girih.ground.disk.fill)
+    try:
+        yield
+    finally:
+        girih.ground.disk.empty()
+
+
+def _clock_moved(by_s: float) -> Callable[[Girih], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def begin(girih: Girih) -> AsyncIterator[None]:
+        assert girih.ground.clock is not None
+        girih.ground.clock.move(by_s)
+        try:
+            yield
+        finally:
+            girih.ground.clock.move(0)
+
+    return begin
+
+
+@asynccontextmanager
+async def _names_moved(girih: Girih) -> AsyncIterator[None]:
+    """The database and events are elsewhere, and nobody is where they were."""
+    assert girih.ground.names is not None
+    girih.ground.names.say(dict.fromkeys(girih.through, HOSTS[1:]))
+    _lead(girih, to_second=True)
+    try:
+        yield
+    finally:
+        lead_home(girih.ground)
+        _lead(girih, to_second=False)
+
+
+def _lead(girih: Girih, *, to_second: bool) -> None:
+    for first, second in girih.through.values():
+        first.is_cut, second.is_cut = to_second, not to_second
+        first.cut()
+        second.cut()
+
+
+@asynccontextmanager
+async def _names_away(girih: Girih) -> AsyncIterator[None]:
+    """Nobody knows where anything is, and who was connected is no more."""
+    assert girih.ground.names is not None
+    girih.ground.names.say({})
+    for first, _ in girih.through.values():
+        first.cut()
+    try:
+        yield
+    finally:
+        lead_home(girih.ground)
+
+
+@asynccontextmanager
+async def _keys_rotated(girih: Girih) -> AsyncIterator[None]:
+    """Meanwhile, and behind it."""
+    rotating = asyncio.create_task(_signing_keys(girih, "rotate"))
+    try:
+        yield
+    finally:
+        await rotating
+
+
+@asynccontextmanager
+async def _keys_stolen(girih: Girih) -> AsyncIterator[None]:
+    """The keys are replaced, and what the gateway signed with the one before counts no longer."""
+    stolen = SigningKey.load(girih.system.authority.gateway_key).kid
+    await _signing_keys(girih, "rotate")
+    await _signing_keys(girih, "retire", stolen, "--yes")
+    yield
+
+
+async def _signing_keys(girih: Girih, *arguments: str) -> None:
+    command = [sys.executable, "-m", "cli", "signing-keys", *arguments]
+    environ = {**os.environ, **girih.system.authority.environ}
+    done = await asyncio.create_subprocess_exec(
+        *command,
+        env=environ,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, complaint = await done.communicate()
+    if done.returncode != 0:
+        raise RuntimeError(f"{arguments} failed: {complaint.decode()}")
+
+
 TROUBLES: Mapping[str, Trouble] = {
     "pool": Trouble("no connection comes free", _pool_exhausted, _BUSY),
     "connections": Trouble("the database gives no connection", _connections_used_up, _BUSY | _AWAY),
@@ -215,5 +319,47 @@ TROUBLES: Mapping[str, Trouble] = {
     ),
     "stopped-postgres": Trouble(
         "SIGSTOP of PostgreSQL", _stopped(_postgres), _AWAY | _BUSY | _NO_ANSWER
+    ),
+    "disk": Trouble(
+        "a full disk, of the database, of arrays and of logs",
+        _disk_full,
+        _AWAY | frozenset({"STORAGE_UNAVAILABLE"}),
+        needs="disk",
+    ),
+    "clock-ahead": Trouble(
+        "an hour ahead, and back again",
+        _clock_moved(3_600),
+        frozenset({"TOKEN_EXPIRED"}),
+        needs="clock",
+        retries=_NEW_TOKEN,
+        is_lived_with=True,
+    ),
+    "clock-behind": Trouble(
+        "an hour behind, and back again",
+        _clock_moved(-3_600),
+        frozenset(),
+        needs="clock",
+        retries=_NEW_TOKEN,
+        is_lived_with=True,
+    ),
+    "names-moved": Trouble(
+        "names of the database and of events lead elsewhere",
+        _names_moved,
+        frozenset(),
+        needs="names",
+        is_lived_with=True,
+    ),
+    "names-away": Trouble(
+        "names of the database and of events lead nowhere", _names_away, _AWAY, needs="names"
+    ),
+    "keys-rotated": Trouble(
+        "signing keys are rotated", _keys_rotated, frozenset(), is_unnoticed=True
+    ),
+    "keys-stolen": Trouble(
+        "the gateway's key is replaced and retired at once",
+        _keys_stolen,
+        frozenset({"TOKEN_INVALID"}),
+        retries=_NEW_TOKEN,
+        is_lived_with=True,
     ),
 }
