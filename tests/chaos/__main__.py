@@ -17,6 +17,7 @@
     python -m tests.chaos restore [--events 100000]
     python -m tests.chaos migrations [--rounds 30]
     python -m tests.chaos failover [--rounds 3]
+    python -m tests.chaos moves [--seconds 60] [--kill-every 5] [--unprotected]
     python -m tests.chaos trouble [NAME...]
     python -m tests.chaos rolling [--rounds 2]
 
@@ -47,6 +48,7 @@ from tests.chaos.keeping.patroni import NotInstalled
 from tests.chaos.keeping.restores import lose_and_restore
 from tests.chaos.killed_jobs import kill_during_jobs
 from tests.chaos.lasting.rolling import replace_everything
+from tests.chaos.moves import move_through_kills
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
 from tests.chaos.replicas import race
@@ -98,6 +100,7 @@ def main() -> int:
         "migrations": prove_migrations_hold,
         "failover": prove_failover,
         "transforms": prove_transforms,
+        "moves": prove_moves,
         "trouble": prove_trouble,
         "rolling": prove_rolling,
     }
@@ -190,6 +193,25 @@ def prove_migrations_hold(arguments: argparse.Namespace) -> int:
     print("== migrations", flush=True)
     answer = asyncio.run(prove_migrations(rounds=arguments.rounds or MIGRATION_ROUNDS))
     return _judge(answer.figures, answer.broken)
+
+
+def prove_moves(arguments: argparse.Namespace) -> int:
+    """A log moves between two servers through kills, and is as one that stands still."""
+    print(f"== a log that moves, seed {arguments.seed}", flush=True)
+    outcome = asyncio.run(
+        move_through_kills(
+            duration_s=arguments.seconds,
+            kill_every_s=arguments.kill_every or KILL_EVERY_S,
+            seed=arguments.seed,
+            is_protected=not arguments.unprotected,
+        )
+    )
+    _print(outcome.figures)
+    for name, count in Counter(line.partition(":")[0] for line in outcome.problems).items():
+        print(f"BROKEN {name}: {count}")
+    for line in outcome.problems[:ANOMALIES_SHOWN]:
+        print(f"    {line}")
+    return 1 if outcome.problems else 0
 
 
 def prove_failover(arguments: argparse.Namespace) -> int:
@@ -410,6 +432,7 @@ def _arguments() -> argparse.Namespace:
             "migrations",
             "failover",
             "transforms",
+            "moves",
             "trouble",
             "rolling",
         ],

@@ -47,6 +47,8 @@ class Run:
     """Before these it is not over, however slow the machine is."""
     kills: int = 0
     has_seen_enough: asyncio.Event = field(default_factory=asyncio.Event)
+    call_s: float = CALL_S
+    """How long an append may take before it is repeated, elsewhere perhaps."""
 
     def look(self) -> None:
         """Tell when there were as many kills, and lost replies of what was stored, as asked for."""
@@ -85,7 +87,7 @@ async def race(
                 await asyncio.to_thread(replica.wait_ready)
             if not is_protected:
                 await unprotected.remove_protection(postgres.url)
-            async with _stubs([address for _, address in made]) as stubs:
+            async with stubs_of([address for _, address in made]) as stubs:
                 caller = Caller(authority_of(folder))
                 run = Run(
                     stubs,
@@ -99,7 +101,7 @@ async def race(
 
 
 @asynccontextmanager
-async def _stubs(
+async def stubs_of(
     addresses: list[str],
 ) -> AsyncIterator[list["events_pb2_grpc.EventStoreServiceAsyncStub"]]:
     options = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)]
@@ -117,21 +119,21 @@ async def _observe(
     duration_s: float,
     kill_every_s: float,
 ) -> History:
-    tailing = asyncio.create_task(_tail(run))
+    tailing = asyncio.create_task(tail(run))
     killing = asyncio.create_task(_kill(run, replicas, kill_every_s))
     async with asyncio.TaskGroup() as group:
         for number in range(writers):
-            group.create_task(_fight(run, f"hot-{number}"))
-            group.create_task(_spread(run, f"many-{number}"))
+            group.create_task(fight(run, f"hot-{number}"))
+            group.create_task(spread(run, f"many-{number}"))
         for number in range(loaders):
-            group.create_task(_load(run, f"load-{number}", demands=number % 2 == 0))
+            group.create_task(load(run, f"load-{number}", demands=number % 2 == 0))
         await asyncio.sleep(duration_s)
         await run.has_seen_enough.wait()
         run.is_over.set()
     await killing
     for replica in replicas:
         await asyncio.to_thread(replica.wait_ready)
-    final = [await _whole_log(stub, run.caller.metadata) for stub in run.stubs]
+    final = [await whole_log(stub, run.caller.metadata) for stub in run.stubs]
     tailed = await asyncio.wait_for(tailing, 60)
     return History(run.operations, final[0], tailed, elsewhere=final[1])
 
@@ -152,36 +154,36 @@ async def _kill(run: Run, replicas: list[Process], every_s: float) -> None:
             await asyncio.to_thread(replica.wait_ready)
 
 
-async def _fight(run: Run, writer: str) -> None:
+async def fight(run: Run, writer: str) -> None:
     """Append to the one stream, demanding the revision seen last; lose, look, try again."""
     last = -1
     while not run.is_over.is_set():
-        operation = _operation(run, writer, HOT_STREAM, 1, expected=last)
-        actual = await _append(run, operation)
+        operation = operation_of(run, writer, HOT_STREAM, 1, expected=last)
+        actual = await append(run, operation)
         acknowledged = operation.acknowledged
         last = actual if acknowledged is None else acknowledged.places[-1].revision
 
 
-async def _spread(run: Run, writer: str) -> None:
+async def spread(run: Run, writer: str) -> None:
     """Append batches to streams that other writers append to as well."""
     while not run.is_over.is_set():
         stream = f"many-{run.dice.randrange(MANY_STREAMS)}"
-        await _append(run, _operation(run, writer, stream, run.dice.randint(1, 8), expected=None))
+        await append(run, operation_of(run, writer, stream, run.dice.randint(1, 8), expected=None))
 
 
-async def _load(run: Run, writer: str, *, demands: bool) -> None:
+async def load(run: Run, writer: str, *, demands: bool) -> None:
     """Append many events at once to one stream, demanding the revision seen last or none."""
     last = -1
     while not run.is_over.is_set():
         count = run.dice.randint(*LOAD_EVENTS)
         expected = last if demands else None
-        operation = _operation(run, writer, LOADED_STREAM, count, expected=expected)
-        actual = await _append(run, operation)
+        operation = operation_of(run, writer, LOADED_STREAM, count, expected=expected)
+        actual = await append(run, operation)
         acknowledged = operation.acknowledged
         last = actual if acknowledged is None else acknowledged.places[-1].revision
 
 
-def _operation(
+def operation_of(
     run: Run, writer: str, stream: str, count: int, *, expected: int | None
 ) -> Operation:
     ids = tuple(str(uuid4()) for _ in range(count))
@@ -190,7 +192,7 @@ def _operation(
     return operation
 
 
-async def _append(run: Run, operation: Operation) -> int:
+async def append(run: Run, operation: Operation) -> int:
     """Repeat the same append until its outcome is known. Answers the revision told."""
     request = _request(operation)
     while True:
@@ -206,7 +208,7 @@ async def _try(run: Run, operation: Operation, request: pb.AppendRequest) -> tup
     try:
         # Now and then a caller gives up early: its append may be stored all the same.
         hurry = run.dice.random() < 0.02
-        timeout = run.dice.uniform(0.002, 0.02) if hurry else CALL_S
+        timeout = run.dice.uniform(0.002, 0.02) if hurry else run.call_s
         reply = await run.any_stub().Append(request, timeout=timeout, metadata=run.caller.metadata)
     except grpc.aio.AioRpcError as error:
         outcome: Outcome = "fail" if error.code() in _REFUSED else "unknown"
@@ -239,7 +241,7 @@ def _actual_revision(error: grpc.aio.AioRpcError) -> int:
     return -1
 
 
-async def _tail(run: Run) -> list[Recorded]:
+async def tail(run: Run) -> list[Recorded]:
     """Follow the log by asking from the last position seen plus one, on either replica."""
     seen: list[Recorded] = []
     quiet = 0
@@ -261,7 +263,7 @@ async def _tail(run: Run) -> list[Recorded]:
     return seen
 
 
-async def _whole_log(
+async def whole_log(
     stub: "events_pb2_grpc.EventStoreServiceAsyncStub", metadata: tuple[tuple[str, str]]
 ) -> list[Recorded]:
     # A replica just started again is there; the channel may still wait before it looks.

@@ -5,6 +5,8 @@ only on the head that it was decided on, and the unique constraints behind both,
 in the database. Everything else is the product.
 """
 
+from collections.abc import Sequence
+
 import asyncpg
 
 _TURN = ("take_turn", "PERFORM pg_advisory_xact_lock(", "PERFORM concat(")
@@ -36,6 +38,10 @@ _DROPPED = """
     CREATE INDEX ON events.streams (log, stream);
     CREATE INDEX ON events.streams (log, name);
 """
+_UNFENCED = """
+    CREATE OR REPLACE VIEW events.logs_here WITH (security_invoker = true) AS
+    SELECT log, tenant FROM events.logs
+"""
 
 
 async def remove_protection(database_url: str) -> None:
@@ -66,6 +72,16 @@ async def settle_under_any_token(database_url: str) -> None:
         await change_function(connection, "group_settle", *_FENCING)
     finally:
         await connection.close()
+
+
+async def take_fences_away(database_urls: Sequence[str]) -> None:
+    """Have statements work on a log wherever they are sent, also where it is not any more."""
+    for url in database_urls:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(_UNFENCED)
+        finally:
+            await connection.close()
 
 
 async def change_function(
