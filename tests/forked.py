@@ -51,6 +51,7 @@ IMPORTED = [
 """What most processes need. They import what is missing here, as they do by themselves."""
 
 _POLL_S = 0.01
+_COMMAND_S = 120.0
 _APPENDED = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
@@ -60,6 +61,7 @@ class Order:
 
     words: Sequence[str]
     environ: Mapping[str, str]
+    directory: str = str(ROOT)
     stdin: str = os.devnull
     stdout: str = os.devnull
     stderr: str = os.devnull
@@ -103,21 +105,22 @@ def start(order: Order) -> Forked:
     return Forked(pid)
 
 
-def run(words: Sequence[str], environ: Mapping[str, str], stdin: str) -> tuple[int, str, str]:
-    """Run the `girih` command to its end, at most a minute; its code, output and errors."""
+def run(
+    words: Sequence[str], environ: Mapping[str, str], *, stdin: str = "", directory: Path = ROOT
+) -> "subprocess.CompletedProcess[str]":
+    """Run the `girih` command to its end; raises subprocess.TimeoutExpired after two minutes."""
     with TemporaryDirectory() as folder:
         asked, out, err = (Path(folder, name) for name in ("stdin", "stdout", "stderr"))
         asked.write_text(stdin)
-        process = start(
-            Order(["cli", *words], environ, stdin=str(asked), stdout=str(out), stderr=str(err))
-        )
+        streams = {"stdin": str(asked), "stdout": str(out), "stderr": str(err)}
+        process = start(Order(["cli", *words], dict(environ), str(directory), **streams))
         try:
-            code = process.wait(60)
+            code = process.wait(_COMMAND_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(60)
+            process.wait(_COMMAND_S)
             raise
-        return code, out.read_text(), err.read_text()
+        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
 
 
 @functools.cache
@@ -214,7 +217,7 @@ def _become(order: Order) -> None:
         os.close(opened)
     os.environ.clear()
     os.environ.update(order.environ)
-    os.chdir(ROOT)
+    os.chdir(order.directory)
     sys.argv = list(order.words)
     runpy.run_module(order.words[0], run_name="__main__", alter_sys=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from cli.local import state
+from tests import forked
 from tests.processes import ROOT, free_port
 
 
@@ -37,16 +38,7 @@ class Installation:
         return f"http://{self.environ['GATEWAY_ADDRESS']}"
 
     def run(self, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "cli", *words],
-            cwd=ROOT,
-            env=self.environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return forked.run(words, self.environ, stdin=stdin)
 
     @property
     def state(self) -> state.State:
@@ -64,6 +56,14 @@ class Up:
 
     child: "subprocess.Popen[str]"
     output: str
+
+    def read_until(self, words: str) -> None:
+        """Read on to what it says, or has said: as long as the test may take."""
+        assert self.child.stdout is not None
+        while words not in self.output:
+            line = self.child.stdout.readline()
+            assert line, f"it has ended without {words!r}: {self.output}"
+            self.output += line
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Its exit code, and what it said after it was ready."""

@@ -3,26 +3,18 @@
 import json
 import os
 import subprocess
-import sys
 from typing import Any
 
 from cli.backups import comparing
 from cli.backups.repository import Repository
 from cli.local.postgres import DATABASE, EmbeddedPostgres
+from tests import forked
 from tests.backups.conftest import TOOLS
-from tests.processes import ROOT
 
 
 def girih(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "cli", "backup", *arguments, "-o", "json"],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return forked.run(("backup", *arguments, "-o", "json"), environ)
 
 
 def document(done: "subprocess.CompletedProcess[str]") -> Any:

@@ -33,7 +33,8 @@ class Person:
 
     def girih(self, *words: str, stdin: str = "", **environ: str) -> "Done":
         """Run the command to its end, in a process that has its modules."""
-        done = Done(*forked.run(words, {**self.environ, **environ}, stdin))
+        ended = forked.run(words, {**self.environ, **environ}, stdin=stdin)
+        done = Done(ended.returncode, ended.stdout, ended.stderr)
         assert "Traceback" not in done.err, done.err
         return done
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import exit_codes
+from tests import forked
 from tests.authority import Authority
 from tests.processes import free_port, signed_in
 
@@ -17,16 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def girih(*words: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *words],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "120", **environ},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forked.run(words, {**os.environ, "COLUMNS": "120", **environ}, stdin=stdin)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from cli.local import state
 from cli.local.postgres import EmbeddedPostgres
 from services.plumbing.auth.keys import SigningKey, write_jwks
 from services.policy import GATEWAY
+from tests import forked
 from tests.authority import Authority
 from tests.cli import terminal
 from tests.conftest import FAST
@@ -48,15 +49,8 @@ def look(tmp_path: Path, environ: Mapping[str, str]) -> dict[str, list[Finding]]
 def run_doctor(
     tmp_path: Path, environ: Mapping[str, str], *options: str
 ) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "cli", "doctor", "--data", str(tmp_path), *options],
-        cwd=ROOT,
-        env={**environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    words = ("doctor", "--data", str(tmp_path), *options)
+    return forked.run(words, {**environ, "COLUMNS": "200"})
 
 
 def test_says_kindly_that_nothing_runs(tmp_path: Path, nowhere: dict[str, str]) -> None:
@@ -181,15 +175,11 @@ def test_migrate_mends_what_doctor_finds(
     tmp_path: Path, nowhere: dict[str, str], database_url: str
 ) -> None:
     environ = {**nowhere, "DATABASE_URL": database_url}
-    migrate = [sys.executable, "-m", "cli", "migrate", "--data", str(tmp_path)]
+    migrate = ("migrate", "--data", str(tmp_path))
 
-    first, second = (
-        subprocess.run(
-            migrate, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
-        )
-        for _ in range(2)
-    )
+    first, second = (forked.run(migrate, environ) for _ in range(2))
 
+    assert (first.returncode, second.returncode) == (0, 0)
     assert first.stdout.startswith("applied 0001")
     assert second.stdout == "nothing to apply\n"
     assert look(tmp_path, environ)["migrations"][0].grade == "well"

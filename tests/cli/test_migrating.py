@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,20 +9,12 @@ import pytest
 
 from cli import exit_codes
 from cli.local.postgres import EmbeddedPostgres
-from tests.processes import ROOT
+from tests import forked
 from tests.roles import login, url_as
 
 
 def migrate(data_dir: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "cli", "migrate", "--data", str(data_dir)],
-        cwd=ROOT,
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forked.run(("migrate", "--data", str(data_dir)), {**os.environ, **environ})
 
 
 @pytest.fixture

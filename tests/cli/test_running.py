@@ -15,6 +15,7 @@ import pytest
 from cli.client.credentials import CredentialsFile
 from cli.local import process, state
 from girih import servers
+from tests import forked
 from tests.installations import Installation
 from tests.processes import ROOT
 
@@ -48,16 +49,8 @@ class Folder:
     def girih(
         self, *words: str, below: str = ".", stdin: str = "", **environ: str
     ) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            self.command(*words),
-            cwd=self.path / below,
-            env=self.environ | environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        directory = self.path / below
+        done = forked.run(words, self.environ | environ, stdin=stdin, directory=directory)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

@@ -7,13 +7,14 @@ import stat
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from cli.local import process, state
 from cli.local import up as starting
-from tests.installations import Installation, running
+from tests.installations import Installation, Up, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -24,10 +25,75 @@ PROCESSES = ["postgres", "events", "lattice", "projections", "gateway"]
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return made(tmp_path_factory)
+
+
+def made(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A folder for `girih up`."""
     folder = tmp_path_factory.mktemp("up")
     # As the folder of a project is: what is in it must keep others out by itself.
     folder.chmod(0o755)
     return Installation.made(folder / "data")
+
+
+@pytest.fixture(scope="module")
+def up(installation: Installation) -> Iterator[Up]:
+    """One that runs for several tests, of which none stops it."""
+    with running(installation) as up:
+        yield up
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What was seen of a `girih up` that was killed, and of the next one."""
+
+    left_over: list[int]
+    """Processes of the first that did not end with it."""
+    already_stored: int
+    """Of 300 events, by the second import of the same file."""
+    keys: list[dict[str, bytes]]
+    """What is in the folder of keys, of each."""
+    children: tuple[state.Started, ...]
+    exit_code: int
+    output: str
+    """Of the second, which was stopped with Ctrl-C."""
+    is_forgotten: bool
+    """The state of the folder tells of nothing that runs."""
+
+
+@pytest.fixture(scope="module")
+def recovery(tmp_path_factory: pytest.TempPathFactory) -> Recovery:
+    installation = made(tmp_path_factory)
+    path = write_cases(tmp_path_factory.mktemp("recovery") / "cases.jsonl", 300)
+    with running(installation) as up:
+        register(installation, "recovered")
+        installation.run("import", str(path))
+        pids = [installation.pid(name) for name in PROCESSES]
+        keys = [keys_of(installation)]
+        up.child.kill()
+        up.child.wait()
+        wait_until(lambda: not any(process.is_alive(pid) for pid in pids))
+        left_over = [pid for pid in pids if process.is_alive(pid)]
+
+    with running(installation) as up:
+        again = installation.run("import", str(path), "--json")
+        keys.append(keys_of(installation))
+        children = installation.state.children
+        exit_code, output = up.stop()
+
+    return Recovery(
+        left_over,
+        json.loads(again.stdout)["alreadyStored"],
+        keys,
+        children,
+        exit_code,
+        output,
+        state.read(installation.data_dir) is None,
+    )
+
+
+def keys_of(installation: Installation) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (installation.data_dir / "keys").iterdir()}
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
@@ -66,32 +132,28 @@ def write_cases(path: Path, count: int) -> Path:
     return path
 
 
-def test_it_says_where_everything_is_and_ctrl_c_stops_it_cleanly(
-    installation: Installation,
-) -> None:
-    with running(installation) as up:
-        assert f"{installation.url}/docs" in up.output
-        assert [line for line in up.output.splitlines() if line.endswith(" ")] == []
-        assert fetch(f"{installation.url}/docs")
-        started = installation.state.children
-        assert [child.name for child in started] == PROCESSES
-
-        exit_code, output = up.stop()
-
-    assert (exit_code, output.strip()) == (0, "girih has stopped.")
-    assert not any(child.is_running() for child in started)
-    assert state.read(installation.data_dir) is None
+def test_it_says_where_everything_is(installation: Installation, up: Up) -> None:
+    assert f"{installation.url}/docs" in up.output
+    assert [line for line in up.output.splitlines() if line.endswith(" ")] == []
+    assert fetch(f"{installation.url}/docs")
+    assert [child.name for child in installation.state.children] == PROCESSES
 
 
-def test_nobody_but_its_owner_reads_what_it_writes(installation: Installation) -> None:
-    with running(installation):
-        shown = list(_open_to_others(installation.data_dir))
+def test_ctrl_c_stops_it_cleanly(recovery: Recovery) -> None:
+    assert (recovery.exit_code, recovery.output.strip()) == (0, "girih has stopped.")
+    assert [child.name for child in recovery.children] == PROCESSES
+    assert not any(child.is_running() for child in recovery.children)
+    assert recovery.is_forgotten
 
-        log = installation.data_dir / "logs" / "gateway.log"
-        assert log.stat().st_size
-        assert shown == []
-        assert stat.S_IMODE(log.stat().st_mode) == 0o600
-        assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
+
+def test_nobody_but_its_owner_reads_what_it_writes(installation: Installation, up: Up) -> None:
+    shown = list(_open_to_others(installation.data_dir))
+
+    log = installation.data_dir / "logs" / "gateway.log"
+    assert log.stat().st_size
+    assert shown == []
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
 
 
 def _open_to_others(folder: Path) -> Iterator[Path]:
@@ -107,46 +169,32 @@ def _open_to_others(folder: Path) -> Iterator[Path]:
 
 
 def test_whatever_is_killed_comes_back_and_nothing_is_lost(
-    installation: Installation, tmp_path: Path
+    installation: Installation, up: Up, tmp_path: Path
 ) -> None:
     path = write_cases(tmp_path / "cases.jsonl", 300)
-    with running(installation) as up:
-        register(installation, "killed")
-        first = installation.run("import", str(path), "--json")
-        for name in PROCESSES:
-            kill_and_wait_for_another(installation, name)
-        assert wait_until(lambda: installation.run("doctor").returncode == 0)
-        again = installation.run("import", str(path), "--json")
-        _, output = up.stop()
+    register(installation, "killed")
+    first = installation.run("import", str(path), "--json")
+
+    for name in PROCESSES:
+        kill_and_wait_for_another(installation, name)
+    assert wait_until(lambda: installation.run("doctor").returncode == 0)
+    again = installation.run("import", str(path), "--json")
 
     assert json.loads(first.stdout)["appended"] == 300
     assert json.loads(again.stdout)["alreadyStored"] == 300
-    assert all(f"{name} was ended by SIGKILL" in output for name in PROCESSES)
+    for name in PROCESSES:
+        up.read_until(f"{name} was ended by SIGKILL")
 
 
-def test_kill_9_leaves_nothing_running_and_the_next_start_recovers(
-    installation: Installation, tmp_path: Path
-) -> None:
-    path = write_cases(tmp_path / "cases.jsonl", 300)
-    with running(installation) as up:
-        register(installation, "recovered")
-        installation.run("import", str(path))
-        pids = [installation.pid(name) for name in PROCESSES]
-        up.child.kill()
-        up.child.wait()
-        assert wait_until(lambda: not any(process.is_alive(pid) for pid in pids))
-
-    with running(installation) as up:
-        again = installation.run("import", str(path), "--json")
-        up.stop()
-
-    assert json.loads(again.stdout)["alreadyStored"] == 300
+def test_kill_9_leaves_nothing_running_and_the_next_start_recovers(recovery: Recovery) -> None:
+    assert recovery.left_over == []
+    assert recovery.already_stored == 300
 
 
-def test_a_wrong_setting_ends_it_with_78_and_the_reason(installation: Installation) -> None:
-    environ = {**installation.environ, "EVENTS_POOL_SIZE_MAX": "0"}
+def test_a_wrong_setting_ends_it_with_78_and_the_reason(tmp_path: Path) -> None:
+    environ = {**Installation.made(tmp_path).environ, "EVENTS_POOL_SIZE_MAX": "0"}
 
-    done = Installation(installation.data_dir, environ).run("up")
+    done = Installation(tmp_path, environ).run("up")
 
     assert done.returncode == 78
     assert "EVENTS_POOL_SIZE_MAX" in done.stderr
@@ -166,18 +214,12 @@ def test_it_tells_of_compiling_when_it_does_and_when_nothing_can_be_kept(tmp_pat
     assert "LATTICE_KERNEL_CACHE_DIR" in unwritable
 
 
-def test_it_makes_keys_once_and_goes_on_with_them(installation: Installation) -> None:
-    with running(installation) as up:
-        up.stop()
-    before = {path.name: path.read_bytes() for path in (installation.data_dir / "keys").iterdir()}
+def test_it_makes_keys_once_and_goes_on_with_them(recovery: Recovery) -> None:
+    first, second = recovery.keys
 
-    with running(installation) as up:
-        up.stop()
-
-    after = {path.name: path.read_bytes() for path in (installation.data_dir / "keys").iterdir()}
-    assert after == before
+    assert first == second
     made = {"gateway.pem", "lattice.pem", "projections.pem", "trusted.json", "refresh.secret"}
-    assert made <= before.keys()
+    assert made <= first.keys()
 
 
 def test_it_makes_no_keys_for_production(installation: Installation, tmp_path: Path) -> None:
@@ -197,15 +239,14 @@ def test_it_makes_no_keys_for_production(installation: Installation, tmp_path: P
     assert not (tmp_path / "keys").exists()
 
 
-def test_keys_rotate_while_it_runs_and_no_call_notices(installation: Installation) -> None:
-    with running(installation):
-        register(installation, "rotating")
-        before = installation.run("lattices", "create", "-d", "2", "-n", "5", "--json")
+def test_keys_rotate_while_it_runs_and_no_call_notices(installation: Installation, up: Up) -> None:
+    register(installation, "rotating")
+    before = installation.run("lattices", "create", "-d", "2", "-n", "5", "--json")
 
-        rotated = installation.run("signing-keys", "rotate")
-        # The processes sign with the new keys once they have read them.
-        assert wait_until(lambda: installation.run("login", *LOGIN, stdin=PASSWORD).returncode == 0)
-        after = installation.run("lattices", "list", "--json")
+    rotated = installation.run("signing-keys", "rotate")
+    # The processes sign with the new keys once they have read them.
+    assert wait_until(lambda: installation.run("login", *LOGIN, stdin=PASSWORD).returncode == 0)
+    after = installation.run("lattices", "list", "--json")
 
     assert rotated.returncode == 0, rotated.stderr
     assert len(rotated.stdout.split()) == 3  # those of the gateway, lattice and projections

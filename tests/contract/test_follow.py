@@ -125,7 +125,7 @@ async def test_whoever_comes_while_others_append_misses_nothing_and_sees_nothing
     events: "EventStoreServiceAsyncStub",
 ) -> None:
     dice = random.Random(7)
-    count = 1_500
+    count = 900
 
     async def append() -> None:
         for _ in range(count // 30):
@@ -144,7 +144,7 @@ async def test_whoever_comes_while_others_append_misses_nothing_and_sees_nothing
             assert await follower.until(len(expected)) == expected, f"follower {number}"
 
     appended, placed = asyncio.Event(), dict[int, str]()
-    coming = [asyncio.create_task(come(number)) for number in range(80)]
+    coming = [asyncio.create_task(come(number)) for number in range(60)]
     await append()
     async for response in events.Read(pb.ReadRequest()):
         placed |= {one.position: one.event.stream for one in response.events}

@@ -3,27 +3,18 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from cli import exit_codes
 from girih.client import NewEvent
 from girih.client.blocking.client import Client
+from tests import forked
 from tests.authority import Authority
-from tests.processes import ROOT
 
 
 def girih(authority: Authority, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "cli", "backup", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **authority.environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return forked.run(("backup", *arguments), {**os.environ, **authority.environ})
 
 
 def document(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
