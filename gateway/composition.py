@@ -23,6 +23,7 @@ from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from gateway.own_calls import RETRY, OwnLogs
 from gateway.settings import Settings
+from gateway.shown_settings import ShownSettings
 from girih.client import EventStoreClient
 from girih.ids import NO_TENANT
 from services.plumbing import correlation
@@ -108,6 +109,7 @@ async def open_composition(
                 ),
                 usage=usage,
                 resource_counts=await _resource_counts(stack, settings, issuer, call_metrics),
+                server_settings=await _shown_settings(stack, settings, issuer, call_metrics),
                 tasks=tasks,
             )
         )
@@ -181,6 +183,24 @@ async def _resource_counts(
     lattice = await _channel(stack, settings.lattice_address, settings, may_count_lattices, metrics)
     client = EventStoreClient(events, context=served_context, retry=RETRY)
     return ResourceCounts(client, lattice)
+
+
+async def _shown_settings(
+    stack: AsyncExitStack, settings: Settings, issuer: Issuer, metrics: ClientMetrics
+) -> ShownSettings:
+    addresses = {
+        "events": settings.events_address,
+        "lattice": settings.lattice_address,
+        "projections": settings.projections_address,
+    }
+    tls = channel_credentials(settings)
+    channels = {
+        name: await stack.enter_async_context(
+            open_channel(address, tls=tls, metrics=metrics, carries_call=False)
+        )
+        for name, address in addresses.items()
+    }
+    return ShownSettings(settings, channels, _ops_token(issuer))
 
 
 def _own_token(issuer: Issuer, service: str, scope: str) -> Bearer:

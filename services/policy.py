@@ -37,6 +37,7 @@ SCOPES: Final = frozenset(
         "projections.read",
         "projections.write",
         "schemas.write",
+        "settings.read",
         "streams.write",
         "usage.read",
     }

@@ -30,6 +30,7 @@ from gateway.accounts.users import Users
 from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
 from gateway.own_calls import OwnLogs
+from gateway.shown_settings import ShownSettings
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.watched import Watched
@@ -65,6 +66,7 @@ async def open_accounts(
     throttle: Throttle,
     usage: Usage,
     resource_counts: ResourceCounts,
+    server_settings: ShownSettings,
     tasks: OwnedTasks,
     clock: Clock = now_ms,
 ) -> AsyncIterator[Accounts]:
@@ -81,7 +83,9 @@ async def open_accounts(
         [settings.refresh_secret],
         lambda: read_refresh_secret(settings.refresh_secret),
     )
-    access_tokens = AccessTokens(issuer, settings.access_token_s)
+    access_tokens = AccessTokens(
+        issuer, settings.access_token_s, owners_see_settings=settings.owners_see_settings
+    )
     uses = KeyUses(store, security, clock)
     keys = Keys(store, access_tokens, uses, revocations.is_revoked, security, clock)
     sessions = Sessions(
@@ -112,6 +116,7 @@ async def open_accounts(
         store,
         usage,
         resource_counts,
+        server_settings,
     )
     follower = RevocationFollower(log, revocations, clock, store.learn, store.forget)
     store.follow(lambda: follower.behind_s)

@@ -33,9 +33,10 @@ class Grant:
 class AccessTokens:
     """Issues access tokens that say what holds at this moment."""
 
-    def __init__(self, issuer: Issuer, lifetime_s: int) -> None:
+    def __init__(self, issuer: Issuer, lifetime_s: int, *, owners_see_settings: bool) -> None:
         self._issuer = issuer
         self._lifetime_s = lifetime_s
+        self._owners_extra = frozenset({"settings.read"} if owners_see_settings else ())
 
     @property
     def key_id(self) -> str:
@@ -47,7 +48,7 @@ class AccessTokens:
             tenant=TenantId(tenant.tenant_id),
             subject=user_subject(user_id),
             audiences=POLICY.audiences,
-            scopes=SCOPES[role],
+            scopes=SCOPES[role] | (self._owners_extra if role is Role.OWNER else frozenset()),
             role=role.word,
             session=session_id,
             plan=tenant.plan,

@@ -18,6 +18,7 @@ from gateway.accounts.users import Users
 from gateway.http.page import page_origin
 from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
+from gateway.shown_settings import ShownSettings
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing import validation
 from services.plumbing.errors import Violations
@@ -39,7 +40,9 @@ class AccountsServicer:
         store: AccountsStore,
         usage: Usage,
         resource_counts: ResourceCounts,
+        server_settings: ShownSettings,
     ) -> None:
+        self._server_settings = server_settings
         self._users = users
         self._sessions = sessions
         self._own_sessions = own_sessions
@@ -205,6 +208,16 @@ class AccountsServicer:
             call_count=calls.count,
             lattice_count=convert.clamped(held.lattice_count),
             event_count=held.event_count,
+        )
+
+    async def GetServerSettings(
+        self, _request: pb.GetServerSettingsRequest
+    ) -> pb.GetServerSettingsResponse:
+        told = await self._server_settings.all()
+        return pb.GetServerSettingsResponse(
+            processes=[
+                pb.ProcessSettings(process=one.process, settings=one.settings) for one in told
+            ]
         )
 
     async def SetPlan(self, request: pb.SetPlanRequest) -> pb.SetPlanResponse:

@@ -54,6 +54,10 @@ RefreshSecretPath = Annotated[Path, AfterValidator(_readable)]
 class AccountSettings(ProcessSettings):
     """Sessions, passwords, and what tokens are made with."""
 
+    owners_see_settings: Annotated[bool, InDevelopment(True)] = False
+    """Whether owners of tenants may see the settings of the server, without what is secret
+    (`GET /v1/settings`): for a girih of one's own. Unset means yes in development and no in
+    production."""
     signing_key: SigningKeyPath
     """Required. The file with the Ed25519 key that access tokens are signed with (PEM, PKCS8).
     Its public half stands in the trust store. It is read again when it changes."""

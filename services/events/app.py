@@ -75,7 +75,7 @@ from services.events.snapshots.servicer import SnapshotServicer
 from services.events.snapshots.snapshots import Snapshots
 from services.events.transfer.servicer import TransferServicer
 from services.plumbing.errors import ServiceError
-from services.plumbing.grpc.ops import add_metrics_service
+from services.plumbing.grpc.ops import add_metrics_service, add_settings_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.metrics import metrics_server
 from services.plumbing.process import give_back_freed_memory, keep_memory_trimmed
@@ -244,6 +244,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         raw_responses={"Consume"},
     )
     add_metrics_service(server)
+    add_settings_service(server, settings)
     for place, one in databases.items():
         of_place = f" of {place}" if len(databases) > 1 else ""
         server.tasks.start(f"database{of_place}", one.keep_open())

@@ -78,7 +78,7 @@ from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.event_store import EventStoreHealth
-from services.plumbing.grpc.ops import add_metrics_service
+from services.plumbing.grpc.ops import add_metrics_service, add_settings_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.logging import get_logger
 from services.plumbing.metrics import ClientMetrics, metrics_server
@@ -219,6 +219,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("jobs", jobs.scheduler.run())
     server.after_calls.append(jobs.scheduler.close)
     add_metrics_service(server)
+    add_settings_service(server, settings)
     _watch_kernels(server, compilation)
     server.health.watch("events", events.probe, interval_s=settings.events_health_interval_s)
     try:

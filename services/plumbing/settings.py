@@ -48,6 +48,7 @@ _PLACEHOLDER = re.compile(
     r"|//user(name)?:pass(word)?@|\bxxx+\b|\bsecret_here\b",
     re.IGNORECASE,
 )
+_userinfo = re.compile(r"://[^/@\s]*@")
 _FILE = "_FILE"
 """Behind the name of a secret: the file that holds it."""
 _POOL_LARGE = 100
@@ -483,6 +484,38 @@ def _with_secrets_of_files(
 def is_secret(annotation: object) -> bool:
     """Whether a setting of that type is never shown."""
     return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """A setting as it may be shown to who operates the process."""
+
+    variable: str
+    value: str
+    """As the variable would have it; empty where it is unset or secret."""
+    is_secret: bool
+    is_default: bool
+
+
+def shown(settings: BaseModel) -> Iterator[ShownSetting]:
+    """All settings of a process, in their order, without what is secret."""
+    for name, field in type(settings).model_fields.items():
+        value, hidden = getattr(settings, name), is_secret(field.annotation)
+        yield ShownSetting(
+            variable_name(type(settings), name),
+            "" if hidden else _as_text(value),
+            is_secret=hidden,
+            is_default=value == field.default,
+        )
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    # A URL of a store may name who opens it.
+    return _userinfo.sub("://…@", str(value))
 
 
 def _values(cls: type[BaseModel], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

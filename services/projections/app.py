@@ -18,7 +18,7 @@ from services.plumbing.auth.keys import SigningKeyFile
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.event_store import EventStoreHealth
-from services.plumbing.grpc.ops import add_metrics_service
+from services.plumbing.grpc.ops import add_metrics_service, add_settings_service
 from services.plumbing.grpc.server import Server, serve
 from services.plumbing.identity import OPS_READ
 from services.plumbing.metrics import ClientMetrics, metrics_server
@@ -104,6 +104,7 @@ async def built(
         _serve_views(server, store, statuses)
         _serve_indicators(server, IndicatorReader(indicators, store), statuses, runner)
         add_metrics_service(server)
+        add_settings_service(server, settings)
         tenants = Tenants(ops, runner.found, settings.tenants_interval_s)
         server.tasks.start("database", database.keep_open())
         server.tasks.start("tenants", tenants.run())

@@ -24,6 +24,7 @@ from tests.processes import WITHOUT_LIMITS, own_postgres, running_system
 BLOCKED_MS_P99_MAX = 100.0
 HEAP_GROWTH_MAX = 1.25
 APPENDED_AT_ONCE = 1_000
+RENEWED_AFTER_S = 120.0
 
 TIMER = """
 (() => {
@@ -47,14 +48,14 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=500, help="events a second meanwhile")
     parser.add_argument("--side", type=int, default=2_000, help="of the lattice, in sites")
     options = parser.parse_args()
-    with open_console() as (console, owner):
-        fill(owner, options.events)
+    with open_console() as (console, owner), closing(Writer(console.url, owner.email)) as writer:
+        fill(writer, options.events)
         console.enter(owner)
         console.page.run(TIMER)
         figures = {
             "looking through": looked_through(console),
             "following": followed(console, owner, options.seconds, options.rate),
-            "drawing": drawn(console, owner, options.side),
+            "drawing": drawn(console, writer.person(), options.side),
         }
     for name, figure in figures.items():
         print(f"{name:<16} {json.dumps(figure)}")
@@ -62,6 +63,26 @@ def main() -> int:
     grows = figures["following"]["heap_mib"] / figures["following"]["heap_mib_half_way"]
     print(f"the page is {'fluid' if is_fluid else 'NOT fluid'}; its heap grew by {grows - 1:.0%}")
     return 0 if is_fluid and grows <= HEAP_GROWTH_MAX else 1
+
+
+class Writer:
+    """Somebody who goes on for longer than an access token lives."""
+
+    def __init__(self, url: str, email: str) -> None:
+        self._url, self._email = url, email
+        self._person = log_in(url, email)
+        self._since_s = time.monotonic()
+
+    def person(self) -> Person:
+        """With a token that is good for a while."""
+        if time.monotonic() - self._since_s > RENEWED_AFTER_S:
+            self._person.close()
+            self._person = log_in(self._url, self._email)
+            self._since_s = time.monotonic()
+        return self._person
+
+    def close(self) -> None:
+        self._person.close()
 
 
 @contextmanager
@@ -78,10 +99,10 @@ def open_console() -> Iterator[tuple[Console, Person]]:
         yield Console(page, system.url), owner
 
 
-def fill(owner: Person, event_count: int) -> None:
+def fill(writer: Writer, event_count: int) -> None:
     for start in range(0, event_count, APPENDED_AT_ONCE):
         many = range(start, min(start + APPENDED_AT_ONCE, event_count))
-        owner.append(*(event(number) for number in many))
+        writer.person().append(*(event(number) for number in many))
 
 
 def event(number: int) -> dict[str, Any]:
@@ -125,9 +146,9 @@ def followed(console: Console, owner: Person, seconds: float, rate: int) -> dict
 def append(owner: Person, url: str, rate: int, stop: threading.Event) -> None:
     """In batches of a tenth of a second's, until told to stop."""
     number, due = 10**9, time.monotonic()
-    with closing(log_in(url, owner.email)) as person:
+    with closing(Writer(url, owner.email)) as writer:
         while not stop.is_set():
-            person.append(*(event(number + index) for index in range(rate // 10)))
+            writer.person().append(*(event(number + index) for index in range(rate // 10)))
             number += rate // 10
             due += 0.1
             stop.wait(max(0.0, due - time.monotonic()))

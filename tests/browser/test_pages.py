@@ -20,7 +20,9 @@ VIEWERS_PRESS = {
 }  # fmt: skip
 """What looks, or concerns the viewer alone, as a password does."""
 
-HIDDEN_FROM_VIEWERS = {"append", "new-lattice", "keys", "lattices/:latticeId/simulate"}
+HIDDEN_FROM_VIEWERS = {
+    "append", "new-lattice", "keys", "lattices/:latticeId/simulate", "settings"
+}  # fmt: skip
 
 WIDTHS = (360, 1280, 2560)
 

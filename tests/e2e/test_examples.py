@@ -119,6 +119,7 @@ def accounts(walk: Walk, system: System) -> None:
     session_id = str(UUID(switched["refresh_token"].partition(".")[0]))
     call("AccountService_EndSession", sessionId=session_id)
     call("AccountService_GetUsage")
+    call("AccountService_GetServerSettings")
     operator = system.authority.token(
         tenant_id, sub=f"user:{me['user']['userId']}", scope="plans.write"
     )

@@ -35,6 +35,7 @@ export const PAGES = [
   { pattern: ["usage"], title: "Usage", group: "System", scope: "usage.read", load: () => import("./system/usage.js") },
   { pattern: ["members"], title: "Members", group: "System", scope: "members.read", load: () => import("./system/members.js") },
   { pattern: ["keys"], title: "API keys", group: "System", scope: "keys.read", load: () => import("./system/keys.js") },
+  { pattern: ["settings"], title: "Server settings", group: "System", scope: "settings.read", load: () => import("./system/settings.js") },
   { pattern: ["security"], title: "Sessions and security", group: "System", scope: "events.read", load: () => import("./system/security.js") },
 ];
 

@@ -1,4 +1,4 @@
-"""`girih.ops.v1.MetricsService`: the numbers of Prometheus for callers that speak gRPC."""
+"""`girih.ops.v1`: the numbers of Prometheus, and the settings, for callers that speak gRPC."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -6,14 +6,17 @@ from typing import Any
 
 import grpc.aio
 from prometheus_client import CollectorRegistry, Metric
+from pydantic import BaseModel
 
 from girih.ops.v1 import ops_pb2 as pb
 from services.plumbing import validation
 from services.plumbing.grpc.server import Server
+from services.plumbing.settings import shown
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["MetricsService"]
+SETTINGS_SERVICE = pb.DESCRIPTOR.services_by_name["SettingsService"]
 
 _TYPES = {
     "counter": pb.MetricFamily.TYPE_COUNTER,
@@ -42,6 +45,37 @@ class MetricsServicer:
     def _families(self, prefix: str) -> list[pb.MetricFamily]:
         families = sorted(_named(self._registry.collect(), prefix), key=lambda metric: metric.name)
         return [_family(metric) for metric in families]
+
+
+class SettingsServicer:
+    """Answers what the process was told."""
+
+    def __init__(self, settings: BaseModel) -> None:
+        self._answer = pb.GetSettingsResponse(settings=settings_to_proto(settings))
+
+    async def GetSettings(
+        self, _request: pb.GetSettingsRequest, _context: Context
+    ) -> pb.GetSettingsResponse:
+        return self._answer
+
+
+def settings_to_proto(settings: BaseModel) -> list[pb.Setting]:
+    """All settings without what is secret."""
+    return [
+        pb.Setting(
+            variable=one.variable,
+            value=one.value,
+            is_secret=one.is_secret,
+            is_default=one.is_default,
+        )
+        for one in shown(settings)
+    ]
+
+
+def add_settings_service(server: Server, settings: BaseModel) -> None:
+    """Serve the settings of the process, whatever else is down."""
+    servicer = SettingsServicer(settings)
+    server.add_service(SETTINGS_SERVICE, servicer, needs_nothing=True, is_traced=False)
 
 
 def add_metrics_service(server: Server) -> None:

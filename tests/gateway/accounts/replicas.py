@@ -1,6 +1,6 @@
 """Accounts as a replica of the gateway serves them, on a real event store."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +20,10 @@ from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from gateway.own_calls import OwnLogs
+from gateway.shown_settings import ShownSettings
 from girih.accounts.v1 import accounts_pb2 as pb
 from girih.client import EventStoreClient, open_channel
+from girih.ids import NO_TENANT
 from services.plumbing import correlation
 from services.plumbing.auth.keys import SigningKeyFile, TrustedKeys
 from services.plumbing.auth.tokens import Issuer, TokenInvalid, Verifier
@@ -110,6 +112,10 @@ class Replica:
         return response
 
 
+def _ops_token(issuer: Issuer) -> Callable[[str], str]:
+    return lambda service: issuer.service_token(service, NO_TENANT, ("ops.read",))
+
+
 def fresh_email() -> str:
     return f"ada-{uuid4().hex[:12]}@girih.dev"
 
@@ -136,6 +142,7 @@ async def open_replica(
             throttle=Throttle(counts, ThrottleMetrics(registry), 0),
             usage=Usage(UsageLog(logs), UsageMetrics(registry)),
             resource_counts=ResourceCounts(EventStoreClient(channel), channel),
+            server_settings=ShownSettings(settings, {"events": channel}, _ops_token(issuer)),
             tasks=tasks,
             clock=clock,
         ) as accounts:

@@ -1,0 +1,58 @@
+"""The settings of the server, as owners see them whom the operator lets: nothing secret."""
+
+import pytest
+
+from gateway.accounts.settings import AccountSettings
+from girih.accounts.v1 import accounts_pb2 as pb
+from services.plumbing.identity import ScopeMissing
+from services.plumbing.settings import ProcessSettings, shown
+from tests.authority import Authority
+from tests.gateway.accounts.replicas import Replica, account_settings, open_replica
+from tests.processes import Process
+
+ASK = pb.GetServerSettingsRequest()
+
+
+async def test_owners_see_what_all_processes_were_told_and_no_secret(replica: Replica) -> None:
+    owner = await replica.owner()
+
+    answer = await replica.call("GetServerSettings", ASK, owner.access_token)
+
+    told = {one.process: {each.variable: each for each in one.settings} for one in answer.processes}
+    assert list(told) == ["gateway", "events"]
+    # What tests start the gateway with has no prefix.
+    assert told["gateway"]["OWNERS_SEE_SETTINGS"].value == "true"
+    database_url = told["events"]["DATABASE_URL"]
+    assert (database_url.value, database_url.is_secret) == ("", True)
+    assert not database_url.is_default
+    assert "postgresql://" not in str(answer)
+
+
+async def test_others_see_none_and_nobody_does_where_the_operator_says_so(
+    replica: Replica, event_store: tuple[Process, str], authority: Authority
+) -> None:
+    owner = await replica.owner()
+    admin = await replica.joined(owner, pb.ROLE_ADMIN)
+    with pytest.raises(ScopeMissing):
+        await replica.call("GetServerSettings", ASK, admin.access_token)
+
+    address = event_store[1]
+    async with open_replica(address, authority, OWNERS_SEE_SETTINGS="false") as strict:
+        owner = await strict.owner()
+        with pytest.raises(ScopeMissing):
+            await strict.call("GetServerSettings", ASK, owner.access_token)
+
+
+def test_in_production_nobody_sees_them_unless_told(authority: Authority) -> None:
+    development = account_settings(authority)
+    production = AccountSettings.model_fields["owners_see_settings"].default
+
+    assert (development.owners_see_settings, production) == (True, False)
+
+
+def test_who_opens_a_store_by_its_url_is_not_shown() -> None:
+    settings = ProcessSettings(metrics_host="https://key:word@store.example.net/bucket")
+
+    values = {one.variable: one.value for one in shown(settings)}
+
+    assert values["METRICS_HOST"] == "https://…@store.example.net/bucket"
