@@ -9,7 +9,7 @@ import { html } from "../parts/html.js";
 import { useAction, useLoad, usePages } from "../parts/load.js";
 import { to } from "../parts/router.js";
 import { Table } from "../parts/table.js";
-import { count, duration, enumWord } from "../parts/words.js";
+import { count, counted, duration, enumWord } from "../parts/words.js";
 import { State } from "./projections.js";
 
 /** @import { Projection } from "./projections.js" */
@@ -28,8 +28,8 @@ export function Page({ projection }) {
     ${data.rebuild && html`<${Rebuild} rebuild=${data.rebuild} head=${data.head} />`}
     <${Facts} of=${[
       ["Position", html`${count(data.position)} of ${count(data.head)}`],
-      ["Behind", html`${count(data.lagEvents)} events${data.lagS ? `, for ${duration(1000 * data.lagS)}` : ""}`],
-      ["Applied", `${count(data.eventCount)} events`],
+      ["Behind", html`${counted(data.lagEvents, "event")}${data.lagS ? `, for ${duration(1000 * data.lagS)}` : ""}`],
+      ["Applied", counted(data.eventCount, "event")],
       ["Moved last", html`<${Time} at=${data.movedAt} full=${true} />`],
       ["Wants", data.eventTypes.length ? data.eventTypes.map((type) => html`<a href=${to(["events"], { types: type })}>${type}</a> `) : "all events"],
       ["Version", data.definitionVersion],

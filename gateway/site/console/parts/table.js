@@ -20,7 +20,7 @@ export function Table({ label, columns, items, error, empty, isLoading = false, 
     <${Failure} error=${error} again=${reload} />
     ${items.length === 0 ? empty : html`<table aria-label=${label}>
       <thead><tr>${columns.map((column) => html`<th scope="col" class=${column.isNumber ? "number" : ""}>${column.title}</th>`)}</tr></thead>
-      <tbody>${items.map((item) => html`<tr key=${keyOf(item)}>${columns.map((column) => html`<td data-title=${column.title} class=${column.isNumber ? "number" : ""}>${column.cell(item)}</td>`)}</tr>`)}</tbody>
+      <tbody>${items.map((item) => html`<tr key=${keyOf(item)}>${columns.map((column) => html`<td data-title=${column.title} class=${column.isNumber ? "number" : ""}><div>${column.cell(item)}</div></td>`)}</tr>`)}</tbody>
     </table>`}
     ${hasMore && html`<button type="button" class="second" disabled=${isLoading} onClick=${loadMore}>${isLoading ? "Loading …" : "Show more"}</button>`}
   </div>`;
