@@ -38,6 +38,8 @@ _FEW = 100
 _FOR_MANY = {
     "GATEWAY_ADDRESS_CALLS_PER_MINUTE": "0",
     "GATEWAY_HASHING_MEMORY_KIB": "8",
+    # People who think for long stay connected.
+    "GATEWAY_KEEP_ALIVE_S": "600",
 }
 
 
