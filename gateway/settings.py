@@ -92,7 +92,8 @@ class Settings(LimitSettings, AccountSettings, PeerSettings):
     """How long an idle connection is kept open, in seconds. Longer than what a load balancer in
     front keeps, or it will use connections that are just closing."""
     connection_count_max: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Connections open at once; further ones are closed unanswered."""
+    """Connections open at once; further ones are answered with 503 and closed, or closed unanswered
+    where very many come at a time."""
     line_bytes_max: int = Field(default=12 * 2**20, ge=1_024, le=2**30)
     """The largest line of a body that is a stream of lines, in bytes. The body may be as long as
     it likes."""

@@ -58,6 +58,9 @@ class Serving(Protocol):
     def admit(self, connection: "HttpConnection") -> bool:
         """Whether there may be one more; if so it is counted until it is dismissed."""
 
+    def admit_to_tell(self, connection: "HttpConnection") -> bool:
+        """Whether one that may not be there may be told so; counted as the others are."""
+
     def dismiss(self, connection: "HttpConnection") -> None: ...
 
     def start(self, request: ServedRequest, connection: "HttpConnection") -> None:
@@ -119,13 +122,22 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         if not self._serving.admit(self):
-            self._is_lost = True
-            self._transport.abort()
+            self._refuse()
             return
         self.server = _address(transport.get_extra_info("sockname"))
         self.client = _address(transport.get_extra_info("peername"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._deadline.set(self._settings.header_timeout_s)
+
+    def _refuse(self) -> None:
+        """There are as many connections as are served."""
+        if not self._serving.admit_to_tell(self):
+            self._is_lost = True
+            self._transport.abort()
+            return
+        self.scheme = "https" if self._transport.get_extra_info("sslcontext") else "http"
+        self._transport.write(_refusal(errors.too_busy()))
+        self._linger()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._deadline.close()
@@ -456,6 +468,7 @@ def _refusal(error: HttpError) -> bytes:
         "cache-control: no-store",
         "x-content-type-options: nosniff",
         "connection: close",
+        *(f"{name.decode()}: {value.decode()}" for name, value in error.headers),
     ]
     head = "\r\n".join([*lines, ""]).encode()
     return head + _date_header(int(time())) + b"\r\n" + body

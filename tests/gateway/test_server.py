@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.serving import server
 from gateway.serving.server import PortTaken, listen, serve
 from tests.gateway.sample import NOBODY, Gateway, SampleService, gateway_before, until
 
@@ -137,13 +138,35 @@ async def test_the_next_request_of_a_connection_must_come_in_time_too(
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-async def test_more_connections_than_allowed_are_closed(service: SampleService) -> None:
+async def test_more_connections_than_allowed_are_told_so_and_closed(
+    service: SampleService,
+) -> None:
     async with raw(service, connection_count_max="1") as connection:
         host, port = connection.writer.get_extra_info("peername")[:2]
         reader, writer = await asyncio.open_connection(host, port)
+        writer.write(_POST + b"content-length: 2\r\n\r\n{}")
 
         # At once, not when its headers are overdue.
-        assert await asyncio.wait_for(reader.read(), 60) == b""
+        answer = await asyncio.wait_for(reader.read(), 60)
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in answer
+    assert b'"reason":"GATEWAY_BUSY"' in answer
+
+
+async def test_of_very_many_some_are_closed_unanswered(
+    service: SampleService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_TOLD_COUNT_MAX", 1)
+    async with raw(service, connection_count_max="1") as connection:
+        host, port = connection.writer.get_extra_info("peername")[:2]
+        told, told_writer = await asyncio.open_connection(host, port)
+        await told.readuntil(b"503")
+        unanswered, writer = await asyncio.open_connection(host, port)
+
+        assert await asyncio.wait_for(unanswered.read(), 60) == b""
+        told_writer.close()
         writer.close()
 
 
