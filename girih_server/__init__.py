@@ -12,7 +12,7 @@ import sys
 
 def girih() -> None:
     """The `girih` command."""
-    _find_packages()
+    find_packages()
     from cli.main import main
 
     main()
@@ -44,11 +44,11 @@ def gateway() -> None:
 
 
 def _run(package: str) -> None:
-    _find_packages()
+    find_packages()
     runpy.run_module(package, run_name="__main__", alter_sys=True)
 
 
-def _find_packages() -> None:
+def find_packages() -> None:
     """Look for packages here first; in a checkout they are beside this one, and found anyway."""
     folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - every command waits for it
     if not os.path.isdir(os.path.join(folder, "cli")):  # noqa: PTH112, PTH118

@@ -17,6 +17,7 @@ FIRST = (
     "tests/cli/test_up.py",
     "tests/events/test_request_memory.py",
     "tests/distributions/",
+    "tests/lattice/distributed/",
 )
 """What takes longest, in that order: whatever is long and begins last, others wait for."""
 

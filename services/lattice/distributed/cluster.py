@@ -6,6 +6,7 @@ however often it is done.
 """
 
 import asyncio
+import logging
 import pickle
 import queue
 import shutil
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 from services.lattice.computing.patience import patience
 from services.lattice.distributed.worker import perform
 from services.lattice.errors import ComputeBusy, WorkersUnavailable
+from services.lattice.kernels.slices import Cancelled
 from services.plumbing import correlation
 from services.plumbing.budget import Budget
 from services.plumbing.logging import get_logger
@@ -136,8 +138,9 @@ class Cluster:
 
         try:
             _Run(connected, payloads, take, is_given_up).finish()
-        except WorkersUnavailable:
+        except WorkersUnavailable as error:
             # What lost its workers, or its scheduler, is not asked again.
+            _log.warning("workers are lost", problem=error.message)
             self._disconnect(connected)
             raise
 
@@ -185,6 +188,8 @@ class _Connected:
         import dask
         import distributed
 
+        # Its lines have no form of ours. What there is to know is raised here.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._folder = ""
         self._cluster: Any = None
         try:
@@ -240,6 +245,7 @@ class _Connected:
             worker_dashboard_address="127.0.0.1:0",
             security=security,
             local_directory=self._folder,
+            silence_logs=logging.CRITICAL,
         )
         _log.info("workers have begun", count=setup.worker_count, bytes_each=setup.worker_bytes)
         return distributed.Client(self._cluster, security=security, **options)
@@ -286,6 +292,8 @@ class _Run:
             raise WorkersUnavailable(
                 f"{_DEATHS_MAX + 1} workers died of the same piece of work", deaths=_DEATHS_MAX + 1
             ) from error
+        except Cancelled as error:
+            raise WorkersUnavailable("work was taken away from its worker") from error
         except (CancelledError, OSError) as error:
             raise WorkersUnavailable("the scheduler of the workers has gone") from error
         finally:

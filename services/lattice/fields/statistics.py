@@ -22,9 +22,11 @@ from services.lattice.computing.compute import Compute
 from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.distributed.cluster import Cluster
+from services.lattice.distributed.worker import cancel_flag
 from services.lattice.fields.boxed import KeptArray
 from services.lattice.fields.looking import look_at_each
 from services.lattice.fields.reading import FieldReader, FieldSource, as_array
+from services.lattice.kernels.slices import Cancelled
 from services.plumbing.errors import InvalidInput
 
 Numbers = NDArray[np.generic]
@@ -276,7 +278,10 @@ async def _looked_at(task: PartsTask, reader: FieldReader, source: FieldSource) 
     query, parts = task.query, []
     counts = np.zeros(query.bins, np.int64)
     own = islice(source.layout.chunking.parts(query.region), task.begin, task.end)
+    cancel = cancel_flag()
     for part in own:
+        if cancel[0]:
+            raise Cancelled
         numbers = as_array(await source.chunk(reader.arrays, part.ordinal), source.layout)
         if not task.is_only_counted:
             parts.append(PartStatistics.of(numbers[part.selection]))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.lattice.distributed.worker import cancel_flag
 from services.lattice.kernels.grid import Grid
 from services.lattice.kernels.structure.graph.borders import Border
 from services.lattice.kernels.structure.graph.clusters import BLOCKED, winding
@@ -83,7 +84,7 @@ class SlabFound:
 def cluster_slab(task: SlabTask) -> SlabFound:
     """Find the components of a slab, in a worker. O(sites / 64 + runs), and O(sites) a ring."""
     grid, slabs = task.grid, task.slabs
-    runs, numbers, count = labelled_runs(grid, np.zeros(1, np.uint8))
+    runs, numbers, count = labelled_runs(grid, cancel_flag())
     tallies = tallied(grid, runs, numbers, count)
     wraps, turns = _wound(grid, runs, numbers, count)
     last = task.end - task.begin - 1
@@ -171,7 +172,7 @@ def _wound(
     wraps = np.zeros(count, np.uint32)
     turns: dict[int, NDArray[np.int32]] = {}
     if rings:
-        cancel = np.zeros(1, np.uint8)
+        cancel = cancel_flag()
         labels = np.full(grid.sites, BLOCKED, np.int32)
         spread(runs, numbers, labels, cancel)
         for place in rings:

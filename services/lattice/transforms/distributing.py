@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from services.lattice.arrays.content import FieldContent
 from services.lattice.computing.compilation import Compilation
 from services.lattice.computing.work_limit import BYTES_MAX, WorkLimit
 from services.lattice.distributed.boxes import Box, cut
 from services.lattice.distributed.cluster import EXTRA, Cluster
+from services.lattice.distributed.worker import cancel_flag
 from services.lattice.errors import TransformUnfit, WorkTooLarge
 from services.lattice.fields.boxed import KeptArray, read_box, write_box
 from services.lattice.fields.writing import FieldWriter
@@ -147,12 +146,15 @@ class ChainDistributor:
 
 
 def make_box(task: BoxTask) -> BoxDone:
-    """Make a box and put it away, in a worker. Raises PartUnfit and what reading raises."""
+    """Make a box and put it away, in a worker. Raises PartUnfit, Cancelled and what reading
+    raises."""
+    cancel = cancel_flag()
     made, taken = task.work.apply(
         task.source.read(lambda reader, source: read_box(reader, source, task.window)),
         task.box,
-        np.zeros(1, np.uint8),
+        cancel,
     )
+    Scratch(cancel).check()
     layout = ArrayLayout.of(task.work.behind.number_type, task.source.shape)
     digests = task.source.use(lambda arrays: write_box(arrays, task.target, layout, task.box, made))
     return BoxDone(dict(digests), taken)
@@ -162,7 +164,7 @@ def bounds_of_box(task: tuple[KeptArray, Box]) -> tuple[float, float] | None:
     """The least and the greatest finite number of a box, in a worker; None where there is none."""
     kept, box = task
     array = kept.read(lambda reader, source: read_box(reader, source, box))
-    return finite_bounds(array, Scratch(np.zeros(1, np.uint8)))
+    return finite_bounds(array, Scratch(cancel_flag()))
 
 
 def _reports(chain: Chain, passes: Sequence[Pass], taken: Sequence[Taken]) -> Sequence[Report]:
