@@ -13,6 +13,8 @@ export class Bitmap {
   constructor(siteCount, bits = new Uint8Array(Math.ceil(siteCount / 8))) {
     this.siteCount = siteCount;
     this.bits = bits;
+    /** @type {number | null} null until somebody asks */
+    this.count = null;
   }
 
   /** @param {number} index */
@@ -25,13 +27,16 @@ export class Bitmap {
    * @param {boolean} isBlocked
    */
   set(index, isBlocked) {
+    if (this.count !== null) this.count += Number(isBlocked) - this.get(index);
     if (isBlocked) this.bits[index >> 3] |= 1 << (index & 7);
     else this.bits[index >> 3] &= ~(1 << (index & 7));
   }
 
   get blockedCount() {
+    if (this.count !== null) return this.count;
     let total = 0;
     for (const byte of this.bits) total += BIT_COUNTS[byte];
+    this.count = total;
     return total;
   }
 

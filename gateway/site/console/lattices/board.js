@@ -33,9 +33,17 @@ export function Board({ rows, columns, layers, lines = [], marks = [], label, is
     resized.observe(place);
     return () => resized.disconnect();
   }, []);
+  // Drawn once a frame, however often the pointer moves meanwhile.
+  const frame = useRef(0);
+  const latest = useRef(() => {});
+  latest.current = () => canvas.current && draw(canvas.current, size, shown, { rows, columns, layers, lines, marks, cursor });
   useLayoutEffect(() => {
-    if (canvas.current) draw(canvas.current, size, shown, { rows, columns, layers, lines, marks, cursor });
+    frame.current ||= requestAnimationFrame(() => {
+      frame.current = 0;
+      latest.current();
+    });
   });
+  useEffect(() => () => cancelAnimationFrame(frame.current), []);
   useEffect(() => {
     const timer = setTimeout(() => seen(inSight(rows, columns, size, shown)), 120);
     return () => clearTimeout(timer);
