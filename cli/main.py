@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import exit_codes
-from cli.commands import (
-    account,
-    events,
-    keys,
-    members,
-    paths,
-    running,
-    schemas,
-    sessions,
-    signing_keys,
-    streams,
-    tenants,
-)
+from cli.commands import events, paths, running, schemas, signing_keys, streams
+from cli.commands.accounts import account, keys, members, sessions, tenants
 from cli.commands.api import api
 from cli.commands.fields import changes as lattices
 from cli.commands.keeping import backup, logs
