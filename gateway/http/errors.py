@@ -322,7 +322,7 @@ def _own(remote: RemoteError, encode: DetailEncoder) -> dict[str, Any]:
 def _from_transport(remote: RemoteError, label: str) -> HttpError:
     """Said by gRPC itself, in words that may hold addresses: ours are told instead."""
     code = remote.code
-    if any(words in remote.message for words in _NO_GRPC):
+    if any(words in remote.message for words in _NO_GRPC) and _EXPIRED not in remote.message:
         return bad_gateway(label)
     message, reason = _TRANSPORT_WORDS.get(code, (INTERNAL_MESSAGE, "INTERNAL"))
     status = HTTP_STATUSES.get(code, 500)
@@ -335,6 +335,8 @@ def _from_transport(remote: RemoteError, label: str) -> HttpError:
 
 _NO_GRPC = ("Failed parsing HTTP/2", "Tls handshake failed", "http2 header with status")
 """How gRPC says that what answers at the address speaks something else."""
+_EXPIRED = "certificate has expired"
+"""It speaks the right thing, and will be believed again once somebody renews that."""
 
 
 def bad_gateway(label: str) -> HttpError:

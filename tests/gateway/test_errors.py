@@ -5,6 +5,8 @@ import re
 import socket
 from typing import Any
 
+import grpc
+import grpc.aio
 import httpx
 import pytest
 
@@ -358,6 +360,24 @@ async def test_a_service_that_is_away_is_503_without_its_address(service: Sample
         assert answer.headers["retry-after"] == "1"
         assert error(answer)["code"] == "UNAVAILABLE"
         assert error(answer)["details"]["reason"] == "SERVICE_UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("complaint", "reason"),
+    [
+        ("CERTIFICATE_VERIFY_FAILED: certificate has expired", "SERVICE_UNAVAILABLE"),
+        ("CERTIFICATE_VERIFY_FAILED: self signed certificate", "SERVICE_NOT_UNDERSTOOD"),
+        ("WRONG_VERSION_NUMBER: Invalid certificate verification", "SERVICE_NOT_UNDERSTOOD"),
+    ],
+)
+def test_a_certificate_that_ran_out_is_a_service_to_be_tried_again(
+    complaint: str, reason: str
+) -> None:
+    nothing = grpc.aio.Metadata()
+    message = f"Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: {complaint}"
+    failure = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, message)
+
+    assert errors.from_call(failure, "events").details["reason"] == reason
 
 
 @pytest.mark.parametrize("bytes_over", [100, 2**20], ids=["by little", "by far"])
