@@ -20,6 +20,7 @@
     python -m tests.chaos moves [--seconds 60] [--kill-every 5] [--unprotected]
     python -m tests.chaos trouble [NAME...]
     python -m tests.chaos rolling [--rounds 2]
+    python -m tests.chaos soak [--minutes 60]
 
 Without a name all run, with their defaults. Prints what happened and every broken promise;
 exits 1 when there is one. `--unprotected` takes the protection away and must therefore fail.
@@ -27,13 +28,14 @@ exits 1 when there is one. `--unprotected` takes the protection away and must th
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.chaos.clients import LEASE_S, follow_through_kills, killable
@@ -48,6 +50,7 @@ from tests.chaos.keeping.patroni import NotInstalled
 from tests.chaos.keeping.restores import lose_and_restore
 from tests.chaos.killed_jobs import kill_during_jobs
 from tests.chaos.lasting.rolling import replace_everything
+from tests.chaos.lasting.soak import soak
 from tests.chaos.moves import move_through_kills
 from tests.chaos.projections import kill_projections
 from tests.chaos.refresh import use_refresh_tokens
@@ -55,7 +58,7 @@ from tests.chaos.replicas import race
 from tests.chaos.retention import retain_half
 from tests.chaos.snapshots import SLOWDOWN_MAX, append_under_a_snapshot
 from tests.chaos.transforms import kill_during_transforms
-from tests.chaos.trouble.ground import ground_in
+from tests.chaos.trouble.ground import Ground, ground_in
 from tests.chaos.trouble.names import NotAllowed, own_names
 from tests.chaos.trouble.prove import HEADER, prove_troubles
 from tests.chaos.trouble.seeds import TROUBLES
@@ -79,6 +82,8 @@ MIGRATION_ROUNDS = 30
 FAILOVER_ROUNDS = 3
 TRANSFORM_KILLS = 200
 ROLLING_ROUNDS = 2
+SOAK_MINUTES = 60.0
+SOAK_MINUTES_AMONG_OTHERS = 5.0
 
 
 def main() -> int:
@@ -103,6 +108,7 @@ def main() -> int:
         "moves": prove_moves,
         "trouble": prove_trouble,
         "rolling": prove_rolling,
+        "soak": prove_soak,
     }
     names = [arguments.proof] if arguments.proof else list(proofs)
     return max([proofs[name](arguments) for name in names])
@@ -228,12 +234,8 @@ def prove_failover(arguments: argparse.Namespace) -> int:
 def prove_trouble(arguments: argparse.Namespace) -> int:
     """Trouble of every kind; whoever calls is told what is documented, and all is well again."""
     print(f"== trouble\n{HEADER}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="girih-") as name:
-        folder = Path(name)
-        # The database may run as another user.
-        folder.chmod(0o755)
-        with ground_in(folder) as ground:
-            rows = asyncio.run(prove_troubles(arguments.names, ground))
+    with _ground() as ground:
+        rows = asyncio.run(prove_troubles(arguments.names, ground))
     return 1 if any(row.broken for row in rows) else 0
 
 
@@ -248,6 +250,25 @@ def prove_rolling(arguments: argparse.Namespace) -> int:
             return 0
         answer = asyncio.run(replace_everything(arguments.rounds or ROLLING_ROUNDS, names))
     return _judge(answer.figures, answer.broken)
+
+
+def prove_soak(arguments: argparse.Namespace) -> int:
+    """Half load with faults, for long; nothing piles up."""
+    minutes = arguments.minutes or (SOAK_MINUTES if arguments.proof else SOAK_MINUTES_AMONG_OTHERS)
+    print(f"== soak, {minutes:g} minutes", flush=True)
+    with _ground(has_disk=False) as ground:
+        answer = asyncio.run(soak(minutes, ground))
+    return _judge(answer.figures, answer.broken)
+
+
+@contextlib.contextmanager
+def _ground(*, has_disk: bool = True) -> Iterator[Ground]:
+    with tempfile.TemporaryDirectory(prefix="girih-") as name:
+        folder = Path(name)
+        # The database may run as another user.
+        folder.chmod(0o755)
+        with ground_in(folder, has_disk=has_disk) as ground:
+            yield ground
 
 
 def _judge(figures: Mapping[str, int | float | str], broken: Counter[str]) -> int:
@@ -435,6 +456,7 @@ def _arguments() -> argparse.Namespace:
             "moves",
             "trouble",
             "rolling",
+            "soak",
         ],
     )
     parser.add_argument(
@@ -458,6 +480,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--unprotected", action="store_true")
     parser.add_argument("--file", type=Path, help="JSON lines; made up when unset")
     parser.add_argument("--rounds", type=int, help="20 imports, 1,000 sessions or decisions")
+    parser.add_argument("--minutes", type=float, help="of the soak: 60, or 5 among all")
     parser.add_argument("--racers", type=int, default=16, help="who decide on the same")
     parser.add_argument("--callers", type=int, default=100, help="with one refresh token at once")
     return parser.parse_args()

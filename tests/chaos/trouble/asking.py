@@ -5,6 +5,7 @@ and that it may be made again: trouble is nobody's fault who calls. It must be t
 """
 
 import asyncio
+import copy
 import secrets
 import time
 from collections import Counter
@@ -157,15 +158,36 @@ class Asker:
             Call("GET", "/v1/documents"),
         ]
 
+    def with_token(self, token: str) -> "Asker":
+        """The same for who calls with another token, or with a key."""
+        other = copy.copy(self)
+        other.token = token
+        return other
+
+    def reads_and_appends(self, stream: str) -> list[Call]:
+        """Calls of which there may be as many as one likes."""
+        lattice = self._tenant.owned.by_field["lattice_id"]
+        path = {"start": {"coordinates": [0, 0]}, "goal": {"coordinates": [3, 3]}}
+        event = {"stream": stream, "type": "asked", "json": {"n": 1}}
+        return [
+            Call("POST", "/v1/events:append", {"events": [event]}),
+            Call("GET", f"/v1/streams/{stream}/events?limit=10"),
+            Call("POST", f"/v1/lattices/{lattice}:findPath", path),
+            Call("GET", "/v1/log"),
+        ]
+
+    def connected(self) -> httpx.AsyncClient:
+        """For `ask_once`."""
+        return httpx.AsyncClient(base_url=self._url, limits=httpx.Limits(max_connections=AT_ONCE))
+
     async def ask(self, calls: Sequence[Call]) -> Told:
         """Ask all of it, some at once. Never raises."""
         turns = asyncio.Semaphore(AT_ONCE)
-        limits = httpx.Limits(max_connections=AT_ONCE)
-        async with httpx.AsyncClient(base_url=self._url, limits=limits) as http:
+        async with self.connected() as http:
 
             async def ask(call: Call) -> Answer:
                 async with turns:
-                    return await self._ask(http, call)
+                    return await self.ask_once(http, call)
 
             return Told(list(await asyncio.gather(*(ask(call) for call in calls))))
 
@@ -193,7 +215,8 @@ class Asker:
             return f"{one.status} {one.reason} says {documented.retry}"
         return ""
 
-    async def _ask(self, http: httpx.AsyncClient, call: Call) -> Answer:
+    async def ask_once(self, http: httpx.AsyncClient, call: Call) -> Answer:
+        """Never raises."""
         headers = {"X-Request-Timeout": f"{DEADLINE_S:g}"}
         if not call.is_bare:
             headers["Authorization"] = f"Bearer {self.token}"

@@ -15,6 +15,7 @@ from cli.local.postgres import USER, EmbeddedPostgres
 from tests.chaos.trouble.asking import Asker
 from tests.chaos.trouble.ground import Ground
 from tests.chaos.trouble.proxy import Connect, Proxy, to_port, to_socket
+from tests.plumbing.certificates import CertificateAuthority
 from tests.processes import System, free_port, running_system
 from tests.security.conftest import UNLIMITED
 
@@ -23,6 +24,8 @@ CONNECTIONS_MAX = 40
 """Of the database: few enough to be used up."""
 HOSTS = ("127.0.0.2", "127.0.0.3")
 """Where names lead, and where they lead when what they name has moved."""
+PROCESS = "process"
+"""What the files of the certificate of all processes are called."""
 DATABASE, EVENTS = "database.girih.test", "events.girih.test"
 
 SETTINGS = {
@@ -46,11 +49,17 @@ class Girih:
     """Where callers find events."""
     asker: Asker
     ground: Ground
+    certificates: CertificateAuthority | None = None
+    """Whose certificate its processes show each other, when they do."""
 
     @property
     def proxy(self) -> Proxy:
         """What the database is reached through."""
         return self.through[DATABASE][0]
+
+    @property
+    def ca_file(self) -> Path | None:
+        return self.certificates.directory / "ca.pem" if self.certificates else None
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -67,14 +67,14 @@ class Ground:
 
 
 @contextmanager
-def ground_in(folder: Path) -> Iterator[Ground]:
+def ground_in(folder: Path, *, has_disk: bool = True) -> Iterator[Ground]:
     """As much of it as there is. Call it before there are other threads."""
     problems: dict[str, str] = {}
     with ExitStack() as stack:
         names = disk = clock = None
         try:
             names = own_names(folder)
-            disk = stack.enter_context(_disk(folder / "disk"))
+            disk = stack.enter_context(_disk(folder / "disk")) if has_disk else None
         except NotAllowed as error:
             problems |= {"names": str(error), "disk": str(error)}
         try:

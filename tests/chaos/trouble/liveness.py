@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from girih.client.channel import open_channel, tls_credentials
 from services.plumbing.grpc.health import LIVENESS
 from tests.processes import System
 
@@ -30,16 +32,17 @@ class Lives:
 
 
 @asynccontextmanager
-async def watched_lives(system: System) -> AsyncIterator[Lives]:
+async def watched_lives(system: System, ca_file: Path | None = None) -> AsyncIterator[Lives]:
     """Ask all processes while the block runs."""
     lives = Lives()
+    tls = None if ca_file is None else tls_credentials(ca=_read(ca_file))
     services = {
         "events": system.events_address,
         "lattice": system.lattice_address,
         "projections": system.projections_address,
     }
     tasks = [
-        asyncio.create_task(_watch_service(lives, name, address))
+        asyncio.create_task(_watch_service(lives, name, open_channel(address, tls=tls)))
         for name, address in services.items()
     ]
     tasks.append(asyncio.create_task(_watch_gateway(lives, system.url)))
@@ -54,9 +57,13 @@ async def watched_lives(system: System) -> AsyncIterator[Lives]:
                 lives.broken[f"a look at liveness ended: {outcome!r}"] += 1
 
 
-async def _watch_service(lives: Lives, name: str, address: str) -> None:
+def _read(file: Path) -> bytes:
+    return file.read_bytes()
+
+
+async def _watch_service(lives: Lives, name: str, opened: grpc.aio.Channel) -> None:
     request = health_pb2.HealthCheckRequest(service=LIVENESS)
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with opened as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 
         async def ask() -> str:

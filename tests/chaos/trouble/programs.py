@@ -8,9 +8,10 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,7 +48,9 @@ class Programs:
 
 
 @asynccontextmanager
-async def running_programs(url: str, events: str, api_key: str) -> AsyncIterator[Programs]:
+async def running_programs(
+    url: str, events: str, secret: str, ca_file: Path | None = None
+) -> AsyncIterator[Programs]:
     """Run them with the block, and judge behind it what they have seen."""
     programs, is_over = Programs(), asyncio.Event()
 
@@ -56,7 +59,14 @@ async def running_programs(url: str, events: str, api_key: str) -> AsyncIterator
 
     # Patient for as long as trouble lasts: nobody gives up, so that nobody may see an error.
     retry = RetryPolicy(timeout_s=math.inf, on_retry=repeats)
-    options: dict[str, Any] = {"api_key": api_key, "events": events, "retry": retry, "tls": False}
+    options: dict[str, Any] = {
+        # No key is sent to a gateway without HTTPS by who else encrypts: a token does there.
+        ("api_key" if ca_file is None else "token"): secret,
+        "events": events,
+        "retry": retry,
+        "tls": ca_file is not None,
+        "ca_file": ca_file,
+    }
     async with AsyncClient(url, **options) as girih:
         appending = asyncio.create_task(_append(girih, programs, is_over))
         following = asyncio.create_task(_follow(girih, programs))
@@ -71,10 +81,10 @@ async def running_programs(url: str, events: str, api_key: str) -> AsyncIterator
             await asyncio.gather(appending, following, return_exceptions=True)
 
 
-def new_key(url: str, access_token: str) -> str:
+def new_key(url: str, access_token: str, scopes: Sequence[str] = _SCOPES) -> str:
     """An API key for them, of whoever has the token."""
     headers = {"Authorization": f"Bearer {access_token}"}
-    wanted = {"name": "programs", "scopes": _SCOPES}
+    wanted = {"name": "programs", "scopes": [*scopes]}
     answer = httpx.post(f"{url}/v1/keys", json=wanted, headers=headers, timeout=30)
     secret: str = answer.raise_for_status().json()["secret"]
     return secret

@@ -16,6 +16,7 @@ from http import HTTPStatus
 import httpx
 
 from tests.chaos.trouble.asking import Told
+from tests.chaos.trouble.certificates import encrypted_girih
 from tests.chaos.trouble.girih import Girih, troubled_girih
 from tests.chaos.trouble.ground import Ground
 from tests.chaos.trouble.liveness import Lives, watched_lives
@@ -52,15 +53,24 @@ class Row:
 
 async def prove_troubles(names: Sequence[str], ground: Ground) -> list[Row]:
     """Begin each trouble in turn; all of them where none is named."""
-    rows = []
-    async with troubled_girih(ground) as girih:
-        for name in names or TROUBLES:
-            if problem := ground.problems.get(TROUBLES[name].needs):
-                print(f"{name:20} left out: {problem}", flush=True)
-                continue
-            rows.append(await _bounded(girih, name))
-            print(line_of(rows[-1]), flush=True)
+    rows: list[Row] = []
+    chosen = [name for name in TROUBLES if not names or name in names]
+    for kind, is_encrypted in ((troubled_girih, False), (encrypted_girih, True)):
+        those = [name for name in chosen if TROUBLES[name].is_encrypted == is_encrypted]
+        if those:
+            async with kind(ground) as girih:
+                rows += [await _told(girih, name) for name in those]
     return rows
+
+
+async def _told(girih: Girih, name: str) -> Row:
+    """Bring it, if that can be done here, and print its line."""
+    if problem := girih.ground.problems.get(TROUBLES[name].needs):
+        print(f"{name:20} left out: {problem}", flush=True)
+        return Row(name)
+    row = await _bounded(girih, name)
+    print(line_of(row), flush=True)
+    return row
 
 
 async def _bounded(girih: Girih, name: str) -> Row:
@@ -88,11 +98,14 @@ async def bring(girih: Girih, name: str, trouble: Trouble) -> Row:
     """One trouble, and what came of it."""
     row = Row(name)
     await girih.asker.log_in()
-    key = await asyncio.to_thread(new_key, girih.system.url, girih.asker.token)
+    secret = girih.asker.token
+    if girih.certificates is None:
+        secret = await asyncio.to_thread(new_key, girih.system.url, secret)
     pids = girih.pids
-    async with watched_lives(girih.system) as lives:
-        programs = running_programs(girih.system.url, girih.events_target, key)
-        async with programs as running:
+    async with watched_lives(girih.system, girih.ca_file) as lives:
+        async with running_programs(
+            girih.system.url, girih.events_target, secret, girih.ca_file
+        ) as running:
             await running.until_more(1, RECOVERY_S_MAX)
             await _suffer(girih, trouble, row, lives, running)
             await _recover(girih, row, lives)
@@ -134,19 +147,19 @@ async def _suffer(
 
 async def _live_with(girih: Girih, row: Row, programs: Programs) -> None:
     """It goes on, and all must be well, for who logs in again and for programs as they are."""
-    row.broken += await _until_well(girih, renew=True)
+    row.broken += await until_well(girih, renew=True)
     if not await programs.until_more(5, RECOVERY_S_MAX):
         row.broken["the programs do not go on while it lasts"] += 1
 
 
 async def _recover(girih: Girih, row: Row, lives: Lives) -> None:
     began_s = time.monotonic()
-    row.broken += await _until_well(girih, renew=True)
+    row.broken += await until_well(girih, renew=True)
     lives.silent.clear()
     row.recovered_s = time.monotonic() - began_s
 
 
-async def _until_well(girih: Girih, *, renew: bool = False) -> Counter[str]:
+async def until_well(girih: Girih, *, renew: bool = False) -> Counter[str]:
     """What is not, after as long as that may take. `renew` logs in again, too."""
     ends_s = time.monotonic() + RECOVERY_S_MAX
     while True:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -14,10 +15,12 @@ import asyncpg
 from services.events.postgres.database import SCHEMA
 from services.plumbing.auth.keys import SigningKey
 from tests.chaos.trouble.asking import RETRY_NEW_TOKEN, RETRY_SAME
-from tests.chaos.trouble.girih import CONNECTIONS_MAX, HOSTS, Girih, lead_home
+from tests.chaos.trouble.girih import CONNECTIONS_MAX, HOSTS, PROCESS, Girih, lead_home
 from tests.processes import ROOT
 
 SLOW_S = 5.0
+CERTIFICATE_S = 15
+"""Of one that runs out: longer than it takes until all have read it."""
 HOLDS_S = 12.0
 """How long trouble lasts, unless what is asked meanwhile takes longer."""
 
@@ -43,6 +46,8 @@ class Trouble:
     """What who fails may be told to do."""
     is_lived_with: bool = False
     """All is well again while it lasts, once callers have a new token."""
+    is_encrypted: bool = False
+    """Of a girih whose processes encrypt what they say to each other."""
     is_unnoticed: bool = False
     """Nobody may be told anything."""
     holds_s: float = HOLDS_S
@@ -268,6 +273,20 @@ async def _keys_stolen(girih: Girih) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def _certificate_ran_out(girih: Girih) -> AsyncIterator[None]:
+    """Nobody who connects believes it; who was connected is no more."""
+    assert girih.certificates is not None
+    girih.certificates.issue(PROCESS, timedelta(seconds=CERTIFICATE_S))
+    await asyncio.sleep(CERTIFICATE_S + 1)
+    for proxy, _ in girih.through.values():
+        proxy.cut()
+    try:
+        yield
+    finally:
+        girih.certificates.issue(PROCESS)
+
+
 async def _signing_keys(girih: Girih, *arguments: str) -> None:
     command = [sys.executable, "-m", "cli", "signing-keys", *arguments]
     environ = {**os.environ, **girih.system.authority.environ}
@@ -361,5 +380,12 @@ TROUBLES: Mapping[str, Trouble] = {
         frozenset({"TOKEN_INVALID"}),
         retries=_NEW_TOKEN,
         is_lived_with=True,
+    ),
+    "certificate": Trouble(
+        "the certificate of every process has run out",
+        _certificate_ran_out,
+        frozenset({"SERVICE_UNAVAILABLE", "EVENTS_UNAVAILABLE"}),
+        frozenset({"events", "lattice", "projections"}),
+        is_encrypted=True,
     ),
 }
