@@ -11,7 +11,7 @@ BENCHES = (
     "appends", "decisions", "reads", "filters", "followed", "delivery", "growth", "storage",
     "peers", "gateway", "arrays", "paths", "command", "schemas",
     "fields", "transfers", "overhead", "projections", "start", "weighted", "structure",
-    "groups", "transforms", "simulations", "observe", "load",
+    "groups", "transforms", "simulations", "observe", "load", "places",
 )  # fmt: skip
 
 

@@ -10,10 +10,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +33,13 @@ from girih.servers import DATA_DIR, Server, is_up, url_of_gateway
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.postgres import database
+from services.plumbing.postgres.migrations import newest_revision
 from services.plumbing.settings import (
     PoolSettings,
     ProcessSettings,
     WrongSettings,
+    named_urls,
+    secret_of,
     variable_name,
 )
 
@@ -343,16 +345,27 @@ def _database(around: Surroundings) -> Iterator[Finding]:
     if not around.environ.get("DATABASE_URL"):
         yield Finding("database", "note", "not looked at: nothing runs and DATABASE_URL is not set")
         return
+    yield from _look_at(around, around.environ["DATABASE_URL"], "DATABASE_URL")
     try:
-        look = PoolSettings.from_environ(
-            {"DATABASE_URL": around.environ["DATABASE_URL"], **_IMPATIENT}
-        )
+        places = dict(named_urls(secret_of(around.environ, "EVENTS_PLACES") or ""))
+    except ValueError as error:
+        yield Finding("places", "wrong", f"{error}", "correct EVENTS_PLACES_FILE")
+        return
+    for place, url in places.items():
+        for finding in _look_at(around, url, "EVENTS_PLACES"):
+            yield replace(finding, part=f"{finding.part} of {place}")
+
+
+def _look_at(around: Surroundings, url: str, variable: str) -> Iterator[Finding]:
+    """How a database is that `variable` names."""
+    try:
+        look = PoolSettings.from_environ({"DATABASE_URL": url, **_IMPATIENT})
         row = asyncio.run(_ask_database(look))
         is_production = around.environ["GIRIH_ENVIRONMENT"] == "production"
     except WrongSettings as wrong:
-        yield Finding("database", "wrong", "; ".join(wrong.problems), "correct DATABASE_URL")
+        yield Finding("database", "wrong", "; ".join(wrong.problems), f"correct {variable}")
     except (ServiceError, TimeoutError) as error:
-        yield Finding("database", "wrong", f"{error}", "start it, or correct DATABASE_URL")
+        yield Finding("database", "wrong", f"{error}", f"start it, or correct {variable}")
     else:
         yield from _judge_database(row)
         if "gaps" in row:
@@ -429,7 +442,7 @@ def _judge_isolation(findings: Any, *, is_production: bool) -> Iterator[Finding]
 
 
 def _newest_revision() -> str:
-    return max(file.name[:4] for file in files(PACKAGE).iterdir() if file.name.endswith(".sql"))
+    return newest_revision(PACKAGE)
 
 
 def _judge_revision(applied: str | None) -> Finding:

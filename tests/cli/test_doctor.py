@@ -162,6 +162,18 @@ def test_a_database_that_is_not_migrated_is_wrong(
     assert "girih migrate" in result["migrations"][0].mend
 
 
+def test_every_place_of_logs_is_looked_at(
+    tmp_path: Path, nowhere: dict[str, str], database_url: str
+) -> None:
+    places = f"west={database_url} east=postgresql:///nowhere?host={tmp_path}"
+    result = look(tmp_path, {**nowhere, "DATABASE_URL": database_url, "EVENTS_PLACES": places})
+
+    assert result["database of west"][0].grade == "well"
+    assert result["migrations of west"][0].grade == "wrong"
+    assert result["database of east"][0].grade == "wrong"
+    assert "EVENTS_PLACES" in result["database of east"][0].mend
+
+
 def test_a_database_that_forgets_in_a_power_cut_is_wrong(
     tmp_path: Path, nowhere: dict[str, str], postgres: EmbeddedPostgres
 ) -> None:

@@ -28,8 +28,9 @@ HOLDS_MAX: Final = 8
 """So often it is tried before a mover gives up for now."""
 TAIL_COUNT: Final = 500
 """A log is held once no more records than that are left to be copied."""
-_DIGEST_COUNT: Final = 20_000
-"""Records compared at once: some 100 ms of work for either database."""
+_DIGEST_COUNT_MIN, _DIGEST_COUNT_MAX = 100, 20_000
+"""Records compared at once: more while that takes no time, and fewer where they are large."""
+_DIGEST_S: Final = 0.5
 _ROWS_AT_A_TIME: Final = 500
 _SNAPSHOTS_AT_A_TIME: Final = 4
 """Each may have some MiB."""
@@ -79,16 +80,18 @@ class _Move:
         self._copied = NO_POSITION
         self._compared = NO_POSITION
         """Up to here both hold the same, as their digests say."""
+        self._digest_count = _DIGEST_COUNT_MIN
         self._renewed_s = time.monotonic()
 
     async def run(self) -> None:
         if not await self._target.begin(self._tenant, self._home, self._number):
             raise MoveInterrupted(f"{self._goal} does not take the log")
-        for _ in range(HOLDS_MAX):
+        for tries in range(HOLDS_MAX):
             # What an earlier mover copied, or a hold that was given up.
             self._copied = await self._target.head(self._tenant)
             await self._compare()
-            await self._copy(TAIL_COUNT)
+            # Fewer each time: they may be large.
+            await self._copy(max(1, TAIL_COUNT >> 2 * tries))
             # What is the same already is not copied while nobody may write.
             await self._carry_rows()
             if await self._left():
@@ -141,7 +144,8 @@ class _Move:
     async def _compare(self) -> None:
         """See that what is copied is what the log holds; else it is copied anew."""
         while self._compared < self._copied:
-            upto = Position(min(self._copied, self._compared + _DIGEST_COUNT))
+            started_s = time.monotonic()
+            upto = Position(min(self._copied, self._compared + self._digest_count))
             there, here = await asyncio.gather(
                 self._source.digest(self._tenant, self._compared, upto),
                 self._target.digest(self._tenant, self._compared, upto),
@@ -150,6 +154,9 @@ class _Move:
                 await self._discard()
                 raise MoveInterrupted(f"the copy differed behind position {self._compared}")
             self._compared = upto
+            is_slow = time.monotonic() - started_s > _DIGEST_S
+            count = self._digest_count // 4 if is_slow else self._digest_count * 2
+            self._digest_count = max(_DIGEST_COUNT_MIN, min(_DIGEST_COUNT_MAX, count))
             if self._copied - self._compared:
                 await self._renew()
 

@@ -44,6 +44,8 @@ class Moves:
         self._instruments = instruments
         self._interval_s = interval_s
         self._nudged = {place: asyncio.Event() for place in opens}
+        self._not_before_s: dict[tuple[str, TenantId], float] = {}
+        """Of what failed: when it is tried again."""
 
     def nudge(self, place: str) -> None:
         """There is something to do at a place."""
@@ -72,10 +74,15 @@ class Moves:
             self._instruments.looked(
                 place, moving_count=len(moving), copy_count=len(work) - len(moving)
             )
+            there = {(place, log.tenant) for log in work}
+            for gone in [one for one in self._not_before_s if one[0] == place and one not in there]:
+                del self._not_before_s[gone]
             for log in work:
-                await self._do(place, store, log)
+                if self._not_before_s.get((place, log.tenant), 0.0) <= time.monotonic():
+                    await self._do(place, store, log)
 
     async def _do(self, place: str, store: PlaceStore, log: PlacedLog) -> None:
+        self._not_before_s.pop((place, log.tenant), None)
         try:
             if log.moved_to is None:
                 await move(log.tenant, place, self._opens)
@@ -83,6 +90,7 @@ class Moves:
                 await self._tidy(place, store, log, log.moved_to)
         except ServiceError as error:
             # Its other place may be away, which keeps nobody else from being moved.
+            self._not_before_s[place, log.tenant] = time.monotonic() + _FAILED_PAUSE_S
             _log.warning(
                 "a log is not moved for now", tenant=log.tenant, place=place, problem=str(error)
             )

@@ -22,7 +22,8 @@ RECORD_COUNT_MAX: Final = 1_000
 """Copied in one transaction."""
 BYTE_COUNT_MAX: Final = 4 * 2**20
 """Of them together, but for the first. As text they are twice as large."""
-_DISCARDED_COUNT: Final = 5_000
+_DISCARDED_COUNT: Final = 500
+"""Deleted in one transaction: each may have some MiB, which lie in thousands of rows."""
 
 
 class Moving:
