@@ -1,12 +1,14 @@
 """What a tenant's load at one place costs a tenant at another.
 
-One tenant appends events one after the other, and waits for each. Meanwhile, in turns:
+One tenant appends events one after the other through one replica, and waits for each. Meanwhile,
+in turns:
 
     quiet       nobody does anything else
     elsewhere   another girih, with processes and a PostgreSQL of its own, takes large appends: what
                 that costs is what sharing the machine's cores and disk costs, and nothing of ours
-    other       another tenant of the same girih makes the same large appends at another place
-    same        the same at the place of the first tenant
+    other       another tenant of the same girih makes the same large appends at another place,
+                through another replica
+    same        the same at the place of the first tenant, through that replica
 
     python -m bench.places [--rounds 5] [--appends 100]
 
@@ -22,7 +24,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc.aio
 
@@ -33,6 +35,9 @@ from girih.events.v1 import places_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.places_pb2_grpc import PlaceServiceStub
 from tests.processes import Caller, authority_of, ending, events_process, own_postgres
+
+if TYPE_CHECKING:
+    from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
 
 LIMIT: Final = 1.5
 LOAD_CALLERS: Final = 2
@@ -56,7 +61,7 @@ class Tenant(NamedTuple):
     caller: Caller
 
     @property
-    def events(self) -> "EventStoreServiceStub":
+    def events(self) -> "EventStoreServiceAsyncStub":
         return EventStoreServiceStub(self.channel)
 
 
@@ -78,22 +83,25 @@ async def _loads(stack: AsyncExitStack) -> dict[str, Tenant]:
     """The tenant that waits, as `quiet`, and those that load."""
     postgres, folder = stack.enter_context(own_postgres())
     west = stack.enter_context(EmbeddedPostgres(folder / "west"))
-    process, address = events_process(postgres.url, folder, EVENTS_PLACES=f"west={west.url}")
-    stack.enter_context(ending(process))
-    process.start()
-    await asyncio.to_thread(process.wait_ready)
-    channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+    channels = []
+    for _ in range(2):
+        process, address = events_process(postgres.url, folder, EVENTS_PLACES=f"west={west.url}")
+        stack.enter_context(ending(process))
+        process.start()
+        await asyncio.to_thread(process.wait_ready)
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+        channels.append(channel)
     authority = authority_of(folder)
     other = Caller(authority, "other")
-    await PlaceServiceStub(channel).PlaceLog(
+    await PlaceServiceStub(channels[0]).PlaceLog(
         places_pb2.PlaceLogRequest(place="west"), metadata=other.metadata
     )
     elsewhere: Service = await stack.enter_async_context(events_service())
     return {
-        "quiet": Tenant(channel, Caller(authority, "waits")),
+        "quiet": Tenant(channels[0], Caller(authority, "waits")),
         "elsewhere": Tenant(elsewhere.channel, elsewhere.caller),
-        "other": Tenant(channel, other),
-        "same": Tenant(channel, Caller(authority, "same")),
+        "other": Tenant(channels[1], other),
+        "same": Tenant(channels[1], Caller(authority, "same")),
     }
 
 
