@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import secrets
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
@@ -60,6 +62,28 @@ tests of its own."""
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database may lie about durability, except in tests of durability."""
+
+
+_KERNELS = pytest.StashKey["subprocess.Popen[bytes]"]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where the run is shared out, compile kernels from its beginning on: on a new machine that is
+    half a minute of one core, which the first tests of several processes would all wait for."""
+    config = session.config
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        config.stash[_KERNELS] = subprocess.Popen(
+            [sys.executable, "-m", "services.lattice.compiled_ahead"],
+            cwd=config.rootpath,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    compiling = session.config.stash.get(_KERNELS, None)
+    if compiling is not None:
+        compiling.kill()
+        compiling.wait()
 
 
 @pytest.hookimpl(optionalhook=True)

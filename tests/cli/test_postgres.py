@@ -18,6 +18,7 @@ from cli.local import process
 from cli.local.postgres import EmbeddedPostgres, PostgresError, find_binaries
 from cli.local.process import Identity
 from tests.conftest import FAST
+from tests.processes import with_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -26,11 +27,18 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own, not started, ended afterwards."""
+def fresh(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own, not started and without data, ended afterwards."""
     made = EmbeddedPostgres(tmp_path / "data", options=FAST)
     yield made
     made.stop()
+
+
+@pytest.fixture
+def server(fresh: EmbeddedPostgres) -> EmbeddedPostgres:
+    """The same with data."""
+    with_data(fresh.data_dir)
+    return fresh
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
@@ -95,7 +103,7 @@ def test_stop_leaves_no_process_and_no_socket(server: EmbeddedPostgres) -> None:
 
 
 def test_committed_data_outlives_kill_9_of_the_server(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path / "data") as server:
+    with EmbeddedPostgres(with_data(tmp_path / "data")) as server:
         for round_ in range(3):
             server.execute(f"CREATE TABLE round_{round_} AS SELECT generate_series(1, 1000)")
             server.kill()
@@ -221,30 +229,30 @@ def test_one_data_directory_serves_one_at_a_time(server: EmbeddedPostgres) -> No
         EmbeddedPostgres(server.data_dir).start()
 
 
-def test_a_start_can_be_cancelled(server: EmbeddedPostgres) -> None:
+def test_a_start_can_be_cancelled(fresh: EmbeddedPostgres) -> None:
     with pytest.raises(PostgresError):
-        server.start(is_cancelled=lambda: True)
+        fresh.start(is_cancelled=lambda: True)
 
-    assert not server.is_running()
+    assert not fresh.is_running()
 
 
-def test_an_initdb_that_was_killed_leaves_no_half_made_data(server: EmbeddedPostgres) -> None:
-    half = server.data_dir.with_name(f"{server.data_dir.name}.new-half")
+def test_an_initdb_that_was_killed_leaves_no_half_made_data(fresh: EmbeddedPostgres) -> None:
+    half = fresh.data_dir.with_name(f"{fresh.data_dir.name}.new-half")
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18")
 
-    server.start()
+    fresh.start()
 
     assert not half.exists()
-    assert server.execute("SELECT 1") == "1"
+    assert fresh.execute("SELECT 1") == "1"
 
 
-def test_files_of_somebody_else_are_not_taken_for_data(server: EmbeddedPostgres) -> None:
-    server.data_dir.mkdir(parents=True)
-    (server.data_dir / "letter.txt").write_text("dear reader")
+def test_files_of_somebody_else_are_not_taken_for_data(fresh: EmbeddedPostgres) -> None:
+    fresh.data_dir.mkdir(parents=True)
+    (fresh.data_dir / "letter.txt").write_text("dear reader")
 
     with pytest.raises(PostgresError, match="holds no PostgreSQL data"):
-        server.start()
+        fresh.start()
 
 
 def test_a_setting_that_postgres_refuses_is_told_with_its_log(tmp_path: Path) -> None:
@@ -280,14 +288,14 @@ def only(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_root
 def test_root_runs_it_as_nobody_where_namespaces_are_forbidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: EmbeddedPostgres
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: EmbeddedPostgres
 ) -> None:
     only("user", monkeypatch)
     make_reachable(tmp_path)
 
-    server.start()
+    fresh.start()
 
-    assert server.data_dir.stat().st_uid == 65534
+    assert fresh.data_dir.stat().st_uid == 65534
 
 
 @needs_root
@@ -309,7 +317,7 @@ def test_root_can_change_from_one_way_to_the_other(
 
 @needs_root
 def test_it_says_why_each_way_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: EmbeddedPostgres
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: EmbeddedPostgres
 ) -> None:
     real: Any = process.run
 
@@ -322,7 +330,7 @@ def test_it_says_why_each_way_failed(
     tmp_path.chmod(0o700)
 
     with pytest.raises(PostgresError) as caught:
-        server.start()
+        fresh.start()
 
     assert "namespace:65534:65534: unshare: Operation not permitted" in str(caught.value)
     assert "user:65534:65534: working in" in str(caught.value)

@@ -3,26 +3,18 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.installations import Installation, running
+from tests.installations import Installation
 from tests.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 REGISTER = {"email": "test@example.com", "password": "test123", "name": "Test User"}
 LOGIN = {"email": "test@example.com", "password": "test123"}
-
-
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    installation = Installation.made(tmp_path_factory.mktemp("front-door"))
-    with running(installation):
-        yield installation
 
 
 @pytest.fixture(scope="module")

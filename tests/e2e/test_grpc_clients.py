@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from google.api import http_pb2
 
 import girih
-from tests.installations import Installation, running
+from tests.installations import Installation
 from tests.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -22,20 +21,18 @@ NODE_MODULES = ROOT / "tests" / "openapi" / "generators" / "node_modules"
 
 
 @pytest.fixture(scope="module")
-def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environ(installation: Installation) -> dict[str, str]:
     """What a program takes that runs where nobody is logged in."""
-    installation = Installation.made(tmp_path_factory.mktemp("clients"))
-    with running(installation):
-        register = ("register", "ada@girih.test", "--password-stdin")
-        registered = installation.run(*register, stdin="test123\n")
-        scopes = ("--scope", "events.append", "--scope", "events.read")
-        key = installation.run("keys", "create", "programs", *scopes)
-        assert (registered.returncode, key.returncode) == (0, 0), registered.stderr + key.stderr
-        yield {
-            "GIRIH_URL": installation.url,
-            "GIRIH_API_KEY": key.stdout.strip(),
-            "GIRIH_EVENTS_ADDRESS": installation.environ["EVENTS_ADDRESS"],
-        }
+    register = ("register", "ada@girih.test", "--password-stdin")
+    registered = installation.run(*register, stdin="test123\n")
+    scopes = ("--scope", "events.append", "--scope", "events.read")
+    key = installation.run("keys", "create", "programs", *scopes)
+    assert (registered.returncode, key.returncode) == (0, 0), registered.stderr + key.stderr
+    return {
+        "GIRIH_URL": installation.url,
+        "GIRIH_API_KEY": key.stdout.strip(),
+        "GIRIH_EVENTS_ADDRESS": installation.environ["EVENTS_ADDRESS"],
+    }
 
 
 def program(language: str) -> str:

@@ -25,6 +25,7 @@ from tests.authority import Authority
 from tests.events.following import Follower, following
 from tests.events.making import append_of, message
 from tests.events.serving import development, eventually, until_serving
+from tests.processes import with_data
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -201,7 +202,7 @@ async def test_following_ends_with_the_token(
 async def test_following_goes_on_when_the_database_comes_back(
     tmp_path: Path, authority: Authority
 ) -> None:
-    with EmbeddedPostgres(tmp_path / "data") as postgres:
+    with EmbeddedPostgres(with_data(tmp_path / "data")) as postgres:
         settings = development(postgres.url, authority)
         async with serving(settings, authority) as (_, events), following(events) as follower:
             await events.Append(append_of("s"))

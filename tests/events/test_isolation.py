@@ -27,6 +27,7 @@ from services.plumbing.postgres.served import check_role
 from tests.authority import Authority
 from tests.events.making import NOW, new_event, placed_event
 from tests.events.serving import development, opened, production, store_of
+from tests.processes import with_data
 from tests.roles import login, url_as
 
 FORGETFUL = (
@@ -486,7 +487,7 @@ async def test_the_service_may_not(app_url: str, statement: str) -> None:
 async def test_a_login_that_may_not_make_the_role_is_told_so(
     tmp_path: Path,
 ) -> None:
-    with EmbeddedPostgres(tmp_path / "data") as fresh, login(fresh) as name:
+    with EmbeddedPostgres(with_data(tmp_path / "data")) as fresh, login(fresh) as name:
         fresh.execute(f"GRANT CREATE ON DATABASE {DATABASE} TO {name}")
 
         with pytest.raises(MigrationRefused, match=r"may not migrate events: .*create role"):
@@ -535,7 +536,10 @@ async def test_databases_of_one_server_are_migrated_at_once_by_who_is_no_superus
     tmp_path: Path,
 ) -> None:
     names = [f"many_{secrets.token_hex(4)}" for _ in range(6)]
-    with EmbeddedPostgres(tmp_path / "data") as fresh, login(fresh, options="CREATEROLE") as name:
+    with (
+        EmbeddedPostgres(with_data(tmp_path / "data")) as fresh,
+        login(fresh, options="CREATEROLE") as name,
+    ):
         for database in names:
             fresh.execute(f"CREATE DATABASE {database} OWNER {name}")
         urls = [

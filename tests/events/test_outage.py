@@ -22,6 +22,7 @@ from services.plumbing.grpc.server import running
 from tests.authority import Authority
 from tests.events.making import append_of
 from tests.events.serving import development, eventually, is_serving, until_serving
+from tests.processes import with_data
 
 if TYPE_CHECKING:
     from girih.events.v1.events_pb2_grpc import EventStoreServiceAsyncStub
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A durable server that a test may kill."""
-    with EmbeddedPostgres(tmp_path / "data") as server:
+    with EmbeddedPostgres(with_data(tmp_path / "data")) as server:
         yield server
 
 
@@ -180,7 +181,7 @@ _APPEND_AS_ANOTHER_PROCESS = """
 async def test_serves_by_itself_when_the_database_comes_up_after_it(
     tmp_path: Path, authority: Authority
 ) -> None:
-    postgres = EmbeddedPostgres(tmp_path / "data")
+    postgres = EmbeddedPostgres(with_data(tmp_path / "data"))
     settings = development(postgres.url, authority)
     async with (
         built(settings) as server,

@@ -30,6 +30,7 @@ from services.plumbing.postgres.sql import load
 from services.plumbing.settings import PoolSettings
 from services.plumbing.telemetry import lines
 from tests.plumbing.conftest import Log, until
+from tests.processes import with_data
 
 
 def settings(database_url: str, **changes: float) -> PoolSettings:
@@ -152,7 +153,7 @@ async def test_a_caller_who_leaves_a_frozen_database_leaves_no_error_behind(
 ) -> None:
     unseen: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, problem: unseen.append(problem))
-    with EmbeddedPostgres(tmp_path / "data") as server:
+    with EmbeddedPostgres(with_data(tmp_path / "data")) as server:
         hasty = settings(server.url, command_timeout_s=0.2, pool_size_max=1)
         async with open_pool(hasty, "girih-tests") as pool:
             frozen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -305,7 +306,7 @@ async def test_waiting_for_a_database_ends(tmp_path: Path) -> None:
 
 
 async def test_a_pool_survives_its_server_and_comes_back(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path / "data")
+    server = EmbeddedPostgres(with_data(tmp_path / "data"))
     with server:
         pool_settings = settings(server.url)
         async with open_pool(pool_settings, "girih-tests") as pool:
@@ -330,7 +331,7 @@ async def test_every_setting_that_forgets_is_told(pool: Pool) -> None:
 
 
 async def test_one_role_that_forgets_is_enough(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path / "data", options=DURABLE) as server:
+    with EmbeddedPostgres(with_data(tmp_path / "data"), options=DURABLE) as server:
         async with connect(settings(server.url), "girih-tests") as connection:
             assert await lost_guarantees(connection) == []
         server.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
