@@ -31,6 +31,7 @@ async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
     await kept.close()
 
 
+@pytest.mark.timeout(600)
 async def test_a_worker_that_is_killed_changes_no_bit(kept: Kept) -> None:
     array = np.random.default_rng(5).normal(size=SHAPE).astype(np.float32)
     chain = Chain.of(
