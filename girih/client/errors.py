@@ -349,6 +349,12 @@ class LatticesChanged(Unavailable):
     reasons = frozenset({"LATTICES_CHANGED"})
 
 
+class JobNotBegun(Unavailable):
+    """The job has nothing yet that could be shown: repeat the same call in a moment."""
+
+    reasons = frozenset({"JOB_NOT_BEGUN"})
+
+
 class JobsChanged(Unavailable):
     """The job, or the tenant's jobs, kept changing while it was to be changed: repeat the same
     call."""

@@ -74,6 +74,24 @@ ROWS: dict[str, list[Any]] = {
     "keys._KEYS": [KEY, {**KEY, "createdAt": MOMENT, "expiresAt": MOMENT, "lastUsedAt": MOMENT}],
     "members._MEMBERS": [{"user": USER, "role": "ROLE_OWNER", "joinedAt": MOMENT}],
     "members._INVITATIONS": [INVITATION],
+    "sessions._SESSIONS": [
+        {
+            "sessionId": UUIDS[0],
+            "isCurrent": True,
+            "tenantName": NAME,
+            "address": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            "agent": NAME * 9,
+            "openedAt": MOMENT,
+            "refreshedAt": MOMENT,
+        }
+    ],
+    "tenants._TENANTS": [
+        {
+            "tenant": {"tenantId": UUIDS[0], "name": NAME},
+            "role": "ROLE_OWNER",
+            "joinedAt": MOMENT,
+        }
+    ],
     "usage._USAGE": [("calls in 2026-11", f"{10**12:,}", "no limit")],
     "signing_keys._KEYS": [
         {"kid": "k" * 43, "issuer": "gateway.girih", "state": "trusted", "retireAtS": 1.8e9}

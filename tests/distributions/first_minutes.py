@@ -33,7 +33,7 @@ def followed(environment: Environment) -> str:
 @contextmanager
 def running(environment: Environment, **environ: str) -> Iterator[str]:
     """`girih up` of the environment, in its home, once it is ready; where it serves."""
-    names = ("EVENTS", "LATTICE", "GATEWAY")
+    names = ("EVENTS", "LATTICE", "PROJECTIONS", "GATEWAY")
     ports = {f"{name}_ADDRESS": f"127.0.0.1:{free_port()}" for name in names}
     ports |= {f"{name}_METRICS_PORT": str(free_port()) for name in names}
     child = subprocess.Popen(
