@@ -11,12 +11,12 @@ import typer
 from cli import exit_codes
 from cli.commands import events, paths, running, schemas, signing_keys, streams
 from cli.commands.accounts import account, keys, members, sessions, tenants
+from cli.commands.accounts.usage import usage
 from cli.commands.api import api
 from cli.commands.fields import changes as lattices
 from cli.commands.keeping import backup, logs
 from cli.commands.reacting import groups, projections
 from cli.commands.simulating import jobs
-from cli.commands.usage import usage
 from cli.failure import Failed
 from cli.terminal import ending, options
 from cli.terminal.completion import completion

@@ -92,6 +92,116 @@ ROWS: dict[str, list[Any]] = {
             "joinedAt": MOMENT,
         }
     ],
+    "groups._GROUPS": [
+        {
+            "group": "g" * 100,
+            "laneCount": 4096,
+            "consumerCount": 4096,
+            "position": 123_456_789,
+            "heldCount": 10**6,
+            "parkedCount": 10**6,
+        }
+    ],
+    "groups._LANES": [
+        {
+            "lane": 4095,
+            "position": 123_456_789,
+            "lagCount": 123_456_789,
+            "lag": "31536000.123456s",
+            "heldCount": 10**6,
+            "parkedCount": 10**6,
+            "consumer": UUIDS[0],
+        }
+    ],
+    "groups._PARKED": [
+        {
+            "position": 123_456_789,
+            "key": "s" * 255,
+            "attemptCount": 10**6,
+            "waitingCount": 10**6,
+            "parkedAt": MOMENT,
+            "reason": NAME * 9,
+        }
+    ],
+    "projections._PROJECTIONS": [
+        {
+            "projection": "p" * 63,
+            "state": "STATE_REBUILDING",
+            "position": 123_456_789,
+            "lagEvents": 123_456_789,
+            "quarantinedCount": 10**6,
+            "movedAt": MOMENT,
+            "problem": NAME * 9,
+        }
+    ],
+    "projections._QUARANTINE": [
+        {
+            "position": 123_456_789,
+            "stream": "s" * 255,
+            "type": "t" * 255,
+            "problem": NAME * 9,
+            "setAsideAt": MOMENT,
+        }
+    ],
+    "logs._PLACED": [
+        {
+            "tenant": UUIDS[0],
+            "place": "p" * 63,
+            "movingTo": "q" * 63,
+            "reachable": True,
+            "headPosition": "123456789",
+            "copiedPosition": "123456789",
+        }
+    ],
+    "changes._HISTORY": [
+        {
+            "revision": "123456789",
+            "kind": "CHANGE_KIND_FIELD_TRANSFORMED",
+            "name": "f" * 64,
+            "recordedAt": MOMENT,
+            "actor": f"user:{UUIDS[0]}",
+            "digest": "d" * 64,
+        }
+    ],
+    "commands._FIELDS": [
+        {
+            "name": "f" * 64,
+            "numberType": "NUMBER_TYPE_FLOAT64",
+            "sizeBytes": 2**40,
+            "writtenAt": MOMENT,
+            "digest": "d" * 64,
+        }
+    ],
+    "jobs._JOBS": [
+        {
+            "jobId": UUIDS[0],
+            "latticeId": UUIDS[1],
+            "simulation": {"cellularAutomaton": {}},
+            "state": "JOB_STATE_SUCCEEDED",
+            "steps": 10**9,
+            "progress": {"stepsDone": 10**9},
+            "startedAt": MOMENT,
+        }
+    ],
+    "structure._COMPONENTS": [
+        {
+            "label": 10**9,
+            "size": 10**9,
+            "first": [10**9] * 10,
+            "spanning": [True] * 10,
+            "wrapping": [True] * 10,
+        }
+    ],
+    "structure._CENTRAL": [{"site": [10**9] * 10, "value": -1.23456789012e-300}],
+    "databases._BACKUPS": [
+        {
+            "name": "20261130T000000Z",
+            "endedAt": MOMENT,
+            "byteCount": 2**44,
+            "firstSegment": "000000010000000000000001",
+            "serverVersion": "PostgreSQL 18.0",
+        }
+    ],
     "usage._USAGE": [("calls in 2026-11", f"{10**12:,}", "no limit")],
     "signing_keys._KEYS": [
         {"kid": "k" * 43, "issuer": "gateway.girih", "state": "trusted", "retireAtS": 1.8e9}
@@ -105,8 +215,8 @@ ROWS: dict[str, list[Any]] = {
 def listings() -> dict[str, Listing]:
     """Every list of the command, by the module and the name that it has there."""
     modules = [
-        importlib.import_module(f"cli.commands.{found.name}")
-        for found in pkgutil.iter_modules(cli.commands.__path__)
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(cli.commands.__path__, "cli.commands.")
     ]
     return {
         f"{module.__name__.rpartition('.')[2]}.{name}": value

@@ -37,6 +37,7 @@ ROOMS = ("filters", "groups", "groups.administration", "keeping", "snapshots", "
 READS: dict[str, list[Any]] = {
     "select_causes": [[event_id(number) for number in range(1, 9)]],
     "select_events_by_id": [[event_id(number) for number in range(1, 9)]],
+    "select_home": [],
     "select_log_backwards": [2**62, 100, 512, 2**19, b"\n"],
     "select_log_forwards": [0, 100, 512, 2**19, b"\n"],
     "select_log_state": [["theirs"]],
@@ -112,6 +113,7 @@ OF_THE_KEEPER = {
         "select_kept_logs",
         "select_records_due",
         "select_redactions_due",
+        "select_stays",
         "select_streams_due",
         "settle_redactions",
         "take_log",
@@ -176,11 +178,14 @@ async def _fill(url: str) -> None:
         await connection.execute(sql("insert_log"), tenant)
     await connection.fetch(APPEND, OURS, 0, *new_records(0, 50, OUR_HEAD, "ours"))
     await connection.fetch(APPEND, THEIRS, 0, *new_records(0, 1, THEIR_HEAD, "theirs"))
+    await connection.execute(_MOVED)
     await connection.execute(_PARTED)
     await connection.execute(_RULED)
     await connection.execute(_GROUPED)
     await connection.close()
 
+
+_MOVED = f"UPDATE events.logs SET move = 1 WHERE tenant = '{THEIRS}'"
 
 _PARTED = f"""
     INSERT INTO events.incarnations (log, number, incarnation, place, begins_behind)

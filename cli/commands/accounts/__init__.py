@@ -1,0 +1,1 @@
+"""Commands for who may use girih: sessions, keys, members, tenants, and what they use."""

@@ -14,6 +14,10 @@ from tests.lattice.serving import Client
 ENDED = (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_FAILED)
 
 
+_TIMEOUT_S = 110
+"""Less than a test has: on a busy machine a worker alone takes half a minute to begin."""
+
+
 class JobCaller:
     """Starts and watches the jobs of one tenant through one replica."""
 
@@ -50,13 +54,13 @@ class JobCaller:
     async def watch(self, job_id: str) -> list[pb.Job]:
         """All that is told of a job up to its end."""
         request = pb.WatchJobRequest(job_id=job_id)
-        watching = self._stub.WatchJob(request, metadata=self._client.metadata, timeout=60)
+        watching = self._stub.WatchJob(request, metadata=self._client.metadata, timeout=_TIMEOUT_S)
         return [message.job async for message in watching]
 
     async def until(self, job_id: str, steps_done: int) -> pb.Job:
         """A job as soon as it has taken so many steps."""
         request = pb.WatchJobRequest(job_id=job_id)
-        watching = self._stub.WatchJob(request, metadata=self._client.metadata, timeout=60)
+        watching = self._stub.WatchJob(request, metadata=self._client.metadata, timeout=_TIMEOUT_S)
         async for message in watching:
             if message.job.progress.steps_done >= steps_done:
                 watching.cancel()
