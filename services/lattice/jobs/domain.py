@@ -174,6 +174,8 @@ class Job:
     result_digest: str = ""
     ended_at: datetime | None = None
     revision: int = 0
+    worked_revision: int = 0
+    """Of the last event that is no wish to cancel: who works on it has written that."""
     incarnation: str = ""
 
     @property
@@ -187,8 +189,12 @@ def folded(job: Job | None, records: Sequence[JobRecord]) -> Job | None:
         if isinstance(record.event, Started):
             job = job or Job(spec=record.event.spec, started_at=record.recorded_at)
         if job is not None:
+            is_wish = isinstance(record.event, Cancelling)
             job = replace(
-                _after(job, record), revision=record.revision, incarnation=record.incarnation
+                _after(job, record),
+                revision=record.revision,
+                worked_revision=job.worked_revision if is_wish else record.revision,
+                incarnation=record.incarnation,
             )
     return job
 
@@ -201,11 +207,6 @@ def cancelled(job: Job) -> Ended:
         progress=job.progress,
         checkpoint=job.checkpoint,
     )
-
-
-def is_word_of_replica(before: Job, after: Job) -> bool:
-    """Whether who works on a job has written meanwhile, and not only who wants it cancelled."""
-    return replace(before, is_cancelling=after.is_cancelling, revision=after.revision) != after
 
 
 def job_id(text: str) -> JobId:

@@ -7,7 +7,7 @@ nothing more is written.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -254,7 +254,7 @@ class JobRun:
         asking = asyncio.create_task(self._process.ask(*what), name="ask process")
         stopping = asyncio.create_task(self._interrupted.wait(), name="await stop")
         try:
-            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await self._keep_lease_until({asking, stopping})
             if not asking.done():
                 await asyncio.wait({asking}, timeout=_STOP_S)
             if asking.done():
@@ -321,16 +321,31 @@ class JobRun:
             self._kept_s = time.monotonic()
         if checkpoint is None and now_s - self._written_s < self._times.lease_s / 3:
             return
+        if await self._say_how_far(checkpoint) and checkpoint is not None:
+            self._deaths = 0
+            await self._drop_others(checkpoint)
+
+    async def _keep_lease_until(self, waited: Collection[asyncio.Task[Any]]) -> None:
+        """Return when one of them is done. A process may take longer to begin than a lease."""
+        while True:
+            due_s = self._written_s + self._times.lease_s / 3 - time.monotonic()
+            done, _ = await asyncio.wait(
+                waited, timeout=max(due_s, _PAUSE_S_MIN), return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
+            await self._say_how_far(None)
+
+    async def _say_how_far(self, checkpoint: Checkpoint | None) -> bool:
+        """Record how far it is; False while the event store is away."""
         progressed = Progressed(
             token=self.job.token, progress=self.job.progress, checkpoint=checkpoint
         )
         try:
             await self._append(progressed, uuid4())
         except EventsUnavailable:
-            return
-        self._deaths = 0 if checkpoint else self._deaths
-        if checkpoint is not None:
-            await self._drop_others(checkpoint)
+            return False
+        return True
 
     async def _saved(self, state: bytes) -> Checkpoint | None:
         """The state, kept; None where it cannot be just now."""

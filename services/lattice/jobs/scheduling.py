@@ -25,7 +25,6 @@ from services.lattice.jobs.domain import (
     JobId,
     JobState,
     cancelled,
-    is_word_of_replica,
 )
 from services.lattice.jobs.running import JobParts, JobRun, JobTimes, Look
 from services.lattice.jobs.states import JobStates
@@ -66,7 +65,7 @@ class _Candidate:
     subject: str
     job: Job | None
     seen_s: float
-    """When its stream was first seen at the revision that it is at."""
+    """When its stream was first seen as far as who works on it has written."""
     asked_s: float
     """When it was read last."""
 
@@ -218,10 +217,10 @@ class JobScheduler:
             return
         if not job.state.is_open:
             await self._forget(key)
-        elif candidate.job is None or is_word_of_replica(candidate.job, job):
-            candidate.job, candidate.seen_s = job, now_s
-        else:
-            candidate.job = job
+            return
+        if candidate.job is None or candidate.job.worked_revision != job.worked_revision:
+            candidate.seen_s = now_s
+        candidate.job = job
 
     async def _forget(self, key: Key) -> None:
         self._candidates.pop(key, None)

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -19,14 +18,15 @@ from services.lattice.domain import LatticeId
 from services.lattice.jobs.domain import (
     Cancelling,
     Claimed,
-    Job,
     JobEvent,
     JobId,
+    JobRecord,
     JobSpec,
-    JobState,
     Progress,
+    Progressed,
     Released,
-    is_word_of_replica,
+    Started,
+    folded,
 )
 from services.lattice.jobs.journal import JobJournal
 from services.lattice.kernels import warm
@@ -164,8 +164,9 @@ async def test_what_a_job_waits_for_is_compiled_next(
 
 
 def test_a_wish_to_cancel_is_no_word_of_the_replica() -> None:
+    job_id, now = JobId("a"), datetime.now(UTC)
     spec = JobSpec(
-        job_id=JobId("a"),
+        job_id=job_id,
         lattice_id=LatticeId("b"),
         simulation=b"",
         steps=2,
@@ -177,9 +178,17 @@ def test_a_wish_to_cancel_is_no_word_of_the_replica() -> None:
         size_bytes=1,
         started_by="user:ada",
     )
-    job = Job(spec=spec, started_at=datetime.now(UTC), state=JobState.RUNNING, token=1, revision=1)
+    events: list[JobEvent] = [
+        Started(spec=spec),
+        Claimed(token=1, replica="one"),
+        Cancelling(job_id=job_id),
+        Progressed(token=1, progress=Progress()),
+    ]
+    records = [
+        JobRecord(revision=revision, recorded_at=now, event=event)
+        for revision, event in enumerate(events)
+    ]
 
-    wished = replace(job, is_cancelling=True, revision=2)
+    jobs = [folded(None, records[: count + 1]) for count in range(len(records))]
 
-    assert not is_word_of_replica(job, wished)
-    assert is_word_of_replica(wished, replace(wished, progress=Progress(steps_done=1), revision=3))
+    assert [job.worked_revision for job in jobs if job is not None] == [0, 1, 1, 3]

@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import numpy as np
 import pytest
 
+from girih.ids import TenantId
 from girih.lattice.v1 import jobs_pb2 as pb
 from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1.simulations_pb2 import (
@@ -20,6 +22,9 @@ from girih.lattice.v1.simulations_pb2 import (
     RandomWalks,
     Sandpile,
 )
+from services.lattice.jobs.domain import JobId, Progressed
+from services.lattice.jobs.journal import JobJournal
+from services.lattice.state.streams import EventStreams
 from tests.authority import Authority
 from tests.lattice.fields.caller import Fields
 from tests.lattice.jobs.caller import JobCaller
@@ -32,7 +37,8 @@ ENDLESS = 10**9
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> dict[str, str]:
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Of a replica, with what a test wants otherwise."""
     return {
         "LATTICE_STORAGE": str(tmp_path),
         "LATTICE_JOBS_INTERVAL_S": "0.1",
@@ -40,6 +46,7 @@ def settings(tmp_path: Path) -> dict[str, str]:
         "LATTICE_JOB_LEASE_S": "3",
         "LATTICE_JOB_THREADS": "1",
         "LATTICE_JOB_NICENESS": "0",
+        **getattr(request, "param", {}),
     }
 
 
@@ -128,6 +135,22 @@ async def test_another_replica_goes_on_where_the_first_was_stopped(
 
         assert (await jobs.get(job.job_id)).progress.steps_done > 0
         assert (await jobs.cancel(job.job_id)).state == pb.JOB_STATE_CANCELLED
+
+
+@pytest.mark.parametrize("settings", [{"LATTICE_JOB_LEASE_S": "0.5"}], indirect=True)
+async def test_a_lease_is_kept_while_the_process_of_a_job_begins(
+    client: Client, jobs: JobCaller, events_channel: grpc.aio.Channel, tenant: str
+) -> None:
+    lattice = await client.create(shape=[8, 8], boundaries=RINGS)
+    job = await jobs.start(lattice.lattice_id, Ising(temperature=2.0), 20)
+    await jobs.ended(job.job_id)
+
+    journal = JobJournal(EventStreams(events_channel, lambda: 30.0))
+    recorded = await journal.read(TenantId(tenant), JobId(job.job_id))
+
+    said = [one.event.progress for one in recorded if isinstance(one.event, Progressed)]
+    assert said
+    assert said[0].steps_done == 0
 
 
 async def test_a_long_job_makes_room_for_another_tenant_and_goes_on(
