@@ -32,6 +32,8 @@ from tests.lattice.serving import ABSENT, Client, refusal, replica, site, until
 from tests.lattice.worlds import plan
 from tests.processes import Process
 
+pytestmark = pytest.mark.timeout(300)
+
 RINGS = [lattice_pb2.BOUNDARY_PERIODIC]
 ENDLESS = 10**9
 
