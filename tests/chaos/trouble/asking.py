@@ -6,6 +6,7 @@ and that it may be made again: trouble is nobody's fault who calls. It must be t
 
 import asyncio
 import copy
+import json
 import secrets
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 
 from gateway.app import read_contract
+from gateway.contract.descriptors import example_of, only_reads
 from gateway.contract.reasons import RETRIES, Reason, reasons_of
 from gateway.contract.rules import Rule
 from girih.options.v1.options_pb2 import ErrorOptions
@@ -28,6 +30,7 @@ LATE_S = 5.0
 """How much later an answer may be: the machine is busy with everything at once."""
 AT_ONCE = 16
 TOO_MANY = 429
+_LOOKS = 5
 RETRY_SAME = RETRIES[ErrorOptions.RETRY_SAME_CALL]
 RETRY_NEW_TOKEN = RETRIES[ErrorOptions.RETRY_NEW_TOKEN]
 
@@ -36,6 +39,7 @@ NEVER_IN_TROUBLE = ("/health/live", "/openapi.json", "/.well-known/jwks.json", "
 
 _LARGE_SIDE = 200
 """Of a lattice whose fields are files."""
+_EXAMPLE_SIDE = 10
 _EVENT_BYTES = 8_192
 
 
@@ -93,9 +97,12 @@ class Told:
 class Asker:
     """Asks as somebody who owns one of everything that can be named."""
 
-    def __init__(self, url: str, tenant: Tenant, large_lattice: str = "") -> None:
+    def __init__(self, url: str, tenant: Tenant, large: str = "", example: str = "") -> None:
+        """`large` and `example` are lattices: one whose fields are files, and one that the
+        contract's examples fit."""
         self._url = url
-        self._large = large_lattice
+        self._large = large
+        self._owned = Owned({**tenant.owned.by_field, "lattice_id": example})
         self._tenant = tenant
         self.token = tenant.access_token
         self._email = "asker@girih.test"
@@ -108,19 +115,25 @@ class Asker:
         with httpx.Client(base_url=url, timeout=60) as http:
             tenant = settled(http, "asker", CANARY, fields)
             http.headers["authorization"] = f"Bearer {tenant.access_token}"
-            sides = {"dimensions": 2, "size": _LARGE_SIDE}
-            large = http.post("/v1/lattices", json=sides).raise_for_status().json()
-            return cls(url, tenant, large["latticeId"])
+            made = [
+                http.post("/v1/lattices", json={"dimensions": dimensions, "size": size})
+                for dimensions, size in ((2, _LARGE_SIDE), (3, _EXAMPLE_SIDE))
+            ]
+            return cls(url, tenant, *(one.raise_for_status().json()["latticeId"] for one in made))
 
     async def look_at_rest(self) -> None:
         """Ask everything once without trouble, to know what is refused then, too."""
-        told = await self.ask(self.calls())
-        self._at_rest = {one.call.name: one.status for one in told.answers}
-        wrong = [
-            one
-            for one in told.answers
-            if not (one.is_good or (one.call.is_refused_at_rest and one.status < TOO_MANY))
-        ]
+        asked = self.calls()
+        for _ in range(_LOOKS):
+            told = await self.ask(asked)
+            self._at_rest |= {one.call.name: one.status for one in told.answers}
+            wrong = [
+                one
+                for one in told.answers
+                if not (one.is_good or (one.call.is_refused_at_rest and one.status < TOO_MANY))
+            ]
+            # All at once may be too much for a machine that is busy with something else.
+            asked = [one.call for one in wrong]
         if wrong:
             raise RuntimeError(f"asked at rest, and not answered: {wrong[:3]} {wrong[0].text}")
 
@@ -238,11 +251,15 @@ class Asker:
         return Answer(call, answer.status_code, reason_of(answer), took_s, answer.text[:300])
 
     def _every_route(self) -> Iterator[Call]:
-        """What only reads names what is there; what changes something names what is not."""
+        """What only reads names what is there, and asks what the contract gives as an example;
+        what changes something names what is not there."""
         nobody = Owned({"user_id": self._tenant.user_id, "tenant_id": self._tenant.tenant_id})
         for rule in guarded(read_contract()):
-            owned = self._tenant.owned if rule.http_method == "GET" else nobody
-            body: dict[str, Any] | None = {} if rule.body and not _takes_bytes(rule) else None
+            reads = only_reads(rule.method)
+            owned = self._owned if reads or rule.http_method == "GET" else nobody
+            body: dict[str, Any] | None = None
+            if rule.body and not _takes_bytes(rule):
+                body = json.loads(example_of(rule.method) or "{}") if reads else {}
             yield Call(rule.http_method, path_of(rule, owned), body, is_refused_at_rest=True)
         for path in NEVER_IN_TROUBLE:
             yield Call("GET", path, is_bare=True)
