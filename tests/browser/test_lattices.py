@@ -46,7 +46,7 @@ def test_a_lattice_is_drawn_on_in_place_and_a_change_of_it_undone(
         )
     console.page.wait_for("/Length/.test(document.querySelector('.panel').textContent)")
     console.press("Where the path was looked for")
-    console.page.wait_for("/formula/.test(document.querySelector('.panel').textContent)")
+    console.page.wait_for("/without a search/.test(document.querySelector('.panel').textContent)")
     console.press("Block")
     click_on_board(console, 0.5, 0.51)
     click_on_board(console, 0.5, 0.3)

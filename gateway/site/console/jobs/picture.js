@@ -19,11 +19,13 @@ export function Picture({ job }) {
   const [shape, setShape] = useState(/** @type {string[]} */ ([]));
   const [drawn, setDrawn] = useState(/** @type {Drawn | null} */ (null));
   const [error, setError] = useState(/** @type {unknown} */ (null));
+  const hasBegun = Number(job.progress.stepsDone) > 0;
   useEffect(() => {
+    if (!hasBegun) return;
     const aborting = new AbortController();
     watch(job, aborting.signal, setShape, setDrawn).catch((failure) => !aborting.signal.aborted && setError(failure));
     return () => aborting.abort();
-  }, [job.jobId]);
+  }, [job.jobId, hasBegun]);
   if (error) return html`<${Failure} error=${error} />`;
   if (!drawn) return null;
   const [rows, columns] = [Number(shape.at(-2) ?? 1), Number(shape.at(-1))];

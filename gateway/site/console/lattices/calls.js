@@ -131,7 +131,7 @@ export const turnBlocked = (latticeId, verb) => post(`${pathOf(latticeId)}:${ver
 export const findPath = (latticeId, start, goal) => post(`${pathOf(latticeId)}:findPath`, { start: { coordinates: start }, goal: { coordinates: goal }, sitesMax: 0 });
 
 /**
- * Which sites of an area the search for a path has looked at: 1, and -1 for others.
+ * Which sites of an area the search for a path has looked at, 1, and -1 for others; and how it searches.
  * @param {string} latticeId
  * @param {Slice} slice
  * @param {Area} area
@@ -140,9 +140,9 @@ export const findPath = (latticeId, start, goal) => post(`${pathOf(latticeId)}:f
  */
 export async function findLookedAt(latticeId, slice, area, start, goal) {
   const body = { start: { coordinates: start }, goal: { coordinates: goal }, sitesMax: 0, region: regionOf(slice, area) };
-  const { lookedAt } = await post(`${pathOf(latticeId)}:findPath`, body);
+  const { lookedAt, computation } = await post(`${pathOf(latticeId)}:findPath`, body);
   const bitmap = new Bitmap(area.rows * area.columns, bytesOf(lookedAt ?? ""));
-  return Int8Array.from({ length: area.rows * area.columns }, (_, index) => (bitmap.get(index) ? 1 : -1));
+  return { sites: Int8Array.from({ length: area.rows * area.columns }, (_, index) => (bitmap.get(index) ? 1 : -1)), method: /** @type {string} */ (computation.method) };
 }
 
 /**

@@ -172,7 +172,7 @@ function PathPanel({ ends: { start, goal }, path, stream }) {
 }
 
 /** @param {{ computation: Computation }} props */
-const How = ({ computation: { method, exact, elapsedNs, sitesExpanded, memoryBytes } }) => html`<p class="hint">${exact ? "Exact" : "Not exact"}, by ${enumWord(method, "METHOD_")} in ${computedIn(elapsedNs)}; ${counted(sitesExpanded, "site")} looked at, ${bytes(memoryBytes)} used.</p>`;
+const How = ({ computation: { method, exact, elapsedNs, sitesExpanded, memoryBytes } }) => html`<p class="hint">${exact ? "Exact" : "Not exact"}, by ${enumWord(method, "METHOD_")} in ${computedIn(elapsedNs)}; ${counted(sitesExpanded, "site")} expanded, ${bytes(memoryBytes)} used.</p>`;
 
 /**
  * What is drawn over the sites in sight: how far they are, which hang together, or where a path was
@@ -225,10 +225,11 @@ async function labelLayer(latticeId, slice, area) {
 
 /** @param {string} latticeId @param {Slice} slice @param {Area} area @param {number[]} start @param {number[]} goal */
 async function lookedLayer(latticeId, slice, area, start, goal) {
-  const found = await findLookedAt(latticeId, slice, area, start, goal);
-  const many = found.reduce((sum, next) => sum + (next > 0 ? 1 : 0), 0);
-  const words = many ? `The search has looked at ${counted(many, "site")} in sight. On planes it jumps over most.` : "Nothing was looked at: the path is known from a formula.";
-  return { layer: { image: picture(found, area.rows, area.columns, lookedAt), area }, words };
+  const { sites, method } = await findLookedAt(latticeId, slice, area, start, goal);
+  const many = sites.reduce((sum, next) => sum + (next > 0 ? 1 : 0), 0);
+  const isJumping = method === "METHOD_JUMP_POINT";
+  const words = many ? `The search has looked at ${counted(many, "site")} in sight${isJumping ? " and jumped over the others" : ", those beside the expanded ones included"}.` : "Nothing was looked at: the answer was known without a search.";
+  return { layer: { image: picture(sites, area.rows, area.columns, lookedAt), area }, words };
 }
 
 /** @param {{ overlay: ReturnType<typeof useOverlay>, ends: Ends, siteCount: number }} props */
