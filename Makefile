@@ -42,13 +42,13 @@ up: free-ports $(VENV)/.up ## Start everything on this machine; Ctrl-C stops it.
 free-ports:
 	@test -z "$(PYTHON)" || $(PYTHON) -B -m cli.local.addresses
 
-# In three processes also on two cores, since much of a test is waiting for processes to start; a
+# In four processes also on two cores, since half of a test is waiting; a
 # file's tests stay together, since they share what they start (tests/scheduling.py says which do not,
 # and what begins first): with those of few tests last, as is usual, one process would be busy alone at the end.
 # One thread multiplies the small matrices of tests in a fifteenth of what several take that wait for each other.
 test: export OPENBLAS_NUM_THREADS := 1
 test: $(VENV)/.dev ## Run all tests. They start what they need.
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 # Needs chromium or google-chrome on the PATH: `apt install chromium` in Debian. `make test` walks through the pages once, or says that it cannot.
 test-browser: $(VENV)/.dev gateway/site/node_modules/.package-lock.json ## Walk through the pages in a real browser, as several people.

@@ -18,6 +18,7 @@ FIRST = (
     "tests/events/test_request_memory.py",
     "tests/distributions/",
     "tests/lattice/distributed/",
+    "tests/gateway/accounts/test_logins.py",
 )
 """What takes longest, in that order: whatever is long and begins last, others wait for."""
 
