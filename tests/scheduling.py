@@ -12,15 +12,16 @@ TOGETHER = ("tests/security/", "tests/e2e/")
 """Folders of which all tests share one girih."""
 
 FIRST = (
-    *APART,
     *TOGETHER,
+    *APART,
     "tests/cli/test_up.py",
     "tests/events/test_request_memory.py",
     "tests/distributions/",
     "tests/lattice/distributed/",
     "tests/gateway/accounts/test_logins.py",
 )
-"""What takes longest, in that order: whatever is long and begins last, others wait for."""
+"""What takes longest in one process, in that order: whatever is long and begins last, others wait
+for."""
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
