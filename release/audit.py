@@ -101,7 +101,7 @@ def main(url: str) -> int:
     parts = locked()
     try:
         bad = known(url, parts)
-    except NothingWasChecked as error:
+    except (NothingWasChecked, httpx.InvalidURL) as error:
         print(f"nothing was checked: {error}", file=sys.stderr)
         return UNAVAILABLE
     told = {one for ids in bad.values() for one in ids}
