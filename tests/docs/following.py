@@ -116,12 +116,12 @@ def read(asked: list[str], folder: Path) -> Iterator[tuple[str, int]]:
             folder, environ, {"localhost:8000": installation.environ["GATEWAY_ADDRESS"]}
         )
         yield FIRST, reader.follow(FIRST)
-        known = Reader(
-            folder, {**environ, "TOKEN": _token(installation)}, _places(installation, folder)
-        )
+        places = _places(installation, folder)
         for page in asked:
             if page != FIRST:
-                yield page, known.follow(page)
+                # A token lives for minutes, and so does a page.
+                reader = Reader(folder, {**environ, "TOKEN": _token(installation)}, places)
+                yield page, reader.follow(page)
 
 
 def _places(installation: Installation, folder: Path) -> dict[str, str]:
