@@ -7,7 +7,7 @@ would leave what a lost answer alone never leaves.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import Default, DescriptorPool
@@ -22,6 +22,13 @@ from services.plumbing.errors import DeadlineExceeded
 from services.plumbing.logging import get_logger
 
 _log = get_logger("gateway")
+
+_WAIT_S_MAX: Final = 15.0
+"""How long a call may be expected to wait. What hashes a password, or asks the event store some
+times, one after the other, may take a while on a machine that has much to do."""
+_SENT_COUNT: Final = 20
+"""So many calls are always taken on. More of them, where each asks the event store for more than it
+can answer, would all be given up half done, and begun anew."""
 
 Rpc = Callable[[Any], Awaitable[Message]]
 
@@ -43,7 +50,7 @@ class LocalBackend:
         self._pool = pool or Default()
         self._running: set[asyncio.Task[bytes]] = set()
         self.answered_count = 0
-        self.backlog: Backlog | None = None
+        self.backlog: Backlog | None = Backlog(_WAIT_S_MAX, sent_count=_SENT_COUNT)
         self.pending: set[PendingCall] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[bytes]"]:

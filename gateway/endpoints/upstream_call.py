@@ -14,7 +14,7 @@ from gateway.backends.remote import Backend, PendingCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
-from services.plumbing.errors import ServiceError
+from services.plumbing.errors import ServiceError, let_go
 
 T = TypeVar("T")
 
@@ -84,6 +84,8 @@ class UpstreamCall:
         try:
             return await awaitable
         except CallFailed as error:
+            # The call knows it: with what it went through it would hold the whole request.
+            let_go(error)
             raise self._to_http_error(error) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()

@@ -94,7 +94,11 @@ class Attempts:
         count_max = self._policy.attempt_count_max
         is_last = count_max is not None and self._count >= count_max
         if pause_s is None or is_last or pause_s >= self.remaining_s():
-            raise error
+            try:
+                raise error
+            finally:
+                # It knows this frame from now on: they would hold each other, and the call.
+                del error
         if self._policy.on_retry is not None:
             self._policy.on_retry(error)
         return pause_s
@@ -134,7 +138,10 @@ class Resumption:
     def pause_after(self, error: GirihError) -> float:
         """How long to wait before the next call; raises `error` when that would end alike."""
         if not self._may_resume(error):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # see `Attempts.pause_after`
         if time.monotonic() - self._began_s >= _LASTED_S:
             self._backoff.reset()
         return self._backoff.next_s(error.retry_after_s)

@@ -162,3 +162,12 @@ def _summary(violations: Sequence[FieldViolation]) -> str:
         return "the request is not valid"
     first = f"{violations[0].field}: {violations[0].description}"
     return first_of(first, len(violations))
+
+
+def let_go(error: BaseException) -> None:
+    """Take from an error what it holds: the frames it went through, and all that is in them.
+
+    An error and a frame or future that knows it hold each other until the collector looks,
+    which is seldom: hundreds of refused requests of some MiB each would stay.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 
 from gateway.backends.backlog import Backlog
+from gateway.backends.local import LocalBackend
 from gateway.backends.remote import RemoteBackend
 from gateway.http.errors import HttpError
 from gateway.http.lifecycle import Lifecycle
@@ -70,6 +71,17 @@ def test_what_is_over_makes_room(backlog: Backlog) -> None:
 
     assert sent(backlog, ["a"]) == ["a"]
     assert backlog._by_tenant == {"a": 1}
+
+
+def test_of_calls_that_are_served_here_few_are_taken_on_while_they_take_long() -> None:
+    local = LocalBackend("sample", sample_contract().services[0], object())
+    assert local.backlog is not None
+    slow_down(local.backlog, 10.0)
+
+    assert len(sent(local.backlog, [""] * 50)) == 20
+    assert sent(local.backlog, ["acme"]) == []
+    slow_down(local.backlog, 1.0)
+    assert sent(local.backlog, ["", "acme"]) == ["acme"]
 
 
 async def test_who_is_refused_is_told_when_to_come_back(gateway: Gateway) -> None:

@@ -1,6 +1,8 @@
 """A call of a service: what ends it, and what is raised for that."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -172,3 +174,24 @@ async def test_a_service_that_does_not_answer_is_not_waited_for() -> None:
         await task
     assert caught.value.status == 504
     assert not backend.pending
+
+
+async def test_a_call_that_has_failed_is_not_left_to_the_collector() -> None:
+    """A call and its error would hold each other, and with them the request and its body."""
+    rpc = Rpc()
+    call = UpstreamCall(rpc, Backend(), to_http_error)
+    gone = weakref.ref(call)
+    rpc.fail(NotFound("there is none"))
+    gc.disable()
+    try:
+        await _refused(call)
+        del call
+
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+async def _refused(call: UpstreamCall) -> None:
+    with pytest.raises(HttpError), call.running(exchange()):
+        await call.response()

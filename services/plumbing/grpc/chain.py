@@ -35,6 +35,7 @@ from services.plumbing.errors import (
     ServiceError,
     ShuttingDown,
     Unauthenticated,
+    let_go,
 )
 from services.plumbing.grpc import errors as grpc_errors
 from services.plumbing.grpc.requests import RequestMemory, Requests, ServerFull
@@ -149,7 +150,7 @@ class Chain:
                         # What gRPC says of a batch that failed would be logged as a bug.
                         raise asyncio.CancelledError from None
                     raise
-                _let_go(error)
+                let_go(error)
             else:
                 _finish(rpc, call, started_s, _OK, span)
                 return response
@@ -282,15 +283,6 @@ async def _send_correlation(rpc: Rpc, context: Context, call: Call) -> None:
         await context.send_initial_metadata(pair)
     else:
         context.set_trailing_metadata(pair)
-
-
-def _let_go(error: BaseException) -> None:
-    """Take from an error what it holds: the frames it went through, and all that is in them.
-
-    An error and a frame or future that knows it hold each other until the collector looks,
-    which is seldom: hundreds of refused requests of some MiB each would stay.
-    """
-    error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
 async def _abort(context: Context, status: grpc.Status, call: Call) -> NoReturn:
