@@ -58,6 +58,8 @@ _DISK_BYTES_MIN = 2**30
 _CLOCK_OFFSET_MAX_S = 1.0
 _ROUND_TRIP_SLOW_S = 0.1
 _TIMEOUT_S = 3.0
+_HANGS_S = 10.0
+"""Without an answer for so long a process hangs. Before that it is slow, as on a busy machine."""
 
 Grade = Literal["well", "note", "wrong"]
 
@@ -465,11 +467,11 @@ def _processes(around: Surroundings) -> Iterator[Finding]:
         probe = partial(health.grpc_problem, address, environ)
         yield _probe(process, address, probe, _restart(around, process))
     gateway = url_of_gateway(environ)
-    probe = partial(health.http_problem, f"{gateway}/health/ready")
+    probe = partial(health.http_problem, f"{gateway}/health/ready", timeout_s=_HANGS_S)
     yield _probe("gateway", gateway, probe, _restart(around, "gateway"))
     for process in PROCESSES:
         url = f"http://127.0.0.1:{environ[f'{process.upper()}_METRICS_PORT']}/metrics"
-        probe = partial(health.http_problem, url)
+        probe = partial(health.http_problem, url, timeout_s=_HANGS_S)
         yield _probe(f"metrics of {process}", url, probe, _restart(around, process))
 
 
