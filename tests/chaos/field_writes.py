@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from girih.lattice.v1.fields_pb2_grpc import FieldServiceAsyncStub
 
 _SHAPE = (60, 250, 100)
-"""12 MiB of doubles, in several chunks."""
+"""12 MiB of doubles, in several chunks, unless told otherwise."""
 _PIECE_BYTES = 1 << 18
 _KILLED_WITHIN_S = 0.1
 """How long after a piece was sent, which chance chooses, the kill comes at most."""
@@ -80,6 +80,7 @@ class _Run:
     replicas: list[_Replica]
     dice: random.Random
     found: FieldWrites
+    shape: tuple[int, ...]
     held: dict[str, np.ndarray] = field(default_factory=dict)
     """What each field is known to hold."""
     pieces_left: int = 0
@@ -97,8 +98,10 @@ class _Run:
         return self.caller.metadata
 
 
-async def kill_during_writes(rounds: int, seed: int) -> FieldWrites:
-    """Prove it with so many kills."""
+async def kill_during_writes(
+    rounds: int, seed: int, *, shape: tuple[int, ...] = _SHAPE
+) -> FieldWrites:
+    """Prove it with so many kills, on fields of a shape of three axes."""
     found = FieldWrites()
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
@@ -111,10 +114,10 @@ async def kill_during_writes(rounds: int, seed: int) -> FieldWrites:
                 await asyncio.to_thread(process.wait_ready)
             caller = Caller(authority_of(folder))
             async with _connected(made) as (replicas, lattices):
-                asked = lattice_pb2.CreateLatticeRequest(shape=_SHAPE)
+                asked = lattice_pb2.CreateLatticeRequest(shape=shape)
                 made_lattice = await lattices.CreateLattice(asked, metadata=caller.metadata)
                 lattice_id = made_lattice.lattice.lattice_id
-                run = _Run(caller, lattice_id, replicas, random.Random(seed), found)
+                run = _Run(caller, lattice_id, replicas, random.Random(seed), found, shape)
                 await _begin(run)
                 for number in range(rounds):
                     await _kill_once(run, number)
@@ -168,7 +171,7 @@ async def _back(killed: _Replica) -> None:
 async def _begin(run: _Run) -> None:
     """Fields that there are before anybody is killed."""
     for number in range(_FIELDS):
-        array = np.random.default_rng(number).normal(size=_SHAPE)
+        array = np.random.default_rng(number).normal(size=run.shape)
         await _whole(run, run.replicas[number % 2], f"field-{number}", array)
         run.held[f"field-{number}"] = array
 
@@ -187,7 +190,7 @@ def _next(run: _Run, kind: Any, before: np.ndarray) -> np.ndarray:
     """What the field holds when the write is done."""
     made = np.random.default_rng(run.dice.randrange(2**32))
     if kind is not _region:
-        return made.normal(size=_SHAPE)
+        return made.normal(size=run.shape)
     after = before.copy()
     part = _part(after)
     part[...] = made.normal(size=part.shape)

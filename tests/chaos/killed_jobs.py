@@ -12,7 +12,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -26,6 +26,8 @@ from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1 import simulations_pb2 as models
 from girih.lattice.v1.jobs_pb2_grpc import JobServiceStub
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
+from girih.ops.v1 import ops_pb2
+from girih.ops.v1.ops_pb2_grpc import MetricsServiceStub
 from services.lattice.arrays.content import FieldContent
 from services.lattice.jobs.messages import model_of
 from services.plumbing.errors import Violations
@@ -43,12 +45,14 @@ from tests.processes import (
 
 if TYPE_CHECKING:
     from girih.lattice.v1.jobs_pb2_grpc import JobServiceAsyncStub
+    from girih.ops.v1.ops_pb2_grpc import MetricsServiceAsyncStub
 
+_OPEN_MAX = 3
 _SETTINGS = {
     "LATTICE_JOB_LEASE_S": "1",
     "LATTICE_JOB_CHECKPOINT_S": "0.3",
     "LATTICE_JOBS_INTERVAL_S": "0.1",
-    "LATTICE_JOBS_AT_ONCE": "2",
+    "LATTICE_JOBS_AT_ONCE": str(_OPEN_MAX),
     "LATTICE_JOB_THREADS": "1",
     "LATTICE_FRESHNESS_S": "0.1",
 }
@@ -56,7 +60,8 @@ _PAUSE_S = 2.5
 """Longer than a lease, and what it takes to see that it has ended."""
 _QUIET_S_MAX = 1.5
 """How long chance leaves everybody alone at most."""
-_OPEN_MAX = 3
+_STEPS_MAX = 60_000
+"""Of a job; at least a third of it."""
 _ENDED_WITHIN_S = 300.0
 _SHAPE = (48, 64)
 _CALL_S = 10.0
@@ -82,8 +87,10 @@ class _Run:
     lattice_id: str
     processes: list[Process]
     stubs: "list[JobServiceAsyncStub]"
+    metrics: "list[MetricsServiceAsyncStub]"
     dice: random.Random
     found: JobKills
+    steps_max: int
     started: list[pb.Job] = field(default_factory=list)
 
     async def call(self, rpc: str, request: Any) -> Any:
@@ -108,8 +115,10 @@ _PASSING = (
 )
 
 
-async def kill_during_jobs(kills: int, seed: int, *, is_protected: bool = True) -> JobKills:
-    """Prove it with so many kills and pauses."""
+async def kill_during_jobs(
+    kills: int, seed: int, *, is_protected: bool = True, steps_max: int = _STEPS_MAX
+) -> JobKills:
+    """Prove it with so many kills and pauses, and jobs of so many steps at most."""
     found = JobKills()
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
@@ -127,7 +136,9 @@ async def kill_during_jobs(kills: int, seed: int, *, is_protected: bool = True) 
                 log = await stack.enter_async_context(open_channel(events_address))
                 lattice_id = await _lattice(channels[0], caller)
                 stubs = [JobServiceStub(channel) for channel in channels]
-                going = _Run(caller, lattice_id, replicas, stubs, random.Random(seed), found)
+                dice = random.Random(seed)
+                metrics = [MetricsServiceStub(channel) for channel in channels]
+                going = _Run(caller, lattice_id, replicas, stubs, metrics, dice, found, steps_max)
                 for _ in range(kills):
                     await _top_up(going)
                     await _disturb(going)
@@ -162,7 +173,7 @@ async def _top_up(going: _Run) -> None:
         request = pb.StartJobRequest(
             lattice_id=going.lattice_id,
             simulation=_SIMULATIONS[number % len(_SIMULATIONS)],
-            steps=going.dice.randrange(20_000, 60_000),
+            steps=going.dice.randrange(going.steps_max // 3, going.steps_max),
             seed=going.dice.randrange(2**40),
             result_field=f"result-{number}",
             request_id=str(_uuid(going.dice)),
@@ -172,9 +183,9 @@ async def _top_up(going: _Run) -> None:
 
 
 async def _disturb(going: _Run) -> None:
-    """Kill a replica, or stop it for longer than its lease."""
+    """Kill a replica that works on a job, or stop it for longer than its lease."""
     await asyncio.sleep(going.dice.uniform(0.1, _QUIET_S_MAX))
-    process = going.dice.choice(going.processes)
+    process = await _at_work(going)
     if going.dice.random() < 0.5:
         process.kill()
         process.start()
@@ -185,6 +196,22 @@ async def _disturb(going: _Run) -> None:
     await asyncio.sleep(_PAUSE_S)
     os.kill(process.pid, signal.SIGCONT)
     going.found.count("pauses")
+
+
+async def _at_work(going: _Run) -> Process:
+    """A replica that works on a job, once one does."""
+    while True:
+        for number in going.dice.sample(range(len(going.processes)), len(going.processes)):
+            with suppress(grpc.aio.AioRpcError):
+                answer = await going.metrics[number].GetMetrics(
+                    ops_pb2.GetMetricsRequest(name_prefix="lattice_jobs_running"),
+                    metadata=going.caller.metadata,
+                    timeout=_CALL_S,
+                )
+                if answer.families[0].samples[0].value:
+                    return going.processes[number]
+        # All may have ended meanwhile.
+        await _top_up(going)
 
 
 async def _check(going: _Run, events: EventStoreClient) -> None:

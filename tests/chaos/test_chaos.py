@@ -29,9 +29,9 @@ pytestmark = pytest.mark.e2e
 
 async def test_two_replicas_keep_every_promise_while_one_is_killed() -> None:
     history, _ = await race(
-        duration_s=8,
+        duration_s=3,
         writers=8,
-        kill_every_s=2,
+        kill_every_s=1,
         seed=1,
         is_protected=True,
         kills_min=2,
@@ -45,7 +45,7 @@ async def test_two_replicas_keep_every_promise_while_one_is_killed() -> None:
 
 
 async def test_the_checker_sees_replicas_without_protection() -> None:
-    history, _ = await race(duration_s=4, writers=8, kill_every_s=60, seed=1, is_protected=False)
+    history, _ = await race(duration_s=2, writers=8, kill_every_s=60, seed=1, is_protected=False)
 
     assert history.anomalies() != []
 
@@ -94,7 +94,7 @@ async def test_a_kill_in_the_middle_of_an_import_leaves_the_same_log(tmp_path: P
 
 @pytest.mark.timeout(300)
 async def test_a_kill_in_the_middle_of_a_field_write_leaves_it_as_before_or_after() -> None:
-    answer = await kill_during_writes(rounds=3, seed=1)
+    answer = await kill_during_writes(rounds=3, seed=1, shape=(60, 150, 100))
 
     assert not answer.broken
     assert answer.figures["arrays in use"] > 0
@@ -102,7 +102,7 @@ async def test_a_kill_in_the_middle_of_a_field_write_leaves_it_as_before_or_afte
 
 @pytest.mark.timeout(300)
 async def test_jobs_whose_replicas_are_killed_come_to_the_same_results() -> None:
-    answer = await kill_during_jobs(kills=1, seed=2)
+    answer = await kill_during_jobs(kills=1, seed=2, steps_max=30_000)
 
     assert not answer.broken
     assert answer.figures["claims"] > answer.figures["jobs"]
@@ -129,7 +129,7 @@ async def test_the_checker_sees_followers_that_come_back_elsewhere() -> None:
 
 @pytest.mark.timeout(400)
 async def test_consumers_that_are_killed_and_paused_handle_all_events_in_order() -> None:
-    answer = await consume_through_kills(duration_s=18, kill_every_s=3, rate=30, seed=1, lease_s=3)
+    answer = await consume_through_kills(duration_s=10, kill_every_s=2, rate=30, seed=1, lease_s=2)
 
     assert not answer.broken, answer.examples
     assert answer.figures["changes of the group"] == 3
