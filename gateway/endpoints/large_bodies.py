@@ -17,6 +17,7 @@ from gateway.contract.rules import Rule
 from gateway.http import errors
 from gateway.transcoding.beside import key_of
 from gateway.transcoding.validation import ValidationError
+from services.plumbing import correlation
 from services.plumbing.beside.process import ProcessBeside, ProcessDied
 from services.plumbing.budget import Budget
 
@@ -27,7 +28,8 @@ class LargeBodies:
     """The process is started when it is needed first, and again when it has died."""
 
     def __init__(self, contract: Contract, *, wait_s: float) -> None:
-        """`wait_s` is how long a body may wait for its turn, and take."""
+        """`wait_s` is how long a body may wait for its turn, and take, unless its caller has less
+        time."""
         self._builder = ProcessBeside(_BUILDER, contract.serialized)
         self._wait_s = wait_s
         self._turns = Budget(1, share=1)
@@ -37,10 +39,14 @@ class LargeBodies:
     ) -> Message:
         """What the parts of a request say; raises ValidationError, and HttpError when nobody
         can tell."""
+        left_s = correlation.current().remaining_s()
+        wait_s = self._wait_s if left_s is None else min(self._wait_s, left_s)
         try:
-            async with asyncio.timeout(self._wait_s), self._turns.borrowed(1, tenant):
+            async with asyncio.timeout(wait_s), self._turns.borrowed(1, tenant):
                 built = await self._builder.ask(key_of(rule), captured, query, body)
-        except (TimeoutError, ProcessDied):
+        except TimeoutError:
+            raise (errors.no_answer() if wait_s == left_s else errors.too_busy()) from None
+        except ProcessDied:
             # Nobody knows why it died, and the same body may have been it: the next one gets
             # another process.
             raise errors.too_busy() from None

@@ -70,6 +70,25 @@ async def test_small_bodies_need_no_process(gateway: Gateway) -> None:
     assert processes_beside() == []
 
 
+async def test_a_process_that_stands_still_is_not_waited_for_beyond_the_callers_time(
+    gateway: Gateway,
+) -> None:
+    large = {"text": "x" * _SIZE}
+    assert (await gateway.client.post("/v1/echo", json=large)).status_code == 201
+    (beside,) = processes_beside()
+    os.kill(beside, signal.SIGSTOP)
+
+    try:
+        answer = await gateway.client.post(
+            "/v1/echo", json=large, headers={"X-Request-Timeout": "0.5"}
+        )
+    finally:
+        os.kill(beside, signal.SIGCONT)
+
+    assert answer.status_code == 504
+    assert answer.json()["error"]["details"]["reason"] == "DEADLINE_EXCEEDED"
+
+
 async def test_the_next_body_gets_another_process_when_one_has_died(gateway: Gateway) -> None:
     large = {"text": "x" * _SIZE}
     assert (await gateway.client.post("/v1/echo", json=large)).status_code == 201
