@@ -175,6 +175,11 @@ def _beside(name: str, module: str) -> Callable[[Girih], Iterator[int]]:
     return pids
 
 
+def _all_beside(girih: Girih) -> Iterator[int]:
+    for process in girih.system.processes:
+        yield from (pid for pid in children(process.pid) if "hasher" not in _command(pid))
+
+
 def children(pid: int) -> Iterator[int]:
     """The processes that a process has started, and those that they have."""
     for folder in Path("/proc").iterdir():
@@ -335,6 +340,11 @@ TROUBLES: Mapping[str, Trouble] = {
         "SIGSTOP of what hashes passwords",
         _stopped(_beside("gateway", "hasher")),
         frozenset({"HASHING_BUSY", "DEADLINE_EXCEEDED"}),
+    ),
+    "stopped-beside": Trouble(
+        "SIGSTOP of all that processes have beside them, but of what hashes",
+        _stopped(_all_beside),
+        frozenset({"DEADLINE_EXCEEDED"}),
     ),
     "stopped-postgres": Trouble(
         "SIGSTOP of PostgreSQL", _stopped(_postgres), _AWAY | _BUSY | _NO_ANSWER
