@@ -1,6 +1,7 @@
 """Wires the events process together."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -82,6 +83,9 @@ from services.plumbing.process import give_back_freed_memory, keep_memory_trimme
 from services.policy import POLICY
 
 DOMAIN = "events.girih"
+
+_ALL_PLACES_S = 15.0
+"""So long a process that starts says that it does not serve while a place has not answered."""
 
 _LARGE_BYTES = 4 * PAGE_BYTES_MAX
 """Pages are kept for the next ones: the page faults of new ones took half of what reading takes.
@@ -256,7 +260,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("label events", store.labels.fill())
     server.tasks.start("end followers", tails.end_when(server.stopping))
     server.tasks.start("trim memory", keep_memory_trimmed())
-    server.health.watch("database", partial(_probe_any, databases))
+    patient_until_s = time.monotonic() + _ALL_PLACES_S
+    server.health.watch("database", partial(_probe_places, databases, patient_until_s))
     for place, one in databases.items() if len(databases) > 1 else ():
         server.tasks.start(f"move logs from {place}", moves.run(place))
         server.health.watch(
@@ -275,8 +280,13 @@ def _is_open(database: Database) -> bool:
     return database.is_open
 
 
-async def _probe_any(databases: Mapping[str, Database]) -> None:
-    """Raises unless a place answers: the logs of the others wait, and those there do not."""
+async def _probe_places(databases: Mapping[str, Database], patient_until_s: float) -> None:
+    """Raises unless a place answers: the logs of the others wait, and those there do not. Until
+    that moment, while the process starts, all places have to.
+    """
+    if len(databases) == 1 or time.monotonic() < patient_until_s:
+        await asyncio.gather(*[one.probe() for one in databases.values()])
+        return
     probes = [asyncio.ensure_future(one.probe()) for one in databases.values()]
     try:
         for probe in asyncio.as_completed(probes):
