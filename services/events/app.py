@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import (
@@ -260,8 +261,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.tasks.start("label events", store.labels.fill())
     server.tasks.start("end followers", tails.end_when(server.stopping))
     server.tasks.start("trim memory", keep_memory_trimmed())
-    patient_until_s = time.monotonic() + _ALL_PLACES_S
-    server.health.watch("database", partial(_probe_places, databases, patient_until_s))
+    server.health.watch("database", _PlacesProbe(databases).probe)
     for place, one in databases.items() if len(databases) > 1 else ():
         server.tasks.start(f"move logs from {place}", moves.run(place))
         server.health.watch(
@@ -280,23 +280,38 @@ def _is_open(database: Database) -> bool:
     return database.is_open
 
 
-async def _probe_places(databases: Mapping[str, Database], patient_until_s: float) -> None:
-    """Raises unless a place answers: the logs of the others wait, and those there do not. Until
-    that moment, while the process starts, all places have to.
-    """
-    if len(databases) == 1 or time.monotonic() < patient_until_s:
-        await asyncio.gather(*[one.probe() for one in databases.values()])
-        return
-    probes = [asyncio.ensure_future(one.probe()) for one in databases.values()]
+class _PlacesProbe:
+    """Whether places answer."""
+
+    def __init__(self, databases: Mapping[str, Database]) -> None:
+        self._databases = databases
+        self._has_begun = False
+        self._patient_until_s = time.monotonic() + _ALL_PLACES_S
+
+    async def probe(self) -> None:
+        """Raises unless a place answers: the logs of the others wait, and those there do not. A
+        process that starts has all of them answer first, for a while.
+        """
+        if not self._has_begun and time.monotonic() < self._patient_until_s:
+            await asyncio.gather(*[one.probe() for one in self._databases.values()])
+        else:
+            await _any_of([one.probe() for one in self._databases.values()])
+        self._has_begun = True
+
+
+async def _any_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Return once one has ended well; raises what the first raised when none does."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        for probe in asyncio.as_completed(probes):
+        for task in asyncio.as_completed(tasks):
             with suppress(ServiceError):
-                return await probe
-        return await probes[0]
+                await task
+                return
+        await tasks[0]
     finally:
-        for probe in probes:
-            probe.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _arrive(movers: Openers, place: str, tenant: TenantId, move: int) -> bool:

@@ -39,7 +39,6 @@ from tests.chaos.replicas import (
     Run,
     append,
     fight,
-    load,
     operation_of,
     spread,
     stubs_of,
@@ -106,7 +105,7 @@ async def move_through_kills(
     kill_every_s: float,
     seed: int,
     is_protected: bool,
-    writers: int = 6,
+    writers: int = 3,
     move_count_min: int = 4,
 ) -> Outcome:
     """Run it for `duration_s` and until there were so many moves. Without protection statements
@@ -144,7 +143,6 @@ async def _observed(
             for number in range(writers):
                 doing.create_task(fight(run, f"hot-{number}"))
                 doing.create_task(spread(run, f"many-{number}"))
-            doing.create_task(load(run, "load", demands=False))
             doing.create_task(_look(moving))
             doing.create_task(_move(moving))
             doing.create_task(_work(moving))
@@ -327,7 +325,8 @@ async def _consumed(moving: Moving) -> AsyncIterator[None]:
         settings = groups_pb2.GroupSettings(lane_count=LANES, filter=wanted)
         settings.lease.FromMilliseconds(round(1e3 * GROUP_LEASE_S))
         request = groups_pb2.CreateGroupRequest(group=GROUP, settings=settings)
-        await GroupServiceStub(channel).CreateGroup(request, metadata=moving.run.caller.metadata)
+        metadata = moving.run.caller.metadata
+        await GroupServiceStub(channel).CreateGroup(request, metadata=metadata)
     consumers = [_consumer(moving, number) for number in range(CONSUMERS)]
     try:
         yield

@@ -28,6 +28,12 @@ HOLDS_MAX: Final = 8
 """So often it is tried before a mover gives up for now."""
 TAIL_COUNT: Final = 500
 """A log is held once no more records than that are left to be copied."""
+_PORTION_BYTES: Final = 4 * 2**20
+"""Of records that are copied together. As text they are twice as large."""
+_HELD_PORTION_BYTES: Final = 32 * 2**10
+"""The same while the log is held. No more than fits on the way to a process that has stopped: a
+database that waits until somebody reads what it says ends no transaction for being idle.
+"""
 _DIGEST_COUNT_MIN, _DIGEST_COUNT_MAX = 100, 20_000
 """Records compared at once: more while that takes no time, and fewer where they are large."""
 _DIGEST_S: Final = 0.5
@@ -128,7 +134,8 @@ class _Move:
         """Copy until so many records are left, resting between portions unless all are to come."""
         while True:
             started_s = time.monotonic()
-            copied = await self._source.records(self._tenant, self._copied)
+            bytes_max = _PORTION_BYTES if left_max else _HELD_PORTION_BYTES
+            copied = await self._source.records(self._tenant, self._copied, bytes_max)
             if copied is None:
                 return
             if not await self._target.receive(self._tenant, self._number, self._copied, copied):

@@ -109,8 +109,8 @@ class PlaceStore(Protocol):
     async def head(self, tenant: TenantId) -> Position:
         """Where the log ends there, or what is copied of it."""
 
-    async def records(self, tenant: TenantId, behind: Position) -> Copied | None:
-        """The next some; None at the end."""
+    async def records(self, tenant: TenantId, behind: Position, bytes_max: int) -> Copied | None:
+        """The next some, so many bytes together but for the first; None at the end."""
 
     async def receive(self, tenant: TenantId, move: int, behind: Position, copied: Copied) -> bool:
         """Put them down. False when somebody else moves the log."""

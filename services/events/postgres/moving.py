@@ -20,8 +20,6 @@ APPLICATION_NAME: Final = "girih-events-mover"
 
 RECORD_COUNT_MAX: Final = 1_000
 """Copied in one transaction."""
-BYTE_COUNT_MAX: Final = 4 * 2**20
-"""Of them together, but for the first. As text they are twice as large."""
 _DISCARDED_COUNT: Final = 500
 """Deleted in one transaction: each may have some MiB, which lie in thousands of rows."""
 
@@ -88,9 +86,9 @@ class Moving:
     async def head(self, tenant: TenantId) -> Position:
         return Position(await self._connection.fetchval(_sql_of_copies("select_head"), tenant))
 
-    async def records(self, tenant: TenantId, behind: Position) -> Copied | None:
+    async def records(self, tenant: TenantId, behind: Position, bytes_max: int) -> Copied | None:
         rows = await self._connection.fetch(
-            _sql_of_copies("select_records"), tenant, behind, RECORD_COUNT_MAX, BYTE_COUNT_MAX
+            _sql_of_copies("select_records"), tenant, behind, RECORD_COUNT_MAX, bytes_max
         )
         if not rows:
             return None

@@ -257,7 +257,7 @@ async def test_a_mover_that_was_overtaken_changes_nothing_more(
         second = await source.claim(TENANT, 10.0)
         assert second is not None
         assert await target.begin(TENANT, DEFAULT_PLACE, second.move)
-        copied = await source.records(TENANT, Position(0))
+        copied = await source.records(TENANT, Position(0), 2**20)
         assert copied is not None
 
         assert not await target.receive(TENANT, first.move, Position(0), copied)
