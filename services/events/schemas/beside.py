@@ -1,6 +1,7 @@
 """Has a process beside this one do what may take long, one thing at a time, tenants in turns.
 
-What takes longer than it may is ended with the process, and the next one gets another.
+What takes more of a core than it may is ended with the process, and the next one gets another. Not
+what has to wait for the core: that is no fault of a schema's.
 """
 
 import asyncio
@@ -18,13 +19,16 @@ T = TypeVar("T")
 
 _START_S: Final = 20.0
 _END_S: Final = 5.0
+_WAITS: Final = 5
+"""So many times as long as something may take, it may wait for the core as well."""
 
 
 class Beside:
     """The process is started when it is needed first, and again when it was ended."""
 
     def __init__(self, *, wait_s: float = 10.0, work_s: float = 2.0) -> None:
-        """`wait_s` is how long something may wait for its turn, `work_s` how long it may take."""
+        """`wait_s` is how long something may wait for its turn, `work_s` how much of a core it may
+        take, in seconds."""
         self._wait_s = wait_s
         self._work_s = work_s
         self._turns = Budget(1, share=1)
@@ -67,7 +71,7 @@ class Beside:
             self._process = None
             process.end()
             raise SchemaCheckTooLong(
-                f"to check this by its schema takes more than {self._work_s:g} s"
+                f"to check this by its schema takes more than {self._work_s:g} s of a core"
             ) from None
         if isinstance(answer, Exception):
             raise answer
@@ -90,7 +94,8 @@ class _Process:
     def ask(
         self, function: Callable[..., object], arguments: tuple[object, ...], work_s: float
     ) -> object:
-        """Raises `TimeoutError` when it takes longer, and EOFError when the process has died."""
+        """Raises EOFError when the process has died, as it does when it takes longer, and
+        `TimeoutError` when there was no core for it."""
         if not self._is_started:
             # To start takes its time, which is not that of the first question.
             self._answer(worker.problem, (b"true", b"null", 1), _START_S)
@@ -105,7 +110,7 @@ class _Process:
     def _answer(
         self, function: Callable[..., object], arguments: tuple[object, ...], work_s: float
     ) -> object:
-        self._ours.send((function, arguments))
-        if not self._ours.poll(work_s):
+        self._ours.send((function, arguments, work_s))
+        if not self._ours.poll(_WAITS * work_s):
             raise TimeoutError
         return self._ours.recv()
