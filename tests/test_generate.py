@@ -53,13 +53,16 @@ def test_a_changed_proto_changes_the_stubs(checkout: Path) -> None:
 
 
 def test_a_removed_proto_takes_its_stubs_with_it(checkout: Path) -> None:
+    spare = checkout / "protos/girih/spare/v1/spare.proto"
+    spare.parent.mkdir(parents=True)
+    spare.write_text('syntax = "proto3";\npackage girih.spare.v1;\nmessage Spare {}\n')
     run(checkout)
-    assert (checkout / "girih/ops").is_dir()
-    shutil.rmtree(checkout / "protos/girih/ops")
+    assert (checkout / "girih/spare").is_dir()
+    shutil.rmtree(checkout / "protos/girih/spare")
 
     run(checkout, "import girih")
 
-    assert not (checkout / "girih/ops").exists()
+    assert not (checkout / "girih/spare").exists()
 
 
 def test_the_protos_of_somebody_else_change_nothing(checkout: Path) -> None:
