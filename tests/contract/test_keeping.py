@@ -76,13 +76,20 @@ async def test_what_is_too_old_is_passed_over_as_time_goes_by(events: Events) ->
     assert await places(events) == []
 
 
-async def test_a_rule_that_is_relaxed_keeps_again_what_is_still_there(events: Events) -> None:
+async def test_a_rule_that_is_relaxed_does_not_bring_back_what_lapsed_under_it(
+    events: Events,
+) -> None:
     await fill(events, "s", "s")
-    await retain(events, max_count=1)
+    position = await retain(events, max_count=1)
+    await fill(events, "s")
     await retain(events)
     answer = await events.GetStream(pb.GetStreamRequest(stream="s"))
 
     assert not answer.HasField("retention")
+    assert (answer.first_revision, answer.event_count) == (2, 1)
+    assert await places(events, stream="s") == [("s", 2)]
+    gone = await read(events, pb.ReadRequest(stream="s", include_gone=True))
+    assert [e.gone.position for e in gone] == [position, position, 0]
 
 
 async def test_what_is_gone_is_told_to_who_asks(events: Events) -> None:

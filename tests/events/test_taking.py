@@ -114,6 +114,39 @@ async def test_what_was_taken_does_not_come_back_when_the_rule_is_relaxed(
     assert [e.HasField("gone") for e in gone] == [True, True, True, False, False]
 
 
+async def test_what_lapsed_stays_gone_however_late_it_is_taken(
+    events: Events, owner: asyncpg.Connection
+) -> None:
+    async def gone_by() -> list[int]:
+        found = await read(events, pb.ReadRequest(stream="s", include_gone=True))
+        return [e.gone.position for e in found]
+
+    async def is_taken() -> bool:
+        return bool(await owner.fetchval(LEFT + " AND stream = 1") == 2)
+
+    await fill(events, 4)
+    # The keeper has no turn.
+    turn = "('events.kept_logs'::regclass::oid::integer, log::integer) FROM events.logs"
+    await owner.execute(f"SELECT pg_advisory_lock{turn}")
+    await retain(events, max_count=3)
+    await fill(events, 1)
+    await retain(events, truncate_before=3)
+    await retain(events, max_age_s=3_600)
+    await fill(events, 1)
+    await owner.execute(
+        "SET session_replication_role = replica;"
+        " UPDATE events.records SET recorded_at = recorded_at - interval '1 day' WHERE revision < 4"
+    )
+    await retain(events)
+
+    assert await gone_by() == [5, 5, 7, 8, 0, 0]
+    assert [e.revision for e in await read(events, pb.ReadRequest(stream="s"))] == [4, 5]
+    await owner.execute(f"SELECT pg_advisory_unlock{turn}")
+    await retain(events)
+    await eventually(is_taken)
+    assert await gone_by() == [5, 5, 7, 8, 0, 0]
+
+
 async def test_several_who_take_at_once_take_each_payload_once(
     events: Events, owner: asyncpg.Connection, settings: Settings
 ) -> None:

@@ -48,6 +48,8 @@ class Stored:
     """By so much it was made older in the table."""
     redacted_by: int = 0
     """The position of the event that says so."""
+    lapsed: Gone | None = None
+    """Hidden by a retention that holds no longer."""
     taken: Gone | None = None
     """Its payload is off the disk, and why."""
 
@@ -103,6 +105,8 @@ class Log:
         kept = rules.retention
         if event.revision < rules.deleted_below:
             return Gone("DELETED", rules.deleted_by)
+        if event.lapsed is not None:
+            return event.lapsed
         newest = self.of(event.said.stream)[-1].revision
         if (
             event.revision < (kept.truncate_before or 0)
@@ -319,6 +323,7 @@ class Log:
             raise Refused("STREAM_NOT_FOUND")
         last, kept = events[-1].revision, rules.retention
         first = max(rules.deleted_below, rules.taken_below, kept.truncate_before or 0)
+        first = max([first, *(event.revision + 1 for event in events if event.lapsed is not None)])
         if kept.max_count is not None:
             first = max(first, last + 1 - kept.max_count)
         first = min(first, last + 1)
@@ -379,6 +384,10 @@ class Log:
         is_beyond = (retention.truncate_before or 0) > len(self.of(stream))
         position, rules = self._ruled(said, stream, "INVALID_INPUT" if is_beyond else "")
         if rules is not None:
+            for event in self.of(stream):
+                hidden = self.hidden_by(event)
+                if hidden is not None and hidden.reason == "RETENTION":
+                    event.lapsed = hidden
             rules.retention, rules.retention_by = retention, position
         return position
 

@@ -8,7 +8,8 @@ SELECT
     ends.position,
     ends.revision,
     ends.recorded_at,
-    greatest(rule.deleted_below, rule.taken_below, rule.truncate_before) AS kept_from,
+    greatest(rule.deleted_below, rule.lapsed_below, rule.taken_below, rule.truncate_before)
+        AS kept_from,
     rule.deleted_below,
     rule.is_tombstoned,
     rule.max_age_s,

@@ -16,7 +16,8 @@ SELECT
     newest.position AS last_position,
     newest.revision AS last_revision,
     newest.recorded_at AS updated_at,
-    greatest(rule.deleted_below, rule.taken_below, rule.truncate_before) AS kept_from,
+    greatest(rule.deleted_below, rule.lapsed_below, rule.taken_below, rule.truncate_before)
+        AS kept_from,
     rule.deleted_below,
     rule.is_tombstoned,
     rule.max_count

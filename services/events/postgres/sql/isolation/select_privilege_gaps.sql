@@ -19,6 +19,8 @@ WITH expected (object, privilege) AS (
         ('events.stream_rules', 'INSERT'),
         ('events.stream_rules', 'UPDATE'),
         ('events.change_stream', 'EXECUTE'),
+        ('events.retained_from', 'EXECUTE'),
+        ('events.put_lapse', 'EXECUTE'),
         ('events.tallies', 'SELECT'),
         ('events.tallies', 'INSERT'),
         ('events.tallies', 'UPDATE'),

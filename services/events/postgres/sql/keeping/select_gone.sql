@@ -11,6 +11,7 @@ SELECT
     record.position,
     CASE
         WHEN record.revision < rule.deleted_below THEN 2
+        WHEN record.revision < rule.lapsed_below THEN 1
         WHEN record.revision < rule.truncate_before THEN 1
         WHEN record.revision <= newest.revision - rule.max_count THEN 1
         WHEN record.recorded_at < now() - rule.max_age_s * interval '1 second' THEN 1
@@ -22,9 +23,9 @@ SELECT
     rule.deleted_at,
     rule.deleted_by,
     rule.deleted_position,
-    rule.retention_at,
-    rule.retention_by,
-    rule.retention_position,
+    coalesce(lapse.at, rule.retention_at) AS retention_at,
+    coalesce(lapse.by, rule.retention_by) AS retention_by,
+    coalesce(lapse.position, rule.retention_position) AS retention_position,
     redaction.redacted_at,
     redaction.redacted_by,
     redaction.by_position AS redacted_position,
@@ -57,6 +58,13 @@ LEFT JOIN LATERAL (
     WHERE log = own_log.log AND stream = record.stream
     LIMIT 1
 ) AS rule ON true
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM unnest(rule.lapses)
+    WHERE below > record.revision
+    ORDER BY below
+    LIMIT 1
+) AS lapse ON true
 LEFT JOIN LATERAL (
     SELECT *
     FROM events.redactions

@@ -25,7 +25,9 @@ CROSS JOIN LATERAL (
 ) AS named
 -- What lies before it is gone, and passed over at once.
 CROSS JOIN LATERAL (
-    SELECT coalesce(max(greatest(deleted_below, taken_below, truncate_before)), 0) AS revision
+    SELECT
+        coalesce(max(greatest(deleted_below, lapsed_below, taken_below, truncate_before)), 0)
+            AS revision
     FROM events.stream_rules
     WHERE NOT $8 AND log = own_log.log AND stream = named.stream
 ) AS first

@@ -13,10 +13,14 @@ FROM (
         record.header,
         record.payload,
         fate.reason,
-        CASE fate.reason WHEN 2 THEN rule.deleted_at ELSE rule.retention_at END AS at,
-        CASE fate.reason WHEN 2 THEN rule.deleted_by ELSE rule.retention_by END AS actor,
-        CASE fate.reason WHEN 2 THEN rule.deleted_position ELSE rule.retention_position END
-            AS by_position,
+        CASE fate.reason WHEN 2 THEN rule.deleted_at ELSE coalesce(lapse.at, rule.retention_at) END
+            AS at,
+        CASE fate.reason WHEN 2 THEN rule.deleted_by ELSE coalesce(lapse.by, rule.retention_by) END
+            AS actor,
+        CASE fate.reason
+            WHEN 2 THEN rule.deleted_position
+            ELSE coalesce(lapse.position, rule.retention_position)
+        END AS by_position,
         sum(octet_length(coalesce(record.payload, ''))) OVER due
             - octet_length(coalesce(record.payload, '')) AS bytes_before
     FROM events.stream_rules AS rule
@@ -37,11 +41,19 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT CASE
             WHEN record.revision < rule.deleted_below THEN 2
+            WHEN record.revision < rule.lapsed_below THEN 1
             WHEN record.revision < rule.truncate_before THEN 1
             WHEN record.revision <= newest.revision - rule.max_count THEN 1
             WHEN record.recorded_at < now() - rule.max_age_s * interval '1 second' THEN 1
         END AS reason
     ) AS fate
+    LEFT JOIN LATERAL (
+        SELECT *
+        FROM unnest(rule.lapses)
+        WHERE below > record.revision
+        ORDER BY below
+        LIMIT 1
+    ) AS lapse ON true
     WHERE rule.log = $1 AND rule.stream = $2
     WINDOW due AS (ORDER BY record.revision)
 ) AS records

@@ -7,7 +7,7 @@
 SELECT
     rule.stream,
     coalesce(
-        first.revision < greatest(rule.deleted_below, rule.truncate_before)
+        first.revision < greatest(rule.deleted_below, rule.lapsed_below, rule.truncate_before)
         OR first.revision <= newest.revision - rule.max_count
         OR first.recorded_at < now() - rule.max_age_s * interval '1 second',
         false
