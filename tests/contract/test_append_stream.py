@@ -113,7 +113,9 @@ async def test_a_message_that_does_not_parse_ends_the_call_behind_the_answers_be
         response_deserializer=pb.AppendStreamResponse.FromString,
     )
     good = request("s").SerializeToString()
-    call = append(iter([good, b"\xff\xff", good]))
+    # No third one: the call may be over before it is sent, of which gRPC's client makes an error of
+    # its own.
+    call = append(iter([good, b"\xff\xff"]))
     responses: list[pb.AppendStreamResponse] = []
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
