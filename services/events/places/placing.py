@@ -109,6 +109,8 @@ class Placing:
                     # It left for here, and whoever moved it died.
                     await store.arrive(tenant, placed.move)
                     placed = await store.placed(tenant)
+            if placed is None and place != self._default:
+                raise LogMoved(f"the log is at the place {place}, whose database does not know it")
             if placed is None or placed.moved_to is None:
                 return place, placed
             place, left = placed.moved_to, None if placed.is_awaited else placed

@@ -31,6 +31,8 @@ LOG_COUNT_MAX: Final = 20_000
 _TRIES: Final = 6
 """Two for a log that moved, and as many again for each move that comes in between."""
 _RETRY_AFTER_S: Final = 0.1
+_LOST_RETRY_AFTER_S: Final = 5.0
+"""Behind that somebody has to change settings."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,7 +106,10 @@ class Places:
         return home.place if home else self._default
 
     async def home(self, tenant: TenantId) -> str:
-        """Where a log is, as far as is known. Asks once of each log that is not remembered."""
+        """Where a log is, as far as is known. Asks once of each log that is not remembered.
+
+        Raises `LogMoved` when its place knows nothing of it.
+        """
         if len(self._databases) == 1:
             return self._default
         home = self._homes.get(tenant)
@@ -121,7 +126,7 @@ class Places:
             return self._databases[place]
         except KeyError:
             message = f"the log is at the place {place}, which this process does not know"
-            raise LogMoved(message, retry_after_s=5.0) from None
+            raise LogMoved(message, retry_after_s=_LOST_RETRY_AFTER_S) from None
 
     def learn(self, tenant: TenantId, home: Home) -> None:
         """Remember where a log is."""
@@ -144,13 +149,23 @@ class Places:
         return LogMoved("the log has moved to another place", retry_after_s=_RETRY_AFTER_S)
 
     async def _looked_up(self, tenant: TenantId) -> Home:
-        async with self._databases[self._default].connection() as connection:
+        told = await self._told_at(self._default, tenant)
+        if told is None or told.place == self._default:
+            return told or Home(self._default, 0)
+        # Whatever leaves for a place is known there before. One that is not is in another database
+        # than this URL leads to: it would begin anew there, as a second log.
+        if await self._told_at(told.place, tenant) is None:
+            message = f"the log is at the place {told.place}, whose database does not know it"
+            raise LogMoved(message, retry_after_s=_LOST_RETRY_AFTER_S)
+        return told
+
+    async def _told_at(self, place: str, tenant: TenantId) -> Home | None:
+        """Where a log is as far as a place knows."""
+        async with self.lender(place).connection() as connection:
             row = await connection.fetchrow(
                 load("services.events.postgres.sql", "select_home"), tenant
             )
-        if row is None:
-            return Home(self._default, 0)
-        return Home(row["moved_to"] or self._default, row["move"])
+        return None if row is None else Home(row["moved_to"] or place, row["move"])
 
 
 class _Lent:

@@ -16,9 +16,10 @@ from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.groups_pb2_grpc import GroupServiceStub
 from girih.events.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from girih.ids import Position, TenantId
-from services.events.errors import MoveInterrupted
+from services.events.errors import LogMoved, MoveInterrupted
 from services.events.places.mover import move
 from services.events.places.moves import Moves
+from services.events.places.placing import Placing
 from services.events.places.store import CARRIED, DERIVED, Openers
 from services.events.postgres.moving import Moving
 from services.events.postgres.placed import Home, Places
@@ -349,7 +350,34 @@ class NoInstruments:
         pass
 
 
-async def test_places_that_name_each_other_lead_to_where_the_log_is(places: Places) -> None:
+async def test_a_log_begins_no_second_time_where_another_database_has_the_name_of_its_place(
+    channel: "grpc.aio.Channel", settings: Settings, movers: Openers, places: Places
+) -> None:
+    await EventStoreServiceStub(channel).Append(append_of("s"))
+    await moved(movers, DEFAULT_PLACE, WEST)
+    await said(settings, WEST, "UPDATE events.logs SET tenant = 'another'")
+    store = PostgresEventStore(places)
+
+    with pytest.raises(LogMoved, match="place west, whose database does not know it"):
+        await store.end(TENANT)
+    with pytest.raises(LogMoved, match="place west, whose database does not know it"):
+        await Placing(movers, lambda _: None).placement(TENANT)
+
+    await said(settings, WEST, "UPDATE events.logs SET tenant = 'default'")
+    assert (await store.end(TENANT)).head == 1
+
+
+async def said(settings: Settings, place: str, statement: str) -> None:
+    """Have a place execute a statement, as its owner."""
+    url = settings.at_places()[place].database_url.get_secret_value()
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_place_that_a_process_does_not_know_is_named(places: Places) -> None:
     store = PostgresEventStore(places)
     places.learn(TENANT, Home("nowhere", 3))
 
