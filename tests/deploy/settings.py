@@ -1,7 +1,6 @@
 """Whether a process would start with an environment, once its secrets and keys are there."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from gateway.settings import Settings as GatewaySettings
 from services.events.settings import Settings as EventsSettings
@@ -18,21 +17,25 @@ SETTINGS: Mapping[str, type[ProcessSettings]] = {
 }
 
 
+SECRETS: Mapping[str, str] = {
+    "DATABASE_URL_FILE": "postgresql://girih_service:kN0tted-42@db/girih",
+    "EVENTS_PLACES_FILE": "west=postgresql://girih_service:kN0tted-42@db-west/girih",
+    "GATEWAY_REDIS_URL_FILE": "redis://redis/0",
+}
+"""What is in the files that variables name."""
+
+
 def check_environment(process: str, environ: Mapping[str, str], authority: Authority) -> None:
     """Raises WrongSettings with everything that the process would refuse."""
     given = dict(environ)
     for name, value in authority.environ.items():
         if name in given and name != "LATTICE_STORAGE":
             given[name] = value
-    if "DATABASE_URL_FILE" in given:
-        given["DATABASE_URL_FILE"] = str(_secret(authority.directory))
+    for name in given.keys() & SECRETS.keys():
+        file = authority.directory / name
+        file.write_text(f"{SECRETS[name]}\n")
+        given[name] = str(file)
     if given.get("LATTICE_STORAGE", "").startswith("/"):
         given["LATTICE_STORAGE"] = str(authority.directory / "arrays")
     settings = SETTINGS[process].from_environ(given)
     assert settings.environment == "production"
-
-
-def _secret(folder: Path) -> Path:
-    file = folder / "database_url"
-    file.write_text("postgresql://girih_service:kN0tted-42@db/girih\n")
-    return file

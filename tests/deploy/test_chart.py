@@ -19,6 +19,13 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
         "probesAreCommands": True,
         "arrays": {"claim": "arrays"},
         "scaleOnLag": {"enabled": True},
+        "places": {"enabled": True},
+        "redis": {"enabled": True},
+        "services": {
+            "events": {"settings": {"EVENTS_KEEPING_INTERVAL_S": 30}},
+            "gateway": {"settings": {"GIRIH_OTLP_ENDPOINT": "http://collector:4317"}},
+        },
+        "networkPolicy": {"further": {"collector": {"cidr": "10.1.0.0/16", "port": 4317}}},
     },
     "as little as can be": {"networkPolicy": {"enabled": False}, "migrate": {"enabled": False}},
 }
@@ -127,6 +134,34 @@ def test_a_process_starts_with_what_it_is_told(
         if value.startswith("dns:///"):
             host, _, port = value.removeprefix("dns:///").partition(":")
             assert int(port) in [one["port"] for one in services[host]["spec"]["ports"]]
+
+
+def test_a_process_is_told_what_the_values_say_beside() -> None:
+    objects = rendered(VARIANTS["everything else"])
+    told = {name: one["data"] for name, one in of_kind(objects, "ConfigMap").items()}
+
+    assert told["girih-events"]["EVENTS_PLACES_FILE"] == "/run/secrets/places"
+    assert told["girih-events"]["EVENTS_KEEPING_INTERVAL_S"] == "30"
+    assert told["girih-gateway"]["GATEWAY_REDIS_URL_FILE"] == "/run/keys/redis_url"
+    assert told["girih-gateway"]["GIRIH_OTLP_ENDPOINT"] == "http://collector:4317"
+
+
+def test_every_file_that_a_pod_reads_is_in_its_secret(objects: Objects) -> None:
+    told = {name: one["data"] for name, one in of_kind(objects, "ConfigMap").items()}
+    for name, template in pods(objects):
+        (container,) = template["spec"]["containers"]
+        environ = {
+            **told.get(name, {}),
+            **{one["name"]: one["value"] for one in container.get("env", ())},
+        }
+        there = {
+            item["path"]
+            for volume in template["spec"]["volumes"]
+            for item in volume.get("secret", {}).get("items", ())
+        }
+        for variable, value in environ.items():
+            if value.startswith("/run/"):
+                assert value.rpartition("/")[2] in there, f"{name}: {variable}"
 
 
 def test_what_a_process_reads_is_mounted(objects: Objects) -> None:
