@@ -34,14 +34,14 @@ class ParentChannel:
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._is_open = True
 
-    async def ask(self, *request: str | int) -> Any:  # noqa: ANN401 - what the request is for
+    async def ask(self, *request: str | int, timeout_s: float = TIMEOUT_S) -> Any:  # noqa: ANN401 - what the request is for
         """What the parent answers. Raises OSError when it does not."""
         if not self._is_open:
             raise _gone()
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         self._writer.write(orjson.dumps(request) + b"\n")
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             return await answer
 
     async def run(self) -> None:

@@ -13,6 +13,9 @@ from gateway.processes.channel import ParentChannel
 COUNTERS: Final = "count"
 """What requests begin with that are about counters."""
 
+_TIMEOUT_S: Final = 0.5
+"""A call waits for it: where the parent is stopped, or has no core, its process counts alone."""
+
 
 class KeptCounts:
     """All counters of a gateway, by group. A group has its own bound, so that calls do not push
@@ -71,4 +74,6 @@ class ParentCounts(Storage):
         raise NotImplementedError("no process forgets what all have counted")
 
     async def _ask(self, method: str, *arguments: str | int) -> Any:  # noqa: ANN401 - a number
-        return await self._channel.ask(COUNTERS, self._group, method, *arguments)
+        return await self._channel.ask(
+            COUNTERS, self._group, method, *arguments, timeout_s=_TIMEOUT_S
+        )

@@ -1,5 +1,6 @@
 """What the processes of one gateway have in common, and what they tell together."""
 
+import asyncio
 import socket
 import sys
 import time
@@ -57,6 +58,18 @@ async def test_without_the_parent_a_process_ends_and_counts_alone_until_then() -
         with pytest.raises(OSError, match="gone"):
             await ParentCounts(channel, "calls").incr("k", 60)
     assert isinstance(tasks.failure, TaskDied)
+
+
+async def test_a_parent_that_is_stopped_holds_no_call_up() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        async with to_parent(theirs.detach()) as channel:
+            counts = ParentCounts(channel, "calls")
+
+            async with asyncio.timeout(3.0):
+                with pytest.raises(TimeoutError):
+                    await counts.incr("k", 60)
+            assert issubclass(TimeoutError, counts.base_exceptions)
 
 
 def test_metrics_of_a_process_that_has_just_died_are_left_out() -> None:
