@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -76,14 +76,15 @@ async def test_sums_are_exact(
 ) -> None:
     chance = random.Random(7)
     amounts = [f"{chance.randrange(10**6)}.{chance.randrange(100):02}" for _ in range(300)]
-    amounts += ["0.1", "0.2", "123456789012345678901234567890", "-1e-3"]
+    amounts += ["0.1", "0.2", "1" * 300, "1e-900", "-1e-3"]
     await log.append([fee(amount) for amount in amounts])
     await projected(projections, log)
 
     answer = await indicators.ListIndicators(pb.ListIndicatorsRequest())
 
     totals = {one.indicator: one.total for one in answer.indicators}
-    assert Decimal(totals["paid"]) == sum(map(Decimal, amounts))
+    # What adds Decimals rounds, as what is tested may.
+    assert Fraction(totals["paid"]) == sum(map(Fraction, amounts))
 
 
 @pytest.mark.parametrize("amount", ['"12"', "null", "true", "1e-5000"])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import reduce
 from typing import Final
 
 from girih.projections.v1 import indicators_pb2 as pb
@@ -16,6 +17,7 @@ from services.projections.shipped.indicators.definitions import (
     Operation,
     Window,
 )
+from services.projections.shipped.indicators.exact import add
 from services.projections.shipped.indicators.projection import NO_WINDOW
 from services.projections.shipped.indicators.reading import History, Row, Totals
 
@@ -81,7 +83,7 @@ def _indicator(indicator: Indicator, totals: Totals) -> pb.Indicator:
             pb.IndicatorLabel(name=label.name, values=[*label.values, OTHER])
             for label in indicator.labels
         ],
-        total=number(sum(own, Decimal(0))),
+        total=number(reduce(add, own, Decimal(0))),
     )
 
 

@@ -16,6 +16,7 @@ from girih.ids import Position, TenantId
 from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
 from services.projections.shipped.indicators.definitions import Indicator
+from services.projections.shipped.indicators.exact import add
 from services.projections.shipped.indicators.reading import IndicatorReader, Totals
 
 _INTERVAL_S: Final = 5.0
@@ -61,7 +62,7 @@ class IndicatorMetrics(Collector):
             for tenant, totals in known:
                 for labels, value in _of(indicator, totals):
                     key = (self._shown(tenant), *labels)
-                    sums[key] = sums.get(key, Decimal(0)) + value
+                    sums[key] = add(sums.get(key, Decimal(0)), value)
             yield _family(indicator, sums)
 
     def _shown(self, tenant: TenantId) -> str:

@@ -15,13 +15,12 @@ from services.projections.shipped.indicators.definitions import (
     Operation,
     Window,
 )
+from services.projections.shipped.indicators.exact import DIGITS_MAX, add
 
 NO_WINDOW: Final = datetime(1, 1, 1, tzinfo=UTC)
 """Where the window begins that all time is."""
 
 _PACKAGE = "services.projections.shipped.indicators.sql"
-_DIGITS_MAX: Final = 1_000
-"""Of a number, before or behind its point: PostgreSQL holds more, and nobody means it."""
 
 Point = tuple[str, tuple[str, ...], datetime]
 """An indicator's name, its labels in the order of their names, and where the window begins."""
@@ -64,7 +63,7 @@ class Indicators(Projection):
         for event in events:
             for point, value in self._points_of(event):
                 sum_, count = points.get(point, (Decimal(0), 0))
-                points[point] = (sum_ + value, count + 1)
+                points[point] = (add(sum_, value), count + 1)
         of = (transaction.tenant, transaction.generation)
         rows = [
             (*of, name, list(labels), window_start, value, count)
@@ -85,7 +84,10 @@ class Indicators(Projection):
                 label.of(event.type, _at(payload, label.source)) for label in indicator.labels
             )
             window_start = _window_start(indicator, event, payload)
-            yield (indicator.name, labels, window_start), sign * _value(indicator, payload)
+            value = _value(indicator, payload)
+            # `-value` would round it.
+            signed = value if sign > 0 else value.copy_negate()
+            yield (indicator.name, labels, window_start), signed
 
 
 def _value(indicator: Indicator, payload: object) -> Decimal:
@@ -96,8 +98,8 @@ def _value(indicator: Indicator, payload: object) -> Decimal:
     if isinstance(found, bool) or not isinstance(found, int | Decimal):
         raise NotAsDeclared(indicator, indicator.path, "number")
     number = Decimal(found)
-    if abs(number.adjusted()) > _DIGITS_MAX or -int(number.as_tuple().exponent) > _DIGITS_MAX:
-        raise NotAsDeclared(indicator, indicator.path, f"number of {_DIGITS_MAX} digits")
+    if abs(number.adjusted()) > DIGITS_MAX or -int(number.as_tuple().exponent) > DIGITS_MAX:
+        raise NotAsDeclared(indicator, indicator.path, f"number of {DIGITS_MAX} digits")
     return number
 
 
