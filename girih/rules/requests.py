@@ -28,6 +28,7 @@ microseconds, and a millisecond at worst."""
 HEARTBEAT_MIN: Final = timedelta(seconds=1)
 HEARTBEAT_MAX: Final = timedelta(minutes=1)
 _SECONDS_MAX: Final = 10**9
+_NANOS_MAX: Final = 10**9 - 1
 
 QUERY_PARTS: Final = tuple(field.name for field in pb.Query.DESCRIPTOR.fields)
 _NO_PART: Final = f"must have a part: one or more of {', '.join(QUERY_PARTS)}"
@@ -113,9 +114,10 @@ def check_time(given: Timestamp, path: str, violations: Violations) -> None:
 
 
 def duration(given: Duration) -> timedelta:
-    """A negative one for what is too long for Python to say."""
-    seconds = given.seconds if abs(given.seconds) < _SECONDS_MAX else -1
-    return timedelta(seconds=seconds, microseconds=given.nanos // 1_000)
+    """A negative one for what is too long for Python to say, and for what is no duration."""
+    if abs(given.seconds) >= _SECONDS_MAX or abs(given.nanos) > _NANOS_MAX:
+        return timedelta(seconds=-1)
+    return timedelta(seconds=given.seconds, microseconds=given.nanos // 1_000)
 
 
 def check_filter(asked: pb.Filter, path: str, violations: Violations) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from girih.events.v1 import events_pb2, keeping_pb2
 from girih.events.v1 import groups_pb2 as pb
@@ -74,6 +75,7 @@ async def test_a_name_taken_with_other_settings_is_refused_and_the_group_is_as_i
         ({"lane_count": 10_000}, "settings.lane_count"),
         ({"attempt_count_max": -1}, "settings.attempt_count_max"),
         ({"lease": timedelta(seconds=0.5)}, "settings.lease"),
+        ({"lease": Duration(seconds=10**12, nanos=2_100_000_000)}, "settings.lease"),
         ({"filter": events_pb2.Filter()}, "settings.filter.queries"),
         (
             {
