@@ -45,6 +45,8 @@ class Shop(Projection):
         self._version = version
         self.poison: set[int] = set()
         """Amounts that it cannot apply."""
+        self.words = "cannot sell"
+        """What it says of them."""
 
     @property
     def version(self) -> str:
@@ -56,7 +58,7 @@ class Shop(Projection):
         for event in events:
             amount = event.data["amount"]
             if amount in self.poison:
-                raise ValueError(f"cannot sell {amount}")
+                raise ValueError(f"{self.words} {amount}")
             await transaction.execute(
                 _SELL, transaction.tenant, transaction.generation, event.stream, amount, str(amount)
             )

@@ -141,6 +141,20 @@ async def test_puts_the_rest_of_a_stream_aside_behind_an_event_that_it_cannot_ap
     assert await digest(store) == expected(others)
 
 
+async def test_an_error_whose_words_cannot_be_kept_as_they_are_is_told_all_the_same(
+    store: PostgresProjectionStore, log: EventStoreClient
+) -> None:
+    await log.append(sales([666]))
+    shop = Shop()
+    shop.poison = {666}
+    shop.words = "cannot\0 sell \ud800"
+
+    async with running(run_of(store, log, shop)):
+        stopped = await until(store, 1)
+
+    assert stopped.active.problem == "ValueError: cannot\N{REPLACEMENT CHARACTER} sell ? 666"
+
+
 async def test_another_version_is_built_anew_beside_what_is_read(
     store: PostgresProjectionStore, log: EventStoreClient
 ) -> None:

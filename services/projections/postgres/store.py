@@ -69,7 +69,7 @@ class PostgresProjectionStore:
                 *_of(checkpoint),
                 checkpoint.fence,
                 cause.value if cause else None,
-                problem[:_PROBLEM_CHARS_MAX],
+                _kept(problem),
                 position,
                 attempt_count,
             )
@@ -106,7 +106,7 @@ class PostgresProjectionStore:
                 *_of(checkpoint),
                 stream,
                 position,
-                problem[:_PROBLEM_CHARS_MAX],
+                _kept(problem),
             )
 
     async def begin_rebuild(
@@ -217,9 +217,15 @@ def _of(checkpoint: Checkpoint) -> tuple[str, str, int]:
 
 def _quarantined(one: SetAside) -> tuple[object, ...]:
     event = one.event
-    problem = one.problem[:_PROBLEM_CHARS_MAX]
+    problem = _kept(one.problem)
     place = (event.position, event.stream, event.type, event.id)
     return (*place, problem, one.is_held_back, one.attempt_count)
+
+
+def _kept(problem: str) -> str:
+    """What can be kept of a problem: it may be the words of any exception."""
+    text = problem[:_PROBLEM_CHARS_MAX].encode("utf-8", "replace").decode()
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _state(key: ProjectionKey, rows: Sequence[Record]) -> ProjectionState:
