@@ -61,7 +61,7 @@ def list_response(
 
 def history_response(indicator: Indicator, history: History) -> pb.GetIndicatorHistoryResponse:
     """The points of an indicator."""
-    points = [_point(indicator, row) for row in history.rows]
+    points = [_point(indicator, row) for row in history.rows if _is_of(indicator, row)]
     return pb.GetIndicatorHistoryResponse(points=points, position=history.position)
 
 
@@ -85,6 +85,13 @@ def _indicator(indicator: Indicator, totals: Totals) -> pb.Indicator:
         ],
         total=number(reduce(add, own, Decimal(0))),
     )
+
+
+def _is_of(indicator: Indicator, row: Row) -> bool:
+    """Whether it has the labels that are declared: until all is built anew, what is read may be
+    from before that was changed.
+    """
+    return len(row["labels"]) == len(indicator.labels)
 
 
 def _point(indicator: Indicator, row: Row) -> pb.IndicatorPoint:
