@@ -184,6 +184,8 @@ async def test_what_follows_a_discarded_event_goes_on(girih: EventStoreClient) -
         (message,) = await taken(consumer, 1)
         await message.park("no address")
 
+    assert await girih.groups.replay("g", []) == 0
+    assert await girih.groups.discard("g", []) == 0
     assert await girih.groups.discard("g") == 1
 
     assert await handled(girih, "g", 1) == [2]

@@ -93,15 +93,19 @@ class Groups:
             request.page_token = page.next_page_token
 
     def replay(
-        self, group: str, positions: Sequence[int] = (), *, timeout: float | None = None
+        self, group: str, positions: Sequence[int] | None = None, *, timeout: float | None = None
     ) -> int:
-        """Give parked events to consumers again, all unless `positions` are given."""
+        """Give parked events to consumers again, all for None and nothing for no positions."""
+        if positions is not None and not positions:
+            return 0
         request = pb.ReplayParkedEventsRequest(group=group, positions=positions)
         return unary(self._caller, self._stub.ReplayParkedEvents, request, timeout).event_count
 
     def discard(
-        self, group: str, positions: Sequence[int] = (), *, timeout: float | None = None
+        self, group: str, positions: Sequence[int] | None = None, *, timeout: float | None = None
     ) -> int:
-        """Take parked events for settled, all unless `positions` are given."""
+        """Take parked events for settled, all for None and nothing for no positions."""
+        if positions is not None and not positions:
+            return 0
         request = pb.DiscardParkedEventsRequest(group=group, positions=positions)
         return unary(self._caller, self._stub.DiscardParkedEvents, request, timeout).event_count

@@ -105,19 +105,23 @@ class AsyncGroups:
             request.page_token = page.next_page_token
 
     async def replay(
-        self, group: str, positions: Sequence[int] = (), *, timeout: float | None = None
+        self, group: str, positions: Sequence[int] | None = None, *, timeout: float | None = None
     ) -> int:
-        """Give parked events to consumers again, all of them unless `positions` are given; answers
-        how many. Raises ParkedEventNotFound."""
+        """Give parked events to consumers again, all of them for None and nothing for no positions;
+        answers how many. Raises ParkedEventNotFound."""
+        if positions is not None and not positions:
+            return 0
         request = pb.ReplayParkedEventsRequest(group=group, positions=positions)
         response = await unary(self._caller, self._stub.ReplayParkedEvents, request, timeout)
         return response.event_count
 
     async def discard(
-        self, group: str, positions: Sequence[int] = (), *, timeout: float | None = None
+        self, group: str, positions: Sequence[int] | None = None, *, timeout: float | None = None
     ) -> int:
-        """Take parked events for settled, all of them unless `positions` are given; answers how
-        many. Raises ParkedEventNotFound."""
+        """Take parked events for settled, all of them for None and nothing for no positions;
+        answers how many. Raises ParkedEventNotFound."""
+        if positions is not None and not positions:
+            return 0
         request = pb.DiscardParkedEventsRequest(group=group, positions=positions)
         response = await unary(self._caller, self._stub.DiscardParkedEvents, request, timeout)
         return response.event_count
