@@ -52,7 +52,8 @@ class Settings(ServerSettings, MigratingSettings):
     """How long a log is followed in which nothing happens, in seconds. What happens later is
     noticed within `tenants_interval_s`."""
     waiting_calls_max: int = Field(default=1_000, ge=1, le=100_000)
-    """Calls that wait for projections; the next one is refused with PROJECTION_WAITS_FULL."""
+    """Calls that wait for projections, a quarter of them of one tenant at most; the next one is
+    refused with PROJECTION_WAITS_FULL."""
     attempt_count_max: int = Field(default=5, ge=1, le=100)
     """How often an event is tried that cannot be applied, before it is dealt with by the policy of
     its projection."""

@@ -2,16 +2,19 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from girih.ids import NO_POSITION, Position
+from girih.ids import NO_POSITION, Position, TenantId
 from services.projections.control.store import ControlStore
 from services.projections.domain import ProjectionKey
 from services.projections.errors import ProjectionStopped, ProjectionWaitsFull
 from services.projections.running.runner import Run
 
+TENANT_PART: Final = 4
+"""A tenant's calls are one in so many at most: the others are for other tenants."""
 _LOOK_S_MIN: Final = 0.01
 _LOOK_S_MAX: Final = 0.25
 """How often it is looked where another process runs the projection."""
@@ -32,20 +35,24 @@ class Waits:
         self._store = store
         self._runs = runs
         self._count_max = count_max
-        self._count = 0
+        self._tenant_count_max = max(1, count_max // TENANT_PART)
+        self._count_of: Counter[TenantId] = Counter()
 
     async def until(self, key: ProjectionKey, position: Position, timeout_s: float) -> Position:
         """Where the projection is once it is at `position`, or when the time is up.
 
         Raises ProjectionStopped when it will not come there by itself, and ProjectionWaitsFull.
         """
-        if self._count >= self._count_max:
+        is_full = self._count_of.total() >= self._count_max
+        if is_full or self._count_of[key.tenant] >= self._tenant_count_max:
             raise ProjectionWaitsFull("too many calls wait for projections", retry_after_s=1.0)
-        self._count += 1
+        self._count_of[key.tenant] += 1
         try:
             return await self._until(key, position, time.monotonic() + timeout_s)
         finally:
-            self._count -= 1
+            self._count_of[key.tenant] -= 1
+            if not self._count_of[key.tenant]:
+                del self._count_of[key.tenant]
 
     async def _until(self, key: ProjectionKey, position: Position, until_s: float) -> Position:
         pause_s = _LOOK_S_MIN
