@@ -23,6 +23,8 @@ from girih.ids import Position
 
 PAGE_SIZE: Final = 1_000
 """The most that the contract gives."""
+_SECONDS_MAX: Final = 315_576_000_000.0
+"""The most that a duration can be; what is allowed of it the service knows."""
 
 _PARKING: Final = {
     ParkingPolicy.HOLD: pb.PARKING_POLICY_HOLD,
@@ -124,6 +126,8 @@ def seconds(message: Duration) -> float:
 
 
 def _settings(settings: GroupSettings) -> pb.GroupSettings:
+    if not abs(settings.lease_s) <= _SECONDS_MAX:
+        raise ValueError("lease_s must be from 1 s to 10 minutes, in seconds")
     wanted = settings.filter
     is_filtered = isinstance(wanted, Query) or bool(wanted)
     return pb.GroupSettings(
