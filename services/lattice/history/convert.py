@@ -6,6 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.lattice.v1 import chains_pb2, transforms_pb2
 from girih.lattice.v1 import history_pb2 as pb
+from girih.rules.requests import check_time
 from services.lattice.history.blocked import VerifiedBlocked
 from services.lattice.history.comparing import Difference
 from services.lattice.history.verifying import Outcome, Verified
@@ -22,6 +23,7 @@ from services.lattice.state.journal import (
 )
 from services.lattice.transforms import convert as chains
 from services.lattice.transforms.blocking import blocked_digest
+from services.plumbing.errors import Violations
 
 _KINDS = {
     ChangeKind.WRITTEN: chains_pb2.CHANGE_KIND_WRITTEN,
@@ -131,8 +133,13 @@ def blocked_at(record: LatticeRecord) -> transforms_pb2.BlockedState | None:
 
 
 def moment(request: pb.GetStateRequest) -> datetime | None:
-    """The time asked for."""
-    return request.time.ToDatetime(UTC) if request.HasField("time") else None
+    """The time asked for. Raises InvalidInput."""
+    if not request.HasField("time"):
+        return None
+    bad = Violations()
+    check_time(request.time, "time", bad)
+    bad.raise_if_any()
+    return request.time.ToDatetime(UTC)
 
 
 def timestamp(at: datetime) -> Timestamp:

@@ -105,7 +105,7 @@ class Undoing:
             check_revision(state, expected_revision, operand.lattice_id)
             target = _target(writes, kind)
             whole = _operand_of(operand, target)
-            _check_together(ledger, whole)
+            _check_together(ledger, whole, target, kind)
             result, change = await self._turned(whole, ledger, known, target, kind)
             change = _with_request(change, request_id)
             try:
@@ -146,6 +146,9 @@ class Undoing:
             return None
         content = known.field(operand.name).content
         applied = convert.applied_from(own.applied)
+        if any(each.HasField("convert") for each in applied.transforms):
+            # It fits numbers of the type that there were before, which the event does not tell.
+            return None
         chain = Chain.of(convert.steps(applied.transforms), operand.fit(content))
         inverse = chain.inverse()
         if inverse is None:
@@ -212,14 +215,21 @@ def _operand_of(operand: Operand, target: WrittenRecord) -> Operand:
     )
 
 
-def _check_together(ledger: Ledger, operand: Operand) -> None:
-    """Raise LatticeChanged where the imaginary parts were changed by themselves since."""
+def _check_together(
+    ledger: Ledger, operand: Operand, target: WrittenRecord, kind: ChangeKind
+) -> None:
+    """Raise LatticeChanged where the imaginary parts were changed by themselves since, and are not
+    again what they were."""
     if not operand.imaginary:
         return
-    last = ledger.writes(operand.imaginary)[-1]
-    if last.written.name != operand.name:
+    name = operand.imaginary
+    last = ledger.writes(name)[-1]
+    if last.written.name == operand.name:
+        return
+    expected = target if kind is ChangeKind.UNDONE else ledger.before(name, target.revision)
+    if expected is None or last.content(name).digest != expected.content(name).digest:
         raise LatticeChanged(
-            f"the imaginary parts {operand.imaginary} were changed by themselves since: undo that",
+            f"the imaginary parts {name} were changed by themselves since: undo that",
             lattice_id=operand.lattice_id,
             revision=last.revision,
         )

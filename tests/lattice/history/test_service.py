@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from PIL import Image
 
 from girih.lattice.v1 import chains_pb2 as chains
@@ -219,6 +220,31 @@ async def test_modes_are_undone_with_their_imaginary_parts(history: History) -> 
     assert (await history.verified(lattice_id))[-1].sums.verified
 
 
+async def test_what_was_converted_is_undone(history: History) -> None:
+    lattice_id = await history.lattice(numbers())
+    before = await history.digest(lattice_id)
+    to_bytes = {"convert": {"number_type": "NUMBER_TYPE_UINT8"}}
+    await history.transform(lattice_id, {"add": {"number": 1.0}}, to_bytes)
+
+    undone = await history.undo(lattice_id)
+
+    assert (undone.field.digest, undone.by_inverse) == (before, False)
+
+
+async def test_imaginary_parts_may_have_been_changed_and_brought_back(history: History) -> None:
+    lattice_id = await history.lattice(numbers())
+    before = await history.digest(lattice_id)
+    await history.transform(lattice_id, {"fourier": {}}, imaginary="b")
+    await history.transform(lattice_id, {"scale": {"factor": 2.0}}, name="b")
+    refused = await refusal(history.undo(lattice_id))
+    await history.undo(lattice_id, "b")
+
+    undone = await history.undo(lattice_id)
+
+    assert refused.reason == "LATTICE_CHANGED"
+    assert undone.field.digest == before
+
+
 async def test_a_deleted_field_has_no_past(history: History) -> None:
     lattice_id = await history.lattice(numbers())
     await history.transform(lattice_id, {"reflect": {"axes": [0]}})
@@ -242,10 +268,12 @@ async def test_states_are_told_by_revision_and_by_time(history: History) -> None
     by_revision = await history.ask("GetState", lattice_id=lattice_id, revision=1)
     by_time = await history.ask("GetState", lattice_id=lattice_id, time=by_revision.recorded_at)
     error = await refusal(history.ask("GetState", lattice_id=lattice_id, revision=9))
+    never = history.ask("GetState", lattice_id=lattice_id, time=Timestamp(seconds=1 << 62))
 
     assert by_revision == by_time
     assert [field.digest for field in by_revision.fields] == [before]
     assert error.reason == "INVALID_INPUT"
+    assert [each.field for each in (await refusal(never)).violations] == ["time"]
 
 
 async def test_two_states_are_compared_and_drawn(history: History) -> None:
