@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from girih.ids import TenantId
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.domain import LatticeId
-from services.lattice.errors import NothingToRedo, NothingToUndo
+from services.lattice.errors import ChunkDamaged, NothingToRedo, NothingToUndo
 from services.lattice.history.earlier import Bitmaps
 from services.lattice.history.past import Past
 from services.lattice.history.undoing import turned
@@ -76,19 +75,56 @@ class TurningBlocked:
     async def verify(
         self, tenant: TenantId, lattice: HeldLattice
     ) -> AsyncGenerator[VerifiedBlocked]:
-        """Yield what came of each change, computed anew from the bitmap before it."""
+        """Yield what came of each change: computed anew from the bitmap before it, or looked up
+        where it brought an earlier one back. Raises WorkTooLarge and StorageUnavailable."""
         events = await self._events(tenant, lattice.lattice.lattice_id)
-        for before, changed in pairwise(events):
-            assert isinstance(changed, BlockedChanged), "only the first is a creation"
-            blocked = await self._bitmaps.bitmap(tenant, changed)
-            digest, found = blocked_digest(blocked), blocked_digest(blocked)
-            if changed.change.applied:
-                spec = replace(lattice.spec, blocked=await self._bitmaps.bitmap(tenant, before))
-                found = await self._found(replace(lattice, spec=spec), changed.change)
-            outcome = Outcome.REPRODUCED if found == digest else Outcome.DIFFERENT
-            if changed.change.kind is ChangeKind.WRITTEN:
-                outcome = Outcome.KEPT
-            yield VerifiedBlocked(changed=changed, outcome=outcome, digest=digest, found=found)
+        for at, changed in enumerate(events):
+            if isinstance(changed, BlockedChanged):
+                # Of the last one the bitmap must be there; earlier ones are kept for a while.
+                lost = Outcome.DAMAGED if changed is events[-1] else Outcome.GONE
+                yield await self._verified(tenant, lattice, events[:at], changed, lost)
+
+    async def _verified(
+        self,
+        tenant: TenantId,
+        lattice: HeldLattice,
+        earlier: Sequence[LatticeCreated | BlockedChanged],
+        changed: BlockedChanged,
+        lost: Outcome,
+    ) -> VerifiedBlocked:
+        digest = changed.blocked_digest.hex() or blocked_digest(b"")
+        try:
+            found = blocked_digest(await self._bitmaps.bitmap(tenant, changed))
+        except ChunkDamaged:
+            return VerifiedBlocked(changed=changed, outcome=lost, digest=digest, found="")
+        try:
+            if found == digest:
+                found = await self._again(tenant, lattice, earlier, changed) or found
+        except ChunkDamaged:
+            gone = Outcome.GONE
+            return VerifiedBlocked(changed=changed, outcome=gone, digest=digest, found="")
+        outcome = Outcome.REPRODUCED if found == digest else Outcome.DIFFERENT
+        if outcome is Outcome.REPRODUCED and changed.change.kind is ChangeKind.WRITTEN:
+            outcome = Outcome.KEPT
+        return VerifiedBlocked(changed=changed, outcome=outcome, digest=digest, found=found)
+
+    async def _again(
+        self,
+        tenant: TenantId,
+        lattice: HeldLattice,
+        earlier: Sequence[LatticeCreated | BlockedChanged],
+        changed: BlockedChanged,
+    ) -> str:
+        """The digest of what a change makes of what was before it; empty where a caller sent it."""
+        change = changed.change
+        if change.applied:
+            spec = replace(lattice.spec, blocked=await self._bitmaps.bitmap(tenant, earlier[-1]))
+            return await self._found(replace(lattice, spec=spec), change)
+        if change.kind is ChangeKind.WRITTEN:
+            return ""
+        target, before = _target(earlier, change.kind)
+        wanted = before if change.kind is ChangeKind.UNDONE else target
+        return blocked_digest(await self._bitmaps.bitmap(tenant, wanted))
 
     async def _found(self, held: HeldLattice, change: FieldChange) -> str:
         applied = convert.applied_from(change.applied)

@@ -1,5 +1,6 @@
 """Which sites are blocked is transformed, undone and verified, and every replica learns of it."""
 
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -9,8 +10,9 @@ import pytest
 from girih.lattice.v1 import chains_pb2 as chains
 from girih.lattice.v1 import history_pb2, lattice_pb2
 from girih.lattice.v1 import transforms_pb2 as pb
+from services.lattice.state import bitmaps
 from tests.authority import Authority
-from tests.lattice.history.test_service import History
+from tests.lattice.history.test_service import History, arrays, damage
 from tests.lattice.serving import Client, refusal, replica, until
 from tests.processes import Process
 
@@ -121,6 +123,30 @@ async def test_changes_of_blocked_sites_are_undone_and_verified(history: History
         *[chains.CHANGE_KIND_UNDONE] * 2,
         chains.CHANGE_KIND_REDONE,
     ]
+
+
+async def test_bitmaps_that_are_lost_are_told_and_the_rest_is_verified(
+    history: History, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bitmaps, "_INLINE_CHANGE_BYTES_MAX", 0)
+    lattice_id = await created(history, mask())
+    await transform(history, lattice_id, {"reflect": {"axes": [0]}})
+    await transform(history, lattice_id, {"erode": {}})
+    await transform(history, lattice_id, {"reflect": {"axes": [1]}})
+    whole = [each.event.outcome for each in (await history.verified(lattice_id))[:-1]]
+    kept = arrays(Path(authority.environ["LATTICE_STORAGE"]), lattice_id)
+    for lost in (kept[0], kept[2]):
+        damage(lost)
+
+    *events, last = await history.verified(lattice_id)
+
+    assert whole == [history_pb2.VERIFIED_OUTCOME_REPRODUCED] * 3
+    assert [each.event.outcome for each in events] == [
+        history_pb2.VERIFIED_OUTCOME_GONE,
+        history_pb2.VERIFIED_OUTCOME_GONE,
+        history_pb2.VERIFIED_OUTCOME_DAMAGED,
+    ]
+    assert not last.sums.verified
 
 
 async def test_a_change_that_is_repeated_is_done_once(history: History) -> None:
