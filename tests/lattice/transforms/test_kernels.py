@@ -148,6 +148,25 @@ def test_a_conversion_counts_what_does_not_fit(case: Case, dtype: str) -> None:
     assert lost >= (~kept).sum()
 
 
+@pytest.mark.parametrize(
+    ("numbers", "low", "high", "expected"),
+    [
+        ([-1.7e308, 0.0, 1.7e308, np.inf, np.nan], 0.0, 1.0, [0.0, 0.5, 1.0, 1.0, np.nan]),
+        ([0.0, 5e-324, 1e-323], 0.0, 1.0, [0.0, 0.5, 1.0]),
+        ([1.0, 2.0, 3.0], -1.7e308, 1.7e308, [-1.7e308, 0.0, 1.7e308]),
+    ],
+    ids=["far apart", "hardly apart", "to far apart"],
+)
+def test_numbers_are_spread_however_far_they_are_apart(
+    numbers: list[float], low: float, high: float, expected: list[float]
+) -> None:
+    array = np.array(numbers)
+
+    arithmetic.normalise(array, low, high, no_stop())
+
+    np.testing.assert_array_equal(array, expected)
+
+
 @few
 @given(cases(FLOATING))
 def test_bounds_leave_nan_alone(case: Case) -> None:

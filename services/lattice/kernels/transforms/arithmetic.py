@@ -5,6 +5,7 @@ and kept within their type in all else: what did not fit is counted. NaN stays N
 """
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -78,15 +79,37 @@ def normalise(
     """
     least, greatest = bounds or finite_bounds(array, scratch) or (0.0, 0.0)
     spread = greatest - least
+    factor = (high - low) / spread if spread > 0 else 0.0
+    if not (isfinite(spread) and isfinite(factor)):
+        return _normalise_by_shares(array, (low, high), (least, greatest), scratch)
 
     def spread_out(values: Doubles) -> None:
         np.subtract(values, least, out=values)
         if spread > 0:
-            np.multiply(values, (high - low) / spread, out=values)
+            np.multiply(values, factor, out=values)
             np.add(values, low, out=values)
             np.clip(values, low, high, out=values)
         else:
             values[~np.isnan(values)] = low
+
+    return by_doubles(array, spread_out, scratch)
+
+
+def _normalise_by_shares(
+    array: Array, to: tuple[float, float], bounds: tuple[float, float], scratch: Scratch
+) -> int:
+    """The same where lengths are beyond doubles: of numbers far apart, or hardly apart at all."""
+    (low, high), (least, greatest) = to, bounds
+    # Halves of the greatest doubles can be subtracted; of the least ones there is no half.
+    part = 1.0 if isfinite(greatest - least) else 0.5
+    begin, length = least * part, greatest * part - least * part
+
+    def spread_out(values: Doubles) -> None:
+        np.multiply(values, part, out=values)
+        np.subtract(values, begin, out=values)
+        np.divide(values, length, out=values)
+        np.clip(values, 0.0, 1.0, out=values)
+        values[...] = low * (1.0 - values) + high * values
 
     return by_doubles(array, spread_out, scratch)
 
