@@ -87,6 +87,7 @@ INTEGERS = frozenset(
         "lagEvents",
         "lastPosition",
         "lastRevision",
+        "latticeRevision",
         "lengths",
         "limit",
         "maxAgeS",

@@ -206,7 +206,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, patience_s))
-    job_parts = _job_parts(journal_of_jobs, parts, arrays)
+    job_parts = _job_parts(journal_of_jobs, parts, arrays, earlier)
     jobs = _jobs(settings, job_parts, parts, compilation)
     server.registry.register(JobMetrics(jobs.scheduler))
     job_servicer = jobs_servicer.JobServicer(calls, jobs, journal_of_jobs)
@@ -281,7 +281,9 @@ def _field_parts(
     )
 
 
-def _job_parts(journal: JobJournal, fields: FieldParts, arrays: ArrayStore) -> JobParts:
+def _job_parts(
+    journal: JobJournal, fields: FieldParts, arrays: ArrayStore, earlier: EarlierStates
+) -> JobParts:
     return JobParts(
         journal=journal,
         storage=JobStorage(arrays),
@@ -290,6 +292,7 @@ def _job_parts(journal: JobJournal, fields: FieldParts, arrays: ArrayStore) -> J
         fields=fields.states,
         writer=fields.writer,
         model_of=recorded_model,
+        spec_at=earlier.spec_at,
     )
 
 
@@ -320,6 +323,7 @@ def _jobs(
         states,
         parts.storage,
         parts.marks,
+        parts.lattices,
         fields.states,
         fields.reader,
         scheduler,

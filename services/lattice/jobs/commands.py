@@ -9,6 +9,7 @@ from uuid import UUID, uuid4, uuid5
 from girih.ids import TenantId, uuid7
 from services.lattice.arrays.content import FieldContent
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import LatticeId
 from services.lattice.errors import (
     JobFinished,
     JobNotCancelled,
@@ -39,6 +40,7 @@ from services.lattice.jobs.storage import JobStorage, OpenJobs
 from services.lattice.simulations.models import AnyModel
 from services.lattice.simulations.running import RECORDS_MAX
 from services.lattice.state.journal import StreamChanged
+from services.lattice.state.lattices import Lattices
 from services.plumbing.errors import Violations
 from services.policy import PlanLimits
 
@@ -86,6 +88,7 @@ class Jobs:
         states: JobStates,
         storage: JobStorage,
         marks: OpenJobs,
+        lattices: Lattices,
         fields: FieldStates,
         reader: FieldReader,
         scheduler: JobScheduler,
@@ -93,18 +96,20 @@ class Jobs:
         limits: FieldLimits,
     ) -> None:
         self._journal, self.states, self.storage, self._marks = journal, states, storage, marks
-        self._fields, self._reader = fields, reader
+        self._lattices, self._fields, self._reader = lattices, fields, reader
         self.scheduler, self._bounds, self._limits = scheduler, bounds, limits
 
     async def start(
         self,
         tenant: TenantId,
-        held: HeldLattice,
+        lattice_id: LatticeId,
         new: NewJob,
         plan: PlanLimits,
         subject: str,
     ) -> Job:
-        """Start a job; raises InvalidInput, WorkTooLarge, PlanLimit, JobsChanged."""
+        """Start a job on a lattice as that is now; raises InvalidInput, WorkTooLarge, PlanLimit,
+        JobsChanged."""
+        held, lattice_revision = await self._lattices.latest(tenant, lattice_id)
         self._check(held, new)
         job_id = _id_of(tenant, new.request_id)
         if new.request_id:
@@ -112,7 +117,9 @@ class Jobs:
             if before is not None:
                 return before
         inputs = await self._inputs(tenant, held, job_id, new)
-        spec = self._spec(held, job_id, new, subject, inputs)
+        spec = replace(
+            self._spec(held, job_id, new, subject, inputs), lattice_revision=lattice_revision
+        )
         await self._marks.mark(tenant, job_id, subject)
         command_id = uuid5(UUID(job_id), "start")
         for _ in range(_COUNTS_MAX):
@@ -274,8 +281,16 @@ class Jobs:
             job = await self.states.latest(tenant, job_id)
         except JobNotFound:
             return None
-        said = self._spec(held, job_id, new, job.spec.started_by, job.spec.inputs)
-        if replace(said, seed=job.spec.seed if new.seed is None else new.seed) != job.spec:
+        before = job.spec
+        said = replace(
+            self._spec(held, job_id, new, before.started_by, before.inputs),
+            seed=before.seed if new.seed is None else new.seed,
+            # What follows from which sites were blocked then.
+            updates=before.updates,
+            size_bytes=before.size_bytes,
+            lattice_revision=before.lattice_revision,
+        )
+        if said != before:
             raise RequestIdReused("the request id was used for another job", job_id=job_id)
         return job
 

@@ -52,6 +52,8 @@ class JobSpec:
     updates: int
     size_bytes: int
     started_by: str
+    lattice_revision: int | None = None
+    """Which sites are blocked is what it was then; None is as they are now."""
     inputs: Mapping[str, FieldContent] = field(default_factory=dict, repr=False)
     """The fields that it starts from, as they were then, by what they are for."""
 

@@ -151,6 +151,7 @@ def _started_to_proto(spec: JobSpec) -> pb.JobStarted:
         updates=spec.updates,
         size_bytes=spec.size_bytes,
         started_by=spec.started_by,
+        lattice_revision=spec.lattice_revision,
         inputs=[
             pb.JobInput(
                 purpose=purpose,
@@ -184,6 +185,7 @@ def _spec_of(payload: pb.JobStarted) -> JobSpec:
         updates=payload.updates,
         size_bytes=payload.size_bytes,
         started_by=payload.started_by,
+        lattice_revision=payload.lattice_revision if payload.HasField("lattice_revision") else None,
         inputs=_inputs_of(payload),
     )
 

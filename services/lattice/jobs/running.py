@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from girih.backoff import Backoff
 from girih.ids import TenantId
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.errors import ChunkDamaged, LatticeNotFound, StorageUnavailable
+from services.lattice.domain import LatticeSpec
+from services.lattice.errors import (
+    ChunkDamaged,
+    LatticeNotFound,
+    StateGone,
+    StorageUnavailable,
+    WorkTooLarge,
+)
 from services.lattice.fields.keeping import keep
 from services.lattice.fields.states import FieldStates
 from services.lattice.fields.writing import FieldWriter
@@ -50,7 +57,7 @@ from services.lattice.simulations.series import summarize
 from services.lattice.state.journal import FieldWritten, JournalReplaced, StreamChanged
 from services.lattice.state.lattices import Lattices
 from services.plumbing.beside.process import ProcessBeside, ProcessDied, WorkFailed
-from services.plumbing.errors import EventsUnavailable, ServiceError
+from services.plumbing.errors import EventsUnavailable, InvalidInput, ServiceError
 from services.plumbing.logging import get_logger
 
 T = TypeVar("T")
@@ -85,6 +92,8 @@ class JobParts:
     fields: FieldStates
     writer: FieldWriter
     model_of: Callable[[Job, HeldLattice], AnyModel]
+    spec_at: Callable[[TenantId, HeldLattice, int], Awaitable[LatticeSpec]]
+    """A lattice as it was behind a revision. Raises StateGone and WorkTooLarge."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +106,17 @@ class JobTimes:
 
 
 async def plan_of(parts: JobParts, tenant: TenantId, job: Job, held: HeldLattice) -> RunPlan:
-    """What is run of a job, with all that it starts from.
+    """What is run of a job, with all that it starts from, as that was when it was started.
 
-    Raises ChunkDamaged and StorageUnavailable.
+    Raises ChunkDamaged, StateGone, WorkTooLarge and StorageUnavailable.
     """
-    spec = job.spec
-    shape = held.spec.geometry.shape
+    spec, then = job.spec, held.spec
+    if spec.lattice_revision is not None:
+        then = await parts.spec_at(tenant, held, spec.lattice_revision)
+    shape = then.geometry.shape
     inputs = await parts.storage.inputs(tenant, spec.job_id, shape, spec.inputs)
     return RunPlan(
-        spec=held.spec,
+        spec=then,
         model=parts.model_of(job, held),
         seed=spec.seed,
         steps=spec.steps,
@@ -188,7 +199,8 @@ class JobRun:
     async def _run(self) -> None:
         try:
             plan = await self._plan()
-        except (LatticeNotFound, ChunkDamaged) as error:
+        except (LatticeNotFound, ChunkDamaged, InvalidInput, StateGone, WorkTooLarge) as error:
+            # InvalidInput is of a lattice that was restored from before the job.
             await self._end(JobState.FAILED, None, failure=error.message)
             return None
         while True:

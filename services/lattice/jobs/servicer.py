@@ -38,7 +38,8 @@ class JobServicer:
         validation.check(request)
         held = await self._calls.open(request.lattice_id)
         new = convert.new_job(request, held.spec.geometry)
-        job = await self._jobs.start(tenant(), held, new, plan(), _subject())
+        lattice_id = held.lattice.lattice_id
+        job = await self._jobs.start(tenant(), lattice_id, new, plan(), _subject())
         return pb.StartJobResponse(job=job_to_proto(job))
 
     async def GetJob(self, request: pb.GetJobRequest, _context: Context) -> pb.GetJobResponse:

@@ -13,7 +13,7 @@ import pytest
 
 from girih.ids import TenantId
 from girih.lattice.v1 import jobs_pb2 as pb
-from girih.lattice.v1 import lattice_pb2
+from girih.lattice.v1 import lattice_pb2, transforms_pb2
 from girih.lattice.v1.simulations_pb2 import (
     CellularAutomaton,
     Diffusion,
@@ -22,6 +22,7 @@ from girih.lattice.v1.simulations_pb2 import (
     RandomWalks,
     Sandpile,
 )
+from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
 from services.lattice.jobs.domain import JobId, Progressed
 from services.lattice.jobs.journal import JobJournal
 from services.lattice.state.streams import EventStreams
@@ -213,6 +214,40 @@ async def test_a_job_starts_from_a_field_as_it_is_when_it_is_started(
 
     total = {each.name: each.last for each in ended.progress.observables}["total"]
     assert total == pytest.approx(5.0 + 8 * 0.25)
+
+
+async def test_a_job_has_the_sites_that_were_blocked_when_it_was_started(
+    client: Client, jobs: JobCaller
+) -> None:
+    lattice = await client.create(shape=[64, 64], boundaries=RINGS)
+    model = lattice.lattice_id, Ising(temperature=2.3)
+    request = {"request_id": str(uuid.uuid4())}
+    at_once = await jobs.start(*model, 300_000, seed=3, result_field="a")
+    expected = await jobs.ended(at_once.job_id)
+    job = await jobs.start(*model, 300_000, seed=3, result_field="b", **request)
+    await jobs.until(job.job_id, 1)
+    cancelled = await jobs.cancel(job.job_id)
+
+    await block(client, lattice.lattice_id, [3, 4])
+    again = await jobs.start(*model, 300_000, seed=3, result_field="b", **request)
+    await jobs.go_on(job.job_id)
+    ended = await jobs.ended(job.job_id)
+
+    assert cancelled.state == pb.JOB_STATE_CANCELLED
+    assert again.job_id == job.job_id
+    assert (ended.state, ended.failure) == (pb.JOB_STATE_SUCCEEDED, "")
+    assert ended.result_digest == expected.result_digest
+
+
+async def block(client: Client, lattice_id: str, coordinates: list[int]) -> None:
+    request = transforms_pb2.WriteBlockedRequest(
+        lattice_id=lattice_id,
+        region={"origin": {"coordinates": coordinates}, "shape": [1, 1]},
+        blocked=b"\x01",
+        bit_order=lattice_pb2.BIT_ORDER_LITTLE,
+    )
+    stub = TransformServiceStub(client.channel)
+    await stub.WriteBlocked(request, metadata=client.metadata)
 
 
 async def test_what_makes_no_sense_is_refused_by_name(client: Client, jobs: JobCaller) -> None:
