@@ -141,7 +141,7 @@ class JobRun:
         self._parts, self._times, self._tenant = parts, times, tenant
         self.job = job
         self._published = published
-        self._process = ProcessBeside(WORKER, times.process)
+        self._process = ProcessBeside(WORKER, times.process, asks_large=True)
         self._rows: NDArray[np.float64] = np.empty((0, 1))
         self._columns: tuple[str, ...] = ()
         self._elapsed_before_s = job.progress.elapsed_s

@@ -8,7 +8,7 @@ import pickle
 import struct
 from typing import Any, Final
 
-HEAD: Final = struct.Struct("!QI")
+HEAD: Final = struct.Struct("!QQ")
 """The number of a value, and how many bytes it takes."""
 
 

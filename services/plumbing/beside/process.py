@@ -36,10 +36,15 @@ class ProcessBeside:
     Nothing here waits but for an answer, and how many may wait is the caller's to bound.
     """
 
-    def __init__(self, module: str, setup: object) -> None:
-        """`module` is run with `work.serve`, and is given `setup` before all requests."""
+    def __init__(self, module: str, setup: object, *, asks_large: bool = False) -> None:
+        """`module` is run with `work.serve`, and is given `setup` before all requests.
+
+        With `asks_large`, arguments of any size hold up nobody: they are packed by a thread and
+        sent in pieces. Whoever stops waiting before they are sent ends the process.
+        """
         self._module = module
         self._setup = setup
+        self._asks_large = asks_large
         self._running: _Running | None = None
         self._starting = asyncio.Lock()
         self._backoff = Backoff(_PAUSE_S_MIN, _PAUSE_S_MAX)
@@ -99,7 +104,7 @@ class ProcessBeside:
                 raise
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
         writer.write(frame(0, self._setup))
-        return _Running(child, reader, writer)
+        return _Running(child, reader, writer, asks_large=self._asks_large)
 
 
 def _spawned(module: str, descriptor: int) -> "subprocess.Popen[bytes]":
@@ -120,8 +125,12 @@ class _Running:
         child: "subprocess.Popen[bytes]",
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        *,
+        asks_large: bool,
     ) -> None:
         self.has_ended = False
+        self._asks_large = asks_large
+        self._sending = asyncio.Lock()
         self._child = child
         self._reader = reader
         self._writer = writer
@@ -131,16 +140,37 @@ class _Running:
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     async def ask(self, arguments: tuple[object, ...]) -> Any:  # noqa: ANN401 - any answer
+        number = next(self._numbers)
+        if self._asks_large:
+            framed = await asyncio.to_thread(frame, number, arguments)
+        else:
+            framed = frame(number, arguments)
         if self.has_ended or self._writer.is_closing():
             raise ProcessDied
-        number = next(self._numbers)
         answer = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         self._expect()
-        self._writer.write(frame(number, arguments))
         with contextlib.suppress(ConnectionError):
-            await self._writer.drain()
+            if self._asks_large:
+                await self._send_pieces(memoryview(framed))
+            else:
+                self._writer.write(framed)
+                await self._writer.drain()
         return await answer
+
+    async def _send_pieces(self, framed: memoryview) -> None:
+        """Send so much at a time: the loop copies what it sends."""
+        is_whole = False
+        try:
+            async with self._sending:
+                for begin in range(0, len(framed), _BUFFER_BYTES):
+                    self._writer.write(framed[begin : begin + _BUFFER_BYTES])
+                    is_whole = begin + _BUFFER_BYTES >= len(framed)
+                    await self._writer.drain()
+        finally:
+            if not is_whole:
+                # Nothing else can be sent behind a part.
+                self._kill()
 
     async def end(self) -> None:
         self._kill()
@@ -160,15 +190,28 @@ class _Running:
         try:
             while True:
                 number, length = HEAD.unpack(await self._reader.readexactly(HEAD.size))
-                content = await self._reader.readexactly(length)
+                value = await self._value(length)
                 answer = self._waiting.pop(number)
                 self._expect()
                 if not answer.done():
-                    answer.set_result(value_of(content))
+                    answer.set_result(value)
         except (EOFError, ConnectionError):
             pass
         finally:
             await self._ended()
+
+    async def _value(self, length: int) -> Any:  # noqa: ANN401 - any answer
+        """The next value, of so many bytes. A large one is put together by a thread."""
+        if length <= _BUFFER_BYTES:
+            return value_of(await self._reader.readexactly(length))
+        parts: list[bytes] = []
+        while length:
+            part = await self._reader.read(min(_BUFFER_BYTES, length))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            length -= len(part)
+        return await asyncio.to_thread(lambda: value_of(b"".join(parts)))
 
     async def _ended(self) -> None:
         # All is over before anybody learns of it: whoever closes then leaves nothing behind.

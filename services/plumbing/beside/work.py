@@ -103,11 +103,11 @@ class _Answers:
 
     def answer(self, number: int, arguments: tuple[Any, ...]) -> None:
         try:
-            value = self._work(*arguments)
+            framed = frame(number, self._work(*arguments))
         except Exception as error:  # noqa: BLE001 - who asked is told, and the next one served
             where = "".join(traceback.format_tb(error.__traceback__))
-            value = Failed(f"{type(error).__name__}\n{where}")
-        self._send(memoryview(frame(number, value)))
+            framed = frame(number, Failed(f"{type(error).__name__}\n{where}"))
+        self._send(memoryview(framed))
 
     def _send(self, rest: memoryview) -> None:
         with self._turn:

@@ -1,12 +1,32 @@
 """Work of a process beside that tests have done: `python -m tests.plumbing.beside.acting`."""
 
 import os
+import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from services.plumbing.beside.work import Work, idle, serve
 
 THREADS = 2
+
+packed_by: list[int] = []
+"""The threads that packed what is `Traced`."""
+
+
+@dataclass
+class Traced:
+    """Tells which threads packed and unpacked it."""
+
+    content: bytes
+    unpacked_by: int = 0
+
+    def __getstate__(self) -> bytes:
+        packed_by.append(threading.get_ident())
+        return self.content
+
+    def __setstate__(self, state: bytes) -> None:
+        self.content, self.unpacked_by = state, threading.get_ident()
 
 
 def act(action: str, value: Any = None) -> Any:
@@ -19,6 +39,8 @@ def act(action: str, value: Any = None) -> Any:
             time.sleep(3_600)
         case "priority":
             return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+        case "lock":
+            return threading.Lock()
         case "pid":
             return os.getpid()
     raise NotImplementedError(action)

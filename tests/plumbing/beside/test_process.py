@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from services.plumbing.beside import process
 from services.plumbing.beside.process import ProcessBeside, ProcessDied, WorkFailed
+from tests.plumbing.beside.acting import Traced, packed_by
 
 ACTING = "tests.plumbing.beside.acting"
 PARENT = """
@@ -59,6 +61,27 @@ async def test_each_is_answered_with_what_it_asked_for() -> None:
         answers = await asyncio.gather(*(acting.ask("echo", value) for value in values))
 
     assert answers == values
+
+
+async def test_what_is_large_holds_up_no_loop() -> None:
+    made = ProcessBeside(ACTING, "", asks_large=True)
+    packed_by.clear()
+    try:
+        answers = await asyncio.gather(
+            *(made.ask("echo", Traced(bytes([n]) * 2**20)) for n in range(4))
+        )
+    finally:
+        await made.close()
+
+    assert [each.content for each in answers] == [bytes([n]) * 2**20 for n in range(4)]
+    assert len(packed_by) == 4
+    assert threading.get_ident() not in {*packed_by, *(each.unpacked_by for each in answers)}
+
+
+async def test_an_answer_that_cannot_be_sent_is_told() -> None:
+    async with beside() as doing, asyncio.timeout(60):
+        with pytest.raises(WorkFailed):
+            await doing.ask("lock")
 
 
 async def test_who_asks_at_once_shares_one_process() -> None:
