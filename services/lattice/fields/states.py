@@ -177,7 +177,11 @@ class FieldStates:
                 if delay_s is not None:
                     await asyncio.sleep(delay_s)
                 continue
-            behind = folded(known, StreamSlice(revision=recorded.revision, recorded=[recorded]))
+            written = StreamSlice(revision=recorded.revision, recorded=[recorded])
+            if recorded.revision <= known.revision:
+                # The command had been recorded before. What is behind it is not what is now.
+                return folded(NO_FIELDS, written).fields.get(event.name)
+            behind = folded(known, written)
             self._keep(key, behind)
             return behind.fields.get(event.name)
         raise LatticeChanged("the lattice kept changing meanwhile", lattice_id=lattice_id)
