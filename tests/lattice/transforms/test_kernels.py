@@ -227,6 +227,14 @@ def test_exact_diffusion_is_what_many_small_steps_come_to(case: Case, time: floa
     np.testing.assert_allclose(flown.sum(), case.array.sum(), atol=1e-9)
 
 
+def test_exact_diffusion_for_ever_leaves_the_mean() -> None:
+    array = np.arange(12.0).reshape(3, 4)
+
+    spectral.diffuse_exactly(array, (True, False), 1.7e308, no_stop())
+
+    np.testing.assert_allclose(array, 5.5)
+
+
 @few
 @given(cases(("int32", "float64"), axes_max=3))
 def test_sums_of_weights_are_those_of_scipy(case: Case) -> None:

@@ -32,7 +32,9 @@ def diffuse_exactly(array: Array, rings: Sequence[bool], time: float, scratch: S
         if length == 1:
             continue
         whole = length if ring and length > 2 else 2 * length
-        left = np.exp(-time * 4 * np.sin(np.pi * np.arange(whole // 2 + 1) / whole) ** 2)
+        rates = 4 * np.sin(np.pi * np.arange(whole // 2 + 1) / whole) ** 2
+        with np.errstate(over="ignore"):
+            left = np.exp(-time * rates)
         for part in lines(array, axis):
             scratch.check()
             with scratch.reserved(8 * part.size * 9 + left.nbytes):
