@@ -102,7 +102,7 @@ class QuarterTurns(Moving):
             )
 
     def inverse(self, fit: Fit) -> Step:  # noqa: ARG002
-        return replace(self, turns=-self.turns)
+        return replace(self, turns=-self.turns % 4)
 
     def cost(self, fit: Fit) -> Cost:
         return moved_cost(fit, passes=2)
@@ -147,8 +147,11 @@ class Translate(Moving):
     def check(self, fit: Fit, at: str, bad: Violations) -> None:
         check_count(fit, self.offset, f"{at}.offset", bad)
 
-    def inverse(self, fit: Fit) -> Step:  # noqa: ARG002
-        return replace(self, offset=tuple(-each for each in self.offset))
+    def inverse(self, fit: Fit) -> Step:
+        back = tuple(
+            _opposite(each, length) for each, length in zip(self.offset, fit.shape, strict=True)
+        )
+        return replace(self, offset=back)
 
     def cost(self, fit: Fit) -> Cost:
         return moved_cost(fit, passes=2 * fit.axes)
@@ -223,8 +226,8 @@ class Shear(Moving):
         if check_axis(fit, self.by, f"{at}.by_axis", bad) and both and self.axis == self.by:
             bad.add(f"{at}.by_axis", "must be another axis than axis")
 
-    def inverse(self, fit: Fit) -> Step:  # noqa: ARG002
-        return replace(self, factor=-self.factor)
+    def inverse(self, fit: Fit) -> Step:
+        return replace(self, factor=_opposite(self.factor, fit.shape[self.axis]))
 
     def cost(self, fit: Fit) -> Cost:
         return moved_cost(fit, passes=4)
@@ -232,3 +235,9 @@ class Shear(Moving):
     def apply(self, value: Value, scratch: Scratch) -> int:
         permuting.shear(value.array, self.axis, self.by, self.factor, scratch)
         return 0
+
+
+def _opposite(number: int, length: int) -> int:
+    """What moves back around an axis, as near to 0 as `number` or nearer: the least number that
+    the contract can tell has no opposite in it."""
+    return -number if abs(number) < length else -number % length

@@ -57,9 +57,18 @@ def _as_it_is(_step: Any, box: Box, _shape: Lengths) -> Box:  # noqa: ANN401 - a
     return box
 
 
-def _moved_back(step: Translate | Shift, box: Box, _shape: Lengths) -> Box:
-    begins = tuple(begin - offset for begin, offset in zip(box.begin, step.offset, strict=True))
+def _moved_back(step: Translate | Shift, box: Box, shape: Lengths) -> Box:
+    axes = zip(box.begin, step.offset, shape, strict=True)
+    if isinstance(step, Translate):
+        begins = tuple(begin - offset % length for begin, offset, length in axes)
+    else:
+        begins = tuple(begin - _no_further(offset, length) for begin, offset, length in axes)
     return Box(begins, box.shape)
+
+
+def _no_further(offset: int, length: int) -> int:
+    """As far as all leave an axis. Offsets may be beyond what arrays of places hold."""
+    return max(-length, min(offset, length))
 
 
 def _reflected(step: Reflect, box: Box, shape: Lengths) -> Box:
@@ -105,8 +114,9 @@ _SOURCES: Mapping[type[Step], Callable[[Any, Box, Lengths], Box]] = {
 
 def _fill_beyond(step: Shift, array: Array, box: Box, fit: Fit) -> None:
     """Put the number in where nothing comes from: it was read around the ends."""
-    for axis, (begin, offset) in enumerate(zip(box.begin, step.offset, strict=True)):
-        at = np.arange(begin - offset, begin - offset + box.shape[axis])
+    for axis, (end, offset) in enumerate(zip(box.begin, step.offset, strict=True)):
+        begin = end - _no_further(offset, fit.shape[axis])
+        at = np.arange(begin, begin + box.shape[axis])
         is_beyond = (at < 0) | (at >= fit.shape[axis])
         array[(slice(None),) * axis + (is_beyond,)] = step.fill
 

@@ -11,7 +11,14 @@ from services.lattice.arrays.number_type import NumberType
 from services.lattice.errors import TransformUnfit, UnstableStep
 from services.lattice.kernels.slices import Cancelled
 from services.lattice.kernels.transforms.edges import Edge
-from services.lattice.transforms import frequencies, moving, neighbours, numbers, sampling
+from services.lattice.transforms import (
+    convert,
+    frequencies,
+    moving,
+    neighbours,
+    numbers,
+    sampling,
+)
 from services.lattice.transforms.chain import Chain
 from services.lattice.transforms.step import EdgeChoice, Fit, Invertibility, Step
 from services.plumbing.errors import InvalidInput
@@ -80,6 +87,29 @@ def test_what_is_undone_comes_back_bit_for_bit(case: Case, count: int) -> None:
 
     assert back.tobytes() == case.array.tobytes()
     assert chain.invertibility is Invertibility.EXACT
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        moving.QuarterTurns(0, 1, -(1 << 31)),
+        moving.Translate((-(1 << 63), 1)),
+        moving.Shear(0, 1, -(1 << 63)),
+        numbers.AddWhole(-(1 << 63)),
+    ],
+    ids=lambda step: step.name,
+)
+def test_the_least_number_of_the_contract_is_undone(step: Step) -> None:
+    array = random_array(np.random.default_rng(3), (5, 5), "int32")
+    chain = Chain.of([step], fit_of(array, (True, False)))
+    inverse = chain.inverse()
+    assert inverse is not None
+    told = convert.steps(convert.transforms(inverse.steps))
+
+    there, _ = chain.apply(array.copy(), GO)
+    back, _ = Chain.of(told, chain.fits[-1]).apply(there, GO)
+
+    np.testing.assert_array_equal(back, array)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])

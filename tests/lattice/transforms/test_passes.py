@@ -131,6 +131,8 @@ NAMED: dict[str, list[Step]] = {
     "axes exchanged": [moving.Transpose((0, 2, 1))],
     "an axis turned around": [moving.Reflect((2,))],
     "filled": [moving.Shift((1, -2, 9), 3.0)],
+    "filled, far": [moving.Shift((-(1 << 63), 1, 1 << 62), 3.0)],
+    "moved, far": [moving.Translate((-(1 << 63), 1, 1 << 62))],
     "a key": [moving.XorKey(b"abcde")],
     "a seed": [moving.XorKey(b"", 7)],
     "bounds of all": [neighbours.Laplacian(), numbers.Normalise(0.0, 9.0), numbers.Scale(3.0, 0.0)],
