@@ -36,7 +36,7 @@ from services.lattice.jobs.domain import (
 from services.lattice.jobs.journal import CATALOGUE_STREAM, JobJournal
 from services.lattice.jobs.scheduling import JobScheduler
 from services.lattice.jobs.states import JobStates
-from services.lattice.jobs.storage import JobStorage, OpenJobs
+from services.lattice.jobs.storage import JobStorage, OpenJobs, arrays_of
 from services.lattice.simulations.models import AnyModel
 from services.lattice.simulations.running import RECORDS_MAX
 from services.lattice.state.journal import StreamChanged
@@ -116,11 +116,29 @@ class Jobs:
             before = await self._started_before(tenant, job_id, held, new)
             if before is not None:
                 return before
+        # Nothing is copied for who is refused anyway.
+        _check_count(len((await self.states.list(tenant)).open) + 1, plan)
         inputs = await self._inputs(tenant, held, job_id, new)
         spec = replace(
             self._spec(held, job_id, new, subject, inputs), lattice_revision=lattice_revision
         )
         await self._marks.mark(tenant, job_id, subject)
+        try:
+            job = await self._record(tenant, spec, plan)
+        except (JobsChanged, PlanLimit):
+            await self._drop_unused(tenant, job_id, inputs)
+            raise
+        if job is not None:
+            return job
+        await self._drop_unused(tenant, job_id, inputs)
+        started = await self._started_before(tenant, job_id, held, new)
+        if started is None:
+            raise JobsChanged("the tenant's jobs kept changing meanwhile")
+        return started
+
+    async def _record(self, tenant: TenantId, spec: JobSpec, plan: PlanLimits) -> Job | None:
+        """Record a start; None where there is a job of this id. Raises JobsChanged, PlanLimit."""
+        job_id = spec.job_id
         command_id = uuid5(UUID(job_id), "start")
         for _ in range(_COUNTS_MAX):
             known = await self.states.list(tenant)
@@ -137,13 +155,20 @@ class Jobs:
             except StreamChanged as error:
                 if error.stream == CATALOGUE_STREAM:
                     continue
-                started = await self._started_before(tenant, job_id, held, new)
-                if started is None:
-                    raise JobsChanged("the tenant's jobs kept changing meanwhile") from error
-                return started
+                return None
             self.scheduler.nudge()
             return await self.states.latest(tenant, job_id)
         raise JobsChanged("the tenant's jobs kept changing meanwhile")
+
+    async def _drop_unused(
+        self, tenant: TenantId, job_id: JobId, inputs: Mapping[str, FieldContent]
+    ) -> None:
+        """Keep no copies that were made for a job which was not started, or by somebody else."""
+        try:
+            used = arrays_of((await self.states.latest(tenant, job_id)).spec.inputs)
+        except JobNotFound:
+            used = frozenset()
+        await self.storage.drop(tenant, job_id, arrays_of(inputs) - used)
 
     async def cancel(self, tenant: TenantId, job_id: JobId) -> Job:
         """Have a job stop; raises JobFinished and JobsChanged. Waits for it for a moment."""

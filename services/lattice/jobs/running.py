@@ -44,7 +44,7 @@ from services.lattice.jobs.domain import (
     folded,
 )
 from services.lattice.jobs.journal import JobJournal, ResultWrite, job_stream
-from services.lattice.jobs.storage import JobStorage, OpenJobs
+from services.lattice.jobs.storage import JobStorage, OpenJobs, arrays_of
 from services.lattice.jobs.worker import BEGIN, GO_ON, RESULT, STATE, WorkerSetup
 from services.lattice.simulations.models import AnyModel
 from services.lattice.simulations.running import (
@@ -396,6 +396,10 @@ class JobRun:
             with suppress(StorageUnavailable):
                 await self._drop_others(checkpoint)
         with suppress(StorageUnavailable):
+            if state is not JobState.CANCELLED:
+                # Nobody goes on with it.
+                inputs = arrays_of(self.job.spec.inputs)
+                await self._parts.storage.drop(self._tenant, self.job.job_id, inputs)
             await self._parts.marks.unmark(self._tenant, self.job.job_id)
 
     async def _end_with(self, ended: Ended, result: NDArray[np.generic]) -> None:
@@ -479,7 +483,7 @@ class JobRun:
 
     async def _drop_others(self, checkpoint: Checkpoint) -> None:
         """Keep no state of the job but its last, and what it starts from."""
-        inputs = frozenset(content.array_id for content in self.job.spec.inputs.values())
+        inputs = arrays_of(self.job.spec.inputs)
         with suppress(StorageUnavailable):
             await self._parts.storage.drop_older(self._tenant, self.job.job_id, checkpoint, inputs)
 

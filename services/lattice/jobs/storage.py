@@ -4,7 +4,7 @@ All of it may be lost. Without its state a job begins anew; without its mark it 
 tenant asks for its jobs next.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
 from girih.ids import TenantId
@@ -70,6 +70,11 @@ class JobStorage:
             arrays[purpose] = await self._reader.array(source)
         return arrays
 
+    async def drop(self, tenant: TenantId, job_id: JobId, array_ids: Iterable[str]) -> None:
+        """Keep these arrays of a job no longer."""
+        for array_id in array_ids:
+            await self._arrays.objects.remove(f"{_folder(tenant)}/{job_id}/{array_id}")
+
     async def drop_older(
         self, tenant: TenantId, job_id: JobId, checkpoint: Checkpoint, inputs: frozenset[str]
     ) -> None:
@@ -110,6 +115,11 @@ class OpenJobs:
         except ObjectMissing:
             return ""
         return data.decode("ascii", "replace")
+
+
+def arrays_of(inputs: Mapping[str, FieldContent]) -> frozenset[str]:
+    """The arrays that hold what a job starts from."""
+    return frozenset(content.array_id for content in inputs.values() if content.array_id)
 
 
 def _folder(tenant: TenantId) -> str:

@@ -199,7 +199,7 @@ async def test_without_its_state_a_job_begins_anew_and_comes_to_the_same_result(
 
 
 async def test_a_job_starts_from_a_field_as_it_is_when_it_is_started(
-    client: Client, jobs: JobCaller
+    client: Client, jobs: JobCaller, tenant: str, tmp_path: Path
 ) -> None:
     lattice, fields = await client.create(shape=[200, 200]), Fields(client)
     initial, source = np.zeros((200, 200)), np.zeros((200, 200))
@@ -214,6 +214,30 @@ async def test_a_job_starts_from_a_field_as_it_is_when_it_is_started(
 
     total = {each.name: each.last for each in ended.progress.observables}["total"]
     assert total == pytest.approx(5.0 + 8 * 0.25)
+    # Of what was copied for it nothing stays but its series.
+    kept = tmp_path / "girih-jobs" / tenant / job.job_id
+
+    async def is_alone() -> bool:
+        return len(list(kept.iterdir())) == 1
+
+    await until(is_alone)
+
+
+async def test_who_is_refused_leaves_no_copies(client: Client, tenant: str, tmp_path: Path) -> None:
+    lattice, one = await client.create(shape=[200, 200]), plan(jobs=1).claim()
+    await Fields(client).write(lattice.lattice_id, "heat", np.eye(200))
+    jobs = JobCaller(client.as_caller(tenant, plan=one))
+    model = lattice.lattice_id, Ising(temperature=2.0)
+    first = await jobs.start(*model, ENDLESS)
+
+    beyond = await refusal(jobs.start(*model, 5, initial_field="heat"))
+
+    assert beyond.reason == "PLAN_LIMIT"
+    assert [path.name for path in (tmp_path / "girih-jobs" / tenant).glob("*")] in (
+        [],
+        [first.job_id],
+    )
+    await jobs.cancel(first.job_id)
 
 
 async def test_a_job_has_the_sites_that_were_blocked_when_it_was_started(
