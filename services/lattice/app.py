@@ -292,7 +292,7 @@ def _job_parts(
         fields=fields.states,
         writer=fields.writer,
         model_of=recorded_model,
-        spec_at=earlier.spec_at,
+        spec_since=earlier.spec_since,
     )
 
 

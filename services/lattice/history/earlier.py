@@ -1,5 +1,6 @@
 """Fields and blocked sites as they were: for whoever reads or draws them."""
 
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
@@ -46,6 +47,19 @@ class EarlierStates:
             message = "which sites were blocked is not kept any more"
             raise StateGone(message, lattice_id=lattice_id) from error
         return replace(lattice.spec, blocked=blocked)
+
+    async def spec_since(
+        self, tenant: TenantId, lattice: HeldLattice, revision: int
+    ) -> LatticeSpec:
+        """The same of a lattice as it is now, without looking further back where it had these
+        blocked sites since."""
+        lattice_id = lattice.lattice.lattice_id
+        since = self._past.records(tenant, lattice_id, after_revision=revision)
+        async with aclosing(since) as records:
+            async for record in records:
+                if isinstance(record.event, BlockedChanged):
+                    return await self.spec_at(tenant, lattice, revision)
+        return lattice.spec
 
     async def field_at(
         self, tenant: TenantId, lattice: HeldLattice, name: str, revision: int

@@ -92,8 +92,9 @@ class JobParts:
     fields: FieldStates
     writer: FieldWriter
     model_of: Callable[[Job, HeldLattice], AnyModel]
-    spec_at: Callable[[TenantId, HeldLattice, int], Awaitable[LatticeSpec]]
-    """A lattice as it was behind a revision. Raises StateGone and WorkTooLarge."""
+    spec_since: Callable[[TenantId, HeldLattice, int], Awaitable[LatticeSpec]]
+    """What a lattice, as it is now, was behind a revision. Raises InvalidInput, LatticeNotFound,
+    StateGone and WorkTooLarge."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,13 @@ class JobTimes:
 async def plan_of(parts: JobParts, tenant: TenantId, job: Job, held: HeldLattice) -> RunPlan:
     """What is run of a job, with all that it starts from, as that was when it was started.
 
-    Raises ChunkDamaged, StateGone, WorkTooLarge and StorageUnavailable.
+    Raises what `spec_since` does, ChunkDamaged, EventsUnavailable and StorageUnavailable.
     """
     spec, then = job.spec, held.spec
     if spec.lattice_revision is not None:
-        then = await parts.spec_at(tenant, held, spec.lattice_revision)
+        # What is cached may be older than the job.
+        now, _ = await parts.lattices.latest(tenant, spec.lattice_id)
+        then = await parts.spec_since(tenant, now, spec.lattice_revision)
     shape = then.geometry.shape
     inputs = await parts.storage.inputs(tenant, spec.job_id, shape, spec.inputs)
     return RunPlan(
