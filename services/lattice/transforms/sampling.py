@@ -131,10 +131,13 @@ class Affine(_Sampled):
             bad.add(f"{at}.matrix", "must be finite numbers, as offset")
             return
         matrix = np.array(self.matrix).reshape(fit.axes, fit.axes)
-        determinant = float(np.linalg.det(matrix))
-        if abs(determinant) <= _SINGULAR * float(np.prod(np.linalg.norm(matrix, axis=1))):
+        with np.errstate(all="ignore"):
+            determinant = float(np.linalg.det(matrix))
+            lengths = float(np.prod(np.linalg.norm(matrix, axis=1)))
+            stretches = np.abs(matrix).sum(axis=1).tolist()
+        if np.isfinite(lengths) and abs(determinant) <= _SINGULAR * lengths:
             bad.add(f"{at}.matrix", f"must not be singular: its determinant is {determinant:.3g}")
-        _check_reach(fit, np.abs(matrix).sum(axis=1).tolist(), self.offset, at, bad)
+        _check_reach(fit, stretches, self.offset, at, bad)
 
     def apply(self, value: Value, scratch: Scratch) -> int:
         axes = value.array.ndim

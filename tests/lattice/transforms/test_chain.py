@@ -229,6 +229,7 @@ def test_what_does_not_fit_is_named_with_its_step(step: Step, dtype: str) -> Non
         (neighbours.Diffuse(0.0, 1), "diffuse.rate"),
         (sampling.Resample((0.0, 1.0), (), linear=False, edges=OWN), "resample.factors[0]"),
         (sampling.Affine((1, 2, 2, 4), (), linear=False, edges=OWN), "affine.matrix"),
+        (sampling.Affine((1.7e308,) * 3 + (-1.7e308,), (), linear=False, edges=OWN), "affine"),
         (sampling.Rotate(0, 9, 1.0, linear=False, edges=OWN), "rotate.column_axis"),
     ],
     ids=str,

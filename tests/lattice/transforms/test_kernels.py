@@ -17,7 +17,7 @@ from services.lattice.kernels.transforms import (
     stencils,
     windows,
 )
-from services.lattice.kernels.transforms.edges import Edge
+from services.lattice.kernels.transforms.edges import Edge, Edges
 from services.lattice.kernels.transforms.scratch import Array
 from tests.lattice.transforms.arrays import (
     FLOATING,
@@ -225,6 +225,17 @@ def test_exact_diffusion_is_what_many_small_steps_come_to(case: Case, time: floa
     small = stencils.diffuse(case.array.copy(), case.rings, time / 1000, 1000, no_stop())
     np.testing.assert_allclose(flown, small, atol=0.02 * np.abs(case.array).max())
     np.testing.assert_allclose(flown.sum(), case.array.sum(), atol=1e-9)
+
+
+def test_sums_beyond_doubles_are_no_numbers_on_every_path() -> None:
+    array, weights = np.ones((6, 7)), np.full((3, 3), 1.7e308)
+    edges = Edges((Edge.NEAREST,) * 2)
+
+    direct, _ = windows.convolve(array, weights, edges, no_stop())
+    by_modes, _ = spectral.convolve(array, weights, edges, no_stop())
+
+    assert not np.isfinite(direct).any()
+    assert not np.isfinite(by_modes).any()
 
 
 def test_exact_diffusion_for_ever_leaves_the_mean() -> None:

@@ -53,7 +53,10 @@ def convolve(
     reaches = [length // 2 for length in weights.shape]
     around = padded(array, reaches, edges, scratch)
     shape = tuple(_smooth(length) for length in around.shape)
-    with scratch.array((*shape[:-1], shape[-1] // 2 + 1), np.complex128) as product:
+    with (
+        scratch.array((*shape[:-1], shape[-1] // 2 + 1), np.complex128) as product,
+        np.errstate(all="ignore"),
+    ):
         _real_forward(around, product, shape, scratch)
         with scratch.array(product.shape, np.complex128) as window:
             _real_forward(weights, window, shape, scratch)
