@@ -138,6 +138,19 @@ def test_a_session_is_ended_from_another_and_another_tenant_entered(
     assert [one for one in console.problems() if "401" not in one] == []
 
 
+def test_what_is_refused_for_good_is_no_lost_connection(console: Console) -> None:
+    states = console.page.run(
+        "import('/console/calls/follow.js').then(async ({follow}) => {"
+        " const states = [];"
+        " const query = {'filter.queries': JSON.stringify({types: ['x'.repeat(300)]})};"
+        " const told = {read() {}, replaced() {}, state: (one) => states.push(one)};"
+        " await follow('/v1/events', query, '0', told, new AbortController().signal);"
+        " return states; })"
+    )
+
+    assert states == ["connecting", "stopped"]
+
+
 def test_a_token_that_expires_is_renewed_and_logging_out_leaves_nothing(console: Console) -> None:
     console.page.run("location.reload()")
     console.page.wait_for("!!document.querySelector('.who')")

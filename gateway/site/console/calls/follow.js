@@ -6,7 +6,7 @@ import { CallFailed, stream } from "./api.js";
 /** @import { Query } from "./api.js" */
 /** @import { Recorded } from "./types.js" */
 /**
- * @typedef {"connecting" | "live" | "behind" | "away"} FollowState
+ * @typedef {"connecting" | "live" | "behind" | "away" | "stopped"} FollowState
  * @typedef {{ event: Recorded, text: string }} Read
  */
 
@@ -39,7 +39,7 @@ export async function follow(path, query, after, told, signal) {
         return;
       }
       if (error instanceof CallFailed && !error.isPassing && error.reason !== "TOKEN_EXPIRED") {
-        told.state("away", error);
+        told.state("stopped", error);
         return;
       }
       told.state("away", error);

@@ -15,7 +15,7 @@ const NARROW_REM = 34;
 /* As events.css has them. */
 const ROW_REM = 2.1;
 const ROW_REM_NARROW = 3.4;
-const STATES = { connecting: "Connecting …", live: "Live", behind: "Catching up …", away: "Connection lost: trying again …" };
+const STATES = { connecting: "Connecting …", live: "Live", behind: "Catching up …", away: "Connection lost: trying again …", stopped: "Stopped" };
 
 /**
  * @param {{ path: string, query: Query, isStream?: boolean, begin?: Place, here: string[], place: Record<string, string>, empty: any }} props

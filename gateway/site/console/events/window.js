@@ -163,7 +163,7 @@ export class EventWindow {
       },
       state: (/** @type {FollowState} */ state, /** @type {unknown} */ error) => {
         this.state = state;
-        this.error = state === "away" ? error : null;
+        this.error = error;
         this.#change();
       },
       replaced: () => {
