@@ -66,6 +66,29 @@ def test_a_lattice_is_drawn_on_in_place_and_a_change_of_it_undone(
     assert console.problems() == []
 
 
+def test_what_is_drawn_while_it_is_saved_is_not_taken_for_saved(
+    console: Console, lattice_id: str
+) -> None:
+    console.show(f"#/lattices/{lattice_id}")
+    console.press("Block")
+    click_on_board(console, 0.5, 0.51)
+    console.page.wait_for("/1 site would be/.test(document.querySelector('main').textContent)")
+    console.page.run("document.querySelector('.board canvas').focus()")
+    console.page.press("ArrowUp")
+    console.page.press("ArrowUp")
+    console.page.wait_for("/9, .* free/.test(document.querySelector('.cursor').textContent)")
+
+    console.page.run(
+        "[...document.querySelectorAll('.unsaved button')]"
+        ".find((one) => one.textContent === 'Save').click();"
+        " document.querySelector('.board canvas')"
+        ".dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}))"
+    )
+
+    console.page.wait_for("/, 1 blocked/.test(document.querySelector('.head').textContent)")
+    assert "free" in console.text(".cursor")
+
+
 def test_what_a_chain_would_make_is_seen_before_it_is_applied(
     console: Console, owner: Person, lattice_id: str
 ) -> None:

@@ -254,10 +254,11 @@ function Overlays({ overlay, ends, siteCount }) {
  */
 function useEditing(original, shape, slice, rows, columns) {
   const [bitmap, setBitmap] = useState(/** @type {Bitmap | null} */ (null));
-  const [, redraw] = useState(0);
+  const [version, redraw] = useState(0);
+  const isHeld = useRef(false);
   const canvas = useMemo(() => bitmap?.picture(rows, columns, (row, column) => indexOf(shape, siteAt(slice, { row, column }))), [bitmap, slice]);
   const set = (/** @type {Place} */ place, /** @type {boolean} */ isBlocked) => {
-    if (!original) return;
+    if (!original || isHeld.current) return;
     const edited = bitmap && bitmap !== original ? bitmap : original.copy();
     edited.set(indexOf(shape, siteAt(slice, place)), isBlocked);
     if (canvas) paint(canvas, place, isBlocked);
@@ -265,17 +266,27 @@ function useEditing(original, shape, slice, rows, columns) {
     redraw((last) => last + 1);
   };
   const discard = () => setBitmap(null);
+  // What is drawn while it is saved would be taken for saved.
+  const hold = (/** @type {boolean} */ is) => {
+    isHeld.current = is;
+  };
   // Once it is saved it is the original itself, and stays in sight.
-  return { bitmap, canvas, set, discard, isChanged: Boolean(bitmap) && bitmap !== original, isPossible: Boolean(original) && rows * columns <= EDITED_MAX };
+  return { bitmap, version, canvas, set, hold, discard, isChanged: Boolean(bitmap) && bitmap !== original, isPossible: Boolean(original) && rows * columns <= EDITED_MAX };
 }
 
 /** @param {{ lattice: Lattice, shape: number[], editing: ReturnType<typeof useEditing>, original: Bitmap | null, changed: (bitmap: Bitmap | null) => void }} props */
 function Save({ lattice, shape, editing, original, changed }) {
   const { bitmap } = editing;
-  const [requestId] = useState(() => crypto.randomUUID());
+  // The same as long as nothing more is drawn: then it asks for something else.
+  const requestId = useMemo(() => crypto.randomUUID(), [editing.version]);
   const here = useAction(async () => {
     const patch = bitmap && original ? patchOf(original, bitmap, shape) : null;
-    if (patch) await writeBlocked(lattice.latticeId, patch, requestId);
+    editing.hold(true);
+    try {
+      if (patch) await writeBlocked(lattice.latticeId, patch, requestId);
+    } finally {
+      editing.hold(false);
+    }
     changed(bitmap);
   });
   const save = useAction(async () => {
