@@ -37,7 +37,7 @@ def test_an_event_appended_by_the_form_is_in_the_log_that_is_open(
     console: Console, owner: Person
 ) -> None:
     console.show("#/append?stream=letter-7&type=sent")
-    console.fill("json", json.dumps({"to": "Babbage"}))
+    console.fill("json", json.dumps({"to": "Babbage", "big": 2**63 - 1}))
     console.press("Append")
     console.page.wait_for("/Stored at/.test(document.querySelector('main').textContent)")
     console.show("#/streams/letter-7")
@@ -47,6 +47,8 @@ def test_an_event_appended_by_the_form_is_in_the_log_that_is_open(
 
     console.page.wait_for("document.querySelectorAll('.row').length === 2")
     assert "answered" in console.text(".row:last-child")
+    first = owner.calls.get("/v1/streams/letter-7/events", params={"limit": 1}).json()
+    assert first["event"]["json"]["big"] == 2**63 - 1
 
 
 def test_a_refused_event_says_which_field_and_why(console: Console) -> None:

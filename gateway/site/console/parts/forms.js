@@ -2,6 +2,7 @@
 
 import { Failure } from "./basics.js";
 import { html, useState } from "./html.js";
+import { exactly } from "./json.js";
 import { useAction } from "./load.js";
 
 /** @import { Children } from "./html.js" */
@@ -44,10 +45,10 @@ export function Form({ label, act, done, children, class: kind = "" }) {
   </form>`;
 }
 
-/** A value of a form that is JSON; throws one that says which. */
+/** A value of a form that is JSON, each number as it was written; throws one that says which. */
 export function jsonOf(/** @type {string} */ text, /** @type {string} */ what) {
   try {
-    return JSON.parse(text);
+    return /** @type {any} */ (exactly(text));
   } catch (error) {
     throw new Error(`${what} is no JSON: ${error instanceof Error ? error.message : error}`);
   }
