@@ -48,6 +48,46 @@ def test_an_open_page_outlives_gateway_events_and_database(
     console.page.wait_for("/Live/.test(document.querySelector('.state').textContent)")
 
 
+def test_an_outage_while_a_token_expires_logs_nobody_out(
+    console: Console, owner: Person, system: System
+) -> None:
+    console.enter(owner)
+    console.show("#/usage")
+    system.events.kill()
+    console.page.wait_for("!!document.querySelector('.away b')")
+    console.page.run(
+        "import('/shared/session.js')"
+        ".then(({session}) => { Object.assign(session, {access: 'over', expires: 0}); })"
+    )
+    console.page.run("location.hash = '#/lattices'")
+    console.page.wait_for("!!document.querySelector('main .failure, .login form')")
+
+    system.events.start()
+    system.events.wait_ready()
+
+    console.page.wait_for("!document.querySelector('.away b')")
+    console.page.wait_for("!!document.querySelector('.who')")
+    console.page.wait_for("!document.querySelector('main .failure')")
+
+
+def test_sessions_that_nobody_could_end_are_not_taken_for_ended(
+    console: Console, owner: Person, system: System
+) -> None:
+    console.enter(owner)
+    console.show("#/security")
+    system.events.kill()
+    console.page.wait_for("!!document.querySelector('.away b')")
+
+    console.press("Log out everywhere")
+    console.page.wait_for("!!document.querySelector('dialog form')")
+    console.page.run("document.querySelector('dialog form').requestSubmit()")
+
+    console.page.wait_for("!!document.querySelector('dialog .failure, .login form')")
+    assert console.page.run("!!document.querySelector('.who')")
+    system.events.start()
+    system.events.wait_ready()
+
+
 def event(number: int) -> dict[str, Any]:
     return {"stream": "outlived-1", "type": "ticked", "json": {"number": number}}
 

@@ -154,6 +154,11 @@ def test_what_is_refused_for_good_is_no_lost_connection(console: Console) -> Non
 
 
 def test_a_token_that_expires_is_renewed_and_logging_out_leaves_nothing(console: Console) -> None:
+    console.page.run(
+        "import('/shared/session.js').then(({session}) => { Object.assign(session,"
+        " {access: 'over', expires: 0}); })"
+    )
+    console.show("#/usage")
     console.page.run("location.reload()")
     console.page.wait_for("!!document.querySelector('.who')")
     console.press("Log out")

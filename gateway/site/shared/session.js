@@ -11,6 +11,7 @@
 const NOBODY = { access: "", refresh: "", expires: 0, name: "" };
 const KEPT = "girih-session";
 const SPARE_MS = 15000;
+const CALL_MS_MAX = 30_000;
 
 /** Whose tokens there are; `access` is empty where nobody is logged in. */
 export const session = { ...NOBODY };
@@ -23,6 +24,7 @@ let changed = () => {};
 
 /**
  * The token for a call, renewed when its time is nearly over; empty when nobody is logged in.
+ * Throws where it must be renewed and that may succeed later: the session is not over then.
  * @param {boolean} [isRefused] that it was refused although its time is not over
  */
 export async function bearer(isRefused = false) {
@@ -31,15 +33,24 @@ export async function bearer(isRefused = false) {
     refreshing ??= renew().finally(() => {
       refreshing = null;
     });
-    await refreshing;
+    try {
+      await refreshing;
+    } catch (error) {
+      if (isRefused || Date.now() >= session.expires) throw error;
+    }
   }
   return session.access;
 }
 
 async function renew() {
-  const answer = await post("/auth/refresh", { refresh_token: session.refresh });
-  if (answer.ok) adopt(await answer.json());
-  else if (answer.status === 401) forget();
+  const token = session.refresh;
+  const answer = await post("/auth/refresh", { refresh_token: token });
+  const body = await answer.json();
+  // Somebody has logged out meanwhile, and stays so.
+  if (session.refresh !== token) return;
+  if (answer.ok) adopt(body);
+  else if (answer.status >= 500 || answer.status === 429) throw new Error(body.error.message);
+  else forget();
 }
 
 /**
@@ -85,7 +96,7 @@ export async function logInWith(who) {
  */
 export async function switchTenant(tenantId) {
   // A renewal that is under way would take the token that this one spends.
-  await refreshing;
+  await refreshing?.catch(() => {});
   const answer = await post(`/auth/tenants/${encodeURIComponent(tenantId)}:switch`, { refresh_token: session.refresh });
   const body = await answer.json();
   if (!answer.ok) return body.error.message;
@@ -93,11 +104,21 @@ export async function switchTenant(tenantId) {
   return "";
 }
 
-/** @param {{ everywhere?: boolean }} [how] */
-export async function logOut({ everywhere = false } = {}) {
+/** Logs out of this page, whether or not the gateway hears of it. */
+export async function logOut() {
   const token = session.refresh;
   forget();
-  if (token) await post("/auth/logout", { refresh_token: token, everywhere });
+  // A session that nobody was told of ends by itself.
+  if (token) await post("/auth/logout", { refresh_token: token }).catch(() => {});
+}
+
+/** Ends all sessions of the user; throws, and keeps this one, where they have not ended. */
+export async function logOutEverywhere() {
+  // A renewal that is under way would take the token that this one spends.
+  await refreshing?.catch(() => {});
+  const answer = await post("/auth/logout", { refresh_token: session.refresh, everywhere: true });
+  if (!answer.ok) throw new Error((await answer.json()).error.message);
+  forget();
 }
 
 export function forget() {
@@ -140,5 +161,5 @@ function takeKept() {
  * @param {object} body
  */
 function post(url, body) {
-  return fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  return fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: AbortSignal.timeout(CALL_MS_MAX) });
 }

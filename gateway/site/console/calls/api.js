@@ -2,7 +2,7 @@
 
 import { events } from "../../shared/lines.js";
 import { bearer, forget, session } from "../../shared/session.js";
-import { noteAnswer, noteSilence } from "./connection.js";
+import { noteAnswer, noteSilence, noteTrouble } from "./connection.js";
 
 /** @import { Entry } from "../../shared/lines.js" */
 /** @typedef {Record<string, string | number | boolean | undefined | (string | number)[]>} Query */
@@ -81,10 +81,16 @@ export async function download(method, path, asked = {}) {
 export async function* stream(method, path, asked = {}) {
   const answer = await send(method, path, asked, "text/event-stream");
   if (!answer.body) return;
-  for await (const entry of events(answer.body)) {
-    if (entry.name === "end") return;
-    if (entry.isError) throw new CallFailed(answer.status, JSON.parse(entry.text).error);
-    yield entry;
+  try {
+    for await (const entry of events(answer.body)) {
+      if (entry.name === "end") return;
+      if (entry.isError) throw new CallFailed(answer.status, JSON.parse(entry.text).error);
+      yield entry;
+    }
+  } catch (error) {
+    if (error instanceof CallFailed || asked.signal?.aborted) throw error;
+    noteTrouble();
+    throw new CallFailed(0, { code: "NO_ANSWER", message: "The answer broke off." });
   }
 }
 
@@ -95,12 +101,22 @@ export async function* stream(method, path, asked = {}) {
  * @param {string} accept
  */
 async function send(method, path, asked, accept) {
-  let answer = await sendOnce(method, path, asked, accept, await bearer());
-  if (answer.status === 401 && session.refresh) answer = await sendOnce(method, path, asked, accept, await bearer(true));
+  let answer = await sendOnce(method, path, asked, accept, await token());
+  if (answer.status === 401 && session.refresh) answer = await sendOnce(method, path, asked, accept, await token(true));
   noteAnswer(answer.status);
   if (answer.ok) return answer;
   if (answer.status === 401) forget();
   throw new CallFailed(answer.status, await errorOf(answer));
+}
+
+/** @param {boolean} [isRefused] */
+async function token(isRefused) {
+  try {
+    return await bearer(isRefused);
+  } catch {
+    noteTrouble();
+    throw new CallFailed(0, { code: "NO_ANSWER", message: "The session cannot be renewed just now." });
+  }
 }
 
 /**

@@ -28,11 +28,15 @@ export function noteSilence() {
   schedule(AWAY_MS);
 }
 
+/** Something went wrong on the way: ask at once what is away. */
+export function noteTrouble() {
+  if (!connection.get().isAway) schedule(0);
+}
+
 /** @param {number} status of an answer that came */
 export function noteAnswer(status) {
-  const { isAway } = connection.get();
-  if (status === 503 && !isAway) schedule(0);
-  if (isAway && status < 500) schedule(0);
+  if (status === 503) noteTrouble();
+  if (connection.get().isAway && status < 500) schedule(0);
 }
 
 /** @param {number} ms */

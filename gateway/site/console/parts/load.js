@@ -1,5 +1,6 @@
 // What a page asks for: once, again on demand, or every so often while somebody looks.
 
+import { connection } from "../calls/connection.js";
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 
 /**
@@ -8,7 +9,8 @@ import { useCallback, useEffect, useRef, useState } from "./html.js";
  */
 
 /**
- * The answer of `find`, asked again when one of `deps` changes. What was there stays until then.
+ * The answer of `find`, asked again when one of `deps` changes, and when what was away is back.
+ * What was there stays until then.
  * @template T
  * @param {(signal: AbortSignal) => Promise<T>} find
  * @param {unknown[]} deps
@@ -35,6 +37,8 @@ export function useLoad(find, deps, { everyMs = 0 } = {}) {
   }, [key, round]);
   const reload = useCallback(() => setRound((last) => last + 1), []);
   useEvery(everyMs, reload);
+  const mayComeBack = Boolean(/** @type {any} */ (state.error)?.isPassing);
+  useEffect(() => (mayComeBack ? connection.watch(() => connection.get().isAway || reload()) : undefined), [mayComeBack, reload]);
   const set = useCallback((/** @type {T} */ data) => setState({ data, error: null, isLoading: false }), []);
   return { ...state, reload, set };
 }

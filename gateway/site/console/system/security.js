@@ -1,6 +1,6 @@
 // Where a user is logged in and may go on, and what happened to the security of the tenant.
 
-import { logOut, session, switchTenant } from "../../shared/session.js";
+import { logOut, logOutEverywhere, session, switchTenant } from "../../shared/session.js";
 import { call, get } from "../calls/api.js";
 import { Badge, Empty, Facts, Failure, Head, Time } from "../parts/basics.js";
 import { Confirmed } from "../parts/dialogs.js";
@@ -30,7 +30,7 @@ export function Page({ who, query }) {
     ]} />
     ${session.refresh && html`<div class="actions">
       <button type="button" class="second" onClick=${() => logOut()}>Log out here</button>
-      <${Confirmed} label="Log out everywhere" title="Log out everywhere" question=${html`<p>All your sessions end, this one among them, in all tenants and on all devices.</p>`} act=${() => logOut({ everywhere: true })} />
+      <${Confirmed} label="Log out everywhere" title="Log out everywhere" question=${html`<p>All your sessions end, this one among them, in all tenants and on all devices.</p>`} act=${logOutEverywhere} />
     </div>`}
     ${who.user && html`<h2>All your sessions</h2><${Sessions} /><h2>Your tenants</h2><${Tenants} who=${who} />`}
     <h2>Security events</h2>
