@@ -140,6 +140,18 @@ def test_a_session_is_ended_from_another_and_another_tenant_entered(
     assert [one for one in console.problems() if "401" not in one] == []
 
 
+def test_an_open_page_spares_the_calls_of_a_plan_that_bounds_them(console: Console) -> None:
+    every_ms = console.page.run(
+        "import('/console/calls/identity.js').then(({countedMs, identity}) => {"
+        " const who = identity.get();"
+        " return [0, 1000, 100000].map((monthlyCallCountMax) => {"
+        " const tenant = {...who.tenant, plan: {monthlyCallCountMax}};"
+        " identity.set({...who, tenant}); return countedMs(2000); }); })"
+    )
+
+    assert every_ms == [2000, 60_000, 2000]
+
+
 def test_what_is_refused_for_good_is_no_lost_connection(console: Console) -> None:
     states = console.page.run(
         "import('/console/calls/follow.js').then(async ({follow}) => {"

@@ -1,6 +1,7 @@
 // Which simulations wait, run or have ended.
 
 import { get } from "../calls/api.js";
+import { countedMs } from "../calls/identity.js";
 import { Badge, Empty, Head, Time } from "../parts/basics.js";
 import { html } from "../parts/html.js";
 import { useEvery, usePages } from "../parts/load.js";
@@ -51,7 +52,7 @@ export function Page() {
     return { items: /** @type {Job[]} */ (jobs), next: nextPageToken };
   };
   const pages = usePages(find, []);
-  useEvery(EVERY_MS, pages.reload);
+  useEvery(countedMs(EVERY_MS), pages.reload);
   const empty = html`<${Empty} title="There are no jobs"><p>A job simulates on a lattice: spins, Life, diffusion, walks. Open <a href="#/lattices">a lattice</a>, and choose Simulate.</p><//>`;
   return html`<${Head} title="Jobs" lead="Simulations on lattices, the newest first. They go on whatever process dies." />
     <${Table} label="Jobs" columns=${COLUMNS} keyOf=${(/** @type {Job} */ one) => one.jobId} ...${pages} empty=${empty} />`;

@@ -1,6 +1,7 @@
 // What a simulation looks like while it goes on, and what it has left.
 
 import { CallFailed } from "../calls/api.js";
+import { countedMs } from "../calls/identity.js";
 import { Failure } from "../parts/basics.js";
 import { html, useEffect, useState } from "../parts/html.js";
 import { count } from "../parts/words.js";
@@ -11,6 +12,7 @@ import { drawnBy, drawSlice, findLattice } from "../lattices/calls.js";
 /** @import { Layer } from "../lattices/board.js" */
 /** @typedef {{ layer: Layer, stepsDone: string }} Drawn */
 
+const FRAME_MS = 100;
 const PAUSE_MS = 700;
 const NOT_YET = new Set(["JOB_NOT_BEGUN", "JOB_ENDED"]);
 
@@ -47,13 +49,21 @@ async function watch(job, signal, setShape, setDrawn) {
   const draw = job.state === "JOB_STATE_SUCCEEDED" ? drawResult : drawState;
   const isStill = job.state === "JOB_STATE_SUCCEEDED" || job.state === "JOB_STATE_CANCELLED";
   do {
+    const began = performance.now();
     const drawn = document.hidden && !isStill ? null : await draw(job, shape, signal);
     if (signal.aborted) return;
     if (drawn) setDrawn(drawn);
     if (isStill) return;
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    await new Promise((resolve) => setTimeout(resolve, countedMs(pauseMs(Boolean(drawn), performance.now() - began))));
   } while (!signal.aborted);
 }
+
+/**
+ * Ten pictures a second, one after the other: fewer where one takes long.
+ * @param {boolean} isDrawn
+ * @param {number} tookMs
+ */
+const pauseMs = (isDrawn, tookMs) => (isDrawn ? Math.max(FRAME_MS - tookMs, 0) : PAUSE_MS);
 
 /**
  * Null where there is nothing to see yet.

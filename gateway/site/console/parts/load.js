@@ -1,6 +1,7 @@
 // What a page asks for: once, again on demand, or every so often while somebody looks.
 
 import { connection } from "../calls/connection.js";
+import { countedMs } from "../calls/identity.js";
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 
 /**
@@ -36,7 +37,7 @@ export function useLoad(find, deps, { everyMs = 0 } = {}) {
     return () => aborting.abort();
   }, [key, round]);
   const reload = useCallback(() => setRound((last) => last + 1), []);
-  useEvery(everyMs, reload);
+  useEvery(everyMs && countedMs(everyMs), reload);
   const mayComeBack = Boolean(/** @type {any} */ (state.error)?.isPassing);
   useEffect(() => (mayComeBack ? connection.watch(() => connection.get().isAway || reload()) : undefined), [mayComeBack, reload]);
   const set = useCallback((/** @type {T} */ data) => setState({ data, error: null, isLoading: false }), []);

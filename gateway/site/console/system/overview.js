@@ -2,7 +2,7 @@
 
 import { get } from "../calls/api.js";
 import { connection } from "../calls/connection.js";
-import { useMay } from "../calls/identity.js";
+import { countedMs, useMay } from "../calls/identity.js";
 import { Badge, Facts, Failure, Head, Loading } from "../parts/basics.js";
 import { Chart } from "../parts/chart.js";
 import { useHistory } from "../parts/history.js";
@@ -54,7 +54,7 @@ function Rate() {
       note({ rate: null });
     }
   }, []);
-  useEvery(EVERY_MS, measure, { atOnce: true });
+  useEvery(countedMs(EVERY_MS), measure, { atOnce: true });
   return html`<${Chart} label="Events appended to the log, per second" times=${history.times} lines=${[{ label: "appended", values: history.values.rate ?? [] }]} unit="events/s" />`;
 }
 
