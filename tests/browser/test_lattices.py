@@ -89,6 +89,24 @@ def test_what_is_drawn_while_it_is_saved_is_not_taken_for_saved(
     assert "free" in console.text(".cursor")
 
 
+def test_jobs_of_further_pages_stay_in_sight(
+    console: Console, owner: Person, lattice_id: str
+) -> None:
+    simulation = {"simulation": {"ising": {"temperature": 2.5}}, "steps": 1}
+    for _ in range(21):
+        owner.post(f"/v1/lattices/{lattice_id}/jobs", simulation)
+    rows = "document.querySelectorAll('main tbody tr').length"
+    console.show("#/jobs")
+
+    console.press("Show more")
+    console.page.wait_for(f"{rows} > 20")
+    # Longer than the page waits to ask again.
+    now_ms = console.page.run("performance.now()")
+    console.page.wait_for(f"performance.now() > {now_ms + 7000}")
+
+    assert console.page.run(rows) > 20
+
+
 def test_what_a_chain_would_make_is_seen_before_it_is_applied(
     console: Console, owner: Person, lattice_id: str
 ) -> None:

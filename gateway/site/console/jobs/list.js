@@ -52,7 +52,7 @@ export function Page() {
     return { items: /** @type {Job[]} */ (jobs), next: nextPageToken };
   };
   const pages = usePages(find, []);
-  useEvery(countedMs(EVERY_MS), pages.reload);
+  useEvery(pages.isExtended ? 0 : countedMs(EVERY_MS), pages.reload);
   const empty = html`<${Empty} title="There are no jobs"><p>A job simulates on a lattice: spins, Life, diffusion, walks. Open <a href="#/lattices">a lattice</a>, and choose Simulate.</p><//>`;
   return html`<${Head} title="Jobs" lead="Simulations on lattices, the newest first. They go on whatever process dies." />
     <${Table} label="Jobs" columns=${COLUMNS} keyOf=${(/** @type {Job} */ one) => one.jobId} ...${pages} empty=${empty} />`;

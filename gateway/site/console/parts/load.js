@@ -59,7 +59,8 @@ export function useEvery(everyMs, act, { atOnce = false } = {}) {
 }
 
 /**
- * The items of a list that comes in pages.
+ * The items of a list that comes in pages. To ask again gives up all pages but the first one:
+ * `isExtended` tells whether there are others.
  * @template T
  * @param {(pageToken: string, signal: AbortSignal) => Promise<{ items: T[], next?: string }>} find
  * @param {unknown[]} deps
@@ -80,7 +81,7 @@ export function usePages(find, deps) {
       setMore({ of: first.data, items: before, next, error, isLoading: false });
     }
   };
-  return { items, error: first.error ?? (isOurs ? more.error : null), hasMore: Boolean(next), isLoading: first.isLoading || (isOurs && more.isLoading), loadMore, reload: first.reload };
+  return { items, isExtended: isOurs && more.items.length > 0, error: first.error ?? (isOurs ? more.error : null), hasMore: Boolean(next), isLoading: first.isLoading || (isOurs && more.isLoading), loadMore, reload: first.reload };
 }
 
 /**
