@@ -26,7 +26,7 @@ async def test_the_newest_revision_killed_in_its_middle_leads_to_the_same_schema
 ) -> None:
     outcome = Outcome()
 
-    await kill_at_each_statement(postgres, NEWEST, outcome, every=16)
+    await kill_at_each_statement(postgres, NEWEST, outcome, sparsely=True)
 
     assert not +outcome.broken
     assert outcome.figures["kills of migrations"]
