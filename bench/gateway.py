@@ -15,6 +15,7 @@ import contextlib
 import statistics
 import sys
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -422,7 +423,9 @@ def _path(reply: lattice_pb.FindPathResponse) -> dict[str, Any]:
             "elapsedNs": str(computation.elapsed_ns),
             "sitesExpanded": str(computation.sites_expanded),
             "memoryBytes": str(computation.memory_bytes),
+            "costsDigest": computation.costs_digest,
         },
+        "lookedAt": b64encode(reply.looked_at).decode(),
     }
 
 
