@@ -98,9 +98,9 @@ class _Process:
         `TimeoutError` when there was no core for it."""
         if not self._is_started:
             # To start takes its time, which is not that of the first question.
-            self._answer(worker.problem, (b"true", b"null", 1), _START_S)
+            self._answer(worker.problem, (b"true", b"null", 1), _START_S, _START_S)
             self._is_started = True
-        return self._answer(function, arguments, work_s)
+        return self._answer(function, arguments, work_s, _WAITS * work_s)
 
     def end(self) -> None:
         self._ours.close()
@@ -108,9 +108,13 @@ class _Process:
         self._process.join(_END_S)
 
     def _answer(
-        self, function: Callable[..., object], arguments: tuple[object, ...], work_s: float
+        self,
+        function: Callable[..., object],
+        arguments: tuple[object, ...],
+        work_s: float,
+        wait_s: float,
     ) -> object:
         self._ours.send((function, arguments, work_s))
-        if not self._ours.poll(_WAITS * work_s):
+        if not self._ours.poll(wait_s):
             raise TimeoutError
         return self._ours.recv()
