@@ -1,7 +1,7 @@
 """Between the messages of the contract and what accounts are made of. Decides nothing."""
 
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -23,6 +23,8 @@ from services.policy import PlanLimits
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - a word of RFC 6750
 
 _INT32_MAX = 2**31 - 1
+
+OpenedResponse = TypeVar("OpenedResponse", pb.LoginResponse, pb.SwitchTenantResponse)
 
 
 def registration(request: pb.RegisterRequest) -> Registration:
@@ -57,19 +59,15 @@ def registered(joined: Joined) -> pb.RegisterResponse:
 
 
 def logged_in(opened: Opened) -> pb.LoginResponse:
-    return pb.LoginResponse(
-        access_token=opened.grant.access.token,
-        token_type=TOKEN_TYPE,
-        expires_in=opened.grant.access.expires_in_s,
-        refresh_token=opened.grant.refresh_token,
-        user=user(opened.user),
-        tenant=tenant(opened.tenant),
-        role=role_number(opened.role),
-    )
+    return _opened(pb.LoginResponse, opened)
 
 
 def switched(opened: Opened) -> pb.SwitchTenantResponse:
-    return pb.SwitchTenantResponse(
+    return _opened(pb.SwitchTenantResponse, opened)
+
+
+def _opened(response: type[OpenedResponse], opened: Opened) -> OpenedResponse:
+    return response(
         access_token=opened.grant.access.token,
         token_type=TOKEN_TYPE,
         expires_in=opened.grant.access.expires_in_s,
