@@ -60,3 +60,11 @@ def console(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         page.watch()
         page.resize(1280, 900)
         yield Console(page, system.url)
+
+
+@pytest.fixture
+def inside(console: Console, owner: Person) -> None:
+    """The owner is logged in, on a wide screen, and nothing was complained of."""
+    console.page.resize(1280, 900)
+    console.enter(owner)
+    console.problems()

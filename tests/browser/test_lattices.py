@@ -6,14 +6,12 @@ from tests.browser.console import Console
 from tests.browser.people import Person
 from tests.e2e.chromium import in_full
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), in_full]
-
-
-@pytest.fixture(autouse=True)
-def _inside(console: Console, owner: Person) -> None:
-    console.page.resize(1280, 900)
-    console.enter(owner)
-    console.problems()
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("inside"),
+    in_full,
+]
 
 
 @pytest.fixture

@@ -11,14 +11,12 @@ from tests.browser.people import PASSWORD, Person, log_in, register
 from tests.e2e.chromium import in_full
 from tests.processes import System
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), in_full]
-
-
-@pytest.fixture(autouse=True)
-def _inside(console: Console, owner: Person) -> None:
-    console.page.resize(1280, 900)
-    console.enter(owner)
-    console.problems()
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("inside"),
+    in_full,
+]
 
 
 @pytest.fixture
