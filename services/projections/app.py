@@ -10,7 +10,7 @@ from typing import Final
 import grpc.aio
 
 from girih.client import EventStoreClient
-from girih.ids import NO_TENANT, Position, TenantId
+from girih.ids import NO_TENANT, TenantId
 from girih.projection import Projection
 from girih.projections.v1 import documents_pb2, indicators_pb2, lattices_pb2
 from girih.projections.v1 import projections_pb2 as pb
@@ -26,7 +26,7 @@ from services.plumbing.tls import channel_credentials
 from services.policy import EVENTS, POLICY, PROJECTIONS
 from services.projections.control.status import Statuses
 from services.projections.control.waiting import Waits
-from services.projections.domain import ProjectionKey
+from services.projections.domain import ProjectionKey, ReadPlace
 from services.projections.metrics import ApplyMetrics, RunMetrics
 from services.projections.postgres.control import PostgresControl
 from services.projections.postgres.database import Database
@@ -134,14 +134,14 @@ def _serve_indicators(
     check_fit = partial(statuses.fit, Indicators.name)
     server.add_service(INDICATOR_SERVICE, IndicatorServicer(reader, check_fit))
 
-    def positions() -> dict[TenantId, Position]:
+    def places() -> dict[TenantId, ReadPlace]:
         return {
-            key.tenant: run.position
+            key.tenant: run.place
             for key, run in runner.runs.items()
             if key.projection == Indicators.name
         }
 
-    metrics = IndicatorMetrics(reader, positions)
+    metrics = IndicatorMetrics(reader, places)
     server.registry.register(metrics)
     server.tasks.start("totals of indicators", metrics.run())
 

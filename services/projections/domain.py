@@ -60,6 +60,15 @@ class Checkpoint:
     position: Position = NO_POSITION
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPlace:
+    """What readers see of a projection."""
+
+    generation: int
+    position: Position
+    """Up to where in the log."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """Why and since when a generation stands still."""

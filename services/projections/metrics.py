@@ -76,7 +76,7 @@ class RunMetrics(Collector):
         for key, run in [*self._runs().items()]:
             running[key.projection] += 1
             stopped[key.projection] += run.is_stopped
-            behind = max(0, (run.head or 0) - run.position)
+            behind = max(0, (run.head or 0) - run.place.position)
             lag[key.projection] = max(lag[key.projection], behind)
             lag_s[key.projection] = max(lag_s.get(key.projection, 0.0), run.lag_s())
         yield self._family("runs", "Tenants that a projection is run for here.", running)

@@ -150,6 +150,16 @@ class PostgresProjectionStore:
             await connection.execute(_sql("tell_tenant"), tenant)
             yield connection
 
+    @asynccontextmanager
+    async def reading_for(self, tenant: TenantId) -> AsyncIterator[Connection]:
+        """A transaction whose statements all see a tenant's rows as they stood at the first."""
+        async with (
+            self._connections.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await connection.execute(_sql("tell_tenant"), tenant)
+            yield connection
+
 
 class GenerationTransaction:
     """A `CheckpointTransaction`."""

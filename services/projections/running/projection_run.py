@@ -21,6 +21,7 @@ from services.projections.domain import (
     Generation,
     ProjectionKey,
     ProjectionState,
+    ReadPlace,
     RebuildCause,
     StopCause,
     Stretch,
@@ -111,8 +112,8 @@ class ProjectionRun:
         """Somebody waits for more than there was."""
         self._progress = asyncio.Event()
         self._lag = LagClock()
-        self.position = NO_POSITION
-        """Up to where readers see the log."""
+        self.place = ReadPlace(0, NO_POSITION)
+        """What readers see."""
         self.is_stopped = False
         """It stands still until somebody does something about it."""
 
@@ -136,12 +137,16 @@ class ProjectionRun:
         async with self._moved:
             self._is_awaited = True
             self._moved.notify_all()
-        while self.position < position:
+        while self.place.position < position:
             await self._progress.wait()
 
-    def _reached(self, position: Position) -> None:
-        self.position = position
-        self._lag.reached(position)
+    def _reached(self, read: Checkpoint) -> None:
+        self.place = ReadPlace(read.generation, read.position)
+        self._lag.reached(read.position)
+        self._progressed()
+
+    def _progressed(self) -> None:
+        """Have those look who wait."""
         self._progress.set()
         self._progress = asyncio.Event()
 
@@ -150,7 +155,7 @@ class ProjectionRun:
         while True:
             self._changed.clear()
             state = await self._begin()
-            self._reached(state.active.checkpoint.position)
+            self._reached(state.active.checkpoint)
             self.is_stopped = any(one.stop for one in (state.active, state.building) if one)
             if state.is_paused:
                 await self._changed.wait()
@@ -205,7 +210,7 @@ class ProjectionRun:
                     await self._until_moved(applier.checkpoint.position)
         except Stopped:
             self.is_stopped = True
-            self._reached(self.position)
+            self._progressed()
         except (LogReplaced, BeyondEnd) as error:
             await self._replaced(state, applier.checkpoint, error)
 
@@ -231,7 +236,7 @@ class ProjectionRun:
                 await applier.apply(stretch)
                 size.took(len(stretch.events), time.perf_counter() - started_s)
                 if not is_building:
-                    self._reached(applier.checkpoint.position)
+                    self._reached(applier.checkpoint)
         return _Outcome.TURN_OVER
 
     async def _until_moved(self, position: Position) -> None:

@@ -14,7 +14,7 @@ from girih.ids import Position, TenantId
 from girih.projection import Projection
 from services.plumbing.logging import get_logger
 from services.plumbing.postgres.leases import LeaseLost
-from services.projections.domain import ProjectionKey
+from services.projections.domain import ProjectionKey, ReadPlace
 
 _PAUSE_S_MIN: Final = 0.1
 _PAUSE_S_MAX: Final = 30.0
@@ -41,7 +41,7 @@ class Run(Protocol):
     def head(self) -> Position | None: ...
 
     @property
-    def position(self) -> Position: ...
+    def place(self) -> ReadPlace: ...
 
     @property
     def is_stopped(self) -> bool: ...

@@ -58,12 +58,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert len(refused.value.problems) == 2
 
 
-def test_what_makes_other_numbers_has_another_fingerprint(tmp_path: Path) -> None:
+def test_what_makes_other_numbers_is_another_version(tmp_path: Path) -> None:
     first, other = tmp_path / "first.toml", tmp_path / "other.toml"
     first.write_text(GOOD + 'help = "one"\n')
     other.write_text(GOOD + 'help = "two"\n')
-    same = read_definitions(first).fingerprint == read_definitions(other).fingerprint
+    same = read_definitions(first).version == read_definitions(other).version
     other.write_text(GOOD + 'window = "day"\n')
 
     assert same
-    assert read_definitions(first).fingerprint != read_definitions(other).fingerprint
+    assert read_definitions(first).version != read_definitions(other).version

@@ -12,6 +12,7 @@ from girih.client import EventStoreClient, NewEvent
 from girih.projections.v1 import indicators_pb2 as pb
 from girih.projections.v1 import projections_pb2
 from services.plumbing.grpc.errors import from_rpc_error
+from services.projections.domain import ReadPlace
 from services.projections.postgres.store import PostgresProjectionStore
 from services.projections.shipped.indicators.metrics import IndicatorMetrics
 from services.projections.shipped.indicators.reading import IndicatorReader
@@ -121,7 +122,9 @@ async def test_prometheus_is_shown_the_totals(
     await log.append([case("opened", "2011-01-01", "web"), case("opened", "2011-02-01", "desk")])
     await projected(projections, log)
     head = await log.head()
-    metrics = IndicatorMetrics(IndicatorReader(INDICATORS, store), lambda: {TENANT: head})
+    metrics = IndicatorMetrics(
+        IndicatorReader(INDICATORS, store), lambda: {TENANT: ReadPlace(1, head)}
+    )
 
     await metrics.look()
 

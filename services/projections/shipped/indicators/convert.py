@@ -50,18 +50,17 @@ def asked_time(request: pb.GetIndicatorHistoryRequest) -> tuple[datetime, dateti
     return since, before
 
 
-def list_response(
-    definitions: Definitions, totals: Totals, position: int
-) -> pb.ListIndicatorsResponse:
+def list_response(definitions: Definitions, totals: Totals) -> pb.ListIndicatorsResponse:
     """All indicators with what they come to."""
     return pb.ListIndicatorsResponse(
-        indicators=[_indicator(one, totals) for one in definitions.indicators], position=position
+        indicators=[_indicator(one, totals) for one in definitions.indicators],
+        position=totals.built.position,
     )
 
 
 def history_response(indicator: Indicator, history: History) -> pb.GetIndicatorHistoryResponse:
     """The points of an indicator."""
-    points = [_point(indicator, row) for row in history.rows if _is_of(indicator, row)]
+    points = [_point(indicator, row) for row in history.rows]
     return pb.GetIndicatorHistoryResponse(points=points, position=history.position)
 
 
@@ -72,7 +71,6 @@ def number(value: Decimal) -> str:
 
 
 def _indicator(indicator: Indicator, totals: Totals) -> pb.Indicator:
-    own = (value for (name, _), value in totals.items() if name == indicator.name)
     return pb.Indicator(
         indicator=indicator.name,
         help=indicator.help,
@@ -83,15 +81,9 @@ def _indicator(indicator: Indicator, totals: Totals) -> pb.Indicator:
             pb.IndicatorLabel(name=label.name, values=[*label.values, OTHER])
             for label in indicator.labels
         ],
-        total=number(reduce(add, own, Decimal(0))),
+        total=number(reduce(add, totals.of(indicator).values(), Decimal(0))),
+        position=totals.built.position_of(indicator),
     )
-
-
-def _is_of(indicator: Indicator, row: Row) -> bool:
-    """Whether it has the labels that are declared: until all is built anew, what is read may be
-    from before that was changed.
-    """
-    return len(row["labels"]) == len(indicator.labels)
 
 
 def _point(indicator: Indicator, row: Row) -> pb.IndicatorPoint:

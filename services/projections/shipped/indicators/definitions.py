@@ -107,6 +107,11 @@ class Indicator:
     def all_types(self) -> tuple[str, ...]:
         return (*self.types, *self.subtract_types)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of what makes its numbers: another one means that they are to be made anew."""
+        return hashlib.sha256(repr(replace(self, help="")).encode()).hexdigest()[:12]
+
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
@@ -117,10 +122,9 @@ class Definitions:
     """Those that Prometheus is told of by name."""
 
     @property
-    def fingerprint(self) -> str:
-        """Of what makes the numbers: another one means that they are to be made anew."""
-        parts = [repr(replace(one, help="")) for one in self.indicators]
-        return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+    def version(self) -> str:
+        """The fingerprints of all, so that it tells which indicators were built as they are."""
+        return "-".join(sorted(one.fingerprint for one in self.indicators)) or "none"
 
     def by_name(self, name: str) -> Indicator | None:
         return next((one for one in self.indicators if one.name == name), None)

@@ -12,9 +12,10 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from girih.ids import Position, TenantId
+from girih.ids import TenantId
 from services.plumbing.errors import ServiceError
 from services.plumbing.logging import get_logger
+from services.projections.domain import ReadPlace
 from services.projections.shipped.indicators.definitions import Indicator
 from services.projections.shipped.indicators.exact import add
 from services.projections.shipped.indicators.reading import IndicatorReader, Totals
@@ -28,12 +29,12 @@ class IndicatorMetrics(Collector):
     """The totals of indicators, of tenants named in their file each, and of all others together."""
 
     def __init__(
-        self, reader: IndicatorReader, positions: Callable[[], Mapping[TenantId, Position]]
+        self, reader: IndicatorReader, places: Callable[[], Mapping[TenantId, ReadPlace]]
     ) -> None:
-        """`positions` tells how far the projection is for each tenant that it is run for here."""
+        """`places` tells what is read of each tenant that the projection is run for here."""
         self._reader = reader
-        self._positions = positions
-        self._known: dict[TenantId, tuple[Position, Totals]] = {}
+        self._places = places
+        self._known: dict[TenantId, tuple[ReadPlace, Totals]] = {}
 
     async def run(self, interval_s: float = _INTERVAL_S) -> None:
         """Keep the totals for ever: the work of a task."""
@@ -46,13 +47,12 @@ class IndicatorMetrics(Collector):
 
     async def look(self) -> None:
         """Read the totals of each tenant whose projection has moved."""
-        positions = self._positions()
-        for tenant in self._known.keys() - positions.keys():
+        places = self._places()
+        for tenant in self._known.keys() - places.keys():
             del self._known[tenant]
-        for tenant, position in positions.items():
-            if self._known.get(tenant, (-1, {}))[0] != position:
-                totals, _ = await self._reader.totals(tenant)
-                self._known[tenant] = (position, totals)
+        for tenant, place in places.items():
+            if tenant not in self._known or self._known[tenant][0] != place:
+                self._known[tenant] = (place, await self._reader.totals(tenant))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called from another thread."""
@@ -60,19 +60,13 @@ class IndicatorMetrics(Collector):
         for indicator in self._reader.definitions.indicators:
             sums: dict[tuple[str, ...], Decimal] = {}
             for tenant, totals in known:
-                for labels, value in _of(indicator, totals):
+                for labels, value in totals.of(indicator).items():
                     key = (self._shown(tenant), *labels)
                     sums[key] = add(sums.get(key, Decimal(0)), value)
             yield _family(indicator, sums)
 
     def _shown(self, tenant: TenantId) -> str:
         return tenant if tenant in self._reader.definitions.tenants else ""
-
-
-def _of(indicator: Indicator, totals: Totals) -> Iterator[tuple[tuple[str, ...], Decimal]]:
-    for (name, labels), value in totals.items():
-        if name == indicator.name and len(labels) == len(indicator.labels):
-            yield labels, value
 
 
 def _family(indicator: Indicator, sums: Mapping[tuple[str, ...], Decimal]) -> GaugeMetricFamily:

@@ -46,7 +46,7 @@ class Indicators(Projection):
                 self._by_type.setdefault(event_type, []).append((indicator, 1))
             for event_type in indicator.subtract_types:
                 self._by_type.setdefault(event_type, []).append((indicator, -1))
-        self._version = definitions.fingerprint
+        self._version = definitions.version
 
     @property
     def version(self) -> str:

@@ -17,8 +17,6 @@ POINT_COUNT_MAX: Final = 10_000
 _PACKAGE: Final = "services.projections.shipped.indicators.sql"
 
 Row = Mapping[str, Any]
-Totals = Mapping[tuple[str, tuple[str, ...]], Decimal]
-"""By an indicator's name and its labels."""
 
 
 class IndicatorNotFound(NotFound):
@@ -36,8 +34,38 @@ class IndicatorHistoryTooLong(InvalidInput):
 class TenantConnections(Protocol):
     """Who lends connections on which a tenant's rows alone are seen."""
 
-    def for_tenant(self, tenant: TenantId) -> AbstractAsyncContextManager[Connection]:
-        """In a transaction, for the block."""
+    def reading_for(self, tenant: TenantId) -> AbstractAsyncContextManager[Connection]:
+        """In a transaction whose statements see one state, for the block."""
+
+
+class Built(NamedTuple):
+    """What the generation was built of that is read."""
+
+    version: str
+    position: Position
+
+    def position_of(self, indicator: Indicator) -> Position:
+        """Up to where in the log its numbers are true. They are none, which is true of an empty
+        log, while what is read was built of another declaration.
+        """
+        is_as_declared = indicator.fingerprint in self.version.split("-")
+        return self.position if is_as_declared else NO_POSITION
+
+
+class Totals(NamedTuple):
+    """What all events of a tenant come to."""
+
+    built: Built
+    values: Mapping[tuple[str, tuple[str, ...]], Decimal]
+    """By an indicator's name and its labels."""
+
+    def of(self, indicator: Indicator) -> Mapping[tuple[str, ...], Decimal]:
+        """By labels; none of what was built of another declaration."""
+        if self.built.position_of(indicator) == NO_POSITION:
+            return {}
+        return {
+            labels: value for (name, labels), value in self.values.items() if name == indicator.name
+        }
 
 
 class History(NamedTuple):
@@ -45,7 +73,7 @@ class History(NamedTuple):
 
     rows: Sequence[Row]
     position: Position
-    """Up to where in the log it is true at least."""
+    """Up to where in the log it is true."""
 
 
 class IndicatorReader:
@@ -61,22 +89,29 @@ class IndicatorReader:
             raise IndicatorNotFound(f"there is no indicator called {name}", indicator=name)
         return found
 
-    async def totals(self, tenant: TenantId) -> tuple[Totals, Position]:
-        """What all events of a tenant come to, and up to where in the log that is true at least."""
-        async with self._connections.for_tenant(tenant) as connection:
-            position = await _position(connection, tenant)
+    async def totals(self, tenant: TenantId) -> Totals:
+        """What all events of a tenant come to."""
+        async with self._connections.reading_for(tenant) as connection:
+            built = await _built(connection, tenant)
             rows = await connection.fetch(load(_PACKAGE, "select_totals"), tenant)
-        totals = {(row["indicator"], tuple(row["labels"])): row["value"] for row in rows}
-        return totals, position
+        values = {(row["indicator"], tuple(row["labels"])): row["value"] for row in rows}
+        return Totals(built, values)
 
     async def history(
-        self, tenant: TenantId, name: str, since: datetime, before: datetime
+        self, tenant: TenantId, indicator: Indicator, since: datetime, before: datetime
     ) -> History:
         """The windows that begin between two times. Raises IndicatorHistoryTooLong."""
-        async with self._connections.for_tenant(tenant) as connection:
-            position = await _position(connection, tenant)
+        async with self._connections.reading_for(tenant) as connection:
+            position = (await _built(connection, tenant)).position_of(indicator)
+            if position == NO_POSITION:
+                return History((), NO_POSITION)
             rows = await connection.fetch(
-                load(_PACKAGE, "select_history"), tenant, name, since, before, POINT_COUNT_MAX + 1
+                load(_PACKAGE, "select_history"),
+                tenant,
+                indicator.name,
+                since,
+                before,
+                POINT_COUNT_MAX + 1,
             )
         if len(rows) > POINT_COUNT_MAX:
             raise IndicatorHistoryTooLong(
@@ -86,6 +121,6 @@ class IndicatorReader:
         return History([dict(row) for row in rows], position)
 
 
-async def _position(connection: Connection, tenant: TenantId) -> Position:
-    position = await connection.fetchval(load(_PACKAGE, "select_position"), tenant)
-    return NO_POSITION if position is None else Position(position)
+async def _built(connection: Connection, tenant: TenantId) -> Built:
+    row = await connection.fetchrow(load(_PACKAGE, "select_built"), tenant)
+    return Built(row["version"], Position(row["position"])) if row else Built("", NO_POSITION)

@@ -27,8 +27,8 @@ class IndicatorServicer:
         if not self._reader.definitions.indicators:
             return pb.ListIndicatorsResponse()
         self._check_fit()
-        totals, position = await self._reader.totals(correlation.current().tenant)
-        return convert.list_response(self._reader.definitions, totals, position)
+        totals = await self._reader.totals(correlation.current().tenant)
+        return convert.list_response(self._reader.definitions, totals)
 
     async def GetIndicatorHistory(
         self, request: pb.GetIndicatorHistoryRequest, _context: Context
@@ -37,5 +37,5 @@ class IndicatorServicer:
         indicator = self._reader.find(request.indicator)
         self._check_fit()
         tenant = correlation.current().tenant
-        history = await self._reader.history(tenant, indicator.name, since, before)
+        history = await self._reader.history(tenant, indicator, since, before)
         return convert.history_response(indicator, history)

@@ -1,7 +1,8 @@
--- Up to where in the log the generation holds it that is read; no row before it has begun.
+-- What the generation was built of that is read, and up to where in the log; no row before it has
+-- begun.
 --
 --   $1 tenant  text
-SELECT checkpoints.position
+SELECT checkpoints.version, checkpoints.position
 FROM projections.states
 JOIN projections.checkpoints
     ON checkpoints.tenant = states.tenant
