@@ -1,9 +1,10 @@
 # Every command a person needs. `make` alone lists them.
 
-# The newest Python of the supported versions that this machine has.
-PYTHON ?= $(shell for v in 3.13 3.12 3.11 3; do command -v python$$v >/dev/null 2>&1 && \
+# The newest Python of the supported versions that this machine has; looked for once, where one is
+# needed: what pyenv puts on the PATH takes its time to say that a version is not there.
+PYTHON ?= $(eval PYTHON := $(shell for v in 3.13 3.12 3.11 3; do command -v python$$v >/dev/null 2>&1 && \
 	python$$v -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && \
-	{ echo python$$v; break; }; done)
+	{ echo python$$v; break; }; done))$(PYTHON)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --require-hashes

@@ -1,5 +1,6 @@
 """Promises about the repository itself."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -115,3 +116,26 @@ def test_nothing_is_committed_that_git_is_told_to_ignore() -> None:
     command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard"]
 
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_make_looks_for_a_python_once(tmp_path: Path) -> None:
+    """Those that pyenv puts on the PATH take seconds to say that a version is not there."""
+    asked = tmp_path / "asked"
+    for version, exit_code in (("3.13", 1), ("3.12", 0)):
+        command = tmp_path / f"python{version}"
+        command.write_text(f"#!/bin/sh\necho {version} >> {asked}\nexit {exit_code}\n")
+        command.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environ.pop("PYTHON", None)
+
+    done = subprocess.run(
+        ["make", "--dry-run", "free-ports"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "python3.12 -B -m cli.local.addresses" in done.stdout
+    assert asked.read_text().split() == ["3.13", "3.12"]
