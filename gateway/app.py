@@ -105,7 +105,6 @@ async def open_gateway(
         registry.register(DependencyMetrics(partial(_answering, backends)))
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)
         tasks.start("streams", streams.watch())
-        tasks.start("pulse", HealthMonitor(health, backends).run())
         pages = HealthPages(
             health, backends, composition.ops_token, timeout_s=settings.health_timeout_s
         )
@@ -114,7 +113,7 @@ async def open_gateway(
         large_bodies = LargeBodies(contract, wait_s=settings.call_timeout_s)
         endpoints = EndpointContext(contract, settings, streams, large_bodies)
         try:
-            yield Application(
+            application = Application(
                 _routes(rules, [*backends, *own], endpoints),
                 newest_version(rule.template.text for rule in rules),
                 Site(
@@ -127,6 +126,8 @@ async def open_gateway(
                 lifecycle,
                 HttpMetrics(registry),
             )
+            async with tasks.running("pulse", HealthMonitor(health, backends).run()):
+                yield application
         finally:
             for backend in own:
                 await backend.finish()

@@ -3,8 +3,8 @@ wait for, which may never come.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from services.plumbing.errors import CannotRun
@@ -33,6 +33,18 @@ class OwnedTasks:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    @asynccontextmanager
+    async def running(self, name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Run `work` while the block lasts, for work on what is closed behind the block."""
+        task = self.start(name, work)
+        try:
+            yield
+        finally:
+            task.remove_done_callback(self._ended)
+            self._tasks.discard(task)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def stop(self) -> None:
         """Cancel all tasks and wait until they have ended."""

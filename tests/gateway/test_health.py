@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from services.plumbing.tasks import OwnedTasks
 from tests.casing import odd_keys
 from tests.events.serving import eventually
 from tests.gateway.sample import Gateway, SampleService, gateway_before
@@ -72,6 +73,25 @@ async def test_of_the_database_nobody_is_told_more_than_that_it_is_there(
     assert there.json() == {"reachable": True}
     assert answer.status_code == 503
     assert answer.json()["error"]["details"]["database"] == {"reachable": False}
+
+
+async def test_no_service_is_asked_how_it_is_once_its_channel_is_closed(
+    service: SampleService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written down between the two takes its time while the event store is away."""
+    at_work = set[str]()
+    stop = OwnedTasks.stop
+
+    async def noting(tasks: OwnedTasks) -> None:
+        at_work.update(task.get_name() for task in asyncio.all_tasks())
+        await stop(tasks)
+
+    monkeypatch.setattr(OwnedTasks, "stop", noting)
+    async with gateway_before(service):
+        pass
+
+    assert "streams" in at_work
+    assert "pulse" not in at_work
 
 
 async def test_many_who_ask_for_the_database_ask_it_once(

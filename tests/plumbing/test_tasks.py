@@ -83,3 +83,22 @@ async def test_stopping_ends_all_tasks_and_is_no_failure(tasks: OwnedTasks) -> N
 
     assert all(task.done() for task in started)
     assert tasks.failure is None
+
+
+async def test_what_runs_while_a_block_lasts_ends_with_it_and_is_no_failure(
+    tasks: OwnedTasks,
+) -> None:
+    async with tasks.running("pulse", for_ever()):
+        (pulse,) = (task for task in asyncio.all_tasks() if task.get_name() == "pulse")
+
+    assert pulse.cancelled()
+    assert tasks.failure is None
+
+
+async def test_what_runs_while_a_block_lasts_and_ends_by_itself_is_noticed(
+    tasks: OwnedTasks,
+) -> None:
+    async with tasks.running("pulse", failing()):
+        await asyncio.wait_for(tasks.failed.wait(), 60)
+
+    assert isinstance(tasks.failure, TaskDied)
