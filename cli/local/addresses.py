@@ -56,11 +56,18 @@ def obstacles(addresses: Mapping[str, str], hint: Callable[[Mapping[str, str]], 
     """What keeps the processes from listening, a line each, and the `hint` with addresses that
     are free; empty when nothing does."""
     problems, others = [], {}
-    for name in DEFAULTS:
-        address = _listening(name, addresses[name])
-        if (problem := ports.obstacle(address)) is not None:
+    listening = {name: _listening(name, addresses[name]) for name in DEFAULTS}
+    chosen_for: dict[str, str] = {}
+    taken = set(listening.values())
+    for name, address in listening.items():
+        problem = ports.obstacle(address)
+        if problem is None and address in chosen_for:
+            problem = f"{address} is chosen for both {chosen_for[address]} and {name}"
+        if problem is not None:
             problems.append(problem)
-            others[name] = _free(name, address, set(addresses.values()))
+            others[name] = _free(name, address, taken)
+        elif not address.endswith(":0"):
+            chosen_for[address] = name
     return "\n".join([*problems, f"choose another: {hint(others)}"]) if problems else ""
 
 
@@ -80,14 +87,14 @@ def _listening(name: str, address: str) -> str:
 
 
 def _free(name: str, address: str, taken: set[str]) -> str:
-    """The next address of the same host that is free, as the setting has it."""
+    """The next address of the same host that is free and not `taken`, as the setting has it; it
+    is taken from then on."""
     host, _, port = address.rpartition(":")
-    for number in range(int(port) + 1, _PORT_MAX + 1):
-        value = str(number) if name.endswith("_PORT") else f"{host}:{number}"
-        if value not in taken and ports.obstacle(f"{host}:{number}") is None:
-            taken.add(value)
-            return value
-    return f"{host}:0"
+    others = (f"{host}:{number}" for number in range(int(port) + 1, _PORT_MAX + 1))
+    is_free = (other for other in others if other not in taken and ports.obstacle(other) is None)
+    found = next(is_free, f"{host}:0")
+    taken.add(found)
+    return found.rpartition(":")[2] if name.endswith("_PORT") else found
 
 
 def main() -> int:

@@ -52,6 +52,34 @@ def test_for_an_address_that_is_taken_a_free_one_is_named(taken: str) -> None:
     assert addresses.obstacles({**free, "GATEWAY_ADDRESS": other}, addresses.as_options) == ""
 
 
+def test_for_several_that_are_taken_different_ones_are_named(taken: str) -> None:
+    """As beside another girih, whose addresses lie close together."""
+    port = taken.rpartition(":")[2]
+    all_taken = {name: port if name.endswith("_PORT") else taken for name in addresses.DEFAULTS}
+    named = dict[str, str]()
+
+    addresses.obstacles(all_taken, lambda others: str(named.update(others)))
+
+    assert named.keys() == addresses.DEFAULTS.keys()
+    assert len({one.rpartition(":")[2] for one in named.values()}) == len(named)
+    assert addresses.obstacles(named, addresses.as_options) == ""
+
+
+def test_an_address_that_is_chosen_twice_is_told_of() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    any_port = {
+        name: "0" if name.endswith("_PORT") else "127.0.0.1:0" for name in addresses.DEFAULTS
+    }
+    both = {"EVENTS_ADDRESS": address, "LATTICE_ADDRESS": address}
+
+    result = addresses.obstacles({**any_port, **both}, addresses.as_options)
+
+    assert addresses.obstacles(any_port, addresses.as_options) == ""
+    first, hint = result.splitlines()
+    assert first == f"{address} is chosen for both EVENTS_ADDRESS and LATTICE_ADDRESS"
+    assert hint.startswith("choose another: girih up --lattice-address 127.0.0.1:")
+
+
 def test_make_is_told_with_nothing_installed(taken: str, tmp_path: Path) -> None:
     """Isolated, so that no package is found but those of the standard library."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import runpy; "
