@@ -136,7 +136,7 @@ def _restore_snapshots(
     for line, where in archive.lines(folder, manifest.snapshots, key):
         saved = lines.snapshot_of(line, where)
         try:
-            transfer.save_snapshot(saved)
+            transfer.save_snapshot(saved, manifest.head)
             count += 1
         except NotFound:
             passed_over += 1

@@ -108,6 +108,7 @@ INTEGERS = frozenset(
         "positions",
         "quarantinedCount",
         "recordEvery",
+        "readPosition",
         "records",
         "reproduced",
         "revision",

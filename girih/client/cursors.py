@@ -10,7 +10,7 @@ from girih.client import wire
 from girih.client.events import LoadedStream, RecordedEvent, Snapshot
 from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import snapshots_pb2
-from girih.ids import Position
+from girih.ids import NO_POSITION, Position
 
 Batch = Sequence[RecordedEvent]
 """Events as they came together, at least one."""
@@ -100,6 +100,7 @@ class LoadCursor:
         self._snapshot: Snapshot | None = None
         self._events: list[RecordedEvent] = []
         self._incarnation = ""
+        self._head = NO_POSITION
 
     def begin(self) -> snapshots_pb2.LoadStreamRequest:
         self._snapshot = None
@@ -108,6 +109,7 @@ class LoadCursor:
 
     def take(self, response: snapshots_pb2.LoadStreamResponse) -> bool:
         self._incarnation = response.incarnation
+        self._head = Position(response.head_position) or self._head
         if response.HasField("snapshot"):
             self._snapshot = wire.snapshot(response.snapshot)
         self._events += wire.recorded_events(response)
@@ -116,5 +118,8 @@ class LoadCursor:
     def loaded(self) -> LoadedStream:
         """All that the last call brought."""
         return LoadedStream(
-            snapshot=self._snapshot, events=tuple(self._events), incarnation=self._incarnation
+            snapshot=self._snapshot,
+            events=tuple(self._events),
+            incarnation=self._incarnation,
+            head=self._head,
         )

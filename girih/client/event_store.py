@@ -541,13 +541,15 @@ class EventStoreClient:
         schema_version: int = 0,
         content_type: str = "",
         incarnation: str = "",
+        read_position: int | None = None,
         timeout: float | None = None,
     ) -> bool:
         """Keep what a stream was folded into, under the revision of the last event in it; answers
         whether it is among those that are kept.
 
-        `schema_version` is that of its layout, `incarnation` that of the events. Raises NotFound,
-        LogReplaced.
+        `schema_version` is that of its layout, `incarnation` that of the events, `read_position`
+        the `head` of the LoadedStream that it began with, or of `log()` before: without it nothing
+        is kept in which an event was ever redacted. Raises NotFound, LogReplaced.
         """
         request = snapshots_pb2.SaveSnapshotRequest(
             stream=stream,
@@ -556,6 +558,7 @@ class EventStoreClient:
             schema_version=schema_version,
             content_type=content_type,
             incarnation=incarnation,
+            read_position=read_position,
         )
         return bool(
             (await unary(self._caller, self._snapshots.SaveSnapshot, request, timeout)).kept

@@ -117,13 +117,22 @@ class Precondition:
     stream: str
     expected: Revision | StreamState
     """The revision of its last event, 0 or more; or whether it has any."""
+    incarnation: str = ""
+    """That the revision was read in: the append is refused with LogReplaced when the event of
+    that revision is another one by now. Empty asks for nothing."""
+
+    def __post_init__(self) -> None:
+        if self.incarnation and isinstance(self.expected, StreamState):
+            raise ValueError("incarnation must be given with a revision")
 
     @classmethod
-    def at(cls, stream: str, revision: int) -> "Precondition":
-        """The stream is at `revision`; at ABSENT it has no events."""
+    def at(cls, stream: str, revision: int, incarnation: str = "") -> "Precondition":
+        """The stream is at `revision`, as it was read in `incarnation`; at ABSENT it has no
+        events, in whichever.
+        """
         if revision == ABSENT:
             return cls(stream, StreamState.ABSENT)
-        return cls(stream, Revision(revision))
+        return cls(stream, Revision(revision), incarnation)
 
     @classmethod
     def absent(cls, stream: str) -> "Precondition":
@@ -333,3 +342,5 @@ class LoadedStream:
     events: tuple[RecordedEvent, ...]
     incarnation: str
     """Of the log that they were read from."""
+    head: Position
+    """Where the log ended before: the `read_position` of what is saved of it."""

@@ -313,7 +313,11 @@ def _precondition(precondition: Precondition | NoMatch) -> pb.Precondition:
         )
     if isinstance(precondition.expected, StreamState):
         return pb.Precondition(stream=precondition.stream, state=_STATES[precondition.expected])
-    return pb.Precondition(stream=precondition.stream, revision=precondition.expected)
+    return pb.Precondition(
+        stream=precondition.stream,
+        revision=precondition.expected,
+        incarnation=precondition.incarnation,
+    )
 
 
 def _gone(message: keeping_pb.Gone) -> Gone | None:

@@ -131,6 +131,8 @@ class Log:
         stream = self.streams.get(precondition.stream)
         revision = -1 if stream is None else stream.expected_revision
         if _holds(precondition, revision):
+            if precondition.incarnation not in ("", self.incarnation):
+                raise log_replaced(self)
             return None
         return pb.PreconditionFailure.Violation(
             index=index,

@@ -186,7 +186,7 @@ def _precondition(
         )
     stream = StreamName(precondition.stream)
     if precondition.HasField("revision"):
-        return Precondition(stream, Revision(precondition.revision))
+        return Precondition(stream, Revision(precondition.revision), precondition.incarnation)
     state = checks.STATES.get(precondition.state, StreamState.EXISTS)
     return Precondition(stream, state)
 

@@ -55,12 +55,26 @@ class StreamState(Enum):
     EXISTS = "exists"
 
 
+class SharedUpto(NamedTuple):
+    """Up to where a log holds what it held in an incarnation that has ended."""
+
+    position: Position
+    incarnation: str
+    """That the log is in now."""
+
+
 @dataclass(frozen=True)
 class Precondition:
     """What a stream must be like before an append: its last revision, or a state."""
 
     stream: StreamName
     expected: Revision | StreamState
+    read_in: str = ""
+    """The incarnation of the log that the revision was read in; empty when nobody is to ask."""
+    position: Position | None = None
+    """Where the log has the event of that revision; asked where the incarnation is not its own."""
+    shared: SharedUpto | None = None
+    """What is known of that incarnation then."""
 
     weight: ClassVar[int] = 1
     """How much it is to decide, in events."""
@@ -78,6 +92,18 @@ class Precondition:
             return revision == NO_REVISION
         return revision == self.expected
 
+    def is_of_another(self, incarnation: str) -> bool:
+        """Whether it was decided on a revision that was read in another incarnation."""
+        return self.read_in not in ("", incarnation)
+
+    def replaced(self, incarnation: str) -> LogReplaced | None:
+        """What says that the event of the revision is another one than was read."""
+        if not self.is_of_another(incarnation):
+            return None
+        upto = _shared_upto(self.shared, incarnation)
+        is_same = self.position is not None and self.position <= upto
+        return None if is_same else LogReplaced(incarnation, upto)
+
 
 class LookedBack(NamedTuple):
     """What was found of a precondition in a part of the log that does not change any more."""
@@ -87,14 +113,6 @@ class LookedBack(NamedTuple):
     match: Match | None
     incarnation: str
     """Of the log that was looked through."""
-
-
-class SharedUpto(NamedTuple):
-    """Up to where a log holds what it held in an incarnation that has ended."""
-
-    position: Position
-    incarnation: str
-    """That the log is in now."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +157,7 @@ class NoMatch:
         """What says that the log does not hold what it was decided on."""
         if not self.is_of_another(incarnation):
             return None
-        shared = self.shared or SharedUpto(NO_POSITION, incarnation)
-        upto = shared.position if shared.incarnation == incarnation else NO_POSITION
+        upto = _shared_upto(self.shared, incarnation)
         return LogReplaced(incarnation, upto) if (self.after or NO_POSITION) > upto else None
 
     def match(self, incarnation: str) -> Match | None:
@@ -149,6 +166,19 @@ class NoMatch:
         if looked_back is None or looked_back.incarnation != incarnation:
             return None
         return looked_back.match
+
+
+def _shared_upto(shared: SharedUpto | None, incarnation: str) -> Position:
+    """What is known to be shared by a log that is in an incarnation now."""
+    is_known = shared is not None and shared.incarnation == incarnation
+    return shared.position if shared is not None and is_known else NO_POSITION
+
+
+class LogEnd(NamedTuple):
+    """Where a log ends, and in which incarnation: 0 and empty when nobody has appended to it."""
+
+    incarnation: str
+    head: Position
 
 
 class NewEvent(NamedTuple):
@@ -445,6 +475,8 @@ class _BatchDecision:
                     revision = NO_REVISION
                 if not precondition.holds(revision):
                     violations.append(_violation(index, precondition, revision))
+                elif replaced := precondition.replaced(self._incarnation):
+                    return replaced
                 continue
             found = self._matching.look(index, precondition, self.placed)
             if isinstance(found, Violation):

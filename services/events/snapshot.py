@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 from girih.ids import Position, Revision, StreamName, TenantId
-from services.events.domain import EVENT_BYTES_MAX
+from services.events.domain import EVENT_BYTES_MAX, LogEnd
 
 STATE_BYTES_MAX: Final = EVENT_BYTES_MAX
 
@@ -80,22 +80,18 @@ def unfitness(stored: StoredSnapshot, known_version: int) -> Unfit | None:
 class SnapshotStore(Protocol):
     """The snapshots of all tenants. Raises what an `EventStore` raises."""
 
-    async def position_of(
-        self, tenant: TenantId, stream: StreamName, revision: Revision
-    ) -> Position | None:
-        """Where the event of a revision is; None where there is none."""
-
     async def save(
         self,
         tenant: TenantId,
         stream: StreamName,
         state: State,
         position: Position,
-        incarnation: str,
+        read_at: LogEnd,
         count_max: int,
     ) -> bool:
         """Keep a state in place of another of its revision, and of all those of the stream the
-        newest `count_max`; answers whether it is among them.
+        newest `count_max`; answers whether it is among them. One whose stream was deleted, or of
+        which an event was redacted since the log ended at `read_at`, is not.
         """
 
     async def newest(

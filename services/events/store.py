@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, TenantId
-from services.events.domain import LogState, PlacedEvent, StoredEvent
+from services.events.domain import LogEnd, LogState, PlacedEvent, StoredEvent
 from services.events.matching.queries import Filter, Match
 from services.events.matching.recent import NewLabels
 from services.events.rules.stream_rules import (
@@ -89,6 +89,9 @@ class LogReader(Protocol):
         None when that was never one of its own.
         """
 
+    async def position_of(self, stream: StreamName, revision: Revision) -> Position | None:
+        """Where the event of a revision is; None where there is none, or it was deleted."""
+
 
 class LogView(LogReader, Protocol):
     """One log, as its sequencer reads and writes it."""
@@ -110,13 +113,6 @@ class Log(LogView, Protocol):
         Waits its turn for the lock. What is written counts once the block has ended; when
         the block raises, nothing was written.
         """
-
-
-class LogEnd(NamedTuple):
-    """Where a log ends, and in which incarnation: 0 and empty when nobody has appended to it."""
-
-    incarnation: str
-    head: Position
 
 
 class LogPlace(NamedTuple):

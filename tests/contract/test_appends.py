@@ -143,6 +143,38 @@ async def test_a_violated_precondition_is_aborted_with_every_violation(
     assert (await events.GetLog(pb.GetLogRequest())).head_position == 2
 
 
+async def test_a_revision_of_another_incarnation_is_refused(
+    events: "EventStoreServiceAsyncStub",
+) -> None:
+    appended = await events.Append(append_of("a"))
+
+    def decided(incarnation: str) -> pb.AppendRequest:
+        request = append_of("b")
+        request.preconditions.add(stream="a", revision=0, incarnation=incarnation)
+        return request
+
+    await events.Append(decided(appended.incarnation))
+    error = await refused(events.Append(decided("elsewhere")))
+
+    assert (error.code(), reason(error)) == (grpc.StatusCode.ABORTED, "LOG_REPLACED")
+    info = details(error)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert dict(info.metadata) == {"incarnation": appended.incarnation, "shared_position": "0"}
+    assert (await events.GetLog(pb.GetLogRequest())).head_position == 2
+
+
+async def test_an_incarnation_belongs_to_a_revision(events: "EventStoreServiceAsyncStub") -> None:
+    request = append_of("a")
+    absent = pb.Precondition.STATE_ABSENT
+    request.preconditions.add(stream="a", state=absent, incarnation="elsewhere")
+
+    error = await refused(events.Append(request))
+
+    bad = details(error)["BadRequest"]
+    assert isinstance(bad, error_details_pb2.BadRequest)
+    assert [one.field for one in bad.field_violations] == ["preconditions[0].revision"]
+
+
 async def test_an_id_with_other_content_already_exists(
     events: "EventStoreServiceAsyncStub",
 ) -> None:

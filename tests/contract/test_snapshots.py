@@ -132,6 +132,27 @@ async def test_versions_are_told_and_those_that_the_reader_does_not_know_passed_
     assert [event.revision for event in behind] == [1]
 
 
+async def test_a_state_of_before_an_event_was_redacted_is_not_kept(
+    events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
+) -> None:
+    await events.Append(append_of("s", "s", "t", "s"))
+    responses = [one async for one in snapshots.LoadStream(pb.LoadStreamRequest(stream="s"))]
+    read_position = responses[0].head_position
+    await events.RedactEvent(keeping_pb2.RedactEventRequest(position=2, reason="an address"))
+
+    unknown = await snapshots.SaveSnapshot(saving(2, b"state"))
+    before = await snapshots.SaveSnapshot(saving(2, b"state", read_position=read_position))
+    whole, _ = await loaded(snapshots)
+    less = await snapshots.SaveSnapshot(saving(0, b"less", read_position=read_position))
+    behind = await snapshots.SaveSnapshot(saving(2, b"left", read_position=read_position + 1))
+    left, _ = await loaded(snapshots)
+
+    assert (read_position, whole) == (4, None)
+    assert [one.kept for one in (unknown, before, less, behind)] == [False, False, True, True]
+    assert left is not None
+    assert left.binary == b"left"
+
+
 async def test_a_revision_that_the_stream_does_not_have_is_refused(
     events: "EventStoreServiceAsyncStub", snapshots: "SnapshotServiceAsyncStub"
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from girih.ids import EventId, Position, StreamName
+from girih.ids import EventId, Position, Revision, StreamName
 from services.events.domain import LogState, StoredEvent
 from services.events.matching.queries import Filter
 from services.events.matching.recent import NewLabels
@@ -55,6 +55,10 @@ class FailingLog:
     async def shared_position(self, incarnation: str) -> Position | None:
         self.calls.append("shared")
         return await self._log.shared_position(incarnation)
+
+    async def position_of(self, stream: StreamName, revision: Revision) -> Position | None:
+        self.calls.append("position")
+        return await self._log.position_of(stream, revision)
 
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         self.calls.append("write")

@@ -42,6 +42,7 @@ READS: dict[str, list[Any]] = {
     "select_log_forwards": [0, 100, 512, 2**19, b"\n"],
     "select_log_state": [["theirs"]],
     "select_log_tail": [0, 100, 512, True],
+    "select_position": ["theirs", 0],
     "select_position_at": [NOW + timedelta(days=1)],
     "select_recent": [0, 100],
     "select_revision_at": ["theirs", 2**62],
@@ -66,7 +67,6 @@ READS: dict[str, list[Any]] = {
     "keeping.select_gone": [[1, 2, 3, 4]],
     "keeping.select_stream_rules": ["theirs"],
     "snapshots.select_newest": ["theirs", 2**62],
-    "snapshots.select_position": ["theirs", 0],
 }
 """What would find the other tenant's stream, whose name and ids are no secret here."""
 PAGES = [name for name in READS if name.endswith(("_backwards", "_forwards", "_tail"))]

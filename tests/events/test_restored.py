@@ -253,6 +253,40 @@ async def test_a_decision_on_a_log_that_was_replaced_is_refused(
     assert (error.reason, error.metadata["shared_position"]) == ("LOG_REPLACED", str(SHARED))
 
 
+@pytest.mark.parametrize("way", ["rename", "cut"])
+async def test_a_decision_on_an_event_that_a_stream_lost_is_refused(
+    events: "EventStoreServiceAsyncStub",
+    channel: grpc.aio.Channel,
+    restorable: Restorable,
+    way: str,
+) -> None:
+    def decided(stream: str, revision: int) -> pb.AppendRequest:
+        request = append_of("decided")
+        request.preconditions.add(stream=stream, revision=revision, incarnation=read_in)
+        return request
+
+    await append(events, SHARED - 1)
+    await append(events, 1, stream="kept")
+    if way == "rename":
+        await restorable.save()
+        await until_serving(channel)
+    await append(events, LOST - SHARED)
+    read_in = await incarnation_of(events)
+    await (restorable.rename() if way == "rename" else restorable.cut())
+    await until_serving(channel)
+    await append(events, LOST - SHARED)
+
+    await events.Append(decided("kept", 0))
+    with pytest.raises(grpc.aio.AioRpcError) as beyond:
+        await events.Append(decided("s", LOST - 1))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await events.Append(decided("s", LOST - 2))
+
+    assert grpc_errors.from_rpc_error(beyond.value).reason == "PRECONDITION_FAILED"
+    error = grpc_errors.from_rpc_error(caught.value)
+    assert (error.reason, error.metadata["shared_position"]) == ("LOG_REPLACED", str(SHARED))
+
+
 async def test_an_incarnation_that_the_log_never_had_is_refused(
     events: "EventStoreServiceAsyncStub",
 ) -> None:

@@ -12,13 +12,14 @@ from girih.ids import Position, StreamName, TenantId
 from services.events import record
 from services.events.appending.committer import Committer, CommitterLimits
 from services.events.appending.remembered import RevisionCache
+from services.events.domain import LogEnd
 from services.events.errors import LogReplaced
 from services.events.postgres.store import PostgresEventStore
 from services.events.reading.follower import Followers
 from services.events.reading.reader import ReadOptions
 from services.events.reading.send_budget import SendBudget
 from services.events.reading.tail import TailLimits, Tails
-from services.events.store import FollowedLog, LogEnd, LogPage, LogTail, PageRequest
+from services.events.store import FollowedLog, LogPage, LogTail, PageRequest
 from services.plumbing.errors import Unavailable
 from tests.events.counting import Counts
 from tests.events.failing import Moment, connection_lost

@@ -8,7 +8,7 @@ from girih.client.aggregates.fold import Fold
 from girih.client.cursors import Batch
 from girih.client.errors import HistoryUnusable
 from girih.client.events import ABSENT, NewEvent, Placement, RecordedEvent, Snapshot
-from girih.ids import Revision, uuid7
+from girih.ids import NO_POSITION, Position, Revision, uuid7
 
 S = TypeVar("S")
 A = TypeVar("A", bound="Aggregate[Any]")
@@ -64,7 +64,9 @@ class Aggregate(Generic[S]):
         self._command_id = ""
         self._snapshot_revision = ABSENT
         self.incarnation = ""
-        """Of the log that it was loaded from."""
+        """Of the log in which its last event was seen."""
+        self.read_position = NO_POSITION
+        """Where the log ended when it was loaded."""
 
     @property
     def state(self) -> S:
@@ -107,8 +109,11 @@ class Aggregate(Generic[S]):
             raise ValueError("what is pending must be saved, or the aggregate loaded again")
         self._state = self.fold(self._state, batch)
         self._revision = batch[-1].revision
+        self.incarnation = batch[-1].incarnation or self.incarnation
 
-    def reset(self, snapshot: Snapshot | None, incarnation: str) -> bool:
+    def reset(
+        self, snapshot: Snapshot | None, incarnation: str, read_position: Position = NO_POSITION
+    ) -> bool:
         """Begin anew: from a snapshot or from nothing. Answers whether it fits; without, or when
         it does not, the state is the initial one, and all events are to be added.
         """
@@ -121,6 +126,7 @@ class Aggregate(Generic[S]):
         self._snapshot_revision = ABSENT if is_older else self._revision
         self._pending.clear()
         self.incarnation = incarnation
+        self.read_position = read_position
         return fits
 
     def new_events(self, ids: Sequence[str], first_tags: tuple[str, ...]) -> list[NewEvent]:
@@ -134,7 +140,7 @@ class Aggregate(Generic[S]):
 
     def saved(self, placements: Sequence[Placement]) -> None:
         """What was pending is stored."""
-        self.incarnation = self.incarnation or placements[-1].incarnation
+        self.incarnation = placements[-1].incarnation or self.incarnation
         self._revision = max(self._revision, *(one.revision for one in placements))
         self._pending.clear()
 

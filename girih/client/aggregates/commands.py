@@ -8,7 +8,7 @@ from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from girih.backoff import Backoff
-from girih.client.errors import PreconditionFailed, RevisionConflict
+from girih.client.errors import LogReplaced, PreconditionFailed, RevisionConflict
 from girih.client.events import Query
 from girih.ids import uuid7, uuid7_at
 
@@ -62,10 +62,14 @@ class Command:
         """Of as many events."""
         return [self.event_id(ordinal) for ordinal in range(count)]
 
-    def lost(self, error: PreconditionFailed, expected_revision: int) -> float:
-        """How long to pause before it is decided again; raises RevisionConflict when it is not."""
+    def lost(self, error: PreconditionFailed | LogReplaced, expected_revision: int) -> float:
+        """How long to pause before it is decided again; raises RevisionConflict when it is not, or
+        the error that says that the log was replaced.
+        """
         self._lost_count += 1
         if self._lost_count > len(self._pauses_s):
+            if isinstance(error, LogReplaced):
+                raise error
             actual = next((one.actual_revision for one in error.violations), None)
             raise RevisionConflict.of(self.stream, expected_revision, actual, self._lost_count)
         # Up to a quarter more, so that those who lost together return apart.

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from girih.client.aggregates.aggregate import Aggregate, must_begin
 from girih.client.aggregates.commands import PAUSES_S, Command
 from girih.client.cursors import Batch
-from girih.client.errors import EventIdReused, GirihError, PreconditionFailed
+from girih.client.errors import EventIdReused, GirihError, LogReplaced, PreconditionFailed
 from girih.client.events import (
     LoadedStream,
     NewEvent,
@@ -63,6 +63,7 @@ class SaveSnapshot:
     state: bytes
     schema_version: int
     incarnation: str
+    read_position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Flows(Generic[A]):
             _decide(aggregate, decide)
             try:
                 yield from self._append(aggregate, command)
-            except PreconditionFailed as error:
+            except (PreconditionFailed, LogReplaced) as error:
                 yield Pause(command.lost(error, aggregate.revision))
             except EventIdReused:
                 # Somebody carried the same command out meanwhile, and decided otherwise.
@@ -131,7 +132,7 @@ class Flows(Generic[A]):
         if not aggregate.pending:
             return
         events = aggregate.new_events(command.event_ids(len(aggregate.pending)), command.tags)
-        expected = Precondition.at(aggregate.stream, aggregate.revision)
+        expected = Precondition.at(aggregate.stream, aggregate.revision, aggregate.incarnation)
         placements: list[Placement] = yield Append(events, expected)
         aggregate.saved(placements)
         if aggregate.is_snapshot_due:
@@ -147,6 +148,7 @@ class Flows(Generic[A]):
                 fold.snapshot(aggregate.state),
                 fold.version,
                 aggregate.incarnation,
+                aggregate.read_position,
             )
         except GirihError as error:
             if self.on_snapshot_failed is not None:
@@ -181,7 +183,7 @@ def _is_done(aggregate: Aggregate[Any], command: Command) -> Flow[bool]:
 def _loaded(aggregate: Aggregate[Any], event_id: str = "") -> Flow[tuple[bool, bool]]:
     """Load it; answers whether that was from its first event on, and whether the event came."""
     loaded: LoadedStream = yield Load(aggregate.stream, aggregate.fold.version)
-    is_restored = aggregate.reset(loaded.snapshot, loaded.incarnation)
+    is_restored = aggregate.reset(loaded.snapshot, loaded.incarnation, loaded.head)
     events = loaded.events
     if loaded.snapshot is not None and not is_restored:
         events = tuple((yield from _all_events(aggregate.stream)))

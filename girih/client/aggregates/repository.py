@@ -121,7 +121,7 @@ class AsyncRepository(Generic[A]):
                 await self._read(step, timeout)
             case Append(events, expected):
                 return await self._girih.append(events, [expected], timeout=timeout)
-            case SaveSnapshot(stream, revision, state, schema_version, incarnation):
+            case SaveSnapshot(stream, revision, state, schema_version, incarnation, read_position):
                 return await self._girih.save_snapshot(
                     stream,
                     revision,
@@ -129,6 +129,7 @@ class AsyncRepository(Generic[A]):
                     schema_version=schema_version,
                     content_type=CONTENT_TYPE,
                     incarnation=incarnation,
+                    read_position=read_position,
                     timeout=SNAPSHOT_TIMEOUT_S,
                 )
             case Pause(pause_s):

@@ -103,7 +103,7 @@ class Repository(Generic[A]):
                 self._read(step, timeout)
             case Append(events, expected):
                 return self._girih.append(events, [expected], timeout=timeout)
-            case SaveSnapshot(stream, revision, state, schema_version, incarnation):
+            case SaveSnapshot(stream, revision, state, schema_version, incarnation, read_position):
                 return self._girih.save_snapshot(
                     stream,
                     revision,
@@ -111,6 +111,7 @@ class Repository(Generic[A]):
                     schema_version=schema_version,
                     content_type=CONTENT_TYPE,
                     incarnation=incarnation,
+                    read_position=read_position,
                     timeout=SNAPSHOT_TIMEOUT_S,
                 )
             case Pause(pause_s):

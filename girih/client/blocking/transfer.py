@@ -93,15 +93,16 @@ class Transfer:
         """The newest of each stream that has one that fits."""
         yield from parts(self._caller, self._transfers.ReadSnapshots, _SnapshotCursor())
 
-    def save_snapshot(self, saved: transfer_pb2.ReadSnapshotsResponse) -> bool:
-        """Keep a snapshot of another log here; whether it is among those that are kept. Raises
-        NotFound when the stream has no event of its revision."""
+    def save_snapshot(self, saved: transfer_pb2.ReadSnapshotsResponse, read_position: int) -> bool:
+        """Keep a snapshot of another log here, as of where that one ended; whether it is among
+        those that are kept. Raises NotFound when the stream has no event of its revision."""
         snapshot = saved.snapshot
         request = snapshots_pb2.SaveSnapshotRequest(
             stream=saved.stream,
             revision=snapshot.revision,
             schema_version=snapshot.schema_version,
             content_type=snapshot.content_type,
+            read_position=read_position,
         )
         match snapshot.WhichOneof("state"):
             case "json":

@@ -45,6 +45,9 @@ class SnapshotServicer:
                 raise Refused("SNAPSHOT_REVISION_NOT_FOUND", message, {"stream": request.stream})
             if request.incarnation not in ("", log.incarnation):
                 raise log_replaced(log)
+            stream = log.streams[request.stream]
+            if stream.has_redacted(upto=request.revision, since=request.read_position):
+                return snapshots_pb2.SaveSnapshotResponse(digest=snapshot.digest)
             snapshot.saved_at.FromDatetime(log.now())
             kept = self._saved.setdefault((call.tenant, request.stream), {})
             kept[request.revision] = _Saved(snapshot, log.head)
@@ -60,7 +63,9 @@ class SnapshotServicer:
         log = self._log_of(call.tenant)
         with log.changed, self._lock:
             snapshot = self._newest(log, request, call.tenant)
-            first = snapshots_pb2.LoadStreamResponse(incarnation=log.incarnation, snapshot=snapshot)
+            first = snapshots_pb2.LoadStreamResponse(
+                incarnation=log.incarnation, head_position=log.head, snapshot=snapshot
+            )
         yield first
         tail = pb.ReadRequest(
             stream=request.stream,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from girih.ids import EventId, Position, StreamName
+from girih.ids import EventId, Position, Revision, StreamName
 from services.events.domain import Decision, LogState, StoredEvent
 from services.events.matching.queries import Filter
 from services.events.matching.recent import NewLabels
@@ -58,6 +58,9 @@ class LogAhead:
 
     async def shared_position(self, incarnation: str) -> Position | None:
         return await self._log.shared_position(incarnation)
+
+    async def position_of(self, _stream: StreamName, _revision: Revision) -> Position | None:
+        raise NotAhead
 
     async def find(self, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         found = await self._log.find(event_ids)

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from girih.ids import NO_POSITION, RULES_STREAM, Position
-from services.events.domain import LogState, LookedBack, NoMatch, Proposal, SharedUpto
+from services.events.domain import (
+    LogState,
+    LookedBack,
+    NoMatch,
+    Precondition,
+    Proposal,
+    SharedUpto,
+    StreamState,
+)
 from services.events.matching.recent import RecentEvents
 from services.events.store import LogReader
 from services.plumbing.errors import DatabaseUnavailable, ResourceExhausted, Unavailable
@@ -60,6 +68,12 @@ class Boundaries:
 
         Raises what reading raises.
         """
+        proposals = [
+            await _with_shared(log, proposal, state.incarnation)
+            if proposal.preconditions
+            else proposal
+            for proposal in proposals
+        ]
         asks = [bool(proposal.preconditions and proposal.no_matches()) for proposal in proposals]
         if any(asks):
             self._recent.use()
@@ -69,10 +83,6 @@ class Boundaries:
             await self._catch_up(log, state)
         if not any(asks):
             return proposals
-        proposals = [
-            await _with_shared(log, proposal, state.incarnation) if is_asking else proposal
-            for proposal, is_asking in zip(proposals, asks, strict=True)
-        ]
         until_s = time.monotonic() + DECIDE_S
         return [
             await self._looked(log, proposal, state.incarnation, until_s) if is_asking else proposal
@@ -152,19 +162,24 @@ class Boundaries:
 
 async def _with_shared(log: LogReader, proposal: Proposal, incarnation: str) -> Proposal:
     """`proposal` with what the log holds of the incarnations that it was decided in."""
-    if not any(one.is_of_another(incarnation) for one in proposal.no_matches()):
+    if not any(one.is_of_another(incarnation) for one in proposal.preconditions):
         return proposal
     return replace(
         proposal,
         preconditions=[
-            replace(one, shared=await _shared(log, one.read_in, incarnation))
-            if isinstance(one, NoMatch) and one.is_of_another(incarnation)
-            else one
+            await _shared(log, one, incarnation) if one.is_of_another(incarnation) else one
             for one in proposal.preconditions
         ],
     )
 
 
-async def _shared(log: LogReader, read_in: str, incarnation: str) -> SharedUpto:
-    position = await log.shared_position(read_in)
-    return SharedUpto(position or NO_POSITION, incarnation)
+async def _shared(
+    log: LogReader, wanted: Precondition | NoMatch, incarnation: str
+) -> Precondition | NoMatch:
+    position = await log.shared_position(wanted.read_in)
+    shared = SharedUpto(position or NO_POSITION, incarnation)
+    if isinstance(wanted, NoMatch):
+        return replace(wanted, shared=shared)
+    assert not isinstance(wanted.expected, StreamState)
+    position = await log.position_of(wanted.stream, wanted.expected)
+    return replace(wanted, position=position, shared=shared)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Final, Protocol
 
 from girih.ids import NO_POSITION, Position, TenantId
-from services.events.store import LogEnd
+from services.events.domain import LogEnd
 from services.plumbing.postgres.database import Connection
 from services.plumbing.postgres.sql import load
 

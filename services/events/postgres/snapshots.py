@@ -1,8 +1,7 @@
 """Snapshots in PostgreSQL. A `SnapshotStore`."""
 
-from typing import cast
-
 from girih.ids import Position, Revision, StreamName, TenantId
+from services.events.domain import LogEnd
 from services.events.postgres.placed import wherever_it_is
 from services.events.postgres.store import Connections
 from services.events.snapshot import State, StoredSnapshot
@@ -16,21 +15,13 @@ class PostgresSnapshots:
         self._connections = connections
 
     @wherever_it_is
-    async def position_of(
-        self, tenant: TenantId, stream: StreamName, revision: Revision
-    ) -> Position | None:
-        async with self._connections.connection(tenant) as connection:
-            position = await connection.fetchval(_sql("select_position"), tenant, stream, revision)
-        return cast("Position | None", position)
-
-    @wherever_it_is
     async def save(
         self,
         tenant: TenantId,
         stream: StreamName,
         state: State,
         position: Position,
-        incarnation: str,
+        read_at: LogEnd,
         count_max: int,
     ) -> bool:
         async with self._connections.connection(tenant) as connection:
@@ -42,11 +33,12 @@ class PostgresSnapshots:
                 position,
                 state.schema_version,
                 state.is_json,
-                incarnation,
+                read_at.incarnation,
                 state.content_type,
                 state.seal(position),
                 state.content,
                 count_max,
+                read_at.head,
             )
         return bool(is_kept)
 

@@ -13,6 +13,7 @@ from girih.ids import NO_POSITION, EventId, Position, Revision, StreamName, Tena
 from services.events.domain import (
     NO_STREAM,
     RECORD_TAG,
+    LogEnd,
     LogState,
     PlacedEvent,
     StoredEvent,
@@ -32,7 +33,6 @@ from services.events.store import (
     FilteredPage,
     FilteredRequest,
     FollowedLog,
-    LogEnd,
     LogPage,
     LogPlace,
     LogTail,
@@ -338,6 +338,12 @@ class PostgresLog:
             return await view.shared_position(incarnation)
 
     @wherever_it_is
+    async def position_of(self, stream: StreamName, revision: Revision) -> Position | None:
+        async with self._connections.connection(self._tenant) as connection:
+            view = _View(connection, self._kept_logs, self._tenant)
+            return await view.position_of(stream, revision)
+
+    @wherever_it_is
     async def write(self, head: Position, batch: RecordBatch) -> WriteResult:
         async with self._connections.connection(self._tenant) as connection:
             incarnation = await self._incarnations.current(connection, self._tenant)
@@ -456,6 +462,12 @@ class _View:
     async def shared_position(self, incarnation: str) -> Position | None:
         position = await self._connection.fetchval(
             _sql("select_shared_position"), self._tenant, incarnation
+        )
+        return cast("Position | None", position)
+
+    async def position_of(self, stream: StreamName, revision: Revision) -> Position | None:
+        position = await self._connection.fetchval(
+            _sql("select_position"), self._tenant, stream, revision
         )
         return cast("Position | None", position)
 

@@ -3,6 +3,7 @@
 from girih.events.v1 import snapshots_pb2 as pb
 from girih.ids import Revision, StreamName
 from services.events import json_text
+from services.events.domain import LogEnd
 from services.events.snapshot import STATE_BYTES_MAX, State, StoredSnapshot
 from services.plumbing import validation
 from services.plumbing.errors import Violations
@@ -41,10 +42,10 @@ def asked_load(request: pb.LoadStreamRequest) -> StreamName:
 
 
 def load_response(
-    found: StoredSnapshot | None, known_version: int, incarnation: str
+    found: StoredSnapshot | None, known_version: int, end: LogEnd
 ) -> pb.LoadStreamResponse:
     """The first response, with the snapshot that was found."""
-    response = pb.LoadStreamResponse(incarnation=incarnation)
+    response = pb.LoadStreamResponse(incarnation=end.incarnation, head_position=end.head)
     if found is None:
         return response
     state, snapshot = found.state, response.snapshot

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import grpc.aio
 
 from girih.events.v1 import snapshots_pb2 as pb
-from girih.ids import Revision, StreamName, TenantId
+from girih.ids import Position, Revision, StreamName, TenantId
 from services.events import record
+from services.events.domain import LogEnd
 from services.events.reading.reader import Reader, ReadOptions
 from services.events.reading.send_budget import SendBudget
 from services.events.snapshot import STATE_BYTES_MAX
@@ -46,7 +47,8 @@ class SnapshotServicer:
         state = await asyncio.to_thread(convert.asked_state, request)
         stream = StreamName(request.stream)
         tenant = correlation.current().tenant
-        is_kept = await self._snapshots.save(tenant, stream, state, request.incarnation)
+        read_in = LogEnd(request.incarnation, Position(request.read_position))
+        is_kept = await self._snapshots.save(tenant, stream, state, read_in)
         return pb.SaveSnapshotResponse(kept=is_kept, digest=state.digest.hex())
 
     async def LoadStream(
@@ -55,16 +57,14 @@ class SnapshotServicer:
         stream = convert.asked_load(request)
         tenant = correlation.current().tenant
         async with self._send_budget.reserved(tenant, STATE_BYTES_MAX) as held:
-            found, incarnation = await self._snapshots.newest(
-                tenant, stream, request.schema_version
-            )
-            first = convert.load_response(found, request.schema_version, incarnation)
+            found, end = await self._snapshots.newest(tenant, stream, request.schema_version)
+            first = convert.load_response(found, request.schema_version, end)
             begins = Revision(found.state.revision + 1 if found else 0)
             del found
             yield first.SerializeToString()
             del first
             held.keep(0)
-        behind = ReadOptions(stream=stream, from_revision=begins, incarnation=incarnation)
+        behind = ReadOptions(stream=stream, from_revision=begins, incarnation=end.incarnation)
         responses = self._tail(tenant, behind)
         if request.upcast:
             responses = self._upcasts.of(tenant, responses)

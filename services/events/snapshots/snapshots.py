@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from girih.ids import NO_POSITION, Revision, StreamName, TenantId
+from services.events.domain import LogEnd
 from services.events.errors import LogReplaced, SnapshotRevisionNotFound
 from services.events.snapshot import SnapshotStore, State, StoredSnapshot, Unfit, unfitness
 from services.events.store import EventStore
@@ -28,14 +29,18 @@ class Snapshots:
         self._count_max = count_max
         self._passed_over = passed_over
 
-    async def save(self, tenant: TenantId, stream: StreamName, state: State, read_in: str) -> bool:
-        """Keep a state; answers whether it is among those that are kept.
+    async def save(
+        self, tenant: TenantId, stream: StreamName, state: State, read_at: LogEnd
+    ) -> bool:
+        """Keep a state whose first event was read when the log ended there, or at 0 and in no
+        incarnation where nobody knows; answers whether it is among those that are kept.
 
         Raises `SnapshotRevisionNotFound`, and `LogReplaced` when the log does not hold any longer
-        what was read in the incarnation `read_in` up to there.
+        what was read in that incarnation up to the state's revision.
         """
+        read_in = read_at.incarnation
         incarnation, _ = await self._store.end(tenant)
-        position = await self._snapshots.position_of(tenant, stream, state.revision)
+        position = await self._store.log(tenant).position_of(stream, state.revision)
         if position is None:
             raise SnapshotRevisionNotFound(
                 f"the stream {stream} has no event of revision {state.revision}", stream=stream
@@ -47,26 +52,26 @@ class Snapshots:
         if state.content:
             await asyncio.to_thread(lambda: state.digest)
         return await self._snapshots.save(
-            tenant, stream, state, position, incarnation, self._count_max
+            tenant, stream, state, position, LogEnd(incarnation, read_at.head), self._count_max
         )
 
     async def newest(
         self, tenant: TenantId, stream: StreamName, known_version: int
-    ) -> tuple[StoredSnapshot | None, str]:
-        """The newest that fits a reader who knows layouts up to a version, 0 for all, and the
-        incarnation of the log.
+    ) -> tuple[StoredSnapshot | None, LogEnd]:
+        """The newest that fits a reader who knows layouts up to a version, 0 for all, and where the
+        log ended before it was looked for.
         """
-        incarnation, _ = await self._store.end(tenant)
+        end = await self._store.end(tenant)
         before = _BEHIND_ALL
         while (found := await self._snapshots.newest(tenant, stream, before)) is not None:
             unfit = await asyncio.to_thread(unfitness, found, known_version)
-            if unfit is None and not await self._holds(tenant, stream, found, incarnation):
+            if unfit is None and not await self._holds(tenant, stream, found, end.incarnation):
                 unfit = Unfit.REPLACED
             if unfit is None:
                 break
             self._passed_over(unfit)
             before = found.state.revision
-        return found, incarnation
+        return found, end
 
     async def _holds(
         self, tenant: TenantId, stream: StreamName, found: StoredSnapshot, incarnation: str

@@ -97,10 +97,10 @@ class TransferServicer:
     async def _newest(
         self, tenant: TenantId, stream: SavedStream
     ) -> pb.ReadSnapshotsResponse | None:
-        found, incarnation = await self._snapshots.newest(tenant, stream.name, 0)
+        found, end = await self._snapshots.newest(tenant, stream.name, 0)
         if found is None:
             return None
-        loaded = snapshots_convert.load_response(found, 0, incarnation)
+        loaded = snapshots_convert.load_response(found, 0, end)
         return pb.ReadSnapshotsResponse(
             stream=stream.name, first_position=stream.first_position, snapshot=loaded.snapshot
         )

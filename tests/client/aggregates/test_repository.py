@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 import grpc
@@ -18,6 +19,7 @@ from girih.client import (
     Follower,
     GirihError,
     HistoryUnusable,
+    LogReplaced,
     Repository,
     Retention,
     RetryPolicy,
@@ -359,6 +361,62 @@ async def test_a_snapshot_that_cannot_be_saved_fails_no_command(
 
     assert permit.revision == 2
     assert len(failed) == 1
+
+
+async def test_what_is_redacted_after_it_was_loaded_comes_back_with_no_snapshot(
+    permits: Permits, events: EventStoreClient
+) -> None:
+    permit = await permits.execute("1", lambda permit: permit.note("12 Elm Street", "b", "c"))
+    await events.redact((await events.head()) - 2, "an address")
+    permit.note("d")
+    await permits.save(permit)
+
+    assert permit.state.notes[0] == "12 Elm Street"
+    assert (await events.load("permit-1")).snapshot is None
+
+
+async def test_what_was_decided_on_an_event_that_a_log_lost_is_not_saved(
+    permits: Permits, events: EventStoreClient
+) -> None:
+    permit = await permits.execute("1", lambda permit: permit.note("a"))
+    permit.incarnation = "that was lost"
+    permit.note("b")
+
+    with pytest.raises(LogReplaced):
+        await permits.save(permit)
+
+    assert (await permits.load("1")).state.notes == ("a",)
+
+
+async def test_an_aggregate_goes_on_in_the_incarnation_that_it_was_saved_in(
+    events: EventStoreClient,
+) -> None:
+    permit = PermitAggregate("1")
+    permit.note("a")
+    (appended,) = await events.append(
+        permit.new_events(["01a225c9-955f-7000-8c26-8ace82b35a3f"], ())
+    )
+    before, after = (replace(appended, incarnation=one) for one in ("before", "after"))
+
+    permit.saved([before])
+    permit.saved([after])
+
+    assert permit.incarnation == "after"
+
+
+async def test_an_aggregate_goes_on_in_the_incarnation_that_it_was_followed_in(
+    events: EventStoreClient,
+) -> None:
+    permit = PermitAggregate("1")
+    permit.note("a")
+    await events.append(permit.new_events(["01a225c9-955f-7000-8c26-8ace82b35a3f"], ()))
+    (event,) = [one async for one in events.read("permit-1")]
+    followed = PermitAggregate("1")
+    followed.reset(None, "before")
+
+    followed.add([event])
+
+    assert followed.incarnation == event.incarnation != ""
 
 
 async def test_a_deleted_aggregate_begins_anew(permits: Permits, events: EventStoreClient) -> None:

@@ -456,8 +456,11 @@ class LogMachine(Comparison):
         which=places,
         version=st.integers(0, 2),
         is_json=st.booleans(),
+        read=st.sampled_from((None, 0, 0, -2)),
     )
-    def save(self, at: int, named: int, which: int, version: int, is_json: bool) -> None:
+    def save(
+        self, at: int, named: int, which: int, version: int, is_json: bool, read: int | None
+    ) -> None:
         names = [name for name in self.log.names() if name[0] != "$"]
         stream = "nobody" if named == MISSING else names[named % len(names)]
         length = len(self.log.of(stream))
@@ -467,8 +470,9 @@ class LogMachine(Comparison):
         state = State(
             revision, version, text if is_json else "", None if is_json else text.encode()
         )
+        read_position = None if read is None else max(0, self.log.head + read)
         request = snapshots_pb2.SaveSnapshotRequest(
-            stream=stream, revision=revision, schema_version=version
+            stream=stream, revision=revision, schema_version=version, read_position=read_position
         )
         if is_json:
             request.json = text
@@ -478,7 +482,7 @@ class LogMachine(Comparison):
         found = self._outcome(call)
         found = found if isinstance(found, Refused) else found.kept
         self.saved.add(stream)
-        expected = self._expected(lambda: self.log.save(stream, state))
+        expected = self._expected(lambda: self.log.save(stream, state, read_position))
         assert found == expected, (found, expected)
 
     @rule(at=replicas, stream=streams, known_version=st.integers(0, 2))

@@ -457,12 +457,15 @@ class Log:
 
     # Snapshots
 
-    def save(self, stream: str, state: State) -> bool:
-        """Whether it is kept."""
+    def save(self, stream: str, state: State, read_position: int | None) -> bool:
+        """Whether it is kept; None of `read_position` is before all redactions."""
         events = self.of(stream)
         is_there = self.rule(stream).deleted_below <= state.revision < len(events)
         if not is_there:
             raise Refused("SNAPSHOT_REVISION_NOT_FOUND")
+        folded = events[: state.revision + 1]
+        if any(event.redacted_by > (read_position or 0) for event in folded):
+            return False
         kept = self.snapshots.setdefault(stream, {})
         kept[state.revision] = state
         for revision in sorted(kept)[:-SNAPSHOTS_KEPT]:
