@@ -71,6 +71,8 @@ class LatticeFields:
     is_deleted: bool = False
     bitmap_id: str = ""
     """Of the array that holds which sites are blocked, if one does."""
+    blocked_revision: int = 0
+    """Of the last change of which sites are blocked; 0 is the creation."""
     past: Mapping[str, Replaced] = field(default_factory=lambda: MappingProxyType({}))
     """The arrays of what callers sent that was written over since, by their ids."""
     requests: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -221,6 +223,7 @@ def folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
     """The fields behind what was read after those known."""
     fields, is_deleted, bitmap_id = dict(known.fields), known.is_deleted, known.bitmap_id
     requests, past = dict(known.requests), dict(known.past)
+    blocked_revision = known.blocked_revision
     for recorded in reading.recorded:
         if isinstance(recorded.event, LatticeCreated):
             bitmap_id = recorded.event.array_id
@@ -228,6 +231,7 @@ def folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
             if bitmap_id:
                 past[bitmap_id] = Replaced(name="", at=recorded.recorded_at)
             bitmap_id = recorded.event.array_id
+            blocked_revision = recorded.revision
         is_deleted = is_deleted or isinstance(recorded.event, LatticeDeleted)
         _fold_past(past, fields, recorded)
         _fold(fields, recorded)
@@ -238,6 +242,7 @@ def folded(known: LatticeFields, reading: StreamSlice) -> LatticeFields:
         fields=MappingProxyType(fields),
         is_deleted=is_deleted,
         bitmap_id=bitmap_id,
+        blocked_revision=blocked_revision,
         requests=MappingProxyType(requests),
         past=MappingProxyType(past),
     )

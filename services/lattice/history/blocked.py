@@ -19,6 +19,7 @@ from services.lattice.state.journal import (
 )
 from services.lattice.transforms import convert
 from services.lattice.transforms.blocking import (
+    BlockedRequest,
     BlockedState,
     BlockedTransformer,
     Made,
@@ -47,7 +48,7 @@ class TurningBlocked:
         self._transformer = transformer
 
     async def turn(
-        self, tenant: TenantId, lattice_id: LatticeId, kind: ChangeKind, *, request_id: str = ""
+        self, tenant: TenantId, lattice_id: LatticeId, kind: ChangeKind, request: BlockedRequest
     ) -> BlockedState | int:
         """Undo the last change, or do again what was undone last; or the revision of what the
         same request had done before. Raises NothingToUndo, NothingToRedo and LatticeChanged."""
@@ -59,7 +60,7 @@ class TurningBlocked:
             change = FieldChange(
                 kind=kind,
                 before_digest=now,
-                request_id=request_id,
+                request_id=request.request_id,
                 of_revision=target.revision,
             )
             if kind is ChangeKind.UNDONE:
@@ -70,7 +71,7 @@ class TurningBlocked:
             blocked = await self._bitmaps.bitmap(tenant, wanted)
             return Made(spec=replace(held.spec, blocked=blocked), change=change)
 
-        return await self._transformer.change(tenant, lattice_id, make, request_id=request_id)
+        return await self._transformer.change(tenant, lattice_id, make, request)
 
     async def verify(
         self, tenant: TenantId, lattice: HeldLattice

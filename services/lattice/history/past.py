@@ -81,6 +81,10 @@ class Ledger:
             for name in written.names:
                 self._of.setdefault(name, []).append(record.revision)
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a field."""
+        return name in self._of
+
     def writes(self, name: str) -> Sequence[WrittenRecord]:
         """Those of a field since it was created, oldest first; raises FieldNotFound."""
         if name not in self._of:

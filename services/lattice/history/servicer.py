@@ -28,7 +28,11 @@ from services.lattice.transforms import convert as chains
 from services.lattice.transforms.applying import Operand
 from services.lattice.transforms.blocking import BlockedState
 from services.lattice.transforms.repeated import Repeated
-from services.lattice.transforms.servicer import blocked_to_proto, field_to_proto
+from services.lattice.transforms.servicer import (
+    blocked_request,
+    blocked_to_proto,
+    field_to_proto,
+)
 from services.plumbing import correlation
 from services.plumbing.errors import InvalidInput
 
@@ -210,8 +214,9 @@ class HistoryServicer:
         self, request: pb.UndoBlockedRequest | pb.RedoBlockedRequest, kind: ChangeKind
     ) -> BlockedState:
         held = await self._open(request)
-        lattice_id, request_id = held.lattice.lattice_id, request.request_id.lower()
-        turned = await self._parts.blocked.turn(tenant(), lattice_id, kind, request_id=request_id)
+        turned = await self._parts.blocked.turn(
+            tenant(), held.lattice.lattice_id, kind, blocked_request(request)
+        )
         if isinstance(turned, int):
             turned = await self._parts.repeated.blocked(tenant(), held, turned, kind)
         return turned

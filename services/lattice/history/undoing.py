@@ -105,7 +105,7 @@ class Undoing:
             check_revision(state, expected_revision, operand.lattice_id)
             target = _target(writes, kind)
             whole = _operand_of(operand, target)
-            _check_together(ledger, whole, target, kind)
+            await _check_together(ledger, whole, target, kind)
             result, change = await self._turned(whole, ledger, known, target, kind)
             change = _with_request(change, request_id)
             try:
@@ -215,19 +215,25 @@ def _operand_of(operand: Operand, target: WrittenRecord) -> Operand:
     )
 
 
-def _check_together(
+async def _check_together(
     ledger: Ledger, operand: Operand, target: WrittenRecord, kind: ChangeKind
 ) -> None:
     """Raise LatticeChanged where the imaginary parts were changed by themselves since, and are not
-    again what they were."""
+    again what they were. Where there were none, none are as good as 0 everywhere."""
     if not operand.imaginary:
         return
     name = operand.imaginary
+    before = target if kind is ChangeKind.UNDONE else ledger.before(name, target.revision)
+    if before is None and not ledger.has(name):
+        return
     last = ledger.writes(name)[-1]
     if last.written.name == operand.name:
         return
-    expected = target if kind is ChangeKind.UNDONE else ledger.before(name, target.revision)
-    if expected is None or last.content(name).digest != expected.content(name).digest:
+    if before is None:
+        expected = await asyncio.to_thread(zeros, operand, target, name)
+    else:
+        expected = before.content(name)
+    if last.content(name).digest != expected.digest:
         raise LatticeChanged(
             f"the imaginary parts {name} were changed by themselves since: undo that",
             lattice_id=operand.lattice_id,

@@ -1,6 +1,5 @@
 """The states of jobs while they go on: asked of what runs here, or else the last that was kept."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from services.lattice.computing.estimate import Estimate
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.errors import JobFinished, JobNotBegun
 from services.lattice.jobs.domain import Checkpoint, Job, JobId, JobState
-from services.lattice.jobs.running import JobParts, plan_of
+from services.lattice.jobs.running import JobLook, JobParts, plan_of
 from services.lattice.jobs.scheduling import JobScheduler
 from services.lattice.jobs.states import JobStates
 from services.lattice.kernels import warm
@@ -22,15 +21,6 @@ from services.lattice.simulations.threads import Threads
 _PEEK_S = 5.0
 """A process that has not begun by then, or is at one step for so long, is not waited for."""
 _ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED})
-
-
-@dataclass(frozen=True)
-class JobLook:
-    """What a job has computed so far."""
-
-    array: NDArray[Any]
-    """Of the lattice's shape: what its result would be."""
-    steps_done: int
 
 
 class JobLooks:
@@ -64,8 +54,7 @@ class JobLooks:
         """
         live = await self._scheduler.look(tenant, job.job_id, _PEEK_S)
         if live is not None:
-            array, steps_done = live
-            return JobLook(array, steps_done)
+            return live
         if job.checkpoint is None:
             raise JobNotBegun("the job has nothing to show yet", job_id=job.job_id)
         return await self._kept(tenant, job, held, job.checkpoint)
@@ -82,7 +71,7 @@ class JobLooks:
         array = await self._operations.compute.run(
             estimate, lambda stop: _restored(plan, state, stop)
         )
-        return JobLook(array, checkpoint.steps_done)
+        return JobLook(array, checkpoint.steps_done, plan.spec)
 
 
 def _restored(plan: RunPlan, state: bytes, stop: Stop) -> NDArray[Any]:

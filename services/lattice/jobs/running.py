@@ -61,8 +61,6 @@ from services.plumbing.errors import EventsUnavailable, InvalidInput, ServiceErr
 from services.plumbing.logging import get_logger
 
 T = TypeVar("T")
-Look = tuple[NDArray[np.generic], int]
-"""A state in the lattice's shape, and after how many steps."""
 
 WORKER = "services.lattice.jobs.worker"
 
@@ -75,6 +73,17 @@ _DEATHS_MAX = 3
 _PAUSE_S_MIN, _PAUSE_S_MAX = 0.1, 2.0
 
 _log = get_logger("jobs")
+
+
+@dataclass(frozen=True)
+class JobLook:
+    """What a job has computed so far."""
+
+    array: NDArray[Any]
+    """Of the lattice's shape: what its result would be."""
+    steps_done: int
+    spec: LatticeSpec
+    """The lattice as the job has it: with the sites that were blocked when it was started."""
 
 
 class LeaseLost(Exception):
@@ -150,7 +159,7 @@ class JobRun:
         self._elapsed_before_s = job.progress.elapsed_s
         self._began_s: float | None = None
         self._written_s = self._kept_s = time.monotonic()
-        self._looking: list[asyncio.Future[Look | None]] = []
+        self._looking: list[asyncio.Future[JobLook | None]] = []
         """Who waits for the state between two stretches."""
         self._interrupted = asyncio.Event()
         """Set when somebody wants it to stop, or to be let go of."""
@@ -163,10 +172,10 @@ class JobRun:
         """For how long it has taken steps now: not while its process begins, however long."""
         return 0.0 if self._began_s is None else time.monotonic() - self._began_s
 
-    async def look(self) -> Look | None:
+    async def look(self) -> JobLook | None:
         """What its result would be now, and after how many steps; None when it has ended
         before it was asked. All who ask at a time are shown the same."""
-        looking: asyncio.Future[Look | None] = asyncio.get_running_loop().create_future()
+        looking: asyncio.Future[JobLook | None] = asyncio.get_running_loop().create_future()
         self._looking.append(looking)
         return await looking
 
@@ -252,11 +261,11 @@ class JobRun:
                 await self._stop(await self._asked_in_time(STATE))
                 return
             if self._looking:
-                self._show((await self._process.ask(RESULT), steps_done))
+                self._show(JobLook(await self._process.ask(RESULT), steps_done, plan.spec))
             await self._keep_lease()
         await self._succeed(plan)
 
-    def _show(self, look: Look | None) -> None:
+    def _show(self, look: JobLook | None) -> None:
         """Answer all who want to see the state."""
         for looking in self._looking:
             # Who was cancelled does not wait any longer.

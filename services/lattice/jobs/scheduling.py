@@ -26,7 +26,7 @@ from services.lattice.jobs.domain import (
     JobState,
     cancelled,
 )
-from services.lattice.jobs.running import JobParts, JobRun, JobTimes, Look
+from services.lattice.jobs.running import JobLook, JobParts, JobRun, JobTimes
 from services.lattice.jobs.states import JobStates
 from services.lattice.state.journal import JournalReplaced, StreamChanged
 from services.plumbing import correlation
@@ -113,7 +113,7 @@ class JobScheduler:
         run = self._runs.get((tenant, job_id))
         return run.job if run is not None else None
 
-    async def look(self, tenant: TenantId, job_id: JobId, timeout_s: float) -> Look | None:
+    async def look(self, tenant: TenantId, job_id: JobId, timeout_s: float) -> JobLook | None:
         """What a job that this replica works on has computed, between two stretches of steps.
 
         None where it works on no such job, or is not between two in time.

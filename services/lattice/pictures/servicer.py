@@ -12,6 +12,7 @@ from girih.lattice.v1 import pictures_pb2 as pb
 from services.lattice import domain
 from services.lattice.arrays.number_type import NumberType
 from services.lattice.computing.held_lattice import HeldLattice
+from services.lattice.domain import LatticeSpec
 from services.lattice.enums import NUMBER_TYPES
 from services.lattice.fields.convert import body_pieces
 from services.lattice.fields.differing import DifferenceSource
@@ -103,7 +104,7 @@ class PictureServicer:
         self._operations.work_limit.check_bytes(held_bytes)
         async with self._operations.send_budget.reserved(held_bytes):
             array, reports = await self._applier.computed(operand, [state.content], chain)
-            png = await self._drawn(held, array, view, style)
+            png = await self._drawn(held.spec, array, view, style)
         told = [transforms.report_to_proto(report) for report in reports]
         return pb.PreviewTransformResponse(
             png=png,
@@ -123,14 +124,14 @@ class PictureServicer:
         self._operations.work_limit.check_bytes(held_bytes)
         async with self._operations.send_budget.reserved(held_bytes):
             look = await self._looks.look(_tenant(), job, held)
-            png = await self._drawn(held, look.array, view, style)
+            png = await self._drawn(look.spec, look.array, view, style)
         return pb.RenderJobResponse(png=png, steps_done=look.steps_done)
 
     async def _drawn(
-        self, held: HeldLattice, array: NDArray[Any], view: View, style: Style
+        self, spec: LatticeSpec, array: NDArray[Any], view: View, style: Style
     ) -> bytes:
         source = ArraySource.of(array)
-        picture = Picture(spec=held.spec, source=source, view=view, style=style, path=None)
+        picture = Picture(spec=spec, source=source, view=view, style=style, path=None)
         return await rendered(self._operations, self._reader, picture)
 
     async def _source(self, held: HeldLattice, request: pb.RenderRequest) -> FieldSource:

@@ -91,6 +91,8 @@ class FieldChange:
     """Of what was undone or done again."""
     applied: bytes = field(default=b"", repr=False)
     """What was applied, as the contract's `AppliedChain`: read by who knows transforms."""
+    written_digest: str = ""
+    """Of what a request said to write of the blocked sites. Events of old have none."""
 
 
 @dataclass(frozen=True, kw_only=True)

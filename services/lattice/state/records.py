@@ -131,6 +131,7 @@ def change_to_proto(change: FieldChange) -> chains_pb.FieldChange:
         before_digest=change.before_digest,
         request_id=change.request_id,
         of_revision=change.of_revision,
+        written_digest=change.written_digest,
     )
     if change.applied:
         payload.applied.ParseFromString(change.applied)
@@ -150,6 +151,7 @@ def change_from_proto(payload: chains_pb.FieldChange) -> FieldChange:
         applied=payload.applied.SerializeToString(deterministic=True)
         if payload.HasField("applied")
         else b"",
+        written_digest=payload.written_digest,
     )
 
 

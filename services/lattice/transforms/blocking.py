@@ -40,6 +40,26 @@ DescribeBlocked = Callable[[str, Sequence[Report]], FieldChange]
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockedRequest:
+    """What a caller wants of a change beside what is changed."""
+
+    request_id: str = ""
+    expected_revision: int | None = None
+    """Of the last change of the blocked sites; None is any."""
+
+    def check(self, revision: int, lattice_id: LatticeId) -> None:
+        """Raise LatticeChanged where the blocked sites are not where the caller thinks."""
+        expected = self.expected_revision
+        if expected is not None and revision != expected:
+            raise LatticeChanged(
+                f"the blocked sites are at revision {revision}, not {expected}",
+                lattice_id=lattice_id,
+                expected_revision=expected,
+                revision=revision,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Made:
     """Which sites are blocked now, and why."""
 
@@ -83,8 +103,7 @@ class BlockedTransformer:
         lattice_id: LatticeId,
         steps: Sequence[Step],
         describe: DescribeBlocked,
-        *,
-        request_id: str = "",
+        request: BlockedRequest,
     ) -> BlockedState | int:
         """Apply a chain; or the revision of what the same request had done before.
 
@@ -97,15 +116,14 @@ class BlockedTransformer:
             change = describe(blocked_digest(held.spec.blocked), reports)
             return Made(spec=replace(held.spec, blocked=blocked), change=change)
 
-        return await self.change(tenant, lattice_id, make, request_id=request_id)
+        return await self.change(tenant, lattice_id, make, request)
 
     async def write(
         self,
         tenant: TenantId,
         lattice_id: LatticeId,
         patch: BlockedPatch,
-        *,
-        request_id: str = "",
+        request: BlockedRequest,
     ) -> BlockedState | int:
         """Block and free sites as told; or the revision of what the same request had done before.
 
@@ -117,30 +135,36 @@ class BlockedTransformer:
             blocked = await self._written(held, patch)
             before_digest = blocked_digest(held.spec.blocked)
             change = FieldChange(
-                kind=ChangeKind.WRITTEN, before_digest=before_digest, request_id=request_id
+                kind=ChangeKind.WRITTEN,
+                before_digest=before_digest,
+                request_id=request.request_id,
+                written_digest=patch.digest,
             )
             return Made(spec=replace(held.spec, blocked=blocked), change=change)
 
-        return await self.change(tenant, lattice_id, make, request_id=request_id)
+        return await self.change(tenant, lattice_id, make, request)
 
     async def change(
         self,
         tenant: TenantId,
         lattice_id: LatticeId,
         make: Make,
-        *,
-        request_id: str = "",
+        request: BlockedRequest,
     ) -> BlockedState | int:
-        """Record what `make` makes of a lattice, and make it again where that changed meanwhile."""
-        command_id = command_of(lattice_id, request_id)
+        """Record what `make` makes of a lattice; where a field alone changed meanwhile, the same,
+        and where blocked sites did, what it makes then. Raises LatticeChanged."""
+        command_id = command_of(lattice_id, request.request_id)
         made, based_on = None, None
         held, revision = await self._lattices.latest(tenant, lattice_id)
         for delay_s in (*LOST_RACE_DELAYS_S, None):
             known = await self._states.confirmed(tenant, lattice_id)
-            if request_id in known.requests:
-                return known.requests[request_id]
-            if made is None or based_on != held.spec:
-                made, based_on = await make(held), held.spec
+            if request.request_id in known.requests:
+                return known.requests[request.request_id]
+            request.check(known.blocked_revision, lattice_id)
+            # Sites that were changed and changed back have another change to undo.
+            base = held.spec, known.blocked_revision
+            if made is None or based_on != base:
+                made, based_on = await make(held), base
             try:
                 return await self._record(tenant, held, revision, made, command_id)
             except StreamChanged:

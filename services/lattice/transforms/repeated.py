@@ -20,6 +20,7 @@ from services.lattice.state.journal import (
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand, Transformed
 from services.lattice.transforms.blocking import BlockedState, blocked_digest
+from services.lattice.transforms.writing import BlockedPatch
 
 
 class Repeated:
@@ -97,6 +98,16 @@ class Repeated:
             change=change,
             digest=changed.blocked_digest.hex() or blocked_digest(b""),
         )
+
+    async def written(
+        self, tenant: TenantId, held: HeldLattice, revision: int, patch: BlockedPatch
+    ) -> BlockedState:
+        """What the same write of blocked sites did at a revision; raises RequestIdReused for any
+        other."""
+        state = await self.blocked(tenant, held, revision, ChangeKind.WRITTEN)
+        if state.change.written_digest not in ("", patch.digest):
+            raise reused(held.lattice.lattice_id)
+        return state
 
 
 def reused(lattice_id: LatticeId) -> RequestIdReused:

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc.aio
 
-from girih.lattice.v1 import fields_pb2
+from girih.lattice.v1 import fields_pb2, history_pb2
 from girih.lattice.v1 import transforms_pb2 as pb
 from services.lattice.calls import Calls, tenant
 from services.lattice.domain import LatticeSpec
@@ -17,7 +17,11 @@ from services.lattice.fields.states import FieldState
 from services.lattice.state.journal import ChangeKind, FieldChange
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand, Transformed, Transformer
-from services.lattice.transforms.blocking import BlockedState, BlockedTransformer
+from services.lattice.transforms.blocking import (
+    BlockedRequest,
+    BlockedState,
+    BlockedTransformer,
+)
 from services.lattice.transforms.chain import Report
 from services.lattice.transforms.repeated import Repeated
 from services.lattice.transforms.writing import BlockedPatch, patch_of
@@ -96,7 +100,7 @@ class TransformServicer:
 
         steps = convert.steps(request.transforms)
         state = await self._blocked.transform(
-            tenant(), lattice_id, steps, describe, request_id=request_id
+            tenant(), lattice_id, steps, describe, blocked_request(request)
         )
         if isinstance(state, int):
             state = await self._repeated.blocked(
@@ -116,10 +120,10 @@ class TransformServicer:
         await self._calls.checked(request)
         held = await self._calls.open(request.lattice_id)
         patch = await self._calls.read(request, partial(_patch, request, held.spec))
-        lattice_id, request_id = held.lattice.lattice_id, request.request_id.lower()
-        state = await self._blocked.write(tenant(), lattice_id, patch, request_id=request_id)
+        lattice_id = held.lattice.lattice_id
+        state = await self._blocked.write(tenant(), lattice_id, patch, blocked_request(request))
         if isinstance(state, int):
-            state = await self._repeated.blocked(tenant(), held, state, ChangeKind.WRITTEN)
+            state = await self._repeated.written(tenant(), held, state, patch)
         return pb.WriteBlockedResponse(
             state=blocked_to_proto(state), before_digest=state.change.before_digest
         )
@@ -129,6 +133,20 @@ def _patch(request: pb.WriteBlockedRequest, spec: LatticeSpec) -> BlockedPatch:
     region = (request.region.origin.coordinates, request.region.shape)
     bit_order = BIT_ORDERS[request.bit_order]
     return patch_of(spec, region, request.blocked, request.written, bit_order)
+
+
+def blocked_request(
+    request: pb.WriteBlockedRequest
+    | pb.TransformBlockedRequest
+    | history_pb2.UndoBlockedRequest
+    | history_pb2.RedoBlockedRequest,
+) -> BlockedRequest:
+    return BlockedRequest(
+        request_id=request.request_id.lower(),
+        expected_revision=request.expected_revision
+        if request.HasField("expected_revision")
+        else None,
+    )
 
 
 def blocked_to_proto(state: BlockedState) -> pb.BlockedState:

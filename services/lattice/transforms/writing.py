@@ -1,5 +1,6 @@
 """Which sites of a part of a lattice are blocked, as a caller says: checked, and put into it."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,12 @@ class BlockedPatch:
     blocked: bytes
     written: bytes
     """Which sites of the region are meant; empty means all."""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that it says: other patches have another one."""
+        head = f"{self.region.origin} {self.region.shape} {len(self.written)} "
+        return hashlib.sha256(head.encode() + self.written + self.blocked).hexdigest()
 
     def put_into(self, blocked: NDArray[Any]) -> None:
         """Write into an array of the lattice's shape, 1 where a site is blocked."""

@@ -245,6 +245,26 @@ async def test_imaginary_parts_may_have_been_changed_and_brought_back(history: H
     assert undone.field.digest == before
 
 
+async def test_modes_are_computed_again_whatever_their_imaginary_parts_went_through(
+    history: History,
+) -> None:
+    lattice_id = await history.lattice(numbers())
+    modes = (await history.transform(lattice_id, {"fourier": {}}, imaginary="b")).imaginary.digest
+    await history.undo(lattice_id)
+    await history.transform(lattice_id, {"add": {"number": 2.0}}, name="b")
+    refused = await refusal(history.redo(lattice_id))
+    await history.undo(lattice_id, "b")
+
+    again = await history.redo(lattice_id)
+
+    assert (refused.reason, again.imaginary.digest) == ("LATTICE_CHANGED", modes)
+    await history.undo(lattice_id)
+    deleting = fields_pb2.DeleteFieldRequest(lattice_id=lattice_id, name="b")
+    await history.fields.stub.DeleteField(deleting, metadata=history.metadata)
+    assert (await history.redo(lattice_id)).imaginary.digest == modes
+    assert (await history.verified(lattice_id))[-1].sums.verified
+
+
 async def test_a_deleted_field_has_no_past(history: History) -> None:
     lattice_id = await history.lattice(numbers())
     await history.transform(lattice_id, {"reflect": {"axes": [0]}})

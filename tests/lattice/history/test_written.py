@@ -13,6 +13,7 @@ from girih.lattice.v1 import lattice_pb2
 from girih.lattice.v1 import transforms_pb2 as pb
 from services.lattice.domain import BitOrder, LatticeSpec
 from services.lattice.geometry import Geometry
+from services.lattice.transforms.blocking import BlockedState, BlockedTransformer
 from services.lattice.transforms.writing import patch_of
 from services.plumbing.errors import InvalidInput
 from tests.lattice.history.test_blocked import SHAPE, blocked_now, created, mask, transform
@@ -104,6 +105,78 @@ async def test_a_write_is_undone_told_and_kept(history: History) -> None:
     assert (sums.kept, sums.verified) == (1, True)
     other = transform(history, lattice_id, {"erode": {}}, request_id=once["request_id"])
     assert (await refusal(other)).reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"blocked": bits(np.zeros((1, 30)))},
+        {"region": box((8, 0), (1, 30))},
+        {"written": bits(np.ones((1, 30)))},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+async def test_another_write_of_the_same_request_id_is_refused(
+    history: History, other: dict[str, Any]
+) -> None:
+    lattice_id = await created(history, mask())
+    once: dict[str, Any] = {"request_id": str(uuid4()), "blocked": bits(np.ones((1, 30)))}
+    once["region"] = box((9, 0), (1, 30))
+    first = await write(history, lattice_id, **once)
+
+    refused = await refusal(write(history, lattice_id, **(once | other)))
+
+    assert refused.reason == "REQUEST_ID_REUSED"
+    assert await write(history, lattice_id, **once) == first
+
+
+async def test_blocked_sites_that_are_not_where_the_caller_thinks_stay(history: History) -> None:
+    lattice_id = await created(history, mask())
+    row: dict[str, Any] = {"region": box((0, 0), (1, 30)), "blocked": bits(np.ones((1, 30)))}
+    await history.fields.write(lattice_id, "a", np.zeros(SHAPE))
+    first = await write(history, lattice_id, **row, expected_revision=0)
+    late = {"lattice_id": lattice_id, "expected_revision": 0}
+
+    refused = [
+        await refusal(calling)
+        for calling in (
+            write(history, lattice_id, **row, expected_revision=0),
+            transform(history, lattice_id, {"erode": {}}, expected_revision=0),
+            history.ask("UndoBlocked", **late),
+            history.ask("RedoBlocked", **late),
+        )
+    ]
+
+    assert {(one.reason, one.metadata["revision"]) for one in refused} == {
+        ("LATTICE_CHANGED", str(first.state.revision))
+    }
+    now = {"lattice_id": lattice_id, "expected_revision": first.state.revision}
+    undone = await history.ask("UndoBlocked", **now)
+    assert undone.state.digest == first.before_digest
+
+
+async def test_undoing_that_loses_a_race_undoes_what_is_last_then(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lattice_id = await created(history, mask())
+    row = box((0, 0), (1, 30))
+    await write(history, lattice_id, row, blocked=bits(np.ones((1, 30))))
+    record = BlockedTransformer._record
+    others = [np.zeros((1, 30)), np.ones((1, 30))]
+
+    async def overtaken(transformer: BlockedTransformer, *parts: Any) -> BlockedState:
+        first, others[:] = others[:], []
+        for other in first:
+            await write(history, lattice_id, row, blocked=bits(other))
+        return await record(transformer, *parts)
+
+    monkeypatch.setattr(BlockedTransformer, "_record", overtaken)
+    undone = await history.ask("UndoBlocked", lattice_id=lattice_id)
+
+    assert undone.of_revision == 3
+    wanted = mask()
+    wanted[0] = False
+    np.testing.assert_array_equal(await blocked_now(history, lattice_id), wanted)
 
 
 async def test_blocked_sites_are_read_and_drawn_as_they_were(history: History) -> None:

@@ -3,18 +3,19 @@
 from typing import Any
 
 import grpc.aio
+import numpy as np
 import pytest
 
 from girih.lattice.v1 import chains_pb2 as chains
-from girih.lattice.v1 import jobs_pb2
+from girih.lattice.v1 import jobs_pb2, lattice_pb2, transforms_pb2
 from girih.lattice.v1 import pictures_pb2 as pb
 from girih.lattice.v1.pictures_pb2_grpc import PictureServiceStub
-from girih.lattice.v1.simulations_pb2 import Ising
+from girih.lattice.v1.simulations_pb2 import Diffusion, Ising
 from services.plumbing.grpc.errors import from_rpc_error
 from tests.lattice.history.test_service import LARGE, SMALL, History, numbers
 from tests.lattice.jobs.caller import JobCaller
 from tests.lattice.jobs.test_service import ENDLESS, RINGS, client, settings
-from tests.lattice.serving import Client, refusal, until
+from tests.lattice.serving import Client, refusal, site, until
 
 __all__ = ["client", "settings"]
 
@@ -112,3 +113,30 @@ async def test_a_running_job_is_shown_and_what_is_shown_is_what_its_result_would
     result = await history.drawn(lattice_id=lattice.lattice_id, name="spins", pixels_max=32)
     assert kept.png == result
     assert (await refusal(job_drawn(client, same.job_id))).reason == "JOB_ENDED"
+
+
+async def test_a_job_is_shown_with_the_sites_that_were_blocked_when_it_was_started(
+    client: Client, history: History
+) -> None:
+    jobs = JobCaller(client)
+    lattice_id = (await client.create(shape=[16, 16])).lattice_id
+    await history.fields.write(lattice_id, "zeros", np.zeros((16, 16)))
+    free = await history.drawn(lattice_id=lattice_id, name="zeros", pixels_max=16)
+    job = await jobs.start(lattice_id, Diffusion(diffusivity=0.2, time_step=1.0), ENDLESS)
+    await jobs.until(job.job_id, 1)
+    whole = lattice_pb2.Region(origin=site([0, 0]), shape=[16, 16])
+    await history.stub.WriteBlocked(
+        transforms_pb2.WriteBlockedRequest(
+            lattice_id=lattice_id,
+            region=whole,
+            blocked=b"\xff" * 32,
+            bit_order=lattice_pb2.BIT_ORDER_LITTLE,
+        ),
+        metadata=client.metadata,
+    )
+
+    running = await job_drawn(client, job.job_id, pixels_max=16)
+    await jobs.cancel(job.job_id)
+    kept = await job_drawn(client, job.job_id, pixels_max=16)
+
+    assert running.png == kept.png == free
