@@ -1,12 +1,39 @@
 """Who looks at the console: an owner, a viewer whom they invited, somebody of another tenant."""
 
 import base64
+import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 PASSWORD = "girih-test-password-2718"
+
+
+class Session(httpx.Auth):
+    """Renews its tokens before they expire, as a page does: what shares a person goes on for longer
+    than an access token lives."""
+
+    requires_response_body = True
+
+    def __init__(self, url: str, tokens: dict[str, Any]) -> None:
+        self._url = url
+        self._adopt(tokens)
+
+    def _adopt(self, tokens: dict[str, Any]) -> None:
+        self._access, self._refresh = tokens["access_token"], tokens["refresh_token"]
+        self._renewed_at_s = time.monotonic() + tokens["expires_in"] / 2
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        if time.monotonic() > self._renewed_at_s:
+            answer = yield httpx.Request(
+                "POST", f"{self._url}/auth/refresh", json={"refresh_token": self._refresh}
+            )
+            if answer.is_success:
+                self._adopt(answer.json())
+        request.headers["authorization"] = f"Bearer {self._access}"
+        yield request
 
 
 @dataclass(frozen=True)
@@ -52,12 +79,11 @@ def log_in(url: str, email: str) -> Person:
         f"{url}/auth/login", json={"email": email, "password": PASSWORD}, timeout=30
     )
     said = answer.raise_for_status().json()
-    headers = {"authorization": f"Bearer {said['access_token']}"}
     return Person(
         email,
         said["user"]["name"],
         said["tenant"]["tenantId"],
-        httpx.Client(base_url=url, headers=headers, timeout=30),
+        httpx.Client(base_url=url, auth=Session(url, said), timeout=30),
     )
 
 
