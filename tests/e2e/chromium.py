@@ -32,6 +32,9 @@ in_full = pytest.mark.skipif(
 )
 """What takes a browser for long."""
 
+OTHER_HOST = "girih.test"
+"""This machine, by a name that browsers trust less than that of the loopback."""
+
 _TIMEOUT_S = 60.0
 
 _KEY_CODES = {"Enter": 13, "Escape": 27, "Home": 36, "End": 35, "ArrowUp": 38, "ArrowDown": 40}
@@ -50,6 +53,7 @@ class Page:
         self._buffer = b""
         self._ids = itertools.count(1)
         self._session = ""
+        self._in_front = ""
         self.problems: list[str] = []
         """What the browser complained of since `watch`: exceptions, errors in the console, among
         them every breach of a policy and every answer that is a failure."""
@@ -95,6 +99,17 @@ class Page:
         """Note what goes wrong on pages, and what they ask for."""
         for domain in ("Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
+
+    def put_aside(self) -> None:
+        """Have another tab stand in front of it, as somebody who looks at something else."""
+        self._in_front = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self.wait_for("document.hidden")
+
+    def bring_back(self) -> None:
+        """Have it stand in front again."""
+        self._call("Page.bringToFront")
+        self._call("Target.closeTarget", targetId=self._in_front)
+        self.wait_for("!document.hidden")
 
     def prefer(self, **features: str) -> None:
         """What the user prefers, as `prefers_color_scheme="dark"`."""
@@ -182,6 +197,7 @@ def browser(folder: Path) -> Iterator[Page]:
     command = [
         PATH, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         "--no-first-run", "--disable-background-networking", "--remote-debugging-pipe",
+        f"--host-resolver-rules=MAP {OTHER_HOST} 127.0.0.1",
         f"--user-data-dir={folder}",
     ]  # fmt: skip
     # The shell puts the ends where the browser looks for them.

@@ -1,6 +1,7 @@
 // The browser of a log or a stream: rows in the order of the log, the oldest above, the newest below.
 // Only the rows in sight are elements, however many there are.
 
+import { connection } from "../calls/connection.js";
 import { Empty, Failure } from "../parts/basics.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../parts/html.js";
 import { to } from "../parts/router.js";
@@ -27,13 +28,18 @@ export function Log({ path, query, isStream = false, begin = { kind: "newest" },
   const key = JSON.stringify([path, query, begin]);
   const events = useMemo(() => new EventWindow(path, query, () => redraw((last) => last + 1)), [key]);
   const [isPinned, setPinned] = useState(true);
+  const pinned = useRef(isPinned);
+  pinned.current = isPinned;
   useEffect(() => {
     setPinned(begin.kind === "newest");
     events.open(begin, true);
-    const look = () => (document.hidden ? events.close() : events.resume());
+    const look = () => (document.hidden ? events.close() : events.wake(pinned.current));
+    if (document.hidden) look();
     document.addEventListener("visibilitychange", look);
+    const unwatch = connection.watch(() => !connection.get().isAway && events.mayGoOn && events.wake(pinned.current));
     return () => {
       document.removeEventListener("visibilitychange", look);
+      unwatch();
       events.close();
     };
   }, [events]);
@@ -44,7 +50,7 @@ export function Log({ path, query, isStream = false, begin = { kind: "newest" },
   const shown = useMemo(() => matching(events.rows, text), [events.rows, text]);
   return html`<div>
     <${Bar} events=${events} isStream=${isStream} jump=${jump} text=${text} setText=${setText} shownCount=${shown.length} />
-    <${Failure} error=${events.state === "away" && events.isFollowing ? null : events.error} again=${() => jump(begin)} />
+    <${Failure} error=${events.state === "away" && events.isFollowing ? null : events.error} again=${() => events.wake(isPinned)} />
     ${events.isReplaced && html`<${Empty} title="The log was replaced"><p>It was restored to an earlier state: what was shown is not in it any longer.</p><button type="button" onClick=${() => jump({ kind: "newest" })}>Read it again</button><//>`}
     ${!events.rows.length && !events.isLoading && !events.error ? empty : html`<${Rows} events=${events} rows=${shown} isPinned=${isPinned && !text} setPinned=${setPinned} jump=${jump} here=${here} place=${place} />`}
   </div>`;

@@ -1,7 +1,8 @@
 // A stretch of the log in memory: it grows at both ends as somebody scrolls, follows what is
-// appended, and gives up what is far away, so that it stays as large as it is.
+// appended, and gives up what is far away, so that it stays as large as it is. While nobody looks it
+// reads nothing, and then goes on where it was.
 
-import { get, stream } from "../calls/api.js";
+import { CallFailed, get, stream } from "../calls/api.js";
 import { follow } from "../calls/follow.js";
 
 /** @import { Query } from "../calls/api.js" */
@@ -40,7 +41,10 @@ export class EventWindow {
   #query;
   #changed;
   #chars = 0;
+  /** Up to where everything is in its rows, or was there and is not wanted. */
   #place = "0";
+  /** @type {((signal: AbortSignal) => Promise<void>) | null} what is being read, or could not be: to be done again */
+  #unfinished = null;
   #reading = new AbortController();
   #following = new AbortController();
   /** @type {Read[]} */
@@ -66,17 +70,44 @@ export class EventWindow {
   async open(place, isFollowing) {
     this.close();
     this.#reading = new AbortController();
-    Object.assign(this, { rows: [], top: 0, isAtOldest: false, isAtNewest: false, error: null, isReplaced: false, isFollowing });
-    this.#chars = 0;
+    this.#empty();
+    Object.assign(this, { isAtOldest: false, isAtNewest: false, error: null, isFollowing });
     await this.#load(async (signal) => {
       if (place.kind === "newest") await this.#openNewest(signal);
       else await this.#openAt(place, signal);
     });
   }
 
+  /** What could not be read may be read later. */
+  get mayGoOn() {
+    return !this.isLoading && this.#unfinished !== null && this.error instanceof CallFailed && this.error.isPassing;
+  }
+
+  /** Lets go of all connections, for good or until `wake`. */
   close() {
     this.#reading.abort();
     this.#following.abort();
+    this.isLoading = false;
+    // What has arrived counts as read: it is shown when somebody looks again.
+    this.#flush();
+  }
+
+  /**
+   * Goes on where it was: somebody looks again, or what was away is back.
+   * @param {boolean} isPinned whether the newest event is to be in sight, wherever it is by now
+   */
+  async wake(isPinned) {
+    this.close();
+    this.#reading = new AbortController();
+    const { signal } = this.#reading;
+    if (this.#unfinished) await this.#load(this.#unfinished);
+    if (this.isAtNewest && this.isFollowing && this.#following.signal.aborted && !signal.aborted) await this.#load((again) => this.#goOn(isPinned, again));
+    this.#change();
+  }
+
+  #empty() {
+    Object.assign(this, { rows: [], top: 0, isReplaced: false });
+    this.#chars = 0;
     this.#arrived = [];
   }
 
@@ -84,6 +115,7 @@ export class EventWindow {
   async #openNewest(signal) {
     const head = (await headOf(signal)) || "0";
     const found = head === "0" ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: head, limit: PAGE_ROWS }, signal);
+    this.#empty();
     this.#append(found.reverse());
     this.#place = head;
     this.isAtOldest = found.length < PAGE_ROWS;
@@ -96,16 +128,18 @@ export class EventWindow {
    */
   async #openAt({ kind, value = "" }, signal) {
     const from = { oldest: {}, newest: {}, position: { fromPosition: value }, revision: { fromRevision: value }, time: { fromTime: value } }[kind];
+    const head = await headOf(signal);
     const found = await this.#read({ ...from, limit: PAGE_ROWS }, signal);
-    this.#append(found);
     this.isAtOldest = kind === "oldest" || value === "1" || value === "0";
-    if (found.length < PAGE_ROWS) await this.#catchUp(signal);
+    this.#append(found);
+    this.#place = found.at(-1)?.position ?? head;
+    if (found.length < PAGE_ROWS) this.#reachNewest();
   }
 
   older() {
     if (this.isAtOldest || this.isLoading || !this.rows.length) return;
-    const before = BigInt(this.rows[0].position) - 1n;
     this.#load(async (signal) => {
+      const before = BigInt(this.rows[0].position) - 1n;
       const found = before < 1n ? [] : await this.#read({ direction: "DIRECTION_BACKWARDS", fromPosition: String(before), limit: PAGE_ROWS }, signal);
       this.isAtOldest = found.length < PAGE_ROWS;
       this.#prepend(found.reverse());
@@ -114,12 +148,16 @@ export class EventWindow {
 
   newer() {
     if (this.isAtNewest || this.isLoading) return;
-    this.#load(async (signal) => {
-      const after = this.rows.at(-1)?.position ?? this.#place;
-      const found = await this.#read({ fromPosition: String(BigInt(after) + 1n), limit: PAGE_ROWS }, signal);
-      this.#append(found);
-      if (found.length < PAGE_ROWS) await this.#catchUp(signal);
-    });
+    this.#load((signal) => this.#readOn(signal));
+  }
+
+  /** @param {AbortSignal} signal */
+  async #readOn(signal) {
+    const found = await this.#read({ fromPosition: String(BigInt(this.#place) + 1n), limit: PAGE_ROWS }, signal);
+    this.#append(found);
+    this.#place = found.at(-1)?.position ?? this.#place;
+    this.isAtNewest = false;
+    if (found.length < PAGE_ROWS) this.#reachNewest();
   }
 
   pause() {
@@ -130,23 +168,24 @@ export class EventWindow {
     this.#change();
   }
 
-  /** Goes on from where it was; from the newest where too much has happened meanwhile. */
+  /** Follows, from where it was; from the newest event where too much has happened meanwhile. */
   async resume() {
-    const head = await headOf(this.#reading.signal).catch(() => this.#place);
     this.isFollowing = true;
-    const isFar = !this.rows.length || BigInt(head) - BigInt(this.#place) > BEHIND_MAX;
-    if (isFar) await this.open({ kind: "newest" }, true);
-    else {
-      this.#reachNewest();
-      this.#change();
-    }
+    // What is being read leads to the newest event, or somebody scrolls there.
+    if (this.isLoading) this.#change();
+    else await this.#load((signal) => this.#goOn(true, signal));
   }
 
-  /** @param {AbortSignal} signal */
-  async #catchUp(signal) {
-    const last = this.rows.at(-1)?.position;
-    this.#place = last ?? (await headOf(signal));
-    this.#reachNewest();
+  /**
+   * @param {boolean} isPinned as `wake` has it
+   * @param {AbortSignal} signal
+   */
+  async #goOn(isPinned, signal) {
+    const head = await headOf(signal);
+    const isFar = BigInt(head) - BigInt(this.#place) > BEHIND_MAX;
+    if (!isFar) this.#reachNewest();
+    else if (isPinned) await this.#openNewest(signal);
+    else await this.#readOn(signal);
   }
 
   #reachNewest() {
@@ -178,14 +217,17 @@ export class EventWindow {
   async #load(act) {
     const { signal } = this.#reading;
     this.isLoading = true;
+    this.#unfinished = act;
     this.#change();
     try {
       await act(signal);
       this.error = null;
     } catch (error) {
-      if (signal.aborted) return;
-      this.error = error;
+      if (!signal.aborted) this.error = error;
     }
+    // Whoever aborted it has begun something else, or has it done again.
+    if (signal.aborted) return;
+    if (!this.error) this.#unfinished = null;
     this.isLoading = false;
     this.#change();
   }
@@ -224,6 +266,7 @@ export class EventWindow {
     while (end > ROWS_MAX || (this.#chars > CHARS_MAX && end > 1)) this.#chars -= this.rows[--end].text.length;
     if (end === this.rows.length) return;
     this.rows = this.rows.slice(0, end);
+    this.#place = this.rows[end - 1].position;
     this.#following.abort();
     this.#arrived = [];
     this.isAtNewest = false;

@@ -7,7 +7,7 @@ import { Chart } from "../parts/chart.js";
 import { Confirmed } from "../parts/dialogs.js";
 import { html, useEffect, useState } from "../parts/html.js";
 import { Tree } from "../parts/json.js";
-import { useAction, useLoad } from "../parts/load.js";
+import { useAction, useIsSeen, useLoad } from "../parts/load.js";
 import { to } from "../parts/router.js";
 import { Table } from "../parts/table.js";
 import { bytes, count, duration, number } from "../parts/words.js";
@@ -79,11 +79,14 @@ const OBSERVABLES = [
 function useWatched(path) {
   const [state, setState] = useState(/** @type {{ job: Job | null, live: Series | null, error: unknown }} */ ({ job: null, live: null, error: null }));
   const [round, setRound] = useState(0);
+  // A tab that is put aside keeps no connection: browsers open six to a host.
+  const isSeen = useIsSeen();
   useEffect(() => {
+    if (!isSeen) return;
     const aborting = new AbortController();
     watch(path, aborting.signal, (job) => setState((last) => ({ job, live: grown(last.live, job), error: null }))).catch((error) => !aborting.signal.aborted && setState((last) => ({ ...last, error })));
     return () => aborting.abort();
-  }, [path, round]);
+  }, [path, round, isSeen]);
   return { ...state, again: () => setRound((last) => last + 1) };
 }
 

@@ -46,16 +46,41 @@ export function useLoad(find, deps, { everyMs = 0 } = {}) {
 
 /**
  * @param {number} everyMs 0 for never
- * @param {() => void} act only while the page is looked at
+ * @param {() => void} act only while the page is looked at, and at once when it is again and it was time
  * @param {{ atOnce?: boolean }} [how]
  */
 export function useEvery(everyMs, act, { atOnce = false } = {}) {
   useEffect(() => {
     if (!everyMs) return;
-    if (atOnce) act();
-    const timer = setInterval(() => !document.hidden && act(), everyMs);
-    return () => clearInterval(timer);
+    let isDue = atOnce;
+    const actOnceSeen = () => {
+      if (!isDue || document.hidden) return;
+      isDue = false;
+      act();
+    };
+    const timer = setInterval(() => {
+      isDue = true;
+      actOnceSeen();
+    }, everyMs);
+    actOnceSeen();
+    document.addEventListener("visibilitychange", actOnceSeen);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", actOnceSeen);
+    };
   }, [everyMs, act]);
+}
+
+/** Whether somebody looks at the page: it is not in a tab that was put aside. */
+export function useIsSeen() {
+  const [isSeen, setSeen] = useState(!document.hidden);
+  useEffect(() => {
+    const look = () => setSeen(!document.hidden);
+    look();
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
+  return isSeen;
 }
 
 /**
@@ -67,21 +92,27 @@ export function useEvery(everyMs, act, { atOnce = false } = {}) {
  */
 export function usePages(find, deps) {
   const first = useLoad((signal) => find("", signal), deps);
-  const [more, setMore] = useState(/** @type {{ of: unknown, items: T[], next: string, error: unknown, isLoading: boolean }} */ ({ of: null, items: [], next: "", error: null, isLoading: false }));
-  const isOurs = more.of === first.data;
-  const next = (isOurs ? more.next : first.data?.next) ?? "";
-  const items = first.data ? [...first.data.items, ...(isOurs ? more.items : [])] : undefined;
+  const key = JSON.stringify(deps);
+  // Those of further pages too, once there are any: a first page that comes later has not been asked for.
+  const [more, setMore] = useState(/** @type {{ key: string, items: T[], next: string, error: unknown, isLoading: boolean } | null} */ (null));
+  const extended = more?.key === key ? more : null;
+  const items = extended?.items ?? first.data?.items;
+  const next = extended?.next ?? first.data?.next ?? "";
   const loadMore = async () => {
-    const before = isOurs ? more.items : [];
-    setMore({ of: first.data, items: before, next, error: null, isLoading: true });
+    const before = items ?? [];
+    setMore({ key, items: before, next, error: null, isLoading: true });
     try {
       const page = await find(next, new AbortController().signal);
-      setMore({ of: first.data, items: [...before, ...page.items], next: page.next ?? "", error: null, isLoading: false });
+      setMore({ key, items: [...before, ...page.items], next: page.next ?? "", error: null, isLoading: false });
     } catch (error) {
-      setMore({ of: first.data, items: before, next, error, isLoading: false });
+      setMore({ key, items: before, next, error, isLoading: false });
     }
   };
-  return { items, isExtended: isOurs && more.items.length > 0, error: first.error ?? (isOurs ? more.error : null), hasMore: Boolean(next), isLoading: first.isLoading || (isOurs && more.isLoading), loadMore, reload: first.reload };
+  const reload = useCallback(() => {
+    setMore(null);
+    first.reload();
+  }, [first.reload]);
+  return { items, isExtended: extended !== null, error: first.error ?? extended?.error, hasMore: Boolean(next), isLoading: first.isLoading || Boolean(extended?.isLoading), loadMore, reload };
 }
 
 /**
