@@ -2,6 +2,7 @@
 
 import { events } from "../../shared/lines.js";
 import { bearer, forget, session } from "../../shared/session.js";
+import { exactly } from "../parts/json.js";
 import { noteAnswer, noteSilence, noteTrouble } from "./connection.js";
 
 /** @import { Entry } from "../../shared/lines.js" */
@@ -39,6 +40,15 @@ export class CallFailed extends Error {
  * @returns {Promise<any>}
  */
 export const get = (path, query, signal) => call("GET", path, { query, signal });
+
+/**
+ * The same, with each number as it was written: of what people wrote, as metadata and schemas.
+ * @param {string} path
+ * @param {Query} [query]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export const getExactly = async (path, query, signal) => exactly(await (await send("GET", path, { query, signal }, "application/json")).text());
 
 /**
  * @param {string} path

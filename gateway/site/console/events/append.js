@@ -4,6 +4,7 @@ import { post } from "../calls/api.js";
 import { Head } from "../parts/basics.js";
 import { Field, Form, Input, jsonOf, listOf, Select } from "../parts/forms.js";
 import { html, useState } from "../parts/html.js";
+import { useOnce } from "../parts/ids.js";
 import { to } from "../parts/router.js";
 import { count } from "../parts/words.js";
 
@@ -18,10 +19,9 @@ const EXPECTATIONS = /** @type {[string, string][]} */ ([
 /** @param {{ query: Record<string, string> }} props */
 export function Page({ query }) {
   const [expected, setExpected] = useState(query.expect ?? "");
-  const [eventId, setEventId] = useState(() => crypto.randomUUID());
+  const once = useOnce();
   const act = async (/** @type {Record<string, string>} */ values) => {
-    const answer = await post("/v1/events:append", { events: [eventOf(values, eventId)], preconditions: preconditionsOf(values) });
-    setEventId(crypto.randomUUID());
+    const answer = await once((id) => post("/v1/events:append", { events: [eventOf(values, id)], preconditions: preconditionsOf(values) }));
     return { ...answer.placements[0], stream: values.stream };
   };
   const done = (/** @type {any} */ { position, revision, stream }) => html`Stored at <a href=${to(["events", position])}>position ${count(position)}</a>, revision ${count(revision)} of <a href=${to(["streams", stream])}>${stream}</a>.`;

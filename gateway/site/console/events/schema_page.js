@@ -1,6 +1,6 @@
 // The versions of the schema of one type, and what they say.
 
-import { call, get } from "../calls/api.js";
+import { call, get, getExactly } from "../calls/api.js";
 import { useMay } from "../calls/identity.js";
 import { Copy, Facts, Failure, Head, Loading, Time } from "../parts/basics.js";
 import { Confirmed } from "../parts/dialogs.js";
@@ -15,7 +15,7 @@ export function Page({ type, query }) {
   const may = useMay();
   const path = `/v1/schemas/${encodeURIComponent(type)}`;
   const versions = useLoad(async (signal) => (await get("/v1/schemas", { type, pageSize: 100 }, signal)).versions, [type]);
-  const { data, error, reload } = useLoad((signal) => get(path, { version: query.version }, signal), [path, query.version]);
+  const { data, error, reload } = useLoad((signal) => getExactly(path, { version: query.version }, signal), [path, query.version]);
   const remove = html`<${Confirmed} label="Delete all versions" title=${`Delete the schemas of ${type}`} typed=${type} act=${() => call("DELETE", path)} done=${() => go("#/schemas")} question=${html`<p>Events of this type are not checked any longer. Those that are stored stay as they are.</p>`} />`;
   return html`<${Head} title=${type} lead="Schema"><a class="button second" href=${to(["events"], { types: type })}>Its events</a>${may("schemas.write") && remove}<//>
     <${Failure} error=${error} again=${reload} />

@@ -1,6 +1,6 @@
 // One stream: its events live, what is known of it, how long its events are kept, and its end.
 
-import { call, get } from "../calls/api.js";
+import { call, getExactly } from "../calls/api.js";
 import { useMay } from "../calls/identity.js";
 import { Empty, Facts, Failure, Head, Time } from "../parts/basics.js";
 import { Confirmed } from "../parts/dialogs.js";
@@ -20,7 +20,7 @@ import { ended } from "./streams.js";
 export function Page({ stream, query }) {
   const may = useMay();
   const path = `/v1/streams/${encodeURIComponent(stream)}`;
-  const { data, error, reload } = useLoad((signal) => get(path, {}, signal), [path], { everyMs: 10_000 });
+  const { data, error, reload } = useLoad((signal) => getExactly(path, {}, signal), [path], { everyMs: 10_000 });
   const { event, ...rest } = query;
   const isOwn = stream.startsWith("$");
   const empty = html`<${Empty} title="This stream has no events"><p>It is there with its first event, and those that are appended are shown here at once.</p>${may("events.append") && !isOwn && html`<p><a href=${to(["append"], { stream })}>Append one</a></p>`}<//>`;

@@ -4,6 +4,7 @@ import { post } from "../calls/api.js";
 import { Failure, Head, Loading } from "../parts/basics.js";
 import { Form, Input, Select } from "../parts/forms.js";
 import { html, useState } from "../parts/html.js";
+import { useOnce } from "../parts/ids.js";
 import { useLoad } from "../parts/load.js";
 import { go, to } from "../parts/router.js";
 import { shapeText } from "../parts/words.js";
@@ -17,10 +18,10 @@ const FROM_NO_FIELD = new Set(["randomWalks", "percolationGrowth"]);
 export function Page({ latticeId }) {
   const { data, error, reload } = useLoad(async (signal) => ({ lattice: await findLattice(latticeId, signal), fields: await findFields(latticeId, signal) }), [latticeId]);
   const [model, setModel] = useState("ising");
-  const [requestId] = useState(() => crypto.randomUUID());
+  const once = useOnce();
   if (!data) return error ? html`<${Failure} error=${error} again=${reload} />` : html`<${Loading} />`;
   const act = async (/** @type {Record<string, string>} */ values) => {
-    const { jobId } = await post(`/v1/lattices/${encodeURIComponent(latticeId)}/jobs`, jobOf(model, values, requestId));
+    const { jobId } = await once((requestId) => post(`/v1/lattices/${encodeURIComponent(latticeId)}/jobs`, jobOf(model, values, requestId)));
     go(to(["jobs", jobId]));
   };
   const fields = /** @type {[string, string][]} */ ([["", "as the model says"], ...data.fields.map(({ name }) => [name, name])]);

@@ -1,8 +1,11 @@
 // Which sites are blocked, a bit each in C order, the least significant first: as the API has it.
 
+/** @import { Strides } from "./sites.js" */
+
 /* Alpha, blue, green and red, as pixels lie in memory. */
 const BLOCKED = 0xff2c2826;
 const FREE = 0xffe8ecec;
+const SITES_AT_ONCE = 1_048_576;
 const PATCH_SITES_MAX = 16_777_216;
 
 export class Bitmap {
@@ -57,15 +60,15 @@ export class Bitmap {
    * A slice as a picture, a pixel a site.
    * @param {number} rows
    * @param {number} columns
-   * @param {(row: number, column: number) => number} indexOf
+   * @param {Strides} [strides] all of it, row by row, where it is left out
    */
-  picture(rows, columns, indexOf) {
+  picture(rows, columns, { first, row: rowStride, column: columnStride } = { first: 0, row: columns, column: 1 }) {
     const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const image = context.createImageData(columns, rows);
     const pixels = new Uint32Array(image.data.buffer);
-    for (let row = 0, at = 0; row < rows; row++) {
-      for (let column = 0; column < columns; column++, at++) pixels[at] = this.get(indexOf(row, column)) ? BLOCKED : FREE;
+    for (let row = 0, pixel = 0; row < rows; row++) {
+      for (let end = pixel + columns, index = first + row * rowStride; pixel < end; pixel++, index += columnStride) pixels[pixel] = (this.bits[index >> 3] >> (index & 7)) & 1 ? BLOCKED : FREE;
     }
     context.putImageData(image, 0, 0);
     return canvas;
@@ -138,13 +141,16 @@ export function patchOf(before, after, shape) {
 const BIT_COUNTS = Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
 
 /**
- * Blocks sites at random.
+ * Blocks sites at random, some at a time: the page answers meanwhile.
  * @param {number} siteCount
  * @param {number} share of 0 to 1
  */
-export function randomBitmap(siteCount, share) {
+export async function randomBitmap(siteCount, share) {
   const made = new Bitmap(siteCount);
-  for (let index = 0; index < siteCount; index++) if (Math.random() < share) made.set(index, true);
+  for (let index = 0; index < siteCount; index++) {
+    if (index % SITES_AT_ONCE === SITES_AT_ONCE - 1) await new Promise((resolve) => setTimeout(resolve));
+    if (Math.random() < share) made.bits[index >> 3] |= 1 << (index & 7);
+  }
   return made;
 }
 

@@ -119,8 +119,9 @@ export async function writeBlocked(latticeId, { origin, shape, blocked, written 
  * Undoes the last change of which sites are blocked, or does it again.
  * @param {string} latticeId
  * @param {string} verb
+ * @param {string} requestId makes it safe to send again
  */
-export const turnBlocked = (latticeId, verb) => post(`${pathOf(latticeId)}:${verb}`, { requestId: crypto.randomUUID() });
+export const turnBlocked = (latticeId, verb, requestId) => post(`${pathOf(latticeId)}:${verb}`, { requestId });
 
 /**
  * @param {string} latticeId

@@ -7,6 +7,7 @@ import { Chart } from "../parts/chart.js";
 import { Confirmed } from "../parts/dialogs.js";
 import { Field as Labelled, Form, jsonOf, Select } from "../parts/forms.js";
 import { html, useState } from "../parts/html.js";
+import { useOnce } from "../parts/ids.js";
 import { useAction, useLoad } from "../parts/load.js";
 import { go, to } from "../parts/router.js";
 import { Table } from "../parts/table.js";
@@ -37,8 +38,9 @@ export function Page({ latticeId, name }) {
 
 /** @param {{ path: string, latticeId: string, revision: string, changed: () => void }} props */
 function Undo({ path, latticeId, revision, changed }) {
+  const once = useOnce();
   const action = useAction(async (/** @type {string} */ verb) => {
-    const answer = await post(`${path}:${verb}`, { requestId: crypto.randomUUID(), expectedRevision: revision });
+    const answer = await once((requestId) => post(`${path}:${verb}`, { requestId, expectedRevision: revision }), `${verb} ${revision}`);
     changed();
     return `${verb === "undo" ? "Undone" : "Done again"}: the change of revision ${count(answer.ofRevision)}${answer.byInverse ? ", by its inverse" : ""}.`;
   });
@@ -73,6 +75,7 @@ const examples = (axes) => ({
 
 /** @param {{ path: string, shape: string[], revision: string, changed: () => void }} props */
 function Transform({ path, shape, revision, changed }) {
+  const once = useOnce();
   const steps = examples(shape.length);
   const [text, setText] = useState(JSON.stringify([steps.translate], null, 2));
   const names = /** @type {[string, string][]} */ ([["", "choose one"], ...Object.keys(steps).map((name) => [name, name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)])]);
@@ -82,7 +85,8 @@ function Transform({ path, shape, revision, changed }) {
     if (step) setText(JSON.stringify([...jsonOf(text || "[]", "The chain"), step], null, 2));
   };
   const act = async () => {
-    const answer = await post(`${path}:transform`, { transforms: jsonOf(text, "The chain"), requestId: crypto.randomUUID(), expectedRevision: revision });
+    const transforms = jsonOf(text, "The chain");
+    const answer = await once((requestId) => post(`${path}:transform`, { transforms, requestId, expectedRevision: revision }), `${revision} ${text}`);
     changed();
     return answer;
   };

@@ -11,6 +11,22 @@
 export const indexOf = (shape, site) => site.reduce((index, at, axis) => index * shape[axis] + at, 0);
 
 /**
+ * Where a slice lies among all sites: the index of its first one, and how far it is from there to the
+ * next row and to the next column.
+ * @typedef {{ first: number, row: number, column: number }} Strides
+ */
+
+/**
+ * @param {number[]} shape
+ * @param {Slice} slice
+ * @returns {Strides}
+ */
+export function stridesOf(shape, slice) {
+  const strideOf = (/** @type {number | null} */ axis) => (axis === null ? 0 : shape.slice(axis + 1).reduce((product, length) => product * length, 1));
+  return { first: indexOf(shape, siteAt(slice, { row: 0, column: 0 })), row: strideOf(slice.rowAxis), column: strideOf(slice.columnAxis) };
+}
+
+/**
  * The site of a slice's row and column.
  * @param {Slice} slice
  * @param {Place} place

@@ -4,6 +4,7 @@ import { useMay } from "../calls/identity.js";
 import { Facts, Failure, Head, Loading, Time } from "../parts/basics.js";
 import { Confirmed } from "../parts/dialogs.js";
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "../parts/html.js";
+import { useOnce } from "../parts/ids.js";
 import { useAction, useLoad } from "../parts/load.js";
 import { go, to } from "../parts/router.js";
 import { bytes, computedIn, count, counted, enumWord, number, shapeText } from "../parts/words.js";
@@ -15,7 +16,7 @@ import { createFrom } from "./create.js";
 import { Cursor } from "./cursor.js";
 import { boundaryText } from "./list.js";
 import { Axes, Components, FieldPanel } from "./panels.js";
-import { indexOf, isIn, linesOf, placeOf, siteAt, siteText } from "./sites.js";
+import { indexOf, isIn, linesOf, placeOf, siteAt, siteText, stridesOf } from "./sites.js";
 
 /** @import { Computation, FoundPath, Lattice } from "../calls/types.js" */
 /** @import { Bitmap } from "./bitmap.js" */
@@ -256,7 +257,7 @@ function useEditing(original, shape, slice, rows, columns) {
   const [bitmap, setBitmap] = useState(/** @type {Bitmap | null} */ (null));
   const [version, redraw] = useState(0);
   const isHeld = useRef(false);
-  const canvas = useMemo(() => bitmap?.picture(rows, columns, (row, column) => indexOf(shape, siteAt(slice, { row, column }))), [bitmap, slice]);
+  const canvas = useMemo(() => bitmap?.picture(rows, columns, stridesOf(shape, slice)), [bitmap, slice]);
   const set = (/** @type {Place} */ place, /** @type {boolean} */ isBlocked) => {
     if (!original || isHeld.current) return;
     const edited = bitmap && bitmap !== original ? bitmap : original.copy();
@@ -277,13 +278,13 @@ function useEditing(original, shape, slice, rows, columns) {
 /** @param {{ lattice: Lattice, shape: number[], editing: ReturnType<typeof useEditing>, original: Bitmap | null, changed: (bitmap: Bitmap | null) => void }} props */
 function Save({ lattice, shape, editing, original, changed }) {
   const { bitmap } = editing;
-  // The same as long as nothing more is drawn: then it asks for something else.
-  const requestId = useMemo(() => crypto.randomUUID(), [editing.version]);
+  const once = useOnce();
   const here = useAction(async () => {
     const patch = bitmap && original ? patchOf(original, bitmap, shape) : null;
     editing.hold(true);
     try {
-      if (patch) await writeBlocked(lattice.latticeId, patch, requestId);
+      // As long as nothing more is drawn: then it asks for something else.
+      if (patch) await once((requestId) => writeBlocked(lattice.latticeId, patch, requestId), `here ${editing.version}`);
     } finally {
       editing.hold(false);
     }
@@ -292,7 +293,7 @@ function Save({ lattice, shape, editing, original, changed }) {
   const save = useAction(async () => {
     if (!bitmap) return;
     const { neighbourhood, cornerRule, boundaries } = lattice;
-    const { latticeId } = await createFrom(shape, bitmap, { neighbourhood, cornerRule, boundaries }, requestId);
+    const { latticeId } = await once((requestId) => createFrom(shape, bitmap, { neighbourhood, cornerRule, boundaries }, requestId), `new ${editing.version}`);
     go(to(["lattices", latticeId]));
   });
   if (!bitmap) return null;
@@ -306,8 +307,9 @@ function Save({ lattice, shape, editing, original, changed }) {
 
 /** Back to the blocked sites before, and forth. @param {{ latticeId: string, changed: () => void }} props */
 function Turn({ latticeId, changed }) {
+  const once = useOnce();
   const action = useAction(async (/** @type {string} */ verb) => {
-    const { ofRevision } = await turnBlocked(latticeId, verb);
+    const { ofRevision } = await once((requestId) => turnBlocked(latticeId, verb, requestId), verb);
     changed();
     return `${verb === "undo" ? "Undone" : "Done again"}: the change of revision ${count(ofRevision)}.`;
   });

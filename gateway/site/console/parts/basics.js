@@ -1,5 +1,6 @@
 // Small things that every page has: times, links, failures, buttons that copy, and empty states.
 
+import { copyText } from "../../shared/copying.js";
 import { CallFailed } from "../calls/api.js";
 import { html, useEffect, useState } from "./html.js";
 import { localTime, utcTime } from "./words.js";
@@ -26,7 +27,7 @@ export function Copy({ text, label = "Copy", children }) {
     const timer = setTimeout(() => setDone(false), 2000);
     return () => clearTimeout(timer);
   }, [isDone]);
-  const copy = () => navigator.clipboard.writeText(text).then(() => setDone(true), () => prompt("Copy this", text));
+  const copy = async () => ((await copyText(text)) ? setDone(true) : prompt("Copy this", text));
   return html`<button type="button" class="quiet small" onClick=${copy} aria-label=${isDone ? "Copied" : label}>${isDone ? "Copied ✓" : (children ?? label)}</button>`;
 }
 

@@ -1,6 +1,7 @@
 // Trying a call: a form for its parameters, the answer, and the same call as a program.
 
 import { printAnswer, withShortLists } from "./answers.js";
+import { copyText } from "../../shared/copying.js";
 import { LANGUAGES } from "../../shared/samples.js";
 import { element, messageOf, replace } from "../dom.js";
 import { api, example, firstForm, isArray, placeholder, resolveSchema } from "../schema.js";
@@ -102,13 +103,9 @@ function drawSamples(call) {
     });
   }
   copy.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(code.textContent ?? "");
-      copy.textContent = "Copied";
-    } catch {
-      getSelection()?.selectAllChildren(code);
-      copy.textContent = "Selected";
-    }
+    const isCopied = await copyText(code.textContent ?? "");
+    if (!isCopied) getSelection()?.selectAllChildren(code);
+    copy.textContent = isCopied ? "Copied" : "Selected";
     setTimeout(() => {
       copy.textContent = "Copy";
     }, 1500);
