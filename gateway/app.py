@@ -13,7 +13,7 @@ import girih
 from gateway.admission.counts import SharedCounts
 from gateway.application import Application
 from gateway.backends.local import LocalBackend
-from gateway.backends.remote import Backend, RemoteBackend, label_of, open_backends
+from gateway.backends.remote import Backend, answering, label_of, open_backends
 from gateway.composition import Composition, open_composition
 from gateway.contract.descriptors import Contract, ContractError
 from gateway.contract.rules import Routes, Rule, rules_of
@@ -102,7 +102,7 @@ async def open_gateway(
     services, calls = composition.services, composition.call_metrics
     async with open_backends(contract, settings, services, calls) as backends:
         streams = OpenStreams(settings, lifecycle, composition.admission.is_revoked)
-        registry.register(DependencyMetrics(partial(_answering, backends)))
+        registry.register(DependencyMetrics(partial(answering, backends)))
         health = Health(backends, lifecycle, timeout_s=settings.health_timeout_s)
         tasks.start("streams", streams.watch())
         pages = HealthPages(
@@ -132,14 +132,6 @@ async def open_gateway(
             for backend in own:
                 await backend.finish()
             await large_bodies.close()
-
-
-def _answering(backends: Iterable[RemoteBackend]) -> dict[str, bool]:
-    """Whether each service that is called answers, as far as is known."""
-    answering: dict[str, bool] = {}
-    for backend in backends:
-        answering[backend.label] = answering.get(backend.label, True) and backend.answers
-    return answering
 
 
 def _applications(settings: Settings) -> Iterable[Mount]:

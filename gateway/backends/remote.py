@@ -143,6 +143,14 @@ async def open_backends(
         yield backends
 
 
+def answering(backends: Iterable[RemoteBackend]) -> dict[str, bool]:
+    """Whether each process that is called answers, by its label, as far as is known."""
+    answers: dict[str, bool] = {}
+    for backend in backends:
+        answers[backend.label] = answers.get(backend.label, True) and backend.answers
+    return answers
+
+
 def label_of(service: ServiceDescriptor) -> str:
     """`events` for girih.events.v1.EventStoreService."""
     parts = service.full_name.split(".")

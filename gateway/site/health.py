@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.backends.remote import RemoteBackend
+from gateway.backends.remote import RemoteBackend, answering
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.lifecycle import Lifecycle
@@ -95,7 +95,7 @@ class Health:
         return await asyncio.gather(*(self._ask(*pair) for pair in pairs))
 
     async def _ask(self, backend: RemoteBackend, stub: Any) -> ServiceHealth:  # noqa: ANN401 - a generated stub
-        started_s, answered_count = time.monotonic(), backend.answered_count
+        started_s, answered_count = time.monotonic(), self._answered_count(backend.label)
         request = health_pb2.HealthCheckRequest(service=backend.service.full_name)
         try:
             reply = await stub.Check(request, timeout=self._timeout_s)
@@ -104,9 +104,13 @@ class Health:
         except grpc.aio.AioRpcError as error:
             is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             # One that answers calls is there, and has too much to do to say so at once.
-            is_heard = is_late and backend.answered_count > answered_count
+            is_heard = is_late and self._answered_count(backend.label) > answered_count
             status = SERVING if is_heard else UNREACHABLE
         return ServiceHealth(backend.label, status, (time.monotonic() - started_s) * 1e3)
+
+    def _answered_count(self, label: str) -> int:
+        """How many calls a process has answered, whichever of its services they were of."""
+        return sum(one.answered_count for one in self._backends if one.label == label)
 
 
 class HealthMonitor:
@@ -123,7 +127,8 @@ class HealthMonitor:
     def __init__(self, health: Health, backends: Sequence[RemoteBackend]) -> None:
         self._health = health
         self._backends = backends
-        self._misses = dict.fromkeys((backend.label for backend in backends), 0)
+        self._miss_counts = [0] * len(backends)
+        """In a row, for each backend: several of them are services of one process."""
 
     async def run(self) -> None:
         """Go on for ever: the work of a task."""
@@ -132,19 +137,19 @@ class HealthMonitor:
             await asyncio.sleep(self._INTERVAL_S)
 
     def _note(self, parts: Sequence[ServiceHealth]) -> None:
-        for backend, part in zip(self._backends, parts, strict=True):
+        before = answering(self._backends)
+        for index, (backend, part) in enumerate(zip(self._backends, parts, strict=True)):
             is_missed = part.status == UNREACHABLE
-            self._misses[backend.label] = self._misses[backend.label] + 1 if is_missed else 0
-            if self._misses[backend.label] >= self._MISSES_BEFORE_GIVING_UP:
+            miss_count = self._miss_counts[index] + 1 if is_missed else 0
+            self._miss_counts[index] = miss_count
+            if miss_count >= self._MISSES_BEFORE_GIVING_UP:
                 backend.give_up()
-            answers = self._misses[backend.label] <= self._MISSES_MAX
-            if answers != backend.answers:
-                backend.answers = answers
-                log = _log.info if answers else _log.warning
-                log(
-                    "a service answers again" if answers else "a service does not answer",
-                    service=backend.label,
-                )
+            backend.answers = miss_count <= self._MISSES_MAX
+        for label, answers in answering(self._backends).items():
+            if answers and not before[label]:
+                _log.info("a service answers again", service=label)
+            elif before[label] and not answers:
+                _log.warning("a service does not answer", service=label)
 
 
 class HealthPages:
@@ -180,7 +185,7 @@ class HealthPages:
         """Every part and its state; 503 unless all of them serve that are needed."""
         parts = await self._health.parts()
         status = self._health.status(parts)
-        report = {"status": status, "parts": {part.label: part.as_json() for part in parts}}
+        report = {"status": status, "parts": _as_json(parts)}
         return _json(200 if status == SERVING else 503, report)
 
     async def live(self, _request: Request) -> Response:
@@ -216,10 +221,20 @@ class HealthPages:
 
 
 def _not_ready(status: str, parts: Sequence[ServiceHealth]) -> HttpError:
-    bad = [f"{part.label} is {part.status}" for part in parts if part.status != SERVING]
+    processes = _worst(parts)
+    bad = [f"{label} is {one.status}" for label, one in processes.items() if one.status != SERVING]
     why = ", ".join(bad) if bad else f"the gateway is {status}"
-    details = {"parts": {part.label: part.as_json() for part in parts}}
-    return errors.unavailable(f"not ready: {why}", "NOT_READY", details)
+    return errors.unavailable(f"not ready: {why}", "NOT_READY", {"parts": _as_json(parts)})
+
+
+def _as_json(parts: Sequence[ServiceHealth]) -> dict[str, Any]:
+    return {label: one.as_json() for label, one in _worst(parts).items()}
+
+
+def _worst(parts: Sequence[ServiceHealth]) -> dict[str, ServiceHealth]:
+    """Of each process that part which is worst off: it is told of as one."""
+    order = (SERVING, NOT_SERVING, UNREACHABLE)
+    return {part.label: part for part in sorted(parts, key=lambda part: order.index(part.status))}
 
 
 def _database_down() -> HttpError:

@@ -2,17 +2,30 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 
 import grpc.aio
+import httpx
 import pytest
+from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
 from gateway.backends.backlog import Backlog
 from gateway.backends.local import LocalBackend
 from gateway.backends.remote import RemoteBackend
 from gateway.http.errors import HttpError
 from gateway.http.lifecycle import Lifecycle
-from gateway.site.health import SERVING, UNREACHABLE, Health
+from gateway.site.health import (
+    NOT_SERVING,
+    SERVING,
+    UNREACHABLE,
+    Health,
+    HealthMonitor,
+    HealthPages,
+    ServiceHealth,
+)
+from girih.lattice.v1 import fields_pb2, jobs_pb2, paths_pb2
 from tests.gateway.sample import Gateway, sample_contract
 
 TAKEN = 10
@@ -111,3 +124,101 @@ async def test_a_service_that_answers_calls_is_there_though_it_is_late() -> None
                 await asyncio.sleep(0.01)
 
     assert [part.status for part in (*unheard, *await looking)] == [UNREACHABLE, SERVING]
+
+
+@pytest.fixture
+async def services() -> AsyncIterator[list[RemoteBackend]]:
+    """Three services of one process, which is not there."""
+    files = (fields_pb2, jobs_pb2, paths_pb2)
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        yield [
+            RemoteBackend(service, channel, channel, 2.0)
+            for file in files
+            for service in file.DESCRIPTOR.services_by_name.values()
+        ]
+
+
+class ToldHealth(Health):
+    """Health as it is told, round by round."""
+
+    def __init__(self, backends: Sequence[RemoteBackend], *rounds: Sequence[str]) -> None:
+        super().__init__(backends, Lifecycle(), timeout_s=1.0)
+        self._told = iter(rounds)
+        self._labels = [backend.label for backend in backends]
+        self.is_over = asyncio.Event()
+
+    async def parts(self) -> list[ServiceHealth]:
+        for statuses in self._told:
+            parts = zip(self._labels, statuses, strict=True)
+            return [ServiceHealth(label, status, 0.0) for label, status in parts]
+        self.is_over.set()
+        return await asyncio.Future()
+
+
+class Waiting:
+    """A call that nothing has come back from."""
+
+    error: HttpError | None = None
+
+    def end(self, error: HttpError) -> None:
+        self.error = error
+
+
+@pytest.mark.parametrize(
+    ("missed_count", "answers", "is_given_up"),
+    [(1, True, False), (2, False, False), (3, False, True)],
+)
+async def test_a_process_of_several_services_may_be_late_once(
+    missed_count: int,
+    answers: bool,
+    is_given_up: bool,
+    services: list[RemoteBackend],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(HealthMonitor, "_INTERVAL_S", 0.0)
+    health = ToldHealth(services, *[[UNREACHABLE] * len(services)] * missed_count)
+    call = Waiting()
+    services[-1].pending.add(call)
+
+    with capture_logs() as lines:
+        monitoring = asyncio.ensure_future(HealthMonitor(health, services).run())
+        await health.is_over.wait()
+        monitoring.cancel()
+
+    assert {backend.answers for backend in services} == {answers}
+    assert (call.error is not None) == is_given_up
+    told = [line for line in lines if line["event"] == "a service does not answer"]
+    assert [line["service"] for line in told] == ["lattice"] * (not answers)
+
+
+async def test_a_process_is_told_of_once_and_by_its_worst_part(
+    services: list[RemoteBackend],
+) -> None:
+    each = [UNREACHABLE, *[NOT_SERVING] * (len(services) - 2), SERVING]
+    health = ToldHealth(services, each, each)
+    pages = HealthPages(health, services, str, timeout_s=1.0)
+    app = Starlette(routes=pages.routes())
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        report = (await client.get("/health")).json()
+        ready = (await client.get("/health/ready")).json()
+
+    assert report["parts"]["lattice"]["status"] == UNREACHABLE
+    assert ready["error"]["message"] == "not ready: lattice is UNREACHABLE"
+
+
+async def test_a_process_that_answers_calls_of_one_service_is_there_for_all_of_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            names = [*fields_pb2.DESCRIPTOR.services_by_name.values()]
+            names += jobs_pb2.DESCRIPTOR.services_by_name.values()
+            backends = [RemoteBackend(service, channel, channel, 2.0) for service in names]
+            health = Health(backends, Lifecycle(), timeout_s=0.5)
+
+            looking = asyncio.ensure_future(health.parts())
+            while not looking.done():
+                backends[0].answered_count += 1
+                await asyncio.sleep(0.01)
+
+    assert {part.status for part in await looking} == {SERVING}
