@@ -56,7 +56,8 @@ class Settings(ServerSettings, MigratingSettings):
     refused with PROJECTION_WAITS_FULL."""
     attempt_count_max: int = Field(default=5, ge=1, le=100)
     """How often an event is tried that cannot be applied, before it is dealt with by the policy of
-    its projection."""
+    its projection. One whose data the database refuses is tried once, and one that fails alike when
+    it is tried again at once, twice: more often is for what is outside, such as the network."""
     retry_pause_s_max: float = Field(default=30.0, gt=0, le=3_600)
     """The longest pause between two attempts, in seconds; the first is a tenth of a second."""
 

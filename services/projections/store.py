@@ -38,7 +38,8 @@ class ProjectionStore(Protocol):
     def transaction(
         self, checkpoint: Checkpoint
     ) -> AbstractAsyncContextManager[CheckpointTransaction]:
-        """A transaction for the block, committed at its end unless that raises.
+        """A transaction for the block, committed at its end unless that raises, which comes out as
+        it is.
 
         Raises LeaseLost when the checkpoint is not as `checkpoint` says: another process has it.
         """

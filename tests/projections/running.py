@@ -116,6 +116,8 @@ def run_of(
     *,
     fence: int = 1,
     event_count_max: int = 100,
+    failures: FailureLimits = FAST,
+    turns: Turns | None = None,
 ) -> ProjectionRun:
     """The projection of the tenant "default", to be run."""
     logs = TenantLogs(log, lambda _tenant: "")
@@ -127,8 +129,8 @@ def run_of(
         logs.follow,
         logs.event_at,
         Counts(),
-        RunLimits(event_count_max=event_count_max, failures=FAST),
-        Turns(4),
+        RunLimits(event_count_max=event_count_max, failures=failures),
+        turns or Turns(4),
     )
 
 

@@ -91,5 +91,12 @@ _BUSY = (
 )
 
 
+def is_of_data(error: BaseException) -> bool:
+    """Whether what a statement was given does not fit, and will not the next time either: data
+    exceptions and violated constraints, SQLSTATE classes 22 and 23.
+    """
+    return isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError)
+
+
 def _is_closed(error: asyncpg.InterfaceError) -> bool:
     return "closed" in str(error) or "closing" in str(error)

@@ -1,6 +1,6 @@
 """Who keeps what tenants want of their projections. An interface; knows no SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from girih.ids import Position, TenantId
@@ -15,6 +15,11 @@ class ControlStore(Protocol):
         self, tenant: TenantId, projections: Sequence[str]
     ) -> Sequence[ProjectionState]:
         """Those of a tenant's projections that have begun."""
+
+    async def states_of(
+        self, keys: Collection[ProjectionKey]
+    ) -> Mapping[ProjectionKey, ProjectionState]:
+        """Those of these projections, of any tenants, that have begun: over one connection."""
 
     async def set_paused(self, key: ProjectionKey, version: str, *, is_paused: bool) -> None:
         """Pause a projection, or have it go on, also where it has stopped."""

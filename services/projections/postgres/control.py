@@ -1,7 +1,7 @@
 """What tenants want of their projections, in PostgreSQL. Knows their tables, and runs nothing."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 from asyncpg import Record
 
@@ -30,6 +30,19 @@ class PostgresControl:
     ) -> Sequence[ProjectionState]:
         async with self._store.for_tenant(tenant) as connection:
             return await states(connection, tenant, projections)
+
+    async def states_of(
+        self, keys: Collection[ProjectionKey]
+    ) -> Mapping[ProjectionKey, ProjectionState]:
+        of: dict[TenantId, list[str]] = {}
+        for key in keys:
+            of.setdefault(key.tenant, []).append(key.projection)
+        async with aclosing(self._store.for_each(of)) as tenants:
+            return {
+                state.key: state
+                async for tenant, connection in tenants
+                for state in await states(connection, tenant, of[tenant])
+            }
 
     async def set_paused(self, key: ProjectionKey, version: str, *, is_paused: bool) -> None:
         async with self._known(key, version) as connection:

@@ -1,6 +1,6 @@
 """Projections in PostgreSQL. Knows their tables, and not what is done with them."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ from asyncpg import Record
 from girih.ids import Position, TenantId
 from girih.projection import PoisonPolicy, Projection, ReplacedPolicy
 from services.plumbing.postgres.database import Connection
+from services.plumbing.postgres.failures import translate
 from services.plumbing.postgres.leases import LeaseLost
 from services.plumbing.postgres.sql import load
 from services.projections.domain import (
@@ -50,9 +51,15 @@ class PostgresProjectionStore:
 
     @asynccontextmanager
     async def transaction(self, checkpoint: Checkpoint) -> AsyncIterator["GenerationTransaction"]:
-        async with self.for_tenant(checkpoint.key.tenant) as connection:
-            await _lock(connection, checkpoint)
-            yield GenerationTransaction(connection, checkpoint)
+        try:
+            async with self.for_tenant(checkpoint.key.tenant) as connection:
+                await _lock(connection, checkpoint)
+                try:
+                    yield GenerationTransaction(connection, checkpoint)
+                except OSError as error:
+                    raise _OfBlock(error) from error
+        except _OfBlock as carried:
+            raise carried.error from None
 
     async def note_failure(
         self,
@@ -150,6 +157,15 @@ class PostgresProjectionStore:
             await connection.execute(_sql("tell_tenant"), tenant)
             yield connection
 
+    async def for_each(
+        self, tenants: Collection[TenantId]
+    ) -> AsyncGenerator[tuple[TenantId, Connection]]:
+        """A transaction that sees the rows of one tenant after the other, on one connection."""
+        async with self._connections.connection() as connection, connection.transaction():
+            for tenant in tenants:
+                await connection.execute(_sql("tell_tenant"), tenant)
+                yield tenant, connection
+
     @asynccontextmanager
     async def reading_for(self, tenant: TenantId) -> AsyncIterator[Connection]:
         """A transaction whose statements all see a tenant's rows as they stood at the first."""
@@ -159,6 +175,15 @@ class PostgresProjectionStore:
         ):
             await connection.execute(_sql("tell_tenant"), tenant)
             yield connection
+
+
+class _OfBlock(Exception):
+    """Carries an error of a projection past those who would take it for one of the database, whose
+    own have names by then."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class GenerationTransaction:
@@ -171,13 +196,16 @@ class GenerationTransaction:
         self.generation = checkpoint.generation
 
     async def execute(self, statement: str, *arguments: object) -> None:
-        await self._connection.execute(statement, *arguments)
+        with translate():
+            await self._connection.execute(statement, *arguments)
 
     async def execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        await self._connection.executemany(statement, rows)
+        with translate():
+            await self._connection.executemany(statement, rows)
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Mapping[str, Any]]:
-        return [dict(row) for row in await self._connection.fetch(statement, *arguments)]
+        with translate():
+            return [dict(row) for row in await self._connection.fetch(statement, *arguments)]
 
     async def move(self, position: Position, incarnation: str, applied_count: int) -> None:
         await self._connection.execute(

@@ -4,7 +4,7 @@ its checkpoint. Knows what is done when that fails, and not where events come fr
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -14,7 +14,7 @@ from girih.client import RecordedEvent
 from girih.projection import PoisonPolicy, Projection
 from services.plumbing.errors import DatabaseUnavailable, Scalar
 from services.plumbing.logging import get_logger
-from services.plumbing.postgres.failures import DatabaseBusy
+from services.plumbing.postgres.failures import DatabaseBusy, is_of_data
 from services.plumbing.postgres.leases import LeaseLost
 from services.plumbing.telemetry import tracing
 from services.projections.domain import Checkpoint, SetAside, StopCause, Stretch
@@ -38,11 +38,21 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureLimits:
-    """How often, and how soon again, what failed is tried."""
+    """How often, and how soon again, what failed is tried that may pass."""
 
     attempt_count_max: int = 5
     pause_s_min: float = 0.1
     pause_s_max: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    """An event that is to be tried again."""
+
+    stretch: Stretch
+    error: Exception
+    """What it failed with last."""
+    attempt_count: int
 
 
 class ApplyInstruments(Protocol):
@@ -76,24 +86,38 @@ class Applier:
         self._held_streams = set(held_streams)
         self._instruments = instruments
         self._limits = limits
+        self._failing: _Failing | None = None
 
-    async def apply(self, stretch: Stretch) -> None:
+    async def apply(self, stretch: Stretch, is_over: Callable[[], bool]) -> None:
         """Apply a stretch that begins behind the checkpoint. Raises Stopped and LeaseLost.
 
+        Where events fail it may end within the stretch, as the checkpoint tells: when an event is
+        to be tried again after a pause, see `retry`, and once `is_over`.
         While the database is away it is tried for ever.
         """
         error = await self._attempt(stretch)
         if error is None:
             return
         if len(stretch.events) > 1:
-            await self._apply_halves(stretch)
+            await self._apply_halves(stretch, is_over)
         elif stretch.events:
-            await self._try_again(stretch, error)
+            await self._failed(_Failing(stretch, error, 1))
         else:
             raise error
 
+    async def retry(self) -> None:
+        """Try an event again that failed, after pauses, until it is applied or given up; nothing
+        when there is none. Raises as `apply` does.
+        """
+        backoff = Backoff(self._limits.pause_s_min, self._limits.pause_s_max)
+        while self._failing is not None:
+            await asyncio.sleep(backoff.next_s())
+            await self._try_again(self._failing)
+
     async def _attempt(self, stretch: Stretch) -> Exception | None:
-        """Apply a stretch; answers what its projection raised, or that it took too long."""
+        """Apply a stretch; answers what its projection raised, or that it took too long again and
+        again.
+        """
         backoff = Backoff(self._limits.pause_s_min, self._limits.pause_s_max)
         while True:
             try:
@@ -102,9 +126,7 @@ class Applier:
                 raise
             except (DatabaseUnavailable, DatabaseBusy) as error:
                 self._instruments.failed(self._projection.name)
-                is_too_long = isinstance(error, DatabaseBusy) and backoff.count >= _BUSY_COUNT_MAX
-                # One event alone is never taken for poison because the database is busy.
-                if is_too_long and len(stretch.events) > 1:
+                if isinstance(error, DatabaseBusy) and backoff.count >= _BUSY_COUNT_MAX:
                     return error
                 _log.warning("the database is away", **self._names, problem=str(error))
                 await asyncio.sleep(backoff.next_s())
@@ -146,46 +168,66 @@ class Applier:
         }
         return tracing.background(f"apply {self._projection.name}", attributes)
 
-    async def _apply_halves(self, stretch: Stretch) -> None:
+    async def _apply_halves(self, stretch: Stretch, is_over: Callable[[], bool]) -> None:
         """One of its events fails: find it, and apply what is before it."""
         middle = len(stretch.events) // 2
         first, second = stretch.events[:middle], stretch.events[middle:]
-        await self.apply(replace(stretch, events=first, position=first[-1].position))
-        await self.apply(replace(stretch, events=second))
+        await self.apply(replace(stretch, events=first, position=first[-1].position), is_over)
+        if self.checkpoint.position == first[-1].position and not is_over():
+            await self.apply(replace(stretch, events=second), is_over)
 
-    async def _try_again(self, stretch: Stretch, error: Exception) -> None:
-        """Try an event again that failed, and do by policy what is done when it stays so."""
-        backoff = Backoff(self._limits.pause_s_min, self._limits.pause_s_max)
-        for attempt_count in range(1, self._limits.attempt_count_max):
-            await self._note(stretch.events[0], error, attempt_count, cause=None)
-            await asyncio.sleep(backoff.next_s())
-            again = await self._attempt(stretch)
-            if again is None:
-                return
-            error = again
-        await self._give_up(stretch, error)
+    async def _failed(self, failing: _Failing) -> None:
+        """An event failed alone: do by policy what is done with poison, or have it tried again."""
+        (event,) = failing.stretch.events
+        if self._is_poison(failing):
+            await self._give_up(failing)
+            return
+        await self._note(event, failing.error, failing.attempt_count, cause=None)
+        self._failing = failing
+        # What fails alike at once is poison, and what waits behind it need not wait for pauses.
+        if failing.attempt_count == 1 and not _may_pass(failing.error):
+            await self._try_again(failing)
 
-    async def _give_up(self, stretch: Stretch, error: Exception) -> None:
-        (event,) = stretch.events
+    async def _try_again(self, failing: _Failing) -> None:
+        self._failing = None
+        error = await self._attempt(failing.stretch)
+        if error is None:
+            return
+        again = _Failing(failing.stretch, error, failing.attempt_count + 1)
+        if _may_pass(error) or _words(error) != _words(failing.error):
+            await self._failed(again)
+        else:
+            await self._give_up(again)
+
+    def _is_poison(self, failing: _Failing) -> bool:
+        """One that the database is too busy for never is, however often that happens."""
+        if isinstance(failing.error, DatabaseBusy):
+            return False
+        is_tried_enough = failing.attempt_count >= self._limits.attempt_count_max
+        return is_tried_enough or is_of_data(failing.error)
+
+    async def _give_up(self, failing: _Failing) -> None:
+        (event,) = failing.stretch.events
         cause = None
         if self._poison_policy is PoisonPolicy.STOP:
             cause = StopCause.POISON
         elif len(self._held_streams) >= HELD_STREAM_COUNT_MAX:
             cause = StopCause.QUARANTINE_FULL
         if cause is None:
-            await self._set_aside(stretch, event, error)
+            await self._set_aside(event, failing)
             return
-        await self._note(event, error, self._limits.attempt_count_max, cause=cause)
+        await self._note(event, failing.error, failing.attempt_count, cause=cause)
         names = {**self._names, "position": event.position}
-        _log.error("a projection has stopped", **names, exc_info=error)
+        _log.error("a projection has stopped", **names, exc_info=failing.error)
         raise Stopped(cause.value)
 
-    async def _set_aside(self, stretch: Stretch, event: RecordedEvent, error: Exception) -> None:
+    async def _set_aside(self, event: RecordedEvent, failing: _Failing) -> None:
+        stretch = failing.stretch
         one = SetAside(
             event=event,
-            problem=_words(error),
+            problem=_words(failing.error),
             is_held_back=False,
-            attempt_count=self._limits.attempt_count_max,
+            attempt_count=failing.attempt_count,
         )
         async with self._store.transaction(self.checkpoint) as transaction:
             await transaction.set_aside([one])
@@ -194,7 +236,7 @@ class Applier:
         self._moved(stretch)
         self._instruments.set_aside(self._projection.name, 1)
         names = {**self._names, "position": event.position}
-        _log.error("an event was put aside", **names, exc_info=error)
+        _log.error("an event was put aside", **names, exc_info=failing.error)
 
     async def _note(
         self, event: RecordedEvent, error: Exception, attempt_count: int, cause: StopCause | None
@@ -221,6 +263,11 @@ class Applier:
             "projection": key.projection,
             "generation": self.checkpoint.generation,
         }
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it tells of the world outside, and may be gone a while later."""
+    return isinstance(error, OSError | DatabaseBusy)
 
 
 def _words(error: BaseException) -> str:

@@ -7,7 +7,7 @@ a log.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -35,10 +35,12 @@ from services.projections.running.applying import (
 from services.projections.running.batching import BatchSize
 from services.projections.running.lag import LagClock
 from services.projections.running.replaying import EventAt, Replayer
-from services.projections.running.turns import Turns
+from services.projections.running.turns import Turn, Turns
 from services.projections.store import ProjectionStore
 
 POSITION_MAX: Final = Position(2**63 - 1)
+_TURN_LOOK_S: Final = 1.0
+"""How often it is looked whether others wait, where nothing comes."""
 
 _log = get_logger("projections")
 
@@ -75,7 +77,7 @@ class _Outcome(Enum):
     IDLE = auto()
     """Nothing came for long."""
     TURN_OVER = auto()
-    """Others wait."""
+    """Others wait, or an event is to be tried again later."""
     SWAPPED = auto()
     """What was being built is read from now on."""
 
@@ -208,6 +210,8 @@ class ProjectionRun:
             while (outcome := await self._follow(state, applier, size)) is not _Outcome.SWAPPED:
                 if outcome is _Outcome.IDLE:
                     await self._until_moved(applier.checkpoint.position)
+                await applier.retry()
+                self._applied(state, applier)
         except Stopped:
             self.is_stopped = True
             self._progressed()
@@ -222,22 +226,35 @@ class ProjectionRun:
             self._turns.turn() as turn,
             self._open_log(applier.checkpoint, self._projection.queries) as log,
         ):
-            is_building = applier.checkpoint.generation != state.active.checkpoint.generation
-            end = await log.end() if is_building else POSITION_MAX
-            while not turn.is_over:
+            end = await log.end() if _is_building(state, applier) else POSITION_MAX
+            while True:
                 if applier.checkpoint.position >= end and await self._swapped(state, applier):
                     return _Outcome.SWAPPED
-                try:
-                    async with asyncio.timeout(self._limits.idle_s):
-                        stretch = await log.take(size.event_count)
-                except TimeoutError:
+                stretch = await self._taken(log, turn, size.event_count)
+                if stretch is None:
                     return _Outcome.IDLE
                 started_s = time.perf_counter()
-                await applier.apply(stretch)
+                await applier.apply(stretch, lambda: turn.is_over)
                 size.took(len(stretch.events), time.perf_counter() - started_s)
-                if not is_building:
-                    self._reached(applier.checkpoint)
-        return _Outcome.TURN_OVER
+                self._applied(state, applier)
+                # Behind a stretch, so that each turn comes to something.
+                if applier.checkpoint.position < stretch.position or turn.is_over:
+                    return _Outcome.TURN_OVER
+
+    async def _taken(self, log: Log, turn: Turn, event_count_max: int) -> Stretch | None:
+        """The next stretch; None when nothing comes for long, or while others wait for the turn."""
+        idle_until_s = time.monotonic() + self._limits.idle_s
+        while (left_s := idle_until_s - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, _TURN_LOOK_S)):
+                    return await log.take(event_count_max)
+            if turn.is_over:
+                break
+        return None
+
+    def _applied(self, state: ProjectionState, applier: Applier) -> None:
+        if not _is_building(state, applier):
+            self._reached(applier.checkpoint)
 
     async def _until_moved(self, position: Position) -> None:
         """Until the log is known to go on behind a position, or nothing is known of it."""
@@ -292,6 +309,10 @@ class ProjectionRun:
     async def _rebuild(self, cause: RebuildCause) -> None:
         version = self._projection.version
         await self._store.begin_rebuild(self._key, version, cause, self._fence)
+
+
+def _is_building(state: ProjectionState, applier: Applier) -> bool:
+    return applier.checkpoint.generation != state.active.checkpoint.generation
 
 
 async def _first_of(works: Sequence[Awaitable[object]]) -> None:

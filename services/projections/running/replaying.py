@@ -12,7 +12,6 @@ from girih.ids import Position, TenantId
 from girih.projection import Projection
 from services.plumbing.errors import DatabaseUnavailable
 from services.plumbing.logging import get_logger
-from services.plumbing.postgres.failures import DatabaseBusy
 from services.plumbing.postgres.leases import LeaseLost
 from services.projections.domain import Checkpoint
 from services.projections.store import ProjectionStore
@@ -65,7 +64,9 @@ class Replayer:
         return True
 
     async def _applied(self, positions: Sequence[Position]) -> Exception | None:
-        """What the projection raised; None when all of these are applied."""
+        """What the projection raised, or that it took too long, which nothing else is to wait for;
+        None when all of these are applied.
+        """
         tenant = self._checkpoint.key.tenant
         found = [await self._event_at(tenant, position) for position in positions]
         events = [event for event in found if event is not None]
@@ -74,7 +75,7 @@ class Replayer:
                 if events:
                     await self._projection.apply(events, transaction)
                 await transaction.release(positions, len(events))
-        except (LeaseLost, DatabaseUnavailable, DatabaseBusy):
+        except (LeaseLost, DatabaseUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - a projection may raise anything
             return error
