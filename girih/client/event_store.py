@@ -48,12 +48,13 @@ from girih.client.events import (
 from girih.client.groups.client import AsyncGroups
 from girih.client.groups.consuming import AsyncConsumer
 from girih.client.groups.in_flight import CREDITS
+from girih.client.groups.messages import consumer_start
 from girih.client.reading import Subscription
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import groups_pb2, schemas_pb2, snapshots_pb2
 from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.groups_pb2_grpc import GroupServiceStub
 from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
@@ -315,7 +316,7 @@ class EventStoreClient:
         `name` is what people see who look at the group. `on_interrupted` is called each time a call
         has ended and is about to be resumed; what was given and not settled is lost then.
         """
-        start = groups_pb2.ConsumerStart(group=group, name=name, credits=credits)
+        start = consumer_start(group, name, credits)
         consumer = AsyncConsumer(self._groups, self._caller, start, on_interrupted=on_interrupted)
         self._subscriptions.add(consumer)
         return consumer

@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from girih.events.v1 import events_pb2 as pb
+from girih.events.v1 import groups_pb2
 from girih.rules import checking
 from girih.rules.violations import Violations
 
@@ -32,6 +33,16 @@ _NANOS_MAX: Final = 10**9 - 1
 
 QUERY_PARTS: Final = tuple(field.name for field in pb.Query.DESCRIPTOR.fields)
 _NO_PART: Final = f"must have a part: one or more of {', '.join(QUERY_PARTS)}"
+
+
+def position_said(request: groups_pb2.ConsumeRequest) -> int:
+    """Of which one event a consumer says something; 0 for none, and for several."""
+    match request.WhichOneof("request"):
+        case "retry_later":
+            return request.retry_later.position
+        case "park":
+            return request.park.position
+    return 0
 
 
 def check_counts(request: AnyAppendRequest, violations: Violations) -> None:

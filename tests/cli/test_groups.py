@@ -31,7 +31,18 @@ def test_what_is_parked_is_listed_replayed_and_discarded(ada: Person) -> None:
     ada.does("groups", "create", "printing")
 
     assert ada.does("groups", "parked", "printing", "-o", "json").json == []
-    assert "replayed 0 events" in ada.does("groups", "replay", "printing").err
-    assert "discarded 0 events" in ada.does("groups", "discard", "printing", "--yes").err
+    assert "replayed 0 events" in ada.does("groups", "replay", "printing", "--all").err
+    discarded = ada.does("groups", "discard", "printing", "--all", "--yes")
+    assert "discarded 0 events" in discarded.err
     missing = ada.girih("groups", "replay", "printing", "17")
     assert "PARKED_EVENT_NOT_FOUND" in missing.err
+
+
+def test_no_positions_are_not_all_that_is_parked(ada: Person) -> None:
+    ada.does("groups", "create", "binding")
+
+    for verb in ("replay", "discard"):
+        for said in ([], ["17", "--all"]):
+            refused = ada.girih("groups", verb, "binding", *said)
+            assert refused.code == 2
+            assert "say either positions or --all" in refused.err

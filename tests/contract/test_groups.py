@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from datetime import timedelta
 
 import grpc.aio
 import pytest
@@ -281,6 +282,50 @@ async def test_a_consumer_that_is_silent_loses_its_lanes_and_what_it_has(
     assert from_rpc_error(caught.value).reason == "CONSUMER_SILENT"
     assert (given[0].event.position, message.event.position) == (1, 1)
     assert message.token > given[0].token
+
+
+async def test_what_is_refused_tells_the_event_that_it_was_about(
+    girih: EventStoreClient, channel: grpc.aio.Channel
+) -> None:
+    await girih.groups.create("g")
+    late = pb.RetryLater(position=7, delay=timedelta(days=31))
+    call = GroupServiceStub(channel).Consume()
+
+    for said in (
+        pb.ConsumeRequest(start=pb.ConsumerStart(group="g", credits=1)),
+        pb.ConsumeRequest(retry_later=late),
+        pb.ConsumeRequest(park=pb.Park(position=8, reason="x" * 1_001)),
+        pb.ConsumeRequest(set_credits=pb.SetCredits(credits=-1)),
+    ):
+        await call.write(said)
+    await call.done_writing()
+    refused = [one.refused async for one in call if one.HasField("refused")]
+
+    assert [one.position for one in refused] == [7, 8, 0]
+
+
+async def test_no_positions_are_not_all_that_is_parked(
+    girih: EventStoreClient, channel: grpc.aio.Channel
+) -> None:
+    await girih.groups.create("g", GroupSettings(attempt_count_max=1))
+    await fill(girih, "a")
+    async with girih.consume("g") as consumer:
+        (message,) = await taken(consumer, 1)
+        await message.park("no")
+    groups = GroupServiceStub(channel)
+
+    for positions, is_all in (([], False), ([1], True)):
+        replaying = pb.ReplayParkedEventsRequest(group="g", positions=positions, all=is_all)
+        discarding = pb.DiscardParkedEventsRequest(group="g", positions=positions, all=is_all)
+        with pytest.raises(grpc.aio.AioRpcError) as replay:
+            await groups.ReplayParkedEvents(replaying)
+        with pytest.raises(grpc.aio.AioRpcError) as discard:
+            await groups.DiscardParkedEvents(discarding)
+        reasons = {from_rpc_error(one.value).reason for one in (replay, discard)}
+        assert reasons == {"INVALID_INPUT"}
+    discarded = await groups.DiscardParkedEvents(pb.DiscardParkedEventsRequest(group="g", all=True))
+
+    assert discarded.event_count == 1
 
 
 async def test_a_filter_says_which_events_come(girih: EventStoreClient) -> None:

@@ -44,8 +44,9 @@ Lease = Annotated[
 ]
 Positions = Annotated[
     list[int] | None,
-    typer.Argument(min=1, metavar="[POSITION]...", help="Of parked events; none for all."),
+    typer.Argument(min=1, metavar="[POSITION]...", help="Of parked events."),
 ]
+All = Annotated[bool, typer.Option("--all", help="All that are parked.")]
 FromPosition = Annotated[
     int | None, typer.Option("--position", min=1, metavar="N", help="The first event's position.")
 ]
@@ -205,37 +206,44 @@ def parked(
         listing(rows, _PARKED, output_format, limit=limit, pager=pager)
 
 
-@app.verb(examples="girih groups replay mailing\ngirih groups replay mailing 17 23")
+@app.verb(examples="girih groups replay mailing --all\ngirih groups replay mailing 17 23")
 def replay(
     group: Group,
     positions: Positions = None,
+    is_all: All = False,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
     """Give parked events to consumers again, some or all."""
-    _unpark(group, "replay", positions, url, output_format)
+    _unpark(group, "replay", _meant(positions, is_all=is_all), url, output_format)
 
 
 @app.verb(examples="girih groups discard mailing 17 --yes")
 def discard(
     group: Group,
     positions: Positions = None,
+    is_all: All = False,
     yes: options.Yes = False,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
     """Take parked events for settled, some or all: nobody is given them again."""
+    meant = _meant(positions, is_all=is_all)
     what = f"{len(positions)} of the events" if positions else "all events"
     asking.confirm(f"Discard {what} that {group} has parked?", yes=yes)
-    _unpark(group, "discard", positions, url, output_format)
+    _unpark(group, "discard", meant, url, output_format)
 
 
-def _unpark(
-    group: str, verb: str, positions: list[int] | None, url: str | None, output_format: Format
-) -> None:
+def _meant(positions: list[int] | None, *, is_all: bool) -> "Json":
+    """Which parked events. No positions are never all: they may come from a command's output."""
+    if is_all == bool(positions):
+        raise typer.BadParameter("say either positions or --all", param_hint="POSITION")
+    return {"all": True} if is_all else {"positions": positions}
+
+
+def _unpark(group: str, verb: str, meant: "Json", url: str | None, output_format: Format) -> None:
     with options.gateway(url) as gateway:
-        path = f"{_path(group)}/parked:{verb}"
-        answer = gateway.post(path, {"positions": positions or []})
+        answer = gateway.post(f"{_path(group)}/parked:{verb}", meant)
     if output_format.is_document:
         output.document(answer, output_format)
     else:

@@ -42,11 +42,12 @@ from girih.client.events import (
     TracedEvent,
 )
 from girih.client.groups.in_flight import CREDITS
+from girih.client.groups.messages import consumer_start
 from girih.client.retry import RetryPolicy
 from girih.client.tokens import Token
 from girih.events.v1 import events_pb2 as pb
-from girih.events.v1 import groups_pb2, schemas_pb2, snapshots_pb2
 from girih.events.v1 import keeping_pb2 as keeping_pb
+from girih.events.v1 import schemas_pb2, snapshots_pb2
 from girih.events.v1.events_pb2_grpc import EventStoreServiceStub
 from girih.events.v1.groups_pb2_grpc import GroupServiceStub
 from girih.events.v1.schemas_pb2_grpc import SchemaServiceStub
@@ -275,7 +276,7 @@ class Client:
         on_interrupted: Callable[[GirihError], None] | None = None,
     ) -> Consumer:
         """Take part in a consumer group: its messages, as many as `credits` at once."""
-        start = groups_pb2.ConsumerStart(group=group, name=name, credits=credits)
+        start = consumer_start(group, name, credits)
         consumer = Consumer(self._groups, self._caller, start, on_interrupted=on_interrupted)
         self._subscriptions.add(consumer)
         return consumer

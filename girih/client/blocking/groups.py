@@ -98,7 +98,7 @@ class Groups:
         """Give parked events to consumers again, all for None and nothing for no positions."""
         if positions is not None and not positions:
             return 0
-        request = pb.ReplayParkedEventsRequest(group=group, positions=positions)
+        request = messages.replay_request(group, positions)
         return unary(self._caller, self._stub.ReplayParkedEvents, request, timeout).event_count
 
     def discard(
@@ -107,5 +107,5 @@ class Groups:
         """Take parked events for settled, all for None and nothing for no positions."""
         if positions is not None and not positions:
             return 0
-        request = pb.DiscardParkedEventsRequest(group=group, positions=positions)
+        request = messages.discard_request(group, positions)
         return unary(self._caller, self._stub.DiscardParkedEvents, request, timeout).event_count

@@ -111,7 +111,7 @@ class AsyncGroups:
         answers how many. Raises ParkedEventNotFound."""
         if positions is not None and not positions:
             return 0
-        request = pb.ReplayParkedEventsRequest(group=group, positions=positions)
+        request = messages.replay_request(group, positions)
         response = await unary(self._caller, self._stub.ReplayParkedEvents, request, timeout)
         return response.event_count
 
@@ -122,6 +122,6 @@ class AsyncGroups:
         answers how many. Raises ParkedEventNotFound."""
         if positions is not None and not positions:
             return 0
-        request = pb.DiscardParkedEventsRequest(group=group, positions=positions)
+        request = messages.discard_request(group, positions)
         response = await unary(self._caller, self._stub.DiscardParkedEvents, request, timeout)
         return response.event_count

@@ -1,6 +1,6 @@
 """Values of groups to messages of the contract and back. Knows no call."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -49,8 +49,9 @@ def create_request(
 def update_request(
     group: str, settings: GroupSettings, expected_version: int | None
 ) -> pb.UpdateGroupRequest:
+    version = _fitting("expected_version", expected_version or 0, 64)
     return pb.UpdateGroupRequest(
-        group=group, settings=_settings(settings), expected_version=expected_version or 0
+        group=group, settings=_settings(settings), expected_version=version
     )
 
 
@@ -62,6 +63,24 @@ def reset_request(
     return pb.ResetGroupRequest(group=group, start=pb.GroupStart() if where is None else where)
 
 
+def replay_request(group: str, positions: Sequence[int] | None) -> pb.ReplayParkedEventsRequest:
+    """All for None."""
+    if positions is None:
+        return pb.ReplayParkedEventsRequest(group=group, all=True)
+    return pb.ReplayParkedEventsRequest(group=group, positions=_int64s("positions", positions))
+
+
+def discard_request(group: str, positions: Sequence[int] | None) -> pb.DiscardParkedEventsRequest:
+    """All for None."""
+    if positions is None:
+        return pb.DiscardParkedEventsRequest(group=group, all=True)
+    return pb.DiscardParkedEventsRequest(group=group, positions=_int64s("positions", positions))
+
+
+def consumer_start(group: str, name: str, credits_: int) -> pb.ConsumerStart:
+    return pb.ConsumerStart(group=group, name=name, credits=_fitting("credits", credits_, 32))
+
+
 def start(from_position: int | None, from_time: datetime | None) -> pb.GroupStart | None:
     """None for the beginning of the log."""
     if from_position is not None and from_time is not None:
@@ -70,7 +89,9 @@ def start(from_position: int | None, from_time: datetime | None) -> pb.GroupStar
         raise ValueError("from_time must have a time zone")
     if from_position is None and from_time is None:
         return None
-    return pb.GroupStart(position=from_position, time=from_time)
+    if from_position is not None:
+        return pb.GroupStart(position=_fitting("from_position", from_position, 64))
+    return pb.GroupStart(time=from_time)
 
 
 def group(response: pb.GetGroupResponse) -> Group:
@@ -131,14 +152,26 @@ def _settings(settings: GroupSettings) -> pb.GroupSettings:
     wanted = settings.filter
     is_filtered = isinstance(wanted, Query) or bool(wanted)
     return pb.GroupSettings(
-        lane_count=settings.lane_count,
+        lane_count=_fitting("lane_count", settings.lane_count, 32),
         key_tag_prefix=settings.key_tag_prefix,
         filter=event_filter(wanted) if is_filtered else None,
-        attempt_count_max=settings.attempt_count_max,
+        attempt_count_max=_fitting("attempt_count_max", settings.attempt_count_max, 32),
         parking=_PARKING[settings.parking],
-        held_count_max=settings.held_count_max,
+        held_count_max=_fitting("held_count_max", settings.held_count_max, 32),
         lease=duration(settings.lease_s),
     )
+
+
+def _int64s(name: str, values: Sequence[int]) -> Sequence[int]:
+    return [_fitting(f"{name}[{index}]", value, 64) for index, value in enumerate(values)]
+
+
+def _fitting(name: str, value: int, bits: int) -> int:
+    """What the field of the contract has room for; what is allowed of it the service knows."""
+    limit = 2 ** (bits - 1)
+    if not -limit <= value < limit:
+        raise ValueError(f"{name} must have no more than {bits} bits")
+    return value
 
 
 def _settings_value(message: pb.GroupSettings) -> GroupSettings:

@@ -228,14 +228,16 @@ class Group:
     def parked(self) -> list[Item]:
         return [item for item in self.items.values() if item.parked_at is not None]
 
-    def replay(self, positions: Sequence[int]) -> int:
+    def replay(self, positions: Sequence[int] | None) -> int:
+        """None for all."""
         items = self._parked_at(positions)
         for item in items:
             item.parked_at, item.attempt_count, item.reason = None, 0, ""
         self.log.changed.notify_all()
         return len(items)
 
-    def discard(self, positions: Sequence[int]) -> int:
+    def discard(self, positions: Sequence[int] | None) -> int:
+        """None for all."""
         items = self._parked_at(positions)
         for item in items:
             self._settle(item)
@@ -334,12 +336,14 @@ class Group:
         item.parked_at, item.reason = self.log.now(), reason
         self.log.changed.notify_all()
 
-    def _parked_at(self, positions: Sequence[int]) -> list[Item]:
+    def _parked_at(self, positions: Sequence[int] | None) -> list[Item]:
         parked = {item.position: item for item in self.parked()}
+        if positions is None:
+            return list(parked.values())
         if missing := [one for one in positions if one not in parked]:
             message = f"no event is parked at position {missing[0]}"
             raise Refused("PARKED_EVENT_NOT_FOUND", message, {"position": missing[0]})
-        return [parked[one] for one in positions] if positions else list(parked.values())
+        return [parked[one] for one in positions]
 
     def _key(self, event: events_pb2.RecordedEvent) -> str:
         """The first tag with the prefix, as bytes compare, or the stream."""

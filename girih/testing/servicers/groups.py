@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
 from typing import Final
 
@@ -142,7 +142,7 @@ class GroupServicer:
         check(request)
         log, groups = self._of(call)
         with log.changed:
-            count = _named(groups, request.group).replay(request.positions)
+            count = _named(groups, request.group).replay(_meant(request))
         return pb.ReplayParkedEventsResponse(event_count=count)
 
     def DiscardParkedEvents(
@@ -151,7 +151,7 @@ class GroupServicer:
         check(request)
         log, groups = self._of(call)
         with log.changed:
-            count = _named(groups, request.group).discard(request.positions)
+            count = _named(groups, request.group).discard(_meant(request))
         return pb.DiscardParkedEventsResponse(event_count=count)
 
     def Consume(
@@ -231,7 +231,8 @@ class _Consuming:
         try:
             _check_said(request)
         except Refused as refused:
-            member.tell(refused=pb.Refused(refusal=refused.status()))
+            position = rules.position_said(request)
+            member.tell(refused=pb.Refused(position=position, refusal=refused.status()))
             return
         match request.WhichOneof("request"):
             case "acknowledge":
@@ -295,6 +296,13 @@ def _start(request: pb.ConsumeRequest | TooLarge | None) -> pb.ConsumerStart:
     assert request is not None
     check(request)
     return request.start
+
+
+def _meant(
+    request: pb.ReplayParkedEventsRequest | pb.DiscardParkedEventsRequest,
+) -> Sequence[int] | None:
+    """Which parked events, None for all."""
+    return None if request.all else request.positions
 
 
 def _check_said(request: pb.ConsumeRequest) -> None:

@@ -54,7 +54,6 @@ from services.events.store import EventStore
 from services.plumbing.errors import (
     InvalidInput,
     ResourceExhausted,
-    ServiceError,
     ShuttingDown,
     Unavailable,
 )
@@ -167,11 +166,11 @@ class Consumer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def responses(
-        self, start: Start, requests: AsyncIterator[Request | ServiceError]
+        self, start: Start, requests: AsyncIterator[Request | Refused]
     ) -> AsyncGenerator[Response, None]:
         """What the consumer is told, until it leaves. Close it.
 
-        A request that makes no sense comes as the error that says so. Raises `GroupNotFound`,
+        A request that makes no sense comes as the refusal that says so. Raises `GroupNotFound`,
         `ConsumersFull`, `ConsumerSilent`, `LogReplaced`, and what ends a followed read.
         """
         self._credits = start.credits
@@ -247,7 +246,7 @@ class Consumer:
 
     # What is heard
 
-    async def _hear(self, requests: AsyncIterator[Request | ServiceError]) -> None:
+    async def _hear(self, requests: AsyncIterator[Request | Refused]) -> None:
         async for request in requests:
             self._heard_s = time.monotonic()
             self._take(request)
@@ -261,7 +260,7 @@ class Consumer:
         self._unwritten.set()
         self._woken.set()
 
-    def _take(self, request: Request | ServiceError) -> None:
+    def _take(self, request: Request | Refused) -> None:
         match request:
             case Acknowledge(number, token, positions):
                 for position in positions:
@@ -282,8 +281,8 @@ class Consumer:
             case Start():
                 error = InvalidInput.of("start", "must come first, and only then")
                 self._tell(Refused(NO_POSITION, error))
-            case ServiceError() as error:
-                self._tell(Refused(NO_POSITION, error))
+            case Refused():
+                self._tell(request)
 
     def _say(
         self,

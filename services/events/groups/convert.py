@@ -91,7 +91,7 @@ def positions(
 ) -> Sequence[Position] | None:
     """Which parked events are meant, None for all. Raises `InvalidInput`."""
     validation.check(request)
-    return [Position(one) for one in request.positions] or None
+    return None if request.all else [Position(one) for one in request.positions]
 
 
 def group_response(name: GroupName, state: GroupState) -> pb.GetGroupResponse:
@@ -197,12 +197,12 @@ def first_request(request: pb.ConsumeRequest) -> talk.Start:
     return talk.Start(GroupName(asked.group), asked.name, asked.credits)
 
 
-def request(message: pb.ConsumeRequest) -> talk.Request | ServiceError:
+def request(message: pb.ConsumeRequest) -> talk.Request | talk.Refused:
     """What a consumer says, or what is wrong with it."""
     try:
         return _request(message)
     except ServiceError as error:
-        return error
+        return talk.Refused(Position(requests.position_said(message)), error)
 
 
 def _request(message: pb.ConsumeRequest) -> talk.Request:

@@ -17,7 +17,7 @@ from services.events.groups.consumer import Consumer, Parts
 from services.events.lanes.group import GroupName
 from services.events.lanes.store import ConsumerId
 from services.plumbing import correlation, validation
-from services.plumbing.errors import InvalidInput, ServiceError
+from services.plumbing.errors import InvalidInput
 from services.plumbing.grpc.requests import Requests
 from services.policy import plan_of
 
@@ -146,6 +146,6 @@ async def _start(requests: Requests[pb.ConsumeRequest]) -> talk.Start:
 
 async def _said(
     requests: Requests[pb.ConsumeRequest],
-) -> AsyncIterator[talk.Request | ServiceError]:
+) -> AsyncIterator[talk.Request | talk.Refused]:
     async for request in requests:
         yield convert.request(request)

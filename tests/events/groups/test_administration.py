@@ -313,7 +313,7 @@ async def test_what_a_discarded_event_held_back_goes_on(
         taken = {one.event.position: one for one in await consumer.events(2)}
         await consumer.say(park=pb.Park(lane=0, token=taken[1].token, position=1))
         await consumer.until_settled(1)
-        await groups.DiscardParkedEvents(pb.DiscardParkedEventsRequest(group="g"))
+        await groups.DiscardParkedEvents(pb.DiscardParkedEventsRequest(group="g", all=True))
         rest = await consumer.events(2)
         await consumer.quiet()
 
