@@ -16,7 +16,17 @@ from examples.documents.events import (
     FindingRecorded,
     PolicyAssigned,
 )
-from examples.documents.values import Analysis, Conversion, FeedbackItem, Finding, Original, Policy
+from examples.documents.values import (
+    COMMENT_LENGTH_MAX,
+    Analysis,
+    Conversion,
+    FeedbackItem,
+    Finding,
+    Original,
+    Policy,
+    check_id,
+    check_title,
+)
 from girih.client import Aggregate, Fold
 
 ANALYSED_FORMAT: Final = "markdown"
@@ -159,7 +169,9 @@ class Document(Aggregate[State]):
         self.record(FindingRecorded(finding), tags=(f"policy:{policy.id}",))
 
     def withdraw(self, by: str, reason: str) -> None:
-        """Then nothing happens to it any more."""
+        """Then nothing happens to it any more. Raises InvalidValue, as values do."""
+        check_id("by", by)
+        check_title("reason", reason, COMMENT_LENGTH_MAX)
         self._must_be_open()
         self.record(DocumentWithdrawn(by, reason))
 
