@@ -245,12 +245,17 @@ class Gateway:
             return _decoded(response, self.url)
 
     def check_alive(self) -> None:
-        """Raise Away unless a gateway answers, before anything is asked of a person."""
+        """Raise Away unless somebody answers, and Failed unless it is a gateway: before anything is
+        asked of a person, and before it is sent to a stranger."""
         with self.guarded():
             try:
-                self._client.get("/health/live", timeout=_SILENCE_S + _ALIVE_S)
+                response = self._client.get("/health/live", timeout=_SILENCE_S + _ALIVE_S)
             except httpx.ReadTimeout as error:
                 raise self._hung() from error
+        # Every answer of a gateway has it, whatever stands before the gateway shows of /health.
+        is_ours = response.headers.get("X-Correlation-ID") == self.correlation_id
+        if not is_ours and ErrorBody.of(response.status_code, _json_or_none(response), "") is None:
+            raise stranger(self.url)
 
     def _call(self, method: str, path: str, **request: Any) -> Json:  # noqa: ANN401 - as httpx
         """The answer's JSON. Raises Refused and Away."""

@@ -1,17 +1,20 @@
 """What a person reads of a gateway's refusal."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli import exit_codes
 from cli.client.credentials import CredentialsFile
 from cli.client.rest import ErrorBody, Gateway, Refused
 from cli.client.session import SessionTokens
 from cli.failure import Failed
 from girih.credentials import Credential
 from girih.servers import Server
+from tests import forked
 from tests.client.gateways import fake_gateway
 
 
@@ -62,6 +65,28 @@ def test_what_is_no_girih_is_told_as_such(status: int, answer: str) -> None:
 
         with pytest.raises(Failed, match="as a gateway of girih does"):
             gateway.get("/v1/me")
+
+
+def test_a_password_is_not_sent_to_who_is_no_girih(tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "GIRIH_CREDENTIALS": str(tmp_path / "sessions.json")}
+    with fake_gateway() as stranger:
+        stranger.answers = [(200, {"status": "SERVING"})] * 2
+        for command in ("register", "login"):
+            words = (command, "ada@girih.test", "--password-stdin", "--url", stranger.url)
+            done = forked.run(words, environ, stdin="secret\n")
+
+            assert done.returncode == exit_codes.UNAVAILABLE
+            assert done.stderr == f"{stranger.url} does not answer as a gateway of girih does\n"
+
+    assert [path for path, _ in stranger.requests] == ["/health/live"] * 2
+
+
+def test_a_gateway_that_is_too_busy_to_read_is_no_stranger() -> None:
+    busy = {"error": {"code": "UNAVAILABLE", "message": "busy", "details": {}}}
+    with fake_gateway() as served, Gateway(served.url) as gateway:
+        served.answers = [(503, busy)]
+
+        gateway.check_alive()
 
 
 @pytest.mark.parametrize(
