@@ -530,8 +530,9 @@ def _show(findings: list[Finding]) -> None:
     """On a terminal, words broken where it ends; for programs, a line each between tabs."""
     if sys.stdout.isatty():
         console = Console(highlight=False)
+        part_width = max(len(finding.part) for finding in findings)
         for finding in findings:
-            console.print(_drawn(finding), soft_wrap=True)
+            console.print(_drawn(finding, part_width), soft_wrap=True)
     else:
         for line in table.separated(_COLUMNS, findings):
             print(line)
@@ -547,9 +548,9 @@ _COLUMNS = (
 )
 
 
-def _drawn(finding: Finding) -> Text:
+def _drawn(finding: Finding, part_width: int) -> Text:
     mark, style = _MARKS[finding.grade]
-    head = f"{mark:<5}  {finding.part:<19}  "
+    head = f"{mark:<5}  {finding.part:<{part_width}}  "
     text = Text("\n".join(output.folded(head, table.printable(finding.message))))
     text.stylize(style, 0, len(mark))
     if finding.mend:

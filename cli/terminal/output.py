@@ -213,10 +213,16 @@ def _width() -> int:
 
 
 def folded(head: str, text: str) -> Iterator[str]:
-    """The words of a value, broken where the terminal ends, below where they began."""
-    import textwrap
-
+    """The words of a value, broken where the terminal ends, below where they began. A word that is
+    longer than a line begins one."""
     room = max(20, _width() - len(head))
-    lines = textwrap.wrap(text, room, break_long_words=True, break_on_hyphens=False) or [""]
-    yield head + lines[0]
-    yield from (" " * len(head) + one for one in lines[1:])
+    line = ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > room:
+            yield head + line
+            head, line = " " * len(head), ""
+        line = f"{line} {word}" if line else word
+        while len(line) > room:
+            yield head + line[:room]
+            head, line = " " * len(head), line[room:]
+    yield head + line

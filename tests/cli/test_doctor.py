@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -265,6 +266,19 @@ def test_on_a_terminal_no_line_is_longer_than_it_is_wide(
     lines = shown.shown.splitlines()[:-1]
     assert any(line.startswith("WRONG") for line in lines)
     assert [line for line in lines if len(line) > 60 or line.endswith(" ")] == []
+
+
+def test_on_a_terminal_all_findings_begin_in_one_column(
+    tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    words = [sys.executable, "-m", "cli", "doctor", "--data", str(tmp_path)]
+    with terminal.running(words, {**nowhere, "TERM": "dumb"}, columns=80) as shown:
+        shown.read_all()
+
+    assert "settings of projections" in shown.shown
+    begun = re.compile(r"(?:ok|note|WRONG) +(.+?)  +").match
+    columns = {found.end() for line in shown.shown.splitlines() if (found := begun(line))}
+    assert len(columns) == 1
 
 
 def test_who_is_logged_in_is_told_what_comes_after_that(

@@ -9,7 +9,7 @@ import pytest
 
 import cli.commands
 from cli.terminal import table
-from cli.terminal.output import Listing
+from cli.terminal.output import Listing, folded
 from cli.terminal.table import Column
 
 UUIDS = ("3f2a9c1e-52f4-4a0e-9f38-0b7d6c1d2e3f", "3f2a9c1e-52f4-7a0e-9f38-0b7d6c1d2e3f")
@@ -283,3 +283,12 @@ def test_rows_that_come_later_fit_as_well() -> None:
 )
 def test_a_text_is_cut_by_the_columns_that_it_takes(text: str, width: int, shown: str) -> None:
     assert table.cut(text, width) == shown
+
+
+def test_a_word_that_is_too_long_begins_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+
+    lines = list(folded("keys  ", "one; GIRIH_TRUSTED_KEYS=/folder/keys.json two"))
+
+    assert lines == ["keys  one;", "      GIRIH_TRUSTED_KEYS=/fold", "      er/keys.json two"]
+    assert list(folded("keys  ", "")) == ["keys  "]
