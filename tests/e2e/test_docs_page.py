@@ -1,12 +1,14 @@
 """The documentation pages as people have them: in a real browser, on wide and narrow screens."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from cli.local.addresses import DEFAULTS
 from girih.errors.v1.reasons_pb2 import ErrorReason
 from tests.e2e.chromium import Page, browser, in_full
 from tests.processes import System
@@ -218,6 +220,26 @@ def test_samples_say_what_is_missing_and_hold_nothing_empty(page: Page) -> None:
         if language == "Python":
             compile(text, route, "exec")
     assert any("/v1/lattices/LATTICE_ID" in text for _, _, text in samples)
+
+
+def test_an_rpc_is_called_where_girih_up_serves_it(page: Page, system: System) -> None:
+    show(page, system, "/docs/grpc")
+    samples: list[str] = page.run(
+        """
+        (async () => {
+          const routes = [...document.querySelectorAll('main .route')];
+          for (const one of routes) one.open = true;
+          await new Promise((done) => setTimeout(done));
+          return routes.map((one) => one.querySelector('pre.program')?.textContent ?? '');
+        })()
+        """
+    )
+    called = re.findall(r"(\S+:\d+) girih\.(\w+)\.v1\.\w+/", "\n".join(samples))
+
+    assert {name for _, name in called} == {"events", "lattice", "ops", "projections"}
+    for address, name in called:
+        served_by = "events" if name == "ops" else name
+        assert address == DEFAULTS[f"{served_by.upper()}_ADDRESS"]
 
 
 def test_python_samples_do_what_the_calls_do(

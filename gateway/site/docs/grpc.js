@@ -7,9 +7,15 @@ import { drawMenu, markCurrent } from "./shell.js";
 /** @import { Contract, ContractError, ContractField, ContractPackage, ContractRpc, ContractType } from "./types.js" */
 /** @import { Child } from "./dom.js" */
 
-const HEAD = `Everything that the services serve over gRPC, in the words of their protos. \`girih up\` serves events at \`127.0.0.1:50051\` and lattices at \`127.0.0.1:50052\` (\`EVENTS_ADDRESS\`, \`LATTICE_ADDRESS\`). Python has a client for all of it, \`girih.client\`; stubs for other languages are made from the protos in the repository.
+const HEAD = `Everything that the services serve over gRPC, in the words of their protos. \`girih up\` serves events at \`127.0.0.1:50051\`, lattices at \`127.0.0.1:50052\` and projections at \`127.0.0.1:50053\` (\`EVENTS_ADDRESS\`, \`LATTICE_ADDRESS\`, \`PROJECTIONS_ADDRESS\`). Python has a client, \`girih.client\`; stubs for other languages, and of what it has no methods for, are made from the protos in the repository.
 
 Every call carries a token in the metadata key \`authorization\`, as \`Bearer ...\`. Accounts are served over REST alone.`;
+
+/**
+ * Where `girih up` serves a package at first. What all processes serve is asked of events.
+ * @type {Record<string, string>}
+ */
+const ADDRESSES = { events: "127.0.0.1:50051", lattice: "127.0.0.1:50052", projections: "127.0.0.1:50053" };
 
 /** @type {Map<string, ContractType>} */
 const types = new Map();
@@ -132,7 +138,7 @@ function needs({ scope }) {
  */
 function grpcurl(service, rpc) {
   const data = rpc.example ? ` \\\n  -d '${JSON.stringify(rpc.example).replaceAll("'", "'\\''")}'` : "";
-  const address = service.includes(".lattice.") ? "127.0.0.1:50052" : "127.0.0.1:50051";
+  const address = ADDRESSES[service.split(".")[1] ?? ""] ?? ADDRESSES.events;
   return `grpcurl -plaintext -H "authorization: Bearer $(girih token)"${data} \\\n  ${address} ${service}/${rpc.name}`;
 }
 
