@@ -166,7 +166,7 @@ def database_url(empty_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def _migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
+def migrated_name(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The name of a database that has the schema of the event store, and nobody connects to."""
     with _database(postgres) as url:
         asyncio.run(migrate(url, MIGRATIONS, schema=SCHEMA))
@@ -174,17 +174,17 @@ def _migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def migrated_url(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
+def migrated_url(postgres: EmbeddedPostgres, migrated_name: str) -> Iterator[str]:
     """The URL of a fresh database with the schema of the event store, dropped afterwards. Copied:
     to migrate each anew took longer than most of the tests that ask for one."""
-    with _database(postgres, f"TEMPLATE {_migrated} STRATEGY file_copy") as url:
+    with _database(postgres, f"TEMPLATE {migrated_name} STRATEGY file_copy") as url:
         yield url
 
 
 @pytest.fixture
-def other_url(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
+def other_url(postgres: EmbeddedPostgres, migrated_name: str) -> Iterator[str]:
     """Another one, where logs may be as well."""
-    with _database(postgres, f"TEMPLATE {_migrated} STRATEGY file_copy") as url:
+    with _database(postgres, f"TEMPLATE {migrated_name} STRATEGY file_copy") as url:
         yield url
 
 

@@ -118,6 +118,8 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server = Server(DOMAIN, settings, policy=POLICY, details_of=convert.details_of)
     at_places = settings.at_places()
     databases = {place: Database(one) for place, one in at_places.items()}
+    for one in databases.values():
+        one.others = databases
     database = databases[DEFAULT_PLACE]
     movers = {place: partial(moving.opened, one) for place, one in at_places.items()}
     places = Places(databases, partial(_arrive, movers))
@@ -225,7 +227,11 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     moves = Moves(movers, place_metrics, settings.moving_interval_s)
     server.add_service(
         PLACE_SERVICE,
-        PlaceServicer(Placing(movers, moves.nudge), log_listing, places.names),
+        PlaceServicer(
+            Placing(movers, moves.nudge),
+            log_listing,
+            lambda: {place: one.seen_place for place, one in databases.items()},
+        ),
     )
     server.add_service(
         GROUP_SERVICE,

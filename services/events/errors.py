@@ -300,6 +300,12 @@ class PlaceUnknown(InvalidInput):
     reason = "PLACE_UNKNOWN"
 
 
+class LogNotFound(NotFound):
+    """Nobody has appended to the log of this tenant, or placed it. Nothing was changed."""
+
+    reason = "LOG_NOT_FOUND"
+
+
 class LogMoving(FailedPrecondition):
     """The log is on its way to another place already. Nothing was changed."""
 

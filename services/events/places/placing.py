@@ -6,7 +6,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from girih.ids import NO_POSITION, Position, TenantId
-from services.events.errors import LogMoved, LogMoving, LogNotEmpty, MoveInterrupted, PlaceUnknown
+from services.events.errors import (
+    LogMoved,
+    LogMoving,
+    LogNotEmpty,
+    LogNotFound,
+    MoveInterrupted,
+    PlaceUnknown,
+)
 from services.events.places.mover import move
 from services.events.places.store import Openers, PlacedLog
 
@@ -81,12 +88,12 @@ class Placing:
     async def move(self, tenant: TenantId, place: str) -> Placement:
         """Have the log be moved to a place, or stay when that is where it is. Returns at once.
 
-        Raises `PlaceUnknown`, and `LogMoving` while it moves elsewhere.
+        Raises `PlaceUnknown`, `LogNotFound`, and `LogMoving` while it moves elsewhere.
         """
         self._check(place)
-        async with self._opens[self._default]() as store:
-            await store.know(tenant)
-        home, _ = await self._home(tenant)
+        home, placed = await self._home(tenant)
+        if placed is None:
+            raise LogNotFound(f"there is no log of the tenant {tenant}")
         async with self._opens[home]() as store:
             if not await store.ask(tenant, None if home == place else place):
                 raise _moving()

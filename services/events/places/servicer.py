@@ -1,5 +1,6 @@
 """The rpcs of `PlaceService`: convert, call, convert back."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc.aio
@@ -17,7 +18,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PlaceServicer:
     """Where logs are, over gRPC."""
 
-    def __init__(self, placing: Placing, listing: LogListing, places: tuple[str, ...]) -> None:
+    def __init__(
+        self, placing: Placing, listing: LogListing, places: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """`places` answers their names, each with which database it leads to."""
         self._placing = placing
         self._listing = listing
         self._places = places
@@ -41,7 +45,10 @@ class PlaceServicer:
         count_max = domain.page_size(request.page_size)
         found = await self._listing.page(int(request.page_token or 0), count_max + 1)
         page = found[:count_max]
-        response = pb.ListPlacedLogsResponse(logs=map(_listed, page), places=self._places)
+        places = self._places()
+        response = pb.ListPlacedLogsResponse(
+            logs=map(_listed, page), places=places, databases=places.values()
+        )
         if len(found) > count_max:
             response.next_page_token = str(page[-1].number)
         return response

@@ -1,5 +1,6 @@
 """The database behind the event store: its connections, and whether its schema is there yet."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from services.events.postgres import isolation
@@ -33,6 +34,8 @@ class Database(ServedDatabase):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._settings = settings
+        self.others: Mapping[str, Database] = {}
+        """All places of the process by their names: no two may lead to one database."""
 
     async def status(self) -> DatabaseStatus:
         """How the database is. Answers also when it is down, within two seconds."""
@@ -55,8 +58,10 @@ class Database(ServedDatabase):
 
         Raises `UnsafeDatabase` when tenants are not isolated from each other, and in production
         also when the database would lose what it acknowledged or the login could get around
-        the isolation.
+        the isolation; and when another place of the process leads there: a log would be moved
+        onto itself, and a notification be heard twice.
         """
+        await self._refuse_shared(connection)
         findings = await isolation.find_isolation_findings(connection, newest_revision(MIGRATIONS))
         lost = await database.lost_guarantees(connection)
         if lost:
@@ -70,6 +75,14 @@ class Database(ServedDatabase):
                 _log.warning("production would refuse this database", problem=problem)
         if findings.of_isolation:
             raise UnsafeDatabase("; ".join(findings.of_isolation))
+
+    async def _refuse_shared(self, connection: RawConnection) -> None:
+        # Noted before it is compared: of two that look at once the second sees the first.
+        await self._is_elsewhere(connection)
+        here = self.seen_place
+        sharing = [name for name, one in self.others.items() if one.seen_place == here]
+        if len(sharing) > 1:
+            raise UnsafeDatabase(f"the places {' and '.join(sharing)} lead to the same database")
 
     async def place(self, connection: RawConnection) -> str:
         return str(await connection.fetchval(_sql("select_place")))

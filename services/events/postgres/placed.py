@@ -4,6 +4,9 @@ The first place knows where every log is, and is asked once. What is known may b
 about a log that is elsewhere is refused in its own transaction, see 0018_place_logs.sql, and says
 where. So it is looked for there, and the caller is told only when that takes too long.
 
+A place whose connections come to lead to another database may know nothing of a log that was there:
+each log that is remembered there is looked for once more before it is used.
+
 With one place nothing is asked and nothing is remembered.
 """
 
@@ -50,6 +53,10 @@ class Lender(Protocol):
     def opened_count(self) -> int:
         """How many were opened so far."""
 
+    @property
+    def replaced_count(self) -> int:
+        """How often they came to lead to a server that was restarted, or to another database."""
+
 
 class Home(NamedTuple):
     """Where a log is."""
@@ -57,6 +64,12 @@ class Home(NamedTuple):
     place: str
     move: int
     """Since which move."""
+
+
+class _Remembered(NamedTuple):
+    home: Home
+    replaced_count: int
+    """Of its place, when it was seen there."""
 
 
 Arrive = Callable[[str, TenantId, int], Awaitable[bool]]
@@ -77,7 +90,7 @@ class Places:
         self._databases = databases
         self._default = next(iter(databases))
         self._arrive = arrive
-        self._homes: OrderedDict[TenantId, Home] = OrderedDict()
+        self._homes: OrderedDict[TenantId, _Remembered] = OrderedDict()
         self._move_count = 0
 
     @property
@@ -102,23 +115,37 @@ class Places:
 
     def guess(self, tenant: TenantId) -> str:
         """Where a log was last, without asking."""
-        home = self._homes.get(tenant)
-        return home.place if home else self._default
+        remembered = self._homes.get(tenant)
+        return remembered.home.place if remembered else self._default
 
     async def home(self, tenant: TenantId) -> str:
-        """Where a log is, as far as is known. Asks once of each log that is not remembered.
+        """Where a log is, as far as is known. Asks once of each log that is not remembered, and of
+        each whose place was replaced since.
 
         Raises `LogMoved` when its place knows nothing of it.
         """
         if len(self._databases) == 1:
             return self._default
-        home = self._homes.get(tenant)
-        if home is None:
-            home = await self._looked_up(tenant)
-            self.learn(tenant, home)
+        remembered = self._homes.get(tenant)
+        if remembered is None:
+            home, replaced_count = await self._looked_up(tenant)
+            self._remember(tenant, home, replaced_count)
+        elif not self.is_seen(tenant):
+            home, replaced_count = await self._seen_again(tenant, remembered.home.place)
+            self._remember(tenant, home, replaced_count)
         else:
+            home = remembered.home
             self._homes.move_to_end(tenant)
         return home.place
+
+    def is_seen(self, tenant: TenantId) -> bool:
+        """Whether a log was seen in the database that connections to its place lead to now."""
+        if len(self._databases) == 1:
+            return True
+        remembered = self._homes.get(tenant)
+        return remembered is not None and remembered.replaced_count == self._replaced_count(
+            remembered.home.place
+        )
 
     def lender(self, place: str) -> Lender:
         """The database of a place. Raises `LogMoved` for one that this process does not have."""
@@ -129,8 +156,11 @@ class Places:
             raise LogMoved(message, retry_after_s=_LOST_RETRY_AFTER_S) from None
 
     def learn(self, tenant: TenantId, home: Home) -> None:
-        """Remember where a log is."""
-        self._homes[tenant] = home
+        """Remember where a log is, as who knows it says."""
+        self._remember(tenant, home, self._replaced_count(home.place))
+
+    def _remember(self, tenant: TenantId, home: Home, replaced_count: int) -> None:
+        self._homes[tenant] = _Remembered(home, replaced_count)
         self._homes.move_to_end(tenant)
         if len(self._homes) > LOG_COUNT_MAX:
             self._homes.popitem(last=False)
@@ -141,23 +171,37 @@ class Places:
         self._move_count += 1
         # Whoever was sent to a place by a move, and is sent back by the same, is there before the
         # log has arrived: nobody else may be left to see to that.
-        is_due = self._homes.get(tenant) == Home(at, told.move)
+        remembered = self._homes.get(tenant)
+        is_due = remembered is not None and remembered.home == Home(at, told.move)
         if is_due and await self._arrive(at, tenant, told.move):
             _log.info("a log has arrived", tenant=tenant, place=at)
         else:
             self.learn(tenant, told)
         return LogMoved("the log has moved to another place", retry_after_s=_RETRY_AFTER_S)
 
-    async def _looked_up(self, tenant: TenantId) -> Home:
+    def _replaced_count(self, place: str) -> int:
+        database = self._databases.get(place)
+        return database.replaced_count if database else 0
+
+    async def _looked_up(self, tenant: TenantId) -> tuple[Home, int]:
+        """Where a log is, and how often its place was replaced by then."""
+        replaced_count = self._replaced_count(self._default)
         told = await self._told_at(self._default, tenant)
         if told is None or told.place == self._default:
-            return told or Home(self._default, 0)
-        # Whatever leaves for a place is known there before. One that is not is in another database
-        # than this URL leads to: it would begin anew there, as a second log.
+            return told or Home(self._default, 0), replaced_count
+        replaced_count = self._replaced_count(told.place)
         if await self._told_at(told.place, tenant) is None:
-            message = f"the log is at the place {told.place}, whose database does not know it"
-            raise LogMoved(message, retry_after_s=_LOST_RETRY_AFTER_S)
-        return told
+            raise _lost(told.place)
+        return told, replaced_count
+
+    async def _seen_again(self, tenant: TenantId, place: str) -> tuple[Home, int]:
+        """The same, as the place tells where the log was last: `default` need not answer."""
+        replaced_count = self._replaced_count(place)
+        told = await self._told_at(place, tenant)
+        if told is None and place != self._default:
+            raise _lost(place)
+        home = told or Home(place, 0)
+        return home, replaced_count if home.place == place else self._replaced_count(home.place)
 
     async def _told_at(self, place: str, tenant: TenantId) -> Home | None:
         """Where a log is as far as a place knows."""
@@ -166,6 +210,13 @@ class Places:
                 load("services.events.postgres.sql", "select_home"), tenant
             )
         return None if row is None else Home(row["moved_to"] or place, row["move"])
+
+
+def _lost(place: str) -> LogMoved:
+    # Whatever leaves for a place is known there before. One that is not is in another database
+    # than this URL leads to: it would begin anew there, as a second log.
+    message = f"the log is at the place {place}, whose database does not know it"
+    return LogMoved(message, retry_after_s=_LOST_RETRY_AFTER_S)
 
 
 class _Lent:
@@ -180,7 +231,12 @@ class _Lent:
     async def __aenter__(self) -> Connection:
         self._place = await self._places.home(self._tenant)
         self._lent = self._places.lender(self._place).connection()
-        return await self._lent.__aenter__()
+        connection = await self._lent.__aenter__()
+        if not self._places.is_seen(self._tenant):
+            # Opened just now, and the first that leads elsewhere.
+            await self._lent.__aexit__(None, None, None)
+            raise LogMoved("the place of the log was replaced", retry_after_s=_RETRY_AFTER_S)
+        return connection
 
     async def __aexit__(
         self,

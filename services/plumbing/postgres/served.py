@@ -70,6 +70,8 @@ class ServedDatabase(ABC):
         self._metrics: DatabaseMetrics | None = None
         self.opened_count = 0
         """Connections opened so far."""
+        self.replaced_count = 0
+        """How often they came to lead to a server that was restarted, or to another database."""
 
     def count(self, registry: CollectorRegistry, process: str) -> None:
         """Count from now on what is asked of the database, and how the pool of `process` is used.
@@ -197,6 +199,11 @@ class ServedDatabase(ABC):
         return 1e3 * (time.perf_counter() - started_s), state.version
 
     @property
+    def seen_place(self) -> str:
+        """Where the connection led that was opened last; empty before the first."""
+        return self._place
+
+    @property
     def pool_size(self) -> int:
         """Connections open now."""
         return 0 if self._pool is None else self._pool.get_size()
@@ -235,13 +242,19 @@ class ServedDatabase(ABC):
         """A connection that leads elsewhere than the others did takes them along: they lead to
         a server that was restarted or replaced.
         """
-        place = await self.place(connection)
         self.opened_count += 1
-        if place != self._place:
-            self._place = place
-            if self._pool is not None:
-                _log.warning("the database was restarted, or is another one", place=place)
-                await self._pool.expire_connections()
+        if await self._is_elsewhere(connection) and self._pool is not None:
+            _log.warning("the database was restarted, or is another one", place=self._place)
+            await self._pool.expire_connections()
+
+    async def _is_elsewhere(self, connection: RawConnection) -> bool:
+        """Note where a connection leads; whether the one before it led elsewhere."""
+        place = await self.place(connection)
+        if place == self._place:
+            return False
+        self._place = place
+        self.replaced_count += 1
+        return True
 
     async def _lend(self, pool: Pool) -> None:
         await check_role(pool, self.role)

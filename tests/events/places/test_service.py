@@ -97,6 +97,24 @@ async def test_what_makes_no_sense_is_refused_by_name(
     assert await reason_of(user) == "SCOPE_MISSING"
 
 
+async def test_a_log_that_nobody_has_is_not_made_by_moving_it(
+    places: "PlaceServiceAsyncStub", authority: Authority
+) -> None:
+    mistyped = places.MoveLog(pb.MoveLogRequest(place=WEST), metadata=operator(authority, "amce"))
+
+    assert await reason_of(mistyped) == "LOG_NOT_FOUND"
+    assert await found(places) == {}
+
+
+async def test_which_databases_places_lead_to_is_told(places: "PlaceServiceAsyncStub") -> None:
+    page = await places.ListPlacedLogs(pb.ListPlacedLogsRequest())
+
+    default, west = page.databases
+    assert default
+    assert west
+    assert default != west
+
+
 @pytest.fixture
 async def away(postgres: EmbeddedPostgres, other_url: str) -> AsyncIterator[None]:
     """Nobody reaches the second place, once a test says so."""

@@ -17,13 +17,13 @@ Open = Callable[[str], Client]
 @pytest.fixture(scope="package")
 def served(
     postgres: EmbeddedPostgres,
-    _migrated: str,
+    migrated_name: str,
     authority: Authority,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """Where events serves, on a database for all tests here."""
     name = f"carried_{secrets.token_hex(8)}"
-    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {_migrated} STRATEGY file_copy")
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_name} STRATEGY file_copy")
     url = postgres.url.replace(f"/{DATABASE}?", f"/{name}?")
     process, address = events_process(url, tmp_path_factory.mktemp("events"), **authority.environ)
     with ending(process):
