@@ -11,7 +11,7 @@ was acknowledged: nothing may be missing, doubled or elsewhere.
 Nothing may fail. Refusals (429 and 503, with a reason and `Retry-After`) are waited out, and
 are mistakes as well up to --refused-from people. What is printed as set are the settings that
 differ from those of `girih up`: all people have one address here, and hashing passwords is not
-what is measured. Needs locust (`make bench` installs it).
+what is measured.
 """
 
 import argparse

@@ -27,8 +27,12 @@ _CALL_S: Final = 30.0
 class PlacedLogs:
     """The logs of a girih. Raises Failed for whatever is refused, and when it is away."""
 
-    def __init__(self, address: str, token_of: TokenOf, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, address: str, token_of: TokenOf, environ: Mapping[str, str], *, name: str = ""
+    ) -> None:
+        """`name` is what certificates say where `address` is one of several behind it."""
         self._address = address
+        self._name = name
         self._token_of = token_of
         self._environ = environ
 
@@ -58,12 +62,21 @@ class PlacedLogs:
                     return
                 request.page_token = page.next_page_token
 
+    def databases(self) -> Mapping[str, str]:
+        """Which database each place leads to, for the process that answers; empty for a place that
+        has not answered it yet."""
+        with self._stub() as stub:
+            request = pb.ListPlacedLogsRequest(page_size=1)
+            metadata = self._metadata(_OPERATORS, "ops.read")
+            page = stub.ListPlacedLogs(request, timeout=_CALL_S, metadata=metadata)
+        return dict(zip(page.places, page.databases, strict=False))
+
     def _metadata(self, tenant: str, scope: str) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token_of(tenant, (scope,))()}"),)
 
     @contextmanager
     def _stub(self) -> Iterator[PlaceServiceStub]:
-        with open_channel(self._address, self._environ) as channel:
+        with open_channel(self._address, self._environ, self._name) as channel:
             try:
                 yield PlaceServiceStub(channel)
             except grpc.RpcError as error:

@@ -10,10 +10,16 @@ from cli.failure import Failed
 from services.plumbing.tls import WrongCertificate, read_certificates, read_key
 
 
-def open_channel(address: str, environ: Mapping[str, str]) -> grpc.Channel:
-    """A channel to `address`, encrypted where the environment says so. Raises Failed."""
+def open_channel(address: str, environ: Mapping[str, str], name: str = "") -> grpc.Channel:
+    """A channel to `address`, encrypted where the environment says so. Raises Failed.
+
+    The certificate is for `name`, or for the host of `address` when that is empty.
+    """
     tls = credentials(environ)
-    return grpc.secure_channel(address, tls) if tls else grpc.insecure_channel(address)
+    if tls is None:
+        return grpc.insecure_channel(address)
+    options = [("grpc.ssl_target_name_override", name)] if name else []
+    return grpc.secure_channel(address, tls, options=options)
 
 
 def credentials(environ: Mapping[str, str]) -> grpc.ChannelCredentials | None:

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -22,14 +23,14 @@ from rich.text import Text
 from cli.client.credentials import CredentialsFile, default_path
 from cli.commands import versions
 from cli.failure import Failed
-from cli.local import health, ports, rotation, state
+from cli.local import health, places, ports, rotation, state
 from cli.local.addresses import DEFAULTS, remembered
 from cli.local.keyfiles import VARIABLES, KeyFiles
 from cli.local.migrating import PACKAGE, SCHEMA
 from cli.local.postgres import PostgresError, find_binaries
 from cli.terminal import output, table
 from cli.terminal.formats import Format
-from girih.servers import DATA_DIR, Server, is_up, url_of_gateway
+from girih.servers import DATA_DIR, Server, is_up, reachable, url_of_gateway
 from services.plumbing import logging
 from services.plumbing.errors import ServiceError
 from services.plumbing.postgres import database
@@ -347,19 +348,60 @@ def _database(around: Surroundings) -> Iterator[Finding]:
     if not around.environ.get("DATABASE_URL"):
         yield Finding("database", "note", "not looked at: nothing runs and DATABASE_URL is not set")
         return
-    yield from _look_at(around, around.environ["DATABASE_URL"], "DATABASE_URL")
+    seen: dict[str, places.SeenPlace] = {}
+    yield from _look_at(around, (places.DEFAULT, around.environ["DATABASE_URL"]), seen)
     try:
-        places = dict(named_urls(secret_of(around.environ, "EVENTS_PLACES") or ""))
+        others = dict(named_urls(secret_of(around.environ, "EVENTS_PLACES") or ""))
     except ValueError as error:
         yield Finding("places", "wrong", f"{error}", "correct EVENTS_PLACES_FILE")
         return
-    for place, url in places.items():
-        for finding in _look_at(around, url, "EVENTS_PLACES"):
-            yield replace(finding, part=f"{finding.part} of {place}")
+    for other in others.items():
+        for finding in _look_at(around, other, seen):
+            yield replace(finding, part=f"{finding.part} of {other[0]}")
+    yield from _places(around, [places.DEFAULT, *others], seen)
 
 
-def _look_at(around: Surroundings, url: str, variable: str) -> Iterator[Finding]:
-    """How a database is that `variable` names."""
+def _places(
+    around: Surroundings, named: list[str], seen: Mapping[str, places.SeenPlace]
+) -> Iterator[Finding]:
+    """Whether all processes, and the logs, mean the same databases by the names of places."""
+    processes, unasked = _asked_for_places(around) if around.is_looked_at else ([], "")
+    found = list(places.problems(named, seen, processes))
+    for message, mend in found:
+        yield Finding("places", "wrong", message, mend)
+    is_one = named == [places.DEFAULT]
+    if unasked and not is_one:
+        yield Finding("places", "note", f"which ones events has is not known: {unasked}")
+    if not found and not is_one:
+        asked = f"; so say {', '.join(one.address for one in processes)}" if processes else ""
+        yield Finding("places", "well", f"logs are in {', '.join(named)}{asked}")
+
+
+def _asked_for_places(around: Surroundings) -> tuple[list[places.Replica], str]:
+    """What each process of events says of its places, and why one was not asked."""
+    from cli.client.places import PlacedLogs
+    from cli.commands.keeping.archives import operator_token
+
+    found, unasked = [], ""
+    token_of = partial(operator_token, around.data_dir, environ=around.environ)
+    address = reachable(around.environ["EVENTS_ADDRESS"])
+    try:
+        for one in places.replicas(address):
+            if not ports.listens(one, _TIMEOUT_S):
+                continue  # told of as a process that does not answer
+            asked = PlacedLogs(one, token_of, around.environ, name=ports.split(address)[0])
+            found.append(places.Replica(one, asked.databases()))
+    except Failed as error:
+        unasked = str(error)
+    return found, unasked
+
+
+def _look_at(
+    around: Surroundings, place: tuple[str, str], seen: dict[str, places.SeenPlace]
+) -> Iterator[Finding]:
+    """How the database of a place is; what it says of logs goes into `seen`."""
+    name, url = place
+    variable = "DATABASE_URL" if name == places.DEFAULT else "EVENTS_PLACES"
     try:
         look = PoolSettings.from_environ({"DATABASE_URL": url, **_IMPATIENT})
         row = asyncio.run(_ask_database(look))
@@ -370,6 +412,8 @@ def _look_at(around: Surroundings, url: str, variable: str) -> Iterator[Finding]
         yield Finding("database", "wrong", f"{error}", f"start it, or correct {variable}")
     else:
         yield from _judge_database(row)
+        if row.get("placements"):
+            seen[name] = places.SeenPlace(*row["placements"])
         if "gaps" in row:
             yield from _judge_isolation(row["gaps"], is_production=is_production)
 
@@ -407,6 +451,12 @@ async def _ask_database(look: PoolSettings) -> dict[str, Any]:
             row["gaps"] = await import_module(
                 "services.events.postgres.isolation"
             ).find_isolation_findings(connection, _newest_revision())
+        if revision == _newest_revision():
+            # A login that may not list logs is told of above.
+            with suppress(ServiceError):
+                row["placements"] = await import_module(
+                    "services.events.postgres.listing"
+                ).placements(connection)
     offset_s = row["clock_s"] - before_s - round_trip_s / 2
     return {**row, "revision": revision, "round_trip_s": round_trip_s, "offset_s": offset_s}
 

@@ -188,7 +188,8 @@ def unexpected_body() -> HttpError:
 def no_answer() -> HttpError:
     """The service is known to be in trouble, and was not waited for any longer."""
     message = _TRANSPORT_WORDS[grpc.StatusCode.DEADLINE_EXCEEDED][0]
-    return HttpError(504, "DEADLINE_EXCEEDED", message, {"reason": "DEADLINE_EXCEEDED"})
+    error = HttpError(504, "DEADLINE_EXCEEDED", message, {"reason": "DEADLINE_EXCEEDED"})
+    return _retryable(error, None)
 
 
 def too_busy(retry_after_s: float | None = None) -> HttpError:
@@ -267,8 +268,10 @@ def _from_remote(
         violations = [(field_names(bad.field), bad.description) for bad in remote.violations]
         return _invalid(remote.reason, violations, details)
     error = HttpError(status, remote.code.name, remote.message, details, _challenge(remote))
-    # A service that says nothing of a retry means that the same call fails again.
-    return error if remote.retry_after_s is None else _retryable(error, remote.retry_after_s)
+    if remote.retry_after_s is None and status != _LATE_STATUS:
+        # A service that says nothing of a retry means that the same call fails again.
+        return error
+    return _retryable(error, remote.retry_after_s)
 
 
 def _challenge(remote: RemoteError) -> tuple[tuple[bytes, bytes], ...]:
@@ -411,7 +414,8 @@ def too_many_streams(whose: str, count_max: int) -> HttpError:
     return _retryable(HttpError(429, "RESOURCE_EXHAUSTED", message, details), None)
 
 
-_RETRIED = frozenset({429, 503})
+_LATE_STATUS = 504
+_RETRIED = frozenset({429, 503, _LATE_STATUS})
 
 
 def _retryable(error: HttpError, retry_after_s: float | None) -> HttpError:

@@ -126,12 +126,14 @@ _STATUSES: Final = dict(
         ),
         _always(
             504, "TimeIsUp",
-            "The call took longer than it may. Whether it had an effect is not known.",
+            "The call took longer than it may. Whether it had an effect is not known: retry it with"
+            " the same ids after `Retry-After`, with more time, or ask for less.",
             "DEADLINE_EXCEEDED",
             (
                 "DEADLINE_EXCEEDED",
                 "the call took longer than it may; whether it had an effect is not known",
             ),
+            "Retry-After",
         ),
     ]
 )  # fmt: skip
@@ -193,7 +195,7 @@ def _response(description: str, example: Failure) -> Json:
 
 
 _EXAMPLE_TIME: Final = "2026-11-29T09:30:00.000Z"
-_RETRIED: Final = (429, 503)
+_RETRIED: Final = (429, 503, 504)
 
 
 def _example(failure: Failure) -> Json:

@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric
@@ -18,6 +19,8 @@ _TIMEOUT_S = 2.0
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 """The one form that tells examples of what was measured, too."""
 
+_NOTHING: Final = "# EOF\n"
+
 _log = get_logger("gateway")
 
 
@@ -32,12 +35,12 @@ class MergedMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         merged: dict[str, Metric] = {}
         _add(merged, PARENT, self._own.collect())
-        for number, port in sorted(self._ports().items()):
-            try:
-                _add(merged, number, _families(_read(port)))
-            except (OSError, http.client.HTTPException) as error:
-                # It has just died: its successor will tell.
-                _log.warning("a process tells no metrics", process=number, problem=str(error))
+        ports = sorted(self._ports().items())
+        # At once: each that stands still takes as long as is waited for one.
+        with ThreadPoolExecutor(max_workers=max(1, len(ports))) as reading:
+            texts = list(reading.map(lambda asked: _told(*asked), ports))
+        for (number, _), text in zip(ports, texts, strict=True):
+            _add(merged, number, _families(text))
         yield from merged.values()
 
 
@@ -49,6 +52,16 @@ def _add(merged: dict[str, Metric], number: int, families: Iterable[Metric]) -> 
         for sample in family.samples:
             labels = {**sample.labels, LABEL: str(number)}
             same.add_sample(sample.name, labels, sample.value, exemplar=sample.exemplar)
+
+
+def _told(number: int, port: int) -> str:
+    """What a process tells, or the text of nothing."""
+    try:
+        return _read(port)
+    except (OSError, http.client.HTTPException) as error:
+        # It has just died, and its successor will tell, or it stands still.
+        _log.warning("a process tells no metrics", process=number, problem=str(error))
+        return _NOTHING
 
 
 def _families(text: str) -> Iterable[Metric]:

@@ -27,6 +27,7 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "uvx": "needs an index of packages; tests/distributions installs the wheels",
     "pipx": "needs an index of packages; tests/distributions installs the wheels",
     "pip install": "needs an index of packages; tests/distributions installs the wheels",
+    "python -m bench.load": "measures for minutes; tests/e2e/test_load.py is a short form",
     "make wheels": "builds for a minute; `tests.acceptance.wheels` does it three times",
     "girih logs place": "needs a second database; tests/events/places have one",
     "girih logs move": "needs a second database; tests/events/places have one",

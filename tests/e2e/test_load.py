@@ -1,7 +1,6 @@
 """A few people use a girih for some seconds, as `python -m bench.load` has many do for longer."""
 
 import time
-from importlib.util import find_spec
 
 import pytest
 
@@ -13,7 +12,6 @@ from tests.processes import System
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(240),
-    pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed"),
 ]
 
 ENOUGH = {"find path", "append", "read", "follow", "seen live", "create lattice", "who am i"}

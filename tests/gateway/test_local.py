@@ -147,7 +147,7 @@ def test_its_errors_are_told_like_those_of_other_processes(
     assert (response.status, response.code) == (status, code)
     assert response.details["reason"] == (error.reason if status != 500 else "INTERNAL")
     has_retry = any(name == b"retry-after" for name, _ in response.headers)
-    assert has_retry == (status in {429, 503})
+    assert has_retry == (status in {429, 503, 504})
 
 
 def test_what_an_error_carries_is_told() -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import sys
+import threading
 import time
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.processes import parent
+from gateway.processes import merged_metrics, parent
 from gateway.processes.channel import answer_child, to_parent
 from gateway.processes.merged_metrics import MergedMetrics
 from gateway.processes.parent import ProcessFailed
@@ -84,6 +85,21 @@ def test_metrics_of_a_process_that_has_just_died_are_left_out() -> None:
 
     totals = [one.labels for one in family.samples if one.name == "calls_total"]
     assert totals == [{"process": "0"}, {"process": "1"}]
+
+
+def test_all_processes_are_asked_for_their_metrics_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    all_are_asked = threading.Barrier(3, timeout=10)
+
+    def read(port: int) -> str:
+        all_are_asked.wait()
+        return f"# TYPE calls counter\ncalls_total {port}.0\n# EOF\n"
+
+    monkeypatch.setattr(merged_metrics, "_read", read)
+    merged = MergedMetrics(CollectorRegistry(), lambda: {1: 11, 2: 12, 3: 13})
+
+    [family] = merged.collect()
+
+    assert [one.value for one in family.samples] == [11.0, 12.0, 13.0]
 
 
 async def test_processes_that_never_serve_end_it(

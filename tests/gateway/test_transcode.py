@@ -219,6 +219,7 @@ async def test_a_call_ends_with_its_deadline(gateway: Gateway, client: httpx.Asy
 
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "DEADLINE_EXCEEDED"
+    assert answer.headers["retry-after"] == "1"
     await gateway.service.cancelled.wait()
 
 

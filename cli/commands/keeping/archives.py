@@ -1,7 +1,7 @@
 """`girih backup export`, `verify`, `import` and `key`: whole logs in files."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -227,7 +227,12 @@ def _client(
         yield girih
 
 
-def operator_token(data_dir: Path, tenant: str, scopes: tuple[str, ...]) -> Callable[[], str]:
+def operator_token(
+    data_dir: Path,
+    tenant: str,
+    scopes: tuple[str, ...],
+    environ: Mapping[str, str] = os.environ,
+) -> Callable[[], str]:
     """Gives tokens for a tenant's log, made with the gateway's key. Raises Failed."""
     from cli.local.keyfiles import KeyFiles, explained
     from girih.ids import TenantId
@@ -235,7 +240,7 @@ def operator_token(data_dir: Path, tenant: str, scopes: tuple[str, ...]) -> Call
     from services.plumbing.auth.tokens import Issuer
     from services.policy import EVENTS, GATEWAY
 
-    path = KeyFiles.of(data_dir, os.environ).private[GATEWAY]
+    path = KeyFiles.of(data_dir, environ).private[GATEWAY]
     if not path.exists():
         message = f"operators need the gateway's key, and {path} is not there; say --data"
         raise Failed(message, exit_codes.CONFIG)

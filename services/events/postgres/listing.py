@@ -1,11 +1,12 @@
 """Lists the logs of all tenants, in the one role that sees them all and nothing that is in them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 from girih.ids import TenantId
+from services.events.postgres import isolation
 from services.events.settings import Settings
 from services.events.store import ListedLog
 from services.plumbing.errors import DatabaseUnavailable, ServiceError
@@ -70,3 +71,17 @@ class Listing:
     async def _close(self) -> None:
         self._connection = None
         await self._opened.aclose()
+
+
+async def placements(connection: RawConnection) -> tuple[str, Mapping[str | None, int]]:
+    """Which database a connection leads to, and how many logs are at each place as far as is known
+    there; None is there. Raises DatabaseUnavailable for a login that may not work in either role.
+    """
+    package = "services.events.postgres.sql"
+    with refusals_translated():
+        async with connection.transaction(readonly=True):
+            await connection.execute(f"SET LOCAL ROLE {isolation.ROLE}")
+            here = await connection.fetchval(load(package, "select_place"))
+            await connection.execute(f"SET LOCAL ROLE {ROLE}")
+            rows = await connection.fetch(load(f"{package}.logs", "select_placements"))
+    return str(here), {row["place"]: row["log_count"] for row in rows}
