@@ -68,8 +68,8 @@ class Fields(Asking):
         *,
         timeout: float | None = None,
     ) -> Field:
-        """Create a field that has the same number everywhere; nothing is kept for sites. Raises
-        AlreadyExists, also where an attempt before may have created it."""
+        """Create a field that has the same number everywhere; nothing is kept for sites.
+        Repeated by itself it is created once. Raises AlreadyExists."""
         return self._asked(fields.create(lattice, name, dtype, fill), timeout)
 
     def write(

@@ -72,8 +72,8 @@ class AsyncFields(AsyncAsking):
         *,
         timeout: float | None = None,
     ) -> Field:
-        """Create a field that has the same number everywhere; nothing is kept for sites. Raises
-        AlreadyExists, also where an attempt before may have created it."""
+        """Create a field that has the same number everywhere; nothing is kept for sites.
+        Repeated by itself it is created once. Raises AlreadyExists."""
         return await self._asked(fields.create(lattice, name, dtype, fill), timeout)
 
     async def write(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -77,7 +78,11 @@ def create(lattice: Lattice | str, name: str, dtype: str, fill: float) -> Asked[
     if dtype not in _NUMBER_TYPES:
         raise ValueError(f"dtype must be one of {', '.join(_NUMBER_TYPES)}, not {dtype}")
     request = pb.CreateFieldRequest(
-        lattice_id=id_of(lattice), name=name, number_type=_NUMBER_TYPES[dtype], fill=fill
+        lattice_id=id_of(lattice),
+        name=name,
+        number_type=_NUMBER_TYPES[dtype],
+        fill=fill,
+        request_id=str(uuid4()),
     )
     return Asked("CreateField", request, lambda response: _field(response.field))
 

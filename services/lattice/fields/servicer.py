@@ -78,7 +78,14 @@ class FieldServicer:
         validation.check(request)
         held = await self._open(request.lattice_id)
         kind = convert.number_type_of(request)
-        state = await self._writer.create(_tenant(), held, request.name, kind, request.fill)
+        state = await self._writer.create(
+            _tenant(),
+            held,
+            request.name,
+            kind,
+            request.fill,
+            request_id=request.request_id.lower(),
+        )
         return pb.CreateFieldResponse(field=_to_proto(held, state))
 
     async def WriteField(

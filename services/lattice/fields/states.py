@@ -282,9 +282,13 @@ def _fold_past(
 
 def _fold_request(requests: dict[str, int], recorded: LatticeRecord) -> None:
     event = recorded.event
-    change = event.change if isinstance(event, FieldWritten | BlockedChanged) else None
-    if change is None or not change.request_id:
+    request_id = ""
+    if isinstance(event, FieldWritten | BlockedChanged) and event.change is not None:
+        request_id = event.change.request_id
+    elif isinstance(event, FieldWritten):
+        request_id = event.request_id
+    if not request_id:
         return
-    requests[change.request_id] = recorded.revision
+    requests[request_id] = recorded.revision
     while len(requests) > _REQUESTS_MAX:
         del requests[next(iter(requests))]

@@ -22,13 +22,18 @@ from services.lattice.arrays.region import Region, region_of
 from services.lattice.computing.held_lattice import HeldLattice
 from services.lattice.computing.send_budget import SendBudget
 from services.lattice.domain import LatticeId
-from services.lattice.errors import LatticeChanged, UploadNotFound
+from services.lattice.errors import LatticeChanged, RequestIdReused, UploadNotFound
 from services.lattice.fields.chunk_writer import AT_ONCE, ChunkWriter
 from services.lattice.fields.incoming import Incoming
 from services.lattice.fields.limits import FieldLimits
 from services.lattice.fields.reading import FieldReader, FieldSource, as_array
 from services.lattice.fields.states import FieldState, FieldStates, LatticeFields
-from services.lattice.state.journal import FieldDeleted, FieldEvent, FieldWritten
+from services.lattice.state.journal import (
+    FieldDeleted,
+    FieldEvent,
+    FieldWritten,
+    command_of,
+)
 from services.lattice.storage.arrays import ArrayLayout, ArrayPlace, ArrayStore
 from services.plumbing.errors import InvalidInput
 
@@ -100,21 +105,46 @@ class FieldWriter:
         await asyncio.gather(*self._removals, return_exceptions=True)
 
     async def create(
-        self, tenant: TenantId, lattice: HeldLattice, name: str, kind: NumberType, fill: float
+        self,
+        tenant: TenantId,
+        lattice: HeldLattice,
+        name: str,
+        kind: NumberType,
+        fill: float,
+        *,
+        request_id: str = "",
     ) -> FieldState:
-        """Create a field of one number; raises FieldExists and WorkTooLarge."""
+        """Create a field of one number, once for each request id.
+
+        Raises FieldExists, RequestIdReused and WorkTooLarge.
+        """
         item = kind.item(fill, "fill")
         shape = lattice.spec.geometry.shape
         self.limits.check_size(kind, lattice.spec.geometry.sites)
         content = await asyncio.to_thread(FieldContent.constant, kind, shape, item)
         lattice_id = lattice.lattice.lattice_id
 
-        def decide(known: LatticeFields) -> FieldEvent:
-            known.check_new(name)
-            self.limits.check_count(known.fields, name)
-            return FieldWritten(lattice_id=lattice_id, name=name, content=content)
+        created = FieldWritten(
+            lattice_id=lattice_id, name=name, content=content, request_id=request_id
+        )
+        is_repeated = False
 
-        state = await self.states.change(tenant, lattice_id, decide)
+        def decide(known: LatticeFields) -> FieldEvent:
+            nonlocal is_repeated
+            if request_id not in known.requests:
+                known.check_new(name)
+                self.limits.check_count(known.fields, name)
+            elif is_repeated:
+                raise RequestIdReused(
+                    "the request id was used for another change", lattice_id=lattice_id
+                )
+            else:
+                # The journal answers the same creation as before, and takes no other.
+                is_repeated = True
+            return created
+
+        command_id = command_of(lattice_id, request_id)
+        state = await self.states.change(tenant, lattice_id, decide, command_id)
         assert state is not None, "a write leaves a field"
         return state
 

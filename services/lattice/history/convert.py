@@ -157,6 +157,7 @@ def _tell_write(event: FieldWritten, change: pb.Change) -> None:
         change.region.origin.extend(event.region.origin)
         change.region.shape.extend(event.region.shape)
         change.region.steps.extend(event.region.steps)
+    change.request_id = event.request_id
     if event.change is not None:
         _tell_change(event.change, change)
 

@@ -31,6 +31,7 @@ from services.lattice.jobs.domain import (
     JobSpec,
     JobState,
     Started,
+    Wish,
     cancelled,
 )
 from services.lattice.jobs.journal import CATALOGUE_STREAM, JobJournal
@@ -170,11 +171,16 @@ class Jobs:
             used = frozenset()
         await self.storage.drop(tenant, job_id, arrays_of(inputs) - used)
 
-    async def cancel(self, tenant: TenantId, job_id: JobId) -> Job:
-        """Have a job stop; raises JobFinished and JobsChanged. Waits for it for a moment."""
+    async def cancel(self, tenant: TenantId, job_id: JobId, request_id: str = "") -> Job:
+        """Have a job stop. Waits for it for a moment.
+
+        Raises JobFinished, RequestIdReused and JobsChanged.
+        """
         command_id = uuid4()
         for delay_s in (*_LOST_RACE_DELAYS_S, None):
             job = await self.states.latest(tenant, job_id)
+            if job.is_done(request_id, Wish.CANCEL):
+                return await self._stopped(tenant, job_id) if job.is_cancelling else job
             if job.state is JobState.CANCELLED:
                 return job
             if not job.state.is_open:
@@ -186,7 +192,9 @@ class Jobs:
                 await self._journal.append(
                     tenant,
                     job_id,
-                    cancelled(job) if is_waiting else Cancelling(job_id=job_id),
+                    cancelled(job, request_id)
+                    if is_waiting
+                    else Cancelling(job_id=job_id, request_id=request_id),
                     expected_revision=job.revision,
                     command_id=command_id,
                 )
@@ -202,12 +210,19 @@ class Jobs:
             return await self._stopped(tenant, job_id)
         raise JobsChanged("the job kept changing meanwhile", job_id=job_id)
 
-    async def go_on(self, tenant: TenantId, job_id: JobId, plan: PlanLimits) -> Job:
-        """Go on with a job that was cancelled; raises JobNotCancelled, PlanLimit, JobsChanged."""
+    async def go_on(
+        self, tenant: TenantId, job_id: JobId, plan: PlanLimits, request_id: str = ""
+    ) -> Job:
+        """Go on with a job that was cancelled.
+
+        Raises JobNotCancelled, PlanLimit, RequestIdReused and JobsChanged.
+        """
         command_id = uuid4()
         for _ in range(_COUNTS_MAX):
             known = await self.states.list(tenant)
             job = await self.states.latest(tenant, job_id)
+            if job.is_done(request_id, Wish.CONTINUE):
+                return job
             if job.state is not JobState.CANCELLED:
                 raise JobNotCancelled(
                     "the job was not cancelled", job_id=job_id, state=job.state.value
@@ -218,7 +233,7 @@ class Jobs:
                 await self._journal.append(
                     tenant,
                     job_id,
-                    Continued(job_id=job_id),
+                    Continued(job_id=job_id, request_id=request_id),
                     expected_revision=job.revision,
                     command_id=command_id,
                     catalogue_revision=known.revision,

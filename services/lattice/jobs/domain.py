@@ -9,6 +9,7 @@ from typing import NewType
 
 from services.lattice.arrays.content import FieldContent
 from services.lattice.domain import LatticeId
+from services.lattice.errors import RequestIdReused
 from services.lattice.simulations.series import Summary
 from services.plumbing.errors import InvalidInput
 
@@ -18,8 +19,16 @@ JobId = NewType("JobId", str)
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
 RECORDS_DEFAULT = 1_000
+_REQUESTS_MAX = 100
 
 _is_uuid = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
+
+
+class Wish(Enum):
+    """What callers may want of a job that was started."""
+
+    CANCEL = "cancel"
+    CONTINUE = "continue"
 
 
 class JobState(Enum):
@@ -108,6 +117,7 @@ class Cancelling:
     """Somebody wants it to stop."""
 
     job_id: JobId
+    request_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +134,7 @@ class Continued:
     """It was cancelled, and waits for its turn again."""
 
     job_id: JobId
+    request_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +147,8 @@ class Ended:
     checkpoint: Checkpoint | None = None
     failure: str = ""
     result_digest: str = ""
+    request_id: str = ""
+    """Of the call that cancelled it, where nobody worked on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,10 +192,21 @@ class Job:
     worked_revision: int = 0
     """Of the last event that is no wish to cancel: who works on it has written that."""
     incarnation: str = ""
+    requests: Mapping[str, Wish] = field(default_factory=dict, repr=False)
+    """What was wanted by request ids: the last ones."""
 
     @property
     def job_id(self) -> JobId:
         return self.spec.job_id
+
+    def is_done(self, request_id: str, wish: Wish) -> bool:
+        """Whether the same request was heard before; raises RequestIdReused for another one."""
+        before = self.requests.get(request_id)
+        if before not in (None, wish):
+            raise RequestIdReused(
+                f"the request id was used to {before.value} the job", job_id=self.job_id
+            )
+        return before is wish
 
 
 def folded(job: Job | None, records: Sequence[JobRecord]) -> Job | None:
@@ -197,17 +221,19 @@ def folded(job: Job | None, records: Sequence[JobRecord]) -> Job | None:
                 revision=record.revision,
                 worked_revision=job.worked_revision if is_wish else record.revision,
                 incarnation=record.incarnation,
+                requests=_requests_after(job, record),
             )
     return job
 
 
-def cancelled(job: Job) -> Ended:
+def cancelled(job: Job, request_id: str = "") -> Ended:
     """The end of a job that nobody works on and nobody shall."""
     return Ended(
         job_id=job.job_id,
         state=JobState.CANCELLED,
         progress=job.progress,
         checkpoint=job.checkpoint,
+        request_id=request_id,
     )
 
 
@@ -216,6 +242,17 @@ def job_id(text: str) -> JobId:
     if not _is_uuid(text):
         raise InvalidInput.of("job_id", "must be a UUID, as 36 hexadecimal digits and hyphens")
     return JobId(text.lower())
+
+
+def _requests_after(job: Job, record: JobRecord) -> Mapping[str, Wish]:
+    event = record.event
+    if not (isinstance(event, Cancelling | Continued | Ended) and event.request_id):
+        return job.requests
+    wish = Wish.CONTINUE if isinstance(event, Continued) else Wish.CANCEL
+    requests = {**job.requests, event.request_id: wish}
+    while len(requests) > _REQUESTS_MAX:
+        del requests[next(iter(requests))]
+    return requests
 
 
 def _after(job: Job, record: JobRecord) -> Job:

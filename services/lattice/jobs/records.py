@@ -70,16 +70,16 @@ def to_proto(event: JobEvent) -> tuple[str, Message]:
                 progress=progress_to_proto(progress),
                 checkpoint=checkpoint_to_proto(checkpoint),
             )
-        case Cancelling(job_id=job_id):
-            return CANCELLING, pb.JobCancelling(job_id=job_id)
+        case Cancelling(job_id=job_id, request_id=request_id):
+            return CANCELLING, pb.JobCancelling(job_id=job_id, request_id=request_id)
         case Released(token=token, progress=progress, checkpoint=checkpoint):
             return RELEASED, pb.JobReleased(
                 token=token,
                 progress=progress_to_proto(progress),
                 checkpoint=checkpoint_to_proto(checkpoint),
             )
-        case Continued(job_id=job_id):
-            return CONTINUED, pb.JobContinued(job_id=job_id)
+        case Continued(job_id=job_id, request_id=request_id):
+            return CONTINUED, pb.JobContinued(job_id=job_id, request_id=request_id)
         case Ended() as ended:
             return ENDED, pb.JobEnded(
                 job_id=ended.job_id,
@@ -88,6 +88,7 @@ def to_proto(event: JobEvent) -> tuple[str, Message]:
                 checkpoint=checkpoint_to_proto(ended.checkpoint),
                 failure=ended.failure,
                 result_digest=ended.result_digest,
+                request_id=ended.request_id,
             )
         case UnknownJobEvent():
             raise AssertionError("nobody records what is not known")
@@ -126,13 +127,15 @@ def _event_of(event: RecordedEvent) -> JobEvent:
             progress, checkpoint = progress_from_proto(said.progress), _checkpoint_of(said)
             return Progressed(token=said.token, progress=progress, checkpoint=checkpoint)
         case "lattice.job-cancelling":
-            return Cancelling(job_id=_job_id(payload_of(event, pb.JobCancelling()).job_id))
+            wish = payload_of(event, pb.JobCancelling())
+            return Cancelling(job_id=_job_id(wish.job_id), request_id=wish.request_id)
         case "lattice.job-released":
             let_go = payload_of(event, pb.JobReleased())
             progress, checkpoint = progress_from_proto(let_go.progress), _checkpoint_of(let_go)
             return Released(token=let_go.token, progress=progress, checkpoint=checkpoint)
         case "lattice.job-continued":
-            return Continued(job_id=_job_id(payload_of(event, pb.JobContinued()).job_id))
+            again = payload_of(event, pb.JobContinued())
+            return Continued(job_id=_job_id(again.job_id), request_id=again.request_id)
         case "lattice.job-ended":
             return _ended_of(payload_of(event, pb.JobEnded()))
     return UnknownJobEvent(event_type=event.type)
@@ -230,6 +233,7 @@ def _ended_of(payload: pb.JobEnded) -> Ended:
         checkpoint=_checkpoint_of(payload),
         failure=payload.failure,
         result_digest=payload.result_digest,
+        request_id=payload.request_id,
     )
 
 

@@ -71,14 +71,16 @@ class JobServicer:
         self, request: pb.CancelJobRequest, _context: Context
     ) -> pb.CancelJobResponse:
         validation.check(request)
-        job = await self._jobs.cancel(tenant(), domain.job_id(request.job_id))
+        job_id, request_id = domain.job_id(request.job_id), request.request_id.lower()
+        job = await self._jobs.cancel(tenant(), job_id, request_id)
         return pb.CancelJobResponse(job=job_to_proto(job))
 
     async def ContinueJob(
         self, request: pb.ContinueJobRequest, _context: Context
     ) -> pb.ContinueJobResponse:
         validation.check(request)
-        job = await self._jobs.go_on(tenant(), domain.job_id(request.job_id), plan())
+        job_id, request_id = domain.job_id(request.job_id), request.request_id.lower()
+        job = await self._jobs.go_on(tenant(), job_id, plan(), request_id)
         return pb.ContinueJobResponse(job=job_to_proto(job))
 
     async def ReadSeries(

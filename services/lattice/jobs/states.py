@@ -26,6 +26,7 @@ from services.plumbing.errors import EventsUnavailable, InvalidInput
 
 _JOB_BYTES = 6_000
 _LINE_BYTES = 250
+_REQUEST_BYTES = 200
 _READS_AT_ONCE = 8
 _REVISION_MAX = 2**63 - 2
 
@@ -164,7 +165,8 @@ class JobStates:
 
 def _size_of(job: Job) -> int:
     values = sum(len(content.values) for content in job.spec.inputs.values())
-    return _JOB_BYTES + len(job.spec.simulation) + values
+    requests = _REQUEST_BYTES * len(job.requests)
+    return _JOB_BYTES + len(job.spec.simulation) + values + requests
 
 
 def _token(tenant: TenantId, place: int) -> str:

@@ -39,6 +39,7 @@ def written_to_proto(written: FieldWritten) -> pb.FieldWritten:
         values_zlib=zlib.compress(content.values) if content.values else b"",
         fill=content.fill,
         job_id=written.job_id,
+        request_id=written.request_id,
     )
     if region is not None:
         payload.region.origin.extend(region.origin)
@@ -80,6 +81,7 @@ def written_from_proto(payload: pb.FieldWritten) -> FieldWritten:
         change=change_from_proto(payload.change) if payload.HasField("change") else None,
         imaginary=_imaginary(payload, kind) if payload.HasField("imaginary") else None,
         job_id=payload.job_id,
+        request_id=payload.request_id,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Protocol, Self
-from uuid import UUID
+from uuid import UUID, uuid4, uuid5
 
 from girih.ids import TenantId
 from services.lattice.arrays.content import FieldContent
@@ -14,6 +14,9 @@ from services.lattice.arrays.region import Region
 from services.lattice.domain import Lattice, LatticeId, LatticeSpec
 from services.lattice.geometry import Geometry
 from services.plumbing.errors import EventsUnavailable
+
+_COMMANDS = UUID("0b4c0c30-3d70-5d8e-9b1f-6a8b5f6f3c11")
+"""The namespace of commands, by the lattice and the request that they come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ class FieldWritten:
 
     job_id: str = ""
     """The job whose result it is; empty when somebody wrote it."""
+    request_id: str = ""
+    """Of the call that created it; a change has its own."""
 
     @property
     def contents(self) -> "Sequence[NamedContent]":
@@ -363,6 +368,11 @@ class LatticeJournal(Protocol):
         `began` is called with the journal's incarnation when that place is known, and again
         whenever it is found anew because the journal was replaced.
         """
+
+
+def command_of(lattice_id: str, request_id: str) -> UUID:
+    """The command that a request always leads to, or a fresh one."""
+    return uuid5(_COMMANDS, f"{lattice_id}/{request_id}") if request_id else uuid4()
 
 
 def digest_of(spec: LatticeSpec) -> bytes:

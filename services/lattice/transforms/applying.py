@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,13 @@ from services.lattice.fields.reading import FieldReader
 from services.lattice.fields.states import FieldState, FieldStates, LatticeFields
 from services.lattice.fields.writing import FieldWriter
 from services.lattice.operations.context import OperationContext
-from services.lattice.state.journal import FieldChange, FieldEvent, FieldWritten, NamedContent
+from services.lattice.state.journal import (
+    FieldChange,
+    FieldEvent,
+    FieldWritten,
+    NamedContent,
+    command_of,
+)
 from services.lattice.transforms.chain import Chain, Report
 from services.lattice.transforms.distributing import ChainDistributor
 from services.lattice.transforms.step import Fit, Step
@@ -32,8 +37,6 @@ from services.lattice.transforms.step import Fit, Step
 Numbers = NDArray[Any]
 
 LOST_RACE_DELAYS_S = (0.05, 0.1, 0.2)
-_COMMANDS = UUID("0b4c0c30-3d70-5d8e-9b1f-6a8b5f6f3c11")
-"""The namespace of commands, by the lattice and the request that they come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,11 +288,6 @@ def changed_meanwhile(lattice_id: str, expected: int, revision: int) -> LatticeC
         expected_revision=expected,
         revision=revision,
     )
-
-
-def command_of(lattice_id: str, request_id: str) -> UUID:
-    """The command that a request always leads to, or a fresh one."""
-    return uuid5(_COMMANDS, f"{lattice_id}/{request_id}") if request_id else uuid4()
 
 
 def held_bytes(chain: Chain) -> int:

@@ -29,9 +29,10 @@ from services.lattice.state.journal import (
     ChangeKind,
     FieldChange,
     StreamChanged,
+    command_of,
 )
 from services.lattice.state.lattices import Lattices
-from services.lattice.transforms.applying import LOST_RACE_DELAYS_S, command_of
+from services.lattice.transforms.applying import LOST_RACE_DELAYS_S
 from services.lattice.transforms.chain import Chain, Report
 from services.lattice.transforms.step import Fit, Step
 from services.lattice.transforms.writing import BlockedPatch

@@ -6,6 +6,7 @@ import hashlib
 import io
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
@@ -109,6 +110,30 @@ async def test_a_field_of_one_number_keeps_nothing_and_is_written_into(
     assert await fields.read(lattice_id, "a") == expected.tobytes()
     error = await refusal(fields.stub.CreateField(request, metadata=fields.metadata))
     assert (error.code, error.reason) == (grpc.StatusCode.ALREADY_EXISTS, "FIELD_EXISTS")
+
+
+async def test_a_creation_that_is_repeated_creates_once(fields: Fields) -> None:
+    lattice_id = (await fields.client.create(shape=[4])).lattice_id
+    said: dict[str, Any] = {"lattice_id": lattice_id, "name": "a", "request_id": str(uuid4())}
+    said |= {"number_type": lattice_pb2.NUMBER_TYPE_UINT8, "fill": 2}
+
+    async def create(**other: Any) -> pb.Field:
+        request = pb.CreateFieldRequest(**(said | other))
+        answer = await fields.stub.CreateField(request, metadata=fields.metadata)
+        field: pb.Field = answer.field
+        return field
+
+    first = await create()
+    await fields.write(lattice_id, "a", np.zeros(4, np.uint8))
+
+    assert await create() == first
+    for other in ({"fill": 3}, {"name": "b"}):
+        assert (await refusal(create(**other))).reason == "REQUEST_ID_REUSED"
+    assert (await refusal(create(request_id=""))).reason == "FIELD_EXISTS"
+    await fields.stub.DeleteField(
+        pb.DeleteFieldRequest(lattice_id=lattice_id, name="a"), metadata=fields.metadata
+    )
+    assert await create() == first
 
 
 async def test_a_chunk_that_is_missing_or_altered_is_named(fields: Fields, storage: Path) -> None:

@@ -71,14 +71,14 @@ class JobCaller:
     async def ended(self, job_id: str) -> pb.Job:
         return (await self.watch(job_id))[-1]
 
-    async def cancel(self, job_id: str) -> pb.Job:
-        request = pb.CancelJobRequest(job_id=job_id)
+    async def cancel(self, job_id: str, **more: Any) -> pb.Job:
+        request = pb.CancelJobRequest(job_id=job_id, **more)
         answer = await self._stub.CancelJob(request, metadata=self._client.metadata)
         job: pb.Job = answer.job
         return job
 
-    async def go_on(self, job_id: str) -> pb.Job:
-        request = pb.ContinueJobRequest(job_id=job_id)
+    async def go_on(self, job_id: str, **more: Any) -> pb.Job:
+        request = pb.ContinueJobRequest(job_id=job_id, **more)
         answer = await self._stub.ContinueJob(request, metadata=self._client.metadata)
         job: pb.Job = answer.job
         return job

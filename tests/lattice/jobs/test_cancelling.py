@@ -33,7 +33,7 @@ from services.lattice.kernels import warm
 from services.lattice.state.streams import EventStreams
 from tests.authority import Authority
 from tests.lattice.jobs.caller import JobCaller
-from tests.lattice.serving import Client, replica, until
+from tests.lattice.serving import Client, refusal, replica, until
 from tests.processes import Process
 
 
@@ -120,6 +120,36 @@ async def test_a_job_that_waits_is_cancelled_and_who_watches_it_is_told(
 
     assert (job.state, cancelled.state) == (pb.JOB_STATE_WAITING, pb.JOB_STATE_CANCELLED)
     assert told[-1] == cancelled
+
+
+async def test_a_wish_that_is_repeated_is_heard_once(jobs: JobCaller, job: pb.Job) -> None:
+    stop, again = {"request_id": str(uuid4())}, {"request_id": str(uuid4())}
+    cancelled = await jobs.cancel(job.job_id, **stop)
+    repeated = await jobs.cancel(job.job_id, **stop)
+    went_on = await jobs.go_on(job.job_id, **again)
+
+    late = await jobs.cancel(job.job_id, **stop)
+    other = await refusal(jobs.cancel(job.job_id, **again))
+
+    assert cancelled == repeated
+    assert (went_on.state, late.state) == (pb.JOB_STATE_WAITING, pb.JOB_STATE_WAITING)
+    assert other.reason == "REQUEST_ID_REUSED"
+    await jobs.cancel(job.job_id)
+    assert (await jobs.go_on(job.job_id, **again)).state == pb.JOB_STATE_CANCELLED
+    assert (await refusal(jobs.go_on(job.job_id, **stop))).reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_wish_to_cancel_what_runs_is_heard_once(
+    jobs: JobCaller, job: pb.Job, elsewhere: Elsewhere
+) -> None:
+    stop = {"request_id": str(uuid4())}
+    await elsewhere.write(Claimed(token=1, replica="gone"))
+    await jobs.cancel(job.job_id, **stop)
+    await jobs.go_on(job.job_id)
+
+    late = await jobs.cancel(job.job_id, **stop)
+
+    assert (late.state, late.is_cancelling) == (pb.JOB_STATE_WAITING, False)
 
 
 async def test_a_job_whose_replica_has_gone_is_cancelled(
