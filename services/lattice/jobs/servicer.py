@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from girih.lattice.v1 import jobs_pb2 as pb
+from services.lattice.arrays.chunking import CHUNK_BYTES
 from services.lattice.calls import Calls, plan, tenant
 from services.lattice.fields.convert import body_pieces
 from services.lattice.jobs import convert, domain
@@ -18,13 +19,18 @@ from services.lattice.jobs.domain import Job
 from services.lattice.jobs.journal import JobJournal
 from services.lattice.jobs.messages import job_to_proto
 from services.lattice.jobs.watching import watch
-from services.lattice.simulations.running import rows_of_state
+from services.lattice.simulations.running import RECORDS_MAX, rows_of_state
 from services.plumbing import correlation, validation
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 SERIALIZED = ("ReadSeries",)
 """The rpcs whose answers are bytes: they are copied once."""
+
+_READ_BYTES = 2 * CHUNK_BYTES
+"""What is read of a state beyond its records: a chunk, twice."""
+_CELL_BYTES = 60
+"""A number as it is kept, as Python has it in between, and as text."""
 
 
 class JobServicer:
@@ -88,8 +94,7 @@ class JobServicer:
     ) -> AsyncGenerator[bytes]:
         validation.check(request)
         job = await self._jobs.states.get(tenant(), domain.job_id(request.job_id))
-        size_bytes = job.checkpoint.size_bytes if job.checkpoint is not None else 0
-        async with self._operations.send_budget.reserved(2 * size_bytes + 1):
+        async with self._operations.send_budget.reserved(_series_bytes_max(job)):
             columns, rows = await self._series(job)
             data = await asyncio.to_thread(convert.series_bytes, request, columns, rows)
             for message in body_pieces(convert.media_type(request), data):
@@ -108,8 +113,17 @@ class JobServicer:
         if job.checkpoint is None:
             columns = [each.name for each in job.progress.observables]
             return columns, np.empty((0, 1 + len(columns)))
-        state = await self._jobs.storage.load(tenant(), job.job_id, job.checkpoint)
-        return await asyncio.to_thread(rows_of_state, state)
+        begin = await self._jobs.storage.records(tenant(), job.job_id, job.checkpoint)
+        return await asyncio.to_thread(rows_of_state, begin)
+
+
+def _series_bytes_max(job: Job) -> int:
+    """The memory that the series of a job takes while it is read and written out, at most."""
+    if job.checkpoint is None:
+        return 1
+    recorded_steps = max(0, job.checkpoint.steps_done - job.spec.discard_steps)
+    records = min(recorded_steps // job.spec.record_every + 1, RECORDS_MAX + 1)
+    return _READ_BYTES + _CELL_BYTES * records * (1 + len(job.progress.observables))
 
 
 def _subject() -> str:

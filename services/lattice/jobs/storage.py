@@ -5,12 +5,14 @@ tenant asks for its jobs next.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 
 from girih.ids import TenantId
 from services.lattice.arrays.content import FieldContent
 from services.lattice.fields.reading import FieldReader, FieldSource
 from services.lattice.jobs.domain import Checkpoint, JobId
+from services.lattice.simulations.running import end_of_records
 from services.lattice.simulations.simulation import Arrays
 from services.lattice.storage.arrays import ArrayPlace, ArrayStore
 from services.lattice.storage.bitmaps import KeptBitmaps
@@ -40,6 +42,23 @@ class JobStorage:
         return await self._states.load(
             _folder(tenant), job_id, kept.array_id, kept.digest, kept.size_bytes
         )
+
+    async def records(self, tenant: TenantId, job_id: JobId, kept: Checkpoint) -> bytes:
+        """The beginning of a state, with all that was recorded: the rest of it is not read.
+
+        Raises ChunkDamaged unless it is what was kept.
+        """
+        pieces = self._states.pieces(
+            _folder(tenant), job_id, kept.array_id, kept.digest, kept.size_bytes
+        )
+        state = bytearray()
+        async with aclosing(pieces) as coming:
+            async for piece in coming:
+                state += piece
+                end = end_of_records(state)
+                if end is not None and end <= len(state):
+                    return bytes(state[:end])
+        return bytes(state)
 
     async def copy(self, tenant: TenantId, job_id: JobId, source: FieldSource) -> FieldContent:
         """A field of a lattice as one of the job's, which no write to the lattice removes."""

@@ -155,6 +155,18 @@ def rows_of_state(state: bytes) -> tuple[Sequence[str], NDArray[np.float64]]:
     return head["columns"], rows
 
 
+def end_of_records(state: bytes | bytearray) -> int | None:
+    """How many bytes the head and the records of a state take, told by its beginning.
+
+    None where not all of its head is there yet. Raises UnreadableState.
+    """
+    opened = _head(state)
+    if opened is None:
+        return None
+    _, records, width, begin = opened
+    return begin + 8 * records * width
+
+
 def _begun(plan: RunPlan, threads: Threads) -> Simulation:
     setup = Setup(plan.spec, plan.seed, threads, plan.inputs)
     match plan.model:
@@ -193,15 +205,30 @@ def _written(
 
 def _opened(state: bytes) -> tuple[dict[str, Any], NDArray[np.float64], int]:
     """The head of a state, its rows, and where its arrays begin. Raises UnreadableState."""
+    opened = _head(state)
+    if opened is None:
+        raise UnreadableState
+    head, records, width, begin = opened
     try:
-        length = int.from_bytes(state[:_LENGTH_BYTES])
-        begin = _LENGTH_BYTES + length
-        head = orjson.loads(state[_LENGTH_BYTES:begin])
-        records, width = int(head["records"]), 1 + len(head["columns"])
         rows = np.frombuffer(state, "<f8", records * width, begin).reshape(records, width)
-    except (KeyError, ValueError, TypeError) as error:
+    except ValueError as error:
         raise UnreadableState from error
     return head, rows, begin + rows.nbytes
+
+
+def _head(state: bytes | bytearray) -> tuple[dict[str, Any], int, int, int] | None:
+    """The head of a state, how many records it has, of how many numbers, and where they begin.
+
+    None where not all of the head is there. Raises UnreadableState.
+    """
+    begin = _LENGTH_BYTES + int.from_bytes(state[:_LENGTH_BYTES])
+    if len(state) < max(begin, _LENGTH_BYTES):
+        return None
+    try:
+        head = orjson.loads(state[_LENGTH_BYTES:begin])
+        return head, int(head["records"]), 1 + len(head["columns"]), begin
+    except (KeyError, ValueError, TypeError) as error:
+        raise UnreadableState from error
 
 
 def _as_array(rows: list[tuple[float, ...]], width: int) -> NDArray[np.float64]:

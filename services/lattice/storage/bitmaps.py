@@ -1,6 +1,8 @@
 """Keeps bitmaps of blocked sites as arrays of bytes."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from services.lattice.arrays.number_type import NumberType
 from services.lattice.storage.arrays import ArrayLayout, ArrayPlace, ArrayStore
@@ -27,15 +29,23 @@ class KeptBitmaps:
         self, tenant: str, lattice_id: str, array_id: str, digest: str, size_bytes: int
     ) -> bytes:
         """A bitmap that was kept; raises ChunkDamaged unless it is what was kept."""
+        bitmap, begin = bytearray(size_bytes), 0
+        pieces = self.pieces(tenant, lattice_id, array_id, digest, size_bytes)
+        async with aclosing(pieces) as coming:
+            async for piece in coming:
+                bitmap[begin : begin + len(piece)] = piece
+                begin += len(piece)
+        return await asyncio.to_thread(bytes, bitmap)
+
+    async def pieces(
+        self, tenant: str, lattice_id: str, array_id: str, digest: str, size_bytes: int
+    ) -> AsyncGenerator[memoryview]:
+        """The same from its beginning on, a chunk at a time: what nobody waits for is not read."""
         place, layout = ArrayPlace(tenant, lattice_id, array_id), _layout(size_bytes)
         digests = await self._arrays.chunk_digests(place, layout, digest)
-        bitmap, begin = bytearray(size_bytes), 0
         for ordinal, chunk_digest in enumerate(digests):
             chunk = await self._arrays.chunk(place, layout, ordinal, chunk_digest)
-            end = begin + layout.inside_bytes(ordinal)
-            bitmap[begin:end] = memoryview(chunk)[: end - begin]
-            begin = end
-        return await asyncio.to_thread(bytes, bitmap)
+            yield memoryview(chunk)[: layout.inside_bytes(ordinal)]
 
 
 def _layout(size_bytes: int) -> ArrayLayout:

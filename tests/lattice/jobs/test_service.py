@@ -180,6 +180,24 @@ async def test_a_long_job_makes_room_for_another_tenant_and_goes_on(
         await jobs.cancel(endless.job_id)
 
 
+async def test_the_series_of_a_job_is_read_without_its_state(
+    client: Client, jobs: JobCaller, tenant: str, tmp_path: Path
+) -> None:
+    lattice_id = (await client.create(shape=[1_500, 1_500])).lattice_id
+    diffusion = Diffusion(diffusivity=0.2, time_step=1.0)
+    job = await jobs.start(lattice_id, diffusion, 100_000, record_every=1)
+    await jobs.until(job.job_id, 3)
+    cancelled = await jobs.cancel(job.job_id)
+    (kept,) = (tmp_path / "girih-jobs" / tenant / job.job_id).glob("*")
+    for chunk in kept.glob("c.*"):
+        if chunk.name != "c.0":
+            chunk.unlink()
+
+    rows = await jobs.array(job.job_id)
+
+    assert rows[:, 0].tolist() == list(range(1, cancelled.progress.steps_done + 1))
+
+
 async def test_without_its_state_a_job_begins_anew_and_comes_to_the_same_result(
     client: Client, jobs: JobCaller, tenant: str, tmp_path: Path
 ) -> None:
