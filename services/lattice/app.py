@@ -46,6 +46,7 @@ from services.lattice.jobs.commands import JobBounds, Jobs
 from services.lattice.jobs.convert import recorded_model
 from services.lattice.jobs.journal import JobJournal
 from services.lattice.jobs.looking import JobLooks
+from services.lattice.jobs.replaying import JobReplays
 from services.lattice.jobs.running import JobParts, JobTimes
 from services.lattice.jobs.scheduling import JobLimits, JobScheduler
 from services.lattice.jobs.states import JobStates
@@ -192,17 +193,6 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     repeated = Repeated(journal)
     transforms = TransformServicer(calls, transformer, blocked, repeated, parts.collector)
     server.add_service(TRANSFORM_SERVICE, transforms)
-    history = HistoryParts(
-        past=past,
-        undoing=Undoing(past, transformer, applier, replaying),
-        earlier=earlier,
-        verifying=Verifying(past, arrays, replaying),
-        blocked=TurningBlocked(past, with_bitmaps, blocked),
-        repeated=repeated,
-        reader=parts.reader,
-        collector=parts.collector,
-    )
-    server.add_service(HISTORY_SERVICE, HistoryServicer(calls, history))
     uploads = LatticeUploadServicer(lattices, transfers, sites_max=settings.blocked_sites_max)
     server.add_service(UPLOAD_SERVICE, uploads)
     journal_of_jobs = JobJournal(EventStreams(channel, patience_s))
@@ -211,6 +201,18 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     server.registry.register(JobMetrics(jobs.scheduler))
     job_servicer = jobs_servicer.JobServicer(calls, jobs, journal_of_jobs)
     server.add_service(JOB_SERVICE, job_servicer, raw_responses=jobs_servicer.SERIALIZED)
+    replays = JobReplays(job_parts, jobs.states, operations)
+    history = HistoryParts(
+        past=past,
+        undoing=Undoing(past, transformer, applier, replaying),
+        earlier=earlier,
+        verifying=Verifying(past, arrays, replaying, replays),
+        blocked=TurningBlocked(past, with_bitmaps, blocked),
+        repeated=repeated,
+        reader=parts.reader,
+        collector=parts.collector,
+    )
+    server.add_service(HISTORY_SERVICE, HistoryServicer(calls, history))
     looks = JobLooks(job_parts, jobs.states, jobs.scheduler, operations)
     pictures = pictures_servicer.PictureServicer(
         lattices, parts.states, earlier, parts.reader, operations, applier, looks

@@ -40,6 +40,17 @@ def constant_digests(chunking: Chunking, item: bytes) -> list[bytes]:
     ]
 
 
+def array_digest(number_type: NumberType, chunking: Chunking, values: memoryview) -> str:
+    """The digest of an array in memory: its bytes, in C order."""
+    size_bytes, digests = number_type.size_bytes, []
+    for ordinal in range(chunking.count):
+        begin, inside = chunking.begin(ordinal), chunking.inside(ordinal)
+        digest = hashlib.sha256(values[size_bytes * begin : size_bytes * (begin + inside)])
+        digest.update(bytes(size_bytes * (chunking.chunk_sites - inside)))
+        digests.append(digest.digest())
+    return root_digest(number_type, chunking, digests)
+
+
 def padded(values: bytes, chunking: Chunking, number_type: NumberType) -> bytes:
     """An array that is one chunk, as that chunk."""
     return values + bytes(number_type.size_bytes * chunking.chunk_sites - len(values))

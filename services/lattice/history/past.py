@@ -91,6 +91,13 @@ class Ledger:
             raise _not_found(name, self._deleted.get(name, -1))
         return [self.records[revision] for revision in self._of[name]]
 
+    def with_digest(self, name: str, digest: str) -> WrittenRecord | None:
+        """The last write that left a field with a digest, if one did."""
+        for revision in reversed(self._of.get(name, [])):
+            if self.records[revision].content(name).digest == digest:
+                return self.records[revision]
+        return None
+
     def before(self, name: str, revision: int) -> WrittenRecord | None:
         """The last write of a field before a revision."""
         return self._last(name, revision - 1)

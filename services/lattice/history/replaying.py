@@ -6,6 +6,9 @@ What is computed anew has the digest that its event tells, or it is nothing.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.lattice.arrays.content import FieldContent
 from services.lattice.errors import StateGone
 from services.lattice.fields.reading import FieldReader, FieldSource
@@ -48,6 +51,10 @@ class Replaying:
         """What reads a content that is kept."""
         shape = operand.lattice.spec.geometry.shape
         return await self._reader.source(operand.tenant, operand.lattice_id, shape, content)
+
+    async def array(self, operand: Operand, content: FieldContent) -> NDArray[np.generic]:
+        """The numbers of a content that is kept. Raises ChunkDamaged."""
+        return await self._reader.array(await self.source(operand, content))
 
     async def content(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Found:
         """What a write left in the operand's field, where it can be read.

@@ -1,8 +1,11 @@
 """Replays lattices from their events alone, and compares every digest."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from girih.ids import TenantId
 from services.lattice.arrays.content import FieldContent
@@ -13,13 +16,16 @@ from services.lattice.arrays.digests import (
     root_digest,
 )
 from services.lattice.computing.held_lattice import HeldLattice
-from services.lattice.errors import ChunkDamaged, StateGone
+from services.lattice.errors import ChunkDamaged, JobNotFound, StateGone, WorkTooLarge
 from services.lattice.history.past import Ledger, Past, WrittenRecord
 from services.lattice.history.replaying import Replaying
+from services.lattice.jobs.messages import input_names
+from services.lattice.jobs.replaying import JobReplays
 from services.lattice.storage.arrays import ArrayStore
 from services.lattice.transforms import convert
 from services.lattice.transforms.applying import Operand
 from services.lattice.transforms.chain import COMPUTED_WITH
+from services.plumbing.errors import InvalidInput
 
 
 class Outcome(Enum):
@@ -30,6 +36,7 @@ class Outcome(Enum):
     GONE = "gone"
     DIFFERENT = "different"
     DAMAGED = "damaged"
+    NOT_REPLAYED = "not_replayed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +55,13 @@ class Verified:
 class Verifying:
     """Verifies lattices, an event after the other."""
 
-    def __init__(self, past: Past, arrays: ArrayStore, replaying: Replaying) -> None:
+    def __init__(
+        self, past: Past, arrays: ArrayStore, replaying: Replaying, replays: JobReplays
+    ) -> None:
         self._past = past
         self._arrays = arrays
         self._replaying = replaying
+        self._replays = replays
 
     async def verify(self, tenant: TenantId, lattice: HeldLattice) -> AsyncGenerator[Verified]:
         """Yield what came of each event. Raises WorkTooLarge and StorageUnavailable."""
@@ -66,6 +76,8 @@ class Verifying:
     async def _verified(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Verified:
         change = record.written.change
         try:
+            if record.written.job_id:
+                return await self._simulated(operand, ledger, record)
             if change is None:
                 return await self._sent(operand, record)
             return await self._made(operand, ledger, record)
@@ -83,6 +95,48 @@ class Verifying:
         found = await self._digest_of(operand, content)
         outcome = Outcome.KEPT if found == content.digest else Outcome.DIFFERENT
         return Verified(record=record, name=operand.name, outcome=outcome, found=found)
+
+    async def _simulated(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Verified:
+        """The result of a job: it comes out again, or not; looked up where that takes too long."""
+        tenant, lattice = operand.tenant, operand.lattice
+        try:
+            job = await self._replays.job(tenant, record.written)
+            plan = await self._replays.plan(tenant, job, lattice)
+        except JobNotFound:
+            return Verified(record=record, name=operand.name, outcome=Outcome.GONE)
+        except InvalidInput:
+            # No job of ours can have written that.
+            return Verified(record=record, name=operand.name, outcome=Outcome.DIFFERENT)
+        except WorkTooLarge:
+            kept = await self._sent(operand, record)
+            if kept.outcome is not Outcome.KEPT:
+                return kept
+            return replace(kept, outcome=Outcome.NOT_REPLAYED)
+        async with self._replays.holding_inputs(plan):
+            names = input_names(job)
+            inputs = {
+                purpose: await self._input(replace(operand, name=names[purpose]), ledger, content)
+                for purpose, content in job.spec.inputs.items()
+            }
+            found = await self._replays.digest(plan, inputs)
+        same = found == record.content(operand.name).digest
+        outcome = Outcome.REPRODUCED if same else Outcome.DIFFERENT
+        return Verified(record=record, name=operand.name, outcome=outcome, found=found)
+
+    async def _input(
+        self, operand: Operand, ledger: Ledger, content: FieldContent
+    ) -> NDArray[np.generic]:
+        """What a job started from: its own copy went with the job. Raises StateGone."""
+        if not content.array_id:
+            return await self._replaying.array(operand, content)
+        record = ledger.with_digest(operand.name, content.digest)
+        if record is None:
+            raise StateGone("what the job started from is not kept any more")
+        found = await self._replaying.content(operand, ledger, record)
+        try:
+            return await self._replaying.array(operand, found.content)
+        finally:
+            await self._replaying.let_go(operand, found)
 
     async def _made(self, operand: Operand, ledger: Ledger, record: WrittenRecord) -> Verified:
         """Numbers that were computed: they come out again, or not."""

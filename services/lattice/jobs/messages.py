@@ -65,6 +65,11 @@ def inputs_of(said: simulations_pb.Simulation) -> dict[str, str]:
     return {purpose: name for purpose, name in names.items() if name}
 
 
+def input_names(job: Job) -> dict[str, str]:
+    """The names of the fields that a job started from, by what they are for."""
+    return inputs_of(simulations_pb.Simulation.FromString(job.spec.simulation))
+
+
 def job_to_proto(job: Job, progress: Progress | None = None) -> pb.Job:
     """A job, with how far it is now where that is newer than what is recorded."""
     spec = job.spec

@@ -120,13 +120,20 @@ async def plan_of(parts: JobParts, tenant: TenantId, job: Job, held: HeldLattice
 
     Raises what `spec_since` does, ChunkDamaged, EventsUnavailable and StorageUnavailable.
     """
+    spec = job.spec
+    plan = await bare_plan_of(parts, tenant, job, held)
+    shape = plan.spec.geometry.shape
+    inputs = await parts.storage.inputs(tenant, spec.job_id, shape, spec.inputs)
+    return replace(plan, inputs=inputs)
+
+
+async def bare_plan_of(parts: JobParts, tenant: TenantId, job: Job, held: HeldLattice) -> RunPlan:
+    """The same without the fields that it starts from: they are not read."""
     spec, then = job.spec, held.spec
     if spec.lattice_revision is not None:
         # What is cached may be older than the job.
         now, _ = await parts.lattices.latest(tenant, spec.lattice_id)
         then = await parts.spec_since(tenant, now, spec.lattice_revision)
-    shape = then.geometry.shape
-    inputs = await parts.storage.inputs(tenant, spec.job_id, shape, spec.inputs)
     return RunPlan(
         spec=then,
         model=parts.model_of(job, held),
@@ -134,7 +141,6 @@ async def plan_of(parts: JobParts, tenant: TenantId, job: Job, held: HeldLattice
         steps=spec.steps,
         record_every=spec.record_every,
         discard_steps=spec.discard_steps,
-        inputs=inputs,
     )
 
 
