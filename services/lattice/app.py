@@ -26,6 +26,7 @@ from services.lattice.computing.send_budget import SendBudget
 from services.lattice.computing.work_limit import WorkLimit
 from services.lattice.costs import Costs
 from services.lattice.distributed.cluster import Cluster, ClusterSetup
+from services.lattice.distributed.folders import remove_left
 from services.lattice.fields import servicer as fields_servicer
 from services.lattice.fields.collecting import ArrayCollector
 from services.lattice.fields.limits import FieldLimits
@@ -147,6 +148,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     components = ComponentIndex(settings.components_bytes)
     send_budget = SendBudget(settings.send_bytes)
     compilation = Compilation(warm.KINDS, warm.compile_kind)
+    await asyncio.to_thread(remove_left)
     storage = absolute(settings.storage or user_folder(os.environ))
     cluster = Cluster(
         ClusterSetup(

@@ -118,15 +118,16 @@ class Settings(ServerSettings):
     """The memory of a worker, or of each of its threads, in bytes. A box of sites that it works on
     takes a quarter of that."""
     jobs_at_once: int = Field(default=4, ge=0, le=256)
-    """Simulations that this process works on at once, each in a process of its own that runs when
-    nothing else wants the cores. 0 leaves them to other replicas."""
+    """Simulations that this process works on at once, each in a process of its own that stands
+    back behind calls (`LATTICE_JOB_NICENESS`). 0 leaves them to other replicas."""
     job_threads: int = Field(default=0, ge=0, le=256)
     """Threads of each. 0 means one per core that the process may use. What comes out does not
     depend on it."""
-    job_niceness: int = Field(default=19, ge=0, le=19)
-    """How far simulations stand back behind everything else on the machine, as for `nice`. With 19
-    they get the cores when nothing else wants them (`SCHED_IDLE` on Linux), and may wait for ever
-    on a machine that is always busy."""
+    job_niceness: int = Field(default=10, ge=0, le=19)
+    """How far simulations stand back behind everything else on the machine, as for `nice`. With 10
+    they have what others leave of the cores, and on Linux a tenth of what others want, so that they
+    go on where a machine is always busy. With 19 they get the cores when nothing else wants them
+    (`SCHED_IDLE`), and may wait for ever."""
     jobs_bytes: int = Field(default=2 * _GIB, ge=64 * _MIB, le=2**40)
     """The memory of the simulations that this process works on, together, in bytes, as far as it is
     estimated. One that takes more than all of it is refused."""

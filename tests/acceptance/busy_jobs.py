@@ -24,6 +24,7 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1 import simulations_pb2 as models
 from girih.lattice.v1.jobs_pb2_grpc import JobServiceStub
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
+from services.lattice.settings import Settings
 from services.plumbing.grpc.channel import open_channel
 from tests.acceptance.measures import quantile
 from tests.processes import (
@@ -48,8 +49,12 @@ def main() -> int:
     arguments = parser.parse_args()
     with own_postgres() as (postgres, folder):
         events, events_address = events_process(postgres.url, folder)
-        # As in production: jobs stand back behind everything.
-        settings = {"LATTICE_JOB_NICENESS": "19", "LATTICE_JOBS_AT_ONCE": str(arguments.jobs)}
+        # As by default: tests have jobs that do not stand back.
+        niceness = Settings.model_fields["job_niceness"].default
+        settings = {
+            "LATTICE_JOB_NICENESS": str(niceness),
+            "LATTICE_JOBS_AT_ONCE": str(arguments.jobs),
+        }
         lattice, address = lattice_process(events_address, folder, **settings)
         with ending(events, lattice):
             for process in (events, lattice):

@@ -9,8 +9,6 @@ import asyncio
 import logging
 import pickle
 import queue
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +18,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from services.lattice.computing.patience import patience
+from services.lattice.distributed.folders import WorkersFolder
 from services.lattice.distributed.worker import perform
 from services.lattice.errors import ComputeBusy, WorkersUnavailable
 from services.lattice.kernels.slices import Cancelled
@@ -190,7 +189,7 @@ class _Connected:
 
         # Its lines have no form of ours. What there is to know is raised here.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        self._folder = ""
+        self._folder: WorkersFolder | None = None
         self._cluster: Any = None
         try:
             with dask.config.set(
@@ -231,7 +230,7 @@ class _Connected:
         options = {"set_as_default": False, "direct_to_workers": False}
         if setup.scheduler:
             return distributed.Client(setup.scheduler, timeout=_CONNECT_S, **options)
-        self._folder = tempfile.mkdtemp(prefix="girih-workers-")
+        self._folder = WorkersFolder()
         # Its ports are open to whoever has an account on this machine: certificates of its own
         # let nobody else in.
         security = distributed.Security.temporary()
@@ -244,15 +243,16 @@ class _Connected:
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
             security=security,
-            local_directory=self._folder,
+            local_directory=self._folder.path,
             silence_logs=logging.CRITICAL,
         )
         _log.info("workers have begun", count=setup.worker_count, bytes_each=setup.worker_bytes)
         return distributed.Client(self._cluster, security=security, **options)
 
     def _let_go(self) -> None:
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
 
 
 class _Run:

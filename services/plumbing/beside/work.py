@@ -55,29 +55,24 @@ def serve(start: Callable[[Any], tuple[Work, int]]) -> NoReturn:
 
 def stand_back(niceness: int) -> None:
     """From now on have so much less of a core than others, from 0 to `NICENESS_MAX`: with that,
-    run when nothing else wants the core."""
-    if niceness == NICENESS_MAX:
-        idle()
-    else:
-        os.nice(niceness)
-
-
-def idle() -> None:
-    """From now on run when nothing else wants the core. Threads begin as who starts them.
+    run when nothing else wants the core. Threads begin as who starts them.
 
     SCHED_IDLE is more than the lowest priority: who wakes up takes the core at once, and the
     scheduler places others on a core as if nobody ran there. Either counts among the processes of
     one session only where Linux gives each session a share (`sched_autogroup_enabled`, as it does
-    by default): PostgreSQL and the services are mostly others, before which the gateway's would
-    hash with the gateway's share. So this one begins a session, and that is of the lowest priority.
+    by default): PostgreSQL and the services are mostly others, before which this one would work
+    with the share of who began it. So it begins a session, which stands back as far.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, NICENESS_MAX)
+    if niceness == 0:
+        return
+    os.nice(niceness)
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if niceness == NICENESS_MAX:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         with contextlib.suppress(OSError):
             os.setsid()
-            _AUTOGROUP.write_text(str(NICENESS_MAX), encoding="ascii")
+            _AUTOGROUP.write_text(str(niceness), encoding="ascii")
 
 
 def _next(incoming: BinaryIO) -> tuple[int, Any] | None:

@@ -25,7 +25,9 @@ from girih.lattice.v1.simulations_pb2 import (
 from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
 from services.lattice.jobs.domain import JobId, Progressed
 from services.lattice.jobs.journal import JobJournal
+from services.lattice.settings import Settings
 from services.lattice.state.streams import EventStreams
+from services.plumbing.beside.work import NICENESS_MAX
 from tests.authority import Authority
 from tests.lattice.fields.caller import Fields
 from tests.lattice.jobs.caller import JobCaller
@@ -65,6 +67,10 @@ async def client(
 @pytest.fixture
 def jobs(client: Client) -> JobCaller:
     return JobCaller(client)
+
+
+def test_simulations_are_not_kept_from_the_cores_for_ever_unless_somebody_says_so() -> None:
+    assert 0 < Settings.model_fields["job_niceness"].default < NICENESS_MAX
 
 
 async def test_a_job_runs_to_its_end_and_leaves_its_observables_and_its_result(

@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from services.plumbing.beside.work import Work, idle, serve
+from services.plumbing.beside.work import NICENESS_MAX, Work, serve, stand_back
 
 THREADS = 2
+BEHIND = 7
+"""How nice work is that stands back."""
 
 packed_by: list[int] = []
 """The threads that packed what is `Traced`."""
@@ -39,6 +41,8 @@ def act(action: str, value: Any = None) -> Any:
             time.sleep(3_600)
         case "priority":
             return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+        case "session":
+            return os.getsid(0) == os.getpid()
         case "lock":
             return threading.Lock()
         case "pid":
@@ -48,7 +52,9 @@ def act(action: str, value: Any = None) -> Any:
 
 def start(setup: str) -> tuple[Work, int]:
     if setup == "idle":
-        idle()
+        stand_back(NICENESS_MAX)
+    elif setup == "behind":
+        stand_back(BEHIND)
     return act, THREADS
 
 

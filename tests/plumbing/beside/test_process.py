@@ -14,7 +14,7 @@ import pytest
 
 from services.plumbing.beside import process
 from services.plumbing.beside.process import ProcessBeside, ProcessDied, WorkFailed
-from tests.plumbing.beside.acting import Traced, packed_by
+from tests.plumbing.beside.acting import BEHIND, Traced, packed_by
 
 ACTING = "tests.plumbing.beside.acting"
 PARENT = """
@@ -199,3 +199,11 @@ async def test_it_ends_when_who_asks_is_killed() -> None:
 async def test_idle_work_runs_when_nothing_else_wants_the_core() -> None:
     async with beside("idle") as acting:
         assert await acting.ask("priority") == (os.SCHED_IDLE, 19)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no sessions with a share")
+async def test_work_that_stands_back_has_a_share_of_the_core() -> None:
+    niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + BEHIND)
+    async with beside("behind") as acting:
+        assert await acting.ask("priority") == (os.SCHED_OTHER, niceness)
+        assert await acting.ask("session")
