@@ -10,7 +10,7 @@ from girih.client.aggregates.fold import Fold
 from girih.client.aggregates.repository import AsyncRepository
 from girih.client.appending import AppendStream
 from girih.client.async_client import AsyncClient
-from girih.client.blocking.asking import Fields, Routes, Structure
+from girih.client.blocking.asking import Fields, Pictures, Routes, Structure
 from girih.client.blocking.client import Client
 from girih.client.blocking.consuming import Consumer
 from girih.client.blocking.groups import Groups
@@ -109,9 +109,10 @@ from girih.client.groups.values import (
     ParkedEvent,
     ParkingPolicy,
 )
-from girih.client.lattices.asking import AsyncFields, AsyncRoutes, AsyncStructure
+from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
 from girih.client.lattices.client import AsyncLattices
 from girih.client.lattices.fields import Field, Statistics
+from girih.client.lattices.pictures import ColorMap, JobPicture, Preview, Projection, View
 from girih.client.lattices.routes import Leg, Nearest, PathCount, Reached, Route
 from girih.client.lattices.structure import (
     Colouring,
@@ -128,6 +129,7 @@ from girih.client.lattices.structure import (
     Spectrum,
 )
 from girih.client.lattices.values import (
+    BlockedState,
     Boundary,
     Computation,
     CornerRule,
@@ -153,17 +155,20 @@ __all__ = [
     "AsyncFields",
     "AsyncGroups",
     "AsyncLattices",
+    "AsyncPictures",
     "AsyncRepository",
     "AsyncRoutes",
     "AsyncStructure",
     "Batch",
     "BeyondEnd",
+    "BlockedState",
     "Boundary",
     "CallContext",
     "CategoryInfo",
     "Cause",
     "Client",
     "ClientClosed",
+    "ColorMap",
     "Colouring",
     "Communities",
     "Compatibility",
@@ -203,6 +208,7 @@ __all__ = [
     "HistoryUnusable",
     "InvalidRequest",
     "JobNotBegun",
+    "JobPicture",
     "JobsChanged",
     "KeyInvalid",
     "Lattice",
@@ -232,6 +238,7 @@ __all__ = [
     "PathCount",
     "Percolation",
     "PermissionDenied",
+    "Pictures",
     "Placement",
     "PlanLimit",
     "Position",
@@ -239,6 +246,8 @@ __all__ = [
     "PreconditionFailed",
     "PreconditionTooCostly",
     "PreconditionViolation",
+    "Preview",
+    "Projection",
     "Query",
     "QuotaExceeded",
     "Ranking",
@@ -280,6 +289,7 @@ __all__ = [
     "TracedEvent",
     "Unauthenticated",
     "Unavailable",
+    "View",
     "WorkTooLarge",
     "bind_context",
     "current_context",

@@ -31,13 +31,13 @@ from girih.client import (
     Unavailable,
     bind_context,
 )
-from girih.client.blocking.asking import Fields, Routes, Structure
+from girih.client.blocking.asking import Fields, Pictures, Routes, Structure
 from girih.client.blocking.consuming import Consumer
 from girih.client.blocking.groups import Groups
 from girih.client.blocking.lattices import Lattices
 from girih.client.groups.client import AsyncGroups
 from girih.client.groups.consuming import AsyncConsumer
-from girih.client.lattices.asking import AsyncFields, AsyncRoutes, AsyncStructure
+from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
 from girih.client.lattices.client import AsyncLattices
 from tests.authority import Authority
 from tests.client.between import Between, Failure
@@ -80,6 +80,7 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncGroups) == public(Groups)
     assert public(AsyncConsumer) - {"aclose"} == public(Consumer)
     assert public(AsyncFields) == public(Fields)
+    assert public(AsyncPictures) == public(Pictures)
     assert public(AsyncRoutes) == public(Routes)
     assert public(AsyncStructure) == public(Structure)
 
@@ -92,10 +93,11 @@ def test_both_clients_have_the_same_names() -> None:
         (AsyncGroups, Groups),
         (AsyncConsumer, Consumer),
         (AsyncFields, Fields),
+        (AsyncPictures, Pictures),
         (AsyncRoutes, Routes),
         (AsyncStructure, Structure),
     ],
-    ids=["events", "lattices", "groups", "consumers", "fields", "routes", "structure"],
+    ids=["events", "lattices", "groups", "consumers", "fields", "pictures", "routes", "structure"],
 )
 def test_methods_of_both_clients_take_the_same(one: type, other: type) -> None:
     def parameters(kind: type, name: str) -> dict[str, object]:

@@ -15,13 +15,16 @@ from girih.client import (
     AsyncClient,
     Boundary,
     Client,
+    Conflict,
     CornerRule,
     FieldNotFound,
+    GirihError,
     InvalidRequest,
     Lattice,
     Measure,
     Neighbourhood,
     RetryPolicy,
+    View,
 )
 from girih.client.lattices import arrays, routes
 from girih.lattice.v1 import lattice_pb2, paths_pb2
@@ -107,6 +110,54 @@ async def test_arrays_that_are_none_are_refused_before_anything_is_sent(
     with pytest.raises(InvalidRequest) as refused:
         await girih.lattices.fields.write(lattice, "h", np.ones((3, 2)))
     assert refused.value.violations
+
+
+async def test_blocked_sites_are_written_in_place(girih: AsyncClient, blocking: Client) -> None:
+    lattice = await girih.lattices.create(blocked=MAZE)
+    row, where = np.ones((1, 7), bool), np.zeros((1, 7), bool)
+    where[0, 2:4] = True
+
+    written = await girih.lattices.write_blocked(
+        lattice, row, origin=(2, 0), where=where, expected_revision=0
+    )
+
+    expected = MAZE.copy()
+    expected[2, 2:4] = True
+    np.testing.assert_array_equal(await girih.lattices.blocked(lattice), expected)
+    assert written.vertices == (~expected).sum()
+    with pytest.raises(Conflict):
+        await girih.lattices.write_blocked(lattice, row, expected_revision=0)
+    with pytest.raises(ValueError, match="where must"):
+        await girih.lattices.write_blocked(lattice, row, where=where.T)
+    freed = await asyncio.to_thread(blocking.lattices.write_blocked, lattice.id, ~expected)
+    assert freed.revision == written.revision + 1
+
+
+async def test_pictures_show_fields_and_what_chains_would_make(
+    girih: AsyncClient, blocking: Client
+) -> None:
+    lattice = await girih.lattices.create(TOLL.shape)
+    field = await girih.lattices.fields.write(lattice, "toll", TOLL)
+    pictures, view = girih.lattices.pictures, View(pixels_max=64, color_map="grey")
+
+    preview = await pictures.preview(lattice, "toll", [{"reflect": {"axes": [0]}}], view)
+
+    assert (preview.dtype, preview.invertibility) == ("int32", "EXACT")
+    await girih.lattices.fields.write(lattice, "toll", TOLL[::-1])
+    assert preview.png == await pictures.draw(lattice, "toll", view)
+    before = await pictures.draw(lattice, "toll", view, at_revision=field.revision)
+    assert before.startswith(b"\x89PNG")
+    assert before != preview.png
+    assert before == await asyncio.to_thread(
+        blocking.lattices.pictures.draw, lattice, "toll", view, at_revision=field.revision
+    )
+    with pytest.raises(ValueError, match="no step"):
+        await pictures.preview(lattice, "toll", [{"nonsense": {}}])
+    with pytest.raises(InvalidRequest):
+        await pictures.draw(lattice, "toll", View(row_axis=5))
+    with pytest.raises(GirihError) as missing:
+        await pictures.job("00000000-0000-7000-8000-000000000000")
+    assert missing.value.reason == "JOB_NOT_FOUND"
 
 
 async def test_costs_are_a_field_or_an_array(girih: AsyncClient) -> None:

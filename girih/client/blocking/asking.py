@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from girih.client.blocking.calls import parts, unary
 from girih.client.caller import Caller
 from girih.client.errors import FieldNotFound
-from girih.client.lattices import fields, routes, structure
+from girih.client.lattices import fields, pictures, routes, structure
 from girih.client.lattices.fields import Box, Field, Statistics
 from girih.client.lattices.messages import Query
+from girih.client.lattices.pictures import FIRST_SLICE, Chain, JobPicture, Preview, View
 from girih.client.lattices.questions import Asked, Streamed
 from girih.client.lattices.routes import Nearest, PathCount, Reached, Route
 from girih.client.lattices.structure import (
@@ -146,6 +147,46 @@ class Fields(Asking):
         box = Box.of(origin, shape, steps)
         question = fields.statistics(lattice, name, bins=bins, low=low, high=high, region=box)
         return self._asked(question, timeout)
+
+
+class Pictures(Asking):
+    """As `girih.client.AsyncPictures`, whose methods say what these promise."""
+
+    def draw(
+        self,
+        lattice: Lattice | str,
+        name: str = "",
+        view: View = FIRST_SLICE,
+        *,
+        at_revision: int | None = None,
+        minus_revision: int | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """A field, or without a name which sites are blocked; with `at_revision` as it was then,
+        with `minus_revision` how much more it is than it was then."""
+        drawing = pictures.Drawing(
+            lattice, name, view, at_revision=at_revision, minus_revision=minus_revision
+        )
+        return self._streamed(Streamed("Render", drawing), timeout)
+
+    def preview(
+        self,
+        lattice: Lattice | str,
+        name: str,
+        chain: Chain,
+        view: View = FIRST_SLICE,
+        *,
+        timeout: float | None = None,
+    ) -> Preview:
+        """What a chain of transforms would make of a field: nothing is changed. Each step is as in
+        the contract's JSON, as `{"reflect": {"axes": [0]}}`."""
+        return self._asked(pictures.preview(lattice, name, chain, view), timeout)
+
+    def job(
+        self, job_id: str, view: View = FIRST_SLICE, *, timeout: float | None = None
+    ) -> JobPicture:
+        """What a job that waits, runs or was cancelled has computed so far."""
+        return self._asked(pictures.job(job_id, view), timeout)
 
 
 class Routes(Asking):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from girih.client.blocking.asking import Fields, Routes, Structure
+from girih.client.blocking.asking import Fields, Pictures, Routes, Structure
 from girih.client.blocking.calls import parts, unary
 from girih.client.caller import Caller
 from girih.client.errors import LatticeNotFound
@@ -12,6 +12,7 @@ from girih.client.lattices import messages
 from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
 from girih.client.lattices.questions import site_costs
 from girih.client.lattices.values import (
+    BlockedState,
     Boundary,
     CornerRule,
     CostRule,
@@ -24,7 +25,9 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.fields_pb2_grpc import FieldServiceStub
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
+from girih.lattice.v1.pictures_pb2_grpc import PictureServiceStub
 from girih.lattice.v1.structure_pb2_grpc import StructureServiceStub
+from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
 
 if TYPE_CHECKING:
     import grpc
@@ -54,6 +57,11 @@ class Lattices:
     def structure(self) -> Structure:
         """What they are like as graphs."""
         return Structure(StructureServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def pictures(self) -> Pictures:
+        """What they look like, what chains would make of their fields, and what jobs compute."""
+        return Pictures(PictureServiceStub(self._channel), self._caller, self._value)
 
     def create(
         self,
@@ -165,6 +173,25 @@ class Lattices:
         for _ in parts(self._caller, self._stub.ReadBlocked, cursor, timeout):
             pass
         return cursor.blocked()
+
+    def write_blocked(
+        self,
+        lattice: Lattice | str,
+        blocked: object,
+        *,
+        origin: Site | None = None,
+        where: object | None = None,
+        expected_revision: int | None = None,
+        timeout: float | None = None,
+    ) -> BlockedState:
+        """Block the sites that are true in `blocked`, and free the others, as one event; repeated
+        by itself it is done once."""
+        request = messages.write_blocked_request(
+            lattice, blocked, origin=origin, where=where, expected_revision=expected_revision
+        )
+        stub = TransformServiceStub(self._channel)
+        response = unary(self._caller, stub.WriteBlocked, request, timeout)
+        return messages.blocked_state(response.state)
 
     def _value(self, lattice: Lattice | str, timeout: float | None) -> Lattice:
         return lattice if isinstance(lattice, Lattice) else self.get(lattice, timeout=timeout)

@@ -8,10 +8,11 @@ from girih.client.caller import Caller
 from girih.client.calls import parts, unary
 from girih.client.errors import LatticeNotFound
 from girih.client.lattices import messages
-from girih.client.lattices.asking import AsyncFields, AsyncRoutes, AsyncStructure
+from girih.client.lattices.asking import AsyncFields, AsyncPictures, AsyncRoutes, AsyncStructure
 from girih.client.lattices.messages import BlockedCursor, DistancesCursor, PathsCursor, Query
 from girih.client.lattices.questions import site_costs
 from girih.client.lattices.values import (
+    BlockedState,
     Boundary,
     CornerRule,
     CostRule,
@@ -24,7 +25,9 @@ from girih.lattice.v1 import lattice_pb2 as pb
 from girih.lattice.v1.fields_pb2_grpc import FieldServiceStub
 from girih.lattice.v1.lattice_pb2_grpc import LatticeServiceStub
 from girih.lattice.v1.paths_pb2_grpc import PathServiceStub
+from girih.lattice.v1.pictures_pb2_grpc import PictureServiceStub
 from girih.lattice.v1.structure_pb2_grpc import StructureServiceStub
+from girih.lattice.v1.transforms_pb2_grpc import TransformServiceStub
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -61,6 +64,11 @@ class AsyncLattices:
     def structure(self) -> AsyncStructure:
         """What they are like as graphs."""
         return AsyncStructure(StructureServiceStub(self._channel), self._caller, self._value)
+
+    @property
+    def pictures(self) -> AsyncPictures:
+        """What they look like, what chains would make of their fields, and what jobs compute."""
+        return AsyncPictures(PictureServiceStub(self._channel), self._caller, self._value)
 
     async def create(
         self,
@@ -189,6 +197,31 @@ class AsyncLattices:
         async for _ in parts(self._caller, self._stub.ReadBlocked, cursor, timeout):
             pass
         return cursor.blocked()
+
+    async def write_blocked(
+        self,
+        lattice: Lattice | str,
+        blocked: object,
+        *,
+        origin: Site | None = None,
+        where: object | None = None,
+        expected_revision: int | None = None,
+        timeout: float | None = None,
+    ) -> BlockedState:
+        """Block the sites that are true in `blocked`, a bool array, and free the others, all as one
+        event; repeated by itself it is done once.
+
+        The array is of the box of sites whose lowest corner is `origin`, or of the lattice's first
+        ones. With `where`, an array alike, only the sites that are true in that. Raises
+        InvalidRequest where the box is not inside the lattice, and Conflict where
+        `expected_revision` is not that of the last change of blocked sites, 0 for none.
+        """
+        request = messages.write_blocked_request(
+            lattice, blocked, origin=origin, where=where, expected_revision=expected_revision
+        )
+        stub = TransformServiceStub(self._channel)
+        response = await unary(self._caller, stub.WriteBlocked, request, timeout)
+        return messages.blocked_state(response.state)
 
     async def _value(self, lattice: Lattice | str, timeout: float | None) -> Lattice:
         return lattice if isinstance(lattice, Lattice) else await self.get(lattice, timeout=timeout)

@@ -205,11 +205,16 @@ class Read:
         return self._reader.told()
 
 
+def dtype_of(number_type: lattice_pb2.NumberType) -> str:
+    """Numpy's name of a type of numbers."""
+    return _KINDS[number_type]
+
+
 def _field(message: pb.Field) -> Field:
     return Field(
         lattice_id=message.lattice_id,
         name=message.name,
-        dtype=_KINDS[message.number_type],
+        dtype=dtype_of(message.number_type),
         shape=tuple(message.shape),
         size_bytes=message.size_bytes,
         digest=message.digest,

@@ -13,6 +13,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from girih.client.lattices import arrays
 from girih.client.lattices.values import (
+    BlockedState,
     Boundary,
     Computation,
     CornerRule,
@@ -22,7 +23,7 @@ from girih.client.lattices.values import (
     Run,
     Site,
 )
-from girih.lattice.v1 import costs_pb2
+from girih.lattice.v1 import costs_pb2, transforms_pb2
 from girih.lattice.v1 import lattice_pb2 as pb
 
 if TYPE_CHECKING:
@@ -71,6 +72,41 @@ def create_request(
     elif shape is None:
         raise ValueError("shape or blocked must be given")
     return request
+
+
+def write_blocked_request(
+    lattice: Lattice | str,
+    blocked: object,
+    *,
+    origin: Site | None,
+    where: object | None,
+    expected_revision: int | None,
+) -> transforms_pb2.WriteBlockedRequest:
+    """With an id of its own, so that it may be repeated. Raises ValueError."""
+    shape, bitmap = arrays.packed(blocked)
+    request = transforms_pb2.WriteBlockedRequest(
+        lattice_id=id_of(lattice),
+        region=pb.Region(origin=site(origin or (0,) * len(shape)), shape=shape),
+        blocked=bitmap,
+        bit_order=pb.BIT_ORDER_LITTLE,
+        request_id=str(uuid4()),
+        expected_revision=expected_revision,
+    )
+    if where is not None:
+        where_shape, request.written = arrays.packed(where)
+        if where_shape != shape:
+            raise ValueError(f"where must have the shape {shape}, not {where_shape}")
+    return request
+
+
+def blocked_state(message: transforms_pb2.BlockedState) -> BlockedState:
+    return BlockedState(
+        vertices=message.vertices,
+        edges=int(message.edges),
+        revision=message.revision,
+        digest=message.digest,
+        recorded_at=message.recorded_at.ToDatetime(tzinfo=UTC),
+    )
 
 
 def lattice(message: pb.Lattice) -> Lattice:

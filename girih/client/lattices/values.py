@@ -73,6 +73,21 @@ class Lattice:
     """By the server's clock, in UTC."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedState:
+    """Which sites of a lattice are blocked, in numbers."""
+
+    vertices: int
+    """The sites that are free."""
+    edges: int
+    revision: int
+    """In the stream of the lattice, of the event that changed it; 0 is the creation."""
+    digest: str
+    """The SHA-256 of the bitmap."""
+    recorded_at: datetime
+    """By the server's clock, in UTC."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Some equal steps in a row."""
