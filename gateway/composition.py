@@ -23,7 +23,7 @@ from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from gateway.own_calls import RETRY, OwnLogs
 from gateway.settings import Settings
-from gateway.shown_settings import ShownSettings
+from gateway.shown_processes import ShownProcesses
 from girih.client import EventStoreClient
 from girih.ids import NO_TENANT
 from services.plumbing import correlation
@@ -109,7 +109,7 @@ async def open_composition(
                 ),
                 usage=usage,
                 resource_counts=await _resource_counts(stack, settings, issuer, call_metrics),
-                server_settings=await _shown_settings(stack, settings, issuer, call_metrics),
+                processes=await _shown_processes(stack, settings, registry, issuer, call_metrics),
                 tasks=tasks,
             )
         )
@@ -185,9 +185,13 @@ async def _resource_counts(
     return ResourceCounts(client, lattice)
 
 
-async def _shown_settings(
-    stack: AsyncExitStack, settings: Settings, issuer: Issuer, metrics: ClientMetrics
-) -> ShownSettings:
+async def _shown_processes(
+    stack: AsyncExitStack,
+    settings: Settings,
+    registry: CollectorRegistry,
+    issuer: Issuer,
+    metrics: ClientMetrics,
+) -> ShownProcesses:
     addresses = {
         "events": settings.events_address,
         "lattice": settings.lattice_address,
@@ -200,7 +204,7 @@ async def _shown_settings(
         )
         for name, address in addresses.items()
     }
-    return ShownSettings(settings, channels, _ops_token(issuer))
+    return ShownProcesses(settings, registry, channels, _ops_token(issuer))
 
 
 def _own_token(issuer: Issuer, service: str, scope: str) -> Bearer:

@@ -30,7 +30,7 @@ from gateway.accounts.users import Users
 from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
 from gateway.own_calls import OwnLogs
-from gateway.shown_settings import ShownSettings
+from gateway.shown_processes import ShownProcesses
 from services.plumbing.auth.tokens import Issuer
 from services.plumbing.tasks import OwnedTasks
 from services.plumbing.watched import Watched
@@ -66,7 +66,7 @@ async def open_accounts(
     throttle: Throttle,
     usage: Usage,
     resource_counts: ResourceCounts,
-    server_settings: ShownSettings,
+    processes: ShownProcesses,
     tasks: OwnedTasks,
     clock: Clock = now_ms,
 ) -> AsyncIterator[Accounts]:
@@ -116,7 +116,7 @@ async def open_accounts(
         store,
         usage,
         resource_counts,
-        server_settings,
+        processes,
     )
     follower = RevocationFollower(log, revocations, clock, store.learn, store.forget)
     store.follow(lambda: follower.behind_s)

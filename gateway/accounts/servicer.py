@@ -18,7 +18,7 @@ from gateway.accounts.users import Users
 from gateway.http.page import page_origin
 from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage
-from gateway.shown_settings import ShownSettings
+from gateway.shown_processes import ShownProcesses
 from girih.accounts.v1 import accounts_pb2 as pb
 from services.plumbing import validation
 from services.plumbing.errors import Violations
@@ -40,9 +40,9 @@ class AccountsServicer:
         store: AccountsStore,
         usage: Usage,
         resource_counts: ResourceCounts,
-        server_settings: ShownSettings,
+        processes: ShownProcesses,
     ) -> None:
-        self._server_settings = server_settings
+        self._processes = processes
         self._users = users
         self._sessions = sessions
         self._own_sessions = own_sessions
@@ -213,11 +213,19 @@ class AccountsServicer:
     async def GetServerSettings(
         self, _request: pb.GetServerSettingsRequest
     ) -> pb.GetServerSettingsResponse:
-        told = await self._server_settings.all()
+        told = await self._processes.settings()
         return pb.GetServerSettingsResponse(
             processes=[
                 pb.ProcessSettings(process=one.process, settings=one.settings) for one in told
             ]
+        )
+
+    async def GetServerFigures(
+        self, _request: pb.GetServerFiguresRequest
+    ) -> pb.GetServerFiguresResponse:
+        busy = await self._processes.figures()
+        return pb.GetServerFiguresResponse(
+            processes=[pb.ProcessFigures(process=one.process, figures=one.figures) for one in busy]
         )
 
     async def SetPlan(self, request: pb.SetPlanRequest) -> pb.SetPlanResponse:

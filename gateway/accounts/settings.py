@@ -56,8 +56,8 @@ class AccountSettings(ProcessSettings):
 
     owners_see_settings: Annotated[bool, InDevelopment(True)] = False
     """Whether owners of tenants may see the settings of the server, without what is secret
-    (`GET /v1/settings`): for a girih of one's own. Unset means yes in development and no in
-    production."""
+    (`GET /v1/settings`), and how busy its processes are (`GET /v1/figures`): for a girih of one's
+    own. Unset means yes in development and no in production."""
     signing_key: SigningKeyPath
     """Required. The file with the Ed25519 key that access tokens are signed with (PEM, PKCS8).
     Its public half stands in the trust store. It is read again when it changes."""

@@ -22,7 +22,7 @@ document.addEventListener('securitypolicyviolation', (event) =>
 """
 
 READY = (
-    "!!document.querySelector('main h1') && !document.querySelector('main .loading')"
+    "!!document.querySelector('main h1, main .failure') && !document.querySelector('main .loading')"
     " && !/… $/.test(document.querySelector('main').textContent)"
 )
 

@@ -8,11 +8,12 @@ import grpc.aio
 import pytest
 from prometheus_client import Counter, Gauge
 
+import girih
 from girih.ops.v1 import ops_pb2 as pb
 from girih.ops.v1 import ops_pb2_grpc
 from services.plumbing.grpc.channel import open_channel
 from services.plumbing.grpc.errors import from_rpc_error
-from services.plumbing.grpc.ops import MetricsServicer, add_metrics_service
+from services.plumbing.grpc.ops import MetricsServicer, add_metrics_service, figures
 from services.plumbing.grpc.server import Server, running
 from services.plumbing.metrics import (
     ClientMetrics,
@@ -217,6 +218,32 @@ async def test_a_gauge_may_be_named_like_a_time_of_making(log: Log) -> None:
     }
     assert answer["knots_created"] == 3
     assert "loops_created" not in answer
+
+
+async def test_figures_tell_how_many_calls_took_how_long_and_what_the_pool_is_at(log: Log) -> None:
+    registry = new_registry()
+    metrics = GrpcMetrics(registry)
+    for kind, seconds in (("unary", 0.0001), ("unary", 0.3), ("server_stream", 600.0)):
+        metrics.of(kind, "a.v1.Service", kind).handling.observe(seconds)
+    metrics.of("unary", "a.v1.Service", "Other").handling.observe(3600.0)
+    for number, name in enumerate(("connections_max", "connections", "idle_connections"), 1):
+        Gauge(f"events_pool_{name}", "A pool.", registry=registry).set(10 // number)
+    Gauge("events_pool_waiting_calls", "A pool.", registry=registry).set(2)
+
+    found = await figures(registry)
+
+    assert found.version == girih.__version__
+    assert found.started_at.ToDatetime().year >= 2026
+    within = {bucket.within_s: bucket.call_count for bucket in found.latencies}
+    assert (within[0.1], within[0.5], within[0]) == (1, 2, 3)
+    assert [bucket.within_s for bucket in found.latencies] == [*sorted(within)[1:], 0]
+    assert found.pool == pb.ConnectionPool(size=5, idle=3, waiting=2, size_max=10)
+
+
+async def test_figures_tell_the_version_alone_where_nothing_is_counted(log: Log) -> None:
+    found = await figures(new_registry(is_on=False))
+
+    assert found == pb.Figures(version=girih.__version__)
 
 
 async def test_an_unknown_prefix_answers_nothing(settings: ServerSettings, log: Log) -> None:

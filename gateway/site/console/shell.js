@@ -6,7 +6,7 @@ import { connection } from "./calls/connection.js";
 import { findIdentity, identity, isLoggedIn } from "./calls/identity.js";
 import { Login } from "./login.js";
 import { PAGES, pageOf } from "./pages.js";
-import { Empty, Failure, Loading } from "./parts/basics.js";
+import { Empty, Failure, Head, Loading } from "./parts/basics.js";
 import { html, useEffect, useRef, useState } from "./parts/html.js";
 import { useLoad } from "./parts/load.js";
 import { to, useRoute } from "./parts/router.js";
@@ -96,9 +96,9 @@ function Current({ who }) {
     document.title = `${found?.page.title ?? "Nothing here"}${path.length > 1 ? `: ${path.slice(1).join(" ")}` : ""} · girih`;
   }, [path.join("/")]);
   useEffect(() => document.getElementById("content")?.scrollTo(0, 0), [path.join("/")]);
-  if (!found) return html`<${Empty} title="There is no such page"><p><a href="#/">To the overview</a></p><//>`;
+  if (!found) return html`<${Head} title="Nothing here" /><${Empty} title="There is no such page"><p><a href="#/">To the overview</a></p><//>`;
   if (found.page.scope && !who.scopes.includes(found.page.scope)) {
-    return html`<${Empty} title="You may not see this page"><p>It needs the scope <code>${found.page.scope}</code>, which your role in ${who.tenant.name} does not bring. Ask an admin of the tenant.</p><//>`;
+    return html`<${Head} title=${found.page.title} /><${Empty} title="You may not see this page"><p>It needs the scope <code>${found.page.scope}</code>, which your role in ${who.tenant.name} does not bring. Ask an admin of the tenant.</p><//>`;
   }
   if (error) return html`<${Failure} error=${error} again=${reload} />`;
   if (!data?.module || data.name !== name) return html`<${Loading} />`;

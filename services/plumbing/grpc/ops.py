@@ -1,13 +1,17 @@
 """`girih.ops.v1`: the numbers of Prometheus, and the settings, for callers that speak gRPC."""
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grpc.aio
 from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.samples import Sample
 from pydantic import BaseModel
 
+import girih
 from girih.ops.v1 import ops_pb2 as pb
 from services.plumbing import validation
 from services.plumbing.grpc.server import Server
@@ -25,6 +29,17 @@ _TYPES = {
     "summary": pb.MetricFamily.TYPE_SUMMARY,
     "info": pb.MetricFamily.TYPE_INFO,
 }
+_STARTED = "process_start_time_seconds"
+_LATENCIES = ("grpc_server_handling_seconds_bucket", "http_request_seconds_bucket")
+_UNARY = "unary"
+_WITH_POOLS = ("events", "projections")
+_POOL = {
+    "connections": "size",
+    "idle_connections": "idle",
+    "waiting_calls": "waiting",
+    "connections_max": "size_max",
+}
+
 _DATED_TYPES = frozenset({"counter", "histogram", "summary"})
 
 
@@ -42,6 +57,11 @@ class MetricsServicer:
         families = await asyncio.to_thread(self._families, request.name_prefix)
         return pb.GetMetricsResponse(families=families)
 
+    async def GetFigures(
+        self, _request: pb.GetFiguresRequest, _context: Context
+    ) -> pb.GetFiguresResponse:
+        return pb.GetFiguresResponse(figures=await figures(self._registry))
+
     def _families(self, prefix: str) -> list[pb.MetricFamily]:
         families = sorted(_named(self._registry.collect(), prefix), key=lambda metric: metric.name)
         return [_family(metric) for metric in families]
@@ -57,6 +77,35 @@ class SettingsServicer:
         self, _request: pb.GetSettingsRequest, _context: Context
     ) -> pb.GetSettingsResponse:
         return self._answer
+
+
+async def figures(registry: CollectorRegistry) -> pb.Figures:
+    """How busy a process is, from what it counts; without numbers where its metrics are off."""
+    # A thread: as all metrics are.
+    return await asyncio.to_thread(_figures, registry)
+
+
+def _figures(registry: CollectorRegistry) -> pb.Figures:
+    found = pb.Figures(version=girih.__version__)
+    within_s: Counter[float] = Counter()
+    for sample in _samples(registry):
+        if sample.name == _STARTED:
+            found.started_at.FromNanoseconds(round(sample.value * 1e9))
+        elif sample.name.endswith("_bucket"):
+            if sample.labels.get("grpc_type", _UNARY) == _UNARY:
+                within_s[float(sample.labels["le"])] += int(sample.value)
+        else:
+            setattr(found.pool, _POOL[sample.name.partition("_pool_")[2]], int(sample.value))
+    for bound_s in sorted(within_s):
+        bound = 0.0 if bound_s == math.inf else bound_s
+        found.latencies.add(within_s=bound, call_count=within_s[bound_s])
+    return found
+
+
+def _samples(registry: CollectorRegistry) -> Iterator[Sample]:
+    pools = [f"{service}_pool_{name}" for service in _WITH_POOLS for name in _POOL]
+    wanted = registry.restricted_registry((_STARTED, *_LATENCIES, *pools))
+    return (sample for metric in wanted.collect() for sample in metric.samples)
 
 
 def settings_to_proto(settings: BaseModel) -> list[pb.Setting]:

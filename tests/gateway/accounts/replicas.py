@@ -20,7 +20,7 @@ from gateway.metering.resource_counts import ResourceCounts
 from gateway.metering.usage import Usage, UsageMetrics
 from gateway.metering.usage_log import UsageLog
 from gateway.own_calls import OwnLogs
-from gateway.shown_settings import ShownSettings
+from gateway.shown_processes import ShownProcesses
 from girih.accounts.v1 import accounts_pb2 as pb
 from girih.client import EventStoreClient, open_channel
 from girih.ids import NO_TENANT
@@ -142,7 +142,7 @@ async def open_replica(
             throttle=Throttle(counts, ThrottleMetrics(registry), 0),
             usage=Usage(UsageLog(logs), UsageMetrics(registry)),
             resource_counts=ResourceCounts(EventStoreClient(channel), channel),
-            server_settings=ShownSettings(settings, {"events": channel}, _ops_token(issuer)),
+            processes=ShownProcesses(settings, registry, {"events": channel}, _ops_token(issuer)),
             tasks=tasks,
             clock=clock,
         ) as accounts:

@@ -45,7 +45,7 @@ function Create({ reload }) {
     return group.trim();
   };
   return html`<${Form} label="Make" act=${act} done=${(/** @type {string} */ group) => html`Made. <a href=${to(["groups", group])}>Look at it</a>`}>
-    <div class="columns"><${Input} name="group" label="Name" required=${true} placeholder="mailer" /><${Input} name="laneCount" label="Lanes" type="number" min="1" max="256" value="4" hint="So many consumers can work at once." /><${Input} name="attempts" label="Attempts before an event is parked" type="number" min="0" max="1000" value="5" hint="0: never." /></div>
-    <div class="columns"><${Input} name="types" label="Only these types" placeholder="all" /><${Input} name="category" label="Only this category" placeholder="all" /><${Select} name="begin" label="Begins" of=${[["newest", "with what comes from now on"], ["oldest", "with the first event"]]} /></div>
+    <div class="columns"><${Input} name="group" label="Name" required=${true} placeholder="mailer" /><${Input} name="laneCount" label="Lanes" type="number" min="1" max="256" value="4" hint="So many consumers can work at once." /><${Input} name="attempts" label="Attempts" type="number" min="0" max="1000" value="5" hint="Then an event is parked. 0: never." /></div>
+    <div class="columns"><${Input} name="types" label="Only these types" placeholder="all" /><${Input} name="category" label="Only this category" placeholder="all" /><${Select} name="begin" label="Begins" of=${[["newest", "from now on"], ["oldest", "from the first event"]]} /></div>
   <//>`;
 }

@@ -169,12 +169,37 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
   const stop = inSight.some((row) => row.position === focused) ? focused : inSight.at(-1)?.position;
   return html`<div class=${isNarrow ? "window narrow" : "window"} ref=${scroller} onScroll=${scrolled} onKeyDown=${pressed}>
     <ul class="rows" aria-label="Events, the oldest first" style=${{ height: `${rows.length * height}px` }}>
-      ${inSight.map((row, index) => html`<li key=${row.position} class="row" style=${{ transform: `translateY(${(view.first + index) * height}px)` }}><${Line} row=${row} address=${to(here, { ...place, event: row.position })} isOpen=${place.event === row.position} tabIndex=${row.position === stop ? 0 : -1} /></li>`)}
+      ${inSight.map((row, index) => html`<li key=${row.position} class="row" style=${{ transform: `translateY(${(view.first + index) * height}px)` }}>${lineOf(row, to(here, { ...place, event: row.position }), place.event === row.position, row.position === stop ? 0 : -1)}</li>`)}
     </ul>
   </div>`;
 }
 
-/** @param {{ row: Row, address: string, isOpen: boolean, tabIndex: number }} props */
-const Line = ({ row, address, isOpen, tabIndex }) => html`<a href=${address} data-position=${row.position} tabindex=${tabIndex} aria-current=${isOpen ? "true" : undefined}>
+/** @type {WeakMap<Row, { key: string, line: ReturnType<typeof html> }>} */
+const lines = new WeakMap();
+
+/**
+ * What a row shows: the same element as long as it shows the same, so that nothing is done for it when
+ * others come.
+ * @param {Row} row
+ * @param {string} address
+ * @param {boolean} isOpen
+ * @param {number} tabIndex
+ */
+function lineOf(row, address, isOpen, tabIndex) {
+  const key = `${address} ${isOpen} ${tabIndex}`;
+  const last = lines.get(row);
+  if (last?.key === key) return last.line;
+  const line = lineFor(row, address, isOpen, tabIndex);
+  lines.set(row, { key, line });
+  return line;
+}
+
+/**
+ * @param {Row} row
+ * @param {string} address
+ * @param {boolean} isOpen
+ * @param {number} tabIndex
+ */
+const lineFor = (row, address, isOpen, tabIndex) => html`<a href=${address} data-position=${row.position} tabindex=${tabIndex} aria-current=${isOpen ? "true" : undefined}>
   <span class="position">${count(row.position)}</span><time datetime=${row.at} title=${utcTime(row.at)}>${shortTime(row.at)}</time><span class="type">${row.type}</span><span class="stream">${row.stream}</span>${row.isGone ? html`<span class="gone">its payload is gone</span>` : html`<span class="gist">${row.gist}</span>`}
 </a>`;

@@ -4,6 +4,7 @@
 
 import { CallFailed, get, stream } from "../calls/api.js";
 import { follow } from "../calls/follow.js";
+import { exactly } from "../parts/json.js";
 
 /** @import { Query } from "../calls/api.js" */
 /** @import { FollowState, Read } from "../calls/follow.js" */
@@ -17,7 +18,10 @@ const PAGE_ROWS = 200;
 const ROWS_MAX = 4000;
 const CHARS_MAX = 64_000_000;
 const BEHIND_MAX = 5000n;
+const FRAME_MS = 60;
 const GIST_CHARS = 160;
+/* JavaScript may round it. */
+const LONG_NUMBER = /[0-9]{16}/;
 
 export class EventWindow {
   /** @type {Row[]} */
@@ -50,11 +54,12 @@ export class EventWindow {
   /** @type {Read[]} */
   #arrived = [];
   #isDrawing = false;
+  #drawnAt = 0;
 
   /**
    * @param {string} path
    * @param {Query} query what is wanted, without a place
-   * @param {() => void} changed told after each change, at most once a frame
+   * @param {() => void} changed told after each change, some of them together
    */
   constructor(path, query, changed) {
     this.#path = path;
@@ -282,11 +287,16 @@ export class EventWindow {
   #change() {
     if (this.#isDrawing) return;
     this.#isDrawing = true;
-    requestAnimationFrame(() => {
+    const draw = () => {
       this.#isDrawing = false;
+      this.#drawnAt = performance.now();
       this.#flush();
       this.#changed();
-    });
+    };
+    // Where much comes, some of it is drawn together.
+    const waitMs = this.#drawnAt + FRAME_MS - performance.now();
+    if (waitMs > 0) setTimeout(() => requestAnimationFrame(draw), waitMs);
+    else requestAnimationFrame(draw);
   }
 }
 
@@ -301,7 +311,8 @@ async function headOf(signal) {
  * @returns {Row}
  */
 export function rowOf({ position, revision, recordedAt, event, gone }, text) {
-  const body = event.json !== undefined && event.json !== null ? JSON.stringify(event.json) : event.binary ? `${event.contentType || "bytes"}` : "";
+  const json = LONG_NUMBER.test(text) ? /** @type {any} */ (exactly(text)).event.json : event.json;
+  const body = json !== undefined && json !== null ? JSON.stringify(json) : event.binary ? `${event.contentType || "bytes"}` : "";
   const gist = gone ? "" : body.slice(0, GIST_CHARS);
   return { position, revision, at: recordedAt, stream: event.stream, type: event.type, gist, text, isGone: Boolean(gone) };
 }

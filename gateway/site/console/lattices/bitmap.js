@@ -1,6 +1,6 @@
 // Which sites are blocked, a bit each in C order, the least significant first: as the API has it.
 
-/** @import { Strides } from "./sites.js" */
+/** @import { Place, Strides } from "./sites.js" */
 
 /* Alpha, blue, green and red, as pixels lie in memory. */
 const BLOCKED = 0xff2c2826;
@@ -61,6 +61,7 @@ export class Bitmap {
    * @param {number} rows
    * @param {number} columns
    * @param {Strides} [strides] all of it, row by row, where it is left out
+   * @returns {SlicePicture}
    */
   picture(rows, columns, { first, row: rowStride, column: columnStride } = { first: 0, row: columns, column: 1 }) {
     const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
@@ -71,20 +72,27 @@ export class Bitmap {
       for (let end = pixel + columns, index = first + row * rowStride; pixel < end; pixel++, index += columnStride) pixels[pixel] = (this.bits[index >> 3] >> (index & 7)) & 1 ? BLOCKED : FREE;
     }
     context.putImageData(image, 0, 0);
-    return canvas;
+    return { image: canvas, painted: [] };
   }
 }
 
 /**
+ * A slice as a picture, and what was painted on it that whoever shows it has not drawn yet.
+ * @typedef {{ image: HTMLCanvasElement, painted: { place: Place, color: string }[] }} SlicePicture
+ */
+
+/**
  * Changes a pixel of such a picture.
- * @param {HTMLCanvasElement} canvas
- * @param {{ row: number, column: number }} place
+ * @param {SlicePicture} picture
+ * @param {Place} place
  * @param {boolean} isBlocked
  */
-export function paint(canvas, { row, column }, isBlocked) {
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.fillStyle = isBlocked ? "#26282c" : "#ecece8";
-  context.fillRect(column, row, 1, 1);
+export function paint({ image, painted }, place, isBlocked) {
+  const context = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const color = isBlocked ? "#26282c" : "#ecece8";
+  context.fillStyle = color;
+  context.fillRect(place.column, place.row, 1, 1);
+  painted.push({ place, color });
 }
 
 /**

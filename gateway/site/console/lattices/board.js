@@ -5,7 +5,8 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "../parts/htm
 
 /** @import { Place } from "./sites.js" */
 /** @typedef {{ row: number, column: number, rows: number, columns: number }} Area in sites */
-/** @typedef {{ image: CanvasImageSource, area: Area }} Layer */
+/** @typedef {{ image: CanvasImageSource, area: Area, painted?: { place: Place, color: string }[] }} Layer `painted` are sites of it that have changed, and are taken out once they are drawn */
+/** @typedef {{ canvas: HTMLCanvasElement, of: unknown[] }} Ground the layers as they were drawn last, and what they were drawn of */
 /** @typedef {{ place: Place, color: string, label: string }} Mark */
 /** @typedef {{ scale: number, x: number, y: number }} View pixels of a site, and where the first one begins */
 
@@ -36,7 +37,13 @@ export function Board({ rows, columns, layers, lines = [], marks = [], label, is
   // Drawn once a frame, however often the pointer moves meanwhile.
   const frame = useRef(0);
   const latest = useRef(() => {});
-  latest.current = () => canvas.current && draw(canvas.current, size, shown, { rows, columns, layers, lines, marks, cursor });
+  const ground = useRef(/** @type {Ground | null} */ (null));
+  latest.current = () => {
+    if (!canvas.current) return;
+    ground.current ??= { canvas: document.createElement("canvas"), of: [] };
+    drawGround(ground.current, size, shown, layers);
+    draw(canvas.current, ground.current.canvas, size, shown, { rows, columns, lines, marks, cursor });
+  };
   useLayoutEffect(() => {
     frame.current ||= requestAnimationFrame(() => {
       frame.current = 0;
@@ -146,19 +153,59 @@ function between(from, to) {
 }
 
 /**
- * @param {HTMLCanvasElement} canvas
+ * Draws the layers anew where they, the view or the window are others, and else what was painted since: to
+ * make millions of sites smaller for each of them would keep the page from answering.
+ * @param {Ground} ground
  * @param {{ width: number, height: number }} size
  * @param {View} view
- * @param {{ rows: number, columns: number, layers: Layer[], lines: [Place, Place][], marks: Mark[], cursor: Place | null }} what
+ * @param {Layer[]} layers
  */
-function draw(canvas, { width, height }, { scale, x, y }, { rows, columns, layers, lines, marks, cursor }) {
+function drawGround(ground, { width, height }, { scale, x, y }, layers) {
+  const of = [width, height, scale, x, y, devicePixelRatio, ...layers.flatMap(({ image, area }) => [image, area.row, area.column, area.rows, area.columns])];
+  const isSame = of.length === ground.of.length && of.every((one, index) => one === ground.of[index]);
+  const painted = layers.flatMap((layer) => layer.painted?.splice(0) ?? []);
+  // What lies above what was painted has to be drawn above it again.
+  const isOnTop = layers.slice(0, -1).every((layer) => !layer.painted);
+  if (isSame && (isOnTop || !painted.length)) {
+    const context = /** @type {CanvasRenderingContext2D} */ (ground.canvas.getContext("2d"));
+    for (const { place, color } of painted) {
+      context.fillStyle = color;
+      context.fillRect(x + place.column * scale, y + place.row * scale, scale, scale);
+    }
+    return;
+  }
+  ground.of = of;
+  const context = cleared(ground.canvas, width, height);
+  context.imageSmoothingEnabled = scale < 1;
+  for (const { image, area } of layers) context.drawImage(image, x + area.column * scale, y + area.row * scale, area.columns * scale, area.rows * scale);
+}
+
+/**
+ * A canvas that is empty, and so large, to be drawn on in CSS pixels.
+ * @param {HTMLCanvasElement} canvas
+ * @param {number} width
+ * @param {number} height
+ */
+function cleared(canvas, width, height) {
   const ratio = devicePixelRatio || 1;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+  const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  context.imageSmoothingEnabled = scale < 1;
-  for (const { image, area } of layers) context.drawImage(image, x + area.column * scale, y + area.row * scale, area.columns * scale, area.rows * scale);
+  return context;
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {HTMLCanvasElement} ground of the same size, drawn below
+ * @param {{ width: number, height: number }} size
+ * @param {View} view
+ * @param {{ rows: number, columns: number, lines: [Place, Place][], marks: Mark[], cursor: Place | null }} what
+ */
+function draw(canvas, ground, { width, height }, { scale, x, y }, { rows, columns, lines, marks, cursor }) {
+  const context = cleared(canvas, width, height);
+  context.drawImage(ground, 0, 0, width, height);
   context.strokeStyle = "rgb(120 130 130 / .6)";
   context.strokeRect(x, y, columns * scale, rows * scale);
   if (scale >= 12) drawGrid(context, { scale, x, y }, inSight(rows, columns, { width, height }, { scale, x, y }));

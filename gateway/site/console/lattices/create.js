@@ -140,8 +140,8 @@ function Draw({ drawing, setDrawing, most }) {
   const [tool, setTool] = useState("block");
   const [, redraw] = useState(0);
   const { rows, columns, bitmap } = drawing;
-  const canvas = useMemo(() => bitmap.picture(rows, columns), [drawing]);
-  const layers = [{ image: canvas, area: { row: 0, column: 0, rows, columns } }];
+  const picture = useMemo(() => bitmap.picture(rows, columns), [drawing]);
+  const layers = [{ ...picture, area: { row: 0, column: 0, rows, columns } }];
   const resize = (/** @type {number} */ newRows, /** @type {number} */ newColumns) => {
     const made = emptyDrawing(newRows, newColumns);
     for (let row = 0; row < Math.min(rows, newRows); row++) for (let column = 0; column < Math.min(columns, newColumns); column++) made.bitmap.set(row * newColumns + column, Boolean(bitmap.get(row * columns + column)));
@@ -150,7 +150,7 @@ function Draw({ drawing, setDrawing, most }) {
   const length = (/** @type {any} */ event) => Math.min(most.drawn, Math.max(1, Math.round(Number(event.target.value)) || 1));
   const press = (/** @type {{ row: number, column: number }} */ { row, column }) => {
     bitmap.set(row * columns + column, tool === "block");
-    paint(canvas, { row, column }, tool === "block");
+    paint(picture, { row, column }, tool === "block");
     redraw((last) => last + 1);
   };
   return html`<div>

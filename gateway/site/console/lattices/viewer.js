@@ -77,7 +77,7 @@ function Viewer({ lattice, field, reload }) {
     } else editing.set(place, tool === "block");
   };
   const all = { row: 0, column: 0, rows, columns };
-  const drawn = editing.canvas && (editing.isChanged || !style.field) ? { image: editing.canvas, area: all } : base.data;
+  const drawn = editing.picture && (editing.isChanged || !style.field) ? { ...editing.picture, area: all } : base.data;
   const layers = [drawn, overlay.layer].filter((layer) => layer !== null && layer !== undefined);
   const lines = useMemo(() => (path.found?.path.found && ends.start ? linesIn(slice, shape, ends.start, path.found.path) : []), [path.found, slice]);
   const marks = [...mark(slice, ends.start, START, "start"), ...mark(slice, ends.goal, GOAL, "goal")];
@@ -257,12 +257,12 @@ function useEditing(original, shape, slice, rows, columns) {
   const [bitmap, setBitmap] = useState(/** @type {Bitmap | null} */ (null));
   const [version, redraw] = useState(0);
   const isHeld = useRef(false);
-  const canvas = useMemo(() => bitmap?.picture(rows, columns, stridesOf(shape, slice)), [bitmap, slice]);
+  const picture = useMemo(() => bitmap?.picture(rows, columns, stridesOf(shape, slice)), [bitmap, slice]);
   const set = (/** @type {Place} */ place, /** @type {boolean} */ isBlocked) => {
     if (!original || isHeld.current) return;
     const edited = bitmap && bitmap !== original ? bitmap : original.copy();
     edited.set(indexOf(shape, siteAt(slice, place)), isBlocked);
-    if (canvas) paint(canvas, place, isBlocked);
+    if (picture) paint(picture, place, isBlocked);
     setBitmap(edited);
     redraw((last) => last + 1);
   };
@@ -272,7 +272,7 @@ function useEditing(original, shape, slice, rows, columns) {
     isHeld.current = is;
   };
   // Once it is saved it is the original itself, and stays in sight.
-  return { bitmap, version, canvas, set, hold, discard, isChanged: Boolean(bitmap) && bitmap !== original, isPossible: Boolean(original) && rows * columns <= EDITED_MAX };
+  return { bitmap, version, picture, set, hold, discard, isChanged: Boolean(bitmap) && bitmap !== original, isPossible: Boolean(original) && rows * columns <= EDITED_MAX };
 }
 
 /** @param {{ lattice: Lattice, shape: number[], editing: ReturnType<typeof useEditing>, original: Bitmap | null, changed: (bitmap: Bitmap | null) => void }} props */

@@ -1,6 +1,7 @@
 // How every part is, and how fast it answers, as measured from here while the page is open.
 
 import { get } from "../calls/api.js";
+import { useMay } from "../calls/identity.js";
 import { connection } from "../calls/connection.js";
 import { Badge, Head, Loading } from "../parts/basics.js";
 import { Chart } from "../parts/chart.js";
@@ -10,6 +11,7 @@ import { useEvery, useLoad } from "../parts/load.js";
 import { useStore } from "../parts/store.js";
 import { Table } from "../parts/table.js";
 import { duration } from "../parts/words.js";
+import { Processes } from "./figures.js";
 
 /** @typedef {{ name: string, status: string, latencyMs: number | null, what: string }} Part */
 
@@ -22,6 +24,7 @@ const WHAT = /** @type {Record<string, string>} */ ({
 });
 
 export function Page() {
+  const may = useMay();
   const { parts, status, isAway } = useStore(connection);
   const [history, note] = useHistory();
   const [database, setDatabase] = useState(/** @type {boolean | null} */ (null));
@@ -43,9 +46,9 @@ export function Page() {
   useEvery(EVERY_MS, measure, { atOnce: true });
   if (!status && !isAway) return html`<${Head} title="Health" /><${Loading} />`;
   return html`<${Head} title="Health" lead=${html`The gateway asks its parts, and this page asks the gateway, every two seconds while it is looked at.`} />
-    <${Table} label="Parts" keyOf=${(/** @type {Part} */ part) => part.name} items=${rows(parts, database, isAway && !status)} columns=${COLUMNS} />
+    <${Table} label="Parts" keyOf=${(/** @type {Part} */ part) => part.name} items=${rows(parts, database, isAway && !status, history.values.gateway?.at(-1) ?? null)} columns=${COLUMNS} />
     ${history.times.length > 0 && html`<${Chart} label="How long parts take to say that they are well" unit="ms" times=${history.times} lines=${Object.keys(history.values).map((name) => ({ label: name, values: history.values[name] }))} />`}
-    ${version && html`<p class="faint">Version ${version}. Metrics of all tenants are with whoever runs the server: <a href="/docs">see the documentation</a>.</p>`}`;
+    ${may("settings.read") ? html`<${Processes} />` : version && html`<p class="faint">Version ${version} of the gateway. How busy the processes are is shown to owners whom the operator lets see it.</p>`}`;
 }
 
 const COLUMNS = [
@@ -59,11 +62,12 @@ const COLUMNS = [
  * @param {Record<string, { status: string, latencyMs: number }>} parts
  * @param {boolean | null} database
  * @param {boolean} isGatewayAway
+ * @param {number | null} gatewayMs there and back
  * @returns {Part[]}
  */
-function rows(parts, database, isGatewayAway) {
+function rows(parts, database, isGatewayAway, gatewayMs) {
   return [
-    { name: "gateway", status: isGatewayAway ? "UNREACHABLE" : "SERVING", latencyMs: null, what: "What this page calls." },
+    { name: "gateway", status: isGatewayAway ? "UNREACHABLE" : "SERVING", latencyMs: gatewayMs, what: "What this page calls, there and back." },
     ...Object.entries(parts).map(([name, part]) => ({ name, ...part, what: WHAT[name] ?? "" })),
     { name: "database", status: database === null ? "UNKNOWN" : database ? "SERVING" : "UNREACHABLE", latencyMs: null, what: WHAT.database },
   ];

@@ -1,9 +1,13 @@
-"""The settings of the server, as owners see them whom the operator lets: nothing secret."""
+"""The processes of the server, as owners see them whom the operator lets: nothing secret."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+import girih
 from gateway.accounts.settings import AccountSettings
+from gateway.shown_processes import ShownProcesses
 from girih.accounts.v1 import accounts_pb2 as pb
+from girih.client import open_channel
 from services.plumbing.identity import ScopeMissing
 from services.plumbing.settings import ProcessSettings, shown
 from tests.authority import Authority
@@ -11,6 +15,7 @@ from tests.gateway.accounts.replicas import Replica, account_settings, open_repl
 from tests.processes import Process
 
 ASK = pb.GetServerSettingsRequest()
+ASK_FIGURES = pb.GetServerFiguresRequest()
 
 
 async def test_owners_see_what_all_processes_were_told_and_no_secret(replica: Replica) -> None:
@@ -28,13 +33,42 @@ async def test_owners_see_what_all_processes_were_told_and_no_secret(replica: Re
     assert "postgresql://" not in str(answer)
 
 
+async def test_owners_see_how_busy_all_processes_are(replica: Replica) -> None:
+    owner = await replica.owner()
+
+    answer = await replica.call("GetServerFigures", ASK_FIGURES, owner.access_token)
+
+    told = {one.process: one.figures for one in answer.processes}
+    assert list(told) == ["gateway", "events"]
+    assert {one.version for one in told.values()} == {girih.__version__}
+    assert told["events"].latencies[-1].call_count > 0
+    assert told["events"].pool.size_max > 0
+    assert not told["gateway"].HasField("pool")
+
+
+async def test_a_process_that_does_not_answer_has_no_figures(authority: Authority) -> None:
+    settings = account_settings(authority)
+    async with open_channel("127.0.0.1:1") as nobody:
+        processes = ShownProcesses(
+            settings, CollectorRegistry(), {"events": nobody}, lambda _: "token"
+        )
+
+        told = await processes.figures()
+
+    assert [(one.process, one.figures is None) for one in told] == [
+        ("gateway", False),
+        ("events", True),
+    ]
+
+
 async def test_others_see_none_and_nobody_does_where_the_operator_says_so(
     replica: Replica, event_store: tuple[Process, str], authority: Authority
 ) -> None:
     owner = await replica.owner()
     admin = await replica.joined(owner, pb.ROLE_ADMIN)
-    with pytest.raises(ScopeMissing):
-        await replica.call("GetServerSettings", ASK, admin.access_token)
+    for rpc, asked in (("GetServerSettings", ASK), ("GetServerFigures", ASK_FIGURES)):
+        with pytest.raises(ScopeMissing):
+            await replica.call(rpc, asked, admin.access_token)
 
     address = event_store[1]
     async with open_replica(address, authority, OWNERS_SEE_SETTINGS="false") as strict:
