@@ -89,6 +89,25 @@ def test_a_long_log_is_looked_through_from_end_to_end(console: Console, owner: P
     assert console.page.run("document.querySelectorAll('.row').length") < 100
 
 
+def test_the_newest_event_stays_in_sight_when_the_window_becomes_smaller(
+    console: Console, owner: Person
+) -> None:
+    owner.append(*({"stream": "sized-1", "type": "counted", "json": {}} for _ in range(100)))
+    console.show("#/streams/sized-1")
+    console.page.wait_for("document.querySelectorAll('.row').length > 20")
+    left = (
+        "(() => { const list = document.querySelector('.window');"
+        " return list.scrollHeight - list.scrollTop - list.clientHeight; })()"
+    )
+    console.page.wait_for(f"{left} < 5")
+
+    console.page.resize(1280, 600)
+    console.page.resize(360, 600)
+
+    console.page.wait_for("!!document.querySelector('.window.narrow')")
+    console.page.wait_for(f"{left} < 5", within_s=10)
+
+
 def test_a_lattice_is_drawn_and_a_path_found_on_it(console: Console) -> None:
     console.show("#/new-lattice")
     console.page.run("document.querySelector('.board canvas').focus()")

@@ -20,6 +20,7 @@ export interface Plan {
   monthlyCallCountMax?: string;
   schemaCountMax?: number;
   groupCountMax?: number;
+  jobCountMax?: number;
 }
 
 export interface Identity {

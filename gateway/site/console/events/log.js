@@ -101,6 +101,8 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
   const rem = useMemo(() => Number.parseFloat(getComputedStyle(document.documentElement).fontSize), []);
   const [isNarrow, setNarrow] = useState(false);
   const height = (isNarrow ? ROW_REM_NARROW : ROW_REM) * rem;
+  const pinned = useRef(isPinned);
+  pinned.current = isPinned;
   const mustFocus = useRef(false);
   const wanted = useRef("");
   const look = () => {
@@ -129,6 +131,7 @@ function Rows({ events, rows, isPinned, setPinned, jump, here, place }) {
   useEffect(() => {
     const resized = new ResizeObserver(([entry]) => {
       setNarrow(entry.contentRect.width < NARROW_REM * rem);
+      if (pinned.current && scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
       look();
     });
     if (scroller.current) resized.observe(scroller.current);

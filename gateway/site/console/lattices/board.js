@@ -10,7 +10,9 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "../parts/htm
 /** @typedef {{ place: Place, color: string, label: string }} Mark */
 /** @typedef {{ scale: number, x: number, y: number }} View pixels of a site, and where the first one begins */
 
-const SCALE_MAX = 64;
+const SCALE_MAX = 128;
+const LINE_PX_MAX = 14;
+const MARK_PX_MAX = 24;
 const CASING = "#fff";
 const LINE = "#d61e34";
 
@@ -216,13 +218,13 @@ function draw(canvas, ground, { width, height }, { scale, x, y }, { rows, column
       context.moveTo(...middle(from));
       context.lineTo(...middle(to));
     }
-    Object.assign(context, { strokeStyle: color, lineWidth: Math.max(2, scale / 4) + extra, lineCap: "round", lineJoin: "round" });
+    Object.assign(context, { strokeStyle: color, lineWidth: Math.min(LINE_PX_MAX, Math.max(2, scale / 4)) + extra, lineCap: "round", lineJoin: "round" });
     context.stroke();
   }
   context.lineWidth = 2;
   for (const { place, color } of marks) {
     context.beginPath();
-    context.arc(...middle(place), Math.max(5, scale * 0.4), 0, 2 * Math.PI);
+    context.arc(...middle(place), Math.min(MARK_PX_MAX, Math.max(5, scale * 0.4)), 0, 2 * Math.PI);
     Object.assign(context, { fillStyle: color, strokeStyle: CASING });
     context.fill();
     context.stroke();

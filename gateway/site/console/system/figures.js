@@ -2,7 +2,6 @@
 // they take, and connections to PostgreSQL. For whom the operator lets see it.
 
 import { get } from "../calls/api.js";
-import { countedMs } from "../calls/identity.js";
 import { Badge, Failure, Time } from "../parts/basics.js";
 import { Chart } from "../parts/chart.js";
 import { useHistory } from "../parts/history.js";
@@ -23,7 +22,7 @@ const EVERY_MS = 2000;
 const SLOW_SHARE = 0.95;
 
 export function Processes() {
-  const { data, error, reload } = useLoad(async (signal) => ({ at: performance.now(), processes: /** @type {Process[]} */ ((await get("/v1/figures", {}, signal)).processes) }), [], { everyMs: countedMs(EVERY_MS) });
+  const { data, error, reload } = useLoad(async (signal) => ({ at: performance.now(), processes: /** @type {Process[]} */ ((await get("/v1/figures", {}, signal)).processes) }), [], { everyMs: EVERY_MS });
   const last = useRef(/** @type {typeof data} */ (undefined));
   const [rates, noteRates] = useHistory();
   const [times, noteTimes] = useHistory();

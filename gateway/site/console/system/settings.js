@@ -34,5 +34,5 @@ function Told({ told: { process, settings }, isShown }) {
 const COLUMNS = [
   { title: "Variable", cell: ({ variable }) => html`<code>${variable}</code>` },
   { title: "Value", cell: ({ value, isSecret, isDefault }) => (isSecret ? html`<span class="faint">${isDefault ? "not set" : "a secret"}</span>` : value || html`<span class="faint">unset</span>`) },
-  { title: "", cell: ({ isDefault }) => (isDefault ? html`<span class="faint">by default</span>` : html`<${Badge} kind="warn">told<//>`) },
+  { title: "", cell: ({ isDefault }) => (isDefault ? html`<span class="faint">by default</span>` : html`<${Badge} kind="plain">set<//>`) },
 ];

@@ -26,6 +26,7 @@ export function Page({ who }) {
       ["Sites along an axis", most(data.plan.extentMax)],
       ["Versions of schemas", most(data.plan.schemaCountMax)],
       ["Consumer groups", most(data.plan.groupCountMax)],
+      ["Jobs that wait or run", most(data.plan.jobCountMax)],
     ]} />` : !error && html`<${Loading} />`}
     <h2>Who is logged in here</h2>
     <${Facts} of=${[
