@@ -56,8 +56,7 @@ class Log:
 
     def hides(self, event: pb.RecordedEvent, now: datetime) -> bool:
         """Whether reads pass it over."""
-        gone = self.gone(event, now)
-        return gone is not None and gone.reason != keeping_pb.GONE_REASON_REDACTED
+        return self.stream_of(event).hides(event, now)
 
     def position_at(self, time: datetime) -> int:
         """Of the first event recorded then or later."""

@@ -23,7 +23,8 @@ class Stream:
     _retained: keeping_pb.Gone = field(default_factory=keeping_pb.Gone)
     """What events say that `retention` has hidden."""
     _lost: list[tuple[int, keeping_pb.Gone]] = field(default_factory=list)
-    """Below those revisions payloads are gone for good, whatever is ruled later."""
+    """Below those revisions payloads are gone for good, whatever is ruled later; in the order in
+    which they went."""
     _redacted: dict[int, keeping_pb.Gone] = field(default_factory=dict)
     """By position."""
 
@@ -45,13 +46,18 @@ class Stream:
         return keeping_pb.STREAM_ENDING_UNSPECIFIED
 
     def gone(self, event: pb.RecordedEvent, now: datetime) -> keeping_pb.Gone | None:
-        """Why an event is gone at that moment."""
+        """Why an event is gone at that moment: by what came first."""
+        return self._redacted.get(event.position) or self._hidden(event, now)
+
+    def hides(self, event: pb.RecordedEvent, now: datetime) -> bool:
+        """Whether reads pass it over at that moment."""
+        return self._hidden(event, now) is not None
+
+    def _hidden(self, event: pb.RecordedEvent, now: datetime) -> keeping_pb.Gone | None:
         for below, gone in self._lost:
             if event.revision < below:
                 return gone
-        if event.revision < self._retained_below(now):
-            return self._retained
-        return self._redacted.get(event.position)
+        return self._retained if event.revision < self._retained_below(now) else None
 
     def first_revision(self) -> int:
         """Of the first event that is kept. Those that are too old count as long as no rule after
@@ -62,18 +68,23 @@ class Stream:
 
     def retain(self, retention: keeping_pb.Retention, said: keeping_pb.Gone) -> None:
         """What the rule before it hides does not come back."""
-        if below := self._retained_below(said.at.ToDatetime(tzinfo=UTC)):
-            self._lost.append((below, self._retained))
+        self._lapse(said)
         has_part = bool(retention.ListFields())
         self.retention = retention if has_part else None
         self._retained = said
 
     def end(self, said: keeping_pb.Gone, *, for_ever: bool) -> None:
         """Delete what there is."""
+        self._lapse(said)
         self.deleted_below = len(self.events)
-        self._lost.insert(0, (self.deleted_below, said))
+        self._lost.append((self.deleted_below, said))
         self.is_tombstoned = for_ever
         self.retention, self.metadata, self.metadata_version = None, "", 0
+
+    def _lapse(self, said: keeping_pb.Gone) -> None:
+        """What its retention hides is lost when another rule is said."""
+        if below := self._retained_below(said.at.ToDatetime(tzinfo=UTC)):
+            self._lost.append((below, self._retained))
 
     def has_redacted(self, *, upto: int, since: int) -> bool:
         """Whether an event up to a revision was redacted behind a position of the log."""

@@ -110,6 +110,29 @@ async def test_what_is_gone_is_told_to_who_asks(events: Events) -> None:
     assert list(rule.event.tags) == ["s"]
 
 
+async def test_what_is_gone_says_what_came_first(events: Events) -> None:
+    await fill(events, "s", "s", "s")
+    redaction = keeping_pb.RedactEventRequest(position=1, reason="an address")
+    redacted = (await events.RedactEvent(redaction)).position
+    retained = await retain(events, max_count=1)
+    await delete(events)
+    await fill(events, "s")
+    await delete(events)
+
+    gone = await read(events, pb.ReadRequest(stream="s", include_gone=True))
+
+    reasons = keeping_pb.GoneReason.Name
+    assert [
+        (reasons(e.gone.reason).removeprefix("GONE_REASON_"), e.gone.position) for e in gone
+    ] == [
+        ("REDACTED", redacted),
+        ("RETENTION", retained),
+        ("DELETED", retained + 1),
+        ("DELETED", retained + 3),
+    ]
+    assert await read(events, pb.ReadRequest(stream="s")) == []
+
+
 async def test_an_id_that_is_gone_is_still_known(events: Events) -> None:
     sent = pb.AppendRequest(events=[event(), event()])
     first = await events.Append(sent)

@@ -147,6 +147,43 @@ async def test_what_lapsed_stays_gone_however_late_it_is_taken(
     assert await gone_by() == [5, 5, 7, 8, 0, 0]
 
 
+@pytest.mark.parametrize("is_taken_each_time", [True, False])
+async def test_what_is_gone_says_what_came_first_whenever_it_is_taken(
+    events: Events, owner: asyncpg.Connection, is_taken_each_time: bool
+) -> None:
+    turn = "('events.kept_logs'::regclass::oid::integer, log::integer) FROM events.logs"
+
+    async def is_taken() -> bool:
+        return bool(await owner.fetchval(LEFT + " AND stream = 1") == 0)
+
+    async def taken() -> None:
+        if is_taken_each_time:
+            await eventually(is_taken)
+
+    await fill(events, 3)
+    if not is_taken_each_time:
+        await owner.execute(f"SELECT pg_advisory_lock{turn}")
+    redacted = await events.RedactEvent(keeping_pb.RedactEventRequest(position=1, reason="r"))
+    await retain(events, truncate_before=3)
+    await taken()
+    await events.DeleteStream(keeping_pb.DeleteStreamRequest(stream="s"))
+    await fill(events, 1)
+    deleted = await events.DeleteStream(keeping_pb.DeleteStreamRequest(stream="s"))
+    await taken()
+    await fill(events, 1)
+    tombstoned = await events.TombstoneStream(keeping_pb.TombstoneStreamRequest(stream="s"))
+    gone = await read(events, pb.ReadRequest(stream="s", include_gone=True))
+    if not is_taken_each_time:
+        await owner.execute(f"SELECT pg_advisory_unlock{turn}")
+    await eventually(is_taken)
+
+    by = [redacted.position, 5, 5, deleted.position, tombstoned.position]
+    assert [e.gone.position for e in gone] == by
+    assert [e.gone.reason for e in gone] == [3, 1, 1, 2, 2]
+    assert await read(events, pb.ReadRequest(stream="s", include_gone=True)) == gone
+    assert await read(events, pb.ReadRequest(stream="s")) == []
+
+
 async def test_several_who_take_at_once_take_each_payload_once(
     events: Events, owner: asyncpg.Connection, settings: Settings
 ) -> None:

@@ -54,18 +54,19 @@ class Fates(NamedTuple):
     def hides(self, position: Position) -> bool:
         """Whether the record there is passed over."""
         row = self.rows.get(position)
-        if row is None or row["reason"] == GoneReason.REDACTED:
+        if row is None:
             return False
-        return row["reason"] is not None or bool(row["is_taken"])
+        return bool(row["is_hidden"]) or (row["reason"] is None and bool(row["is_taken"]))
 
     def shown(self, record: bytes | None, *, shows_gone: bool) -> bytes | None:
         """The record as it is read: no bytes when it is passed over."""
         if not record:
             return record
-        row = self.rows.get(position_of(record))
+        position = position_of(record)
+        row = self.rows.get(position)
         if row is None or (row["reason"] is None and not row["is_taken"]):
             return record
-        if row["reason"] != GoneReason.REDACTED and not shows_gone:
+        if self.hides(position) and not shows_gone:
             return b""
         if row["is_taken"]:
             # It says so itself; `record` may have been read while the payload was still there.
@@ -169,9 +170,7 @@ async def fates_at(
 
 def gone_of(row: asyncpg.Record) -> Gone:
     """That the record is gone, from a row that gives a reason."""
-    reason = GoneReason(row["reason"])
-    by = reason.name.lower()
-    return Gone(reason, row[f"{by}_at"], row[f"{by}_by"], row[f"{by}_position"])
+    return Gone(GoneReason(row["reason"]), row["gone_at"], row["gone_by"], row["gone_position"])
 
 
 def lapsing(page: TailPage, fates: Fates) -> Lapsing:
@@ -182,7 +181,7 @@ def lapsing(page: TailPage, fates: Fates) -> Lapsing:
         row = fates.rows.get(position)
         if row is None:
             continue
-        if row["reason"] is None and row["lapses_at"] is not None:
+        if not row["is_hidden"] and row["lapses_at"] is not None:
             moments.append(row["lapses_at"])
         if row["kept_from"] is not None:
             below[stream] = row["kept_from"]

@@ -49,9 +49,7 @@ class Stored:
     redacted_by: int = 0
     """The position of the event that says so."""
     lapsed: Gone | None = None
-    """Hidden by a retention that holds no longer."""
-    taken: Gone | None = None
-    """Its payload is off the disk, and why."""
+    """Hidden for good: by a retention that holds no longer, or as its stream was deleted."""
 
     @property
     def column_us(self) -> int:
@@ -63,7 +61,6 @@ class Rules:
     """What holds for a stream."""
 
     deleted_below: int = 0
-    deleted_by: int = 0
     is_tombstoned: bool = False
     retention: Retention = NO_RETENTION
     retention_by: int = 0
@@ -103,8 +100,6 @@ class Log:
         """What retention or deletion says of an event now."""
         rules = self.rule(event.said.stream)
         kept = rules.retention
-        if event.revision < rules.deleted_below:
-            return Gone("DELETED", rules.deleted_by)
         if event.lapsed is not None:
             return event.lapsed
         newest = self.of(event.said.stream)[-1].revision
@@ -118,27 +113,19 @@ class Log:
 
     def is_hidden(self, event: Stored) -> bool:
         """Whether readers pass it over."""
-        if self.hidden_by(event) is not None:
-            return True
-        return event.taken is not None and not event.redacted_by
+        return self.hidden_by(event) is not None
 
     def gone(self, event: Stored) -> Gone | None:
-        if event.taken is not None:
-            return event.taken
-        if (hidden := self.hidden_by(event)) is not None:
-            return hidden
-        return Gone("REDACTED", event.redacted_by) if event.redacted_by else None
+        """What came first; nothing redacts what is hidden."""
+        if event.redacted_by:
+            return Gone("REDACTED", event.redacted_by)
+        return self.hidden_by(event)
 
     def take(self) -> None:
         """All payloads leave the disk that may."""
         for event in self.events:
-            if event.redacted_by and event.taken is None:
-                event.taken = Gone("REDACTED", event.redacted_by)
-        for event in self.events:
-            hidden = self.hidden_by(event)
             rules = self.rules.get(event.said.stream)
-            if hidden is not None and rules is not None:
-                event.taken = event.taken or hidden
+            if rules is not None and self.is_hidden(event):
                 rules.taken_below = max(rules.taken_below, event.revision + 1)
 
     def age(self) -> None:
@@ -385,9 +372,7 @@ class Log:
         position, rules = self._ruled(said, stream, "INVALID_INPUT" if is_beyond else "")
         if rules is not None:
             for event in self.of(stream):
-                hidden = self.hidden_by(event)
-                if hidden is not None and hidden.reason == "RETENTION":
-                    event.lapsed = hidden
+                event.lapsed = self.hidden_by(event)
             rules.retention, rules.retention_by = retention, position
         return position
 
@@ -395,9 +380,10 @@ class Log:
         wanted = [] if expected is None else [OnStream(stream, expected)]
         position, rules = self._ruled(said, stream, wanted=wanted)
         if rules is not None:
+            for event in self.of(stream):
+                event.lapsed = self.hidden_by(event) or Gone("DELETED", position)
             self.rules[stream] = Rules(
                 deleted_below=len(self.of(stream)),
-                deleted_by=position,
                 is_tombstoned=is_tombstone,
                 taken_below=rules.taken_below,
             )

@@ -21,6 +21,7 @@ WITH expected (object, privilege) AS (
         ('events.change_stream', 'EXECUTE'),
         ('events.retained_from', 'EXECUTE'),
         ('events.put_lapse', 'EXECUTE'),
+        ('events.with_lapse', 'EXECUTE'),
         ('events.tallies', 'SELECT'),
         ('events.tallies', 'INSERT'),
         ('events.tallies', 'UPDATE'),

@@ -1,5 +1,5 @@
--- Which of the records at some positions are gone, or may come to be without a further rule; no
--- row for one that no rule is about. What is asked after a page was read holds at least as much
+-- Which of the records at some positions are gone and by what first, or may come to be without a
+-- further rule; no row for one that no rule is about. What is asked after a page was read holds at least as much
 -- as what held when it was read. Payloads may be taken between the two, so what is left of a
 -- record is told once more.
 --
@@ -9,26 +9,19 @@
 --   $2 positions  bigint[]
 SELECT
     record.position,
+    fate.is_hidden,
     CASE
-        WHEN record.revision < rule.deleted_below THEN 2
-        WHEN record.revision < rule.lapsed_below THEN 1
-        WHEN record.revision < rule.truncate_before THEN 1
-        WHEN record.revision <= newest.revision - rule.max_count THEN 1
-        WHEN record.recorded_at < now() - rule.max_age_s * interval '1 second' THEN 1
+        -- What is gone cannot be redacted any more, so that came first.
         WHEN redaction.by_position IS NOT NULL THEN 3
+        WHEN cause.below IS NOT NULL THEN coalesce(cause.reason, 1)
+        WHEN fate.is_hidden THEN 1
     END AS reason,
     record.is_taken,
     CASE WHEN record.is_taken THEN record.header END AS record_left,
     record.header_byte_count,
-    rule.deleted_at,
-    rule.deleted_by,
-    rule.deleted_position,
-    coalesce(lapse.at, rule.retention_at) AS retention_at,
-    coalesce(lapse.by, rule.retention_by) AS retention_by,
-    coalesce(lapse.position, rule.retention_position) AS retention_position,
-    redaction.redacted_at,
-    redaction.redacted_by,
-    redaction.by_position AS redacted_position,
+    coalesce(redaction.redacted_at, cause.at, rule.retention_at) AS gone_at,
+    coalesce(redaction.redacted_by, cause.by, rule.retention_by) AS gone_by,
+    coalesce(redaction.by_position, cause.position, rule.retention_position) AS gone_position,
     record.recorded_at + rule.max_age_s * interval '1 second' AS lapses_at,
     newest.revision - rule.max_count + 1 AS kept_from
 FROM set_config('girih.tenant', $1, true) AS setting (tenant)
@@ -60,11 +53,16 @@ LEFT JOIN LATERAL (
 ) AS rule ON true
 LEFT JOIN LATERAL (
     SELECT *
-    FROM unnest(rule.lapses)
-    WHERE below > record.revision
-    ORDER BY below
+    FROM (
+        SELECT *
+        FROM unnest(rule.lapses)
+        UNION ALL
+        SELECT rule.deleted_below, rule.deleted_position, rule.deleted_at, rule.deleted_by, 2
+    ) AS ended (below, position, at, by, reason)
+    WHERE ended.below > record.revision
+    ORDER BY ended.below, ended.position
     LIMIT 1
-) AS lapse ON true
+) AS cause ON true
 LEFT JOIN LATERAL (
     SELECT *
     FROM events.redactions
@@ -78,4 +76,12 @@ LEFT JOIN LATERAL (
     ORDER BY revision DESC
     LIMIT 1
 ) AS newest ON true
+CROSS JOIN LATERAL (
+    SELECT coalesce(
+        record.revision < greatest(rule.deleted_below, rule.lapsed_below, rule.truncate_before)
+        OR record.revision <= newest.revision - rule.max_count
+        OR record.recorded_at < now() - rule.max_age_s * interval '1 second',
+        false
+    ) AS is_hidden
+) AS fate
 WHERE rule.stream IS NOT NULL OR redaction.by_position IS NOT NULL OR record.is_taken;

@@ -1,5 +1,5 @@
--- The next records of a stream, oldest first, as many as are rewritten at once, each with why its
--- payload has to go; the first that keeps its payload ends them. A payload of NULL is gone already.
+-- The next records of a stream, oldest first, as many as are rewritten at once, each with what its
+-- payload has to go by, what came first; the first that keeps its payload ends them. A payload of NULL is gone already.
 --
 --   $1 log        bigint
 --   $2 stream     bigint
@@ -12,15 +12,14 @@ FROM (
         record.revision,
         record.header,
         record.payload,
-        fate.reason,
-        CASE fate.reason WHEN 2 THEN rule.deleted_at ELSE coalesce(lapse.at, rule.retention_at) END
-            AS at,
-        CASE fate.reason WHEN 2 THEN rule.deleted_by ELSE coalesce(lapse.by, rule.retention_by) END
-            AS actor,
-        CASE fate.reason
-            WHEN 2 THEN rule.deleted_position
-            ELSE coalesce(lapse.position, rule.retention_position)
-        END AS by_position,
+        CASE
+            WHEN NOT fate.is_hidden THEN NULL
+            WHEN redaction.by_position IS NOT NULL THEN 3
+            ELSE coalesce(cause.reason, 1)
+        END AS reason,
+        coalesce(redaction.redacted_at, cause.at, rule.retention_at) AS at,
+        coalesce(redaction.redacted_by, cause.by, rule.retention_by) AS actor,
+        coalesce(redaction.by_position, cause.position, rule.retention_position) AS by_position,
         sum(octet_length(coalesce(record.payload, ''))) OVER due
             - octet_length(coalesce(record.payload, '')) AS bytes_before
     FROM events.stream_rules AS rule
@@ -39,21 +38,31 @@ FROM (
         LIMIT $3
     ) AS record
     CROSS JOIN LATERAL (
-        SELECT CASE
-            WHEN record.revision < rule.deleted_below THEN 2
-            WHEN record.revision < rule.lapsed_below THEN 1
-            WHEN record.revision < rule.truncate_before THEN 1
-            WHEN record.revision <= newest.revision - rule.max_count THEN 1
-            WHEN record.recorded_at < now() - rule.max_age_s * interval '1 second' THEN 1
-        END AS reason
+        SELECT coalesce(
+            record.revision < greatest(rule.deleted_below, rule.lapsed_below, rule.truncate_before)
+            OR record.revision <= newest.revision - rule.max_count
+            OR record.recorded_at < now() - rule.max_age_s * interval '1 second',
+            false
+        ) AS is_hidden
     ) AS fate
     LEFT JOIN LATERAL (
         SELECT *
-        FROM unnest(rule.lapses)
-        WHERE below > record.revision
-        ORDER BY below
+        FROM (
+            SELECT *
+            FROM unnest(rule.lapses)
+            UNION ALL
+            SELECT rule.deleted_below, rule.deleted_position, rule.deleted_at, rule.deleted_by, 2
+        ) AS ended (below, position, at, by, reason)
+        WHERE ended.below > record.revision
+        ORDER BY ended.below, ended.position
         LIMIT 1
-    ) AS lapse ON true
+    ) AS cause ON true
+    LEFT JOIN LATERAL (
+        SELECT *
+        FROM events.redactions
+        WHERE log = rule.log AND position = record.position
+        LIMIT 1
+    ) AS redaction ON true
     WHERE rule.log = $1 AND rule.stream = $2
     WINDOW due AS (ORDER BY record.revision)
 ) AS records
