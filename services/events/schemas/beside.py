@@ -17,20 +17,22 @@ from services.plumbing.budget import Budget
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_START_S: Final = 20.0
+_START_S: Final = 60.0
+"""Longer than callers wait: one that is ended while it starts would be started by the next."""
 _END_S: Final = 5.0
-_WAITS: Final = 5
-"""So many times as long as something may take, it may wait for the core as well."""
 
 
 class Beside:
     """The process is started when it is needed first, and again when it was ended."""
 
-    def __init__(self, *, wait_s: float = 10.0, work_s: float = 2.0) -> None:
+    def __init__(
+        self, *, wait_s: float = 10.0, work_s: float = 2.0, answer_s: float = 30.0
+    ) -> None:
         """`wait_s` is how long something may wait for its turn, `work_s` how much of a core it may
-        take, in seconds."""
+        take, and `answer_s` how long that may last, in seconds: no caller waits for longer."""
         self._wait_s = wait_s
         self._work_s = work_s
+        self._answer_s = answer_s
         self._turns = Budget(1, share=1)
         self._process: _Process | None = None
 
@@ -38,7 +40,7 @@ class Beside:
         self, tenant: TenantId, function: Callable[P, T], *args: P.args, **_none: P.kwargs
     ) -> T:
         """What a function of `worker` answers. Raises `SchemasBusy` when its turn does not come,
-        and `SchemaCheckTooLong` when it takes too long.
+        or no core, and `SchemaCheckTooLong` when it takes too long.
         """
         try:
             async with asyncio.timeout(self._wait_s):
@@ -66,10 +68,12 @@ class Beside:
     def _ask(self, function: Callable[..., object], arguments: tuple[object, ...]) -> object:
         process = self._process = self._process or _Process()
         try:
-            answer = process.ask(function, arguments, self._work_s)
-        except (TimeoutError, EOFError, OSError):
+            answer = process.ask(function, arguments, self._work_s, self._answer_s)
+        except (TimeoutError, EOFError, OSError) as error:
             self._process = None
             process.end()
+            if isinstance(error, TimeoutError):
+                raise SchemasBusy("there is no core for long checks by schemas") from None
             raise SchemaCheckTooLong(
                 f"to check this by its schema takes more than {self._work_s:g} s of a core"
             ) from None
@@ -92,7 +96,11 @@ class _Process:
         self._is_started = False
 
     def ask(
-        self, function: Callable[..., object], arguments: tuple[object, ...], work_s: float
+        self,
+        function: Callable[..., object],
+        arguments: tuple[object, ...],
+        work_s: float,
+        answer_s: float,
     ) -> object:
         """Raises EOFError when the process has died, as it does when it takes longer, and
         `TimeoutError` when there was no core for it."""
@@ -100,7 +108,7 @@ class _Process:
             # To start takes its time, which is not that of the first question.
             self._answer(worker.problem, (b"true", b"null", 1), _START_S, _START_S)
             self._is_started = True
-        return self._answer(function, arguments, work_s, _WAITS * work_s)
+        return self._answer(function, arguments, work_s, answer_s)
 
     def end(self) -> None:
         self._ours.close()

@@ -27,7 +27,7 @@ from tests.events.model.values import (
     Span,
 )
 
-SLOW: Final = {"DATABASE_UNAVAILABLE", "DATABASE_BUSY", "SCHEMA_CHECK_TOO_LONG"}
+SLOW: Final = {"DATABASE_UNAVAILABLE", "DATABASE_BUSY", "SCHEMA_CHECK_TOO_LONG", "SCHEMAS_BUSY"}
 
 
 class Comparison(RuleBasedStateMachine):
@@ -250,7 +250,7 @@ class Comparison(RuleBasedStateMachine):
             if refused.reasons.isdisjoint(SLOW):
                 raise
             self.is_left = True
-            self.service.left_count += 1
+            self.service.left.update(refused.reasons & SLOW)
             reject()
 
     def _expected(self, made: Callable[[], Any]) -> Any:
