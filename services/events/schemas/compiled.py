@@ -21,7 +21,10 @@ NS_A_PATTERN_BYTE: Final = 40
 NS_A_BYTE: Final = 20
 """What it takes to parse a byte."""
 
-_PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=2**16, dfa_size_limit=2**20)
+_PATTERN_BYTES_MAX: Final = 2**16
+_PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES_MAX, dfa_size_limit=2**20)
+_LARGE_PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=2**24, dfa_size_limit=2**20)
+"""For who wants to know whether a pattern is wrong, or only too large."""
 _SHOWN_CHARS_MAX: Final = 300
 
 DESCRIBED_HERE_MAX: Final = 60_000
@@ -65,7 +68,7 @@ class CompiledSchema:
         try:
             schema.validator  # noqa: B018 - made now, so that what is wrong is told now
         except (jsonschema_rs.ValidationError, ValueError) as error:
-            raise RefusedSchema([_problem_of(error)]) from None
+            raise RefusedSchema([_pattern_problem(error) or _problem_of(error)]) from None
         return schema
 
     @cached_property
@@ -125,6 +128,32 @@ class CompiledSchema:
 
 def _sorted(text: bytes) -> bytes:
     return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+
+
+def _pattern_problem(error: Exception) -> Problem | None:
+    """What is wrong with a pattern of a schema, in better words than the engine's: it calls them
+    all no regex. None where something else is wrong.
+    """
+    if not isinstance(error, jsonschema_rs.ValidationError) or error.kind.name != "format":
+        return None
+    if not isinstance(error.instance, str):
+        return None
+    path, _ = _problem_of(error)
+    if _is_matched(error.instance):
+        return path, (
+            f"takes more than {_PATTERN_BYTES_MAX:,} bytes as a pattern, as parts do that are"
+            " repeated often: say how long a text may be by minLength and maxLength"
+        )
+    return path, "must be a pattern that looks around nowhere and refers back to nothing"
+
+
+def _is_matched(pattern: str) -> bool:
+    """Whether it is one that is matched in linear time."""
+    try:
+        jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=_LARGE_PATTERNS)
+    except (jsonschema_rs.ValidationError, ValueError):
+        return False
+    return True
 
 
 def _problem_of(error: Exception) -> Problem:

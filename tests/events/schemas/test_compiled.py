@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from services.events.schemas import examples
 from services.events.schemas.compatibility import broken
-from services.events.schemas.compiled import DESCRIBED_HERE_MAX, NOT_AS_SAID, CompiledSchema
+from services.events.schemas.compiled import (
+    DESCRIBED_HERE_MAX,
+    NOT_AS_SAID,
+    CompiledSchema,
+    RefusedSchema,
+)
 from services.events.schemas.registry import Compatibility
 
 NAMES = st.sampled_from("abc")
@@ -152,3 +157,30 @@ def test_a_problem_that_takes_too_much_to_describe_is_told_without_its_place() -
 
     assert not schema.takes(text)
     assert schema.problem(text) == NOT_AS_SAID
+
+
+@pytest.mark.parametrize("pattern", ["^.{1,64}$", r"^\p{L}{1,30}$"])
+@pytest.mark.parametrize("schema", ["pattern", "patternProperties"])
+def test_a_pattern_that_is_too_large_is_not_told_to_be_none(schema: str, pattern: str) -> None:
+    asked: dict[str, Any] = {schema: pattern if schema == "pattern" else {pattern: {}}}
+
+    with pytest.raises(RefusedSchema) as caught:
+        compiled(asked)
+
+    ((path, problem),) = caught.value.problems
+    assert path.startswith(f"/{schema}")
+    assert "65,536 bytes" in problem
+    assert "maxLength" in problem
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)a", r"(a)\1", "["])
+def test_a_pattern_that_is_not_matched_in_linear_time_says_so(pattern: str) -> None:
+    with pytest.raises(RefusedSchema) as caught:
+        compiled({"properties": {"name": {"pattern": pattern}}})
+
+    assert list(caught.value.problems) == [
+        (
+            "/properties/name/pattern",
+            "must be a pattern that looks around nowhere and refers back to nothing",
+        )
+    ]
