@@ -153,6 +153,11 @@ _integer = re.compile(r"-?(?:0|[1-9][0-9]{0,15})").fullmatch
 _head_of_record = re.compile(
     r'\{"position":"([1-9][0-9]{0,15})"(?:,"revision":"(0|[1-9][0-9]{0,15})")?'
 ).match
+_place_of_gone = re.compile(
+    r'(\},"gone":\{"reason":"[A-Z_]+","at":"[^"]*","actor":"[^"]*","position":)"([1-9][0-9]{0,15})"'
+    r'(?=\}(?:,"upcast":\{[^{}]*\})?\}$)'
+)
+"""At the end of a record, where nothing is that callers wrote."""
 
 
 def with_numbers(value: Json) -> Json:
@@ -173,7 +178,7 @@ def camel_case(name: str) -> str:
 def record_with_numbers(line: str) -> str:
     """The same for the text of a recorded event, of which all else stays as it was sent.
 
-    What is behind its position and revision may hold numbers that Python would spell in
+    What is between its revision and what took it may hold numbers that Python would spell in
     another way.
     """
     head = _head_of_record(line)
@@ -183,7 +188,7 @@ def record_with_numbers(line: str) -> str:
     if int(position) > _EXACT_MAX:
         return line
     ours = f'{{"position":{position}' + (f',"revision":{revision}' if revision else "")
-    return ours + line[head.end() :]
+    return ours + _place_of_gone.sub(r"\1\2", line[head.end() :])
 
 
 def _member(key: str, value: Json) -> Json:

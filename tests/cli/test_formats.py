@@ -79,6 +79,17 @@ def test_a_record_is_the_text_that_was_sent_but_for_its_place(position: int) -> 
     assert record_with_numbers(line) == f'{{"position":{position},"revision":0,{rest}'
 
 
+@pytest.mark.parametrize("upcast", ["", ',"upcast":{"fromVersion":1,"problem":""}'])
+def test_what_took_a_record_is_told_by_a_number(upcast: str) -> None:
+    gone = '"gone":{"reason":"GONE_REASON_DELETED","at":"2026-11-29T09:30:07Z","actor":"user:1"'
+    event = f'"event":{{"json":{{"a":{{}},{gone},"position":"5"}}}},"tags":[]}}'
+    line = f'{{"position":"4","revision":"0",{event},{gone},"position":"28"}}{upcast}}}'
+
+    told = record_with_numbers(line)
+
+    assert told == f'{{"position":4,"revision":0,{event},{gone},"position":28}}{upcast}}}'
+
+
 def test_a_place_that_no_double_holds_stays_a_string() -> None:
     line = json.dumps({"position": str(2**53 + 1), "revision": "0"}, separators=(",", ":"))
 
