@@ -13,7 +13,7 @@ from cli.commands import events, paths, running, schemas, signing_keys, streams
 from cli.commands.accounts import account, keys, members, sessions, tenants
 from cli.commands.accounts.usage import usage
 from cli.commands.api import api
-from cli.commands.fields import changes as lattices
+from cli.commands.fields import blocking as lattices
 from cli.commands.keeping import backup, logs
 from cli.commands.reacting import groups, projections
 from cli.commands.simulating import jobs

@@ -27,6 +27,9 @@ def test_a_job_is_started_watched_listed_shown_and_its_series_kept(
     assert ada.does("jobs", "series", job_id).out.startswith("step,energy")
     assert "spins" in ada.does("lattices", "fields", made.out.strip()).out
     assert "JOB_ENDED" in ada.girih("jobs", "cancel", job_id).err
+    assert "JOB_ENDED" in ada.girih("jobs", "render", job_id).err
+    sums = ada.does("lattices", "verify", made.out.strip(), "--json").json["sums"]
+    assert int(sums["reproduced"]) == 1
 
 
 def test_a_job_is_cancelled_and_gone_on_with(ada: Person) -> None:
@@ -44,6 +47,21 @@ def test_a_job_is_cancelled_and_gone_on_with(ada: Person) -> None:
     assert "cancelled" in ada.does("jobs", "cancel", job_id).out
     refused = ada.girih("jobs", "start", lattice, "ising", "--set", "temperature=0", "--steps", "5")
     assert "must be above 0" in refused.err
+
+
+def test_what_a_job_has_computed_so_far_is_drawn(ada: Person, tmp_path: Path) -> None:
+    lattice = ada.does("lattices", "create", "--shape", "16x16", "--periodic").out.strip()
+    model = ("ising", "--set", "temperature=2.0", "--steps", "100000000000")
+    ada.does("jobs", "start", lattice, *model)
+    job_id, png = ada.does("jobs", "list", "--open", "-o", "name").out.strip(), tmp_path / "a.png"
+    drawing = ("jobs", "render", job_id, "--output-file", str(png), "--pixels", "16")
+
+    while (drawn := ada.girih(*drawing)).code:
+        assert "JOB_NOT_BEGUN" in drawn.err
+    ada.does("jobs", "cancel", job_id)
+
+    assert "steps" in drawn.err
+    assert png.read_bytes().startswith(b"\x89PNG")
 
 
 def test_progress_is_told_in_a_line() -> None:

@@ -1,4 +1,4 @@
-"""`girih lattices transform`, `undo`, `redo`, `history`, `verify` and `diff`: fields, changed."""
+"""`girih lattices transform`, `undo`, `redo`, `history`, `verify` and `diff`: what is changed."""
 
 import json
 import uuid
@@ -25,6 +25,16 @@ RequestId = Annotated[
     str | None,
     typer.Option("--request-id", metavar="UUID", help="Of a call that is repeated: done once."),
 ]
+ExpectedRevision = Annotated[
+    int | None,
+    typer.Option(
+        min=0, metavar="N", help="What is changed must be at this revision: else nothing is."
+    ),
+]
+OfField = Annotated[
+    str | None,
+    typer.Argument(metavar="[FIELD]", help="Its name. Without one, which sites are blocked."),
+]
 
 
 @app.verb(
@@ -46,43 +56,54 @@ def transform(
     imaginary: Annotated[
         str, typer.Option(metavar="FIELD", help="The field of the imaginary parts.")
     ] = "",
+    expected_revision: ExpectedRevision = None,
     request_id: RequestId = None,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
     """Apply a chain of transforms to a field: all of it or nothing, as one event."""
     body: dict[str, Json] = {
-        "transforms": [_step(text) for text in steps],
+        "transforms": [step_of(text) for text in steps],
         "imaginary": imaginary,
-        "requestId": request_id or str(uuid.uuid4()),
+        **request_of(request_id, expected_revision),
     }
     with options.gateway(url) as gateway:
         answer = gateway.post(f"{_route(gateway, lattice_id, name)}:transform", body)
     output.thing(answer, output_format, name=name, pairs=_transformed(answer))
 
 
-@app.verb(examples="girih lattices undo 3f2a9c1e height")
+@app.verb(
+    examples="""
+    girih lattices undo 3f2a9c1e height
+    girih lattices undo 3f2a9c1e
+    """
+)
 def undo(
     lattice_id: LatticeId,
-    name: Name,
+    name: OfField = None,
+    expected_revision: ExpectedRevision = None,
     request_id: RequestId = None,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Undo the last change of a field: by its inverse, or from what is kept."""
-    _turn("undo", lattice_id, name, request_id, url, output_format)
+    """Undo the last change of a field, or of which sites are blocked: by its inverse, or from what
+    is kept."""
+    request = request_of(request_id, expected_revision)
+    _turn("undo", lattice_id, name, request, url, output_format)
 
 
 @app.verb(examples="girih lattices redo 3f2a9c1e height")
 def redo(
     lattice_id: LatticeId,
-    name: Name,
+    name: OfField = None,
+    expected_revision: ExpectedRevision = None,
     request_id: RequestId = None,
     url: options.Url = None,
     output_format: options.Output = Format.table,
 ) -> None:
     """Do again what was undone last."""
-    _turn("redo", lattice_id, name, request_id, url, output_format)
+    request = request_of(request_id, expected_revision)
+    _turn("redo", lattice_id, name, request, url, output_format)
 
 
 @app.verb(
@@ -117,7 +138,7 @@ def verify(
         route = f"/v1/lattices/{segment(gateway, lattice_id)}:verify"
         answers = [json.loads(line) for line in gateway.lines("GET", route)]
     sums = answers[-1]["sums"]
-    pairs = [(key, str(sums.get(key, 0))) for key in _OUTCOMES]
+    pairs = [(_OUTCOMES[key], str(sums.get(key, 0))) for key in _OUTCOMES]
     output.thing(
         {"events": answers[:-1], "sums": sums}, output_format, name=lattice_id, pairs=pairs
     )
@@ -154,26 +175,50 @@ def diff(
     output.thing(found, output_format, name=name, pairs=pairs)
 
 
+def request_of(request_id: str | None, expected_revision: int | None) -> "dict[str, Json]":
+    """What is said of every change."""
+    return {
+        "requestId": request_id or str(uuid.uuid4()),
+        "expectedRevision": None if expected_revision is None else str(expected_revision),
+    }
+
+
 def _turn(
     verb: str,
     lattice_id: str,
-    name: str,
-    request_id: str | None,
+    name: str | None,
+    request: "dict[str, Json]",
     url: str | None,
     output_format: Format,
 ) -> None:
-    body = {"requestId": request_id or str(uuid.uuid4())}
     with options.gateway(url) as gateway:
-        answer = gateway.post(f"{_route(gateway, lattice_id, name)}:{verb}", body)
-    field = answer["field"]
-    pairs = [("field", name), ("revision", field["revision"]), ("digest", field["digest"])]
+        route = f"/v1/lattices/{segment(gateway, lattice_id)}"
+        if name is not None:
+            route += f"/fields/{options.segment(name)}"
+        answer = gateway.post(f"{route}:{verb}", request)
+    if name is None:
+        pairs = blocked_pairs(answer["state"])
+    else:
+        field = answer["field"]
+        pairs = [("field", name), ("revision", field["revision"]), ("digest", field["digest"])]
     pairs += [("change", answer["ofRevision"])]
     if answer.get("byInverse"):
         pairs += [("how", "by the inverse, in place")]
-    output.thing(answer, output_format, name=name, pairs=pairs)
+    output.thing(answer, output_format, name=name or lattice_id, pairs=pairs)
 
 
-def _step(text: str) -> "Json":
+def blocked_pairs(state: "Json") -> list[tuple[str, str]]:
+    """Which sites are blocked, in numbers, for people."""
+    return [
+        ("vertices", f"{int(state['vertices']):,}"),
+        ("edges", f"{int(state['edges']):,}"),
+        ("revision", state["revision"]),
+        ("digest", state["digest"]),
+    ]
+
+
+def step_of(text: str) -> "Json":
+    """A step of a chain, as it is typed."""
     try:
         return json.loads(text)
     except ValueError as error:
@@ -191,9 +236,20 @@ def _transformed(answer: "Json") -> list[tuple[str, str]]:
         ("revision", field["revision"]),
         ("digest", field["digest"]),
         ("before", answer["beforeDigest"]),
-        ("invertible", _word(answer["invertibility"])),
-        *((report["transform"], _report(report)) for report in answer["reports"]),
+        ("invertible", invertible(answer)),
+        *reported(answer),
     ]
+
+
+def invertible(answer: "Json") -> str:
+    """Whether a chain can be undone from its result alone."""
+    word: str = answer["invertibility"]
+    return word.removeprefix("INVERTIBILITY_").replace("_", " ").lower()
+
+
+def reported(answer: "Json") -> list[tuple[str, str]]:
+    """What the steps of a chain took."""
+    return [(report["transform"], _report(report)) for report in answer["reports"]]
 
 
 def _report(report: "Json") -> str:
@@ -201,16 +257,19 @@ def _report(report: "Json") -> str:
     return f"{where}, {output.size(int(report['auxiliaryBytes']))} beside the numbers"
 
 
-def _word(invertibility: str) -> str:
-    return invertibility.removeprefix("INVERTIBILITY_").replace("_", " ").lower()
-
-
 def _region(region: "Json") -> str:
     origin, shape = (",".join(region[key]) for key in ("origin", "shape"))
     return f"{region['differing']} in {shape} from {origin} on"
 
 
-_OUTCOMES = ("kept", "reproduced", "gone", "different", "damaged")
+_OUTCOMES = {
+    "kept": "kept",
+    "reproduced": "reproduced",
+    "notReplayed": "not replayed",
+    "gone": "gone",
+    "different": "different",
+    "damaged": "damaged",
+}
 
 _HISTORY = Listing(
     name=itemgetter("revision"),

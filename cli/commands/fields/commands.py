@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.commands import lattices
+from cli.commands.fields import viewing
+from cli.commands.fields.viewing import ColorMap, Projection
 from cli.commands.lattices import LatticeId, numbers, segment
 from cli.terminal import options, output
 from cli.terminal.formats import Format
@@ -44,28 +46,6 @@ class NumberType(StrEnum):
     @property
     def wire(self) -> str:
         return f"NUMBER_TYPE_{self.name.upper()}"
-
-
-class ColorMap(StrEnum):
-    """Colours for numbers."""
-
-    viridis = "viridis"
-    plasma = "plasma"
-    inferno = "inferno"
-    magma = "magma"
-    cividis = "cividis"
-    grey = "grey"
-    coolwarm = "coolwarm"
-
-
-class Projection(StrEnum):
-    """What is shown of the other axes."""
-
-    slice = "slice"
-    min = "min"
-    max = "max"
-    mean = "mean"
-    sum = "sum"
 
 
 @app.verb(
@@ -238,20 +218,14 @@ def render(
         Path,
         typer.Option("--output-file", metavar="FILE", dir_okay=False, help="Where to write it."),
     ] = Path("lattice.png"),
-    at: Annotated[str | None, typer.Option(help="The place to show of the other axes.")] = None,
-    rows: Annotated[int | None, typer.Option(min=0, help="The axis that goes down.")] = None,
-    columns: Annotated[
-        int | None, typer.Option(min=0, help="The axis that goes to the right.")
-    ] = None,
-    projection: Annotated[
-        Projection, typer.Option(help="What is shown of the other axes.")
-    ] = Projection.slice,
-    colors: Annotated[ColorMap, typer.Option(help="Colours for numbers.")] = ColorMap.viridis,
-    low: Annotated[float | None, typer.Option(help="The number with the first colour.")] = None,
-    high: Annotated[float | None, typer.Option(help="The number with the last colour.")] = None,
-    pixels: Annotated[
-        int, typer.Option(min=16, max=4_096, help="Of the longer side, at most.")
-    ] = 1_024,
+    at: viewing.At = None,
+    rows: viewing.Rows = None,
+    columns: viewing.Columns = None,
+    projection: viewing.Shown = Projection.slice,
+    colors: viewing.Colors = ColorMap.viridis,
+    low: viewing.Low = None,
+    high: viewing.High = None,
+    pixels: viewing.Pixels = 1_024,
     start: Annotated[
         str | None, typer.Option("--from", help="Draw a shortest path from here, with --to.")
     ] = None,
@@ -261,17 +235,8 @@ def render(
     """Draw two axes of a lattice, or of a field, as a PNG."""
     if (start is None) != (goal is None):
         raise typer.BadParameter("say both --from and --to, or neither")
-    body: dict[str, Json] = {
-        "name": name,
-        "rowAxis": rows,
-        "columnAxis": columns,
-        "at": None if at is None else {"coordinates": numbers(at, "--at")},
-        "projection": f"PROJECTION_{projection.name.upper()}",
-        "colorMap": f"COLOR_MAP_{colors.name.upper()}",
-        "low": low,
-        "high": high,
-        "pixelsMax": pixels,
-    }
+    view = viewing.view(at, rows, columns, projection, colors, low, high, pixels)
+    body: dict[str, Json] = {"name": name, **view}
     with options.gateway(url) as gateway:
         route = f"/v1/lattices/{segment(gateway, lattice_id)}"
         if start is not None and goal is not None:

@@ -1,7 +1,9 @@
 """`girih jobs`: simulations on lattices, started, watched, stopped and gone on with."""
 
+import base64
 import json
 import sys
+import uuid
 from collections.abc import Iterator
 from enum import StrEnum
 from operator import itemgetter
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.commands.fields import viewing
+from cli.commands.fields.viewing import ColorMap, Projection
 from cli.commands.lattices import LatticeId, numbers
 from cli.commands.lattices import segment as lattice_segment
 from cli.terminal import ids, options, output
@@ -107,6 +111,7 @@ def start(
         "recordEvery": str(record_every),
         "discardSteps": str(discard),
         "resultField": result,
+        **_request(),
     }
     if seed is not None:
         body["seed"] = str(seed)
@@ -163,7 +168,7 @@ def cancel(
 ) -> None:
     """Have a job stop. What it has done is kept: `girih jobs continue` goes on with it."""
     with options.gateway(url) as gateway:
-        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:cancel", {})
+        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:cancel", _request())
     _show(job, output_format)
 
 
@@ -176,7 +181,7 @@ def continue_(
 ) -> None:
     """Go on with a job that was cancelled."""
     with options.gateway(url) as gateway:
-        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:continue", {})
+        job = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:continue", _request())
         if watched:
             job = _watched(gateway, job)
     _show(job, output_format)
@@ -211,6 +216,42 @@ def series(
     else:
         file.write_bytes(content)
         output.message(f"{output.size(len(content))} are in {file}")
+
+
+@app.verb(
+    examples="""
+    girih jobs render 5d0c11aa
+    girih jobs render 5d0c11aa --output-file spins.png --pixels 512
+    """
+)
+def render(
+    job_id: JobId,
+    file: Annotated[
+        Path,
+        typer.Option("--output-file", metavar="FILE", dir_okay=False, help="Where to write it."),
+    ] = Path("job.png"),
+    at: viewing.At = None,
+    rows: viewing.Rows = None,
+    columns: viewing.Columns = None,
+    projection: viewing.Shown = Projection.slice,
+    colors: viewing.Colors = ColorMap.viridis,
+    low: viewing.Low = None,
+    high: viewing.High = None,
+    pixels: viewing.FewPixels = 1_024,
+    url: options.Url = None,
+) -> None:
+    """Draw what a job has computed so far, as a PNG: of this moment while it runs, else as it was
+    when its state was kept last."""
+    view = viewing.view(at, rows, columns, projection, colors, low, high, pixels)
+    with options.gateway(url) as gateway:
+        answer = gateway.post(f"/v1/jobs/{_segment(gateway, job_id)}:render", {"view": view})
+    file.write_bytes(base64.b64decode(answer["png"]))
+    output.message(f"Wrote {file}, after {int(answer['stepsDone']):,} steps.")
+
+
+def _request() -> "dict[str, Json]":
+    """Sent again by whatever repeats the call, it is done once."""
+    return {"requestId": str(uuid.uuid4())}
 
 
 def _setting(text: str) -> tuple[str, "Json"]:
