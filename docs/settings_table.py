@@ -65,6 +65,8 @@ _COMMAND_VARIABLES = {
     "GIRIH_NEW_PASSWORD": "The one to change to, for `girih password`.",
     "GIRIH_BACKUP_DATABASE_URL": "The server that `girih backup` copies, by a login that may"
     " replicate. Unset means DATABASE_URL, or the server that `girih up` started.",
+    "GIRIH_BACKUP_PLACES": "The databases of further places that it copies, as EVENTS_PLACES has"
+    " them, by such logins; or `GIRIH_BACKUP_PLACES_FILE`. Unset means EVENTS_PLACES.",
     "GIRIH_INVITATION": "The token that `girih members accept` takes.",
 }
 

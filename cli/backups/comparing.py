@@ -6,13 +6,22 @@ projections hold, are not compared: these move on.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cli.backups.tools import Tools
 
+# Of logs that are there: of one that has left, a part may be there still. Old backups know no
+# places.
 _LOGS: Final = """
-SELECT coalesce(json_object_agg(logs.tenant, newest.position), '{}')
+SELECT coalesce(
+    json_object_agg(
+        logs.tenant,
+        json_build_array(coalesce(to_jsonb(logs) ->> 'move', '0')::bigint, newest.position)
+    ) FILTER (WHERE to_jsonb(logs) ->> 'moved_to' IS NULL),
+    '{}'
+)
 FROM events.logs
 CROSS JOIN LATERAL (
     SELECT coalesce(max(position), 0) AS position FROM events.records WHERE log = logs.log
@@ -55,34 +64,51 @@ class LogComparison:
     snapshots_differ: tuple[str, ...]
 
 
-def compare(tools: Tools, restored_url: str, other_url: str) -> list[LogComparison]:
-    """The logs of the restored server, each with the other's up to where it ends."""
-    restored, other = _logs(tools, restored_url), _logs(tools, other_url)
+class _Home(NamedTuple):
+    """Where a log is on one side."""
+
+    move: int
+    head: int
+    url: str
+
+
+def compare(
+    tools: Tools, restored_urls: Sequence[str], other_urls: Sequence[str]
+) -> list[LogComparison]:
+    """The logs of the restored servers, each with the other's up to where it ends, wherever it is.
+
+    A log that came back in two places, since it moved between the backups of them, is where it
+    moved last.
+    """
+    restored, others = _logs(tools, restored_urls), _logs(tools, other_urls)
+    nowhere = _Home(0, 0, other_urls[0])
     return [
-        _compared(tools, restored_url, other_url, tenant, head, other.get(tenant, 0))
-        for tenant, head in sorted(restored.items())
+        _compared(tools, home, others.get(tenant, nowhere), tenant)
+        for tenant, home in sorted(restored.items())
     ]
 
 
-def _compared(
-    tools: Tools, restored_url: str, other_url: str, tenant: str, head: int, other_head: int
-) -> LogComparison:
-    hashes = {_events(tools, url, tenant, head) for url in (restored_url, other_url)}
-    mine, theirs = (_snapshots(tools, url, tenant) for url in (restored_url, other_url))
+def _compared(tools: Tools, home: _Home, other: _Home, tenant: str) -> LogComparison:
+    hashes = {_events(tools, one.url, tenant, home.head) for one in (home, other)}
+    mine, theirs = (_snapshots(tools, one.url, tenant) for one in (home, other))
     shared = mine.keys() & theirs.keys()
     return LogComparison(
         tenant=tenant,
-        head=head,
-        behind_count=other_head - head,
-        is_same=len(hashes) == 1 and other_head >= head,
+        head=home.head,
+        behind_count=other.head - home.head,
+        is_same=len(hashes) == 1 and other.head >= home.head,
         snapshot_count=len(shared),
         snapshots_differ=tuple(sorted(name for name in shared if mine[name] != theirs[name])),
     )
 
 
-def _logs(tools: Tools, url: str) -> dict[str, int]:
-    logs: dict[str, int] = json.loads(tools.query(url, _LOGS))
-    return logs
+def _logs(tools: Tools, urls: Sequence[str]) -> dict[str, _Home]:
+    homes: dict[str, _Home] = {}
+    for url in urls:
+        found: dict[str, tuple[int, int]] = json.loads(tools.query(url, _LOGS))
+        for tenant, (move, head) in found.items():
+            homes[tenant] = max(homes.get(tenant, _Home(-1, 0, "")), _Home(move, head, url))
+    return homes
 
 
 def _events(tools: Tools, url: str, tenant: str, head: int) -> str:

@@ -169,7 +169,12 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """Where clients connect, as libpq and asyncpg understand it, before the start too."""
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._socket_dir))}&port={_PORT}"
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """The same for another database."""
+        host = quote(str(self._socket_dir))
+        return f"postgresql://{USER}@/{quote(database)}?host={host}&port={_PORT}"
 
     @cached_property
     def _socket_dir(self) -> Path:
@@ -251,7 +256,7 @@ class EmbeddedPostgres:
         For the few things that need no client library, such as CREATE DATABASE.
         """
         command = [self.binaries.path("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1"]
-        target = self.url.replace(f"/{DATABASE}?", f"/{quote(database)}?")
+        target = self.url_of(database)
         try:
             return process.run(
                 [*command, "-d", target, "-c", sql],

@@ -23,7 +23,7 @@ TOOLS = Tools(os.environ)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres(tmp_path_factory.mktemp("server") / "data") as server:
         asyncio.run(migrate(server.url, MIGRATIONS, schema=SCHEMA))
-        server.execute(_A_LOG)
+        server.execute(A_LOG)
         server.execute("CREATE TABLE kept (n integer, at timestamptz DEFAULT clock_timestamp())")
         yield server
 
@@ -69,7 +69,7 @@ def until_kept(server: EmbeddedPostgres) -> None:
 LSN = "SELECT pg_current_wal_flush_lsn()"
 
 
-_A_LOG = """
+A_LOG = """
 WITH log AS (INSERT INTO events.logs (tenant) VALUES ('acme') RETURNING log)
 INSERT INTO events.records (
     log, position, stream, revision, recorded_at, event_id, type, correlation_id, digest, header,

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from services.events.settings import DEFAULT_PLACE
+from services.events.settings import Settings as EventsSettings
 from tests.authority import Authority
 from tests.deploy.settings import SETTINGS, check_environment
 
@@ -130,5 +132,19 @@ def test_systemd_knows_all_that_a_unit_says(path: Path) -> None:
         [analyze, "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
     )
 
-    unknown = [line for line in done.stderr.splitlines() if "Unknown" in line or "invalid" in line]
-    assert unknown == []
+    complaints = re.findall(r"^.*(?:unknown|invalid).*$", done.stderr, re.IGNORECASE | re.MULTILINE)
+    assert complaints == []
+
+
+def test_a_machine_without_a_file_of_places_has_none(authority: Authority) -> None:
+    text = (DEPLOY / "systemd" / "girih-events.service").read_text()
+    [default] = re.findall(r"^SetCredential=places:(.*)$", text, re.MULTILINE)
+    file = authority.directory / "no-places"
+    file.write_text(default.encode().decode("unicode_escape"))
+    told = {"DATABASE_URL": "postgresql:///girih", "EVENTS_PLACES_FILE": str(file)}
+
+    settings = EventsSettings.from_environ(
+        {"GIRIH_ENVIRONMENT": "development", **told, **authority.environ}
+    )
+
+    assert list(settings.at_places()) == [DEFAULT_PLACE]

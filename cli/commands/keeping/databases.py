@@ -4,11 +4,16 @@ import os
 import signal
 import tempfile
 import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -64,21 +69,28 @@ def base(
     data_dir: options.DataDir = options.DATA_DIR,
     output_format: options.Output = Format.table,
 ) -> None:
-    """Copy the whole server to FOLDER while it serves, and see that each file came whole.
+    """Copy the whole server to FOLDER while it serves, and see that each file came whole; and those
+    of all places, below `places`.
 
     With what `girih backup archive` keeps it can be restored as of any moment since.
     """
-    from cli.backups import taking
-    from cli.backups.repository import Repository
+    from cli.backups import places, taking
     from cli.backups.tools import Tools
 
-    url = _url(database_url, data_dir)
-    backup = taking.take_base(Tools(os.environ), url, Repository(folder))
+    tools = Tools(os.environ)
+    taken = {}
+    for server in places.servers(tools, _urls(database_url, data_dir)):
+        repository = places.repository(folder, server.name)
+        taken[server.name] = backup = taking.take_base(tools, server.url, repository)
+        if not output_format.is_document:
+            size = backup.byte_count / 2**20
+            output.sentence(
+                f"{backup.name}{_of(server.name)}: {size:,.1f} MiB in {backup.duration_s:.1f} s,"
+                " verified"
+            )
     if output_format.is_document:
-        output.document(_document(backup), output_format)
-    else:
-        size = backup.byte_count / 2**20
-        output.sentence(f"{backup.name}: {size:,.1f} MiB in {backup.duration_s:.1f} s, verified")
+        rows = {name: _document(backup) for name, backup in taken.items()}
+        output.document({**rows.pop(places.DEFAULT), "places": rows}, output_format)
 
 
 def archive(
@@ -91,22 +103,29 @@ def archive(
     Run it all the time, as a service: what is committed while it runs is there a moment later. The
     server keeps for it what it has not fetched yet, up to its `max_slot_wal_keep_size`.
     """
-    from cli.backups import taking
-    from cli.backups.repository import Repository
+    from cli.backups import places, taking
     from cli.backups.tools import Tools
 
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
-    url = _url(database_url, data_dir)
+    tools = Tools(os.environ)
+    servers = places.servers(tools, _urls(database_url, data_dir))
     output.message(f"keeping the write-ahead log in {folder}")
-    taking.archive(
-        Tools(os.environ),
-        url,
-        Repository(folder),
-        is_over=over.is_set,
-        on_trouble=lambda problem: output.message(f"{problem}; trying again"),
-    )
+
+    def keep(server: places.Server) -> None:
+        taking.archive(
+            tools,
+            server.url,
+            places.repository(folder, server.name),
+            is_over=over.is_set,
+            on_trouble=lambda problem: output.message(f"{problem}{_of(server.name)}; trying again"),
+        )
+
+    with ThreadPoolExecutor(max_workers=len(servers)) as keeping:
+        for ended in as_completed([keeping.submit(keep, server) for server in servers]):
+            over.set()  # one that fails ends all
+            ended.result()
 
 
 def restore(
@@ -131,29 +150,31 @@ def restore(
     Whoever has read of a log what is not in it any longer is told so (LOG_REPLACED). Ends with 65
     when what was kept ends before that moment, or is damaged.
     """
+    from cli.backups import places
     from cli.backups.recovering import recover
-    from cli.backups.repository import Repository
     from cli.backups.tools import Tools
 
     moment = None if at is None else _moment(at)
-    data = into.absolute() / "postgres"
-    done = recover(Tools(os.environ), Repository(folder), data, at=moment)
+    rows: dict[str, dict[str, object]] = {}
+    for name, repository in places.repositories(folder).items():
+        data = places.data(into.absolute(), name)
+        done = recover(Tools(os.environ), repository, data, at=moment)
+        last = f"; its last commit was at {done.last_commit_at}" if done.last_commit_at else ""
+        rows[name] = {
+            "data": str(done.data),
+            "backup": done.backup.name,
+            "durationS": done.duration_s,
+            "lastCommitAt": done.last_commit_at,
+        }
+        if not output_format.is_document:
+            output.sentence(
+                f"{done.data} is restored from {done.backup.name}{_of(name)}"
+                f" in {done.duration_s:.1f} s{last}."
+            )
     if output_format.is_document:
-        output.document(
-            {
-                "data": str(done.data),
-                "backup": done.backup.name,
-                "durationS": done.duration_s,
-                "lastCommitAt": done.last_commit_at,
-            },
-            output_format,
-        )
-        return
-    last = f"; its last commit was at {done.last_commit_at}" if done.last_commit_at else ""
-    output.sentence(
-        f"{done.data} is restored from {done.backup.name} in {done.duration_s:.1f} s{last}."
-        f" Start it: girih up --data {into}"
-    )
+        output.document({**rows.pop(places.DEFAULT), "places": rows}, output_format)
+    else:
+        output.sentence(f"Start it: girih up --data {into}")
 
 
 def drill(
@@ -168,22 +189,33 @@ def drill(
     leaves nothing. Needs room for a copy of the database, and a login that sees all rows. Ends with
     65 when a log is not the same.
     """
+    from cli.backups import places
     from cli.backups.comparing import compare
     from cli.backups.recovering import recover
-    from cli.backups.repository import Repository
     from cli.backups.tools import Tools
     from cli.local.postgres import EmbeddedPostgres
 
-    tools, url = Tools(os.environ), _url(database_url, data_dir)
-    repository = Repository(folder)
-    with tempfile.TemporaryDirectory(prefix="drill-", dir=repository.folder) as name:
-        done = recover(tools, repository, Path(name) / "postgres")
-        with EmbeddedPostgres(done.data, environ=os.environ) as restored:
-            logs = compare(tools, restored.url, url)
+    tools, urls = Tools(os.environ), _urls(database_url, data_dir)
+    began_s = time.monotonic()
+    restored_urls, backups = [], []
+    with (
+        tempfile.TemporaryDirectory(prefix="drill-", dir=folder) as name,
+        ExitStack() as stack,
+    ):
+        for server in places.servers(tools, urls):
+            repository = places.repository(folder, server.name)
+            done = recover(tools, repository, places.data(Path(name), server.name))
+            backups.append(done.backup.name)
+            restored = EmbeddedPostgres(done.data, environ=os.environ)
+            stack.enter_context(restored)
+            restored_urls += [restored.url_of(_database(url)) for url in server.databases.values()]
+        restored_in_s = round(time.monotonic() - began_s, 3)
+        logs = compare(tools, restored_urls, list(urls.values()))
     broken = [log for log in logs if not log.is_same or log.snapshots_differ]
     document = {
-        "backup": done.backup.name,
-        "restoredInS": done.duration_s,
+        "backup": backups[0],
+        "backups": backups,
+        "restoredInS": restored_in_s,
         "eventCount": sum(log.head for log in logs),
         "behindCount": sum(log.behind_count for log in logs),
         "logs": [{camel_case(name): value for name, value in asdict(log).items()} for log in logs],
@@ -193,7 +225,7 @@ def drill(
     else:
         output.sentence(
             f"{len(logs) - len(broken)} of {len(logs)} logs with {document['eventCount']:,} events"
-            f" are the same; restored in {done.duration_s:.1f} s from {done.backup.name}, and"
+            f" are the same; restored in {restored_in_s:.1f} s from {', '.join(backups)}, and"
             f" {document['behindCount']:,} events are newer than what was kept"
         )
     if broken:
@@ -203,9 +235,13 @@ def drill(
 
 def list_(folder: Repository, output_format: options.Output = Format.table) -> None:
     """List the base backups in FOLDER, the oldest first."""
-    from cli.backups.repository import Repository
+    from cli.backups import places
 
-    rows = [_document(backup) for backup in Repository(folder).backups()]
+    rows = [
+        {**_document(backup), "place": name}
+        for name, repository in places.repositories(folder).items()
+        for backup in repository.backups()
+    ]
     output.listing(rows, _BACKUPS, output_format, pager=False)
 
 
@@ -214,11 +250,15 @@ def prune(
     keep: Annotated[int, typer.Option(min=1, metavar="N", help="How many base backups stay.")],
 ) -> None:
     """Remove all base backups but the newest, and the log that only they need."""
-    from cli.backups import taking
-    from cli.backups.repository import Repository
+    from cli.backups import places, taking
     from cli.backups.tools import Tools
 
-    removed = taking.prune(Tools(os.environ), Repository(folder), keep)
+    tools = Tools(os.environ)
+    removed = [
+        backup
+        for repository in places.repositories(folder).values()
+        for backup in taking.prune(tools, repository, keep)
+    ]
     names = ", ".join(map(attrgetter("name"), removed))
     output.message(f"removed {names}" if removed else "nothing to remove")
 
@@ -227,6 +267,7 @@ _BACKUPS = Listing(
     name=lambda row: str(row["name"]),
     columns=(
         Column(title="name", cell=lambda row: str(row["name"])),
+        Column(title="place", cell=lambda row: str(row["place"])),
         Column(title="ended", cell=lambda row: str(row["endedAt"])),
         Column(title="MiB", cell=lambda row: f"{row['byteCount'] / 2**20:,.1f}", is_number=True),
         Column(title="from", cell=lambda row: str(row["firstSegment"]), rank=1),
@@ -240,17 +281,48 @@ def _document(backup: "BaseBackup") -> dict[str, object]:
     return {camel_case(name): value for name, value in asdict(backup).items()}
 
 
-def _url(given: str | None, data_dir: Path) -> str:
-    """Of the server that is backed up. Raises Failed when none is known, or runs."""
+def _urls(given: str | None, data_dir: Path) -> dict[str, str]:
+    """Of the places that are backed up, `default` first. Raises Failed when none is known, or runs.
+
+    Whoever names one server by hand means that one, unless GIRIH_BACKUP_PLACES names others beside.
+    """
+    from cli.backups import places
+    from services.plumbing.settings import named_urls, secret_of
+
+    environ: Mapping[str, str] = os.environ
+    url = given or environ.get("DATABASE_URL")
+    if url is None:
+        environ = _running(data_dir)
+        url = environ["DATABASE_URL"]
+    try:
+        named = secret_of(os.environ, "GIRIH_BACKUP_PLACES")
+        if named is None and given is None:
+            named = secret_of(environ, "EVENTS_PLACES")
+    except ValueError as error:
+        raise Failed(str(error), exit_codes.CONFIG) from error
+    return {places.DEFAULT: url, **dict(named_urls(named or ""))}
+
+
+def _running(data_dir: Path) -> Mapping[str, str]:
+    """What the processes of `girih up` were told. Raises Failed when it does not run."""
     from cli.local import state
 
-    if url := given or os.environ.get("DATABASE_URL"):
-        return url
     running = state.read(data_dir)
     if running is None or not running.is_running():
         message = f"girih is not running on {data_dir}, and no DATABASE_URL names another server"
         raise Failed(message, exit_codes.UNAVAILABLE)
-    return running.environ["DATABASE_URL"]
+    return running.environ
+
+
+def _database(url: str) -> str:
+    return unquote(urlsplit(url).path.removeprefix("/"))
+
+
+def _of(name: str) -> str:
+    """Which server is meant, where that is not the only one."""
+    from cli.backups import places
+
+    return "" if name == places.DEFAULT else f" of {name}"
 
 
 def _moment(text: str) -> datetime:

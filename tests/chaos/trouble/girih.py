@@ -28,6 +28,11 @@ PROCESS = "process"
 """What the files of the certificate of all processes are called."""
 DATABASE, EVENTS = "database.girih.test", "events.girih.test"
 
+GATEWAY_PROCESSES = 2
+"""Behind one port, where there are several."""
+PLAIN, ENCRYPTED, SEVERAL_GATEWAYS = "plain", "encrypted", "several gateways"
+"""Kinds of girih."""
+
 SETTINGS = {
     **UNLIMITED,
     "GATEWAY_HASHING_MEMORY_KIB": "64",
@@ -71,8 +76,18 @@ class Girih:
 
 
 @asynccontextmanager
-async def troubled_girih(ground: Ground) -> AsyncIterator[Girih]:
-    """One that is at rest, ended with the block."""
+async def several_gateways(ground: Ground) -> AsyncIterator[Girih]:
+    """One whose gateway has several processes, at rest, ended with the block."""
+    processes = {"GATEWAY_PROCESSES": str(GATEWAY_PROCESSES)}
+    async with troubled_girih(ground, processes) as girih:
+        yield girih
+
+
+@asynccontextmanager
+async def troubled_girih(
+    ground: Ground, further: Mapping[str, str] | None = None
+) -> AsyncIterator[Girih]:
+    """One that is at rest, ended with the block; `further` are settings that only it has."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(_folder())
         # What is not on the small disk is what does without it: the database's log ahead.
@@ -90,6 +105,7 @@ async def troubled_girih(ground: Ground) -> AsyncIterator[Girih]:
         target = f"dns:///{_address(ground, EVENTS, events)}"
         settings = {
             **SETTINGS,
+            **(further or {}),
             **(ground.clock.environ if ground.clock else {}),
             "EVENTS_ADDRESS": f"127.0.0.1:{events}",
             "GATEWAY_EVENTS_ADDRESS": target,

@@ -8,8 +8,8 @@ when the trouble is over, all must be well within a minute, with nobody's help.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -17,7 +17,14 @@ import httpx
 
 from tests.chaos.trouble.asking import Told
 from tests.chaos.trouble.certificates import encrypted_girih
-from tests.chaos.trouble.girih import Girih, troubled_girih
+from tests.chaos.trouble.girih import (
+    ENCRYPTED,
+    PLAIN,
+    SEVERAL_GATEWAYS,
+    Girih,
+    several_gateways,
+    troubled_girih,
+)
 from tests.chaos.trouble.ground import Ground
 from tests.chaos.trouble.liveness import Lives, watched_lives
 from tests.chaos.trouble.programs import Programs, new_key, running_programs
@@ -51,14 +58,21 @@ class Row:
         self.broken += told.broken
 
 
+_KINDS: Mapping[str, Callable[[Ground], AbstractAsyncContextManager[Girih]]] = {
+    PLAIN: troubled_girih,
+    SEVERAL_GATEWAYS: several_gateways,
+    ENCRYPTED: encrypted_girih,
+}
+
+
 async def prove_troubles(names: Sequence[str], ground: Ground) -> list[Row]:
     """Begin each trouble in turn; all of them where none is named."""
     rows: list[Row] = []
     chosen = [name for name in TROUBLES if not names or name in names]
-    for kind, is_encrypted in ((troubled_girih, False), (encrypted_girih, True)):
-        those = [name for name in chosen if TROUBLES[name].is_encrypted == is_encrypted]
+    for kind, begin in _KINDS.items():
+        those = [name for name in chosen if TROUBLES[name].of == kind]
         if those:
-            async with kind(ground) as girih:
+            async with begin(ground) as girih:
                 rows += [await _told(girih, name) for name in those]
     return rows
 

@@ -15,12 +15,24 @@ import asyncpg
 from services.events.postgres.database import SCHEMA
 from services.plumbing.auth.keys import SigningKey
 from tests.chaos.trouble.asking import RETRY_NEW_TOKEN, RETRY_SAME
-from tests.chaos.trouble.girih import CONNECTIONS_MAX, HOSTS, PROCESS, Girih, lead_home
+from tests.chaos.trouble.girih import (
+    CONNECTIONS_MAX,
+    ENCRYPTED,
+    GATEWAY_PROCESSES,
+    HOSTS,
+    PLAIN,
+    PROCESS,
+    SEVERAL_GATEWAYS,
+    Girih,
+    lead_home,
+)
 from tests.processes import ROOT
 
 SLOW_S = 5.0
 CERTIFICATE_S = 15
 """Of one that runs out: longer than it takes until all have read it."""
+KILLED_EVERY_S = 2.0
+"""Those are killed that come in the place of who was."""
 HOLDS_S = 12.0
 """How long trouble lasts, unless what is asked meanwhile takes longer."""
 
@@ -46,8 +58,8 @@ class Trouble:
     """What who fails may be told to do."""
     is_lived_with: bool = False
     """All is well again while it lasts, once callers have a new token."""
-    is_encrypted: bool = False
-    """Of a girih whose processes encrypt what they say to each other."""
+    of: str = PLAIN
+    """The kind of girih that it comes over."""
     is_unnoticed: bool = False
     """Nobody may be told anything."""
     holds_s: float = HOLDS_S
@@ -151,6 +163,37 @@ def _stopped(
     return begin
 
 
+def _killed(
+    pids_of: Callable[[Girih], Iterator[int]], *, again: bool = False
+) -> Callable[[Girih], AbstractAsyncContextManager[None]]:
+    """Kill once; or also those that come in their place, until the block ends."""
+
+    def kill(girih: Girih) -> int:
+        pids = list(pids_of(girih))
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+    async def go_on(girih: Girih) -> None:
+        while True:
+            await asyncio.sleep(KILLED_EVERY_S)
+            kill(girih)
+
+    @asynccontextmanager
+    async def begin(girih: Girih) -> AsyncIterator[None]:
+        assert kill(girih), "there is nobody to be killed"
+        going_on = asyncio.create_task(go_on(girih)) if again else None
+        try:
+            yield
+        finally:
+            if going_on is not None:
+                going_on.cancel()
+                await asyncio.gather(going_on, return_exceptions=True)
+
+    return begin
+
+
 def _process(name: str) -> Callable[[Girih], Iterator[int]]:
     def pids(girih: Girih) -> Iterator[int]:
         yield getattr(girih.system, name).pid
@@ -175,6 +218,15 @@ def _beside(name: str, module: str) -> Callable[[Girih], Iterator[int]]:
     return pids
 
 
+def _one_gateway(girih: Girih) -> Iterator[int]:
+    """One of those that serve, and what it has beside it."""
+    workers = children_of(girih.system.gateway.pid)
+    serving = [pid for pid in workers if "gateway.processes.worker" in _command(pid)]
+    assert len(serving) == GATEWAY_PROCESSES
+    yield serving[0]
+    yield from children(serving[0])
+
+
 def _all_beside(girih: Girih) -> Iterator[int]:
     for process in girih.system.processes:
         yield from (pid for pid in children(process.pid) if "hasher" not in _command(pid))
@@ -182,10 +234,15 @@ def _all_beside(girih: Girih) -> Iterator[int]:
 
 def children(pid: int) -> Iterator[int]:
     """The processes that a process has started, and those that they have."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and _parent(folder) == pid:
-            yield int(folder.name)
-            yield from children(int(folder.name))
+    for child in children_of(pid):
+        yield child
+        yield from children(child)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started itself, the first one first."""
+    folders = [one for one in Path("/proc").iterdir() if one.name.isdigit()]
+    return sorted(int(one.name) for one in folders if _parent(one) == pid)
 
 
 def _parent(folder: Path) -> int:
@@ -346,6 +403,16 @@ TROUBLES: Mapping[str, Trouble] = {
         _stopped(_all_beside),
         frozenset({"DEADLINE_EXCEEDED"}),
     ),
+    "killed-hasher": Trouble(
+        "SIGKILL of what hashes passwords, again and again",
+        _killed(_beside("gateway", "hasher"), again=True),
+        frozenset(),
+    ),
+    "killed-beside": Trouble(
+        "SIGKILL of all that processes have beside them but of what hashes, again and again",
+        _killed(_all_beside, again=True),
+        frozenset(),
+    ),
     "stopped-postgres": Trouble(
         "SIGSTOP of PostgreSQL", _stopped(_postgres), _AWAY | _BUSY | _NO_ANSWER
     ),
@@ -396,6 +463,27 @@ TROUBLES: Mapping[str, Trouble] = {
         _certificate_ran_out,
         frozenset({"SERVICE_UNAVAILABLE", "EVENTS_UNAVAILABLE"}),
         frozenset({"events", "lattice", "projections"}),
-        is_encrypted=True,
+        of=ENCRYPTED,
+    ),
+    "stopped-parent": Trouble(
+        "SIGSTOP of the parent of two gateway processes",
+        _stopped(_process("gateway")),
+        frozenset(),
+        is_lived_with=True,
+        of=SEVERAL_GATEWAYS,
+    ),
+    "stopped-worker": Trouble(
+        "SIGSTOP of one of two gateway processes",
+        _stopped(_one_gateway),
+        frozenset(),
+        is_lived_with=True,
+        of=SEVERAL_GATEWAYS,
+    ),
+    "killed-worker": Trouble(
+        "SIGKILL of one of two gateway processes",
+        _killed(_one_gateway),
+        frozenset(),
+        is_lived_with=True,
+        of=SEVERAL_GATEWAYS,
     ),
 }
