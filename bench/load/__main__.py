@@ -4,9 +4,10 @@
 
 Each number of people is a run of its own on one `girih up`: they come, so many a second, each
 registers, logs in, and then makes lattices, finds paths, appends, reads and follows, thinking
-between. When all have come they work on for the time that is told. Then all go at once, a
-caller who asks for little sees how soon the girih is itself again, and everybody reads back what
-was acknowledged: nothing may be missing, doubled or elsewhere.
+between. With --prepared all are registered before, a few at a time. When all have come they work
+on for the time that is told. Then all go at once, a caller who asks for little sees how soon the
+girih is itself again, and everybody reads back what was acknowledged: nothing may be missing,
+doubled or elsewhere.
 
 Nothing may fail. Refusals (429 and 503, with a reason and `Retry-After`) are waited out, and
 are mistakes as well up to --refused-from people. What is printed as set are the settings that
@@ -54,8 +55,10 @@ class Run:
 
     def figures(self) -> Figures:
         """Of entering while they came, and of everything else once all were there."""
-        arriving = self.proven.phases["arriving"].only(_ENTERING)
-        return Figures.sum([arriving, self.proven.phases["holding"]])
+        phases = self.proven.phases
+        before = ("preparing", "arriving")
+        entering = [phases[name].only(_ENTERING) for name in before if name in phases]
+        return Figures.sum([*entering, phases["holding"]])
 
     def all_figures(self) -> Figures:
         return Figures.sum(self.proven.phases.values())
@@ -103,6 +106,9 @@ def main(arguments: argparse.Namespace) -> int:
 def run(target: Target, url: str, load: Load, prober: Probe, arguments: argparse.Namespace) -> Run:
     """Have so many people work for a while on a girih that is up."""
     with crowds(url, load) as people, observed(target, people.pids) as take:
+        if arguments.prepared:
+            people.all_do("prepare")
+            print(f"{load.user_count:,} accounts within {take().duration_s:.0f} s", flush=True)
         people.all_do("arrive")
         arriving = take()
         print(f"{load.user_count:,} people came within {arriving.duration_s:.0f} s", flush=True)
@@ -166,6 +172,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--per-s", type=float, default=25.0, help="so many come in a second")
     parser.add_argument("--load-processes", type=int, default=0, help="0: one for 2,500 people")
     parser.add_argument("--gateway-processes", type=int, default=1)
+    parser.add_argument(
+        "--prepared", action="store_true", help="all are registered before anybody comes"
+    )
     parser.add_argument(
         "--refused-from", type=int, default=10_000, help="so many people may meet refusals"
     )

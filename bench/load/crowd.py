@@ -3,15 +3,19 @@
     python -m bench.load.crowd URL USERS PER_S THINK_S
 
 It is told what happens by lines on its standard input, and answers each by a line of JSON once
-that is done: to `arrive` when all have come, or have had three times as long as that takes; at
-`hold` it begins to count anew; at `leave` all go at once, in the middle of whatever they do; at
-`prove` it reads back what was acknowledged, and says what became of it.
-It ends when its standard input does, and after an hour.
+that is done: at `prepare` all are registered, a few at a time, as fast as that goes; to `arrive`
+when all have come, or have had three times as long as that takes; at `hold` it begins to count
+anew; at `leave` all go at once, in the middle of whatever they do; at `prove` it reads back what
+was acknowledged, and says what became of it. It ends when its standard input does, and after an
+hour.
 """
 
 import json
 import logging
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +33,7 @@ from bench.load.people import ANSWER_TIMEOUT_S, Caller, GaveUp, Person
 _HOUR_S: Final = 3_600
 _PATIENCE: Final = 3.0
 _PATIENCE_S_MIN: Final = 60.0
+_PREPARED_AT_ONCE: Final = 4
 _PROVEN_AT_ONCE: Final = 8
 _PAGE: Final = 1_000
 _SHOWN_MAX: Final = 20
@@ -42,8 +47,17 @@ class LoadCrowd:
     think_s: float
     figures: Figures = field(default_factory=Figures)
     people: list[tuple[Caller, Ledger]] = field(default_factory=list)
+    prepared: list[Caller] = field(default_factory=list)
+    """Registered, and not come yet."""
     all_arrived: Event = field(default_factory=Event)
     arrived_count: int = 0
+
+    def comes(self, session: FastHttpSession) -> Caller:
+        if not self.prepared:
+            return Caller(self, session)
+        caller = self.prepared.pop()
+        caller.session = session
+        return caller
 
     def joined(self, caller: Caller, ledger: Ledger) -> None:
         self.people.append((caller, ledger))
@@ -64,7 +78,7 @@ def main(url: str, user_count: int, per_s: float, think_s: float) -> None:
     environment.crowd = crowd = LoadCrowd(user_count, think_s)
     environment.events.user_error.add_listener(crowd.surprised)
     runner = environment.create_local_runner()
-    runner.start(user_count, spawn_rate=per_s)
+    _open_as_many_files_as_may_be()
     phases: dict[str, Figures] = {}
 
     def ended(name: str) -> None:
@@ -73,7 +87,11 @@ def main(url: str, user_count: int, per_s: float, think_s: float) -> None:
     for line in FileObject(sys.stdin, "r"):
         result: dict[str, Any] = {}
         match line.strip():
+            case "prepare":
+                _prepare(environment, crowd)
+                ended("preparing")
             case "arrive":
+                runner.start(user_count, spawn_rate=per_s)
                 crowd.all_arrived.wait(_PATIENCE_S_MIN + _PATIENCE * user_count / per_s)
             case "hold":
                 ended("arriving")
@@ -88,24 +106,51 @@ def main(url: str, user_count: int, per_s: float, think_s: float) -> None:
         sys.stdout.flush()
 
 
+def _open_as_many_files_as_may_be() -> None:
+    """Everybody has two connections, and the system gives 1,024 to who asks for no more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _prepare(environment: Environment, crowd: LoadCrowd) -> None:
+    """Register everybody. Who gave up registers once more on coming."""
+
+    def register(_: int) -> None:
+        with _session(environment) as session:
+            caller = Caller(crowd, session)
+            with suppress(GaveUp):
+                caller.register()
+                crowd.prepared.append(caller)
+
+    Pool(_PREPARED_AT_ONCE).map(register, range(crowd.user_count))
+
+
+@contextmanager
+def _session(environment: Environment) -> Iterator[FastHttpSession]:
+    """Connections of somebody who is not at work, closed with the block."""
+    session = FastHttpSession(
+        environment.host,
+        environment.events.request,
+        None,
+        network_timeout=ANSWER_TIMEOUT_S,
+        connection_timeout=ANSWER_TIMEOUT_S,
+    )
+    try:
+        yield session
+    finally:
+        session.client.close()
+
+
 def _prove(environment: Environment, crowd: LoadCrowd) -> list[str]:
     """Read back what was acknowledged; answers what is not as it should be."""
 
     def one(person: tuple[Caller, Ledger]) -> list[str]:
         caller, ledger = person
-        caller.session = session = FastHttpSession(
-            environment.host,
-            environment.events.request,
-            None,
-            network_timeout=ANSWER_TIMEOUT_S,
-            connection_timeout=ANSWER_TIMEOUT_S,
-        )
-        try:
-            return list(ledger.problems(*_stored(caller, ledger)))
-        except GaveUp:
-            return [f"what {caller.email} has stored could not be read"]
-        finally:
-            session.client.close()
+        with _session(environment) as caller.session:
+            try:
+                return list(ledger.problems(*_stored(caller, ledger)))
+            except GaveUp:
+                return [f"what {caller.email} has stored could not be read"]
 
     # Who was never told of anything has nothing to lose.
     told = [one for one in crowd.people if one[1].positions or one[1].lattices]

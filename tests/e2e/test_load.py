@@ -30,6 +30,7 @@ def test_a_few_people_are_refused_nothing_and_lose_nothing(system: System) -> No
     )
 
     with crowds(system.url, load) as people, observed(target, people.pids) as take:
+        people.all_do("prepare")
         people.all_do("arrive")
         people.all_do("hold")
         time.sleep(3.0)
@@ -41,6 +42,8 @@ def test_a_few_people_are_refused_nothing_and_lose_nothing(system: System) -> No
     assert everything.failures() == {}
     assert everything.refusals() == {}
     assert proven.problems == []
+    assert proven.phases["preparing"].answered == 6
+    assert "register" not in proven.phases["arriving"].names()
     assert proven.event_count >= 6
     assert proven.lattice_count >= 6
     assert set(proven.phases["holding"].names()) <= ENOUGH
