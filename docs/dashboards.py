@@ -25,7 +25,7 @@ class Panel(NamedTuple):
 
     title: str
     unit: str
-    """Of Grafana's: `s`, `bytes`, `reqps`, `short`, `percentunit`."""
+    """Of Grafana's: `s`, `bytes`, `short`, `percentunit`; of rates `reqps`, `cps`, `Bps`."""
     queries: Sequence[tuple[str, str]]
 
 
@@ -49,6 +49,12 @@ def _rate(metric: str, by: str = "", where: str = "") -> tuple[tuple[str, str]]:
     grouped = f"sum by ({by}) " if by else "sum "
     legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", ")) if by else "all"
     return ((f"{grouped}(rate({metric}{where}[{RATE}]))", legend),)
+
+
+def _seldom(metric: str, by: str, where: str) -> tuple[tuple[str, str]]:
+    """The rate of what mostly does not happen: hundreds of lines at zero would hide the one."""
+    ((query, legend),) = _rate(metric, by, where)
+    return ((f"{query} > 0", legend),)
 
 
 def _now(metric: str, legend: str = "{{instance}}") -> tuple[tuple[str, str]]:
@@ -76,6 +82,9 @@ _BY_ROUTE: Final = f"rate(http_request_seconds_bucket[{RATE}])"
 _BY_STATEMENT: Final = f"rate(database_statement_seconds_sum[{RATE}])"
 _FAILED: Final = '{grpc_code=~"Internal|Unknown|Unavailable|DataLoss|DeadlineExceeded"}'
 _UNARY: Final = '{grpc_type="unary"}'
+_UNARY_FAILED: Final = '{grpc_type="unary", grpc_code!="OK"}'
+_BROKEN_OFF: Final = '{grpc_type!="unary", grpc_code!~"OK|Canceled|Unauthenticated"}'
+"""Who follows goes away some time, or comes back with a new token: that is no failure."""
 
 _PROCESS: Final = Row(
     "Processes",
@@ -86,7 +95,7 @@ _PROCESS: Final = Row(
         Panel(
             "What is depended on", "short", _now("girih_dependency_up", "{{job}} {{dependency}}")
         ),
-        Panel("Lines of the log lost", "short", _rate("girih_log_lines_dropped_total", "job")),
+        Panel("Lines of the log lost", "cps", _rate("girih_log_lines_dropped_total", "job")),
         Panel("Memory of requests", "bytes", _now("girih_request_memory_bytes", "{{job}}")),
     ],
 )
@@ -114,9 +123,9 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                     Panel(
                         "Calls that fail",
                         "reqps",
-                        _rate("grpc_server_handled_total", "grpc_method, grpc_code", _FAILED),
+                        _seldom("grpc_server_handled_total", "grpc_method, grpc_code", _FAILED),
                     ),
-                    Panel("Events appended", "short", _rate("events_appended_total")),
+                    Panel("Events appended", "cps", _rate("events_appended_total")),
                     Panel(
                         "Projections behind",
                         "s",
@@ -169,7 +178,10 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                     Panel(
                         "Failed",
                         "reqps",
-                        _rate("grpc_client_handled_total", "job, grpc_code", '{grpc_code!="OK"}'),
+                        (
+                            *_seldom("grpc_client_handled_total", "job, grpc_code", _UNARY_FAILED),
+                            *_seldom("grpc_client_handled_total", "job, grpc_code", _BROKEN_OFF),
+                        ),
                     ),
                 ],
             ),
@@ -184,7 +196,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                     ),
                     Panel(
                         "Events of security",
-                        "short",
+                        "cps",
                         _rate("gateway_security_events_total", "kind"),
                     ),
                     Panel(
@@ -202,7 +214,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
             Row(
                 "Appends",
                 [
-                    Panel("Events", "short", _rate("events_appended_total", "instance")),
+                    Panel("Events", "cps", _rate("events_appended_total", "instance")),
                     Panel("Bytes", "Bps", _rate("events_appended_bytes_total", "instance")),
                     Panel("Waiting", "short", _now("events_sequencer_queued_events")),
                     Panel(
@@ -215,7 +227,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                     ),
                     Panel(
                         "Races lost",
-                        "short",
+                        "cps",
                         _rate("events_sequencer_races_lost_total", "instance"),
                     ),
                     Panel(
@@ -231,12 +243,12 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                     Panel("Followers", "short", _now("events_followers")),
                     Panel(
                         "Delivered",
-                        "short",
+                        "cps",
                         _rate("events_follow_delivered_events_total", "source"),
                     ),
                     Panel("Behind, in events", "short", _now("events_follow_lag_events")),
                     Panel("Consumers", "short", _now("events_group_consumers")),
-                    Panel("Settled", "short", _rate("events_group_settled_total", "outcome")),
+                    Panel("Settled", "cps", _rate("events_group_settled_total", "outcome")),
                     Panel("Not settled yet", "short", _now("events_group_waiting_events")),
                 ],
             ),
@@ -253,7 +265,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                     Panel(
                         "Waits for a connection", "s", _quantiles("database_acquire_seconds", "job")
                     ),
-                    Panel("Refused", "short", _rate("database_refusals_total", "job, reason")),
+                    Panel("Refused", "cps", _rate("database_refusals_total", "job, reason")),
                     Panel("Connections", "short", _now("events_pool_connections")),
                     Panel("Idle", "short", _now("events_pool_idle_connections")),
                     Panel("Calls that wait", "short", _now("events_pool_waiting_calls")),
@@ -263,7 +275,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                 "Projections",
                 [
                     Panel(
-                        "Applied", "short", _rate("projections_events_applied_total", "projection")
+                        "Applied", "cps", _rate("projections_events_applied_total", "projection")
                     ),
                     Panel("Behind", "s", _now("projections_lag_seconds", "{{projection}}")),
                     Panel(
@@ -273,11 +285,11 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
                     ),
                     Panel("Stopped", "short", _now("projections_stopped", "{{projection}}")),
                     Panel(
-                        "Failed", "short", _rate("projections_attempts_failed_total", "projection")
+                        "Failed", "cps", _rate("projections_attempts_failed_total", "projection")
                     ),
                     Panel(
                         "Put aside",
-                        "short",
+                        "cps",
                         _rate("projections_events_set_aside_total", "projection"),
                     ),
                 ],
@@ -290,12 +302,12 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Row]]]] = {
             Row(
                 "Computing",
                 [
-                    Panel("Computations", "short", _rate("lattice_computations_total", "method")),
+                    Panel("Computations", "cps", _rate("lattice_computations_total", "method")),
                     Panel(
                         "Cores used", "short", _rate("lattice_computation_seconds_total", "method")
                     ),
                     Panel(
-                        "Sites looked at", "short", _rate("lattice_sites_expanded_total", "method")
+                        "Sites looked at", "cps", _rate("lattice_sites_expanded_total", "method")
                     ),
                     Panel("At work", "short", _now("lattice_compute_running")),
                     Panel("Waiting", "short", _now("lattice_compute_waiting")),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs import dashboards
+from docs import dashboard_pictures, dashboards
+from docs.dashboards import Panel
 from tests.deploy.queries import OF_PROCESSES, RULES, alerts, all_queries, samples_on_the_page
 from tests.processes import ROOT
 
@@ -115,3 +116,24 @@ def test_the_dashboards_are_what_is_described() -> None:
     assert kept == {name: dashboards.text(name) for name in dashboards.DASHBOARDS}, (
         "run `make docs`"
     )
+
+
+def test_a_rate_is_told_as_one() -> None:
+    """What grows by seconds in a second is cores, and a part of it a percentage."""
+    for name, (_, rows) in dashboards.DASHBOARDS.items():
+        for panel in (panel for row in rows for panel in row.panels):
+            for metric in re.findall(r"rate\((\w+)_total", " ".join(q for q, _ in panel.queries)):
+                unit = {"Bps"} if metric.endswith("_bytes") else {"reqps", "cps", "percentunit"}
+                assert metric.endswith("_seconds") or panel.unit in unit, (name, panel.title)
+
+
+def test_a_panel_is_drawn_with_its_unit_and_what_each_line_is_called() -> None:
+    panel = Panel("Taken", "Bps", (("sum by (job) (rate(taken_bytes_total[1m]))", "{{job}}"),))
+    line = dashboard_pictures.Line("girih-events", [(0.0, 0.0), (5.0, 1_500.0)])
+
+    drawn = dashboard_pictures.figure(panel, [line])
+
+    assert "1.5 kB/s" in drawn
+    assert "girih-events</li>" in drawn
+    assert 'points="0.0,180.0 560.0,0.0"' in drawn
+    assert "No data" in dashboard_pictures.figure(panel, [])
