@@ -30,6 +30,12 @@ HELD = "document.querySelector('.bar').textContent"
 TO_THE_END = "document.querySelector('.window').scrollTop = 1e9"
 
 
+def wait_a_second(console: Console) -> None:
+    """As long as anything takes that should not happen."""
+    since_ms = console.page.run("performance.now()")
+    console.page.wait_for(f"performance.now() > {since_ms + 1000}")
+
+
 def ticked(stream: str, count: int) -> list[dict[str, Any]]:
     return [{"stream": stream, "type": "ticked", "json": {"number": one}} for one in range(count)]
 
@@ -51,6 +57,27 @@ def test_a_log_misses_nothing_that_came_while_it_was_put_aside(
     console.page.wait_for("/Live/.test(document.querySelector('.state').textContent)")
     owner.append(*ticked("aside-1", 1))
     console.page.wait_for(f"/304 events/.test({HELD})")
+
+
+def test_what_has_come_and_was_not_drawn_yet_is_not_lost(console: Console, owner: Person) -> None:
+    owner.append(*ticked("aside-6", 3))
+    console.show("#/streams/aside-6")
+    console.page.wait_for("/Live/.test(document.querySelector('.state').textContent)")
+    console.page.run(
+        "window.frames = []; window.draw = window.requestAnimationFrame;"
+        " window.requestAnimationFrame = (frame) => frames.push(frame); 1"
+    )
+    owner.append(*ticked("aside-6", 4))
+    console.page.wait_for("frames.length > 0")
+    wait_a_second(console)
+
+    console.page.put_aside()
+    console.page.run(
+        "window.requestAnimationFrame = window.draw; for (const frame of frames) frame(0); 1"
+    )
+    console.page.bring_back()
+
+    console.page.wait_for(f"/7 events/.test({HELD})", within_s=15)
 
 
 def test_what_was_being_read_when_the_tab_was_put_aside_is_read_on(
@@ -98,6 +125,7 @@ def test_a_page_that_was_opened_aside_reads_once_it_is_looked_at(
     console.page.put_aside()
     console.page.run(f"{NOTE_STREAMS}, location.hash = '#/streams/aside-4', 1")
     console.page.wait_for("!!document.querySelector('.bar')")
+    wait_a_second(console)
 
     assert console.page.run(OPEN_STREAMS) == 0
     console.page.bring_back()
