@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.backlog import Backlog
-from gateway.backends.remote import PendingCall
+from gateway.backends.remote import PendingCall, Request
 from gateway.contract.descriptors import ContractError, http_rules
 from services.plumbing import correlation
 from services.plumbing.errors import DeadlineExceeded
@@ -53,16 +53,17 @@ class LocalBackend:
         self.backlog: Backlog | None = Backlog(_WAIT_S_MAX, sent_count=_SENT_COUNT)
         self.pending: set[PendingCall] = set()
 
-    def unary(self, method: MethodDescriptor) -> Callable[[Message], "asyncio.Future[bytes]"]:
+    def unary(self, method: MethodDescriptor) -> Callable[[Request], "asyncio.Future[bytes]"]:
         """Raises ContractError when the servicer has no such method."""
         rpc = self._rpc(method)
         input_type = self._pool.FindMessageTypeByName(method.input_type.full_name)
         parse = GetMessageClass(input_type).FromString
         only_reads = all(rule.WhichOneof("pattern") == "get" for rule in http_rules(method))
 
-        def start(request: Message) -> "asyncio.Future[bytes]":
+        def start(request: Request) -> "asyncio.Future[bytes]":
             # Into the class that the servicer was written for: the contract is read anew here.
-            work = asyncio.ensure_future(_within_deadline(rpc(parse(request.SerializeToString()))))
+            raw = request if isinstance(request, bytes) else request.SerializeToString()
+            work = asyncio.ensure_future(_within_deadline(rpc(parse(raw))))
             self._running.add(work)
             work.add_done_callback(self._ended)
             return work if only_reads else asyncio.shield(work)

@@ -8,7 +8,6 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.backlog import Backlog
 from gateway.contract.descriptors import Contract, ContractError, http_rules
@@ -25,6 +24,10 @@ _SHORT_CALLS: Final = frozenset({"events"})
 that computes knows by itself what it takes on."""
 _WAIT_S_MAX: Final = 5.0
 """How long a call may be expected to wait: well below what it may take, and what people would."""
+
+
+Request = Message | bytes
+"""What a method is called with: serialized already where it is large and nobody looks into it."""
 
 
 class PendingCall(Protocol):
@@ -44,10 +47,10 @@ class Backend(Protocol):
     @property
     def service(self) -> ServiceDescriptor: ...
 
-    def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+    def unary(self, method: MethodDescriptor) -> Callable[[Request], Any]:
         """What starts a call. It is awaited for its response, bytes, and can be cancelled."""
 
-    def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+    def server_stream(self, method: MethodDescriptor) -> Callable[[Request], Any]:
         """What starts a call whose responses are read, as bytes."""
 
     def client_stream(self, method: MethodDescriptor) -> Callable[[], Any]:
@@ -88,26 +91,25 @@ class RemoteBackend:
         self.backlog = Backlog(_WAIT_S_MAX) if self.label in _SHORT_CALLS else None
         self.pending: set[PendingCall] = set()
 
-    def unary(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+    def unary(self, method: MethodDescriptor) -> Callable[[Request], Any]:
         return self.calls.unary_unary(
             _path(method),
-            request_serializer=GetMessageClass(method.input_type).SerializeToString,
+            request_serializer=_serialized,
             response_deserializer=None,
         )
 
-    def server_stream(self, method: MethodDescriptor) -> Callable[[Message], Any]:
+    def server_stream(self, method: MethodDescriptor) -> Callable[[Request], Any]:
         return self._streams.unary_stream(
             _path(method),
-            request_serializer=GetMessageClass(method.input_type).SerializeToString,
+            request_serializer=_serialized,
             response_deserializer=None,
         )
 
     def client_stream(self, method: MethodDescriptor) -> Callable[[], Any]:
-        serialize = GetMessageClass(method.input_type).SerializeToString
         kind = (
             self._streams.stream_stream if method.server_streaming else self._streams.stream_unary
         )
-        return kind(_path(method), request_serializer=serialize, response_deserializer=None)
+        return kind(_path(method), request_serializer=_serialized, response_deserializer=None)
 
     def response_timeout_s(self) -> float | None:
         return None if self.answers else self._down_timeout_s
@@ -174,6 +176,10 @@ def _address(label: str, settings: Settings) -> str:
     if not isinstance(address, str):
         raise ContractError(f"no setting says where the {label} service is")
     return address
+
+
+def _serialized(request: Request) -> bytes:
+    return request if isinstance(request, bytes) else request.SerializeToString()
 
 
 def _path(method: MethodDescriptor) -> str:

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
-from gateway.backends.remote import Backend
+from gateway.backends.remote import Backend, Request
 from gateway.contract.descriptors import Contract, scope_of, success_status
 from gateway.contract.rules import Rule
 from gateway.endpoints.large_answers import LargeAnswers
@@ -22,6 +22,7 @@ from gateway.hubs.ring import RingBytes
 from gateway.settings import Settings
 from gateway.transcoding.codec import Decoder, Encoder, json_path_of
 from gateway.transcoding.requests import RequestBuilder
+from services.plumbing import correlation
 from services.plumbing.budget import Budget
 from services.plumbing.errors import ServiceError
 from services.plumbing.grpc.contract import request_bytes_max
@@ -118,7 +119,7 @@ class MethodEndpoint:
             limit = min(limit, context.settings.public_body_bytes_max)
         self._body_bytes_max = limit
 
-    async def request(self, exchange: HttpExchange, captured: tuple[str, ...]) -> Message:
+    async def request(self, exchange: HttpExchange, captured: tuple[str, ...]) -> Request:
         """Raises ValidationError, HttpError and ClientGone."""
         check_body_headers(exchange, _JSON, takes_body=self.builder.takes_body)
         settings = self._settings
@@ -127,7 +128,7 @@ class MethodEndpoint:
 
     async def message(
         self, exchange: HttpExchange, captured: tuple[str, ...], body: bytes
-    ) -> Message:
+    ) -> Request:
         """What the parts of a request say, made off the event loop when that takes long.
 
         Raises ValidationError, and HttpError when it cannot be told now.
@@ -136,10 +137,24 @@ class MethodEndpoint:
         if len(body) <= _INLINE_BYTES_MAX:
             return self.builder.build(captured, query, body)
         if len(body) <= _THREAD_BYTES_MAX:
-            async with self._context.long_bodies.borrowed(1, exchange.tenant):
-                return await asyncio.to_thread(self.builder.build, captured, query, body)
+            return await self._built_by_thread(exchange.tenant, captured, query, body)
         large_bodies = self._context.large_bodies
         return await large_bodies.message(exchange.tenant, self.rule, captured, query, body)
+
+    async def _built_by_thread(
+        self, tenant: str, captured: tuple[str, ...], query: bytes, body: bytes
+    ) -> Message:
+        """Waits for its turn no longer than its caller has time; raises HttpError then."""
+        turns = self._context.long_bodies
+        try:
+            async with asyncio.timeout(correlation.current().remaining_s()):
+                await turns.take(1, tenant)
+        except TimeoutError:
+            raise errors.too_busy() from None
+        try:
+            return await asyncio.to_thread(self.builder.build, captured, query, body)
+        finally:
+            turns.give_back(1, tenant)
 
     def call(self, rpc: Any) -> UpstreamCall:  # noqa: ANN401 - what starting it gave
         """What this endpoint's method was called by."""

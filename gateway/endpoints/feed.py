@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from google.protobuf.message import Message
-
+from gateway.backends.remote import Request
 from gateway.endpoints.upstream_call import CallFailed, UpstreamCall
 from gateway.http import errors
 from gateway.http.errors import HttpError
@@ -23,7 +22,7 @@ class Feed:
         """Why no more are taken, once that is so."""
 
     @contextlib.asynccontextmanager
-    async def running(self, messages: AsyncIterator[Message]) -> AsyncIterator[None]:
+    async def running(self, messages: AsyncIterator[Request]) -> AsyncIterator[None]:
         """A block in which `messages` go to the call."""
         feeding = asyncio.ensure_future(self.run(messages))
         try:
@@ -32,7 +31,7 @@ class Feed:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
 
-    async def run(self, messages: AsyncIterator[Message]) -> None:
+    async def run(self, messages: AsyncIterator[Request]) -> None:
         try:
             async for message in messages:
                 await self._call.write(message)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
 from gateway.backends.remote import Backend
 from gateway.contract.rules import Rule
@@ -40,11 +41,14 @@ class StreamEndpoint(MethodEndpoint):
         self.takes_ticket = rule.is_event_stream
         self._shape = stream_shape(rule.method)
         self._encodings = StreamEncodings(rule.method.output_type, self._shape, context.encoder)
+        self._parse_request = GetMessageClass(rule.method.input_type).FromString
         self._start = backend.server_stream(rule.method)
         self._hubs = Hubs(_SHARED_BYTES_MAX, context.ring_bytes)
 
     async def __call__(self, exchange: HttpExchange, captured: tuple[str, ...]) -> None:
         request = await self.request(exchange, captured)
+        if isinstance(request, bytes):
+            request = self._parse_request(request)
         is_over = self._resume(exchange, request)
         encoding = self._encodings.accepted(exchange.headers.get(b"accept", b""))
         if is_over:

@@ -5,10 +5,10 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway.backends.remote import Backend
+from gateway.backends.remote import Backend, Request
 from gateway.contract.descriptors import HTTP_BODY, only_reads
 from gateway.contract.rules import Rule
 from gateway.endpoints.downloads import media_type_of
@@ -45,7 +45,7 @@ class UnaryEndpoint(MethodEndpoint):
             with self._context.large_answers.held(exchange.tenant, len(raw)):
                 await self._respond_in_slices(exchange, raw)
 
-    async def _answer(self, exchange: HttpExchange, request: Message) -> bytes:
+    async def _answer(self, exchange: HttpExchange, request: Request) -> bytes:
         """The response. A call that was lost is made once more when that changes nothing: a replica
         that goes away gives up what reaches it in its last moment, and another one is there."""
         try:
@@ -55,7 +55,7 @@ class UnaryEndpoint(MethodEndpoint):
                 raise
         return await self._response(exchange, request)
 
-    async def _response(self, exchange: HttpExchange, request: Message) -> bytes:
+    async def _response(self, exchange: HttpExchange, request: Request) -> bytes:
         backlog = self._backend.backlog
         with nullcontext() if backlog is None else backlog.sent(exchange.tenant):
             call = self.call(self._start(request))

@@ -8,10 +8,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import orjson
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway.backends.remote import Backend
+from gateway.backends.remote import Backend, Request
 from gateway.contract.rules import Rule
 from gateway.contract.streams import stream_shape
 from gateway.endpoints.endpoint import EndpointContext, MethodEndpoint, check_body_headers
@@ -51,7 +51,7 @@ class UploadEndpoint(MethodEndpoint):
                     await call.accepted()
                     await self._respond(call, feed, stream, exchange)
 
-    async def _messages(self, exchange: HttpExchange, media_type: bytes) -> AsyncIterator[Message]:
+    async def _messages(self, exchange: HttpExchange, media_type: bytes) -> AsyncIterator[Request]:
         """One for each line; as JSON the body is one, for clients that know no NDJSON."""
         settings = self._settings
         if media_type == JSON:

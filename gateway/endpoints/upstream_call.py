@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc.aio
-from google.protobuf.message import Message
 
-from gateway.backends.remote import Backend, PendingCall
+from gateway.backends.remote import Backend, PendingCall, Request
 from gateway.http import errors
 from gateway.http.errors import HttpError
 from gateway.http.exchange import HttpExchange
@@ -72,7 +71,7 @@ class UpstreamCall:
         raw = await self._result(self._rpc.read())
         return None if raw is grpc.aio.EOF else raw
 
-    async def write(self, request: Message) -> None:
+    async def write(self, request: Request) -> None:
         """Raises what gRPC does, InvalidStateError when the call is over."""
         await self._rpc.write(request)
 

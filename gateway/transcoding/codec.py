@@ -88,7 +88,10 @@ class Decoder:
         value = self._single(entry["value"])
         if entry["value"].message_type is not None:
             value = _constructed(entry["value"].message_type, value)
-        return _map_decoder(scalars.query_decoder(entry["key"]), value)
+        rules = rules_of(field)
+        pairs_max = rules.map.max_pairs if rules.map.HasField("max_pairs") else None
+        key = scalars.query_decoder(entry["key"])
+        return _map_decoder(key, value, pairs_max, value_words(field, rules))
 
 
 _PATH_SEGMENTS_MAX = 20
@@ -242,10 +245,14 @@ def _list_decoder(convert: Decode, items_max: int | None, words: str) -> Decode:
     return decode
 
 
-def _map_decoder(key_of: Decode, value_of: Decode) -> Decode:
+def _map_decoder(key_of: Decode, value_of: Decode, pairs_max: int | None, words: str) -> Decode:
+    """`words` say how many pairs there may be."""
+
     def decode(value: object) -> dict[Any, Any]:
         if type(value) is not dict:
             raise refused("must be an object")
+        if pairs_max is not None and len(value) > pairs_max:
+            raise refused(words)
         try:
             return {key_of(key): value_of(item) for key, item in value.items()}
         except ValidationError:

@@ -8,10 +8,14 @@ import httpx
 import pytest
 
 from gateway.app import read_contract
-from gateway.contract.rules import rules_of
+from gateway.contract.rules import Rule, rules_of
+from gateway.endpoints.large_bodies import LargeBodies
+from gateway.http.errors import HttpError
 from gateway.transcoding.codec import Decoder
 from gateway.transcoding.requests import RequestBuilder
 from gateway.transcoding.validation import ValidationError
+from girih.events.v1 import events_pb2
+from services.plumbing.beside.process import ProcessBeside
 from tests.gateway.sample import Gateway, SampleService, gateway_before
 from tests.plumbing.beside.children import children_that_run
 
@@ -85,8 +89,10 @@ async def test_a_process_that_stands_still_is_not_waited_for_beyond_the_callers_
     finally:
         os.kill(beside, signal.SIGCONT)
 
-    assert answer.status_code == 504
-    assert answer.json()["error"]["details"]["reason"] == "DEADLINE_EXCEEDED"
+    # Nothing was done, so that to try again is safe.
+    assert answer.status_code == 503
+    assert answer.json()["error"]["details"]["reason"] == "GATEWAY_BUSY"
+    assert answer.headers["retry-after"]
 
 
 async def test_the_next_body_gets_another_process_when_one_has_died(gateway: Gateway) -> None:
@@ -112,16 +118,68 @@ async def test_nothing_stays_behind_when_the_gateway_has_stopped(service: Sample
     assert processes_beside() == []
 
 
-def test_a_list_that_is_too_long_is_refused_before_it_is_made() -> None:
-    contract = read_contract()
+async def test_a_body_that_is_given_up_keeps_its_turn_until_it_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large_bodies = LargeBodies(read_contract(), wait_s=0.05)
+    asked: list[asyncio.Future[bytes]] = []
+
+    async def ask(_process: ProcessBeside, *_parts: object) -> bytes:
+        asked.append(asyncio.get_running_loop().create_future())
+        return await asked[-1]
+
+    monkeypatch.setattr(ProcessBeside, "ask", ask)
+    for _ in range(3):
+        with pytest.raises(HttpError, match="as many requests"):
+            await large_bodies.message("a", append_rule(), (), b"", b"{}")
+    count_while_the_first_is_under_way = len(asked)
+    asked[0].set_result(b"of the first")
+    with pytest.raises(HttpError):
+        await large_bodies.message("b", append_rule(), (), b"", b"{}")
+
+    assert count_while_the_first_is_under_way == 1
+    assert len(asked) == 2
+
+
+async def test_a_large_body_becomes_bytes_that_nobody_needs_to_parse() -> None:
+    large_bodies = LargeBodies(read_contract(), wait_s=60)
+    body = b'{"events": [{"stream": "a", "type": "b", "json": 1}]}'
+
+    made = await large_bodies.message("a", append_rule(), (), b"", body)
+    await large_bodies.close()
+
+    assert isinstance(made, bytes)
+    assert events_pb2.AppendRequest.FromString(made).events[0].stream == "a"
+
+
+def append_rule() -> Rule:
     (append,) = [
         rule
-        for rule in rules_of(contract)
+        for rule in rules_of(read_contract())
         if rule.template.text == "/v1/events:append" and rule.http_method == "POST"
     ]
-    builder = RequestBuilder(append, Decoder())
+    return append
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        (b'{"events": [%b0]}' % (b"5," * 5_000), "events", "must have 1 to 5,000 items"),
+        (
+            b'{"events": [{"metadata": {%b"": ""}}]}'
+            % b"".join(b'"%d": "",' % number for number in range(32)),
+            "events[0].metadata",
+            "must have at most 32 keys",
+        ),
+    ],
+    ids=["a list", "a map"],
+)
+def test_what_has_too_many_items_is_refused_before_it_is_made(
+    body: bytes, field: str, words: str
+) -> None:
+    builder = RequestBuilder(append_rule(), Decoder())
 
     with pytest.raises(ValidationError) as refusal:
-        builder.build((), b"", b'{"events": [%b0]}' % (b"5," * 5_000))
+        builder.build((), b"", body)
 
-    assert refusal.value.violations == [("events", "must have 1 to 5,000 items")]
+    assert refusal.value.violations == [(field, words)]
