@@ -40,6 +40,11 @@ class SendBudget:
         """The bytes that answers hold now."""
         return self._small.lent + self._large.lent
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for room."""
+        return self._small.waiting + self._large.waiting > 0
+
     @asynccontextmanager
     async def reserved(self, size_bytes: int) -> AsyncIterator["SendReservation"]:
         """Hold so much inside the block, before it is computed. Raises ComputeBusy."""

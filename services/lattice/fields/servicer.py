@@ -197,7 +197,8 @@ class FieldServicer:
             return await self._go_on(held, first, write, requests)
         if first.offset:
             raise InvalidInput.of("offset", "must be 0 without upload_id")
-        state = await self._writer.write(_tenant(), held, write, pieces_of(first, requests))
+        pieces = pieces_of(first, requests, self._writer.is_waited_for)
+        state = await self._writer.write(_tenant(), held, write, pieces)
         return pb.WriteFieldResponse(field=_to_proto(held, state))
 
     async def _go_on(
@@ -216,7 +217,7 @@ class FieldServicer:
         )
         tenant, uploads = _tenant(), self._uploads
         upload = await uploads.get(tenant, held, first.name, first.upload_id)
-        pieces = pieces_of(first, requests)
+        pieces = pieces_of(first, requests, self._writer.is_waited_for)
         state = await uploads.go_on(tenant, held, upload, first.offset, pieces)
         if state is not None:
             return pb.WriteFieldResponse(field=_to_proto(held, state))

@@ -175,6 +175,10 @@ class FieldWriter:
                 content = await self._stored(job, incoming)
         return await self.commit(tenant, job.written(content), job.base)
 
+    def is_waited_for(self) -> bool:
+        """Whether others wait for the room that what comes takes."""
+        return self._transfers.is_waited_for
+
     async def commit(
         self, tenant: TenantId, written: FieldWritten, base: FieldState | None
     ) -> FieldState:

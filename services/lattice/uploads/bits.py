@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.lattice.arrays.content_digest import ContentDigest
 from services.lattice.domain import BitOrder, reordered
@@ -17,24 +18,30 @@ async def read_bitmap(
 ) -> bytes:
     """A bitmap that comes as bits, in the order that is kept here."""
     size_bytes = (sites + 7) // 8
-    bitmap = bytearray(size_bytes)
-    await _fill(incoming, memoryview(bitmap), size_bytes, digest)
+    bitmap = _nothing_yet(size_bytes)
+    await _fill(incoming, bitmap.data, size_bytes, digest)
     await incoming.check_end(size_bytes)
     digest.check()
-    return await asyncio.to_thread(reordered, bytes(bitmap), bit_order)
+    return await asyncio.to_thread(lambda: reordered(bitmap.tobytes(), bit_order))
 
 
 async def read_numbers(incoming: Incoming, sites: int, digest: ContentDigest) -> bytes:
     """A bitmap that comes as a byte for each site, 0 or 1."""
-    bitmap = bytearray((sites + 7) // 8)
+    bitmap = _nothing_yet((sites + 7) // 8)
     for begin in range(0, sites, _SITES_AT_ONCE):
         numbers = bytearray(min(_SITES_AT_ONCE, sites - begin))
         await _fill(incoming, memoryview(numbers), sites, digest)
         packed = await asyncio.to_thread(_packed, numbers)
-        bitmap[begin // 8 : begin // 8 + len(packed)] = packed
+        bitmap[begin // 8 : begin // 8 + packed.size] = packed
     await incoming.check_end(sites)
     digest.check()
-    return bytes(bitmap)
+    return await asyncio.to_thread(bitmap.tobytes)
+
+
+def _nothing_yet(size_bytes: int) -> NDArray[np.uint8]:
+    """Room for what comes. The system gives it as it is written to: zeros that are written first,
+    as of a bytearray, would hold up every call, for a bitmap that may never come."""
+    return np.zeros(size_bytes, np.uint8)
 
 
 async def _fill(
@@ -46,8 +53,8 @@ async def _fill(
         await asyncio.to_thread(digest.update, target)
 
 
-def _packed(numbers: bytearray) -> bytes:
+def _packed(numbers: bytearray) -> NDArray[np.uint8]:
     array = np.frombuffer(numbers, np.uint8)
     if array.max() > 1:
         raise InvalidInput.of("body", "must be 0 where a site is free, and 1 where it is blocked")
-    return np.packbits(array, bitorder="little").tobytes()
+    return np.packbits(array, bitorder="little")

@@ -37,11 +37,14 @@ class LatticeUploadServicer:
         async with heard_out(requests):
             first = await first_of(requests)
             allowed = plan()
-            incoming = Incoming(pieces_of(first, requests))
+            pieces = pieces_of(first, requests, lambda: self._transfers.is_waited_for)
+            incoming = Incoming(pieces)
             digest = ContentDigest(first.content_digest)
             asked = await asked_lattice(first, incoming, digest)
             check_sites(asked, self._sites_max)
-            async with self._transfers.reserved(2 * asked.bitmap_bytes + _BUFFER_BYTES):
+            # Not twice as much: the copy that is made of it in the end takes a moment, and what
+            # comes as slowly as its sender likes shall leave room to others.
+            async with self._transfers.reserved(asked.bitmap_bytes + _BUFFER_BYTES):
                 bitmap = await _bitmap(asked, incoming, digest)
                 new = await asyncio.to_thread(new_lattice, asked, bitmap)
                 held = await self._lattices.create(tenant(), new, allowed)
