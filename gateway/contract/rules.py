@@ -23,6 +23,7 @@ from gateway.contract.descriptors import (
     http_rules,
 )
 from gateway.contract.streams import stream_shape
+from girih.rules.together import message_rules_of
 
 _PATTERNS = ("get", "put", "post", "delete", "patch")
 _BODILESS = frozenset({"GET", "DELETE"})
@@ -97,6 +98,15 @@ class Rule:
             return False
         message = resolve(self.method.input_type, self.body)[-1].message_type
         return message is not None and message.full_name == HTTP_BODY
+
+    @property
+    def outside_query(self) -> set[str]:
+        """The fields that no query tells: path, headers and body do, or they are never given beside
+        one that is in the path."""
+        in_path = {variable.field_path for variable in self.template.variables}
+        one_of = [set(rule.fields) for rule in message_rules_of(self.method.input_type).oneof]
+        never = set().union(*(fields for fields in one_of if fields & in_path))
+        return in_path | never | {self.body, *self.headers.values()}
 
     @property
     def headers(self) -> Mapping[str, str]:

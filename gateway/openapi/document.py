@@ -31,6 +31,8 @@ from gateway.openapi import components, failures, names, own_routes
 from gateway.openapi.schemas import Schemas
 from gateway.transcoding.query import Fields, Query, is_json, json_path
 from girih.rules.checking import is_required
+from girih.rules.together import words_together
+from girih.rules.words import body_media_types
 
 Json = dict[str, Any]
 
@@ -109,7 +111,8 @@ class _Operation:
 
     def as_json(self) -> Json:
         method = self.rule.method
-        text = self.schemas.words(without_errors(self.contract.comment(method.full_name)))
+        comment = without_errors(self.contract.comment(method.full_name))
+        text = self.schemas.words("\n\n".join(filter(None, [comment, self._query_rules()])))
         parameters = [
             *self._path_parameters(),
             *self._query_parameters(),
@@ -139,11 +142,15 @@ class _Operation:
     def _query_parameters(self) -> Iterator[Json]:
         if self.rule.body == WHOLE_BODY:
             return
-        elsewhere = {variable.field_path for variable in self.rule.template.variables}
-        elsewhere |= {self.rule.body, *self.rule.headers.values()}
-        query = Query(self.rule.method.input_type, elsewhere)
+        query = Query(self.rule.method.input_type, self.rule.outside_query)
         for fields in query.parameters.values():
             yield self._parameter(fields, "query")
+
+    def _query_rules(self) -> str:
+        """Which parameters go together: no schema can tell, since each has one of its own."""
+        if self.rule.body == WHOLE_BODY:
+            return ""
+        return " ".join(words_together(self.rule.method.input_type, self.rule.outside_query))
 
     def _header_parameters(self) -> Iterator[Json]:
         for header, name in self.rule.headers.items():
@@ -166,7 +173,8 @@ class _Operation:
 
     def _request_body(self) -> Json:
         if self.rule.takes_bytes:
-            return {"required": True, "content": {BYTES: {"schema": {}}}}
+            types = body_media_types(self.rule.method) or (BYTES,)
+            return {"required": True, "content": {name: {"schema": {}} for name in types}}
         if self.rule.body == WHOLE_BODY:
             schema = self.schemas.body(self.rule)
         else:

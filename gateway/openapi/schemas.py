@@ -20,13 +20,13 @@ from gateway.contract.descriptors import (
 from gateway.contract.rules import WHOLE_BODY, Rule, resolve
 from gateway.contract.streams import stream_shape
 from gateway.http.errors import json_name
-from gateway.openapi import components, names, values
+from gateway.openapi import components, names, together, values
 from gateway.transcoding.codec import WELL_KNOWN
 from gateway.transcoding.query import Query, is_json
 from girih.rules.checking import is_required
+from girih.rules.together import words_together
 from girih.rules.words import (
     FieldRules,
-    message_rules_of,
     requires_one,
     rules_of,
     words_of,
@@ -142,9 +142,11 @@ class Schemas:
 
     def message(self, message: Descriptor, *, is_input: bool) -> Json:
         """An object: what a request may hold, or what an answer holds."""
+        sentences = [self._contract.comment(message.full_name)]
+        sentences += [" ".join(words_together(message))] if is_input else []
         shown: Json = {
             "type": "object",
-            "description": self.words(self._contract.comment(message.full_name)),
+            "description": self.words("\n\n".join(filter(None, sentences))),
             "properties": {
                 field.json_name: self._property(field, is_input=is_input)
                 for field in message.fields
@@ -155,10 +157,9 @@ class Schemas:
             shown["required"] = required
         if is_input:
             shown["additionalProperties"] = False
-        choices = [_choice(members, is_input=is_input) for members in oneofs(message)]
+        choices = [together.choice(members, is_input=is_input) for members in oneofs(message)]
         if is_input:
-            choices += _choices_between_fields(message)
-            shown |= _needs(message)
+            shown |= together.forbidden(message)
         return shown | ({"allOf": choices} if choices else {})
 
     def field(self, field: FieldDescriptor, *, is_input: bool = True) -> Json:
@@ -267,34 +268,6 @@ def _counts(rules: FieldRules) -> Json:
     least = {"minItems": repeated.min_items} if repeated.HasField("min_items") else {}
     most = {"maxItems": repeated.max_items} if repeated.HasField("max_items") else {}
     return {**least, **most, **({"uniqueItems": True} if repeated.unique else {})}
-
-
-def _choice(members: list[FieldDescriptor], *, is_input: bool) -> Json:
-    """One of these at most, or one of them where a request must have one."""
-    oneof = members[0].containing_oneof
-    assert oneof is not None, "they are members of one"
-    return _one_of(members, is_required=is_input and requires_one(oneof))
-
-
-def _choices_between_fields(message: Descriptor) -> list[Json]:
-    return [
-        _one_of([message.fields_by_name[name] for name in rule.fields], is_required=rule.required)
-        for rule in message_rules_of(message).oneof
-    ]
-
-
-def _one_of(fields: Iterable[FieldDescriptor], *, is_required: bool) -> Json:
-    each = [{"required": [field.json_name]} for field in fields]
-    return {"oneOf": each if is_required else [{"not": {"anyOf": each}}, *each]}
-
-
-def _needs(message: Descriptor) -> Json:
-    """Which properties are given only with others."""
-    needs: dict[str, list[str]] = {}
-    for rule in message_rules_of(message).need:
-        names = [message.fields_by_name[name].json_name for name in (rule.field, rule.needs)]
-        needs.setdefault(names[0], []).append(names[1])
-    return {"dependentRequired": needs} if needs else {}
 
 
 def _always_present(field: FieldDescriptor) -> bool:

@@ -5,6 +5,7 @@ Answers hold one form of each value. Requests may hold another one too, such as 
 first is the form to send.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -33,9 +34,7 @@ def scalar(field: FieldDescriptor, rules: FieldRules, *, is_input: bool) -> Json
     schema = dict(_PLAIN_SCHEMAS[field.type])
     if not is_input:
         return schema
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return schema | _string(rules)
-    return schema | _bytes(rules) if field.type == FieldDescriptor.TYPE_BYTES else schema
+    return schema | _BOUNDS_OF[field.type](rules) if field.type in _BOUNDS_OF else schema
 
 
 def enum(field: FieldDescriptor, whole: Json | None = None) -> Json:
@@ -107,12 +106,36 @@ def _bytes(rules: FieldRules) -> Json:
     )
 
 
+def _double(rules: FieldRules) -> Json:
+    """Their bounds. JSON has no infinities, and NaN neither."""
+    if may_be_zero(rules):
+        raise ValueError("no schema was written for a double that may be 0 beside its bounds")
+    bounds = rules.double
+    return {
+        word: getattr(bounds, name) for name, word in _DOUBLE_WORDS.items() if bounds.HasField(name)
+    }
+
+
+_DOUBLE_WORDS = {
+    "gte": "minimum",
+    "gt": "exclusiveMinimum",
+    "lte": "maximum",
+    "lt": "exclusiveMaximum",
+}
+
+_BOUNDS_OF: dict[int, Callable[[FieldRules], Json]] = {
+    FieldDescriptor.TYPE_STRING: _string,
+    FieldDescriptor.TYPE_BYTES: _bytes,
+    FieldDescriptor.TYPE_DOUBLE: _double,
+}
+
+
 def _integer(field: FieldDescriptor, rules: FieldRules, *, is_input: bool) -> Json:
     least, most = _bounds(field, rules) if is_input else _type_bounds(field)
     sign = "int" if _type_bounds(field)[0] else "uint"
     number: Json = {"type": "integer", "minimum": least, "maximum": most}
     if field.type not in scalars.WIDE_TYPES:
-        return number | {"format": f"{sign}32"}
+        return number | {"format": f"{sign}32"} | (_gap(rules) if is_input else {})
     text: Json = {"type": "string", "format": f"{sign}64", "pattern": digits(least, most)}
     return alternatives(text, number | {"format": f"{sign}64"}) if is_input else text
 
@@ -132,6 +155,12 @@ def _bounds(field: FieldDescriptor, rules: FieldRules) -> tuple[int, int]:
         least = bounds.gte if bounds.HasField("gte") else least
         most = bounds.lte if bounds.HasField("lte") else most
     return (min(least, 0), max(most, 0)) if may_be_zero(rules) else (least, most)
+
+
+def _gap(rules: FieldRules) -> Json:
+    """What lies between 0, where that is let through, and the least number."""
+    is_apart = may_be_zero(rules) and rules.int32.gte > 1
+    return {"not": {"minimum": 1, "maximum": rules.int32.gte - 1}} if is_apart else {}
 
 
 def digits(least: int, most: int) -> str:

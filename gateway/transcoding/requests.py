@@ -121,6 +121,4 @@ def _header_text(name: bytes, value: bytes) -> str:
 def _query(rule: Rule, decoder: Decoder) -> Query | None:
     if rule.body == WHOLE_BODY:
         return None
-    elsewhere = {variable.field_path for variable in rule.template.variables}
-    elsewhere |= {rule.body, *rule.headers.values()}
-    return Query(rule.method.input_type, elsewhere, decoder)
+    return Query(rule.method.input_type, rule.outside_query, decoder)

@@ -4,6 +4,7 @@
 be, and no path is built. `examine` is for those that do not hold: it names every bad field.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from girih.options.v1 import options_pb2
+from girih.rules.together import rules_together
 from girih.rules.violations import Violations
 from girih.rules.words import (
     FieldRules,
     enum_numbers,
     may_be_zero,
-    message_rules_of,
     pattern_of,
     requires_one,
     rules_of,
@@ -140,59 +141,10 @@ def _compiled(descriptor: Descriptor, known: dict[str, MessageCheck]) -> Message
         if requires_one(oneof):
             members = " or ".join(field.name for field in oneof.fields)
             _add_oneof(compiled, oneof.name, members)
-    together = message_rules_of(descriptor)
-    for one_of in together.oneof:
-        _add_one_of(compiled, descriptor, one_of)
-    for need in together.need:
-        _add_need(compiled, descriptor, need)
+    for holds, examine in rules_together(descriptor):
+        compiled.add(holds, examine)
     compiled.complete()
     return compiled
-
-
-def _add_one_of(
-    compiled: MessageCheck, descriptor: Descriptor, rule: options_pb2.MessageOneofRule
-) -> None:
-    given = [_is_given(descriptor.fields_by_name[name]) for name in rule.fields]
-    least = 1 if rule.required else 0
-    first, others = rule.fields[0], " or ".join(rule.fields[1:])
-
-    def holds(message: Message) -> bool:
-        return least <= sum([is_given(message) for is_given in given]) <= 1
-
-    def examine(message: Message, path: str, violations: Violations) -> None:
-        names = [
-            name for name, is_given in zip(rule.fields, given, strict=True) if is_given(message)
-        ]
-        if len(names) > 1:
-            violations.add(path + names[0], f"must not be given beside {' and '.join(names[1:])}")
-        elif len(names) < least:
-            violations.add(path + first, f"must be given, or {others}")
-
-    compiled.add(holds, examine)
-
-
-def _add_need(
-    compiled: MessageCheck, descriptor: Descriptor, rule: options_pb2.MessageNeedRule
-) -> None:
-    is_given = _is_given(descriptor.fields_by_name[rule.field])
-    is_there = _is_given(descriptor.fields_by_name[rule.needs])
-
-    def holds(message: Message) -> bool:
-        return is_there(message) or not is_given(message)
-
-    def examine(message: Message, path: str, violations: Violations) -> None:
-        if not holds(message):
-            violations.add(path + rule.needs, f"must be given with {rule.field}")
-
-    compiled.add(holds, examine)
-
-
-def _is_given(field: FieldDescriptor) -> Callable[[Message], bool]:
-    name = field.name
-    if field.has_presence:
-        return lambda message: message.HasField(name)
-    get = attrgetter(name)
-    return lambda message: bool(get(message))
 
 
 def _add_oneof(compiled: MessageCheck, name: str, members: str) -> None:
@@ -422,6 +374,24 @@ def _integer_predicate(_field: FieldDescriptor, rules: FieldRules) -> Predicate:
     return range(least, most + 1).__contains__
 
 
+def _double_predicate(_field: FieldDescriptor, rules: FieldRules) -> Predicate:
+    bounds = rules.double
+    least = bounds.gte if bounds.HasField("gte") else -math.inf
+    above = bounds.gt if bounds.HasField("gt") else None
+    most = bounds.lte if bounds.HasField("lte") else math.inf
+    below = bounds.lt if bounds.HasField("lt") else None
+
+    def holds(value: float) -> bool:
+        return (
+            least <= value <= most
+            and (above is None or above < value)
+            and (below is None or value < below)
+            and (not bounds.finite or math.isfinite(value))
+        )
+
+    return holds
+
+
 def _bytes_predicate(_field: FieldDescriptor, rules: FieldRules) -> Predicate:
     bytes_max = rules.bytes.max_len
     return lambda value: len(value) <= bytes_max
@@ -435,6 +405,7 @@ def _enum_predicate(field: FieldDescriptor, rules: FieldRules) -> Predicate:
 
 
 _PREDICATES: Mapping[str, Callable[[FieldDescriptor, FieldRules], Predicate]] = {
+    "double": _double_predicate,
     "int32": _integer_predicate,
     "int64": _integer_predicate,
     "bytes": _bytes_predicate,

@@ -31,9 +31,6 @@ HEARTBEAT_MAX: Final = timedelta(minutes=1)
 _SECONDS_MAX: Final = 10**9
 _NANOS_MAX: Final = 10**9 - 1
 
-QUERY_PARTS: Final = tuple(field.name for field in pb.Query.DESCRIPTOR.fields)
-_NO_PART: Final = f"must have a part: one or more of {', '.join(QUERY_PARTS)}"
-
 
 def position_said(request: groups_pb2.ConsumeRequest) -> int:
     """Of which one event a consumer says something; 0 for none, and for several."""
@@ -68,11 +65,6 @@ def check_precondition(precondition: pb.Precondition, index: int, violations: Vi
     rules = checking.check_of(pb.Precondition.DESCRIPTOR)
     if not rules.holds(precondition):
         rules.examine(precondition, f"preconditions[{index}].", violations)
-    if precondition.HasField("no_match"):
-        for number, query in enumerate(precondition.no_match.filter.queries):
-            if not has_part(query):
-                path = f"preconditions[{index}].no_match.filter.queries[{number}]"
-                violations.add(path, _NO_PART)
 
 
 def check_no_matches(preconditions: Iterable[pb.Precondition], violations: Violations) -> None:
@@ -92,29 +84,12 @@ def check_read(request: pb.ReadRequest, violations: Violations) -> None:
     checking.add_violations(request, violations)
     if request.follow and request.direction == pb.DIRECTION_BACKWARDS:
         violations.add("follow", "must not be given when reading backwards")
-    if request.follow and request.include_gone:
-        violations.add("include_gone", "must not be given with follow")
-    if request.HasField("filter") and request.stream:
-        violations.add("filter", "must not be given with a stream")
-    _check_start(request, violations)
-    if request.HasField("heartbeat"):
-        if not request.follow:
-            violations.add("heartbeat", "must be given with follow")
-        if not HEARTBEAT_MIN <= duration(request.heartbeat) <= HEARTBEAT_MAX:
-            violations.add("heartbeat", "must be from 1 s to 60 s")
-
-
-def _check_start(request: pb.ReadRequest, violations: Violations) -> None:
-    has_position = request.HasField("from_position")
-    has_revision = request.HasField("from_revision")
-    if has_revision and not request.stream:
-        violations.add("from_revision", "must be given with a stream")
-    if has_revision and has_position:
-        violations.add("from_revision", "must not be given beside from_position")
     if request.HasField("from_time"):
         check_time(request.from_time, "from_time", violations)
-        if has_position or has_revision:
-            violations.add("from_time", "must not be given beside another start")
+    if request.HasField("heartbeat") and not (
+        HEARTBEAT_MIN <= duration(request.heartbeat) <= HEARTBEAT_MAX
+    ):
+        violations.add("heartbeat", "must be from 1 s to 60 s")
 
 
 def check_time(given: Timestamp, path: str, violations: Violations) -> None:
@@ -131,22 +106,6 @@ def duration(given: Duration) -> timedelta:
     return timedelta(seconds=given.seconds, microseconds=given.nanos // 1_000)
 
 
-def check_filter(asked: pb.Filter, path: str, violations: Violations) -> None:
-    """`path` is where it stands in its request."""
-    rules = checking.check_of(pb.Filter.DESCRIPTOR)
-    if not rules.holds(asked):
-        rules.examine(asked, f"{path}.", violations)
-
-
-def check_query(query: pb.Query, path: str, violations: Violations) -> None:
-    """`path` is where it stands in its request, such as `filter.queries[0]`."""
-    rules = checking.check_of(pb.Query.DESCRIPTOR)
-    if not rules.holds(query):
-        rules.examine(query, f"{path}.", violations)
-    if not has_part(query):
-        violations.add(path, _NO_PART)
-
-
 def check_can_match(queries: Iterable[pb.Query], path: str, violations: Violations) -> None:
     """That each of a group's queries means events that there can be: it would wait for ever."""
     for index, query in enumerate(queries):
@@ -161,10 +120,3 @@ def _can_match(query: pb.Query) -> bool:
     if not category or not prefix:
         return True
     return category.startswith(prefix) or prefix.startswith(f"{category}-")
-
-
-def has_part(query: pb.Query) -> bool:
-    """The one thing about a query that its rules do not say."""
-    return bool(
-        query.tags or query.types or query.stream_prefix or query.category or query.correlation_id
-    )

@@ -11,8 +11,6 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
 from girih.ids import RULES_STREAM, new_event_id
 
-METADATA_BYTES_MAX: Final = 8 * 1024
-
 _RETENTION_PARTS: Final = {
     "max_age_s": "maxAgeS",
     "max_count": "maxCount",

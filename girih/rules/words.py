@@ -1,23 +1,23 @@
 """What the options of the contract say that a field's values must be, and in words.
 
-Reads `girih.options.v1.field`, `.oneof` and `.message`. Checks nothing: `checking` does, and the
-gateway tells the same rules in its OpenAPI document.
+Reads `girih.options.v1.field` and `.oneof`. Checks nothing: `checking` does, and the gateway tells
+the same rules in its OpenAPI document.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import (
-    Descriptor,
     EnumDescriptor,
     FieldDescriptor,
+    MethodDescriptor,
     OneofDescriptor,
 )
 
 from girih.options.v1 import options_pb2
 
 FieldRules = options_pb2.FieldRules
-MessageRules = options_pb2.MessageRules
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
@@ -39,15 +39,10 @@ def requires_one(oneof: OneofDescriptor) -> bool:
     return bool(options.Extensions[options_pb2.oneof].required)
 
 
-def message_rules_of(message: Descriptor) -> MessageRules:
-    """Which fields of a message go together. Raises ValueError for a name that is no field's."""
-    options: Any = message.GetOptions()
-    rules: MessageRules = options.Extensions[options_pb2.message]
-    names = [name for rule in rules.oneof for name in rule.fields]
-    names += [name for rule in rules.need for name in (rule.field, rule.needs)]
-    if strangers := set(names) - set(message.fields_by_name):
-        raise ValueError(f"{message.full_name} has no field {', '.join(sorted(strangers))}")
-    return rules
+def body_media_types(method: MethodDescriptor) -> Sequence[str]:
+    """Those of the bytes that an rpc takes, the usual one first; empty where it says none."""
+    options: Any = method.GetOptions()
+    return tuple(options.Extensions[options_pb2.body_media_types])
 
 
 def may_be_zero(rules: FieldRules) -> bool:
@@ -124,6 +119,14 @@ def _bytes_words(rules: FieldRules, _field: FieldDescriptor) -> str:
     return _span(None, _most(rules.bytes, "max_len"), " bytes")
 
 
+def _double_words(rules: FieldRules, _field: FieldDescriptor) -> str:
+    bounds = rules.double
+    above = f"above {bounds.gt:g}" if bounds.HasField("gt") else ""
+    below = f"below {bounds.lt:g}" if bounds.HasField("lt") else ""
+    within = _span(_most(bounds, "gte"), _most(bounds, "lte"), "")
+    return " and ".join(filter(None, [above, within, below, "finite" * bounds.finite]))
+
+
 def _integer_words(rules: FieldRules, _field: FieldDescriptor) -> str:
     bounds = getattr(rules, rules.WhichOneof("type"))
     return _span(_most(bounds, "gte"), _most(bounds, "lte"), "")
@@ -137,6 +140,7 @@ def _enum_words(rules: FieldRules, field: FieldDescriptor) -> str:
 _WORDS = {
     "string": _string_words,
     "bytes": _bytes_words,
+    "double": _double_words,
     "int32": _integer_words,
     "int64": _integer_words,
     "enum": _enum_words,
@@ -148,16 +152,21 @@ def _one_of(names: list[str]) -> str:
 
 
 def _or_zero(kind: str) -> str:
-    return ", or 0" if kind in ("int32", "int64") else ", or empty"
+    return ", or 0" if kind in ("double", "int32", "int64") else ", or empty"
 
 
-def _most(rules: Any, name: str) -> int | None:  # noqa: ANN401 - rules of any type
+def _most(rules: Any, name: str) -> Any:  # noqa: ANN401 - rules of any type
     return getattr(rules, name) if rules.HasField(name) else None
 
 
-def _span(least: int | None, most: int | None, unit: str) -> str:
+def _span(least: float | None, most: float | None, unit: str) -> str:
     if least is not None and most is not None:
-        return f"{least:,} to {most:,}{unit}" if least != most else f"{least:,}{unit}"
+        both = f"{_digits(least)} to {_digits(most)}"
+        return f"{both if least != most else _digits(least)}{unit}"
     if least is not None:
-        return f"{least:,}{unit} or more" if not unit else f"{least:,} or more{unit}"
-    return f"at most {most:,}{unit}" if most is not None else ""
+        return f"{_digits(least)} or more{unit}"
+    return f"at most {_digits(most)}{unit}" if most is not None else ""
+
+
+def _digits(number: float) -> str:
+    return f"{number:,g}" if isinstance(number, float) else f"{number:,}"

@@ -9,7 +9,6 @@ from girih.ids import new_event_id
 from girih.rules import requests
 from girih.rules.checking import add_violations
 from girih.rules.requests import EVENT_BYTES_MAX, AnyAppendRequest
-from girih.rules.rulings import METADATA_BYTES_MAX
 from girih.rules.violations import Violations
 from girih.testing import json_text
 from girih.testing.log import streams_metadata
@@ -69,10 +68,6 @@ def check_owned(names: list[str]) -> None:
 def check_read(request: pb.ReadRequest) -> None:
     violations = Violations()
     requests.check_read(request, violations)
-    if request.HasField("filter"):
-        requests.check_filter(request.filter, "filter", violations)
-        for index, query in enumerate(request.filter.queries):
-            requests.check_query(query, f"filter.queries[{index}]", violations)
     refuse_if_any(violations)
 
 
@@ -82,19 +77,10 @@ def check_position(request: pb.GetPositionRequest) -> None:
     refuse_if_any(violations)
 
 
-def check_streams(request: pb.ListStreamsRequest) -> None:
-    violations = _violations_of(request)
-    if request.category and request.prefix:
-        violations.add("category", "must not be given beside prefix")
-    refuse_if_any(violations)
-
-
 def check_metadata(request: keeping_pb.SetStreamMetadataRequest) -> None:
     violations = _violations_of(request)
     text = request.metadata
-    if len(text.encode()) > METADATA_BYTES_MAX:
-        violations.add("metadata", f"must be at most {METADATA_BYTES_MAX:,} bytes")
-    elif problem := json_text.problem(text) if text else "must be given: null for none":
+    if not violations and (problem := json_text.problem(text)):
         violations.add("metadata", problem)
     refuse_if_any(violations)
 

@@ -194,23 +194,9 @@ def _precondition(
 # Queries
 
 
-def event_filter(asked: pb.Filter, path: str, violations: Violations) -> Filter:
-    """`asked`, which stands at `path` of its request, in the domain's words; of no use when a
-    violation was found.
-    """
-    requests.check_filter(asked, path, violations)
-    return Filter(
-        tuple(
-            query(one, f"{path}.queries[{index}]", violations)
-            for index, one in enumerate(asked.queries)
-        )
-    )
-
-
-def query(asked: pb.Query, path: str, violations: Violations) -> Query:
-    """The same for one query."""
-    requests.check_query(asked, path, violations)
-    return _query(asked)
+def event_filter(asked: pb.Filter) -> Filter:
+    """`asked`, of a request that keeps the rules of the contract, in the domain's words."""
+    return Filter(tuple(map(_query, asked.queries)))
 
 
 def _query(asked: pb.Query) -> Query:
@@ -230,9 +216,6 @@ def options(request: pb.ReadRequest) -> ReadOptions:
     """What `request` asks to read. Raises `InvalidInput` with every bad field."""
     violations = Violations()
     requests.check_read(request, violations)
-    wanted = (
-        event_filter(request.filter, "filter", violations) if request.HasField("filter") else None
-    )
     violations.raise_if_any()
     return ReadOptions(
         stream=StreamName(request.stream) if request.stream else None,
@@ -249,7 +232,7 @@ def options(request: pb.ReadRequest) -> ReadOptions:
         limit=request.limit or None,
         is_followed=request.follow,
         incarnation=request.incarnation,
-        filter=wanted,
+        filter=event_filter(request.filter) if request.HasField("filter") else None,
         has_progress=request.progress,
         heartbeat_s=(
             requests.duration(request.heartbeat).total_seconds()
@@ -298,11 +281,7 @@ def streams_request(request: pb.ListStreamsRequest) -> StreamsRequest:
 
     Raises `InvalidInput` with every bad field.
     """
-    violations = Violations()
-    validation.add_violations(request, violations)
-    if request.category and request.prefix:
-        violations.add("category", "must not be given beside prefix")
-    violations.raise_if_any()
+    validation.check(request)
     return StreamsRequest(
         prefix=request.category or request.prefix,
         behind=request.page_token,

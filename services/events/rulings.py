@@ -11,7 +11,6 @@ from girih.events.v1 import events_pb2 as pb
 from girih.events.v1 import keeping_pb2 as keeping_pb
 from girih.ids import EventId, Position, Revision, StreamName
 from girih.rules import rulings
-from girih.rules.rulings import METADATA_BYTES_MAX
 from services.events import json_text, record
 from services.events.domain import NewEvent, page_size
 from services.events.keeping.keeper import Ruling
@@ -38,9 +37,7 @@ def metadata_ruling(request: keeping_pb.SetStreamMetadataRequest, call: Call) ->
     violations = Violations()
     validation.add_violations(request, violations)
     text = request.metadata
-    if len(text.encode()) > METADATA_BYTES_MAX:
-        violations.add("metadata", f"must be at most {METADATA_BYTES_MAX:,} bytes")
-    elif problem := json_text.problem(text) if text else "must be given: null for none":
+    if not violations and (problem := json_text.problem(text)):
         violations.add("metadata", problem)
     violations.raise_if_any()
     change = StreamChange(StreamName(request.stream), _actor(call), metadata=text)

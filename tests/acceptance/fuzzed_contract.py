@@ -39,6 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=3_000, help="the fewest cases of the run")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--paths", default=".", help="of the routes alone that match this")
     parser.add_argument("--report", type=Path, help="keep the report of every case here")
     arguments = parser.parse_args()
     with (
@@ -47,13 +48,13 @@ def main() -> int:
         running_system(postgres.url, folder, **UNLIMITED, **BRIEF) as system,
     ):
         report = arguments.report or Path(name) / "report.ndjson"
-        _fuzz(system, report, arguments.cases, arguments.seed)
+        _fuzz(system, report, arguments)
         return _summarize(report, arguments.cases)
 
 
-def _fuzz(system: System, report: Path, case_count: int, seed: int) -> None:
+def _fuzz(system: System, report: Path, asked: argparse.Namespace) -> None:
     # Every route gets at least 100 cases of each of these.
-    per_route = math.ceil(case_count / 100)
+    per_route = math.ceil(asked.cases / 100)
     with httpx.Client(base_url=system.url, timeout=30) as client:
         tenant = settled(client, "ada", "ada")
     token = system.authority.token(tenant.tenant_id, sub=f"user:{tenant.user_id}")
@@ -62,11 +63,12 @@ def _fuzz(system: System, report: Path, case_count: int, seed: int) -> None:
         *("run", f"{system.url}/openapi.json"),
         *("--header", f"Authorization: Bearer {token}"),
         *("--checks", "all", "--continue-on-failure", "--mode", "all"),
-        *("--max-examples", str(per_route), "--seed", str(seed), "--no-shrink"),
+        *("--max-examples", str(per_route), "--seed", str(asked.seed), "--no-shrink"),
+        *("--include-path-regex", asked.paths),
         *("--suppress-health-check", "all", "--request-timeout", "30"),
         *("--workers", "2", "--report", "ndjson", "--report-ndjson-path", str(report)),
     ]
-    hooks = {"SCHEMATHESIS_HOOKS": "tests.acceptance.ndjson_serializer", "PYTHONPATH": str(ROOT)}
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.acceptance.fuzzer_hooks", "PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **hooks})
 
 

@@ -1,18 +1,18 @@
 """Messages keep the rules of the contract: the quick answer and the words are of one mind."""
 
+import math
 import re
 from collections.abc import Iterator
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given
 from hypothesis import strategies as st
 
 from girih.accounts.v1 import accounts_pb2
 from girih.events.v1 import events_pb2
-from girih.lattice.v1 import lattice_pb2
+from girih.lattice.v1 import lattice_pb2, paths_pb2, simulations_pb2, structure_pb2
 from girih.ops.v1 import ops_pb2
 from girih.options.v1 import options_pb2
 from girih.rules import checking
@@ -20,15 +20,15 @@ from girih.rules import words as rules
 from girih.rules.violations import VIOLATIONS_MAX
 from services.plumbing import validation
 from services.plumbing.errors import InvalidInput, Violations
+from tests.messages import UUID, messages
 
-FILES = [accounts_pb2, events_pb2, lattice_pb2, ops_pb2]
+FILES = [accounts_pb2, events_pb2, lattice_pb2, ops_pb2, paths_pb2, simulations_pb2, structure_pb2]
 MESSAGES = {
     message.full_name: message
     for file in FILES
     for message in file.DESCRIPTOR.message_types_by_name.values()
 }
 STREAM = events_pb2.Event.DESCRIPTOR.fields_by_name["stream"]
-UUID = "01234567-89ab-cdef-0123-456789ABCDEF"
 
 
 def fields_of(message: Message) -> list[tuple[str, str]]:
@@ -133,6 +133,30 @@ def test_a_length_in_bytes_counts_bytes() -> None:
     assert taken == ["üüü", "üüüü", "sixsix"]
 
 
+@pytest.mark.parametrize("length_max", [math.nan, math.inf, -math.inf, -1.0])
+def test_a_double_keeps_its_bounds(length_max: float) -> None:
+    request = paths_pb2.ReachableRequest(
+        lattice_id=UUID, sources=[{"coordinates": [0]}], length_max=length_max
+    )
+
+    assert fields_of(request) == [("length_max", "must be 0 or more and finite")]
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_a_double_above_a_bound_is_not_at_it(temperature: float) -> None:
+    model = simulations_pb2.Ising(temperature=temperature)
+
+    assert fields_of(model) == [("temperature", "must be above 0 and finite")]
+
+
+def test_one_or_more_of_some_fields_are_given() -> None:
+    words = "must have one or more of types, tags, stream_prefix, category, correlation_id"
+    request = events_pb2.ReadRequest(filter={"queries": [{"tags": ["a"]}, {}]})
+
+    assert fields_of(request) == [("filter.queries[1]", words)]
+    assert fields_of(events_pb2.Query()) == [("types", words)]
+
+
 def test_no_more_violations_are_told_than_anybody_reads() -> None:
     request = events_pb2.AppendRequest(events=[events_pb2.Event()] * 5_000)
 
@@ -167,42 +191,6 @@ def test_a_field_is_required_that_may_not_hold_its_default() -> None:
     required = [field.name for field in fields if checking.is_required(field)]
 
     assert required == ["stream", "type"]
-
-
-TEXTS = st.sampled_from(["", "a", "A-1", "ab\n", "é", "a@b", UUID, UUID.lower(), "x" * 300])
-NUMBERS = st.integers(-3, 12)
-
-
-@st.composite
-def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 3) -> Message:
-    """A message of this type with some of its fields set to what is about right."""
-    message = GetMessageClass(descriptor)()
-    for field in descriptor.fields:
-        if not draw(st.booleans()):
-            continue
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            getattr(message, field.name).update(draw(st.dictionaries(TEXTS, TEXTS, max_size=2)))
-        elif field.message_type is not None:
-            if depth == 0 or not field.message_type.full_name.startswith("girih."):
-                continue
-            one = draw(messages(field.message_type, depth - 1))
-            target = getattr(message, field.name)
-            target.append(one) if field.is_repeated else target.CopyFrom(one)
-        elif field.is_repeated:
-            getattr(message, field.name).extend(draw(st.lists(value(field), max_size=3)))
-        else:
-            setattr(message, field.name, draw(value(field)))
-    return message
-
-
-def value(field: FieldDescriptor) -> st.SearchStrategy[object]:
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return TEXTS
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        return st.binary(max_size=2)
-    if field.type == FieldDescriptor.TYPE_BOOL:
-        return st.booleans()
-    return NUMBERS if field.enum_type is None else st.integers(0, 6)
 
 
 REQUESTS = [message for name, message in MESSAGES.items() if name.endswith("Request")]

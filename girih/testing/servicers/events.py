@@ -80,7 +80,7 @@ class EventStoreServicer:
             return response
 
     def ListStreams(self, request: pb.ListStreamsRequest, call: Call) -> pb.ListStreamsResponse:
-        checking.check_streams(request)
+        check(request)
         log = self._log_of(call.tenant)
         with log.changed:
             names = sorted(

@@ -322,8 +322,6 @@ def _settings(request: pb.CreateGroupRequest | pb.UpdateGroupRequest) -> pb.Grou
     add_violations(request, violations)
     settings = pb.GroupSettings()
     settings.CopyFrom(request.settings)
-    for index, query in enumerate(settings.filter.queries):
-        rules.check_query(query, f"settings.filter.queries[{index}]", violations)
     rules.check_can_match(settings.filter.queries, "settings.filter", violations)
     if not settings.HasField("lease"):
         settings.lease.FromTimedelta(_LEASE)

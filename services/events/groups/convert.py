@@ -52,7 +52,6 @@ def settings(
     validation.add_violations(request, violations)
     asked = request.settings
     if asked.HasField("filter"):
-        event_filter(asked.filter, "settings.filter", violations)
         requests.check_can_match(asked.filter.queries, "settings.filter", violations)
     if asked.HasField("lease") and not LEASE_MIN <= requests.duration(asked.lease) <= LEASE_MAX:
         violations.add("settings.lease", "must be from 1 s to 10 min")
@@ -72,7 +71,7 @@ def filter_of(stored: bytes | None) -> Filter | None:
     """The filter of `GroupSettings`."""
     if stored is None:
         return None
-    return event_filter(events_pb2.Filter.FromString(stored), "filter", Violations())
+    return event_filter(events_pb2.Filter.FromString(stored))
 
 
 def start(asked: pb.GroupStart, path: str) -> Start:

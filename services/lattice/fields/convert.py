@@ -25,6 +25,7 @@ _MEDIA_TYPES = {
     pb.ARRAY_FORMAT_RAW: "application/octet-stream",
     pb.ARRAY_FORMAT_NPY: "application/x-npy",
 }
+_WRITE = pb.DESCRIPTOR.services_by_name["FieldService"].methods_by_name["WriteField"]
 _NPY = _MEDIA_TYPES[pb.ARRAY_FORMAT_NPY]
 _PIECE_BYTES = 1 << 18
 """Of an answer. What is smaller costs calls, what is larger memory."""
@@ -43,9 +44,8 @@ def field_write(request: pb.WriteFieldRequest) -> FieldWrite:
     validation.add_violations(request, bad)
     for field in ("lattice_id", "name"):
         if not getattr(request, field):
-            bad.add(field, "must be said in the first message")
-    if request.body.content_type not in ("", *_MEDIA_TYPES.values()):
-        bad.add("body.content_type", f"must be one of {', '.join(set(_MEDIA_TYPES.values()))}")
+            bad.add(field, "must be given in the first message")
+    validation.add_media_type_violation(request.body.content_type, _WRITE, bad)
     bad.raise_if_any()
     return FieldWrite(
         name=request.name,

@@ -323,7 +323,7 @@ def _bounds(query: StatisticsQuery, found: Statistics) -> tuple[float, float]:
     low = float(found.low) if query.low is None else query.low
     high = float(found.high) if query.high is None else query.high
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise InvalidInput.of("low", "must be said, and high, where numbers are infinite")
+        raise InvalidInput.of("low", "must be given, and high, where numbers are infinite")
     return (low, high) if low < high else (low - 0.5, low + 0.5)
 
 

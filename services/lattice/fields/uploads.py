@@ -214,4 +214,4 @@ def check_part(
         ("number_type", number_type is not None),
     ):
         if is_said:
-            raise InvalidInput.of(field, "must be empty beside upload_id: BeginUpload says it")
+            raise InvalidInput.of(field, "must be empty beside upload_id: BeginUpload has it")

@@ -340,7 +340,7 @@ def _number_type(said: NumberType | None, base: FieldState | None, *, is_whole: 
     if base is not None and said is None:
         return base.content.number_type
     if said is None:
-        raise InvalidInput.of("number_type", "must be said of a field that there is none of")
+        raise InvalidInput.of("number_type", "must be given for a field that there is none of")
     if not is_whole and base is not None and said is not base.content.number_type:
         kind = base.content.number_type.value
         raise InvalidInput.of("number_type", f"must be that of the field, {kind}, for a region")

@@ -34,7 +34,6 @@ from services.lattice.kernels.weighted.searches import (
 )
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import digest_of, grid_with_costs
-from services.lattice.operations.lengths import check_length
 from services.lattice.operations.sites import Region
 from services.plumbing.errors import Violations
 
@@ -79,7 +78,6 @@ def reach_query(
     bad = Violations()
     for n, source in enumerate(sources):
         check_free_site(spec, source, f"sources[{n}]", bad)
-    check_length(length_max, "length_max", bad)
     bad.raise_if_any()
     return ReachQuery(
         sources=tuple(tuple(source) for source in sources),

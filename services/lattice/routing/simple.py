@@ -27,7 +27,6 @@ from services.lattice.kernels.warm import ANSWERS, ROUTING
 from services.lattice.kernels.weighted.costs import SiteCosts
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import digest_of, grid_with_costs
-from services.lattice.operations.lengths import check_length
 from services.plumbing.errors import Violations
 
 STEPS_DEFAULT = 1_000
@@ -74,7 +73,6 @@ def simple_paths_query(
     bad = Violations()
     check_free_site(spec, start, "start", bad)
     check_free_site(spec, goal, "goal", bad)
-    check_length(length_max, "length_max", bad)
     bad.raise_if_any()
     return SimplePathsQuery(
         start=tuple(start),

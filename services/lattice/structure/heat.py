@@ -18,7 +18,6 @@ from services.lattice.kernels.structure.graph import iterations
 from services.lattice.kernels.structure.graph.clusters import clusters_of
 from services.lattice.operations.context import OperationContext
 from services.lattice.operations.costs import grid_with_costs
-from services.lattice.operations.lengths import check_length
 from services.lattice.operations.sites import Selection, selection
 from services.lattice.structure.work import (
     STEPS_MAX,
@@ -76,7 +75,6 @@ def heat_query(
     """Check a query; raises InvalidInput naming every bad field."""
     bad = Violations()
     check_free_site(spec, source, "source", bad)
-    check_length(time, "time", bad)
     selected = selection(spec.geometry, targets, region, bad)
     bad.raise_if_any()
     assert selected is not None

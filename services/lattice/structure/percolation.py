@@ -50,9 +50,6 @@ def sweep_query(
     axes = len(spec.geometry.shape)
     if axis >= axes:
         bad.add("axis", f"must be 0 to {axes - 1}")
-    for n, share in enumerate(shares):
-        if not 0 <= share <= 1:
-            bad.add(f"shares[{n}]", f"must be 0 to 1, not {share}")
     bad.raise_if_any()
     return SweepQuery(runs=runs, seed=seed, axis=axis, shares=list(shares))
 

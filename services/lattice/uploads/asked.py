@@ -21,8 +21,9 @@ from services.lattice.operations.creation import NewLattice
 from services.plumbing import validation
 from services.plumbing.errors import InvalidInput, Violations
 
+_SERVICE = pb.DESCRIPTOR.services_by_name["LatticeUploadService"]
+_METHOD = _SERVICE.methods_by_name["UploadLattice"]
 _NPY = "application/x-npy"
-_MEDIA_TYPES = ("", "application/octet-stream", _NPY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +52,14 @@ async def asked_lattice(
     """
     bad = Violations()
     validation.add_violations(request, bad)
+    validation.add_media_type_violation(request.body.content_type, _METHOD, bad)
     is_npy = request.body.content_type == _NPY
-    if request.body.content_type not in _MEDIA_TYPES:
-        bad.add("body.content_type", f"must be one of {', '.join(_MEDIA_TYPES[1:])}")
     if not is_npy and not request.shape:
-        bad.add("shape", "must be said with a bitmap")
+        bad.add("shape", "must be given with a bitmap")
     if not is_npy and not request.bit_order:
-        bad.add("bit_order", "must be said with a bitmap")
+        bad.add("bit_order", "must be given with a bitmap")
     if is_npy and request.bit_order:
-        bad.add("bit_order", "must not be said with a .npy file")
+        bad.add("bit_order", "must not be given with a .npy file")
     bad.raise_if_any()
     shape = await _npy_shape(request, incoming, digest) if is_npy else tuple(request.shape)
     check_shape(shape, "shape", bad)

@@ -25,7 +25,7 @@ from girih_client.models.login_response import LoginResponse
 from girih_client.models.recorded_event import RecordedEvent
 from girih_client.models.register_request import RegisterRequest
 from girih_client.models.register_response import RegisterResponse
-from girih_client.models.site import Site
+from girih_client.models.site_input import SiteInput
 
 EMAIL, PASSWORD = "openapi-python-client@girih.test", "a strapwork of stars"
 
@@ -43,7 +43,7 @@ def main(url: str) -> None:
     cube = CreateLatticeRequest(dimensions=3, size=10)
     lattice = lattice_service_create_lattice.sync(client=girih, body=cube)
     assert isinstance(lattice, Lattice), lattice
-    query = FindPathRequest(start=Site([0, 0, 0]), goal=Site([9, 9, 9]))
+    query = FindPathRequest(start=SiteInput([0, 0, 0]), goal=SiteInput([9, 9, 9]))
     found = lattice_service_find_path.sync(UUID(lattice.lattice_id), client=girih, body=query)
     assert isinstance(found, FindPathResponse), found
 
