@@ -151,7 +151,7 @@ async def test_what_was_put_aside_is_replayed_in_order_and_makes_what_a_fold_mak
 
     shop.poison = set()
     asked = await projections.ReplayQuarantinedEvents(
-        pb.ReplayQuarantinedEventsRequest(projection="shop")
+        pb.ReplayQuarantinedEventsRequest(projection="shop", all=True)
     )
 
     assert [event.held_back for event in aside.events][:2] == [False, True]
@@ -262,3 +262,14 @@ async def test_tenants_see_their_own_projections_alone(
         0,
     )
     assert await digest(store, TenantId("acme")) == expected([])
+
+
+async def test_no_stream_is_not_all_streams(
+    projections: "ProjectionServiceAsyncStub",
+) -> None:
+    for stream, is_all in (("", False), ("till-0", True)):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await projections.ReplayQuarantinedEvents(
+                pb.ReplayQuarantinedEventsRequest(projection="shop", stream=stream, all=is_all)
+            )
+        assert from_rpc_error(refused.value).reason == "INVALID_INPUT"

@@ -87,7 +87,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/projections/{projection}:resume": {},
     "POST /v1/projections/{projection}:rebuild": {},
     "POST /v1/projections/{projection}:setPolicies": {"poisonPolicy": "POISON_POLICY_STOP"},
-    "POST /v1/projections/{projection}/quarantine:replay": {},
+    "POST /v1/projections/{projection}/quarantine:replay": {"all": True},
     "POST /v1/projections/{projection}/quarantine/{position}:discard": {},
     "POST /v1/lattices/{lattice_id}:degreeHistogram": {},
     "POST /v1/lattices/{lattice_id}:components": {},

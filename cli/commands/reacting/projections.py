@@ -124,7 +124,7 @@ def quarantine(
 
 @app.verb(
     examples="""
-    girih projections replay lattices
+    girih projections replay lattices --all
     girih projections replay documents --stream document-7
     """
 )
@@ -133,11 +133,15 @@ def replay(
     stream: Annotated[
         str, typer.Option(metavar="STREAM", help="Only what was put aside of this stream.")
     ] = "",
+    is_all: Annotated[bool, typer.Option("--all", help="Those of all streams.")] = False,
     url: options.Url = None,
 ) -> None:
     """Have events applied that were put aside, in the order of their streams."""
+    if is_all == bool(stream):
+        raise typer.BadParameter("say either of them", param_hint="--stream, --all")
+    meant: Json = {"all": True} if is_all else {"stream": stream}
     with options.gateway(url) as gateway:
-        answer = gateway.post(f"{_path(projection)}/quarantine:replay", {"stream": stream})
+        answer = gateway.post(f"{_path(projection)}/quarantine:replay", meant)
     output.message(f"{int(answer.get('eventCount', 0)):,} events are to be applied")
 
 
