@@ -33,7 +33,7 @@ from bench.load.people import ANSWER_TIMEOUT_S, Caller, GaveUp, Person
 _HOUR_S: Final = 3_600
 _PATIENCE: Final = 3.0
 _PATIENCE_S_MIN: Final = 60.0
-_PREPARED_AT_ONCE: Final = 4
+_PREPARED_AT_ONCE: Final = 8
 _PROVEN_AT_ONCE: Final = 8
 _PAGE: Final = 1_000
 _SHOWN_MAX: Final = 20
