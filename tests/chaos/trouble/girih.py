@@ -91,7 +91,7 @@ async def troubled_girih(
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(_folder())
         # What is not on the small disk is what does without it: the database's log ahead.
-        room = ground.disk.folder if ground.disk else folder
+        room = stack.enter_context(_folder(ground.disk.folder)) if ground.disk else folder
         postgres = _postgres(ground, room, folder)
         await asyncio.to_thread(_keep_ahead_apart, postgres, folder / "wal")
         await asyncio.to_thread(stack.enter_context, postgres)
@@ -160,9 +160,9 @@ def _keep_ahead_apart(postgres: EmbeddedPostgres, folder: Path) -> None:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def _folder(parent: Path | None = None) -> Iterator[Path]:
     """One whose data the server may reach that runs as another user."""
-    with tempfile.TemporaryDirectory(prefix="girih-") as name:
+    with tempfile.TemporaryDirectory(prefix="girih-", dir=parent) as name:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
