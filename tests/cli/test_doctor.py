@@ -1,6 +1,7 @@
 """The doctor, with nothing to look at and with something wrong to find."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -25,6 +26,13 @@ from tests.conftest import FAST
 from tests.processes import ending, events_process, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How busy the machine of a test is must not show."""
+    monkeypatch.setattr(doctor, "_ROUND_TRIP_SLOW_S", math.inf)
+    monkeypatch.setattr(doctor, "_CLOCK_OFFSET_MAX_S", 60.0)
 
 
 @pytest.fixture
@@ -161,6 +169,20 @@ def test_a_database_that_is_not_migrated_is_wrong(
     assert result["clock"][0].grade == "well"
     assert result["migrations"][0].grade == "wrong"
     assert "girih migrate" in result["migrations"][0].mend
+
+
+def test_a_slow_round_trip_is_told(
+    tmp_path: Path,
+    nowhere: dict[str, str],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "_ROUND_TRIP_SLOW_S", 0.0)
+
+    finding = look(tmp_path, {**nowhere, "DATABASE_URL": database_url})["database"][0]
+
+    assert finding.grade == "note"
+    assert "slow" in finding.mend
 
 
 def test_every_place_of_logs_is_looked_at(
