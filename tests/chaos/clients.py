@@ -166,6 +166,10 @@ async def go_through(run: Run, trouble: Callable[[], Awaitable[None]]) -> None:
         asyncio.create_task(_append(run)),
         asyncio.create_task(asyncio.to_thread(_append_blocking, run)),
     ]
+    # Whoever has seen nothing yet can neither repeat nor skip.
+    async with asyncio.timeout(CATCH_UP_S):
+        while not all(run.seen.values()):  # noqa: ASYNC110 - threads fill one of them
+            await asyncio.sleep(_PAUSE_S)
     await trouble()
     run.is_over.set()
     await asyncio.gather(*writing)
