@@ -78,7 +78,9 @@ class RemoteBackend:
         calls: grpc.aio.Channel,
         streams: grpc.aio.Channel,
         down_timeout_s: float,
+        backlog: Backlog | None = None,
     ) -> None:
+        """`backlog` is that of the process, which all its services share."""
         self.label = label_of(service)
         self.service = service
         self.calls = calls
@@ -88,7 +90,7 @@ class RemoteBackend:
         self.answers = True
         """As far as is known. See `health.HealthMonitor`."""
         self.answered_count = 0
-        self.backlog = Backlog(_WAIT_S_MAX) if self.label in _SHORT_CALLS else None
+        self.backlog = backlog
         self.pending: set[PendingCall] = set()
 
     def unary(self, method: MethodDescriptor) -> Callable[[Request], Any]:
@@ -130,10 +132,12 @@ async def open_backends(
     it is called. Every call carries its caller's own token, and nothing of the gateway's.
     """
     tls = channel_credentials(settings)
+    backlogs = {label: Backlog(_WAIT_S_MAX) for label in _SHORT_CALLS}
     async with AsyncExitStack() as stack:
         backends = []
         for service in _served(contract, frozenset(served_here)):
-            address = _address(label_of(service), settings)
+            label = label_of(service)
+            address = _address(label, settings)
             # Streams have a connection of their own: however many are open, calls get through.
             calls, streams = [
                 await stack.enter_async_context(
@@ -141,7 +145,10 @@ async def open_backends(
                 )
                 for _ in range(2)
             ]
-            backends.append(RemoteBackend(service, calls, streams, settings.down_timeout_s))
+            backlog = backlogs.get(label)
+            backends.append(
+                RemoteBackend(service, calls, streams, settings.down_timeout_s, backlog)
+            )
         yield backends
 
 

@@ -8,12 +8,15 @@ from contextlib import ExitStack
 import grpc.aio
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
+from gateway.app import read_contract
 from gateway.backends.backlog import Backlog
 from gateway.backends.local import LocalBackend
-from gateway.backends.remote import RemoteBackend
+from gateway.backends.remote import RemoteBackend, open_backends
+from gateway.composition import ACCOUNT_SERVICE
 from gateway.http.errors import HttpError
 from gateway.http.lifecycle import Lifecycle
 from gateway.site.health import (
@@ -26,6 +29,7 @@ from gateway.site.health import (
     ServiceHealth,
 )
 from girih.lattice.v1 import fields_pb2, jobs_pb2, paths_pb2
+from services.plumbing.metrics import ClientMetrics
 from tests.gateway.sample import Gateway, sample_contract
 
 TAKEN = 10
@@ -95,6 +99,20 @@ def test_of_calls_that_are_served_here_few_are_taken_on_while_they_take_long() -
     assert sent(local.backlog, ["acme"]) == []
     slow_down(local.backlog, 1.0)
     assert sent(local.backlog, ["", "acme"]) == ["acme"]
+
+
+async def test_calls_of_all_services_of_a_process_wait_for_each_other(
+    gateway: Gateway,
+) -> None:
+    metrics = ClientMetrics(CollectorRegistry())
+    async with open_backends(
+        read_contract(), gateway.settings, [ACCOUNT_SERVICE], metrics
+    ) as found:
+        backlogs = [backend.backlog for backend in found if backend.label == "events"]
+
+    assert len(backlogs) > 1
+    assert backlogs[0] is not None
+    assert all(backlog is backlogs[0] for backlog in backlogs)
 
 
 async def test_who_is_refused_is_told_when_to_come_back(gateway: Gateway) -> None:
