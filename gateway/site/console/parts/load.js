@@ -85,7 +85,7 @@ export function useIsSeen() {
 
 /**
  * The items of a list that comes in pages. To ask again gives up all pages but the first one:
- * `isExtended` tells whether there are others.
+ * `isExtended` tells whether there are others, and `isLoading` whether one more is on its way.
  * @template T
  * @param {(pageToken: string, signal: AbortSignal) => Promise<{ items: T[], next?: string }>} find
  * @param {unknown[]} deps
@@ -112,7 +112,7 @@ export function usePages(find, deps) {
     setMore(null);
     first.reload();
   }, [first.reload]);
-  return { items, isExtended: extended !== null, error: first.error ?? extended?.error, hasMore: Boolean(next), isLoading: first.isLoading || Boolean(extended?.isLoading), loadMore, reload };
+  return { items, isExtended: extended !== null, error: first.error ?? extended?.error, hasMore: Boolean(next), isLoading: Boolean(extended?.isLoading), loadMore, reload };
 }
 
 /**
