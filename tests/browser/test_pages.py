@@ -89,5 +89,21 @@ def test_what_is_not_there_says_so_with_an_id_to_copy(console: Console, owner: P
     assert [one for one in console.problems() if "404" not in one] == []
 
 
+def test_what_is_answered_slowly_is_shown_though_it_is_asked_for_more_often(
+    console: Console, owner: Person
+) -> None:
+    console.enter(owner)
+    console.page.run(
+        "(() => { const send = window.fetch; window.fetch = async (address, how) => {"
+        " if (address === '/v1/projections')"
+        " await new Promise((go, stop) => { setTimeout(go, 5000);"
+        " how.signal.addEventListener('abort', () => stop(how.signal.reason)); });"
+        " return send(address, how); }; })()"
+    )
+    console.page.run("location.hash = '#/projections'")
+
+    console.page.wait_for("/lattices/.test(document.querySelector('main table')?.textContent)", 30)
+
+
 def test_the_pages_are_those_that_are_walked() -> None:
     assert len(patterns()) >= 20

@@ -1,10 +1,9 @@
 // Which simulations wait, run or have ended.
 
 import { get } from "../calls/api.js";
-import { countedMs } from "../calls/identity.js";
 import { Badge, Empty, Head, Time } from "../parts/basics.js";
 import { html } from "../parts/html.js";
-import { useEvery, usePages } from "../parts/load.js";
+import { usePages } from "../parts/load.js";
 import { to } from "../parts/router.js";
 import { Table } from "../parts/table.js";
 import { count, duration, enumWord } from "../parts/words.js";
@@ -51,8 +50,7 @@ export function Page() {
     const { jobs, nextPageToken } = await get("/v1/jobs", { pageToken }, signal);
     return { items: /** @type {Job[]} */ (jobs), next: nextPageToken };
   };
-  const pages = usePages(find, []);
-  useEvery(pages.isExtended ? 0 : countedMs(EVERY_MS), pages.reload);
+  const pages = usePages(find, [], { everyMs: EVERY_MS });
   const empty = html`<${Empty} title="There are no jobs"><p>A job simulates on a lattice: spins, Life, diffusion, walks. Open <a href="#/lattices">a lattice</a>, and choose Simulate.</p><//>`;
   return html`<${Head} title="Jobs" lead="Simulations on lattices, the newest first. They go on whatever process dies." />
     <${Table} label="Jobs" columns=${COLUMNS} keyOf=${(/** @type {Job} */ one) => one.jobId} ...${pages} empty=${empty} />`;

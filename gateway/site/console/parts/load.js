@@ -25,19 +25,28 @@ export function useLoad(find, deps, { everyMs = 0 } = {}) {
   latest.current = find;
   const key = JSON.stringify(deps);
   const shown = useRef(key);
+  const isBusy = useRef(false);
   useEffect(() => {
     const aborting = new AbortController();
+    isBusy.current = true;
     const isOther = shown.current !== key;
     shown.current = key;
     setState((last) => ({ ...last, ...(isOther ? { data: undefined, error: null } : {}), isLoading: true }));
+    const settle = (/** @type {(last: typeof state) => typeof state} */ next) => {
+      if (aborting.signal.aborted) return;
+      isBusy.current = false;
+      setState(next);
+    };
     latest.current(aborting.signal).then(
-      (data) => !aborting.signal.aborted && setState({ data, error: null, isLoading: false }),
-      (error) => !aborting.signal.aborted && setState((last) => ({ ...last, error, isLoading: false })),
+      (data) => settle(() => ({ data, error: null, isLoading: false })),
+      (error) => settle((last) => ({ ...last, error, isLoading: false })),
     );
     return () => aborting.abort();
   }, [key, round]);
   const reload = useCallback(() => setRound((last) => last + 1), []);
-  useEvery(everyMs && countedMs(everyMs), reload);
+  // What takes longer than that would never be answered, were it asked anew each time.
+  const poll = useCallback(() => isBusy.current || reload(), [reload]);
+  useEvery(everyMs && countedMs(everyMs), poll);
   const mayComeBack = Boolean(/** @type {any} */ (state.error)?.isPassing);
   useEffect(() => (mayComeBack ? connection.watch(() => connection.get().isAway || reload()) : undefined), [mayComeBack, reload]);
   const set = useCallback((/** @type {T} */ data) => setState({ data, error: null, isLoading: false }), []);
@@ -46,7 +55,7 @@ export function useLoad(find, deps, { everyMs = 0 } = {}) {
 
 /**
  * @param {number} everyMs 0 for never
- * @param {() => void} act only while the page is looked at, and at once when it is again and it was time
+ * @param {() => unknown} act only while the page is looked at, and at once when it is again and it was time
  * @param {{ atOnce?: boolean }} [how]
  */
 export function useEvery(everyMs, act, { atOnce = false } = {}) {
@@ -84,18 +93,19 @@ export function useIsSeen() {
 }
 
 /**
- * The items of a list that comes in pages. To ask again gives up all pages but the first one:
- * `isExtended` tells whether there are others, and `isLoading` whether one more is on its way.
+ * The items of a list that comes in pages. To ask again gives up all pages but the first one;
+ * `isLoading` tells whether one more is on its way.
  * @template T
  * @param {(pageToken: string, signal: AbortSignal) => Promise<{ items: T[], next?: string }>} find
  * @param {unknown[]} deps
+ * @param {{ everyMs?: number }} [how] how often to ask again, while there are no others
  */
-export function usePages(find, deps) {
-  const first = useLoad((signal) => find("", signal), deps);
+export function usePages(find, deps, { everyMs = 0 } = {}) {
   const key = JSON.stringify(deps);
   // Those of further pages too, once there are any: a first page that comes later has not been asked for.
   const [more, setMore] = useState(/** @type {{ key: string, items: T[], next: string, error: unknown, isLoading: boolean } | null} */ (null));
   const extended = more?.key === key ? more : null;
+  const first = useLoad((signal) => find("", signal), deps, { everyMs: extended ? 0 : everyMs });
   const items = extended?.items ?? first.data?.items;
   const next = extended?.next ?? first.data?.next ?? "";
   const loadMore = async () => {
@@ -112,7 +122,7 @@ export function usePages(find, deps) {
     setMore(null);
     first.reload();
   }, [first.reload]);
-  return { items, isExtended: extended !== null, error: first.error ?? extended?.error, hasMore: Boolean(next), isLoading: Boolean(extended?.isLoading), loadMore, reload };
+  return { items, error: first.error ?? extended?.error, hasMore: Boolean(next), isLoading: Boolean(extended?.isLoading), loadMore, reload };
 }
 
 /**
