@@ -89,10 +89,16 @@ def comparisons(scale: float, seed: int) -> Iterator[Comparison]:
 def _energy(
     length: int, temperature: float, exact: float, *, is_wolff: bool, scale: float, seed: int
 ) -> Comparison:
-    steps = int(scale * (20_000 if length <= 32 else 6_000))
+    whole, every = 20_000 if length <= 32 else 6_000, 1
+    if is_wolff and length > 32:
+        # Above its critical temperature a cluster has some fifty sites: hundreds are one sweep.
+        whole, every = 100_000, 10
+    # Whatever the scale: to come into equilibrium takes the same.
+    discard = whole // 10
+    steps = discard + int(scale * (whole - discard))
     model = Ising(temperature, is_wolff=is_wolff, is_ordered=True)
     done = run(
-        box(length, length, ring=True), model, steps, seed=seed, every=1, discard=steps // 10
+        box(length, length, ring=True), model, steps, seed=seed, every=every, discard=discard
     )
     found = done.summary("energy")
     how = "Wolff" if is_wolff else "Metropolis"
