@@ -189,7 +189,7 @@ def projections(walk: Walk) -> None:
     # What is being rebuilt is told until it is done.
     for rpc in ("PauseProjection", "ResumeProjection", "RebuildProjection"):
         walk.call(f"ProjectionService_{rpc}", {}, **of_types)
-    walk.call("ProjectionService_ReplayQuarantinedEvents", {}, **of_types)
+    walk.call("ProjectionService_ReplayQuarantinedEvents", **of_types)
     walk.call("ProjectionService_DiscardQuarantinedEvent", {}, position="1", **of_types)
     walk.call("DocumentService_ListDocuments")
     walk.call("DocumentService_GetDocument", document="1")
@@ -217,7 +217,7 @@ def groups(walk: Walk) -> None:
     walk.call("GroupService_CreateGroup")
     walk.call("GroupService_ListGroups")
     for rpc in ("ReplayParkedEvents", "DiscardParkedEvents"):
-        walk.call(f"GroupService_{rpc}", {}, group="mailing")
+        walk.call(f"GroupService_{rpc}", group="mailing")
     for rpc in ("UpdateGroup", "GetGroup", "ListParkedEvents", "ResetGroup", "DeleteGroup"):
         walk.call(f"GroupService_{rpc}", group="mailing")
 
