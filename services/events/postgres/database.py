@@ -61,7 +61,6 @@ class Database(ServedDatabase):
         the isolation; and when another place of the process leads there: a log would be moved
         onto itself, and a notification be heard twice.
         """
-        await self._refuse_shared(connection)
         findings = await isolation.find_isolation_findings(connection, newest_revision(MIGRATIONS))
         lost = await database.lost_guarantees(connection)
         if lost:
@@ -75,6 +74,7 @@ class Database(ServedDatabase):
                 _log.warning("production would refuse this database", problem=problem)
         if findings.of_isolation:
             raise UnsafeDatabase("; ".join(findings.of_isolation))
+        await self._refuse_shared(connection)
 
     async def _refuse_shared(self, connection: RawConnection) -> None:
         # Noted before it is compared: of two that look at once the second sees the first.
