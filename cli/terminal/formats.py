@@ -97,6 +97,7 @@ INTEGERS = frozenset(
         "minusRevision",
         "monthlyCallCountMax",
         "nanCount",
+        "notReplayed",
         "number",
         "ofRevision",
         "offset",

@@ -232,7 +232,7 @@ async def test_figures_tell_how_many_calls_took_how_long_and_what_the_pool_is_at
 
     found = await figures(registry)
 
-    assert found.version == girih.__version__
+    assert found.software_version == girih.__version__
     assert found.started_at.ToDatetime().year >= 2026
     within = {bucket.within_s: bucket.call_count for bucket in found.latencies}
     assert (within[0.1], within[0.5], within[0]) == (1, 2, 3)
@@ -243,7 +243,7 @@ async def test_figures_tell_how_many_calls_took_how_long_and_what_the_pool_is_at
 async def test_figures_tell_the_version_alone_where_nothing_is_counted(log: Log) -> None:
     found = await figures(new_registry(is_on=False))
 
-    assert found == pb.Figures(version=girih.__version__)
+    assert found == pb.Figures(software_version=girih.__version__)
 
 
 async def test_an_unknown_prefix_answers_nothing(settings: ServerSettings, log: Log) -> None:

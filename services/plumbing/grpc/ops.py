@@ -86,7 +86,7 @@ async def figures(registry: CollectorRegistry) -> pb.Figures:
 
 
 def _figures(registry: CollectorRegistry) -> pb.Figures:
-    found = pb.Figures(version=girih.__version__)
+    found = pb.Figures(software_version=girih.__version__)
     within_s: Counter[float] = Counter()
     for sample in _samples(registry):
         if sample.name == _STARTED:

@@ -40,7 +40,7 @@ async def test_owners_see_how_busy_all_processes_are(replica: Replica) -> None:
 
     told = {one.process: one.figures for one in answer.processes}
     assert list(told) == ["gateway", "events"]
-    assert {one.version for one in told.values()} == {girih.__version__}
+    assert {one.software_version for one in told.values()} == {girih.__version__}
     assert told["events"].latencies[-1].call_count > 0
     assert told["events"].pool.size_max > 0
     assert not told["gateway"].HasField("pool")

@@ -14,7 +14,7 @@ import { count } from "../parts/words.js";
 /**
  * @typedef {{ withinS: number, callCount: string }} Bucket
  * @typedef {{ size: number, idle: number, waiting: number, sizeMax: number }} Pool
- * @typedef {{ version: string, startedAt?: string, latencies: Bucket[], pool?: Pool }} Figures
+ * @typedef {{ softwareVersion: string, startedAt?: string, latencies: Bucket[], pool?: Pool }} Figures
  * @typedef {{ process: string, figures?: Figures }} Process
  */
 
@@ -52,7 +52,7 @@ const Plotted = ({ label, unit, history: { times, values } }) => times.length > 
 /** @type {import("../parts/table.js").Column<Process>[]} */
 const COLUMNS = [
   { title: "Process", cell: ({ process }) => html`<b>${process}</b>` },
-  { title: "Version", cell: ({ figures }) => (figures ? figures.version : html`<${Badge} kind="bad">does not answer<//>`) },
+  { title: "Version", cell: ({ figures }) => (figures ? figures.softwareVersion : html`<${Badge} kind="bad">does not answer<//>`) },
   { title: "Started", cell: ({ figures }) => figures && (figures.startedAt ? html`<${Time} at=${figures.startedAt} />` : "its metrics are off") },
   { title: "Calls since", isNumber: true, cell: ({ figures }) => count(figures?.latencies.at(-1)?.callCount) },
   { title: "Connections", isNumber: true, cell: ({ figures }) => figures?.pool && `${count(figures.pool.size - figures.pool.idle)} of ${count(figures.pool.sizeMax)} in use` },
