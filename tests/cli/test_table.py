@@ -196,6 +196,7 @@ ROWS: dict[str, list[Any]] = {
     "databases._BACKUPS": [
         {
             "name": "20261130T000000Z",
+            "place": "p" * 40,
             "endedAt": MOMENT,
             "byteCount": 2**44,
             "firstSegment": "000000010000000000000001",

@@ -120,6 +120,7 @@ def accounts(walk: Walk, system: System) -> None:
     call("AccountService_EndSession", sessionId=session_id)
     call("AccountService_GetUsage")
     call("AccountService_GetServerSettings")
+    call("AccountService_GetServerFigures")
     operator = system.authority.token(
         tenant_id, sub=f"user:{me['user']['userId']}", scope="plans.write"
     )
