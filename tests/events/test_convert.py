@@ -419,7 +419,7 @@ BAD_READS = {
     "an ill-formed stream": (pb.ReadRequest(stream="a b"), ["stream"]),
     "position 0": (pb.ReadRequest(from_position=0), ["from_position"]),
     "a negative revision": (pb.ReadRequest(stream="s", from_revision=-1), ["from_revision"]),
-    "a revision without a stream": (pb.ReadRequest(from_revision=1), ["from_revision"]),
+    "a revision without a stream": (pb.ReadRequest(from_revision=1), ["stream"]),
     "a revision beside a position": (
         pb.ReadRequest(stream="s", from_revision=1, from_position=1),
         ["from_revision"],
@@ -428,7 +428,7 @@ BAD_READS = {
     "an unknown direction": (pb.ReadRequest(direction=9), ["direction"]),  # type: ignore[arg-type]
     "everything wrong": (
         pb.ReadRequest(from_position=-1, from_revision=-1, limit=-1),
-        ["from_position", "from_revision", "limit", "from_revision", "from_revision"],
+        ["from_position", "from_revision", "limit", "from_revision", "stream"],
     ),
 }
 
