@@ -85,6 +85,10 @@ class Ledger:
         """Whether there is such a field."""
         return name in self._of
 
+    def has_lost(self, name: str, revision: int) -> bool:
+        """Whether a deletion took away what a field was at a revision."""
+        return revision < self._deleted.get(name, -1)
+
     def writes(self, name: str) -> Sequence[WrittenRecord]:
         """Those of a field since it was created, oldest first; raises FieldNotFound."""
         if name not in self._of:

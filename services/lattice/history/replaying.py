@@ -170,6 +170,8 @@ class Replaying:
                 content or zeros(operand, record, name)
                 for content, name in zip(before, record.names, strict=True)
             ]
+        if before[0] is None:
+            raise _gone(record.revision)  # with its field
         own = Operand(
             tenant=operand.tenant,
             lattice=operand.lattice,

@@ -147,6 +147,9 @@ class Verifying:
         await self._replaying.let_go(operand, found)
         said = convert.applied_from(change.applied).computed_with if change.applied else ""
         same = digest == record.content(operand.name).digest
+        came_from = record.revision if change.applied else change.of_revision
+        if not same and any(ledger.has_lost(name, came_from) for name in record.names):
+            raise StateGone("the field that it came from was deleted")
         return Verified(
             record=record,
             name=operand.name,
