@@ -142,6 +142,15 @@ def test_a_double_keeps_its_bounds(length_max: float) -> None:
     assert fields_of(request) == [("length_max", "must be 0 or more and finite")]
 
 
+@pytest.mark.parametrize("damping", [math.nan, math.inf, -1.0])
+def test_a_damping_that_is_no_number_is_refused(damping: float) -> None:
+    request = structure_pb2.CentralityRequest(
+        lattice_id=UUID, measure=structure_pb2.MEASURE_PAGERANK, damping=damping
+    )
+
+    assert fields_of(request) == [("damping", "must be 0 or more and finite")]
+
+
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_double_above_a_bound_is_not_at_it(temperature: float) -> None:
     model = simulations_pb2.Ising(temperature=temperature)

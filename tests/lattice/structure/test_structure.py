@@ -530,7 +530,6 @@ async def test_work_that_is_too_much_is_refused_with_the_numbers(
     ("fields", "field"),
     [
         ({"measure": Measure.PAGERANK, "damping": 1.0}, "damping"),
-        ({"measure": Measure.PAGERANK, "damping": math.nan}, "damping"),
         ({"measure": Measure.KATZ, "damping": 0.0}, "damping"),
         ({"measure": Measure.DEGREE, "top_k": 26}, "top_k"),
         ({"measure": Measure.DEGREE, "targets": [[5, 0]]}, "targets[0].coordinates[0]"),
