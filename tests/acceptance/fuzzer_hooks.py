@@ -16,7 +16,6 @@ def serialize(_context: Any, value: Any) -> bytes:
 schemathesis.serializer("application/x-ndjson")(serialize)
 
 
-@schemathesis.hook
 def before_load_schema(_context: Any, raw_schema: dict[str, Any]) -> None:
     # Every case has a token, and a ticket is not taken beside one.
     raw_schema["components"]["securitySchemes"].pop("StreamTicket")
@@ -29,6 +28,9 @@ def before_load_schema(_context: Any, raw_schema: dict[str, Any]) -> None:
             # It reads no `contentSchema`, and would send any string.
             if "contentSchema" in parameter.get("schema", {}).get("items", {}):
                 parameter["schema"]["items"] = {"enum": ['{"types":["a"]}', '{"category":"b"}']}
+
+
+schemathesis.hook(before_load_schema)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
