@@ -8,6 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from services.plumbing.auth.tokens import LIFETIME_S_MAX
 from tests.processes import System, own_postgres, running_system
 from tests.security.matrix import CANARY, Owned
 
@@ -47,8 +48,15 @@ class Deployment:
 def deployment() -> Iterator[Deployment]:
     with (
         own_postgres() as (postgres, folder),
-        # Jobs wait until they are cancelled: none is worth a process here.
-        running_system(postgres.url, folder, **UNLIMITED, LATTICE_JOBS_AT_ONCE="0") as system,
+        # Jobs wait until they are cancelled: none is worth a process here. Tokens last as long as
+        # they may: on a busy machine the tests of a package take longer than a usual one.
+        running_system(
+            postgres.url,
+            folder,
+            **UNLIMITED,
+            LATTICE_JOBS_AT_ONCE="0",
+            GATEWAY_ACCESS_TOKEN_S=f"{LIFETIME_S_MAX}",
+        ) as system,
         httpx.Client(base_url=system.url, timeout=30) as client,
     ):
         deployment = Deployment(
