@@ -293,6 +293,12 @@ class LogMoved(Unavailable):
 
     reason = "LOG_MOVED"
 
+    @classmethod
+    def unknown_at(cls, place: str, *, retry_after_s: float | None = None) -> "LogMoved":
+        """Of a log that a place has whose database knows nothing of it."""
+        message = f"the log is at the place {place}, whose database does not know it"
+        return cls(message, retry_after_s=retry_after_s)
+
 
 class PlaceUnknown(InvalidInput):
     """There is no place of that name. Nothing was changed."""

@@ -176,8 +176,8 @@ async def _with_shared(log: LogReader, proposal: Proposal, incarnation: str) -> 
 async def _shared(
     log: LogReader, wanted: Precondition | NoMatch, incarnation: str
 ) -> Precondition | NoMatch:
-    position = await log.shared_position(wanted.read_in)
-    shared = SharedUpto(position or NO_POSITION, incarnation)
+    upto = await log.shared_position(wanted.read_in)
+    shared = SharedUpto(upto or NO_POSITION, incarnation)
     if isinstance(wanted, NoMatch):
         return replace(wanted, shared=shared)
     assert not isinstance(wanted.expected, StreamState)

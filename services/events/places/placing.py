@@ -117,7 +117,7 @@ class Placing:
                     await store.arrive(tenant, placed.move)
                     placed = await store.placed(tenant)
             if placed is None and place != self._default:
-                raise LogMoved(f"the log is at the place {place}, whose database does not know it")
+                raise LogMoved.unknown_at(place)
             if placed is None or placed.moved_to is None:
                 return place, placed
             place, left = placed.moved_to, None if placed.is_awaited else placed

@@ -215,8 +215,7 @@ class Places:
 def _lost(place: str) -> LogMoved:
     # Whatever leaves for a place is known there before. One that is not is in another database
     # than this URL leads to: it would begin anew there, as a second log.
-    message = f"the log is at the place {place}, whose database does not know it"
-    return LogMoved(message, retry_after_s=_LOST_RETRY_AFTER_S)
+    return LogMoved.unknown_at(place, retry_after_s=_LOST_RETRY_AFTER_S)
 
 
 class _Lent:
