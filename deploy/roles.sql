@@ -4,6 +4,7 @@
 --
 -- They own nothing, and can do what the roles may that they are members of.
 CREATE ROLE girih_service LOGIN PASSWORD :'service_password';
-GRANT girih_events, girih_events_keeper, girih_events_lister, girih_events_mover TO girih_service;
+GRANT girih_events, girih_events_keeper, girih_events_compactor, girih_events_lister, girih_events_mover
+TO girih_service;
 CREATE ROLE girih_readmodels LOGIN PASSWORD :'projections_password';
 GRANT girih_projections TO girih_readmodels;

@@ -29,6 +29,7 @@ from services.events.groups.metrics import GroupMetrics
 from services.events.groups.readings import Readings
 from services.events.groups.servicer import GroupServicer
 from services.events.groups.settling import Settlements
+from services.events.keeping.compactor import Compactor
 from services.events.keeping.keeper import StreamKeeper
 from services.events.keeping.payload_taker import PayloadTaker
 from services.events.lanes.group import GroupName
@@ -36,6 +37,7 @@ from services.events.logs.servicer import LogServicer
 from services.events.matching.recent import RecentBlocks, RecentEvents
 from services.events.metrics import (
     CacheMetrics,
+    CompactorMetrics,
     FollowLag,
     FollowMetrics,
     ListeningEverywhere,
@@ -49,7 +51,7 @@ from services.events.places.moves import Moves
 from services.events.places.placing import Placing
 from services.events.places.servicer import PlaceServicer
 from services.events.places.store import Openers
-from services.events.postgres import moving, taking
+from services.events.postgres import compacting, moving, taking
 from services.events.postgres.database import Database
 from services.events.postgres.groups.administration import PostgresGroups
 from services.events.postgres.groups.leading import PostgresLanes
@@ -154,6 +156,15 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
     takers = {
         place: PayloadTaker(
             partial(_keeper, databases[place], one), taker_metrics, one.keeping_interval_s
+        )
+        for place, one in at_places.items()
+    }
+    compactor_metrics = CompactorMetrics(server.registry)
+    compactors = {
+        place: Compactor(
+            partial(_record_file, databases[place], one),
+            compactor_metrics,
+            one.compacting_interval_s,
         )
         for place, one in at_places.items()
     }
@@ -262,6 +273,7 @@ async def built(settings: Settings) -> AsyncIterator[Server]:
         server.tasks.start(f"tell of appends{of_place}", notifications[place].notify())
         server.tasks.start(f"listen for notifications{of_place}", notifications[place].listen())
         server.tasks.start(f"take payloads{of_place}", takers[place].run())
+        server.tasks.start(f"give room back{of_place}", compactors[place].run())
     server.tasks.start("look at followed logs", tails.poll())
     server.tasks.start("tell followers how far they are", tails.tell())
     server.tasks.start("label events", store.labels.fill())
@@ -330,6 +342,15 @@ async def _keeper(database: Database, settings: Settings) -> AsyncIterator[takin
     await database.until_open()
     async with taking.opened(settings, record.payload_digest) as keeper:
         yield keeper
+
+
+@asynccontextmanager
+async def _record_file(
+    database: Database, settings: Settings
+) -> AsyncIterator[compacting.RecordFile]:
+    await database.until_open()
+    async with compacting.opened(settings) as file:
+        yield file
 
 
 def _sequencers(

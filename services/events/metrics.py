@@ -278,3 +278,17 @@ class TakerMetrics:
 
     def taking(self, *, is_able: bool) -> None:
         self._able.set(is_able)
+
+
+class CompactorMetrics:
+    """Counts the room that is given back to the disk."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._pages = Counter(
+            "events_pages_given_back",
+            "Pages of 8 KiB that the file of events became shorter by, after payloads were taken.",
+            registry=registry,
+        )
+
+    def given_back(self, page_count: int) -> None:
+        self._pages.inc(page_count)

@@ -65,6 +65,9 @@ class Settings(ServerSettings, MigratingSettings):
     keeping_interval_s: float = Field(default=10.0, gt=0, le=3_600)
     """How often the process looks for payloads that the rules of streams have gone, to take them
     off the disk, in seconds. It reads none of them meanwhile."""
+    compacting_interval_s: float = Field(default=600.0, gt=0, le=86_400)
+    """How often the process looks whether payloads have left so much room in the file of events
+    that its end can be moved into it and given back to the disk, in seconds."""
     responses_mib: int = Field(default=128, ge=16, le=65_536)
     """What large answers to reads may hold on their way to slow readers, in MiB. Readers wait for
     room half a minute before they are told to come back. A tenant's may hold as much as stays

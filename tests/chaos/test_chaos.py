@@ -70,7 +70,7 @@ async def test_what_is_too_old_is_read_by_nobody_and_leaves_the_disk_through_kil
     answer = await retain_half(2_400, kills=2, seed=1, is_protected=True)
 
     assert not answer.broken
-    assert answer.figures["looks"] == 2 * 2 * 18
+    assert answer.figures["looks"] == 3 * 2 * 18
 
 
 async def test_the_proof_sees_rules_that_keep_for_longer_than_they_say() -> None:

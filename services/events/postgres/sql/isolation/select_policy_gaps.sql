@@ -76,6 +76,7 @@ WITH named (on_table, policy, definition) AS (
             ' (log = ( SELECT logs.log FROM events.logs WHERE (logs.tenant ='
             ' NULLIF(current_setting(''girih.tenant''::text, true), ''''::text))))'
         ),
+        ('records', 'records_of_compactor', 'PERMISSIVE ALL {girih_events_compactor} true'),
         (
             'stream_rules',
             'stream_rules_of_tenant',
