@@ -330,8 +330,13 @@ async def test_followers_who_lost_nothing_go_on_when_another_server_takes_over(
             await until_serving(channel)
             await append(events, 3)
             seen = await incarnation_of(events)
-            async with following(events) as follower:
+            of_stream = pb.Filter(queries=[pb.Query(stream_prefix="s")])
+            async with (
+                following(events) as follower,
+                following(events, pb.ReadRequest(filter=of_stream)) as filtered,
+            ):
                 assert await follower.until(3) == [1, 2, 3]
+                assert await filtered.until(3) == [1, 2, 3]
 
                 await asyncio.to_thread(_begin_a_timeline, postgres)
                 await until_serving(channel)
@@ -343,11 +348,13 @@ async def test_followers_who_lost_nothing_go_on_when_another_server_takes_over(
                         return False
 
                 await eventually(is_parted)
-                assert await append(events, 1) == 4
-                assert await follower.until(4) == [1, 2, 3, 4]
+                assert await append(events, 1, "passed-over") == 4
+                assert await append(events, 1) == 5
+                assert await follower.until(5) == [1, 2, 3, 4, 5]
+                assert await filtered.until(4) == [1, 2, 3, 5]
             request = pb.ReadRequest(from_position=4, incarnation=seen)
             async with following(events, request) as resumed:
-                assert await resumed.until(1) == [4]
+                assert await resumed.until(2) == [4, 5]
             lost = pb.ReadRequest(from_position=5, incarnation=seen)
             assert await refusal(events, lost) == ("LOG_REPLACED", "3")
 

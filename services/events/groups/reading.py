@@ -207,6 +207,7 @@ class GroupReading:
                 continue
             if lane.is_full:
                 self._stalled[lane.number] = lanes.pop(lane.number)
+                lane.read_up_to(Position(position - 1), batch.incarnation)
             else:
                 lane.take(position, key, labels, event)
         read.passed, read.position = read.position, max(read.position, batch.position)

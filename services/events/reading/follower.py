@@ -220,11 +220,16 @@ class _Following:
                 yield "database", taken
         elif taken.response:
             self._page = _NARROW_PAGE
-            self.incarnation = self._tail.window.incarnation
+            self._passed_in_window()
             async with self._tail.reserved(len(taken.response)):
                 yield "window", taken
         else:
+            self._passed_in_window()
             yield "window", taken
+
+    def _passed_in_window(self) -> None:
+        """What the window holds was looked at, sent or not, and is from its incarnation."""
+        self.incarnation = self._tail.window.incarnation
 
     @property
     def _is_at_end(self) -> bool:
@@ -265,6 +270,7 @@ class _Following:
         else:
             told = self._told if self._span.has_progress else None
             self._at = at._replace(position=await self._tail.matched(wanted, at.position, told))
+            self._passed_in_window()
         self._is_waiting = False
 
     def _caught_up(self) -> CaughtUp | None:

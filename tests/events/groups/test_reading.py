@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -26,11 +26,13 @@ WITHIN_S: Final = 60.0
 
 
 class Log:
-    """A log whose events are appended by the test, each to a stream of its own."""
+    """A log whose events are appended by the test, each to a stream of its own or all to one."""
 
     def __init__(self) -> None:
         self.head = 0
         self.sent_count = 0
+        self.incarnation = ""
+        self.is_one_stream = False
         self._moved = asyncio.Event()
 
     def append(self, count: int) -> None:
@@ -43,17 +45,20 @@ class Log:
             while at <= self.head:
                 page = range(at, min(self.head, at + PAGE - 1) + 1)
                 self.sent_count += len(page)
-                yield pb.ReadResponse(events=map(record, page)).SerializeToString()
+                yield pb.ReadResponse(
+                    incarnation=self.incarnation, events=map(self._record, page)
+                ).SerializeToString()
                 at = page[-1] + 1
                 await asyncio.sleep(0)
-            yield pb.ReadResponse(caught_up=pb.CaughtUp(position=at - 1)).SerializeToString()
+            yield pb.ReadResponse(
+                incarnation=self.incarnation, caught_up=pb.CaughtUp(position=at - 1)
+            ).SerializeToString()
             self._moved.clear()
             await self._moved.wait()
 
-
-def record(position: int) -> pb.RecordedEvent:
-    event = pb.Event(stream=f"s-{position}", type="happened")
-    return pb.RecordedEvent(position=position, event=event)
+    def _record(self, position: int) -> pb.RecordedEvent:
+        event = pb.Event(stream="s" if self.is_one_stream else f"s-{position}", type="happened")
+        return pb.RecordedEvent(position=position, event=event)
 
 
 @pytest.fixture
@@ -75,11 +80,11 @@ async def consumer(group: GroupReading) -> AsyncIterator[Consumer]:
     """Makes consumers of lanes, with the token and the checkpoint of each."""
     made: list[LaneReader] = []
 
-    def consumer(*numbers: int, token: int = 1, checkpoint: int = 0) -> LaneReader:
+    def consumer(*numbers: int, token: int = 1, checkpoint: int = 0, **settings: Any) -> LaneReader:
         reader = LaneReader(group, lambda: None, made_to_fail)
         made.append(reader)
         claimed = [ClaimedLane(number, token, Position(checkpoint)) for number in numbers]
-        reader.add([Lane(one, GroupSettings(LANE_COUNT)) for one in claimed])
+        reader.add([Lane(one, GroupSettings(LANE_COUNT, **settings)) for one in claimed])
         return reader
 
     yield consumer
@@ -179,3 +184,26 @@ async def test_who_leads_a_lane_under_a_larger_token_is_read_for_and_the_other_i
     lost.close()
     log.append(PAGE)
     await until(lambda: read_through(led) == log.head)
+
+
+async def test_a_lane_that_may_not_read_on_knows_what_it_was_read_in(
+    log: Log, consumer: Consumer
+) -> None:
+    log.is_one_stream = True
+    log.incarnation = "first"
+    log.append(1)
+    reader = consumer(*range(LANE_COUNT), held_count_max=3)
+    await until(lambda: read_through(reader) == log.head)
+    (lane,) = [one for one in reader.lanes.values() if one.waiting_count]
+    lane.deliver()
+    lane.park(Position(1), "poison")
+
+    log.incarnation = "second"
+    log.append(PAGE)
+    await until(lambda: lane.is_full and read_through(reader) < log.head)
+    others = [one for one in reader.lanes.values() if one is not lane]
+    await until(lambda: all(one.read_through == log.head for one in others))
+
+    # Whoever leads it next goes on behind what it holds, in the incarnation that that is from.
+    assert lane.read_through == 3
+    assert lane.incarnation == "second"
