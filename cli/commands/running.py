@@ -102,7 +102,7 @@ def _show(found: "Status", output_format: Format) -> None:
         output.sentence(_sentence(found))
     output.listing(found.processes, _PROCESSES, output_format, pager=False)
     for one in found.processes:
-        if one.problem and found.run and found.word != "killed":
+        if one.problem and found.run and found.word not in {"stopping", "killed"}:
             output.message(f"{one.name} {one.problem}; see girih logs {one.name}")
 
 

@@ -66,6 +66,8 @@ def start(plan: Plan, console: Console) -> None:
 
 def _check_same(plan: Plan) -> None:
     running = state.read(plan.data_dir)
+    if running and running.is_stopping:
+        raise Failed(state.stopping(plan.data_dir, running), exit_codes.UNAVAILABLE)
     others = running.environ if running else {}
     moved = [name for name, address in plan.addresses.items() if others.get(name) != address]
     if running and moved:
@@ -237,7 +239,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Status:
-    """How a girih is. `word` is one of running, starting, stopped and killed."""
+    """How a girih is. `word` is one of starting, running, stopping, stopped and killed."""
 
     data_dir: Path
     word: str
@@ -290,7 +292,13 @@ def look(data_dir: Path, environ: Mapping[str, str]) -> Status:
     variables = {**environ, **run.environ}
     with ThreadPoolExecutor(len(SERVICES) + 1) as threads:
         looks = tuple(threads.map(lambda child: _look(child, run, variables), run.children))
-    return Status(data_dir, "running" if run.is_ready else "starting", run, looks)
+    return Status(data_dir, _word(run), run, looks)
+
+
+def _word(run: State) -> str:
+    if run.is_stopping:
+        return "stopping"
+    return "running" if run.is_ready else "starting"
 
 
 def _left_over(run: State) -> Iterator[Look]:

@@ -64,6 +64,8 @@ class State:
     """Runs in the background, and not in a terminal."""
     is_ready: bool = False
     """Everything was healthy once."""
+    is_stopping: bool = False
+    """Its processes are being ended."""
 
     def is_running(self) -> bool:
         return self.supervisor.is_running()
@@ -81,6 +83,7 @@ def read(data_dir: Path) -> State | None:
             began_at_s=float(document.get("began_at_s", 0.0)),
             is_detached=document.get("is_detached") is True,
             is_ready=document.get("is_ready") is True,
+            is_stopping=document.get("is_stopping") is True,
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -126,10 +129,20 @@ def _in_use(data_dir: Path) -> str:
     state = read(data_dir)
     if state is None:
         return f"girih is up already on {data_dir} (another process)"
+    if state.is_stopping:
+        return stopping(data_dir, state)
     where = ", in the background" if state.is_detached else ""
     return (
         f"girih is up already on {data_dir} (process {state.supervisor.pid}{where})"
         "\nLook with `girih status`, stop it with `girih down`."
+    )
+
+
+def stopping(data_dir: Path, state: State) -> str:
+    """What is said to who would start another."""
+    return (
+        f"girih is stopping on {data_dir} (process {state.supervisor.pid})"
+        "\nStart it again once `girih status` says that it is not running."
     )
 
 

@@ -103,8 +103,8 @@ class Supervisor:
     """Runs members until told to stop, in one thread and without locks.
 
     `say` gets a line for people whenever something happens. `on_change` is called after
-    every start of a member, when process ids have changed, and when one has become healthy;
-    `on_tick` all the time.
+    every start of a member, when process ids have changed, when one has become healthy, and
+    before the first is stopped for good; `on_tick` all the time.
     """
 
     def __init__(
@@ -122,6 +122,7 @@ class Supervisor:
         self._on_tick = on_tick
         self._limits = limits or SupervisorLimits()
         self._stop_requests = 0
+        self._is_stopping = False
         self._began = time.monotonic()
 
     @property
@@ -137,6 +138,11 @@ class Supervisor:
     def healthy(self) -> tuple[str, ...]:
         """The members that have been healthy since they were started."""
         return tuple(watch.member.name for watch in self._watches if watch.is_healthy)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Members are being stopped for good, the last one first."""
+        return self._is_stopping
 
     def request_stop(self) -> None:
         """End `run`. A second request hastens.
@@ -161,7 +167,11 @@ class Supervisor:
                     self._tend()
                     time.sleep(_POLL_S)
         finally:
-            self._stop_all()
+            self._is_stopping = True
+            try:
+                self._on_change()
+            finally:
+                self._stop_all()
 
     def _become_ready(self) -> bool:
         """Answers False when asked to stop before all were healthy."""

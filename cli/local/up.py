@@ -219,6 +219,7 @@ class _Up:
                 began_at_s=self._began_at_s,
                 is_detached=self._is_detached,
                 is_ready=self._is_ready,
+                is_stopping=self._supervisor.is_stopping,
             ),
         )
 

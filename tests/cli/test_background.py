@@ -8,10 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
+from rich.console import Console
 
+from cli import exit_codes
+from cli.commands import running
 from cli.failure import Failed
 from cli.local import background, process, state
 from cli.local.state import Started, State
+from cli.local.up import Plan
+from cli.terminal.formats import Format
 
 
 @pytest.fixture
@@ -43,6 +49,30 @@ def test_what_is_left_over_is_told_and_ended(
     assert "ended events, left over from a run that was killed" in said[0]
     assert not process.is_alive(left_over.pid)
     assert background.look(tmp_path, {}).word == "stopped"
+
+
+def test_one_that_is_stopping_is_no_trouble_and_nothing_else_is_started(
+    tmp_path: Path, left_over: "subprocess.Popen[bytes]", capsys: pytest.CaptureFixture[str]
+) -> None:
+    up, gone = Started.of("up", left_over.pid), Started("events", 2**22 - 1, "1")
+    settings = {"EVENTS_ADDRESS": "127.0.0.1:1"}
+    run = State(up, settings, (gone,), began_at_s=1.0, is_ready=True, is_stopping=True)
+    state.write(tmp_path, run)
+
+    plan = Plan(data_dir=tmp_path, addresses=settings, start_timeout_s=1.0)
+
+    with state.claimed(tmp_path):
+        with pytest.raises(typer.Exit) as ended:
+            running.status(tmp_path, Format.table)
+        with pytest.raises(Failed, match=r"girih is stopping on .* \(process \d+\)"):
+            background.start(plan, Console())
+        with pytest.raises(state.InUse, match="girih is stopping"), state.claimed(tmp_path):
+            pass
+
+    assert ended.value.exit_code == exit_codes.FAILED
+    shown = capsys.readouterr()
+    assert f"girih is stopping in a terminal on {tmp_path}" in shown.out + shown.err
+    assert "see girih logs" not in shown.out + shown.err
 
 
 def test_another_process_with_the_same_id_is_not_ended(

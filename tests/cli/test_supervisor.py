@@ -92,6 +92,34 @@ def test_all_members_run_when_it_says_ready_and_none_afterwards(tmp_path: Path) 
     assert not any(process.is_alive(pid) for pid in pids if pid)
 
 
+def test_it_says_that_it_is_stopping_before_any_member_is_stopped(tmp_path: Path) -> None:
+    member = program("one", FOR_EVER, tmp_path)
+    seen: list[tuple[bool, bool]] = []
+
+    def look() -> None:
+        seen.append((supervisor.is_stopping, member.pid() is not None))
+
+    supervisor = Supervisor([member], say=lambda _: None, on_change=look, limits=QUICK)
+    supervisor.run(lambda: False)
+
+    assert seen[-1] == (True, True)
+    assert not any(is_stopping for is_stopping, _ in seen[:-1])
+
+
+def test_members_are_stopped_although_nobody_can_be_told(tmp_path: Path) -> None:
+    member = program("one", FOR_EVER, tmp_path)
+
+    def look() -> None:
+        if supervisor.is_stopping:
+            raise OSError("no space left on device")
+
+    supervisor = Supervisor([member], say=lambda _: None, on_change=look, limits=QUICK)
+    with pytest.raises(OSError, match="no space"):
+        supervisor.run(lambda: False)
+
+    assert member.pid() is None
+
+
 def test_it_is_ready_only_when_every_member_is_healthy(tmp_path: Path) -> None:
     answers = iter(["not yet", "not yet", None])
     member = program("one", FOR_EVER, tmp_path, problem=lambda: next(answers))
