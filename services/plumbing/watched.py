@@ -1,6 +1,7 @@
 """What files hold, read again when they change. Knows not what is in them."""
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -26,6 +27,7 @@ class Watched(Generic[T]):
         self._read = read
         self._version = self._look()  # before reading: a change in between is seen later
         self._refused: object = None
+        self._looking = threading.Lock()
         self.current = read()
 
     async def watch(self, interval_s: float = REREAD_INTERVAL_S) -> None:
@@ -37,18 +39,24 @@ class Watched(Generic[T]):
             await self.reread()
 
     async def reread(self) -> bool:
-        """Look once; whether there is a new value."""
+        """Look once, in a thread; whether there is a new value."""
         import asyncio
 
-        version = await asyncio.to_thread(self._look)
-        if version == self._version:
-            return False
-        try:
-            self.current = await asyncio.to_thread(self._read)
-        except CannotRun as error:
-            self._refuse(version, error)
-            return False
-        self._version = version
+        return await asyncio.to_thread(self.look_again)
+
+    def look_again(self) -> bool:
+        """Look once, here and now; whether there is a new value."""
+        # One at a time: what was read first would take the place of what was read last.
+        with self._looking:
+            version = self._look()
+            if version == self._version:
+                return False
+            try:
+                self.current = self._read()
+            except CannotRun as error:
+                self._refuse(version, error)
+                return False
+            self._version = version
         _log.info("read again", what=self._what)
         return True
 

@@ -588,6 +588,31 @@ async def test_a_token_that_was_believed_is_refused_once_its_key_retires(own: Au
     assert why(verifier, token) == "its key has retired"
 
 
+def test_a_key_is_known_as_soon_as_it_is_published(own: Authority) -> None:
+    verifier = Verifier(TrustedKeys.load(own.trusted_keys), EVENTS, POLICY)
+    key = SigningKey.generate()
+
+    own.publish(key, GATEWAY)
+    key.save(own.gateway_key)
+
+    assert verifier.verify(Authority.load(own.directory).token())
+
+
+def test_keys_that_nobody_knows_are_not_looked_for_each_time(
+    own: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.plumbing.auth.keys._LOOK_INTERVAL_S", 3_600.0)
+    trusted = TrustedKeys.load(own.trusted_keys)
+    key = SigningKey.generate()
+    assert trusted.known("strange") is None
+
+    own.publish(key, GATEWAY)
+
+    assert trusted.known(key.kid) is None
+    assert trusted.look_again()
+    assert trusted.known(key.kid) is not None
+
+
 async def test_a_key_that_is_added_leaves_tokens_believed(own: Authority) -> None:
     trusted = TrustedKeys.load(own.trusted_keys)
     verifier, token = Verifier(trusted, EVENTS, POLICY), own.token()

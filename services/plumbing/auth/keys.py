@@ -36,6 +36,8 @@ from services.plumbing.watched import Watched
 
 _FILE_BYTES_MAX = 256 * 2**10
 _KEY_COUNT_MAX = 100
+_LOOK_INTERVAL_S = 1.0
+"""Anybody can name a key that is not known."""
 _MEMBERS = {"alg": "EdDSA", "crv": "Ed25519", "kty": "OKP", "use": "sig"}
 _OWN_MEMBERS = frozenset({"iss", "kid", "x"})
 
@@ -112,11 +114,26 @@ class TrustedKeys(Watched[Mapping[str, TrustedKey]]):
 
     def __init__(self, path: Path) -> None:
         super().__init__("trusted keys", [path], lambda: read_trusted(path))
+        self._look_at_s = 0.0
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Raises `WrongKey` that names the file."""
         return cls(path)
+
+    def known(self, kid: str) -> TrustedKey | None:
+        """The key of exactly this name, retired or not.
+
+        For one that is not known the file is looked at, once a second at most: a process that is
+        too busy to look by itself would refuse what is signed with a key that was just published.
+        """
+        key = self.current.get(kid)
+        now_s = time.monotonic()
+        if key is None and now_s >= self._look_at_s:
+            self._look_at_s = now_s + _LOOK_INTERVAL_S
+            if self.look_again():
+                key = self.current.get(kid)
+        return key
 
     def find(self, kid: str) -> TrustedKey | None:
         """The key of exactly this name, unless it has retired."""

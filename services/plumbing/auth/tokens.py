@@ -117,7 +117,7 @@ class Verifier:
             raise _invalid(str(flaw)) from None
 
     def _key(self, kid: str) -> TrustedKey:
-        key = self._trusted.current.get(kid)
+        key = self._trusted.known(kid)
         if key is None:
             raise _Flaw("no such key")
         return key
