@@ -64,11 +64,19 @@ class Keys:
         self._accesses: LRUCache[str, _IssuedAccess] = LRUCache(_ACCESS_MAX)
 
     async def create(
-        self, caller: UserCaller, name: str, scopes: Sequence[str], expires_in_days: int
+        self,
+        caller: UserCaller,
+        name: str,
+        scopes: Sequence[str],
+        expires_in_days: int,
+        request_id: str,
     ) -> NewKey:
-        """Raises ScopeMissing, RoleTooLow and TooManyKeys."""
+        """In place of what the same user made with the request id, unless that is empty.
+
+        Raises ScopeMissing, RoleTooLow and TooManyKeys.
+        """
         return await retry_on_conflict(
-            lambda: self._create(caller, name, tuple(sorted(scopes)), expires_in_days)
+            lambda: self._create(caller, name, tuple(sorted(scopes)), expires_in_days, request_id)
         )
 
     async def all_of(self, tenant_id: str) -> Sequence[Key]:
@@ -143,7 +151,12 @@ class Keys:
         return tenant, key
 
     async def _create(
-        self, caller: UserCaller, name: str, scopes: tuple[str, ...], expires_in_days: int
+        self,
+        caller: UserCaller,
+        name: str,
+        scopes: tuple[str, ...],
+        expires_in_days: int,
+        request_id: str,
     ) -> NewKey:
         tenant = await self._store.present_tenant(caller.tenant_id)
         at_ms = self._clock()
@@ -156,11 +169,13 @@ class Keys:
             expires_at_ms=at_ms + expires_in_days * _DAY_MS if expires_in_days else 0,
             created_by=caller.user_id,
             secret_hash=secret.hash,
+            request_id=request_id,
         )
-        created = tenants.create_key(tenant, key, caller_scopes=caller.scopes, at_ms=at_ms)
+        made = tenants.create_key(tenant, key, caller_scopes=caller.scopes, at_ms=at_ms)
         stream = tenant_stream(tenant.tenant_id)
-        await self._store.record([Change(stream, created)], {stream: tenant.revision})
-        self._audit(caller, "key-created", key.key_id)
+        await self._store.record([Change(stream, one) for one in made], {stream: tenant.revision})
+        for one in made:
+            self._audit(caller, one.type.removeprefix("tenant."), one.key_id)
         return NewKey(key, secret.text)
 
     async def _revoke(self, caller: UserCaller, key_id: str) -> None:

@@ -181,7 +181,11 @@ class AccountsServicer:
     async def CreateKey(self, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
         validation.check(request)
         made = await self._keys.create(
-            user_caller(), request.name, request.scopes, request.expires_in_days
+            user_caller(),
+            request.name,
+            request.scopes,
+            request.expires_in_days,
+            convert.canonical(request.request_id) if request.request_id else "",
         )
         return pb.CreateKeyResponse(key=convert.key(made.key, None), secret=made.secret)
 

@@ -143,6 +143,8 @@ class KeyCreated(Event):
     """0 when it works until it is revoked."""
     secret_hash: str = field(repr=False)
     by: str
+    request_id: str = ""
+    """Empty when the call had none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,8 @@ class Key:
     """0 when it works until it is revoked."""
     created_by: str
     secret_hash: str = field(repr=False)
+    request_id: str = ""
+    """Of the call that made it; empty when it had none."""
 
     def has_expired(self, now_ms: int) -> bool:
         return 0 < self.expires_at_ms <= now_ms
@@ -234,6 +236,7 @@ class _Draft:
             expires_at_ms=made.expires_at_ms,
             created_by=made.by,
             secret_hash=made.secret_hash,
+            request_id=made.request_id,
         )
 
 
@@ -332,28 +335,38 @@ def accept(invitation: Invitation, joining: MemberJoined) -> list[Event]:
 
 def create_key(
     tenant: Tenant, key: Key, *, caller_scopes: frozenset[str], at_ms: int
-) -> KeyCreated:
-    """Raises RoleTooLow, ScopeMissing and TooManyKeys."""
+) -> list[KeyRevoked | KeyCreated]:
+    """What a tenant records when a key takes the place of those of the same request.
+
+    Raises RoleTooLow, ScopeMissing and TooManyKeys.
+    """
     _check_rank(tenant, key.created_by, touched=Role.ADMIN)
     role = tenant.members[key.created_by].role
     for scope in key.scopes:
         if scope not in caller_scopes & SCOPES[role]:
             raise ScopeMissing(f"the caller itself may not do {scope}", scope=scope)
-    if len(tenant.keys) >= KEY_COUNT_MAX:
+    replaced = [
+        KeyRevoked(key_id=one.key_id, by=key.created_by, at_ms=at_ms)
+        for one in tenant.keys.values()
+        if key.request_id and (one.created_by, one.request_id) == (key.created_by, key.request_id)
+    ]
+    if len(tenant.keys) - len(replaced) >= KEY_COUNT_MAX:
         raise TooManyKeys(
             f"the tenant has {KEY_COUNT_MAX} keys; revoke one first",
             retry_after_s=None,
             maximum=KEY_COUNT_MAX,
         )
-    return KeyCreated(
+    created = KeyCreated(
         key_id=key.key_id,
         name=key.name,
         scopes=list(key.scopes),
         expires_at_ms=key.expires_at_ms,
         secret_hash=key.secret_hash,
         by=key.created_by,
+        request_id=key.request_id,
         at_ms=at_ms,
     )
+    return [*replaced, created]
 
 
 def revoke_key(tenant: Tenant, key_id: str, *, by: str, at_ms: int) -> KeyRevoked:

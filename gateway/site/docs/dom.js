@@ -3,6 +3,9 @@
 /** @typedef {Node | string} Child */
 /** @typedef {Child | readonly Child[]} Children */
 
+/* As in "AppendStreamRequest", "girih.events.v1" and "STREAM_NOT_FOUND". */
+const WORD_ENDS = /(?<=[a-z0-9])(?=[A-Z])|(?<=[._/])(?=\w)/;
+
 /**
  * The element of an id, which docs.html has; throws when it is of another kind.
  * @template {HTMLElement} [E=HTMLElement]
@@ -49,6 +52,15 @@ export function element(name, attributes, children = []) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
   made.append(...[children].flat());
   return made;
+}
+
+/**
+ * A name as text that may go on in the next line where one of its words ends, and nowhere else.
+ * @param {string} name
+ * @returns {Child[]}
+ */
+export function inWords(name) {
+  return name.split(WORD_ENDS).flatMap((word, index) => (index ? [element("wbr", {}), word] : [word]));
 }
 
 /**

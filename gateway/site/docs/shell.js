@@ -1,6 +1,6 @@
 // What all pages have: the menu with its search, keys, light and dark, and places in the address.
 
-import { byId, element, first, replace } from "./dom.js";
+import { byId, element, first, inWords, replace } from "./dom.js";
 
 /** @typedef {{ href: string, text: string, label?: string, kind?: string, name?: string, words?: string }} MenuLink */
 /** @typedef {{ title: string, links: MenuLink[] }} MenuGroup */
@@ -15,11 +15,11 @@ const narrow = matchMedia("(max-width: 56rem)");
 export function drawMenu(groups) {
   const parts = groups.map(({ title, links }) =>
     element("section", {}, [
-      element("h2", {}, title),
+      element("h2", {}, inWords(title)),
       ...links.map(({ href, text, label, kind, name, words }) =>
         element("a", { href, "data-name": `${title} ${label ?? ""} ${text} ${name ?? ""}`.toLowerCase(), "data-words": (words ?? "").toLowerCase() }, [
           ...(label ? [element("span", { class: `verb ${kind ?? ""}` }, label)] : []),
-          element("span", {}, text),
+          element("span", {}, inWords(text)),
         ]),
       ),
     ]),

@@ -271,6 +271,42 @@ async def test_a_key_calls_with_the_scopes_it_was_given(replica: Replica) -> Non
         await replica.call("ChangePassword", pb.ChangePasswordRequest(), answer.access_token)
 
 
+async def test_a_key_asked_for_once_more_takes_the_place_of_the_first(replica: Replica) -> None:
+    owner = await replica.owner()
+    request_id = "0198c2f0-1111-7111-8111-111111111111"
+    create = pb.CreateKeyRequest(
+        name="importer", scopes=["events.read"], request_id=request_id.upper()
+    )
+    first = await replica.call("CreateKey", create, owner.access_token)
+    other = pb.CreateKeyRequest(name="mailer", scopes=["events.read"])
+    await replica.call("CreateKey", other, owner.access_token)
+
+    create.request_id = request_id
+    second = await replica.call("CreateKey", create, owner.access_token)
+
+    listed = await replica.call("ListKeys", pb.ListKeysRequest(), owner.access_token)
+    assert [one.name for one in listed.keys] == ["mailer", "importer"]
+    assert listed.keys[1].key_id == second.key.key_id
+    await replica.call("ExchangeKey", pb.ExchangeKeyRequest(key=second.secret))
+    with pytest.raises(errors.KeyInvalid):
+        await replica.call("ExchangeKey", pb.ExchangeKeyRequest(key=first.secret))
+
+
+async def test_a_key_is_replaced_by_nobody_who_has_not_made_it(replica: Replica) -> None:
+    owner = await replica.owner()
+    admin = await replica.joined(owner, pb.ROLE_ADMIN)
+    create = pb.CreateKeyRequest(
+        name="importer",
+        scopes=["events.read"],
+        request_id="0198c2f0-1111-7111-8111-111111111111",
+    )
+
+    first = await replica.call("CreateKey", create, owner.access_token)
+    await replica.call("CreateKey", create, admin.access_token)
+
+    await replica.call("ExchangeKey", pb.ExchangeKeyRequest(key=first.secret))
+
+
 async def test_a_key_may_not_do_what_its_maker_may_not(replica: Replica) -> None:
     owner = await replica.owner()
     request = pb.CreateKeyRequest(name="importer", scopes=["members.write"])

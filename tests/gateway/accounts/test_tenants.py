@@ -26,6 +26,7 @@ from gateway.accounts.state.events import (
     DamagedRecord,
     Event,
     KeyCreated,
+    KeyRevoked,
     MemberJoined,
     PlanSet,
     TenantCreated,
@@ -261,7 +262,7 @@ def test_open_invitations_are_bounded() -> None:
 def test_keys_are_bounded_and_revoked_once() -> None:
     tenant = tenant_of(me=Role.OWNER)
     for number in range(tenants.KEY_COUNT_MAX):
-        tenant = after(tenant, [_made(tenant, key(number))])
+        tenant = after(tenant, _made(tenant, key(number)))
 
     with pytest.raises(TooManyKeys):
         _made(tenant, key(5_000))
@@ -269,6 +270,20 @@ def test_keys_are_bounded_and_revoked_once() -> None:
     with pytest.raises(KeyNotFound):
         tenants.revoke_key(tenant, "k0", by="me", at_ms=3)
     _made(tenant, key(5_000))
+
+
+def test_a_request_that_is_repeated_needs_room_for_no_other_key() -> None:
+    first, again = (replace(key(number), request_id="r") for number in (0, 1))
+    tenant = tenant_of(me=Role.ADMIN)
+    tenant = after(tenant, _made(tenant, first))
+    for number in range(2, tenants.KEY_COUNT_MAX + 1):
+        tenant = after(tenant, _made(tenant, key(number)))
+
+    tenant = after(tenant, _made(tenant, again))
+
+    assert len(tenant.keys) == tenants.KEY_COUNT_MAX
+    assert "k0" not in tenant.keys
+    assert "k1" in tenant.keys
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])
@@ -333,6 +348,6 @@ def _inviting(*invitations: Invitation) -> Tenant:
     return after(tenant, [tenants.invite(tenant, one, at_ms=2) for one in invitations])
 
 
-def _made(tenant: Tenant, made: Key) -> KeyCreated:
+def _made(tenant: Tenant, made: Key) -> list[KeyRevoked | KeyCreated]:
     scopes = SCOPES[Role.OWNER] | {"plans.write"}
     return tenants.create_key(tenant, made, caller_scopes=scopes, at_ms=2)

@@ -6,6 +6,7 @@ import { Facts, Failure } from "../parts/basics.js";
 import { Chart } from "../parts/chart.js";
 import { Form, Input, Select } from "../parts/forms.js";
 import { html } from "../parts/html.js";
+import { useOnce } from "../parts/ids.js";
 import { useAction } from "../parts/load.js";
 import { to } from "../parts/router.js";
 import { computedIn, count, enumWord, number } from "../parts/words.js";
@@ -57,8 +58,9 @@ const NUMBER_TYPES = /** @type {[string, string][]} */ (["FLOAT64", "FLOAT32", "
 
 /** @param {{ latticeId: string, reload: () => void }} props */
 function CreateField({ latticeId, reload }) {
+  const once = useOnce();
   const act = async (/** @type {Record<string, string>} */ { name, numberType, fill }) => {
-    await post(`/v1/lattices/${encodeURIComponent(latticeId)}/fields`, { name, numberType, ...(fill ? { fill: Number(fill) } : {}) });
+    await once((requestId) => post(`/v1/lattices/${encodeURIComponent(latticeId)}/fields`, { name, numberType, ...(fill ? { fill: Number(fill) } : {}), requestId }));
     reload();
   };
   return html`<${Form} label="Create" act=${act} done="Created.">

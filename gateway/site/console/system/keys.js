@@ -6,6 +6,7 @@ import { Copy, Empty, Head, Time } from "../parts/basics.js";
 import { Confirmed } from "../parts/dialogs.js";
 import { Form, Input } from "../parts/forms.js";
 import { html } from "../parts/html.js";
+import { useOnce } from "../parts/ids.js";
 import { useLoad } from "../parts/load.js";
 import { Table } from "../parts/table.js";
 
@@ -39,9 +40,10 @@ const columns = (mayChange, reload) => [
 
 /** @param {{ reload: () => void }} props */
 function Create({ reload }) {
+  const once = useOnce();
   const act = async (/** @type {Record<string, string>} */ { name, days }, /** @type {HTMLFormElement} */ form) => {
     const scopes = [...new FormData(form).getAll("scopes")];
-    const made = await post("/v1/keys", { name, scopes, ...(days ? { expiresInDays: Number(days) } : {}) });
+    const made = await once((requestId) => post("/v1/keys", { name, scopes, ...(days ? { expiresInDays: Number(days) } : {}), requestId }));
     reload();
     return made;
   };
